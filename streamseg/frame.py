@@ -1,0 +1,119 @@
+"""What a video frame is, from the decoder to the tracker: geometry, pixel layout, time stamps.
+
+No I/O and no dependency but numpy, so that every stage can share these types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+PixelFormat = Literal["rgb24", "bgr24", "gray8", "yuv420p", "nv12"]
+"""Layouts that the ring carries. A source converts anything else to the nearest of these."""
+
+ColourMatrix = Literal["bt601", "bt709", "bt2020"]
+
+StampSource = Literal["rtcp", "arrival", "file"]
+"""Where a wall-clock stamp came from: the camera's clock (RTCP sender reports), our clock when the packet
+arrived, or a file (our clock when the frame was released at its pace)."""
+
+Plane = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFormat:
+    """Geometry and pixel layout of a frame.
+
+    Attributes:
+        width: In pixels.
+        height: In pixels.
+        pixel_format: The layout.
+        matrix: YUV only: the matrix that turns it into RGB.
+        full_range: YUV only: luma spans 0..255 (JPEG) rather than 16..235 (video).
+    """
+
+    width: int
+    height: int
+    pixel_format: PixelFormat
+    matrix: ColourMatrix = "bt601"
+    full_range: bool = False
+
+    @property
+    def plane_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Rows and bytes a row of each plane, without padding."""
+        w, h = self.width, self.height
+        half_w, half_h = (w + 1) // 2, (h + 1) // 2
+        match self.pixel_format:
+            case "rgb24" | "bgr24":
+                return ((h, 3 * w),)
+            case "gray8":
+                return ((h, w),)
+            case "yuv420p":
+                return ((h, w), (half_h, half_w), (half_h, half_w))
+            case "nv12":
+                return ((h, w), (half_h, 2 * half_w))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all planes together."""
+        return sum(rows * row_bytes for rows, row_bytes in self.plane_shapes)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameStamps:
+    """When a frame came to be.
+
+    Attributes:
+        t_wall_ns: Capture time, Unix epoch.
+        t_source: Where ``t_wall_ns`` came from.
+        t_captured_ns: ``time.monotonic_ns()`` when its data reached this machine, before decoding.
+        t_decoded_ns: ``time.monotonic_ns()`` when it was decoded.
+        pts: Presentation stamp in units of ``time_base``; None where the source gives none.
+        time_base: Seconds per unit of ``pts`` as (numerator, denominator).
+    """
+
+    t_wall_ns: int
+    t_source: StampSource
+    t_captured_ns: int
+    t_decoded_ns: int
+    pts: int | None
+    time_base: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFrame:
+    """A decoded frame as a source hands it over, before it has an id.
+
+    Attributes:
+        format: Geometry and layout.
+        planes: ``uint8 [rows, bytes a row]`` each, shaped as ``format.plane_shapes``; rows may be strided.
+            Lifetime: valid until the source's next ``read()``.
+        stamps: When it came to be.
+    """
+
+    format: FrameFormat
+    planes: tuple[Plane, ...]
+    stamps: FrameStamps
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A captured frame.
+
+    Attributes:
+        frame_id: Number of the frame in its stream, from 0; assigned at capture, never reused in a session.
+        epoch: Rises at each reconnect, size change or time jump of the source.
+        format: Geometry and layout.
+        planes: Contiguous ``uint8 [rows, bytes a row]`` each. Lifetime: read from a ring they are views of
+            shared memory, valid until the frame is released.
+        stamps: When it came to be.
+    """
+
+    frame_id: int
+    epoch: int
+    format: FrameFormat
+    planes: tuple[Plane, ...]
+    stamps: FrameStamps

@@ -1,0 +1,72 @@
+"""The interface of every video source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamseg.frame import SourceFrame
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What an opened source says of itself.
+
+    Attributes:
+        kind: ``rtsp``, ``rtmp``, ``http``, ``hls``, ``v4l2``, ``file``, ``images``, ``lavfi`` or ``scene``.
+        live: The source goes on whether it is read or not. Live sources are always drained and newest wins;
+            the others wait for the worker, so that no frame is lost.
+        width: In pixels, as announced; a frame's own format is what counts.
+        height: In pixels.
+        frame_rate: Frames per second as announced; None if unknown.
+        codec: Name of the codec, for people.
+        frames: Number of frames of a file; None if unknown or endless.
+    """
+
+    kind: str
+    live: bool
+    width: int
+    height: int
+    frame_rate: float | None
+    codec: str
+    frames: int | None = None
+
+
+class FrameSource(Protocol):
+    """A video source. Used by one thread: ``open``, ``read`` until it raises, ``close``.
+
+    A source never reconnects by itself: that is the capture process's work. After an error it can be closed and
+    opened again.
+    """
+
+    def open(self) -> SourceInfo:
+        """Open the source.
+
+        Blocks: up to the open time-out that the source was built with.
+
+        Raises:
+            SourceOpenError: it cannot be opened; the message names the redacted address and the mend.
+            SourceAuthError: the credentials are wrong or missing.
+        """
+        ...
+
+    def read(self) -> SourceFrame:
+        """Return the next decoded frame.
+
+        Blocks: until the next frame, up to the stall time-out.
+
+        Raises:
+            EndOfStreamError: a file, folder or scene is at its end.
+            SourceStalledError: a live source gave nothing within the stall time-out.
+            SourceDisconnectedError: a live source ended or failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice, and after a failed ``open``."""
+        ...
+
+    @property
+    def corrupt(self) -> int:
+        """Packets since construction that could not be decoded: drops of stage ``decode``."""
+        ...

@@ -1,0 +1,154 @@
+"""What goes into a tracker and what comes out: prompts and masks, independent of the model behind it.
+
+Imports neither torch nor anything of the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamseg.errors import PromptError
+from streamseg.frame import Frame
+
+BoolMask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A click.
+
+    Attributes:
+        x: Pixels of the video frame, from the left.
+        y: Pixels, from the top.
+        label: 1 for "on the object", 0 for "not on the object".
+    """
+
+    x: float
+    y: float
+    label: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """What to segment, on one frame.
+
+    Points and a box may come together; a mask stands alone. On an object that is tracked already, a prompt is a
+    correction: points refine the object's present mask.
+
+    Attributes:
+        obj_id: The object's permanent id; a new id starts a new object.
+        points: Clicks.
+        box: (x0, y0, x1, y1) in pixels.
+        mask: ``bool [height, width]`` at video resolution.
+
+    Raises:
+        PromptError: the parts do not go together or are empty.
+    """
+
+    obj_id: int
+    points: tuple[Point, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    mask: BoolMask | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask is not None and (self.points or self.box is not None):
+            raise PromptError(f"object {self.obj_id}: a mask prompt stands alone: leave out its points and box")
+        if self.mask is None and self.box is None and not self.points:
+            raise PromptError(f"object {self.obj_id}: the prompt is empty: give points, a box or a mask")
+        if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
+            raise PromptError(f"object {self.obj_id}: box {self.box} is empty: give x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+        for point in self.points:
+            if point.label not in (0, 1):
+                raise PromptError(f"object {self.obj_id}: point label {point.label} is unknown: 1 is on the object, 0 is off")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectResult:
+    """One object on one frame.
+
+    Attributes:
+        obj_id: The object's id.
+        size: (width, height) of the video frame in pixels.
+        roi: (x, y, w, h): the mask's bounding box in pixels; (0, 0, 0, 0) if nothing of the object is seen.
+        mask: ``bool [roi h, roi w]``: the mask inside ``roi``; everything outside is background.
+        area: Pixels of the object.
+        centroid: (x, y) mean of its pixel coordinates, (0.0, 0.0) if none.
+        iou_prediction: The model's estimate of this mask's IoU.
+        object_score_logits: > 0: the model holds the object to be visible.
+    """
+
+    obj_id: int
+    size: tuple[int, int]
+    roi: tuple[int, int, int, int]
+    mask: BoolMask
+    area: int
+    centroid: tuple[float, float]
+    iou_prediction: float
+    object_score_logits: float
+
+    @property
+    def full_mask(self) -> BoolMask:
+        """``bool [height, width]`` of the whole frame; allocated anew at each call."""
+        full = np.zeros((self.size[1], self.size[0]), dtype=np.bool_)
+        x, y, w, h = self.roi
+        full[y : y + h, x : x + w] = self.mask
+        return full
+
+
+class Tracker(Protocol):
+    """Follows objects through one or several streams.
+
+    A stream's frames are given in order to :meth:`track`; a prompt applies to the stream's last tracked frame.
+    Used by one thread. State is bounded by construction: ``max_objects`` a stream, fixed memory an object.
+    """
+
+    def warm_up(self, progress: Callable[[str, float], None]) -> None:
+        """Run every path once, so that the first real frame is as fast as the rest.
+
+        Args:
+            progress: Called with what is being done and the share done so far (0..1).
+        """
+        ...
+
+    def open_stream(self, stream: str) -> None:
+        """Start a stream without objects."""
+        ...
+
+    def close_stream(self, stream: str) -> None:
+        """End a stream and free its objects. A stream that is not open is left alone."""
+        ...
+
+    def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
+        """Take the next frame of one or more streams and return their objects' masks on it, in order of age.
+
+        All objects of a call go through the model in one batch. The frames' planes are not used after the return.
+        """
+        ...
+
+    def add_prompt(self, stream: str, prompt: Prompt) -> ObjectResult:
+        """Add an object, or correct one, on the stream's last tracked frame.
+
+        Returns:
+            The object's mask on that frame, with the prompt applied.
+
+        Raises:
+            PromptError: no frame was tracked yet, the stream is full, the mask's size is wrong, or a point is outside.
+        """
+        ...
+
+    def remove_object(self, stream: str, obj_id: int) -> None:
+        """Forget an object.
+
+        Raises:
+            PromptError: there is no such object.
+        """
+        ...
+
+    def reset(self, stream: str) -> None:
+        """Forget all objects and the memory of a stream."""
+        ...
