@@ -1,1 +1,1 @@
-""""""
+"""For programs that consume masks. Imports neither torch nor av."""

@@ -1,1 +1,1 @@
-""""""
+"""Settings: their schema, and how they are read and checked."""

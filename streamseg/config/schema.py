@@ -82,7 +82,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         str | None, Meta(description="With the path of a checkpoint: a sam2 config name or a YAML file.")
     ] = None
     image_size: Annotated[
-        int | None, Meta(ge=64, le=2048, multiple_of=32, description="Side of the square model input; default: the model's own.")
+        Annotated[int, Meta(ge=64, le=2048, multiple_of=32)] | None,
+        Meta(description="Side of the square model input in pixels; default: the model's own."),
     ] = None
     device: Annotated[
         str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto takes a CUDA device if there is one.")
@@ -93,7 +94,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = "auto"
     max_objects: Annotated[int, Meta(ge=1, le=256, description="Most objects a stream.")] = 16
     threads: Annotated[
-        int | None, Meta(ge=1, le=1024, description="CPU threads of the worker; default: torch's own choice.")
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(description="CPU threads of the worker; default: torch's own choice."),
     ] = None
 
 
@@ -109,7 +111,11 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ] = "coco_rle"
     jpeg_quality: Annotated[int, Meta(ge=1, le=100, description="Of the image topic.")] = 75
     wait_for_subscriber: Annotated[
-        bool, Meta(description="Begin reading the sources only when somebody subscribes, so that a file's first frames are not missed.")
+        bool,
+        Meta(
+            description="Begin to read the sources only when somebody subscribes, so that a file's first frames "
+            "are not missed."
+        ),
     ] = False
     allow_unauthenticated: Annotated[
         bool, Meta(description="Permit a tcp endpoint that is not loopback: everybody who reaches it can watch.")
@@ -122,7 +128,9 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least severity that is shown.")
     ] = "info"
-    format: Annotated[Literal["text", "json"], Meta(description="One readable line, or one JSON object a line.")] = "text"
+    format: Annotated[Literal["text", "json"], Meta(description="One readable line, or one JSON object a line.")] = (
+        "text"
+    )
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,1 +1,1 @@
-""""""
+"""Model names, checkpoints, and how they are fetched."""

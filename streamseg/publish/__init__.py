@@ -1,1 +1,1 @@
-""""""
+"""From tracked frames to bytes on the wire."""

@@ -1,1 +1,1 @@
-""""""
+"""The tracker: frames and prompts in, masks out. No I/O, no sockets, no processes."""

@@ -61,10 +61,14 @@ class Prompt:
         if self.mask is None and self.box is None and not self.points:
             raise PromptError(f"object {self.obj_id}: the prompt is empty: give points, a box or a mask")
         if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
-            raise PromptError(f"object {self.obj_id}: box {self.box} is empty: give x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+            raise PromptError(
+                f"object {self.obj_id}: box {self.box} is empty: give x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+            )
         for point in self.points:
             if point.label not in (0, 1):
-                raise PromptError(f"object {self.obj_id}: point label {point.label} is unknown: 1 is on the object, 0 is off")
+                raise PromptError(
+                    f"object {self.obj_id}: point label {point.label} is unknown: 1 is on the object, 0 is off"
+                )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
