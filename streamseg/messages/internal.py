@@ -113,7 +113,7 @@ class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
 InternalMessage = TrackedFrame | StreamEvent | CaptureReport | WorkerReport | DaemonReport
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(InternalMessage)
+_decoder: msgspec.msgpack.Decoder[InternalMessage] = msgspec.msgpack.Decoder(InternalMessage)
 
 
 def encode(message: InternalMessage) -> bytes:
