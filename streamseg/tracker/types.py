@@ -111,6 +111,11 @@ class Tracker(Protocol):
     Used by one thread. State is bounded by construction: ``max_objects`` a stream, fixed memory an object.
     """
 
+    @property
+    def device(self) -> str:
+        """What the model runs on, for people: ``cpu``, ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
+        ...
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Run every path once, so that the first real frame is as fast as the rest.
 

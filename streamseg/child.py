@@ -1,0 +1,169 @@
+"""One child process as the supervisor sees it: started, heard, restarted with back-off, ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from multiprocessing.connection import Connection
+from typing import Final, Literal
+
+from streamseg.link import Report
+from streamseg.process_table import ProcessEntry, run_child
+
+ChildState = Literal["waiting", "starting", "ready", "restarting", "ended"]
+
+_SPAWN: Final = multiprocessing.get_context("spawn")
+_BACKOFF_FIRST_S: Final = 0.5
+_BACKOFF_LAST_S: Final = 30.0
+_HEALTHY_S: Final = 60.0
+"""A child that ran for so long starts its back-off anew."""
+
+
+class Child:
+    """A process of the table.
+
+    Args:
+        entry: What it runs.
+
+    Attributes:
+        state: ``waiting`` until its first start.
+        restarts: Starts after the first.
+        failed_starts: Deaths in a row before it was ready.
+        was_ready: It has been ready once in this session.
+    """
+
+    def __init__(self, entry: ProcessEntry) -> None:
+        self.name = entry.name
+        self.state: ChildState = "waiting"
+        self.restarts = 0
+        self.failed_starts = 0
+        self.was_ready = False
+        self._entry = entry
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._backoff_s = _BACKOFF_FIRST_S
+        self._started_at = 0.0
+        self._heard_at = 0.0
+        self._restart_at: float | None = None
+
+    def start(self) -> None:
+        """Spawn the process. Must be called in the main thread: the child ends when that thread does."""
+        if self._restart_at is not None:
+            self.restarts += 1
+            self._restart_at = None
+        ours, theirs = _SPAWN.Pipe()
+        process = _SPAWN.Process(
+            target=run_child, args=(self._entry.module, self._entry.args, theirs), name=f"streamseg {self.name}"
+        )
+        process.start()
+        theirs.close()  # the child's copy is the only one: its death is an end-of-file here
+        self._process, self._connection = process, ours
+        self.state = "starting"
+        self._started_at = self._heard_at = time.monotonic()
+
+    def waitables(self) -> list[object]:
+        """What the supervisor waits for: the pipe and the process's end."""
+        if self._process is None:
+            return []
+        waiting: list[object] = [self._process.sentinel]
+        if self._connection is not None:
+            waiting.append(self._connection)
+        return waiting
+
+    @property
+    def sentinel(self) -> int:
+        """Descriptor that is readable when the process has ended."""
+        assert self._process is not None
+        return self._process.sentinel
+
+    def take_reports(self) -> list[Report]:
+        """Return what the child said since the last call."""
+        reports: list[Report] = []
+        try:
+            while self._connection is not None and self._connection.poll():
+                report = self._connection.recv()
+                self._heard_at = time.monotonic()
+                if report.kind == "ready":
+                    self.state, self.was_ready, self.failed_starts = "ready", True, 0
+                reports.append(report)
+        except (EOFError, OSError):
+            self._close_connection()
+        return reports
+
+    def hangs(self) -> bool:
+        """Whether it has been silent for longer than it may."""
+        limit = self._entry.silence_timeout_s if self.state == "ready" else self._entry.ready_timeout_s
+        return self.alive() and self.silence_s() > limit
+
+    def silence_s(self) -> float:
+        """Seconds since it was last heard."""
+        return time.monotonic() - self._heard_at
+
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.is_alive()
+
+    def died(self) -> bool:
+        """Whether it has ended and nothing was done about it yet."""
+        return self.state in ("starting", "ready") and not self.alive()
+
+    def describe_exit(self) -> str:
+        """How it ended, for people."""
+        code = None if self._process is None else self._process.exitcode
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exit code {code}"
+
+    def schedule_restart(self) -> None:
+        """Take note of its death and set the time of its next start."""
+        now = time.monotonic()
+        if self.state == "starting":
+            self.failed_starts += 1
+        if now - self._started_at > _HEALTHY_S:
+            self._backoff_s = _BACKOFF_FIRST_S
+        self._restart_at = now + self._backoff_s
+        self._backoff_s = min(2 * self._backoff_s, _BACKOFF_LAST_S)
+        self.state = "restarting"
+        self._close_process()
+
+    def restart_in_s(self) -> float:
+        """Seconds until its next start."""
+        return 0.0 if self._restart_at is None else max(0.0, self._restart_at - time.monotonic())
+
+    def restart_due(self) -> bool:
+        """Whether it is time for its next start."""
+        return self._restart_at is not None and time.monotonic() >= self._restart_at
+
+    def ask_to_stop(self) -> None:
+        """Say that it should end; it has until :meth:`terminate`."""
+        if self._connection is not None:
+            try:
+                self._connection.send_bytes(b"stop")
+            except OSError:
+                self._close_connection()
+
+    def terminate(self) -> None:
+        """Send SIGTERM if it still runs."""
+        if self.alive():
+            assert self._process is not None
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL if it still runs, and collect it."""
+        if self._process is not None:
+            if self._process.is_alive():
+                self._process.kill()
+            self._process.join(timeout=1.0)
+
+    def _close_process(self) -> None:
+        if self._process is not None:
+            self._process.join(timeout=1.0)
+            self._process.close()
+            self._process = None
+        self._close_connection()
+
+    def _close_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,170 @@
+"""The worker: takes the newest frame of every ring, tracks, and sends the masks to the publisher.
+
+It waits for the frames of all streams and for the supervisor in one poll. All frames that are ready go through the
+tracker in one call, so one camera's rate does not hold up another's; a stream gives at most one frame a turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+import zmq
+
+from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
+from streamseg.link import ChildLink, Report
+from streamseg.logs import setup_logging
+from streamseg.messages.internal import StreamEvent, WorkerReport
+from streamseg.outbox import Outbox
+from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
+from streamseg.tracker.types import Tracker
+from streamseg.worker.tracked_stream import TrackedStream
+
+log = logging.getLogger(__name__)
+
+_POLL_MS = 500
+_REPORT_NS = 1_000_000_000
+_FILE_SEND_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a worker needs to know.
+
+    Attributes:
+        model: The model's settings.
+        streams: Id -> settings.
+        lossless: Ids of the streams that wait for the worker (files): no frame of theirs is dropped.
+        internal_endpoint: Where the publisher listens.
+        log: What to log.
+    """
+
+    model: ModelConfig
+    streams: Mapping[str, StreamConfig]
+    lossless: frozenset[str]
+    internal_endpoint: str
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) -> None:
+    """Run until the supervisor says stop. The child's entry point.
+
+    Raises:
+        ModelError: the model cannot be built; no restart would help.
+    """
+    link = ChildLink(connection)
+    link.attach()
+    setup_logging(spec.log, "worker")
+    from streamseg.tracker.create import create_tracker  # torch takes seconds to import: only in this process
+
+    tracker = create_tracker(spec.model)
+
+    def progress(what: str, share: float) -> None:
+        log.info("warming up: %s (%.0f %%)", what, 100 * share)
+        link.send(Report("progress"))
+
+    tracker.warm_up(progress)
+    worker = Worker(spec, rings, tracker, link)
+    try:
+        worker.run()
+    finally:
+        worker.close()
+
+
+class Worker:
+    """The worker's loop, around any tracker.
+
+    Args:
+        spec: What to do.
+        rings: Stream id -> its ring.
+        tracker: Warm.
+        link: To the supervisor.
+    """
+
+    def __init__(self, spec: WorkerSpec, rings: Mapping[str, FrameRing], tracker: Tracker, link: ChildLink) -> None:
+        self._spec = spec
+        self._rings = rings
+        self._tracker = tracker
+        self._link = link
+        self._outbox = Outbox(spec.internal_endpoint)
+        self._readers: dict[str, RingReader] = {stream: ring.reader("worker") for stream, ring in rings.items()}
+        self._streams = {stream: TrackedStream(stream, config, tracker) for stream, config in spec.streams.items()}
+        self._unsent: dict[str, int] = dict.fromkeys(spec.streams, 0)
+        self._waiting_events: list[StreamEvent] = []
+        self._next_report_ns = 0
+
+    def run(self) -> None:
+        """Track until the supervisor says stop."""
+        poller = zmq.Poller()
+        poller.register(self._link.fileno(), zmq.POLLIN)
+        for reader in self._readers.values():
+            poller.register(reader.fileno(), zmq.POLLIN)
+        self._link.send(Report("ready"))
+        while not self._link.stop_requested():
+            poller.poll(_POLL_MS)
+            with ExitStack() as release:
+                held: dict[str, HeldFrame] = {}
+                for stream, reader in self._readers.items():
+                    frame = reader.take()
+                    if frame is not None:
+                        held[stream] = release.enter_context(frame)
+                if held:
+                    self._track(held)
+            self._report()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._outbox.close()
+
+    def _track(self, held: Mapping[str, HeldFrame]) -> None:
+        for stream, holder in held.items():
+            self._streams[stream].begin_frame(holder.frame)
+        results = self._tracker.track({stream: holder.frame for stream, holder in held.items()})
+        for stream, holder in held.items():
+            results[stream] = self._streams[stream].finish_frame(holder.frame, results[stream])
+        t_tracked_ns = time.monotonic_ns()
+        for stream, holder in held.items():
+            shared = holder.share_with("publisher")
+            message = self._streams[stream].message(
+                holder.frame,
+                results[stream],
+                t_tracked_ns,
+                dropped=self._dropped(stream),
+                slot=holder.slot if shared else -1,
+            )
+            if not self._outbox.send(message, _FILE_SEND_TIMEOUT_S if stream in self._spec.lossless else 0.0):
+                self._unsent[stream] += 1
+                if shared:
+                    holder.unshare_with("publisher")
+            self._waiting_events += self._streams[stream].take_events()
+        self._send_events()
+
+    def _send_events(self) -> None:
+        """Send what happened; while the publisher is away, keep the newest events for it."""
+        while self._waiting_events and self._outbox.send(self._waiting_events[0]):
+            self._waiting_events.pop(0)
+        del self._waiting_events[:-100]
+
+    def _dropped(self, stream: str) -> int:
+        counters = self._rings[stream].counters()
+        return counters.superseded + counters.no_slot
+
+    def _report(self) -> None:
+        now_ns = time.monotonic_ns()
+        if now_ns < self._next_report_ns:
+            return
+        self._next_report_ns = now_ns + _REPORT_NS
+        self._link.send(Report("progress"))
+        self._send_events()
+        self._outbox.send(
+            WorkerReport(
+                model=self._spec.model.name,
+                device=self._tracker.device,
+                tracked={stream: tracked.tracked for stream, tracked in self._streams.items()},
+                drops={stream: {"publish/queue_full": count} for stream, count in self._unsent.items() if count},
+            )
+        )
