@@ -54,7 +54,9 @@ class Child:
             self._restart_at = None
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(
-            target=run_child, args=(self._entry.module, self._entry.args, theirs), name=f"streamseg {self.name}"
+            target=run_child,
+            args=(self.name, self._entry.module, self._entry.args, theirs),
+            name=f"streamseg {self.name}",
         )
         process.start()
         theirs.close()  # the child's copy is the only one: its death is an end-of-file here

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from streamseg import __version__
@@ -89,8 +90,9 @@ def capture_name(stream: str) -> str:
     return f"capture:{stream}"
 
 
-def run_child(module: str, args: tuple[Any, ...], connection: Connection) -> None:
+def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connection) -> None:
     """First function in every child: runs its ``main`` and reports an error that no restart would mend."""
+    Path("/proc/self/comm").write_text(name[:15])  # what `ps` and `top` show
     try:
         importlib.import_module(f"streamseg.{module}").main(*args, connection)
     except (ConfigError, ModelError) as error:

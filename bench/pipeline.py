@@ -1,0 +1,226 @@
+"""What everything but the model costs: from a decoded frame to a subscriber that has its mask.
+
+Runs the real daemon (capture processes, ring, worker, publisher) with the model ``fixed``, which returns its prompt's
+mask at once, on H.264 video paced as a camera's, and a subscriber in a process of its own. Both arms, the frame ring
+and a pickled ``multiprocessing.Queue`` in its place, run in turns in one run.
+
+    python bench/pipeline.py                               # the grid of RESULTS.md
+    python bench/pipeline.py --streams 4 --sizes 720p --seconds 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
+FULL_FRAME_COPIES = {"ring": 1, "queue": 4}
+"""Of each frame between decoder and worker. Ring: into the slot. Queue: contiguous copy, pickle, pipe in, pipe out."""
+
+
+@dataclass
+class Row:
+    """One arm at one size and number of streams."""
+
+    transport: str
+    streams: int
+    size: str
+    seconds: float
+    frames_per_s: float
+    captured: int
+    dropped: int
+    p50_ms: float
+    p99_ms: float
+    cpu_capture_ms: float
+    cpu_worker_ms: float
+    cpu_publisher_ms: float
+    copies: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["720p", "1080p"])
+    parser.add_argument("--transports", nargs="+", choices=FULL_FRAME_COPIES, default=["ring", "queue"])
+    parser.add_argument("--seconds", type=float, default=15.0, help="measured time of each arm, after 3 s of warm-up")
+    parser.add_argument("--rounds", type=int, default=1, help="repeats; the table shows the median round by p99")
+    parser.add_argument("--json", type=Path, help="write all rows here")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--transport", choices=FULL_FRAME_COPIES, default="ring", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        serve(args.serve, args.transport)
+        return
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in args.sizes:
+            clip = write_clip(Path(folder) / f"{size}.mp4", SIZES[size])
+            for streams in args.streams:
+                for transport in args.transports:
+                    rounds = [
+                        measure(transport, streams, size, clip, args.seconds, Path(folder)) for _ in range(args.rounds)
+                    ]
+                    rows.append(sorted(rounds, key=lambda row: row.p99_ms)[len(rounds) // 2])
+                    print(table(rows[-1:], header=len(rows) == 1), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1))
+    print(f"\n{json.dumps(machine())}")
+
+
+def write_clip(path: Path, size: tuple[int, int]) -> Path:
+    """Encode three seconds of the generated scene as H.264, as a camera would (no B-frames, 30 frames/s)."""
+    import av
+
+    from streamseg.sources.scene import Scene, SceneSpec
+
+    scene = Scene(SceneSpec(width=size[0], height=size[1]))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264", rate=30, options={"preset": "veryfast", "tune": "zerolatency"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for index in range(90):
+            frame = av.VideoFrame.from_ndarray(scene.render(index), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def serve(config_file: Path, transport: str) -> None:
+    """Run the daemon, with the queue in place of the ring if asked."""
+    from streamseg import supervisor
+    from streamseg.config.load import load_config
+
+    if transport == "queue":
+        from queue_ring import QueueRing
+
+        supervisor.FrameRing = QueueRing  # type: ignore[misc, assignment]
+    sys.exit(supervisor.Daemon(load_config(config_file)).run())
+
+
+def measure(transport: str, streams: int, size: str, clip: Path, seconds: float, folder: Path) -> Row:
+    """Run one arm and return its row."""
+    from streamseg.client import Subscriber
+
+    endpoint = f"ipc://{folder}/bench-{os.getpid()}-{time.monotonic_ns()}"
+    width, height = SIZES[size]
+    box = [width // 4, height // 4, width // 2, height // 2]
+    config = {
+        "model": {"name": "fixed", "device": "cpu"},
+        "publish": {"endpoints": [endpoint]},
+        "log": {"level": "warning"},
+        "streams": {
+            f"cam{index}": {
+                "source": f"lavfi:movie={clip}:loop=0,setpts=N/FRAME_RATE/TB,realtime",
+                "prompts": [{"object": 1, "box": box}],
+            }
+            for index in range(streams)
+        },
+    }
+    config_file = folder / "config.yaml"
+    config_file.write_text(json.dumps(config))  # JSON is YAML
+    command = [sys.executable, __file__, "--serve", str(config_file), "--transport", transport]
+    daemon = subprocess.Popen(command, stderr=sys.stderr)
+    latencies_ms: list[float] = []
+    try:
+        with Subscriber(endpoint, kinds=("masks",), mode="all") as subscriber:
+            first = subscriber.receive(timeout_s=60)
+            warm_until = time.monotonic() + 3
+            while time.monotonic() < warm_until:
+                first = subscriber.receive(timeout_s=10)
+            before, started = cpu_seconds(daemon.pid), time.monotonic()
+            frame_at: dict[str, list[int]] = {}
+            dropped_at: dict[str, list[int]] = {}
+            count = 0
+            while time.monotonic() - started < seconds:
+                message = subscriber.receive(timeout_s=10)
+                latencies_ms.append((time.monotonic_ns() - message.t_decoded_ns) / 1e6)
+                frame_at.setdefault(message.stream, [message.frame, message.frame])[1] = message.frame
+                dropped_at.setdefault(message.stream, [message.dropped, message.dropped])[1] = message.dropped
+                count += 1
+            elapsed, after = time.monotonic() - started, cpu_seconds(daemon.pid)
+            del first
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=10)
+    captured = sum(last - begin + 1 for begin, last in frame_at.values())
+    per_frame = {name: 1000 * (after[name] - before[name]) / captured for name in before}
+    return Row(
+        transport=transport,
+        streams=streams,
+        size=size,
+        seconds=round(elapsed, 1),
+        frames_per_s=round(count / elapsed, 1),
+        captured=captured,
+        dropped=captured - count,
+        p50_ms=round(statistics.median(latencies_ms), 2),
+        p99_ms=round(float(np.percentile(latencies_ms, 99)), 2),
+        cpu_capture_ms=round(per_frame["capture"], 2),
+        cpu_worker_ms=round(per_frame["worker"], 2),
+        cpu_publisher_ms=round(per_frame["publisher"], 2),
+        copies=FULL_FRAME_COPIES[transport],
+    )
+
+
+def cpu_seconds(pid: int) -> dict[str, float]:
+    """CPU time of the daemon's processes by kind; the supervisor names them."""
+    seconds = {"capture": 0.0, "worker": 0.0, "publisher": 0.0}
+    for child in psutil.Process(pid).children(recursive=True):
+        kind = child.name().split(":")[0]
+        if kind in seconds:
+            times = child.cpu_times()
+            seconds[kind] += times.user + times.system
+    return seconds
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import av
+    import zmq
+
+    processor = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            processor = line.split(":")[1].strip()
+            break
+    return {
+        "cpu": processor,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "av": av.__version__,
+        "libzmq": zmq.zmq_version(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def table(rows: list[Row], *, header: bool = True) -> str:
+    """Rows as Markdown."""
+    lines = []
+    if header:
+        lines += [
+            "| transport | streams | size | frames/s | dropped / captured | p50 ms | p99 ms "
+            "| CPU ms/frame capture + worker + publisher | copies of the frame |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+    lines += [
+        f"| {row.transport} | {row.streams} | {row.size} | {row.frames_per_s} | {row.dropped} / {row.captured} "
+        f"| {row.p50_ms} | {row.p99_ms} | {row.cpu_capture_ms} + {row.cpu_worker_ms} + {row.cpu_publisher_ms} "
+        f"| {row.copies} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
