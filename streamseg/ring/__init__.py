@@ -1,1 +1,1 @@
-"""The frame ring: frames between processes without a copy on the read side."""
+"""The frame ring: frames from a capture process to the worker and the publisher, in shared memory."""

@@ -1,0 +1,144 @@
+"""The reading end of a frame ring."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from streamseg.errors import RingError
+from streamseg.frame import Frame, Plane
+from streamseg.ring import layout
+from streamseg.ring.layout import Control, Role, SlotEntry, role_bit
+from streamseg.ring.memory import RingMemory
+
+
+class RingReader:
+    """Reads frames of a ring in place. Made by :meth:`FrameRing.reader`."""
+
+    def __init__(self, memory: RingMemory, role: Role) -> None:
+        self._memory = memory
+        self._role = role
+        self._bit = role_bit(role)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while a frame may be ready: for a ``zmq.Poller`` or ``select.poll``.
+
+        It never misses a frame, but may be readable once without one. :meth:`take` makes it unreadable when
+        nothing is left; do not read from it.
+        """
+        return self._memory.frame_ready.fd
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether a frame may be ready.
+
+        Blocks: up to ``timeout_s``.
+        """
+        return self._memory.frame_ready.wait(timeout_s)
+
+    def take(self) -> HeldFrame | None:
+        """Hold the oldest frame that is ready; None if there is none. Does not wait for one.
+
+        Lifetime: the frame's planes are views of shared memory, valid until it is released.
+        """
+        with self._memory.locked() as control:
+            ready = [slot for slot, entry in enumerate(control.slots) if entry.state == layout.READY]
+            if len(ready) <= 1:
+                # Bells are rung under the lock, so the one for a later frame cannot be lost here.
+                self._memory.frame_ready.silence()
+            if not ready:
+                return None
+            slot = min(ready, key=lambda index: control.slots[index].frame_id)
+            entry = control.slots[slot]
+            entry.state = layout.HELD
+            entry.holders = self._bit
+            self._memory.commit(control)
+        return HeldFrame(self._memory, self._role, slot, entry)
+
+    def accept(self, max_held: int) -> None:
+        """Say how many slots that others share with it this role is willing to hold at a time; 0 is none."""
+        if not 0 <= max_held <= self._memory.slots:
+            raise RingError(f"max_held is {max_held}: give 0 to {self._memory.slots}, the number of slots")
+        with self._memory.locked() as control:
+            control.accepts[layout.ROLES.index(self._role)] = max_held
+            self._memory.commit(control)
+
+    def adopt(self, slot: int, frame_id: int) -> HeldFrame | None:
+        """Hold a frame that another role shared with this one; None if the offer no longer stands.
+
+        That is so when either end was restarted in between.
+        """
+        if not 0 <= slot < self._memory.slots:
+            return None
+        with self._memory.locked() as control:
+            entry = control.slots[slot]
+            if entry.frame_id != frame_id or not entry.offered & self._bit:
+                return None
+            entry.offered &= ~self._bit
+            entry.holders |= self._bit
+            self._memory.commit(control)
+        return HeldFrame(self._memory, self._role, slot, entry)
+
+
+class HeldFrame:
+    """A frame in a slot that nobody writes to until it is released. A context manager that releases it.
+
+    Attributes:
+        frame: The frame. Lifetime: its planes are valid until :meth:`release`; they cannot be written to.
+        slot: Number of its slot.
+    """
+
+    def __init__(self, memory: RingMemory, role: Role, slot: int, entry: SlotEntry) -> None:
+        self._memory = memory
+        self._bit = role_bit(role)
+        self.slot = slot
+        frame_format, stamps = layout.unpack_meta(memory.read_meta(slot))
+        planes: tuple[Plane, ...] = memory.planes(slot, frame_format, writable=False)
+        self.frame = Frame(entry.frame_id, entry.epoch, frame_format, planes, stamps)
+
+    def share_with(self, role: Role) -> bool:
+        """Offer the slot to another role, before releasing it; False if that role holds as many as it accepts.
+
+        Tell that role ``slot`` and ``frame.frame_id``, for its :meth:`RingReader.adopt`. If it cannot be told,
+        :meth:`withdraw`.
+        """
+        bit = role_bit(role)
+        with self._memory.locked() as control:
+            entry = self._mine(control)
+            if entry is None:
+                raise RingError(f"frame {self.frame.frame_id} was released: share it before")
+            shared = sum(bool((other.holders | other.offered) & bit) for other in control.slots)
+            if shared >= control.accepts[layout.ROLES.index(role)]:
+                return False
+            entry.offered |= bit
+            self._memory.commit(control)
+            return True
+
+    def withdraw(self, role: Role) -> None:
+        """Take an offer back that ``role`` could not be told of. One that was adopted stays."""
+        with self._memory.locked() as control:
+            entry = self._mine(control)
+            if entry is not None:
+                entry.offered &= ~role_bit(role)
+                self._memory.commit(control)
+
+    def release(self) -> None:
+        """Let go of the slot. Safe to call twice."""
+        with self._memory.locked() as control:
+            entry = self._mine(control)
+            if entry is None:
+                return
+            if entry.drop(self._bit):
+                self._memory.slot_free.ring()
+            self._memory.commit(control)
+
+    def _mine(self, control: Control) -> SlotEntry | None:
+        """Return the slot's entry; None if this role no longer holds it (released, or freed by its successor)."""
+        entry = control.slots[self.slot]
+        return entry if entry.frame_id == self.frame.frame_id and entry.holders & self._bit else None
+
+    def __enter__(self) -> HeldFrame:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
