@@ -83,6 +83,8 @@ class QueueRing:
             frames=frames,
             superseded=superseded,
             no_slot=0,
+            abandoned=0,
+            dropped=superseded,
             epoch=epoch,
             pending=frames - superseded - taken,
             held=0,
@@ -111,7 +113,7 @@ class QueuedFrame:
         del role
         return False
 
-    def unshare_with(self, role: str) -> None:
+    def withdraw(self, role: str) -> None:
         del role
 
     def release(self) -> None:

@@ -133,13 +133,13 @@ class Worker:
                 holder.frame,
                 results[stream],
                 t_tracked_ns,
-                dropped=self._dropped(stream),
+                dropped=self._rings[stream].counters().dropped,
                 slot=holder.slot if shared else -1,
             )
             if not self._outbox.send(message, _FILE_SEND_TIMEOUT_S if stream in self._spec.lossless else 0.0):
                 self._unsent[stream] += 1
                 if shared:
-                    holder.unshare_with("publisher")
+                    holder.withdraw("publisher")
             self._waiting_events += self._streams[stream].take_events()
         self._send_events()
 
@@ -148,10 +148,6 @@ class Worker:
         while self._waiting_events and self._outbox.send(self._waiting_events[0]):
             self._waiting_events.pop(0)
         del self._waiting_events[:-100]
-
-    def _dropped(self, stream: str) -> int:
-        counters = self._rings[stream].counters()
-        return counters.superseded + counters.no_slot
 
     def _report(self) -> None:
         now_ns = time.monotonic_ns()
