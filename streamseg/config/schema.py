@@ -86,7 +86,12 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Meta(description="Side of the square model input in pixels; default: the model's own."),
     ] = None
     device: Annotated[
-        str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto takes a CUDA device if there is one.")
+        str,
+        Meta(
+            pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+            examples=["auto", "cpu", "cuda", "cuda:1"],
+            description="auto takes a CUDA device if there is one.",
+        ),
     ] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],

@@ -1,0 +1,85 @@
+"""Fill ``${NAME}`` in a configuration from the environment.
+
+This happens after the YAML was read, so a password can hold any character without changing the file's meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from streamseg.config.problems import Path, Problems
+
+_VARIABLE: Final = re.compile(
+    r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\$\{[^}]*\}?)"
+)
+# The part of an address that holds the user's name and password, up to where a variable stands in it.
+_IN_USERINFO: Final = re.compile(r"://[^/?#@\s]*$")
+
+
+def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) -> tuple[Any, dict[Path, str]]:
+    """Return ``tree`` with every variable replaced by its value.
+
+    ``${NAME}`` must be set; ``${NAME:-default}`` takes the default where it is unset or empty; ``$$`` is a dollar
+    sign. Keys are left alone. In the user and password part of an address values are percent-encoded, so the
+    variable holds the password as it is.
+
+    Args:
+        tree: Plain values, as YAML gives them.
+        environment: Name -> value.
+        problems: Receives variables that are not set.
+
+    Returns:
+        The new tree, and for every setting that used a variable, its text before.
+    """
+    templates: dict[Path, str] = {}
+
+    def walk(value: Any, path: Path) -> Any:
+        match value:
+            case dict():
+                return {key: walk(item, (*path, str(key))) for key, item in value.items()}
+            case list():
+                return [walk(item, (*path, index)) for index, item in enumerate(value)]
+            case str() if "$" in value:
+                filled, used = _fill(value, environment, path, problems)
+                if used:
+                    templates[path] = value
+                return filled
+            case _:
+                return value
+
+    return walk(tree, ()), templates
+
+
+def _fill(template: str, environment: Mapping[str, str], path: Path, problems: Problems) -> tuple[str, bool]:
+    used = False
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal used
+        if match[0] == "$$":
+            return "$"
+        used = True
+        name, default = match["name"], match["default"]
+        if match["broken"]:
+            problems.add(
+                path,
+                f"{match[0]!r} is no variable: write ${{NAME}} or ${{NAME:-default}}, or $${{ for the characters "
+                "themselves",
+            )
+            return ""
+        value = environment.get(name)
+        if default is not None and not value:
+            value = default
+        if value is None:
+            problems.add(
+                path,
+                f"the environment variable {name} is not set: export {name} before the start, "
+                f"or write ${{{name}:-default}}",
+            )
+            return ""
+        in_userinfo = _IN_USERINFO.search(template, 0, match.start()) and "@" in template[match.end() :]
+        return quote(value, safe="") if in_userinfo else value
+
+    return _VARIABLE.sub(replace, template), used

@@ -1,0 +1,21 @@
+"""The settings as JSON Schema, for editors that check and complete YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from streamseg.config.load import EXTENSION
+from streamseg.config.schema import Config
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a configuration file, after ``${NAME}`` was filled in."""
+    schema = msgspec.json.schema(Config)
+    root = schema["$defs"]["Config"]
+    root["patternProperties"] = {f"^{EXTENSION}": {"description": "A place for YAML anchors; nothing reads it."}}
+    root["properties"]["streams"]["propertyNames"] = {"pattern": "^[a-z0-9-][a-z0-9_-]{0,63}$"}
+    return {"$schema": DIALECT, "title": "Configuration of streamseg", **schema}

@@ -1,0 +1,109 @@
+"""Read settings from a file or a mapping: the one place that reads configuration files and their environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from streamseg.config.document import Document, read_document
+from streamseg.config.environment import substitute
+from streamseg.config.problems import Problem, Problems, path_name
+from streamseg.config.relative import model_at, stream_at
+from streamseg.config.rules import check_model, check_publish, check_stream, check_stream_id
+from streamseg.config.schema import Config, LogConfig, ModelConfig, PublishConfig, StreamConfig
+from streamseg.config.structure import read_value
+from streamseg.errors import ConfigError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+EXTENSION = "x-"
+"""Top-level keys that begin so are a place for YAML anchors; nothing else reads them."""
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a configuration file.
+
+    Relative paths in it (masks, checkpoints, video files and folders) start at the file's own folder.
+
+    Raises:
+        ConfigError: the file cannot be read, or settings are wrong: the message has a line for each, with the
+            number of its line, its path, its value (without passwords) and the mend.
+    """
+    document = read_document(Path(path))
+    return _load(document.tree, base=Path(path).absolute().parent, document=document)
+
+
+def config_from_mapping(mapping: Mapping[str, Any], *, base: Path | None = None) -> Config:
+    """Check settings that are given as plain values, as YAML would give them.
+
+    Args:
+        mapping: Settings; ``${NAME}`` in them is filled from the environment, as in a file.
+        base: Folder at which relative paths start; the working directory if None.
+
+    Raises:
+        ConfigError: settings are wrong: one line for each, with its path, its value and the mend.
+    """
+    return _load(dict(mapping), base=base or Path.cwd(), document=None)
+
+
+def _load(tree: Any, *, base: Path, document: Document | None) -> Config:
+    if isinstance(tree, dict):
+        tree = {key: value for key, value in tree.items() if not str(key).startswith(EXTENSION)}
+    if not isinstance(tree, dict) or not tree:
+        name = document.name if document else "the configuration"
+        raise ConfigError(f"{name} holds no settings: begin with\nstreams:\n  cam:\n    source: webcam:0")
+    problems = Problems()
+    filled, problems.templates = substitute(tree, os.environ, problems)
+    unset = {problem.path for problem in problems.found}
+    read_value(filled, Config, (), problems)
+    # A variable that is not set was reported; that its setting is empty now is no news.
+    missing = problems.found[: len(unset)]
+    problems.found = missing + [problem for problem in problems.found[len(unset) :] if problem.path not in unset]
+    config = _check_parts(filled, base, problems)
+    if problems.found:
+        raise ConfigError(_message(problems.found, document))
+    return config
+
+
+def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config:
+    """Apply the rules to every part whose types are right, so that one wrong setting hides no other."""
+
+    def part(value: Any, struct: type[T], path: tuple[str, ...]) -> T | None:
+        return None if problems.any_under(path) else read_value(value, struct, path, problems)
+
+    model = part(tree.get("model", {}), ModelConfig, ("model",))
+    if model is not None:
+        model = model_at(base, model)
+        check_model(model, ("model",), problems)
+    publish = part(tree.get("publish", {}), PublishConfig, ("publish",))
+    if publish is not None:
+        check_publish(publish, ("publish",), problems)
+    streams: dict[str, StreamConfig] = {}
+    named = tree.get("streams")
+    for name, settings in named.items() if isinstance(named, dict) else ():
+        path = ("streams", str(name))
+        stream = part(settings, StreamConfig, path)
+        check_stream_id(str(name), path, problems)
+        if stream is not None:
+            streams[name] = stream_at(base, stream)
+            check_stream(streams[name], path, problems, (model or ModelConfig()).max_objects)
+    log = part(tree.get("log", {}), LogConfig, ("log",))
+    return Config(
+        streams=streams,
+        model=model or ModelConfig(),
+        publish=publish or PublishConfig(),
+        log=log or LogConfig(),
+    )
+
+
+def _message(found: list[Problem], document: Document | None) -> str:
+    count = "one setting is wrong" if len(found) == 1 else f"{len(found)} settings are wrong"
+    lines = [f"{document.name if document else 'configuration'}: {count}"]
+    for problem in sorted(found, key=lambda problem: document.line(problem.path) if document else 0):
+        where = f"line {document.line(problem.path)}: " if document else ""
+        lines.append(f"  {where}{path_name(problem.path)}: {problem.text}")
+    return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""What is wrong with a configuration: gathered, so that a user mends all of it at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from streamseg.redact import redact
+
+Path = tuple[str | int, ...]
+"""Where a setting stands: ``("streams", "cam1", "prompts", 0, "box")``."""
+
+_LONGEST_SHOWN: Final = 80
+_SECRET_NAME: Final = re.compile(r"pass|pwd|secret|token|key|auth|credential", re.IGNORECASE)
+
+
+def path_name(path: Path) -> str:
+    """Return the path as people write it: ``streams.cam1.prompts[0].box``."""
+    name = ""
+    for step in path:
+        name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One setting that is wrong.
+
+    Attributes:
+        path: Where it stands; empty for the file as a whole.
+        text: Its value and the mend, without passwords.
+    """
+
+    path: Path
+    text: str
+
+
+@dataclass(slots=True)
+class Problems:
+    """All that was found so far.
+
+    Attributes:
+        templates: Settings that hold values of the environment -> how they are written in the file. Shown in place
+            of the value, which may be a password.
+        found: In the order of discovery.
+    """
+
+    templates: Mapping[Path, str] = field(default_factory=dict)
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, path: Path, text: str) -> None:
+        """Take note of a setting that is wrong."""
+        self.found.append(Problem(path, text))
+
+    def any_under(self, path: Path) -> bool:
+        """Whether something is wrong at ``path`` or below it."""
+        return any(problem.path[: len(path)] == path for problem in self.found)
+
+    def show(self, path: Path, value: object) -> str:
+        """Return a value as a message may show it: short, and without passwords."""
+        if (template := self.templates.get(path)) is not None:
+            return _short(redact(template))
+        if path and isinstance(path[-1], str) and _SECRET_NAME.search(path[-1]):
+            return "***"
+        match value:
+            case None:
+                return "empty"
+            case bool():
+                return "true" if value else "false"
+            case str():
+                return repr(_short(redact(value)))
+            case Mapping():
+                return "a group of settings"
+            case Sequence() if all(isinstance(item, (int, float)) for item in value):
+                return _short(str(list(value)))
+            case Sequence():
+                return "a list"
+            case _:
+                return _short(redact(str(value)))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."

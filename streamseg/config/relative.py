@@ -1,0 +1,47 @@
+"""Relative paths in settings start at the folder of their file, wherever the daemon was started from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from streamseg.config.schema import ModelConfig, StreamConfig
+from streamseg.errors import SourceError
+
+
+def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
+    """Return the stream with its mask files and its video file or folder at ``base``."""
+    prompts = tuple(
+        prompt if prompt.mask is None else msgspec.structs.replace(prompt, mask=_at(base, prompt.mask))
+        for prompt in stream.prompts
+    )
+    source = _at(base, stream.source) if _is_file(stream) else stream.source
+    return msgspec.structs.replace(stream, source=source, prompts=prompts)
+
+
+def model_at(base: Path, model: ModelConfig) -> ModelConfig:
+    """Return the model with its checkpoint, and the file of its config, at ``base``."""
+    name = _at(base, model.name) if is_checkpoint_path(model.name) else model.name
+    config = model.config
+    if config is not None and (file := _at(base, config)) and Path(file).is_file():
+        config = file
+    return msgspec.structs.replace(model, name=name, config=config)
+
+
+def is_checkpoint_path(name: str) -> bool:
+    """Whether a model's name is the path of a checkpoint."""
+    return "/" in name or name.endswith((".pt", ".pth"))
+
+
+def _is_file(stream: StreamConfig) -> bool:
+    from streamseg.sources.open_source import describe  # its readers' libraries are heavy
+
+    try:
+        return describe(stream).kind in ("file", "images")
+    except SourceError:
+        return False
+
+
+def _at(base: Path, path: str) -> str:
+    return str(base / Path(path).expanduser())

@@ -1,0 +1,167 @@
+"""What types cannot say: names, addresses and prompts that make sense. Reads no file, but looks whether some exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path as FilePath
+from typing import Final
+
+from streamseg.config.problems import Path, Problems
+from streamseg.config.relative import is_checkpoint_path
+from streamseg.config.schema import ModelConfig, PromptConfig, PublishConfig, StreamConfig
+from streamseg.errors import ModelError, SourceError
+from streamseg.topics import STREAM_ID
+
+_LONGEST_IPC_PATH: Final = 107
+_WILDCARDS: Final = ("*", "0.0.0.0", "[::]")
+_LOOPBACK_NAMES: Final = ("localhost", "lo")
+
+
+def check_stream_id(stream: str, path: Path, problems: Problems) -> None:
+    """A stream's name must fit into a topic."""
+    if STREAM_ID.fullmatch(stream) is None:
+        mended = "".join(character if STREAM_ID.fullmatch(character) else "-" for character in stream.lower())[:64]
+        problems.add(path, f"{stream!r} cannot name a stream: use a-z, 0-9, _ and -, for example {mended or 'cam1'}")
+    elif stream.startswith("_"):
+        problems.add(
+            path, f"{stream!r}: names that begin with _ are streamseg's own: use {stream.lstrip('_') or 'cam1'}"
+        )
+
+
+def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objects: int) -> None:
+    """The source must be of a known kind, and the prompts sensible."""
+    from streamseg.sources.open_source import describe  # its readers' libraries are heavy
+
+    try:
+        described = describe(stream)
+    except SourceError as error:
+        problems.add((*path, "source"), str(error))
+    else:
+        if stream.loop and described.live:
+            problems.add((*path, "loop"), "true, but this source is live and has no beginning: leave it out")
+    if len(stream.prompts) > max_objects:
+        problems.add(
+            (*path, "prompts"),
+            f"{len(stream.prompts)} objects, but model.max_objects is {max_objects}: raise it or follow fewer",
+        )
+    first: dict[int, int] = {}
+    for index, prompt in enumerate(stream.prompts):
+        here = (*path, "prompts", index)
+        if prompt.object in first:
+            problems.add(
+                (*here, "object"),
+                f"{prompt.object} is prompts[{first[prompt.object]}] already: give each object an id of its own, "
+                "and all points of one object in one prompt",
+            )
+        first.setdefault(prompt.object, index)
+        _check_prompt(prompt, here, problems)
+
+
+def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> None:
+    """Endpoints must be addresses that can be bound, and nobody may watch by accident."""
+    for index, endpoint in enumerate(publish.endpoints):
+        here = (*path, "endpoints", index)
+        if endpoint in publish.endpoints[:index]:
+            problems.add(here, f"{problems.show(here, endpoint)} stands twice: leave one out")
+        _check_endpoint(endpoint, here, problems, publish.allow_unauthenticated)
+    if publish.encoding == "bits_zstd" and importlib.util.find_spec("zstandard") is None:
+        problems.add(
+            (*path, "encoding"), "bits_zstd needs a package: pip install 'streamseg[fast]', or choose coco_rle"
+        )
+
+
+def check_model(model: ModelConfig, path: Path, problems: Problems) -> None:
+    """The model's name must be known; whether its checkpoint is here, the worker finds out."""
+    from streamseg.models import registry
+
+    if is_checkpoint_path(model.name):
+        if not FilePath(model.name).is_file():
+            problems.add((*path, "name"), f"there is no file {model.name!r}: correct the path")
+        return
+    try:
+        registry.find(model.name)
+    except ModelError as error:
+        problems.add((*path, "name"), str(error))
+    if model.config is not None:
+        problems.add(
+            (*path, "config"),
+            f"{model.config!r} goes with the path of a checkpoint, not with the name {model.name!r}: leave it out",
+        )
+
+
+def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:
+    if prompt.mask is not None:
+        if prompt.points or prompt.box is not None:
+            problems.add(path, "a mask stands alone: leave out its points and box")
+        if not FilePath(prompt.mask).is_file():
+            problems.add((*path, "mask"), f"there is no file {prompt.mask!r}: correct the path")
+        return
+    if prompt.box is None and not prompt.points:
+        problems.add(path, "the prompt is empty: give points, a box or a mask")
+    unit = prompt.coords
+    for index, point in enumerate(prompt.points):
+        here = (*path, "points", index)
+        if len(point) == 3 and point[2] not in (0, 1):
+            problems.add(here, f"{list(point)}: the third value is 1 for on the object, 0 for off")
+        _check_coordinates(point[:2], here, problems, unit)
+    if prompt.points and prompt.box is None and all(len(point) == 3 and point[2] == 0 for point in prompt.points):
+        problems.add((*path, "points"), "all are off the object: give at least one on it, or a box")
+    if prompt.box is not None:
+        here = (*path, "box")
+        x0, y0, x1, y1 = prompt.box
+        if _check_coordinates(prompt.box, here, problems, unit) and not (x0 < x1 and y0 < y1):
+            problems.add(here, f"{list(prompt.box)} is empty: give [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+
+
+def _check_coordinates(values: tuple[float, ...], path: Path, problems: Problems, unit: str) -> bool:
+    highest = 1.0 if unit == "normalized" else math.inf
+    # An infinite pixel is none; the comparison is false for NaN.
+    if all(0 <= value <= highest and value != math.inf for value in values):
+        return True
+    allowed = "within 0..1, since coords is normalized" if unit == "normalized" else "0 or more pixels"
+    problems.add(path, f"{list(values)} is outside the picture: coordinates are {allowed}")
+    return False
+
+
+def _check_endpoint(endpoint: str, path: Path, problems: Problems, allow_unauthenticated: bool) -> None:
+    shown = problems.show(path, endpoint)
+    scheme, separator, rest = endpoint.partition("://")
+    if not separator or scheme not in ("tcp", "ipc"):
+        problems.add(path, f"{shown} cannot be bound: give tcp://HOST:PORT or ipc:///PATH")
+    elif scheme == "ipc":
+        if not rest.startswith("/"):
+            problems.add(path, f"{shown} has no absolute path: write ipc:///PATH, with three slashes")
+        elif len(os.fsencode(rest)) > _LONGEST_IPC_PATH:
+            problems.add(path, f"{shown} is too long: sockets take paths of at most {_LONGEST_IPC_PATH} bytes")
+        elif not FilePath(rest).parent.is_dir():
+            problems.add(path, f"{shown}: there is no folder {str(FilePath(rest).parent)!r}: create it first")
+    else:
+        host, separator, port = rest.rpartition(":")
+        if not separator or not host:
+            problems.add(path, f"{shown} has no port: write tcp://HOST:PORT, for example tcp://127.0.0.1:5555")
+        elif not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            problems.add(path, f"{shown} has no usable port: give one from 1 to 65535")
+        elif not _is_loopback(host):
+            if host not in _WILDCARDS and _address(host) is None and "." in host:
+                problems.add(path, f"{shown}: a name cannot be bound: give an address of this machine")
+            elif not allow_unauthenticated:
+                problems.add(
+                    path,
+                    f"{shown} can be reached from other machines and everybody there could watch: use 127.0.0.1, "
+                    "or set publish.allow_unauthenticated to true",
+                )
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host in _LOOPBACK_NAMES if address is None else address.is_loopback
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host.strip("[]"))
+    except ValueError:
+        return None
