@@ -31,7 +31,7 @@ class ProcessEntry:
 
     Attributes:
         name: ``publisher``, ``worker`` or ``capture:STREAM``.
-        module: Module of ``streamseg`` whose ``main(*args, connection)`` the child runs.
+        module: Module whose ``main(*args, connection)`` the child runs.
         args: For it.
         ready_timeout_s: Longest silence until it is ready. A worker on a GPU may compile for minutes, but says
             that it makes progress.
@@ -75,13 +75,13 @@ def process_table(
         log=config.log,
     )
     table = [
-        ProcessEntry(PUBLISHER, "publisher_process", (publisher, dict(rings)), 30, 10),
-        ProcessEntry(WORKER, "worker_process", (worker, dict(rings)), 600, 60),
+        ProcessEntry(PUBLISHER, "streamseg.publisher_process", (publisher, dict(rings)), 30, 10),
+        ProcessEntry(WORKER, "streamseg.worker_process", (worker, dict(rings)), 600, 60),
     ]
     for stream, settings in config.streams.items():
         capture = CaptureSpec(stream=stream, config=settings, internal_endpoint=internal_endpoint, log=config.log)
         silence = 15 + settings.open_timeout_s + settings.stall_timeout_s
-        table.append(ProcessEntry(capture_name(stream), "capture_process", (capture, rings[stream]), 30, silence))
+        table.append(ProcessEntry(capture_name(stream), "streamseg.capture_process", (capture, rings[stream]), 30, silence))
     return table
 
 
@@ -94,7 +94,7 @@ def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connect
     """First function in every child: runs its ``main`` and reports an error that no restart would mend."""
     Path("/proc/self/comm").write_text(name[:15])  # what `ps` and `top` show
     try:
-        importlib.import_module(f"streamseg.{module}").main(*args, connection)
+        importlib.import_module(module).main(*args, connection)
     except (ConfigError, ModelError) as error:
         ChildLink(connection).send(Report("fatal", str(error), error.exit_code))
         sys.exit(error.exit_code)

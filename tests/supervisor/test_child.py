@@ -1,0 +1,109 @@
+"""A child's life, with real processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
+
+import psutil
+import pytest
+
+from streamseg.child import Child
+from streamseg.process_table import ProcessEntry
+
+
+@pytest.fixture
+def make_child() -> Iterator[Callable[..., Child]]:
+    children: list[Child] = []
+
+    def make(behaviour: str, silence_s: float = 30.0) -> Child:
+        children.append(Child(ProcessEntry(f"test:{behaviour}", "child_mains", (behaviour,), 60.0, silence_s)))
+        children[-1].start()
+        return children[-1]
+
+    yield make
+    for child in children:
+        child.kill()
+
+
+def hear(child: Child, kind: str, timeout_s: float = 60.0) -> str:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        wait(child.waitables(), timeout=1.0)
+        for report in child.take_reports():
+            if report.kind == kind:
+                return report.text
+    pytest.fail(f"the child did not say {kind}")
+
+
+def until_dead(child: Child, timeout_s: float = 60.0) -> None:
+    wait([child.sentinel], timeout=timeout_s)
+    child.take_reports()
+    assert child.died()
+
+
+def test_child_is_ready_named_and_ends_when_asked(make_child):
+    child = make_child("obeys")
+    assert child.state == "starting"
+    hear(child, "ready")
+    assert child.state == "ready"
+    assert not child.hangs()
+    names = [process.name() for process in psutil.Process().children()]
+    assert "test:obeys" in names
+    child.ask_to_stop()
+    until_dead(child)
+    assert child.describe_exit() == "exit code 0"
+
+
+def test_child_that_is_killed_says_by_what_and_backs_off(make_child):
+    child = make_child("killed")
+    delays = []
+    for attempt in range(1, 4):
+        until_dead(child)
+        assert child.describe_exit() == "killed by SIGKILL"
+        child.schedule_restart()
+        assert child.state == "restarting"
+        assert child.failed_starts == attempt
+        delays.append(child.restart_in_s())
+        assert not child.restart_due()
+        child.start()
+    assert child.restarts == 3
+    assert delays[1] > 1.5 * delays[0]
+    assert delays[2] > 1.5 * delays[1]
+
+
+def test_silent_child_hangs_and_can_be_killed(make_child):
+    child = make_child("silent", silence_s=0.2)
+    hear(child, "ready")
+    deadline = time.monotonic() + 30
+    while not child.hangs():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.kill()
+    assert child.died()
+
+
+def test_deaf_child_is_killed(make_child):
+    child = make_child("deaf")
+    hear(child, "ready")
+    child.ask_to_stop()
+    child.terminate()
+    wait([child.sentinel], timeout=0.5)
+    assert child.alive()
+    child.kill()
+    assert not child.alive()
+
+
+def test_error_that_no_restart_mends_is_fatal(make_child):
+    child = make_child("model")
+    assert hear(child, "fatal") == "model 'x' is unknown: did you mean 'y'?"
+    until_dead(child)
+    assert child.describe_exit() == "exit code 3"
+
+
+def test_error_that_a_restart_may_mend_is_not_fatal(make_child):
+    child = make_child("source")
+    wait([child.sentinel], timeout=60)
+    assert all(report.kind != "fatal" for report in child.take_reports())
+    assert child.describe_exit() == "exit code 4"
