@@ -1,7 +1,9 @@
 """Public messages, schema v1: what subscribers receive as JSON headers. ``docs/protocol.md`` is the contract.
 
-Nanoseconds are decimal strings, since JavaScript's numbers end at 2**53. Unknown fields are ignored by readers;
-a breaking change gets new topics (``v2/``).
+Nanoseconds are decimal strings, since JavaScript's numbers end at 2**53. Unknown fields are ignored by readers, and
+fields that name one of several things (``state``, ``kind``, ``encoding``, ``t_source``) are plain strings here, so that
+a reader of today takes a daemon that knows one more; the values of today are the ``Literal`` types below. A breaking
+change gets new topics (``v2/``).
 """
 
 from __future__ import annotations
@@ -52,14 +54,14 @@ class MaskObject(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     label: str
-    state: ObjectState
+    state: str
     score: float
     presence: float
     bbox: tuple[int, int, int, int]
     area: int
     centroid: tuple[float, float]
     part: int | None = None
-    encoding: Encoding = "none"
+    encoding: str = "none"
     roi: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
@@ -70,11 +72,14 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         v: Version of the protocol.
         stream: Id of the stream.
         session: Changes when the daemon restarts.
+        publisher: Changes when the publisher process restarts, also within a session.
         epoch: Rises at each reconnect, size change or time jump of the source.
-        seq: Counts published messages of this session, stream and kind: a gap was lost on the way to you.
-        frame: Counts captured frames: a gap was skipped by us.
+        seq: Counts published messages of this publisher, stream and kind from 0: a gap was lost on the way to you.
+        frame: Counts captured frames of the session: a gap was skipped by us.
         t_wall_ns: Capture time, Unix epoch.
         t_source: Clock of ``t_wall_ns``: ``rtcp`` (the camera's), ``arrival`` or ``file`` (ours).
+        clock: Names the monotonic clock of the stamps below. A reader that computes the same name
+            (:func:`streamseg.clock.clock_name`) runs on the same machine and may compare them with its own clock.
         t_captured_ns: Monotonic clock of the daemon's machine: the frame's data arrived.
         t_decoded_ns: ...it was decoded.
         t_tracked_ns: ...its masks were ready.
@@ -89,11 +94,13 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     v: int = PROTOCOL_VERSION
     stream: str
     session: str
+    publisher: str
     epoch: int
     seq: int
     frame: int
     t_wall_ns: str
-    t_source: Literal["rtcp", "arrival", "file"]
+    t_source: str
+    clock: str
     t_captured_ns: str
     t_decoded_ns: str
     t_tracked_ns: str
@@ -120,7 +127,7 @@ class Objects(FrameHeader, frozen=True, kw_only=True, tag="objects"):
 class Image(FrameHeader, frozen=True, kw_only=True, tag="image"):
     """Header of ``v1/<stream>/image/``: the picture of that frame as JPEG in part 2."""
 
-    encoding: Literal["jpeg"] = "jpeg"
+    encoding: str = "jpeg"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="type"):
@@ -128,7 +135,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
 
     Attributes:
         stream: Id of the stream, ``_daemon`` for the daemon itself.
-        seq: Counts events of this session and stream.
+        seq: Counts events of this publisher and stream from 0.
         kind: What happened.
         t_wall_ns: When.
         epoch: Epoch of the stream at that time.
@@ -141,8 +148,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
     v: int = PROTOCOL_VERSION
     stream: str
     session: str
+    publisher: str
     seq: int
-    kind: EventKind
+    kind: str
     t_wall_ns: str
     epoch: int = 0
     frame: int | None = None
@@ -167,16 +175,19 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         epoch: Present epoch.
         objects: Number of objects.
         latency_ms: Stage -> median of the last second: ``decode`` (captured to decoded), ``track`` (decoded to
-            tracked), ``publish`` (tracked to published), ``total``.
+            tracked), ``publish`` (tracked to published), ``total``; empty when nothing was tracked.
+        published: Kind -> messages published so far by this publisher.
+        subscribed: Kinds that somebody subscribes to now.
         last_error: Of the source, without credentials; empty when all is well.
     """
 
     v: int = PROTOCOL_VERSION
     stream: str
     session: str
+    publisher: str
     seq: int
     t_wall_ns: str
-    state: StreamState
+    state: str
     source: str
     size: tuple[int, int]
     fps_in: float
@@ -188,6 +199,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     epoch: int
     objects: int
     latency_ms: dict[str, float]
+    published: dict[str, int]
+    subscribed: list[str]
     last_error: str = ""
 
 
@@ -195,6 +208,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
     """Once a second: ``v1/_daemon/status/``, part 1.
 
     Attributes:
+        clock: As in frame headers.
         version: Of streamseg.
         model: Name of the model.
         device: Of the worker, for example ``cpu`` or ``cuda:0 (NVIDIA H100)``.
@@ -206,8 +220,10 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
 
     v: int = PROTOCOL_VERSION
     session: str
+    publisher: str
     seq: int
     t_wall_ns: str
+    clock: str
     version: str
     model: str
     device: str
