@@ -1,0 +1,62 @@
+"""Box, area and centroid of a mask, computed once for everybody downstream. Imports no torch."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from streamseg.tracker.types import BoolMask, ObjectResult
+
+
+def object_result(
+    obj_id: int,
+    size: tuple[int, int],
+    mask: BoolMask,
+    *,
+    origin: tuple[int, int] = (0, 0),
+    iou_prediction: float,
+    object_score_logits: float,
+) -> ObjectResult:
+    """Measure a mask and crop it to its bounding box.
+
+    Args:
+        obj_id: The object's id.
+        size: (width, height) of the video frame in pixels.
+        mask: ``bool [rows, columns]``: a part of the frame that holds all of the object. Copied.
+        origin: (x, y) of the part's first pixel.
+        iou_prediction: Passed on.
+        object_score_logits: Passed on.
+    """
+    if mask.size == 0 or not (in_column := _sums(mask, axis=0)).any():
+        return ObjectResult(
+            obj_id, size, (0, 0, 0, 0), np.zeros((0, 0), np.bool_), 0, (0.0, 0.0), iou_prediction, object_score_logits
+        )
+    in_row = _sums(mask, axis=1)
+    left, right = _span(in_column)
+    top, bottom = _span(in_row)
+    area = int(in_column.sum())
+    x0, y0 = origin
+    return ObjectResult(
+        obj_id=obj_id,
+        size=size,
+        roi=(x0 + left, y0 + top, right - left, bottom - top),
+        mask=mask[top:bottom, left:right].copy(),
+        area=area,
+        centroid=(
+            x0 + float(in_column @ np.arange(in_column.size)) / area,
+            y0 + float(in_row @ np.arange(in_row.size)) / area,
+        ),
+        iou_prediction=iou_prediction,
+        object_score_logits=object_score_logits,
+    )
+
+
+def _sums(mask: BoolMask, axis: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Pixels in each column (axis 0) or row (axis 1): ``cv2.reduce`` is ten times faster than numpy's sum of bools."""
+    sums = cv2.reduce(mask.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+    return np.asarray(sums, dtype=np.int64).ravel()
+
+
+def _span(sums: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[int, int]:
+    filled = np.flatnonzero(sums)
+    return int(filled[0]), int(filled[-1]) + 1
