@@ -1,0 +1,58 @@
+"""Turns points, boxes and masks into what the model takes, exactly as the official predictor does.
+
+Follows ``SAM2VideoPredictor.add_new_points_or_box`` and ``add_new_mask``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def point_tensors(
+    points_norm: Tensor | None, labels: Tensor | None, box_norm: Tensor | None, image_size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Put a box and points into one list of points in pixels of the model input.
+
+    Args:
+        points_norm: ``[P, 2]`` float32, shares of width and height.
+        labels: ``[P]`` of 0 and 1.
+        box_norm: ``[4]`` float32; its corners come first, with labels 2 and 3.
+        image_size: Side of the model input.
+        device: Where the result goes.
+
+    Returns:
+        ``[1, P, 2]`` float32 and ``[1, P]`` int32.
+
+    Raises:
+        ValueError: neither points nor a box, or points without as many labels.
+    """
+    coords = torch.zeros(0, 2) if points_norm is None else points_norm.float().cpu()
+    kinds = torch.zeros(0, dtype=torch.int32) if labels is None else labels.to("cpu", torch.int32)
+    if coords.shape != (len(kinds), 2):
+        raise ValueError(f"points are {tuple(coords.shape)}, labels {tuple(kinds.shape)}: give [P, 2] and [P]")
+    if box_norm is not None:
+        coords = torch.cat([box_norm.float().cpu().reshape(2, 2), coords])
+        kinds = torch.cat([torch.tensor([2, 3], dtype=torch.int32), kinds])
+    if len(kinds) == 0:
+        raise ValueError("the prompt is empty: give points, a box or a mask")
+    return (coords[None] * image_size).to(device), kinds[None].to(device)
+
+
+def mask_tensor(mask: Tensor, image_size: int, device: torch.device) -> Tensor:
+    """Resize a mask to the model input.
+
+    Args:
+        mask: ``[H, W]`` bool.
+        image_size: Side of the model input.
+        device: Where the result goes.
+
+    Returns:
+        ``[1, 1, image_size, image_size]`` float32 of 0 and 1.
+    """
+    full = mask[None, None].float().to(device)
+    if full.shape[-2:] == (image_size, image_size):
+        return full
+    size = (image_size, image_size)
+    return (F.interpolate(full, size=size, mode="bilinear", align_corners=False, antialias=True) >= 0.5).float()
