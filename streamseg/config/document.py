@@ -36,7 +36,13 @@ class Document:
             ConfigError: it is not YAML, holds a key twice, or is too large; the message names the line.
         """
         self.name = name
-        loader = yaml.SafeLoader(text)
+        try:
+            loader = yaml.SafeLoader(text)
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise ConfigError(
+                f"{name}:{line}: not valid YAML: a control character (code {error.character}): delete it"
+            ) from None
         try:
             self._root = loader.get_single_node()
             if self._root is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from streamseg.config.problems import Path, Problems
+from streamseg.config.problems import Path, Problems, Template
 
 _VARIABLE: Final = re.compile(
     r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\$\{[^}]*\}?)"
@@ -19,7 +19,7 @@ _VARIABLE: Final = re.compile(
 _IN_USERINFO: Final = re.compile(r"://[^/?#@\s]*$")
 
 
-def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) -> tuple[Any, dict[Path, str]]:
+def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) -> tuple[Any, dict[Path, Template]]:
     """Return ``tree`` with every variable replaced by its value.
 
     ``${NAME}`` must be set; ``${NAME:-default}`` takes the default where it is unset or empty; ``$$`` is a dollar
@@ -32,9 +32,9 @@ def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) ->
         problems: Receives variables that are not set.
 
     Returns:
-        The new tree, and for every setting that used a variable, its text before.
+        The new tree, and for every setting that used a variable, what it was before.
     """
-    templates: dict[Path, str] = {}
+    templates: dict[Path, Template] = {}
 
     def walk(value: Any, path: Path) -> Any:
         match value:
@@ -43,9 +43,9 @@ def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) ->
             case list():
                 return [walk(item, (*path, index)) for index, item in enumerate(value)]
             case str() if "$" in value:
-                filled, used = _fill(value, environment, path, problems)
-                if used:
-                    templates[path] = value
+                filled, values = _fill(value, environment, path, problems)
+                if values:
+                    templates[path] = Template(value, values)
                 return filled
             case _:
                 return value
@@ -53,14 +53,13 @@ def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) ->
     return walk(tree, ()), templates
 
 
-def _fill(template: str, environment: Mapping[str, str], path: Path, problems: Problems) -> tuple[str, bool]:
-    used = False
+def _fill(template: str, environment: Mapping[str, str], path: Path, problems: Problems) -> tuple[str, dict[str, str]]:
+    values: dict[str, str] = {}
 
     def replace(match: re.Match[str]) -> str:
-        nonlocal used
         if match[0] == "$$":
             return "$"
-        used = True
+        values[match[0]] = ""
         name, default = match["name"], match["default"]
         if match["broken"]:
             problems.add(
@@ -80,6 +79,7 @@ def _fill(template: str, environment: Mapping[str, str], path: Path, problems: P
             )
             return ""
         in_userinfo = _IN_USERINFO.search(template, 0, match.start()) and "@" in template[match.end() :]
-        return quote(value, safe="") if in_userinfo else value
+        values[match[0]] = quote(value, safe="") if in_userinfo else value
+        return values[match[0]]
 
-    return _VARIABLE.sub(replace, template), used
+    return _VARIABLE.sub(replace, template), values

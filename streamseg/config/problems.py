@@ -37,21 +37,36 @@ class Problem:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A setting with values of the environment, before they were filled in.
+
+    Attributes:
+        text: As it is written in the file.
+        values: Variable as it is written -> what was filled in. Each may be a password.
+    """
+
+    text: str
+    values: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class Problems:
     """All that was found so far.
 
     Attributes:
-        templates: Settings that hold values of the environment -> how they are written in the file. Shown in place
-            of the value, which may be a password.
+        templates: Settings that hold values of the environment: these are never shown.
         found: In the order of discovery.
     """
 
-    templates: Mapping[Path, str] = field(default_factory=dict)
+    templates: Mapping[Path, Template] = field(default_factory=dict)
     found: list[Problem] = field(default_factory=list)
 
     def add(self, path: Path, text: str) -> None:
         """Take note of a setting that is wrong."""
+        if (template := self.templates.get(path)) is not None:
+            for variable, value in template.values.items():
+                text = text.replace(value, variable) if value else text
         self.found.append(Problem(path, text))
 
     def any_under(self, path: Path) -> bool:
@@ -61,7 +76,7 @@ class Problems:
     def show(self, path: Path, value: object) -> str:
         """Return a value as a message may show it: short, and without passwords."""
         if (template := self.templates.get(path)) is not None:
-            return _short(redact(template))
+            return _short(redact(template.text))
         if path and isinstance(path[-1], str) and _SECRET_NAME.search(path[-1]):
             return "***"
         match value:

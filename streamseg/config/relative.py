@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from streamseg.config.schema import ModelConfig, StreamConfig
-from streamseg.errors import SourceError
+from streamseg.errors import StreamsegError
 
 
 def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
@@ -39,7 +39,7 @@ def _is_file(stream: StreamConfig) -> bool:
 
     try:
         return describe(stream).kind in ("file", "images")
-    except SourceError:
+    except StreamsegError:
         return False
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from streamseg.config.problems import Path, Problems
 from streamseg.config.relative import is_checkpoint_path
 from streamseg.config.schema import ModelConfig, PromptConfig, PublishConfig, StreamConfig
-from streamseg.errors import ModelError, SourceError
+from streamseg.errors import ModelError, StreamsegError
 from streamseg.topics import STREAM_ID
 
 _LONGEST_IPC_PATH: Final = 107
@@ -37,7 +37,7 @@ def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objec
 
     try:
         described = describe(stream)
-    except SourceError as error:
+    except StreamsegError as error:
         problems.add((*path, "source"), str(error))
     else:
         if stream.loop and described.live:

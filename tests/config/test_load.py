@@ -1,0 +1,290 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamseg.config.load import config_from_mapping, load_config
+from streamseg.errors import ConfigError
+
+
+def cam(**settings):
+    return {"streams": {"cam": {"source": "scene:default", **settings}}}
+
+
+def refused(mapping, tmp_path=None):
+    with pytest.raises(ConfigError) as caught:
+        config_from_mapping(mapping, base=tmp_path)
+    return str(caught.value)
+
+
+def lines_of(message):
+    return [line.strip() for line in message.splitlines()[1:]]
+
+
+def test_defaults():
+    config = config_from_mapping(cam())
+    assert config.streams["cam"].stall_timeout_s == 5.0
+    assert config.model.name == "nano"
+    assert config.publish.endpoints == ("tcp://127.0.0.1:5555",)
+
+
+def test_everything_can_be_set(tmp_path):
+    (tmp_path / "mask.png").write_bytes(b"")
+    config = config_from_mapping(
+        {
+            "streams": {
+                "cam1": {
+                    "source": "rtsp://h/x",
+                    "transport": "udp",
+                    "open_timeout_s": 3,
+                    "stall_timeout_s": 2.5,
+                    "pace": "fast",
+                    "on_discontinuity": "reprompt",
+                    "lost_after_s": 9,
+                    "prompts": [
+                        {"object": 1, "label": "a", "points": [[1, 2], [3.5, 4, 0]], "box": [0, 0, 5, 5]},
+                        {"object": 2, "mask": "mask.png"},
+                        {"object": 3, "points": [[0.5, 1]], "coords": "normalized"},
+                    ],
+                }
+            },
+            "model": {"name": "tiny", "image_size": 512, "device": "cuda:1", "dtype": "bfloat16", "threads": 2},
+            "publish": {"endpoints": ["tcp://127.0.0.1:6000", f"ipc://{tmp_path}/s"], "jpeg_quality": 50},
+            "log": {"level": "debug", "format": "json"},
+        },
+        base=tmp_path,
+    )
+    prompts = config.streams["cam1"].prompts
+    assert prompts[0].points == ((1.0, 2.0), (3.5, 4.0, 0.0))
+    assert prompts[1].mask == str(tmp_path / "mask.png")
+    assert config.model.threads == 2
+
+
+def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "streams:\n"
+        "  cam1:\n"
+        "    source: scene:default\n"
+        "    stal_timeout_s: 3\n"
+        "    loop: maybe\n"
+        "  Cam 2:\n"
+        "    source: scene:default\n"
+        "    prompts:\n"
+        "      - object: 1\n"
+        "        box: [5, 5, 1, 1]\n"
+        "      - object: 1\n"
+        "        points: [[1.5, 0.5]]\n"
+        "        coords: normalized\n"
+        "model:\n"
+        "  image_size: 500\n"
+        "publish:\n"
+        "  endpoints: [tcp://0.0.0.0:5555]\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert message.splitlines()[0] == f"{path}: 8 settings are wrong"
+    found = lines_of(message)
+    assert found[0].startswith("line 4: streams.cam1.stal_timeout_s: 3: there is no such setting")
+    assert found[0].endswith("did you mean stall_timeout_s?")
+    assert found[1] == "line 5: streams.cam1.loop: 'maybe' is not possible: give true or false"
+    assert found[2].startswith("line 6: streams.Cam 2: 'Cam 2' cannot name a stream")
+    assert found[3].startswith("line 10: streams.Cam 2.prompts[0].box: [5.0, 5.0, 1.0, 1.0] is empty")
+    assert found[4].startswith("line 11: streams.Cam 2.prompts[1].object: 1 is prompts[0] already")
+    assert found[5].startswith("line 12: streams.Cam 2.prompts[1].points[0]: [1.5, 0.5] is outside the picture")
+    assert found[6].startswith("line 15: model.image_size: 500 is not possible: give a whole number from 64 to 2048")
+    assert found[7].startswith("line 17: publish.endpoints[0]: 'tcp://0.0.0.0:5555' can be reached")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ({"streams": {}}, "streams: a group of settings is not possible: give a group of settings for each name"),
+        ({"model": {}}, "streams: is missing: give a group of settings for each name, at least one"),
+        ({"streams": {"cam": None}}, "streams.cam: empty is not possible: give a group of settings (source, "),
+        ({"streams": {"cam": {}}}, "streams.cam.source: is missing: give text"),
+        ({**cam(), "endpoints": ["x"]}, "endpoints: a list: there is no such setting; did you mean publish.endpoints?"),
+        ({**cam(), "frobnicate": 1}, "there is no such setting; the file takes streams, model, publish, log"),
+        ({**cam(), "log": None}, "log: empty is not possible: give a group of settings (level, format), or leave"),
+        ({**cam(), "log": {"level": "loud"}}, "log.level: 'loud' is not possible: give debug or error or info"),
+        ({"streams": {1: {"source": "scene:default"}}}, "streams.1: YAML reads this name as int 1: put it in quotes"),
+        ({"streams": {"_x": {"source": "scene:default"}}}, "names that begin with _ are streamseg's own"),
+        (cam(stall_timeout_s=0), "0 is not possible: give a number above 0"),
+        (cam(stall_timeout_s="5"), "'5' is not possible: give a number above 0"),
+        (cam(stall_timeout_s=float("nan")), "streams.cam.stall_timeout_s: nan is not possible"),
+        (cam(open_timeout_s=True), "true is not possible"),
+        (cam(loop=True, source="rtsp://h/x"), "streams.cam.loop: true, but this source is live"),
+        (cam(source="gopher://h/x"), "streams.cam.source: "),
+        (cam(prompts=[{"object": 1}]), "streams.cam.prompts[0]: the prompt is empty: give points, a box or a mask"),
+        (cam(prompts=[{"object": 0, "box": [0, 0, 1, 1]}]), "prompts[0].object: 0 is not possible"),
+        (cam(prompts=[{"object": 1, "points": [[1]]}]), "points[0]: [1] is not possible: give a list of 2 to 3 numb"),
+        (cam(prompts=[{"object": 1, "points": [1, 2]}]), "points[0]: 1 is not possible: give a list of 2 to 3"),
+        (cam(prompts=[{"object": 1, "points": [[1, 2, 3]]}]), "the third value is 1 for on the object, 0 for off"),
+        (cam(prompts=[{"object": 1, "points": [[1, 2, 0]]}]), "all are off the object"),
+        (cam(prompts=[{"object": 1, "points": [[float("nan"), 2]]}]), "outside the picture"),
+        (cam(prompts=[{"object": 1, "points": [[float("inf"), 2]]}]), "outside the picture"),
+        (cam(prompts=[{"object": 1, "points": [[-1, 2]]}]), "coordinates are 0 or more pixels"),
+        (cam(prompts=[{"object": 1, "box": [0, 0, 1]}]), "box: [0, 0, 1] is not possible: give a list of 4 numbers"),
+        (cam(prompts=[{"object": 1, "mask": "/no/such.png"}]), "mask: there is no file '/no/such.png'"),
+        (cam(prompts=[{"object": 1, "mask": "/no/such", "box": [0, 0, 1, 1]}]), "a mask stands alone"),
+        (
+            {**cam(prompts=[{"object": n, "box": [0, 0, 1, 1]} for n in (1, 2)]), "model": {"max_objects": 1}},
+            "streams.cam.prompts: 2 objects, but model.max_objects is 1",
+        ),
+        ({**cam(), "model": {"name": "tinny"}}, "model.name: model 'tinny' is unknown: did you mean 'tiny'?"),
+        ({**cam(), "model": {"name": "./x.pt"}}, "model.name: there is no file"),
+        ({**cam(), "model": {"name": "tiny", "config": "a.yaml"}}, "model.config: 'a.yaml' goes with the path"),
+        ({**cam(), "model": {"device": "gpu"}}, "'gpu' is not possible: give text like auto, cpu, cuda, cuda:1"),
+    ],
+)
+def test_refusals_name_the_path_the_value_and_the_mend(mapping, words):
+    assert words in refused(mapping)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("tcp://127.0.0.1", "has no port"),
+        ("tcp://127.0.0.1:0", "has no usable port"),
+        ("tcp://127.0.0.1:99999", "has no usable port"),
+        ("tcp://*:5555", "can be reached from other machines"),
+        ("tcp://192.0.2.1:5555", "can be reached from other machines"),
+        ("tcp://[2001:db8::1]:5555", "can be reached from other machines"),
+        ("tcp://eth0:5555", "can be reached from other machines"),
+        ("tcp://camera.example:5555", "a name cannot be bound"),
+        ("ipc://relative", "has no absolute path"),
+        ("ipc:///no/such/folder/s", "there is no folder"),
+        ("ipc:///tmp/" + "x" * 110, "is too long"),
+        ("http://127.0.0.1:80", "cannot be bound"),
+        ("5555", "cannot be bound"),
+    ],
+)
+def test_endpoints_that_cannot_be_or_that_anybody_could_watch(endpoint, words):
+    assert words in refused({**cam(), "publish": {"endpoints": [endpoint]}})
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://127.9.9.9:5555", "tcp://[::1]:5555", "ipc:///tmp/s"])
+def test_loopback_endpoints_need_no_permission(endpoint):
+    assert config_from_mapping({**cam(), "publish": {"endpoints": [endpoint]}}).publish.endpoints == (endpoint,)
+
+
+def test_a_public_endpoint_with_permission():
+    publish = {"endpoints": ["tcp://0.0.0.0:5555"], "allow_unauthenticated": True}
+    assert config_from_mapping({**cam(), "publish": publish}).publish.endpoints == ("tcp://0.0.0.0:5555",)
+
+
+def test_endpoints_stand_once():
+    assert "stands twice" in refused({**cam(), "publish": {"endpoints": ["tcp://127.0.0.1:1"] * 2}})
+
+
+def test_relative_paths_start_at_the_file(tmp_path, monkeypatch):
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    for name in ("mask.png", "clip.mp4", "own.pt", "own.yaml"):
+        (folder / name).write_bytes(b"x")
+    (folder / "c.yaml").write_text(
+        "streams: {cam: {source: clip.mp4, prompts: [{object: 1, mask: mask.png}]}}\n"
+        "model: {name: own.pt, config: own.yaml}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    config = load_config("etc/c.yaml")
+    assert config.streams["cam"].source == str(folder / "clip.mp4")
+    assert config.streams["cam"].prompts[0].mask == str(folder / "mask.png")
+    assert (config.model.name, config.model.config) == (str(folder / "own.pt"), str(folder / "own.yaml"))
+
+
+def test_a_password_of_the_environment_is_taken_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAM_PASSWORD", "p@ss/w:rd#1\n: {evil}")
+    path = tmp_path / "c.yaml"
+    path.write_text("streams: {cam: {source: 'rtsp://admin:${CAM_PASSWORD}@192.0.2.1/x'}}")
+    source = load_config(path).streams["cam"].source
+    assert source == "rtsp://admin:p%40ss%2Fw%3Ard%231%0A%3A%20%7Bevil%7D@192.0.2.1/x"
+
+
+def test_a_password_in_a_message_is_the_variables_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET_WORD", "hunter2")
+    message = refused(
+        {
+            "streams": {
+                "cam": {
+                    "source": "scene:default",
+                    "transport": "${SECRET_WORD}",
+                    "password": "hunter2",
+                    "url": "rtsp://u:hunter2@h/",
+                    "prompts": [{"object": "rtsp://u:hunter2@h/"}],
+                }
+            },
+            "publish": {"endpoints": ["${SECRET_WORD}"]},
+        }
+    )
+    assert "hunter2" not in message
+    assert "streams.cam.transport: ${SECRET_WORD} is not possible" in message
+    assert "publish.endpoints[0]: ${SECRET_WORD} cannot be bound" in message
+    assert "streams.cam.password: ***: there is no such setting" in message
+
+
+def test_a_password_in_a_source_that_is_no_source_is_not_shown(monkeypatch):
+    monkeypatch.setenv("CAM_PASSWORD", "hunter2")
+    assert "hunter2" not in refused(cam(source="gopher://admin:${CAM_PASSWORD}@h/x"))
+    assert "hunter2" not in refused(cam(source="gopher://admin:hunter2@h/x"))
+    assert "hunter2" not in refused(cam(source="${CAM_PASSWORD}://h"))
+
+
+def test_environment_values_are_numbers_where_numbers_are_wanted(monkeypatch):
+    monkeypatch.setenv("THREADS", "3")
+    monkeypatch.setenv("LOOP", "true")
+    config = config_from_mapping({**cam(stall_timeout_s="${STALL:-2.5}"), "model": {"threads": "${THREADS}"}})
+    assert config.model.threads == 3
+    assert config.streams["cam"].stall_timeout_s == 2.5
+    monkeypatch.setenv("THREADS", "many")
+    assert "model.threads: ${THREADS} is not possible" in refused({**cam(), "model": {"threads": "${THREADS}"}})
+
+
+def test_variables_that_are_not_set_are_all_told(monkeypatch):
+    monkeypatch.delenv("NO_SUCH_1", raising=False)
+    monkeypatch.delenv("NO_SUCH_2", raising=False)
+    message = refused({**cam(source="rtsp://u:${NO_SUCH_1}@h"), "model": {"threads": "${NO_SUCH_2}"}})
+    assert lines_of(message) == [
+        "streams.cam.source: the environment variable NO_SUCH_1 is not set: export NO_SUCH_1 before the start, "
+        "or write ${NO_SUCH_1:-default}",
+        "model.threads: the environment variable NO_SUCH_2 is not set: export NO_SUCH_2 before the start, "
+        "or write ${NO_SUCH_2:-default}",
+    ]
+
+
+def test_a_broken_variable_is_told():
+    assert "'${1x}' is no variable" in refused(cam(source="rtsp://u:${1x}@h"))
+    assert "'${X' is no variable" in refused(cam(source="rtsp://h/${X"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"), [({}, "scene:leave"), ({"V": ""}, "scene:leave"), ({"V": "simple"}, "scene:simple")]
+)
+def test_defaults_of_variables(environment, expected, monkeypatch):
+    monkeypatch.delenv("V", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert config_from_mapping(cam(source="scene:${V:-leave}")).streams["cam"].source == expected
+
+
+def test_dollar_signs():
+    assert config_from_mapping(cam(source="rtsp://h/a$b$$c$${d}")).streams["cam"].source == "rtsp://h/a$b$c${d}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner),
+        max_leaves=8,
+    )
+)
+def test_nothing_but_a_config_error_comes_of_any_value(value):
+    for mapping in ({"streams": value}, cam(prompts=value), {**cam(), "model": value}, cam(stall_timeout_s=value)):
+        try:
+            config_from_mapping(mapping, base=Path(os.sep))
+        except ConfigError as error:
+            assert ": " in str(error)  # noqa: PT017 - it may be raised, it need not
