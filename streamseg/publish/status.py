@@ -1,0 +1,143 @@
+"""What the status messages say: the reports of all processes put together."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Final
+
+from streamseg.messages.internal import CaptureReport, TrackedFrame, WorkerReport
+from streamseg.messages.wire import Status
+from streamseg.publish.stream_encoder import Origin
+from streamseg.ring.frame_ring import FrameRing
+
+_WINDOW_NS: Final = 1_000_000_000
+_MOST_IN_WINDOW: Final = 1000
+
+
+class Total:
+    """A sum over counters that begin again at 0 when the process that counts is replaced."""
+
+    def __init__(self) -> None:
+        self._finished = 0
+        self._last = 0
+
+    def see(self, count: int) -> None:
+        """Take note of what the counter says now."""
+        if count < self._last:
+            self._finished += self._last
+        self._last = count
+
+    @property
+    def value(self) -> int:
+        """The sum so far."""
+        return self._finished + self._last
+
+
+class StreamStatus:
+    """Gathers what is to be said of one stream.
+
+    Args:
+        stream: Its id.
+        source: Its redacted address, until its capture process says more.
+        ring: Its frames.
+        origin: Who publishes.
+    """
+
+    def __init__(self, stream: str, source: str, ring: FrameRing, origin: Origin) -> None:
+        self._stream = stream
+        self._source = source
+        self._ring = ring
+        self._origin = origin
+        self._capture: CaptureReport | None = None
+        self._tracked = Total()
+        self._reconnects = Total()
+        self._drops: dict[str, Total] = {}
+        self._own_drops: Counter[str] = Counter()
+        self._objects = 0
+        self._size = (0, 0)
+        self._latencies: deque[tuple[int, int, int, int]] = deque(maxlen=_MOST_IN_WINDOW)
+
+    def on_capture(self, report: CaptureReport) -> None:
+        """Take the capture process's report."""
+        self._capture = report
+        self._reconnects.see(report.reconnects)
+        self._see_drops(report.drops)
+
+    def on_worker(self, report: WorkerReport) -> None:
+        """Take the worker's report."""
+        self._tracked.see(report.tracked.get(self._stream, 0))
+        self._see_drops(report.drops.get(self._stream, {}))
+
+    def on_frame(self, frame: TrackedFrame) -> None:
+        """Take note of a frame whose masks have just been published."""
+        self._objects = len(frame.objects)
+        self._size = frame.size
+        self._latencies.append((frame.t_captured_ns, frame.t_decoded_ns, frame.t_tracked_ns, time.monotonic_ns()))
+
+    def count_drop(self, reason: str) -> int:
+        """Count something that the publisher itself could not send, by ``stage/reason``; return how many so far."""
+        self._own_drops[reason] += 1
+        return self._own_drops[reason]
+
+    def _see_drops(self, drops: Mapping[str, int]) -> None:
+        for reason, count in drops.items():
+            self._drops.setdefault(reason, Total()).see(count)
+
+    def message(self, seq: int, *, published: Mapping[str, int], subscribed: list[str]) -> Status:
+        """Return the status of now."""
+        ring = self._ring.counters()
+        drops: Counter[str] = Counter(self._own_drops)
+        drops.update({reason: total.value for reason, total in self._drops.items()})
+        drops.update(
+            {"ring/superseded": ring.superseded, "ring/no_slot": ring.no_slot, "ring/abandoned": ring.abandoned}
+        )
+        window = self._recent()
+        capture = self._capture
+        return Status(
+            stream=self._stream,
+            session=self._origin.session,
+            publisher=self._origin.publisher,
+            seq=seq,
+            t_wall_ns=str(time.time_ns()),
+            state=capture.state if capture else "starting",
+            source=capture.source if capture else self._source,
+            size=capture.size if capture and any(capture.size) else self._size,
+            fps_in=round(capture.fps, 2) if capture else 0.0,
+            fps_out=float(len(window)),
+            frames=ring.frames,
+            tracked=self._tracked.value,
+            drops={reason: count for reason, count in sorted(drops.items()) if count},
+            reconnects=self._reconnects.value,
+            epoch=ring.epoch,
+            objects=self._objects,
+            latency_ms=_latency_ms(window),
+            published=dict(published),
+            subscribed=subscribed,
+            last_error=capture.last_error if capture else "",
+        )
+
+    def _recent(self) -> list[tuple[int, int, int, int]]:
+        """Stamps (captured, decoded, tracked, published) of the last second's frames."""
+        oldest = time.monotonic_ns() - _WINDOW_NS
+        while self._latencies and self._latencies[0][3] < oldest:
+            self._latencies.popleft()
+        return list(self._latencies)
+
+
+def _latency_ms(window: list[tuple[int, int, int, int]]) -> dict[str, float]:
+    if not window:
+        return {}
+    captured, decoded, tracked, published = zip(*window, strict=True)
+    spans = {
+        "decode": (captured, decoded),
+        "track": (decoded, tracked),
+        "publish": (tracked, published),
+        "total": (captured, published),
+    }
+    return {
+        stage: round(statistics.median(end - begin for begin, end in zip(*span, strict=True)) / 1e6, 3)
+        for stage, span in spans.items()
+    }

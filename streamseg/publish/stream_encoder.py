@@ -1,0 +1,162 @@
+"""From a tracked frame to the parts of a message. ``docs/protocol.md`` is the contract."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from streamseg.clock import clock_name
+from streamseg.messages.internal import StreamEvent, TrackedFrame, TrackedObject
+from streamseg.messages.wire import Encoding, Event, Image, MaskObject, Masks, Objects
+from streamseg.publish.codec import encode_bits
+from streamseg.topics import Kind, topic
+
+Parts = list[bytes]
+
+_json = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What all messages of a publisher share.
+
+    Attributes:
+        session: Of the daemon.
+        publisher: Of this publisher process.
+        model: Name of the model.
+    """
+
+    session: str
+    publisher: str
+    model: str
+
+
+class StreamEncoder:
+    """Makes the messages of one stream, or of the daemon itself, and numbers them.
+
+    Args:
+        stream: Its id.
+        origin: Who publishes.
+        encoding: Of masks.
+
+    Attributes:
+        published: Kind -> number of messages made, which is also the next ``seq``.
+    """
+
+    def __init__(self, stream: str, origin: Origin, encoding: Encoding) -> None:
+        self._stream = stream
+        self._origin = origin
+        self._encoding: Encoding = encoding
+        self.published: dict[str, int] = {}
+
+    def masks(self, frame: TrackedFrame) -> Parts:
+        """Return a message with all objects and a mask part for each that is seen.
+
+        Raises:
+            ProtocolError: a mask of the frame is not what it says.
+        """
+        parts: Parts = []
+        objects = []
+        for tracked in frame.objects:
+            _, _, width, height = tracked.roi
+            if width and height:
+                parts.append(encode_bits(tracked.bits, (width, height), self._encoding))
+                objects.append(_mask_object(tracked, part=1 + len(parts), encoding=self._encoding))
+            else:
+                objects.append(_mask_object(tracked))
+        header = Masks(objects=objects, **self._frame_fields(frame, "masks"))
+        return self._message("masks", header, parts)
+
+    def objects(self, frame: TrackedFrame) -> Parts:
+        """Return a message with all objects, without masks."""
+        objects = [_mask_object(tracked) for tracked in frame.objects]
+        return self._message("objects", Objects(objects=objects, **self._frame_fields(frame, "objects")))
+
+    def image(self, frame: TrackedFrame, jpeg: bytes) -> Parts:
+        """Return a message with the frame's picture."""
+        return self._message("image", Image(**self._frame_fields(frame, "image")), [jpeg])
+
+    def event(self, event: StreamEvent) -> Parts:
+        """Return a message that tells what happened."""
+        return self._message(
+            "events",
+            Event(
+                stream=self._stream,
+                session=self._origin.session,
+                publisher=self._origin.publisher,
+                seq=self.next_seq("events"),
+                kind=event.kind,
+                t_wall_ns=str(event.t_wall_ns),
+                epoch=event.epoch,
+                frame=event.frame_id,
+                object=event.obj_id,
+                label=event.label,
+                detail=event.detail,
+            ),
+        )
+
+    def status(self, status: msgspec.Struct) -> Parts:
+        """Return a message of a status whose ``seq`` is :meth:`next_seq`."""
+        return self._message("status", status)
+
+    def next_seq(self, kind: Kind) -> int:
+        """Number of the next message of this kind."""
+        return self.published.get(kind, 0)
+
+    def _message(self, kind: Kind, header: msgspec.Struct, parts: Iterable[bytes] = ()) -> Parts:
+        message = [topic(self._stream, kind), _json.encode(header), *parts]
+        self.published[kind] = self.next_seq(kind) + 1
+        return message
+
+    def _frame_fields(self, frame: TrackedFrame, kind: Kind) -> dict[str, Any]:
+        return {
+            "stream": self._stream,
+            "session": self._origin.session,
+            "publisher": self._origin.publisher,
+            "epoch": frame.epoch,
+            "seq": self.next_seq(kind),
+            "frame": frame.frame_id,
+            "t_wall_ns": str(frame.t_wall_ns),
+            "t_source": frame.t_source,
+            "clock": clock_name(),
+            "t_captured_ns": str(frame.t_captured_ns),
+            "t_decoded_ns": str(frame.t_decoded_ns),
+            "t_tracked_ns": str(frame.t_tracked_ns),
+            "t_published_ns": str(time.monotonic_ns()),
+            "pts": frame.pts,
+            "time_base": frame.time_base,
+            "size": frame.size,
+            "model": self._origin.model,
+            "dropped": frame.dropped,
+        }
+
+
+def _mask_object(tracked: TrackedObject, *, part: int | None = None, encoding: Encoding = "none") -> MaskObject:
+    x, y = tracked.centroid
+    return MaskObject(
+        id=tracked.obj_id,
+        label=tracked.label,
+        state=tracked.state,
+        score=_share(tracked.iou_prediction),
+        presence=_share(_sigmoid(tracked.object_score_logits)),
+        bbox=tracked.roi,
+        area=tracked.area,
+        centroid=(round(x, 2), round(y, 2)),
+        part=part,
+        encoding=encoding,
+        roi=tracked.roi if part is not None else (0, 0, 0, 0),
+    )
+
+
+def _share(value: float) -> float:
+    """Round and bound to 0..1. Not a number, which JSON cannot hold, becomes 0."""
+    return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0
+
+
+def _sigmoid(logits: float) -> float:
+    return 1.0 / (1.0 + math.exp(-min(max(logits, -60.0), 60.0))) if not math.isnan(logits) else 0.0
