@@ -11,86 +11,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Final
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
 from streamseg.errors import StreamsegError
-from streamseg.frame import ColourMatrix, Frame, FrameFormat, Plane
-
-_LUMA_WEIGHTS: Final[dict[ColourMatrix, tuple[float, float]]] = {
-    "bt601": (0.299, 0.114),
-    "bt709": (0.2126, 0.0722),
-    "bt2020": (0.2627, 0.0593),
-}
-"""Shares of red and blue in luma (ITU-R BT.601, BT.709, BT.2020 non-constant luminance)."""
-
-
-def yuv_to_rgb_matrix(matrix: ColourMatrix, full_range: bool) -> NDArray[np.float32]:
-    """Return ``float32 [3, 4]``: RGB = result @ (Y, U, V, 1), all in 0..255."""
-    red, blue = _LUMA_WEIGHTS[matrix]
-    green = 1.0 - red - blue
-    luma, chroma, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
-    coefficients = np.array(
-        [
-            [1.0, 0.0, 2 * (1 - red)],
-            [1.0, -2 * (1 - blue) * blue / green, -2 * (1 - red) * red / green],
-            [1.0, 2 * (1 - blue), 0.0],
-        ]
-    ) * (luma, chroma, chroma)
-    offset = -coefficients @ (black, 128.0, 128.0)
-    return np.concatenate([coefficients, offset[:, None]], axis=1).astype(np.float32)
-
-
-class RgbConverter:
-    """Turns frames of any layout into 8-bit RGB on the CPU.
-
-    Keeps scratch memory for the largest frame so far: a fresh 6 MB array for each 1080p frame costs more in page
-    faults than the conversion itself.
-    """
-
-    def __init__(self) -> None:
-        self._scratch: dict[str, Plane] = {}
-
-    def __call__(self, frame: Frame) -> Plane:
-        """Return ``uint8 [height, width, 3]`` RGB.
-
-        Lifetime: valid until the next call and no longer than the frame: an ``rgb24`` frame is returned as it is.
-        """
-        fmt = frame.format
-        h, w = fmt.height, fmt.width
-        match fmt.pixel_format:
-            case "rgb24":
-                return frame.planes[0].reshape(h, w, 3)
-            case "bgr24":
-                rgb = self._take("rgb", (h, w, 3))
-                return _array(cv2.cvtColor(frame.planes[0].reshape(h, w, 3), cv2.COLOR_BGR2RGB, rgb))
-            case "gray8":
-                return _array(cv2.cvtColor(frame.planes[0], cv2.COLOR_GRAY2RGB, self._take("rgb", (h, w, 3))))
-            case "yuv420p" | "nv12":
-                luma, *chroma = _yuv_planes(fmt, frame.planes)
-                full = [self._double(name, plane)[:h, :w] for name, plane in zip("uv", chroma, strict=True)]
-                yuv = cv2.merge((luma, *full), self._take("yuv", (h, w, 3)))
-                matrix = yuv_to_rgb_matrix(fmt.matrix, fmt.full_range)
-                return _array(cv2.transform(yuv, matrix, self._take("rgb", (h, w, 3))))
-
-    def _double(self, name: str, plane: Plane) -> Plane:
-        """Repeat each sample twice in both directions: a 16-bit product writes two equal bytes at once."""
-        rows, columns = plane.shape
-        out = self._take(name, (2 * rows, 2 * columns))
-        np.multiply(plane, 257, out=out.view(np.uint16)[0::2], dtype=np.uint16)
-        out[1::2] = out[0::2]
-        return out
-
-    def _take(self, name: str, shape: tuple[int, ...]) -> Plane:
-        size = int(np.prod(shape))
-        if name not in self._scratch or self._scratch[name].size < size:
-            self._scratch[name] = np.empty(size, dtype=np.uint8)
-        return self._scratch[name][:size].reshape(shape)
+from streamseg.frame import Frame, FrameFormat, Plane
+from streamseg.tracker.rgb import RgbConverter, yuv_to_rgb_matrix
 
 
 class Preprocessor:
@@ -178,18 +105,8 @@ def _float_rgb(planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor
     return rgb.clamp_(0, 255).round_()
 
 
-def _yuv_planes(fmt: FrameFormat, planes: Sequence[Plane]) -> tuple[Plane, Plane, Plane]:
-    if fmt.pixel_format == "nv12":
-        return planes[0], planes[1][:, 0::2], planes[1][:, 1::2]
-    return planes[0], planes[1], planes[2]
-
-
 def _tensor(plane: Plane) -> torch.Tensor:
     """Share a plane's memory. The ring's may be read-only, which torch warns of; nothing here writes to them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(plane)
-
-
-def _array(mat: cv2.typing.MatLike) -> Plane:
-    return np.asarray(mat, dtype=np.uint8)
