@@ -51,8 +51,8 @@ class Document:
             self.tree: Any = None if self._root is None else loader.construct_document(self._root)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            line = f":{mark.line + 1}" if mark else ""
-            raise ConfigError(f"{name}{line}: not valid YAML: {error.problem or error.context}{_hint(error)}") from None
+            where = f"{name}:{mark.line + 1}" if mark else name
+            raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}{_hint(error)}") from None
         except yaml.YAMLError as error:
             raise ConfigError(f"{name}: not valid YAML: {error}") from None
         except RecursionError:
