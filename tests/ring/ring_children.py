@@ -17,6 +17,7 @@ from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat, Source
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 
 SMALL = FrameFormat(640, 360, "yuv420p")
+LARGE = FrameFormat(1280, 720, "yuv420p")
 
 
 def stamps(pts: int | None = 0) -> FrameStamps:
@@ -55,14 +56,17 @@ def take(reader: RingReader, timeout_s: float = 60.0) -> HeldFrame:
     return held
 
 
-def write_on_and_on(ring: FrameRing, line: Connection, mixed: bool = False, timeout_s: float = 60.0) -> None:
-    """Write at full speed until something comes over ``line``, then answer how many frames this process wrote."""
+def write_on_and_on(ring: FrameRing, line: Connection, frame_format: FrameFormat | None = SMALL) -> None:
+    """Write at full speed until something comes over ``line``, then answer how many frames this process wrote.
+
+    Without a format, each frame has another one.
+    """
     writer = ring.writer()
-    frames = [source_frame(number, mixed_format(number) if mixed else SMALL) for number in range(35)]
+    frames = [source_frame(number, frame_format or mixed_format(number)) for number in range(35)]
     written = 0
     while not line.poll(0):
         for frame in frames:
-            writer.write(frame, timeout_s)
+            writer.write(frame, 60.0)
             written += 1
     line.send(written)
 
@@ -70,7 +74,7 @@ def write_on_and_on(ring: FrameRing, line: Connection, mixed: bool = False, time
 def write_after_predecessor(ring: FrameRing, line: Connection) -> None:
     """Start up now, write when told that the writer before is dead."""
     line.recv()
-    write_on_and_on(ring, line, mixed=True)
+    write_on_and_on(ring, line, None)
 
 
 def write_when_told(ring: FrameRing, line: Connection) -> None:
@@ -82,7 +86,8 @@ def write_when_told(ring: FrameRing, line: Connection) -> None:
 
 
 def read_on_and_on(ring: FrameRing, line: Connection) -> None:
-    """Take, share with the publisher, check, release; say the number of a torn frame."""
+    """When told to: take, share with the publisher, check, release; say the number of a torn frame."""
+    line.recv()
     reader = ring.reader("worker")
     line.send("ready")
     while True:

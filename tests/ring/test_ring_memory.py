@@ -21,16 +21,16 @@ MakeRing = Callable[..., FrameRing]
 
 
 def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def descriptors_of_rings() -> int:
-    links = Path("/proc/self/fd")
-    return sum("streamseg-ring" in os.readlink(links / fd) for fd in os.listdir(links) if (links / fd).is_symlink())
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum("streamseg-ring" in str(link.readlink()) for link in links)
 
 
 def memory_in_use(ring: FrameRing) -> int:
-    return os.stat(ring._memory._fd).st_blocks * 512
+    return os.fstat(ring._memory._fd).st_blocks * 512
 
 
 def test_the_file_can_neither_shrink_nor_grow(make_ring: MakeRing) -> None:
