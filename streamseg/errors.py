@@ -8,7 +8,8 @@
     ├── PromptError            a prompt cannot be applied to this frame or object
     ├── SourceError            a video source failed
     │   ├── SourceOpenError        could not be opened (refused, not found, not a video, time-out)
-    │   │   └── SourceAuthError        the server wants other credentials
+    │   │   ├── SourceAuthError        the server wants other credentials
+    │   │   └── SourceNotFoundError    the server, disk or machine does not have it
     │   ├── SourceStalledError     was open, then gave nothing for the stall time-out
     │   ├── SourceDisconnectedError  was open, then ended although it is live
     │   └── EndOfStreamError       a file's last frame was read; not a fault
@@ -62,6 +63,10 @@ class SourceOpenError(SourceError):
 
 class SourceAuthError(SourceOpenError):
     """The server wants other credentials."""
+
+
+class SourceNotFoundError(SourceOpenError):
+    """The server does not have this stream, the disk this file, or the machine this device."""
 
 
 class SourceStalledError(SourceError):

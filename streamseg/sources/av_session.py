@@ -1,0 +1,192 @@
+"""One connection through FFmpeg, from opening to its end: packets in, stamped pictures out, every failure an error."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import av
+import av.error
+from av import VideoFrame
+from av.codec.context import ThreadType
+
+from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceOpenError, SourceStalledError
+from streamseg.redact import redact
+from streamseg.sources.av_clock import PacketClock, PacketStamp
+from streamseg.sources.av_errors import open_error, reason
+from streamseg.sources.av_options import AvKind, Transport, open_arguments
+
+NO_PICTURE_S: Final = 30.0
+"""Packets may come for so long without a picture: a camera's next key frame can be 10 s away and more."""
+
+_ALWAYS_LIVE: Final = frozenset({"rtsp", "rtmp", "v4l2"})
+_MAY_BE_LIVE: Final = frozenset({"http", "hls"})
+_MAX_CORRUPT_RUN: Final = 300
+_DECODER_THREADS: Final = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class StampedPicture:
+    """A decoded picture.
+
+    Attributes:
+        picture: FFmpeg's.
+        stamp: Of the packet that became this picture, B-frames or not.
+        decode_ns: What decoding took when it came out.
+    """
+
+    picture: VideoFrame
+    stamp: PacketStamp
+    decode_ns: int
+
+
+class AvSession:
+    """An open container, its video stream and decoder. Used by one thread.
+
+    Args:
+        address: As FFmpeg opens it, or with a listening scheme.
+        kind: What it is.
+        transport: RTSP only.
+        open_timeout_s: Longest wait for opening; then see Raises.
+        stall_timeout_s: Longest time without a packet of a live source.
+        low_delay: Decode without frame threads, each of which delays every picture by one frame.
+
+    Attributes:
+        live: It has no end of its own.
+        corrupt: Packets that could not be decoded.
+
+    Blocks: up to ``open_timeout_s``; a name server that does not answer can take longer.
+
+    Raises:
+        SourceOpenError: it cannot be opened.
+        SourceNotFoundError: the server answers that it does not have it, or there is no such file or device.
+        SourceAuthError: the credentials are wrong or missing.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        kind: AvKind,
+        *,
+        transport: Transport,
+        open_timeout_s: float,
+        stall_timeout_s: float,
+        low_delay: bool,
+    ) -> None:
+        self.corrupt = 0
+        self._shown = redact(address)
+        self._stall_timeout_s = stall_timeout_s
+        arguments = open_arguments(address, kind, transport=transport, open_timeout_s=open_timeout_s)
+        # PyAV applies it to connecting and to finding out what the stream is, one after the other.
+        step_timeout_s = open_timeout_s / 2
+        # A stopped RTSP server is noticed at the second time-out in a row: at the first, FFmpeg hands out the packet
+        # that lay in its parser.
+        read_timeout_s = stall_timeout_s / 2 if kind == "rtsp" else stall_timeout_s
+        started = time.monotonic()
+        try:
+            self._container = av.open(
+                arguments.url,
+                "r",
+                format=arguments.format,
+                options=arguments.options,
+                timeout=(step_timeout_s, read_timeout_s),
+                metadata_errors="replace",
+            )
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            elapsed_s = time.monotonic() - started
+            # `from None`: FFmpeg's own text holds the address with its password, and tracebacks are logged.
+            raise open_error(error, address, kind, elapsed_s=elapsed_s, timeout_s=step_timeout_s) from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise SourceOpenError(f"{self._shown}: there is no video in it")
+        self.live = kind in _ALWAYS_LIVE or (kind in _MAY_BE_LIVE and self._container.duration is None)
+        self.stream = self._container.streams.video[0]
+        self._context = self.stream.codec_context
+        self._context.thread_type = ThreadType.SLICE if low_delay or self.live else ThreadType.AUTO
+        self._context.thread_count = _DECODER_THREADS
+        self._context.copy_opaque = True  # carries each packet's stamps to the picture that it becomes
+        self._clock = PacketClock()
+        self._packets = self._container.demux()
+        self._decoded: list[VideoFrame] = []
+        self._heard_at = time.monotonic()
+        self._stamp: PacketStamp | None = None
+        self._decode_ns = 0
+        self._corrupt_run = 0
+
+    def next_picture(self, timeout_s: float = NO_PICTURE_S) -> StampedPicture:
+        """Return the next picture.
+
+        Blocks: up to the stall time-out while nothing comes, up to ``timeout_s`` while packets come without a
+        picture.
+
+        Raises:
+            EndOfStreamError: the source is at its end, or the rest of it cannot be read.
+            SourceStalledError: no packet came within the stall time-out.
+            SourceDisconnectedError: a live source ended or failed, or sends what cannot be decoded.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._decoded:
+            self._decode(self._next_packet())
+            if not self._decoded and time.monotonic() > deadline:
+                raise SourceDisconnectedError(
+                    f"{self._shown}: packets come, but no picture could be decoded from them for {timeout_s:.0f} s: "
+                    "check the camera's codec and key frame interval"
+                )
+        picture = self._decoded.pop(0)
+        stamp = picture.opaque if isinstance(picture.opaque, PacketStamp) else self._stamp
+        assert stamp is not None
+        return StampedPicture(picture, stamp, self._decode_ns)
+
+    def close(self) -> None:
+        """Free the connection, the decoder and its threads."""
+        self._decoded.clear()
+        self._packets.close()
+        self._container.close()
+
+    def _next_packet(self) -> Any:
+        while True:
+            try:
+                packet = next(self._packets)
+            except StopIteration:
+                if self.live:
+                    raise SourceDisconnectedError(f"{self._shown}: the server ended the stream") from None
+                raise EndOfStreamError(f"{self._shown}: at its end") from None
+            except (av.error.ExitError, TimeoutError):
+                self._check_stalled()
+                self._packets = self._container.demux()  # an iterator that raised is at its end
+            except (av.error.FFmpegError, OSError) as error:
+                self._fail(error)
+            else:
+                if packet.stream is self.stream:
+                    self._heard_at = time.monotonic()
+                    return packet
+                self._check_stalled()  # sound alone is no video
+
+    def _check_stalled(self) -> None:
+        silent_s = time.monotonic() - self._heard_at
+        if self.live and silent_s >= 0.95 * self._stall_timeout_s:
+            raise SourceStalledError(f"{self._shown}: no video for {silent_s:.1f} s")
+
+    def _fail(self, error: Exception) -> None:
+        if self.live:
+            raise SourceDisconnectedError(f"{self._shown}: connection lost ({reason(error)})") from None
+        self.corrupt += 1
+        raise EndOfStreamError(f"{self._shown}: the rest of it cannot be read ({reason(error)})") from None
+
+    def _decode(self, packet: Any) -> None:
+        self._stamp = self._clock.stamp(packet)
+        packet.opaque = self._stamp
+        try:
+            self._decoded = packet.decode()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self.corrupt += 1
+            self._corrupt_run += 1
+            if self._corrupt_run >= _MAX_CORRUPT_RUN:
+                raise SourceDisconnectedError(
+                    f"{self._shown}: {self._corrupt_run} packets in a row could not be decoded ({reason(error)})"
+                ) from None
+        self._decode_ns = time.monotonic_ns() - self._stamp.t_captured_ns
+        if self._decoded:
+            self._corrupt_run = 0

@@ -1,0 +1,178 @@
+"""Video through FFmpeg (PyAV): RTSP, RTMP, HTTP (MJPEG and others), HLS, V4L2 devices, files, lavfi graphs."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from typing import Final, Literal
+
+from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
+from streamseg.frame import FrameStamps, SourceFrame
+from streamseg.redact import redact
+from streamseg.sources.av_options import AvKind, Transport
+from streamseg.sources.av_picture import PictureReader
+from streamseg.sources.av_session import NO_PICTURE_S, AvSession, StampedPicture
+from streamseg.sources.base import SourceInfo
+from streamseg.sources.pacer import Pacer
+
+_RATE_IF_UNKNOWN: Final = 25.0
+
+
+class AvSource:
+    """A source that FFmpeg reads. Implements :class:`streamseg.sources.base.FrameSource`.
+
+    A live source is read as it comes: the caller must drain it. A source with an end is released at the pace of its
+    stamps (``live``) or as fast as it is read (``fast``); HTTP and HLS addresses count as live unless they announce a
+    duration. HLS comes in bursts of a segment and is therefore always paced.
+
+    With B-frames the stamps are those of the picture's own packet. Pictures are turned upright if their display
+    matrix says so.
+
+    Args:
+        address: As FFmpeg opens it: ``/dev/video0``, a lavfi graph without prefix, a file, or a URL.
+            ``rtsp+listen://`` and ``rtmp+listen://`` bind that address and wait for a publisher.
+        kind: What it is.
+        transport: RTSP only.
+        open_timeout_s: Longest wait for opening.
+        stall_timeout_s: Longest time without a packet of a live source.
+        pace: Not for live sources: release frames at their own rate, or at once.
+        loop: Not for live sources: begin again at the end.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        kind: AvKind,
+        *,
+        transport: Transport = "tcp",
+        open_timeout_s: float = 10.0,
+        stall_timeout_s: float = 5.0,
+        pace: Literal["live", "fast"] = "live",
+        loop: bool = False,
+    ) -> None:
+        self._address = address
+        self._kind: AvKind = kind
+        self._transport: Transport = transport
+        self._open_timeout_s = open_timeout_s
+        self._stall_timeout_s = stall_timeout_s
+        self._paced = pace == "live"
+        self._loop = loop
+        self._pictures = PictureReader()
+        self._session: AvSession | None = None
+        self._pacer: Pacer | None = None
+        self._first: StampedPicture | None = None
+        self._released = 0
+        self._corrupt_before = 0
+
+    @property
+    def corrupt(self) -> int:
+        """Packets since construction that could not be decoded."""
+        return self._corrupt_before + (self._session.corrupt if self._session else 0)
+
+    def open(self) -> SourceInfo:
+        """Open the source.
+
+        Blocks: up to the open time-out; a name server that does not answer can take longer.
+
+        Raises:
+            SourceOpenError: it cannot be opened.
+            SourceNotFoundError: the server answers that it does not have it, or there is no such file or device.
+            SourceAuthError: the credentials are wrong or missing.
+        """
+        self.close()
+        deadline = time.monotonic() + self._open_timeout_s
+        session = self._session = self._connect()
+        live, stream = session.live, session.stream
+        rate = stream.average_rate or stream.guessed_rate
+        if self._kind == "hls" or (self._paced and not live):
+            self._pacer = Pacer(1.0 / float(rate or _RATE_IF_UNKNOWN), catch_up=live)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if not (width and height):
+            first = self._first_picture(max(0.1, deadline - time.monotonic()))
+            width, height = first.picture.width, first.picture.height
+        return SourceInfo(
+            kind=self._kind,
+            live=live,
+            width=width,
+            height=height,
+            frame_rate=float(rate) if rate else None,
+            codec=stream.codec_context.name,
+            frames=None if live or self._loop else stream.frames or None,
+        )
+
+    def read(self) -> SourceFrame:
+        """Return the next decoded frame.
+
+        Blocks: until the next frame, up to the stall time-out (live) or until it is due (at most 10 s).
+
+        Raises:
+            EndOfStreamError: the source is at its end, or the rest of it cannot be read.
+            SourceStalledError: no packet came within the stall time-out.
+            SourceDisconnectedError: a live source ended or failed, or sends what cannot be decoded.
+        """
+        stamped, self._first = self._first or self._next_picture(), None
+        frame_format, planes = self._pictures.read(stamped.picture)
+        self._released += 1
+        return SourceFrame(frame_format, planes, self._stamps(stamped))
+
+    def close(self) -> None:
+        """Free the connection, the decoder and its threads. Safe to call twice, and after a failed open."""
+        if self._session is not None:
+            self._corrupt_before += self._session.corrupt
+            self._session.close()
+        self._session = self._pacer = self._first = None
+
+    def _connect(self) -> AvSession:
+        self._released = 0
+        return AvSession(
+            self._address,
+            self._kind,
+            transport=self._transport,
+            open_timeout_s=self._open_timeout_s,
+            stall_timeout_s=self._stall_timeout_s,
+            low_delay=self._paced,
+        )
+
+    def _first_picture(self, timeout_s: float) -> StampedPicture:
+        try:
+            self._first = self._next_picture(timeout_s)
+        except SourceError as error:
+            self.close()
+            raise SourceOpenError(f"{redact(self._address)}: opened, but no picture came from it ({error})") from None
+        return self._first
+
+    def _next_picture(self, timeout_s: float | None = None) -> StampedPicture:
+        while True:
+            if self._session is None:
+                raise SourceDisconnectedError(f"{redact(self._address)}: not open: call open() first")
+            try:
+                return self._session.next_picture(timeout_s or max(NO_PICTURE_S, self._stall_timeout_s))
+            except EndOfStreamError:
+                if not (self._loop and self._released):  # without a picture it would go round for ever
+                    raise
+                self._begin_again()
+
+    def _begin_again(self) -> None:
+        pacer = self._pacer
+        self.close()
+        self._session, self._pacer = self._connect(), pacer  # keeps its pace over the seam
+
+    def _stamps(self, stamped: StampedPicture) -> FrameStamps:
+        picture, stamp = stamped.picture, stamped.stamp
+        time_base = picture.time_base or Fraction(1, 1)
+        t_wall_ns, t_source, t_captured_ns = stamp.t_wall_ns, stamp.t_source, stamp.t_captured_ns
+        t_decoded_ns = time.monotonic_ns()
+        if self._pacer is not None:
+            self._pacer.wait(None if picture.pts is None else float(picture.pts * time_base))
+        if self._session is not None and not self._session.live:
+            # As if its data came when the frame was due, and was decoded then.
+            t_wall_ns, t_source, t_decoded_ns = time.time_ns(), "file", time.monotonic_ns()
+            t_captured_ns = t_decoded_ns - stamped.decode_ns
+        return FrameStamps(
+            t_wall_ns=t_wall_ns,
+            t_source=t_source,
+            t_captured_ns=t_captured_ns,
+            t_decoded_ns=t_decoded_ns,
+            pts=picture.pts,
+            time_base=(time_base.numerator, time_base.denominator),
+        )

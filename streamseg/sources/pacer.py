@@ -1,0 +1,52 @@
+"""Releases frames at the rate of their presentation stamps."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+LONGEST_WAIT_S: Final = 10.0
+"""A longer gap between two frames is a jump of the stamps, not a pause to be waited for."""
+
+_SLACK_S: Final = 0.1
+
+
+class Pacer:
+    """Waits before each frame so that frames come at their own rate, never faster.
+
+    A reader that is slower than that delays what follows; short hiccups (0.1 s) are caught up.
+
+    Args:
+        interval_s: Between frames, until their stamps tell.
+        catch_up: Frames that are late are released at once however late, so that a live source that comes in
+            bursts (HLS) keeps its distance to the present instead of falling behind more and more.
+    """
+
+    def __init__(self, interval_s: float, *, catch_up: bool = False) -> None:
+        self._interval_s = interval_s
+        self._catch_up = catch_up
+        self._last_s: float | None = None
+        self._due: float | None = None
+
+    def wait(self, time_s: float | None) -> None:
+        """Wait until the frame with presentation time ``time_s`` (None: unknown) is due.
+
+        Blocks: at most ``LONGEST_WAIT_S``.
+        """
+        now = time.monotonic()
+        if self._due is None:
+            self._due = now
+        else:
+            self._due += self._step(time_s)
+            if self._due > now:
+                time.sleep(min(self._due - now, LONGEST_WAIT_S))
+            elif now - self._due > _SLACK_S and not self._catch_up:
+                self._due = now
+        self._last_s = time_s
+
+    def _step(self, time_s: float | None) -> float:
+        if time_s is not None and self._last_s is not None:
+            step = time_s - self._last_s
+            if 0 < step <= LONGEST_WAIT_S:
+                self._interval_s = step
+        return self._interval_s
