@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from streamseg.config.schema import ModelConfig, StreamConfig
-from streamseg.errors import StreamsegError
+from streamseg.sources.open_source import local_path
 
 
 def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
@@ -16,7 +16,8 @@ def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
         prompt if prompt.mask is None else msgspec.structs.replace(prompt, mask=_at(base, prompt.mask))
         for prompt in stream.prompts
     )
-    source = _at(base, stream.source) if _is_file(stream) else stream.source
+    path = local_path(stream.source)
+    source = stream.source if path is None else _at(base, str(path))
     return msgspec.structs.replace(stream, source=source, prompts=prompts)
 
 
@@ -32,15 +33,6 @@ def model_at(base: Path, model: ModelConfig) -> ModelConfig:
 def is_checkpoint_path(name: str) -> bool:
     """Whether a model's name is the path of a checkpoint."""
     return "/" in name or name.endswith((".pt", ".pth"))
-
-
-def _is_file(stream: StreamConfig) -> bool:
-    from streamseg.sources.open_source import describe  # its readers' libraries are heavy
-
-    try:
-        return describe(stream).kind in ("file", "images")
-    except StreamsegError:
-        return False
 
 
 def _at(base: Path, path: str) -> str:

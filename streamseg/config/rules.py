@@ -13,6 +13,8 @@ from streamseg.config.problems import Path, Problems
 from streamseg.config.relative import is_checkpoint_path
 from streamseg.config.schema import ModelConfig, PromptConfig, PublishConfig, StreamConfig
 from streamseg.errors import ModelError, StreamsegError
+from streamseg.models.registry import find
+from streamseg.sources.open_source import describe
 from streamseg.topics import STREAM_ID
 
 _LONGEST_IPC_PATH: Final = 107
@@ -33,8 +35,6 @@ def check_stream_id(stream: str, path: Path, problems: Problems) -> None:
 
 def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objects: int) -> None:
     """The source must be of a known kind, and the prompts sensible."""
-    from streamseg.sources.open_source import describe  # its readers' libraries are heavy
-
     try:
         described = describe(stream)
     except StreamsegError as error:
@@ -75,14 +75,12 @@ def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> Non
 
 def check_model(model: ModelConfig, path: Path, problems: Problems) -> None:
     """The model's name must be known; whether its checkpoint is here, the worker finds out."""
-    from streamseg.models import registry
-
     if is_checkpoint_path(model.name):
         if not FilePath(model.name).is_file():
             problems.add((*path, "name"), f"there is no file {model.name!r}: correct the path")
         return
     try:
-        registry.find(model.name)
+        find(model.name)
     except ModelError as error:
         problems.add((*path, "name"), str(error))
     if model.config is not None:
@@ -142,8 +140,8 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems, allow_unauthe
         host, separator, port = rest.rpartition(":")
         if not separator or not host:
             problems.add(path, f"{shown} has no port: write tcp://HOST:PORT, for example tcp://127.0.0.1:5555")
-        elif not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-            problems.add(path, f"{shown} has no usable port: give one from 1 to 65535")
+        elif port != "*" and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            problems.add(path, f"{shown} has no usable port: give one from 1 to 65535, or * for one that is free")
         elif not _is_loopback(host):
             if host not in _WILDCARDS and _address(host) is None and "." in host:
                 problems.add(path, f"{shown}: a name cannot be bound: give an address of this machine")

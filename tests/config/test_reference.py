@@ -19,7 +19,9 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_every_example_is_right(path, monkeypatch):
+def test_every_example_is_right(path, monkeypatch, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    monkeypatch.setenv("CLIP", str(tmp_path / "clip.mp4"))
     monkeypatch.setenv("CAM_PASSWORD", "p@ss")
     config = load_config(path)
     assert config.streams
