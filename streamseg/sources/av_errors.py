@@ -45,7 +45,7 @@ def open_error(error: Exception, address: str, kind: AvKind, *, elapsed_s: float
             return SourceOpenError(f"{shown}: permission denied: {mend}")
         case _ if timed_out:
             return SourceOpenError(
-                f"{shown}: no answer within {elapsed_s:.1f} s: check host, port and firewall, or raise open_timeout_s"
+                f"{shown}: no answer within {timeout_s:.3g} s: check host, port and firewall, or raise open_timeout_s"
             )
         case av.error.InvalidDataError() if kind not in _SERVERS:
             return SourceOpenError(f"{shown}: this is not a video that FFmpeg can read")

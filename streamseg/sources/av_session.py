@@ -167,7 +167,7 @@ class AvSession:
     def _check_stalled(self) -> None:
         silent_s = time.monotonic() - self._heard_at
         if self.live and silent_s >= 0.95 * self._stall_timeout_s:
-            raise SourceStalledError(f"{self._shown}: no video for {silent_s:.1f} s")
+            raise SourceStalledError(f"{self._shown}: no video for {self._stall_timeout_s:.3g} s")
 
     def _fail(self, error: Exception) -> None:
         if self.live:

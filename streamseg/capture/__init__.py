@@ -1,0 +1,1 @@
+"""Parts of the capture process: back-off, continuity of time, reports."""
