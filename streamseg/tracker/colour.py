@@ -92,8 +92,8 @@ class ColourTracker(NetworkFreeTracker[_Picture, _Sought]):
 def _find(sought: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
     close = cv2.inRange(view.pixels, sought.low, sought.high)
     close = cv2.morphologyEx(close, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
-    _, labels, stats, centroids = cv2.connectedComponentsWithStats(close, connectivity=4)
-    h, w = close.shape
+    h, w = view.pixels.shape[:2]
+    labels, stats, centroids = _regions(np.asarray(close, dtype=np.uint8))
     areas = stats[1:, cv2.CC_STAT_AREA] / (h * w)
     places = (centroids[1:] + 0.5) / (w, h)
     if sought.seed is not None:
@@ -121,6 +121,17 @@ def _find(sought: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -
         iou_prediction=min(float(areas[best]) / sought.area, 1.0),
         object_score_logits=10.0,
     )
+
+
+def _regions(close: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """``cv2.connectedComponentsWithStats`` within the bounding box of what is set: most of the frame is not."""
+    labels = np.zeros(close.shape, dtype=np.intp)
+    x, y, columns, rows = cv2.boundingRect(close)
+    if rows == 0:
+        return labels, np.zeros((1, 5), dtype=np.intp), np.zeros((1, 2))
+    part = cv2.connectedComponentsWithStats(close[y : y + rows, x : x + columns], connectivity=4)
+    labels[y : y + rows, x : x + columns] = part[1]
+    return labels, np.add(part[2], (x, y, 0, 0, 0), dtype=np.intp), np.add(part[3], (x, y), dtype=np.float64)
 
 
 def _shown(prompt: Prompt, size: tuple[int, int]) -> Prompt | None:
