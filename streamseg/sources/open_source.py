@@ -26,8 +26,10 @@ Kind = Literal["rtsp", "rtmp", "http", "hls", "v4l2", "file", "images", "lavfi",
 _URL_KINDS: Final[dict[str, AvKind]] = {
     "rtsp": "rtsp",
     "rtsps": "rtsp",
+    "rtsp+listen": "rtsp",
     "rtmp": "rtmp",
     "rtmps": "rtmp",
+    "rtmp+listen": "rtmp",
     "http": "http",
     "https": "http",
 }
