@@ -139,7 +139,6 @@ class Publisher:
         self._outlet.setsockopt(zmq.SNDHWM, PUBLISH_HWM)
         self._outlet.setsockopt(zmq.MAXMSGSIZE, _MOST_SUBSCRIPTION_BYTES)
         self._outlet.setsockopt(zmq.LINGER, _LINGER_MS)
-        self._outlet.setsockopt(zmq.IPV6, 1)
         self._outlet.setsockopt(zmq.TCP_KEEPALIVE, 1)
 
     def open(self) -> None:

@@ -88,6 +88,7 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, setting: str) -> tuple[str, P
     try:
         if endpoint.startswith("ipc://"):
             claim = PathClaim(_ipc_path(endpoint, setting))
+        socket.setsockopt(zmq.IPV6, "[" in endpoint)
         before = os.umask(0o007)
         try:
             socket.bind(endpoint)

@@ -1,0 +1,148 @@
+"""Receive results with asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Generic, Self, TypeVar, overload
+
+import zmq
+import zmq.asyncio
+
+from streamseg.client.connect import connect
+from streamseg.client.core import SubscriberCore, SubscriberStats
+from streamseg.client.results import MaskFrame, Message
+from streamseg.client.subscriber import DEFAULT_TIMEOUT_S, Mode, inbox_of
+from streamseg.errors import StreamsegError
+from streamseg.topics import DEFAULT_ENDPOINT, Kind
+
+R = TypeVar("R")
+
+_MOST_DRAINED = 1000
+
+
+class AsyncSubscriber(Generic[R]):
+    """:class:`streamseg.client.Subscriber` for asyncio: ``async for`` over it, or ``await`` :meth:`receive`.
+
+    Used by one task at a time, within a running event loop.
+
+    Args:
+        endpoint: Where the daemon publishes.
+        streams: Ids of the streams; default: all that the daemon has, also those to come.
+        kinds: Any of ``masks``, ``objects``, ``image``, ``events``, ``status``.
+        mode: ``latest`` or ``all``, as in :class:`streamseg.client.Subscriber`.
+        timeout_s: Longest wait for a result; None waits for ever.
+
+    Raises:
+        ConfigError: the endpoint, a stream id or a kind is impossible.
+    """
+
+    @overload
+    def __init__(
+        self: AsyncSubscriber[MaskFrame],
+        endpoint: str = ...,
+        *,
+        streams: Iterable[str] | None = ...,
+        mode: Mode = ...,
+        timeout_s: float | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: AsyncSubscriber[Message],
+        endpoint: str = ...,
+        *,
+        streams: Iterable[str] | None = ...,
+        kinds: Iterable[Kind],
+        mode: Mode = ...,
+        timeout_s: float | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        streams: Iterable[str] | None = None,
+        kinds: Iterable[Kind] = ("masks",),
+        mode: Mode = "latest",
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox_of(mode))
+        self._closed = False
+        self._context = zmq.asyncio.Context()
+        try:
+            self._socket = connect(self._context, endpoint, self._core.topics())
+        except StreamsegError:
+            self._context.term()
+            raise
+
+    @property
+    def stats(self) -> SubscriberStats:
+        """Counters since this subscriber was made."""
+        return self._core.stats
+
+    async def receive(self, timeout_s: float | None = None) -> R:
+        """Return the next result.
+
+        Args:
+            timeout_s: Longest wait; None for that of the constructor.
+
+        Raises:
+            SubscribeTimeoutError: none came in time; the message says what is known of the reason.
+            StreamsegError: the subscriber is closed.
+        """
+        if self._closed:
+            raise StreamsegError("the subscriber is closed")
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        loop = asyncio.get_running_loop()
+        deadline = None if limit_s is None else loop.time() + limit_s
+        while True:
+            await self._drain()
+            result = self._core.take()
+            if result is not None:
+                return result
+            remaining_s = 3600.0 if deadline is None else deadline - loop.time()
+            if remaining_s <= 0:
+                raise self._core.timeout_error(limit_s or 0.0)
+            await self._socket.poll(int(remaining_s * 1000) + 1)
+
+    async def _drain(self) -> None:
+        for _ in range(_MOST_DRAINED):
+            if not self._core.wants_more():
+                break
+            try:
+                parts = await self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._core.feed(parts)
+        if self._core.take_shed():
+            self._socket.close()
+            self._socket = connect(self._context, self._endpoint, self._core.topics())
+        for name in self._core.take_fresh_topics():
+            self._socket.setsockopt(zmq.SUBSCRIBE, name)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> R:
+        if self._closed:
+            raise StopAsyncIteration
+        return await self.receive()
+
+    def close(self) -> None:
+        """Disconnect. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._socket.close()
+            self._context.term()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,41 @@
+"""Make the ZeroMQ socket of a subscriber, blocking or for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+import zmq
+
+from streamseg.errors import ConfigError
+from streamseg.topics import MAX_MESSAGE_BYTES, PUBLISH_HWM
+
+S = TypeVar("S", bound=zmq.Socket[Any])
+
+_RECONNECT_MS: Final = 100
+_RECONNECT_MAX_MS: Final = 2000
+
+
+def connect(context: zmq.Context[S], endpoint: str, topics: Iterable[bytes]) -> S:
+    """Return a SUB socket that connects, and connects again whenever the other side comes back.
+
+    Raises:
+        ConfigError: the endpoint is no ZeroMQ address.
+    """
+    socket = context.socket(zmq.SUB)
+    socket.setsockopt(zmq.RCVHWM, PUBLISH_HWM)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IPV6, "[" in endpoint)  # else "localhost" would be ::1, where daemons do not listen
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
+    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
+    for name in topics:
+        socket.setsockopt(zmq.SUBSCRIBE, name)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
+    return socket

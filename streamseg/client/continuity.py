@@ -1,0 +1,36 @@
+"""What was lost between two messages of the same stream and kind."""
+
+from __future__ import annotations
+
+from streamseg.client.results import FrameMessage, Message
+
+
+class Continuity:
+    """Follows the sequence numbers of one stream and kind.
+
+    A restart of the publisher or the daemon starts them anew: what was lost meanwhile is unknown, and not a gap.
+    """
+
+    def __init__(self) -> None:
+        self._last: Message | None = None
+
+    def follow(self, message: Message) -> tuple[int, int] | None:
+        """Take the next message.
+
+        Returns:
+            (gap, skipped): messages lost on the way, and frames for which none was sent, since the one before; None
+            if it is not newer than the one before.
+        """
+        last = self._last
+        gap = skipped = 0
+        if last is not None and message.session == last.session:
+            if message.publisher == last.publisher:
+                gap = message.seq - last.seq - 1
+                if gap < 0:
+                    return None
+            if isinstance(message, FrameMessage) and isinstance(last, FrameMessage):
+                if message.frame < last.frame:
+                    return None
+                skipped = max(0, message.frame - last.frame - 1 - gap)
+        self._last = message
+        return gap, skipped

@@ -1,0 +1,229 @@
+"""The subscriber without I/O: which topics, what is malformed, lost or too old, what to deliver next.
+
+:mod:`streamseg.client.subscriber` and :mod:`streamseg.client.async_subscriber` are thin layers around it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Generic, get_args
+
+from streamseg.client.assembly import assemble
+from streamseg.client.continuity import Continuity
+from streamseg.client.inbox import AllInbox, Inbox, Result_co
+from streamseg.client.results import DaemonStatusMessage, FrameMessage, Message
+from streamseg.errors import ConfigError, ProtocolError, SubscribeTimeoutError
+from streamseg.topics import DAEMON, STREAM_ID, Kind, topic
+
+log = logging.getLogger(__name__)
+
+MOST_BEHIND_NS: Final = 2_000_000_000
+"""Mode ``all``: a reader that is further behind loses its backlog rather than falling back for ever."""
+
+_SHED_PAUSE_NS: Final = 5_000_000_000
+_MOST_STREAMS: Final = 1024
+_DAEMON_KINDS: Final = ("events", "status")
+_DISCOVERY: Final = topic(DAEMON, "status")
+# Two machines' clocks drift apart by less than this.
+_DRIFT: Final = 1e-3
+
+
+@dataclass
+class SubscriberStats:
+    """What a subscriber has seen since it was made.
+
+    Attributes:
+        received: Messages that came.
+        malformed: Messages that were skipped since they are not of the protocol.
+        stale: Messages that were skipped since something newer had come before.
+        backlogs_shed: Reconnects of mode ``all`` to get rid of a backlog of more than 2 s.
+    """
+
+    received: int = 0
+    malformed: int = 0
+    stale: int = 0
+    backlogs_shed: int = 0
+
+
+class SubscriberCore(Generic[Result_co]):
+    """Bytes in, results out.
+
+    Args:
+        endpoint: For error messages.
+        streams: Ids of the streams; None for all that the daemon has, also those to come.
+        kinds: Kinds of messages.
+        inbox: What is delivered, and in which order.
+
+    Attributes:
+        stats: Counters.
+
+    Raises:
+        ConfigError: a stream id or kind is impossible.
+    """
+
+    def __init__(
+        self, endpoint: str, streams: Iterable[str] | None, kinds: Iterable[Kind], inbox: Inbox[Result_co]
+    ) -> None:
+        self._endpoint = endpoint
+        self._kinds = _checked_kinds(kinds)
+        self._streams = None if streams is None else _checked_streams(streams)
+        self._inbox = inbox
+        self._sheds_backlog = isinstance(inbox, AllInbox)
+        self._topics: dict[bytes, Continuity] = {}
+        self._fresh_topics: list[bytes] = []
+        self._lag = _Lag()
+        self._shed_again_ns = 0
+        self._daemon_streams: list[str] | None = None
+        self._shed = False
+        self.stats = SubscriberStats()
+        if self._streams is None:
+            self._add_streams([DAEMON])
+        else:
+            self._add_streams(self._streams)
+
+    def topics(self) -> list[bytes]:
+        """All topics to subscribe to on a new connection; the daemon's status is among them, to find streams."""
+        self._fresh_topics.clear()
+        return [*dict.fromkeys((*self._topics, _DISCOVERY))]
+
+    def take_fresh_topics(self) -> list[bytes]:
+        """Topics that came up since the last call."""
+        fresh, self._fresh_topics = self._fresh_topics, []
+        return fresh
+
+    def feed(self, parts: Sequence[bytes]) -> None:
+        """Take a message from the socket, whatever it holds."""
+        self.stats.received += 1
+        continuity = self._topics.get(parts[0]) if parts else None
+        if continuity is None and not (parts and parts[0] == _DISCOVERY):
+            return  # a longer topic that begins with one of ours
+        try:
+            message = assemble(parts)
+        except ProtocolError as error:
+            self.stats.malformed += 1
+            if self.stats.malformed == 1:
+                log.warning(
+                    "%s sent what is not of the protocol, further ones are only counted: %s", self._endpoint, error
+                )
+            return
+        if isinstance(message, DaemonStatusMessage):
+            self._learn_streams(message.streams)
+        if continuity is not None and not self._is_backlog(message):
+            self._deliver(message, continuity)
+
+    def _deliver(self, message: Message, continuity: Continuity) -> None:
+        missing = continuity.follow(message)
+        if missing is None:
+            self.stats.stale += 1
+            return
+        gap, skipped = missing
+        if isinstance(message, FrameMessage) and (gap or skipped):
+            message = replace(message, gap=gap, skipped=skipped)
+        elif gap:
+            message = replace(message, gap=gap)
+        self._inbox.put(message)
+
+    def _learn_streams(self, streams: Iterable[str]) -> None:
+        known = [stream for stream in streams if STREAM_ID.fullmatch(stream)]
+        self._daemon_streams = known
+        if self._streams is None:
+            self._add_streams(known[:_MOST_STREAMS])
+
+    def _add_streams(self, streams: Iterable[str]) -> None:
+        for stream in streams:
+            for kind in self._kinds:
+                name = topic(stream, kind)
+                if name in self._topics or (stream == DAEMON and kind not in _DAEMON_KINDS):
+                    continue
+                if len(self._topics) < _MOST_STREAMS * len(get_args(Kind)):
+                    self._topics[name] = Continuity()
+                    self._fresh_topics.append(name)
+
+    def take(self) -> Result_co | None:
+        """Return what to deliver next, if anything."""
+        return self._inbox.take()
+
+    def wants_more(self) -> bool:
+        """Whether to read on from the socket before the next delivery."""
+        return self._inbox.wants_more() and not self._shed
+
+    def _is_backlog(self, message: Message) -> bool:
+        """Whether the message is so old that the layer around shall reconnect, to be rid of what is queued."""
+        if self._shed:
+            return True
+        if not (self._sheds_backlog and isinstance(message, FrameMessage)):
+            return False
+        now_ns = time.monotonic_ns()
+        behind_ns = self._lag.measure(message, now_ns)
+        if behind_ns <= MOST_BEHIND_NS or now_ns < self._shed_again_ns:
+            return False
+        self._shed = True
+        self._shed_again_ns = now_ns + _SHED_PAUSE_NS
+        self.stats.backlogs_shed += 1
+        log.warning(
+            "%s: %.1f s behind, the backlog is given up; `gap` of the next message says how much was lost",
+            self._endpoint,
+            behind_ns / 1e9,
+        )
+        return True
+
+    def take_shed(self) -> bool:
+        """Whether the layer around shall reconnect now."""
+        shed, self._shed = self._shed, False
+        return shed
+
+    def timeout_error(self, timeout_s: float) -> SubscribeTimeoutError:
+        """Return the error that says what did not come, and why as far as can be told."""
+        wanted = "/".join(self._kinds)
+        of = f" of {', '.join(self._streams)}" if self._streams else ""
+        if self._daemon_streams is None:
+            why = "nothing was heard from there: is streamseg running, and is this its publish.endpoints?"
+        elif unknown := [stream for stream in self._streams or () if stream not in (*self._daemon_streams, DAEMON)]:
+            why = f"the daemon has no stream {unknown[0]!r}, but: {', '.join(self._daemon_streams)}"
+        else:
+            why = "the daemon is up: `streamseg subscribe` with kind status shows the state of its streams"
+        return SubscribeTimeoutError(f"no {wanted}{of} came from {self._endpoint} within {timeout_s:g} s: {why}")
+
+
+class _Lag:
+    """How far behind its publishing a message is read; on another machine, against the least lag seen there."""
+
+    def __init__(self) -> None:
+        self._least_ns: float | None = None
+        self._clock_of = ""
+        self._seen_ns = 0
+
+    def measure(self, message: FrameMessage, now_ns: int) -> float:
+        lag_ns: float = now_ns - message.t_published_ns
+        if message.same_clock:
+            return lag_ns
+        # The clocks' difference is unknown: the quickest message stands for "not behind". It is allowed to rise
+        # slowly, since the clocks drift.
+        if self._least_ns is None or self._clock_of != message.session:
+            self._least_ns = lag_ns
+        self._least_ns = min(lag_ns, self._least_ns + (now_ns - self._seen_ns) * _DRIFT)
+        self._clock_of, self._seen_ns = message.session, now_ns
+        return lag_ns - self._least_ns
+
+
+def _checked_kinds(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
+    known: tuple[Kind, ...] = get_args(Kind)
+    given = {kinds} if isinstance(kinds, str) else set(kinds)
+    if unknown := given - set(known):
+        raise ConfigError(f"kinds: {min(unknown)!r} is unknown: choose from {', '.join(known)}")
+    if not given:
+        raise ConfigError(f"kinds: give at least one of {', '.join(known)}")
+    return tuple(kind for kind in known if kind in given)
+
+
+def _checked_streams(streams: Iterable[str]) -> tuple[str, ...]:
+    given = (streams,) if isinstance(streams, str) else tuple(dict.fromkeys(streams))
+    for stream in given:
+        if not STREAM_ID.fullmatch(stream):
+            raise ConfigError(f"streams: {stream!r} is no id of a stream: a-z, 0-9, _ and -, at most 64 characters")
+    if not given:
+        raise ConfigError("streams: give at least one id, or leave it out for all")
+    return given

@@ -1,0 +1,151 @@
+"""What waits to be delivered: the newest of each stream, everything in order, or pairs of picture and masks."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Final, Generic, Protocol, TypeVar
+
+from streamseg.client.results import EventMessage, FrameMessage, FramePair, ImageFrame, MaskFrame, Message
+
+T = TypeVar("T")
+Result_co = TypeVar("Result_co", covariant=True)
+
+_MOST_EVENTS: Final = 1000
+_MOST_UNPAIRED: Final = 32
+
+
+class Inbox(Protocol[Result_co]):
+    """Holds messages between the socket and the user. Bounded."""
+
+    def put(self, message: Message) -> None:
+        """Take a message that came."""
+        ...
+
+    def take(self) -> Result_co | None:
+        """Return what to deliver next, if anything."""
+        ...
+
+    def wants_more(self) -> bool:
+        """Whether to read on from the socket before the next delivery."""
+        ...
+
+
+class AllInbox:
+    """Everything in order. One at a time is taken from the socket: the queue is ZeroMQ's, which has a bound."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Message] = deque()
+
+    def put(self, message: Message) -> None:
+        """Take a message that came."""
+        self._waiting.append(message)
+
+    def take(self) -> Message | None:
+        """Return the oldest message."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def wants_more(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
+
+
+class LatestInbox:
+    """The newest message of each stream and kind; but every event, since an event overtakes none."""
+
+    def __init__(self) -> None:
+        self._events: deque[EventMessage] = deque()
+        self._newest: dict[tuple[str, str], Message] = {}
+
+    def put(self, message: Message) -> None:
+        """Take a message that came; what it supersedes is counted in it."""
+        if isinstance(message, EventMessage):
+            self._put_event(message)
+            return
+        key = (message.stream, message.kind)
+        old = self._newest.get(key)
+        # The key keeps its place, so that a fast stream cannot hold up a slow one.
+        self._newest[key] = message if old is None else _superseding(message, old)
+
+    def _put_event(self, event: EventMessage) -> None:
+        self._events.append(event)
+        if len(self._events) > _MOST_EVENTS:
+            lost = self._events.popleft()
+            self._events[0] = replace(self._events[0], gap=self._events[0].gap + lost.gap + 1)
+
+    def take(self) -> Message | None:
+        """Return the oldest event, else the newest message of the stream and kind whose turn it is."""
+        if self._events:
+            return self._events.popleft()
+        if self._newest:
+            return self._newest.pop(next(iter(self._newest)))
+        return None
+
+    def wants_more(self) -> bool:
+        """Always: only an empty socket tells what is the newest."""
+        return True
+
+
+def _superseding(message: Message, old: Message) -> Message:
+    gap = message.gap + old.gap
+    if isinstance(message, FrameMessage) and isinstance(old, FrameMessage):
+        skipped = message.skipped + old.skipped
+        return replace(message, gap=gap, skipped=skipped, superseded=old.superseded + 1)
+    return replace(message, gap=gap)
+
+
+class PairInbox:
+    """The newest frame of each stream whose picture and masks have both come.
+
+    A picture comes later than its masks, by the time that JPEG takes; masks whose picture was dropped never pair.
+    """
+
+    def __init__(self) -> None:
+        self._masks: dict[str, _Unpaired[MaskFrame]] = {}
+        self._images: dict[str, _Unpaired[ImageFrame]] = {}
+        self._newest: dict[str, FramePair] = {}
+
+    def put(self, message: Message) -> None:
+        """Take a message that came."""
+        if isinstance(message, MaskFrame):
+            image = self._images.setdefault(message.stream, _Unpaired()).match(message)
+            if image is None:
+                self._masks.setdefault(message.stream, _Unpaired()).add(message)
+            else:
+                self._newest[message.stream] = FramePair(image, message)
+        elif isinstance(message, ImageFrame):
+            masks = self._masks.setdefault(message.stream, _Unpaired()).match(message)
+            if masks is None:
+                self._images.setdefault(message.stream, _Unpaired()).add(message)
+            else:
+                self._newest[message.stream] = FramePair(message, masks)
+
+    def take(self) -> FramePair | None:
+        """Return the newest pair of the stream whose turn it is."""
+        return self._newest.pop(next(iter(self._newest))) if self._newest else None
+
+    def wants_more(self) -> bool:
+        """Always: only an empty socket tells what is the newest."""
+        return True
+
+
+F = TypeVar("F", MaskFrame, ImageFrame)
+
+
+class _Unpaired(Generic[F]):
+    """Frames of one stream that wait for their other half, oldest first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[F] = deque(maxlen=_MOST_UNPAIRED)
+
+    def add(self, frame: F) -> None:
+        self._waiting.append(frame)
+
+    def match(self, other: FrameMessage) -> F | None:
+        """Return the frame that belongs to ``other``; forget it and all older ones, whose half will not come."""
+        for index, frame in enumerate(self._waiting):
+            if (frame.session, frame.frame) == (other.session, other.frame):
+                for _ in range(index + 1):
+                    self._waiting.popleft()
+                return frame
+        return None

@@ -1,0 +1,53 @@
+"""Decode a picture that came over the wire, after a look at how large it says it is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamseg.errors import ProtocolError
+
+# Start-of-frame segments hold the size: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC).
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def decode_jpeg(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Decode a picture.
+
+    Args:
+        data: JPEG.
+        size: (width, height) that it must have.
+
+    Returns:
+        ``uint8 [height, width, 3]``, red first.
+
+    Raises:
+        ProtocolError: the bytes are no JPEG of that size.
+    """
+    announced = jpeg_size(data)
+    if announced != size:  # before anything of that size is allocated
+        raise ProtocolError(f"a JPEG of {announced[0]}x{announced[1]} pixels came for a frame of {size[0]}x{size[1]}")
+    import cv2
+
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ProtocolError(f"not a JPEG that OpenCV can read: {error}") from None
+    if picture is None or picture.shape != (size[1], size[0], 3):
+        raise ProtocolError("not a JPEG that OpenCV can read")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Return (width, height) as a JPEG's header has them.
+
+    Raises:
+        ProtocolError: there is no such header.
+    """
+    at = 2
+    if data[:2] == b"\xff\xd8":
+        while at + 9 <= len(data) and data[at] == 0xFF:
+            if data[at + 1] in _START_OF_FRAME:
+                return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
+            at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4]))
+    raise ProtocolError("not a JPEG: it has no header that tells its size")

@@ -1,0 +1,345 @@
+"""What a subscriber gets: one frozen class for each kind of message. Masks and pictures are decoded when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamseg.client.jpeg import decode_jpeg
+from streamseg.publish.codec import BoolMask, decode_mask, encode_rle
+from streamseg.topics import Kind
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object of a frame, without its mask.
+
+    Attributes:
+        id: The object's permanent id.
+        label: Its name; empty if none was given.
+        state: ``tracked``, ``occluded`` or ``lost``; a newer daemon may know more.
+        score: The model's estimate of the mask's IoU, 0..1.
+        presence: Probability that the object is visible, 0..1.
+        bbox: x, y, w, h in pixels; zeros if nothing is seen.
+        area: Pixels.
+        centroid: x, y in pixels; zeros if nothing is seen.
+    """
+
+    id: int
+    label: str
+    state: str
+    score: float
+    presence: float
+    bbox: tuple[int, int, int, int]
+    area: int
+    centroid: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ObjectMask(ObjectInfo):
+    """One object of a frame with its mask, which is decoded when it is first asked for.
+
+    Attributes:
+        roi: x, y, w, h of the rectangle that the mask came in; everything outside is background. Zeros without a mask.
+        size: (width, height) of the frame in pixels.
+        encoding: Of ``data``; ``none`` without a mask.
+        data: The mask's bytes as they came.
+    """
+
+    roi: tuple[int, int, int, int]
+    size: tuple[int, int]
+    encoding: str
+    data: bytes = field(repr=False)
+
+    @cached_property
+    def crop(self) -> BoolMask:
+        """``bool [roi h, roi w]``: the mask inside ``roi``; ``[0, 0]`` without a mask.
+
+        Raises:
+            ProtocolError: the bytes are no mask.
+            ConfigError: the encoding needs a package that is not installed.
+        """
+        if self.encoding == "none":
+            return np.zeros((0, 0), np.bool_)
+        return decode_mask(self.data, self.roi[2:], self.encoding)
+
+    @cached_property
+    def mask(self) -> BoolMask:
+        """``bool [height, width]`` of the whole frame.
+
+        Raises:
+            ProtocolError: the bytes are no mask.
+            ConfigError: the encoding needs a package that is not installed.
+        """
+        width, height = self.size
+        x, y, w, h = self.roi
+        mask = np.zeros((height, width), np.bool_)
+        mask[y : y + h, x : x + w] = self.crop
+        return mask
+
+    def to_coco_rle(self) -> dict[str, list[int] | bytes]:
+        """Return the whole frame's mask as pycocotools' ``{"size": [height, width], "counts": bytes}``."""
+        width, height = self.size
+        return {"size": [height, width], "counts": encode_rle(self.mask)}
+
+
+@dataclass(frozen=True)
+class FrameMessage:
+    """What every message about a frame says.
+
+    Attributes:
+        stream: Id of the stream.
+        session: Changes when the daemon restarts.
+        publisher: Changes when the daemon's publisher process restarts.
+        epoch: Rises at each reconnect, size change or time jump of the source.
+        seq: Number of this message among those of its publisher, stream and kind.
+        frame: Number of the captured frame; the same in all kinds of messages.
+        t_wall_ns: Capture time, Unix epoch.
+        t_source: Clock of ``t_wall_ns``: ``rtcp`` (the camera's), ``arrival`` or ``file`` (the daemon's).
+        t_captured_ns: Monotonic clock of the daemon's machine: the frame's data arrived.
+        t_decoded_ns: ...it was decoded.
+        t_tracked_ns: ...its masks were ready.
+        t_published_ns: ...this message was sent.
+        same_clock: This process shares that clock: it may compare these stamps with ``time.monotonic_ns()``.
+        age_ms: How old the frame was when it was received: exact on the daemon's machine, elsewhere as good as the
+            two machines' wall clocks agree.
+        pts: The source's stamp in units of ``time_base``.
+        time_base: Seconds per unit as (numerator, denominator).
+        size: (width, height) of the frame in pixels.
+        model: Name of the model.
+        dropped: Captured frames of this session and stream that were not tracked so far.
+        gap: Messages of this kind and stream that were sent after the last one you got and were lost on the way.
+        skipped: Frames since the last one you got for which the daemon sent no such message.
+        superseded: Messages since the last one you got that came, but were overtaken by this one (mode ``latest``).
+    """
+
+    kind: ClassVar[Kind]
+
+    stream: str
+    session: str
+    publisher: str
+    epoch: int
+    seq: int
+    frame: int
+    t_wall_ns: int
+    t_source: str
+    t_captured_ns: int
+    t_decoded_ns: int
+    t_tracked_ns: int
+    t_published_ns: int
+    same_clock: bool
+    age_ms: float
+    pts: int | None
+    time_base: tuple[int, int]
+    size: tuple[int, int]
+    model: str
+    dropped: int
+    gap: int = field(default=0, kw_only=True)
+    skipped: int = field(default=0, kw_only=True)
+    superseded: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class MaskFrame(FrameMessage):
+    """A frame's objects with their masks.
+
+    Attributes:
+        objects: In order of age.
+    """
+
+    kind = "masks"
+
+    objects: tuple[ObjectMask, ...]
+
+
+@dataclass(frozen=True)
+class ObjectsFrame(FrameMessage):
+    """A frame's objects without masks.
+
+    Attributes:
+        objects: In order of age.
+    """
+
+    kind = "objects"
+
+    objects: tuple[ObjectInfo, ...]
+
+
+@dataclass(frozen=True)
+class ImageFrame(FrameMessage):
+    """A frame's picture.
+
+    Attributes:
+        jpeg: As it came.
+    """
+
+    kind = "image"
+
+    jpeg: bytes = field(repr=False)
+
+    @cached_property
+    def rgb(self) -> NDArray[np.uint8]:
+        """``uint8 [height, width, 3]``, decoded when first asked for.
+
+        Raises:
+            ProtocolError: the bytes are no JPEG of the frame's size.
+        """
+        return decode_jpeg(self.jpeg, self.size)
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """A frame's picture and its masks.
+
+    Attributes:
+        image: The picture.
+        masks: The masks; ``masks.frame == image.frame``.
+    """
+
+    image: ImageFrame
+    masks: MaskFrame
+
+    @property
+    def stream(self) -> str:
+        """Id of the stream."""
+        return self.masks.stream
+
+    @property
+    def frame(self) -> int:
+        """Number of the frame."""
+        return self.masks.frame
+
+
+@dataclass(frozen=True)
+class EventMessage:
+    """Something happened to a stream, or to the daemon (stream ``_daemon``).
+
+    Attributes:
+        stream: Id of the stream.
+        session: Changes when the daemon restarts.
+        publisher: Changes when the daemon's publisher process restarts.
+        seq: Number of this message among those of its publisher and stream.
+        event: What happened, for example ``object_lost``; a newer daemon may know more than ``docs/protocol.md``.
+        t_wall_ns: When, Unix epoch.
+        epoch: Epoch of the stream at that time.
+        frame: Frame that it belongs to, if any.
+        object: Object that it belongs to, if any.
+        label: That object's name.
+        detail: For people.
+        gap: Events of this stream that were lost on the way since the last one you got.
+    """
+
+    kind: ClassVar[Kind] = "events"
+
+    stream: str
+    session: str
+    publisher: str
+    seq: int
+    event: str
+    t_wall_ns: int
+    epoch: int
+    frame: int | None
+    object: int | None
+    label: str
+    detail: str
+    gap: int = 0
+
+
+@dataclass(frozen=True)
+class StatusMessage:
+    """State of a stream, once a second.
+
+    Attributes:
+        stream: Id of the stream.
+        session: Changes when the daemon restarts.
+        publisher: Changes when the daemon's publisher process restarts.
+        seq: Number of this message among those of its publisher and stream.
+        t_wall_ns: When, Unix epoch.
+        state: Of the source: ``starting``, ``connecting``, ``streaming``, ``reconnecting``, ``ended`` or ``failed``.
+        source: Its address, without credentials.
+        size: (width, height) in pixels; zeros until known.
+        fps_in: Frames a second captured.
+        fps_out: Frames a second tracked.
+        frames: Captured in this session.
+        tracked: Tracked in this session.
+        drops: Every loss, by ``stage/reason``.
+        reconnects: Of this session.
+        epoch: Present epoch.
+        objects: Number of objects.
+        latency_ms: Stage -> median of the last second: ``decode``, ``track``, ``publish``, ``total``.
+        published: Kind -> messages published by this publisher.
+        subscribed: Kinds that somebody subscribes to.
+        last_error: Of the source; empty when all is well.
+        gap: Status messages of this stream that were lost on the way since the last one you got.
+    """
+
+    kind: ClassVar[Kind] = "status"
+
+    stream: str
+    session: str
+    publisher: str
+    seq: int
+    t_wall_ns: int
+    state: str
+    source: str
+    size: tuple[int, int]
+    fps_in: float
+    fps_out: float
+    frames: int
+    tracked: int
+    drops: dict[str, int]
+    reconnects: int
+    epoch: int
+    objects: int
+    latency_ms: dict[str, float]
+    published: dict[str, int]
+    subscribed: list[str]
+    last_error: str
+    gap: int = 0
+
+
+@dataclass(frozen=True)
+class DaemonStatusMessage:
+    """State of the daemon, once a second.
+
+    Attributes:
+        stream: Always ``_daemon``.
+        session: Changes when the daemon restarts.
+        publisher: Changes when the daemon's publisher process restarts.
+        seq: Number of this message among those of its publisher.
+        t_wall_ns: When, Unix epoch.
+        clock: Names the monotonic clock of the daemon's machine.
+        version: Of streamseg.
+        model: Name of the model.
+        device: Of the worker.
+        uptime_s: Of the daemon.
+        streams: Ids of all streams.
+        processes: Name -> state.
+        restarts: Name -> restarts in this session.
+        gap: Status messages of the daemon that were lost on the way since the last one you got.
+    """
+
+    kind: ClassVar[Kind] = "status"
+
+    stream: str
+    session: str
+    publisher: str
+    seq: int
+    t_wall_ns: int
+    clock: str
+    version: str
+    model: str
+    device: str
+    uptime_s: float
+    streams: list[str]
+    processes: dict[str, str]
+    restarts: dict[str, int]
+    gap: int = 0
+
+
+Message = MaskFrame | ObjectsFrame | ImageFrame | EventMessage | StatusMessage | DaemonStatusMessage
+"""Whatever a subscriber can get."""

@@ -1,0 +1,194 @@
+"""Receive results in a plain loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
+
+import zmq
+
+from streamseg.client.connect import connect
+from streamseg.client.core import SubscriberCore, SubscriberStats
+from streamseg.client.inbox import AllInbox, Inbox, LatestInbox, PairInbox
+from streamseg.client.results import FramePair, MaskFrame, Message
+from streamseg.errors import StreamsegError
+from streamseg.topics import DEFAULT_ENDPOINT, Kind
+
+Mode = Literal["latest", "all"]
+R = TypeVar("R")
+
+DEFAULT_TIMEOUT_S: Final = 30.0
+_MOST_DRAINED: Final = 1000
+
+
+class _Receiver(Generic[R]):
+    """A socket and the core that reads it. Used by one thread."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        streams: Iterable[str] | None,
+        kinds: Iterable[Kind],
+        inbox: Inbox[R],
+        timeout_s: float | None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox)
+        self._closed = False
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._socket = connect(self._context, endpoint, self._core.topics())
+        except StreamsegError:
+            self._context.term()
+            raise
+
+    @property
+    def stats(self) -> SubscriberStats:
+        """Counters since this subscriber was made."""
+        return self._core.stats
+
+    def receive(self, timeout_s: float | None = None) -> R:
+        """Return the next result.
+
+        Args:
+            timeout_s: Longest wait; None for that of the constructor.
+
+        Blocks: until there is one, up to ``timeout_s``.
+
+        Raises:
+            SubscribeTimeoutError: none came in time; the message says what is known of the reason.
+            StreamsegError: the subscriber is closed.
+        """
+        if self._closed:
+            raise StreamsegError("the subscriber is closed")
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while True:
+            self._drain()
+            result = self._core.take()
+            if result is not None:
+                return result
+            remaining_s = 3600.0 if deadline is None else deadline - time.monotonic()
+            if remaining_s <= 0:
+                raise self._core.timeout_error(limit_s or 0.0)
+            self._socket.poll(int(remaining_s * 1000) + 1)
+
+    def _drain(self) -> None:
+        for _ in range(_MOST_DRAINED):
+            if not self._core.wants_more():
+                break
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._core.feed(parts)
+        if self._core.take_shed():
+            self._socket.close()
+            self._socket = connect(self._context, self._endpoint, self._core.topics())
+        for name in self._core.take_fresh_topics():
+            self._socket.setsockopt(zmq.SUBSCRIBE, name)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> R:
+        if self._closed:
+            raise StopIteration
+        return self.receive()
+
+    def close(self) -> None:
+        """Disconnect. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._socket.close()
+            self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Subscriber(_Receiver[R]):
+    """Receives what a daemon publishes: iterate over it, or call :meth:`receive`. Used by one thread.
+
+    It connects in the background and again whenever the daemon comes back. Bytes that are not of the protocol are
+    counted (``stats.malformed``) and skipped.
+
+    Args:
+        endpoint: Where the daemon publishes.
+        streams: Ids of the streams; default: all that the daemon has, also those to come.
+        kinds: Any of ``masks``, ``objects``, ``image``, ``events``, ``status``.
+        mode: ``latest``: the newest message of each stream and kind (and every event); what it overtook is counted
+            in ``superseded``. ``all``: every message in order; a reader that falls more than 2 s behind loses its
+            backlog, which ``gap`` and ``stats.backlogs_shed`` tell.
+        timeout_s: Longest wait for a result; None waits for ever.
+
+    Raises:
+        ConfigError: the endpoint, a stream id or a kind is impossible.
+    """
+
+    @overload
+    def __init__(
+        self: Subscriber[MaskFrame],
+        endpoint: str = ...,
+        *,
+        streams: Iterable[str] | None = ...,
+        mode: Mode = ...,
+        timeout_s: float | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Subscriber[Message],
+        endpoint: str = ...,
+        *,
+        streams: Iterable[str] | None = ...,
+        kinds: Iterable[Kind],
+        mode: Mode = ...,
+        timeout_s: float | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        streams: Iterable[str] | None = None,
+        kinds: Iterable[Kind] = ("masks",),
+        mode: Mode = "latest",
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s)
+
+
+class PairedSubscriber(_Receiver[FramePair]):
+    """Receives pictures with the masks of the same frame: always the newest frame of each stream that has both.
+
+    Args:
+        endpoint: Where the daemon publishes.
+        streams: Ids of the streams; default: all that the daemon has.
+        timeout_s: Longest wait for a pair; None waits for ever.
+
+    Raises:
+        ConfigError: the endpoint or a stream id is impossible.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        streams: Iterable[str] | None = None,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s)
+
+
+def inbox_of(mode: Mode) -> Inbox[Any]:
+    """Return the inbox that makes a mode what it is."""
+    return LatestInbox() if mode == "latest" else AllInbox()
