@@ -23,10 +23,10 @@ DEFAULT_FPS: Final = 30
 class ImageFolderSource:
     """The pictures of a folder in natural order (``2.jpg`` before ``10.jpg``), delivered as RGB.
 
-    Pixels are as OpenCV decodes them: 8 bits, three channels, transparency ignored. A picture's EXIF orientation is
-    not applied: a mask must fit the pixels as they are stored. Pictures may differ in size. A picture that cannot
-    be read is counted as corrupt and its time passes without a frame. ``pts`` counts pictures, unreadable ones
-    included, and goes on rising when the folder begins again.
+    Pixels are as OpenCV decodes them: 8 bits, three channels, transparency ignored, turned upright if the picture's
+    EXIF orientation says so. Pictures may differ in size. A picture that cannot be read is counted as corrupt and
+    its time passes without a frame. ``pts`` counts pictures, unreadable ones included, and goes on rising when the
+    folder begins again.
 
     Args:
         folder: Where the pictures lie; its own ``.jpg .jpeg .png .bmp .webp`` files, not those of folders in it.
@@ -133,7 +133,7 @@ def _read_rgb(path: Path) -> Plane | None:
     try:
         data = np.fromfile(path, dtype=np.uint8)
         # imdecode rather than imread: it takes any path, and prints nothing about a bad one.
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
         return None
     return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))

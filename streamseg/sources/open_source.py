@@ -6,6 +6,7 @@ Importing this module loads no video library: the class of a source is imported 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def local_path(address: str) -> Path | None:
         rest = address.partition(":")[2]
         # file:///a/b and file://localhost/a/b are URLs, file:a/b is a path with a prefix.
         return Path(unquote(urlsplit(address).path)) if rest.startswith("//") else Path(rest)
-    if _DEVICE.fullmatch(address) or (scheme is not None and not Path(address).exists()):
+    if _DEVICE.fullmatch(address) or (scheme is not None and not os.path.exists(address)):  # noqa: PTH110 - never raises
         return None
     return Path(address)
 
@@ -148,15 +149,23 @@ def _classify_url(address: str, scheme: str) -> tuple[Kind, str]:
 
 
 def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
-    path = path.expanduser()
-    if path.is_dir():
-        return "images", str(path)
-    if path.exists():
-        return "file", str(path)
-    folder = next(parent for parent in path.parents if parent.is_dir())
-    missing = path.relative_to(folder).parts[0]
-    similar = difflib.get_close_matches(missing, sorted(entry.name for entry in folder.iterdir()), n=1)
-    mend = f"did you mean {str(folder / similar[0])!r}?" if similar else f"correct the path; {str(folder)!r} exists"
+    if address in ("", "file:"):
+        raise ConfigError("the address of a source is empty: write for example scene:default, or the path of a video")
+    try:
+        path = path.expanduser()
+        if path.is_dir():
+            return "images", str(path)
+        if path.exists():
+            return "file", str(path)
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        missing = path.relative_to(folder).parts[0]
+        similar = difflib.get_close_matches(missing, sorted(entry.name for entry in folder.iterdir()), n=1)
+    except (OSError, ValueError, RuntimeError) as error:
+        # No permission, a name that is too long, a NUL in it, an unknown ~user.
+        raise ConfigError(f"{redact(address)!r} cannot be a file or folder: {error}") from None
+    mend = (
+        f"did you mean {str(folder / similar[0])!r}?" if similar else f"{str(folder.resolve())!r} holds nothing alike"
+    )
     raise ConfigError(f"there is no file or folder {redact(address)!r}: {mend}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -19,7 +19,8 @@ needs no interpolation, whose arithmetic would differ between machines."""
 
 _ONE: Final = 1 << 16
 _NO_FRACTION: Final = np.empty(0, dtype=np.uint16)
-_SHADOW_COARSENESS: Final = 4
+_SHADOW_SHIFT: Final = 2
+_SHADOW_COARSENESS: Final = 1 << _SHADOW_SHIFT
 _SHADOW_STRENGTH: Final = 0.42
 
 
@@ -44,6 +45,10 @@ class Sprite:
     Args:
         actor: Which object.
         height: Of the video in pixels; decides the sprite's fineness.
+
+    Attributes:
+        rgba: ``uint8 [rows, columns, 4]``: colour, and its weight over what lies below; 0 is not the object's.
+        shadow: ``uint8``, coarser: how much the shadow darkens, of 255; None without one.
     """
 
     def __init__(self, actor: Actor, height: int) -> None:
@@ -57,16 +62,16 @@ class Sprite:
             indexing="ij",
         )
         colour, inside = kind.paint(actor.seed, u, v, texel)
-        self.rgb: Picture = _blur(to_bytes(colour))
         coverage = _blur(to_bytes(np.clip(0.5 + inside / texel, 0.0, 1.0)))
         # A pixel is the object's if the object covers at least half of it. Below that nothing of it is drawn.
-        self.weight: Picture = np.where(coverage >= 128, 255 if kind.plain else coverage, 0).astype(np.uint8)
+        weight = np.where(coverage >= 128, 255 if kind.plain else coverage, 0).astype(np.uint8)
+        self.rgba: Picture = np.ascontiguousarray(np.dstack([_blur(to_bytes(colour)), weight]))
         self.shadow: Picture | None = None if kind.plain else _shadow(coverage)
         self._swims = kind.swims
 
     def place(self, pose: Pose) -> Stamp:
         """Find the texel of each pixel that the sprite covers in a pose."""
-        rows, columns = self.weight.shape
+        rows, columns = self.rgba.shape[:2]
         texels_a_pixel = columns / (2.0 * pose.scale)
         cos, sin = math.cos(pose.angle), math.sin(pose.angle)
         half_w, half_h = pose.scale, pose.scale * rows / columns
@@ -90,7 +95,7 @@ class Sprite:
 
     def _stroke(self, sway: float) -> NDArray[np.int32]:
         """How far a swimming body is bent aside, in texels, for each column: a wave that grows towards the tail."""
-        columns = self.weight.shape[1]
+        columns = self.rgba.shape[1]
         bend = []
         for column in range(0, columns, 4):
             along = column / columns
@@ -112,8 +117,8 @@ def lay_over(sprite: Sprite, stamp: Stamp, picture: Picture, taken: NDArray[np.b
     if clipped is None:
         return
     rows, columns, texels = clipped
-    weight = _sample(sprite.weight, texels)
-    colour = _sample(sprite.rgb, texels)
+    rgba = _sample_rgba(sprite, texels)
+    colour, weight = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dtype=np.uint8), rgba[..., 3]
     area, below = picture[rows, columns], taken[rows, columns]
     shown = weight > 0
     edge = np.flatnonzero(shown & (weight < 255) & ~below)
@@ -135,9 +140,10 @@ def lay_under(sprite: Sprite, stamp: Stamp, offset: int, picture: Picture) -> No
     if clipped is None:
         return
     rows, columns, texels = clipped
-    light = 256 - _sample(sprite.shadow, texels // _SHADOW_COARSENESS).astype(np.uint16)
+    light = cv2.cvtColor(255 - _nearest(sprite.shadow, texels >> _SHADOW_SHIFT), cv2.COLOR_GRAY2RGB)
     area = picture[rows, columns]
-    area[...] = (area * light[..., None]) >> 8
+    # Products of bytes divided by 255 are never halfway between two numbers, so no machine rounds them otherwise.
+    cv2.multiply(area, light, dst=area, scale=1 / 255)
 
 
 def own(sprite: Sprite, stamp: Stamp, obj_id: int, owners: Picture) -> None:
@@ -145,7 +151,7 @@ def own(sprite: Sprite, stamp: Stamp, obj_id: int, owners: Picture) -> None:
     clipped = _clip(stamp, owners.shape[1], owners.shape[0])
     if clipped is not None:
         rows, columns, texels = clipped
-        owners[rows, columns][_sample(sprite.weight, texels) > 0] = obj_id
+        owners[rows, columns][_sample_rgba(sprite, texels)[..., 3] > 0] = obj_id
 
 
 def _clip(stamp: Stamp, width: int, height: int) -> tuple[slice, slice, NDArray[np.int16]] | None:
@@ -159,10 +165,16 @@ def _clip(stamp: Stamp, width: int, height: int) -> tuple[slice, slice, NDArray[
     return slice(top, bottom), slice(left, right), inner
 
 
-def _sample(image: Picture, texels: NDArray[np.int16]) -> Picture:
-    """Return the texel of each pixel, zeros outside of the image."""
-    sampled = cv2.remap(image, texels, _NO_FRACTION, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.asarray(sampled, dtype=np.uint8)
+def _sample_rgba(sprite: Sprite, texels: NDArray[np.int16]) -> Picture:
+    """Return the texel of each pixel ``uint8 [h, w, 4]``, zeros outside of the sprite."""
+    # Four bytes at once: three times as fast as one after the other.
+    packed = sprite.rgba.view(np.int32)[..., 0]
+    return _nearest(packed, texels)[..., None].view(np.uint8)
+
+
+def _nearest(image: NDArray[Any], texels: NDArray[np.int16]) -> NDArray[Any]:
+    picked = cv2.remap(image, texels, _NO_FRACTION, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(picked)
 
 
 def _blur(image: Picture) -> Picture:
