@@ -260,12 +260,20 @@ def _locked_part(target: Path) -> Iterator[IO[bytes] | None]:
                 fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ModelError(f"{path} is being fetched by another process: wait for it") from None
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(part.fileno())):
-                yield part
+            if _is_at(part, path):
+                try:
+                    yield part
+                finally:
+                    if _is_at(part, path) and path.stat().st_size == 0:
+                        path.unlink()
                 return
             if target.exists():
                 yield None
                 return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
 def _is_right(path: Path, checkpoint: Checkpoint) -> bool:
