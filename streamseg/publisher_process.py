@@ -112,7 +112,7 @@ class Publisher:
     def __init__(self, spec: PublisherSpec, rings: Mapping[str, FrameRing], link: ChildLink) -> None:
         self._spec = spec
         self._link = link
-        origin = Origin(session=spec.session, publisher=secrets.token_hex(4), model=spec.model)
+        origin = Origin(spec.session, publisher=secrets.token_hex(4), clock=clock_name(), model=spec.model)
         self._origin = origin
         self._encoders = {
             stream: StreamEncoder(stream, origin, spec.publish.encoding) for stream in (*spec.streams, DAEMON)
@@ -312,7 +312,7 @@ class Publisher:
             publisher=self._origin.publisher,
             seq=seq,
             t_wall_ns=str(time.time_ns()),
-            clock=clock_name(),
+            clock=self._origin.clock,
             version=self._spec.version,
             model=self._spec.model,
             device=self._device,

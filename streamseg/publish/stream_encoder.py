@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from streamseg.clock import clock_name
 from streamseg.messages.internal import StreamEvent, TrackedFrame, TrackedObject
 from streamseg.messages.wire import Encoding, Event, Image, MaskObject, Masks, Objects
 from streamseg.publish.codec import encode_bits
@@ -28,11 +27,13 @@ class Origin:
     Attributes:
         session: Of the daemon.
         publisher: Of this publisher process.
+        clock: Name of this machine's monotonic clock.
         model: Name of the model.
     """
 
     session: str
     publisher: str
+    clock: str
     model: str
 
 
@@ -43,15 +44,19 @@ class StreamEncoder:
         stream: Its id.
         origin: Who publishes.
         encoding: Of masks.
+        now_ns: The monotonic clock.
 
     Attributes:
         published: Kind -> number of messages made, which is also the next ``seq``.
     """
 
-    def __init__(self, stream: str, origin: Origin, encoding: Encoding) -> None:
+    def __init__(
+        self, stream: str, origin: Origin, encoding: Encoding, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._stream = stream
         self._origin = origin
         self._encoding: Encoding = encoding
+        self._now_ns = now_ns
         self.published: dict[str, int] = {}
 
     def masks(self, frame: TrackedFrame) -> Parts:
@@ -69,6 +74,7 @@ class StreamEncoder:
                 objects.append(_mask_object(tracked, part=1 + len(parts), encoding=self._encoding))
             else:
                 objects.append(_mask_object(tracked))
+        # Stamped after the masks were encoded.
         header = Masks(objects=objects, **self._frame_fields(frame, "masks"))
         return self._message("masks", header, parts)
 
@@ -123,11 +129,11 @@ class StreamEncoder:
             "frame": frame.frame_id,
             "t_wall_ns": str(frame.t_wall_ns),
             "t_source": frame.t_source,
-            "clock": clock_name(),
+            "clock": self._origin.clock,
             "t_captured_ns": str(frame.t_captured_ns),
             "t_decoded_ns": str(frame.t_decoded_ns),
             "t_tracked_ns": str(frame.t_tracked_ns),
-            "t_published_ns": str(time.monotonic_ns()),
+            "t_published_ns": str(self._now_ns()),
             "pts": frame.pts,
             "time_base": frame.time_base,
             "size": frame.size,
