@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: one module for each command; what is heavy is imported when a command runs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,17 +25,26 @@ EXTENSION = "x-"
 """Top-level keys that begin so are a place for YAML anchors; nothing else reads them."""
 
 
-def load_config(path: str | Path) -> Config:
+def load_config(path: str | Path, overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> Config:
     """Read and check a configuration file.
 
     Relative paths in it (masks, checkpoints, video files and folders) start at the file's own folder.
+
+    Args:
+        path: Of the file.
+        overrides: Group -> setting -> value that takes the place of the file's, for example
+            ``{"model": {"device": "cpu"}}``.
 
     Raises:
         ConfigError: the file cannot be read, or settings are wrong: the message has a line for each, with the
             number of its line, its path, its value (without passwords) and the mend.
     """
     document = read_document(Path(path))
-    return _load(document.tree, base=Path(path).absolute().parent, document=document)
+    tree = document.tree
+    for group, values in overrides.items() if isinstance(tree, dict) else ():
+        if isinstance(tree.setdefault(group, {}), dict):
+            tree[group] = {**tree[group], **values}
+    return _load(tree, base=Path(path).absolute().parent, document=document)
 
 
 def config_from_mapping(mapping: Mapping[str, Any], *, base: Path | None = None) -> Config:

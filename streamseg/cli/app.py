@@ -1,0 +1,71 @@
+"""``streamseg``: the commands in one table, and how an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from streamseg.cli import config, demo, models, probe, run, subscribe, view
+from streamseg.errors import StreamsegError
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as the shell has it: 128 + SIGINT."""
+
+EXIT_CODES: Final = (
+    "Exit codes: 0 fine, 1 failed, 2 wrong usage or settings, 3 model, 4 video source, 5 a process, 130 Ctrl-C."
+)
+
+app = typer.Typer(
+    name="streamseg",
+    help="Real-time video object segmentation: camera in, masks out.",
+    epilog=f"Begin with: streamseg demo. {EXIT_CODES}",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("subscribe")(subscribe.subscribe)
+app.command("view")(view.view)
+app.command("probe")(probe.probe)
+app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from streamseg import __version__
+
+        print(f"streamseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from, with a traceback.")] = False,
+) -> None:
+    """Real-time video object segmentation: camera in, masks out."""
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        app()
+    except StreamsegError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output is gone (`| head`): nothing is wrong. Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,187 @@
+"""``streamseg demo``: the whole daemon on a generated scene, measured and drawn, in ten seconds."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from streamseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamseg.cli.demo_watch import Measured
+    from streamseg.config.schema import Config
+    from streamseg.sources.scene import Scene
+
+_STREAM: Final = "demo"
+_SECONDS: Final = 10.0
+
+
+def demo(
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="A name of 'streamseg models list'; colour shows true masks.")
+    ] = "nano",
+    seconds: Annotated[float | None, typer.Option(min=0.1, max=3600, help=f"How long. Default: {_SECONDS:g}.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, max=100_000, metavar="N", help="How many frames.")] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of the generated scene, in pixels.")] = "640x360",
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="A clip of yours in place of the scene; mark an object in it with --box."),
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="With --source: the object on its first frame.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")] = "auto",
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where to draw the masks: FILE.mp4, or FILE.png for the last frame.")
+    ] = Path("streamseg-demo.mp4"),
+) -> None:
+    """Show the main job without a camera: the daemon tracks objects in a generated scene.
+
+    A subscriber in this process measures the published masks against the scene's exact truth, draws them over the
+    picture, and ends by itself.
+
+    [bold]Examples[/bold]
+
+      streamseg demo
+
+      streamseg demo --model colour --frames 60 --out demo.png
+
+      streamseg demo --model small --source clip.mp4 --box 100,80,420,400
+    """
+    from streamseg.cli.film import picture_file
+    from streamseg.config.load import config_from_mapping
+
+    if frames is not None and seconds is not None:
+        raise ConfigError("--frames and --seconds: give one of them")
+    picture_file(out)  # refuses a wrong name now rather than after the model was loaded
+    stream, scene = _clip(source, box) if source is not None else _scene(model, size, box)
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=base) as folder:
+        config = config_from_mapping(
+            {
+                "streams": {_STREAM: stream},
+                "model": {"name": model, "device": device},
+                # A path of its own: no port is taken, and no other daemon is in the way.
+                "publish": {"endpoints": [f"ipc://{folder}/masks"], "wait_for_subscriber": True},
+                "log": {"level": "warning"},
+            }
+        )
+        _say_what_runs(config, scene)
+        measured = _run(config, scene, out, frames, seconds or _SECONDS)
+    _summarise(measured, scene, out)
+    if not measured.frames:
+        raise typer.Exit(130)
+
+
+def _scene(model: str, size: str, box: str | None) -> tuple[dict[str, Any], Scene]:
+    """The generated scene, with a box around each of its objects as they stand on frame 0."""
+    from streamseg.models.registry import find
+    from streamseg.sources.scene import Scene
+
+    if box is not None:
+        raise ConfigError("--box goes with --source: the scene's objects are marked already")
+    # A tracker that follows colours needs objects of one colour.
+    plain = "/" not in model and not model.endswith((".pt", ".pth")) and find(model).kind != "sam2"
+    scene = Scene(f"scene:{'simple' if plain else 'default'}?size={size}")
+    prompts = []
+    for obj_id, name in scene.names.items():
+        x, y, w, h = scene.truth_box(0, obj_id)
+        if w and h:
+            prompts.append({"object": obj_id, "label": name, "box": [x, y, x + w, y + h]})
+    return {"source": scene.spec.address, "prompts": prompts}, scene
+
+
+def _clip(source: str, box: str | None) -> tuple[dict[str, Any], None]:
+    from streamseg.cli.marks import prompt_of
+
+    if (prompt := prompt_of((), box, None)) is None:
+        raise ConfigError("--source needs --box X0,Y0,X1,Y1: the object to follow, on the clip's first frame")
+    return {"source": source, "prompts": [prompt]}, None
+
+
+def _say_what_runs(config: Config, scene: Scene | None) -> None:
+    from streamseg.models.registry import resolve
+
+    print(f"model {config.model.name} on {config.streams[_STREAM].source}")
+    if not resolve(config.model).trained:
+        print(
+            "NOTE: this model is not trained yet. It has the right shape and speed, but random weights: its masks mean "
+            "nothing.\n      `streamseg demo --model colour` shows true masks."
+        )
+    if scene is not None:
+        print(f"to follow: {', '.join(scene.names.values())}")
+
+
+def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, seconds: float) -> Measured:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    from streamseg.cli.demo_watch import Watcher
+    from streamseg.logs import setup_logging
+    from streamseg.supervisor import Daemon
+
+    setup_logging(config.log, "demo")
+    console = Console()
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), console=console, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("starting: the worker loads its model ...")
+        if not console.is_terminal:
+            print("starting: the worker loads its model ...", flush=True)
+        told = 0.0
+
+        def progress(measured: Measured) -> None:
+            nonlocal told
+            bar.update(task, description=measured.now())
+            if not console.is_terminal and measured.seconds >= told:
+                told = measured.seconds + 1.0
+                print(measured.now(), flush=True)
+
+        daemon = Daemon(config)
+        watcher = Watcher(
+            config.publish.endpoints[0],
+            _STREAM,
+            scene=scene,
+            out=out,
+            frames=frames,
+            seconds=seconds,
+            progress=progress,
+            done=daemon.stop,
+        )
+        try:
+            # The scene begins when the watcher subscribes, and it does so when the worker is warm: frame 0 is tracked.
+            daemon.run(watcher.start)
+        finally:
+            watcher.stop()
+            if watcher.ident is not None:
+                watcher.join(timeout=10)
+    if watcher.error is not None:
+        raise watcher.error
+    return watcher.measured
+
+
+def _summarise(measured: Measured, scene: Scene | None, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not measured.frames:
+        print("ended before the first frame")
+        return
+    table = Table(title="what a subscriber received", title_justify="left", show_header=False)
+    table.add_row("frames", f"{measured.frames} of {measured.size[0]}x{measured.size[1]}")
+    table.add_row("frames/s", f"{measured.rate:.1f}")
+    table.add_row("not tracked", f"{measured.dropped} frames (newest wins)")
+    ordered = sorted(measured.latencies_ms)
+    table.add_row("camera to subscriber", f"median {statistics.median(ordered):.0f} ms, longest {ordered[-1]:.0f} ms")
+    for obj_id, ious in measured.ious.items():
+        name = scene.names[obj_id] if scene else ""
+        table.add_row(f"IoU of {name}", f"{statistics.mean(ious):.3f}")
+    if measured.ious:
+        table.add_row("IoU of all", f"{statistics.mean(iou for each in measured.ious.values() for iou in each):.3f}")
+    table.add_row("drawn", str(out))
+    Console().print(table)

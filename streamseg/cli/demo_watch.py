@@ -1,0 +1,159 @@
+"""The demo's subscriber: counts, measures against the scene's truth, and draws what the daemon publishes."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from streamseg.cli.film import picture_file
+from streamseg.client import FramePair, PairedSubscriber
+from streamseg.draw import draw_masks
+from streamseg.errors import StreamsegError, SubscribeTimeoutError
+from streamseg.sources.scene import Scene
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TURN_S: Final = 0.25
+_SILENCE_S: Final = 30.0
+_WINDOW: Final = 30
+
+
+@dataclass
+class Measured:
+    """What was seen so far.
+
+    Attributes:
+        frames: Pictures with masks.
+        seconds: From the first to the last one.
+        latencies_ms: Of each frame, from its capture to this process.
+        ious: Object id -> IoU with the truth on each frame; empty without a scene.
+        size: Of the last frame.
+        dropped: Frames that were not tracked, as the daemon counts them.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+    latencies_ms: list[float] = field(default_factory=list)
+    ious: dict[int, list[float]] = field(default_factory=dict)
+    size: tuple[int, int] = (0, 0)
+    dropped: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return (self.frames - 1) / self.seconds if self.seconds > 0 else 0.0
+
+    def now(self) -> str:
+        """The last moments in a line."""
+        text = f"frame {self.frames:>4}  {self.rate:5.1f} frames/s"
+        if recent := self.latencies_ms[-_WINDOW:]:
+            text += f"  {statistics.median(recent):5.0f} ms old"
+        if recent_ious := [iou for each in self.ious.values() for iou in each[-_WINDOW:]]:
+            text += f"  IoU {statistics.mean(recent_ious):.2f}"
+        return text
+
+
+class Watcher(threading.Thread):
+    """Receives pairs of picture and masks until there are enough.
+
+    Args:
+        endpoint: Where the daemon publishes.
+        stream: Id of its stream.
+        scene: What the stream shows, for the truth; None for a clip.
+        out: File to draw into.
+        frames: End after so many frames; None: after ``seconds``.
+        seconds: End so long after the first frame.
+        progress: Called after each frame.
+        done: Called at the end, whatever its reason.
+
+    Attributes:
+        measured: What was seen.
+        error: What ended it early.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        stream: str,
+        *,
+        scene: Scene | None,
+        out: Path,
+        frames: int | None,
+        seconds: float,
+        progress: Callable[[Measured], None],
+        done: Callable[[], None],
+    ) -> None:
+        super().__init__(name="demo subscriber", daemon=True)
+        self._endpoint = endpoint
+        self._stream = stream
+        self._scene = scene
+        self._out = out
+        self._frames = frames
+        self._seconds = seconds
+        self._progress = progress
+        self._done = done
+        self._stop = threading.Event()
+        self._first_ns = 0
+        self.measured = Measured()
+        self.error: StreamsegError | None = None
+
+    def run(self) -> None:
+        """Receive, measure and draw. The thread's body."""
+        try:
+            with (
+                picture_file(self._out) as file,
+                PairedSubscriber(self._endpoint, streams=[self._stream]) as subscriber,
+            ):
+                while not self._enough() and (pair := self._next(subscriber)) is not None:
+                    self._measure(pair)
+                    file.add(draw_masks(pair.image.rgb, pair.masks.objects), pair.masks.t_captured_ns / 1e9)
+                    self._progress(self.measured)
+        except StreamsegError as error:
+            self.error = error
+        finally:
+            self._done()
+
+    def stop(self) -> None:
+        """End soon. From any thread."""
+        self._stop.set()
+
+    def _enough(self) -> bool:
+        if self._frames is not None:
+            return self.measured.frames >= self._frames
+        return self.measured.seconds >= self._seconds
+
+    def _next(self, subscriber: PairedSubscriber) -> FramePair | None:
+        deadline = time.monotonic() + _SILENCE_S
+        while not self._stop.is_set():
+            try:
+                return subscriber.receive(_TURN_S)
+            except SubscribeTimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+        return None
+
+    def _measure(self, pair: FramePair) -> None:
+        masks, measured = pair.masks, self.measured
+        self._first_ns = self._first_ns or masks.t_captured_ns
+        measured.frames += 1
+        measured.seconds = (masks.t_captured_ns - self._first_ns) / 1e9
+        measured.latencies_ms.append(masks.age_ms)
+        measured.size, measured.dropped = masks.size, masks.dropped
+        if self._scene is not None and masks.pts is not None:
+            found = {obj.id: obj.mask for obj in masks.objects}
+            for obj_id, truth in self._scene.truth(masks.pts).items():
+                iou = _iou(found.get(obj_id, np.zeros_like(truth)), truth)
+                measured.ious.setdefault(obj_id, []).append(iou)
+
+
+def _iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    union = int(np.count_nonzero(found | truth))
+    return np.count_nonzero(found & truth) / union if union else 1.0

@@ -1,0 +1,149 @@
+"""Write pictures to a file: an MP4, or one PNG."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+import cv2
+import numpy as np
+
+from streamseg.errors import ConfigError, StreamsegError
+
+if TYPE_CHECKING:
+    from streamseg.draw import Picture
+
+FILM_SUFFIX: Final = ".mp4"
+STILL_SUFFIX: Final = ".png"
+_TICKS: Final = 90_000
+_FASTEST: Final = 240
+
+
+class PictureFile(Protocol):
+    """A file that takes pictures. A context manager: it is whole when it is left, also after an error."""
+
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Take the next picture.
+
+        Args:
+            picture: ``uint8 [H, W, 3]``, RGB.
+            time_s: When it is to be seen; only differences count.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def picture_file(path: Path) -> PictureFile:
+    """Return a writer for ``path``, by its suffix.
+
+    Raises:
+        ConfigError: the suffix is unknown or the folder missing.
+    """
+    if path.suffix.lower() not in (FILM_SUFFIX, STILL_SUFFIX):
+        raise ConfigError(f"--out {str(path)!r}: give a name that ends in {FILM_SUFFIX} or {STILL_SUFFIX}")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--out {str(path)!r}: there is no folder {str(path.absolute().parent)!r}: create it first")
+    return Film(path) if path.suffix.lower() == FILM_SUFFIX else Still(path)
+
+
+class Still:
+    """The last picture, as PNG.
+
+    Args:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: Picture | None = None
+
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Keep the picture in place of the one before."""
+        self._last = picture.copy()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._last is not None:
+            _, png = cv2.imencode(STILL_SUFFIX, self._last[:, :, ::-1])
+            _write(self._path, png.tobytes())
+
+
+class Film:
+    """An MP4 (H.264) that plays as fast as its pictures came.
+
+    Pictures of another size than the first are scaled to it.
+
+    Args:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import av  # heavy, and only needed for films
+
+        self._av = av
+        self._path = path
+        try:
+            self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        except OSError as error:
+            raise StreamsegError(f"{path} cannot be written: {error.strerror or error}") from None
+        self._stream: av.VideoStream | None = None
+        self._size = (0, 0)
+        self._first_s = 0.0
+        self._last_pts = -1
+
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Append a picture."""
+        if self._stream is None:
+            self._begin(picture, time_s)
+        assert self._stream is not None
+        width, height = self._size
+        if picture.shape[:2] not in (
+            (height, width),
+            (height + 1, width),
+            (height, width + 1),
+            (height + 1, width + 1),
+        ):
+            picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
+        # Stamps must rise, whatever the clock did.
+        pts = max(round((time_s - self._first_s) * _TICKS), self._last_pts + _TICKS // _FASTEST)
+        frame.pts = self._last_pts = max(pts, 0)
+        frame.time_base = Fraction(1, _TICKS)
+        self._container.mux(self._stream.encode(frame))
+
+    def _begin(self, picture: Picture, time_s: float) -> None:
+        # H.264 with yuv420p takes even sizes only.
+        height, width = (side - side % 2 for side in picture.shape[:2])
+        stream = self._container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        self._stream, self._size, self._first_s = stream, (width, height), time_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        if self._stream is None:
+            self._path.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise StreamsegError(f"{path} cannot be written: {error.strerror or error}") from None

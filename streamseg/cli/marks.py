@@ -1,0 +1,62 @@
+"""``--point``, ``--box`` and ``--mask``: how a person marks an object on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from streamseg.errors import ConfigError
+
+
+def prompt_of(points: Sequence[str], box: str | None, mask: Path | None) -> dict[str, Any] | None:
+    """Return the marks as one prompt of a configuration, for object 1; None without marks.
+
+    Args:
+        points: ``X,Y`` or ``X,Y,0`` each, in pixels or, with ``%``, in percent of the picture.
+        box: ``X0,Y0,X1,Y1`` likewise.
+        mask: A picture of the object's mask.
+
+    Raises:
+        ConfigError: a mark is no such text, or pixels and percent are mixed.
+    """
+    if not points and box is None and mask is None:
+        return None
+    prompt: dict[str, Any] = {"object": 1}
+    units: set[str] = set()
+    if points:
+        prompt["points"] = [_read_point(text, units) for text in points]
+    if box is not None:
+        corners = [_read_coordinate(part, units, "--box", box) for part in box.split(",")]
+        if len(corners) != 4:
+            raise ConfigError(f"--box {box!r}: write X0,Y0,X1,Y1, for example --box 100,80,420,400")
+        prompt["box"] = corners
+    if mask is not None:
+        prompt["mask"] = str(mask)
+    if len(units) > 1:
+        raise ConfigError("--point and --box: some are pixels, some percent (%): write all of them alike")
+    if "%" in units:
+        prompt["coords"] = "normalized"
+    return prompt
+
+
+def _read_point(text: str, units: set[str]) -> list[float]:
+    parts = text.split(",")
+    if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2].strip() not in ("0", "1")):
+        raise ConfigError(
+            f"--point {text!r}: write X,Y for a point on the object, X,Y,0 for one that is not on it, "
+            "for example --point 320,240"
+        )
+    point = [_read_coordinate(part, units, "--point", text) for part in parts[:2]]
+    return [*point, float(parts[2])] if len(parts) == 3 else point
+
+
+def _read_coordinate(part: str, units: set[str], option: str, text: str) -> float:
+    number = part.strip()
+    units.add("%" if number.endswith("%") else "px")
+    try:
+        return float(number[:-1]) / 100 if number.endswith("%") else float(number)
+    except ValueError:
+        raise ConfigError(
+            f"{option} {text!r}: {part!r} is no number: write pixels (320) or percent of the picture (50%)"
+        ) from None

@@ -1,0 +1,98 @@
+"""A message of the daemon as one readable line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from streamseg.client.results import (
+    DaemonStatusMessage,
+    EventMessage,
+    FrameMessage,
+    ImageFrame,
+    MaskFrame,
+    Message,
+    ObjectInfo,
+    ObjectsFrame,
+    StatusMessage,
+)
+
+# Labels and errors come from elsewhere: none may move the cursor or begin a new line.
+_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
+
+
+def message_line(message: Message) -> str:
+    """Return one line: time, stream, kind, and what the message says."""
+    when = datetime.fromtimestamp(message.t_wall_ns / 1e9).isoformat(sep=" ", timespec="milliseconds")[11:]
+    match message:
+        case FrameMessage():
+            text = _frame(message)
+        case EventMessage():
+            text = _event(message)
+        case StatusMessage():
+            text = _status(message)
+        case DaemonStatusMessage():
+            text = _daemon(message)
+    lost = f"  [{message.gap} lost on the way]" if message.gap else ""
+    return f"{when} {message.stream:<8} {message.kind:<7} {text}{lost}".translate(_CONTROL)
+
+
+def _frame(message: FrameMessage) -> str:
+    head = f"frame {message.frame}, {message.age_ms:.0f} ms old"
+    if message.skipped:
+        head += f", {message.skipped} skipped"
+    match message:
+        case MaskFrame(objects=objects) | ObjectsFrame(objects=objects):
+            return f"{head}: {_objects(objects)}"
+        case ImageFrame():
+            return f"{head}: {message.size[0]}x{message.size[1]}, {len(message.jpeg) / 1024:.0f} KiB"
+        case _:
+            return head
+
+
+def _objects(objects: Sequence[ObjectInfo]) -> str:
+    return "; ".join(_object(obj) for obj in objects) or "no objects"
+
+
+def _object(obj: ObjectInfo) -> str:
+    name = f"{obj.id} {obj.label}".strip()
+    if not obj.area:
+        return f"{name} {obj.state}"
+    x, y, w, h = obj.bbox
+    return f"{name} {obj.state} at {x},{y} {w}x{h} score {obj.score:.2f}"
+
+
+def _event(message: EventMessage) -> str:
+    text = message.event
+    if message.object is not None:
+        text += f" {message.object} {message.label}".rstrip()
+    if message.frame is not None:
+        text += f" on frame {message.frame}"
+    return f"{text}: {message.detail}" if message.detail else text
+
+
+def _status(message: StatusMessage) -> str:
+    width, height = message.size
+    parts = [
+        message.state,
+        f"{width}x{height}",
+        f"{message.fps_in:.1f} frames/s in, {message.fps_out:.1f} tracked",
+        f"{message.objects} objects",
+    ]
+    if "total" in message.latency_ms:
+        parts.append(f"{message.latency_ms['total']:.0f} ms")
+    if dropped := {reason: count for reason, count in message.drops.items() if count}:
+        parts.append("dropped " + ", ".join(f"{count} {reason}" for reason, count in dropped.items()))
+    if message.reconnects:
+        parts.append(f"{message.reconnects} reconnects")
+    if message.last_error:
+        parts.append(message.last_error)
+    return "; ".join(parts)
+
+
+def _daemon(message: DaemonStatusMessage) -> str:
+    processes = ", ".join(f"{name} {state}" for name, state in message.processes.items())
+    restarts = sum(message.restarts.values())
+    text = f"{message.model} on {message.device}, up {message.uptime_s:.0f} s; {processes}"
+    return f"{text}; {restarts} restarts" if restarts else text

@@ -1,0 +1,104 @@
+"""``streamseg models``: which there are, where they lie, fetch one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List models, fetch their checkpoints, show where they lie.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models() -> None:
+    """Show all models, and which are here.
+
+    [bold]Example[/bold]
+
+      streamseg models list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from streamseg.models.registry import ALIASES, MODELS, models_directory
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "short", "size", "here", "about"):
+        table.add_column(title, no_wrap=title != "about")
+    for entry in MODELS.values():
+        short = next((alias for alias, name in ALIASES.items() if name == entry.name), "")
+        size = f"{entry.checkpoint.nbytes / 2**20:.0f} MiB" if entry.checkpoint else "-"
+        here = entry.checkpoint is None or (models_directory() / entry.checkpoint.file_name).is_file()
+        table.add_row(entry.name, short, size, "yes" if here else "no", entry.about)
+    console = Console()
+    if not console.is_terminal:
+        # Read by a program or a pager: no line may be cut to the width of a screen that is not there.
+        console = Console(width=200)
+    console.print(table)
+    print(f"\nCheckpoints lie in {models_directory()} (STREAMSEG_MODELS sets another directory).")
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name or short name of 'streamseg models list'.")],
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Fetch from this http(s) address in place of the publisher's."),
+    ] = None,
+) -> None:
+    """Fetch a model's checkpoint; what was fetched before is kept, and its digest is checked.
+
+    [bold]Example[/bold]
+
+      streamseg models pull small
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from streamseg.models import download
+    from streamseg.models.registry import find
+
+    entry = find(name)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(entry.name, total=entry.checkpoint.nbytes if entry.checkpoint else None)
+        path = download.pull(entry, base_url=mirror, progress=lambda done, _total: bar.update(task, completed=done))
+    print(path)
+
+
+@app.command("path")
+def show_path(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A model; without it, the directory of all.")
+    ] = None,
+) -> None:
+    """Print where a model's checkpoint lies, or the directory of all.
+
+    [bold]Examples[/bold]
+
+      streamseg models path
+
+      streamseg models path small
+    """
+    from streamseg.errors import ModelError
+    from streamseg.models.registry import find, models_directory
+
+    if name is None:
+        print(models_directory())
+        return
+    entry = find(name)
+    if entry.checkpoint is None:
+        raise ModelError(f"model {entry.name!r} has no checkpoint: it needs none")
+    path = models_directory() / entry.checkpoint.file_name
+    if not path.is_file():
+        raise ModelError(
+            f"model {entry.name!r} is not here: run `streamseg models pull {name}` (it would lie at {path})"
+        )
+    print(path)

@@ -1,0 +1,87 @@
+"""``streamseg probe``: what a source is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from streamseg.sources.probe import ProbeReport
+
+
+def probe(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Camera, file or scene; '${NAME}' is taken from the environment.")
+    ],
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to look.")] = 5.0,
+    transport: Annotated[str, typer.Option(metavar="tcp|udp", help="RTSP: how packets travel.")] = "tcp",
+    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Longest wait for it to open, in seconds.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look at a video source: its size, rate, codec, delay, and whose clock its time stamps follow.
+
+    [bold]Examples[/bold]
+
+      streamseg probe webcam:0
+
+      streamseg probe 'rtsp://admin:${CAM_PASSWORD}@192.0.2.10/stream1'
+    """
+    import sys
+
+    from streamseg.config.load import config_from_mapping
+    from streamseg.sources.probe import probe as look
+
+    stream = {"source": url, "transport": transport, "open_timeout_s": timeout}
+    config = config_from_mapping({"streams": {"probe": stream}})
+    if sys.stderr.isatty():
+        print(f"looking for {seconds:g} s ...", file=sys.stderr)
+    report = look(config.streams["probe"], seconds)
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode(report).decode())
+    else:
+        for name, value in _lines(report):
+            print(f"{name:<13} {value}")
+
+
+def _lines(report: ProbeReport) -> list[tuple[str, str]]:
+    """What a person wants to know, in order."""
+    shape = report.format
+    length = f", {report.frames_announced} frames" if report.frames_announced is not None else ""
+    lines = [
+        ("source", report.address),
+        ("kind", f"{report.kind}, {'live' if report.live else 'file: no frame is dropped'}{length}"),
+        ("codec", report.codec),
+        ("size", f"{shape.width} x {shape.height}, {shape.pixel_format}{_colours(report)}"),
+        ("rate", f"{_number(report.rate_measured)} frames/s measured, {_number(report.rate_announced)} announced"),
+        ("frames", f"{report.frames} in {report.seconds:.1f} s{', then it ended' if report.ended else ''}"),
+        ("damaged", f"{report.corrupt} packets"),
+        ("opened in", f"{report.open_s * 1000:.0f} ms, first frame after {report.first_frame_s * 1000:.0f} ms"),
+        ("decoding", f"{report.decode_ms:.1f} ms a frame"),
+        ("evenness", f"+-{_number(report.jitter_ms)} ms between frames, longest {_number(report.longest_gap_ms)} ms"),
+        ("clock", _clock(report)),
+    ]
+    return [(name, value) for name, value in lines if value]
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f}"
+
+
+def _colours(report: ProbeReport) -> str:
+    if report.format.pixel_format not in ("yuv420p", "nv12"):
+        return ""
+    return f" {report.format.matrix}, {'full' if report.format.full_range else 'video'} range"
+
+
+def _clock(report: ProbeReport) -> str:
+    match report.clock:
+        case "rtcp":
+            offset = f", {report.clock_offset_ms:+.0f} ms when decoded" if report.clock_offset_ms is not None else ""
+            return f"the camera's own (RTCP){offset}"
+        case "arrival":
+            return "this machine's, when a frame arrives"
+        case "file":
+            return "this machine's, when a frame is played"

@@ -1,0 +1,164 @@
+"""``streamseg run``: the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from streamseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamseg.config.schema import Config
+
+STREAM: Final = "cam"
+"""Id of the one stream that ``--source`` makes."""
+
+_ONE = "One source, without a file"
+_BOTH = "With and without a file"
+
+
+def run(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file; see docs/configuration.md and configs/.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Camera, file or scene: rtsp://..., webcam:0, clip.mp4, scene:default. The stream is called 'cam'. "
+            "Write '${NAME}' for a password in the environment.",
+            rich_help_panel=_ONE,
+        ),
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y",
+            help="A point on the object; X,Y,0 is a point that is not on it. In pixels, or percent: 50%,40%. "
+            "All points belong to one object.",
+            rich_help_panel=_ONE,
+        ),
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object.", rich_help_panel=_ONE)
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A picture of the object's mask at video size; not black is the object.",
+            rich_help_panel=_ONE,
+        ),
+    ] = None,
+    pace: Annotated[
+        str | None, typer.Option(metavar="live|fast", help="Files: at their own rate (live).", rich_help_panel=_ONE)
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Files: begin again at the end.", rich_help_panel=_ONE)] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A name of 'streamseg models list', or a checkpoint.", rich_help_panel=_BOTH),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.", rich_help_panel=_BOTH)
+    ] = None,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where masks are published: tcp://127.0.0.1:5555 (default), ipc:///PATH. Several may be given.",
+            rich_help_panel=_BOTH,
+        ),
+    ] = None,
+    wait_for_subscriber: Annotated[
+        bool,
+        typer.Option("--wait-for-subscriber", help="Begin when somebody subscribes.", rich_help_panel=_BOTH),
+    ] = False,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="debug|info|warning|error", help="Least severity.", rich_help_panel=_BOTH)
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="text|json", help="Lines of the log.", rich_help_panel=_BOTH)
+    ] = None,
+) -> None:
+    """Track objects in one or more streams and publish their masks, until Ctrl-C or the end of all files.
+
+    Give a CONFIG, or --source for a single stream without a file. Options of the second group belong into the file
+    when there is one; those of the third take the place of the file's settings.
+
+    [bold]Examples[/bold]
+
+      streamseg run --source webcam:0 --model small --point 320,240
+
+      streamseg run --source 'rtsp://admin:${CAM_PASSWORD}@192.0.2.10/stream1' --box 100,80,420,400
+
+      streamseg run configs/several_cameras.yaml --device cuda
+    """
+    overrides = _overrides(model, device, endpoint, wait_for_subscriber, log_level, log_format)
+    from streamseg.cli.marks import prompt_of
+
+    prompt = prompt_of(point or (), box, mask)
+    stream = {"source": source, "pace": pace, "loop": loop or None, "prompts": [prompt] if prompt else None}
+    given = {name: value for name, value in stream.items() if value is not None}
+    settings = _from_file(config, overrides, given) if config is not None else _from_options(overrides, given)
+    raise typer.Exit(_run(settings))
+
+
+def _overrides(
+    model: str | None,
+    device: str | None,
+    endpoints: list[str] | None,
+    wait_for_subscriber: bool,
+    log_level: str | None,
+    log_format: str | None,
+) -> dict[str, dict[str, Any]]:
+    from streamseg.config.relative import is_checkpoint_path
+
+    if model is not None and is_checkpoint_path(model):
+        model = str(Path(model).expanduser().absolute())
+    settings = {
+        "model": {"name": model, "device": device},
+        "publish": {"endpoints": endpoints or None, "wait_for_subscriber": wait_for_subscriber or None},
+        "log": {"level": log_level, "format": log_format},
+    }
+    groups = {
+        group: {name: value for name, value in values.items() if value is not None}
+        for group, values in settings.items()
+    }
+    return {group: values for group, values in groups.items() if values}
+
+
+def _from_file(path: Path, overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -> Config:
+    from streamseg.config.load import load_config
+
+    if given:
+        names = ", ".join({"prompts": "--point, --box or --mask"}.get(name, f"--{name}") for name in given)
+        raise ConfigError(f"{names} cannot go with a CONFIG: write it into {path}, or leave the CONFIG out")
+    return load_config(path, overrides)
+
+
+def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -> Config:
+    from streamseg.config.load import config_from_mapping
+
+    if "source" not in given:
+        raise ConfigError(
+            "there is nothing to run: give a CONFIG or --source, for example\n"
+            "  streamseg run --source webcam:0 --model small --point 320,240\n"
+            "  streamseg demo"
+        )
+    return config_from_mapping({"streams": {STREAM: given}, **overrides})
+
+
+def _run(config: Config) -> int:
+    import logging
+
+    from streamseg.logs import setup_logging
+    from streamseg.supervisor import Daemon
+
+    setup_logging(config.log, "supervisor")
+    log = logging.getLogger(__name__)
+    for stream, settings in config.streams.items():
+        if not settings.prompts:
+            log.warning("stream %s has no prompts: it is read, but nothing in it is followed", stream)
+    return Daemon(config).run(lambda: log.info("ready: masks at %s", ", ".join(config.publish.endpoints)))

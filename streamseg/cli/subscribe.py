@@ -1,0 +1,118 @@
+"""``streamseg subscribe``: what a daemon publishes, as lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from streamseg.topics import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from streamseg.client.results import Message
+
+_HINT_AFTER_S: Final = 5.0
+_TURN_S: Final = 0.5
+
+
+def subscribe(
+    endpoint: Annotated[
+        str, typer.Argument(metavar="[ENDPOINT]", help="Where the daemon publishes.")
+    ] = DEFAULT_ENDPOINT,
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this stream; several may be given. Default: all.")
+    ] = None,
+    kinds: Annotated[
+        str, typer.Option(metavar="KIND,...", help="Of masks, objects, image, events, status.")
+    ] = "objects,events,status",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each message's header as it came, one JSON object a line.")
+    ] = False,
+    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after N messages.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.1, metavar="S", help="Fail when no message comes for S seconds.")
+    ] = None,
+) -> None:
+    """Print a line for each message of a daemon, until Ctrl-C.
+
+    [bold]Examples[/bold]
+
+      streamseg subscribe
+
+      streamseg subscribe tcp://127.0.0.1:5555 --kinds masks --json --count 1
+    """
+    from streamseg.cli.message_lines import message_line
+
+    chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    shown = 0
+    for message, header in _messages(endpoint, stream, chosen, timeout):
+        # Flushed, so that a reader behind a pipe sees a message when it comes.
+        print(header.decode() if as_json else message_line(message), flush=True)
+        shown += 1
+        if shown == count:
+            return
+
+
+def _messages(
+    endpoint: str, streams: list[str] | None, kinds: list[str], timeout_s: float | None
+) -> Iterator[tuple[Message, bytes]]:
+    """Yield every message in order, with the bytes of its header."""
+    import zmq
+
+    from streamseg.client.connect import connect
+    from streamseg.client.core import SubscriberCore
+    from streamseg.client.inbox import AllInbox
+
+    core = SubscriberCore(endpoint, streams or None, kinds, AllInbox())  # type: ignore[arg-type]
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = connect(context, endpoint, core.topics())
+    try:
+        silence = _Silence(timeout_s, core.timeout_error)
+        while True:
+            if not socket.poll(int(_TURN_S * 1000)):
+                silence.check(endpoint)
+                continue
+            parts = socket.recv_multipart()
+            core.feed(parts)
+            if (message := core.take()) is not None:
+                silence.broken()
+                yield message, parts[1]
+            if core.take_shed():
+                socket.close()
+                socket = connect(context, endpoint, core.topics())
+            for name in core.take_fresh_topics():
+                socket.setsockopt(zmq.SUBSCRIBE, name)
+    finally:
+        socket.close()
+        context.term()
+
+
+class _Silence:
+    """How long nothing came, and what is said about it.
+
+    Args:
+        timeout_s: Longest silence; None for any.
+        error: Makes the error of a silence that was too long.
+    """
+
+    def __init__(self, timeout_s: float | None, error: Callable[[float], Exception]) -> None:
+        self._timeout_s = timeout_s
+        self._error = error
+        self._since = time.monotonic()
+        self._hinted = False
+
+    def broken(self) -> None:
+        """A message came."""
+        self._since, self._hinted = time.monotonic(), True
+
+    def check(self, endpoint: str) -> None:
+        """Raise after the time-out; before the first message, say once that nothing came yet."""
+        silent_s = time.monotonic() - self._since
+        if self._timeout_s is not None and silent_s >= self._timeout_s:
+            raise self._error(self._timeout_s)
+        if silent_s >= _HINT_AFTER_S and not self._hinted:
+            self._hinted = True
+            print(f"nothing came from {endpoint} yet: is `streamseg run` running there?", file=sys.stderr)

@@ -1,0 +1,105 @@
+"""``streamseg view``: masks drawn over the picture of the same frame, in a window or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from streamseg.topics import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamseg.client.results import FramePair
+
+_FILM_FRAMES: Final = 300
+
+
+def view(
+    endpoint: Annotated[
+        str, typer.Argument(metavar="[ENDPOINT]", help="Where the daemon publishes.")
+    ] = DEFAULT_ENDPOINT,
+    stream: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which stream. Default: the first that sends a picture.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write FILE.mp4, or FILE.png (one picture), in place of a window."),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help=f"End after N frames. Default: {_FILM_FRAMES} for MP4, 1 for PNG."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="Fail when no picture comes for S seconds.")
+    ] = 30.0,
+) -> None:
+    """Show a stream with its masks, in a window until q, or in a file where there is no display.
+
+    [bold]Examples[/bold]
+
+      streamseg view
+
+      streamseg view tcp://127.0.0.1:5555 --stream gate --out gate.mp4 --frames 100
+    """
+    from streamseg.cli.window import window_obstacle
+
+    obstacle = window_obstacle()
+    if out is None and obstacle is None:
+        _show(endpoint, stream, frames, timeout)
+        return
+    if out is None:
+        out = Path(f"streamseg-{stream or 'view'}.mp4")
+        print(f"no window: {obstacle}; writing {out}")
+    _write(endpoint, stream, out, frames, timeout)
+
+
+def _show(endpoint: str, stream: str | None, frames: int | None, timeout_s: float) -> None:
+    from streamseg.cli.window import Window
+    from streamseg.draw import draw_masks
+
+    window = Window(f"streamseg {endpoint}")
+    try:
+        for number, pair in enumerate(_pairs(endpoint, stream, timeout_s), 1):
+            if not window.show(draw_masks(pair.image.rgb, pair.masks.objects)) or number == frames:
+                return
+    finally:
+        window.close()
+
+
+def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, timeout_s: float) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from streamseg.cli.film import STILL_SUFFIX, picture_file
+    from streamseg.draw import draw_masks
+
+    wanted = frames or (1 if out.suffix.lower() == STILL_SUFFIX else _FILM_FRAMES)
+    console = Console(stderr=True)
+    written, name = 0, ""
+    with picture_file(out) as file, Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"writing {out}", total=wanted)
+        try:
+            for pair in _pairs(endpoint, stream, timeout_s):
+                file.add(draw_masks(pair.image.rgb, pair.masks.objects), pair.masks.t_captured_ns / 1e9)
+                written, name = written + 1, pair.stream
+                bar.update(task, completed=written)
+                if written == wanted:
+                    break
+        except KeyboardInterrupt:
+            if not written:
+                raise
+    print(f"{out}: {written} frame{'' if written == 1 else 's'} of stream {name}")
+
+
+def _pairs(endpoint: str, stream: str | None, timeout_s: float) -> Iterator[FramePair]:
+    """Yield pictures with the masks of the same frame, of one stream."""
+    from streamseg.client import PairedSubscriber
+
+    with PairedSubscriber(endpoint, streams=[stream] if stream else None, timeout_s=timeout_s) as subscriber:
+        for pair in subscriber:
+            stream = stream or pair.stream
+            if pair.stream == stream:
+                yield pair

@@ -1,0 +1,50 @@
+"""A window for pictures, where there is a display and an OpenCV that can open one."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+import cv2
+
+if TYPE_CHECKING:
+    from streamseg.draw import Picture
+
+_ESCAPE: Final = 27
+
+
+def window_obstacle() -> str | None:
+    """Return why no window can be opened here; None if one can."""
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "there is no display"
+    # streamseg installs the headless wheel, which cannot; a user may have put another one in its place.
+    found = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
+    if found is None or found[1].upper() == "NONE":
+        return "this OpenCV (opencv-python-headless) opens no windows"
+    return None
+
+
+class Window:
+    """One window; ``q``, Escape or its close button ends it.
+
+    Args:
+        title: Of the window.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+
+    def show(self, picture: Picture) -> bool:
+        """Show a picture (RGB); False when the user has closed the window.
+
+        Blocks: about a millisecond.
+        """
+        cv2.imshow(self._title, picture[:, :, ::-1])
+        key = cv2.waitKey(1) & 0xFF
+        return key not in (_ESCAPE, ord("q")) and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+
+    def close(self) -> None:
+        """Close the window."""
+        cv2.destroyAllWindows()
