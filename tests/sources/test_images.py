@@ -1,0 +1,119 @@
+"""A folder of pictures as a video."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from streamseg.errors import EndOfStreamError, SourceError, SourceOpenError
+from streamseg.frame import SourceFrame
+from streamseg.sources.images import ImageFolderSource
+
+
+def write(path: Path, value: int, size: tuple[int, int] = (32, 24)) -> None:
+    image = np.full((size[1], size[0], 3), (value, 100, 200), dtype=np.uint8)  # BGR
+    assert cv2.imwrite(str(path), image)
+
+
+def rgb(frame: SourceFrame) -> np.ndarray:
+    return frame.planes[0].reshape(frame.format.height, frame.format.width, 3)
+
+
+def read_all(source: ImageFolderSource) -> list[SourceFrame]:
+    frames = []
+    while True:
+        try:
+            frames.append(source.read())
+        except EndOfStreamError:
+            return frames
+
+
+def test_pictures_come_in_natural_order_as_rgb(tmp_path: Path) -> None:
+    for name, value in (("f10.png", 30), ("f2.png", 20), ("f1.bmp", 10), ("g.PNG", 40), ("notes.txt", 0)):
+        write(tmp_path / name, value) if value else (tmp_path / name).write_text("no picture")
+    source = ImageFolderSource(tmp_path, pace="fast")
+    info = source.open()
+    assert (info.kind, info.live, info.width, info.height, info.frames, info.codec) == (
+        "images", False, 32, 24, 4, "bmp",
+    )  # fmt: skip
+    frames = read_all(source)
+    assert [tuple(rgb(frame)[5, 5]) for frame in frames] == [(200, 100, value) for value in (10, 20, 30, 40)]
+    assert [frame.stamps.pts for frame in frames] == [0, 1, 2, 3]
+    assert {frame.stamps.t_source for frame in frames} == {"file"}
+    assert source.corrupt == 0
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+def test_pixels_are_as_opencv_reads_them(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 33, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), cv2.GaussianBlur(noise, (5, 5), 0))
+    source = ImageFolderSource(tmp_path, pace="fast")
+    source.open()
+    assert np.array_equal(rgb(source.read())[..., ::-1], cv2.imread(str(tmp_path / f"a{suffix}")))
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", 50)
+    plain = (tmp_path / "a.jpg").read_bytes()
+    turned_right = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    (tmp_path / "a.jpg").write_bytes(
+        plain[:2] + b"\xff\xe1" + (len(turned_right) + 2).to_bytes(2, "big") + turned_right + plain[2:]
+    )
+    source = ImageFolderSource(tmp_path, pace="fast")
+    info = source.open()
+    assert (info.width, info.height) == (24, 32)
+
+
+def test_sizes_may_change(tmp_path: Path) -> None:
+    write(tmp_path / "1.png", 1)
+    write(tmp_path / "2.png", 2, (50, 40))
+    source = ImageFolderSource(tmp_path, pace="fast")
+    source.open()
+    assert [(frame.format.width, frame.format.height) for frame in read_all(source)] == [(32, 24), (50, 40)]
+
+
+def test_an_unreadable_picture_is_counted_and_its_time_passes(tmp_path: Path) -> None:
+    write(tmp_path / "1.png", 1)
+    (tmp_path / "2.jpg").write_bytes(b"this is no picture")
+    (tmp_path / "3.jpg").write_bytes(b"")
+    write(tmp_path / "4.png", 4)
+    source = ImageFolderSource(tmp_path, pace="fast")
+    source.open()
+    assert [frame.stamps.pts for frame in read_all(source)] == [0, 3]
+    assert source.corrupt == 2
+
+
+def test_folders_without_pictures_are_refused_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(SourceOpenError, match=r"holds no pictures: put .jpg"):
+        ImageFolderSource(tmp_path).open()
+    (tmp_path / "1.png").write_bytes(b"no")
+    with pytest.raises(SourceOpenError, match="none of the 1 pictures"):
+        ImageFolderSource(tmp_path).open()
+    with pytest.raises(SourceOpenError, match="cannot be listed"):
+        ImageFolderSource(tmp_path / "gone").open()
+
+
+def test_loop_goes_on_with_rising_stamps_and_ends_when_all_pictures_vanish(tmp_path: Path) -> None:
+    write(tmp_path / "1.png", 1)
+    write(tmp_path / "2.png", 2)
+    source = ImageFolderSource(tmp_path, pace="fast", loop=True)
+    source.open()
+    assert [source.read().stamps.pts for _ in range(5)] == [0, 1, 2, 3, 4]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(SourceError, match="any more"):
+        source.read()
+    source.close()
+    with pytest.raises(SourceError, match="open"):
+        source.read()
+
+
+def test_paced_pictures_never_come_before_they_are_due(tmp_path: Path) -> None:
+    for number in range(8):
+        write(tmp_path / f"{number}.png", number)
+    source = ImageFolderSource(tmp_path, fps=100)
+    source.open()
+    stamps = [source.read().stamps for _ in range(8)]
+    for stamp in stamps:
+        assert stamp.t_captured_ns - stamps[0].t_captured_ns >= stamp.pts * 10_000_000 - 2_000_000
