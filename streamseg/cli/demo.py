@@ -53,12 +53,12 @@ def demo(
 
       streamseg demo --model small --source clip.mp4 --box 100,80,420,400
     """
-    from streamseg.cli.film import picture_file
+    from streamseg.cli.film import check_out
     from streamseg.config.load import config_from_mapping
 
     if frames is not None and seconds is not None:
         raise ConfigError("--frames and --seconds: give one of them")
-    picture_file(out)  # refuses a wrong name now rather than after the model was loaded
+    check_out(out)  # now rather than after the model was loaded
     stream, scene = _clip(source, box) if source is not None else _scene(model, size, box)
     base = os.environ.get("XDG_RUNTIME_DIR")
     with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=base) as folder:

@@ -39,8 +39,8 @@ class PictureFile(Protocol):
     ) -> None: ...
 
 
-def picture_file(path: Path) -> PictureFile:
-    """Return a writer for ``path``, by its suffix.
+def check_out(path: Path) -> None:
+    """Check that ``path`` can be written to, without doing so.
 
     Raises:
         ConfigError: the suffix is unknown or the folder missing.
@@ -49,6 +49,16 @@ def picture_file(path: Path) -> PictureFile:
         raise ConfigError(f"--out {str(path)!r}: give a name that ends in {FILM_SUFFIX} or {STILL_SUFFIX}")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"--out {str(path)!r}: there is no folder {str(path.absolute().parent)!r}: create it first")
+
+
+def picture_file(path: Path) -> PictureFile:
+    """Return a writer for ``path``, by its suffix.
+
+    Raises:
+        ConfigError: as :func:`check_out`.
+        StreamsegError: the file cannot be written.
+    """
+    check_out(path)
     return Film(path) if path.suffix.lower() == FILM_SUFFIX else Still(path)
 
 
@@ -107,12 +117,7 @@ class Film:
             self._begin(picture, time_s)
         assert self._stream is not None
         width, height = self._size
-        if picture.shape[:2] not in (
-            (height, width),
-            (height + 1, width),
-            (height, width + 1),
-            (height + 1, width + 1),
-        ):
+        if (picture.shape[0] & ~1, picture.shape[1] & ~1) != (height, width):
             picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
         # Stamps must rise, whatever the clock did.
@@ -123,7 +128,7 @@ class Film:
 
     def _begin(self, picture: Picture, time_s: float) -> None:
         # H.264 with yuv420p takes even sizes only.
-        height, width = (side - side % 2 for side in picture.shape[:2])
+        height, width = (side & ~1 for side in picture.shape[:2])
         stream = self._container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, _TICKS)

@@ -117,7 +117,7 @@ def _overrides(
 
     if model is not None and is_checkpoint_path(model):
         model = str(Path(model).expanduser().absolute())
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "model": {"name": model, "device": device},
         "publish": {"endpoints": endpoints or None, "wait_for_subscriber": wait_for_subscriber or None},
         "log": {"level": log_level, "format": log_format},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
@@ -13,6 +13,7 @@ from streamseg.topics import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from streamseg.client.results import Message
+    from streamseg.topics import Kind
 
 _HINT_AFTER_S: Final = 5.0
 _TURN_S: Final = 0.5
@@ -47,12 +48,10 @@ def subscribe(
     from streamseg.cli.message_lines import message_line
 
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    shown = 0
-    for message, header in _messages(endpoint, stream, chosen, timeout):
+    for number, (message, header) in enumerate(_messages(endpoint, stream, chosen, timeout), 1):
         # Flushed, so that a reader behind a pipe sees a message when it comes.
         print(header.decode() if as_json else message_line(message), flush=True)
-        shown += 1
-        if shown == count:
+        if number == count:
             return
 
 
@@ -66,7 +65,8 @@ def _messages(
     from streamseg.client.core import SubscriberCore
     from streamseg.client.inbox import AllInbox
 
-    core = SubscriberCore(endpoint, streams or None, kinds, AllInbox())  # type: ignore[arg-type]
+    # The library's core with a loop of our own, since results do not keep the bytes that they were made of.
+    core: SubscriberCore[Message] = SubscriberCore(endpoint, streams or None, cast("list[Kind]", kinds), AllInbox())
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = connect(context, endpoint, core.topics())
     try:
