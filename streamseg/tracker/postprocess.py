@@ -120,7 +120,8 @@ def _transfer(
         packed.append((bits * weights).sum(dim=-1, dtype=torch.uint8).view(-1, height * row_bytes))
     everything = torch.cat((torch.cat(packed), scores.contiguous().view(torch.uint8)), dim=1).cpu()
     masks, tail = everything[:, :-8], everything[:, -8:]
-    return masks.numpy().reshape(-1, height, row_bytes), tail.contiguous().view(torch.float32)
+    aligned = tail.reshape(-1).clone()  # a view as float32 needs an offset of whole words
+    return masks.numpy().reshape(-1, height, row_bytes), aligned.view(torch.float32).view(-1, 2)
 
 
 def _unpack(bits: NDArray[np.uint8], size: tuple[int, int]) -> _Located:
