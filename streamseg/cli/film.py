@@ -85,7 +85,10 @@ class Still:
     ) -> None:
         if self._last is not None:
             _, png = cv2.imencode(STILL_SUFFIX, self._last[:, :, ::-1])
-            _write(self._path, png.tobytes())
+            try:
+                self._path.write_bytes(png.tobytes())
+            except OSError as failure:
+                raise _not_written(self._path, failure) from None
 
 
 class Film:
@@ -103,13 +106,14 @@ class Film:
         self._av = av
         self._path = path
         try:
-            self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+            self._file = path.open("w+b")
         except OSError as error:
-            raise StreamsegError(f"{path} cannot be written: {error.strerror or error}") from None
+            raise _not_written(path, error) from None
+        self._container = av.open(self._file, "w", format="mp4")
         self._stream: av.VideoStream | None = None
         self._size = (0, 0)
         self._first_s = 0.0
-        self._last_pts = -1
+        self._last_pts = -_TICKS
 
     def add(self, picture: Picture, time_s: float) -> None:
         """Append a picture."""
@@ -122,9 +126,12 @@ class Film:
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
         # Stamps must rise, whatever the clock did.
         pts = max(round((time_s - self._first_s) * _TICKS), self._last_pts + _TICKS // _FASTEST)
-        frame.pts = self._last_pts = max(pts, 0)
+        frame.pts = self._last_pts = pts
         frame.time_base = Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(frame))
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except OSError as error:
+            raise _not_written(self._path, error) from error
 
     def _begin(self, picture: Picture, time_s: float) -> None:
         # H.264 with yuv420p takes even sizes only.
@@ -140,15 +147,17 @@ class Film:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
-        if self._stream is None:
-            self._path.unlink(missing_ok=True)
+        try:
+            if self._stream is not None:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+        except OSError as failure:
+            raise _not_written(self._path, failure) from failure
+        finally:
+            self._file.close()
+            if self._stream is None:
+                self._path.unlink(missing_ok=True)
 
 
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise StreamsegError(f"{path} cannot be written: {error.strerror or error}") from None
+def _not_written(path: Path, error: OSError) -> StreamsegError:
+    return StreamsegError(f"{path} cannot be written: {error.strerror or error}")

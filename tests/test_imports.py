@@ -1,0 +1,102 @@
+"""Which part of streamseg may load what: looked at in fresh interpreters, and in the code itself."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "streamseg"
+
+
+def loaded(statement):
+    script = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+@pytest.mark.parametrize(
+    ("statement", "without"),
+    [
+        ("import streamseg", {"torch", "av", "cv2", "numpy", "zmq", "yaml", "typer"}),
+        ("import streamseg.client", {"torch", "av", "cv2", "sam2", "yaml", "typer"}),
+        ("import streamseg.cli.app", {"torch", "av", "cv2", "numpy", "zmq", "yaml", "sam2", "multiprocessing"}),
+        ("import streamseg.config.load", {"torch", "av", "cv2", "zmq", "sam2"}),
+        ("import streamseg.models.registry", {"torch", "av", "cv2", "sam2"}),
+        ("import streamseg.supervisor", {"torch", "av", "sam2"}),
+        ("import streamseg.capture_process", {"torch", "sam2"}),
+        ("import streamseg.publisher_process", {"torch", "av", "sam2"}),
+        ("import streamseg.worker_process", {"torch", "av", "sam2"}),
+    ],
+)
+def test_what_an_import_does_not_load(statement, without):
+    assert loaded(statement) & without == set()
+
+
+def imports_of(path):
+    """Top-level names of the packages that a file imports at module level, type checking aside."""
+    found = set()
+    waiting = list(ast.parse(path.read_text()).body)
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module=str(module)):
+                found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                waiting += node.orelse
+            case ast.If() | ast.Try() | ast.With():
+                waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return found
+
+
+def files_of(part):
+    folder = PACKAGE / part
+    found = sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{part}.py"]
+    assert found
+    return found
+
+
+def offences(files, forbidden):
+    return [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in files
+        for name in sorted(imports_of(path))
+        for bad in forbidden
+        if name == bad or name.startswith(f"{bad}.")
+    ]
+
+
+def test_the_tracker_does_no_io():
+    assert offences(files_of("tracker"), ("zmq", "av", "multiprocessing", "socket", "subprocess")) == []
+
+
+def test_nobody_but_the_tracker_and_the_worker_imports_torch():
+    others = [path for path in PACKAGE.rglob("*.py") if not {"tracker", "worker"} & set(path.parts)]
+    assert len(others) > 40
+    assert offences(others, ("torch", "sam2")) == []
+
+
+# Imports go one way: processes -> stages -> messages, config, errors.
+@pytest.mark.parametrize(
+    ("part", "not_from"),
+    [
+        ("errors", ("streamseg",)),
+        ("redact", ("streamseg",)),
+        ("frame", ("streamseg",)),
+        ("messages", ("streamseg.config", "streamseg.client", "streamseg.publish", "streamseg.tracker")),
+        ("config", ("streamseg.client", "streamseg.publish", "streamseg.tracker", "streamseg.ring", "streamseg.cli")),
+        ("ring", ("streamseg.config", "streamseg.sources", "streamseg.tracker", "streamseg.publish")),
+        ("sources", ("streamseg.ring", "streamseg.tracker", "streamseg.publish", "streamseg.client", "streamseg.cli")),
+        ("tracker", ("streamseg.ring", "streamseg.sources", "streamseg.publish", "streamseg.client", "streamseg.cli")),
+        ("client", ("streamseg.config", "streamseg.ring", "streamseg.tracker", "streamseg.sources", "streamseg.cli")),
+        ("publish", ("streamseg.tracker", "streamseg.sources", "streamseg.client", "streamseg.cli")),
+        ("supervisor", ("streamseg.cli", "streamseg.client", "streamseg.tracker")),
+    ],
+)
+def test_imports_go_one_way(part, not_from):
+    assert offences(files_of(part), not_from) == []
