@@ -129,6 +129,10 @@ class Child:
         self.state = "restarting"
         self._close_process()
 
+    def retire(self) -> None:
+        """Do not start it again when it ends."""
+        self.state = "ended"
+
     def restart_in_s(self) -> float:
         """Seconds until its next start."""
         return 0.0 if self._restart_at is None else max(0.0, self._restart_at - time.monotonic())

@@ -21,6 +21,8 @@ from streamseg.redact import redact
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.worker_process import WorkerSpec
 
+log = logging.getLogger(__name__)
+
 PUBLISHER = "publisher"
 WORKER = "worker"
 
@@ -99,5 +101,8 @@ def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connect
         ChildLink(connection).send(Report("fatal", str(error), error.exit_code))
         sys.exit(error.exit_code)
     except StreamsegError as error:
-        logging.getLogger(__name__).error("%s", error)
+        log.error("%s", error)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - a bug: through the log, which redacts, rather than as a bare traceback
+        log.critical("%s ended by an unexpected error", name, exc_info=True)
+        sys.exit(1)

@@ -153,10 +153,21 @@ class Daemon:
                 self._start_captures()
             case "ended":
                 self._ended.add(child.name)
+            case "fatal" if child.name.startswith("capture:"):
+                self._on_source_failed(child, report)
             case "fatal":
                 self._fatal = report
             case "progress":
                 pass
+
+    def _on_source_failed(self, child: Child, report: Report) -> None:
+        """Go on without a source that failed for good; end when there is no other."""
+        self._ended.add(child.name)
+        child.retire()
+        if len(self._ended) == len(self._config.streams):
+            self._fatal = report
+        else:
+            log.error("%s: %s: the other streams go on", child.name, redact(report.text))
 
     def _check(self, child: Child) -> None:
         """Restart a child that ended or hangs."""

@@ -53,6 +53,11 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
     def _follow(self, follower: Follower, view: View, size: tuple[int, int], obj_id: int) -> ObjectResult:
         """Find the object on a frame. Called again with the same view, it returns the same."""
 
+    @property
+    def device(self) -> str:
+        """What it runs on."""
+        return "cpu"
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Nothing needs warming up."""
         progress("nothing to warm up", 1.0)
