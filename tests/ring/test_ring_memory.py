@@ -124,15 +124,42 @@ def test_nothing_lies_in_dev_shm(make_ring: MakeRing) -> None:
     assert os.fstat(fd).st_nlink == 0
 
 
-def test_threads_of_a_process_exclude_each_other(make_ring: MakeRing) -> None:
-    """A POSIX lock alone would let both threads in, and epochs would get lost."""
-    writer = make_ring().writer()
-    threads = [threading.Thread(target=lambda: [writer.begin_epoch() for _ in range(2000)]) for _ in range(2)]
-    for thread in threads:
+def test_threads_of_a_process_exclude_each_other(make_ring: MakeRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A POSIX lock alone would let both in."""
+    ring = make_ring()
+    writer = ring.writer()
+    errors: list[RingError] = []
+
+    def begin_epoch() -> None:
+        try:
+            writer.begin_epoch()
+        except RingError as error:
+            errors.append(error)
+
+    monkeypatch.setattr(memory, "LOCK_TIMEOUT_S", 0.05)
+    with ring._memory.locked():
+        thread = threading.Thread(target=begin_epoch)
         thread.start()
-    for thread in threads:
         thread.join(60)
-    assert writer.begin_epoch() == 4001
+    assert "a thread of this process held" in str(errors[0])
+    assert ring.counters().epoch == 0
+    assert writer.begin_epoch() == 1
+
+
+def test_a_change_is_written_beside_what_counts(make_ring: MakeRing) -> None:
+    """A process that dies in the middle of a commit must leave the old state whole."""
+    ring = make_ring()
+    header = ring._memory._header
+    for number in range(1, 5):
+        before = header[:]
+        active = before[layout.SELECTOR_AT]
+        with ring._memory.locked() as control:
+            control.no_slot = number
+            ring._memory.commit(control)
+        assert header[layout.SELECTOR_AT] == 1 - active
+        counted = slice(layout.CONTROL_AT[active], layout.CONTROL_AT[active] + 512)
+        assert header[counted] == before[counted]
+        assert ring.counters().no_slot == number
 
 
 def test_a_stopped_lock_holder_is_an_error_in_time(
