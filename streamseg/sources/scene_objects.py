@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 
 from streamseg.sources.scene_texture import Field, blend, flat, mix, noise, smoothstep, uniform
@@ -146,12 +145,21 @@ def _ellipse(u: Field, v: Field, centre_u: float, centre_v: float, a: float, b: 
 
 
 def _polygon(points: Field, u: Field, v: Field, texel: float) -> Field:
-    """Signed distance to a polygon's outline from its filled picture, exact to a quarter of a texel at the edge."""
+    """Signed distance to a polygon's outline from its filled picture, exact to a quarter of a texel at the edge.
+
+    Filled here and not by OpenCV, whose versions differ in the pixels along an edge.
+    """
     fine = 4
-    corner = np.array([u[0, 0], v[0, 0]]) - 0.5 * texel
-    pixels = np.rint((points - corner) / texel * fine).astype(np.int32)
-    filled = np.zeros((u.shape[0] * fine, u.shape[1] * fine), dtype=np.uint8)
-    cv2.fillPoly(filled, [pixels], 1)
+    rows, columns = u.shape[0] * fine, u.shape[1] * fine
+    x, y = ((points - (u[0, 0] - 0.5 * texel, v[0, 0] - 0.5 * texel)) / texel * fine).T
+    toggles = np.zeros((rows, columns + 1), dtype=np.int32)
+    for x0, y0, x1, y1 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
+        if y0 == y1:
+            continue
+        crossed = np.arange(max(0, round(min(y0, y1))), min(rows, round(max(y0, y1))))  # rows whose centre it passes
+        at = x0 + (crossed + 0.5 - y0) / (y1 - y0) * (x1 - x0)
+        np.add.at(toggles, (crossed, np.clip(np.ceil(at - 0.5), 0, columns).astype(np.intp)), 1)
+    filled = np.cumsum(toggles[:, :columns], axis=1) & 1
     coverage = filled.reshape(u.shape[0], fine, u.shape[1], fine).sum(axis=(1, 3)) / fine**2
     return np.asarray((coverage - 0.5) * texel)
 
