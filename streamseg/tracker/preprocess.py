@@ -23,7 +23,7 @@ from streamseg.tracker.rgb import RgbConverter, yuv_to_rgb_matrix
 class Preprocessor:
     """Turns frames into model input.
 
-    Used by one thread. Measured on two Zen 4 cores from 1080p ``yuv420p``: see ``docs/models.md``.
+    Used by one thread. Its costs and errors stand in ``docs/models.md``.
 
     Args:
         image_size: Side of the square model input in pixels.

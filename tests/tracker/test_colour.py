@@ -150,3 +150,19 @@ def test_the_planes_are_not_needed_after_the_return():
     tracker.track({"cam": rgb_frame(picture)})
     picture[:] = 0
     assert iou(tracker.add_prompt("cam", prompt_for(1, truth[1], "box")), truth[1]) > 0.9
+
+
+def test_of_two_alike_the_nearer_is_taken():
+    truths = []
+    tracker = ColourTracker()
+    tracker.open_stream("cam")
+    rows, columns = np.ogrid[:180, :320]
+    for n in range(10):
+        picture = np.full((180, 320, 3), 110, dtype=np.uint8)
+        truths = [(columns - x) ** 2 + (rows - y) ** 2 <= 20**2 for x, y in ((60 + 4 * n, 40), (250 - 4 * n, 130))]
+        for truth in truths:
+            picture[truth] = COLOURS[1]
+        results = tracker.track({"cam": rgb_frame(picture)})["cam"]
+        if n == 0:
+            results = [tracker.add_prompt("cam", prompt_for(i, truth, "mask")) for i, truth in enumerate(truths)]
+        assert [iou(result, truth) for result, truth in zip(results, truths, strict=True)] == [1.0, 1.0]
