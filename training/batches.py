@@ -1,0 +1,95 @@
+"""Batches of clips, made on the fly: each depends on the run's seed and its step alone, whoever makes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training.clip import compose_clip
+from training.material import Material
+from training.prompts import PromptKind
+from training.schedule import Phase
+
+_PIXEL_MEAN = (123.675, 116.28, 103.53)
+_PIXEL_STD = (58.395, 57.12, 57.375)
+_KINDS: tuple[PromptKind, ...] = ("mask", "box", "point")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The order for one batch."""
+
+    step: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step trains on.
+
+    Attributes:
+        request: What it was made for.
+        images: ``uint8 [T, B, S, S, 3]``, RGB.
+        lane_clips: ``int64 [L]``: the clip of each lane, as one (clip, object) pair is called.
+        truth: ``bool [L, T, S, S]``.
+        kind: Of the prompts.
+        corrections: Clicks that follow the prompt.
+    """
+
+    request: Request
+    images: Tensor
+    lane_clips: Tensor
+    truth: Tensor
+    kind: PromptKind
+    corrections: int
+
+
+def make_batch(material: Material, seed: int, request: Request) -> Batch:
+    """Compose the batch of one step; the same seed, step and phase give the same batch."""
+    rng = np.random.default_rng([seed, request.step])
+    phase = request.phase
+    kind = _KINDS[rng.choice(len(_KINDS), p=phase.prompt_shares)]
+    frames = int(rng.integers(phase.frames_min, phase.frames_max + 1))
+    count = max(1, phase.frame_budget // frames)
+    clips = [
+        compose_clip(
+            material,
+            rng,
+            frames=frames,
+            side_px=phase.side_px,
+            max_objects=phase.objects_per_clip,
+            gap=float(np.exp(rng.uniform(np.log(0.3), np.log(phase.gap_max)))),
+        )
+        for _ in range(count)
+    ]
+    return Batch(
+        request,
+        torch.from_numpy(np.stack([clip.frames for clip in clips], 1)),
+        torch.tensor([index for index, clip in enumerate(clips) for _ in clip.masks]),
+        torch.from_numpy(np.concatenate([clip.masks for clip in clips])),
+        kind,
+        int(rng.integers(1, 3)) if kind != "mask" and rng.random() < phase.correction_share else 0,
+    )
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Turn ``uint8 [T, B, S, S, 3]`` into model input, ``float32 [T, B, 3, S, S]`` with channels last in memory."""
+    mean, std = (torch.tensor(values, device=images.device) for values in (_PIXEL_MEAN, _PIXEL_STD))
+    return images.float().sub_(mean).div_(std).permute(0, 1, 4, 2, 3)
+
+
+class BatchDataset(Dataset[Batch]):
+    """Makes the batch of a :class:`Request`, in whichever process it lives."""
+
+    def __init__(self, material: Material, seed: int) -> None:
+        self._material = material
+        self._seed = seed
+
+    def __getitem__(self, request: Any) -> Batch:
+        """Return :func:`make_batch` of that request."""
+        return make_batch(self._material, self._seed, request)

@@ -1,0 +1,67 @@
+"""What is trained when: resolution and length of the clips grow, the rate is constant and then anneals.
+
+A constant rate with a cool-down (rather than one cosine over the whole) lets a later session go on from where the rate
+was still high: the state before the cool-down is kept, see ``train.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the run.
+
+    Attributes:
+        until: Progress at which it ends, in 0..1.
+        side_px: Side of the frames, a multiple of 32.
+        frames_min: Shortest clip.
+        frames_max: Longest clip.
+        frame_budget: Frames of a batch: clips times frames.
+        objects_per_clip: Lanes that a clip gives at the most.
+        gap_max: Longest time between two frames, in frames of a calm video.
+        prompt_shares: Of batches with mask, box and click prompts.
+        correction_share: Of batches with box or click prompts that go on with corrections.
+    """
+
+    until: float
+    side_px: int
+    frames_min: int
+    frames_max: int
+    frame_budget: int
+    objects_per_clip: int = 3
+    gap_max: float = 3.0
+    prompt_shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    correction_share: float = 0.3
+
+
+def phase_at(phases: Sequence[Phase], progress: float) -> Phase:
+    """Return the phase of that progress; the last one from its end on."""
+    return next((phase for phase in phases if progress < phase.until), phases[-1])
+
+
+def rate_factor(step: int, progress: float, *, warmup_steps: int, cooldown: float) -> float:
+    """Return the share of the full learning rate.
+
+    Args:
+        step: From 0.
+        progress: In 0..1.
+        warmup_steps: The rate rises linearly for so long.
+        cooldown: Share of the run, at its end, in which the rate falls to a hundredth along a half cosine.
+    """
+    rise = min(1.0, (step + 1) / warmup_steps)
+    if progress <= 1 - cooldown:
+        return rise
+    fall = min(1.0, (progress - (1 - cooldown)) / cooldown)
+    return rise * (0.01 + 0.99 * (1 + math.cos(math.pi * fall)) / 2)
+
+
+FULL_PHASES = (
+    Phase(0.60, 128, 2, 3, 24),
+    Phase(0.80, 192, 3, 4, 16),
+    Phase(1.00, 256, 3, 5, 12),
+)
+"""The run that makes streamseg-nano. Batches fit a CPU; on a GPU, multiply the frame budgets (``--scale``)."""
