@@ -154,8 +154,8 @@ class SubscriberCore(Generic[Result_co]):
         """Whether the message is so old that the layer around shall reconnect, to be rid of what is queued."""
         if self._shed:
             return True
-        if not (self._sheds_backlog and isinstance(message, FrameMessage)):
-            return False
+        if not (self._sheds_backlog and isinstance(message, FrameMessage)) or message.t_source == "file":
+            return False  # nobody needs a file's masks to be fresh, but everybody needs all of them
         now_ns = time.monotonic_ns()
         behind_ns = self._lag.measure(message, now_ns)
         if behind_ns <= MOST_BEHIND_NS or now_ns < self._shed_again_ns:
