@@ -100,7 +100,7 @@ class Watcher(threading.Thread):
         self._seconds = seconds
         self._progress = progress
         self._done = done
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
         self._first_ns = 0
         self.measured = Measured()
         self.error: StreamsegError | None = None
@@ -123,7 +123,7 @@ class Watcher(threading.Thread):
 
     def stop(self) -> None:
         """End soon. From any thread."""
-        self._stop.set()
+        self._stopping.set()
 
     def _enough(self) -> bool:
         if self._frames is not None:
@@ -132,7 +132,7 @@ class Watcher(threading.Thread):
 
     def _next(self, subscriber: PairedSubscriber) -> FramePair | None:
         deadline = time.monotonic() + _SILENCE_S
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             try:
                 return subscriber.receive(_TURN_S)
             except SubscribeTimeoutError:

@@ -94,5 +94,6 @@ def _status(message: StatusMessage) -> str:
 def _daemon(message: DaemonStatusMessage) -> str:
     processes = ", ".join(f"{name} {state}" for name, state in message.processes.items())
     restarts = sum(message.restarts.values())
-    text = f"{message.model} on {message.device}, up {message.uptime_s:.0f} s; {processes}"
+    where = f"{message.model} on {message.device}" if message.device else f"{message.model} is being loaded"
+    text = f"{where}, up {message.uptime_s:.0f} s; {processes or 'starting'}"
     return f"{text}; {restarts} restarts" if restarts else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -49,8 +50,14 @@ def subscribe(
 
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     for number, (message, header) in enumerate(_messages(endpoint, stream, chosen, timeout), 1):
-        # Flushed, so that a reader behind a pipe sees a message when it comes.
-        print(header.decode() if as_json else message_line(message), flush=True)
+        line = header.decode() if as_json else message_line(message)
+        try:
+            # Flushed, so that a reader behind a pipe sees a message when it comes.
+            print(line, flush=True)
+        except BrokenPipeError:
+            # That reader is gone (`| head`), nothing is wrong; without this Python would complain at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
         if number == count:
             return
 

@@ -1,0 +1,31 @@
+"""The real executable, and a real daemon for commands that need one."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from executable import Streamseg, read_until
+
+
+@pytest.fixture
+def streamseg(tmp_path):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return Streamseg(folder, {"STREAMSEG_MODELS": str(tmp_path / "models")})
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory):
+    """Where a daemon publishes the masks of `scene:simple`, followed by its colours."""
+    folder = tmp_path_factory.mktemp("daemon")
+    address = f"ipc://{folder}/pub"
+    runner = Streamseg(folder, {"XDG_RUNTIME_DIR": str(folder)})
+    configuration = Path(__file__).parents[2] / "configs" / "demo.yaml"
+    daemon = runner.start("run", configuration, "--endpoint", address, stderr=subprocess.PIPE)
+    try:
+        read_until(daemon, daemon.stderr, "ready: masks at")
+        yield address
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.communicate(timeout=30)

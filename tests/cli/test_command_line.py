@@ -1,0 +1,157 @@
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
+
+from streamseg import __version__
+from streamseg.cli.app import app
+from streamseg.errors import ConfigError, ModelError
+from streamseg.models.registry import MODELS
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+COMMANDS = ["run", "demo", "subscribe", "view", "probe", "models list", "models pull", "models path"]
+COMMANDS += ["config check", "config schema"]
+
+
+@pytest.fixture
+def invoke(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("STREAMSEG_MODELS", str(tmp_path / "models"))
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_help_names_every_command(invoke):
+    result = invoke("--help")
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert command.split()[0] in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_an_example(invoke, command):
+    result = invoke(*command.split(), "--help")
+    assert result.exit_code == 0
+    examples = result.output.partition("Example")[2]
+    assert f"streamseg {command}" in examples
+
+
+def test_the_version(invoke):
+    assert invoke("--version").output == f"streamseg {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["run", "--frobnicate"], ["subscribe", "--count", "0"]])
+def test_wrong_usage(invoke, arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "Usage: " in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "there is nothing to run: give a CONFIG or --source"),
+        (["run", "missing.yaml"], "missing.yaml cannot be read (No such file or directory)"),
+        (["run", CONFIGS / "demo.yaml", "--source", "webcam:0"], "--source cannot go with a CONFIG"),
+        (["run", CONFIGS / "demo.yaml", "--point", "1,2", "--loop"], "--loop, --point, --box or --mask cannot go"),
+        (["run", CONFIGS / "demo.yaml", "--model", "tinny"], "model 'tinny' is unknown: did you mean 'tiny'?"),
+        (["run", CONFIGS / "demo.yaml", "--model", "x/y.pt"], "model.name: there is no file"),
+        (["run", CONFIGS / "demo.yaml", "--device", "gpu"], "model.device: 'gpu' is not possible"),
+        (["run", CONFIGS / "demo.yaml", "--endpoint", "tcp://0.0.0.0:1"], "can be reached from other machines"),
+        (["run", CONFIGS / "demo.yaml", "--log-level", "loud"], "log.level: 'loud' is not possible"),
+        (["run", "--source", "gopher://x"], "streams.cam.source: "),
+        (["run", "--source", "scene:default", "--point", "1"], "--point '1': write X,Y"),
+        (["run", "--source", "scene:default", "--mask", "missing.png"], "mask: there is no file"),
+        (["run", "--source", "scene:default", "--pace", "slow"], "streams.cam.pace: 'slow' is not possible"),
+        (["run", "--source", "rtsp://u:${NO_SUCH_VARIABLE}@h/"], "the environment variable NO_SUCH_VARIABLE is not"),
+        (["demo", "--frames", "1", "--seconds", "1"], "--frames and --seconds: give one of them"),
+        (["demo", "--out", "x.gif"], "--out 'x.gif': give a name that ends in .mp4 or .png"),
+        (["demo", "--size", "big"], "write WIDTHxHEIGHT"),
+        (["demo", "--box", "1,2,3,4"], "--box goes with --source"),
+        (["demo", "--source", "clip.mp4"], "--source needs --box"),
+        (["view", "ipc:///tmp/x", "--out", "x.avi"], "ends in .mp4 or .png"),
+        (["subscribe", "nowhere"], "write tcp://HOST:PORT or ipc:///PATH"),
+        (["subscribe", "--kinds", "maks"], "kinds: 'maks' is unknown"),
+        (["probe", "gopher://x"], "sources of kind 'gopher' are unknown"),
+    ],
+)
+def test_mistakes_are_explained(invoke, arguments, words):
+    result = invoke(*arguments)
+    assert isinstance(result.exception, ConfigError), result.output
+    assert words in str(result.exception)
+
+
+def test_config_check(invoke):
+    result = invoke("config", "check", CONFIGS / "demo.yaml")
+    assert result.exit_code == 0
+    assert "is right" in result.output
+    assert "stream scene: scene:simple, 3 objects to follow" in result.output
+
+
+def test_config_check_shows_no_password_and_what_is_still_to_do(invoke, monkeypatch):
+    monkeypatch.setenv("CAM_PASSWORD", "hunter2")
+    result = invoke("config", "check", CONFIGS / "rtsp.yaml")
+    assert result.exit_code == 0
+    assert "rtsp://admin:***@192.0.2.10:554/stream1" in result.output
+    assert "hunter2" not in result.output
+    assert "streamseg models pull" in result.output
+
+
+def test_config_schema(invoke):
+    schema = json.loads(invoke("config", "schema").output)
+    Draft202012Validator.check_schema(schema)
+    assert "streams" in schema["$defs"]["Config"]["properties"]
+
+
+def test_models_list(invoke, tmp_path):
+    result = invoke("models", "list")
+    assert result.exit_code == 0
+    for name in MODELS:
+        assert name in result.output
+    assert str(tmp_path / "models") in result.output
+
+
+def test_models_path(invoke, tmp_path):
+    assert invoke("models", "path").output == f"{tmp_path / 'models'}\n"
+    missing = invoke("models", "path", "tiny")
+    assert isinstance(missing.exception, ModelError)
+    assert "run `streamseg models pull tiny`" in str(missing.exception)
+    file = tmp_path / "models" / "sam2.1_hiera_tiny.pt"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    assert invoke("models", "path", "tiny").output == f"{file}\n"
+    assert isinstance(invoke("models", "path", "colour").exception, ModelError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nano"], "has no checkpoint to fetch"),
+        (["tinny"], "did you mean 'tiny'?"),
+        (["tiny", "--mirror", "ftp://x"], "give an http:// or https:// address"),
+    ],
+)
+def test_models_that_cannot_be_pulled(invoke, arguments, words):
+    result = invoke("models", "pull", *arguments)
+    assert isinstance(result.exception, ModelError)
+    assert words in str(result.exception)
+
+
+def test_the_executable_says_one_clear_message_and_exits_with_the_errors_code(streamseg):
+    done = streamseg("run", "missing.yaml")
+    assert done.returncode == 2
+    assert (
+        done.stderr == "error: missing.yaml cannot be read (No such file or directory): give the path of a YAML file\n"
+    )
+    assert done.stdout == ""
+    assert streamseg("models", "path", "tiny").returncode == 3
+    assert streamseg("probe", "/dev/video63").returncode == 4
+
+
+def test_debug_shows_where_an_error_comes_from(streamseg):
+    done = streamseg("--debug", "run", "missing.yaml")
+    assert done.returncode != 0
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "ConfigError: missing.yaml cannot be read" in done.stderr
