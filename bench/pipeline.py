@@ -1,8 +1,12 @@
 """What everything but the model costs: from a decoded frame to a subscriber that has its mask.
 
 Runs the real daemon (capture processes, ring, worker, publisher) with the model ``fixed``, which returns its prompt's
-mask at once, on H.264 video paced as a camera's, and a subscriber in a process of its own. Both arms, the frame ring
-and a pickled ``multiprocessing.Queue`` in its place, run in turns in one run.
+mask at once, and a subscriber in a process of its own. Both arms, the frame ring and a pickled
+``multiprocessing.Queue`` in its place, run in turns in one run.
+
+Sources: ``camera`` is the generated scene as a live source (yuv420p, 20 pictures rendered once and played as a camera
+would: newest wins, drops are counted; there is nothing to decode). ``h264`` is the same scene as an H.264 file, played
+at its own rate: with decoding, without drops, since files wait.
 
     python bench/pipeline.py                               # the grid of RESULTS.md
     python bench/pipeline.py --streams 4 --sizes 720p --seconds 20
@@ -11,6 +15,7 @@ and a pickled ``multiprocessing.Queue`` in its place, run in turns in one run.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -35,6 +40,7 @@ FULL_FRAME_COPIES = {"ring": 1, "queue": 4}
 class Row:
     """One arm at one size and number of streams."""
 
+    source: str
     transport: str
     streams: int
     size: str
@@ -54,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["720p", "1080p"])
+    parser.add_argument("--sources", nargs="+", choices=("camera", "h264"), default=["camera", "h264"])
     parser.add_argument("--transports", nargs="+", choices=FULL_FRAME_COPIES, default=["ring", "queue"])
     parser.add_argument("--seconds", type=float, default=15.0, help="measured time of each arm, after 3 s of warm-up")
     parser.add_argument("--rounds", type=int, default=1, help="repeats; the table shows the median round by p99")
@@ -66,33 +73,41 @@ def main() -> None:
         return
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        for size in args.sizes:
-            clip = write_clip(Path(folder) / f"{size}.mp4", SIZES[size])
-            for streams in args.streams:
-                for transport in args.transports:
-                    rounds = [
-                        measure(transport, streams, size, clip, args.seconds, Path(folder)) for _ in range(args.rounds)
-                    ]
-                    rows.append(sorted(rounds, key=lambda row: row.p99_ms)[len(rounds) // 2])
-                    print(table(rows[-1:], header=len(rows) == 1), flush=True)
+        grid = itertools.product(args.sources, args.sizes, args.streams, args.transports)
+        for source, size, streams, transport in grid:
+            address = camera(SIZES[size]) if source == "camera" else str(write_clip(Path(folder), size))
+            rounds = [
+                measure(source, address, transport, streams, size, args.seconds, Path(folder))
+                for _ in range(args.rounds)
+            ]
+            rows.append(sorted(rounds, key=lambda row: row.p99_ms)[len(rounds) // 2])
+            print(table(rows[-1:], header=len(rows) == 1), flush=True)
     if args.json:
         args.json.write_text(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1))
     print(f"\n{json.dumps(machine())}")
 
 
-def write_clip(path: Path, size: tuple[int, int]) -> Path:
-    """Encode three seconds of the generated scene as H.264, as a camera would (no B-frames, 30 frames/s)."""
+def camera(size: tuple[int, int]) -> str:
+    """Address of the scene as a camera that costs next to nothing."""
+    return f"scene:default?size={size[0]}x{size[1]}&cache=20&format=yuv420p"
+
+
+def write_clip(folder: Path, size: str) -> Path:
+    """Encode three seconds of the scene as H.264, as a camera would (no B-frames, 30 frames/s)."""
     import av
 
-    from streamseg.sources.scene import Scene, SceneSpec
+    from streamseg.sources.scene import Scene
 
-    scene = Scene(SceneSpec(width=size[0], height=size[1]))
+    path = folder / f"{size}.mp4"
+    if path.exists():
+        return path
+    width, height = SIZES[size]
+    scene = Scene(f"scene:default?size={width}x{height}")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("h264", rate=30, options={"preset": "veryfast", "tune": "zerolatency"})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for index in range(90):
-            frame = av.VideoFrame.from_ndarray(scene.render(index), format="rgb24")
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene.render(index), format="rgb24")))
         container.mux(stream.encode())
     return path
 
@@ -109,7 +124,7 @@ def serve(config_file: Path, transport: str) -> None:
     sys.exit(supervisor.Daemon(load_config(config_file)).run())
 
 
-def measure(transport: str, streams: int, size: str, clip: Path, seconds: float, folder: Path) -> Row:
+def measure(source: str, address: str, transport: str, streams: int, size: str, seconds: float, folder: Path) -> Row:
     """Run one arm and return its row."""
     from streamseg.client import Subscriber
 
@@ -122,7 +137,8 @@ def measure(transport: str, streams: int, size: str, clip: Path, seconds: float,
         "log": {"level": "warning"},
         "streams": {
             f"cam{index}": {
-                "source": f"lavfi:movie={clip}:loop=0,setpts=N/FRAME_RATE/TB,realtime",
+                "source": address,
+                "loop": source == "h264",
                 "prompts": [{"object": 1, "box": box}],
             }
             for index in range(streams)
@@ -135,28 +151,26 @@ def measure(transport: str, streams: int, size: str, clip: Path, seconds: float,
     latencies_ms: list[float] = []
     try:
         with Subscriber(endpoint, kinds=("masks",), mode="all") as subscriber:
-            first = subscriber.receive(timeout_s=60)
+            subscriber.receive(timeout_s=60)
             warm_until = time.monotonic() + 3
             while time.monotonic() < warm_until:
-                first = subscriber.receive(timeout_s=10)
+                subscriber.receive(timeout_s=10)
             before, started = cpu_seconds(daemon.pid), time.monotonic()
             frame_at: dict[str, list[int]] = {}
-            dropped_at: dict[str, list[int]] = {}
             count = 0
             while time.monotonic() - started < seconds:
                 message = subscriber.receive(timeout_s=10)
                 latencies_ms.append((time.monotonic_ns() - message.t_decoded_ns) / 1e6)
                 frame_at.setdefault(message.stream, [message.frame, message.frame])[1] = message.frame
-                dropped_at.setdefault(message.stream, [message.dropped, message.dropped])[1] = message.dropped
                 count += 1
             elapsed, after = time.monotonic() - started, cpu_seconds(daemon.pid)
-            del first
     finally:
         daemon.terminate()
         daemon.wait(timeout=10)
     captured = sum(last - begin + 1 for begin, last in frame_at.values())
     per_frame = {name: 1000 * (after[name] - before[name]) / captured for name in before}
     return Row(
+        source=source,
         transport=transport,
         streams=streams,
         size=size,
@@ -209,13 +223,13 @@ def table(rows: list[Row], *, header: bool = True) -> str:
     lines = []
     if header:
         lines += [
-            "| transport | streams | size | frames/s | dropped / captured | p50 ms | p99 ms "
+            "| source | transport | streams | size | frames/s | dropped / captured | p50 ms | p99 ms "
             "| CPU ms/frame capture + worker + publisher | copies of the frame |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
     lines += [
-        f"| {row.transport} | {row.streams} | {row.size} | {row.frames_per_s} | {row.dropped} / {row.captured} "
-        f"| {row.p50_ms} | {row.p99_ms} | {row.cpu_capture_ms} + {row.cpu_worker_ms} + {row.cpu_publisher_ms} "
+        f"| {row.source} | {row.transport} | {row.streams} | {row.size} | {row.frames_per_s} "
+        f"| {row.dropped} / {row.captured} | {row.p50_ms} | {row.p99_ms} | {row.cpu_capture_ms} + {row.cpu_worker_ms} + {row.cpu_publisher_ms} "
         f"| {row.copies} |"
         for row in rows
     ]
