@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from typing import Final
 
 from streamseg.link import ChildLink, Report
@@ -23,6 +24,7 @@ log = logging.getLogger("streamseg.capture")
 
 _TURN_S: Final = 0.25
 _REPORT_S: Final = 1.0
+_MAX_EVENTS: Final = 64
 _STOP_GRACE_S: Final = 0.4
 """The supervisor sends SIGTERM 0.8 s after its word; turn and grace together stay below that."""
 
@@ -55,7 +57,8 @@ class CaptureReporter:
         self._reconnects = 0
         self._last_error = ""
         self._drops: dict[str, int] = {}
-        self._unsent = 0
+        self._events: deque[StreamEvent] = deque()
+        self._lost_events = 0
         self._fps = 0.0
         self._counted = (time.monotonic(), ring.counters().frames)
         self._alive_until = time.monotonic()
@@ -90,12 +93,16 @@ class CaptureReporter:
         self._reconnects += 1
 
     def lost(self, reason: str, total: int) -> None:
-        """Say how many frames were lost so far for a ``stage/reason``."""
+        """Say how many were lost so far for a ``stage/reason``."""
         if self._drops.get(reason) != total:
             self._drops = {**self._drops, reason: total}  # a new dict: the thread may be reading the old one
 
     def event(self, kind: EventKind, detail: str = "", frame_id: int | None = None) -> None:
-        """Tell subscribers that something happened."""
+        """Tell subscribers that something happened.
+
+        An event waits while the publisher is away, which it is when all start at once; a report never does, since
+        the next one says it all. The oldest of more than 64 events is dropped and counted.
+        """
         event = StreamEvent(
             stream=self._stream,
             kind=kind,
@@ -105,7 +112,12 @@ class CaptureReporter:
             detail=redact(detail),
         )
         with self._lock:
-            self._send(event)
+            if len(self._events) == _MAX_EVENTS:
+                self._events.popleft()
+                self._lost_events += 1
+                self.lost("event/publisher_away", self._lost_events)
+            self._events.append(event)
+            self._send_events()
 
     def close(self) -> None:
         """End the thread and close the socket.
@@ -123,6 +135,8 @@ class CaptureReporter:
             if self._link.stop_requested(_TURN_S):
                 self._stop()
                 return
+            with self._lock:
+                self._send_events()
             now = time.monotonic()
             if now < next_report:
                 continue
@@ -147,23 +161,21 @@ class CaptureReporter:
         self._counted = (now, frames)
 
     def _send_report(self) -> None:
-        drops = self._drops | ({"report/unsent": self._unsent} if self._unsent else {})
         counters = self._ring.counters()
-        self._send(
-            CaptureReport(
-                stream=self._stream,
-                state=self._state,
-                source=self._source,
-                size=self._size,
-                fps=self._fps,
-                frames=counters.frames,
-                reconnects=self._reconnects,
-                epoch=counters.epoch,
-                drops=drops,
-                last_error=self._last_error,
-            )
+        report = CaptureReport(
+            stream=self._stream,
+            state=self._state,
+            source=self._source,
+            size=self._size,
+            fps=self._fps,
+            frames=counters.frames,
+            reconnects=self._reconnects,
+            epoch=counters.epoch,
+            drops=self._drops,
+            last_error=self._last_error,
         )
+        self._outbox.send(report)
 
-    def _send(self, message: CaptureReport | StreamEvent) -> None:
-        if not self._closed.is_set() and not self._outbox.send(message):
-            self._unsent += 1
+    def _send_events(self) -> None:
+        while self._events and self._outbox.send(self._events[0]):
+            self._events.popleft()
