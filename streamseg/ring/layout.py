@@ -25,7 +25,7 @@ STAMP_SOURCES: Final[tuple[StampSource, ...]] = get_args(StampSource)
 MIN_SLOTS: Final = 2
 MAX_SLOTS: Final = 16
 
-PAGE_BYTES: Final = 4096
+HEADER_BYTES: Final = 4096
 SELECTOR_AT: Final = 0
 CONTROL_AT: Final = (512, 1024)
 META_AT: Final = 2048
@@ -46,7 +46,7 @@ _CHECKSUM = struct.Struct("<I")
 _META = struct.Struct("<II5B3x6q")
 
 assert _META.size == META_BYTES
-assert META_AT + MAX_SLOTS * META_BYTES <= PAGE_BYTES
+assert META_AT + MAX_SLOTS * META_BYTES <= HEADER_BYTES
 assert CONTROL_AT[0] + _COUNTERS.size + MAX_SLOTS * _SLOT.size + _CHECKSUM.size <= CONTROL_AT[1]
 
 

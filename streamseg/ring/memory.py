@@ -29,6 +29,8 @@ LOCK_TIMEOUT_S: Final = 5.0
 
 _SNAPSHOT_TRIES: Final = 1000
 
+_SLOTS_AT: Final = max(layout.HEADER_BYTES, mmap.ALLOCATIONGRANULARITY)  # 64 KiB pages on some aarch64 kernels
+
 
 class Bell:
     """An eventfd: readable from :meth:`ring` until :meth:`silence`.
@@ -75,7 +77,7 @@ class RingMemory:
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
         self.slots = slots
-        self.slot_bytes = -(-slot_bytes // layout.PAGE_BYTES) * layout.PAGE_BYTES
+        self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self._fd = os.memfd_create("streamseg-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self._fd, self._size)
         # Sealed, so that no process can make another one die of SIGBUS by shrinking the file.
@@ -88,12 +90,12 @@ class RingMemory:
 
     @property
     def _size(self) -> int:
-        return layout.PAGE_BYTES + self.slots * self.slot_bytes
+        return _SLOTS_AT + self.slots * self.slot_bytes
 
     def _attach(self) -> None:
         self._thread_lock = threading.Lock()
         self._closed = False
-        self._header = mmap.mmap(self._fd, layout.PAGE_BYTES)
+        self._header = mmap.mmap(self._fd, layout.HEADER_BYTES)
         self._maps = [self._header]
         self._pages: dict[int, Plane] = {}
 
@@ -230,7 +232,7 @@ class RingMemory:
             self._check_open()
             if access not in self._pages:
                 size = self.slots * self.slot_bytes
-                pages = mmap.mmap(self._fd, size, access=access, offset=layout.PAGE_BYTES)
+                pages = mmap.mmap(self._fd, size, access=access, offset=_SLOTS_AT)
                 # frombuffer, not ndarray(buffer=...): only the former keeps the mapping alive as long as its views.
                 self._pages[access] = np.frombuffer(pages, np.uint8)
                 self._maps.append(pages)
