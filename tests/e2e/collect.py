@@ -14,6 +14,11 @@ import numpy as np
 from streamseg.client import PairedSubscriber, Subscriber
 from streamseg.sources.scene_code import read_frame_code
 
+FIELDS = (
+    *("stream", "session", "epoch", "seq", "frame", "t_wall_ns", "t_source", "t_captured_ns", "t_decoded_ns"),
+    *("t_tracked_ns", "t_published_ns", "pts", "size", "gap", "skipped", "dropped", "age_ms"),
+)
+
 
 def main() -> None:
     endpoint, out, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
@@ -24,13 +29,7 @@ def main() -> None:
         while len(lines) < count:
             message = subscriber.receive(timeout_s=60)
             masks = message.masks if paired else message
-            line = {
-                name: getattr(masks, name)
-                for name in (
-                    "stream session epoch seq frame t_wall_ns t_source t_captured_ns t_decoded_ns t_tracked_ns "
-                    "t_published_ns pts size gap skipped dropped age_ms"
-                ).split()
-            }
+            line = {name: getattr(masks, name) for name in FIELDS}
             line["objects"] = [{"id": obj.id, "state": obj.state, "bbox": obj.bbox} for obj in masks.objects]
             if paired:
                 line["code"] = read_frame_code(message.image.rgb)

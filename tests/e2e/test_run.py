@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
-from conftest import wait_for
+from daemon_process import wait_for
+from live_servers import GstRtspServer, free_port, missing_gstreamer
 
 from streamseg.client import Subscriber
 from streamseg.client.results import EventMessage, StatusMessage
@@ -22,12 +25,6 @@ from streamseg.sources.scene import Scene
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 640, 360
 SCENE = f"scene:simple?size={WIDTH}x{HEIGHT}&fps=30&code=1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def prompts(scene: Scene, count: int = 2) -> list[dict[str, object]]:
@@ -64,7 +61,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 def check_order_and_stamps(lines: list[dict], *, paired: bool = False) -> None:
     assert len({line["session"] for line in lines}) == 1
-    for before, after in zip(lines, lines[1:], strict=False):
+    for before, after in itertools.pairwise(lines):
         assert after["frame"] > before["frame"]
         assert after["t_captured_ns"] > before["t_captured_ns"]
         if not paired:  # masks without their picture are left out of pairs
@@ -78,9 +75,7 @@ def check_order_and_stamps(lines: list[dict], *, paired: bool = False) -> None:
 
 def test_generated_scene_end_to_end(daemon, tmp_path):
     scene = Scene(SCENE)
-    running = daemon(
-        {"model": {"name": "colour"}, "streams": {"cam": {"source": SCENE, "prompts": prompts(scene)}}}
-    )
+    running = daemon({"model": {"name": "colour"}, "streams": {"cam": {"source": SCENE, "prompts": prompts(scene)}}})
     got = collect(running.endpoint, tmp_path, 60)
     check_order_and_stamps(got.lines)
     scores = {1: [], 2: []}
@@ -133,9 +128,7 @@ def test_rtsp_stream_end_to_end(daemon, tmp_path):
         running = daemon(
             {
                 "model": {"name": "colour"},
-                "streams": {
-                    "cam": {"source": f"rtsp+listen://127.0.0.1:{port}/live", "prompts": prompts(scene, 1)}
-                },
+                "streams": {"cam": {"source": f"rtsp+listen://127.0.0.1:{port}/live", "prompts": prompts(scene, 1)}},
             }
         )
         got = collect(running.endpoint, tmp_path, 60, "image")
@@ -145,6 +138,41 @@ def test_rtsp_stream_end_to_end(daemon, tmp_path):
     finally:
         publisher.kill()
         publisher.wait(timeout=10)
+
+
+@pytest.mark.gstreamer
+def test_rtsp_server_end_to_end(daemon, tmp_path):
+    if (reason := missing_gstreamer()) is not None:
+        assert os.environ.get("STREAMSEG_REQUIRE_GSTREAMER") != "1", f"GStreamer is required here: {reason}"
+        pytest.skip(f"no GStreamer RTSP server: {reason}")
+    scene = Scene(SCENE)
+    server = GstRtspServer(file=str(write_film(scene, tmp_path / "scene.mp4", seconds=40)))
+    try:
+        running = daemon(
+            {
+                "model": {"name": "colour"},
+                "streams": {"cam": {"source": server.url(), "prompts": prompts(scene, 1)}},
+            }
+        )
+        got = collect(running.endpoint, tmp_path, 100, "image")
+        check_rtsp_masks(got, scene)
+        # The server's RTCP reports give the camera's own clock after the first seconds.
+        assert got.lines[-1]["t_source"] == "rtcp"
+        assert running.end() == 0
+    finally:
+        server.kill()
+
+
+def write_film(scene: Scene, path: Path, seconds: int) -> Path:
+    """The scene as an H.264 file."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("h264", rate=30, options={"preset": "ultrafast", "tune": "zerolatency", "crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.gop_size = 30
+        for number in range(30 * seconds):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(scene.render(number), format="rgb24")))
+        output.mux(stream.encode())
+    return path
 
 
 def test_file_loses_no_frame_and_ends_by_itself(daemon, tmp_path):
@@ -224,9 +252,7 @@ def test_dead_camera_costs_the_other_no_frame(daemon):
         }
     )
     with Subscriber(running.endpoint, kinds=("objects", "status"), mode="all") as subscriber:
-        status = next(
-            m for m in subscriber if isinstance(m, StatusMessage) and m.stream == "dead" and m.last_error
-        )
+        status = next(m for m in subscriber if isinstance(m, StatusMessage) and m.stream == "dead" and m.last_error)
         frames = [next(m for m in subscriber if m.kind == "objects" and m.stream == "good") for _ in range(60)]
     assert status.state in ("connecting", "reconnecting")
     assert "hunter2" not in status.last_error + status.source
