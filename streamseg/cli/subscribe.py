@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
@@ -74,10 +75,9 @@ def _messages(
 
     # The library's core with a loop of our own, since results do not keep the bytes that they were made of.
     core: SubscriberCore[Message] = SubscriberCore(endpoint, streams or None, cast("list[Kind]", kinds), AllInbox())
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = connect(context, endpoint, core.topics())
-    try:
-        silence = _Silence(timeout_s, core.timeout_error)
+    silence = _Silence(timeout_s, core.timeout_error)
+    with zmq.Context() as context, ExitStack() as connection:
+        socket = connection.enter_context(connect(context, endpoint, core.topics()))
         while True:
             if not socket.poll(int(_TURN_S * 1000)):
                 silence.check(endpoint)
@@ -88,13 +88,10 @@ def _messages(
                 silence.broken()
                 yield message, parts[1]
             if core.take_shed():
-                socket.close()
-                socket = connect(context, endpoint, core.topics())
+                connection.close()
+                socket = connection.enter_context(connect(context, endpoint, core.topics()))
             for name in core.take_fresh_topics():
                 socket.setsockopt(zmq.SUBSCRIBE, name)
-    finally:
-        socket.close()
-        context.term()
 
 
 class _Silence:
