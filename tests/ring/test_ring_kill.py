@@ -144,7 +144,7 @@ def test_writers_killed_at_random(make_ring: MakeRing, spawn: Callable) -> None:
     for _ in range(32):
         line.send(b"go")
         successor, line = spawn(children.write_after_predecessor, ring)
-        goal = delivered + dice.randint(1, 60)
+        goal = delivered + dice.randint(1, 20)
         while delivered < goal:
             with take(reader) as held:
                 assert is_whole(held.frame)
@@ -172,8 +172,8 @@ def test_readers_killed_at_random(make_ring: MakeRing, spawn: Callable) -> None:
         successor, next_line = spawn(children.read_on_and_on, ring)
         assert line.poll(60)
         assert line.recv() == "ready"
-        start = ring.counters()
-        wait_until(lambda start=start: ring.counters().frames > start.frames + dice.randint(1, 100))
+        goal = ring.counters().frames + dice.randint(1, 30)
+        wait_until(lambda goal=goal: ring.counters().frames > goal)
         kill_at_a_random_instant(process, dice)
         with pytest.raises(EOFError):
             line.recv()  # else: the number of a torn frame
