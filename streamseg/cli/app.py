@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Annotated, Final
 
 import typer
 
 from streamseg.cli import config, demo, models, probe, run, subscribe, view
 from streamseg.errors import StreamsegError
+from streamseg.redact import redact
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as the shell has it: 128 + SIGINT."""
@@ -59,8 +61,10 @@ def main() -> None:
         app()
     except StreamsegError as error:
         if "--debug" in sys.argv[1:]:
-            raise
-        print(f"error: {error}", file=sys.stderr)
+            # What caused it may hold an address with its password, unlike its own message.
+            print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        else:
+            print(f"error: {redact(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -42,8 +42,7 @@ def demo(
 ) -> None:
     """Show the main job without a camera: the daemon tracks objects in a generated scene.
 
-    A subscriber in this process measures the published masks against the scene's exact truth, draws them over the
-    picture, and ends by itself.
+    A subscriber measures its masks against the scene's exact truth, draws them, and ends by itself.
 
     [bold]Examples[/bold]
 
@@ -73,7 +72,7 @@ def demo(
         )
         _say_what_runs(config, scene)
         measured = _run(config, scene, out, frames, seconds or _SECONDS)
-    _summarise(measured, scene, out)
+    _summarise(measured, config, scene, out)
     if not measured.frames:
         raise typer.Exit(130)
 
@@ -165,14 +164,18 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
     return watcher.measured
 
 
-def _summarise(measured: Measured, scene: Scene | None, out: Path) -> None:
+def _summarise(measured: Measured, config: Config, scene: Scene | None, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from streamseg.models.registry import resolve
 
     if not measured.frames:
         print("ended before the first frame")
         return
     table = Table(title="what a subscriber received", title_justify="left", show_header=False)
+    untrained = "" if resolve(config.model).trained else " (not trained: its masks mean nothing)"
+    table.add_row("model", f"{config.model.name}{untrained}")
     table.add_row("frames", f"{measured.frames} of {measured.size[0]}x{measured.size[1]}")
     table.add_row("frames/s", f"{measured.rate:.1f}")
     table.add_row("not tracked", f"{measured.dropped} frames (newest wins)")

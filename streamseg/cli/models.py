@@ -76,7 +76,7 @@ def pull(
 @app.command("path")
 def show_path(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A model; without it, the directory of all.")
+        str | None, typer.Argument(metavar="NAME", help="A model; without it, the directory of all.")
     ] = None,
 ) -> None:
     """Print where a model's checkpoint lies, or the directory of all.

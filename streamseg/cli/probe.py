@@ -25,7 +25,7 @@ def probe(
 
       streamseg probe webcam:0
 
-      streamseg probe 'rtsp://admin:${CAM_PASSWORD}@192.0.2.10/stream1'
+      streamseg probe 'rtsp://me:${PASSWORD}@cam/1'
     """
     import sys
 

@@ -21,7 +21,7 @@ _BOTH = "With and without a file"
 
 def run(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file; see docs/configuration.md and configs/.")
+        Path | None, typer.Argument(metavar="CONFIG", help="YAML file; see docs/configuration.md and configs/.")
     ] = None,
     source: Annotated[
         str | None,
@@ -84,14 +84,15 @@ def run(
 ) -> None:
     """Track objects in one or more streams and publish their masks, until Ctrl-C or the end of all files.
 
-    Give a CONFIG, or --source for a single stream without a file. Options of the second group belong into the file
-    when there is one; those of the third take the place of the file's settings.
+    Give a CONFIG, or --source for a single stream without a file.
+
+    With a CONFIG, options of the last group take the place of its settings.
 
     [bold]Examples[/bold]
 
       streamseg run --source webcam:0 --model small --point 320,240
 
-      streamseg run --source 'rtsp://admin:${CAM_PASSWORD}@192.0.2.10/stream1' --box 100,80,420,400
+      streamseg run --source 'rtsp://me:${PASSWORD}@cam/1' --box 10,20,300,400
 
       streamseg run configs/several_cameras.yaml --device cuda
     """

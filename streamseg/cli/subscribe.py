@@ -22,9 +22,7 @@ _TURN_S: Final = 0.5
 
 
 def subscribe(
-    endpoint: Annotated[
-        str, typer.Argument(metavar="[ENDPOINT]", help="Where the daemon publishes.")
-    ] = DEFAULT_ENDPOINT,
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where the daemon publishes.")] = DEFAULT_ENDPOINT,
     stream: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only this stream; several may be given. Default: all.")
     ] = None,

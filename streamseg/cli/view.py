@@ -18,9 +18,7 @@ _FILM_FRAMES: Final = 300
 
 
 def view(
-    endpoint: Annotated[
-        str, typer.Argument(metavar="[ENDPOINT]", help="Where the daemon publishes.")
-    ] = DEFAULT_ENDPOINT,
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where the daemon publishes.")] = DEFAULT_ENDPOINT,
     stream: Annotated[
         str | None, typer.Option(metavar="ID", help="Which stream. Default: the first that sends a picture.")
     ] = None,

@@ -152,6 +152,6 @@ def test_the_executable_says_one_clear_message_and_exits_with_the_errors_code(st
 
 def test_debug_shows_where_an_error_comes_from(streamseg):
     done = streamseg("--debug", "run", "missing.yaml")
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "Traceback (most recent call last)" in done.stderr
     assert "ConfigError: missing.yaml cannot be read" in done.stderr
