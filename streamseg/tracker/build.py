@@ -64,7 +64,8 @@ def build_model(
     """Build a SAM 2 model in evaluation mode, without gradients.
 
     Args:
-        config: A name (:func:`config_names`, such as ``sam2.1_hiera_t`` or ``nano``) or the path of a YAML file.
+        config: A name (:func:`config_names`, such as ``sam2.1_hiera_t`` or ``nano``; sam2's own spelling,
+            ``configs/sam2.1/sam2.1_hiera_t.yaml``, is known too) or the path of a YAML file.
         image_size: Side of the square model input in pixels, a multiple of 32; None for the config's own.
         checkpoint: File of ``{"model": state_dict}``; None leaves the weights random.
         device: Where the model goes.
@@ -141,7 +142,9 @@ def _named_configs() -> dict[str, Path]:
 
 def _load_config(config: str | Path) -> DictConfig:
     named = _named_configs()
-    path = named.get(str(config), Path(config))
+    # sam2 itself calls its configs configs/sam2.1/sam2.1_hiera_t.yaml, relative to its package.
+    key = str(config).rpartition("/")[2].removesuffix(".yaml") if str(config).startswith("configs/") else str(config)
+    path = named.get(key, Path(config))
     if not path.is_file():
         raise ModelError(f"model config {config} is unknown: give the path of a YAML file or one of {', '.join(named)}")
     try:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class MemoryTokens(NamedTuple):
@@ -84,7 +84,9 @@ class FixedMemoryAttention(nn.Module):
         v = _heads(attention.v_proj(normed), attention.num_heads)
         return hidden + _attend(attention, q, k, v, None)
 
-    def _cross_attention(self, layer: MemoryAttentionLayer, hidden: Tensor, pos: Tensor, memory: MemoryTokens) -> Tensor:
+    def _cross_attention(
+        self, layer: MemoryAttentionLayer, hidden: Tensor, pos: Tensor, memory: MemoryTokens
+    ) -> Tensor:
         attention: RoPEAttention = layer.cross_attn_image
         normed = layer.norm2(hidden)
         q = self._rotate(
@@ -104,17 +106,17 @@ class FixedMemoryAttention(nn.Module):
 
     def _rotate(self, x: Tensor) -> Tensor:
         """Turn pairs of channels of ``[..., tokens, D]`` by their token's angles, in float32."""
-        even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        even, odd = x.float().reshape(*x.shape[:-1], -1, 2).unbind(-1)
         turned = torch.stack([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], dim=-1)
         return turned.flatten(-2).to(x.dtype)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
     """``[..., tokens, heads * D]`` -> ``[..., heads, tokens, D]``."""
-    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)
+    return x.reshape(*x.shape[:-1], heads, -1).transpose(-3, -2)
 
 
 def _attend(attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     projected: Tensor = attention.out_proj(out.transpose(1, 2).flatten(2))
     return projected

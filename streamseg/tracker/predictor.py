@@ -6,7 +6,7 @@ one batch; a stream without objects costs nothing until a prompt comes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -247,7 +247,8 @@ class CameraPredictor:
         """
         objects = self._opened(stream).objects
         if obj_id not in objects:
-            raise PromptError(f"stream {stream} has no object {obj_id}: it has {', '.join(map(str, objects)) or 'none'}")
+            held = ", ".join(map(str, objects)) or "none"
+            raise PromptError(f"stream {stream} has no object {obj_id}: it has {held}")
         self._free_lanes.append(objects.pop(obj_id).lane)
 
     def reset(self, stream: str) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from streamseg.tracker.memory_bank import MemoryBank
 from streamseg.tracker.step import Features, StepOutput, TrackStep
@@ -69,7 +69,7 @@ def apply_prompt(
         earlier_logits: ``[1, h, w]``; the object's mask on this frame before this prompt, which points refine.
     """
     model, side = step.model, step.side
-    top = features.top.transpose(1, 2).unflatten(2, (side, side))
+    top = step.as_map(features.top)
     high_res = [features.stride4, features.stride8]
     if prompt.mask is not None:
         heads = model._use_mask_as_output(top, high_res, prompt.mask)
@@ -94,7 +94,7 @@ def apply_prompt(
     encoded, _ = model._encode_new_memory(
         current_vision_feats=[features.top.transpose(0, 1)],
         feat_sizes=[(side, side)],
-        pred_masks_high_res=F.interpolate(low_res, size=size, mode="bilinear", align_corners=False),
+        pred_masks_high_res=functional.interpolate(low_res, size=size, mode="bilinear", align_corners=False),
         object_score_logits=score,
         is_mask_from_pts=True,
     )

@@ -6,8 +6,8 @@ Follows ``SAM2VideoPredictor.add_new_points_or_box`` and ``add_new_mask``.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 def point_tensors(
@@ -55,4 +55,6 @@ def mask_tensor(mask: Tensor, image_size: int, device: torch.device) -> Tensor:
     if full.shape[-2:] == (image_size, image_size):
         return full
     size = (image_size, image_size)
-    return (F.interpolate(full, size=size, mode="bilinear", align_corners=False, antialias=True) >= 0.5).float()
+    return (
+        functional.interpolate(full, size=size, mode="bilinear", align_corners=False, antialias=True) >= 0.5
+    ).float()

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor, nn
+from torch.nn import functional
 
 from streamseg.tracker.memory_attention import FixedMemoryAttention, MemoryTokens
 from streamseg.tracker.memory_bank import MemoryBank, Recall
@@ -112,14 +112,11 @@ class TrackStep(nn.Module):
         lanes, frames, rows = index.unbind(0)
         conditioned = self.condition(bank, index, features, conditioning, masked)
         logits, iou, pointers, score = self._decode(conditioned, features, rows)
-        top = features.top.index_select(0, rows).transpose(1, 2).unflatten(2, (self.side, self.side))
-        memory = self._remember(top, logits, score)
+        memory = self._remember(self.as_map(features.top.index_select(0, rows)), logits, score)
         bank.write_tracked(lanes, frames, memory, pointers)
         return StepOutput(logits[:, 0], iou, score[:, 0].float())
 
-    def condition(
-        self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool
-    ) -> Tensor:
+    def condition(self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool) -> Tensor:
         """Fuse the present frame's features with each lane's memory.
 
         Args: as :meth:`forward`.
@@ -130,7 +127,11 @@ class TrackStep(nn.Module):
         lanes, frames, rows = index.unbind(0)
         tokens = self._memory_tokens(bank.recall(lanes, frames, conditioning), conditioning, masked)
         fused: Tensor = self.attention(features.top, self.top_pos, rows, tokens)
-        return fused.transpose(1, 2).unflatten(2, (self.side, self.side))
+        return self.as_map(fused)
+
+    def as_map(self, tokens: Tensor) -> Tensor:
+        """``[B, tokens, C]`` -> ``[B, C, h, w]``."""
+        return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, self.side, self.side)
 
     def _memory_tokens(self, recall: Recall, conditioning: int, masked: bool) -> MemoryTokens:
         model = self.model
@@ -189,7 +190,7 @@ class TrackStep(nn.Module):
         """Encode features ``[B, C, h, w]`` and masks ``[B, 1, 4h, 4w]`` into memory ``[B, tokens, memory_dim]``."""
         model = self.model
         size = (model.image_size, model.image_size)
-        full = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         scaled = torch.sigmoid(full) * model.sigmoid_scale_for_mem_enc + model.sigmoid_bias_for_mem_enc
         memory: Tensor = model.memory_encoder(top, scaled, skip_mask_sigmoid=True)["vision_features"]
         if model.no_obj_embed_spatial is not None:

@@ -1,0 +1,207 @@
+"""SAM 2 as a :class:`~streamseg.tracker.types.Tracker`: video frames and pixels in, masks of the video's size out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from streamseg.config.schema import ModelConfig
+from streamseg.errors import ModelError, PromptError
+from streamseg.frame import Frame
+from streamseg.models.registry import ResolvedModel
+from streamseg.tracker.build import build_model
+from streamseg.tracker.postprocess import to_results
+from streamseg.tracker.predictor import CameraPredictor, TrackOutput
+from streamseg.tracker.preprocess import Preprocessor
+from streamseg.tracker.types import ObjectResult, Prompt
+
+log = logging.getLogger(__name__)
+
+_WARM_UP_STREAM = "warm up"  # no stream of a configuration: an id has no space
+_WARM_UP_OBJECTS = 3
+
+
+class Sam2Tracker:
+    """Tracks with a SAM 2 model.
+
+    Args:
+        predictor: Holds the model and the objects' memory.
+        preprocess: From a frame to the model's input.
+    """
+
+    def __init__(self, predictor: CameraPredictor, preprocess: Preprocessor) -> None:
+        self._predictor = predictor
+        self._preprocess = preprocess
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    @classmethod
+    def from_config(cls, resolved: ResolvedModel, config: ModelConfig) -> Sam2Tracker:
+        """Build the model and its tracker.
+
+        Raises:
+            ModelError: the model cannot be built or its device is not there.
+        """
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        device = choose_device(config.device)
+        dtype = choose_dtype(config.dtype, device)
+        model = build_model(
+            resolved.config, image_size=config.image_size, checkpoint=resolved.checkpoint, device=device
+        )
+        if not resolved.trained:
+            log.warning("model %s is not trained: its masks mean nothing", resolved.name)
+        predictor = CameraPredictor(
+            model, max_objects=config.max_objects, autocast=None if dtype == torch.float32 else dtype
+        )
+        return cls(predictor, Preprocessor(model.image_size, device, torch.float32))
+
+    @property
+    def device(self) -> str:
+        """What the model runs on, for people."""
+        device = self._predictor.model.device
+        return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+    def warm_up(self, progress: Callable[[str, float], None]) -> None:
+        """Run every path once: prompts of each kind, corrections, tracking of one and more objects.
+
+        Blocks: for a few frames' work; on CUDA until the memory is full once, since that path has its own kernels.
+        """
+        model, predictor = self._predictor.model, self._predictor
+        image = torch.zeros(3, model.image_size, model.image_size, device=model.device)
+        inside = torch.zeros(64, 64, dtype=torch.bool)
+        inside[16:48, 16:48] = True
+        click = {"points_norm": torch.tensor([[0.5, 0.5]]), "labels": torch.tensor([1])}
+        kinds = (click, {"box_norm": torch.tensor([0.25, 0.25, 0.75, 0.75])}, {"mask": inside})
+        objects = min(_WARM_UP_OBJECTS, predictor.max_objects)
+        settle = predictor.bank.shape.pointer_frames + 1 if model.device.type == "cuda" else 1
+        steps = objects * settle
+        predictor.open_stream(_WARM_UP_STREAM)
+        try:
+            predictor.track({_WARM_UP_STREAM: image})
+            for count in range(objects):
+                predictor.add_prompt(_WARM_UP_STREAM, count, **kinds[count % len(kinds)])
+                for frame in range(settle):
+                    progress(f"tracking {count + 1} of {objects} objects", (count * settle + frame) / steps)
+                    predictor.track({_WARM_UP_STREAM: image})
+                predictor.add_prompt(_WARM_UP_STREAM, count, **click)
+        finally:
+            predictor.close_stream(_WARM_UP_STREAM)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        progress("warm", 1.0)
+
+    def open_stream(self, stream: str) -> None:
+        """Start a stream without objects; one that is open starts again."""
+        self._predictor.open_stream(stream)
+        self._sizes.pop(stream, None)
+
+    def close_stream(self, stream: str) -> None:
+        """End a stream and free its objects. A stream that is not open is left alone."""
+        self._predictor.close_stream(stream)
+        self._sizes.pop(stream, None)
+
+    def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
+        """Take the next frame of one or more streams and return their objects' masks on it, in order of age.
+
+        A frame's size may differ from the last one's: memory does not depend on it.
+
+        Raises:
+            StreamsegError: a stream is not open, or a frame is not what its format says.
+        """
+        images = {stream: self._preprocess(frame) for stream, frame in frames.items()}
+        outputs = self._predictor.track(images)
+        for stream, frame in frames.items():
+            self._sizes[stream] = (frame.format.width, frame.format.height)
+        return {stream: _results(output, self._sizes[stream]) for stream, output in outputs.items()}
+
+    def add_prompt(self, stream: str, prompt: Prompt) -> ObjectResult:
+        """Add an object, or correct one, on the stream's last tracked frame.
+
+        Raises:
+            PromptError: no frame was tracked yet, the stream is full, the mask's size is wrong, or a point is outside.
+        """
+        size = self._sizes.get(stream)
+        if size is None:
+            raise PromptError(f"object {prompt.obj_id}: stream {stream} has had no frame yet: prompt after its first")
+        _check_prompt(prompt, size, is_new=prompt.obj_id not in self._predictor.objects(stream))
+        scale = torch.tensor(size, dtype=torch.float32)
+        if prompt.mask is not None:
+            output = self._predictor.add_prompt(stream, prompt.obj_id, mask=torch.from_numpy(prompt.mask))
+        else:
+            points = torch.tensor([(point.x, point.y) for point in prompt.points]).reshape(-1, 2)
+            labels = torch.tensor([point.label for point in prompt.points], dtype=torch.int32)
+            box = None if prompt.box is None else (torch.tensor(prompt.box).reshape(2, 2) / scale).flatten()
+            output = self._predictor.add_prompt(
+                stream, prompt.obj_id, points_norm=points / scale, labels=labels, box_norm=box
+            )
+        return _results(output, size)[0]
+
+    def remove_object(self, stream: str, obj_id: int) -> None:
+        """Forget an object.
+
+        Raises:
+            PromptError: there is no such object.
+        """
+        self._predictor.remove_object(stream, obj_id)
+
+    def reset(self, stream: str) -> None:
+        """Forget all objects and the memory of a stream. Its last frame can still be prompted."""
+        self._predictor.reset(stream)
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn ``model.device`` into a device: ``auto`` takes a CUDA device if there is one.
+
+    Raises:
+        ModelError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(
+            f"model.device {name}: torch sees {torch.cuda.device_count()} CUDA devices: set it to auto or cpu"
+        )
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Turn ``model.dtype`` into the precision of the arithmetic.
+
+    ``auto`` is bfloat16 on a CUDA device that has it. Elsewhere it is float32: bfloat16 helps only some CPUs.
+    """
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    # Before Ampere (8.0) bfloat16 is emulated, slower than float32.
+    has_bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+def _results(output: TrackOutput, size: tuple[int, int]) -> list[ObjectResult]:
+    return to_results(output.obj_ids, output.mask_logits, output.iou_prediction, output.object_score_logits, size)
+
+
+def _check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None:
+    width, height = size
+    corners = () if prompt.box is None else (prompt.box[:2], prompt.box[2:])
+    for x, y in (*((point.x, point.y) for point in prompt.points), *corners):
+        if not (0 <= x <= width and 0 <= y <= height):  # also refuses NaN
+            raise PromptError(
+                f"object {prompt.obj_id}: ({x:g}, {y:g}) is outside the frame, which is {width}x{height}: "
+                "give pixels of the frame"
+            )
+    if prompt.mask is not None and (prompt.mask.shape != (height, width) or prompt.mask.dtype != np.bool_):
+        raise PromptError(
+            f"object {prompt.obj_id}: the mask is {prompt.mask.dtype} {prompt.mask.shape}: "
+            f"give bool ({height}, {width}), the frame's height and width"
+        )
+    if not is_new:
+        return
+    if prompt.mask is not None and not prompt.mask.any():
+        raise PromptError(f"object {prompt.obj_id}: the mask is empty: a new object needs some pixels")
+    if prompt.points and prompt.box is None and all(point.label == 0 for point in prompt.points):
+        raise PromptError(f"object {prompt.obj_id}: all points are off the object: a new object needs one on it")
