@@ -1,0 +1,62 @@
+"""The table behind "encode only what somebody subscribes to"."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamseg.publish.subscriptions import Subscriptions
+
+
+def test_a_topic_is_wanted_from_its_subscription_to_its_cancellation():
+    table = Subscriptions(["cam1", "cam10"])
+    assert not table.wants("cam1", "masks")
+    assert table.handle(b"\x01v1/cam1/masks/") == {("cam1", "masks")}
+    assert table.wants("cam1", "masks")
+    assert not table.wants("cam10", "masks")
+    assert table.kinds("cam1") == ["masks"]
+    assert table.handle(b"\x00v1/cam1/masks/") == set()
+    assert not table.wants("cam1", "masks")
+
+
+def test_a_second_subscriber_is_told_too_and_one_cancellation_ends_all():
+    """In verbose mode XPUB passes on each subscription, but only the last cancellation."""
+    table = Subscriptions(["cam1"])
+    assert table.handle(b"\x01v1/cam1/status/") == table.handle(b"\x01v1/cam1/status/") == {("cam1", "status")}
+    table.handle(b"\x00v1/cam1/status/")
+    assert not table.wants("cam1", "status")
+
+
+def test_prefixes_cover_what_begins_with_them():
+    table = Subscriptions(["cam1", "cam10", "door"])
+    assert table.handle(b"\x01v1/cam1") == {(s, k) for s in ("cam1", "cam10") for k in KINDS}
+    table.handle(b"\x01v1/cam1/masks/")
+    table.handle(b"\x00v1/cam1")
+    assert table.kinds("cam1") == ["masks"]
+    assert table.kinds("cam10") == []
+    table.handle(b"\x01")
+    assert table.kinds("door") == list(KINDS)
+    assert table.wants("_daemon", "status")
+    assert not table.wants("_daemon", "masks")
+
+
+KINDS = ("masks", "objects", "image", "events", "status")
+
+
+@given(st.lists(st.binary(max_size=40) | st.binary(max_size=30).map(b"\x01v1/cam".__add__), max_size=60))
+def test_hostile_messages_leave_no_trace(messages):
+    table = Subscriptions(["cam1"])
+    table.handle(b"\x01v1/cam1/masks/")
+    for message in messages:
+        table.handle(message)
+    possible = {name[:end] for name in table._topics for end in range(len(name) + 1)}
+    assert table._prefixes <= possible
+    assert isinstance(table.wants("cam1", "masks"), bool)
+
+
+def test_the_table_does_not_grow_with_what_matches_nothing():
+    table = Subscriptions(["cam1"])
+    for number in range(10_000):
+        assert table.handle(b"\x01v1/cam1/masks/%d" % number) == set()
+    assert not table._prefixes
+    assert not table.wants("cam1", "masks")
