@@ -13,7 +13,7 @@ from streamseg.client.connect import connect
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import AllInbox, Inbox, LatestInbox, PairInbox
 from streamseg.client.results import FramePair, MaskFrame, Message
-from streamseg.errors import StreamsegError
+from streamseg.errors import ConfigError, StreamsegError
 from streamseg.topics import DEFAULT_ENDPOINT, Kind
 
 Mode = Literal["latest", "all"]
@@ -190,5 +190,14 @@ class PairedSubscriber(_Receiver[FramePair]):
 
 
 def inbox_of(mode: Mode) -> Inbox[Any]:
-    """Return the inbox that makes a mode what it is."""
-    return LatestInbox() if mode == "latest" else AllInbox()
+    """Return the inbox that makes a mode what it is.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
+    match mode:
+        case "latest":
+            return LatestInbox()
+        case "all":
+            return AllInbox()
+    raise ConfigError(f"mode: {mode!r} is unknown: choose latest or all")

@@ -1,0 +1,152 @@
+"""The blocking subscriber over real sockets."""
+
+from __future__ import annotations
+
+import socket as net
+import subprocess
+import sys
+import time
+
+import pytest
+
+import streamseg.client
+from streamseg.client import MaskFrame, PairedSubscriber, Subscriber
+from streamseg.clock import clock_name
+from streamseg.errors import ConfigError, StreamsegError, SubscribeTimeoutError
+
+
+def until_shed(subscriber):
+    """Receive until the backlog was given up; return what came before."""
+    got = []
+    deadline = time.monotonic() + 20
+    while not subscriber.stats.backlogs_shed and time.monotonic() < deadline:
+        try:
+            got.append(subscriber.receive(0.05).frame)
+        except SubscribeTimeoutError:
+            continue
+    return got
+
+
+def test_the_client_loads_neither_torch_nor_av_nor_opencv():
+    code = (
+        "import sys, streamseg.client, streamseg.publish.codec;"
+        "print(sorted({'torch', 'av', 'cv2', 'pycocotools', 'hydra'} & sys.modules.keys()))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_everything_public_is_exported():
+    assert set(streamseg.client.__all__) <= set(dir(streamseg.client))
+
+
+def test_the_readme_loop(golden, outlet):
+    with Subscriber(outlet.endpoint, timeout_s=20) as subscriber:
+        outlet.wait(b"\x01v1/_daemon/status/")
+        outlet.send(golden("daemon_status"))
+        assert_times_out(subscriber)  # nothing for us yet, but now it knows of cam1
+        outlet.wait(b"\x01v1/cam1/masks/")
+        assert not [name for name in outlet.taken() if b"image" in name or b"objects" in name]
+        outlet.send(golden.masks(3))
+        for frame in subscriber:
+            assert isinstance(frame, MaskFrame)
+            assert [(obj.id, int(obj.mask.sum())) for obj in frame.objects] == [(1, 14), (2, 27), (3, 0)]
+            break
+
+
+def assert_times_out(subscriber, timeout_s=0.5):
+    with pytest.raises(SubscribeTimeoutError) as caught:
+        subscriber.receive(timeout_s)
+    return str(caught.value)
+
+
+def test_latest_skips_what_piled_up(golden, outlet):
+    with Subscriber(outlet.endpoint, streams=["cam1"], timeout_s=20) as subscriber:
+        outlet.wait(b"\x01v1/cam1/masks/")
+        outlet.send(*(golden.masks(frame) for frame in range(40)))
+        frame = subscriber.receive()
+        while frame.frame < 39:  # part of it may still be on its way
+            newer = subscriber.receive()
+            assert newer.frame > frame.frame
+            frame = newer
+        assert subscriber.stats.received == 40
+
+
+def test_all_gives_everything_in_order(golden, outlet):
+    with Subscriber(outlet.endpoint, streams=["cam1"], mode="all", timeout_s=20) as subscriber:
+        outlet.wait(b"\x01v1/cam1/masks/")
+        # Of another machine, whose clock tells nothing about a backlog.
+        outlet.send(*(golden.masks(frame) for frame in range(40)))
+        assert [subscriber.receive().frame for _ in range(40)] == list(range(40))
+
+
+def test_a_backlog_is_shed_by_a_new_connection(golden, outlet):
+    stale = str(time.monotonic_ns() - 5_000_000_000)
+    with Subscriber(outlet.endpoint, streams=["cam1"], mode="all", timeout_s=20) as subscriber:
+        outlet.wait(b"\x01v1/cam1/masks/")
+        outlet.send(*(golden.masks(frame, clock=clock_name(), t_published_ns=stale) for frame in range(30)))
+        assert until_shed(subscriber) == []
+        outlet.wait(b"\x00v1/cam1/masks/", b"\x01v1/cam1/masks/")
+        now = str(time.monotonic_ns())
+        outlet.send(golden.masks(30, clock=clock_name(), t_published_ns=now))
+        assert subscriber.receive().frame == 30
+        assert subscriber.stats.backlogs_shed == 1
+        # The queue of the old connection is gone, not read.
+        assert subscriber.stats.received < 31
+
+
+def test_hostile_bytes_are_counted_and_skipped(golden, outlet):
+    with Subscriber(outlet.endpoint, streams=["cam1"], mode="all", timeout_s=20) as subscriber:
+        outlet.wait(b"\x01v1/cam1/masks/")
+        outlet.send(
+            [b"v1/cam1/masks/"],
+            [b"v1/cam1/masks/", b"\xff\xfe\x00"],
+            [b"v1/cam1/masks/", b'{"type":"masks"}', b"", b""],
+            [b"v1/cam1/masks/" + b"x" * 1000, b"{}"],
+            golden.masks(1),
+        )
+        assert subscriber.receive().frame == 1
+        assert subscriber.stats.malformed == 3
+
+
+def test_a_listener_that_speaks_no_zeromq_is_a_timeout():
+    with net.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        with Subscriber(endpoint, timeout_s=0.3) as subscriber:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
+                with pytest.raises(SubscribeTimeoutError, match=f"{endpoint} within 0.3 s: nothing was heard"):
+                    subscriber.receive()
+
+
+def test_the_timeout_is_an_ordinary_timeout_error_too(outlet):
+    with Subscriber(outlet.endpoint, streams=["cam1"], timeout_s=0.05) as subscriber, pytest.raises(TimeoutError):
+        next(subscriber)
+
+
+def test_pairs(golden, outlet):
+    with PairedSubscriber(outlet.endpoint, streams=["cam1"], timeout_s=20) as pairs:
+        outlet.wait(b"\x01v1/cam1/masks/", b"\x01v1/cam1/image/")
+        outlet.send(*(golden.masks(frame) for frame in range(4)), golden("image", frame=2, seq=0))
+        pair = next(pairs)
+    assert (pair.frame, pair.image.frame, pair.masks.frame) == (2, 2, 2)
+
+
+def test_impossible_endpoints_are_refused_and_nothing_is_left_open():
+    for endpoint in ("5555", "http://127.0.0.1", "tcp://127.0.0.1", "udp://127.0.0.1:5"):
+        with pytest.raises(ConfigError, match="write tcp://HOST:PORT"):
+            Subscriber(endpoint)
+    with pytest.raises(ConfigError, match="mode: 'newest'"):
+        Subscriber("tcp://127.0.0.1:1", mode="newest")
+
+
+def test_a_closed_subscriber_says_so(outlet):
+    subscriber = Subscriber(outlet.endpoint)
+    subscriber.close()
+    subscriber.close()
+    assert list(subscriber) == []
+    with pytest.raises(StreamsegError, match="closed"):
+        subscriber.receive()
