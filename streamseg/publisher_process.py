@@ -53,6 +53,7 @@ _REPLAY_NS: Final = 100_000_000
 
 _LINGER_MS: Final = 200
 _LAST_WORDS_NS: Final = 200_000_000
+_QUIET_MS: Final = 100
 _TURN_MESSAGES: Final = 64
 _MOST_SUBSCRIPTION_BYTES: Final = 1024
 _PICTURES_HELD: Final = 2
@@ -174,9 +175,10 @@ class Publisher:
             self._take_subscriptions()
             self._take_messages()
             self._send_pictures()
+        # The worker has ended by now, but its last words may still be on their way through the kernel.
         deadline_ns = time.monotonic_ns() + _LAST_WORDS_NS
-        while self._take_messages() and time.monotonic_ns() < deadline_ns:
-            pass
+        while self._inbox.poll(_QUIET_MS) and time.monotonic_ns() < deadline_ns:
+            self._take_messages()
 
     def close(self) -> None:
         """Close everything and remove the files of sockets.
@@ -217,20 +219,18 @@ class Publisher:
             self._subscribed_said = True
             self._link.send(Report("subscribed"))
 
-    def _take_messages(self) -> int:
-        """Handle what the other processes sent; return how many messages there were."""
-        for count in range(_TURN_MESSAGES):
+    def _take_messages(self) -> None:
+        for _ in range(_TURN_MESSAGES):
             try:
                 data = self._inbox.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return count
+                return
             try:
                 message = decode(data)
             except msgspec.DecodeError as error:  # a bug, but no reason to go dark
                 log.error("an internal message makes no sense: %s", error)
                 continue
             self._handle(message)
-        return _TURN_MESSAGES
 
     def _handle(self, message: InternalMessage) -> None:
         match message:

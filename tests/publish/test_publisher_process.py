@@ -23,6 +23,7 @@ from publisher_children import (
     ignore,
     mask_of,
     source_frame,
+    tracked_frame,
     until,
 )
 
@@ -75,7 +76,9 @@ def test_masks_reach_a_subscriber_in_another_process(publisher):
         publisher.report("subscribed")
         for _ in range(40):
             publisher.track()
-        got = [collected.recv() for _ in range(40) if collected.poll(20)]
+        got = []
+        while len(got) < 40 and collected.poll(20):
+            got.append(collected.recv())
     assert [frame for frame, *_ in got] == list(range(40))
     assert [seq for _, seq, *_ in got] == list(range(40))
     assert [areas for *_, areas in got] == [[int(mask_of(frame).sum())] for frame in range(40)]
@@ -140,6 +143,19 @@ def test_slots_come_back_when_pictures_are_not_taken(publisher):
     assert publisher.rings["cam1"].counters().no_slot == 0
     lost = sum(count for reason, count in seen.drops.items() if reason.startswith("image/"))
     assert 0 < seen.published["image"] <= 200 - lost
+
+
+def test_a_slot_that_was_shared_for_somebody_who_left_comes_back(publisher):
+    with watch(publisher, ["image"]):
+        wait_subscribed(publisher, "image")
+        frame_id = publisher.writers["cam1"].write(source_frame(128))
+        with publisher.readers["cam1"].take() as held:
+            assert held.share_with("publisher")
+            message = tracked_frame("cam1", frame_id, slot=held.slot)
+    status_when(publisher, lambda s: s.subscribed == ["status"])
+    assert publisher.rings["cam1"].counters().held == 1
+    publisher.send(message)
+    until(lambda: publisher.rings["cam1"].counters().held == 0, "the slot")
 
 
 def test_status_puts_all_reports_together(publisher):
@@ -361,8 +377,11 @@ def test_what_was_tracked_before_the_stop_is_published(publisher):
         publisher.report("subscribed")
         for _ in range(30):
             publisher.track()
+        publisher.outbox.close()  # the worker ends first
         assert publisher.stop() == 0
-        got = [collected.recv()[0] for _ in range(30) if collected.poll(20)]
+        got = []
+        while len(got) < 30 and collected.poll(20):
+            got.append(collected.recv()[0])
     assert got == list(range(30))
 
 
