@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from av import VideoFrame
@@ -69,8 +69,9 @@ def _nearest(video_format: VideoFormat) -> PixelFormat:
 
 def _plane(picture: VideoFrame, index: int, shape: tuple[int, int]) -> Plane:
     rows, row_bytes = shape
-    plane = picture.planes[index]
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:rows, :row_bytes]
+    plane: Any = picture.planes[index]  # PyAV's type stubs do not say that it is a buffer
+    pixels: Plane = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return pixels[:rows, :row_bytes]
 
 
 def _turned(

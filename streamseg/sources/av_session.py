@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import av
 import av.error
@@ -90,7 +91,8 @@ class AvSession:
                 arguments.url,
                 "r",
                 format=arguments.format,
-                options=arguments.options,
+                # Not `options`: given those, PyAV 16 crashes where streams appear late (FLV, MPEG-TS).
+                container_options=arguments.options,
                 timeout=(step_timeout_s, read_timeout_s),
                 metadata_errors="replace",
             )
@@ -108,7 +110,7 @@ class AvSession:
         self._context.thread_count = _DECODER_THREADS
         self._context.copy_opaque = True  # carries each packet's stamps to the picture that it becomes
         self._clock = PacketClock()
-        self._packets = self._container.demux()
+        self._packets = self._demux()
         self._decoded: list[VideoFrame] = []
         self._heard_at = time.monotonic()
         self._stamp: PacketStamp | None = None
@@ -145,6 +147,10 @@ class AvSession:
         self._packets.close()
         self._container.close()
 
+    def _demux(self) -> Generator[Any, None, None]:
+        # All streams: packets of the others must not keep a silent video alive unseen.
+        return cast(Generator[Any, None, None], self._container.demux())
+
     def _next_packet(self) -> Any:
         while True:
             try:
@@ -155,7 +161,7 @@ class AvSession:
                 raise EndOfStreamError(f"{self._shown}: at its end") from None
             except (av.error.ExitError, TimeoutError):
                 self._check_stalled()
-                self._packets = self._container.demux()  # an iterator that raised is at its end
+                self._packets = self._demux()  # an iterator that raised is at its end
             except (av.error.FFmpegError, OSError) as error:
                 self._fail(error)
             else:
