@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Generator
@@ -85,6 +86,8 @@ class AvSession:
         # A stopped RTSP server is noticed at the second time-out in a row: at the first, FFmpeg hands out the packet
         # that lay in its parser.
         read_timeout_s = stall_timeout_s / 2 if kind == "rtsp" else stall_timeout_s
+        self._flush_after_s = 0.95 * read_timeout_s if kind == "rtsp" else math.inf
+        self._parser_flushed = True
         started = time.monotonic()
         try:
             self._container = av.open(
@@ -153,6 +156,7 @@ class AvSession:
 
     def _next_packet(self) -> Any:
         while True:
+            asked = time.monotonic()
             try:
                 packet = next(self._packets)
             except StopIteration:
@@ -160,15 +164,25 @@ class AvSession:
                     raise SourceDisconnectedError(f"{self._shown}: the server ended the stream") from None
                 raise EndOfStreamError(f"{self._shown}: at its end") from None
             except (av.error.ExitError, TimeoutError):
+                self._parser_flushed = True
                 self._check_stalled()
                 self._packets = self._demux()  # an iterator that raised is at its end
             except (av.error.FFmpegError, OSError) as error:
                 self._fail(error)
             else:
                 if packet.stream is self.stream:
-                    self._heard_at = time.monotonic()
+                    self._hear(asked)
                     return packet
                 self._check_stalled()  # sound alone is no video
+
+    def _hear(self, asked: float) -> None:
+        """Set when the source last gave something, for a packet that was asked for at ``asked``."""
+        now = time.monotonic()
+        flushed = now - asked >= self._flush_after_s
+        # What the first time-out flushes out of the parser came with the packet before it. What a second one flushes
+        # came at some time since (a slow camera): the latest is assumed.
+        self._heard_at = asked if flushed and not self._parser_flushed else now
+        self._parser_flushed = flushed
 
     def _check_stalled(self) -> None:
         silent_s = time.monotonic() - self._heard_at

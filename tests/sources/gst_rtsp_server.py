@@ -1,8 +1,8 @@
 """A real RTSP server for tests. Run by the *system's* Python, which has Debian's GStreamer bindings.
 
 Usage: ``/usr/bin/python3 gst_rtsp_server.py '<JSON>'``. Keys: ``port`` (0: the OS chooses), ``user`` and
-``password`` (ask for them), ``width``, ``height``, ``fps``, ``codec`` (h264, mjpeg), ``gop``, ``audio``, ``file`` (an
-MP4 with H.264 that each client sees from its beginning, in place of the moving ball).
+``password`` (ask for them), ``width``, ``height``, ``fps`` (N/M), ``codec`` (h264, mjpeg), ``gop``, ``audio``,
+``file`` (an MP4 with H.264 that each client sees from its beginning, in place of the moving ball).
 Serves ``/cam``; prints ``{"port": N}`` when it can be connected to, and then ``client`` for each connection.
 """
 
@@ -22,10 +22,10 @@ def launch_line(settings: dict) -> str:
             f"( filesrc location={settings['file']} ! qtdemux ! h264parse ! "
             "rtph264pay name=pay0 config-interval=1 pt=96 )"
         )
-    width, height, fps = settings.get("width", 320), settings.get("height", 240), settings.get("fps", 25)
+    width, height, fps = settings.get("width", 320), settings.get("height", 240), settings.get("fps", "25/1")
     picture = (
         "videotestsrc is-live=true pattern=ball ! "
-        f"video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 ! "
+        f"video/x-raw,format=I420,width={width},height={height},framerate={fps} ! "
     )
     if settings.get("codec", "h264") == "mjpeg":
         line = picture + "jpegenc ! rtpjpegpay name=pay0"
