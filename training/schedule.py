@@ -34,7 +34,7 @@ class Phase:
     frame_budget: int
     objects_per_clip: int = 3
     gap_max: float = 3.0
-    prompt_shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    prompt_shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
     correction_share: float = 0.3
 
 
@@ -59,9 +59,38 @@ def rate_factor(step: int, progress: float, *, warmup_steps: int, cooldown: floa
     return rise * (0.01 + 0.99 * (1 + math.cos(math.pi * fall)) / 2)
 
 
-FULL_PHASES = (
-    Phase(0.60, 128, 2, 3, 24),
-    Phase(0.80, 192, 3, 4, 16),
-    Phase(1.00, 256, 3, 5, 12),
-)
-"""The run that makes streamseg-nano. Batches fit a CPU; on a GPU, multiply the frame budgets (``--scale``)."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run.
+
+    Attributes:
+        phases: In order; the last one's ``until`` is 1.
+        validation: What is validated on, with held-out material; its ``until`` means nothing.
+        validation_batches: How many.
+    """
+
+    phases: tuple[Phase, ...]
+    validation: Phase
+    validation_batches: int
+
+
+PLANS = {
+    # The run that makes streamseg-nano. Batches fit a CPU; ``--scale`` multiplies them on a GPU.
+    "full": Plan(
+        phases=(Phase(0.30, 128, 2, 3, 24), Phase(0.65, 192, 2, 4, 16), Phase(1.00, 256, 3, 5, 12)),
+        validation=Phase(1.0, 256, 5, 5, 20, prompt_shares=(1.0, 0.0, 0.0), gap_max=2.0),
+        validation_batches=3,
+    ),
+    # The same with more memory in the loop, for a GPU with an hour or more.
+    "long": Plan(
+        phases=(Phase(0.15, 128, 2, 3, 24), Phase(0.40, 192, 2, 4, 24), Phase(1.00, 256, 3, 8, 24)),
+        validation=Phase(1.0, 256, 8, 8, 32, prompt_shares=(1.0, 0.0, 0.0), gap_max=2.0),
+        validation_batches=6,
+    ),
+    # Proves within seconds that the loss falls and the result loads.
+    "proof": Plan(
+        phases=(Phase(1.00, 64, 2, 3, 12, gap_max=0.5),),
+        validation=Phase(1.0, 64, 3, 3, 6, prompt_shares=(1.0, 0.0, 0.0), gap_max=0.5),
+        validation_batches=1,
+    ),
+}

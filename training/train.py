@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -25,12 +26,11 @@ from training.batches import Batch, BatchDataset, Request, make_batch, normalise
 from training.checkpoints import load_state, save_atomically
 from training.material import Material, load_material
 from training.pretrained import find_pretrained_trunk
-from training.schedule import FULL_PHASES, Phase, phase_at, rate_factor
+from training.schedule import PLANS, Phase, phase_at, rate_factor
 from training.start import start_weights
 from training.trainer import Trainer, export_weights
 
 _VALIDATION_SEED = 1_000_003
-_VALIDATION_BATCHES = 3
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="length of the run in steps: the same result every time")
     length.add_argument("--budget-minutes", type=float, help="length of the run in time, pauses included")
+    parser.add_argument("--plan", choices=sorted(PLANS), default="full", help="what is trained when")
     parser.add_argument("--extend", action="store_true", help="go on from stable.pt, before the rate was annealed")
     parser.add_argument("--scale", type=float, default=1.0, help="of the batches; 1 suits a CPU")
     parser.add_argument("--learning-rate", type=float, default=8e-4)
@@ -69,19 +70,21 @@ class Run:
         self._options = options
         self._out: Path = options.out
         self._out.mkdir(parents=True, exist_ok=True)
-        self._phases = tuple(_scaled(phase, options.scale) for phase in FULL_PHASES)
+        self._plan = PLANS[options.plan]
+        self._phases = tuple(_scaled(phase, options.scale) for phase in self._plan.phases)
         self._material = load_material(options.coco, options.renders)
         held_out = load_material(options.coco, options.renders, held_out=True)
         self._validation = self._validation_batches(held_out)
         self._trainer = self._new_trainer()
         self.step = 0
-        self._spent_s = 0.0
+        self._spent_s = self._spent_cpu_s = 0.0
         self._stable_saved = False
+        self._stopping = False
         self._resume()
         self._started = time.monotonic() - self._spent_s
 
     def train(self) -> None:
-        """Train to the end of the budget, then export."""
+        """Train to the end of the budget, then export; SIGTERM saves and stops after the step at hand."""
         options = self._options
         loader = DataLoader(
             BatchDataset(self._material, options.seed),
@@ -92,6 +95,8 @@ class Run:
         )
         batches = iter(loader)
         self._write_pids(batches)
+        # After the makers of clips were forked: they end with the run.
+        signal.signal(signal.SIGTERM, self._stop)
         saved = logged = time.monotonic()
         reports = []
         for batch in batches:
@@ -115,6 +120,9 @@ class Run:
                 self._save("last.pt")
                 self._validate()
                 saved = time.monotonic()
+            if self._stopping:
+                self._save("last.pt")
+                return
         self._save("last.pt")
         self._validate()
         export_weights(self._trainer.average.state_dict(), self._out / "nano.pt")
@@ -124,6 +132,9 @@ class Run:
         if self._options.steps is not None:
             return self.step / self._options.steps
         return (time.monotonic() - self._started) / (60 * self._options.budget_minutes)
+
+    def _stop(self, _signal: int, _frame: object) -> None:
+        self._stopping = True
 
     def _requests(self) -> Iterator[Request]:
         """Order batches ahead of their use; by steps the phase depends on the step alone, by time on the clock."""
@@ -144,8 +155,8 @@ class Run:
         return Trainer(model, torch.device(options.device), options.learning_rate)
 
     def _validation_batches(self, material: Material) -> list[Batch]:
-        phase = Phase(1.0, 256, 5, 5, 20, prompt_shares=(1.0, 0.0, 0.0), gap_max=2.0)
-        return [make_batch(material, _VALIDATION_SEED, Request(step, phase)) for step in range(_VALIDATION_BATCHES)]
+        requests = [Request(step, self._plan.validation) for step in range(self._plan.validation_batches)]
+        return [make_batch(material, _VALIDATION_SEED, request) for request in requests]
 
     def _resume(self) -> None:
         path = self._out / ("stable.pt" if self._options.extend else "last.pt")
@@ -156,19 +167,27 @@ class Run:
         self.step = state["step"]
         # Extending counts its own time or steps from here; going on, the time that was spent counts.
         self._spent_s = 0.0 if self._options.extend else state["spent_s"]
+        self._spent_cpu_s = state["spent_cpu_s"] - time.process_time()
         self._stable_saved = state["stable_saved"] and not self._options.extend
 
     def _save(self, name: str) -> None:
-        spent_s = time.monotonic() - self._started
-        state = {"step": self.step, "spent_s": spent_s, "stable_saved": self._stable_saved, **self._trainer.state()}
-        save_atomically(state, self._out / name)
+        state = {
+            "step": self.step,
+            "spent_s": time.monotonic() - self._started,
+            "spent_cpu_s": self._spent_cpu_s + time.process_time(),
+            "stable_saved": self._stable_saved,
+        }
+        save_atomically(state | self._trainer.state(), self._out / name)
 
     def _validate(self) -> None:
         iou, presence = self._trainer.validate(self._validation)
         self._log({"event": "validate", "iou": iou, "presence": presence})
 
     def _log(self, fields: dict[str, object]) -> None:
-        spent = {"minutes": (time.monotonic() - self._started) / 60, "cpu_minutes": time.process_time() / 60}
+        spent = {
+            "minutes": (time.monotonic() - self._started) / 60,
+            "cpu_minutes": (self._spent_cpu_s + time.process_time()) / 60,
+        }
         line = {"step": self.step, **spent, **fields}
         with (self._out / "log.jsonl").open("a") as file:
             file.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in line.items()}) + "\n")

@@ -14,6 +14,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
 from training.batches import Batch, normalise
+from training.losses import FrameLoss
 from training.rollout import Rollout, roll_out
 
 _EMA_DECAY = 0.998
@@ -88,9 +89,8 @@ class Trainer:
         self._optimizer.step()
         self._update_average(batch.request.step)
         return StepReport(
-            float(total),
-            *(float(torch.stack([getattr(loss, part) for loss in losses]).mean()) for part in ("focal", "dice", "iou")),
-            float(torch.stack([loss.score for loss in losses]).mean()),
+            float(total.detach()),
+            *(mean_of(losses, part) for part in ("focal", "dice", "iou", "score")),
             float(norm),
             last_frame_iou(rollout, batch),
         )
@@ -163,6 +163,11 @@ def last_frame_iou(rollout: Rollout, batch: Batch) -> float:
     visible = truth.flatten(1).any(1)
     overlap = (predicted & truth).sum((-2, -1)) / (predicted | truth).sum((-2, -1)).clamp(min=1)
     return float(overlap[visible].mean()) if bool(visible.any()) else 0.0
+
+
+def mean_of(losses: list[FrameLoss], part: str) -> float:
+    """Return the mean of one part of some losses."""
+    return float(torch.stack([getattr(loss, part).detach() for loss in losses]).mean())
 
 
 def export_weights(average: dict[str, Tensor], path: Path) -> None:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.clip import Clip, compose_clip
+from training.material import Material, Photo
+
+
+def _clip(seed: int, frames: int = 5, gap: float = 2.0, material: Material | None = None) -> Clip:
+    rng = np.random.default_rng(seed)
+    return compose_clip(material or Material(), rng, frames=frames, side_px=96, max_objects=3, gap=gap)
+
+
+def test_a_clip_depends_on_its_seed_alone() -> None:
+    first, again, other = _clip(1), _clip(1), _clip(2)
+    np.testing.assert_array_equal(first.frames, again.frames)
+    np.testing.assert_array_equal(first.masks, again.masks)
+    assert (first.frames != other.frames).any()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_masks_are_exact_partitions_and_start_visible(seed: int) -> None:
+    clip = _clip(seed)
+    assert clip.frames.shape == (5, 96, 96, 3)
+    assert clip.masks.shape[1:] == (5, 96, 96)
+    assert 1 <= len(clip.masks) <= 3
+    assert clip.masks[:, 0].any(axis=(1, 2)).all()
+    assert clip.masks.sum(axis=0).max() <= 1, "a pixel shows one object at the most"
+
+
+def test_objects_move_leave_and_return() -> None:
+    clips = [_clip(seed) for seed in range(40)]
+    visible = np.concatenate([clip.masks.any(axis=(2, 3)) for clip in clips])
+    left = ~visible.all(axis=1)
+    returned = [any(row[i] and not row[:i].all() for i in range(1, 5)) for row in visible]
+    assert 0.03 < left.mean() < 0.6
+    assert any(returned)
+    moved = [(clip.masks[:, 0] != clip.masks[:, 1]).any() for clip in clips]
+    assert np.mean(moved) > 0.9
+
+
+def test_a_longer_gap_moves_objects_further() -> None:
+    def overlap(gap: float) -> float:
+        clips = [_clip(seed, frames=2, gap=gap) for seed in range(30)]
+        return float(np.mean([(m[0] & m[1]).sum() / (m[0] | m[1]).sum() for clip in clips for m in clip.masks]))
+
+    assert overlap(0.3) > overlap(4.0) + 0.1
+
+
+def test_objects_in_their_natural_place_are_followed() -> None:
+    rgb = np.full((120, 160, 3), 90, np.uint8)
+    mask = np.zeros((120, 160), np.uint8)
+    mask[40:80, 60:110] = 255
+    rgb[mask > 0] = (220, 30, 30)
+    material = Material(photos=[Photo(rgb, [mask])])
+    clips = [_clip(seed, material=material, gap=0.5) for seed in range(12)]
+    assert all(clip.masks[:, 0].any() for clip in clips)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from streamseg.tracker.build import build_model, build_reference_model
+from streamseg.tracker.predictor import CameraPredictor
+from training.batches import Request, make_batch
+from training.material import Material
+from training.schedule import PLANS
+from training.trainer import Trainer, set_image_size
+
+REPOSITORY = Path(__file__).parents[2]
+DEADLINE_S = 120.0
+STEPS = 4
+
+
+def _command(out: Path, steps: int, *more: str) -> list[str]:
+    fixed = ("--plan", "proof", "--random-trunk", "--workers", "0", "--warmup-steps", "5", "--device", "cpu")
+    return [sys.executable, "-m", "training.train", "--out", str(out), "--steps", str(steps), *fixed, *more]
+
+
+def _run(out: Path, steps: int, *more: str) -> None:
+    done = subprocess.run(
+        _command(out, steps, *more), cwd=REPOSITORY, timeout=DEADLINE_S, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(out / "nano.pt", weights_only=True)["model"]
+    return weights
+
+
+def test_the_loss_falls() -> None:
+    torch.manual_seed(0)
+    phase = PLANS["proof"].phases[0]
+    trainer = Trainer(build_model("nano"), torch.device("cpu"), 1e-3)
+    batches = [make_batch(Material(), 0, Request(step, phase)) for step in range(4)]
+    losses = [trainer.step(batches[step % 4], 1.0).loss for step in range(24)]
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4]), losses
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path) -> None:
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    _run(whole, STEPS)
+    process = subprocess.Popen(_command(parted, STEPS, "--save-minutes", "0"), cwd=REPOSITORY)
+    try:
+        deadline = time.monotonic() + DEADLINE_S
+        while not (parted / "last.pt").exists():
+            assert process.poll() is None, "the run ended by itself"
+            assert time.monotonic() < deadline, "the run saved nothing"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+    _run(parted, STEPS)
+    for name, weight in _weights(whole).items():
+        assert torch.equal(weight, _weights(parted)[name]), name
+        assert weight.dtype == torch.float16 or not weight.is_floating_point(), name
+    events = [json.loads(line)["event"] for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert events[-1] == "validate"
+
+    predictor = CameraPredictor(build_model("nano", image_size=64, checkpoint=whole / "nano.pt"), max_objects=1)
+    predictor.open_stream("a")
+    predictor.track({"a": torch.zeros(3, 64, 64)})
+    output = predictor.add_prompt("a", 1, points_norm=torch.tensor([[0.5, 0.5]]), labels=torch.tensor([1]))
+    assert torch.isfinite(output.iou_prediction).all()
+    reference = build_reference_model("nano", checkpoint=whole / "nano.pt")
+    assert reference.image_encoder.trunk.channel_list == [320, 112, 40, 24]
+
+
+def test_a_resized_model_is_the_model_of_that_size() -> None:
+    small, resized = build_model("nano", image_size=64), build_model("nano", image_size=256)
+    set_image_size(resized, 64)
+    for field in ("image_size", "sam_image_embedding_size"):
+        assert getattr(resized, field) == getattr(small, field)
+    for field in ("image_embedding_size", "input_image_size", "mask_input_size"):
+        assert getattr(resized.sam_prompt_encoder, field) == getattr(small.sam_prompt_encoder, field)
