@@ -19,6 +19,7 @@ from streamseg.redact import redact
 from streamseg.sources.av_clock import PacketClock, PacketStamp
 from streamseg.sources.av_errors import open_error, reason
 from streamseg.sources.av_options import AvKind, Transport, open_arguments
+from streamseg.sources.stall_clock import StallClock
 
 NO_PICTURE_S: Final = 30.0
 """Packets may come for so long without a picture: a camera's next key frame can be 10 s away and more."""
@@ -83,11 +84,7 @@ class AvSession:
         arguments = open_arguments(address, kind, transport=transport, open_timeout_s=open_timeout_s)
         # PyAV applies it to connecting and to finding out what the stream is, one after the other.
         step_timeout_s = open_timeout_s / 2
-        # A stopped RTSP server is noticed at the second time-out in a row: at the first, FFmpeg hands out the packet
-        # that lay in its parser.
-        read_timeout_s = stall_timeout_s / 2 if kind == "rtsp" else stall_timeout_s
-        self._flush_after_s = 0.95 * read_timeout_s if kind == "rtsp" else math.inf
-        self._parser_flushed = True
+        read_timeout_s = stall_timeout_s / 2 if kind == "rtsp" else stall_timeout_s  # StallClock says why
         started = time.monotonic()
         try:
             self._container = av.open(
@@ -115,7 +112,8 @@ class AvSession:
         self._clock = PacketClock()
         self._packets = self._demux()
         self._decoded: list[VideoFrame] = []
-        self._heard_at = time.monotonic()
+        flush_after_s = read_timeout_s if kind == "rtsp" else math.inf
+        self._stall_clock = StallClock(time.monotonic(), stall_timeout_s, flush_after_s)
         self._stamp: PacketStamp | None = None
         self._decode_ns = 0
         self._corrupt_run = 0
@@ -164,29 +162,19 @@ class AvSession:
                     raise SourceDisconnectedError(f"{self._shown}: the server ended the stream") from None
                 raise EndOfStreamError(f"{self._shown}: at its end") from None
             except (av.error.ExitError, TimeoutError):
-                self._parser_flushed = True
+                self._stall_clock.timed_out()
                 self._check_stalled()
                 self._packets = self._demux()  # an iterator that raised is at its end
             except (av.error.FFmpegError, OSError) as error:
                 self._fail(error)
             else:
                 if packet.stream is self.stream:
-                    self._hear(asked)
+                    self._stall_clock.packet(asked, time.monotonic())
                     return packet
                 self._check_stalled()  # sound alone is no video
 
-    def _hear(self, asked: float) -> None:
-        """Set when the source last gave something, for a packet that was asked for at ``asked``."""
-        now = time.monotonic()
-        flushed = now - asked >= self._flush_after_s
-        # What the first time-out flushes out of the parser came with the packet before it. What a second one flushes
-        # came at some time since (a slow camera): the latest is assumed.
-        self._heard_at = asked if flushed and not self._parser_flushed else now
-        self._parser_flushed = flushed
-
     def _check_stalled(self) -> None:
-        silent_s = time.monotonic() - self._heard_at
-        if self.live and silent_s >= 0.95 * self._stall_timeout_s:
+        if self.live and self._stall_clock.stalled(time.monotonic()):
             raise SourceStalledError(f"{self._shown}: no video for {self._stall_timeout_s:.3g} s")
 
     def _fail(self, error: Exception) -> None:
