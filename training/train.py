@@ -85,6 +85,13 @@ class Run:
 
     def train(self) -> None:
         """Train to the end of the budget, then export; SIGTERM saves and stops after the step at hand."""
+        previous = signal.signal(signal.SIGTERM, self._stop)
+        try:
+            self._train()
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def _train(self) -> None:
         options = self._options
         loader = DataLoader(
             BatchDataset(self._material, options.seed),
@@ -95,8 +102,6 @@ class Run:
         )
         batches = iter(loader)
         self._write_pids(batches)
-        # After the makers of clips were forked: they end with the run.
-        signal.signal(signal.SIGTERM, self._stop)
         saved = logged = time.monotonic()
         reports = []
         for batch in batches:

@@ -15,6 +15,7 @@ from streamseg.tracker.predictor import CameraPredictor
 from training.batches import Request, make_batch
 from training.material import Material
 from training.schedule import PLANS
+from training.train import main
 from training.trainer import Trainer, set_image_size
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,16 +23,9 @@ DEADLINE_S = 120.0
 STEPS = 4
 
 
-def _command(out: Path, steps: int, *more: str) -> list[str]:
+def _arguments(out: Path, *more: str) -> list[str]:
     fixed = ("--plan", "proof", "--random-trunk", "--workers", "0", "--warmup-steps", "5", "--device", "cpu")
-    return [sys.executable, "-m", "training.train", "--out", str(out), "--steps", str(steps), *fixed, *more]
-
-
-def _run(out: Path, steps: int, *more: str) -> None:
-    done = subprocess.run(
-        _command(out, steps, *more), cwd=REPOSITORY, timeout=DEADLINE_S, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    return ["--out", str(out), "--steps", str(STEPS), *fixed, *more]
 
 
 def _weights(out: Path) -> dict[str, torch.Tensor]:
@@ -50,8 +44,9 @@ def test_the_loss_falls() -> None:
 
 def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
-    _run(whole, STEPS)
-    process = subprocess.Popen(_command(parted, STEPS, "--save-minutes", "0"), cwd=REPOSITORY)
+    main(_arguments(whole))
+    command = [sys.executable, "-m", "training.train", *_arguments(parted, "--save-minutes", "0")]
+    process = subprocess.Popen(command, cwd=REPOSITORY)
     try:
         deadline = time.monotonic() + DEADLINE_S
         while not (parted / "last.pt").exists():
@@ -63,7 +58,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path)
     finally:
         process.kill()
         process.wait()
-    _run(parted, STEPS)
+    main(_arguments(parted))
     for name, weight in _weights(whole).items():
         assert torch.equal(weight, _weights(parted)[name]), name
         assert weight.dtype == torch.float16 or not weight.is_floating_point(), name
