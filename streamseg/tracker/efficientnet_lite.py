@@ -70,8 +70,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``[B, outputs, H/stride, W/stride]``."""
-        hidden = x if self.expand is None else functional.relu6(self.expand(x))
-        projected: Tensor = self.project(functional.relu6(self.depthwise(hidden)))
+        hidden = x if self.expand is None else functional.relu6(self.expand(x), inplace=True)
+        projected: Tensor = self.project(functional.relu6(self.depthwise(hidden), inplace=True))
         return x + projected if self.shortcut else projected
 
 
@@ -102,7 +102,7 @@ class EfficientNetLite0(nn.Module):
         Args:
             image: ``float [B, 3, H, W]``: normalised RGB, H and W multiples of 32.
         """
-        x = functional.relu6(self.stem(image))
+        x = functional.relu6(self.stem(image), inplace=True)
         features = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
