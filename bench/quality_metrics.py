@@ -36,7 +36,7 @@ def boundary_accuracy(predicted: BoolMask, truth: BoolMask, tolerance: float = B
         return 0.0
     precision = np.count_nonzero(ours & _near(theirs, reach)) / np.count_nonzero(ours)
     recall = np.count_nonzero(theirs & _near(ours, reach)) / np.count_nonzero(theirs)
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
 def boundary(mask: BoolMask) -> BoolMask:
