@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import quality
-from quality import davis_table, read_annotation, score_folder
+from quality import davis_table, read_annotation, scene_table, score_folder
 from quality_arms import BoxTrackerArm, CopyArm, FlowArm, Picture, PromptKind, bounding_box, make_prompt
 from quality_metrics import BoolMask, region_similarity
 from toy_masks import FRAMES, HEIGHT, SIDE, STEP, WIDTH, square_at
@@ -92,3 +92,13 @@ def test_the_table_holds_means(toy_folder: Path) -> None:
 
 def test_j_of_empty_predictions_is_zero() -> None:
     assert region_similarity(np.zeros((4, 4), np.bool_), np.eye(4, dtype=np.bool_)) == 0
+
+
+def test_scenes_are_scored_against_their_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "SCENE_SECONDS", 1)
+    score = quality.score_scene("scene:simple?objects=2", quality.tracker_arm("nano", threads=1))
+    assert (score.objects, score.frames) == (2, quality.SCENE_FPS)
+    assert 0 <= score.iou <= 1
+    assert score.hidden == 0
+    assert score.ms_a_frame > 0
+    assert "| scene:simple?objects=2 | 2 |" in scene_table([score])
