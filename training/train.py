@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--config", default="nano", help="model config, a name or a YAML file")
     parser.add_argument("--coco", type=Path, help="folder of photographs with instances.json")
     parser.add_argument("--renders", type=Path, help="folder of pictures with an alpha channel")
+    parser.add_argument("--start-from", type=Path, help="begin with these weights, such as streamseg/models/nano.pt")
     parser.add_argument("--random-trunk", action="store_true", help="do not look for the pretrained trunk")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="length of the run in steps: the same result every time")
@@ -152,7 +153,9 @@ class Run:
 
     def _new_trainer(self) -> Trainer:
         options = self._options
-        model = build_model(options.config, seed=options.seed)
+        model = build_model(options.config, seed=options.seed, checkpoint=options.start_from)
+        if options.start_from is not None:
+            return Trainer(model, torch.device(options.device), options.learning_rate)
         request = Request(0, replace(self._phases[0], prompt_shares=(1.0, 0.0, 0.0)))
         pictures = normalise(make_batch(self._material, options.seed + 1, request).images).flatten(0, 1)
         torch.manual_seed(options.seed)

@@ -65,6 +65,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path)
     events = [json.loads(line)["event"] for line in (whole / "log.jsonl").read_text().splitlines()]
     assert events[-1] == "validate"
 
+    again = tmp_path / "again"
+    main(_arguments(again, "--start-from", str(whole / "nano.pt"), "--learning-rate", "0"))
+    assert all(torch.equal(weight, _weights(again)[name]) for name, weight in _weights(whole).items())
+
     predictor = CameraPredictor(build_model("nano", image_size=64, checkpoint=whole / "nano.pt"), max_objects=1)
     predictor.open_stream("a")
     predictor.track({"a": torch.zeros(3, 64, 64)})
