@@ -176,15 +176,18 @@ class MemoryBank:
         self.ring_frame[lane, frame % (self.shape.spatial_frames + 1)] = NEVER
         self.pointer_frame[lane, frame % (self.shape.pointer_frames + 1)] = NEVER
 
+    @torch.inference_mode()
     def clear_lane(self, lane: int) -> None:
         """Forget everything of a lane."""
         for frames in (self.conditioning_frame, self.ring_frame, self.pointer_frame):
             frames[lane] = NEVER
 
+    @torch.inference_mode()
     def read_lane(self, lane: int) -> dict[str, Tensor]:
         """Copy a lane's memory out, by field: a value that can be written, moved, and given to another bank."""
         return {field: getattr(self, field)[lane].clone() for field in self._FIELDS}
 
+    @torch.inference_mode()
     def write_lane(self, lane: int, memory: dict[str, Tensor]) -> None:
         """Put what :meth:`read_lane` gave into a lane of a bank of the same shape."""
         for field in self._FIELDS:

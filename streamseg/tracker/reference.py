@@ -116,6 +116,7 @@ class ReferencePredictor:
         state["images"] = {frame: image}
         outputs, ious = [], []
         for idx in range(len(state["obj_ids"])):
+            self._prune(state, idx, frame)
             outputs_of_object = state["output_dict_per_obj"][idx]
             out, _ = model._run_single_frame_inference(
                 inference_state=state,
@@ -132,11 +133,10 @@ class ReferencePredictor:
             state["frames_tracked_per_obj"][idx][frame] = {"reverse": False}
             outputs.append(out)
             ious.append(self._ious.amax(dim=1))
-            self._prune(state, idx, frame)
         return self._output(tuple(state["obj_ids"]), outputs, ious)
 
     def _prune(self, state: dict[str, Any], idx: int, frame: int) -> None:
-        """Drop what neither the next frame nor a correction of this one will read."""
+        """Drop what neither this frame nor a correction of it will read."""
         outputs = state["output_dict_per_obj"][idx]
         oldest = frame - (self.model.max_obj_ptrs_in_encoder - 1)
         conditioning = sorted(outputs["cond_frame_outputs"])

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+from tracker_scenes import excite
+
+from streamseg.tracker.build import build_model, build_reference_model
+
+SMALL_SAM2 = Path(__file__).with_name("small_sam2.yaml")
+SIZE = 128
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    # Small tensors: two threads on a busy machine wait for each other more than they compute.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def small() -> SAM2Base:
+    model = build_model(SMALL_SAM2, image_size=SIZE)
+    excite(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def official_small() -> SAM2VideoPredictor:
+    model = build_reference_model(SMALL_SAM2, image_size=SIZE)
+    excite(model)
+    return model

@@ -1,0 +1,155 @@
+"""The tracker against the official SAM2VideoPredictor, on the same preprocessed frames.
+
+Reference mode: bit-exact. Product mode: within TOLERANCE. And the proof that the tests can fail: memory that is one
+frame too short is off by far more.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+from tracker_scenes import HIDDEN, Add, Events, Remove, Run, clip, difference, excite, play, play_official
+
+from streamseg.tracker.build import build_model, build_reference_model
+from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.reference import ReferencePredictor
+
+FRAMES = 64
+TOLERANCE = 1e-3  # of a mask's logits, in their standard deviations; measured: see docs/tracker.md
+SCORE_TOLERANCE = 1e-3
+AGREEMENT = 0.995  # of a mask's pixels; one of 256 in the smallest masks here
+
+CLICK = Add(1, points=[(0.5, 0.5, 1)])
+SCENARIOS: dict[str, Events] = {
+    "one click": {1: [CLICK]},
+    "every kind of prompt": {
+        0: [
+            Add(1, points=[(0.3, 0.4, 1), (0.5, 0.45, 1), (0.8, 0.8, 0)]),
+            Add(2, box=(0.2, 0.3, 0.6, 0.7)),
+            Add(3, mask=(0.5, 0.1, 0.9, 0.6)),
+            Add(4, box=(0.1, 0.5, 0.5, 0.9), points=[(0.3, 0.7, 1), (0.15, 0.55, 0)]),
+        ],
+    },
+    "clicks one after another": {
+        2: [CLICK, Add(1, points=[(0.7, 0.3, 0)]), Add(2, points=[(0.2, 0.8, 1)]), Add(1, points=[(0.4, 0.6, 1)])],
+        30: [Add(2, points=[(0.6, 0.3, 1)]), Add(2, points=[(0.1, 0.1, 0)]), Add(2, box=(0.1, 0.6, 0.4, 0.9))],
+    },
+    "added, corrected, removed": {
+        0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))],
+        9: [Add(7, mask=(0.1, 0.1, 0.4, 0.5))],
+        20: [Add(1, points=[(0.7, 0.6, 1)])],
+        26: [Add(2, points=[(0.3, 0.6, 0)])],
+        33: [Remove(2)],
+        34: [Add(5, points=[(0.6, 0.6, 1)])],
+        45: [Add(7, mask=(0.2, 0.1, 0.5, 0.5)), Add(7, points=[(0.45, 0.45, 0)])],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def official_runs(official_small: SAM2VideoPredictor) -> dict[str, Run]:
+    images = clip(FRAMES, official_small.image_size)
+    return {name: play_official(official_small, images, events) for name, events in SCENARIOS.items()}
+
+
+def assert_same(wanted: Run, given: Run) -> None:
+    assert wanted.tracked.keys() == given.tracked.keys()
+    assert wanted.prompted.keys() == given.prompted.keys()
+    for key, (logits, score) in wanted.tracked.items():
+        assert torch.equal(logits, given.tracked[key][0]), key
+        assert torch.equal(score, given.tracked[key][1]), key
+    for key, (logits, score) in wanted.prompted.items():
+        assert torch.equal(logits, given.prompted[key][0]), key
+        assert torch.equal(score, given.prompted[key][1]), key
+
+
+def assert_close(wanted: Run, given: Run) -> None:
+    found = difference(wanted, given)
+    assert found.logits < TOLERANCE, found
+    assert found.score < SCORE_TOLERANCE, found
+    assert found.agreement >= AGREEMENT, found
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_reference_mode_is_bit_exact(
+    name: str, official_runs: dict[str, Run], official_small: SAM2VideoPredictor
+) -> None:
+    images = clip(FRAMES, official_small.image_size)
+    assert_same(official_runs[name], play(ReferencePredictor(official_small), images, SCENARIOS[name]))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_product_is_within_tolerance(name: str, official_runs: dict[str, Run], small: SAM2Base) -> None:
+    run = play(CameraPredictor(small), clip(FRAMES, small.image_size), SCENARIOS[name])
+    assert_close(official_runs[name], run)
+
+
+def test_product_predicts_the_reference_modes_iou(small: SAM2Base, official_small: SAM2VideoPredictor) -> None:
+    images, events = clip(24, small.image_size), SCENARIOS["added, corrected, removed"]
+    wanted, given = (
+        play(ReferencePredictor(official_small), images, events),
+        play(CameraPredictor(small), images, events),
+    )
+    assert wanted.ious.keys() == given.ious.keys()
+    for key, iou in wanted.ious.items():
+        assert iou.item() == pytest.approx(given.ious[key].item(), abs=1e-5), key
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_objects_disappear_and_return(name: str, official_runs: dict[str, Run]) -> None:
+    tracked = official_runs[name].tracked
+    for (frame, _), (logits, score) in tracked.items():
+        assert (score <= 0) == (frame in HIDDEN)
+        assert (logits == -1024).all() == (frame in HIDDEN)
+    assert {frame for frame, _ in tracked} > HIDDEN
+
+
+@pytest.mark.parametrize("short", [{"spatial_frames": 5}, {"pointer_frames": 14}], ids=["spatial", "pointers"])
+def test_a_ring_one_slot_too_short_breaks_parity(
+    short: dict[str, int], official_runs: dict[str, Run], small: SAM2Base
+) -> None:
+    run = play(CameraPredictor(small, **short), clip(FRAMES, small.image_size), SCENARIOS["one click"])
+    assert difference(official_runs["one click"], run).logits > 10 * TOLERANCE
+
+
+def test_one_conditioning_slot_too_few_breaks_parity(small: SAM2Base) -> None:
+    events: Events = {0: [CLICK], 10: [Add(1, points=[(0.7, 0.6, 1)])], 20: [Add(1, points=[(0.2, 0.2, 0)])]}
+    images = clip(30, small.image_size)
+    whole = play(CameraPredictor(small, conditioning_frames=3), images, events)
+    assert (
+        difference(whole, play(CameraPredictor(small, conditioning_frames=2), images, events)).logits > 10 * TOLERANCE
+    )
+
+
+def test_evicted_conditioning_frames_are_the_reference_modes(
+    small: SAM2Base, official_small: SAM2VideoPredictor
+) -> None:
+    """More corrections than slots: both keep the first and the newest."""
+    events: Events = {0: [CLICK]} | {t: [Add(1, points=[(0.1 * (t // 4), 0.4, 1)])] for t in range(4, 28, 4)}
+    images = clip(40, small.image_size)
+    wanted = play(ReferencePredictor(official_small, conditioning_frames=3), images, events)
+    assert_close(wanted, play(CameraPredictor(small, conditioning_frames=3), images, events))
+
+
+def test_a_correction_lasts(small: SAM2Base) -> None:
+    """The official default forgets a correction of a tracked frame; the tracker must not."""
+    images = clip(30, small.image_size)
+    plain = play(CameraPredictor(small), images, {0: [CLICK]})
+    corrected = play(CameraPredictor(small), images, {0: [CLICK], 10: [Add(1, mask=(0.0, 0.0, 0.3, 0.3))]})
+    for frame in range(1, 11):
+        assert torch.equal(plain.tracked[frame, 1][0], corrected.tracked[frame, 1][0])
+    assert all(not torch.allclose(plain.tracked[t, 1][0], corrected.tracked[t, 1][0], atol=1e-3) for t in (11, 20, 24))
+
+
+@pytest.mark.parametrize(("config", "frames"), [("sam2.1_hiera_t", 60), ("sam2_hiera_t", 24)])
+def test_published_architectures(config: str, frames: int) -> None:
+    """Four attention layers, and SAM 2.0's pointers without a temporal encoding."""
+    size = 64
+    official, model = build_reference_model(config, image_size=size), build_model(config, image_size=size)
+    for one in (official, model):
+        excite(one, attention=1.5)
+    events: Events = {0: [CLICK], 5: [Add(2, box=(0.2, 0.3, 0.6, 0.7))], 22: [Add(1, points=[(0.3, 0.3, 0)])]}
+    wanted = play_official(official, clip(frames, size), events)
+    assert_close(wanted, play(CameraPredictor(model), clip(frames, size), events))
