@@ -19,11 +19,10 @@ def parameters(model: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize("version", ["sam2", "sam2.1"])
 def test_published_sizes(version: str) -> None:
-    millions = {
-        size: round(parameters(build_model(f"{version}_hiera_{size}", image_size=128)) / 1e6)
-        for size in ("t", "s", "b+")
-    }
-    assert millions == {"t": 39, "s": 46, "b+": 81, "l": 224}
+    # Large is left out: filling 224 million random weights takes seconds.
+    names = {size: f"{version}_hiera_{size}" for size in ("t", "s", "b+")}
+    millions = {size: round(parameters(build_model(name, image_size=128)) / 1e6) for size, name in names.items()}
+    assert millions == {"t": 39, "s": 46, "b+": 81}
 
 
 def test_every_published_config_has_a_name() -> None:
