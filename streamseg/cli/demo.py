@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -54,13 +53,13 @@ def demo(
     """
     from streamseg.cli.film import check_out
     from streamseg.config.load import config_from_mapping
+    from streamseg.runtime_dir import runtime_parent
 
     if frames is not None and seconds is not None:
         raise ConfigError("--frames and --seconds: give one of them")
     check_out(out)  # now rather than after the model was loaded
     stream, scene = _clip(source, box) if source is not None else _scene(model, size, box)
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=base) as folder:
+    with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=runtime_parent()) as folder:
         config = config_from_mapping(
             {
                 "streams": {_STREAM: stream},

@@ -83,6 +83,13 @@ def test_mistakes_are_explained(invoke, arguments, words):
     assert words in str(result.exception)
 
 
+def test_demo_runs_where_the_runtime_folder_is_not_there(invoke, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "absent"))
+    result = invoke("demo", "--model", "tiny")
+    # It came as far as the checkpoint, which is not there either.
+    assert isinstance(result.exception, ModelError), result.exception
+
+
 def test_config_check(invoke):
     result = invoke("config", "check", CONFIGS / "demo.yaml")
     assert result.exit_code == 0
