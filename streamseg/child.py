@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from streamseg.link import Report
 from streamseg.process_table import ProcessEntry, run_child
@@ -58,11 +59,21 @@ class Child:
             args=(self.name, self._entry.module, self._entry.args, theirs),
             name=f"streamseg {self.name}",
         )
-        process.start()
+        # A Ctrl-C goes to the whole group of the terminal: hold it back until the child ignores it (`link.py`).
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # the child's copy is the only one: its death is an end-of-file here
         self._process, self._connection = process, ours
         self.state = "starting"
         self._started_at = self._heard_at = time.monotonic()
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Arguments of its starts."""
+        return self._entry.args
 
     def waitables(self) -> list[object]:
         """What the supervisor waits for: the pipe and the process's end."""
@@ -95,8 +106,14 @@ class Child:
 
     def hangs(self) -> bool:
         """Whether it has been silent for longer than it may."""
+        if self.state not in ("starting", "ready"):
+            return False
         limit = self._entry.silence_timeout_s if self.state == "ready" else self._entry.ready_timeout_s
         return self.alive() and self.silence_s() > limit
+
+    def forgive_silence(self) -> None:
+        """Count its silence from now: it was the supervisor that could not listen."""
+        self._heard_at = time.monotonic()
 
     def silence_s(self) -> float:
         """Seconds since it was last heard."""
@@ -114,7 +131,8 @@ class Child:
         """How it ended, for people."""
         code = None if self._process is None else self._process.exitcode
         if code is not None and code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            known = {number.value: number.name for number in signal.Signals}  # real-time signals have no name
+            return f"killed by {known.get(-code, f'signal {-code}')}"
         return f"exit code {code}"
 
     def schedule_restart(self) -> None:
@@ -132,6 +150,16 @@ class Child:
     def retire(self) -> None:
         """Do not start it again when it ends."""
         self.state = "ended"
+        self._restart_at = None
+
+    def collect(self) -> None:
+        """Forget the process of a retired child that has ended, so that nobody waits for it."""
+        if self.state == "ended" and self._process is not None and not self.alive():
+            self._close_process()
+
+    def replace_args(self, args: tuple[Any, ...]) -> None:
+        """Give its later starts other arguments."""
+        self._entry = replace(self._entry, args=args)
 
     def restart_in_s(self) -> float:
         """Seconds until its next start."""

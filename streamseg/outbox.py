@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
 import zmq
 
 from streamseg.messages.internal import InternalMessage, encode
 from streamseg.topics import INTERNAL_HWM
+
+_MOST_WAITING: Final = 100
 
 
 class Outbox:
@@ -25,6 +30,7 @@ class Outbox:
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.connect(endpoint)
+        self._waiting: deque[InternalMessage] = deque(maxlen=_MOST_WAITING)
 
     def send(self, message: InternalMessage, timeout_s: float = 0.0) -> bool:
         """Send a message.
@@ -41,6 +47,19 @@ class Outbox:
         except zmq.Again:
             return False
         return True
+
+    def post(self, message: InternalMessage) -> None:
+        """Send a message that must not be lost while the publisher is away: an event.
+
+        It waits, in order, for :meth:`flush`; only the newest 100 do.
+        """
+        self._waiting.append(message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as that is possible now."""
+        while self._waiting and self.send(self._waiting[0]):
+            self._waiting.popleft()
 
     def close(self) -> None:
         """Close the socket; what is queued has 200 ms to leave."""

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 PUBLISHER = "publisher"
 WORKER = "worker"
 
+_WORKER_SILENCE_S = 180.0
+"""A turn of the largest model at 1024 on a small CPU, with prompts for many objects, may take a minute or two."""
+
 
 @dataclass(frozen=True)
 class ProcessEntry:
@@ -78,12 +81,14 @@ def process_table(
     )
     table = [
         ProcessEntry(PUBLISHER, "streamseg.publisher_process", (publisher, dict(rings)), 30, 10),
-        ProcessEntry(WORKER, "streamseg.worker_process", (worker, dict(rings)), 600, 60),
+        ProcessEntry(WORKER, "streamseg.worker_process", (worker, dict(rings)), 600, _WORKER_SILENCE_S),
     ]
     for stream, settings in config.streams.items():
         capture = CaptureSpec(stream=stream, config=settings, internal_endpoint=internal_endpoint, log=config.log)
         silence = 15 + settings.open_timeout_s + settings.stall_timeout_s
-        table.append(ProcessEntry(capture_name(stream), "streamseg.capture_process", (capture, rings[stream]), 30, silence))
+        table.append(
+            ProcessEntry(capture_name(stream), "streamseg.capture_process", (capture, rings[stream]), 30, silence)
+        )
     return table
 
 
@@ -103,6 +108,6 @@ def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connect
     except StreamsegError as error:
         log.error("%s", error)
         sys.exit(error.exit_code)
-    except Exception:  # noqa: BLE001 - a bug: through the log, which redacts, rather than as a bare traceback
+    except Exception:  # a bug: through the log, which redacts, rather than as a bare traceback
         log.critical("%s ended by an unexpected error", name, exc_info=True)
         sys.exit(1)

@@ -15,9 +15,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
+
+import msgspec
 
 from streamseg.child import Child
 from streamseg.config.schema import Config
@@ -29,6 +32,7 @@ from streamseg.outbox import Outbox
 from streamseg.process_table import PUBLISHER, WORKER, capture_name, process_table
 from streamseg.redact import redact
 from streamseg.ring.frame_ring import FrameRing
+from streamseg.runtime_dir import runtime_parent
 from streamseg.sources.open_source import describe
 from streamseg.topics import DAEMON
 
@@ -40,6 +44,8 @@ _REPORT_S = 1.0
 _STOP_S = 0.8
 _TERMINATE_S = 0.4
 _STARTS_BEFORE_FATAL = 3
+_PAUSED_S = 2.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _RESTARTED: dict[str, EventKind] = {
     PUBLISHER: "publisher_restarted",
@@ -53,6 +59,10 @@ class Daemon:
 
     Args:
         config: Checked settings.
+
+    Attributes:
+        session: Id of this run, published with every message.
+        endpoints: Where masks are published; with a port ``*`` known once the publisher is ready.
     """
 
     def __init__(self, config: Config) -> None:
@@ -61,7 +71,9 @@ class Daemon:
         self._stop = threading.Event()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._started = time.monotonic()
+        self.endpoints: tuple[str, ...] = config.publish.endpoints
         self._ended: set[str] = set()
+        self._failure: Report | None = None
         self._fatal: Report | None = None
         self._next_report = 0.0
         self._on_ready: Callable[[], None] | None = None
@@ -69,8 +81,9 @@ class Daemon:
     def stop(self) -> None:
         """Ask the daemon to end. Safe from any thread and from a signal handler."""
         self._stop.set()
-        with contextlib.suppress(OSError):
-            os.write(self._wake_write, b"x")
+        if self._wake_write >= 0:
+            with contextlib.suppress(OSError):  # full: it wakes up anyhow
+                os.write(self._wake_write, b"x")
 
     def run(self, on_ready: Callable[[], None] | None = None) -> int:
         """Run until a signal, :meth:`stop`, the end of all files, or a fatal error.
@@ -88,10 +101,9 @@ class Daemon:
         """
         self._on_ready = on_ready
         with contextlib.ExitStack() as cleanup:
-            cleanup.callback(os.close, self._wake_read)
-            cleanup.callback(os.close, self._wake_write)
+            cleanup.callback(self._close_wake)
             cleanup.enter_context(self._signals())
-            runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+            runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=runtime_parent()))
             cleanup.callback(shutil.rmtree, runtime, ignore_errors=True)
             endpoint = f"ipc://{runtime / 'internal'}"
             lossless = frozenset(
@@ -114,6 +126,12 @@ class Daemon:
             raise _fatal_error(self._fatal)
         return 0
 
+    def _close_wake(self) -> None:
+        """Close the descriptors so that a late :meth:`stop` does not write into somebody else's."""
+        write, self._wake_write = self._wake_write, -1
+        os.close(write)
+        os.close(self._wake_read)
+
     # One turn of the loop takes at most _TURN_S, so no time-out below needs a timer of its own.
     def _supervise(self) -> None:
         self._children[PUBLISHER].start()
@@ -124,14 +142,22 @@ class Daemon:
             waiting: list[object] = [self._wake_read]
             for child in self._children.values():
                 waiting += child.waitables()
+            began = time.monotonic()
             wait(waiting, timeout=_TURN_S)  # type: ignore[arg-type]
+            if time.monotonic() - began > _PAUSED_S:
+                # Everything was paused (a frozen container, a suspended laptop): nobody was silent by fault.
+                for child in self._children.values():
+                    child.forgive_silence()
             for child in self._children.values():
                 for report in child.take_reports():
                     self._on_report(child, report)
                 self._check(child)
+            self._outbox.flush()
             self._publish_table()
             if self._drained():
-                log.info("all sources are at their end")
+                if self._failure is None:
+                    log.info("all sources are at their end")
+                self._fatal = self._failure
                 return
 
     def _start_captures(self) -> None:
@@ -144,6 +170,8 @@ class Daemon:
         match report.kind:
             case "ready":
                 log.info("%s is ready", child.name)
+                if child.name == PUBLISHER:
+                    self._pin_endpoints(child, report.text.split())
                 if self._on_ready and all(self._children[name].state == "ready" for name in (PUBLISHER, WORKER)):
                     on_ready, self._on_ready = self._on_ready, None
                     on_ready()
@@ -153,20 +181,31 @@ class Daemon:
                 self._start_captures()
             case "ended":
                 self._ended.add(child.name)
+                child.retire()
             case "fatal" if child.name.startswith("capture:"):
                 self._on_source_failed(child, report)
+            case "fatal" if child.was_ready:
+                log.error("%s: %s", child.name, redact(report.text))  # it could be had before: try again
             case "fatal":
                 self._fatal = report
             case "progress":
                 pass
 
+    def _pin_endpoints(self, publisher: Child, addresses: list[str]) -> None:
+        """Let a restarted publisher bind the ports that were chosen for the first one."""
+        if not any("*" in endpoint for endpoint in self.endpoints):
+            return
+        self.endpoints = tuple(addresses)
+        spec, rings = publisher.args
+        publish = msgspec.structs.replace(spec.publish, endpoints=self.endpoints)
+        publisher.replace_args((replace(spec, publish=publish), rings))
+
     def _on_source_failed(self, child: Child, report: Report) -> None:
-        """Go on without a source that failed for good; end when there is no other."""
+        """Go on without a source that failed for good; the daemon ends with its error when all others are over."""
         self._ended.add(child.name)
         child.retire()
-        if len(self._ended) == len(self._config.streams):
-            self._fatal = report
-        else:
+        self._failure = self._failure or report
+        if len(self._config.streams) > 1:
             log.error("%s: %s: the other streams go on", child.name, redact(report.text))
 
     def _check(self, child: Child) -> None:
@@ -178,14 +217,16 @@ class Daemon:
             how = child.describe_exit()
             child.schedule_restart()
             if child.failed_starts >= _STARTS_BEFORE_FATAL and not child.was_ready:
-                self._fatal = Report(
-                    "fatal", f"{child.name} ended {child.failed_starts} times before it was ready ({how})", 5
+                self._on_report(
+                    child,
+                    Report("fatal", f"{child.name} ended {child.failed_starts} times before it was ready ({how})", 5),
                 )
                 return
             log.error("%s ended (%s): restart in %.1f s", child.name, how, child.restart_in_s())
             kind = _RESTARTED[child.name.split(":")[0]]
             stream = child.name.partition(":")[2] or DAEMON
-            self._outbox.send(StreamEvent(stream=stream, kind=kind, t_wall_ns=time.time_ns(), detail=how))
+            self._outbox.post(StreamEvent(stream=stream, kind=kind, t_wall_ns=time.time_ns(), detail=how))
+        child.collect()
         if child.restart_due():
             child.start()
 
@@ -224,13 +265,13 @@ class Daemon:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into :meth:`stop` while the daemon runs."""
+        """Turn SIGINT, SIGTERM and SIGHUP (a closed terminal) into :meth:`stop` while the daemon runs."""
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
             log.info("%s: ending", signal.Signals(number).name)
             self.stop()
 
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
         try:
             yield
         finally:

@@ -19,7 +19,7 @@ import zmq
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
 from streamseg.link import ChildLink, Report
 from streamseg.logs import setup_logging
-from streamseg.messages.internal import StreamEvent, WorkerReport
+from streamseg.messages.internal import WorkerReport
 from streamseg.outbox import Outbox
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 from streamseg.tracker.types import Tracker
@@ -97,9 +97,11 @@ class Worker:
         self._link = link
         self._outbox = Outbox(spec.internal_endpoint)
         self._readers: dict[str, RingReader] = {stream: ring.reader("worker") for stream, ring in rings.items()}
-        self._streams = {stream: TrackedStream(stream, config, tracker) for stream, config in spec.streams.items()}
+        self._streams = {
+            stream: TrackedStream(stream, config, tracker, memory_lost=_was_tracked(rings[stream]))
+            for stream, config in spec.streams.items()
+        }
         self._unsent: dict[str, int] = dict.fromkeys(spec.streams, 0)
-        self._waiting_events: list[StreamEvent] = []
         self._next_report_ns = 0
 
     def run(self) -> None:
@@ -132,6 +134,7 @@ class Worker:
         for stream, holder in held.items():
             results[stream] = self._streams[stream].finish_frame(holder.frame, results[stream])
         t_tracked_ns = time.monotonic_ns()
+        patience_until = time.monotonic() + _FILE_SEND_TIMEOUT_S  # of all files of this turn together
         for stream, holder in held.items():
             shared = holder.share_with("publisher")
             message = self._streams[stream].message(
@@ -141,18 +144,16 @@ class Worker:
                 dropped=self._rings[stream].counters().dropped,
                 slot=holder.slot if shared else -1,
             )
-            if not self._outbox.send(message, _FILE_SEND_TIMEOUT_S if stream in self._spec.lossless else 0.0):
+            patience_s = patience_until - time.monotonic() if stream in self._spec.lossless else 0.0
+            if not self._outbox.send(message, patience_s):
                 self._unsent[stream] += 1
                 if shared:
                     holder.withdraw("publisher")
-            self._waiting_events += self._streams[stream].take_events()
-        self._send_events()
+            self._post_events(stream)
 
-    def _send_events(self) -> None:
-        """Send what happened; while the publisher is away, keep the newest events for it."""
-        while self._waiting_events and self._outbox.send(self._waiting_events[0]):
-            self._waiting_events.pop(0)
-        del self._waiting_events[:-100]
+    def _post_events(self, stream: str) -> None:
+        for event in self._streams[stream].take_events():
+            self._outbox.post(event)
 
     def _report(self) -> None:
         now_ns = time.monotonic_ns()
@@ -160,7 +161,7 @@ class Worker:
             return
         self._next_report_ns = now_ns + _REPORT_NS
         self._link.send(Report("progress"))
-        self._send_events()
+        self._outbox.flush()
         self._outbox.send(
             WorkerReport(
                 model=self._spec.model.name,
@@ -169,3 +170,10 @@ class Worker:
                 drops={stream: {"publish/queue_full": count} for stream, count in self._unsent.items() if count},
             )
         )
+
+
+def _was_tracked(ring: FrameRing) -> bool:
+    """Whether a worker before this one took frames of the ring: its memory of their objects died with it."""
+    counters = ring.counters()
+    taken = counters.frames - counters.dropped - counters.pending - counters.held
+    return taken > 0 or counters.abandoned > 0

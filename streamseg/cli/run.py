@@ -162,4 +162,5 @@ def _run(config: Config) -> int:
     for stream, settings in config.streams.items():
         if not settings.prompts:
             log.warning("stream %s has no prompts: it is read, but nothing in it is followed", stream)
-    return Daemon(config).run(lambda: log.info("ready: masks at %s", ", ".join(config.publish.endpoints)))
+    daemon = Daemon(config)
+    return daemon.run(lambda: log.info("ready: masks at %s", ", ".join(daemon.endpoints)))

@@ -38,7 +38,9 @@ class ObjectStates:
         if visible:
             sighting.state, sighting.seen_ns = "tracked", now_ns
             return "tracked", "object_appeared" if before != "tracked" else None
-        sighting.state = "lost" if now_ns - sighting.seen_ns >= self._lost_after_ns else "occluded"
+        sighting.seen_ns = min(sighting.seen_ns, now_ns)  # a file that is looped begins again
+        if before != "lost":
+            sighting.state = "lost" if now_ns - sighting.seen_ns >= self._lost_after_ns else "occluded"
         if sighting.state == before:
             return before, None
         return sighting.state, "object_lost" if sighting.state == "lost" else "object_occluded"

@@ -26,22 +26,30 @@ class TrackedStream:
         stream: Its id.
         config: Its settings.
         tracker: Shared by all streams; the stream is opened on it.
+        memory_lost: A worker before this one tracked the stream. Objects cannot be kept without its memory: they
+            are prompted anew, or forgotten if that is the stream's policy.
     """
 
-    def __init__(self, stream: str, config: StreamConfig, tracker: Tracker) -> None:
+    def __init__(self, stream: str, config: StreamConfig, tracker: Tracker, *, memory_lost: bool = False) -> None:
         self.stream = stream
         self.tracked = 0
         self._config = config
         self._tracker = tracker
         self._states = ObjectStates(int(config.lost_after_s * 1e9))
         self._labels: dict[int, str] = {}
-        self._pending: list[PromptConfig] = list(config.prompts)
+        self._memory_lost = memory_lost
+        forget = memory_lost and config.on_discontinuity == "reset"
+        self._pending: list[PromptConfig] = [] if forget else list(config.prompts)
+        self._rejected: list[PromptConfig] = []
         self._epoch: int | None = None
         self._events: list[StreamEvent] = []
         tracker.open_stream(stream)
 
     def begin_frame(self, frame: Frame) -> None:
         """Do what must come before a frame is tracked: a new epoch may reset the stream."""
+        if self._memory_lost:
+            self._memory_lost = False
+            self._event("tracker_reset", frame, detail="the worker was restarted and has no memory of what came before")
         if self._epoch is not None and frame.epoch != self._epoch:
             self._on_discontinuity(frame)
         self._epoch = frame.epoch
@@ -90,11 +98,13 @@ class TrackedStream:
     def _on_discontinuity(self, frame: Frame) -> None:
         policy = self._config.on_discontinuity
         if policy == "keep":
+            self._pending, self._rejected = self._rejected, []  # they may fit the new size
             return
         self._tracker.reset(self.stream)
         self._states.clear()
         self._labels.clear()
         self._pending = list(self._config.prompts) if policy == "reprompt" else []
+        self._rejected.clear()
         self._event("tracker_reset", frame, detail=f"epoch {frame.epoch} began and on_discontinuity is {policy}")
 
     def _apply(self, config: PromptConfig, frame: Frame) -> ObjectResult | None:
@@ -103,6 +113,7 @@ class TrackedStream:
                 self.stream, build_prompt(config, (frame.format.width, frame.format.height))
             )
         except PromptError as error:
+            self._rejected.append(config)
             log.error("stream %s: %s", self.stream, error)
             self._event("prompt_rejected", frame, obj_id=config.object, label=config.label, detail=str(error))
             return None

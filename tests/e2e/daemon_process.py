@@ -33,6 +33,7 @@ class DaemonProcess:
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
+            start_new_session=True,
             env={**os.environ, "XDG_RUNTIME_DIR": str(self.runtime)},
         )
         self.lines: list[str] = []

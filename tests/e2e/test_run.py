@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -216,13 +217,11 @@ def test_killed_child_is_replaced_and_said_so(daemon, victim):
     with Subscriber(running.endpoint, kinds=("masks", "events"), mode="all") as subscriber:
         first = next(message for message in subscriber if message.kind == "masks")
         running.child(victim).kill()
+        event = next(m for m in subscriber if isinstance(m, EventMessage) and m.event == kind[victim])
+        assert "SIGKILL" in event.detail
+        after = next(m for m in subscriber if m.kind == "masks" and m.t_captured_ns / 1e9 > time.monotonic() - 0.5)
         if victim == "publisher":
-            # What it had said on the old publisher is known to be lost; its successor goes on in the same session.
-            after = next(m for m in subscriber if m.kind == "masks" and m.publisher != first.publisher)
-        else:
-            event = next(m for m in subscriber if isinstance(m, EventMessage) and m.event == kind[victim])
-            assert "SIGKILL" in event.detail
-            after = next(m for m in subscriber if m.kind == "masks" and m.t_captured_ns / 1e9 > time.monotonic() - 0.5)
+            assert after.publisher != first.publisher
         assert after.session == first.session
         assert after.frame > first.frame
         assert [obj.id for obj in after.objects] == [1]
@@ -261,7 +260,8 @@ def test_dead_camera_costs_the_other_no_frame(daemon):
             "model": {"name": "fixed"},
             "streams": {
                 "dead": {"source": f"rtsp://admin:hunter2@127.0.0.1:{port}/x"},
-                "good": {"source": "scene:simple?size=320x180"},
+                # As a file does it waits rather than drops, so that a busy machine cannot cost it a frame either.
+                "good": {"source": "scene:simple?size=320x180&live=0"},
             },
         }
     )
@@ -270,24 +270,83 @@ def test_dead_camera_costs_the_other_no_frame(daemon):
         frames = [next(m for m in subscriber if m.kind == "objects" and m.stream == "good") for _ in range(60)]
     assert status.state in ("connecting", "reconnecting")
     assert "hunter2" not in status.last_error + status.source
-    lost = sum(message.skipped + message.gap for message in frames[1:])
-    assert lost == frames[-1].dropped - frames[0].dropped  # none uncounted
+    assert sum(message.skipped + message.gap for message in frames[1:]) == 0
     assert running.end() == 0
     assert "hunter2" not in running.log
 
 
 def test_unknown_model_is_one_clear_message(daemon):
     running = daemon({"model": {"name": "sam2.1_hiera_tny"}, "streams": {"cam": {"source": "scene:simple"}}})
-    assert running.process.wait(timeout=60) in (2, 3)
+    assert running.process.wait(timeout=60) == 2
     running.end()
     assert "sam2.1_hiera_tiny" in running.log  # the nearest right name
     assert "Traceback" not in running.log
 
 
-def test_sigint_during_start_ends_cleanly(daemon):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_signal_to_the_whole_group_during_start_ends_cleanly(daemon, number):
     running = daemon({"model": {"name": "nano"}, "streams": {"cam": {"source": "scene:simple?size=320x180"}}})
     wait_for(lambda: len(running.family()) > 2, 60, "children")
-    began = time.monotonic()
-    assert running.end(signal.SIGINT) == 0
-    assert time.monotonic() - began < 5.0
+    os.killpg(running.process.pid, number)  # as a terminal does
+    assert running.process.wait(timeout=20) == 0
+    running.end()
+    assert "Traceback" not in running.log
     assert not list(running.runtime.iterdir())
+
+
+def test_file_that_is_over_is_not_played_again(daemon):
+    running = daemon(
+        {
+            "model": {"name": "fixed"},
+            "streams": {
+                "film": {"source": "scene:simple?size=320x180&frames=20&live=0", "pace": "fast"},
+                "cam": {"source": "scene:simple?size=320x180"},
+            },
+        }
+    )
+    with Subscriber(running.endpoint, kinds=("status",), mode="all") as subscriber:
+        next(m for m in subscriber if isinstance(m, StatusMessage) and m.state == "ended")
+        running.child("capture:film").kill()
+        wait_for(lambda: not running._children("capture:film"), 20, "the end of the child")
+        later = [next(m for m in subscriber if isinstance(m, StatusMessage) and m.stream == "film") for _ in range(4)]
+    assert {status.frames for status in later} == {20}
+    assert {status.epoch for status in later} == {0}
+    assert not running._children("capture:film")
+    assert running.end() == 0
+
+
+def test_source_that_fails_is_the_exit_code_when_the_others_are_over(daemon, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"this is no video")
+    running = daemon(
+        {
+            "model": {"name": "fixed"},
+            "publish": {"wait_for_subscriber": True},
+            "streams": {
+                "broken": {"source": str(tmp_path / "broken.mp4")},
+                "film": {"source": "scene:simple?size=320x180&frames=50&live=0", "pace": "fast"},
+            },
+        }
+    )
+    got = collect(running.endpoint, tmp_path, 50)
+    assert [line["frame"] for line in got.lines] == list(range(50))
+    assert running.process.wait(timeout=60) == 4
+    running.end()
+    assert "broken.mp4" in running.log
+    assert "Traceback" not in running.log
+
+
+def test_chosen_port_is_told_and_kept(daemon):
+    running = daemon(
+        {
+            "model": {"name": "fixed"},
+            "publish": {"endpoints": ["tcp://127.0.0.1:*"]},
+            "streams": {"cam": {"source": "scene:simple?size=320x180"}},
+        }
+    )
+    running.wait_log(r"ready: masks at tcp://127.0.0.1:\d+")
+    port = re.search(r"ready: masks at (\S+)", running.log)[1]
+    with Subscriber(port) as subscriber:
+        first = subscriber.receive(timeout_s=30)
+        running.child("publisher").kill()
+        assert next(m for m in subscriber if m.publisher != first.publisher).session == first.session
+    assert running.end() == 0

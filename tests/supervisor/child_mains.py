@@ -30,6 +30,8 @@ def main(behaviour: str, connection: Connection) -> None:
                 pass
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "signal 40":
+            os.kill(os.getpid(), 40)
         case "model":
             raise ModelError("model 'x' is unknown: did you mean 'y'?")
         case "source":

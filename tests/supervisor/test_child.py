@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
@@ -111,3 +113,43 @@ def test_error_that_a_restart_may_mend_is_not_fatal(make_child):
     assert all(report.kind != "fatal" for report in child.take_reports())
     until_dead(child)
     assert child.describe_exit() == "exit code 4"
+
+
+def test_signal_without_a_name_is_described(make_child):
+    child = make_child("signal 40")
+    until_dead(child)
+    assert child.describe_exit() == "killed by signal 40"
+
+
+def test_retired_child_is_neither_restarted_nor_waited_for(make_child):
+    child = make_child("obeys")
+    hear(child, "ready")
+    child.retire()
+    child.ask_to_stop()
+    wait([child.sentinel], timeout=60)
+    deadline = time.monotonic() + 10
+    while child.alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert not child.died()
+    assert not child.restart_due()
+    child.collect()
+    assert child.waitables() == []  # a dead process's sentinel is always ready: waiting for it would spin
+
+
+def test_silence_can_be_forgiven(make_child):
+    child = make_child("silent", silence_s=0.2)
+    hear(child, "ready")
+    deadline = time.monotonic() + 30
+    while not child.hangs():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.forgive_silence()
+    assert child.silence_s() < 0.2
+
+
+def test_ctrl_c_before_the_child_listens_does_not_reach_it(make_child):
+    child = make_child("obeys")
+    os.kill(next(p.pid for p in psutil.Process().children()), signal.SIGINT)
+    hear(child, "ready")
+    assert child.alive()

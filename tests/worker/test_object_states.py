@@ -32,3 +32,14 @@ def test_forgotten_object_begins_anew():
     assert states.update(2, False, 9 * SECOND) == ("lost", "object_lost")
     states.clear()
     assert states.update(2, True, 9 * SECOND) == ("tracked", None)
+
+
+def test_a_clock_that_jumps_back_does_not_find_what_is_lost():
+    states = ObjectStates(lost_after_ns=2 * SECOND)
+    seen = [(100, True), (101, False), (102, False), (0, False), (1, False)]
+    got = [states.update(7, visible, second * SECOND)[0] for second, visible in seen]
+    assert got == ["tracked", "occluded", "lost", "lost", "lost"]
+    states.clear()
+    seen = [(100, True), (0, False), (1, False), (2, False)]
+    got = [states.update(7, visible, second * SECOND)[0] for second, visible in seen]
+    assert got == ["tracked", "occluded", "occluded", "lost"]
