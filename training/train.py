@@ -31,6 +31,8 @@ from training.start import start_weights
 from training.trainer import Trainer, export_weights
 
 _VALIDATION_SEED = 1_000_003
+# A step that seems to take longer was paused (SIGSTOP, a suspended machine): that time does not use up the budget.
+_LONGEST_STEP_S = 60.0
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--random-trunk", action="store_true", help="do not look for the pretrained trunk")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="length of the run in steps: the same result every time")
-    length.add_argument("--budget-minutes", type=float, help="length of the run in time, pauses included")
+    length.add_argument("--budget-minutes", type=float, help="length of the run in time, pauses left out")
     parser.add_argument("--plan", choices=sorted(PLANS), default="full", help="what is trained when")
     parser.add_argument("--extend", action="store_true", help="go on from stable.pt, before the rate was annealed")
     parser.add_argument("--scale", type=float, default=1.0, help="of the batches; 1 suits a CPU")
@@ -82,7 +84,6 @@ class Run:
         self._stable_saved = False
         self._stopping = False
         self._resume()
-        self._started = time.monotonic() - self._spent_s
 
     def train(self) -> None:
         """Train to the end of the budget, then export; SIGTERM saves and stops after the step at hand."""
@@ -103,7 +104,7 @@ class Run:
         )
         batches = iter(loader)
         self._write_pids(batches)
-        saved = logged = time.monotonic()
+        saved = logged = counted = time.monotonic()
         reports = []
         for batch in batches:
             progress = self.progress()
@@ -117,6 +118,8 @@ class Run:
             reports.append(self._trainer.step(batch, factor))
             self.step += 1
             now = time.monotonic()
+            self._spent_s += min(now - counted, _LONGEST_STEP_S)
+            counted = now
             if now - logged > 60 or self.step % 100 == 0:
                 fields = asdict(reports[-1])
                 means = {name: sum(getattr(report, name) for report in reports) / len(reports) for name in fields}
@@ -137,7 +140,7 @@ class Run:
         """Return how much of the run is done, in 0..1."""
         if self._options.steps is not None:
             return self.step / self._options.steps
-        return (time.monotonic() - self._started) / (60 * self._options.budget_minutes)
+        return self._spent_s / (60 * float(self._options.budget_minutes))
 
     def _stop(self, _signal: int, _frame: object) -> None:
         self._stopping = True
@@ -181,7 +184,7 @@ class Run:
     def _save(self, name: str) -> None:
         state = {
             "step": self.step,
-            "spent_s": time.monotonic() - self._started,
+            "spent_s": self._spent_s,
             "spent_cpu_s": self._spent_cpu_s + time.process_time(),
             "stable_saved": self._stable_saved,
         }
@@ -193,7 +196,7 @@ class Run:
 
     def _log(self, fields: dict[str, object]) -> None:
         spent = {
-            "minutes": (time.monotonic() - self._started) / 60,
+            "minutes": self._spent_s / 60,
             "cpu_minutes": (self._spent_cpu_s + time.process_time()) / 60,
         }
         line = {"step": self.step, **spent, **fields}
