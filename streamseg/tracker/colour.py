@@ -97,7 +97,10 @@ def _find(sought: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -
     areas = stats[1:, cv2.CC_STAT_AREA] / (h * w)
     places = (centroids[1:] + 0.5) / (w, h)
     if sought.seed is not None:
-        worth = np.bincount(labels[sought.seed], minlength=len(stats))[1:].astype(np.float64)
+        seed_h, seed_w = sought.seed.shape  # of the frame that was prompted: the size may have changed since
+        y_seed, x_seed = np.nonzero(sought.seed)
+        touched = labels[y_seed * h // seed_h, x_seed * w // seed_w]
+        worth = np.bincount(touched, minlength=len(stats))[1:].astype(np.float64)
         worth[worth == 0] = -np.inf
     else:
         distance = np.hypot(*(places - sought.position).T)

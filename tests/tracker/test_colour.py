@@ -143,6 +143,28 @@ def test_a_size_change_is_followed():
         assert iou(result, truth[2]) > 0.9
 
 
+@pytest.mark.parametrize("size", [(320, 180), (100, 60), (1283, 721)])
+def test_a_size_change_before_the_object_was_found(size):
+    """Half black, half white: the colour between them is nowhere, until it appears where the prompt was."""
+    w, h = size
+    tracker = ColourTracker()
+    tracker.open_stream("cam")
+    rows, columns = np.indices((90, 160))
+    checkers = np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
+    prompted = (rows >= 40) & (rows < 60) & (columns >= 80) & (columns < 120)
+    tracker.track({"cam": rgb_frame(checkers)})
+    assert tracker.add_prompt("cam", Prompt(1, mask=prompted)).area == 0
+    picture = np.full((h, w, 3), 255, dtype=np.uint8)
+    (unseen,) = tracker.track({"cam": rgb_frame(picture)})["cam"]
+    assert (unseen.area, unseen.size) == (0, size)
+    truth = np.zeros((h, w), dtype=np.bool_)
+    truth[h * 40 // 90 : h * 60 // 90, w // 2 : w * 3 // 4] = True
+    picture[truth] = 128
+    picture[: h // 3] = 128  # larger, but elsewhere
+    (found,) = tracker.track({"cam": rgb_frame(picture)})["cam"]
+    assert iou(found, truth) > 0.9
+
+
 def test_the_planes_are_not_needed_after_the_return():
     picture, truth = scene(0)
     tracker = ColourTracker()
