@@ -178,7 +178,9 @@ class MemoryBank:
 
     @torch.inference_mode()
     def clear_lane(self, lane: int) -> None:
-        """Forget everything of a lane."""
+        """Forget everything of a lane, its values too: a masked NaN would poison whoever gets the lane next."""
+        for field in self._FIELDS:
+            getattr(self, field)[lane].zero_()
         for frames in (self.conditioning_frame, self.ring_frame, self.pointer_frame):
             frames[lane] = NEVER
 

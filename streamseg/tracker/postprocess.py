@@ -39,7 +39,7 @@ def to_results(
 
     Args:
         obj_ids: The objects' ids, N of them.
-        mask_logits: ``float [N, h, w]`` low-res, finite; object where > 0.
+        mask_logits: ``float [N, h, w]`` low-res; object where > 0. Beside NaN and infinities a mask means little.
         iou_prediction: ``float [N]``.
         object_score_logits: ``float [N]``; > 0: visible.
         size: (width, height) of the video frame in pixels.

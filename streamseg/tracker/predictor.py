@@ -26,7 +26,7 @@ class TrackOutput(NamedTuple):
     """Objects of one stream on one frame, in order of age. Lifetime: the tensors are the caller's.
 
     Attributes:
-        obj_ids: The objects.
+        obj_ids: The objects; those that are forgotten are left out.
         mask_logits: ``[N, h, w]`` float32 at a quarter of the model's input size; object where > 0.
         iou_prediction: ``[N]`` float32.
         object_score_logits: ``[N]`` float32; > 0: the object is visible.
@@ -95,7 +95,10 @@ class _Stream:
     frame: int = -1
     image: Tensor | None = None
     features: Features | None = None
-    objects: dict[int, _Object] = field(default_factory=dict)
+    objects: dict[int, _Object | None] = field(default_factory=dict)  # None: forgotten, waits for a prompt
+
+    def remembered(self) -> dict[int, _Object]:
+        return {obj_id: obj for obj_id, obj in self.objects.items() if obj is not None}
 
 
 class CameraPredictor:
@@ -159,8 +162,12 @@ class CameraPredictor:
             del self._streams[stream]
 
     def objects(self, stream: str) -> tuple[int, ...]:
-        """Ids of a stream's objects, in order of age."""
+        """Ids of a stream's objects, forgotten ones too, in order of age."""
         return tuple(self._opened(stream).objects)
+
+    def remembers(self, stream: str, obj_id: int) -> bool:
+        """Whether an object is there and not forgotten: a prompt would correct it."""
+        return self._opened(stream).objects.get(obj_id) is not None
 
     @torch.inference_mode()
     def track(self, images: Mapping[str, Tensor]) -> dict[str, TrackOutput]:
@@ -174,7 +181,7 @@ class CameraPredictor:
             stream = self._opened(name)
             stream.frame += 1
             stream.image, stream.features = image, None
-        busy = [name for name in images if self._streams[name].objects]
+        busy = [name for name in images if self._streams[name].remembered()]
         outputs = {name: self._nothing() for name in images}
         if busy:
             outputs.update(self._track_lanes(busy, self._encode(busy)))
@@ -197,7 +204,7 @@ class CameraPredictor:
 
         Args:
             stream: The stream.
-            obj_id: The object; a new id starts a new object.
+            obj_id: The object; an id that is new or forgotten starts a new object.
             points_norm: ``[P, 2]`` float32 as shares of the frame's width and height.
             labels: ``[P]`` int; 1 positive, 0 negative.
             box_norm: ``[4]`` float32: x0, y0, x1, y1 as shares.
@@ -249,13 +256,22 @@ class CameraPredictor:
         if obj_id not in objects:
             held = ", ".join(map(str, objects)) or "none"
             raise PromptError(f"stream {stream} has no object {obj_id}: it has {held}")
-        self._free_lanes.append(objects.pop(obj_id).lane)
+        self.forget_object(stream, obj_id)
+        del objects[obj_id]
+
+    def forget_object(self, stream: str, obj_id: int) -> None:
+        """Free an object's memory. It keeps its id and its place, but is not tracked until it is prompted again."""
+        objects = self._opened(stream).objects
+        obj = objects[obj_id]
+        if obj is not None:
+            self._free_lanes.append(obj.lane)
+            objects[obj_id] = None
 
     def reset(self, stream: str) -> None:
         """Forget all objects of a stream. Its last frame can still be prompted."""
-        objects = self._opened(stream).objects
-        self._free_lanes.extend(obj.lane for obj in objects.values())
-        objects.clear()
+        state = self._opened(stream)
+        self._free_lanes.extend(obj.lane for obj in state.remembered().values())
+        state.objects.clear()
 
     def _opened(self, stream: str) -> _Stream:
         if stream not in self._streams:
@@ -289,7 +305,8 @@ class CameraPredictor:
 
     def _track_lanes(self, names: list[str], features: Features) -> dict[str, TrackOutput]:
         streams = [self._streams[name] for name in names]
-        rows = [(row, stream, obj) for row, stream in enumerate(streams) for obj in stream.objects.values()]
+        objects = [stream.remembered() for stream in streams]
+        rows = [(row, streams[row], obj) for row, held in enumerate(objects) for obj in held.values()]
         index = torch.tensor(
             [[obj.lane for _, _, obj in rows], [stream.frame for _, stream, _ in rows], [row for row, _, _ in rows]]
         ).to(self.model.device, non_blocking=True)
@@ -298,10 +315,10 @@ class CameraPredictor:
         with self._precision():
             out: StepOutput = self.step(self.bank, index, features, conditioning, masked=not settled)
         outputs, start = {}, 0
-        for name, stream in zip(names, streams, strict=True):
-            part = slice(start, start + len(stream.objects))
-            outputs[name] = TrackOutput(tuple(stream.objects), *(value[part] for value in out))
-            for obj, logits in zip(stream.objects.values(), outputs[name].mask_logits, strict=True):
+        for name, held in zip(names, objects, strict=True):
+            part = slice(start, start + len(held))
+            outputs[name] = TrackOutput(tuple(held), *(value[part] for value in out))
+            for obj, logits in zip(held.values(), outputs[name].mask_logits, strict=True):
                 obj.logits, obj.prompt = logits[None], None
             start = part.stop
         return outputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
 from streamseg.tracker.build import build_model
+from streamseg.tracker.measure import object_result
 from streamseg.tracker.postprocess import to_results
 from streamseg.tracker.predictor import CameraPredictor, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
@@ -22,10 +24,14 @@ log = logging.getLogger(__name__)
 
 _WARM_UP_STREAM = "warm up"  # no stream of a configuration: an id has no space
 _WARM_UP_OBJECTS = 3
+_UNSEEN_SCORE = -32.0  # surely not visible, and finite: JSON has no infinity
 
 
 class Sam2Tracker:
     """Tracks with a SAM 2 model.
+
+    An object whose scores come out as NaN or infinite is forgotten, since memory carries such numbers on for ever: it
+    is reported as not visible until it is prompted again, which starts it anew.
 
     Args:
         predictor: Holds the model and the objects' memory.
@@ -106,7 +112,8 @@ class Sam2Tracker:
     def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
         """Take the next frame of one or more streams and return their objects' masks on it, in order of age.
 
-        A frame's size may differ from the last one's: memory does not depend on it.
+        A frame's size may differ from the last one's: memory does not depend on it. An object that waits for a prompt
+        after a failure has an empty mask, ``iou_prediction`` 0 and ``object_score_logits`` -32.
 
         Raises:
             StreamsegError: a stream is not open, or a frame is not what its format says.
@@ -115,7 +122,13 @@ class Sam2Tracker:
         outputs = self._predictor.track(images)
         for stream, frame in frames.items():
             self._sizes[stream] = (frame.format.width, frame.format.height)
-        return {stream: _results(output, self._sizes[stream]) for stream, output in outputs.items()}
+        results = {}
+        for stream, output in outputs.items():
+            found = self._results(stream, output)
+            results[stream] = [
+                found.get(obj_id) or self._unseen(stream, obj_id) for obj_id in self._predictor.objects(stream)
+            ]
+        return results
 
     def add_prompt(self, stream: str, prompt: Prompt) -> ObjectResult:
         """Add an object, or correct one, on the stream's last tracked frame.
@@ -126,7 +139,7 @@ class Sam2Tracker:
         size = self._sizes.get(stream)
         if size is None:
             raise PromptError(f"object {prompt.obj_id}: stream {stream} has had no frame yet: prompt after its first")
-        _check_prompt(prompt, size, is_new=prompt.obj_id not in self._predictor.objects(stream))
+        _check_prompt(prompt, size, is_new=not self._predictor.remembers(stream, prompt.obj_id))
         scale = torch.tensor(size, dtype=torch.float32)
         if prompt.mask is not None:
             output = self._predictor.add_prompt(stream, prompt.obj_id, mask=torch.from_numpy(prompt.mask))
@@ -137,7 +150,7 @@ class Sam2Tracker:
             output = self._predictor.add_prompt(
                 stream, prompt.obj_id, points_norm=points / scale, labels=labels, box_norm=box
             )
-        return _results(output, size)[0]
+        return self._results(stream, output)[prompt.obj_id]
 
     def remove_object(self, stream: str, obj_id: int) -> None:
         """Forget an object.
@@ -150,6 +163,28 @@ class Sam2Tracker:
     def reset(self, stream: str) -> None:
         """Forget all objects and the memory of a stream. Its last frame can still be prompted."""
         self._predictor.reset(stream)
+
+    def _results(self, stream: str, output: TrackOutput) -> dict[int, ObjectResult]:
+        results = {}
+        for result in to_results(*output, self._sizes[stream]):
+            if not (math.isfinite(result.iou_prediction) and math.isfinite(result.object_score_logits)):
+                log.error(
+                    "stream %s: object %d: the model gave IoU %g and score %g: its memory is cleared, prompt it again",
+                    stream,
+                    result.obj_id,
+                    result.iou_prediction,
+                    result.object_score_logits,
+                )
+                self._predictor.forget_object(stream, result.obj_id)
+                result = self._unseen(stream, result.obj_id)
+            results[result.obj_id] = result
+        return results
+
+    def _unseen(self, stream: str, obj_id: int) -> ObjectResult:
+        nothing = np.zeros((0, 0), dtype=np.bool_)
+        return object_result(
+            obj_id, self._sizes[stream], nothing, iou_prediction=0.0, object_score_logits=_UNSEEN_SCORE
+        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -179,10 +214,6 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     # Before Ampere (8.0) bfloat16 is emulated, slower than float32.
     has_bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if has_bfloat16 else torch.float32
-
-
-def _results(output: TrackOutput, size: tuple[int, int]) -> list[ObjectResult]:
-    return to_results(output.obj_ids, output.mask_logits, output.iou_prediction, output.object_score_logits, size)
 
 
 def _check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None:

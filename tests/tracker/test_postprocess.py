@@ -117,6 +117,18 @@ def test_bfloat16_logits():
     assert_measured(result, full_masks(logits.float(), (50, 40))[0])
 
 
+@pytest.mark.parametrize("size", [(64, 48), (7, 5)])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_broken_logits_are_carried_through(broken, size):
+    logits = torch.stack((torch.full((16, 16), broken), blobs(1, 1, 16, 3.0, 0.0)[0], torch.ones(16, 16)))
+    logits[1, 4:6, 4:6] = broken
+    scores = torch.tensor([broken, broken, 1.0])
+    results = to_results([1, 2, 3], logits, scores, scores, size)
+    assert [result.iou_prediction for result in results] == pytest.approx(scores.tolist(), nan_ok=True)
+    assert (results[0].area > 0) == (broken > 0)
+    assert results[2].area == size[0] * size[1]
+
+
 def test_no_objects():
     assert to_results([], torch.zeros(0, 8, 8), torch.zeros(0), torch.zeros(0), (32, 32)) == []
 

@@ -107,6 +107,45 @@ def test_reset_forgets_objects_and_keeps_the_frame(small: SAM2Base) -> None:
     assert predictor.track({"a": images[0]})["a"].obj_ids == (1,)
 
 
+def test_a_broken_frame_does_not_outlive_its_lane(small: SAM2Base) -> None:
+    """What is masked is still multiplied by nought, and NaN times nought is NaN."""
+    images = clip(4, small.image_size)
+    predictor = CameraPredictor(small)
+    play(predictor, [*images[:3], images[3] * float("nan")], {0: [CLICK]}, stream="a")
+    assert predictor.bank.ring_features.isnan().any()
+    predictor.reset("a")
+    again = play(predictor, images, {0: [CLICK]}, stream="a")
+    fresh = play(CameraPredictor(small), images, {0: [CLICK]})
+    assert all(torch.equal(fresh.tracked[key][0], again.tracked[key][0]) for key in fresh.tracked)
+    assert predictor.bank.lanes == 1  # the lane that was poisoned
+
+
+def test_a_forgotten_object_keeps_its_place(small: SAM2Base) -> None:
+    images = clip(4, small.image_size)
+    predictor = CameraPredictor(small, max_objects=2)
+    play(predictor, images, {0: [CLICK, BOX]}, stream="a")
+    predictor.forget_object("a", 1)
+    assert predictor.track({"a": images[0]})["a"].obj_ids == (2,)
+    assert predictor.objects("a") == (1, 2)
+    assert (predictor.remembers("a", 1), predictor.remembers("a", 2)) == (False, True)
+    with pytest.raises(PromptError, match="max_objects"):
+        prompt(predictor, "a", Add(3, points=[(0.5, 0.5, 1)]))
+    as_new = prompt(predictor, "a", CLICK)
+    newcomer = CameraPredictor(small)
+    newcomer.open_stream("a")
+    newcomer.track({"a": images[0]})
+    assert torch.equal(as_new.mask_logits, prompt(newcomer, "a", CLICK).mask_logits)
+    assert predictor.track({"a": images[1]})["a"].obj_ids == (1, 2)
+    for obj_id in (1, 2):
+        predictor.forget_object("a", obj_id)
+    assert predictor.track({"a": images[2]})["a"].obj_ids == ()
+    predictor.remove_object("a", 1)
+    predictor.reset("a")
+    assert predictor.bank.lanes == 2
+    play(predictor, images, {0: [CLICK, BOX]}, stream="a")
+    assert predictor.bank.lanes == 2  # both were freed once
+
+
 def test_the_encoder_rests_while_there_are_no_objects(small: SAM2Base) -> None:
     calls = []
     hook = small.image_encoder.register_forward_hook(lambda *_: calls.append(1))

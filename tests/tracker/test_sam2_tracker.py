@@ -16,6 +16,7 @@ from streamseg.tracker.sam2_tracker import Sam2Tracker, choose_device, choose_dt
 from streamseg.tracker.types import Point, Prompt, Tracker
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 30))
+BROKEN = (1000, 1001)
 
 
 def frame(frame_id: int, width: int = 160, height: int = 90) -> Frame:
@@ -101,6 +102,43 @@ def test_several_streams_of_different_sizes(tracker: Sam2Tracker) -> None:
     assert tracker.track({"a": frame(2)}) == {"a": []}
     with pytest.raises(PromptError, match="not open"):
         tracker.track({"b": frame(2)})
+
+
+def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplog: pytest.LogCaptureFixture) -> None:
+    class Breaking(Preprocessor):
+        def __call__(self, frame: Frame) -> torch.Tensor:
+            return super().__call__(frame) * (float("nan") if frame.frame_id in BROKEN else 1.0)
+
+    show(small, 0)
+    preprocess = Breaking(small.image_size, torch.device("cpu"), torch.float32)
+    tracker = Sam2Tracker(CameraPredictor(small, max_objects=2), preprocess)
+    click = Prompt(7, points=(Point(80, 45),))
+    for stream in ("broken", "whole"):
+        tracker.open_stream(stream)
+        tracker.track({stream: frame(0)})
+        tracker.add_prompt(stream, click)
+    tracker.add_prompt("broken", Prompt(3, points=(Point(80, 45),)))
+    for frame_id in (BROKEN[0], 2, 3):
+        results = tracker.track({"broken": frame(frame_id), "whole": frame(0)})
+        assert [result.obj_id for result in results["broken"]] == [7, 3]
+        for result in results["broken"]:
+            assert (result.area, result.roi, result.size) == (0, (0, 0, 0, 0), (160, 90))
+            assert (result.iou_prediction, result.object_score_logits) == (0.0, -32.0)
+        assert results["whole"][0].object_score_logits > 0
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 2  # once an object, not once a frame
+    assert all(
+        "stream broken" in line and f"object {obj_id}" in line for obj_id, line in zip((7, 3), said, strict=True)
+    )
+    with pytest.raises(PromptError, match="needs one on it"):  # nothing is left to correct
+        tracker.add_prompt("broken", Prompt(7, points=(Point(1, 1, 0),)))
+    assert tracker.add_prompt("broken", click).object_score_logits > 0
+    seen, waiting = tracker.track({"broken": frame(3)})["broken"]
+    assert (seen.object_score_logits > 0, waiting.object_score_logits) == (True, -32.0)
+    tracker.track({"broken": frame(BROKEN[1])})
+    assert tracker.add_prompt("broken", click).object_score_logits == -32.0  # prompted on the broken frame itself
+    tracker.track({"broken": frame(4)})
+    assert tracker.add_prompt("broken", click).object_score_logits > 0
 
 
 def test_warm_up_leaves_nothing_behind(tracker: Sam2Tracker) -> None:
