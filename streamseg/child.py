@@ -46,6 +46,7 @@ class Child:
         self._backoff_s = _BACKOFF_FIRST_S
         self._started_at = 0.0
         self._heard_at = 0.0
+        self._ready_at = 0.0
         self._restart_at: float | None = None
 
     def start(self) -> None:
@@ -99,6 +100,7 @@ class Child:
                 self._heard_at = time.monotonic()
                 if report.kind == "ready":
                     self.state, self.was_ready, self.failed_starts = "ready", True, 0
+                    self._ready_at = self._heard_at
                 reports.append(report)
         except (EOFError, OSError):
             self._close_connection()
@@ -118,6 +120,10 @@ class Child:
     def silence_s(self) -> float:
         """Seconds since it was last heard."""
         return time.monotonic() - self._heard_at
+
+    def ready_for_s(self) -> float:
+        """Seconds since it became ready; 0 if it is not."""
+        return time.monotonic() - self._ready_at if self.state == "ready" else 0.0
 
     def alive(self) -> bool:
         """Whether the process runs."""

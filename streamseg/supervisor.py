@@ -45,6 +45,9 @@ _STOP_S = 0.8
 _TERMINATE_S = 0.4
 _STARTS_BEFORE_FATAL = 3
 _PAUSED_S = 2.0
+_RECONNECT_S = 1.0
+"""libzmq's subscribers try every 0.1 s."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _RESTARTED: dict[str, EventKind] = {
@@ -74,6 +77,7 @@ class Daemon:
         self.endpoints: tuple[str, ...] = config.publish.endpoints
         self._ended: set[str] = set()
         self._failure: Report | None = None
+        self._publisher_died: StreamEvent | None = None
         self._fatal: Report | None = None
         self._next_report = 0.0
         self._on_ready: Callable[[], None] | None = None
@@ -152,7 +156,7 @@ class Daemon:
                 for report in child.take_reports():
                     self._on_report(child, report)
                 self._check(child)
-            self._outbox.flush()
+            self._send_events()
             self._publish_table()
             if self._drained():
                 if self._failure is None:
@@ -225,7 +229,11 @@ class Daemon:
             log.error("%s ended (%s): restart in %.1f s", child.name, how, child.restart_in_s())
             kind = _RESTARTED[child.name.split(":")[0]]
             stream = child.name.partition(":")[2] or DAEMON
-            self._outbox.post(StreamEvent(stream=stream, kind=kind, t_wall_ns=time.time_ns(), detail=how))
+            event = StreamEvent(stream=stream, kind=kind, t_wall_ns=time.time_ns(), detail=how)
+            if child.name == PUBLISHER:
+                self._publisher_died = event
+            else:
+                self._outbox.post(event)
         child.collect()
         if child.restart_due():
             child.start()
@@ -236,6 +244,13 @@ class Daemon:
             return False
         counters = [ring.counters() for ring in self._rings.values()]
         return all(count.pending == 0 and count.held == 0 for count in counters)
+
+    def _send_events(self) -> None:
+        """Send what waits; of the publisher's own death only when subscribers have had time to reconnect."""
+        self._outbox.flush()
+        if self._publisher_died is not None and self._children[PUBLISHER].ready_for_s() > _RECONNECT_S:
+            self._outbox.post(self._publisher_died)
+            self._publisher_died = None
 
     def _publish_table(self) -> None:
         now = time.monotonic()
