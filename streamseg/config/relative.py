@@ -16,7 +16,9 @@ def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
         prompt if prompt.mask is None else msgspec.structs.replace(prompt, mask=_at(base, prompt.mask))
         for prompt in stream.prompts
     )
-    path = local_path(stream.source)
+    # White space before an address makes it look like a path; the rules refuse it.
+    address = stream.source[:1].isspace() and "://" in stream.source
+    path = None if address else local_path(stream.source)
     source = stream.source if path is None else _at(base, str(path))
     return msgspec.structs.replace(stream, source=source, prompts=prompts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path as FilePath
 from typing import Final
@@ -20,6 +21,7 @@ from streamseg.topics import STREAM_ID
 _LONGEST_IPC_PATH: Final = 107
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")
 _LOOPBACK_NAMES: Final = ("localhost", "lo")
+_URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def check_stream_id(stream: str, path: Path, problems: Problems) -> None:
@@ -35,13 +37,12 @@ def check_stream_id(stream: str, path: Path, problems: Problems) -> None:
 
 def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objects: int) -> None:
     """The source must be of a known kind, and the prompts sensible."""
-    try:
-        described = describe(stream)
-    except StreamsegError as error:
-        problems.add((*path, "source"), str(error))
+    url = _URL.match(stream.source)
+    if url is not None and url[1].lower() != "file" and any(character.isspace() for character in stream.source):
+        # Nothing of it is shown: where its password ends is hard to tell.
+        problems.add((*path, "source"), f"the {url[1]}:// address holds white space: percent-encode it as %20")
     else:
-        if stream.loop and described.live:
-            problems.add((*path, "loop"), "true, but this source is live and has no beginning: leave it out")
+        _check_source(stream, path, problems)
     if len(stream.prompts) > max_objects:
         problems.add(
             (*path, "prompts"),
@@ -88,6 +89,16 @@ def check_model(model: ModelConfig, path: Path, problems: Problems) -> None:
             (*path, "config"),
             f"{model.config!r} goes with the path of a checkpoint, not with the name {model.name!r}: leave it out",
         )
+
+
+def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
+    try:
+        described = describe(stream)
+    except StreamsegError as error:
+        problems.add((*path, "source"), str(error))
+    else:
+        if stream.loop and described.live:
+            problems.add((*path, "loop"), "true, but this source is live and has no beginning: leave it out")
 
 
 def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:

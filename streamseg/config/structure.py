@@ -82,7 +82,11 @@ def _read_struct(value: Any, struct: type[msgspec.Struct], path: Path, problems:
 
 
 def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:
-    if not isinstance(value, dict) or not value:
+    if value is None or value == {}:
+        # The schema has one such group: the streams.
+        problems.add(path, "is empty: at least one stream is needed, for example cam: {source: webcam:0}")
+        return WRONG
+    if not isinstance(value, dict):
         return _wrong(value, hint, path, problems)
     read: dict[str, Any] = {}
     for key, item in value.items():

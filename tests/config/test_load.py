@@ -102,7 +102,9 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"streams": {}}, "streams: a group of settings is not possible: give a group of settings for each name"),
+        ({"streams": {}}, "streams: is empty: at least one stream is needed, for example cam: {source: webcam:0}"),
+        ({"streams": None}, "streams: is empty: at least one stream is needed"),
+        ({"streams": []}, "streams: [] is not possible: give a group of settings for each name, at least one"),
         ({"model": {}}, "streams: is missing: give a group of settings for each name, at least one"),
         ({"streams": {"cam": None}}, "streams.cam: empty is not possible: give a group of settings (source, "),
         ({"streams": {"cam": {}}}, "streams.cam.source: is missing: give text"),
@@ -231,6 +233,23 @@ def test_a_password_in_a_source_that_is_no_source_is_not_shown(monkeypatch):
     assert "hunter2" not in refused(cam(source="gopher://admin:${CAM_PASSWORD}@h/x"))
     assert "hunter2" not in refused(cam(source="gopher://admin:hunter2@h/x"))
     assert "hunter2" not in refused(cam(source="${CAM_PASSWORD}://h"))
+
+
+@pytest.mark.parametrize(
+    "source", ["rtsp://u:12 hunter2@h/x", "RTSP://a.b:12 hunter2@h", " http://u:hunter2@h", "rtmp://a\tb"]
+)
+def test_white_space_in_an_address_is_refused_without_showing_it(source):
+    message = refused(cam(source=source, prompts=[{"object": 1}]))
+    assert "streams.cam.source: the " in message
+    assert ":// address holds white space: percent-encode it as %20" in message
+    assert "hunter2" not in message
+    assert "prompts[0]: the prompt is empty" in message
+
+
+def test_white_space_in_paths_and_filters_is_fine(tmp_path):
+    (tmp_path / "my clip.mp4").write_bytes(b"")
+    for source in ("my clip.mp4", f"file://{tmp_path}/my clip.mp4", "lavfi:testsrc2 , scale=64:48"):
+        config_from_mapping(cam(source=source), base=tmp_path)
 
 
 def test_environment_values_are_numbers_where_numbers_are_wanted(monkeypatch):
