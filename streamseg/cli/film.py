@@ -1,7 +1,12 @@
-"""Write pictures to a file: an MP4, or one PNG."""
+"""Write pictures to a file: an MP4, or one PNG.
+
+They go to a ``.part`` beside it that takes its place at the end: a file that was there before stays until then, and
+stays for good if no picture came.
+"""
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -43,12 +48,17 @@ def check_out(path: Path) -> None:
     """Check that ``path`` can be written to, without doing so.
 
     Raises:
-        ConfigError: the suffix is unknown or the folder missing.
+        ConfigError: the suffix is unknown, the folder missing or not writable, or the path is a folder.
     """
     if path.suffix.lower() not in (FILM_SUFFIX, STILL_SUFFIX):
         raise ConfigError(f"--out {str(path)!r}: give a name that ends in {FILM_SUFFIX} or {STILL_SUFFIX}")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--out {str(path)!r}: there is no folder {str(path.absolute().parent)!r}: create it first")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"--out {str(path)!r}: there is no folder {str(folder)!r}: create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {str(path)!r}: the folder {str(folder)!r} cannot be written to: choose another")
+    if path.is_dir():
+        raise ConfigError(f"--out {str(path)!r} is a folder: give the name of a file")
 
 
 def picture_file(path: Path) -> PictureFile:
@@ -85,9 +95,12 @@ class Still:
     ) -> None:
         if self._last is not None:
             _, png = cv2.imencode(STILL_SUFFIX, self._last[:, :, ::-1])
+            part = _part_of(self._path)
             try:
-                self._path.write_bytes(png.tobytes())
+                part.write_bytes(png.tobytes())
+                part.replace(self._path)
             except OSError as failure:
+                part.unlink(missing_ok=True)
                 raise _not_written(self._path, failure) from None
 
 
@@ -105,8 +118,9 @@ class Film:
 
         self._av = av
         self._path = path
+        self._part = _part_of(path)
         try:
-            self._file = path.open("w+b")
+            self._file = self._part.open("w+b")
         except OSError as error:
             raise _not_written(path, error) from None
         self._container = av.open(self._file, "w", format="mp4")
@@ -151,12 +165,19 @@ class Film:
             if self._stream is not None:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
+            self._file.close()
+            if self._stream is not None:
+                self._part.replace(self._path)
         except OSError as failure:
             raise _not_written(self._path, failure) from failure
         finally:
             self._file.close()
-            if self._stream is None:
-                self._path.unlink(missing_ok=True)
+            self._part.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    # The process's number: two writers of one name do not mix their bytes.
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
 def _not_written(path: Path, error: OSError) -> StreamsegError:

@@ -1,10 +1,12 @@
+import os
+
 import av
 import cv2
 import numpy as np
 import pytest
 
 from streamseg.cli.film import check_out, picture_file
-from streamseg.errors import ConfigError, StreamsegError
+from streamseg.errors import ConfigError
 
 
 def picture(colour, size=(64, 48)):
@@ -61,6 +63,28 @@ def test_no_picture_no_file(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+def test_a_file_that_is_there_stays_until_the_new_one_is_whole(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"mine")
+    with picture_file(path):
+        assert path.read_bytes() == b"mine"
+    assert path.read_bytes() == b"mine"
+    with picture_file(path) as file:
+        file.add(picture(9), 0.0)
+        assert path.read_bytes() == b"mine"
+    assert len(frames_of(path) if name == "a.mp4" else [cv2.imread(str(path))]) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to(tmp_path, name):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="cannot be written to: choose another"):
+        check_out(tmp_path / name)
+
+
 def test_a_still_is_the_last_picture(tmp_path):
     with picture_file(tmp_path / "a.png") as still:
         still.add(picture((1, 2, 3)), 0.0)
@@ -74,5 +98,5 @@ def test_names_that_cannot_be(tmp_path):
     with pytest.raises(ConfigError, match="there is no folder"):
         check_out(tmp_path / "missing" / "a.mp4")
     (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(StreamsegError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="is a folder"):
         picture_file(tmp_path / "folder.mp4")
