@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 def runtime_parent() -> str | None:
@@ -11,6 +12,6 @@ def runtime_parent() -> str | None:
     A container or ``su`` often hands on a folder that is not there, or that belongs to another user.
     """
     folder = os.environ.get("XDG_RUNTIME_DIR")
-    if folder and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+    if folder and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return folder
     return None

@@ -56,7 +56,7 @@ class RingWriter:
         if frame.format.nbytes > self._memory.slot_bytes:
             raise FrameTooLargeError(
                 f"a frame of {frame.format.width}x{frame.format.height} {frame.format.pixel_format} has "
-                f"{frame.format.nbytes} bytes, the frame ring carries {self._memory.slot_bytes}: have the source send less"
+                f"{frame.format.nbytes} bytes, the frame ring carries {self._memory.slot_bytes}: use a smaller source"
             )
         # Checked by hand, because copyto would stretch a plane of one row to all rows without a word.
         shapes = tuple(plane.shape for plane in frame.planes)

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamseg.errors import PromptError, StreamsegError
 from streamseg.frame import Frame
-from streamseg.tracker.types import BoolMask, ObjectResult, Prompt
+from streamseg.tracker.types import BoolMask, ObjectResult, Prompt, check_prompt
 
 View = TypeVar("View")
 Follower = TypeVar("Follower")
@@ -104,7 +104,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
                 f"object {prompt.obj_id}: stream {stream!r} has {self._max_objects} objects already: "
                 "remove one, or raise model.max_objects"
             )
-        _check(prompt, state.size, is_new=present is None)
+        check_prompt(prompt, state.size, is_new=present is None)
         follower = self._prompted(state.view, prompt, state.size, present)
         state.followers[prompt.obj_id] = follower
         return self._follow(follower, state.view, state.size, prompt.obj_id)
@@ -150,25 +150,3 @@ def prompt_mask(prompt: Prompt, size: tuple[int, int], present: BoolMask | None 
     for point in prompt.points:
         mask[(columns - point.x) ** 2 + (rows - point.y) ** 2 <= radius**2] = point.label == 1
     return mask
-
-
-def _check(prompt: Prompt, size: tuple[int, int], is_new: bool) -> None:
-    width, height = size
-    if prompt.mask is not None and prompt.mask.shape != (height, width):
-        raise PromptError(
-            f"object {prompt.obj_id}: the mask has {prompt.mask.shape[1]}x{prompt.mask.shape[0]} pixels, "
-            f"the video {width}x{height}: give a mask of the video's size"
-        )
-    if prompt.mask is not None and not prompt.mask.any():
-        raise PromptError(f"object {prompt.obj_id}: the mask is empty")
-    for point in prompt.points:
-        if not (0 <= point.x < width and 0 <= point.y < height):
-            raise PromptError(
-                f"object {prompt.obj_id}: point ({point.x:g}, {point.y:g}) is outside of the {width}x{height} frame"
-            )
-    if prompt.box is not None:
-        x0, y0, x1, y1 = prompt.box
-        if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-            raise PromptError(f"object {prompt.obj_id}: box {prompt.box} is outside of the {width}x{height} frame")
-    elif is_new and prompt.mask is None and not any(point.label == 1 for point in prompt.points):
-        raise PromptError(f"object {prompt.obj_id}: a new object needs a point on it (label 1), a box or a mask")

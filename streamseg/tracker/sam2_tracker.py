@@ -18,7 +18,7 @@ from streamseg.tracker.measure import object_result
 from streamseg.tracker.postprocess import to_results
 from streamseg.tracker.predictor import CameraPredictor, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
-from streamseg.tracker.types import ObjectResult, Prompt
+from streamseg.tracker.types import ObjectResult, Prompt, check_prompt
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Sam2Tracker:
         size = self._sizes.get(stream)
         if size is None:
             raise PromptError(f"object {prompt.obj_id}: stream {stream} has had no frame yet: prompt after its first")
-        _check_prompt(prompt, size, is_new=not self._predictor.remembers(stream, prompt.obj_id))
+        check_prompt(prompt, size, is_new=not self._predictor.remembers(stream, prompt.obj_id))
         scale = torch.tensor(size, dtype=torch.float32)
         if prompt.mask is not None:
             output = self._predictor.add_prompt(stream, prompt.obj_id, mask=torch.from_numpy(prompt.mask))
@@ -214,25 +214,3 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     # Before Ampere (8.0) bfloat16 is emulated, slower than float32.
     has_bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if has_bfloat16 else torch.float32
-
-
-def _check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None:
-    width, height = size
-    corners = () if prompt.box is None else (prompt.box[:2], prompt.box[2:])
-    for x, y in (*((point.x, point.y) for point in prompt.points), *corners):
-        if not (0 <= x <= width and 0 <= y <= height):  # also refuses NaN
-            raise PromptError(
-                f"object {prompt.obj_id}: ({x:g}, {y:g}) is outside the frame, which is {width}x{height}: "
-                "give pixels of the frame"
-            )
-    if prompt.mask is not None and (prompt.mask.shape != (height, width) or prompt.mask.dtype != np.bool_):
-        raise PromptError(
-            f"object {prompt.obj_id}: the mask is {prompt.mask.dtype} {prompt.mask.shape}: "
-            f"give bool ({height}, {width}), the frame's height and width"
-        )
-    if not is_new:
-        return
-    if prompt.mask is not None and not prompt.mask.any():
-        raise PromptError(f"object {prompt.obj_id}: the mask is empty: a new object needs some pixels")
-    if prompt.points and prompt.box is None and all(point.label == 0 for point in prompt.points):
-        raise PromptError(f"object {prompt.obj_id}: all points are off the object: a new object needs one on it")

@@ -71,6 +71,38 @@ class Prompt:
                 )
 
 
+def check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None:
+    """Refuse a prompt that cannot be meant for this frame.
+
+    Args:
+        prompt: Of any kind.
+        size: (width, height) of the frame in pixels.
+        is_new: It starts an object, rather than correcting one.
+
+    Raises:
+        PromptError: a point or corner is outside, the mask has another size or type, or a new object has no pixel.
+    """
+    width, height = size
+    corners = () if prompt.box is None else (prompt.box[:2], prompt.box[2:])
+    for x, y in (*((point.x, point.y) for point in prompt.points), *corners):
+        if not (0 <= x <= width and 0 <= y <= height):  # also refuses NaN
+            raise PromptError(
+                f"object {prompt.obj_id}: ({x:g}, {y:g}) is outside the frame, which is {width}x{height}: "
+                "give pixels of the frame"
+            )
+    if prompt.mask is not None and (prompt.mask.shape != (height, width) or prompt.mask.dtype != np.bool_):
+        raise PromptError(
+            f"object {prompt.obj_id}: the mask is {prompt.mask.dtype} {prompt.mask.shape}: "
+            f"give bool ({height}, {width}), the frame's height and width"
+        )
+    if not is_new:
+        return
+    if prompt.mask is not None and not prompt.mask.any():
+        raise PromptError(f"object {prompt.obj_id}: the mask is empty: a new object needs some pixels")
+    if prompt.points and prompt.box is None and all(point.label == 0 for point in prompt.points):
+        raise PromptError(f"object {prompt.obj_id}: all points are off the object: a new object needs one on it")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectResult:
     """One object on one frame.

@@ -19,7 +19,8 @@ def build_prompt(config: PromptConfig, size: tuple[int, int]) -> Prompt:
         size: (width, height) of the frame in pixels.
 
     Raises:
-        PromptError: a point or the box lies outside the frame, the mask cannot be read or has another size.
+        PromptError: its parts do not go together, or the mask cannot be read or has another size. Whether it fits
+            the frame is the tracker's to say.
     """
     width, height = size
     scale_x, scale_y = (width, height) if config.coords == "normalized" else (1, 1)
@@ -27,14 +28,10 @@ def build_prompt(config: PromptConfig, size: tuple[int, int]) -> Prompt:
         Point(point[0] * scale_x, point[1] * scale_y, int(point[2]) if len(point) == 3 else 1)
         for point in config.points
     )
-    for point in points:
-        _check_inside(config.object, "point", (point.x, point.y), size)
     box = None
     if config.box is not None:
         x0, y0, x1, y1 = config.box
         box = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
-        _check_inside(config.object, "corner of the box", box[:2], size)
-        _check_inside(config.object, "corner of the box", box[2:], size)
     mask = None if config.mask is None else read_mask(config.object, Path(config.mask), size)
     return Prompt(config.object, points=points, box=box, mask=mask)
 
@@ -64,10 +61,3 @@ def read_mask(obj_id: int, path: Path, size: tuple[int, int]) -> BoolMask:
     if not mask.any():
         raise PromptError(f"object {obj_id}: mask {path} is all black: paint the object in any other colour")
     return mask
-
-
-def _check_inside(obj_id: int, what: str, xy: tuple[float, ...], size: tuple[int, int]) -> None:
-    if not (0 <= xy[0] <= size[0] and 0 <= xy[1] <= size[1]):
-        raise PromptError(
-            f"object {obj_id}: {what} ({xy[0]:g}, {xy[1]:g}) is outside the video, which is {size[0]}x{size[1]}"
-        )

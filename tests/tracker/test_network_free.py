@@ -100,12 +100,12 @@ def test_reset_forgets_all(tracker):
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (Prompt(1, mask=np.ones((10, 10), np.bool_)), "the mask has 10x10 pixels, the video 96x64"),
+        (Prompt(1, mask=np.ones((10, 10), np.bool_)), r"the mask is bool \(10, 10\): give bool \(64, 96\)"),
         (Prompt(1, mask=np.zeros((64, 96), np.bool_)), "the mask is empty"),
-        (Prompt(1, points=(Point(96, 5),)), r"point \(96, 5\) is outside of the 96x64 frame"),
+        (Prompt(1, points=(Point(97, 5),)), r"\(97, 5\) is outside the frame, which is 96x64"),
         (Prompt(1, points=(Point(5, -1),)), "outside"),
         (Prompt(1, box=(96, 0, 120, 10)), "outside"),
-        (Prompt(1, points=(Point(5, 5, label=0),)), "needs a point on it"),
+        (Prompt(1, points=(Point(5, 5, label=0),)), "needs one on it"),
     ],
 )
 def test_prompts_that_cannot_be_applied(tracker, prompt, message):

@@ -6,7 +6,7 @@ import pytest
 
 from streamseg.config.schema import PromptConfig
 from streamseg.errors import PromptError
-from streamseg.tracker.types import Point
+from streamseg.tracker.types import Point, check_prompt
 from streamseg.worker.prompts import build_prompt
 
 SIZE = (640, 360)
@@ -29,15 +29,15 @@ def test_normalized_coordinates_scale_with_the_frame():
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (PromptConfig(object=1, points=((700, 20),)), r"object 1: point \(700, 20\) is outside the video.*640x360"),
-        (PromptConfig(object=1, box=(0, 0, 10, 400)), r"corner of the box \(10, 400\) is outside"),
+        (PromptConfig(object=1, points=((700, 20),)), r"object 1: \(700, 20\) is outside the frame.*640x360"),
+        (PromptConfig(object=1, box=(0, 0, 10, 400)), r"\(10, 400\) is outside"),
         (PromptConfig(object=1, box=(10, 0, 5, 40)), r"box .* is empty"),
         (PromptConfig(object=1), "the prompt is empty"),
     ],
 )
 def test_impossible_prompts_are_refused(prompt: PromptConfig, message: str):
     with pytest.raises(PromptError, match=message):
-        build_prompt(prompt, SIZE)
+        check_prompt(build_prompt(prompt, SIZE), SIZE, is_new=True)
 
 
 def test_mask_is_everything_that_is_not_black(tmp_path):
