@@ -227,12 +227,13 @@ def table(rows: list[Row], *, header: bool = True) -> str:
             "| CPU ms/frame capture + worker + publisher | copies of the frame |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
-    lines += [
-        f"| {row.source} | {row.transport} | {row.streams} | {row.size} | {row.frames_per_s} "
-        f"| {row.dropped} / {row.captured} | {row.p50_ms} | {row.p99_ms} | {row.cpu_capture_ms} + {row.cpu_worker_ms} + {row.cpu_publisher_ms} "
-        f"| {row.copies} |"
-        for row in rows
-    ]
+    for row in rows:
+        cpu = f"{row.cpu_capture_ms} + {row.cpu_worker_ms} + {row.cpu_publisher_ms}"
+        cells = (
+            *(row.source, row.transport, row.streams, row.size, row.frames_per_s),
+            *(f"{row.dropped} / {row.captured}", row.p50_ms, row.p99_ms, cpu, row.copies),
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

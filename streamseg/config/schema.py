@@ -63,7 +63,8 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Literal["keep", "reset", "reprompt"],
         Meta(
             description="After a reconnect, size change or time jump: keep the objects and their memory, forget them, "
-            "or forget them and apply the prompts again."
+            "or forget them and apply the prompts again. A worker that had to be restarted has no memory to "
+            "keep: the prompts are then applied to the next frame, except with reset."
         ),
     ] = "keep"
     lost_after_s: Annotated[
