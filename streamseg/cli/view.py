@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from streamseg.errors import SubscribeTimeoutError
 from streamseg.topics import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from streamseg.client import PairedSubscriber
     from streamseg.client.results import FramePair
 
 _FILM_FRAMES: Final = 300
+_FIRST_S: Final = 30.0
+_TURN_S: Final = 0.25
 
 
 def view(
@@ -31,8 +35,14 @@ def view(
         typer.Option(min=1, metavar="N", help=f"End after N frames. Default: {_FILM_FRAMES} for MP4, 1 for PNG."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="S", help="Fail when no picture comes for S seconds.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="S",
+            help=f"Fail when no picture comes for S seconds. Default: {_FIRST_S:g} for the first, then for ever: "
+            "a camera may be gone for a while.",
+        ),
+    ] = None,
 ) -> None:
     """Show a stream with its masks, in a window until q, or in a file where there is no display.
 
@@ -54,20 +64,20 @@ def view(
     _write(endpoint, stream, out, frames, timeout)
 
 
-def _show(endpoint: str, stream: str | None, frames: int | None, timeout_s: float) -> None:
+def _show(endpoint: str, stream: str | None, frames: int | None, timeout_s: float | None) -> None:
     from streamseg.cli.window import Window
     from streamseg.draw import draw_masks
 
     window = Window(f"streamseg {endpoint}")
     try:
-        for number, pair in enumerate(_pairs(endpoint, stream, timeout_s), 1):
+        for number, pair in enumerate(_pairs(endpoint, stream, timeout_s, window.is_open), 1):
             if not window.show(draw_masks(pair.image.rgb, pair.masks.objects)) or number == frames:
                 return
     finally:
         window.close()
 
 
-def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, timeout_s: float) -> None:
+def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, timeout_s: float | None) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -92,12 +102,25 @@ def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, tim
     print(f"{out}: {written} frame{'' if written == 1 else 's'} of stream {name}")
 
 
-def _pairs(endpoint: str, stream: str | None, timeout_s: float) -> Iterator[FramePair]:
-    """Yield pictures with the masks of the same frame, of one stream."""
+def _pairs(
+    endpoint: str, stream: str | None, timeout_s: float | None, go_on: Callable[[], bool] = lambda: True
+) -> Iterator[FramePair]:
+    """Yield pictures with the masks of the same frame, of one stream, while ``go_on`` (asked at each turn) says so."""
     from streamseg.client import PairedSubscriber
 
-    with PairedSubscriber(endpoint, streams=[stream] if stream else None, timeout_s=timeout_s) as subscriber:
-        for pair in subscriber:
+    with PairedSubscriber(endpoint, streams=[stream] if stream else None) as subscriber:
+        pair: FramePair | None = subscriber.receive(timeout_s or _FIRST_S)
+        while pair is not None:
             stream = stream or pair.stream
             if pair.stream == stream:
                 yield pair
+            pair = subscriber.receive(timeout_s) if timeout_s else _after_any_outage(subscriber, go_on)
+
+
+def _after_any_outage(subscriber: PairedSubscriber, go_on: Callable[[], bool]) -> FramePair | None:
+    while go_on():
+        try:
+            return subscriber.receive(_TURN_S)
+        except SubscribeTimeoutError:
+            continue
+    return None

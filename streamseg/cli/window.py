@@ -42,6 +42,13 @@ class Window:
         Blocks: about a millisecond.
         """
         cv2.imshow(self._title, picture[:, :, ::-1])
+        return self.is_open()
+
+    def is_open(self) -> bool:
+        """False when the user has closed the window; has to be asked often, or the window stands still.
+
+        Blocks: about a millisecond.
+        """
         key = cv2.waitKey(1) & 0xFF
         return key not in (_ESCAPE, ord("q")) and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
 

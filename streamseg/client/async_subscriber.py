@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Generic, Self, TypeVar, overload
@@ -13,7 +14,7 @@ import zmq.asyncio
 from streamseg.client.connect import connect
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.results import MaskFrame, Message
-from streamseg.client.subscriber import DEFAULT_TIMEOUT_S, Mode, inbox_of
+from streamseg.client.subscriber import LONGEST_POLL_S, Mode, inbox_of, longest_wait_s
 from streamseg.errors import StreamsegError
 from streamseg.topics import DEFAULT_ENDPOINT, Kind
 
@@ -32,7 +33,8 @@ class AsyncSubscriber(Generic[R]):
         streams: Ids of the streams; default: all that the daemon has, also those to come.
         kinds: Any of ``masks``, ``objects``, ``image``, ``events``, ``status``.
         mode: ``latest`` or ``all``, as in :class:`streamseg.client.Subscriber`.
-        timeout_s: Longest wait for a result; None waits for ever.
+        timeout_s: Longest wait for a result, of :meth:`receive` and in iteration. Default: iteration waits for ever, so
+            that a camera's outage does not end it, and :meth:`receive` waits for 30 s.
 
     Raises:
         ConfigError: the endpoint, a stream id or a kind is impossible.
@@ -66,7 +68,7 @@ class AsyncSubscriber(Generic[R]):
         streams: Iterable[str] | None = None,
         kinds: Iterable[Kind] = ("masks",),
         mode: Mode = "latest",
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
@@ -88,7 +90,7 @@ class AsyncSubscriber(Generic[R]):
         """Return the next result.
 
         Args:
-            timeout_s: Longest wait; None for that of the constructor.
+            timeout_s: Longest wait, ``math.inf`` for ever; None for that of the constructor, or 30 s if that has none.
 
         Raises:
             SubscribeTimeoutError: none came in time; the message says what is known of the reason.
@@ -96,18 +98,20 @@ class AsyncSubscriber(Generic[R]):
         """
         if self._closed:
             raise StreamsegError("the subscriber is closed")
-        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        return await self._receive(longest_wait_s(timeout_s, self._timeout_s))
+
+    async def _receive(self, limit_s: float) -> R:
         loop = asyncio.get_running_loop()
-        deadline = None if limit_s is None else loop.time() + limit_s
+        deadline = loop.time() + limit_s
         while True:
             await self._drain()
             result = self._core.take()
             if result is not None:
                 return result
-            remaining_s = 3600.0 if deadline is None else deadline - loop.time()
+            remaining_s = deadline - loop.time()
             if remaining_s <= 0:
-                raise self._core.timeout_error(limit_s or 0.0)
-            await self._socket.poll(int(remaining_s * 1000) + 1)
+                raise self._core.timeout_error(limit_s)
+            await self._socket.poll(int(min(remaining_s, LONGEST_POLL_S) * 1000) + 1)
 
     async def _drain(self) -> None:
         for _ in range(_MOST_DRAINED):
@@ -130,7 +134,7 @@ class AsyncSubscriber(Generic[R]):
     async def __anext__(self) -> R:
         if self._closed:
             raise StopAsyncIteration
-        return await self.receive()
+        return await self._receive(math.inf if self._timeout_s is None else self._timeout_s)
 
     def close(self) -> None:
         """Disconnect. Safe to call twice."""

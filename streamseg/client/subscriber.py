@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -20,6 +21,8 @@ Mode = Literal["latest", "all"]
 R = TypeVar("R")
 
 DEFAULT_TIMEOUT_S: Final = 30.0
+"""Longest wait of ``receive()`` where none was given."""
+LONGEST_POLL_S: Final = 3600.0
 _MOST_DRAINED: Final = 1000
 
 
@@ -54,7 +57,7 @@ class _Receiver(Generic[R]):
         """Return the next result.
 
         Args:
-            timeout_s: Longest wait; None for that of the constructor.
+            timeout_s: Longest wait, ``math.inf`` for ever; None for that of the constructor, or 30 s if that has none.
 
         Blocks: until there is one, up to ``timeout_s``.
 
@@ -64,17 +67,19 @@ class _Receiver(Generic[R]):
         """
         if self._closed:
             raise StreamsegError("the subscriber is closed")
-        limit_s = self._timeout_s if timeout_s is None else timeout_s
-        deadline = None if limit_s is None else time.monotonic() + limit_s
+        return self._receive(longest_wait_s(timeout_s, self._timeout_s))
+
+    def _receive(self, limit_s: float) -> R:
+        deadline = time.monotonic() + limit_s
         while True:
             self._drain()
             result = self._core.take()
             if result is not None:
                 return result
-            remaining_s = 3600.0 if deadline is None else deadline - time.monotonic()
+            remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
-                raise self._core.timeout_error(limit_s or 0.0)
-            self._socket.poll(int(remaining_s * 1000) + 1)
+                raise self._core.timeout_error(limit_s)
+            self._socket.poll(int(min(remaining_s, LONGEST_POLL_S) * 1000) + 1)
 
     def _drain(self) -> None:
         for _ in range(_MOST_DRAINED):
@@ -97,7 +102,7 @@ class _Receiver(Generic[R]):
     def __next__(self) -> R:
         if self._closed:
             raise StopIteration
-        return self.receive()
+        return self._receive(math.inf if self._timeout_s is None else self._timeout_s)
 
     def close(self) -> None:
         """Disconnect. Safe to call twice."""
@@ -128,7 +133,8 @@ class Subscriber(_Receiver[R]):
         mode: ``latest``: the newest message of each stream and kind (and every event); what it overtook is counted
             in ``superseded``. ``all``: every message in order; a reader that falls more than 2 s behind loses its
             backlog, which ``gap`` and ``stats.backlogs_shed`` tell.
-        timeout_s: Longest wait for a result; None waits for ever.
+        timeout_s: Longest wait for a result, of :meth:`receive` and in iteration. Default: iteration waits for ever, so
+            that a camera's outage does not end it, and :meth:`receive` waits for 30 s.
 
     Raises:
         ConfigError: the endpoint, a stream id or a kind is impossible.
@@ -162,7 +168,7 @@ class Subscriber(_Receiver[R]):
         streams: Iterable[str] | None = None,
         kinds: Iterable[Kind] = ("masks",),
         mode: Mode = "latest",
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> None:
         super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s)
 
@@ -173,7 +179,8 @@ class PairedSubscriber(_Receiver[FramePair]):
     Args:
         endpoint: Where the daemon publishes.
         streams: Ids of the streams; default: all that the daemon has.
-        timeout_s: Longest wait for a pair; None waits for ever.
+        timeout_s: Longest wait for a pair, of :meth:`receive` and in iteration. Default: iteration waits for ever, so
+            that a camera's outage does not end it, and :meth:`receive` waits for 30 s.
 
     Raises:
         ConfigError: the endpoint or a stream id is impossible.
@@ -184,9 +191,16 @@ class PairedSubscriber(_Receiver[FramePair]):
         endpoint: str = DEFAULT_ENDPOINT,
         *,
         streams: Iterable[str] | None = None,
-        timeout_s: float | None = DEFAULT_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> None:
         super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s)
+
+
+def longest_wait_s(given_s: float | None, constructor_s: float | None) -> float:
+    """Return how long a ``receive(given_s)`` may wait."""
+    if given_s is not None:
+        return given_s
+    return DEFAULT_TIMEOUT_S if constructor_s is None else constructor_s
 
 
 def inbox_of(mode: Mode) -> Inbox[Any]:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import streamseg.client.subscriber
 from streamseg.client import AsyncSubscriber
 from streamseg.clock import clock_name
 from streamseg.errors import ConfigError, StreamsegError, SubscribeTimeoutError
@@ -77,6 +78,23 @@ def test_it_finds_all_streams(golden, outlet):
             return await subscriber.receive()
 
     assert asyncio.run(run()).stream == "cam1"
+
+
+def test_iteration_outlives_an_outage_and_receive_does_not(golden, outlet, monkeypatch):
+    monkeypatch.setattr(streamseg.client.subscriber, "DEFAULT_TIMEOUT_S", 0.1)
+
+    async def run():
+        async with AsyncSubscriber(outlet.endpoint, streams=["cam1"]) as subscriber:
+            outlet.wait(b"\x01v1/cam1/masks/")
+            with pytest.raises(SubscribeTimeoutError, match=r"within 0\.1 s"):
+                await subscriber.receive()
+            waiting = asyncio.ensure_future(anext(subscriber))
+            done, _ = await asyncio.wait([waiting], timeout=0.5)
+            assert not done
+            outlet.send(golden.masks(7))
+            return await asyncio.wait_for(waiting, 20)
+
+    assert asyncio.run(run()).frame == 7
 
 
 def test_a_cancelled_receive_loses_nothing(golden, outlet):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import socket as net
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-import streamseg.client
+import streamseg.client.subscriber
 from streamseg.client import MaskFrame, PairedSubscriber, Subscriber
 from streamseg.clock import clock_name
 from streamseg.errors import ConfigError, StreamsegError, SubscribeTimeoutError
@@ -125,6 +127,24 @@ def test_a_listener_that_speaks_no_zeromq_is_a_timeout():
 def test_the_timeout_is_an_ordinary_timeout_error_too(outlet):
     with Subscriber(outlet.endpoint, streams=["cam1"], timeout_s=0.05) as subscriber, pytest.raises(TimeoutError):
         next(subscriber)
+
+
+def test_iteration_outlives_an_outage_and_receive_does_not(golden, outlet, monkeypatch):
+    monkeypatch.setattr(streamseg.client.subscriber, "DEFAULT_TIMEOUT_S", 0.1)
+    got = []
+    with Subscriber(outlet.endpoint, streams=["cam1"]) as subscriber:
+        outlet.wait(b"\x01v1/cam1/masks/")
+        with pytest.raises(SubscribeTimeoutError, match=r"within 0\.1 s"):
+            subscriber.receive()
+        thread = threading.Thread(target=lambda: got.append(next(subscriber).frame), daemon=True)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+        outlet.send(golden.masks(7))
+        thread.join(20)
+        assert got == [7]
+        outlet.send(golden.masks(8))
+        assert subscriber.receive(math.inf).frame == 8
 
 
 def test_pairs(golden, outlet):

@@ -1,0 +1,53 @@
+"""`streamseg view` through an outage. (Here, where a publisher is that is silent when it is told to be.)"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from streamseg.cli import view
+from streamseg.errors import SubscribeTimeoutError
+
+
+def publish_first(golden, outlet):
+    def publish():
+        outlet.wait(b"\x01v1/cam1/masks/", b"\x01v1/cam1/image/")
+        outlet.send(golden.masks(1), golden("image", frame=1, seq=0))
+
+    thread = threading.Thread(target=publish, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_an_outage_is_survived(golden, outlet):
+    turns = []
+
+    def go_on():
+        turns.append(len(turns))
+        if len(turns) == 4:  # after three turns of silence
+            outlet.send(golden.masks(2), golden("image", frame=2, seq=1))
+        return len(turns) < 8
+
+    first = publish_first(golden, outlet)
+    pairs = view._pairs(outlet.endpoint, "cam1", None, go_on)
+    assert next(pairs).frame == 1
+    first.join(20)
+    assert next(pairs).frame == 2
+    assert len(turns) >= 4
+    assert list(pairs) == []  # ended by go_on
+    assert len(turns) == 8
+
+
+def test_a_timeout_that_was_given_stays_in_charge(golden, outlet):
+    publish_first(golden, outlet)
+    pairs = view._pairs(outlet.endpoint, "cam1", 2.0)
+    assert next(pairs).frame == 1
+    with pytest.raises(SubscribeTimeoutError, match=r"within 2 s"):
+        next(pairs)
+
+
+def test_where_nothing_ever_came_it_fails(outlet, monkeypatch):
+    monkeypatch.setattr(view, "_FIRST_S", 0.1)
+    with pytest.raises(SubscribeTimeoutError, match=r"within 0\.1 s"):
+        next(view._pairs(outlet.endpoint, "cam1", None))
