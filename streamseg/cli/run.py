@@ -60,6 +60,14 @@ def run(
         str | None,
         typer.Option(metavar="NAME", help="A name of 'streamseg models list', or a checkpoint.", rich_help_panel=_BOTH),
     ] = None,
+    model_config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="With the path of a checkpoint: the sam2 config or YAML file that describes it.",
+            rich_help_panel=_BOTH,
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.", rich_help_panel=_BOTH)
     ] = None,
@@ -95,8 +103,10 @@ def run(
       streamseg run --source 'rtsp://me:${PASSWORD}@cam/1' --box 10,20,300,400
 
       streamseg run configs/several_cameras.yaml --device cuda
+
+      streamseg run --source webcam:0 --model mine.pt --model-config sam2.1_hiera_t.yaml --point 50%,50%
     """
-    overrides = _overrides(model, device, endpoint, wait_for_subscriber, log_level, log_format)
+    overrides = _overrides(model, model_config, device, endpoint, wait_for_subscriber, log_level, log_format)
     from streamseg.cli.marks import prompt_of
 
     prompt = prompt_of(point or (), box, mask)
@@ -108,6 +118,7 @@ def run(
 
 def _overrides(
     model: str | None,
+    model_config: str | None,
     device: str | None,
     endpoints: list[str] | None,
     wait_for_subscriber: bool,
@@ -118,8 +129,10 @@ def _overrides(
 
     if model is not None and is_checkpoint_path(model):
         model = str(Path(model).expanduser().absolute())
+    if model_config is not None and (file := Path(model_config).expanduser().absolute()).is_file():
+        model_config = str(file)
     settings: dict[str, dict[str, Any]] = {
-        "model": {"name": model, "device": device},
+        "model": {"name": model, "config": model_config, "device": device},
         "publish": {"endpoints": endpoints or None, "wait_for_subscriber": wait_for_subscriber or None},
         "log": {"level": log_level, "format": log_format},
     }

@@ -213,8 +213,8 @@ def _resolve_own(path: Path, config: str | None) -> ResolvedModel:
         return ResolvedModel(path.stem, "sam2", _own_config(config), path, trained=True)
     if path.name not in _BY_FILE_NAME:
         raise ModelError(
-            f"checkpoint {path} needs its config: set model.config to one of {', '.join(_SAM2_CONFIGS)}, "
-            "or to the path of a YAML file"
+            f"checkpoint {path} needs its config: set model.config (or give --model-config) to one of "
+            f"{', '.join(_SAM2_CONFIGS)}, or to the path of a YAML file"
         )
     return ResolvedModel(path.stem, "sam2", _BY_FILE_NAME[path.name].config, path, trained=True)
 
