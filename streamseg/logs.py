@@ -48,6 +48,14 @@ def setup_logging(config: LogConfig, process: str) -> None:
     threading.excepthook = _log_uncaught_in_thread
 
 
+def logs_json() -> bool:
+    """Return whether :func:`setup_logging` was called, and chose JSON."""
+    return any(
+        isinstance(handler, _StreamsegHandler) and isinstance(handler.formatter, JsonFormatter)
+        for handler in logging.getLogger().handlers
+    )
+
+
 class TextFormatter(logging.Formatter):
     """``2026-01-31 12:00:00.123 INFO    capture:cam1 | connected  fps=25.0``, a traceback on lines of its own.
 

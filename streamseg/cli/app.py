@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from typing import Annotated, Final
@@ -60,7 +61,13 @@ def main() -> None:
     try:
         app()
     except StreamsegError as error:
-        if "--debug" in sys.argv[1:]:
+        from streamseg.logs import logs_json
+
+        debug = "--debug" in sys.argv[1:]
+        if logs_json():
+            # Whoever reads this stream expects nothing else.
+            logging.getLogger(__name__).critical("%s", error, exc_info=debug)
+        elif debug:
             # What caused it may hold an address with its password, unlike its own message.
             print(redact(traceback.format_exc()), end="", file=sys.stderr)
         else:

@@ -6,9 +6,11 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from streamseg import __version__
+from streamseg.cli import run
 from streamseg.cli.app import app
+from streamseg.config.schema import ModelConfig
 from streamseg.errors import ConfigError, ModelError
-from streamseg.models.registry import MODELS
+from streamseg.models.registry import MODELS, resolve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COMMANDS = ["run", "demo", "subscribe", "view", "probe", "models list", "models pull", "models path"]
@@ -58,6 +60,7 @@ def test_wrong_usage(invoke, arguments):
         (["run", CONFIGS / "demo.yaml", "--point", "1,2", "--loop"], "--loop, --point, --box or --mask cannot go"),
         (["run", CONFIGS / "demo.yaml", "--model", "tinny"], "model 'tinny' is unknown: did you mean 'tiny'?"),
         (["run", CONFIGS / "demo.yaml", "--model", "x/y.pt"], "model.name: there is no file"),
+        (["run", CONFIGS / "demo.yaml", "--model-config", "a.yaml"], "model.config: 'a.yaml' goes with the path of a"),
         (["run", CONFIGS / "demo.yaml", "--device", "gpu"], "model.device: 'gpu' is not possible"),
         (["run", CONFIGS / "demo.yaml", "--endpoint", "tcp://0.0.0.0:1"], "can be reached from other machines"),
         (["run", CONFIGS / "demo.yaml", "--log-level", "loud"], "log.level: 'loud' is not possible"),
@@ -81,6 +84,36 @@ def test_mistakes_are_explained(invoke, arguments, words):
     result = invoke(*arguments)
     assert isinstance(result.exception, ConfigError), result.output
     assert words in str(result.exception)
+
+
+@pytest.mark.parametrize("of_the_file", [["--source", "scene:default"], [CONFIGS / "demo.yaml"]])
+@pytest.mark.parametrize("given", ["own.yaml", "sam2.1_hiera_t.yaml"])
+def test_an_own_checkpoint_with_its_config(invoke, monkeypatch, tmp_path, of_the_file, given):
+    taken = []
+    monkeypatch.setattr(run, "_run", lambda config: taken.append(config.model) or 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.pt").touch()
+    (tmp_path / "own.yaml").touch()
+    with pytest.raises(ModelError, match="or give --model-config"):
+        resolve(ModelConfig(name="own.pt"))
+    result = invoke("run", *of_the_file, "--model", "own.pt", "--model-config", given)
+    assert result.exit_code == 0, result.exception
+    assert taken[0].name == str(tmp_path / "own.pt")
+    assert taken[0].config == (str(tmp_path / "own.yaml") if given == "own.yaml" else given)
+
+
+def test_a_fatal_error_amid_json_is_json(streamseg, tmp_path):
+    options = ("run", "--source", "scene:simple", "--model", "tiny", "--endpoint", f"ipc://{tmp_path}/pub")
+    done = streamseg(*options, "--log-format", "json")
+    assert done.returncode == 3
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["level"] for line in lines].count("critical") == 1
+    assert lines[-1]["message"].startswith("model 'sam2.1_hiera_tiny' has no checkpoint")
+    assert "error" not in lines[-1]
+    done = streamseg("--debug", *options, "--log-format", "json")
+    assert "Traceback" in json.loads(done.stderr.splitlines()[-1])["error"]
+    done = streamseg(*options)
+    assert done.stderr.splitlines()[-1].startswith("error: model 'sam2.1_hiera_tiny' has no checkpoint")
 
 
 def test_demo_runs_where_the_runtime_folder_is_not_there(invoke, monkeypatch, tmp_path):
