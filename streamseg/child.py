@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import time
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Final, Literal
 
@@ -61,6 +62,8 @@ class Child:
             name=f"streamseg {self.name}",
         )
         # A Ctrl-C goes to the whole group of the terminal: hold it back until the child ignores it (`link.py`).
+        # multiprocessing's own helper process is started first, because starting it lifts the block.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
