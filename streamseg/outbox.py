@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 import zmq
 
-from streamseg.messages.internal import InternalMessage, encode
+from streamseg.messages.internal import InternalMessage, StreamEvent, encode
 from streamseg.topics import INTERNAL_HWM
 
 _MOST_WAITING: Final = 100
@@ -21,6 +21,10 @@ class Outbox:
 
     Args:
         endpoint: Where the publisher binds its PULL socket.
+
+    Attributes:
+        lost_events: Stream -> events of it that were given up because too many waited: drops of stage ``event``,
+            reason ``publisher_away``.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -30,7 +34,8 @@ class Outbox:
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.connect(endpoint)
-        self._waiting: deque[InternalMessage] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[StreamEvent] = deque()
+        self.lost_events: Counter[str] = Counter()
 
     def send(self, message: InternalMessage, timeout_s: float = 0.0) -> bool:
         """Send a message.
@@ -48,12 +53,14 @@ class Outbox:
             return False
         return True
 
-    def post(self, message: InternalMessage) -> None:
-        """Send a message that must not be lost while the publisher is away: an event.
+    def post(self, event: StreamEvent) -> None:
+        """Send an event. It must not be lost while the publisher is away, as it is when all start at once.
 
-        It waits, in order, for :meth:`flush`; only the newest 100 do.
+        It waits, in order, for :meth:`flush`. The oldest of more than 100 is dropped and counted.
         """
-        self._waiting.append(message)
+        if len(self._waiting) == _MOST_WAITING:
+            self.lost_events[self._waiting.popleft().stream] += 1
+        self._waiting.append(event)
         self.flush()
 
     def flush(self) -> None:

@@ -167,9 +167,13 @@ class Worker:
                 model=self._spec.model.name,
                 device=self._tracker.device,
                 tracked={stream: tracked.tracked for stream, tracked in self._streams.items()},
-                drops={stream: {"publish/queue_full": count} for stream, count in self._unsent.items() if count},
+                drops={stream: self._drops(stream) for stream in self._streams},
             )
         )
+
+    def _drops(self, stream: str) -> dict[str, int]:
+        drops = {"publish/queue_full": self._unsent[stream], "event/publisher_away": self._outbox.lost_events[stream]}
+        return {reason: count for reason, count in drops.items() if count}
 
 
 def _was_tracked(ring: FrameRing) -> bool:

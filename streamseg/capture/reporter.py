@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from typing import Final
 
 from streamseg.link import ChildLink, Report
@@ -24,7 +23,6 @@ log = logging.getLogger("streamseg.capture")
 
 _TURN_S: Final = 0.25
 _REPORT_S: Final = 1.0
-_MAX_EVENTS: Final = 64
 _STOP_GRACE_S: Final = 0.4
 """The supervisor sends SIGTERM 0.8 s after its word; turn and grace together stay below that."""
 
@@ -57,8 +55,6 @@ class CaptureReporter:
         self._reconnects = 0
         self._last_error = ""
         self._drops: dict[str, int] = {}
-        self._events: deque[StreamEvent] = deque()
-        self._lost_events = 0
         self._fps = 0.0
         self._counted = (time.monotonic(), ring.counters().frames)
         self._alive_until = time.monotonic()
@@ -100,8 +96,7 @@ class CaptureReporter:
     def event(self, kind: EventKind, detail: str = "", frame_id: int | None = None) -> None:
         """Tell subscribers that something happened.
 
-        An event waits while the publisher is away, which it is when all start at once; a report never does, since
-        the next one says it all. The oldest of more than 64 events is dropped and counted.
+        An event waits while the publisher is away; a report never does, since the next one says it all.
         """
         event = StreamEvent(
             stream=self._stream,
@@ -112,12 +107,9 @@ class CaptureReporter:
             detail=redact(detail),
         )
         with self._lock:
-            if len(self._events) == _MAX_EVENTS:
-                self._events.popleft()
-                self._lost_events += 1
-                self.lost("event/publisher_away", self._lost_events)
-            self._events.append(event)
-            self._send_events()
+            self._outbox.post(event)
+            if lost := self._outbox.lost_events[self._stream]:
+                self.lost("event/publisher_away", lost)
 
     def close(self) -> None:
         """End the thread and close the socket.
@@ -136,7 +128,7 @@ class CaptureReporter:
                 self._stop()
                 return
             with self._lock:
-                self._send_events()
+                self._outbox.flush()
             now = time.monotonic()
             if now < next_report:
                 continue
@@ -175,7 +167,3 @@ class CaptureReporter:
             last_error=self._last_error,
         )
         self._outbox.send(report)
-
-    def _send_events(self) -> None:
-        while self._events and self._outbox.send(self._events[0]):
-            self._events.popleft()
