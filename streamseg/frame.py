@@ -6,7 +6,7 @@ No I/O and no dependency but numpy, so that every stage can share these types.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,3 +117,27 @@ class Frame:
     format: FrameFormat
     planes: tuple[Plane, ...]
     stamps: FrameStamps
+
+
+_LUMA_WEIGHTS: Final[dict[ColourMatrix, tuple[float, float]]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+}
+"""Shares of red and blue in luma (ITU-R BT.601, BT.709, BT.2020 non-constant luminance)."""
+
+
+def yuv_to_rgb_matrix(matrix: ColourMatrix, full_range: bool) -> NDArray[np.float32]:
+    """Return ``float32 [3, 4]``: RGB = result @ (Y, U, V, 1), all in 0..255."""
+    red, blue = _LUMA_WEIGHTS[matrix]
+    green = 1.0 - red - blue
+    luma, chroma, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
+    coefficients = np.array(
+        [
+            [1.0, 0.0, 2 * (1 - red)],
+            [1.0, -2 * (1 - blue) * blue / green, -2 * (1 - red) * red / green],
+            [1.0, 2 * (1 - blue), 0.0],
+        ]
+    ) * (luma, chroma, chroma)
+    offset = -coefficients @ (black, 128.0, 128.0)
+    return np.concatenate([coefficients, offset[:, None]], axis=1).astype(np.float32)

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamseg.frame import ColourMatrix, Frame, FrameFormat, Plane
+from streamseg.frame import Frame, FrameFormat, Plane, yuv_to_rgb_matrix
 
 Bgr = NDArray[np.uint8]
-
-# Kr and Kb: what red and blue contribute to luma (ITU-R BT.601, BT.709, BT.2020).
-_LUMA_SHARES: Final[dict[ColourMatrix, tuple[float, float]]] = {
-    "bt601": (0.299, 0.114),
-    "bt709": (0.2126, 0.0722),
-    "bt2020": (0.2627, 0.0593),
-}
 
 
 def encode_jpeg(frame: Frame, quality: int) -> bytes:
@@ -67,23 +58,8 @@ def _yuv_to_bgr(frame_format: FrameFormat, luma: Plane, chroma: NDArray[np.uint8
     full = cv2.resize(chroma, (2 * chroma.shape[1], 2 * chroma.shape[0]), interpolation=cv2.INTER_NEAREST)
     yuv = np.empty((height, width, 3), np.uint8)
     cv2.mixChannels([luma, np.ascontiguousarray(full[:height, :width])], [yuv], [0, 0, 1, 1, 2, 2])
-    return _as_uint8(cv2.transform(yuv, yuv_to_bgr_matrix(frame_format.matrix, full_range=frame_format.full_range)))
-
-
-def yuv_to_bgr_matrix(matrix: ColourMatrix, *, full_range: bool) -> NDArray[np.float32]:
-    """Return ``float32 [3, 4]`` that takes (Y, Cb, Cr, 1) of 8 bits to (B, G, R) of 0..255."""
-    kr, kb = _LUMA_SHARES[matrix]
-    kg = 1.0 - kr - kb
-    luma_gain, luma_zero, chroma_gain = (1.0, 0.0, 2.0) if full_range else (255 / 219, 16.0, 2.0 * 255 / 224)
-    rows = np.array(
-        [
-            [luma_gain, chroma_gain * (1 - kb), 0.0],
-            [luma_gain, -chroma_gain * kb * (1 - kb) / kg, -chroma_gain * kr * (1 - kr) / kg],
-            [luma_gain, 0.0, chroma_gain * (1 - kr)],
-        ]
-    )
-    offsets = -rows @ np.array([luma_zero, 128.0, 128.0])
-    return np.column_stack([rows, offsets]).astype(np.float32)
+    to_rgb = yuv_to_rgb_matrix(frame_format.matrix, frame_format.full_range)
+    return _as_uint8(cv2.transform(yuv, to_rgb[::-1].copy()))  # its rows the other way round give BGR
 
 
 def _as_uint8(array: object) -> NDArray[np.uint8]:

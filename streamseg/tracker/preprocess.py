@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from streamseg.errors import StreamsegError
-from streamseg.frame import Frame, FrameFormat, Plane
-from streamseg.tracker.rgb import RgbConverter, yuv_to_rgb_matrix
+from streamseg.frame import Frame, FrameFormat, Plane, yuv_to_rgb_matrix
+from streamseg.tracker.rgb import RgbConverter
 
 
 class Preprocessor:
