@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, Literal
 
 Kind = Literal["masks", "objects", "image", "events", "status"]
@@ -20,6 +21,9 @@ STREAM_ID: Final = re.compile(r"[a-z0-9_-]{1,64}")
 """What a stream may be called; a leading underscore is kept for ourselves."""
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
+
+LONGEST_IPC_PATH: Final = 107
+"""Bytes of a Unix socket's path that the kernel takes."""
 
 PUBLISH_HWM: Final = 64
 INTERNAL_HWM: Final = 256
@@ -56,3 +60,12 @@ def topic(stream: str, kind: Kind) -> bytes:
     It ends in a slash because ZeroMQ matches prefixes: without it a subscriber of ``cam1`` would get ``cam10``.
     """
     return f"v1/{stream}/{kind}/".encode()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host: an address, in brackets or not, or the name of one."""
+    host = host.strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in ("localhost", "lo")

@@ -16,11 +16,9 @@ from streamseg.config.schema import ModelConfig, PromptConfig, PublishConfig, St
 from streamseg.errors import ModelError, StreamsegError
 from streamseg.models.registry import find
 from streamseg.sources.open_source import describe
-from streamseg.topics import STREAM_ID
+from streamseg.topics import LONGEST_IPC_PATH, STREAM_ID, is_loopback
 
-_LONGEST_IPC_PATH: Final = 107
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")
-_LOOPBACK_NAMES: Final = ("localhost", "lo")
 _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -143,8 +141,8 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems, allow_unauthe
     elif scheme == "ipc":
         if not rest.startswith("/"):
             problems.add(path, f"{shown} has no absolute path: write ipc:///PATH, with three slashes")
-        elif len(os.fsencode(rest)) > _LONGEST_IPC_PATH:
-            problems.add(path, f"{shown} is too long: sockets take paths of at most {_LONGEST_IPC_PATH} bytes")
+        elif len(os.fsencode(rest)) > LONGEST_IPC_PATH:
+            problems.add(path, f"{shown} is too long: sockets take paths of at most {LONGEST_IPC_PATH} bytes")
         elif not FilePath(rest).parent.is_dir():
             problems.add(path, f"{shown}: there is no folder {str(FilePath(rest).parent)!r}: create it first")
     else:
@@ -153,7 +151,7 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems, allow_unauthe
             problems.add(path, f"{shown} has no port: write tcp://HOST:PORT, for example tcp://127.0.0.1:5555")
         elif port != "*" and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
             problems.add(path, f"{shown} has no usable port: give one from 1 to 65535, or * for one that is free")
-        elif not _is_loopback(host):
+        elif not is_loopback(host):
             if host not in _WILDCARDS and _address(host) is None and "." in host:
                 problems.add(path, f"{shown}: a name cannot be bound: give an address of this machine")
             elif not allow_unauthenticated:
@@ -162,11 +160,6 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems, allow_unauthe
                     f"{shown} can be reached from other machines and everybody there could watch: use 127.0.0.1, "
                     "or set publish.allow_unauthenticated to true",
                 )
-
-
-def _is_loopback(host: str) -> bool:
-    address = _address(host)
-    return host in _LOOPBACK_NAMES if address is None else address.is_loopback
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

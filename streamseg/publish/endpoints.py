@@ -5,16 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 import zmq
 
 from streamseg.errors import ConfigError
-
-LONGEST_IPC_PATH: Final = 107
-"""Bytes of a Unix socket's path that the kernel takes."""
+from streamseg.topics import LONGEST_IPC_PATH, is_loopback
 
 _MENDS: Final = {
     errno.EADDRINUSE: "another program listens there, perhaps a second streamseg: end it or choose another address",
@@ -128,12 +125,7 @@ def require_private(endpoint: str, setting: str) -> None:
     """
     if endpoint.startswith("ipc://"):
         return
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    try:
-        private = ip_address(host).is_loopback
-    except ValueError:
-        private = host in ("localhost", "lo")
-    if not private:
+    if not is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0]):
         raise ConfigError(
             f"{setting}: {endpoint!r} can be reached from other machines and everybody there could watch: "
             "use 127.0.0.1, or set publish.allow_unauthenticated to true"
