@@ -25,13 +25,13 @@ class Report:
 
     Attributes:
         kind: ``ready``, ``progress`` (still alive: sent as often as the child's loop turns, at most once a
-            second), ``note`` (shown to the user), ``subscribed`` (publisher: somebody subscribes to masks, objects or
+            second), ``subscribed`` (publisher: somebody subscribes to masks, objects or
             pictures), ``ended`` (capture: a file is at its end), ``fatal`` (no restart would help).
         text: For people.
         exit_code: With ``fatal``: what the daemon should exit with.
     """
 
-    kind: Literal["ready", "progress", "note", "subscribed", "ended", "fatal"]
+    kind: Literal["ready", "progress", "subscribed", "ended", "fatal"]
     text: str = ""
     exit_code: int = 1
 

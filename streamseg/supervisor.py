@@ -179,8 +179,6 @@ class Daemon:
                 if self._on_ready and all(self._children[name].state == "ready" for name in (PUBLISHER, WORKER)):
                     on_ready, self._on_ready = self._on_ready, None
                     on_ready()
-            case "note":
-                log.info("%s: %s", child.name, redact(report.text))
             case "subscribed":
                 self._start_captures()
             case "ended":
