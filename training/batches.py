@@ -39,6 +39,7 @@ class Batch:
         truth: ``bool [L, T, S, S]``.
         kind: Of the prompts.
         corrections: Clicks that follow the prompt.
+        asides: Prompts that the first frame is asked with besides.
     """
 
     request: Request
@@ -47,6 +48,7 @@ class Batch:
     truth: Tensor
     kind: PromptKind
     corrections: int
+    asides: tuple[PromptKind, ...]
 
 
 def make_batch(material: Material, seed: int, request: Request) -> Batch:
@@ -74,6 +76,8 @@ def make_batch(material: Material, seed: int, request: Request) -> Batch:
         torch.from_numpy(np.concatenate([clip.masks for clip in clips])),
         kind,
         int(rng.integers(1, 3)) if kind != "mask" and rng.random() < phase.correction_share else 0,
+        # A mask is not decoded; so the decoder is asked with a box or a click besides, which costs no trunk.
+        (_KINDS[rng.integers(1, 3)],) if kind == "mask" and phase.asides else (),
     )
 
 

@@ -21,6 +21,8 @@ Floats = NDArray[np.float32]
 _UNIT_SQUARE: Final = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32) / 2
 _MIN_VISIBLE: Final = 0.003
 _HALF_RES_ABOVE: Final = 1.6
+# Share of an object's extent by which its parts move against each other at the most, and room for it all round.
+_BEND, _BEND_MARGIN = 0.09, 0.14
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Clip:
 class _Sprite:
     rgba: Picture
     corners: Floats  # [T, 4, 2], pixels of the clip
+    bends: Floats | None  # [T, k, k, 2], how parts are displaced, in shares of the extent; None: it is rigid
 
 
 def compose_clip(
@@ -64,8 +67,10 @@ def compose_clip(
 def _try_compose(
     material: Material, rng: np.random.Generator, frames: int, side_px: int, max_objects: int, gap: float
 ) -> Clip:
-    pictures, owners = _background(material, rng, frames, side_px, gap)
-    sprites = _cast(material, rng, frames, side_px, gap)
+    # The tracker squeezes every picture to a square, and most cameras' are wide.
+    squeeze = 1.0 if rng.random() < 0.3 else float(rng.uniform(1.2, 1.9))
+    pictures, owners = _background(material, rng, frames, side_px, gap, squeeze)
+    sprites = _cast(material, rng, frames, side_px, gap, squeeze)
     natural = int(owners.max(initial=0))
     for number, sprite in enumerate(sprites, start=natural + 1):
         _paste(pictures, owners, sprite, number)
@@ -106,8 +111,33 @@ def _warp(picture: Picture, corners: Floats, side_px: int, *, nearest: bool = Fa
     return cv2.warpPerspective(picture, matrix, (side_px, side_px), flags=how, borderMode=border)
 
 
+def _squeeze(corners: Floats, side_px: int, by: float) -> None:
+    """Shrink the distance of each corner from the middle column, in place."""
+    corners[..., 0] = side_px / 2 + (corners[..., 0] - side_px / 2) / by
+
+
+def _bends(rng: np.random.Generator, frames: int, gap: float) -> Floats:
+    """Return ``[T, k, k, 2]``: each part swings, as limbs do, and wanders a little; nothing is displaced at first."""
+    parts = int(rng.integers(3, 6))
+    shape = (parts, parts, 2)
+    strength = rng.uniform(0.2, 1) * _BEND
+    pace, phase = rng.uniform(0.1, 0.9, shape) * min(gap, 2.0), rng.uniform(0, 2 * np.pi, shape)
+    times = np.arange(frames).reshape(-1, 1, 1, 1)
+    swing = np.sin(phase + pace * times) - np.sin(phase)
+    wander = np.cumsum(rng.normal(0, 0.15, (frames, *shape)), 0)
+    wander -= wander[0]
+    return np.clip(strength * (0.7 * swing + wander), -_BEND_MARGIN, _BEND_MARGIN).astype(np.float32)
+
+
+def _bend(rgba: Picture, displaced: Floats) -> Picture:
+    height, width = rgba.shape[:2]
+    field = cv2.resize(displaced, (width, height), interpolation=cv2.INTER_CUBIC) * max(height, width)
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    return cv2.remap(rgba, field[..., 0] + x, field[..., 1] + y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
 def _background(
-    material: Material, rng: np.random.Generator, frames: int, side_px: int, gap: float
+    material: Material, rng: np.random.Generator, frames: int, side_px: int, gap: float, squeeze: float
 ) -> tuple[Picture, NDArray[np.int16]]:
     """Return the frames without pasted objects, and who owns each pixel: 0 nobody, else an object of the photograph."""
     photos = material.photos or [Photo(texture(rng, []))]
@@ -119,7 +149,7 @@ def _background(
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         masks = [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in masks]
         zoom *= 2
-    rgb = _recolour(rgb, rng, 0.25)
+    rgb = _recolour(rgb, rng, 0.2)
     flip = rng.random() < 0.5
     size_px = np.array(rgb.shape[1::-1], np.float32) * zoom
     slack = np.maximum(size_px - side_px, 0) / 2
@@ -128,6 +158,7 @@ def _background(
     corners = _quads(rng, frames, size_px, centre, rng.normal(0, 0.08), 0.4 * gap, 0.08 * side_px)
     if still:
         corners[:] = corners[0]
+    _squeeze(corners, side_px, squeeze)
     if flip:
         corners = np.ascontiguousarray(corners[:, [1, 0, 3, 2]])
     pictures = np.stack([_warp(rgb, quad, side_px, border=cv2.BORDER_REFLECT_101) for quad in corners])
@@ -139,13 +170,15 @@ def _background(
     return pictures, owners
 
 
-def _cast(material: Material, rng: np.random.Generator, frames: int, side_px: int, gap: float) -> list[_Sprite]:
+def _cast(
+    material: Material, rng: np.random.Generator, frames: int, side_px: int, gap: float, squeeze: float
+) -> list[_Sprite]:
     sprites: list[_Sprite] = []
     for _ in range(int(rng.choice([1, 2, 3, 4], p=[0.2, 0.35, 0.3, 0.15]))):
-        sprites.append(_enter(_pick(material, rng), rng, frames, side_px, gap))
+        sprites.append(_enter(_pick(material, rng), rng, frames, side_px, gap, squeeze))
         if rng.random() < 0.25:
             rgba = sprites[-1].rgba[:, ::-1] if rng.random() < 0.5 else sprites[-1].rgba
-            sprites.append(_enter(_tint(rgba, rng, 0.1), rng, frames, side_px, gap))
+            sprites.append(_enter(_tint(rgba, rng, 0.1), rng, frames, side_px, gap, squeeze))
     return sprites
 
 
@@ -155,24 +188,32 @@ def _pick(material: Material, rng: np.random.Generator) -> Picture:
     if choice == len(pools):
         return shape(rng, material.photos)
     pool = pools[choice]
-    return _tint(pool[rng.integers(len(pool))], rng, 0.35)
+    return _tint(pool[rng.integers(len(pool))], rng, 0.25)
 
 
-def _enter(rgba: Picture, rng: np.random.Generator, frames: int, side_px: int, gap: float) -> _Sprite:
+def _enter(
+    rgba: Picture, rng: np.random.Generator, frames: int, side_px: int, gap: float, squeeze: float
+) -> _Sprite:
     if rng.random() < 0.5:
         rgba = rgba[:, ::-1]
-    diameter = side_px * float(np.exp(rng.uniform(np.log(0.13), np.log(0.75))))
+    diameter = side_px * float(np.exp(rng.uniform(np.log(0.15), np.log(0.85))))
+    bends = _bends(rng, frames, gap) if rng.random() < 0.6 else None
+    if bends is not None:
+        margin = round(_BEND_MARGIN * max(rgba.shape))
+        rgba = np.pad(rgba, ((margin, margin), (margin, margin), (0, 0)))
+        diameter *= 1 + 2 * _BEND_MARGIN
     extent = np.array(rgba.shape[1::-1], np.float32)
-    centre = rng.uniform(0.1, 0.9, 2).astype(np.float32) * side_px
+    centre = side_px / 2 + rng.uniform(-0.4, 0.4, 2).astype(np.float32) * side_px * np.array([squeeze, 1], np.float32)
     size = extent / extent.max() * diameter
     corners = _quads(rng, frames, size, centre, rng.normal(0, 0.35), gap, 0.07 * (diameter * side_px) ** 0.5)
+    _squeeze(corners, side_px, squeeze)
     shrink = diameter / float(extent.max())
     if shrink < 1 / _HALF_RES_ABOVE:
         small = np.maximum(extent * shrink * 1.3, 2).astype(int)
         rgba = cv2.resize(rgba, (int(small[0]), int(small[1])), interpolation=cv2.INTER_AREA)
     if frames > 1 and rng.random() < 0.2:
         _hide(corners, rng, side_px)
-    return _Sprite(np.ascontiguousarray(rgba), corners)
+    return _Sprite(np.ascontiguousarray(rgba), corners, bends)
 
 
 def _hide(corners: Floats, rng: np.random.Generator, side_px: int) -> None:
@@ -186,13 +227,14 @@ def _hide(corners: Floats, rng: np.random.Generator, side_px: int) -> None:
 
 def _paste(pictures: Picture, owners: NDArray[np.int16], sprite: _Sprite, number: int) -> None:
     side_px = pictures.shape[1]
-    for picture, owner, corners in zip(pictures, owners, sprite.corners, strict=True):
+    for t, (picture, owner, corners) in enumerate(zip(pictures, owners, sprite.corners, strict=True)):
         low = np.floor(corners.min(0)).astype(int).clip(0, side_px)
         high = np.ceil(corners.max(0)).astype(int).clip(0, side_px) + 1
         if (high - low).min() <= 1:
             continue
         extent = int((high - low).max())
-        warped = _warp(sprite.rgba, corners - low, extent, border=cv2.BORDER_CONSTANT)
+        rgba = sprite.rgba if sprite.bends is None else _bend(sprite.rgba, sprite.bends[t])
+        warped = _warp(rgba, corners - low, extent, border=cv2.BORDER_CONSTANT)
         box = np.s_[low[1] : high[1], low[0] : high[0]]
         target = picture[box]
         warped = warped[: target.shape[0], : target.shape[1]]

@@ -6,7 +6,7 @@ itself replaces the masks of objects that it takes for hidden, which would cut t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +46,7 @@ def roll_out(
     kind: PromptKind,
     corrections: int,
     generator: torch.Generator,
+    asides: Sequence[PromptKind] = (),
 ) -> Rollout:
     """Track every lane through its clip.
 
@@ -57,6 +58,8 @@ def roll_out(
         kind: Of the prompt on the first frame.
         corrections: Clicks into the error region that follow a box or a click.
         generator: Of the prompts, on the CPU.
+        asides: Prompts that the first frame is asked with besides, each by itself: their masks are trained but not
+            remembered. The trunk's features serve them all, so that a batch teaches every kind of prompt.
     """
     frames, clips = images.shape[:2]
     features = model.forward_image(images.flatten(0, 1))
@@ -67,6 +70,10 @@ def roll_out(
         for t in range(frames):
             rows = t * clips + lane_clips
             frame = _Frame([level[:, rows] for level in levels], [part[:, rows] for part in encodings], sizes)
+            if t == 0:
+                for aside in asides:
+                    _step(model, frame, t, _prompts(aside, truth[:, 0], generator), memory)
+                    losses.append(frame_loss(*decoded[-1], truth[:, 0]))
             prompts = _prompts(kind, truth[:, 0], generator) if t == 0 else _Prompts()
             outputs = _step(model, frame, t, prompts, memory)
             for _ in range(corrections if t == 0 and kind != "mask" else 0):

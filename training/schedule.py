@@ -25,6 +25,7 @@ class Phase:
         gap_max: Longest time between two frames, in frames of a calm video.
         prompt_shares: Of batches with mask, box and click prompts.
         correction_share: Of batches with box or click prompts that go on with corrections.
+        asides: Whether batches with mask prompts also ask the first frame with a box and a click.
     """
 
     until: float
@@ -36,6 +37,7 @@ class Phase:
     gap_max: float = 3.0
     prompt_shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
     correction_share: float = 0.3
+    asides: bool = True
 
 
 def phase_at(phases: Sequence[Phase], progress: float) -> Phase:
@@ -66,31 +68,31 @@ class Plan:
     Attributes:
         phases: In order; the last one's ``until`` is 1.
         validation: What is validated on, with held-out material; its ``until`` means nothing.
-        validation_batches: How many.
+        validation_batches: How many with a mask, a box and a click.
     """
 
     phases: tuple[Phase, ...]
     validation: Phase
-    validation_batches: int
+    validation_batches: tuple[int, int, int]
 
 
 PLANS = {
     # The run that makes streamseg-nano. Batches fit a CPU; ``--scale`` multiplies them on a GPU.
     "full": Plan(
-        phases=(Phase(0.30, 128, 2, 3, 24), Phase(0.65, 192, 2, 4, 16), Phase(1.00, 256, 3, 5, 12)),
-        validation=Phase(1.0, 256, 5, 5, 20, prompt_shares=(1.0, 0.0, 0.0), gap_max=2.0),
-        validation_batches=3,
+        phases=(Phase(0.25, 128, 2, 4, 32), Phase(0.55, 192, 2, 5, 24), Phase(1.00, 256, 3, 6, 20)),
+        validation=Phase(1.0, 256, 5, 5, 20, gap_max=2.0, asides=False),
+        validation_batches=(6, 3, 3),
     ),
     # The same with more memory in the loop, for a GPU with an hour or more.
     "long": Plan(
         phases=(Phase(0.15, 128, 2, 3, 24), Phase(0.40, 192, 2, 4, 24), Phase(1.00, 256, 3, 8, 24)),
-        validation=Phase(1.0, 256, 8, 8, 32, prompt_shares=(1.0, 0.0, 0.0), gap_max=2.0),
-        validation_batches=6,
+        validation=Phase(1.0, 256, 8, 8, 32, gap_max=2.0, asides=False),
+        validation_batches=(6, 3, 3),
     ),
     # Proves within seconds that the loss falls and the result loads.
     "proof": Plan(
         phases=(Phase(1.00, 64, 2, 3, 12, gap_max=0.5),),
-        validation=Phase(1.0, 64, 3, 3, 6, prompt_shares=(1.0, 0.0, 0.0), gap_max=0.5),
-        validation_batches=1,
+        validation=Phase(1.0, 64, 3, 3, 6, gap_max=0.5, asides=False),
+        validation_batches=(1, 1, 1),
     ),
 }

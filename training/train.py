@@ -9,6 +9,7 @@ annealed: ``--extend`` goes on from it with a new budget), ``log.jsonl`` and ``n
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -33,6 +34,8 @@ from training.trainer import Trainer, export_weights
 _VALIDATION_SEED = 1_000_003
 # A step that seems to take longer was paused (SIGSTOP, a suspended machine): that time does not use up the budget.
 _LONGEST_STEP_S = 60.0
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -68,6 +71,7 @@ class Run:
 
     def __init__(self, options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
+        _keep_freed_memory()
         # Before the makers of clips are forked: OpenCV's threads would be missing in them, and waited for.
         cv2.setNumThreads(1)
         self._options = options
@@ -166,8 +170,12 @@ class Run:
         return Trainer(model, torch.device(options.device), options.learning_rate)
 
     def _validation_batches(self, material: Material) -> list[Batch]:
-        requests = [Request(step, self._plan.validation) for step in range(self._plan.validation_batches)]
-        return [make_batch(material, _VALIDATION_SEED, request) for request in requests]
+        """Return the same clips for each kind of prompt."""
+        batches = []
+        for kind, count in enumerate(self._plan.validation_batches):
+            phase = replace(self._plan.validation, prompt_shares=tuple(float(kind == k) for k in range(3)))
+            batches += [make_batch(material, _VALIDATION_SEED, Request(step, phase)) for step in range(count)]
+        return batches
 
     def _resume(self) -> None:
         path = self._out / ("stable.pt" if self._options.extend else "last.pt")
@@ -191,8 +199,8 @@ class Run:
         save_atomically(state | self._trainer.state(), self._out / name)
 
     def _validate(self) -> None:
-        iou, presence = self._trainer.validate(self._validation)
-        self._log({"event": "validate", "iou": iou, "presence": presence})
+        for kind, quality in self._trainer.validate(self._validation).items():
+            self._log({"event": "validate", "prompt": kind, **asdict(quality)})
 
     def _log(self, fields: dict[str, object]) -> None:
         spent = {
@@ -207,6 +215,17 @@ class Run:
         if self._options.pid_file is not None:
             workers = [worker.pid for worker in getattr(batches, "_workers", ())]
             self._options.pid_file.write_text("".join(f"{pid}\n" for pid in (os.getpid(), *workers)))
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to keep what is freed: each step's large tensors would else be mapped, and zeroed, anew.
+
+    A step at 256 px takes 1.72 s in place of 2.08 s so (two Zen 4 cores).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _scaled(phase: Phase, scale: float) -> Phase:
