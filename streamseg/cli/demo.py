@@ -103,14 +103,7 @@ def _clip(source: str, box: str | None) -> tuple[dict[str, Any], None]:
 
 
 def _say_what_runs(config: Config, scene: Scene | None) -> None:
-    from streamseg.models.registry import resolve
-
     print(f"model {config.model.name} on {config.streams[_STREAM].source}")
-    if not resolve(config.model).trained:
-        print(
-            "NOTE: this model is not trained yet. It has the right shape and speed, but random weights: its masks mean "
-            "nothing.\n      `streamseg demo --model colour` shows true masks."
-        )
     if scene is not None:
         print(f"to follow: {', '.join(scene.names.values())}")
 
@@ -167,14 +160,11 @@ def _summarise(measured: Measured, config: Config, scene: Scene | None, out: Pat
     from rich.console import Console
     from rich.table import Table
 
-    from streamseg.models.registry import resolve
-
     if not measured.frames:
         print("ended before the first frame")
         return
     table = Table(title="what a subscriber received", title_justify="left", show_header=False)
-    untrained = "" if resolve(config.model).trained else " (not trained: its masks mean nothing)"
-    table.add_row("model", f"{config.model.name}{untrained}")
+    table.add_row("model", config.model.name)
     table.add_row("frames", f"{measured.frames} of {measured.size[0]}x{measured.size[1]}")
     table.add_row("frames/s", f"{measured.rate:.1f}")
     table.add_row("not tracked", f"{measured.dropped} frames (newest wins)")
