@@ -29,10 +29,20 @@ def demo(
     size: Annotated[str, typer.Option(metavar="WxH", help="Of the generated scene, in pixels.")] = "640x360",
     source: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="A clip of yours in place of the scene; mark an object in it with --box."),
+        typer.Option(
+            metavar="PATH",
+            help="A clip of yours in place of the scene; mark an object on its first frame with --point, --box or "
+            "--mask.",
+        ),
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y", help="With --source: a point on the object; X,Y,0: not on it.")
     ] = None,
     box: Annotated[
-        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="With --source: the object on its first frame.")
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="With --source: a box around the object.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --source: a picture of the object's mask.")
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")] = "auto",
     out: Annotated[
@@ -52,13 +62,15 @@ def demo(
       streamseg demo --model small --source clip.mp4 --box 100,80,420,400
     """
     from streamseg.cli.film import check_out
+    from streamseg.cli.marks import prompt_of
     from streamseg.config.load import config_from_mapping
     from streamseg.runtime_dir import runtime_parent
 
     if frames is not None and seconds is not None:
         raise ConfigError("--frames and --seconds: give one of them")
     check_out(out)  # now rather than after the model was loaded
-    stream, scene = _clip(source, box) if source is not None else _scene(model, size, box)
+    prompt = prompt_of(point or (), box, mask)
+    stream, scene = _clip(source, prompt) if source is not None else _scene(model, size, prompt)
     with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=runtime_parent()) as folder:
         config = config_from_mapping(
             {
@@ -76,13 +88,13 @@ def demo(
         raise typer.Exit(130)
 
 
-def _scene(model: str, size: str, box: str | None) -> tuple[dict[str, Any], Scene]:
+def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], Scene]:
     """The generated scene, with a box around each of its objects as they stand on frame 0."""
     from streamseg.models.registry import find
     from streamseg.sources.scene import Scene
 
-    if box is not None:
-        raise ConfigError("--box goes with --source: the scene's objects are marked already")
+    if prompt is not None:
+        raise ConfigError("--point, --box and --mask go with --source: the scene's objects are marked already")
     # A tracker that follows colours needs objects of one colour.
     plain = "/" not in model and not model.endswith((".pt", ".pth")) and find(model).kind != "sam2"
     scene = Scene(f"scene:{'simple' if plain else 'default'}?size={size}")
@@ -94,15 +106,19 @@ def _scene(model: str, size: str, box: str | None) -> tuple[dict[str, Any], Scen
     return {"source": scene.spec.address, "prompts": prompts}, scene
 
 
-def _clip(source: str, box: str | None) -> tuple[dict[str, Any], None]:
-    from streamseg.cli.marks import prompt_of
-
-    if (prompt := prompt_of((), box, None)) is None:
-        raise ConfigError("--source needs --box X0,Y0,X1,Y1: the object to follow, on the clip's first frame")
+def _clip(source: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], None]:
+    if prompt is None:
+        raise ConfigError(
+            "--source needs the object to follow, on the clip's first frame: give --point X,Y, --box X0,Y0,X1,Y1 or "
+            "--mask FILE"
+        )
     return {"source": source, "prompts": [prompt]}, None
 
 
 def _say_what_runs(config: Config, scene: Scene | None) -> None:
+    from streamseg.models.registry import resolve
+
+    resolve(config.model)  # a missing checkpoint is said now rather than by a process that had to be started
     print(f"model {config.model.name} on {config.streams[_STREAM].source}")
     if scene is not None:
         print(f"to follow: {', '.join(scene.names.values())}")
