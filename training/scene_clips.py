@@ -15,6 +15,7 @@ from streamseg.sources.scene_spec import Preset
 from training.clip import Clip
 
 FIRST_SEED: Final = 1000
+_SIZE: Final = "320x180"
 _LAST_FRAME: Final = 30 * 60
 _LONGEST_STRIDE: Final = 20
 _MIN_VISIBLE: Final = 0.003
@@ -23,12 +24,11 @@ _PRESETS: Final = get_args(Preset)
 
 def compose_scene_clip(rng: np.random.Generator, *, frames: int, side_px: int, max_objects: int, gap: float) -> Clip:
     """Compose one clip; what is in sight in its first frame has a mask. Arguments as in ``compose_clip``."""
-    size = f"{2 * round(side_px * 0.625)}x{2 * round(side_px * 0.35)}"
     while True:
         preset = _PRESETS[rng.integers(len(_PRESETS))]
         seed = FIRST_SEED + int(rng.integers(1 << 20))
         crowd = f"&objects={rng.integers(2, 5)}" if preset in ("default", "simple") else ""
-        scene = Scene(f"scene:{preset}?seed={seed}&size={size}&fps=30{crowd}")
+        scene = Scene(f"scene:{preset}?seed={seed}&size={_SIZE}&fps=30{crowd}")
         stride = min(_LONGEST_STRIDE, max(1, round(gap * float(rng.uniform(2, 10)))))
         first = int(rng.integers(_LAST_FRAME))
         times = [first + stride * t for t in range(frames)]
