@@ -281,9 +281,14 @@ def test_warm_up_leaves_nothing_behind(tracker: Sam2Tracker) -> None:
 
 def test_created_from_settings() -> None:
     threads = torch.get_num_threads()
-    tracker: Tracker = create_tracker(ModelConfig(name="nano", image_size=96, device="cpu", threads=threads))
+    tracker: Tracker = create_tracker(
+        ModelConfig(name="nano", image_size=96, device="cpu", threads=threads, history_frames=2)
+    )
     tracker.open_stream("a")
-    tracker.track({"a": frame(0)})
+    for number in range(3):
+        tracker.track({"a": frame(number)})
+    with pytest.raises(FrameExpiredError, match="frames 1 to 2"):
+        tracker.add_prompt("a", CLICK, 0)
     assert tracker.add_prompt("a", Prompt(1, points=(Point(80, 45),))).current.size == (160, 90)
     assert tracker.device == "cpu"
 
