@@ -19,12 +19,14 @@ from streamseg.link import ChildLink, Report
 from streamseg.publisher_process import PublisherSpec
 from streamseg.redact import redact
 from streamseg.ring.frame_ring import FrameRing
+from streamseg.web_process import WebSpec
 from streamseg.worker_process import WorkerSpec
 
 log = logging.getLogger(__name__)
 
 PUBLISHER = "publisher"
 WORKER = "worker"
+WEB = "web"
 
 _WORKER_SILENCE_S = 180.0
 """A turn of the largest model at 1024 on a small CPU, with prompts for many objects, may take a minute or two."""
@@ -35,7 +37,7 @@ class ProcessEntry:
     """One process.
 
     Attributes:
-        name: ``publisher``, ``worker`` or ``capture:STREAM``.
+        name: ``publisher``, ``worker``, ``web`` or ``capture:STREAM``.
         module: Module whose ``main(*args, connection)`` the child runs.
         args: For it.
         ready_timeout_s: Longest silence until it is ready. A worker on a GPU may compile for minutes, but says
@@ -51,7 +53,13 @@ class ProcessEntry:
 
 
 def process_table(
-    config: Config, rings: Mapping[str, FrameRing], *, session: str, internal_endpoint: str, lossless: frozenset[str]
+    config: Config,
+    rings: Mapping[str, FrameRing],
+    *,
+    session: str,
+    internal_endpoint: str,
+    local_endpoint: str,
+    lossless: frozenset[str],
 ) -> list[ProcessEntry]:
     """Return the daemon's processes in the order in which they are started.
 
@@ -60,6 +68,7 @@ def process_table(
         rings: Stream id -> its ring.
         session: Id of this run of the daemon.
         internal_endpoint: Where the publisher is to listen for the others.
+        local_endpoint: Where the publisher is to publish for the web process, besides the configured endpoints.
         lossless: Ids of the streams of which no frame may be dropped.
     """
     sources = {stream: redact(settings.source) for stream, settings in config.streams.items()}
@@ -70,6 +79,7 @@ def process_table(
         streams=sources,
         model=config.model.name,
         version=__version__,
+        local_endpoint=local_endpoint if config.http.listen is not None else None,
         log=config.log,
     )
     worker = WorkerSpec(
@@ -83,6 +93,9 @@ def process_table(
         ProcessEntry(PUBLISHER, "streamseg.publisher_process", (publisher, dict(rings)), 30, 10),
         ProcessEntry(WORKER, "streamseg.worker_process", (worker, dict(rings)), 600, _WORKER_SILENCE_S),
     ]
+    if config.http.listen is not None:
+        web = WebSpec(http=config.http, publish_endpoint=local_endpoint, log=config.log)
+        table.append(ProcessEntry(WEB, "streamseg.web_process", (web,), 30, 15))
     for stream, settings in config.streams.items():
         capture = CaptureSpec(stream=stream, config=settings, internal_endpoint=internal_endpoint, log=config.log)
         silence = 15 + settings.open_timeout_s + settings.stall_timeout_s

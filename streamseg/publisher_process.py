@@ -71,6 +71,7 @@ class PublisherSpec:
         streams: Id -> address of the source, without credentials.
         model: Name of the model.
         version: Of streamseg.
+        local_endpoint: Where to publish for processes of this daemon, too.
         log: What to log.
     """
 
@@ -80,6 +81,7 @@ class PublisherSpec:
     streams: Mapping[str, str]
     model: str
     version: str
+    local_endpoint: str | None = None
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -155,6 +157,8 @@ class Publisher:
             if not self._spec.publish.allow_unauthenticated:
                 require_private(endpoint, "publish.endpoints")
             addresses.append(self._bind(self._outlet, endpoint, "publish.endpoints"))
+        if self._spec.local_endpoint is not None:
+            self._bind(self._outlet, self._spec.local_endpoint, "the local endpoint")
         log.info("publishing on %s", ", ".join(addresses))
         self._link.send(Report("ready", " ".join(addresses)))
 

@@ -29,7 +29,7 @@ from streamseg.link import Report
 from streamseg.messages.internal import DaemonReport, StreamEvent
 from streamseg.messages.wire import EventKind
 from streamseg.outbox import Outbox
-from streamseg.process_table import PUBLISHER, WORKER, capture_name, process_table
+from streamseg.process_table import PUBLISHER, WEB, WORKER, capture_name, process_table
 from streamseg.redact import redact
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.runtime_dir import runtime_parent
@@ -50,9 +50,13 @@ _RECONNECT_S = 1.0
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_AWAITED = (PUBLISHER, WORKER, WEB)
+"""Who has to be ready, as far as it is there, before the daemon is."""
+
 _RESTARTED: dict[str, EventKind] = {
     PUBLISHER: "publisher_restarted",
     WORKER: "worker_restarted",
+    WEB: "web_restarted",
     "capture": "capture_restarted",
 }
 
@@ -66,6 +70,7 @@ class Daemon:
     Attributes:
         session: Id of this run, published with every message.
         endpoints: Where masks are published; with a port ``*`` known once the publisher is ready.
+        page: Address of the page; None without one, and until it can be asked for.
     """
 
     def __init__(self, config: Config) -> None:
@@ -75,6 +80,7 @@ class Daemon:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._started = time.monotonic()
         self.endpoints: tuple[str, ...] = config.publish.endpoints
+        self.page: str | None = None
         self._ended: set[str] = set()
         self._failure: Report | None = None
         self._publisher_died: StreamEvent | None = None
@@ -109,7 +115,7 @@ class Daemon:
             cleanup.enter_context(self._signals())
             runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=runtime_parent()))
             cleanup.callback(shutil.rmtree, runtime, ignore_errors=True)
-            endpoint = f"ipc://{runtime / 'internal'}"
+            endpoint, local = f"ipc://{runtime / 'internal'}", f"ipc://{runtime / 'publish'}"
             lossless = frozenset(
                 stream for stream, settings in self._config.streams.items() if not describe(settings).live
             )
@@ -121,7 +127,12 @@ class Daemon:
             self._outbox = Outbox(endpoint)
             cleanup.callback(self._outbox.close)
             table = process_table(
-                self._config, self._rings, session=self.session, internal_endpoint=endpoint, lossless=lossless
+                self._config,
+                self._rings,
+                session=self.session,
+                internal_endpoint=endpoint,
+                local_endpoint=local,
+                lossless=lossless,
             )
             self._children = {entry.name: Child(entry) for entry in table}
             cleanup.callback(self._stop_children)
@@ -140,6 +151,8 @@ class Daemon:
     def _supervise(self) -> None:
         self._children[PUBLISHER].start()
         self._children[WORKER].start()
+        if WEB in self._children:
+            self._children[WEB].start()
         if not self._config.publish.wait_for_subscriber:
             self._start_captures()
         while not self._stop.is_set() and self._fatal is None:
@@ -176,7 +189,11 @@ class Daemon:
                 log.info("%s is ready", child.name)
                 if child.name == PUBLISHER:
                     self._pin_endpoints(child, report.text.split())
-                if self._on_ready and all(self._children[name].state == "ready" for name in (PUBLISHER, WORKER)):
+                if child.name == WEB:
+                    self._pin_page(child, report.text)
+                if self._on_ready and all(
+                    child.state == "ready" for child in self._children.values() if child.name in _AWAITED
+                ):
                     on_ready, self._on_ready = self._on_ready, None
                     on_ready()
             case "subscribed":
@@ -201,6 +218,14 @@ class Daemon:
         spec, rings = publisher.args
         publish = msgspec.structs.replace(spec.publish, endpoints=self.endpoints)
         publisher.replace_args((replace(spec, publish=publish), rings))
+
+    def _pin_page(self, web: Child, address: str) -> None:
+        """Let a restarted web process have the port that was chosen for the first one, where browsers look for it."""
+        if self.page is None:
+            self.page = address
+            (spec,) = web.args
+            listen = address.removeprefix("http://").rstrip("/")
+            web.replace_args((replace(spec, http=msgspec.structs.replace(spec.http, listen=listen)),))
 
     def _on_source_failed(self, child: Child, report: Report) -> None:
         """Go on without a source that failed for good; the daemon ends with its error when all others are over."""

@@ -10,7 +10,7 @@
                 print(frame.stream, frame.frame, obj.id, obj.label, obj.mask.sum())
 """
 
-from streamseg.client.async_subscriber import AsyncSubscriber
+from streamseg.client.async_subscriber import AsyncPairedSubscriber, AsyncSubscriber
 from streamseg.client.core import SubscriberStats
 from streamseg.client.results import (
     DaemonStatusMessage,
@@ -28,6 +28,7 @@ from streamseg.client.results import (
 from streamseg.client.subscriber import PairedSubscriber, Subscriber
 
 __all__ = [
+    "AsyncPairedSubscriber",
     "AsyncSubscriber",
     "DaemonStatusMessage",
     "EventMessage",

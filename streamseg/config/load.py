@@ -14,8 +14,8 @@ from streamseg.config.document import Document, read_document
 from streamseg.config.environment import substitute
 from streamseg.config.problems import Problem, Problems, path_name
 from streamseg.config.relative import model_at, stream_at
-from streamseg.config.rules import check_model, check_publish, check_stream, check_stream_id
-from streamseg.config.schema import Config, LogConfig, ModelConfig, PublishConfig, StreamConfig
+from streamseg.config.rules import check_http, check_model, check_publish, check_stream, check_stream_id
+from streamseg.config.schema import Config, HttpConfig, LogConfig, ModelConfig, PublishConfig, StreamConfig
 from streamseg.config.structure import read_value
 from streamseg.errors import ConfigError
 
@@ -101,11 +101,15 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
         if stream is not None:
             streams[name] = stream_at(base, stream)
             check_stream(streams[name], path, problems, (model or ModelConfig()).max_objects)
+    http = part(tree.get("http", {}), HttpConfig, ("http",))
+    if http is not None:
+        check_http(http, ("http",), problems)
     log = part(tree.get("log", {}), LogConfig, ("log",))
     return Config(
         streams=streams,
         model=model or ModelConfig(),
         publish=publish or PublishConfig(),
+        http=http or HttpConfig(),
         log=log or LogConfig(),
     )
 

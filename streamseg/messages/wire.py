@@ -31,6 +31,7 @@ EventKind = Literal[
     "worker_restarted",
     "capture_restarted",
     "publisher_restarted",
+    "web_restarted",
 ]
 StreamState = Literal["starting", "connecting", "streaming", "reconnecting", "ended", "failed"]
 
