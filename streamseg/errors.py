@@ -18,6 +18,7 @@
     │   └── RingFullError          back-pressure: no slot came free within the time-out
     ├── ProtocolError          bytes from a socket are not what the protocol says
     ├── SubscribeTimeoutError  no message came within the time-out
+    ├── ControlError           the daemon did not do what was asked: has a code
     └── ProcessError           a child process could not be started or kept running
 
 Messages are for the person at the keyboard: what was wrong, with its value, and what to do. They never hold a
@@ -99,6 +100,22 @@ class ProtocolError(StreamsegError):
 
 class SubscribeTimeoutError(StreamsegError, TimeoutError):
     """No message came within the time-out."""
+
+
+class ControlError(StreamsegError):
+    """The daemon did not do what was asked.
+
+    Args:
+        code: For programs: one of ``docs/protocol.md``, "Control"; ``UNREACHABLE`` if no daemon answered.
+        message: For people.
+        retryable: The same request may succeed when it is sent again.
+    """
+
+    def __init__(self, code: str, message: str, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
 
 
 class ProcessError(StreamsegError):
