@@ -79,6 +79,14 @@ def run(
             rich_help_panel=_BOTH,
         ),
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve a page to watch and click, and the HTTP interface: 127.0.0.1:8080.",
+            rich_help_panel=_BOTH,
+        ),
+    ] = None,
     wait_for_subscriber: Annotated[
         bool,
         typer.Option("--wait-for-subscriber", help="Begin when somebody subscribes.", rich_help_panel=_BOTH),
@@ -106,7 +114,7 @@ def run(
 
       streamseg run --source webcam:0 --model mine.pt --model-config sam2.1_hiera_t.yaml --point 50%,50%
     """
-    overrides = _overrides(model, model_config, device, endpoint, wait_for_subscriber, log_level, log_format)
+    overrides = _overrides(model, model_config, device, endpoint, http, wait_for_subscriber, log_level, log_format)
     from streamseg.cli.marks import prompt_of
 
     prompt = prompt_of(point or (), box, mask)
@@ -121,6 +129,7 @@ def _overrides(
     model_config: str | None,
     device: str | None,
     endpoints: list[str] | None,
+    http: str | None,
     wait_for_subscriber: bool,
     log_level: str | None,
     log_format: str | None,
@@ -134,6 +143,7 @@ def _overrides(
     settings: dict[str, dict[str, Any]] = {
         "model": {"name": model, "config": model_config, "device": device},
         "publish": {"endpoints": endpoints or None, "wait_for_subscriber": wait_for_subscriber or None},
+        "http": {"listen": http},
         "log": {"level": log_level, "format": log_format},
     }
     groups = {
@@ -174,6 +184,13 @@ def _run(config: Config) -> int:
     log = logging.getLogger(__name__)
     for stream, settings in config.streams.items():
         if not settings.prompts:
-            log.warning("stream %s has no prompts: it is read, but nothing in it is followed", stream)
+            how = "until somebody clicks" if config.http.listen else "until something is prompted"
+            log.warning("stream %s has no prompts: nothing in it is followed %s", stream, how)
     daemon = Daemon(config)
-    return daemon.run(lambda: log.info("ready: masks at %s", ", ".join(daemon.endpoints)))
+
+    def say_where() -> None:
+        log.info("ready: masks at %s", ", ".join(daemon.endpoints))
+        if daemon.page is not None:
+            log.info("the page is at %s", daemon.page)
+
+    return daemon.run(say_where)
