@@ -30,6 +30,8 @@ def loaded(statement):
         ("import streamseg.capture_process", {"torch", "sam2"}),
         ("import streamseg.publisher_process", {"torch", "av", "sam2"}),
         ("import streamseg.worker_process", {"torch", "av", "sam2"}),
+        ("import streamseg.web_process", {"torch", "av", "cv2", "sam2", "starlette", "uvicorn"}),
+        ("import streamseg.web.app, streamseg.web.server", {"torch", "av", "sam2"}),
     ],
 )
 def test_what_an_import_does_not_load(statement, without):
@@ -95,6 +97,7 @@ def test_nobody_but_the_tracker_and_the_worker_imports_torch():
         ("tracker", ("streamseg.ring", "streamseg.sources", "streamseg.publish", "streamseg.client", "streamseg.cli")),
         ("client", ("streamseg.config", "streamseg.ring", "streamseg.tracker", "streamseg.sources", "streamseg.cli")),
         ("publish", ("streamseg.tracker", "streamseg.sources", "streamseg.client", "streamseg.cli")),
+        ("web", ("streamseg.ring", "streamseg.tracker", "streamseg.sources", "streamseg.cli", "streamseg.supervisor")),
         ("supervisor", ("streamseg.cli", "streamseg.client", "streamseg.tracker")),
     ],
 )

@@ -8,11 +8,13 @@ const drops = find("#drops");
 /** Name -> its value's element. */
 const rows = new Map();
 
+for (const name of ["source", "frames/s in", "frames/s out", "capture to screen", "… decode", "… track", "… publish",
+  "picture", "reconnects", "last error", "process restarts", "running for"]) {
+  rows.set(name, make("dd", {}, "–"));
+  list.append(make("dt", {}, name), rows.get(name));
+}
+
 function row(name, text, level = "") {
-  if (!rows.has(name)) {
-    rows.set(name, make("dd"));
-    list.append(make("dt", {}, name), rows.get(name));
-  }
   say(rows.get(name), text);
   rows.get(name).dataset.level = level;
 }
@@ -29,7 +31,7 @@ function show() {
     row("frames/s out", status.fps_out.toFixed(1), status.fps_out < status.fps_in * 0.6 ? "warn" : "");
     const screen = store.shown?.screen_ms;
     row("capture to screen", ms(screen), screen > 1000 ? "bad" : screen > 300 ? "warn" : "");
-    row("decode, track, publish", ["decode", "track", "publish"].map((stage) => ms(latency[stage])).join(", "));
+    for (const stage of ["decode", "track", "publish"]) row(`… ${stage}`, ms(latency[stage]));
     row("picture", status.size[0] ? `${status.size.join(" × ")}` : "–");
     row("reconnects", String(status.reconnects), status.reconnects ? "warn" : "");
     row("last error", status.last_error || "none", status.last_error ? "bad" : "");

@@ -35,7 +35,7 @@ export function followTiles(watch) {
       if (!tiles.has(id)) {
         const canvas = make("canvas", { width: "320", height: "180", "aria-hidden": "true" });
         const text = make("small");
-        const element = make("button", { type: "button", class: "tile", "data-stream": id }, canvas, make("span", {}, make("b", {}, id), " ", text));
+        const element = make("button", { type: "button", class: "tile", "data-stream": id }, canvas, make("span", {}, make("b", {}, id)), text);
         element.onclick = () => watch(id);
         box.append(element);
         tiles.set(id, { element, canvas, text });
@@ -43,7 +43,7 @@ export function followTiles(watch) {
       const status = store.statuses.get(id);
       const tile = tiles.get(id);
       tile.element.setAttribute("aria-pressed", String(id === store.watched));
-      say(tile.text, status ? `${status.state}, ${status.objects} objects, ${status.fps_out.toFixed(0)}/s` : "");
+      say(tile.text, status ? `${status.state} · objects: ${status.objects} · ${status.fps_out.toFixed(0)}/s` : "");
     }
     box.hidden = store.order.length < 2;
     copyLarge();
