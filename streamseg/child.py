@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Final, Literal
 
-from streamseg.link import Report
+from streamseg.link import STOP, send_order
+from streamseg.orders import Order, Report, Said
 from streamseg.process_table import ProcessEntry, run_child
 
 ChildState = Literal["waiting", "starting", "ready", "restarting", "ended"]
@@ -20,6 +22,8 @@ _BACKOFF_FIRST_S: Final = 0.5
 _BACKOFF_LAST_S: Final = 30.0
 _HEALTHY_S: Final = 60.0
 """A child that ran for so long starts its back-off anew."""
+
+_RENEW_S: Final = 2.0
 
 
 class Child:
@@ -49,12 +53,15 @@ class Child:
         self._heard_at = 0.0
         self._ready_at = 0.0
         self._restart_at: float | None = None
+        self._renewing_until: float | None = None
 
     def start(self) -> None:
         """Spawn the process. Must be called in the main thread: the child ends when that thread does."""
         if self._restart_at is not None:
             self.restarts += 1
             self._restart_at = None
+        self._renewing_until = None
+        self._close_process()
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(
             target=run_child,
@@ -94,14 +101,14 @@ class Child:
         assert self._process is not None
         return self._process.sentinel
 
-    def take_reports(self) -> list[Report]:
+    def take_reports(self) -> list[Said]:
         """Return what the child said since the last call."""
-        reports: list[Report] = []
+        reports: list[Said] = []
         try:
             while self._connection is not None and self._connection.poll():
-                report = self._connection.recv()
+                report: Said = self._connection.recv()
                 self._heard_at = time.monotonic()
-                if report.kind == "ready":
+                if isinstance(report, Report) and report.kind == "ready":
                     self.state, self.was_ready, self.failed_starts = "ready", True, 0
                     self._ready_at = self._heard_at
                 reports.append(report)
@@ -182,9 +189,32 @@ class Child:
         """Say that it should end; it has until :meth:`terminate`."""
         if self._connection is not None:
             try:
-                self._connection.send_bytes(b"stop")
+                self._connection.send_bytes(STOP)
             except OSError:
                 self._close_connection()
+
+    def order(self, order: Order, fds: Sequence[int] = ()) -> None:
+        """Give it an order, if it runs; its next start is to know of it anyway.
+
+        One that takes none is killed, since it would go on with what is no longer so.
+        """
+        if self._connection is not None and not send_order(self._connection, order, fds):
+            self.kill()
+
+    def renew(self) -> None:
+        """Have it end, so that it can be started anew as soon as :meth:`renewal_due`; nothing of that is a fault."""
+        self._renewing_until = time.monotonic() + _RENEW_S
+        self._restart_at = None
+        self.state = "restarting"
+        self.ask_to_stop()
+
+    def renewal_due(self) -> bool:
+        """Whether it has ended in order to be started anew. One that does not end in time is killed."""
+        if self._renewing_until is None:
+            return False
+        if self.alive() and time.monotonic() > self._renewing_until:
+            self.kill()
+        return not self.alive()
 
     def terminate(self) -> None:
         """Send SIGTERM if it still runs."""

@@ -15,6 +15,7 @@
     │   └── EndOfStreamError       a file's last frame was read; not a fault
     ├── RingError              the frame ring was used wrongly
     │   ├── FrameTooLargeError     a frame does not fit into a slot
+    │   ├── RingClosedError        it was closed
     │   └── RingFullError          back-pressure: no slot came free within the time-out
     ├── ProtocolError          bytes from a socket are not what the protocol says
     ├── SubscribeTimeoutError  no message came within the time-out
@@ -88,6 +89,10 @@ class RingError(StreamsegError):
 
 class FrameTooLargeError(RingError):
     """A frame does not fit into a slot of the ring."""
+
+
+class RingClosedError(RingError):
+    """The ring was closed."""
 
 
 class RingFullError(RingError):

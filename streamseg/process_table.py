@@ -15,7 +15,8 @@ from streamseg import __version__
 from streamseg.capture_process import CaptureSpec
 from streamseg.config.schema import Config
 from streamseg.errors import ConfigError, ModelError, StreamsegError
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
+from streamseg.orders import Report
 from streamseg.publisher_process import PublisherSpec
 from streamseg.redact import redact
 from streamseg.ring.frame_ring import FrameRing

@@ -23,7 +23,7 @@ import zmq
 from streamseg.clock import clock_name
 from streamseg.config.schema import LogConfig, PublishConfig
 from streamseg.errors import ProtocolError
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
 from streamseg.logs import setup_logging
 from streamseg.messages.internal import (
     CaptureReport,
@@ -35,6 +35,7 @@ from streamseg.messages.internal import (
     decode,
 )
 from streamseg.messages.wire import DaemonStatus
+from streamseg.orders import Report
 from streamseg.publish.codec import require_encoding
 from streamseg.publish.endpoints import PathClaim, bind, require_private
 from streamseg.publish.picture import encode_jpeg
@@ -153,7 +154,11 @@ class Publisher:
         addresses = []
         for endpoint in self._spec.publish.endpoints:
             if not self._spec.publish.allow_unauthenticated:
-                require_private(endpoint, "publish.endpoints")
+                require_private(
+                    endpoint,
+                    "publish.endpoints",
+                    "could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true",
+                )
             addresses.append(self._bind(self._outlet, endpoint, "publish.endpoints"))
         log.info("publishing on %s", ", ".join(addresses))
         self._link.send(Report("ready", " ".join(addresses)))

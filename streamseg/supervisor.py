@@ -25,9 +25,9 @@ import msgspec
 from streamseg.child import Child
 from streamseg.config.schema import Config
 from streamseg.errors import ProcessError
-from streamseg.link import Report
 from streamseg.messages.internal import DaemonReport, StreamEvent
 from streamseg.messages.wire import EventKind
+from streamseg.orders import Report
 from streamseg.outbox import Outbox
 from streamseg.process_table import PUBLISHER, WORKER, capture_name, process_table
 from streamseg.redact import redact

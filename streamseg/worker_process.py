@@ -17,9 +17,10 @@ from multiprocessing.connection import Connection
 import zmq
 
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
 from streamseg.logs import setup_logging
 from streamseg.messages.internal import WorkerReport
+from streamseg.orders import Report
 from streamseg.outbox import Outbox
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 from streamseg.tracker.types import Tracker

@@ -128,6 +128,19 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ] = False
 
 
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the daemon can be told what to do while it runs."""
+
+    endpoint: Annotated[
+        str | None,
+        Meta(
+            description="ZeroMQ address to bind: ipc:///PATH, or tcp://127.0.0.1:PORT. Default: this user's own, where "
+            "`streamseg prompt`, `stream` and `status` and `Controller()` find it; a second daemon of the user gets "
+            "another one, which its log tells."
+        ),
+    ] = None
+
+
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the daemon writes to stderr."""
 
@@ -148,4 +161,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ]
     model: Annotated[ModelConfig, Meta(description="The model that all streams share.")] = ModelConfig()
     publish: Annotated[PublishConfig, Meta(description="Where and how masks are published.")] = PublishConfig()
+    control: Annotated[ControlConfig, Meta(description="Where the daemon can be told what to do while it runs.")] = (
+        ControlConfig()
+    )
     log: Annotated[LogConfig, Meta(description="What the daemon writes to stderr.")] = LogConfig()
