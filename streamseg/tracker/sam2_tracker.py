@@ -14,11 +14,12 @@ from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
 from streamseg.tracker.build import build_model
+from streamseg.tracker.history import FrameHistory
 from streamseg.tracker.measure import object_result
 from streamseg.tracker.postprocess import to_results
 from streamseg.tracker.predictor import CameraPredictor, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
-from streamseg.tracker.types import ObjectResult, Prompt, check_prompt
+from streamseg.tracker.types import ObjectResult, Prompt, PromptResult, check_prompt
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Sam2Tracker:
         self._predictor = predictor
         self._preprocess = preprocess
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._histories: dict[str, FrameHistory[None]] = {}
 
     @classmethod
     def from_config(cls, resolved: ResolvedModel, config: ModelConfig) -> Sam2Tracker:
@@ -103,6 +105,7 @@ class Sam2Tracker:
         """Start a stream without objects; one that is open starts again."""
         self._predictor.open_stream(stream)
         self._sizes.pop(stream, None)
+        self._histories[stream] = FrameHistory(stream, 1)
 
     def close_stream(self, stream: str) -> None:
         """End a stream and free its objects. A stream that is not open is left alone."""
@@ -122,6 +125,7 @@ class Sam2Tracker:
         outputs = self._predictor.track(images)
         for stream, frame in frames.items():
             self._sizes[stream] = (frame.format.width, frame.format.height)
+            self._histories[stream].add(frame, 0, None)
         results = {}
         for stream, output in outputs.items():
             found = self._results(stream, output)
@@ -130,17 +134,17 @@ class Sam2Tracker:
             ]
         return results
 
-    def add_prompt(self, stream: str, prompt: Prompt) -> ObjectResult:
-        """Add an object, or correct one, on the stream's last tracked frame.
+    def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
+        """Add an object, or correct one, on the newest frame; on an older one is not possible yet.
 
         Raises:
-            PromptError: no frame was tracked yet, the stream is full, the mask's size is wrong, or a point is outside.
+            PromptError: the frame is another, the stream is full, or the prompt does not fit the frame.
         """
-        size = self._sizes.get(stream)
-        if size is None:
-            raise PromptError(f"object {prompt.obj_id}: stream {stream} has had no frame yet: prompt after its first")
-        check_prompt(prompt, size, is_new=not self._predictor.remembers(stream, prompt.obj_id))
-        scale = torch.tensor(size, dtype=torch.float32)
+        if stream not in self._histories:
+            raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
+        past = self._histories[stream].find(prompt.obj_id, frame_id)
+        check_prompt(prompt, past.size, is_new=not self._predictor.remembers(stream, prompt.obj_id))
+        scale = torch.tensor(past.size, dtype=torch.float32)
         if prompt.mask is not None:
             output = self._predictor.add_prompt(stream, prompt.obj_id, mask=torch.from_numpy(prompt.mask))
         else:
@@ -150,7 +154,16 @@ class Sam2Tracker:
             output = self._predictor.add_prompt(
                 stream, prompt.obj_id, points_norm=points / scale, labels=labels, box_norm=box
             )
-        return self._results(stream, output)[prompt.obj_id]
+        prompted = self._results(stream, output)[prompt.obj_id]
+        return PromptResult(past.frame_id, prompted=prompted, current=prompted)
+
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> ObjectResult:
+        """Not possible yet."""
+        raise NotImplementedError
+
+    def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
+        """Not possible yet."""
+        raise NotImplementedError
 
     def remove_object(self, stream: str, obj_id: int) -> None:
         """Forget an object.
