@@ -99,6 +99,15 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Meta(description="Precision of the model; auto is bfloat16 on CUDA where the device has it, else float32."),
     ] = "auto"
     max_objects: Annotated[int, Meta(ge=1, le=256, description="Most objects a stream.")] = 16
+    history_frames: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=300,
+            description="Newest frames of a stream that a prompt can reach: clicks come late. Each takes memory for "
+            "its picture and for every object.",
+        ),
+    ] = 30
     threads: Annotated[
         Annotated[int, Meta(ge=1, le=1024)] | None,
         Meta(description="CPU threads of the worker; default: torch's own choice."),

@@ -106,8 +106,11 @@ def test_several_streams_of_different_sizes(tracker: Sam2Tracker) -> None:
 
 def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplog: pytest.LogCaptureFixture) -> None:
     class Breaking(Preprocessor):
-        def __call__(self, frame: Frame) -> torch.Tensor:
-            return super().__call__(frame) * (float("nan") if frame.frame_id in BROKEN else 1.0)
+        def resize(self, frame: Frame) -> torch.Tensor:
+            return super().resize(frame) * (frame.frame_id not in BROKEN)
+
+        def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+            return super().normalise(pixels) * (1.0 if pixels.any() else float("nan"))
 
     show(small, 0)
     preprocess = Breaking(small.image_size, torch.device("cpu"), torch.float32)
