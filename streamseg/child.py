@@ -6,10 +6,9 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from streamseg.link import STOP, send_order
 from streamseg.orders import Order, Report, Said
@@ -80,11 +79,6 @@ class Child:
         self._process, self._connection = process, ours
         self.state = "starting"
         self._started_at = self._heard_at = time.monotonic()
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """Arguments of its starts."""
-        return self._entry.args
 
     def waitables(self) -> list[object]:
         """What the supervisor waits for: the pipe and the process's end."""
@@ -173,9 +167,9 @@ class Child:
         if self.state == "ended" and self._process is not None and not self.alive():
             self._close_process()
 
-    def replace_args(self, args: tuple[Any, ...]) -> None:
+    def replace_entry(self, entry: ProcessEntry) -> None:
         """Give its later starts other arguments."""
-        self._entry = replace(self._entry, args=args)
+        self._entry = entry
 
     def restart_in_s(self) -> float:
         """Seconds until its next start."""

@@ -48,6 +48,7 @@ class PublisherProcess:
             session="9f1c2e4a",
             publish=PublishConfig(**settings),
             internal_endpoint=f"ipc://{folder}/internal",
+            commands_endpoint=f"ipc://{folder}/commands",
             streams={stream: f"rtsp://user:***@{stream}" for stream in streams},
             model="nano",
             version="0.0.1",
