@@ -6,6 +6,8 @@
     ├── ConfigError            a setting is wrong: names the field, the value and the mend
     ├── ModelError             a model or checkpoint cannot be had, read or built
     ├── PromptError            a prompt cannot be applied to this frame or object
+    │   ├── FrameExpiredError      the frame is no longer held
+    │   └── NothingToUndoError     the object has no prompt that could be taken back
     ├── SourceError            a video source failed
     │   ├── SourceOpenError        could not be opened (refused, not found, not a video, time-out)
     │   │   ├── SourceAuthError        the server wants other credentials
@@ -15,6 +17,7 @@
     │   └── EndOfStreamError       a file's last frame was read; not a fault
     ├── RingError              the frame ring was used wrongly
     │   ├── FrameTooLargeError     a frame does not fit into a slot
+    │   ├── RingClosedError        it was closed
     │   └── RingFullError          back-pressure: no slot came free within the time-out
     ├── ProtocolError          bytes from a socket are not what the protocol says
     ├── SubscribeTimeoutError  no message came within the time-out
@@ -50,6 +53,14 @@ class ModelError(StreamsegError):
 
 class PromptError(StreamsegError):
     """A prompt cannot be applied."""
+
+
+class FrameExpiredError(PromptError):
+    """The frame that a prompt is meant for is no longer held. The message names it, the oldest and the newest held."""
+
+
+class NothingToUndoError(PromptError):
+    """The object has no prompt that could be taken back."""
 
 
 class SourceError(StreamsegError):
@@ -88,6 +99,10 @@ class RingError(StreamsegError):
 
 class FrameTooLargeError(RingError):
     """A frame does not fit into a slot of the ring."""
+
+
+class RingClosedError(RingError):
+    """The ring was closed."""
 
 
 class RingFullError(RingError):

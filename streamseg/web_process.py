@@ -30,13 +30,13 @@ class WebSpec:
     Attributes:
         http: Where to listen, and who may ask.
         publish_endpoint: Where the daemon publishes.
-        control_endpoint: Where it takes orders; None for the default place.
+        control_endpoint: Where it takes requests.
         log: What to log.
     """
 
     http: HttpConfig
     publish_endpoint: str
-    control_endpoint: str | None = None
+    control_endpoint: str
     log: LogConfig = field(default_factory=LogConfig)
 
 

@@ -75,7 +75,7 @@ def _event(message: EventMessage) -> str:
 def _status(message: StatusMessage) -> str:
     width, height = message.size
     parts = [
-        message.state,
+        message.state + (", tracking is paused" if message.paused else ""),
         f"{width}x{height}",
         f"{message.fps_in:.1f} frames/s in, {message.fps_out:.1f} tracked",
         f"{message.objects} objects",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -79,6 +81,14 @@ def run(
             rich_help_panel=_BOTH,
         ),
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where the daemon takes requests: ipc:///PATH, tcp://127.0.0.1:PORT. Default: this user's own.",
+            rich_help_panel=_BOTH,
+        ),
+    ] = None,
     http: Annotated[
         str | None,
         typer.Option(
@@ -114,14 +124,18 @@ def run(
 
       streamseg run --source webcam:0 --model mine.pt --model-config sam2.1_hiera_t.yaml --point 50%,50%
     """
-    overrides = _overrides(model, model_config, device, endpoint, http, wait_for_subscriber, log_level, log_format)
+    overrides = _overrides(
+        model, model_config, device, endpoint, control, http, wait_for_subscriber, log_level, log_format
+    )
     from streamseg.cli.marks import prompt_of
 
     prompt = prompt_of(point or (), box, mask)
     stream = {"source": source, "pace": pace, "loop": loop or None, "prompts": [prompt] if prompt else None}
     given = {name: value for name, value in stream.items() if value is not None}
-    settings = _from_file(config, overrides, given) if config is not None else _from_options(overrides, given)
-    raise typer.Exit(_run(settings))
+    if config is None:
+        raise typer.Exit(_run(_from_options(overrides, given), None))
+    read_config = partial(_from_file, config, overrides, given)
+    raise typer.Exit(_run(read_config(), read_config))
 
 
 def _overrides(
@@ -129,6 +143,7 @@ def _overrides(
     model_config: str | None,
     device: str | None,
     endpoints: list[str] | None,
+    control: str | None,
     http: str | None,
     wait_for_subscriber: bool,
     log_level: str | None,
@@ -143,6 +158,7 @@ def _overrides(
     settings: dict[str, dict[str, Any]] = {
         "model": {"name": model, "config": model_config, "device": device},
         "publish": {"endpoints": endpoints or None, "wait_for_subscriber": wait_for_subscriber or None},
+        "control": {"endpoint": control},
         "http": {"listen": http},
         "log": {"level": log_level, "format": log_format},
     }
@@ -174,7 +190,7 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
     return config_from_mapping({"streams": {STREAM: given}, **overrides})
 
 
-def _run(config: Config) -> int:
+def _run(config: Config, read_config: Callable[[], Config] | None) -> int:
     import logging
 
     from streamseg.logs import setup_logging
@@ -184,13 +200,12 @@ def _run(config: Config) -> int:
     log = logging.getLogger(__name__)
     for stream, settings in config.streams.items():
         if not settings.prompts:
-            how = "until somebody clicks" if config.http.listen else "until something is prompted"
-            log.warning("stream %s has no prompts: nothing in it is followed %s", stream, how)
-    daemon = Daemon(config)
+            log.warning("stream %s has no prompts: nothing in it is followed until somebody adds one", stream)
+    daemon = Daemon(config, read_config)
 
-    def say_where() -> None:
-        log.info("ready: masks at %s", ", ".join(daemon.endpoints))
+    def ready() -> None:
+        log.info("ready: masks at %s, control at %s", ", ".join(daemon.endpoints), daemon.control_endpoint)
         if daemon.page is not None:
             log.info("the page is at %s", daemon.page)
 
-    return daemon.run(say_where)
+    return daemon.run(ready)

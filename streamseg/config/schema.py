@@ -99,6 +99,15 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Meta(description="Precision of the model; auto is bfloat16 on CUDA where the device has it, else float32."),
     ] = "auto"
     max_objects: Annotated[int, Meta(ge=1, le=256, description="Most objects a stream.")] = 16
+    history_frames: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=300,
+            description="Newest frames of a stream that a prompt can reach: clicks come late. Each takes memory for "
+            "its picture and for every object.",
+        ),
+    ] = 30
     threads: Annotated[
         Annotated[int, Meta(ge=1, le=1024)] | None,
         Meta(description="CPU threads of the worker; default: torch's own choice."),
@@ -126,6 +135,19 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     allow_unauthenticated: Annotated[
         bool, Meta(description="Permit a tcp endpoint that is not loopback: everybody who reaches it can watch.")
     ] = False
+
+
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the daemon can be told what to do while it runs."""
+
+    endpoint: Annotated[
+        str | None,
+        Meta(
+            description="ZeroMQ address to bind: ipc:///PATH, or tcp://127.0.0.1:PORT. Default: this user's own, where "
+            "`streamseg prompt`, `stream` and `status` and `Controller()` find it; a second daemon of the user gets "
+            "another one, which its log tells."
+        ),
+    ] = None
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -178,5 +200,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ]
     model: Annotated[ModelConfig, Meta(description="The model that all streams share.")] = ModelConfig()
     publish: Annotated[PublishConfig, Meta(description="Where and how masks are published.")] = PublishConfig()
+    control: Annotated[ControlConfig, Meta(description="Where the daemon can be told what to do while it runs.")] = (
+        ControlConfig()
+    )
     http: Annotated[HttpConfig, Meta(description="The page in the browser and the HTTP interface.")] = HttpConfig()
     log: Annotated[LogConfig, Meta(description="What the daemon writes to stderr.")] = LogConfig()

@@ -119,8 +119,13 @@ def _refusal(setting: str, endpoint: str, reason: str) -> ConfigError:
     return ConfigError(f"{setting}: {endpoint!r} cannot be bound: {reason}")
 
 
-def require_private(endpoint: str, setting: str) -> None:
+def require_private(endpoint: str, setting: str, danger: str) -> None:
     """Check that only this machine reaches an endpoint; there is no authentication yet.
+
+    Args:
+        endpoint: Its address.
+        setting: What to call it in the error.
+        danger: What others could do, and the mend.
 
     Raises:
         ConfigError: others can reach it.
@@ -128,7 +133,4 @@ def require_private(endpoint: str, setting: str) -> None:
     if endpoint.startswith("ipc://"):
         return
     if not is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0]):
-        raise ConfigError(
-            f"{setting}: {endpoint!r} can be reached from other machines and everybody there could watch: "
-            "use 127.0.0.1, or set publish.allow_unauthenticated to true"
-        )
+        raise ConfigError(f"{setting}: {endpoint!r} can be reached from other machines and everybody there {danger}")

@@ -1,4 +1,4 @@
-"""From a configured prompt to the tracker's prompt, on a frame of known size."""
+"""From a prompt as it was given to the tracker's prompt, on a frame of known size."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from streamseg.config.schema import PromptConfig
-from streamseg.errors import PromptError
+from streamseg.errors import PromptError, ProtocolError
+from streamseg.messages.control import Rle
+from streamseg.publish.codec import decode_mask
 from streamseg.tracker.types import BoolMask, Point, Prompt
+from streamseg.worker.kept_prompts import GivenPrompt
 
 
-def build_prompt(config: PromptConfig, size: tuple[int, int]) -> Prompt:
-    """Turn a configured prompt into pixels of a frame.
+def build_prompt(obj_id: int, given: GivenPrompt, size: tuple[int, int]) -> Prompt:
+    """Turn a prompt into pixels of a frame.
 
     Args:
-        config: The prompt; its points and box in pixels or normalized.
+        obj_id: The object's id.
+        given: The prompt; its points and box in pixels or normalized, its mask a file or run lengths.
         size: (width, height) of the frame in pixels.
 
     Raises:
@@ -23,17 +26,32 @@ def build_prompt(config: PromptConfig, size: tuple[int, int]) -> Prompt:
             the frame is the tracker's to say.
     """
     width, height = size
-    scale_x, scale_y = (width, height) if config.coords == "normalized" else (1, 1)
+    scale_x, scale_y = (width, height) if given.coords == "normalized" else (1, 1)
     points = tuple(
-        Point(point[0] * scale_x, point[1] * scale_y, int(point[2]) if len(point) == 3 else 1)
-        for point in config.points
+        Point(point[0] * scale_x, point[1] * scale_y, int(point[2]) if len(point) == 3 else 1) for point in given.points
     )
     box = None
-    if config.box is not None:
-        x0, y0, x1, y1 = config.box
+    if given.box is not None:
+        x0, y0, x1, y1 = given.box
         box = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
-    mask = None if config.mask is None else read_mask(config.object, Path(config.mask), size)
-    return Prompt(config.object, points=points, box=box, mask=mask)
+    mask = None
+    if isinstance(given.mask, Rle):
+        mask = _decode_rle(obj_id, given.mask, size)
+    elif given.mask is not None:
+        mask = read_mask(obj_id, Path(given.mask), size)
+    return Prompt(obj_id, points=points, box=box, mask=mask)
+
+
+def _decode_rle(obj_id: int, rle: Rle, size: tuple[int, int]) -> BoolMask:
+    height, width = rle.size
+    if (width, height) != size:  # before memory is spent on it
+        raise PromptError(
+            f"object {obj_id}: the mask is {width}x{height}, the video {size[0]}x{size[1]}: give it at video size"
+        )
+    try:
+        return decode_mask(rle.counts.encode(), size, "coco_rle")
+    except ProtocolError as error:
+        raise PromptError(f"object {obj_id}: the mask cannot be read: {error}") from None
 
 
 def read_mask(obj_id: int, path: Path, size: tuple[int, int]) -> BoolMask:

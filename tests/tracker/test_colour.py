@@ -86,7 +86,7 @@ def assert_follows(frames: list[Frame], truths: list[Truth], kind: str, least: f
     for n, (frame, truth) in enumerate(zip(frames, truths, strict=True)):
         results = tracker.track({"cam": frame})["cam"]
         if n == 0:
-            results = [tracker.add_prompt("cam", prompt_for(obj_id, truth[obj_id], kind)) for obj_id in truth]
+            results = [tracker.add_prompt("cam", prompt_for(obj_id, truth[obj_id], kind)).current for obj_id in truth]
         for result in results:
             if truth[result.obj_id].any():
                 assert iou(result, truth[result.obj_id]) >= least, f"frame {n}, object {result.obj_id}"
@@ -125,8 +125,8 @@ def test_a_new_prompt_changes_what_is_followed():
     tracker.open_stream("cam")
     tracker.track({"cam": rgb_frame(picture)})
     tracker.add_prompt("cam", prompt_for(1, truth[1], "box"))
-    assert iou(tracker.add_prompt("cam", prompt_for(1, truth[3], "point")), truth[3]) > 0.9
-    kept = tracker.add_prompt("cam", Prompt(1, points=(Point(5, 5, label=0),)))
+    assert iou(tracker.add_prompt("cam", prompt_for(1, truth[3], "point")).current, truth[3]) > 0.9
+    kept = tracker.add_prompt("cam", Prompt(1, points=(Point(5, 5, label=0),))).current
     assert iou(kept, truth[3]) > 0.9
 
 
@@ -153,7 +153,7 @@ def test_a_size_change_before_the_object_was_found(size):
     checkers = np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
     prompted = (rows >= 40) & (rows < 60) & (columns >= 80) & (columns < 120)
     tracker.track({"cam": rgb_frame(checkers)})
-    assert tracker.add_prompt("cam", Prompt(1, mask=prompted)).area == 0
+    assert tracker.add_prompt("cam", Prompt(1, mask=prompted)).current.area == 0
     picture = np.full((h, w, 3), 255, dtype=np.uint8)
     (unseen,) = tracker.track({"cam": rgb_frame(picture)})["cam"]
     assert (unseen.area, unseen.size) == (0, size)
@@ -171,7 +171,7 @@ def test_the_planes_are_not_needed_after_the_return():
     tracker.open_stream("cam")
     tracker.track({"cam": rgb_frame(picture)})
     picture[:] = 0
-    assert iou(tracker.add_prompt("cam", prompt_for(1, truth[1], "box")), truth[1]) > 0.9
+    assert iou(tracker.add_prompt("cam", prompt_for(1, truth[1], "box")).current, truth[1]) > 0.9
 
 
 def test_of_two_alike_the_nearer_is_taken():
@@ -186,5 +186,7 @@ def test_of_two_alike_the_nearer_is_taken():
             picture[truth] = COLOURS[1]
         results = tracker.track({"cam": rgb_frame(picture)})["cam"]
         if n == 0:
-            results = [tracker.add_prompt("cam", prompt_for(i, truth, "mask")) for i, truth in enumerate(truths)]
+            results = [
+                tracker.add_prompt("cam", prompt_for(i, truth, "mask")).current for i, truth in enumerate(truths)
+            ]
         assert [iou(result, truth) for result, truth in zip(results, truths, strict=True)] == [1.0, 1.0]

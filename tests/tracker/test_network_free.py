@@ -47,7 +47,7 @@ def test_objects_come_in_order_of_age(tracker):
 
 def test_prompt_and_next_frame_agree(tracker):
     tracker.track({"cam": frame()})
-    prompted = tracker.add_prompt("cam", BOX)
+    prompted = tracker.add_prompt("cam", BOX).current
     (tracked,) = tracker.track({"cam": frame()})["cam"]
     assert np.array_equal(prompted.full_mask, tracked.full_mask)
     assert prompted.roi == (10, 10, 20, 20)
@@ -92,9 +92,16 @@ def test_reset_forgets_all(tracker):
     tracker.track({"cam": frame()})
     tracker.add_prompt("cam", BOX)
     tracker.reset("cam")
-    with pytest.raises(PromptError, match="no frame yet"):
-        tracker.add_prompt("cam", BOX)
     assert tracker.track({"cam": frame()}) == {"cam": []}
+    with pytest.raises(PromptError, match="no object 1"):
+        tracker.undo_prompt("cam", 1)
+    tracker.reset("never opened")
+
+
+def test_a_frame_from_before_a_reset_can_be_prompted(tracker):
+    tracker.track({"cam": frame()})
+    tracker.reset("cam")
+    assert tracker.add_prompt("cam", BOX).current.area == 400
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ def test_prompts_of_every_kind_give_masks_of_the_videos_size(tracker: Sam2Tracke
     mask = np.zeros((90, 160), dtype=np.bool_)
     mask[20:60, 40:100] = True
     assert tracker.track({"a": frame(0)}) == {"a": []}
-    click = tracker.add_prompt("a", Prompt(4, points=(Point(80, 45), Point(10, 10, 0))))
+    click = tracker.add_prompt("a", Prompt(4, points=(Point(80, 45), Point(10, 10, 0)))).current
     tracker.add_prompt("a", Prompt(9, box=(40, 20, 100, 60), points=(Point(70, 40),)))
-    given = tracker.add_prompt("a", Prompt(2, mask=mask))
+    given = tracker.add_prompt("a", Prompt(2, mask=mask)).current
     assert (click.obj_id, click.size) == (4, (160, 90))
     both = np.logical_and(given.full_mask, mask).sum() / np.logical_or(given.full_mask, mask).sum()
     assert both > 0.9  # a mask comes back as it was given, but for the model's resolution
@@ -61,7 +61,7 @@ def test_the_video_changes_its_size(tracker: Sam2Tracker) -> None:
     (result,) = tracker.track({"a": frame(2, width=200, height=120)})["a"]
     assert result.size == (200, 120)
     assert result.full_mask.shape == (120, 200)
-    corrected = tracker.add_prompt("a", Prompt(1, points=(Point(190, 110, 0),)))  # outside the old frame
+    corrected = tracker.add_prompt("a", Prompt(1, points=(Point(190, 110, 0),))).current  # outside the old frame
     assert corrected.size == (200, 120)
 
 
@@ -106,8 +106,11 @@ def test_several_streams_of_different_sizes(tracker: Sam2Tracker) -> None:
 
 def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplog: pytest.LogCaptureFixture) -> None:
     class Breaking(Preprocessor):
-        def __call__(self, frame: Frame) -> torch.Tensor:
-            return super().__call__(frame) * (float("nan") if frame.frame_id in BROKEN else 1.0)
+        def resize(self, frame: Frame) -> torch.Tensor:
+            return super().resize(frame) * (frame.frame_id not in BROKEN)
+
+        def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+            return super().normalise(pixels) * (1.0 if pixels.any() else float("nan"))
 
     show(small, 0)
     preprocess = Breaking(small.image_size, torch.device("cpu"), torch.float32)
@@ -132,13 +135,13 @@ def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplo
     )
     with pytest.raises(PromptError, match="needs one on it"):  # nothing is left to correct
         tracker.add_prompt("broken", Prompt(7, points=(Point(1, 1, 0),)))
-    assert tracker.add_prompt("broken", click).object_score_logits > 0
+    assert tracker.add_prompt("broken", click).current.object_score_logits > 0
     seen, waiting = tracker.track({"broken": frame(3)})["broken"]
     assert (seen.object_score_logits > 0, waiting.object_score_logits) == (True, -32.0)
     tracker.track({"broken": frame(BROKEN[1])})
-    assert tracker.add_prompt("broken", click).object_score_logits == -32.0  # prompted on the broken frame itself
+    assert tracker.add_prompt("broken", click).current.object_score_logits == -32.0  # on the broken frame
     tracker.track({"broken": frame(4)})
-    assert tracker.add_prompt("broken", click).object_score_logits > 0
+    assert tracker.add_prompt("broken", click).current.object_score_logits > 0
 
 
 def test_warm_up_leaves_nothing_behind(tracker: Sam2Tracker) -> None:
@@ -156,7 +159,7 @@ def test_created_from_settings() -> None:
     tracker: Tracker = create_tracker(ModelConfig(name="nano", image_size=96, device="cpu", threads=threads))
     tracker.open_stream("a")
     tracker.track({"a": frame(0)})
-    assert tracker.add_prompt("a", Prompt(1, points=(Point(80, 45),))).size == (160, 90)
+    assert tracker.add_prompt("a", Prompt(1, points=(Point(80, 45),))).current.size == (160, 90)
     assert tracker.device == "cpu"
 
 
