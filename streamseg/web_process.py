@@ -16,7 +16,8 @@ from typing import Final
 
 from streamseg.config.schema import HttpConfig, LogConfig
 from streamseg.errors import ConfigError
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
+from streamseg.orders import Report
 
 _PROGRESS_S: Final = 1.0
 _CONTROL_S: Final = 12.0
