@@ -52,11 +52,25 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": _plain(components),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
     }
+
+
+def _plain(schema: Any) -> Any:
+    """Return the schema with tuples of one type as lists of fixed length, which more tools understand."""
+    if isinstance(schema, list):
+        return [_plain(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _plain(item) for name, item in schema.items()}
+    items = plain.get("prefixItems")
+    if items and all(item == items[0] for item in items):
+        del plain["prefixItems"]
+        plain["items"] = items[0]
+    return plain
 
 
 def _describe(operation: Operation, schemas: dict[type, dict[str, Any]]) -> dict[str, Any]:

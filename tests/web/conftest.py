@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from web_daemon import STREAMS, WebDaemon
 
 from streamseg.client import Controller
@@ -62,6 +62,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("STREAMSEG_REQUIRE_CHROMIUM") == "1":
             pytest.fail("STREAMSEG_REQUIRE_CHROMIUM=1, but there is no chromium")
         pytest.skip("there is no chromium: apt-get install chromium")
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser

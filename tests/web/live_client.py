@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 import numpy as np
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from streamseg.publish.codec import BoolMask, decode_mask
@@ -75,6 +76,21 @@ class LiveClient:
                     return self.texts[-1]
             else:
                 self.acknowledge(Frame(data))
+
+    def next_text_only(self, timeout_s: float = 20) -> dict[str, Any]:
+        """The next message, which must be a text."""
+        data = self.connection.recv(timeout_s)
+        assert isinstance(data, str), "a picture came"
+        self.texts.append(json.loads(data))
+        return self.texts[-1]
+
+    def closed_with(self, timeout_s: float = 20) -> tuple[int, str]:
+        """Wait until the server ends the connection; return its code and reason."""
+        try:
+            while True:
+                self.connection.recv(timeout_s)
+        except ConnectionClosed:
+            return self.connection.close_code or 0, self.connection.close_reason or ""
 
     def __enter__(self) -> LiveClient:
         return self

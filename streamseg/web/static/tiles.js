@@ -23,6 +23,8 @@ function copyLarge() {
   tile.canvas.getContext("2d").drawImage(picture, 0, 0, tile.canvas.width, tile.canvas.height);
 }
 
+const count = (objects) => objects === 1 ? "1 object" : `${objects} objects`;
+
 /** Follow which streams there are. `watch(id)` shows one large. */
 export function followTiles(watch) {
   const show = () => {
@@ -43,7 +45,7 @@ export function followTiles(watch) {
       const status = store.statuses.get(id);
       const tile = tiles.get(id);
       tile.element.setAttribute("aria-pressed", String(id === store.watched));
-      say(tile.text, status ? `${status.state} · objects: ${status.objects} · ${status.fps_out.toFixed(0)}/s` : "");
+      say(tile.text, status ? `${status.state} · ${count(status.objects)}` : "");
     }
     box.hidden = store.order.length < 2;
     copyLarge();
