@@ -190,8 +190,4 @@ def _run(config: Config, read_config: Callable[[], Config] | None) -> int:
         if not settings.prompts:
             log.warning("stream %s has no prompts: nothing in it is followed until somebody adds one", stream)
     daemon = Daemon(config, read_config)
-
-    def ready() -> None:
-        log.info("ready: masks at %s, control at %s", ", ".join(daemon.endpoints), daemon.control_endpoint)
-
-    return daemon.run(ready)
+    return daemon.run(lambda: log.info("ready: masks at %s", ", ".join(daemon.endpoints)))
