@@ -10,7 +10,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Final, Literal
 
-from streamseg.link import STOP, send_order
+from streamseg.link import OF_SUPERVISOR, STOP, send_order
 from streamseg.orders import Order, Report, Said
 from streamseg.process_table import ProcessEntry, run_child
 
@@ -67,10 +67,10 @@ class Child:
             args=(self.name, self._entry.module, self._entry.args, theirs),
             name=f"streamseg {self.name}",
         )
-        # A Ctrl-C goes to the whole group of the terminal: hold it back until the child ignores it (`link.py`).
+        # A terminal signals its whole group: hold that back until the child ignores it (`link.py`).
         # multiprocessing's own helper process is started first, because starting it lifts the block.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_SUPERVISOR)
         try:
             process.start()
         finally:

@@ -131,6 +131,7 @@ class ControlError(StreamsegError):
         self.code = code
         self.message = message
         self.retryable = retryable
+        self.exit_code = 2 if code in ("BAD_REQUEST", "BAD_CONFIG") else 1
 
 
 class ProcessError(StreamsegError):

@@ -26,6 +26,9 @@ from streamseg.ring.frame_ring import FrameRing
 _PR_SET_PDEATHSIG = 1
 
 STOP: Final = b"stop"
+OF_SUPERVISOR: Final = frozenset({signal.SIGINT, signal.SIGHUP})
+"""Signals that children leave to the supervisor."""
+
 _MOST_DESCRIPTORS: Final = 8
 
 
@@ -45,11 +48,12 @@ class ChildLink:
     def attach(self) -> None:
         """Make this process end with its supervisor. Called first thing in the child, by its main thread.
 
-        SIGINT is left to the supervisor (a terminal sends it to the whole group); SIGTERM keeps its default, so
-        that a child that hangs in foreign code still ends.
+        SIGINT and SIGHUP are left to the supervisor (a terminal sends them to the whole group); SIGTERM keeps its
+        default, so that a child that hangs in foreign code still ends.
         """
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked since `Child.start`
+        for number in OF_SUPERVISOR:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_SUPERVISOR)  # blocked since `Child.start`
         parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # the supervisor died before prctl took effect

@@ -204,7 +204,7 @@ def _run(config: Config, read_config: Callable[[], Config] | None) -> int:
     daemon = Daemon(config, read_config)
 
     def ready() -> None:
-        log.info("ready: masks at %s, control at %s", ", ".join(daemon.endpoints), daemon.control_endpoint)
+        log.info("ready: masks at %s", ", ".join(daemon.endpoints))
         if daemon.page is not None:
             log.info("the page is at %s", daemon.page)
 

@@ -35,6 +35,7 @@ class FrameAnswer(msgspec.Struct, frozen=True, kw_only=True):
         frame: Number of the frame: prompts carry it.
         pts: The source's own stamp.
         size: Width and height in pixels.
+        t_captured_ns: Monotonic clock of the daemon's machine, as in docs/protocol.md.
         age_ms: Age of the frame when this message was made.
         screen_ms: Median of the last frames from capture to acknowledgement; None before the first.
         jpeg_bytes: Length of the picture.
@@ -50,6 +51,7 @@ class FrameAnswer(msgspec.Struct, frozen=True, kw_only=True):
     frame: int
     pts: int | None
     size: tuple[int, int]
+    t_captured_ns: str
     age_ms: float
     screen_ms: float | None
     jpeg_bytes: int
@@ -83,6 +85,7 @@ def frame_message(pair: FramePair, view: StreamView, *, n: int, age_ms: float, s
         frame=masks.frame,
         pts=masks.pts,
         size=masks.size,
+        t_captured_ns=str(masks.t_captured_ns),
         age_ms=round(age_ms, 1),
         screen_ms=screen_ms,
         jpeg_bytes=len(pair.image.jpeg),

@@ -38,30 +38,35 @@ def build_prompt(obj_id: int, given: GivenPrompt, size: tuple[int, int]) -> Prom
     if isinstance(given.mask, Rle):
         mask = _decode_rle(obj_id, given.mask, size)
     elif given.mask is not None:
-        mask = read_mask(obj_id, Path(given.mask), size)
+        mask = read_mask(obj_id, Path(given.mask))
+        _check_size(obj_id, (mask.shape[1], mask.shape[0]), size)
     return Prompt(obj_id, points=points, box=box, mask=mask)
 
 
 def _decode_rle(obj_id: int, rle: Rle, size: tuple[int, int]) -> BoolMask:
     height, width = rle.size
-    if (width, height) != size:  # before memory is spent on it
-        raise PromptError(
-            f"object {obj_id}: the mask is {width}x{height}, the video {size[0]}x{size[1]}: give it at video size"
-        )
+    _check_size(obj_id, (width, height), size)  # before memory is spent on it
     try:
         return decode_mask(rle.counts.encode(), size, "coco_rle")
     except ProtocolError as error:
         raise PromptError(f"object {obj_id}: the mask cannot be read: {error}") from None
 
 
-def read_mask(obj_id: int, path: Path, size: tuple[int, int]) -> BoolMask:
+def _check_size(obj_id: int, size: tuple[int, int], video: tuple[int, int]) -> None:
+    if size != video:
+        raise PromptError(
+            f"object {obj_id}: the mask is {size[0]}x{size[1]}, the video {video[0]}x{video[1]}: give it at video size"
+        )
+
+
+def read_mask(obj_id: int, path: Path) -> BoolMask:
     """Read a mask picture: every pixel that is not black belongs to the object.
 
     Returns:
         ``bool [height, width]``.
 
     Raises:
-        PromptError: it cannot be read, has another size than the video, or is all black.
+        PromptError: it cannot be read, or is all black.
     """
     import cv2  # 0.1 s, and only a mask prompt needs it
 
@@ -70,11 +75,6 @@ def read_mask(obj_id: int, path: Path, size: tuple[int, int]) -> BoolMask:
         raise PromptError(f"object {obj_id}: mask {path} cannot be read: give a PNG of the video's size")
     if picture.ndim == 3:  # an alpha channel says nothing about the object
         picture = picture[..., :3].max(axis=2)
-    height, width = picture.shape
-    if (width, height) != size:
-        raise PromptError(
-            f"object {obj_id}: mask {path} is {width}x{height}, the video {size[0]}x{size[1]}: give it at video size"
-        )
     mask: BoolMask = np.asarray(picture) > 0
     if not mask.any():
         raise PromptError(f"object {obj_id}: mask {path} is all black: paint the object in any other colour")
