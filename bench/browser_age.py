@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ from typing import Any
 
 import yaml
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from streamseg.client import AsyncPairedSubscriber
@@ -69,9 +71,7 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, load {before:.1f} before, {os.getloadavg()[0]:.1f} after; ",
         end="",
     )
-    print(
-        f"{args.size} at {args.fps} frames/s, a client that takes {args.work_ms:g} ms a picture, {args.seconds:g} s an arm\n"
-    )
+    print(f"{args.size} at {args.fps} frames/s, {args.work_ms:g} ms a picture, {args.seconds:g} s an arm\n")
     print("| arm | pictures | median age ms | 95 % | oldest |\n|---|---|---|---|---|")
     for arm, ages in rows.items():
         p95 = statistics.quantiles(ages, n=20)[-1]
@@ -145,9 +145,10 @@ async def _serve_freely(endpoint: str, out: Connection) -> None:
 
     async def send_all(socket: ServerConnection) -> None:
         async with AsyncPairedSubscriber(endpoint, streams=[STREAM]) as subscriber:
-            async for pair in subscriber:
-                age_ms = pair.masks.age_ms
-                await socket.send(frame_message(pair, view, n=pair.frame, age_ms=age_ms, screen_ms=None))
+            with contextlib.suppress(ConnectionClosed):
+                async for pair in subscriber:
+                    age_ms = pair.masks.age_ms
+                    await socket.send(frame_message(pair, view, n=pair.frame, age_ms=age_ms, screen_ms=None))
 
     async with serve(send_all, "127.0.0.1", 0, compression=None) as server:
         port = server.sockets[0].getsockname()[1]
