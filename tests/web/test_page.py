@@ -207,7 +207,8 @@ def test_a_page_server_that_dies_is_replaced_at_the_same_place(start, open_page)
     daemon.child("web").kill()
     expect(page.locator("#connection")).to_have_text("connection lost")
     expect(page.locator("#connection")).to_have_text("live")
-    expect(page.locator("#events")).to_contain_text("page server restarted")
+    expect(page.locator("#events")).to_contain_text("connection back")
+    assert daemon.json("GET", "/v1/streams")["daemon"]["restarts"]["web"] == 1
     assert daemon.json("GET", "/v1/streams")["daemon"]["session"] == session
 
 

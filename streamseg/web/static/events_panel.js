@@ -16,6 +16,7 @@ const LEVELS = {
   object_appeared: "good", stream_connected: "good", object_occluded: "warn", object_lost: "bad",
   prompt_rejected: "bad", stream_reconnecting: "bad", stream_failed: "bad", worker_restarted: "bad",
   capture_restarted: "bad", publisher_restarted: "bad",
+  connection_lost: "bad", connection_back: "good",
 };
 
 const seen = new Set();

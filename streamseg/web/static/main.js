@@ -24,7 +24,16 @@ function watch(stream) {
   live.watch(stream);
 }
 
+/** What happened to this page's own connection: the daemon cannot tell it. */
+function noteConnection(state) {
+  const kind = { down: "connection_lost", up: "connection_back" }[state];
+  const before = store.connection;
+  if (!kind || before === state || before === "waiting") return;
+  addEvent({ stream: "_daemon", kind, t_wall_ms: Date.now(), object: null, label: "", detail: "" });
+}
+
 function onConnection(state, reason) {
+  noteConnection(state);
   update({ connection: state });
   if (state === "up") learnPaused();
   // Whoever is not logged in learns it here: a refused WebSocket does not tell why.
