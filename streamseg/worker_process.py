@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _POLL_MS = 500
 _REPORT_NS = 1_000_000_000
 _FILE_SEND_TIMEOUT_S = 1.0
+_CONNECT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Worker:
 
     def run(self) -> None:
         """Track until the supervisor says stop."""
+        self._inbox.wait_connected(_CONNECT_S)
         self._link.send(Report("ready"))
         while not self._link.stop_requested():
             self._poller.poll(_POLL_MS)

@@ -20,7 +20,7 @@ _TURN_COMMANDS: Final = 8
 
 
 class CommandInbox:
-    """Takes commands and answers them. Used by one thread; never waits.
+    """Takes commands and answers them. Used by one thread.
 
     Args:
         endpoint: Where the control process listens for the worker.
@@ -35,11 +35,18 @@ class CommandInbox:
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
         self.socket.setsockopt(zmq.LINGER, 200)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         self.socket.connect(endpoint)
 
+    def wait_connected(self, timeout_s: float) -> None:
+        """Wait until commands can come, so that a worker that says it is ready is.
+
+        Blocks: up to ``timeout_s``; a control process that is away longer is no reason not to track.
+        """
+        self.socket.poll(int(timeout_s * 1000), zmq.POLLOUT)
+
     def take(self) -> list[Command]:
-        """Return commands that came; few at a time, so that a flood of them holds no frame up for long."""
+        """Return commands that came; few at a time, so that a flood of them holds no frame up for long. Never waits."""
         commands: list[Command] = []
         while len(commands) < _TURN_COMMANDS:
             try:
@@ -51,7 +58,7 @@ class CommandInbox:
         return commands
 
     def answer(self, outcome: Outcome) -> None:
-        """Send what became of a command. If the control process is away, nobody waits for it any more."""
+        """Send what became of a command. Never waits: if the control process is away, nobody waits for it any more."""
         try:
             self.socket.send(encode(outcome), zmq.NOBLOCK)
         except zmq.Again:
