@@ -16,8 +16,6 @@ log = logging.getLogger(__name__)
 WORKER_ID: Final = b"worker"
 """By which the control process addresses it."""
 
-_TURN_COMMANDS: Final = 8
-
 
 class CommandInbox:
     """Takes commands and answers them. Used by one thread.
@@ -45,17 +43,15 @@ class CommandInbox:
         """
         self.socket.poll(int(timeout_s * 1000), zmq.POLLOUT)
 
-    def take(self) -> list[Command]:
-        """Return commands that came; few at a time, so that a flood of them holds no frame up for long. Never waits."""
-        commands: list[Command] = []
-        while len(commands) < _TURN_COMMANDS:
+    def take(self) -> Command | None:
+        """Return the next command that came, if any. Never waits."""
+        while True:
             try:
-                commands.append(decode_command(self.socket.recv(zmq.NOBLOCK)))
+                return decode_command(self.socket.recv(zmq.NOBLOCK))
             except zmq.Again:
-                break
+                return None
             except msgspec.DecodeError as error:  # a bug, but no reason to stop tracking
                 log.error("a command makes no sense: %s", error)
-        return commands
 
     def answer(self, outcome: Outcome) -> None:
         """Send what became of a command. Never waits: if the control process is away, nobody waits for it any more."""
