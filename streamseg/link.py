@@ -124,7 +124,9 @@ def send_order(connection: Connection, order: Order, fds: Sequence[int] = ()) ->
     """
     try:
         # A Unix socket is writable while most of its buffer is free, which is more room than an order needs.
-        if not select.select((), (connection,), (), 0)[1]:
+        room = select.poll()
+        room.register(connection, select.POLLOUT)
+        if not room.poll(0):
             return False
         connection.send_bytes(pickle.dumps(order))
         if fds:

@@ -23,6 +23,7 @@ from streamseg.topics import DAEMON
 
 _LEAVE_S: Final = 2.0
 _MOST_PAST: Final = 256
+_MOST_LEAVING: Final = 8
 
 
 class StreamSet:
@@ -112,8 +113,9 @@ class StreamSet:
     def tend(self) -> None:
         """Collect capture processes of streams that are gone; kill those that do not end."""
         now = time.monotonic()
-        for child, deadline in self._leaving:
-            if child.alive() and now > deadline:
+        too_many = len(self._leaving) - _MOST_LEAVING
+        for place, (child, deadline) in enumerate(self._leaving):
+            if child.alive() and (now > deadline or place < too_many):
                 child.kill()
             child.collect()
         self._leaving = [(child, deadline) for child, deadline in self._leaving if child.alive()]

@@ -86,7 +86,7 @@ class Daemon:
         self.page: str | None = None
         self._children: dict[str, Child] = {}
         self._reload = threading.Event()
-        self._failure: Report | None = None
+        self._failures: dict[str, Report] = {}
         self._publisher_died: StreamEvent | None = None
         self._fatal: Report | None = None
         self._next_report = 0.0
@@ -178,9 +178,11 @@ class Daemon:
             self._send_events()
             self._publish_table()
             if self._streams.drained():
-                if self._failure is None:
+                failures = [report for name, report in self._failures.items() if name in self._children]
+                if failures:
+                    self._fatal = failures[0]
+                else:
                     log.info("all sources are at their end")
-                self._fatal = self._failure
                 return
 
     def _listen(self, child: Child) -> None:
@@ -206,6 +208,7 @@ class Daemon:
         match report.kind:
             case "ready":
                 log.info("%s is ready", child.name)
+                self._failures.pop(child.name, None)  # of an earlier source
                 if child.name == PUBLISHER:
                     self.endpoints = self._table.publish = tuple(report.text.split())
                     self._children[CONTROL].order(self._table.facts(self._streams.running))
@@ -244,7 +247,7 @@ class Daemon:
     def _on_source_failed(self, child: Child, report: Report) -> None:
         """Go on without a source that failed for good; the daemon ends with its error when all others are over."""
         child.retire()
-        self._failure = self._failure or report
+        self._failures[child.name] = report
         if len(self._streams.running) > 1:
             log.error("%s: %s: the other streams go on", child.name, redact(report.text))
 

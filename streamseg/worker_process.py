@@ -21,7 +21,6 @@ import zmq
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
 from streamseg.link import ChildLink
 from streamseg.logs import setup_logging
-from streamseg.messages.commands import Command
 from streamseg.messages.internal import WorkerReport
 from streamseg.orders import ChangeStream, CloseStream, OpenStream, Order, PromptsKept, Report
 from streamseg.outbox import Outbox
@@ -37,6 +36,8 @@ log = logging.getLogger(__name__)
 _POLL_MS = 500
 _REPORT_NS = 1_000_000_000
 _FILE_SEND_TIMEOUT_S = 1.0
+_CONNECT_S = 2.0
+_COMMANDS_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,11 @@ class Worker:
 
     def run(self) -> None:
         """Track until the supervisor says stop."""
+        self._inbox.wait_connected(_CONNECT_S)
         self._link.send(Report("ready"))
         while not self._link.stop_requested():
             self._poller.poll(_POLL_MS)
-            # In this order: whoever was told that a stream was opened finds it open.
-            commands = self._inbox.take()
-            for order in self._link.take_orders():
-                self._obey(order)
+            self._obey_orders()
             with ExitStack() as release:
                 held: dict[str, HeldFrame] = {}
                 for stream, reader in self._readers.items():
@@ -141,14 +140,28 @@ class Worker:
                         held[stream] = release.enter_context(frame)
                 if held:
                     self._track(held)
-            for command in commands:
-                self._carry_out(command)
+            self._carry_out_commands()
             self._report()
 
     def close(self) -> None:
         """Close the sockets."""
         self._outbox.close()
         self._inbox.close()
+
+    def _carry_out_commands(self) -> None:
+        """Do what was asked for meanwhile; not for long, since frames wait."""
+        until = time.monotonic() + _COMMANDS_S
+        while (command := self._inbox.take()) is not None:
+            self._obey_orders()  # whoever was told that a stream was opened finds it open
+            outcome = carry_out(command, self._streams)
+            self._tell(command.stream)  # the supervisor, before anybody is told that it was done
+            self._inbox.answer(outcome)
+            if time.monotonic() > until:
+                return
+
+    def _obey_orders(self) -> None:
+        for order in self._link.take_orders():
+            self._obey(order)
 
     def _obey(self, order: Order) -> None:
         match order:
@@ -169,12 +182,6 @@ class Worker:
         self._readers[tracked.stream] = reader
         self._streams[tracked.stream] = tracked
         self._poller.register(reader.fileno(), zmq.POLLIN)
-
-    def _carry_out(self, command: Command) -> None:
-        outcome = carry_out(command, self._streams)
-        # The supervisor knows of it before anybody is told that it was done.
-        self._tell(command.stream)
-        self._inbox.answer(outcome)
 
     def _tell(self, stream: str) -> None:
         """Post a stream's events, and tell the supervisor what it follows if that has changed."""

@@ -66,7 +66,7 @@ def add(
             label=label,
             points=marks.get("points", ()),
             box=marks.get("box"),
-            mask=_mask(obj_id, mask),
+            mask=_mask(mask),
             coords=marks.get("coords", "pixels"),
             frame=frame,
             on_expired="newest" if newest else "error",
@@ -82,12 +82,12 @@ def add(
     print(f"{name} {what} {where}: {result.area} pixels in {w}x{h} at {x},{y}, score {result.score:.2f}")
 
 
-def _mask(obj_id: int | None, path: Path | None) -> Any:
+def _mask(path: Path | None) -> Any:
     if path is None:
         return None
     from streamseg.worker.prompts import read_mask
 
-    return read_mask(obj_id or 0, path)
+    return read_mask(path)
 
 
 @app.command()

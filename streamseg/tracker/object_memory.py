@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from streamseg.errors import NothingToUndoError
 from streamseg.tracker.memory_bank import MemoryBank, conditioning_slot
 from streamseg.tracker.prompt_step import PromptOutput
 from streamseg.tracker.prompt_tensors import PromptTensors
@@ -72,6 +71,11 @@ class ObjectMemory:
         """Whether there is memory that a frame can be tracked with."""
         return any(conditioning < frame for conditioning in self.conditioning_frames)
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether a prompt is known that could be taken back."""
+        return bool(self._undo)
+
     def note_tracked(self, frame: int, output: StepOutput, oldest: int) -> None:
         """Hold the mask of a tracked frame, and none from before ``oldest``: those cannot be prompted any more."""
         self.outputs[frame] = output
@@ -103,12 +107,7 @@ class ObjectMemory:
 
         Returns:
             The first frame to track anew; None if it was the only prompt: nothing is left to track.
-
-        Raises:
-            NothingToUndoError: no prompt is known that could be taken back.
         """
-        if not self._undo:
-            raise NothingToUndoError(f"nothing to undo: the last {self.undo_depth} prompts at most can be taken back")
         given = self._undo.pop()
         if given.replaced is not None:
             self.conditioning_frames[given.slot] = given.replaced.frame

@@ -228,8 +228,11 @@ class CameraPredictor:
         state = self._opened(stream)
         self._check_object(stream, obj_id)
         obj = state.objects[obj_id]
-        if obj is None:
-            raise NothingToUndoError(f"object {obj_id}: nothing to undo: its memory was cleared")
+        if obj is None or not obj.can_undo:
+            raise NothingToUndoError(
+                f"object {obj_id}: nothing to undo: the last {self._undo_depth} prompts at most can be taken back, and "
+                "none after its memory was cleared"
+            )
         first = obj.undo_prompt(self.bank, state.frame)
         if first is None:
             self.remove_object(stream, obj_id)

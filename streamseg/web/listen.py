@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Final
 
 from streamseg.errors import ConfigError
 from streamseg.publish.endpoints import BIND_MENDS
+
+_SEND_BUFFER_BYTES: Final = 256 * 1024
 
 
 def listen_on(address: str) -> tuple[socket.socket, str]:
@@ -27,6 +30,8 @@ def listen_on(address: str) -> tuple[socket.socket, str]:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it: a slow reader of pictures holds no more than this, rather than megabytes of old ones.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         bound.bind((plain, int(port)))
     except OSError as error:
         bound.close()

@@ -84,7 +84,7 @@ class ReadApi:
         """Return a stream's state."""
         status = view_of(self._hub, request).status
         if status is None:
-            raise Refusal(503, "NO_FRAME_YET", "the stream has not been heard of yet", retryable=True)
+            raise Refusal(503, "NOT_READY", "the stream has not been heard of yet", retryable=True)
         return json_answer(StreamAnswer.of(status))
 
     async def objects(self, request: Request) -> Response:
@@ -96,8 +96,10 @@ def view_of(hub: Hub, request: Request) -> StreamView:
     """Return the stream in a request's path.
 
     Raises:
-        Refusal: there is no such stream.
+        Refusal: there is no such stream, or the daemon has not said yet which there are.
     """
+    if hub.daemon is None:
+        raise Refusal(503, "NOT_READY", "the daemon has not been heard of yet", retryable=True)
     view = hub.streams.get(request.path_params["stream"])
     if view is None:
         known = ", ".join(hub.streams) or "none yet"

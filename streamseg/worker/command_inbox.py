@@ -16,11 +16,9 @@ log = logging.getLogger(__name__)
 WORKER_ID: Final = b"worker"
 """By which the control process addresses it."""
 
-_TURN_COMMANDS: Final = 8
-
 
 class CommandInbox:
-    """Takes commands and answers them. Used by one thread; never waits.
+    """Takes commands and answers them. Used by one thread.
 
     Args:
         endpoint: Where the control process listens for the worker.
@@ -35,23 +33,28 @@ class CommandInbox:
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
         self.socket.setsockopt(zmq.LINGER, 200)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         self.socket.connect(endpoint)
 
-    def take(self) -> list[Command]:
-        """Return commands that came; few at a time, so that a flood of them holds no frame up for long."""
-        commands: list[Command] = []
-        while len(commands) < _TURN_COMMANDS:
+    def wait_connected(self, timeout_s: float) -> None:
+        """Wait until commands can come, so that a worker that says it is ready is.
+
+        Blocks: up to ``timeout_s``; a control process that is away longer is no reason not to track.
+        """
+        self.socket.poll(int(timeout_s * 1000), zmq.POLLOUT)
+
+    def take(self) -> Command | None:
+        """Return the next command that came, if any. Never waits."""
+        while True:
             try:
-                commands.append(decode_command(self.socket.recv(zmq.NOBLOCK)))
+                return decode_command(self.socket.recv(zmq.NOBLOCK))
             except zmq.Again:
-                break
+                return None
             except msgspec.DecodeError as error:  # a bug, but no reason to stop tracking
                 log.error("a command makes no sense: %s", error)
-        return commands
 
     def answer(self, outcome: Outcome) -> None:
-        """Send what became of a command. If the control process is away, nobody waits for it any more."""
+        """Send what became of a command. Never waits: if the control process is away, nobody waits for it any more."""
         try:
             self.socket.send(encode(outcome), zmq.NOBLOCK)
         except zmq.Again:

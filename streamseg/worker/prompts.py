@@ -38,7 +38,7 @@ def build_prompt(obj_id: int, given: GivenPrompt, size: tuple[int, int]) -> Prom
     if isinstance(given.mask, Rle):
         mask = _decode_rle(obj_id, given.mask, size)
     elif given.mask is not None:
-        mask = read_mask(obj_id, Path(given.mask))
+        mask = read_mask(Path(given.mask))
         _check_size(obj_id, (mask.shape[1], mask.shape[0]), size)
     return Prompt(obj_id, points=points, box=box, mask=mask)
 
@@ -59,7 +59,7 @@ def _check_size(obj_id: int, size: tuple[int, int], video: tuple[int, int]) -> N
         )
 
 
-def read_mask(obj_id: int, path: Path) -> BoolMask:
+def read_mask(path: Path) -> BoolMask:
     """Read a mask picture: every pixel that is not black belongs to the object.
 
     Returns:
@@ -70,12 +70,12 @@ def read_mask(obj_id: int, path: Path) -> BoolMask:
     """
     import cv2  # 0.1 s, and only a mask prompt needs it
 
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # it prints where there is none
     if picture is None:
-        raise PromptError(f"object {obj_id}: mask {path} cannot be read: give a PNG of the video's size")
+        raise PromptError(f"mask {path} cannot be read: give a PNG of the video's size")
     if picture.ndim == 3:  # an alpha channel says nothing about the object
         picture = picture[..., :3].max(axis=2)
     mask: BoolMask = np.asarray(picture) > 0
     if not mask.any():
-        raise PromptError(f"object {obj_id}: mask {path} is all black: paint the object in any other colour")
+        raise PromptError(f"mask {path} is all black: paint the object in any other colour")
     return mask

@@ -92,8 +92,8 @@ class ControlProcess:
         """Return the next command to the worker."""
         assert self.worker is not None
         assert self.worker.socket.poll(WAIT_MS), "no command came"
-        (command, *more) = self.worker.take()
-        assert not more
+        command = self.worker.take()
+        assert command is not None
         return command
 
     def answer(self, command: Command, result: bytes = b"", error: Failure | None = None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import urllib.request
+
 import numpy as np
 import pytest
 from daemon_process import wait_for
@@ -135,6 +138,22 @@ def test_seats_are_bounded_and_the_next_one_is_told(start):
         assert "http.max_clients" in reason
         assert daemon.fault("GET", "/v1/streams/cam/snapshot.jpg") == (503, "BUSY")
     wait_for(lambda: daemon.ask("GET", "/v1/streams/cam/snapshot.jpg")[0] == 200, 10, "a free seat")
+
+
+def test_the_daemon_ends_in_time_whoever_watches(start):
+    daemon = start()
+    with (
+        LiveClient(daemon.url) as client,
+        urllib.request.urlopen(f"{daemon.url}v1/streams/cam/stream.mjpg") as pictures,
+    ):
+        client.watch("cam")
+        client.next_frame()
+        assert pictures.readline()
+        began = time.monotonic()
+        assert daemon.end() == 0
+        assert time.monotonic() - began < 5
+        assert client.closed_with()[0] in (1006, 1012)
+    assert "Traceback" not in daemon.log
 
 
 def test_a_browser_that_reads_nothing_hurts_only_itself(web):

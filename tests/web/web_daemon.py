@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from daemon_process import DaemonProcess
+from daemon_process import DaemonProcess, wait_for
 
 SIZE = (640, 360)
 SCENE = f"scene:simple?size={SIZE[0]}x{SIZE[1]}&fps=20&code=1"
@@ -35,6 +35,7 @@ class WebDaemon(DaemonProcess):
         found = re.search(r"the page is at (http://\S+)", self.log)
         assert found is not None
         self.url = found[1]
+        wait_for(lambda: self.ask("GET", "/readyz")[0] == 200, 30, f"readiness\n{self.log}", self.alive)
         return self
 
     def ask(

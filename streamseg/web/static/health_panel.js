@@ -45,9 +45,15 @@ function show() {
   }
 }
 
+/** A loss of the stage `image` is of a picture for a page like this one; the frame's masks were published. */
+function stageAndReason(name) {
+  const [stage, reason] = name.split("/");
+  return [stage === "image" ? "picture only" : stage, reason.replaceAll("_", " ")];
+}
+
 function showDrops(counts) {
   const body = drops.tBodies[0];
-  const lines = Object.entries(counts).map(([name, count]) => [...name.split("/"), String(count)]);
+  const lines = Object.entries(counts).map(([name, count]) => [...stageAndReason(name), String(count)]);
   drops.hidden = lines.length === 0;
   const now = lines.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
   body.replaceChildren(...now);

@@ -85,6 +85,7 @@ const live = new Live({
 
 on("statuses watched shown", () => showNotice());
 on("selected", redraw);
+on("watched", learnPaused);
 on("watched", () => find("#marks").setAttribute("aria-label", `Live picture of ${store.watched}`));
 on("shown", () => {
   const { selected, shown } = store;
