@@ -9,7 +9,7 @@ import msgspec
 
 from streamseg.config.schema import Config, PromptConfig, StreamConfig
 
-_GROUPS: Final = ("model", "publish", "control", "log")
+_GROUPS: Final = ("model", "publish", "control", "http", "log")
 _OF_WORKER: Final = ("on_discontinuity", "lost_after_s", "prompts")
 """Settings of a stream that its source has nothing to do with."""
 
