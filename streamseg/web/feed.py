@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 
 from streamseg.client import AsyncPairedSubscriber, FramePair
 
@@ -29,8 +29,8 @@ class Feed:
         self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
 
-    @contextlib.asynccontextmanager
-    async def watched(self, on_pair: Callable[[], None]) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def watched(self, on_pair: Callable[[], None]) -> Iterator[None]:
         """Keep the feed running, and call ``on_pair`` whenever :attr:`newest` has changed."""
         self._listeners.append(on_pair)
         if self._task is None:
@@ -51,8 +51,9 @@ class Feed:
             TimeoutError: none came in time.
         """
         came = asyncio.Event()
-        async with asyncio.timeout(timeout_s), self.watched(came.set):
-            await came.wait()
+        with self.watched(came.set):
+            async with asyncio.timeout(timeout_s):
+                await came.wait()
             assert self.newest is not None
             return self.newest
 

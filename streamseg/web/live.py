@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamseg.client import DaemonStatusMessage, EventMessage, FramePair, StatusMessage
 from streamseg.errors import ProtocolError
 from streamseg.web.answers import DaemonAnswer, EventAnswer, StreamAnswer
+from streamseg.web.feed import Feed
 from streamseg.web.frame_message import frame_message
 from streamseg.web.hub import Hub
 from streamseg.web.refusal import Refusal
@@ -89,8 +90,9 @@ class _Session:
         self._websocket = websocket
         self._hub = hub
         self._wake = asyncio.Event()
-        self._watching = contextlib.AsyncExitStack()
+        self._watching = contextlib.ExitStack()
         self._stream: str | None = None
+        self._feed: Feed | None = None
         self._sent: FramePair | None = None
         self._sent_tile = False
         self._in_flight: tuple[int, FramePair] | None = None
@@ -107,18 +109,18 @@ class _Session:
     async def run(self) -> None:
         """Serve until an error ends it."""
         self._wake.set()
-        async with self._watching:
-            with self._hub.listening(self):
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._receive())
-                    tasks.create_task(self._send())
-                    tasks.create_task(self._renew_tiles())
+        with self._watching, self._hub.listening(self):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive())
+                tasks.create_task(self._send())
+                tasks.create_task(self._renew_tiles())
 
     # --- what the hub tells: newest wins, events have a bound --------------------------------------------------------
 
     def on_daemon(self, status: DaemonStatusMessage) -> None:
-        """Take the daemon's state."""
+        """Take the daemon's state; the stream that is watched may have come, gone, or come anew."""
         self._daemon = status
+        self._follow()
         self._wake.set()
 
     def on_status(self, status: StatusMessage) -> None:
@@ -145,7 +147,7 @@ class _Session:
             if isinstance(order, Ack):
                 self._acknowledge(order.n)
             else:
-                await self._watch(order.stream)
+                self._watch(order.stream)
 
     def _acknowledge(self, n: int) -> None:
         if self._in_flight is None or self._in_flight[0] != n:
@@ -156,17 +158,22 @@ class _Session:
             self._screen_ms.append(_age_ms(pair))
         self._wake.set()
 
-    async def _watch(self, stream: str) -> None:
-        if stream == self._stream:
-            return
-        view = self._hub.streams.get(stream)
-        await self._watching.aclose()
-        self._stream, self._sent = None, None
-        self._screen_ms.clear()
-        if view is not None:
-            await self._watching.enter_async_context(view.feed.watched(self._wake.set))
+    def _watch(self, stream: str) -> None:
+        if stream != self._stream:
             self._stream = stream
+            self._screen_ms.clear()
             self._tiles.pop(stream, None)
+            self._follow()
+
+    def _follow(self) -> None:
+        """Watch the feed of the stream that is shown large, whichever that is now."""
+        view = self._hub.streams.get(self._stream or "")
+        feed = None if view is None else view.feed
+        if feed is not self._feed:
+            self._watching.close()
+            self._feed, self._sent = feed, None
+            if feed is not None:
+                self._watching.enter_context(feed.watched(self._wake.set))
 
     # --- out ---------------------------------------------------------------------------------------------------------
 
@@ -195,8 +202,7 @@ class _Session:
 
     def _choose(self) -> FramePair | None:
         """The next picture: a tile that waits, but no two of them while the large stream has one."""
-        view = self._hub.streams.get(self._stream or "")
-        newest = None if view is None else view.feed.newest
+        newest = None if self._feed is None else self._feed.newest
         fresh = newest if newest is not self._sent else None
         if self._tiles and (fresh is None or not self._sent_tile):
             self._sent_tile = True

@@ -82,18 +82,17 @@ class PictureApi:
 
     async def _parts(self, view: StreamView, overlay: bool) -> AsyncIterator[bytes]:
         came = asyncio.Event()
-        with self._seats.take():
-            async with view.feed.watched(came.set):
-                while True:
-                    try:
-                        await asyncio.wait_for(came.wait(), _SILENCE_S)
-                    except TimeoutError:
-                        return
-                    came.clear()
-                    assert view.feed.newest is not None
-                    jpeg = await _jpeg(view.feed.newest, overlay)
-                    head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                    yield head.encode() + jpeg + b"\r\n"
+        with self._seats.take(), view.feed.watched(came.set):
+            while True:
+                try:
+                    await asyncio.wait_for(came.wait(), _SILENCE_S)
+                except TimeoutError:
+                    return
+                came.clear()
+                assert view.feed.newest is not None
+                jpeg = await _jpeg(view.feed.newest, overlay)
+                head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                yield head.encode() + jpeg + b"\r\n"
 
 
 async def _jpeg(pair: FramePair, overlay: bool) -> bytes:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from daemon_process import wait_for
 from live_client import LiveClient
-from web_daemon import SCENE
+from web_daemon import SCENE, STREAMS
 from websockets.exceptions import InvalidStatus
 
+from streamseg.client import Controller
 from streamseg.client.jpeg import decode_jpeg
 from streamseg.sources.scene import Scene
 from streamseg.sources.scene_code import read_frame_code
@@ -91,6 +92,24 @@ def test_a_stream_that_is_not_there_is_no_error(web):
         client.next_text("status")
         client.watch("cam")
         assert client.next_frame()
+
+
+def test_a_stream_that_goes_and_comes_again_is_shown_again(start):
+    daemon = start()
+    with LiveClient(daemon.url) as client, Controller(f"ipc://{daemon.runtime}/streamseg-control") as control:
+        client.watch("yard")
+        client.acknowledge(client.next_frame())
+        control.remove_stream("yard")
+        while "yard" in client.next_text("daemon")["streams"]:
+            pass
+        control.add_stream("yard", STREAMS["yard"])
+        while "yard" not in client.next_text("daemon")["streams"]:
+            pass
+        sizes = set()
+        while (320, 180) not in sizes:
+            frame = client.next_frame()
+            sizes.add(tuple(frame.header["size"]))
+            client.acknowledge(frame)
 
 
 @pytest.mark.parametrize(
