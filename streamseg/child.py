@@ -102,6 +102,8 @@ class Child:
             while self._connection is not None and self._connection.poll():
                 report: Said = self._connection.recv()
                 self._heard_at = time.monotonic()
+                if self._renewing_until is not None:
+                    continue  # what it says of itself is no longer so
                 if isinstance(report, Report) and report.kind == "ready":
                     self.state, self.was_ready, self.failed_starts = "ready", True, 0
                     self._ready_at = self._heard_at

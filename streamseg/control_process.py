@@ -254,13 +254,16 @@ class Control:
 
     def _pass_on(self, receiver: bytes, key: Key, asked: Asked) -> None:
         target: Target = "supervisor" if asked.op in _OF_SUPERVISOR else "worker"
-        command = Command(next(self._numbers), asked.op, asked.stream, msgspec.json.encode(asked.args))
+        # Only a client with a name is known again by a control process after this one.
+        request = f"{asked.client} {asked.id}" if asked.client and _changes(asked) else ""
+        command = Command(next(self._numbers), asked.op, asked.stream, msgspec.json.encode(asked.args), request)
         self._pending.add(command.number, key, asked, target, receiver, time.monotonic())
         if target == "supervisor":
             self._link.send(command)
             return
         try:
             self._inside.send_multipart([WORKER_ID, encode(command)], zmq.NOBLOCK)
+            log.debug("%s %s: given to the worker", asked.op, asked.stream)
         except zmq.ZMQError as error:
             self._pending.pop(command.number)
             if error.errno == zmq.EAGAIN:
@@ -330,7 +333,7 @@ class Control:
         if pending is None:
             return
         asked, error = pending.asked, outcome.error
-        changes = asked.op not in _CHANGES_NOTHING and not (isinstance(asked.args, AddPrompt) and asked.args.preview)
+        changes = _changes(asked)
         if changes:
             log.info("%s %s: %s", asked.op, asked.stream, "done" if error is None else f"{error.code}: {error.message}")
         answer = _reply(asked.id, outcome.result if error is None else error)
@@ -365,6 +368,10 @@ class Control:
             self._clients.send_multipart([receiver, b"", answer], zmq.NOBLOCK)
         except zmq.Again:
             log.debug("a client takes no answers")
+
+
+def _changes(asked: Asked) -> bool:
+    return asked.op not in _CHANGES_NOTHING and not (isinstance(asked.args, AddPrompt) and asked.args.preview)
 
 
 def _reply(request: str, said: bytes | Failure) -> bytes:

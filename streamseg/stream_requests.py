@@ -11,6 +11,7 @@ import msgspec
 from streamseg.config.difference import difference, needs_restart
 from streamseg.config.load import stream_from_mapping
 from streamseg.config.schema import Config
+from streamseg.control.done import Done
 from streamseg.errors import ConfigError, ControlError, StreamsegError
 from streamseg.messages.commands import Command, Outcome
 from streamseg.messages.control import RETRYABLE, AddStream, ErrorCode, Failure, Nothing, Reloaded
@@ -34,14 +35,15 @@ class StreamRequests:
         self._config = config
         self._streams = streams
         self._read_config = read_config
-
-    @property
-    def can_reload(self) -> bool:
-        """Whether there is a configuration file."""
-        return self._read_config is not None
+        self._done = Done()
 
     def carry_out(self, command: Command) -> Outcome:
-        """Do what a command says. Whatever goes wrong becomes its outcome."""
+        """Do what a command says, if that was not done before. Whatever goes wrong becomes its outcome."""
+        outcome = self._done.find(command) or self._carry_out(command)
+        self._done.keep(command, outcome)
+        return outcome
+
+    def _carry_out(self, command: Command) -> Outcome:
         try:
             match command.op:
                 case "add_stream":

@@ -169,6 +169,8 @@ class Daemon:
                 for child in self._children.values():
                     child.forgive_silence()
             for child in tuple(self._children.values()):
+                if self._children.get(child.name) is not child:
+                    continue  # its stream was removed in this turn
                 self._listen(child)
                 self._check(child)
             self._streams.tend()

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 import zmq
 
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
+from streamseg.control.done import Done
 from streamseg.link import ChildLink
 from streamseg.logs import setup_logging
 from streamseg.messages.internal import WorkerReport
@@ -107,6 +108,7 @@ class Worker:
         self._link = link
         self._outbox = Outbox(spec.internal_endpoint)
         self._inbox = CommandInbox(spec.commands_endpoint)
+        self._done = Done()
         self._poller = zmq.Poller()
         self._poller.register(link.fileno(), zmq.POLLIN)
         self._poller.register(self._inbox.socket, zmq.POLLIN)
@@ -153,7 +155,8 @@ class Worker:
         until = time.monotonic() + _COMMANDS_S
         while (command := self._inbox.take()) is not None:
             self._obey_orders()  # whoever was told that a stream was opened finds it open
-            outcome = carry_out(command, self._streams)
+            outcome = self._done.find(command) or carry_out(command, self._streams)
+            self._done.keep(command, outcome)
             self._tell(command.stream)  # the supervisor, before anybody is told that it was done
             self._inbox.answer(outcome)
             if time.monotonic() > until:

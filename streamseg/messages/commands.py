@@ -20,12 +20,14 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
         op: Operation, as in ``messages/control.py``.
         stream: Which stream; empty for none.
         args: JSON of the operation's arguments.
+        request: Names the request that led to it, the same when that comes again; empty if it may be done twice.
     """
 
     number: int
     op: str
     stream: str
     args: bytes
+    request: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -307,10 +307,27 @@ def test_a_control_process_that_is_killed_is_replaced_at_the_same_address(daemon
         Subscriber(running.endpoint, kinds=("objects", "events"), mode="all") as subscriber,
     ):
         first_frame(control)
-        running.child("control").kill()
+        process = running.child("control")
+        clicked: list[int] = []
+
+        def click() -> None:
+            with Controller(running.control) as another:
+                clicked.append(another.add_prompt("cam", points=[(0.5, 0.5)]).object_id)
+
+        # The click reaches the worker, its answer nobody: the client sends it again, and it is done once.
+        worker = running.child("worker")
+        worker.suspend()
+        thread = threading.Thread(target=click)
+        thread.start()
+        running.wait_log("add_prompt cam: given to the worker")
+        process.kill()
+        worker.resume()
         event = next(m for m in subscriber if isinstance(m, EventMessage) and m.event == "control_restarted")
         assert "SIGKILL" in event.detail
         assert control.list("cam")[0].frame is not None  # sent again until the new one answers
+        thread.join(timeout=30)
+        assert clicked == [1]
+        assert [obj.id for obj in control.list("cam")[0].objects] == [1]
         frames = [next(m for m in subscriber if m.kind == "objects") for _ in range(30)]
         assert sum(message.gap + message.skipped for message in frames) == 0
     assert running.end() == 0

@@ -54,9 +54,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., WebDaemon]]:
         daemon.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium without a window."""
+    """Debian's Chromium without a window.
+
+    For one module at a time: while it is there, an event loop runs in this thread and no test may start another.
+    """
     executable = shutil.which("chromium")
     if executable is None:
         if os.environ.get("STREAMSEG_REQUIRE_CHROMIUM") == "1":
