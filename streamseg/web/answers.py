@@ -85,6 +85,7 @@ class StreamAnswer(msgspec.Struct, frozen=True, kw_only=True):
     objects: Annotated[int, Meta(description="Objects on the newest tracked frame.")]
     latency_ms: Annotated[dict[str, float], Meta(description="Stage -> median of the last second.")]
     last_error: Annotated[str, Meta(description="Of the source; empty if all is well.")]
+    paused: Annotated[bool, Meta(description="Nothing in it is tracked, by request.")]
 
     @classmethod
     def of(cls, status: StatusMessage) -> StreamAnswer:

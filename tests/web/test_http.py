@@ -61,6 +61,7 @@ def test_everything_that_a_person_can_do(web):
     assert web.objects()[0]["label"] == "two"
     web.json("POST", "/v1/streams/cam/pause")
     assert web.json("GET", "/v1/control")["streams"][0]["paused"]
+    wait_for(lambda: web.json("GET", "/v1/streams/cam")["paused"], 10, "a status that says so")
     web.json("POST", "/v1/streams/cam/resume")
     web.json("DELETE", path)
     assert web.objects() == []

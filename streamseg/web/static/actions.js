@@ -2,7 +2,7 @@
 
 import { showFault } from "./faults.js";
 import { orders } from "./orders.js";
-import { store, update } from "./store.js";
+import { isPaused, store, update } from "./store.js";
 
 const MOST_UNDONE = 50;
 /** Objects in the order of their prompts, so that undo works without a selection: [stream, object]. */
@@ -71,19 +71,8 @@ export function reset() {
   return attempt(() => orders.reset(store.watched));
 }
 
-export async function togglePause() {
-  const stream = store.watched;
-  const paused = store.paused.has(stream);
-  const done = await attempt(async () => { await (paused ? orders.resume : orders.pause)(stream); return true; });
-  if (!done) return;
-  if (paused) store.paused.delete(stream); else store.paused.add(stream);
-  update({ paused: store.paused });
-}
-
-/** Ask which streams are paused; a daemon without a control channel says so when something is asked of it. */
-export async function learnPaused() {
-  try {
-    const { streams } = await orders.control();
-    update({ paused: new Set(streams.filter((each) => each.paused).map((each) => each.stream)) });
-  } catch { /* the next connection asks again */ }
+/** Stop tracking, or go on; the stream's next status shows it. */
+export function togglePause() {
+  const order = isPaused() ? orders.resume : orders.pause;
+  return attempt(() => order(store.watched));
 }

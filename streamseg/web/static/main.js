@@ -1,6 +1,6 @@
 // The page: what comes from the daemon goes into the store, and each panel follows the store.
 
-import { learnPaused, select } from "./actions.js";
+import { select } from "./actions.js";
 import { find, say } from "./dom.js";
 import { addEvent } from "./events_panel.js";
 import { followHealth } from "./health_panel.js";
@@ -35,7 +35,6 @@ function noteConnection(state) {
 function onConnection(state, reason) {
   noteConnection(state);
   update({ connection: state });
-  if (state === "up") learnPaused();
   // Whoever is not logged in learns it here: a refused WebSocket does not tell why.
   if (state === "down") orders.streams().catch(() => {});
   showConnection(reason);
@@ -85,7 +84,6 @@ const live = new Live({
 
 on("statuses watched shown", () => showNotice());
 on("selected", redraw);
-on("watched", learnPaused);
 on("watched", () => find("#marks").setAttribute("aria-label", `Live picture of ${store.watched}`));
 on("shown", () => {
   const { selected, shown } = store;

@@ -39,7 +39,6 @@ const stream = (id) => `/v1/streams/${encodeURIComponent(id)}`;
 
 export const orders = {
   streams: () => ask("GET", "/v1/streams"),
-  control: () => ask("GET", "/v1/control"),
   prompt: (id, prompt) => ask("POST", `${stream(id)}/prompts`, prompt),
   rename: (id, object, label) => ask("PATCH", `${stream(id)}/objects/${object}`, { label }),
   remove: (id, object) => ask("DELETE", `${stream(id)}/objects/${object}`),

@@ -18,9 +18,10 @@ export const store = {
   selected: null,
   /** Clicks take away. */
   negative: false,
-  /** Ids of streams that are not tracked for now. */
-  paused: new Set(),
 };
+
+/** Whether the stream that is watched is not tracked for now. */
+export const isPaused = () => store.statuses.get(store.watched)?.paused ?? false;
 
 /** Call `listener` whenever one of the topics was announced. */
 export function on(topics, listener) {

@@ -2,7 +2,7 @@
 
 import { remove, reset, select, togglePause, undo } from "./actions.js";
 import { find, say } from "./dom.js";
-import { on, store, update } from "./store.js";
+import { isPaused, on, store, update } from "./store.js";
 
 const ARMED_MS = 3000;
 const buttons = {
@@ -30,7 +30,7 @@ function disarm() {
 
 function show() {
   const { selected, negative } = store;
-  const paused = store.paused.has(store.watched);
+  const paused = isPaused();
   buttons.fresh.setAttribute("aria-pressed", String(selected === null));
   buttons.negative.setAttribute("aria-pressed", String(negative));
   buttons.pause.setAttribute("aria-pressed", String(paused));
@@ -53,6 +53,6 @@ export function listenToToolbar() {
   buttons.pause.onclick = togglePause;
   buttons.reset.onclick = armReset;
   find("#help-button").onclick = () => find("#help").showModal();
-  on("selected negative paused watched", show);
+  on("selected negative statuses watched", show);
   show();
 }
