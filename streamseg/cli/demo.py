@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STREAM: Final = "demo"
 _SECONDS: Final = 10.0
+_PAGE: Final = "127.0.0.1:8080"
 
 
 def demo(
@@ -45,17 +46,23 @@ def demo(
         Path | None, typer.Option(metavar="FILE", help="With --source: a picture of the object's mask.")
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")] = "auto",
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help=f"Serve the page at {_PAGE}, or at a port that is free.")
+    ] = True,
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="Where to draw the masks: FILE.mp4, or FILE.png for the last frame.")
     ] = Path("streamseg-demo.mp4"),
 ) -> None:
     """Show the main job without a camera: the daemon tracks objects in a generated scene.
 
-    A subscriber measures its masks against the scene's exact truth, draws them, and ends by itself.
+    A subscriber measures its masks against the scene's exact truth, draws them, and ends by itself. Meanwhile a page
+    in the browser shows the same; there you can click, too.
 
     [bold]Examples[/bold]
 
       streamseg demo
+
+      streamseg demo --seconds 600
 
       streamseg demo --model colour --frames 60 --out demo.png
 
@@ -78,6 +85,7 @@ def demo(
                 "model": {"name": model, "device": device},
                 # A path of its own: no port is taken, and no other daemon is in the way.
                 "publish": {"endpoints": [f"ipc://{folder}/masks"], "wait_for_subscriber": True},
+                "http": {"listen": _page_address()} if page else {},
                 "log": {"level": "warning"},
             }
         )
@@ -104,6 +112,18 @@ def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[s
         if w and h:
             prompts.append({"object": obj_id, "label": name, "box": [x, y, x + w, y + h]})
     return {"source": scene.spec.address, "prompts": prompts}, scene
+
+
+def _page_address() -> str:
+    """Where the page is to be: its usual port, or one that is free."""
+    from streamseg.web.listen import listen_on
+
+    try:
+        bound, _ = listen_on(_PAGE)
+    except ConfigError:
+        return f"{_PAGE.partition(':')[0]}:0"
+    bound.close()
+    return _PAGE
 
 
 def _clip(source: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], None]:
@@ -160,9 +180,16 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
             progress=progress,
             done=daemon.stop,
         )
-        try:
+
+        def begin() -> None:
+            if daemon.page is not None:
+                # To the console rather than print(), which would tear the progress line.
+                console.print(f"the page: {daemon.page}  (--seconds 600 keeps it longer)", soft_wrap=True)
             # The scene begins when the watcher subscribes, and it does so when the worker is warm: frame 0 is tracked.
-            daemon.run(watcher.start)
+            watcher.start()
+
+        try:
+            daemon.run(begin)
         finally:
             watcher.stop()
             if watcher.ident is not None:

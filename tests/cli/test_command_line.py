@@ -90,7 +90,7 @@ def test_mistakes_are_explained(invoke, arguments, words):
 @pytest.mark.parametrize("given", ["own.yaml", "sam2.1_hiera_t.yaml"])
 def test_an_own_checkpoint_with_its_config(invoke, monkeypatch, tmp_path, of_the_file, given):
     taken = []
-    monkeypatch.setattr(run, "_run", lambda config: taken.append(config.model) or 0)
+    monkeypatch.setattr(run, "_run", lambda config, read_config: taken.append(config.model) or 0)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.pt").touch()
     (tmp_path / "own.yaml").touch()
