@@ -55,6 +55,20 @@ def test_click_an_object_and_see_its_mask_on_it(web, open_page):
     assert len(row.locator("polyline").get_attribute("points").split()) > 3
 
 
+def test_nano_follows_what_is_clicked(start, open_page):
+    """The same with the network that comes with the package, to which a click says no more than a place."""
+    web = start({"cam": {"source": SCENE}}, model="nano")
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, ball, BALL)
+    square = click_object(page, eyes, SQUARE)
+    wait_for_mask(eyes, square, SQUARE)
+    first = eyes.frame()
+    wait_for(lambda: eyes.frame() > first + 60, 60, "three seconds of pictures")
+    wait_for_mask(eyes, ball, BALL)
+    wait_for_mask(eyes, square, SQUARE)
+
+
 def test_a_second_one_by_a_box_and_both_stay_apart(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     first = click_object(page, eyes, BALL)
