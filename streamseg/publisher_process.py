@@ -134,7 +134,7 @@ class Publisher:
         self._subscribed_said = False
         self._pictures = PictureThread(functools.partial(encode_jpeg, quality=spec.publish.jpeg_quality))
         self._daemon = DaemonReport(uptime_s=0.0, processes={}, restarts={})
-        self._device = ""
+        self._worker = WorkerReport(model=spec.model, device="", tracked={}, drops={})
         self._status_due_ns = {DAEMON: 0}
         self._status_sent_ns = {DAEMON: 0}
         self._progress_due_ns = 0
@@ -293,7 +293,7 @@ class Publisher:
             case DaemonReport():
                 self._daemon = message
             case WorkerReport():
-                self._device = message.device
+                self._worker = message
                 for status in self._statuses.values():
                     status.on_worker(message)
             case StreamEvent():
@@ -376,11 +376,13 @@ class Publisher:
             clock=self._origin.clock,
             version=self._spec.version,
             model=self._spec.model,
-            device=self._device,
+            device=self._worker.device,
             uptime_s=round(self._daemon.uptime_s, 3),
             streams=list(self._statuses),
             processes=self._daemon.processes,
             restarts=self._daemon.restarts,
+            device_memory_bytes=self._worker.device_memory_bytes,
+            recompiles=self._worker.recompiles,
         )
 
     def _wait_ms(self) -> int:

@@ -237,6 +237,8 @@ class Worker:
                 device=self._tracker.device,
                 tracked={stream: tracked.tracked for stream, tracked in self._streams.items()},
                 drops={stream: self._drops(stream) for stream in self._streams},
+                device_memory_bytes=self._tracker.device_memory_bytes,
+                recompiles=self._tracker.recompiles,
                 paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )

@@ -322,6 +322,8 @@ class DaemonStatusMessage:
         streams: Ids of all streams.
         processes: Name -> state.
         restarts: Name -> restarts in this session.
+        device_memory_bytes: What the worker holds of a GPU's memory; 0 on a CPU.
+        recompiles: Graphs that the worker compiled after its warm-up.
         gap: Status messages of the daemon that were lost on the way since the last one you got.
     """
 
@@ -340,6 +342,8 @@ class DaemonStatusMessage:
     streams: list[str]
     processes: dict[str, str]
     restarts: dict[str, int]
+    device_memory_bytes: int = 0
+    recompiles: int = 0
     gap: int = 0
 
 

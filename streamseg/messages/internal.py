@@ -97,6 +97,8 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         tracked: Stream -> frames tracked since the worker started.
         drops: Stream -> cumulative drops by ``stage/reason``.
         paused: Ids of the streams that are paused.
+        device_memory_bytes: What it holds of a GPU's memory; 0 on a CPU.
+        recompiles: Graphs that were compiled after the warm-up.
     """
 
     model: str
@@ -104,6 +106,8 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     tracked: dict[str, int]
     drops: dict[str, dict[str, int]]
     paused: list[str] = []
+    device_memory_bytes: int = 0
+    recompiles: int = 0
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

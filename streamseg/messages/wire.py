@@ -222,6 +222,8 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
         streams: Ids of all streams.
         processes: Name -> state (``starting``, ``ready``, ``restarting``, ``ended``).
         restarts: Name -> number of restarts in this session.
+        device_memory_bytes: What the worker holds of a GPU's memory; 0 on a CPU.
+        recompiles: Graphs that the worker compiled after its warm-up.
     """
 
     v: int = PROTOCOL_VERSION
@@ -237,3 +239,5 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
     streams: list[str]
     processes: dict[str, str]
     restarts: dict[str, int]
+    device_memory_bytes: int = 0
+    recompiles: int = 0

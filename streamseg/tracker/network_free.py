@@ -88,6 +88,16 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         """What it runs on."""
         return "cpu"
 
+    @property
+    def device_memory_bytes(self) -> int:
+        """It uses no GPU."""
+        return 0
+
+    @property
+    def recompiles(self) -> int:
+        """Nothing is compiled."""
+        return 0
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Nothing needs warming up."""
         progress("nothing to warm up", 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -45,6 +46,7 @@ class Sam2Tracker:
         self._predictor = predictor
         self._preprocess = preprocess
         self._catch_up_frames = catch_up_frames
+        self._graphs_when_warm = 0
         self._histories: dict[str, FrameHistory[torch.Tensor]] = {}
 
     @classmethod
@@ -75,6 +77,17 @@ class Sam2Tracker:
         device = self._predictor.model.device
         return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
+    @property
+    def device_memory_bytes(self) -> int:
+        """What this process holds of a GPU's memory, in use or kept for later; 0 on a CPU."""
+        device = self._predictor.model.device
+        return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+
+    @property
+    def recompiles(self) -> int:
+        """Graphs that were compiled after :meth:`warm_up`, each of which held up a frame."""
+        return compiled_graphs() - self._graphs_when_warm
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Run every path once: prompts of each kind, corrections, tracking of one and more objects.
 
@@ -102,6 +115,7 @@ class Sam2Tracker:
             predictor.close_stream(_WARM_UP_STREAM)
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
+        self._graphs_when_warm = compiled_graphs()
         progress("warm", 1.0)
 
     def open_stream(self, stream: str) -> None:
@@ -254,6 +268,12 @@ def _is_sound(result: ObjectResult) -> bool:
 def _unseen(obj_id: int, size: tuple[int, int]) -> ObjectResult:
     nothing = np.zeros((0, 0), dtype=np.bool_)
     return object_result(obj_id, size, nothing, iou_prediction=0.0, object_score_logits=_UNSEEN_SCORE)
+
+
+def compiled_graphs() -> int:
+    """Graphs that torch.compile has made in this process: 0 until something is compiled."""
+    dynamo = sys.modules.get("torch._dynamo.utils")  # importing it takes a second, and says 0 by itself
+    return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
 
 def choose_device(name: str) -> torch.device:

@@ -163,6 +163,16 @@ class Tracker(Protocol):
         """What the model runs on, for people: ``cpu``, ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
         ...
 
+    @property
+    def device_memory_bytes(self) -> int:
+        """What this process holds of a GPU's memory; 0 on a CPU."""
+        ...
+
+    @property
+    def recompiles(self) -> int:
+        """Graphs that were compiled after :meth:`warm_up`, each of which held up a frame."""
+        ...
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Run every path once, so that the first real frame is as fast as the rest.
 

@@ -301,3 +301,14 @@ def test_devices_and_precisions() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ModelError, match="CUDA devices: set it to auto or cpu"):
         choose_device("cuda:99")
+
+
+def test_a_graph_that_is_compiled_after_the_warm_up_is_counted() -> None:
+    import torch._dynamo.utils as dynamo
+
+    tracker = create_tracker(ModelConfig(name="nano", image_size=96, device="cpu", max_objects=1))
+    tracker.warm_up(lambda _what, _share: None)
+    assert (tracker.recompiles, tracker.device_memory_bytes) == (0, 0)
+    torch.compile(lambda value: value + 1, backend="eager")(torch.ones(3))
+    assert tracker.recompiles == 1
+    dynamo.counters.clear()

@@ -154,7 +154,14 @@ def test_metrics_are_in_prometheus_format(web):
     assert text.endswith("\n")
     for line in text.splitlines():
         assert line.startswith(("# HELP streamseg_", "# TYPE streamseg_")) or SAMPLE.fullmatch(line), line
-    for name in ("frames_captured_total", "frames_tracked_total", "reconnects_total", "process_restarts_total", "up"):
+    for name in (
+        "frames_captured_total",
+        "frames_tracked_total",
+        "reconnects_total",
+        "process_restarts_total",
+        "up",
+        "recompiles_total",
+    ):
         assert f"\nstreamseg_{name}" in f"\n{text}"
     buckets = re.findall(r'streamseg_latency_seconds_bucket\{stream="cam",stage="total",le="([^"]+)"\} (\d+)', text)
     counts = [int(count) for _, count in buckets]
