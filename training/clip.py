@@ -191,9 +191,7 @@ def _pick(material: Material, rng: np.random.Generator) -> Picture:
     return _tint(pool[rng.integers(len(pool))], rng, 0.25)
 
 
-def _enter(
-    rgba: Picture, rng: np.random.Generator, frames: int, side_px: int, gap: float, squeeze: float
-) -> _Sprite:
+def _enter(rgba: Picture, rng: np.random.Generator, frames: int, side_px: int, gap: float, squeeze: float) -> _Sprite:
     if rng.random() < 0.5:
         rgba = rgba[:, ::-1]
     diameter = side_px * float(np.exp(rng.uniform(np.log(0.15), np.log(0.85))))

@@ -175,9 +175,7 @@ def _quality(rollouts: list[tuple[Rollout, Batch]]) -> Quality:
         ((rollout.score_logits > 0).cpu() == batch.truth.flatten(2).any(-1))[:, 1:].float().mean()
         for rollout, batch in rollouts
     ]
-    first, last = (
-        sum(frame_iou(rollout, batch, t) for rollout, batch in rollouts) / len(rollouts) for t in (0, -1)
-    )
+    first, last = (sum(frame_iou(rollout, batch, t) for rollout, batch in rollouts) / len(rollouts) for t in (0, -1))
     return Quality(first, last, float(torch.stack(right).mean()))
 
 

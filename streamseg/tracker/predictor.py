@@ -297,8 +297,7 @@ class CameraPredictor:
         streams = [self._streams[name] for name in names]
         with self._precision():
             images = torch.stack([stream.image for stream in streams if stream.image is not None])
-            stride4, stride8, top = self.model.forward_image(images)["backbone_fpn"]
-            features = Features(top.flatten(2).transpose(1, 2), stride8, stride4)
+            features: Features = self._prompt_step.encode(images)
         for row, stream in enumerate(streams):
             stream.features = features.row(row)
         return features
@@ -310,10 +309,11 @@ class CameraPredictor:
         index = torch.tensor(
             [[obj.lane for _, _, obj in rows], [stream.frame for _, stream, _ in rows], [row for row, _, _ in rows]]
         ).to(self.model.device, non_blocking=True)
+        lanes = features if len(rows) == 1 else features.select(index[2])
         conditioning = max(len(obj.conditioning_frames) for _, _, obj in rows)
         settled = all(self._settled(obj, stream.frame, conditioning) for _, stream, obj in rows)
         with self._precision():
-            out: StepOutput = self.step(self.bank, index, features, conditioning, masked=not settled)
+            out: StepOutput = self.step(self.bank, index[:2], lanes, conditioning, masked=not settled)
         outputs, start = {}, 0
         for name, held in zip(names, objects, strict=True):
             part = slice(start, start + len(held))
