@@ -6,6 +6,8 @@
     ├── ConfigError            a setting is wrong: names the field, the value and the mend
     ├── ModelError             a model or checkpoint cannot be had, read or built
     ├── PromptError            a prompt cannot be applied to this frame or object
+    │   ├── FrameExpiredError      the frame is no longer held
+    │   └── NothingToUndoError     the object has no prompt that could be taken back
     ├── SourceError            a video source failed
     │   ├── SourceOpenError        could not be opened (refused, not found, not a video, time-out)
     │   │   ├── SourceAuthError        the server wants other credentials
@@ -49,6 +51,14 @@ class ModelError(StreamsegError):
 
 class PromptError(StreamsegError):
     """A prompt cannot be applied."""
+
+
+class FrameExpiredError(PromptError):
+    """The frame that a prompt is meant for is no longer held. The message names it, the oldest and the newest held."""
+
+
+class NothingToUndoError(PromptError):
+    """The object has no prompt that could be taken back."""
 
 
 class SourceError(StreamsegError):

@@ -18,11 +18,11 @@ def create_tracker(config: ModelConfig) -> Tracker:
         case "fixed":
             from streamseg.tracker.fixed import FixedMaskTracker
 
-            return FixedMaskTracker(max_objects=config.max_objects)
+            return FixedMaskTracker(max_objects=config.max_objects, history_frames=config.history_frames)
         case "colour":
             from streamseg.tracker.colour import ColourTracker
 
-            return ColourTracker(max_objects=config.max_objects)
+            return ColourTracker(max_objects=config.max_objects, history_frames=config.history_frames)
         case "sam2":
             from streamseg.tracker.sam2_tracker import Sam2Tracker
 

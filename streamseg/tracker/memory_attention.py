@@ -11,7 +11,7 @@ What is exact algebra is done once, when the model is loaded (``sam2/modeling/me
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
@@ -62,6 +62,9 @@ class FixedMemoryAttention(nn.Module):
         self._pos_at_input = bool(modules.pos_enc_at_input)
         self._layers = nn.ModuleList(_Layer(layer) for layer in modules.layers)
 
+    def _layer(self, number: int) -> _Layer:
+        return cast(_Layer, self._layers[number])
+
     def attend_to_self(self, features: Tensor, pos: Tensor) -> Tensor:
         """Let the present frame of each stream attend to itself.
 
@@ -72,8 +75,7 @@ class FixedMemoryAttention(nn.Module):
         Returns:
             ``[S, tokens, C]``, for :meth:`forward`.
         """
-        first = self._layers[0]
-        return first.attend_to_self(features + 0.1 * pos if self._pos_at_input else features, pos)
+        return self._layer(0).attend_to_self(features + 0.1 * pos if self._pos_at_input else features, pos)
 
     def forward(self, attended: Tensor, pos: Tensor, memory: MemoryTokens) -> Tensor:
         """Condition present frames on the memory of lanes.
@@ -87,7 +89,8 @@ class FixedMemoryAttention(nn.Module):
             ``[B, tokens, C]``.
         """
         hidden = attended
-        for number, layer in enumerate(self._layers):
+        for number in range(len(self._layers)):
+            layer = self._layer(number)
             if number > 0:
                 hidden = layer.attend_to_self(hidden, pos)
             hidden = layer.attend_to_memory(hidden, pos, memory)

@@ -4,8 +4,9 @@ A *lane* is one (stream, object) pair. Of a lane, what equals the official ``pro
 nothing else: memory and pointer of each conditioning frame, the spatial memory of the six frames before the present
 one, the object pointers of the fifteen before it.
 
-Rings are written at ``frame % slots`` and never rolled; a slot says which frame it holds. They have one slot more than
-is read, so that a frame that was tracked just now can still be corrected with all the memory that it was tracked with.
+Rings are written at ``frame % slots`` and never rolled; a slot says which frame it holds. They have as many slots more
+than are read as there are frames that can be prompted, so that each of those can be corrected with all the memory that
+it was tracked with.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class BankShape:
         spatial_frames: Frames before the present one whose spatial memory is read.
         pointer_frames: Frames before the present one whose pointers are read.
         conditioning_frames: Conditioning frames that are kept.
+        history_frames: Newest frames that can be prompted.
     """
 
     tokens: int
@@ -43,6 +45,17 @@ class BankShape:
     spatial_frames: int = 6
     pointer_frames: int = 15
     conditioning_frames: int = 4
+    history_frames: int = 1
+
+    @property
+    def ring_slots(self) -> int:
+        """Slots of the spatial ring."""
+        return self.spatial_frames + self.history_frames
+
+    @property
+    def pointer_slots(self) -> int:
+        """Slots of the pointer ring."""
+        return self.pointer_frames + self.history_frames
 
 
 class Recall(NamedTuple):
@@ -73,13 +86,13 @@ class MemoryBank:
         conditioning_features: ``[lanes, k, tokens, memory_dim]`` bfloat16.
         conditioning_pointer: ``[lanes, k, pointer_dim]`` float32.
         conditioning_frame: ``[lanes, k]`` int64; ``NEVER`` if the slot is empty.
-        ring_features: ``[lanes, spatial_frames + 1, tokens, memory_dim]`` bfloat16.
-        ring_frame: ``[lanes, spatial_frames + 1]`` int64.
-        pointer_ring: ``[lanes, pointer_frames + 1, pointer_dim]`` float32.
-        pointer_frame: ``[lanes, pointer_frames + 1]`` int64.
+        ring_features: ``[lanes, ring_slots, tokens, memory_dim]`` bfloat16.
+        ring_frame: ``[lanes, ring_slots]`` int64.
+        pointer_ring: ``[lanes, pointer_slots, pointer_dim]`` float32.
+        pointer_frame: ``[lanes, pointer_slots]`` int64.
     """
 
-    _FIELDS = (
+    FIELDS = (
         "conditioning_features",
         "conditioning_pointer",
         "conditioning_frame",
@@ -92,7 +105,7 @@ class MemoryBank:
     def __init__(self, shape: BankShape, lanes: int, device: torch.device) -> None:
         self.shape = shape
         self.lanes = lanes
-        ring, pointers, cond = shape.spatial_frames + 1, shape.pointer_frames + 1, shape.conditioning_frames
+        ring, pointers, cond = shape.ring_slots, shape.pointer_slots, shape.conditioning_frames
         spatial = (shape.tokens, shape.memory_dim)
 
         def frames(slots: int) -> Tensor:
@@ -112,7 +125,7 @@ class MemoryBank:
     @property
     def nbytes(self) -> int:
         """Bytes of all lanes together."""
-        return sum(getattr(self, field).nbytes for field in self._FIELDS)
+        return sum(getattr(self, field).nbytes for field in self.FIELDS)
 
     def recall(self, lanes: Tensor, frames: Tensor, conditioning: int) -> Recall:
         """Read what each lane remembers at a frame; frames not before it are not valid.
@@ -127,12 +140,12 @@ class MemoryBank:
         cond_age = torch.where(cond_valid, frames[:, None] - cond_frame, 0).clamp(max=POINTER_AGE_LIMIT)
 
         wanted = frames[:, None] - self._spatial_ages
-        slots = wanted % (self.shape.spatial_frames + 1)
+        slots = wanted % self.shape.ring_slots
         ring_valid = self.ring_frame[lanes[:, None], slots] == wanted
         ring = self.ring_features[lanes[:, None], slots]
 
         wanted_pointers = frames[:, None] - self._pointer_ages
-        pointer_slots = wanted_pointers % (self.shape.pointer_frames + 1)
+        pointer_slots = wanted_pointers % self.shape.pointer_slots
         pointers_valid = self.pointer_frame[lanes[:, None], pointer_slots] == wanted_pointers
         pointers = self.pointer_ring[lanes[:, None], pointer_slots]
         return Recall(
@@ -152,10 +165,10 @@ class MemoryBank:
             features: ``[B, tokens, memory_dim]``.
             pointers: ``[B, pointer_dim]``.
         """
-        slots = frames % (self.shape.spatial_frames + 1)
+        slots = frames % self.shape.ring_slots
         self.ring_features[lanes, slots] = features.to(torch.bfloat16)
         self.ring_frame[lanes, slots] = frames
-        slots = frames % (self.shape.pointer_frames + 1)
+        slots = frames % self.shape.pointer_slots
         self.pointer_ring[lanes, slots] = pointers.float()
         self.pointer_frame[lanes, slots] = frames
 
@@ -173,13 +186,31 @@ class MemoryBank:
         self.conditioning_pointer[lane, slot] = pointer.float()
         self.conditioning_frame[lane, slot] = frame
         # If the frame was tracked, its ring slots hold it: a frame is remembered once.
-        self.ring_frame[lane, frame % (self.shape.spatial_frames + 1)] = NEVER
-        self.pointer_frame[lane, frame % (self.shape.pointer_frames + 1)] = NEVER
+        for frames in (self.ring_frame[lane], self.pointer_frame[lane]):
+            frames.masked_fill_(frames == frame, NEVER)
+
+    @torch.inference_mode()
+    def read_conditioning(self, lane: int, slot: int) -> tuple[Tensor, Tensor]:
+        """Copy a conditioning frame out: ``[tokens, memory_dim]`` bfloat16 and ``[pointer_dim]`` float32."""
+        return self.conditioning_features[lane, slot].clone(), self.conditioning_pointer[lane, slot].clone()
+
+    @torch.inference_mode()
+    def clear_conditioning(self, lane: int, slot: int) -> None:
+        """Forget a conditioning frame, its values too."""
+        self.conditioning_features[lane, slot] = 0
+        self.conditioning_pointer[lane, slot] = 0
+        self.conditioning_frame[lane, slot] = NEVER
+
+    @torch.inference_mode()
+    def forget_since(self, lane: int, frame: int) -> None:
+        """Forget what a lane remembers of tracked frames from one on; conditioning frames stay."""
+        for frames in (self.ring_frame[lane], self.pointer_frame[lane]):
+            frames.masked_fill_(frames >= frame, NEVER)
 
     @torch.inference_mode()
     def clear_lane(self, lane: int) -> None:
         """Forget everything of a lane, its values too: a masked NaN would poison whoever gets the lane next."""
-        for field in self._FIELDS:
+        for field in self.FIELDS:
             getattr(self, field)[lane].zero_()
         for frames in (self.conditioning_frame, self.ring_frame, self.pointer_frame):
             frames[lane] = NEVER
@@ -187,18 +218,18 @@ class MemoryBank:
     @torch.inference_mode()
     def read_lane(self, lane: int) -> dict[str, Tensor]:
         """Copy a lane's memory out, by field: a value that can be written, moved, and given to another bank."""
-        return {field: getattr(self, field)[lane].clone() for field in self._FIELDS}
+        return {field: getattr(self, field)[lane].clone() for field in self.FIELDS}
 
     @torch.inference_mode()
     def write_lane(self, lane: int, memory: dict[str, Tensor]) -> None:
         """Put what :meth:`read_lane` gave into a lane of a bank of the same shape."""
-        for field in self._FIELDS:
+        for field in self.FIELDS:
             getattr(self, field)[lane].copy_(memory[field])
 
     def grown(self, lanes: int) -> MemoryBank:
         """Return a bank of more lanes that holds this one's."""
         bank = MemoryBank(self.shape, lanes, self.ring_frame.device)
-        for field in self._FIELDS:
+        for field in self.FIELDS:
             getattr(bank, field)[: self.lanes].copy_(getattr(self, field))
         return bank
 

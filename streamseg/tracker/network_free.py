@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 import numpy as np
 
-from streamseg.errors import PromptError, StreamsegError
+from streamseg.errors import NothingToUndoError, PromptError, StreamsegError
 from streamseg.frame import Frame
-from streamseg.tracker.types import BoolMask, ObjectResult, Prompt, check_prompt
+from streamseg.tracker.history import FrameHistory, PastFrame, evenly
+from streamseg.tracker.types import BoolMask, ObjectResult, Prompt, PromptResult, check_prompt
 
 View = TypeVar("View")
 Follower = TypeVar("Follower")
@@ -22,23 +25,50 @@ _DISC_RADIUS: Final = 0.03
 
 
 @dataclass(slots=True)
+class _Seen(Generic[View, Follower]):
+    """A frame's view, and the objects' followers after it: a correction goes on from there."""
+
+    view: View
+    followers: dict[int, Follower]
+
+
+@dataclass(slots=True)
 class _Stream(Generic[View, Follower]):
-    view: View | None = None
-    size: tuple[int, int] = (0, 0)
+    """Objects and frames of a stream.
+
+    Attributes:
+        history: The newest frames.
+        frames: How many there have been.
+        followers: Of the objects, as they are now.
+        undo: Of each object, by prompt: the frame's number, and the follower before it; None if it began there.
+    """
+
+    history: FrameHistory[_Seen[View, Follower]]
+    frames: int = 0
     followers: dict[int, Follower] = field(default_factory=dict)
+    undo: dict[int, deque[tuple[int, Follower | None]]] = field(default_factory=dict)
 
 
 class NetworkFreeTracker(ABC, Generic[View, Follower]):
     """A :class:`~streamseg.tracker.types.Tracker` whose objects are followed one by one, without a network.
 
-    A subclass says what it keeps of a frame (its *view*) and of an object (its *follower*).
+    A subclass says what it keeps of a frame (its *view*) and of an object (its *follower*, of which a shallow copy is
+    a follower of its own).
 
     Args:
         max_objects: Most objects a stream.
+        history_frames: Newest frames of a stream that can be prompted.
+        catch_up_frames: Most frames that a prompt on an older frame goes through on its way to the newest.
+        undo_depth: Most prompts of an object that can be taken back.
     """
 
-    def __init__(self, max_objects: int = 16) -> None:
+    def __init__(
+        self, max_objects: int = 16, *, history_frames: int = 30, catch_up_frames: int = 4, undo_depth: int = 8
+    ) -> None:
         self._max_objects = max_objects
+        self._history_frames = history_frames
+        self._catch_up_frames = catch_up_frames
+        self._undo_depth = undo_depth
         self._streams: dict[str, _Stream[View, Follower]] = {}
 
     @abstractmethod
@@ -64,7 +94,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects."""
-        self._streams[stream] = _Stream()
+        self._streams[stream] = _Stream(FrameHistory(stream, self._history_frames))
 
     def close_stream(self, stream: str) -> None:
         """End a stream and free its objects. A stream that is not open is left alone."""
@@ -81,33 +111,64 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             if name not in self._streams:
                 raise StreamsegError(f"stream {name!r} is not open: call open_stream first")
             stream = self._streams[name]
-            stream.size = (frame.format.width, frame.format.height)
-            stream.view = self._look(frame)
+            size, view = (frame.format.width, frame.format.height), self._look(frame)
             results[name] = [
-                self._follow(follower, stream.view, stream.size, obj_id)
-                for obj_id, follower in stream.followers.items()
+                self._follow(follower, view, size, obj_id) for obj_id, follower in stream.followers.items()
             ]
+            followers = {obj_id: copy(follower) for obj_id, follower in stream.followers.items()}
+            stream.history.add(frame, stream.frames, _Seen(view, followers))
+            stream.frames += 1
         return results
 
-    def add_prompt(self, stream: str, prompt: Prompt) -> ObjectResult:
-        """Add an object, or correct one, on the stream's last tracked frame.
+    def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
+        """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
         Raises:
-            PromptError: no frame was tracked yet, the stream is full, the mask's size is wrong, or a point is outside.
+            FrameExpiredError: the frame is no longer held.
+            PromptError: the frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
+        """
+        state, past = self._prompted_frame(stream, prompt, frame_id)
+        present = self._follower_at(state, past, prompt.obj_id)
+        follower = self._prompted(past.picture.view, prompt, past.size, present)
+        undo = state.undo.setdefault(prompt.obj_id, deque(maxlen=self._undo_depth))
+        undo.append((past.number, copy(present)))
+        state.followers[prompt.obj_id] = follower
+        return self._go_on(state, prompt.obj_id, past)
+
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> ObjectResult:
+        """Return the mask that :meth:`add_prompt` would give on that frame. Nothing changes.
+
+        Raises:
+            PromptError: as :meth:`add_prompt`.
+        """
+        state, past = self._prompted_frame(stream, prompt, frame_id)
+        present = self._follower_at(state, past, prompt.obj_id)
+        follower = self._prompted(past.picture.view, prompt, past.size, present)
+        return self._follow(follower, past.picture.view, past.size, prompt.obj_id)
+
+    def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
+        """Take back the last prompt of an object, and follow it anew from that frame on, or from the oldest held.
+
+        Returns:
+            The masks on that frame and on the newest; None if the object is gone.
+
+        Raises:
+            NothingToUndoError: nothing is left that could be taken back.
+            PromptError: there is no such object.
         """
         state = self._streams.get(stream)
-        if state is None or state.view is None:
-            raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: prompt it after its first")
-        present = state.followers.get(prompt.obj_id)
-        if present is None and len(state.followers) >= self._max_objects:
-            raise PromptError(
-                f"object {prompt.obj_id}: stream {stream!r} has {self._max_objects} objects already: "
-                "remove one, or raise model.max_objects"
+        if state is None or obj_id not in state.followers:
+            raise PromptError(f"stream {stream!r} has no object {obj_id}")
+        if not state.undo[obj_id]:
+            raise NothingToUndoError(
+                f"object {obj_id}: nothing to undo: the last {self._undo_depth} prompts at most can be taken back"
             )
-        check_prompt(prompt, state.size, is_new=present is None)
-        follower = self._prompted(state.view, prompt, state.size, present)
-        state.followers[prompt.obj_id] = follower
-        return self._follow(follower, state.view, state.size, prompt.obj_id)
+        number, before = state.undo[obj_id].pop()
+        if before is None:
+            self.remove_object(stream, obj_id)
+            return None
+        state.followers[obj_id] = before
+        return self._go_on(state, obj_id, state.history.since(number)[0])
 
     def remove_object(self, stream: str, obj_id: int) -> None:
         """Forget an object.
@@ -118,11 +179,55 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state = self._streams.get(stream)
         if state is None or state.followers.pop(obj_id, None) is None:
             raise PromptError(f"stream {stream!r} has no object {obj_id}")
+        del state.undo[obj_id]
+        for past in state.history.since(0):
+            past.picture.followers.pop(obj_id, None)
 
     def reset(self, stream: str) -> None:
-        """Forget all objects and the last frame of a stream."""
-        if stream in self._streams:
-            self._streams[stream] = _Stream()
+        """Forget all objects of a stream. Its newest frames can still be prompted."""
+        state = self._streams.get(stream)
+        for obj_id in () if state is None else tuple(state.followers):
+            self.remove_object(stream, obj_id)
+
+    def _prompted_frame(
+        self, stream: str, prompt: Prompt, frame_id: int | None
+    ) -> tuple[_Stream[View, Follower], PastFrame[_Seen[View, Follower]]]:
+        """Find the frame that a prompt is meant for, and refuse a prompt that cannot be applied to it."""
+        state = self._streams.get(stream)
+        if state is None:
+            raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
+        past = state.history.find(prompt.obj_id, frame_id)
+        is_new = prompt.obj_id not in state.followers
+        if is_new and len(state.followers) >= self._max_objects:
+            raise PromptError(
+                f"object {prompt.obj_id}: stream {stream!r} has {self._max_objects} objects already: "
+                "remove one, or raise model.max_objects"
+            )
+        check_prompt(prompt, past.size, is_new=is_new)
+        return state, past
+
+    def _follower_at(
+        self, state: _Stream[View, Follower], past: PastFrame[_Seen[View, Follower]], obj_id: int
+    ) -> Follower | None:
+        """Copy an object's follower as it was on a frame; as it is now if that is not known; None if it is new."""
+        for earlier in state.history.until(past.number):
+            if obj_id in earlier.picture.followers:
+                return copy(earlier.picture.followers[obj_id])
+        return copy(state.followers.get(obj_id))
+
+    def _go_on(
+        self, state: _Stream[View, Follower], obj_id: int, start: PastFrame[_Seen[View, Follower]]
+    ) -> PromptResult:
+        """Follow one object from a frame on through some frames to the newest, and note where it was on them."""
+        _, *later = state.history.since(start.number)
+        for past in (start, *later):
+            past.picture.followers.pop(obj_id, None)
+        follower = state.followers[obj_id]
+        results = []
+        for past in (start, *evenly(later, self._catch_up_frames)):
+            results.append(self._follow(follower, past.picture.view, past.size, obj_id))
+            past.picture.followers[obj_id] = copy(follower)
+        return PromptResult(start.frame_id, prompted=results[0], current=results[-1])
 
 
 def prompt_mask(prompt: Prompt, size: tuple[int, int], present: BoolMask | None = None) -> BoolMask:

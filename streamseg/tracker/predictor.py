@@ -1,24 +1,25 @@
 """The streaming predictor: several streams, several objects, on normalised image tensors.
 
-Frames come one at a time and are never kept but the last. All objects of all streams of a call go through the model in
-one batch; a stream without objects costs nothing until a prompt comes.
+Frames come one at a time and are never kept but the last; a caller that keeps more can prompt those too. All objects of
+all streams of a call go through the model in one batch; a stream without objects costs nothing until a prompt comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Unpack
 
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
-from streamseg.errors import PromptError
-from streamseg.tracker.memory_bank import BankShape, MemoryBank, conditioning_slot
-from streamseg.tracker.prompt_step import PromptTensors, apply_prompt
-from streamseg.tracker.prompt_tensors import mask_tensor, point_tensors
+from streamseg.errors import NothingToUndoError, PromptError
+from streamseg.tracker.engine import Engine, LaneFrame, Progress
+from streamseg.tracker.memory_bank import BankShape, MemoryBank
+from streamseg.tracker.object_memory import ObjectMemory
+from streamseg.tracker.prompt_step import PromptOutput, apply_prompt
+from streamseg.tracker.prompt_tensors import GivenPrompt, PromptTensors, prompt_tensors
 from streamseg.tracker.step import Features, StepOutput, TrackStep
 
 
@@ -38,56 +39,16 @@ class TrackOutput(NamedTuple):
     object_score_logits: Tensor
 
 
-class Predictor(Protocol):
-    """What :class:`CameraPredictor` and :class:`~streamseg.tracker.reference.ReferencePredictor` both do."""
-
-    def open_stream(self, stream: str) -> None:
-        """Start a stream without objects."""
-
-    def close_stream(self, stream: str) -> None:
-        """End a stream and free its objects. A stream that is not open is left alone."""
-
-    def track(self, images: Mapping[str, Tensor]) -> dict[str, TrackOutput]:
-        """Take the next frame, ``[3, image_size, image_size]``, of one or more streams."""
-        ...
-
-    def add_prompt(
-        self,
-        stream: str,
-        obj_id: int,
-        *,
-        points_norm: Tensor | None = None,
-        labels: Tensor | None = None,
-        box_norm: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> TrackOutput:
-        """Add an object, or correct one, on the stream's last frame."""
-        ...
-
-    def remove_object(self, stream: str, obj_id: int) -> None:
-        """Forget an object."""
-
-    def reset(self, stream: str) -> None:
-        """Forget all objects of a stream."""
-
-
-@dataclass(slots=True)
-class _Object:
-    """What is known on the host of one object.
+class PastImage(NamedTuple):
+    """A frame that was tracked before.
 
     Attributes:
-        lane: Its place in the bank.
-        born: The frame of its first prompt.
-        conditioning_frames: By slot.
-        logits: ``[1, h, w]`` of the last frame.
-        prompt: Points given on the last frame so far; None if it has none.
+        frame: Its number in the stream, see :meth:`CameraPredictor.frame`.
+        image: ``[3, image_size, image_size]``, as it was tracked.
     """
 
-    lane: int
-    born: int
-    conditioning_frames: list[int] = field(default_factory=list)
-    logits: Tensor | None = None
-    prompt: PromptTensors | None = None
+    frame: int
+    image: Tensor
 
 
 @dataclass(slots=True)
@@ -95,9 +56,9 @@ class _Stream:
     frame: int = -1
     image: Tensor | None = None
     features: Features | None = None
-    objects: dict[int, _Object | None] = field(default_factory=dict)  # None: forgotten, waits for a prompt
+    objects: dict[int, ObjectMemory | None] = field(default_factory=dict)  # None: forgotten, waits for a prompt
 
-    def remembered(self) -> dict[int, _Object]:
+    def remembered(self) -> dict[int, ObjectMemory]:
         return {obj_id: obj for obj_id, obj in self.objects.items() if obj is not None}
 
 
@@ -110,12 +71,16 @@ class CameraPredictor:
         model: From :func:`~streamseg.tracker.build.build_model`.
         max_objects: Most objects of one stream.
         conditioning_frames: Prompted frames that are remembered of an object: the first and the newest.
+        history_frames: Newest frames of a stream that can be prompted.
+        undo_depth: Most prompts of an object that can be taken back.
         autocast: Precision of the model's arithmetic; None for float32.
         spatial_frames: Frames before the present one whose memory is read; None for the model's own number.
         pointer_frames: The same for object pointers.
+        engine: Makes what runs encoder and step, from the step and the precision.
 
     Attributes:
-        step: The tracking step. May be replaced by a compiled one.
+        step: The tracking step.
+        engine: Runs encoder and step.
         bank: The memory of all lanes; grows in powers of two to the most objects that there were at a time.
     """
 
@@ -125,15 +90,19 @@ class CameraPredictor:
         *,
         max_objects: int = 16,
         conditioning_frames: int = 4,
+        history_frames: int = 30,
+        undo_depth: int = 8,
         autocast: torch.dtype | None = None,
         spatial_frames: int | None = None,
         pointer_frames: int | None = None,
+        engine: Callable[[TrackStep, torch.dtype | None], Engine] = Engine,
     ) -> None:
         if conditioning_frames < 2:
             raise ValueError(f"conditioning_frames is {conditioning_frames}: the first and a newest need 2")
         self.model = model
         self.max_objects = max_objects
-        self._autocast = autocast
+        self.history_frames = history_frames
+        self._undo_depth = undo_depth
         side = model.image_size // model.backbone_stride
         shape = BankShape(
             tokens=side * side,
@@ -142,13 +111,20 @@ class CameraPredictor:
             spatial_frames=model.num_maskmem - 1 if spatial_frames is None else spatial_frames,
             pointer_frames=model.max_obj_ptrs_in_encoder - 1 if pointer_frames is None else pointer_frames,
             conditioning_frames=conditioning_frames,
+            history_frames=history_frames,
         )
         with torch.inference_mode():
             self.step = TrackStep(model, shape.spatial_frames).to(model.device)
-            self.bank = MemoryBank(shape, 1, model.device)
-        self._prompt_step = self.step
-        self._free_lanes = [0]
+            self.engine = engine(self.step, autocast)
+            self.bank = MemoryBank(shape, self.engine.least_lanes, model.device)
+        self._free_lanes = list(reversed(range(self.bank.lanes)))
         self._streams: dict[str, _Stream] = {}
+
+    @torch.inference_mode()
+    def warm_up(self, progress: Progress) -> None:
+        """Prepare the engine for every number of streams and objects. Call it once, before the first prompt."""
+        padding = self._take_lane() if self.engine.needs_padding_lane else 0
+        self.engine.warm_up(self.bank, padding, progress)
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects; one that is open starts again."""
@@ -164,6 +140,10 @@ class CameraPredictor:
     def objects(self, stream: str) -> tuple[int, ...]:
         """Ids of a stream's objects, forgotten ones too, in order of age."""
         return tuple(self._opened(stream).objects)
+
+    def frame(self, stream: str) -> int:
+        """How many frames a stream has had before its newest; -1 if none at all."""
+        return self._opened(stream).frame
 
     def remembers(self, stream: str, obj_id: int) -> bool:
         """Whether an object is there and not forgotten: a prompt would correct it."""
@@ -189,62 +169,80 @@ class CameraPredictor:
 
     @torch.inference_mode()
     def add_prompt(
-        self,
-        stream: str,
-        obj_id: int,
-        *,
-        points_norm: Tensor | None = None,
-        labels: Tensor | None = None,
-        box_norm: Tensor | None = None,
-        mask: Tensor | None = None,
+        self, stream: str, obj_id: int, *, at: PastImage | None = None, **given: Unpack[GivenPrompt]
     ) -> TrackOutput:
-        """Add an object, or correct one, on the stream's last frame, and remember that frame as a conditioning frame.
+        """Add an object, or correct one, on one frame, and remember that frame as a conditioning frame.
 
-        Points on the same frame add up, until a box or a mask begins anew. Points refine the object's present mask.
+        Points on the same frame add up, until a box or a mask begins anew. Points refine the object's mask there. What
+        the object remembers from later frames is forgotten: :meth:`retrack` it on some of them, the newest at last.
 
         Args:
             stream: The stream.
             obj_id: The object; an id that is new or forgotten starts a new object.
-            points_norm: ``[P, 2]`` float32 as shares of the frame's width and height.
-            labels: ``[P]`` int; 1 positive, 0 negative.
-            box_norm: ``[4]`` float32: x0, y0, x1, y1 as shares.
-            mask: ``[H, W]`` bool of any size; stands alone.
+            at: One of the stream's ``history_frames`` newest; None for the newest.
+            given: The prompt.
 
         Raises:
             PromptError: no frame was tracked yet, or the stream is full.
         """
         state = self._opened(stream)
-        self._check_prompt(stream, state, obj_id)
+        frame, prompt, out = self._prompt(stream, obj_id, at, given)
         known = state.objects.get(obj_id)
-        size, device = self.model.image_size, self.model.device
-        if mask is not None:
-            prompt = PromptTensors(mask=mask_tensor(mask, size, device))
-        else:
-            points, point_labels = point_tensors(points_norm, labels, box_norm, size, device)
-            earlier = known.prompt if known is not None and box_norm is None else None
-            if earlier is not None and earlier.points is not None and earlier.labels is not None:
-                points = torch.cat([earlier.points, points], dim=1)
-                point_labels = torch.cat([earlier.labels, point_labels], dim=1)
-            prompt = PromptTensors(points=points, labels=point_labels)
-        if state.features is None:
-            self._encode([stream])
-        assert state.features is not None
-        past = known is not None and known.born < state.frame
-        with self._precision():
-            out = apply_prompt(
-                self._prompt_step,
-                state.features,
-                prompt,
-                memory=(self.bank, known.lane, state.frame, len(known.conditioning_frames))
-                if known is not None and past
-                else None,
-                earlier_logits=None if known is None else known.logits,
-            )
         if known is None:
-            known = state.objects[obj_id] = _Object(self._take_lane(), born=state.frame)
-        known.logits, known.prompt = out.step.mask_logits, prompt
-        self._remember_prompt(known, state.frame, out.features, out.pointer)
+            known = state.objects[obj_id] = ObjectMemory(self._take_lane(), self._undo_depth)
+        known.remember_prompt(self.bank, frame, state.frame, prompt, out)
         return TrackOutput((obj_id,), *out.step)
+
+    @torch.inference_mode()
+    def preview(
+        self, stream: str, obj_id: int, *, at: PastImage | None = None, **given: Unpack[GivenPrompt]
+    ) -> TrackOutput:
+        """Return what :meth:`add_prompt` would, and remember nothing.
+
+        Raises:
+            PromptError: as :meth:`add_prompt`.
+        """
+        return TrackOutput((obj_id,), *self._prompt(stream, obj_id, at, given)[2].step)
+
+    @torch.inference_mode()
+    def retrack(self, stream: str, obj_id: int, at: PastImage) -> TrackOutput:
+        """Track one object anew on a frame after its first prompt, and remember that frame.
+
+        Only what it remembers of frames before that one counts. A prompted frame is as it was prompted.
+        """
+        state = self._opened(stream)
+        obj = state.remembered()[obj_id]
+        if at.frame not in obj.conditioning_frames:
+            lane, features = LaneFrame(obj.lane, at.frame, row=0), self._features_of(stream, at)
+            out = self.engine.track(self.bank, [lane], features, len(obj.conditioning_frames), masked=True)
+            obj.note_tracked(at.frame, out, state.frame - self.history_frames + 1)
+        return TrackOutput((obj_id,), *obj.outputs[at.frame])
+
+    @torch.inference_mode()
+    def undo_prompt(self, stream: str, obj_id: int) -> int | None:
+        """Take back the last prompt of an object: its conditioning memory is as if that had never been given.
+
+        Memory of tracked frames from the prompted one on is forgotten.
+
+        Returns:
+            The number of the first frame to :meth:`retrack`; None if the object is gone with its only prompt.
+
+        Raises:
+            NothingToUndoError: nothing is left that could be taken back.
+            PromptError: there is no such object.
+        """
+        state = self._opened(stream)
+        self._check_object(stream, obj_id)
+        obj = state.objects[obj_id]
+        if obj is None or not obj.can_undo:
+            raise NothingToUndoError(
+                f"object {obj_id}: nothing to undo: the last {self._undo_depth} prompts at most can be taken back, and "
+                "none after its memory was cleared"
+            )
+        first = obj.undo_prompt(self.bank, state.frame)
+        if first is None:
+            self.remove_object(stream, obj_id)
+        return first
 
     def remove_object(self, stream: str, obj_id: int) -> None:
         """Forget an object.
@@ -252,12 +250,9 @@ class CameraPredictor:
         Raises:
             PromptError: there is no such object.
         """
-        objects = self._opened(stream).objects
-        if obj_id not in objects:
-            held = ", ".join(map(str, objects)) or "none"
-            raise PromptError(f"stream {stream} has no object {obj_id}: it has {held}")
+        self._check_object(stream, obj_id)
         self.forget_object(stream, obj_id)
-        del objects[obj_id]
+        del self._opened(stream).objects[obj_id]
 
     def forget_object(self, stream: str, obj_id: int) -> None:
         """Free an object's memory. It keeps its id and its place, but is not tracked until it is prompted again."""
@@ -287,17 +282,51 @@ class CameraPredictor:
                 "model.max_objects allows: remove one"
             )
 
-    def _precision(self) -> AbstractContextManager[object]:
-        if self._autocast is None:
-            return nullcontext()
-        return torch.autocast(self.model.device.type, dtype=self._autocast)
+    def _check_object(self, name: str, obj_id: int) -> None:
+        objects = self._opened(name).objects
+        if obj_id not in objects:
+            held = ", ".join(map(str, objects)) or "none"
+            raise PromptError(f"stream {name} has no object {obj_id}: it has {held}")
+
+    def _prompt(
+        self, name: str, obj_id: int, at: PastImage | None, given: GivenPrompt
+    ) -> tuple[int, PromptTensors, PromptOutput]:
+        """Segment an object as prompted; return the frame, all that was given on it, and what came of it."""
+        stream = self._opened(name)
+        self._check_prompt(name, stream, obj_id)
+        frame = stream.frame if at is None else at.frame
+        known = stream.objects.get(obj_id)
+        earlier = None if known is None else known.outputs.get(frame)
+        prompt = prompt_tensors(
+            given, None if known is None else known.prompts.get(frame), self.model.image_size, self.model.device
+        )
+        features = self._features_of(name, at)
+        with self.engine.precision():
+            out = apply_prompt(
+                self.step,
+                features,
+                prompt,
+                memory=(self.bank, known.lane, frame, len(known.conditioning_frames))
+                if known is not None and known.began_before(frame)
+                else None,
+                earlier_logits=None if earlier is None else earlier.mask_logits,
+            )
+        return frame, prompt, out
+
+    def _features_of(self, name: str, at: PastImage | None) -> Features:
+        """Features of one frame; those of the newest are kept, those of an older one are not."""
+        stream = self._streams[name]
+        if at is not None and at.frame != stream.frame:
+            return self.engine.encode(at.image[None])
+        if stream.features is None:
+            self._encode([name])
+        assert stream.features is not None
+        return stream.features
 
     def _encode(self, names: list[str]) -> Features:
         """Encode the last images of streams in one batch; each stream keeps its row of it."""
         streams = [self._streams[name] for name in names]
-        with self._precision():
-            images = torch.stack([stream.image for stream in streams if stream.image is not None])
-            features: Features = self._prompt_step.encode(images)
+        features = self.engine.encode(torch.stack([stream.image for stream in streams if stream.image is not None]))
         for row, stream in enumerate(streams):
             stream.features = features.row(row)
         return features
@@ -306,32 +335,24 @@ class CameraPredictor:
         streams = [self._streams[name] for name in names]
         objects = [stream.remembered() for stream in streams]
         rows = [(row, streams[row], obj) for row, held in enumerate(objects) for obj in held.values()]
-        index = torch.tensor(
-            [[obj.lane for _, _, obj in rows], [stream.frame for _, stream, _ in rows], [row for row, _, _ in rows]]
-        ).to(self.model.device, non_blocking=True)
-        lanes = features if len(rows) == 1 else features.select(index[2])
+        lanes = [LaneFrame(obj.lane, stream.frame, row) for row, stream, obj in rows]
         conditioning = max(len(obj.conditioning_frames) for _, _, obj in rows)
         settled = all(self._settled(obj, stream.frame, conditioning) for _, stream, obj in rows)
-        with self._precision():
-            out: StepOutput = self.step(self.bank, index[:2], lanes, conditioning, masked=not settled)
+        out = self.engine.track(self.bank, lanes, features, conditioning, masked=not settled)
         outputs, start = {}, 0
         for name, held in zip(names, objects, strict=True):
             part = slice(start, start + len(held))
             outputs[name] = TrackOutput(tuple(held), *(value[part] for value in out))
-            for obj, logits in zip(held.values(), outputs[name].mask_logits, strict=True):
-                obj.logits, obj.prompt = logits[None], None
+            frame = self._streams[name].frame
+            for lane, obj in enumerate(held.values(), start):
+                output = StepOutput(*(value[lane : lane + 1] for value in out))
+                obj.note_tracked(frame, output, frame - self.history_frames + 1)
             start = part.stop
         return outputs
 
-    def _settled(self, obj: _Object, frame: int, conditioning: int) -> bool:
+    def _settled(self, obj: ObjectMemory, frame: int, conditioning: int) -> bool:
         """Whether all slots that will be read of a lane are filled: no warm-up, no gap where a prompt was."""
-        held = obj.conditioning_frames
-        return len(held) == conditioning and frame - max(held) > self.bank.shape.pointer_frames
-
-    def _remember_prompt(self, obj: _Object, frame: int, features: Tensor, pointer: Tensor) -> None:
-        slot = conditioning_slot(obj.conditioning_frames, frame, self.bank.shape.conditioning_frames)
-        obj.conditioning_frames[slot : slot + 1] = [frame]
-        self.bank.write_conditioning(obj.lane, slot, frame, features, pointer)
+        return len(obj.conditioning_frames) == conditioning and frame - obj.gap > self.bank.shape.pointer_frames
 
     def _take_lane(self) -> int:
         if not self._free_lanes:

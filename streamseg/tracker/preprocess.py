@@ -57,20 +57,30 @@ class Preprocessor:
         Raises:
             StreamsegError: the planes are not what the frame's format says.
         """
+        return self.normalise(self.resize(frame))
+
+    def resize(self, frame: Frame) -> torch.Tensor:
+        """Return ``uint8 [3, image_size, image_size]`` RGB on the device (``[1, ...]`` from grey): a compact copy.
+
+        Raises:
+            StreamsegError: the planes are not what the frame's format says.
+        """
         shapes = tuple(plane.shape for plane in frame.planes)
         if shapes != frame.format.plane_shapes:
             raise StreamsegError(f"frame {frame.frame_id} has planes {shapes} in place of {frame.format.plane_shapes}")
         if self._device.type == "cpu":
-            resized = self._resize_8bit(self._to_rgb(frame))
-        else:
-            resized = self._resize_float(self._upload(frame), frame.format)
-        return torch.addcmul(self._shift, resized, self._scale).to(self._dtype)
+            return self._resize_8bit(self._to_rgb(frame))
+        return self._resize_float(self._upload(frame), frame.format).to(torch.uint8)  # whole numbers already
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn what :meth:`resize` gave into ``dtype [3, image_size, image_size]``."""
+        return torch.addcmul(self._shift, pixels.float(), self._scale).to(self._dtype)
 
     def _resize_8bit(self, rgb: Plane) -> torch.Tensor:
-        """``float32 [3, S, S]`` in 0..255, nearly all equal to PIL's; torch's fast kernel wants channels last."""
+        """``uint8 [3, S, S]``, nearly all equal to PIL's; torch's fast kernel wants channels last."""
         picture = _tensor(rgb).permute(2, 0, 1)[None]
         resized = functional.interpolate(picture, size=self._side, mode="bicubic", antialias=True)
-        return resized[0].contiguous().float()
+        return resized[0].contiguous()
 
     def _upload(self, frame: Frame) -> list[torch.Tensor]:
         # Planes as they are: a quarter of the bytes of float RGB, or less. The pinned copies outlive the frame: torch's

@@ -8,7 +8,6 @@ real token of the decoder and change the result. The heads are sam2's own (``SAM
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,24 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from streamseg.tracker.memory_bank import MemoryBank
+from streamseg.tracker.prompt_tensors import PromptTensors
 from streamseg.tracker.step import Features, StepOutput, TrackStep
 
 _LOGITS_LIMIT = 32.0  # as the reference clamps earlier logits before they go into the decoder again
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PromptTensors:
-    """A prompt in the model's coordinates: points, or a mask.
-
-    Attributes:
-        points: ``[1, P, 2]`` float32 in pixels of the model input; a box is its two corners, first.
-        labels: ``[1, P]`` int32; 1 positive, 0 negative, 2 and 3 the corners of a box.
-        mask: ``[1, 1, image_size, image_size]`` float32 of 0 and 1.
-    """
-
-    points: Tensor | None = None
-    labels: Tensor | None = None
-    mask: Tensor | None = None
 
 
 class PromptOutput(NamedTuple):

@@ -5,9 +5,67 @@ Follows ``SAM2VideoPredictor.add_new_points_or_box`` and ``add_new_mask``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TypedDict
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+class GivenPrompt(TypedDict, total=False):
+    """A prompt as shares of the frame's width and height. A mask stands alone.
+
+    Attributes:
+        points_norm: ``[P, 2]`` float32.
+        labels: ``[P]`` int; 1 positive, 0 negative.
+        box_norm: ``[4]`` float32: x0, y0, x1, y1.
+        mask: ``[H, W]`` bool of any size.
+    """
+
+    points_norm: Tensor | None
+    labels: Tensor | None
+    box_norm: Tensor | None
+    mask: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptTensors:
+    """A prompt in the model's coordinates: points, or a mask.
+
+    Attributes:
+        points: ``[1, P, 2]`` float32 in pixels of the model input; a box is its two corners, first.
+        labels: ``[1, P]`` int32; 1 positive, 0 negative, 2 and 3 the corners of a box.
+        mask: ``[1, 1, image_size, image_size]`` float32 of 0 and 1.
+    """
+
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    mask: Tensor | None = None
+
+
+def prompt_tensors(
+    given: GivenPrompt, earlier: PromptTensors | None, image_size: int, device: torch.device
+) -> PromptTensors:
+    """Put a prompt into the model's coordinates. Points are added to earlier ones; a box or a mask begins anew.
+
+    Args:
+        given: The prompt.
+        earlier: What was given on the same frame before.
+        image_size: Side of the model input.
+        device: Where the result goes.
+
+    Raises:
+        ValueError: the prompt is empty, or has points without as many labels.
+    """
+    mask, box_norm = given.get("mask"), given.get("box_norm")
+    if mask is not None:
+        return PromptTensors(mask=mask_tensor(mask, image_size, device))
+    points, labels = point_tensors(given.get("points_norm"), given.get("labels"), box_norm, image_size, device)
+    if earlier is not None and box_norm is None and earlier.points is not None and earlier.labels is not None:
+        points = torch.cat([earlier.points, points], dim=1)
+        labels = torch.cat([earlier.labels, labels], dim=1)
+    return PromptTensors(points=points, labels=labels)
 
 
 def point_tensors(

@@ -14,11 +14,15 @@ from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
 from streamseg.tracker.build import build_model
+from streamseg.tracker.compile import CompiledEngine, choose_compile
+from streamseg.tracker.engine import Engine
+from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import object_result
 from streamseg.tracker.postprocess import to_results
-from streamseg.tracker.predictor import CameraPredictor, TrackOutput
+from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
-from streamseg.tracker.types import ObjectResult, Prompt, check_prompt
+from streamseg.tracker.prompt_tensors import GivenPrompt
+from streamseg.tracker.types import ObjectResult, Prompt, PromptResult, check_prompt
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +40,14 @@ class Sam2Tracker:
     Args:
         predictor: Holds the model and the objects' memory.
         preprocess: From a frame to the model's input.
+        catch_up_frames: Most frames that a prompt on an older frame goes through on its way to the newest.
     """
 
-    def __init__(self, predictor: CameraPredictor, preprocess: Preprocessor) -> None:
+    def __init__(self, predictor: CameraPredictor, preprocess: Preprocessor, *, catch_up_frames: int = 4) -> None:
         self._predictor = predictor
         self._preprocess = preprocess
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._catch_up_frames = catch_up_frames
+        self._histories: dict[str, FrameHistory[torch.Tensor]] = {}
 
     @classmethod
     def from_config(cls, resolved: ResolvedModel, config: ModelConfig) -> Sam2Tracker:
@@ -60,7 +66,11 @@ class Sam2Tracker:
         if not resolved.trained:
             log.warning("model %s is not trained: its masks mean nothing", resolved.name)
         predictor = CameraPredictor(
-            model, max_objects=config.max_objects, autocast=None if dtype == torch.float32 else dtype
+            model,
+            max_objects=config.max_objects,
+            history_frames=config.history_frames,
+            autocast=None if dtype == torch.float32 else dtype,
+            engine=CompiledEngine if choose_compile(config.compile, device) else Engine,
         )
         return cls(predictor, Preprocessor(model.image_size, device, torch.float32))
 
@@ -71,16 +81,18 @@ class Sam2Tracker:
         return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
-        """Run every path once: prompts of each kind, corrections, tracking of one and more objects.
+        """Compile if that was asked for, then run every path once: prompts, corrections, one and more objects.
 
         Blocks: for a few frames' work; on CUDA until the memory is full once, since that path has its own kernels.
+        Compiling blocks for minutes at the first start. Called once.
         """
         model, predictor = self._predictor.model, self._predictor
+        predictor.warm_up(progress)
         image = torch.zeros(3, model.image_size, model.image_size, device=model.device)
         inside = torch.zeros(64, 64, dtype=torch.bool)
         inside[16:48, 16:48] = True
-        click = {"points_norm": torch.tensor([[0.5, 0.5]]), "labels": torch.tensor([1])}
-        kinds = (click, {"box_norm": torch.tensor([0.25, 0.25, 0.75, 0.75])}, {"mask": inside})
+        click: GivenPrompt = {"points_norm": torch.tensor([[0.5, 0.5]]), "labels": torch.tensor([1])}
+        kinds: tuple[GivenPrompt, ...] = (click, {"box_norm": torch.tensor([0.25, 0.25, 0.75, 0.75])}, {"mask": inside})
         objects = min(_WARM_UP_OBJECTS, predictor.max_objects)
         settle = predictor.bank.shape.pointer_frames + 1 if model.device.type == "cuda" else 1
         steps = objects * settle
@@ -102,12 +114,12 @@ class Sam2Tracker:
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects; one that is open starts again."""
         self._predictor.open_stream(stream)
-        self._sizes.pop(stream, None)
+        self._histories[stream] = FrameHistory(stream, self._predictor.history_frames)
 
     def close_stream(self, stream: str) -> None:
         """End a stream and free its objects. A stream that is not open is left alone."""
         self._predictor.close_stream(stream)
-        self._sizes.pop(stream, None)
+        self._histories.pop(stream, None)
 
     def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
         """Take the next frame of one or more streams and return their objects' masks on it, in order of age.
@@ -118,39 +130,58 @@ class Sam2Tracker:
         Raises:
             StreamsegError: a stream is not open, or a frame is not what its format says.
         """
-        images = {stream: self._preprocess(frame) for stream, frame in frames.items()}
-        outputs = self._predictor.track(images)
+        pixels = {stream: self._preprocess.resize(frame) for stream, frame in frames.items()}
+        outputs = self._predictor.track({stream: self._preprocess.normalise(image) for stream, image in pixels.items()})
         for stream, frame in frames.items():
-            self._sizes[stream] = (frame.format.width, frame.format.height)
+            self._histories[stream].add(frame, self._predictor.frame(stream), pixels[stream])
         results = {}
         for stream, output in outputs.items():
-            found = self._results(stream, output)
-            results[stream] = [
-                found.get(obj_id) or self._unseen(stream, obj_id) for obj_id in self._predictor.objects(stream)
-            ]
+            size = (frames[stream].format.width, frames[stream].format.height)
+            found = self._results(stream, output, size)
+            results[stream] = [found.get(obj_id) or _unseen(obj_id, size) for obj_id in self._predictor.objects(stream)]
         return results
 
-    def add_prompt(self, stream: str, prompt: Prompt) -> ObjectResult:
-        """Add an object, or correct one, on the stream's last tracked frame.
+    def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
+        """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
+
+        Blocks: for two encoded and tracked frames, and at most two each of ``catch_up_frames`` if it is an older one.
 
         Raises:
-            PromptError: no frame was tracked yet, the stream is full, the mask's size is wrong, or a point is outside.
+            FrameExpiredError: the frame is no longer held.
+            PromptError: the frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
         """
-        size = self._sizes.get(stream)
-        if size is None:
-            raise PromptError(f"object {prompt.obj_id}: stream {stream} has had no frame yet: prompt after its first")
-        check_prompt(prompt, size, is_new=not self._predictor.remembers(stream, prompt.obj_id))
-        scale = torch.tensor(size, dtype=torch.float32)
-        if prompt.mask is not None:
-            output = self._predictor.add_prompt(stream, prompt.obj_id, mask=torch.from_numpy(prompt.mask))
-        else:
-            points = torch.tensor([(point.x, point.y) for point in prompt.points]).reshape(-1, 2)
-            labels = torch.tensor([point.label for point in prompt.points], dtype=torch.int32)
-            box = None if prompt.box is None else (torch.tensor(prompt.box).reshape(2, 2) / scale).flatten()
-            output = self._predictor.add_prompt(
-                stream, prompt.obj_id, points_norm=points / scale, labels=labels, box_norm=box
-            )
-        return self._results(stream, output)[prompt.obj_id]
+        past = self._prompted_frame(stream, prompt, frame_id)
+        at, given = self._image(past), given_prompt(prompt, past.size)
+        output = self._predictor.add_prompt(stream, prompt.obj_id, at=at, **given)
+        return self._catch_up(stream, past, output)
+
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> ObjectResult:
+        """Return the mask that :meth:`add_prompt` would give on that frame. Nothing changes.
+
+        Raises:
+            PromptError: as :meth:`add_prompt`.
+        """
+        past = self._prompted_frame(stream, prompt, frame_id)
+        at, given = self._image(past), given_prompt(prompt, past.size)
+        output = self._predictor.preview(stream, prompt.obj_id, at=at, **given)
+        (result,) = to_results(*output, past.size)
+        return result if _is_sound(result) else _unseen(prompt.obj_id, past.size)
+
+    def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
+        """Take back the last prompt of an object, and track it anew from that frame on, or from the oldest held.
+
+        Returns:
+            The masks on that frame and on the newest; None if the object is gone with its only prompt.
+
+        Raises:
+            NothingToUndoError: nothing is left that could be taken back.
+            PromptError: there is no such object.
+        """
+        first = self._predictor.undo_prompt(stream, obj_id)
+        if first is None:
+            return None
+        past = self._histories[stream].since(first)[0]
+        return self._catch_up(stream, past, self._predictor.retrack(stream, obj_id, self._image(past)))
 
     def remove_object(self, stream: str, obj_id: int) -> None:
         """Forget an object.
@@ -161,13 +192,43 @@ class Sam2Tracker:
         self._predictor.remove_object(stream, obj_id)
 
     def reset(self, stream: str) -> None:
-        """Forget all objects and the memory of a stream. Its last frame can still be prompted."""
+        """Forget all objects of a stream. Its newest frames can still be prompted."""
         self._predictor.reset(stream)
 
-    def _results(self, stream: str, output: TrackOutput) -> dict[int, ObjectResult]:
+    def _prompted_frame(self, stream: str, prompt: Prompt, frame_id: int | None) -> PastFrame[torch.Tensor]:
+        """Find the frame that a prompt is meant for, and refuse a prompt that does not fit it."""
+        if stream not in self._histories:
+            raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
+        past = self._histories[stream].find(prompt.obj_id, frame_id)
+        check_prompt(prompt, past.size, is_new=not self._predictor.remembers(stream, prompt.obj_id))
+        return past
+
+    def _image(self, past: PastFrame[torch.Tensor]) -> PastImage:
+        return PastImage(past.number, self._preprocess.normalise(past.picture))
+
+    def _catch_up(self, stream: str, past: PastFrame[torch.Tensor], output: TrackOutput) -> PromptResult:
+        """Track one object from a frame on through some frames to the newest.
+
+        Args:
+            stream: The stream.
+            past: The frame.
+            output: The object there.
+        """
+        (obj_id,) = output.obj_ids
+        later = evenly(self._histories[stream].since(past.number + 1), self._catch_up_frames)
+        prompted = current = self._results(stream, output, past.size)[obj_id]
+        if not later:
+            return PromptResult(past.frame_id, prompted, current)
+        if not self._predictor.remembers(stream, obj_id):  # its numbers broke
+            return PromptResult(past.frame_id, prompted, _unseen(obj_id, later[-1].size))
+        for frame in later:
+            output = self._predictor.retrack(stream, obj_id, self._image(frame))
+        return PromptResult(past.frame_id, prompted, self._results(stream, output, later[-1].size)[obj_id])
+
+    def _results(self, stream: str, output: TrackOutput, size: tuple[int, int]) -> dict[int, ObjectResult]:
         results = {}
-        for result in to_results(*output, self._sizes[stream]):
-            if not (math.isfinite(result.iou_prediction) and math.isfinite(result.object_score_logits)):
+        for result in to_results(*output, size):
+            if not _is_sound(result):
                 log.error(
                     "stream %s: object %d: the model gave IoU %g and score %g: its memory is cleared, prompt it again",
                     stream,
@@ -176,15 +237,30 @@ class Sam2Tracker:
                     result.object_score_logits,
                 )
                 self._predictor.forget_object(stream, result.obj_id)
-                result = self._unseen(stream, result.obj_id)
+                result = _unseen(result.obj_id, size)
             results[result.obj_id] = result
         return results
 
-    def _unseen(self, stream: str, obj_id: int) -> ObjectResult:
-        nothing = np.zeros((0, 0), dtype=np.bool_)
-        return object_result(
-            obj_id, self._sizes[stream], nothing, iou_prediction=0.0, object_score_logits=_UNSEEN_SCORE
-        )
+
+def given_prompt(prompt: Prompt, size: tuple[int, int]) -> GivenPrompt:
+    """Turn a prompt from pixels of a frame of that (width, height) into what the predictor takes."""
+    if prompt.mask is not None:
+        return {"mask": torch.from_numpy(prompt.mask)}
+    scale = torch.tensor(size, dtype=torch.float32)
+    return {
+        "points_norm": torch.tensor([(point.x, point.y) for point in prompt.points]).reshape(-1, 2) / scale,
+        "labels": torch.tensor([point.label for point in prompt.points], dtype=torch.int32),
+        "box_norm": None if prompt.box is None else (torch.tensor(prompt.box).reshape(2, 2) / scale).flatten(),
+    }
+
+
+def _is_sound(result: ObjectResult) -> bool:
+    return math.isfinite(result.iou_prediction) and math.isfinite(result.object_score_logits)
+
+
+def _unseen(obj_id: int, size: tuple[int, int]) -> ObjectResult:
+    nothing = np.zeros((0, 0), dtype=np.bool_)
+    return object_result(obj_id, size, nothing, iou_prediction=0.0, object_score_logits=_UNSEEN_SCORE)
 
 
 def choose_device(name: str) -> torch.device:

@@ -136,11 +136,26 @@ class ObjectResult:
         return full
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptResult:
+    """What a prompt did.
+
+    Attributes:
+        frame_id: The frame that was prompted.
+        prompted: The object's mask on that frame.
+        current: Its mask on the stream's newest tracked frame, after catching up; the same if that was prompted.
+    """
+
+    frame_id: int
+    prompted: ObjectResult
+    current: ObjectResult
+
+
 class Tracker(Protocol):
     """Follows objects through one or several streams.
 
-    A stream's frames are given in order to :meth:`track`; a prompt applies to the stream's last tracked frame.
-    Used by one thread. State is bounded by construction: ``max_objects`` a stream, fixed memory an object.
+    A stream's frames are given in order to :meth:`track`; a prompt applies to any of the newest frames. Used by one
+    thread. State is bounded by construction: ``max_objects`` a stream, fixed memory an object, a number of frames.
     """
 
     @property
@@ -171,14 +186,39 @@ class Tracker(Protocol):
         """
         ...
 
-    def add_prompt(self, stream: str, prompt: Prompt) -> ObjectResult:
-        """Add an object, or correct one, on the stream's last tracked frame.
+    def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
+        """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
-        Returns:
-            The object's mask on that frame, with the prompt applied.
+        Blocks: for the prompted frame and a few between it and the newest.
+
+        Args:
+            stream: The stream.
+            prompt: In pixels of that frame.
+            frame_id: One of the newest tracked frames; None for the newest.
 
         Raises:
-            PromptError: no frame was tracked yet, the stream is full, the mask's size is wrong, or a point is outside.
+            FrameExpiredError: the frame is no longer held; a new epoch or size of the stream ends all before it.
+            PromptError: the frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
+        """
+        ...
+
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> ObjectResult:
+        """Return the mask that :meth:`add_prompt` would give on that frame. Nothing changes.
+
+        Raises:
+            PromptError: as :meth:`add_prompt`.
+        """
+        ...
+
+    def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
+        """Take back the last prompt of an object, and track it anew from that frame on, or from the oldest held.
+
+        Returns:
+            The masks on that frame and on the newest; None if it was the only prompt: the object is gone with it.
+
+        Raises:
+            NothingToUndoError: the object's last prompts were taken back already, or are too long ago.
+            PromptError: there is no such object.
         """
         ...
 
@@ -191,5 +231,5 @@ class Tracker(Protocol):
         ...
 
     def reset(self, stream: str) -> None:
-        """Forget all objects and the memory of a stream."""
+        """Forget all objects of a stream. Its newest frames can still be prompted."""
         ...

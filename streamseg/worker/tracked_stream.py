@@ -109,9 +109,8 @@ class TrackedStream:
 
     def _apply(self, config: PromptConfig, frame: Frame) -> ObjectResult | None:
         try:
-            result = self._tracker.add_prompt(
-                self.stream, build_prompt(config, (frame.format.width, frame.format.height))
-            )
+            prompt = build_prompt(config, (frame.format.width, frame.format.height))
+            result = self._tracker.add_prompt(self.stream, prompt).current
         except PromptError as error:
             self._rejected.append(config)
             log.error("stream %s: %s", self.stream, error)

@@ -38,9 +38,9 @@ def scene(n: int, size: tuple[int, int] = (640, 360)) -> tuple[Picture, Truth]:
     return noisy.clip(0, 255).astype(np.uint8), truth
 
 
-def rgb_frame(picture: Picture) -> Frame:
+def rgb_frame(picture: Picture, frame_id: int = 0) -> Frame:
     h, w, _ = picture.shape
-    return Frame(0, 0, FrameFormat(w, h, "rgb24"), (picture.reshape(h, -1),), STAMPS)
+    return Frame(frame_id, 0, FrameFormat(w, h, "rgb24"), (picture.reshape(h, -1),), STAMPS)
 
 
 def through_h264(pictures: list[Picture]) -> list[Frame]:
@@ -86,7 +86,7 @@ def assert_follows(frames: list[Frame], truths: list[Truth], kind: str, least: f
     for n, (frame, truth) in enumerate(zip(frames, truths, strict=True)):
         results = tracker.track({"cam": frame})["cam"]
         if n == 0:
-            results = [tracker.add_prompt("cam", prompt_for(obj_id, truth[obj_id], kind)) for obj_id in truth]
+            results = [tracker.add_prompt("cam", prompt_for(obj_id, truth[obj_id], kind)).current for obj_id in truth]
         for result in results:
             if truth[result.obj_id].any():
                 assert iou(result, truth[result.obj_id]) >= least, f"frame {n}, object {result.obj_id}"
@@ -125,9 +125,54 @@ def test_a_new_prompt_changes_what_is_followed():
     tracker.open_stream("cam")
     tracker.track({"cam": rgb_frame(picture)})
     tracker.add_prompt("cam", prompt_for(1, truth[1], "box"))
-    assert iou(tracker.add_prompt("cam", prompt_for(1, truth[3], "point")), truth[3]) > 0.9
-    kept = tracker.add_prompt("cam", Prompt(1, points=(Point(5, 5, label=0),)))
+    assert iou(tracker.add_prompt("cam", prompt_for(1, truth[3], "point")).current, truth[3]) > 0.9
+    kept = tracker.add_prompt("cam", Prompt(1, points=(Point(5, 5, label=0),))).current
     assert iou(kept, truth[3]) > 0.9
+
+
+def crossing(n: int) -> tuple[Picture, NDArray[np.bool_]]:
+    """A disc that crosses the picture in 40 frames: in 300 ms at 30 frames/s it leaves the place where it was."""
+    picture = np.full((180, 320, 3), 110, dtype=np.uint8)
+    rows, columns = np.ogrid[:180, :320]
+    truth = (columns - (20 + 7 * n)) ** 2 + (rows - 90) ** 2 <= 20**2
+    picture[truth] = COLOURS[1]
+    return picture, truth
+
+
+def test_a_click_hits_what_the_user_saw():
+    """The click is made on frame 5 and comes 300 ms later, when frame 14 is the newest."""
+    seen, late = 5, 14
+    pictures, truths = zip(*(crossing(n) for n in range(20)), strict=True)
+    click = prompt_for(1, truths[seen], "point")
+    hit, missed = ColourTracker(), ColourTracker()
+    for tracker in (hit, missed):
+        tracker.open_stream("cam")
+        for n in range(late + 1):
+            tracker.track({"cam": rgb_frame(pictures[n], n)})
+    result = hit.add_prompt("cam", click, frame_id=seen)
+    assert result.frame_id == seen
+    assert iou(result.prompted, truths[seen]) > 0.9
+    assert iou(result.current, truths[late]) > 0.9
+    assert iou(missed.add_prompt("cam", click).current, truths[late]) < 0.1
+    for n in range(late + 1, 20):
+        frame = rgb_frame(pictures[n], n)
+        assert iou(hit.track({"cam": frame})["cam"][0], truths[n]) > 0.9
+        assert iou(missed.track({"cam": frame})["cam"][0], truths[n]) < 0.1
+
+
+def test_a_correction_of_an_old_frame_goes_on_from_there():
+    """A point off the object changes nothing; the object is found on the old frame where it was then."""
+    tracker = ColourTracker(catch_up_frames=2)
+    tracker.open_stream("cam")
+    for n in range(15):
+        picture, truth = crossing(n)
+        tracker.track({"cam": rgb_frame(picture, n)})
+        if n == 0:
+            tracker.add_prompt("cam", prompt_for(1, truth, "box"))
+    for seen in (5, 8):
+        result = tracker.add_prompt("cam", Prompt(1, points=(Point(5, 5, label=0),)), frame_id=seen)
+        assert iou(result.prompted, crossing(seen)[1]) > 0.9
+        assert iou(result.current, crossing(14)[1]) > 0.9
 
 
 def test_a_size_change_is_followed():
@@ -153,7 +198,7 @@ def test_a_size_change_before_the_object_was_found(size):
     checkers = np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
     prompted = (rows >= 40) & (rows < 60) & (columns >= 80) & (columns < 120)
     tracker.track({"cam": rgb_frame(checkers)})
-    assert tracker.add_prompt("cam", Prompt(1, mask=prompted)).area == 0
+    assert tracker.add_prompt("cam", Prompt(1, mask=prompted)).current.area == 0
     picture = np.full((h, w, 3), 255, dtype=np.uint8)
     (unseen,) = tracker.track({"cam": rgb_frame(picture)})["cam"]
     assert (unseen.area, unseen.size) == (0, size)
@@ -171,7 +216,7 @@ def test_the_planes_are_not_needed_after_the_return():
     tracker.open_stream("cam")
     tracker.track({"cam": rgb_frame(picture)})
     picture[:] = 0
-    assert iou(tracker.add_prompt("cam", prompt_for(1, truth[1], "box")), truth[1]) > 0.9
+    assert iou(tracker.add_prompt("cam", prompt_for(1, truth[1], "box")).current, truth[1]) > 0.9
 
 
 def test_of_two_alike_the_nearer_is_taken():
@@ -186,5 +231,7 @@ def test_of_two_alike_the_nearer_is_taken():
             picture[truth] = COLOURS[1]
         results = tracker.track({"cam": rgb_frame(picture)})["cam"]
         if n == 0:
-            results = [tracker.add_prompt("cam", prompt_for(i, truth, "mask")) for i, truth in enumerate(truths)]
+            results = [
+                tracker.add_prompt("cam", prompt_for(i, truth, "mask")).current for i, truth in enumerate(truths)
+            ]
         assert [iou(result, truth) for result, truth in zip(results, truths, strict=True)] == [1.0, 1.0]

@@ -46,7 +46,7 @@ def test_clicks_correct_the_mask_at_its_present_size():
     tracker = tracking()
     tracker.add_prompt("cam", Prompt(1, box=(16, 12, 32, 36)))
     tracker.track({"cam": blank(128, 96)})
-    result = tracker.add_prompt("cam", Prompt(1, points=(Point(48, 48, label=0), Point(100, 10))))
+    result = tracker.add_prompt("cam", Prompt(1, points=(Point(48, 48, label=0), Point(100, 10)))).current
     mask = result.full_mask
     assert mask.shape == (96, 128)
     assert (mask[48, 48], mask[10, 100], mask[30, 40]) == (False, True, True)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from streamseg.errors import PromptError, StreamsegError
+from streamseg.errors import FrameExpiredError, NothingToUndoError, PromptError, StreamsegError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.colour import ColourTracker
 from streamseg.tracker.fixed import FixedMaskTracker
@@ -19,16 +19,16 @@ STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 25))
 BOX = Prompt(1, box=(10, 10, 30, 30))
 
 
-def frame(width: int = 96, height: int = 64) -> Frame:
+def frame(width: int = 96, height: int = 64, frame_id: int = 0, epoch: int = 0) -> Frame:
     """Grey with a red square on it."""
     picture = np.full((height, width, 3), 120, dtype=np.uint8)
     picture[10:30, 10:30] = (220, 20, 20)
-    return Frame(0, 0, FrameFormat(width, height, "rgb24"), (picture.reshape(height, -1),), STAMPS)
+    return Frame(frame_id, epoch, FrameFormat(width, height, "rgb24"), (picture.reshape(height, -1),), STAMPS)
 
 
 @pytest.fixture(params=[FixedMaskTracker, ColourTracker])
 def tracker(request) -> Tracker:
-    made: Tracker = request.param(max_objects=2)
+    made: Tracker = request.param(max_objects=2, history_frames=6, undo_depth=2)
     made.open_stream("cam")
     return made
 
@@ -47,7 +47,7 @@ def test_objects_come_in_order_of_age(tracker):
 
 def test_prompt_and_next_frame_agree(tracker):
     tracker.track({"cam": frame()})
-    prompted = tracker.add_prompt("cam", BOX)
+    prompted = tracker.add_prompt("cam", BOX).current
     (tracked,) = tracker.track({"cam": frame()})["cam"]
     assert np.array_equal(prompted.full_mask, tracked.full_mask)
     assert prompted.roi == (10, 10, 20, 20)
@@ -92,9 +92,16 @@ def test_reset_forgets_all(tracker):
     tracker.track({"cam": frame()})
     tracker.add_prompt("cam", BOX)
     tracker.reset("cam")
-    with pytest.raises(PromptError, match="no frame yet"):
-        tracker.add_prompt("cam", BOX)
     assert tracker.track({"cam": frame()}) == {"cam": []}
+    with pytest.raises(PromptError, match="no object 1"):
+        tracker.undo_prompt("cam", 1)
+    tracker.reset("never opened")
+
+
+def test_a_frame_from_before_a_reset_can_be_prompted(tracker):
+    tracker.track({"cam": frame()})
+    tracker.reset("cam")
+    assert tracker.add_prompt("cam", BOX).current.area == 400
 
 
 @pytest.mark.parametrize(
@@ -113,6 +120,63 @@ def test_prompts_that_cannot_be_applied(tracker, prompt, message):
     with pytest.raises(PromptError, match=f"object 1: .*{message}"):
         tracker.add_prompt("cam", prompt)
     assert tracker.track({"cam": frame()}) == {"cam": []}
+
+
+def test_the_newest_frames_can_be_prompted(tracker):
+    for frame_id in range(10):
+        tracker.track({"cam": frame(frame_id=frame_id)})
+    for ask in (tracker.add_prompt, tracker.preview):
+        with pytest.raises(FrameExpiredError, match=r"frame 3 .*frames 4 to 9"):
+            ask("cam", BOX, 3)
+        with pytest.raises(PromptError, match="not tracked yet"):
+            ask("cam", BOX, 10)
+    result = tracker.add_prompt("cam", BOX, 4)
+    assert (result.frame_id, result.prompted.area, result.current.area) == (4, 400, 400)
+    tracker.track({"cam": frame(frame_id=10, epoch=1)})
+    with pytest.raises(FrameExpiredError, match="frames 10 to 10"):
+        tracker.add_prompt("cam", BOX, 9)
+
+
+def test_a_preview_changes_nothing(tracker):
+    tracker.track({"cam": frame()})
+    assert tracker.preview("cam", BOX).area == 400
+    assert tracker.track({"cam": frame()}) == {"cam": []}
+    tracker.add_prompt("cam", BOX)
+    tracker.preview("cam", Prompt(1, box=(50, 40, 60, 50)))
+    (kept,) = tracker.track({"cam": frame()})["cam"]
+    assert kept.roi == (10, 10, 20, 20)
+    assert tracker.undo_prompt("cam", 1) is None  # the preview was no prompt
+
+
+def test_undo(tracker):
+    tracker.track({"cam": frame(frame_id=0)})
+    tracker.add_prompt("cam", BOX)
+    tracker.track({"cam": frame(frame_id=1)})
+    tracker.add_prompt("cam", Prompt(1, box=(50, 40, 60, 50)))
+    for frame_id in (2, 3):
+        tracker.track({"cam": frame(frame_id=frame_id)})
+    undone = tracker.undo_prompt("cam", 1)
+    assert (undone.frame_id, undone.prompted.roi, undone.current.roi) == (1, (10, 10, 20, 20), (10, 10, 20, 20))
+    assert tracker.track({"cam": frame(frame_id=4)})["cam"][0].roi == (10, 10, 20, 20)
+    assert tracker.undo_prompt("cam", 1) is None
+    assert tracker.track({"cam": frame(frame_id=5)}) == {"cam": []}
+    for stream in ("cam", "unknown"):
+        with pytest.raises(PromptError, match="no object 1"):
+            tracker.undo_prompt(stream, 1)
+
+
+def test_undo_has_a_depth_and_outlives_the_prompted_frame(tracker):
+    for frame_id in range(3):
+        tracker.track({"cam": frame(frame_id=frame_id)})
+        tracker.add_prompt("cam", BOX)
+    for frame_id in range(3, 12):
+        tracker.track({"cam": frame(frame_id=frame_id)})
+    for _ in range(2):
+        undone = tracker.undo_prompt("cam", 1)
+        assert (undone.frame_id, undone.current.area) == (6, 400)
+    with pytest.raises(NothingToUndoError, match="last 2 prompts"):
+        tracker.undo_prompt("cam", 1)
+    assert len(tracker.track({"cam": frame(frame_id=12)})["cam"]) == 1
 
 
 def test_warm_up_says_that_it_is_done(tracker):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
-from tracker_scenes import HIDDEN, Add, Events, Remove, Run, clip, difference, excite, play, play_official
+from tracker_scenes import HIDDEN, Add, Events, Remove, Run, clip, difference, excite, play, play_late, play_official
 
 from streamseg.tracker.build import build_model, build_reference_model
 from streamseg.tracker.predictor import CameraPredictor
@@ -84,6 +84,20 @@ def test_reference_mode_is_bit_exact(
 def test_product_is_within_tolerance(name: str, official_runs: dict[str, Run], small: SAM2Base) -> None:
     run = play(CameraPredictor(small), clip(FRAMES, small.image_size), SCENARIOS[name])
     assert_close(official_runs[name], run)
+
+
+@pytest.mark.parametrize("late", [1, 9])
+def test_prompts_that_come_late_are_those_on_time(
+    late: int, small: SAM2Base, official_small: SAM2VideoPredictor
+) -> None:
+    """Prompts reach an older frame, and every frame since is tracked anew: the reference had them on time."""
+    events: Events = {
+        2: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7)), Add(1, points=[(0.7, 0.3, 0)])],
+        14: [Add(1, points=[(0.3, 0.6, 1)]), Add(7, mask=(0.1, 0.1, 0.4, 0.5))],
+        20: [Add(2, mask=(0.5, 0.1, 0.9, 0.6)), Add(1, points=[(0.2, 0.2, 0)])],
+    }
+    images = clip(40, small.image_size)
+    assert_close(play_official(official_small, images, events), play_late(CameraPredictor(small), images, events, late))
 
 
 def test_product_predicts_the_reference_modes_iou(small: SAM2Base, official_small: SAM2VideoPredictor) -> None:

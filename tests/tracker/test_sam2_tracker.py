@@ -7,22 +7,22 @@ from sam2.modeling.sam2_base import SAM2Base
 from tracker_scenes import show
 
 from streamseg.config.schema import ModelConfig
-from streamseg.errors import ModelError, PromptError
+from streamseg.errors import FrameExpiredError, ModelError, NothingToUndoError, PromptError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.create import create_tracker
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2_tracker import Sam2Tracker, choose_device, choose_dtype
-from streamseg.tracker.types import Point, Prompt, Tracker
+from streamseg.tracker.types import ObjectResult, Point, Prompt, Tracker
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 30))
 BROKEN = (1000, 1001)
 
 
-def frame(frame_id: int, width: int = 160, height: int = 90) -> Frame:
+def frame(frame_id: int, width: int = 160, height: int = 90, epoch: int = 0) -> Frame:
     pixels = np.random.default_rng(frame_id // 4).integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
     plane = pixels.repeat(10, axis=0).repeat(10, axis=1).reshape(height, 3 * width)
-    return Frame(frame_id, 0, FrameFormat(width, height, "rgb24"), (np.ascontiguousarray(plane),), STAMPS)
+    return Frame(frame_id, epoch, FrameFormat(width, height, "rgb24"), (np.ascontiguousarray(plane),), STAMPS)
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def test_prompts_of_every_kind_give_masks_of_the_videos_size(tracker: Sam2Tracke
     mask = np.zeros((90, 160), dtype=np.bool_)
     mask[20:60, 40:100] = True
     assert tracker.track({"a": frame(0)}) == {"a": []}
-    click = tracker.add_prompt("a", Prompt(4, points=(Point(80, 45), Point(10, 10, 0))))
+    click = tracker.add_prompt("a", Prompt(4, points=(Point(80, 45), Point(10, 10, 0)))).current
     tracker.add_prompt("a", Prompt(9, box=(40, 20, 100, 60), points=(Point(70, 40),)))
-    given = tracker.add_prompt("a", Prompt(2, mask=mask))
+    given = tracker.add_prompt("a", Prompt(2, mask=mask)).current
     assert (click.obj_id, click.size) == (4, (160, 90))
     both = np.logical_and(given.full_mask, mask).sum() / np.logical_or(given.full_mask, mask).sum()
     assert both > 0.9  # a mask comes back as it was given, but for the model's resolution
@@ -61,7 +61,7 @@ def test_the_video_changes_its_size(tracker: Sam2Tracker) -> None:
     (result,) = tracker.track({"a": frame(2, width=200, height=120)})["a"]
     assert result.size == (200, 120)
     assert result.full_mask.shape == (120, 200)
-    corrected = tracker.add_prompt("a", Prompt(1, points=(Point(190, 110, 0),)))  # outside the old frame
+    corrected = tracker.add_prompt("a", Prompt(1, points=(Point(190, 110, 0),))).current  # outside the old frame
     assert corrected.size == (200, 120)
 
 
@@ -106,8 +106,11 @@ def test_several_streams_of_different_sizes(tracker: Sam2Tracker) -> None:
 
 def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplog: pytest.LogCaptureFixture) -> None:
     class Breaking(Preprocessor):
-        def __call__(self, frame: Frame) -> torch.Tensor:
-            return super().__call__(frame) * (float("nan") if frame.frame_id in BROKEN else 1.0)
+        def resize(self, frame: Frame) -> torch.Tensor:
+            return super().resize(frame) * (frame.frame_id not in BROKEN)
+
+        def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+            return super().normalise(pixels) * (1.0 if pixels.any() else float("nan"))
 
     show(small, 0)
     preprocess = Breaking(small.image_size, torch.device("cpu"), torch.float32)
@@ -132,13 +135,138 @@ def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplo
     )
     with pytest.raises(PromptError, match="needs one on it"):  # nothing is left to correct
         tracker.add_prompt("broken", Prompt(7, points=(Point(1, 1, 0),)))
-    assert tracker.add_prompt("broken", click).object_score_logits > 0
+    assert tracker.add_prompt("broken", click).current.object_score_logits > 0
     seen, waiting = tracker.track({"broken": frame(3)})["broken"]
     assert (seen.object_score_logits > 0, waiting.object_score_logits) == (True, -32.0)
     tracker.track({"broken": frame(BROKEN[1])})
-    assert tracker.add_prompt("broken", click).object_score_logits == -32.0  # prompted on the broken frame itself
-    tracker.track({"broken": frame(4)})
-    assert tracker.add_prompt("broken", click).object_score_logits > 0
+    assert tracker.add_prompt("broken", click).current.object_score_logits == -32.0  # on the broken frame
+    tracker.track({"broken": frame(1004)})
+    with pytest.raises(NothingToUndoError):
+        tracker.undo_prompt("broken", 7)
+    assert tracker.preview("broken", click, BROKEN[1]).object_score_logits == -32.0
+    late = tracker.add_prompt("broken", click, BROKEN[1])
+    assert (late.prompted.object_score_logits, late.current.object_score_logits) == (-32.0, -32.0)
+    assert tracker.add_prompt("broken", click).current.object_score_logits > 0
+
+
+def same(one: ObjectResult, other: ObjectResult) -> bool:
+    return bool(
+        one.roi == other.roi
+        and np.array_equal(one.mask, other.mask)
+        and one.iou_prediction == pytest.approx(other.iou_prediction, abs=1e-4)
+        and one.object_score_logits == pytest.approx(other.object_score_logits, abs=1e-3)
+    )
+
+
+def small_tracker(small: SAM2Base, *, catch_up_frames: int = 4, **settings: int) -> Sam2Tracker:
+    show(small, 0)
+    preprocess = Preprocessor(small.image_size, torch.device("cpu"), torch.float32)
+    tracker = Sam2Tracker(CameraPredictor(small, **settings), preprocess, catch_up_frames=catch_up_frames)
+    tracker.open_stream("a")
+    return tracker
+
+
+CLICK = Prompt(1, points=(Point(80, 45),))
+CORRECTION = Prompt(1, points=(Point(30, 60, 0),))
+
+
+def test_a_prompt_on_the_frame_that_the_user_saw(small: SAM2Base) -> None:
+    """Frames 0, 10, 20, ...: those between were dropped before they came to the tracker."""
+    on_time, late = (small_tracker(small, catch_up_frames=20) for _ in range(2))
+    for number in range(12):
+        for tracker in (on_time, late):
+            tracker.track({"a": frame(10 * number)})
+        if number == 4:
+            given = on_time.add_prompt("a", CLICK)
+            assert given.current is given.prompted
+    result = late.add_prompt("a", CLICK, frame_id=40)
+    assert result.frame_id == given.frame_id == 40
+    assert same(result.prompted, given.prompted)
+    for number in range(12, 16):
+        (wanted,), (found,) = (tracker.track({"a": frame(10 * number)})["a"] for tracker in (on_time, late))
+        assert same(wanted, found)
+    late.undo_prompt("a", 1)
+    assert late.track({"a": frame(160)}) == {"a": []}
+
+
+def test_catching_up_takes_a_bounded_number_of_frames(small: SAM2Base) -> None:
+    encoded: list[int] = []
+    tracker = small_tracker(small, catch_up_frames=3)
+    for number in range(20):
+        tracker.track({"a": frame(number)})
+    hook = small.image_encoder.register_forward_hook(lambda *_: encoded.append(1))
+    try:
+        result = tracker.add_prompt("a", CLICK, frame_id=5)
+        assert len(encoded) == 1 + 3  # the newest among them, for the first time: there was no object
+        (now,) = tracker.track({"a": frame(19)})["a"]
+        assert (result.frame_id, result.current.size, now.object_score_logits > 0) == (5, (160, 90), True)
+        encoded.clear()
+        tracker.preview("a", CORRECTION, frame_id=8)
+        assert len(encoded) == 1
+        encoded.clear()
+        tracker.add_prompt("a", CORRECTION, frame_id=19)
+        assert len(encoded) == 0
+    finally:
+        hook.remove()
+
+
+def test_frames_that_cannot_be_prompted(small: SAM2Base) -> None:
+    tracker = small_tracker(small, history_frames=4)
+    for number in range(10):
+        tracker.track({"a": frame(number)})
+    for ask in (tracker.add_prompt, tracker.preview):
+        with pytest.raises(FrameExpiredError, match=r"object 1: frame 5 .*frames 6 to 9"):
+            ask("a", CLICK, 5)
+        with pytest.raises(PromptError, match=r"frame 10 .* was not tracked yet: the newest is 9"):
+            ask("a", CLICK, 10)
+        with pytest.raises(PromptError, match="no frame yet"):
+            ask("unknown", CLICK, 9)
+    assert tracker.track({"a": frame(10)}) == {"a": []}
+    tracker.add_prompt("a", CLICK, 8)
+    tracker.track({"a": frame(11, epoch=1)})
+    with pytest.raises(FrameExpiredError, match="frames 11 to 11"):
+        tracker.add_prompt("a", CORRECTION, 10)
+    tracker.track({"a": frame(12, 200, 120, epoch=2)})
+    with pytest.raises(FrameExpiredError, match="frames 12 to 12"):
+        tracker.add_prompt("a", CORRECTION, 11)
+    assert tracker.add_prompt("a", CORRECTION, 12).current.size == (200, 120)
+
+
+def test_undo_of_a_prompt_whose_frame_is_gone(small: SAM2Base) -> None:
+    """It is tracked anew from the oldest frame that is held, with the conditioning memory that is left."""
+    tracker = small_tracker(small, history_frames=3)
+    tracker.track({"a": frame(0)})
+    tracker.add_prompt("a", CLICK)
+    tracker.add_prompt("a", Prompt(2, box=(40, 20, 100, 60)))
+    tracker.track({"a": frame(1)})
+    tracker.add_prompt("a", CORRECTION)
+    for number in range(2, 8):
+        tracker.track({"a": frame(number)})
+    undone = tracker.undo_prompt("a", 1)
+    assert undone is not None
+    assert undone.frame_id == 5
+    assert [result.obj_id for result in tracker.track({"a": frame(8)})["a"]] == [1, 2]
+    assert tracker.undo_prompt("a", 1) is None
+    with pytest.raises(PromptError, match="no object 1"):
+        tracker.undo_prompt("a", 1)
+    assert [result.obj_id for result in tracker.track({"a": frame(9)})["a"]] == [2]
+
+
+def test_a_preview_is_what_the_prompt_gives(small: SAM2Base) -> None:
+    plain, looked = small_tracker(small), small_tracker(small)
+    for number in range(6):
+        for tracker in (plain, looked):
+            tracker.track({"a": frame(number)})
+            if number == 1:
+                tracker.add_prompt("a", CLICK)
+        if number >= 1:
+            looked.preview("a", CORRECTION)
+            looked.preview("a", Prompt(3, points=(Point(20, 20),)), number - 1)
+    assert same(looked.preview("a", CORRECTION, 3), looked.add_prompt("a", CORRECTION, 3).prompted)
+    plain.add_prompt("a", CORRECTION, 3)
+    (wanted,), (given,) = (tracker.track({"a": frame(6)})["a"] for tracker in (plain, looked))
+    assert wanted.object_score_logits == given.object_score_logits  # bit by bit
+    assert np.array_equal(wanted.full_mask, given.full_mask)
 
 
 def test_warm_up_leaves_nothing_behind(tracker: Sam2Tracker) -> None:
@@ -153,10 +281,15 @@ def test_warm_up_leaves_nothing_behind(tracker: Sam2Tracker) -> None:
 
 def test_created_from_settings() -> None:
     threads = torch.get_num_threads()
-    tracker: Tracker = create_tracker(ModelConfig(name="nano", image_size=96, device="cpu", threads=threads))
+    tracker: Tracker = create_tracker(
+        ModelConfig(name="nano", image_size=96, device="cpu", threads=threads, history_frames=2)
+    )
     tracker.open_stream("a")
-    tracker.track({"a": frame(0)})
-    assert tracker.add_prompt("a", Prompt(1, points=(Point(80, 45),))).size == (160, 90)
+    for number in range(3):
+        tracker.track({"a": frame(number)})
+    with pytest.raises(FrameExpiredError, match="frames 1 to 2"):
+        tracker.add_prompt("a", CLICK, 0)
+    assert tracker.add_prompt("a", Prompt(1, points=(Point(80, 45),))).current.size == (160, 90)
     assert tracker.device == "cpu"
 
 

@@ -18,7 +18,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 from torch.nn import functional
 
-from streamseg.tracker.predictor import CameraPredictor, TrackOutput
+from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
 from streamseg.tracker.reference import ReferencePredictor
 
 STREAM = "cam"
@@ -144,6 +144,26 @@ def play(predictor: CameraPredictor | ReferencePredictor, images: Tensor, events
             else:
                 output = predictor.add_prompt(stream, event.obj_id, **event.arguments())
                 run.prompted[frame, place] = (output.mask_logits[0], output.object_score_logits[0])
+    return run
+
+
+def play_late(predictor: CameraPredictor, images: Tensor, events: Events, late: int) -> Run:
+    """Run a scenario with each prompt so many frames late; note the masks that stand at last."""
+    run = Run()
+    predictor.open_stream(STREAM)
+    for frame, image in enumerate(images):
+        show(predictor.model, frame)
+        note(run, frame, predictor.track({STREAM: image})[STREAM])
+        then = frame - late
+        for place, event in enumerate(events.get(then, ())):
+            assert isinstance(event, Add)
+            show(predictor.model, then)
+            at = PastImage(then, images[then])
+            output = predictor.add_prompt(STREAM, event.obj_id, at=at, **event.arguments())
+            run.prompted[then, place] = (output.mask_logits[0], output.object_score_logits[0])
+            for later in range(then + 1, frame + 1):
+                show(predictor.model, later)
+                note(run, later, predictor.retrack(STREAM, event.obj_id, PastImage(later, images[later])))
     return run
 
 

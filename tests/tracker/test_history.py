@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from streamseg.errors import FrameExpiredError, PromptError
+from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.tracker.history import FrameHistory, evenly
+
+STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 30))
+
+
+def blank(frame_id: int, epoch: int = 0, width: int = 64) -> Frame:
+    return Frame(frame_id, epoch, FrameFormat(width, 48, "gray8"), (), STAMPS)
+
+
+def filled(frames: int, capacity: int = 5) -> FrameHistory[str]:
+    """Every second frame was dropped before it came here."""
+    history: FrameHistory[str] = FrameHistory("cam", capacity)
+    for number in range(frames):
+        history.add(blank(2 * number), number, f"picture {number}")
+    return history
+
+
+def test_the_newest_frames_are_held_and_no_more():
+    history = filled(100)
+    assert [past.frame_id for past in history.since(0)] == [190, 192, 194, 196, 198]
+    assert [past.number for past in history.since(97)] == [97, 98, 99]
+    assert [past.number for past in history.until(97)] == [97, 96, 95]
+    found = history.find(1, 194)
+    assert (found.number, found.size, found.picture) == (97, (64, 48), "picture 97")
+    assert history.find(1, None).number == 99
+
+
+def test_a_frame_that_is_gone_is_named_with_those_that_are_held():
+    history = filled(100)
+    for gone in (0, 188, 193):  # too old, too old by one, dropped before it was tracked
+        with pytest.raises(FrameExpiredError, match=f"object 7: frame {gone} of stream 'cam'.* 190 to 198"):
+            history.find(7, gone)
+
+
+def test_a_frame_that_has_not_come_yet_is_refused():
+    with pytest.raises(PromptError, match="frame 199 of stream 'cam' was not tracked yet: the newest is 198") as caught:
+        filled(100).find(1, 199)
+    assert not isinstance(caught.value, FrameExpiredError)
+    with pytest.raises(PromptError, match="no frame yet"):
+        filled(0).find(1, None)
+
+
+@pytest.mark.parametrize("change", [{"epoch": 1}, {"width": 80}])
+def test_a_cut_ends_all_frames_before_it(change):
+    history = filled(3)
+    history.add(blank(6, **change), 3, "after the cut")
+    with pytest.raises(FrameExpiredError, match="frames 6 to 6"):
+        history.find(1, 4)
+    assert history.find(1, 6).picture == "after the cut"
+
+
+def test_a_history_holds_the_newest_frame_at_least():
+    with pytest.raises(ValueError, match="needs 1"):
+        FrameHistory("cam", 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "chosen"),
+    [(9, 4, [2, 4, 6, 8]), (29, 4, [7, 14, 21, 28]), (3, 4, [0, 1, 2]), (5, 1, [4]), (0, 4, [])],
+)
+def test_chosen_evenly_and_always_the_last(count, most, chosen):
+    assert evenly(range(count), most) == chosen
