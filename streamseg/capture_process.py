@@ -25,8 +25,9 @@ from streamseg.errors import (
     SourceNotFoundError,
 )
 from streamseg.frame import SourceFrame
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
 from streamseg.logs import setup_logging
+from streamseg.orders import Report
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.sources.base import FrameSource, SourceInfo
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from streamseg.link import Report
+from streamseg.link import OF_SUPERVISOR, STOP, send_order
+from streamseg.orders import Order, Report, Said
 from streamseg.process_table import ProcessEntry, run_child
 
 ChildState = Literal["waiting", "starting", "ready", "restarting", "ended"]
@@ -20,6 +21,8 @@ _BACKOFF_FIRST_S: Final = 0.5
 _BACKOFF_LAST_S: Final = 30.0
 _HEALTHY_S: Final = 60.0
 """A child that ran for so long starts its back-off anew."""
+
+_RENEW_S: Final = 2.0
 
 
 class Child:
@@ -49,22 +52,25 @@ class Child:
         self._heard_at = 0.0
         self._ready_at = 0.0
         self._restart_at: float | None = None
+        self._renewing_until: float | None = None
 
     def start(self) -> None:
         """Spawn the process. Must be called in the main thread: the child ends when that thread does."""
         if self._restart_at is not None:
             self.restarts += 1
             self._restart_at = None
+        self._renewing_until = None
+        self._close_process()
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(
             target=run_child,
             args=(self.name, self._entry.module, self._entry.args, theirs),
             name=f"streamseg {self.name}",
         )
-        # A Ctrl-C goes to the whole group of the terminal: hold it back until the child ignores it (`link.py`).
+        # A terminal signals its whole group: hold that back until the child ignores it (`link.py`).
         # multiprocessing's own helper process is started first, because starting it lifts the block.
         resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_SUPERVISOR)
         try:
             process.start()
         finally:
@@ -73,11 +79,6 @@ class Child:
         self._process, self._connection = process, ours
         self.state = "starting"
         self._started_at = self._heard_at = time.monotonic()
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """Arguments of its starts."""
-        return self._entry.args
 
     def waitables(self) -> list[object]:
         """What the supervisor waits for: the pipe and the process's end."""
@@ -94,14 +95,16 @@ class Child:
         assert self._process is not None
         return self._process.sentinel
 
-    def take_reports(self) -> list[Report]:
+    def take_reports(self) -> list[Said]:
         """Return what the child said since the last call."""
-        reports: list[Report] = []
+        reports: list[Said] = []
         try:
             while self._connection is not None and self._connection.poll():
-                report = self._connection.recv()
+                report: Said = self._connection.recv()
                 self._heard_at = time.monotonic()
-                if report.kind == "ready":
+                if self._renewing_until is not None:
+                    continue  # what it says of itself is no longer so
+                if isinstance(report, Report) and report.kind == "ready":
                     self.state, self.was_ready, self.failed_starts = "ready", True, 0
                     self._ready_at = self._heard_at
                 reports.append(report)
@@ -166,9 +169,9 @@ class Child:
         if self.state == "ended" and self._process is not None and not self.alive():
             self._close_process()
 
-    def replace_args(self, args: tuple[Any, ...]) -> None:
+    def replace_entry(self, entry: ProcessEntry) -> None:
         """Give its later starts other arguments."""
-        self._entry = replace(self._entry, args=args)
+        self._entry = entry
 
     def restart_in_s(self) -> float:
         """Seconds until its next start."""
@@ -182,9 +185,32 @@ class Child:
         """Say that it should end; it has until :meth:`terminate`."""
         if self._connection is not None:
             try:
-                self._connection.send_bytes(b"stop")
+                self._connection.send_bytes(STOP)
             except OSError:
                 self._close_connection()
+
+    def order(self, order: Order, fds: Sequence[int] = ()) -> None:
+        """Give it an order, if it runs; its next start is to know of it anyway.
+
+        One that takes none is killed, since it would go on with what is no longer so.
+        """
+        if self._connection is not None and not send_order(self._connection, order, fds):
+            self.kill()
+
+    def renew(self) -> None:
+        """Have it end, so that it can be started anew as soon as :meth:`renewal_due`; nothing of that is a fault."""
+        self._renewing_until = time.monotonic() + _RENEW_S
+        self._restart_at = None
+        self.state = "restarting"
+        self.ask_to_stop()
+
+    def renewal_due(self) -> bool:
+        """Whether it has ended in order to be started anew. One that does not end in time is killed."""
+        if self._renewing_until is None:
+            return False
+        if self.alive() and time.monotonic() > self._renewing_until:
+            self.kill()
+        return not self.alive()
 
     def terminate(self) -> None:
         """Send SIGTERM if it still runs."""

@@ -10,27 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamseg.palette import colour_of
+
 Picture = NDArray[np.uint8]
 Rect = tuple[int, int, int, int]
 
-PALETTE: Final[tuple[tuple[int, int, int], ...]] = (
-    (86, 180, 233),
-    (230, 159, 0),
-    (204, 121, 167),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (190, 190, 190),
-)
-"""Okabe and Ito's colours, told apart with any colour vision, in an order that suits pictures of nature; RGB."""
-
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
-
-
-def colour_of(obj_id: int) -> tuple[int, int, int]:
-    """Return an object's colour, RGB: the same in every picture and every process."""
-    return PALETTE[(obj_id - 1) % len(PALETTE)]
 
 
 def draw_masks(

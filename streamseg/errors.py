@@ -17,9 +17,11 @@
     │   └── EndOfStreamError       a file's last frame was read; not a fault
     ├── RingError              the frame ring was used wrongly
     │   ├── FrameTooLargeError     a frame does not fit into a slot
+    │   ├── RingClosedError        it was closed
     │   └── RingFullError          back-pressure: no slot came free within the time-out
     ├── ProtocolError          bytes from a socket are not what the protocol says
     ├── SubscribeTimeoutError  no message came within the time-out
+    ├── ControlError           the daemon did not do what was asked: has a code
     └── ProcessError           a child process could not be started or kept running
 
 Messages are for the person at the keyboard: what was wrong, with its value, and what to do. They never hold a
@@ -99,6 +101,10 @@ class FrameTooLargeError(RingError):
     """A frame does not fit into a slot of the ring."""
 
 
+class RingClosedError(RingError):
+    """The ring was closed."""
+
+
 class RingFullError(RingError):
     """No slot came free within the time-out."""
 
@@ -109,6 +115,23 @@ class ProtocolError(StreamsegError):
 
 class SubscribeTimeoutError(StreamsegError, TimeoutError):
     """No message came within the time-out."""
+
+
+class ControlError(StreamsegError):
+    """The daemon did not do what was asked.
+
+    Args:
+        code: For programs: one of ``docs/protocol.md``, "Control"; ``UNREACHABLE`` if no daemon answered.
+        message: For people.
+        retryable: The same request may succeed when it is sent again.
+    """
+
+    def __init__(self, code: str, message: str, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+        self.exit_code = 2 if code in ("BAD_REQUEST", "BAD_CONFIG") else 1
 
 
 class ProcessError(StreamsegError):

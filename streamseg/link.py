@@ -1,8 +1,8 @@
 """The line between the supervisor and one child process.
 
-The child says that it is ready and that it still makes progress; the supervisor says when to stop. The line is a
-pipe, so that either end notices at once when the other dies, and so that a child can wait for it in the same poll
-as for its frames.
+The child says that it is ready and that it still makes progress; the supervisor says when to stop, and gives orders
+(``streamseg/orders.py``). The line is a socket pair, so that either end notices at once when the other dies, that a
+child can wait for it in the same poll as for its frames, and that descriptors of a new ring can travel on it.
 """
 
 from __future__ import annotations
@@ -10,30 +10,26 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pickle
+import select
 import signal
+import socket
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Literal
+from typing import Final
+
+from streamseg.orders import OpenStream, Order, Said
+from streamseg.ring.frame_ring import FrameRing
 
 _PR_SET_PDEATHSIG = 1
 
+STOP: Final = b"stop"
+OF_SUPERVISOR: Final = frozenset({signal.SIGINT, signal.SIGHUP})
+"""Signals that children leave to the supervisor."""
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a child says.
-
-    Attributes:
-        kind: ``ready``, ``progress`` (still alive: sent as often as the child's loop turns, at most once a
-            second), ``subscribed`` (publisher: somebody subscribes to masks, objects or
-            pictures), ``ended`` (capture: a file is at its end), ``fatal`` (no restart would help).
-        text: For people.
-        exit_code: With ``fatal``: what the daemon should exit with.
-    """
-
-    kind: Literal["ready", "progress", "subscribed", "ended", "fatal"]
-    text: str = ""
-    exit_code: int = 1
+_MOST_DESCRIPTORS: Final = 8
 
 
 class ChildLink:
@@ -47,15 +43,17 @@ class ChildLink:
         self._connection = connection
         self._send_lock = threading.Lock()
         self._stopping = False
+        self._orders: list[Order] = []
 
     def attach(self) -> None:
         """Make this process end with its supervisor. Called first thing in the child, by its main thread.
 
-        SIGINT is left to the supervisor (a terminal sends it to the whole group); SIGTERM keeps its default, so
-        that a child that hangs in foreign code still ends.
+        SIGINT and SIGHUP are left to the supervisor (a terminal sends them to the whole group); SIGTERM keeps its
+        default, so that a child that hangs in foreign code still ends.
         """
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked since `Child.start`
+        for number in OF_SUPERVISOR:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_SUPERVISOR)  # blocked since `Child.start`
         parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # the supervisor died before prctl took effect
@@ -74,13 +72,66 @@ class ChildLink:
             return True
         try:
             if self._connection.poll(timeout_s):
-                self._connection.recv_bytes()
-                self._stopping = True
+                self._receive()
         except (EOFError, OSError):
             self._stopping = True
         return self._stopping
 
-    def send(self, report: Report) -> None:
+    def take_orders(self) -> list[Order]:
+        """Return what the supervisor ordered since the last call."""
+        try:
+            while not self._stopping and self._connection.poll():
+                self._receive()
+        except (EOFError, OSError):
+            self._stopping = True
+        orders, self._orders = self._orders, []
+        return orders
+
+    def _receive(self) -> None:
+        data = self._connection.recv_bytes()
+        if data == STOP:
+            self._stopping = True
+            return
+        order: Order = pickle.loads(data)
+        if isinstance(order, OpenStream):
+            order = replace(order, ring=FrameRing.of(order.shape, self._receive_descriptors()))
+        self._orders.append(order)
+
+    def _receive_descriptors(self) -> list[int]:
+        """Return the descriptors that follow an order: they come with a byte of their own, right behind it."""
+        with socket.fromfd(self._connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            byte, fds, _, _ = socket.recv_fds(line, 1, _MOST_DESCRIPTORS)
+        if not byte:
+            raise EOFError("the supervisor died in the middle of an order")
+        return fds
+
+    def send(self, said: Said) -> None:
         """Tell the supervisor something. A supervisor that is gone is noticed by :meth:`stop_requested`."""
         with self._send_lock, contextlib.suppress(OSError, ValueError):
-            self._connection.send(report)
+            self._connection.send(said)
+
+
+def send_order(connection: Connection, order: Order, fds: Sequence[int] = ()) -> bool:
+    """Give a child an order; the supervisor's end.
+
+    Args:
+        connection: To the child.
+        order: What to do.
+        fds: Descriptors that belong to it.
+
+    Returns:
+        False if the child takes nothing more: it is dead, or has not listened for long. Never waits for one like that.
+    """
+    try:
+        # A Unix socket is writable while most of its buffer is free, which is more room than an order needs.
+        room = select.poll()
+        room.register(connection, select.POLLOUT)
+        if not room.poll(0):
+            return False
+        connection.send_bytes(pickle.dumps(order))
+        if fds:
+            with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as line:
+                socket.send_fds(line, [b"+"], list(fds))
+    except OSError:
+        return False
+    return True

@@ -5,29 +5,54 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from streamseg import __version__
 from streamseg.capture_process import CaptureSpec
-from streamseg.config.schema import Config
+from streamseg.config.schema import Config, StreamConfig
+from streamseg.control_process import ControlSpec
 from streamseg.errors import ConfigError, ModelError, StreamsegError
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
+from streamseg.orders import Facts, Report
 from streamseg.publisher_process import PublisherSpec
 from streamseg.redact import redact
 from streamseg.ring.frame_ring import FrameRing
+from streamseg.web_process import WebSpec
+from streamseg.worker.kept_prompts import KeptStream
 from streamseg.worker_process import WorkerSpec
 
 log = logging.getLogger(__name__)
 
 PUBLISHER = "publisher"
 WORKER = "worker"
+CONTROL = "control"
+WEB = "web"
 
 _WORKER_SILENCE_S = 180.0
 """A turn of the largest model at 1024 on a small CPU, with prompts for many objects, may take a minute or two."""
+
+
+@dataclass(slots=True)
+class RunningStream:
+    """A stream of the running daemon.
+
+    Attributes:
+        settings: Of it, at present.
+        ring: Its frames.
+        kept: What the worker follows in it, if that is not what the settings say.
+        from_file: It stands in the configuration file, rather than having been added on demand.
+    """
+
+    settings: StreamConfig
+    ring: FrameRing
+    kept: KeptStream | None = None
+    from_file: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,7 +60,7 @@ class ProcessEntry:
     """One process.
 
     Attributes:
-        name: ``publisher``, ``worker`` or ``capture:STREAM``.
+        name: ``publisher``, ``worker``, ``control``, ``web`` or ``capture:STREAM``.
         module: Module whose ``main(*args, connection)`` the child runs.
         args: For it.
         ready_timeout_s: Longest silence until it is ready. A worker on a GPU may compile for minutes, but says
@@ -50,46 +75,100 @@ class ProcessEntry:
     silence_timeout_s: float
 
 
-def process_table(
-    config: Config, rings: Mapping[str, FrameRing], *, session: str, internal_endpoint: str, lossless: frozenset[str]
-) -> list[ProcessEntry]:
-    """Return the daemon's processes in the order in which they are started.
+class ProcessTable:
+    """Makes the entries, from what the daemon is at the time of a start.
 
     Args:
-        config: Checked settings.
-        rings: Stream id -> its ring.
+        config: Checked settings; of streams, only those that are asked for count.
         session: Id of this run of the daemon.
-        internal_endpoint: Where the publisher is to listen for the others.
-        lossless: Ids of the streams of which no frame may be dropped.
+        runtime: Folder for the daemon's own sockets.
+
+    Attributes:
+        publish: Addresses at which masks are published; with ports ``*`` chosen once they are known.
+        internal_endpoint: Where the publisher listens for the others.
+        control_endpoint: Where the daemon takes requests, once that is known.
+        listen: Address of the page; with the port that was chosen once that is known. None without one.
     """
-    sources = {stream: redact(settings.source) for stream, settings in config.streams.items()}
-    publisher = PublisherSpec(
-        session=session,
-        publish=config.publish,
-        internal_endpoint=internal_endpoint,
-        streams=sources,
-        model=config.model.name,
-        version=__version__,
-        log=config.log,
-    )
-    worker = WorkerSpec(
-        model=config.model,
-        streams=config.streams,
-        lossless=lossless,
-        internal_endpoint=internal_endpoint,
-        log=config.log,
-    )
-    table = [
-        ProcessEntry(PUBLISHER, "streamseg.publisher_process", (publisher, dict(rings)), 30, 10),
-        ProcessEntry(WORKER, "streamseg.worker_process", (worker, dict(rings)), 600, _WORKER_SILENCE_S),
-    ]
-    for stream, settings in config.streams.items():
-        capture = CaptureSpec(stream=stream, config=settings, internal_endpoint=internal_endpoint, log=config.log)
-        silence = 15 + settings.open_timeout_s + settings.stall_timeout_s
-        table.append(
-            ProcessEntry(capture_name(stream), "streamseg.capture_process", (capture, rings[stream]), 30, silence)
+
+    def __init__(self, config: Config, *, session: str, runtime: Path) -> None:
+        self._config = config
+        self._session = session
+        self._runtime = runtime
+        self.publish = config.publish.endpoints
+        self.internal_endpoint = f"ipc://{runtime / 'internal'}"
+        self.control_endpoint = ""
+        self.listen = config.http.listen
+        self._commands_endpoint = f"ipc://{runtime / 'commands'}"
+        self._local_endpoint = f"ipc://{runtime / 'publish'}"
+
+    def facts(self, streams: Iterable[str]) -> Facts:
+        """Return what the control process tells of the daemon."""
+        return Facts(tuple(streams), self.publish)
+
+    def publisher(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """The publisher's entry."""
+        spec = PublisherSpec(
+            session=self._session,
+            publish=msgspec.structs.replace(self._config.publish, endpoints=self.publish),
+            internal_endpoint=self.internal_endpoint,
+            commands_endpoint=self._commands_endpoint,
+            streams={stream: redact(running.settings.source) for stream, running in streams.items()},
+            model=self._config.model.name,
+            version=__version__,
+            local_endpoint=None if self.listen is None else self._local_endpoint,
+            log=self._config.log,
         )
-    return table
+        return ProcessEntry(PUBLISHER, "streamseg.publisher_process", (spec, _rings(streams)), 30, 10)
+
+    def worker(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """The worker's entry."""
+        spec = WorkerSpec(
+            model=self._config.model,
+            streams={stream: running.settings for stream, running in streams.items()},
+            internal_endpoint=self.internal_endpoint,
+            commands_endpoint=self._commands_endpoint,
+            kept={stream: running.kept for stream, running in streams.items() if running.kept is not None},
+            log=self._config.log,
+        )
+        return ProcessEntry(WORKER, "streamseg.worker_process", (spec, _rings(streams)), 600, _WORKER_SILENCE_S)
+
+    def control(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """The control process's entry."""
+        spec = ControlSpec(
+            session=self._session,
+            endpoint=self._config.control.endpoint,
+            other_endpoint=f"ipc://{self._runtime / 'control'}",
+            commands_endpoint=self._commands_endpoint,
+            model=self._config.model.name,
+            max_objects=self._config.model.max_objects,
+            version=__version__,
+            facts=self.facts(streams),
+            log=self._config.log,
+        )
+        return ProcessEntry(CONTROL, "streamseg.control_process", (spec,), 30, 10)
+
+    def web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """The web process's entry; it finds the streams by itself."""
+        spec = WebSpec(
+            http=msgspec.structs.replace(self._config.http, listen=self.listen),
+            publish_endpoint=self._local_endpoint,
+            control_endpoint=self.control_endpoint,
+            log=self._config.log,
+        )
+        return ProcessEntry(WEB, "streamseg.web_process", (spec,), 30, 15)
+
+    def capture(self, stream: str, running: RunningStream) -> ProcessEntry:
+        """The entry of a stream's capture process."""
+        settings = running.settings
+        spec = CaptureSpec(
+            stream=stream, config=settings, internal_endpoint=self.internal_endpoint, log=self._config.log
+        )
+        silence = 15 + settings.open_timeout_s + settings.stall_timeout_s
+        return ProcessEntry(capture_name(stream), "streamseg.capture_process", (spec, running.ring), 30, silence)
+
+
+def _rings(streams: Mapping[str, RunningStream]) -> dict[str, FrameRing]:
+    return {stream: running.ring for stream, running in streams.items()}
 
 
 def capture_name(stream: str) -> str:

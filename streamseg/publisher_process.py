@@ -7,6 +7,7 @@ why this is a process of its own, whose loss costs neither frames nor tracking s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import secrets
@@ -23,8 +24,10 @@ import zmq
 from streamseg.clock import clock_name
 from streamseg.config.schema import LogConfig, PublishConfig
 from streamseg.errors import ProtocolError
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
 from streamseg.logs import setup_logging
+from streamseg.messages.commands import StatusCopy
+from streamseg.messages.commands import encode as encode_command
 from streamseg.messages.internal import (
     CaptureReport,
     DaemonReport,
@@ -35,6 +38,7 @@ from streamseg.messages.internal import (
     decode,
 )
 from streamseg.messages.wire import DaemonStatus
+from streamseg.orders import CloseStream, OpenStream, Report
 from streamseg.publish.codec import require_encoding
 from streamseg.publish.endpoints import PathClaim, bind, require_private
 from streamseg.publish.picture import encode_jpeg
@@ -56,6 +60,7 @@ _LAST_WORDS_NS: Final = 200_000_000
 _QUIET_MS: Final = 100
 _TURN_MESSAGES: Final = 64
 _MOST_SUBSCRIPTION_BYTES: Final = 1024
+_MOST_CLOSED: Final = 256
 _PICTURES_HELD: Final = 2
 """Slots of each ring: one picture is being encoded while the next one waits."""
 
@@ -68,18 +73,22 @@ class PublisherSpec:
         session: Id of this run of the daemon.
         publish: Where and how to publish.
         internal_endpoint: Where to listen for the other processes.
+        commands_endpoint: Where the control process listens.
         streams: Id -> address of the source, without credentials.
         model: Name of the model.
         version: Of streamseg.
+        local_endpoint: Where to publish for processes of this daemon, too.
         log: What to log.
     """
 
     session: str
     publish: PublishConfig
     internal_endpoint: str
+    commands_endpoint: str
     streams: Mapping[str, str]
     model: str
     version: str
+    local_endpoint: str | None = None
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -115,26 +124,30 @@ class Publisher:
         self._link = link
         origin = Origin(spec.session, publisher=secrets.token_hex(4), clock=clock_name(), model=spec.model)
         self._origin = origin
-        self._encoders = {
-            stream: StreamEncoder(stream, origin, spec.publish.encoding) for stream in (*spec.streams, DAEMON)
-        }
-        self._statuses = {
-            stream: StreamStatus(stream, source, rings[stream], origin) for stream, source in spec.streams.items()
-        }
-        self._readers: dict[str, RingReader] = {stream: rings[stream].reader("publisher") for stream in spec.streams}
+        self._rings: dict[str, FrameRing] = {}
+        self._encoders = {DAEMON: StreamEncoder(DAEMON, origin, spec.publish.encoding)}
+        self._statuses: dict[str, StreamStatus] = {}
+        self._readers: dict[str, RingReader] = {}
+        self._closed: dict[str, StreamEncoder] = {}
         self._accepting: set[str] = set()
-        self._subscriptions = Subscriptions(spec.streams)
+        self._subscriptions = Subscriptions(())
         self._subscribed_said = False
         self._pictures = PictureThread(functools.partial(encode_jpeg, quality=spec.publish.jpeg_quality))
         self._daemon = DaemonReport(uptime_s=0.0, processes={}, restarts={})
         self._device = ""
-        self._status_due_ns = dict.fromkeys(self._encoders, 0)
-        self._status_sent_ns = dict.fromkeys(self._encoders, 0)
+        self._status_due_ns = {DAEMON: 0}
+        self._status_sent_ns = {DAEMON: 0}
         self._progress_due_ns = 0
+        for stream, source in spec.streams.items():
+            self._open_stream(stream, source, rings[stream])
         self._claims: list[PathClaim] = []
         self._context = zmq.Context()
         self._inbox = self._context.socket(zmq.PULL)
         self._inbox.setsockopt(zmq.RCVHWM, INTERNAL_HWM)
+        self._copies = self._context.socket(zmq.DEALER)
+        self._copies.setsockopt(zmq.SNDHWM, INTERNAL_HWM)
+        self._copies.setsockopt(zmq.IMMEDIATE, 1)
+        self._copies.connect(spec.commands_endpoint)
         self._outlet = self._context.socket(zmq.XPUB)
         self._outlet.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._outlet.setsockopt(zmq.SNDHWM, PUBLISH_HWM)
@@ -153,8 +166,14 @@ class Publisher:
         addresses = []
         for endpoint in self._spec.publish.endpoints:
             if not self._spec.publish.allow_unauthenticated:
-                require_private(endpoint, "publish.endpoints")
+                require_private(
+                    endpoint,
+                    "publish.endpoints",
+                    "could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true",
+                )
             addresses.append(self._bind(self._outlet, endpoint, "publish.endpoints"))
+        if self._spec.local_endpoint is not None:
+            self._bind(self._outlet, self._spec.local_endpoint, "the local endpoint")
         log.info("publishing on %s", ", ".join(addresses))
         self._link.send(Report("ready", " ".join(addresses)))
 
@@ -172,6 +191,7 @@ class Publisher:
         while not self._link.stop_requested():
             self._send_due()
             poller.poll(self._wait_ms())
+            self._take_orders()
             self._take_subscriptions()
             self._take_messages()
             self._send_pictures()
@@ -189,10 +209,44 @@ class Publisher:
         for reader in self._readers.values():
             reader.accept(0)
         self._inbox.close(linger=0)
+        self._copies.close(linger=0)
         self._outlet.close()
         self._context.term()
         for claim in self._claims:
             claim.release()
+
+    # --- streams that come and go ------------------------------------------------------------------------------------
+
+    def _take_orders(self) -> None:
+        for order in self._link.take_orders():
+            match order:
+                case OpenStream(stream=stream, source=source, ring=ring):
+                    assert ring is not None
+                    self._open_stream(stream, source, ring)
+                case CloseStream(stream=stream):
+                    self._close_stream(stream)
+
+    def _open_stream(self, stream: str, source: str, ring: FrameRing) -> None:
+        # One that was closed before goes on where it was: in a session, numbers of a stream only rise.
+        encoder = self._closed.pop(stream, None)
+        self._encoders[stream] = encoder or StreamEncoder(stream, self._origin, self._spec.publish.encoding)
+        self._rings[stream] = ring
+        self._statuses[stream] = StreamStatus(stream, source, ring, self._origin)
+        self._readers[stream] = ring.reader("publisher")
+        self._subscriptions.add_stream(stream)
+        self._status_due_ns[stream] = self._status_sent_ns[stream] = 0
+
+    def _close_stream(self, stream: str) -> None:
+        if stream not in self._statuses:
+            return
+        self._closed[stream] = self._encoders.pop(stream)
+        if len(self._closed) > _MOST_CLOSED:
+            del self._closed[next(iter(self._closed))]
+        self._subscriptions.remove_stream(stream)
+        self._accepting.discard(stream)
+        for table in (self._statuses, self._readers, self._status_due_ns, self._status_sent_ns):
+            table.pop(stream)
+        self._rings.pop(stream).close()
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -213,7 +267,7 @@ class Publisher:
                 self._accepting ^= {stream}
         if not self._subscribed_said and any(
             self._subscriptions.wants(stream, kind)
-            for stream in self._spec.streams
+            for stream in self._statuses
             for kind in ("masks", "objects", "image")
         ):
             self._subscribed_said = True
@@ -233,6 +287,8 @@ class Publisher:
             self._handle(message)
 
     def _handle(self, message: InternalMessage) -> None:
+        if isinstance(message, TrackedFrame | CaptureReport | StreamEvent) and message.stream not in self._encoders:
+            self._take_orders()  # the supervisor said so before anybody else could know of the stream
         match message:
             case DaemonReport():
                 self._daemon = message
@@ -280,6 +336,8 @@ class Publisher:
     def _send_pictures(self) -> None:
         for picture in self._pictures.take_finished():
             stream = picture.frame.stream
+            if stream not in self._statuses:
+                continue  # it was closed meanwhile
             if picture.jpeg is None:
                 self._statuses[stream].count_drop("image/error")
             elif self._subscriptions.wants(stream, "image"):
@@ -287,7 +345,7 @@ class Publisher:
 
     def _send_due(self) -> None:
         now_ns = time.monotonic_ns()
-        for stream, due_ns in self._status_due_ns.items():
+        for stream, due_ns in tuple(self._status_due_ns.items()):
             if now_ns >= due_ns:
                 self._send_status(stream)
                 self._status_sent_ns[stream] = now_ns
@@ -300,11 +358,14 @@ class Publisher:
         encoder = self._encoders[stream]
         seq = encoder.next_seq("status")
         if stream == DAEMON:
-            self._send(encoder.status(self._daemon_status(seq)))
+            parts = encoder.status(self._daemon_status(seq))
         else:
             subscribed = self._subscriptions.kinds(stream)
             status = self._statuses[stream].message(seq, published=encoder.published, subscribed=subscribed)
-            self._send(encoder.status(status))
+            parts = encoder.status(status)
+        self._send(parts)
+        with contextlib.suppress(zmq.Again):  # the control process is away
+            self._copies.send(encode_command(StatusCopy(stream, parts[1])), zmq.NOBLOCK)
 
     def _daemon_status(self, seq: int) -> DaemonStatus:
         return DaemonStatus(
@@ -317,7 +378,7 @@ class Publisher:
             model=self._spec.model,
             device=self._device,
             uptime_s=round(self._daemon.uptime_s, 3),
-            streams=list(self._spec.streams),
+            streams=list(self._statuses),
             processes=self._daemon.processes,
             restarts=self._daemon.restarts,
         )

@@ -1,8 +1,9 @@
-"""Where the sockets of one run live."""
+"""Where the sockets of one run live, and the one that clients find by themselves."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -15,3 +16,40 @@ def runtime_parent() -> str | None:
     if folder and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return folder
     return None
+
+
+def default_control_endpoint() -> str:
+    """Return the address of this user's daemon, the same for the daemon and for its clients.
+
+    It lies in XDG_RUNTIME_DIR, or in a folder of this user in the system's folder for temporary files.
+    """
+    parent = runtime_parent()
+    path = Path(parent) / "streamseg-control" if parent else _own_folder() / "control"
+    return f"ipc://{path}"
+
+
+def make_default_folder() -> bool:
+    """Make the folder of :func:`default_control_endpoint`, for this user alone.
+
+    Returns:
+        False if somebody else has made a folder of that name; nobody should talk through it.
+    """
+    if runtime_parent():
+        return True
+    _own_folder().mkdir(mode=0o700, exist_ok=True)
+    return default_folder_is_ours()
+
+
+def default_folder_is_ours() -> bool:
+    """Whether the folder of :func:`default_control_endpoint` belongs to this user, or is not there."""
+    if runtime_parent():
+        return True
+    try:
+        found = _own_folder().lstat()
+    except FileNotFoundError:
+        return True
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def _own_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"streamseg-{os.geteuid()}"

@@ -15,25 +15,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
 
-import msgspec
-
 from streamseg.child import Child
 from streamseg.config.schema import Config
-from streamseg.errors import ProcessError
-from streamseg.link import Report
+from streamseg.errors import ControlError, ProcessError
+from streamseg.messages.commands import Command
 from streamseg.messages.internal import DaemonReport, StreamEvent
 from streamseg.messages.wire import EventKind
+from streamseg.orders import PromptsKept, Report, Said, WorkerGone
 from streamseg.outbox import Outbox
-from streamseg.process_table import PUBLISHER, WORKER, capture_name, process_table
+from streamseg.process_table import CONTROL, PUBLISHER, WEB, WORKER, ProcessTable
 from streamseg.redact import redact
-from streamseg.ring.frame_ring import FrameRing
 from streamseg.runtime_dir import runtime_parent
-from streamseg.sources.open_source import describe
+from streamseg.stream_requests import StreamRequests
+from streamseg.stream_set import StreamSet
 from streamseg.topics import DAEMON
 
 log = logging.getLogger(__name__)
@@ -48,11 +46,16 @@ _PAUSED_S = 2.0
 _RECONNECT_S = 1.0
 """libzmq's subscribers try every 0.1 s."""
 
+_OWN = (PUBLISHER, WORKER, CONTROL)
+"""Processes that there are whatever the streams."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _RESTARTED: dict[str, EventKind] = {
     PUBLISHER: "publisher_restarted",
     WORKER: "worker_restarted",
+    CONTROL: "control_restarted",
+    WEB: "web_restarted",
     "capture": "capture_restarted",
 }
 
@@ -62,21 +65,28 @@ class Daemon:
 
     Args:
         config: Checked settings.
+        read_config: Reads the configuration file anew, for a reload; None if there is none.
 
     Attributes:
         session: Id of this run, published with every message.
         endpoints: Where masks are published; with a port ``*`` known once the publisher is ready.
+        control_endpoint: Where the daemon can be told what to do; known once the control process is ready.
+        page: Address of the page, once it can be asked for; None without one.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, read_config: Callable[[], Config] | None = None) -> None:
         self._config = config
+        self._read_config = read_config
         self.session = secrets.token_hex(4)
         self._stop = threading.Event()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._started = time.monotonic()
         self.endpoints: tuple[str, ...] = config.publish.endpoints
-        self._ended: set[str] = set()
-        self._failure: Report | None = None
+        self.control_endpoint = ""
+        self.page: str | None = None
+        self._children: dict[str, Child] = {}
+        self._reload = threading.Event()
+        self._failures: dict[str, Report] = {}
         self._publisher_died: StreamEvent | None = None
         self._fatal: Report | None = None
         self._next_report = 0.0
@@ -85,6 +95,9 @@ class Daemon:
     def stop(self) -> None:
         """Ask the daemon to end. Safe from any thread and from a signal handler."""
         self._stop.set()
+        self._wake()
+
+    def _wake(self) -> None:
         if self._wake_write >= 0:
             with contextlib.suppress(OSError):  # full: it wakes up anyhow
                 os.write(self._wake_write, b"x")
@@ -95,7 +108,7 @@ class Daemon:
         Must be called in the main thread, once.
 
         Args:
-            on_ready: Called in this thread when the publisher and the worker are ready.
+            on_ready: Called in this thread when all processes but those of captures are ready.
 
         Returns:
             0.
@@ -109,21 +122,20 @@ class Daemon:
             cleanup.enter_context(self._signals())
             runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=runtime_parent()))
             cleanup.callback(shutil.rmtree, runtime, ignore_errors=True)
-            endpoint = f"ipc://{runtime / 'internal'}"
-            lossless = frozenset(
-                stream for stream, settings in self._config.streams.items() if not describe(settings).live
-            )
-            self._rings = {
-                stream: FrameRing(policy="every" if stream in lossless else "newest") for stream in self._config.streams
-            }
-            for ring in self._rings.values():
-                cleanup.callback(ring.close)
-            self._outbox = Outbox(endpoint)
+            self._table = ProcessTable(self._config, session=self.session, runtime=runtime)
+            self._outbox = Outbox(self._table.internal_endpoint)
             cleanup.callback(self._outbox.close)
-            table = process_table(
-                self._config, self._rings, session=self.session, internal_endpoint=endpoint, lossless=lossless
-            )
-            self._children = {entry.name: Child(entry) for entry in table}
+            self._streams = StreamSet(self._table, self._children, self._outbox)
+            cleanup.callback(self._streams.close)
+            for stream, settings in self._config.streams.items():
+                self._streams.add(stream, settings, from_file=self._read_config is not None)
+            self._requests = StreamRequests(self._config, self._streams, self._read_config)
+            entries = [self._table.publisher, self._table.worker, self._table.control]
+            if self._config.http.listen is not None:
+                entries.append(self._table.web)
+            for entry in entries:
+                child = Child(entry(self._streams.running))
+                self._children[child.name] = child
             cleanup.callback(self._stop_children)
             self._supervise()
         if self._fatal is not None:
@@ -138,11 +150,15 @@ class Daemon:
 
     # One turn of the loop takes at most _TURN_S, so no time-out below needs a timer of its own.
     def _supervise(self) -> None:
-        self._children[PUBLISHER].start()
-        self._children[WORKER].start()
+        for name in _OWN:
+            self._children[name].start()
         if not self._config.publish.wait_for_subscriber:
-            self._start_captures()
+            self._streams.start_captures()
         while not self._stop.is_set() and self._fatal is None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 4096)
+            if self._stop.is_set():
+                return
             waiting: list[object] = [self._wake_read]
             for child in self._children.values():
                 waiting += child.waitables()
@@ -152,37 +168,64 @@ class Daemon:
                 # Everything was paused (a frozen container, a suspended laptop): nobody was silent by fault.
                 for child in self._children.values():
                     child.forgive_silence()
-            for child in self._children.values():
-                for report in child.take_reports():
-                    self._on_report(child, report)
+            for child in tuple(self._children.values()):
+                if self._children.get(child.name) is not child:
+                    continue  # its stream was removed in this turn
+                self._listen(child)
                 self._check(child)
+            self._streams.tend()
+            if self._reload.is_set():
+                self._reload.clear()
+                self._reload_config()
             self._send_events()
             self._publish_table()
-            if self._drained():
-                if self._failure is None:
+            if self._streams.drained():
+                failures = [report for name, report in self._failures.items() if name in self._children]
+                if failures:
+                    self._fatal = failures[0]
+                else:
                     log.info("all sources are at their end")
-                self._fatal = self._failure
                 return
 
-    def _start_captures(self) -> None:
-        for stream in self._config.streams:
-            child = self._children[capture_name(stream)]
-            if child.state == "waiting":
-                child.start()
+    def _listen(self, child: Child) -> None:
+        for said in child.take_reports():
+            self._on_said(child, said)
+
+    def _on_said(self, child: Child, said: Said) -> None:
+        match said:
+            case Report():
+                self._on_report(child, said)
+            case PromptsKept():
+                self._streams.keep(said)
+            case Command():
+                child.order(self._requests.carry_out(said))
+
+    def _reload_config(self) -> None:
+        try:
+            self._requests.reload()
+        except ControlError as error:
+            log.error("the configuration stays as it is: %s", error)
 
     def _on_report(self, child: Child, report: Report) -> None:
         match report.kind:
             case "ready":
                 log.info("%s is ready", child.name)
+                self._failures.pop(child.name, None)  # of an earlier source
                 if child.name == PUBLISHER:
-                    self._pin_endpoints(child, report.text.split())
-                if self._on_ready and all(self._children[name].state == "ready" for name in (PUBLISHER, WORKER)):
+                    self.endpoints = self._table.publish = tuple(report.text.split())
+                    self._children[CONTROL].order(self._table.facts(self._streams.running))
+                if child.name == CONTROL:
+                    self.control_endpoint = self._table.control_endpoint = report.text
+                    self._start_web()
+                if child.name == WEB:
+                    self.page = report.text
+                    self._table.listen = report.text.removeprefix("http://").rstrip("/")
+                if self._on_ready and all(self._children[name].state == "ready" for name in self._awaited()):
                     on_ready, self._on_ready = self._on_ready, None
                     on_ready()
             case "subscribed":
-                self._start_captures()
+                self._streams.start_captures()
             case "ended":
-                self._ended.add(child.name)
                 child.retire()
             case "fatal" if child.name.startswith("capture:"):
                 self._on_source_failed(child, report)
@@ -193,21 +236,21 @@ class Daemon:
             case "progress":
                 pass
 
-    def _pin_endpoints(self, publisher: Child, addresses: list[str]) -> None:
-        """Let a restarted publisher bind the ports that were chosen for the first one."""
-        if not any("*" in endpoint for endpoint in self.endpoints):
-            return
-        self.endpoints = tuple(addresses)
-        spec, rings = publisher.args
-        publish = msgspec.structs.replace(spec.publish, endpoints=self.endpoints)
-        publisher.replace_args((replace(spec, publish=publish), rings))
+    def _start_web(self) -> None:
+        """Start the web process, now that it can be told where the daemon takes requests."""
+        web = self._children.get(WEB)
+        if web is not None and web.state == "waiting":
+            self._start_again(web)
+
+    def _awaited(self) -> tuple[str, ...]:
+        """Processes that have to be ready before the daemon is."""
+        return (*_OWN, WEB) if WEB in self._children else _OWN
 
     def _on_source_failed(self, child: Child, report: Report) -> None:
         """Go on without a source that failed for good; the daemon ends with its error when all others are over."""
-        self._ended.add(child.name)
         child.retire()
-        self._failure = self._failure or report
-        if len(self._config.streams) > 1:
+        self._failures[child.name] = report
+        if len(self._streams.running) > 1:
             log.error("%s: %s: the other streams go on", child.name, redact(report.text))
 
     def _check(self, child: Child) -> None:
@@ -216,6 +259,9 @@ class Daemon:
             log.error("%s made no progress for %.0f s: killed", child.name, child.silence_s())
             child.kill()
         if child.died() and self._fatal is None:
+            self._listen(child)  # what it said last
+            if not child.died():
+                return
             how = child.describe_exit()
             child.schedule_restart()
             if child.failed_starts >= _STARTS_BEFORE_FATAL and not child.was_ready:
@@ -224,6 +270,8 @@ class Daemon:
                     Report("fatal", f"{child.name} ended {child.failed_starts} times before it was ready ({how})", 5),
                 )
                 return
+            if child.name == WORKER:
+                self._children[CONTROL].order(WorkerGone())
             log.error("%s ended (%s): restart in %.1f s", child.name, how, child.restart_in_s())
             kind = _RESTARTED[child.name.split(":")[0]]
             stream = child.name.partition(":")[2] or DAEMON
@@ -233,15 +281,20 @@ class Daemon:
             else:
                 self._outbox.post(event)
         child.collect()
-        if child.restart_due():
-            child.start()
+        if child.restart_due() or child.renewal_due():
+            self._start_again(child)
 
-    def _drained(self) -> bool:
-        """Whether every source is at its end and every frame of it was tracked."""
-        if len(self._ended) < len(self._config.streams):
-            return False
-        counters = [ring.counters() for ring in self._rings.values()]
-        return all(count.pending == 0 and count.held == 0 for count in counters)
+    def _start_again(self, child: Child) -> None:
+        """Start a child with what is so now."""
+        entries = {
+            PUBLISHER: self._table.publisher,
+            WORKER: self._table.worker,
+            CONTROL: self._table.control,
+            WEB: self._table.web,
+        }
+        if child.name in entries:
+            child.replace_entry(entries[child.name](self._streams.running))
+        child.start()
 
     def _send_events(self) -> None:
         """Send what waits; of the publisher's own death only when subscribers have had time to reconnect."""
@@ -265,7 +318,7 @@ class Daemon:
 
     def _stop_children(self) -> None:
         """End all children: the publisher last, so that it can still send what the others gave it."""
-        others = [child for child in self._children.values() if child.name != PUBLISHER]
+        others = [child for child in self._children.values() if child.name != PUBLISHER] + self._streams.leaving()
         for group in (others, [self._children[PUBLISHER]]):
             for child in group:
                 child.ask_to_stop()
@@ -278,10 +331,21 @@ class Daemon:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn SIGINT, SIGTERM and SIGHUP (a closed terminal) into :meth:`stop` while the daemon runs."""
+        """Turn SIGINT and SIGTERM into :meth:`stop` while the daemon runs, and SIGHUP into a reload.
+
+        Without a file there is nothing to reload: SIGHUP ends the daemon. So it does when it says that the terminal is
+        gone on which the daemon was started.
+        """
+        had_terminal = _has_terminal()
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
-            log.info("%s: ending", signal.Signals(number).name)
+            name = signal.Signals(number).name
+            if number == signal.SIGHUP and self._read_config is not None and _has_terminal() == had_terminal:
+                log.info("%s: reading the configuration anew", name)
+                self._reload.set()
+                self._wake()
+                return
+            log.info("%s: ending", name)
             self.stop()
 
         before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
@@ -296,6 +360,10 @@ def _join(children: list[Child], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while (sentinels := [child.sentinel for child in children if child.alive()]) and time.monotonic() < deadline:
         wait(sentinels, timeout=max(0.0, deadline - time.monotonic()))
+
+
+def _has_terminal() -> bool:
+    return os.isatty(0) or os.isatty(2)
 
 
 def _fatal_error(report: Report) -> ProcessError:

@@ -1,7 +1,8 @@
 """The worker: takes the newest frame of every ring, tracks, and sends the masks to the publisher.
 
-It waits for the frames of all streams and for the supervisor in one poll. All frames that are ready go through the
-tracker in one call, so one camera's rate does not hold up another's; a stream gives at most one frame a turn.
+It waits for the frames of all streams, for commands and for the supervisor in one poll. All frames that are ready go
+through the tracker in one call, so one camera's rate does not hold up another's; a stream gives at most one frame a
+turn.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,12 +19,17 @@ from multiprocessing.connection import Connection
 import zmq
 
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
-from streamseg.link import ChildLink, Report
+from streamseg.control.done import Done
+from streamseg.link import ChildLink
 from streamseg.logs import setup_logging
 from streamseg.messages.internal import WorkerReport
+from streamseg.orders import ChangeStream, CloseStream, OpenStream, Order, PromptsKept, Report
 from streamseg.outbox import Outbox
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
-from streamseg.tracker.types import Tracker
+from streamseg.tracker.types import ObjectResult, Tracker
+from streamseg.worker.carry_out import carry_out
+from streamseg.worker.command_inbox import CommandInbox
+from streamseg.worker.kept_prompts import KeptStream
 from streamseg.worker.tracked_stream import TrackedStream
 
 log = logging.getLogger(__name__)
@@ -30,6 +37,8 @@ log = logging.getLogger(__name__)
 _POLL_MS = 500
 _REPORT_NS = 1_000_000_000
 _FILE_SEND_TIMEOUT_S = 1.0
+_CONNECT_S = 2.0
+_COMMANDS_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,15 +48,17 @@ class WorkerSpec:
     Attributes:
         model: The model's settings.
         streams: Id -> settings.
-        lossless: Ids of the streams that wait for the worker (files): no frame of theirs is dropped.
         internal_endpoint: Where the publisher listens.
+        commands_endpoint: Where the control process listens.
+        kept: Id -> what a worker before this one followed, as far as it differs from the settings.
         log: What to log.
     """
 
     model: ModelConfig
     streams: Mapping[str, StreamConfig]
-    lossless: frozenset[str]
     internal_endpoint: str
+    commands_endpoint: str
+    kept: Mapping[str, KeptStream] = field(default_factory=dict)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -92,27 +103,37 @@ class Worker:
 
     def __init__(self, spec: WorkerSpec, rings: Mapping[str, FrameRing], tracker: Tracker, link: ChildLink) -> None:
         self._spec = spec
-        self._rings = rings
+        self._rings = dict(rings)
         self._tracker = tracker
         self._link = link
         self._outbox = Outbox(spec.internal_endpoint)
-        self._readers: dict[str, RingReader] = {stream: ring.reader("worker") for stream, ring in rings.items()}
-        self._streams = {
-            stream: TrackedStream(stream, config, tracker, memory_lost=_was_tracked(rings[stream]))
-            for stream, config in spec.streams.items()
-        }
-        self._unsent: dict[str, int] = dict.fromkeys(spec.streams, 0)
+        self._inbox = CommandInbox(spec.commands_endpoint)
+        self._done = Done()
+        self._poller = zmq.Poller()
+        self._poller.register(link.fileno(), zmq.POLLIN)
+        self._poller.register(self._inbox.socket, zmq.POLLIN)
+        self._readers: dict[str, RingReader] = {}
+        self._streams: dict[str, TrackedStream] = {}
+        self._unsent: Counter[str] = Counter()
         self._next_report_ns = 0
+        for stream, config in spec.streams.items():
+            self._open(
+                TrackedStream(
+                    stream,
+                    config,
+                    tracker,
+                    kept=spec.kept.get(stream),
+                    memory_lost=_was_tracked(rings[stream]),
+                )
+            )
 
     def run(self) -> None:
         """Track until the supervisor says stop."""
-        poller = zmq.Poller()
-        poller.register(self._link.fileno(), zmq.POLLIN)
-        for reader in self._readers.values():
-            poller.register(reader.fileno(), zmq.POLLIN)
+        self._inbox.wait_connected(_CONNECT_S)
         self._link.send(Report("ready"))
         while not self._link.stop_requested():
-            poller.poll(_POLL_MS)
+            self._poller.poll(_POLL_MS)
+            self._obey_orders()
             with ExitStack() as release:
                 held: dict[str, HeldFrame] = {}
                 for stream, reader in self._readers.items():
@@ -121,17 +142,68 @@ class Worker:
                         held[stream] = release.enter_context(frame)
                 if held:
                     self._track(held)
+            self._carry_out_commands()
             self._report()
 
     def close(self) -> None:
         """Close the sockets."""
         self._outbox.close()
+        self._inbox.close()
+
+    def _carry_out_commands(self) -> None:
+        """Do what was asked for meanwhile; not for long, since frames wait."""
+        until = time.monotonic() + _COMMANDS_S
+        while (command := self._inbox.take()) is not None:
+            self._obey_orders()  # whoever was told that a stream was opened finds it open
+            outcome = self._done.find(command) or carry_out(command, self._streams)
+            self._done.keep(command, outcome)
+            self._tell(command.stream)  # the supervisor, before anybody is told that it was done
+            self._inbox.answer(outcome)
+            if time.monotonic() > until:
+                return
+
+    def _obey_orders(self) -> None:
+        for order in self._link.take_orders():
+            self._obey(order)
+
+    def _obey(self, order: Order) -> None:
+        match order:
+            case OpenStream(stream=stream, settings=settings, ring=ring):
+                assert ring is not None
+                self._rings[stream] = ring
+                self._open(TrackedStream(stream, settings, self._tracker))
+            case CloseStream(stream=stream):
+                self._poller.unregister(self._readers.pop(stream).fileno())
+                self._streams.pop(stream).close()
+                self._rings.pop(stream).close()
+            case ChangeStream(stream=stream, settings=settings, removed=removed, prompts=prompts):
+                self._streams[stream].change(settings, removed, prompts)
+                self._tell(stream)
+
+    def _open(self, tracked: TrackedStream) -> None:
+        reader = self._rings[tracked.stream].reader("worker")
+        self._readers[tracked.stream] = reader
+        self._streams[tracked.stream] = tracked
+        self._poller.register(reader.fileno(), zmq.POLLIN)
+
+    def _tell(self, stream: str) -> None:
+        """Post a stream's events, and tell the supervisor what it follows if that has changed."""
+        tracked = self._streams.get(stream)
+        if tracked is None:
+            return
+        if (kept := tracked.take_kept()) is not None:
+            self._link.send(PromptsKept(stream, kept))
+        for event in tracked.take_events():
+            self._outbox.post(event)
 
     def _track(self, held: Mapping[str, HeldFrame]) -> None:
         for stream, holder in held.items():
             self._streams[stream].begin_frame(holder.frame)
-        results = self._tracker.track({stream: holder.frame for stream, holder in held.items()})
-        for stream, holder in held.items():
+        followed = {stream: holder for stream, holder in held.items() if not self._streams[stream].paused}
+        results: dict[str, list[ObjectResult]] = {stream: [] for stream in held}
+        if followed:
+            results.update(self._tracker.track({stream: holder.frame for stream, holder in followed.items()}))
+        for stream, holder in followed.items():
             results[stream] = self._streams[stream].finish_frame(holder.frame, results[stream])
         t_tracked_ns = time.monotonic_ns()
         patience_until = time.monotonic() + _FILE_SEND_TIMEOUT_S  # of all files of this turn together
@@ -144,16 +216,13 @@ class Worker:
                 dropped=self._rings[stream].counters().dropped,
                 slot=holder.slot if shared else -1,
             )
-            patience_s = patience_until - time.monotonic() if stream in self._spec.lossless else 0.0
+            lossless = self._rings[stream].shape.policy == "every"
+            patience_s = patience_until - time.monotonic() if lossless else 0.0
             if not self._outbox.send(message, patience_s):
                 self._unsent[stream] += 1
                 if shared:
                     holder.withdraw("publisher")
-            self._post_events(stream)
-
-    def _post_events(self, stream: str) -> None:
-        for event in self._streams[stream].take_events():
-            self._outbox.post(event)
+            self._tell(stream)
 
     def _report(self) -> None:
         now_ns = time.monotonic_ns()
@@ -168,6 +237,7 @@ class Worker:
                 device=self._tracker.device,
                 tracked={stream: tracked.tracked for stream, tracked in self._streams.items()},
                 drops={stream: self._drops(stream) for stream in self._streams},
+                paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )
 

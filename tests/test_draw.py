@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from streamseg.draw import PALETTE, colour_of, draw_masks
+from streamseg.draw import draw_masks
+from streamseg.palette import PALETTE, colour_of
 from streamseg.tracker.types import ObjectResult
 
 

@@ -30,6 +30,9 @@ def loaded(statement):
         ("import streamseg.capture_process", {"torch", "sam2"}),
         ("import streamseg.publisher_process", {"torch", "av", "sam2"}),
         ("import streamseg.worker_process", {"torch", "av", "sam2"}),
+        ("import streamseg.control_process", {"torch", "av", "sam2", "typer"}),
+        ("import streamseg.web_process", {"torch", "av", "cv2", "sam2", "starlette", "uvicorn"}),
+        ("import streamseg.web.app, streamseg.web.server", {"torch", "av", "sam2"}),
     ],
 )
 def test_what_an_import_does_not_load(statement, without):
@@ -97,6 +100,9 @@ def test_nobody_but_the_tracker_and_the_worker_imports_torch():
         ("tracker", ("streamseg.ring", "streamseg.sources", "streamseg.publish", "streamseg.client", "streamseg.cli")),
         ("client", ("streamseg.config", "streamseg.ring", "streamseg.tracker", "streamseg.sources", "streamseg.cli")),
         ("publish", ("streamseg.tracker", "streamseg.sources", "streamseg.client", "streamseg.cli")),
+        ("control", ("streamseg.config", "streamseg.ring", "streamseg.tracker", "streamseg.client", "streamseg.cli")),
+        ("control_process", ("streamseg.ring", "streamseg.tracker", "streamseg.client", "streamseg.cli")),
+        ("web", ("streamseg.ring", "streamseg.tracker", "streamseg.sources", "streamseg.cli", "streamseg.supervisor")),
         ("supervisor", ("streamseg.cli", "streamseg.client", "streamseg.tracker")),
     ],
 )

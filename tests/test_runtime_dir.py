@@ -2,7 +2,12 @@ import os
 
 import pytest
 
-from streamseg.runtime_dir import runtime_parent
+from streamseg.runtime_dir import (
+    default_control_endpoint,
+    default_folder_is_ours,
+    make_default_folder,
+    runtime_parent,
+)
 
 
 def test_a_writable_folder_is_taken(tmp_path, monkeypatch):
@@ -27,3 +32,26 @@ def test_a_folder_of_others_gives_the_default(tmp_path, monkeypatch):
     tmp_path.chmod(0o500)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert runtime_parent() is None
+
+
+def test_the_control_address_is_the_same_for_daemon_and_client(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert default_control_endpoint() == f"ipc://{tmp_path}/streamseg-control"
+    assert make_default_folder()
+    assert default_folder_is_ours()
+
+
+def test_without_a_runtime_folder_it_lies_in_one_of_our_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / f"streamseg-{os.geteuid()}"
+    assert default_control_endpoint() == f"ipc://{folder}/control"
+    assert default_folder_is_ours()  # nobody made it yet
+    assert make_default_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    assert not default_folder_is_ours()
+    assert not make_default_folder()
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    assert not default_folder_is_ours()

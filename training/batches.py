@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.clip import compose_clip
+from training.clip import Clip, compose_clip
 from training.material import Material
 from training.prompts import PromptKind
+from training.scene_clips import compose_scene_clip
 from training.schedule import Phase
 
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -58,17 +59,7 @@ def make_batch(material: Material, seed: int, request: Request) -> Batch:
     kind = _KINDS[rng.choice(len(_KINDS), p=phase.prompt_shares)]
     frames = int(rng.integers(phase.frames_min, phase.frames_max + 1))
     count = max(1, phase.frame_budget // frames)
-    clips = [
-        compose_clip(
-            material,
-            rng,
-            frames=frames,
-            side_px=phase.side_px,
-            max_objects=phase.objects_per_clip,
-            gap=float(np.exp(rng.uniform(np.log(0.3), np.log(phase.gap_max)))),
-        )
-        for _ in range(count)
-    ]
+    clips = [_clip(material, rng, phase, frames) for _ in range(count)]
     return Batch(
         request,
         torch.from_numpy(np.stack([clip.frames for clip in clips], 1)),
@@ -78,6 +69,17 @@ def make_batch(material: Material, seed: int, request: Request) -> Batch:
         int(rng.integers(1, 3)) if kind != "mask" and rng.random() < phase.correction_share else 0,
         # A mask is not decoded; so the decoder is asked with a box or a click besides, which costs no trunk.
         (_KINDS[rng.integers(1, 3)],) if kind == "mask" and phase.asides else (),
+    )
+
+
+def _clip(material: Material, rng: np.random.Generator, phase: Phase, frames: int) -> Clip:
+    gap = float(np.exp(rng.uniform(np.log(0.3), np.log(phase.gap_max))))
+    if rng.random() < phase.scene_share:
+        return compose_scene_clip(
+            rng, frames=frames, side_px=phase.side_px, max_objects=phase.objects_per_clip, gap=gap
+        )
+    return compose_clip(
+        material, rng, frames=frames, side_px=phase.side_px, max_objects=phase.objects_per_clip, gap=gap
     )
 
 

@@ -25,7 +25,8 @@ class Phase:
         gap_max: Longest time between two frames, in frames of a calm video.
         prompt_shares: Of batches with mask, box and click prompts.
         correction_share: Of batches with box or click prompts that go on with corrections.
-        asides: Whether batches with mask prompts also ask the first frame with a box and a click.
+        asides: Whether batches with mask prompts also ask the first frame with a box or a click.
+        scene_share: Of clips that are generated scenes of the package.
     """
 
     until: float
@@ -38,6 +39,7 @@ class Phase:
     prompt_shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
     correction_share: float = 0.3
     asides: bool = True
+    scene_share: float = 0.15
 
 
 def phase_at(phases: Sequence[Phase], progress: float) -> Phase:
@@ -79,20 +81,20 @@ class Plan:
 PLANS = {
     # The run that makes streamseg-nano. Batches fit a CPU; ``--scale`` multiplies them on a GPU.
     "full": Plan(
-        phases=(Phase(0.25, 128, 2, 4, 32), Phase(0.55, 192, 2, 5, 24), Phase(1.00, 256, 3, 6, 20)),
-        validation=Phase(1.0, 256, 5, 5, 20, gap_max=2.0, asides=False),
+        phases=(Phase(0.15, 128, 2, 4, 32), Phase(0.45, 192, 2, 5, 24), Phase(1.00, 256, 3, 6, 20)),
+        validation=Phase(1.0, 256, 5, 5, 20, gap_max=2.0, asides=False, scene_share=0.0),
         validation_batches=(6, 3, 3),
     ),
     # The same with more memory in the loop, for a GPU with an hour or more.
     "long": Plan(
         phases=(Phase(0.15, 128, 2, 3, 24), Phase(0.40, 192, 2, 4, 24), Phase(1.00, 256, 3, 8, 24)),
-        validation=Phase(1.0, 256, 8, 8, 32, gap_max=2.0, asides=False),
+        validation=Phase(1.0, 256, 8, 8, 32, gap_max=2.0, asides=False, scene_share=0.0),
         validation_batches=(6, 3, 3),
     ),
     # Proves within seconds that the loss falls and the result loads.
     "proof": Plan(
         phases=(Phase(1.00, 64, 2, 3, 12, gap_max=0.5),),
-        validation=Phase(1.0, 64, 3, 3, 6, gap_max=0.5, asides=False),
+        validation=Phase(1.0, 64, 3, 3, 6, gap_max=0.5, asides=False, scene_share=0.0),
         validation_batches=(1, 1, 1),
     ),
 }

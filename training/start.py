@@ -1,4 +1,4 @@
-"""Initial weights: a pretrained trunk, a neck of unit scale, memory that starts as label propagation, prompts that mark.
+"""Initial weights: a pretrained trunk, a neck of unit scale, memory that propagates labels, prompts that mark.
 
 From random weights a tracker first has to find out that looking at the past by similarity is worth anything, which
 takes thousands of steps. Here memory attention starts as a soft nearest-neighbour look-up: a memory holds a projection
@@ -94,10 +94,10 @@ def _start_memory(model: SAM2Base) -> None:
 def _start_prompts(model: SAM2Base) -> None:
     """Let a click or a corner mark the picture where it lies, from the first step on.
 
-    The positional encodings of a token and of a cell are alike where both lie at the same place. With one projection for
-    queries and keys, cells attend to the tokens nearest to them. With two random ones, which is the usual start, the
-    answer did not depend on the prompt's place after 2,000 steps. What kind of prompt it is, is said more quietly, or it
-    would drown the place.
+    The positional encodings of a token and of a cell are alike where both lie at the same place. With one projection
+    for queries and keys, cells attend to the tokens nearest to them. With two random ones, which is the usual start,
+    the answer did not depend on the prompt's place after 2,000 steps. What kind of prompt it is, is said more quietly,
+    or it would drown the place.
     """
     for layer in model.sam_mask_decoder.transformer.layers:
         attention = layer.cross_attn_image_to_token

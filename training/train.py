@@ -1,6 +1,6 @@
 """Trains streamseg-nano: one command, which also goes on where it was stopped.
 
-    python -m training.train --out RUN --coco FOLDER --renders FOLDER --budget-minutes 75
+    python -m training.train --out RUN --coco FOLDER --renders FOLDER --budget-minutes 105
 
 ``RUN`` then holds ``last.pt`` (to go on from, written every few minutes), ``stable.pt`` (the state before the rate was
 annealed: ``--extend`` goes on from it with a new budget), ``log.jsonl`` and ``nano.pt`` (the averaged weights, fp16).
@@ -53,16 +53,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--plan", choices=sorted(PLANS), default="full", help="what is trained when")
     parser.add_argument("--extend", action="store_true", help="go on from stable.pt, before the rate was annealed")
     parser.add_argument("--scale", type=float, default=1.0, help="of the batches; 1 suits a CPU")
-    parser.add_argument("--learning-rate", type=float, default=8e-4)
+    parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--warmup-steps", type=int, default=100)
-    parser.add_argument("--cooldown", type=float, default=0.3, help="share of the run in which the rate falls")
-    parser.add_argument("--trunk-from", type=float, default=0.75, help="progress from which the trunk is trained too")
+    parser.add_argument("--cooldown", type=float, default=0.75, help="share of the run in which the rate falls")
+    parser.add_argument(
+        "--trunk-from", type=float, default=1.0, help="progress from which the trunk is trained too; a GPU can"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="of torch; the makers of clips have one each")
     parser.add_argument("--workers", type=int, default=1, help="processes that make clips")
     parser.add_argument("--pid-file", type=Path, help="gets the ids of the run's processes, one a line")
-    parser.add_argument("--save-minutes", type=float, default=3.0)
+    parser.add_argument("--save-minutes", type=float, default=15.0)
     Run(parser.parse_args(arguments)).train()
 
 

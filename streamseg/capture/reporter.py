@@ -12,9 +12,10 @@ import threading
 import time
 from typing import Final
 
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
 from streamseg.messages.internal import CaptureReport, StreamEvent
 from streamseg.messages.wire import EventKind, StreamState
+from streamseg.orders import Report
 from streamseg.outbox import Outbox
 from streamseg.redact import redact
 from streamseg.ring.frame_ring import FrameRing

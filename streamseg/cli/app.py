@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from streamseg.cli import config, demo, models, probe, run, subscribe, view
+from streamseg.cli import config, demo, models, probe, prompt, run, status, stream, subscribe, view
 from streamseg.errors import StreamsegError
 from streamseg.redact import redact
 
@@ -34,6 +34,9 @@ app.command("demo")(demo.demo)
 app.command("subscribe")(subscribe.subscribe)
 app.command("view")(view.view)
 app.command("probe")(probe.probe)
+app.command("status")(status.status)
+app.add_typer(prompt.app, name="prompt")
+app.add_typer(stream.app, name="stream")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STREAM: Final = "demo"
 _SECONDS: Final = 10.0
+_PAGE: Final = "127.0.0.1:8080"
 
 
 def demo(
@@ -29,36 +30,54 @@ def demo(
     size: Annotated[str, typer.Option(metavar="WxH", help="Of the generated scene, in pixels.")] = "640x360",
     source: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="A clip of yours in place of the scene; mark an object in it with --box."),
+        typer.Option(
+            metavar="PATH",
+            help="A clip of yours in place of the scene; mark an object on its first frame with --point, --box or "
+            "--mask.",
+        ),
+    ] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y", help="With --source: a point on the object; X,Y,0: not on it.")
     ] = None,
     box: Annotated[
-        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="With --source: the object on its first frame.")
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="With --source: a box around the object.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --source: a picture of the object's mask.")
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")] = "auto",
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help=f"Serve the page at {_PAGE}, or at a port that is free.")
+    ] = True,
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="Where to draw the masks: FILE.mp4, or FILE.png for the last frame.")
     ] = Path("streamseg-demo.mp4"),
 ) -> None:
     """Show the main job without a camera: the daemon tracks objects in a generated scene.
 
-    A subscriber measures its masks against the scene's exact truth, draws them, and ends by itself.
+    A subscriber measures its masks against the scene's exact truth, draws them, and ends by itself. Meanwhile a page
+    in the browser shows the same; there you can click, too.
 
     [bold]Examples[/bold]
 
       streamseg demo
+
+      streamseg demo --seconds 600
 
       streamseg demo --model colour --frames 60 --out demo.png
 
       streamseg demo --model small --source clip.mp4 --box 100,80,420,400
     """
     from streamseg.cli.film import check_out
+    from streamseg.cli.marks import prompt_of
     from streamseg.config.load import config_from_mapping
     from streamseg.runtime_dir import runtime_parent
 
     if frames is not None and seconds is not None:
         raise ConfigError("--frames and --seconds: give one of them")
     check_out(out)  # now rather than after the model was loaded
-    stream, scene = _clip(source, box) if source is not None else _scene(model, size, box)
+    prompt = prompt_of(point or (), box, mask)
+    stream, scene = _clip(source, prompt) if source is not None else _scene(model, size, prompt)
     with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=runtime_parent()) as folder:
         config = config_from_mapping(
             {
@@ -66,6 +85,7 @@ def demo(
                 "model": {"name": model, "device": device},
                 # A path of its own: no port is taken, and no other daemon is in the way.
                 "publish": {"endpoints": [f"ipc://{folder}/masks"], "wait_for_subscriber": True},
+                "http": {"listen": _page_address()} if page else {},
                 "log": {"level": "warning"},
             }
         )
@@ -76,13 +96,13 @@ def demo(
         raise typer.Exit(130)
 
 
-def _scene(model: str, size: str, box: str | None) -> tuple[dict[str, Any], Scene]:
+def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], Scene]:
     """The generated scene, with a box around each of its objects as they stand on frame 0."""
     from streamseg.models.registry import find
     from streamseg.sources.scene import Scene
 
-    if box is not None:
-        raise ConfigError("--box goes with --source: the scene's objects are marked already")
+    if prompt is not None:
+        raise ConfigError("--point, --box and --mask go with --source: the scene's objects are marked already")
     # A tracker that follows colours needs objects of one colour.
     plain = "/" not in model and not model.endswith((".pt", ".pth")) and find(model).kind != "sam2"
     scene = Scene(f"scene:{'simple' if plain else 'default'}?size={size}")
@@ -94,23 +114,32 @@ def _scene(model: str, size: str, box: str | None) -> tuple[dict[str, Any], Scen
     return {"source": scene.spec.address, "prompts": prompts}, scene
 
 
-def _clip(source: str, box: str | None) -> tuple[dict[str, Any], None]:
-    from streamseg.cli.marks import prompt_of
+def _page_address() -> str:
+    """Where the page is to be: its usual port, or one that is free."""
+    from streamseg.web.listen import listen_on
 
-    if (prompt := prompt_of((), box, None)) is None:
-        raise ConfigError("--source needs --box X0,Y0,X1,Y1: the object to follow, on the clip's first frame")
+    try:
+        bound, _ = listen_on(_PAGE)
+    except ConfigError:
+        return f"{_PAGE.partition(':')[0]}:0"
+    bound.close()
+    return _PAGE
+
+
+def _clip(source: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], None]:
+    if prompt is None:
+        raise ConfigError(
+            "--source needs the object to follow, on the clip's first frame: give --point X,Y, --box X0,Y0,X1,Y1 or "
+            "--mask FILE"
+        )
     return {"source": source, "prompts": [prompt]}, None
 
 
 def _say_what_runs(config: Config, scene: Scene | None) -> None:
     from streamseg.models.registry import resolve
 
+    resolve(config.model)  # a missing checkpoint is said now rather than by a process that had to be started
     print(f"model {config.model.name} on {config.streams[_STREAM].source}")
-    if not resolve(config.model).trained:
-        print(
-            "NOTE: this model is not trained yet. It has the right shape and speed, but random weights: its masks mean "
-            "nothing.\n      `streamseg demo --model colour` shows true masks."
-        )
     if scene is not None:
         print(f"to follow: {', '.join(scene.names.values())}")
 
@@ -151,9 +180,16 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
             progress=progress,
             done=daemon.stop,
         )
-        try:
+
+        def begin() -> None:
+            if daemon.page is not None:
+                # To the console rather than print(), which would tear the progress line.
+                console.print(f"the page: {daemon.page}  (--seconds 600 keeps it longer)", soft_wrap=True)
             # The scene begins when the watcher subscribes, and it does so when the worker is warm: frame 0 is tracked.
-            daemon.run(watcher.start)
+            watcher.start()
+
+        try:
+            daemon.run(begin)
         finally:
             watcher.stop()
             if watcher.ident is not None:
@@ -167,14 +203,11 @@ def _summarise(measured: Measured, config: Config, scene: Scene | None, out: Pat
     from rich.console import Console
     from rich.table import Table
 
-    from streamseg.models.registry import resolve
-
     if not measured.frames:
         print("ended before the first frame")
         return
     table = Table(title="what a subscriber received", title_justify="left", show_header=False)
-    untrained = "" if resolve(config.model).trained else " (not trained: its masks mean nothing)"
-    table.add_row("model", f"{config.model.name}{untrained}")
+    table.add_row("model", config.model.name)
     table.add_row("frames", f"{measured.frames} of {measured.size[0]}x{measured.size[1]}")
     table.add_row("frames/s", f"{measured.rate:.1f}")
     table.add_row("not tracked", f"{measured.dropped} frames (newest wins)")

@@ -17,9 +17,14 @@ from streamseg.client.results import (
     ObjectsFrame,
     StatusMessage,
 )
+from streamseg.messages.wire import DaemonStatus, Status
 
-# Labels and errors come from elsewhere: none may move the cursor or begin a new line.
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
+
+
+def plain(text: str) -> str:
+    """Return text without control characters: what comes from elsewhere may not move the cursor or begin a line."""
+    return text.translate(_CONTROL)
 
 
 def message_line(message: Message) -> str:
@@ -31,11 +36,11 @@ def message_line(message: Message) -> str:
         case EventMessage():
             text = _event(message)
         case StatusMessage():
-            text = _status(message)
+            text = stream_state(message)
         case DaemonStatusMessage():
-            text = _daemon(message)
+            text = daemon_state(message)
     lost = f"  [{message.gap} lost on the way]" if message.gap else ""
-    return f"{when} {message.stream:<8} {message.kind:<7} {text}{lost}".translate(_CONTROL)
+    return plain(f"{when} {message.stream:<8} {message.kind:<7} {text}{lost}")
 
 
 def _frame(message: FrameMessage) -> str:
@@ -72,10 +77,11 @@ def _event(message: EventMessage) -> str:
     return f"{text}: {message.detail}" if message.detail else text
 
 
-def _status(message: StatusMessage) -> str:
+def stream_state(message: StatusMessage | Status) -> str:
+    """Say in words how a stream is."""
     width, height = message.size
     parts = [
-        message.state,
+        message.state + (", tracking is paused" if message.paused else ""),
         f"{width}x{height}",
         f"{message.fps_in:.1f} frames/s in, {message.fps_out:.1f} tracked",
         f"{message.objects} objects",
@@ -91,7 +97,8 @@ def _status(message: StatusMessage) -> str:
     return "; ".join(parts)
 
 
-def _daemon(message: DaemonStatusMessage) -> str:
+def daemon_state(message: DaemonStatusMessage | DaemonStatus) -> str:
+    """Say in words how the daemon is."""
     processes = ", ".join(f"{name} {state}" for name, state in message.processes.items())
     restarts = sum(message.restarts.values())
     where = f"{message.model} on {message.device}" if message.device else f"{message.model} is being loaded"

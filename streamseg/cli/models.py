@@ -28,6 +28,8 @@ def list_models() -> None:
     for entry in MODELS.values():
         short = next((alias for alias, name in ALIASES.items() if name == entry.name), "")
         size = f"{entry.checkpoint.nbytes / 2**20:.0f} MiB" if entry.checkpoint else "-"
+        if entry.packaged is not None:
+            size = f"{entry.packaged.stat().st_size / 2**20:.0f} MiB"
         here = entry.checkpoint is None or (models_directory() / entry.checkpoint.file_name).is_file()
         table.add_row(entry.name, short, size, "yes" if here else "no", entry.about)
     console = Console()
@@ -94,6 +96,9 @@ def show_path(
         print(models_directory())
         return
     entry = find(name)
+    if entry.packaged is not None:
+        print(entry.packaged)
+        return
     if entry.checkpoint is None:
         raise ModelError(f"model {entry.name!r} has no checkpoint: it needs none")
     path = models_directory() / entry.checkpoint.file_name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -79,6 +81,22 @@ def run(
             rich_help_panel=_BOTH,
         ),
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where the daemon takes requests: ipc:///PATH, tcp://127.0.0.1:PORT. Default: this user's own.",
+            rich_help_panel=_BOTH,
+        ),
+    ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve a page to watch and click, and the HTTP interface: 127.0.0.1:8080.",
+            rich_help_panel=_BOTH,
+        ),
+    ] = None,
     wait_for_subscriber: Annotated[
         bool,
         typer.Option("--wait-for-subscriber", help="Begin when somebody subscribes.", rich_help_panel=_BOTH),
@@ -106,14 +124,18 @@ def run(
 
       streamseg run --source webcam:0 --model mine.pt --model-config sam2.1_hiera_t.yaml --point 50%,50%
     """
-    overrides = _overrides(model, model_config, device, endpoint, wait_for_subscriber, log_level, log_format)
+    overrides = _overrides(
+        model, model_config, device, endpoint, control, http, wait_for_subscriber, log_level, log_format
+    )
     from streamseg.cli.marks import prompt_of
 
     prompt = prompt_of(point or (), box, mask)
     stream = {"source": source, "pace": pace, "loop": loop or None, "prompts": [prompt] if prompt else None}
     given = {name: value for name, value in stream.items() if value is not None}
-    settings = _from_file(config, overrides, given) if config is not None else _from_options(overrides, given)
-    raise typer.Exit(_run(settings))
+    if config is None:
+        raise typer.Exit(_run(_from_options(overrides, given), None))
+    read_config = partial(_from_file, config, overrides, given)
+    raise typer.Exit(_run(read_config(), read_config))
 
 
 def _overrides(
@@ -121,6 +143,8 @@ def _overrides(
     model_config: str | None,
     device: str | None,
     endpoints: list[str] | None,
+    control: str | None,
+    http: str | None,
     wait_for_subscriber: bool,
     log_level: str | None,
     log_format: str | None,
@@ -134,6 +158,8 @@ def _overrides(
     settings: dict[str, dict[str, Any]] = {
         "model": {"name": model, "config": model_config, "device": device},
         "publish": {"endpoints": endpoints or None, "wait_for_subscriber": wait_for_subscriber or None},
+        "control": {"endpoint": control},
+        "http": {"listen": http},
         "log": {"level": log_level, "format": log_format},
     }
     groups = {
@@ -164,7 +190,7 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
     return config_from_mapping({"streams": {STREAM: given}, **overrides})
 
 
-def _run(config: Config) -> int:
+def _run(config: Config, read_config: Callable[[], Config] | None) -> int:
     import logging
 
     from streamseg.logs import setup_logging
@@ -174,6 +200,12 @@ def _run(config: Config) -> int:
     log = logging.getLogger(__name__)
     for stream, settings in config.streams.items():
         if not settings.prompts:
-            log.warning("stream %s has no prompts: it is read, but nothing in it is followed", stream)
-    daemon = Daemon(config)
-    return daemon.run(lambda: log.info("ready: masks at %s", ", ".join(daemon.endpoints)))
+            log.warning("stream %s has no prompts: nothing in it is followed until somebody adds one", stream)
+    daemon = Daemon(config, read_config)
+
+    def ready() -> None:
+        log.info("ready: masks at %s", ", ".join(daemon.endpoints))
+        if daemon.page is not None:
+            log.info("the page is at %s", daemon.page)
+
+    return daemon.run(ready)

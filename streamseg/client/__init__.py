@@ -1,4 +1,4 @@
-"""For programs that consume masks. Imports neither torch nor av nor OpenCV until they are needed.
+"""For programs that consume masks, or say what to follow. Imports neither torch nor av nor OpenCV until needed.
 
 ::
 
@@ -8,9 +8,17 @@
         for frame in subscriber:
             for obj in frame.objects:
                 print(frame.stream, frame.frame, obj.id, obj.label, obj.mask.sum())
+
+    from streamseg.client import Controller
+
+    with Controller() as control:
+        control.add_prompt("cam", points=[(0.42, 0.63)], label="cup")
 """
 
-from streamseg.client.async_subscriber import AsyncSubscriber
+from streamseg.client.async_controller import AsyncController
+from streamseg.client.async_subscriber import AsyncPairedSubscriber, AsyncSubscriber
+from streamseg.client.control_results import ObjectSnapshot, PromptResult, Snapshot
+from streamseg.client.controller import Controller
 from streamseg.client.core import SubscriberStats
 from streamseg.client.results import (
     DaemonStatusMessage,
@@ -26,9 +34,14 @@ from streamseg.client.results import (
     StatusMessage,
 )
 from streamseg.client.subscriber import PairedSubscriber, Subscriber
+from streamseg.errors import ControlError
 
 __all__ = [
+    "AsyncController",
+    "AsyncPairedSubscriber",
     "AsyncSubscriber",
+    "ControlError",
+    "Controller",
     "DaemonStatusMessage",
     "EventMessage",
     "FrameMessage",
@@ -38,8 +51,11 @@ __all__ = [
     "Message",
     "ObjectInfo",
     "ObjectMask",
+    "ObjectSnapshot",
     "ObjectsFrame",
     "PairedSubscriber",
+    "PromptResult",
+    "Snapshot",
     "StatusMessage",
     "Subscriber",
     "SubscriberStats",

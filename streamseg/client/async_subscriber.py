@@ -13,7 +13,8 @@ import zmq.asyncio
 
 from streamseg.client.connect import connect
 from streamseg.client.core import SubscriberCore, SubscriberStats
-from streamseg.client.results import MaskFrame, Message
+from streamseg.client.inbox import Inbox, PairInbox
+from streamseg.client.results import FramePair, MaskFrame, Message
 from streamseg.client.subscriber import LONGEST_POLL_S, Mode, inbox_of, longest_wait_s
 from streamseg.errors import StreamsegError
 from streamseg.topics import DEFAULT_ENDPOINT, Kind
@@ -23,56 +24,20 @@ R = TypeVar("R")
 _MOST_DRAINED = 1000
 
 
-class AsyncSubscriber(Generic[R]):
-    """:class:`streamseg.client.Subscriber` for asyncio: ``async for`` over it, or ``await`` :meth:`receive`.
-
-    Used by one task at a time, within a running event loop.
-
-    Args:
-        endpoint: Where the daemon publishes.
-        streams: Ids of the streams; default: all that the daemon has, also those to come.
-        kinds: Any of ``masks``, ``objects``, ``image``, ``events``, ``status``.
-        mode: ``latest`` or ``all``, as in :class:`streamseg.client.Subscriber`.
-        timeout_s: Longest wait for a result, of :meth:`receive` and in iteration. Default: iteration waits for ever, so
-            that a camera's outage does not end it, and :meth:`receive` waits for 30 s.
-
-    Raises:
-        ConfigError: the endpoint, a stream id or a kind is impossible.
-    """
-
-    @overload
-    def __init__(
-        self: AsyncSubscriber[MaskFrame],
-        endpoint: str = ...,
-        *,
-        streams: Iterable[str] | None = ...,
-        mode: Mode = ...,
-        timeout_s: float | None = ...,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self: AsyncSubscriber[Message],
-        endpoint: str = ...,
-        *,
-        streams: Iterable[str] | None = ...,
-        kinds: Iterable[Kind],
-        mode: Mode = ...,
-        timeout_s: float | None = ...,
-    ) -> None: ...
+class _AsyncReceiver(Generic[R]):
+    """A socket and the core that reads it. Used by one task at a time, within a running event loop."""
 
     def __init__(
         self,
-        endpoint: str = DEFAULT_ENDPOINT,
-        *,
-        streams: Iterable[str] | None = None,
-        kinds: Iterable[Kind] = ("masks",),
-        mode: Mode = "latest",
-        timeout_s: float | None = None,
+        endpoint: str,
+        streams: Iterable[str] | None,
+        kinds: Iterable[Kind],
+        inbox: Inbox[R],
+        timeout_s: float | None,
     ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
-        self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox_of(mode))
+        self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox)
         self._closed = False
         self._context = zmq.asyncio.Context()
         try:
@@ -150,3 +115,75 @@ class AsyncSubscriber(Generic[R]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+class AsyncSubscriber(_AsyncReceiver[R]):
+    """:class:`streamseg.client.Subscriber` for asyncio: ``async for`` over it, or ``await`` :meth:`receive`.
+
+    Used by one task at a time, within a running event loop.
+
+    Args:
+        endpoint: Where the daemon publishes.
+        streams: Ids of the streams; default: all that the daemon has, also those to come.
+        kinds: Any of ``masks``, ``objects``, ``image``, ``events``, ``status``.
+        mode: ``latest`` or ``all``, as in :class:`streamseg.client.Subscriber`.
+        timeout_s: Longest wait for a result, of :meth:`receive` and in iteration. Default: iteration waits for ever, so
+            that a camera's outage does not end it, and :meth:`receive` waits for 30 s.
+
+    Raises:
+        ConfigError: the endpoint, a stream id or a kind is impossible.
+    """
+
+    @overload
+    def __init__(
+        self: AsyncSubscriber[MaskFrame],
+        endpoint: str = ...,
+        *,
+        streams: Iterable[str] | None = ...,
+        mode: Mode = ...,
+        timeout_s: float | None = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: AsyncSubscriber[Message],
+        endpoint: str = ...,
+        *,
+        streams: Iterable[str] | None = ...,
+        kinds: Iterable[Kind],
+        mode: Mode = ...,
+        timeout_s: float | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        streams: Iterable[str] | None = None,
+        kinds: Iterable[Kind] = ("masks",),
+        mode: Mode = "latest",
+        timeout_s: float | None = None,
+    ) -> None:
+        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s)
+
+
+class AsyncPairedSubscriber(_AsyncReceiver[FramePair]):
+    """:class:`streamseg.client.PairedSubscriber` for asyncio.
+
+    Args:
+        endpoint: Where the daemon publishes.
+        streams: Ids of the streams; default: all that the daemon has.
+        timeout_s: Longest wait for a pair, as in :class:`AsyncSubscriber`.
+
+    Raises:
+        ConfigError: the endpoint or a stream id is impossible.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        streams: Iterable[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s)

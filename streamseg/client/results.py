@@ -274,6 +274,7 @@ class StatusMessage:
         published: Kind -> messages published by this publisher.
         subscribed: Kinds that somebody subscribes to.
         last_error: Of the source; empty when all is well.
+        paused: Nothing in it is tracked, by request.
         gap: Status messages of this stream that were lost on the way since the last one you got.
     """
 
@@ -299,6 +300,7 @@ class StatusMessage:
     published: dict[str, int]
     subscribed: list[str]
     last_error: str
+    paused: bool = False
     gap: int = 0
 
 

@@ -14,8 +14,16 @@ from streamseg.config.document import Document, read_document
 from streamseg.config.environment import substitute
 from streamseg.config.problems import Problem, Problems, path_name
 from streamseg.config.relative import model_at, stream_at
-from streamseg.config.rules import check_model, check_publish, check_stream, check_stream_id
-from streamseg.config.schema import Config, LogConfig, ModelConfig, PublishConfig, StreamConfig
+from streamseg.config.rules import check_control, check_http, check_model, check_publish, check_stream, check_stream_id
+from streamseg.config.schema import (
+    Config,
+    ControlConfig,
+    HttpConfig,
+    LogConfig,
+    ModelConfig,
+    PublishConfig,
+    StreamConfig,
+)
 from streamseg.config.structure import read_value
 from streamseg.errors import ConfigError
 
@@ -60,6 +68,32 @@ def config_from_mapping(mapping: Mapping[str, Any], *, base: Path | None = None)
     return _load(dict(mapping), base=base or Path.cwd(), document=None)
 
 
+def stream_from_mapping(
+    stream: str, settings: Mapping[str, Any], *, max_objects: int, base: Path | None = None
+) -> StreamConfig:
+    """Check the settings of one stream that are given as plain values; nothing in them is filled from the environment.
+
+    Args:
+        stream: Its id.
+        settings: What stands below ``streams.NAME`` in a file.
+        max_objects: Most objects a stream.
+        base: Folder at which relative paths start; the working directory if None.
+
+    Raises:
+        ConfigError: settings are wrong: one line for each, with its path, its value and the mend.
+    """
+    path = ("streams", stream)
+    problems = Problems()
+    check_stream_id(stream, path, problems)
+    found = read_value(dict(settings), StreamConfig, path, problems)
+    if found is not None and not problems.found:
+        found = stream_at(base or Path.cwd(), found)
+        check_stream(found, path, problems, max_objects)
+    if problems.found or not isinstance(found, StreamConfig):
+        raise ConfigError(_message(problems.found, None))
+    return found
+
+
 def _load(tree: Any, *, base: Path, document: Document | None) -> Config:
     if isinstance(tree, dict):
         tree = {key: value for key, value in tree.items() if not str(key).startswith(EXTENSION)}
@@ -92,6 +126,9 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
     publish = part(tree.get("publish", {}), PublishConfig, ("publish",))
     if publish is not None:
         check_publish(publish, ("publish",), problems)
+    control = part(tree.get("control", {}), ControlConfig, ("control",))
+    if control is not None:
+        check_control(control, ("control",), problems)
     streams: dict[str, StreamConfig] = {}
     named = tree.get("streams")
     for name, settings in named.items() if isinstance(named, dict) else ():
@@ -101,11 +138,16 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
         if stream is not None:
             streams[name] = stream_at(base, stream)
             check_stream(streams[name], path, problems, (model or ModelConfig()).max_objects)
+    http = part(tree.get("http", {}), HttpConfig, ("http",))
+    if http is not None:
+        check_http(http, ("http",), problems)
     log = part(tree.get("log", {}), LogConfig, ("log",))
     return Config(
         streams=streams,
         model=model or ModelConfig(),
         publish=publish or PublishConfig(),
+        control=control or ControlConfig(),
+        http=http or HttpConfig(),
         log=log or LogConfig(),
     )
 

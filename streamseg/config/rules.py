@@ -12,13 +12,18 @@ from typing import Final
 
 from streamseg.config.problems import Path, Problems
 from streamseg.config.relative import is_checkpoint_path
-from streamseg.config.schema import ModelConfig, PromptConfig, PublishConfig, StreamConfig
+from streamseg.config.schema import ControlConfig, HttpConfig, ModelConfig, PromptConfig, PublishConfig, StreamConfig
 from streamseg.errors import ModelError, StreamsegError
 from streamseg.models.registry import find
 from streamseg.sources.open_source import describe
 from streamseg.topics import LONGEST_IPC_PATH, STREAM_ID, is_loopback
 
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")
+_WATCHED: Final = "everybody there could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true"
+_CONTROLLED: Final = "everybody there could control the daemon: use 127.0.0.1 or an ipc:// address"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+SHORTEST_TOKEN: Final = 16
 _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -65,10 +70,47 @@ def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> Non
         here = (*path, "endpoints", index)
         if endpoint in publish.endpoints[:index]:
             problems.add(here, f"{problems.show(here, endpoint)} stands twice: leave one out")
-        _check_endpoint(endpoint, here, problems, publish.allow_unauthenticated)
+        mend = None if publish.allow_unauthenticated else _WATCHED
+        _check_endpoint(endpoint, here, problems, mend)
     if publish.encoding == "bits_zstd" and importlib.util.find_spec("zstandard") is None:
         problems.add(
             (*path, "encoding"), "bits_zstd needs a package: pip install 'streamseg[fast]', or choose coco_rle"
+        )
+
+
+def check_control(control: ControlConfig, path: Path, problems: Problems) -> None:
+    """The endpoint must be an address that can be bound, and nobody elsewhere may reach it."""
+    if control.endpoint is not None:
+        _check_endpoint(control.endpoint, (*path, "endpoint"), problems, _CONTROLLED)
+
+
+def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
+    """The page's address must be one to bind, and nobody may click by accident."""
+    if http.token is not None and (len(http.token) < SHORTEST_TOKEN or not _TOKEN.fullmatch(http.token)):
+        problems.add(
+            (*path, "token"),
+            f"is too easy to guess or to mistype: give at least {SHORTEST_TOKEN} letters, digits or any of - _ . ~, "
+            "for example the output of: openssl rand -hex 16",
+        )
+    for index, host in enumerate(http.hosts):
+        if not _HOST_NAME.fullmatch(host):
+            problems.add((*path, "hosts", index), f"{host!r} is no host name: write it without port, as camera.example")
+    if http.listen is None:
+        return
+    here = (*path, "listen")
+    shown = problems.show(here, http.listen)
+    host, separator, port = http.listen.rpartition(":")
+    if not separator or not host:
+        problems.add(here, f"{shown} has no port: write HOST:PORT, for example 127.0.0.1:8080")
+    elif not (port.isascii() and port.isdigit() and 0 <= int(port) <= 65535):
+        problems.add(here, f"{shown} has no usable port: give one from 1 to 65535, or 0 for one that is free")
+    elif host != "localhost" and _address(host) is None:
+        problems.add(here, f"{shown}: a name cannot be bound: give an address of this machine, 127.0.0.1 for this one")
+    elif not is_loopback(host) and http.token is None:
+        problems.add(
+            here,
+            f"{shown} can be reached from other machines and everybody there could watch and click: use 127.0.0.1, "
+            "or set http.token",
         )
 
 
@@ -133,7 +175,8 @@ def _check_coordinates(values: tuple[float, ...], path: Path, problems: Problems
     return False
 
 
-def _check_endpoint(endpoint: str, path: Path, problems: Problems, allow_unauthenticated: bool) -> None:
+def _check_endpoint(endpoint: str, path: Path, problems: Problems, if_public: str | None) -> None:
+    """Check an address to bind; ``if_public`` says what is wrong with one that others reach, None if nothing is."""
     shown = problems.show(path, endpoint)
     scheme, separator, rest = endpoint.partition("://")
     if not separator or scheme not in ("tcp", "ipc"):
@@ -154,12 +197,8 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems, allow_unauthe
         elif not is_loopback(host):
             if host not in _WILDCARDS and _address(host) is None and "." in host:
                 problems.add(path, f"{shown}: a name cannot be bound: give an address of this machine")
-            elif not allow_unauthenticated:
-                problems.add(
-                    path,
-                    f"{shown} can be reached from other machines and everybody there could watch: use 127.0.0.1, "
-                    "or set publish.allow_unauthenticated to true",
-                )
+            elif if_public is not None:
+                problems.add(path, f"{shown} can be reached from other machines and {if_public}")
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

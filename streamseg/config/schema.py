@@ -144,6 +144,49 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ] = False
 
 
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the daemon can be told what to do while it runs."""
+
+    endpoint: Annotated[
+        str | None,
+        Meta(
+            description="ZeroMQ address to bind: ipc:///PATH, or tcp://127.0.0.1:PORT. Default: this user's own, where "
+            "`streamseg prompt`, `stream` and `status` and `Controller()` find it; a second daemon of the user gets "
+            "another one, which its log tells."
+        ),
+    ] = None
+
+
+class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The page in the browser and the HTTP interface."""
+
+    listen: Annotated[
+        str | None,
+        Meta(
+            examples=["127.0.0.1:8080", "[::1]:8080"],
+            description="HOST:PORT of the page and the HTTP interface; without it there is neither. Port 0 takes one "
+            "that is free and says which.",
+        ),
+    ] = None
+    token: Annotated[
+        str | None,
+        Meta(
+            description="What everybody has to give before anything is shown, at least 16 characters; write "
+            "${NAME} to take it from the environment. Required where listen is not loopback."
+        ),
+    ] = None
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names of this machine under which browsers may ask for the page, besides localhost and plain "
+            "addresses. Any other is refused, since a foreign site could have brought it up."
+        ),
+    ] = ()
+    max_clients: Annotated[
+        int, Meta(ge=1, le=256, description="Most browsers and programs that watch at the same time.")
+    ] = 16
+
+
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the daemon writes to stderr."""
 
@@ -164,4 +207,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ]
     model: Annotated[ModelConfig, Meta(description="The model that all streams share.")] = ModelConfig()
     publish: Annotated[PublishConfig, Meta(description="Where and how masks are published.")] = PublishConfig()
+    control: Annotated[ControlConfig, Meta(description="Where the daemon can be told what to do while it runs.")] = (
+        ControlConfig()
+    )
+    http: Annotated[HttpConfig, Meta(description="The page in the browser and the HTTP interface.")] = HttpConfig()
     log: Annotated[LogConfig, Meta(description="What the daemon writes to stderr.")] = LogConfig()

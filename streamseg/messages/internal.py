@@ -36,6 +36,7 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
         slot: Slot of the stream's ring that the worker shared with the publisher, so that it can send the
             picture; -1 if it was not shared. The publisher must release it.
         dropped: Frames of this stream that were dropped so far.
+        paused: The frame was not tracked, since the stream is paused.
     """
 
     stream: str
@@ -52,6 +53,7 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
     dropped: int
     slot: int
     objects: list[TrackedObject]
+    paused: bool = False
 
 
 class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -94,12 +96,14 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         device: What it runs on, for people.
         tracked: Stream -> frames tracked since the worker started.
         drops: Stream -> cumulative drops by ``stage/reason``.
+        paused: Ids of the streams that are paused.
     """
 
     model: str
     device: str
     tracked: dict[str, int]
     drops: dict[str, dict[str, int]]
+    paused: list[str] = []
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

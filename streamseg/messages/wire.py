@@ -31,6 +31,10 @@ EventKind = Literal[
     "worker_restarted",
     "capture_restarted",
     "publisher_restarted",
+    "control_restarted",
+    "web_restarted",
+    "stream_added",
+    "stream_removed",
 ]
 StreamState = Literal["starting", "connecting", "streaming", "reconnecting", "ended", "failed"]
 
@@ -179,6 +183,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         published: Kind -> messages published so far by this publisher.
         subscribed: Kinds that somebody subscribes to now.
         last_error: Of the source, without credentials; empty when all is well.
+        paused: Nothing in it is tracked, by request; pictures are published.
     """
 
     v: int = PROTOCOL_VERSION
@@ -202,6 +207,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     published: dict[str, int]
     subscribed: list[str]
     last_error: str = ""
+    paused: bool = False
 
 
 class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_field="type"):

@@ -53,6 +53,7 @@ class ModelEntry:
         config: ``sam2``: a config name of the sam2 package, or the absolute path of a YAML file; else empty.
         checkpoint: Its weights; None: there are none to fetch.
         about: One line for people.
+        packaged: Its weights, where they come with streamseg.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ModelEntry:
     config: str
     checkpoint: Checkpoint | None
     about: str
+    packaged: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +73,13 @@ class ResolvedModel:
         kind: What runs it.
         config: ``sam2``: a config name of the sam2 package (``configs/...``), or the absolute path of a YAML file;
             else empty.
-        checkpoint: The existing file of weights; None: there is none.
-        trained: False: random weights stand in for a network that is not trained yet, its masks mean nothing.
+        checkpoint: The existing file of weights; None: it has none, being no network.
     """
 
     name: str
     kind: ModelKind
     config: str
     checkpoint: Path | None
-    trained: bool
 
 
 def _meta_entry(version: str, size: str, nbytes: int, sha256: str) -> ModelEntry:
@@ -100,7 +100,8 @@ _ENTRIES: Final = (
         kind="sam2",
         config=str(Path(__file__).with_name("nano.yaml")),
         checkpoint=None,
-        about="streamseg's small model; not trained yet: random weights, its masks mean nothing",
+        about="streamseg's small model, for demos, tests and small machines; docs/nano.md says how good it is",
+        packaged=Path(__file__).with_name("nano.pt"),
     ),
     _meta_entry("2.1", "tiny", 156_008_466, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
     _meta_entry("2.1", "small", 184_416_285, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
@@ -184,10 +185,10 @@ def resolve(config: ModelConfig) -> ResolvedModel:
             f"{config.name!r}: leave it out"
         )
     if entry.checkpoint is None:
-        return ResolvedModel(entry.name, entry.kind, entry.config, None, trained=entry.kind != "sam2")
+        return ResolvedModel(entry.name, entry.kind, entry.config, entry.packaged)
     path = models_directory() / entry.checkpoint.file_name
     _check_checkpoint(path, entry.name, entry.checkpoint)
-    return ResolvedModel(entry.name, entry.kind, entry.config, path, trained=True)
+    return ResolvedModel(entry.name, entry.kind, entry.config, path)
 
 
 def _check_checkpoint(path: Path, name: str, checkpoint: Checkpoint) -> None:
@@ -210,13 +211,13 @@ def _resolve_own(path: Path, config: str | None) -> ResolvedModel:
         hint = f", or use the name {path.stem!r}" if path.name in _BY_FILE_NAME else ""
         raise ModelError(f"there is no checkpoint at {path}: correct model.name{hint}")
     if config is not None:
-        return ResolvedModel(path.stem, "sam2", _own_config(config), path, trained=True)
+        return ResolvedModel(path.stem, "sam2", _own_config(config), path)
     if path.name not in _BY_FILE_NAME:
         raise ModelError(
             f"checkpoint {path} needs its config: set model.config (or give --model-config) to one of "
             f"{', '.join(_SAM2_CONFIGS)}, or to the path of a YAML file"
         )
-    return ResolvedModel(path.stem, "sam2", _BY_FILE_NAME[path.name].config, path, trained=True)
+    return ResolvedModel(path.stem, "sam2", _BY_FILE_NAME[path.name].config, path)
 
 
 def _own_config(config: str) -> str:

@@ -13,7 +13,7 @@ import zmq
 from streamseg.errors import ConfigError
 from streamseg.topics import LONGEST_IPC_PATH, is_loopback
 
-_MENDS: Final = {
+BIND_MENDS: Final = {
     errno.EADDRINUSE: "another program listens there, perhaps a second streamseg: end it or choose another address",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
     errno.ENODEV: "no network interface of this machine has that name",
@@ -21,6 +21,8 @@ _MENDS: Final = {
     errno.ENOENT: "there is no such folder: create it first",
     errno.ENOTDIR: "there is no such folder: create it first",
 }
+"""Error number of a failed bind -> why, and what to do."""
+
 _FORM: Final = "write tcp://HOST:PORT or ipc:///PATH"
 
 
@@ -92,11 +94,11 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, setting: str) -> tuple[str, P
         finally:
             os.umask(before)
     except BlockingIOError:
-        raise _refusal(setting, endpoint, _MENDS[errno.EADDRINUSE]) from None
+        raise _refusal(setting, endpoint, BIND_MENDS[errno.EADDRINUSE]) from None
     except (OSError, zmq.ZMQError) as error:
         if claim is not None:
             claim.release()
-        raise _refusal(setting, endpoint, _MENDS.get(error.errno or 0, f"{error}; {_FORM}")) from None
+        raise _refusal(setting, endpoint, BIND_MENDS.get(error.errno or 0, f"{error}; {_FORM}")) from None
     return socket.get_string(zmq.LAST_ENDPOINT), claim
 
 
@@ -117,8 +119,13 @@ def _refusal(setting: str, endpoint: str, reason: str) -> ConfigError:
     return ConfigError(f"{setting}: {endpoint!r} cannot be bound: {reason}")
 
 
-def require_private(endpoint: str, setting: str) -> None:
+def require_private(endpoint: str, setting: str, danger: str) -> None:
     """Check that only this machine reaches an endpoint; there is no authentication yet.
+
+    Args:
+        endpoint: Its address.
+        setting: What to call it in the error.
+        danger: What others could do, and the mend.
 
     Raises:
         ConfigError: others can reach it.
@@ -126,7 +133,4 @@ def require_private(endpoint: str, setting: str) -> None:
     if endpoint.startswith("ipc://"):
         return
     if not is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0]):
-        raise ConfigError(
-            f"{setting}: {endpoint!r} can be reached from other machines and everybody there could watch: "
-            "use 127.0.0.1, or set publish.allow_unauthenticated to true"
-        )
+        raise ConfigError(f"{setting}: {endpoint!r} can be reached from other machines and everybody there {danger}")

@@ -57,6 +57,7 @@ class StreamStatus:
         self._drops: dict[str, Total] = {}
         self._own_drops: Counter[str] = Counter()
         self._objects = 0
+        self._paused = False
         self._size = (0, 0)
         self._latencies: deque[tuple[int, int, int, int]] = deque(maxlen=_MOST_IN_WINDOW)
 
@@ -69,10 +70,15 @@ class StreamStatus:
     def on_worker(self, report: WorkerReport) -> None:
         """Take the worker's report."""
         self._tracked.see(report.tracked.get(self._stream, 0))
+        self._paused = self._stream in report.paused
         self._see_drops(report.drops.get(self._stream, {}))
 
     def on_frame(self, frame: TrackedFrame) -> None:
         """Take note of a frame whose masks have just been published."""
+        self._paused = frame.paused
+        if frame.paused:
+            self._objects = 0
+            return
         self._objects = len(frame.objects)
         self._size = frame.size
         self._latencies.append((frame.t_captured_ns, frame.t_decoded_ns, frame.t_tracked_ns, time.monotonic_ns()))
@@ -117,6 +123,7 @@ class StreamStatus:
             published=dict(published),
             subscribed=subscribed,
             last_error=capture.last_error if capture else "",
+            paused=self._paused,
         )
 
     def _recent(self) -> list[tuple[int, int, int, int]]:

@@ -148,8 +148,8 @@ def _mask_object(tracked: TrackedObject, *, part: int | None = None, encoding: E
         id=tracked.obj_id,
         label=tracked.label,
         state=tracked.state,
-        score=_share(tracked.iou_prediction),
-        presence=_share(_sigmoid(tracked.object_score_logits)),
+        score=score_of(tracked.iou_prediction),
+        presence=presence_of(tracked.object_score_logits),
         bbox=tracked.roi,
         area=tracked.area,
         centroid=(round(x, 2), round(y, 2)),
@@ -159,10 +159,13 @@ def _mask_object(tracked: TrackedObject, *, part: int | None = None, encoding: E
     )
 
 
-def _share(value: float) -> float:
-    """Round and bound to 0..1. Not a number, which JSON cannot hold, becomes 0."""
+def score_of(value: float) -> float:
+    """Return an IoU as it is published: round and bound to 0..1. Not a number, which JSON cannot hold, becomes 0."""
     return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0
 
 
-def _sigmoid(logits: float) -> float:
-    return 1.0 / (1.0 + math.exp(-min(max(logits, -60.0), 60.0))) if not math.isnan(logits) else 0.0
+def presence_of(object_score_logits: float) -> float:
+    """Return the probability that an object is visible, rounded; 0 for what is not a number."""
+    if math.isnan(object_score_logits):
+        return 0.0
+    return round(1.0 / (1.0 + math.exp(-min(max(object_score_logits, -60.0), 60.0))), 4)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from streamseg.ring.memory import RingMemory
 from streamseg.ring.reader import HeldFrame, RingReader
 from streamseg.ring.writer import RingWriter
 
-__all__ = ["FrameRing", "HeldFrame", "Policy", "RingCounters", "RingReader", "RingWriter", "Role"]
+__all__ = ["FrameRing", "HeldFrame", "Policy", "RingCounters", "RingReader", "RingShape", "RingWriter", "Role"]
 
 DEFAULT_SLOT_BYTES: Final = 64 * 1024 * 1024
 """Room for 8K yuv420p. Costs nothing until it is used."""
@@ -49,29 +50,71 @@ class RingCounters:
         return self.superseded + self.no_slot + self.abandoned
 
 
+@dataclass(frozen=True, slots=True)
+class RingShape:
+    """What it takes, beside its descriptors, to use a ring in another process."""
+
+    policy: Policy
+    slots: int
+    slot_bytes: int
+
+
 class FrameRing:
     """A ring of frames between processes: one writer, one reader for each role.
 
     Made by the supervisor, which passes it to children in ``Process(args=...)`` of the spawn context, as often as it
-    likes. A process may be killed at any instant: its successor's :meth:`writer` or :meth:`reader` puts things right.
+    likes; a child that runs already gets :attr:`shape` and :attr:`fds`, for :meth:`of`. A process may be killed at any
+    instant: its successor's :meth:`writer` or :meth:`reader` puts things right.
 
     Args:
         policy: ``newest``: a frame pushes out the one before it, the writer never waits. ``every``: nothing is
             dropped, the writer waits for a free slot.
         slots: Number of slots, 2 to 16.
         slot_bytes: The largest frame in bytes; rounded up to whole pages.
+        after: Counters of a ring before this one, for the same stream: numbers of frames and epochs go on.
 
     Raises:
         RingError: the number of slots or their size is out of range.
     """
 
-    def __init__(self, *, policy: Policy, slots: int = 6, slot_bytes: int = DEFAULT_SLOT_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        slots: int = 6,
+        slot_bytes: int = DEFAULT_SLOT_BYTES,
+        after: RingCounters | None = None,
+    ) -> None:
         if not layout.MIN_SLOTS <= slots <= layout.MAX_SLOTS:
             raise RingError(f"slots is {slots}: give {layout.MIN_SLOTS} to {layout.MAX_SLOTS}")
         if slot_bytes < 1:
             raise RingError(f"slot_bytes is {slot_bytes}: give the size of the largest frame")
         self._policy = policy
         self._memory = RingMemory(slots, slot_bytes)
+        if after is not None:
+            with self._memory.locked() as control:
+                control.next_frame_id, control.epoch = after.frames, after.epoch
+                control.superseded, control.no_slot = after.superseded, after.no_slot
+                control.abandoned = after.abandoned
+                self._memory.commit(control)
+
+    @classmethod
+    def of(cls, shape: RingShape, fds: Sequence[int]) -> FrameRing:
+        """Return the ring that another process described; ``fds`` are this process's own copies of its descriptors."""
+        ring = cls.__new__(cls)
+        ring._policy = shape.policy
+        ring._memory = RingMemory.of(shape.slots, shape.slot_bytes, fds)
+        return ring
+
+    @property
+    def shape(self) -> RingShape:
+        """What another process needs to know of it."""
+        return RingShape(self._policy, self._memory.slots, self._memory.slot_bytes)
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """What another process needs copies of. Lifetime: until :meth:`close`."""
+        return self._memory.fds
 
     def writer(self) -> RingWriter:
         """Return the writing end; frees what a dead predecessor was writing.

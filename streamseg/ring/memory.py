@@ -13,13 +13,13 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import context, reduction
 from typing import Any, Final
 
 import numpy as np
 
-from streamseg.errors import RingError
+from streamseg.errors import RingClosedError, RingError
 from streamseg.frame import FrameFormat, Plane
 from streamseg.ring import layout
 from streamseg.ring.layout import Control
@@ -99,27 +99,42 @@ class RingMemory:
         self._maps = [self._header]
         self._pages: dict[int, Plane] = {}
 
+    @classmethod
+    def of(cls, slots: int, slot_bytes: int, fds: Sequence[int]) -> RingMemory:
+        """Return the memory that belongs to :attr:`fds` of another process, which the caller was given copies of."""
+        memory = cls.__new__(cls)
+        memory._take(slots, slot_bytes, fds)
+        return memory
+
+    @property
+    def fds(self) -> tuple[int, int, int]:
+        """The memory and its two bells. Lifetime: until :meth:`close`."""
+        return self._fd, self.frame_ready.fd, self.slot_free.fd
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what a child needs.
 
         Raises:
-            RingError: this is not the start of a child process; nothing else can receive descriptors.
+            RingError: this is not the start of a child process; later it takes :attr:`fds` and :meth:`of`.
         """
         if context.get_spawning_popen() is None:
             raise RingError(
-                "a FrameRing can only be pickled while a child process is spawned: pass it in Process(args)"
+                "a FrameRing can only be pickled while a child process is spawned: pass it in Process(args), "
+                "or its shape and descriptors later"
             )
         self._check_open()
         return {
             "slots": self.slots,
             "slot_bytes": self.slot_bytes,
-            "fds": [reduction.DupFd(fd) for fd in (self._fd, self.frame_ready.fd, self.slot_free.fd)],
+            "fds": [reduction.DupFd(fd) for fd in self.fds],
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.slots = state["slots"]
-        self.slot_bytes = state["slot_bytes"]
-        fds = [duplicate.detach() for duplicate in state["fds"]]
+        self._take(state["slots"], state["slot_bytes"], [duplicate.detach() for duplicate in state["fds"]])
+
+    def _take(self, slots: int, slot_bytes: int, fds: Sequence[int]) -> None:
+        self.slots = slots
+        self.slot_bytes = slot_bytes
         for fd in fds:
             os.set_inheritable(fd, False)  # came over an exec; this process's own children shall not get them
         self._fd = fds[0]
@@ -129,7 +144,7 @@ class RingMemory:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RingError("the frame ring is closed")
+            raise RingClosedError("the frame ring is closed")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Control]:
@@ -138,7 +153,8 @@ class RingMemory:
         Blocks: up to ``LOCK_TIMEOUT_S``.
 
         Raises:
-            RingError: the ring is closed, or a stopped process holds the lock.
+            RingClosedError: the ring is closed.
+            RingError: a stopped process holds the lock.
         """
         deadline = time.monotonic() + LOCK_TIMEOUT_S
         if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
@@ -251,5 +267,5 @@ class RingMemory:
             while self._maps:
                 with contextlib.suppress(BufferError):
                     self._maps.pop().close()
-            for fd in (self._fd, self.frame_ready.fd, self.slot_free.fd):
+            for fd in self.fds:
                 os.close(fd)

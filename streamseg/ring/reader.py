@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 
-from streamseg.errors import RingError
+from streamseg.errors import RingClosedError, RingError
 from streamseg.frame import Frame, Plane
 from streamseg.ring import layout
 from streamseg.ring.layout import Control, Role, SlotEntry, role_bit
@@ -121,8 +122,8 @@ class HeldFrame:
                 self._memory.commit(control)
 
     def release(self) -> None:
-        """Let go of the slot. Safe to call twice."""
-        with self._memory.locked() as control:
+        """Let go of the slot. Safe to call twice, and after the ring was closed in another thread."""
+        with contextlib.suppress(RingClosedError), self._memory.locked() as control:
             entry = self._mine(control)
             if entry is None:
                 return

@@ -63,8 +63,6 @@ class Sam2Tracker:
         model = build_model(
             resolved.config, image_size=config.image_size, checkpoint=resolved.checkpoint, device=device
         )
-        if not resolved.trained:
-            log.warning("model %s is not trained: its masks mean nothing", resolved.name)
         predictor = CameraPredictor(
             model,
             max_objects=config.max_objects,

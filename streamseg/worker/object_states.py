@@ -21,10 +21,13 @@ class ObjectStates:
 
     Args:
         lost_after_ns: Time without a sighting until an object is lost.
+
+    Attributes:
+        lost_after_ns: The same; may be changed.
     """
 
     def __init__(self, lost_after_ns: int) -> None:
-        self._lost_after_ns = lost_after_ns
+        self.lost_after_ns = lost_after_ns
         self._sightings: dict[int, _Sighting] = {}
 
     def update(self, obj_id: int, visible: bool, now_ns: int) -> tuple[ObjectState, EventKind | None]:
@@ -40,7 +43,7 @@ class ObjectStates:
             return "tracked", "object_appeared" if before != "tracked" else None
         sighting.seen_ns = min(sighting.seen_ns, now_ns)  # a file that is looped begins again
         if before != "lost":
-            sighting.state = "lost" if now_ns - sighting.seen_ns >= self._lost_after_ns else "occluded"
+            sighting.state = "lost" if now_ns - sighting.seen_ns >= self.lost_after_ns else "occluded"
         if sighting.state == before:
             return before, None
         return sighting.state, "object_lost" if sighting.state == "lost" else "object_occluded"

@@ -1,4 +1,4 @@
-"""From a configured prompt to the tracker's prompt, on a frame of known size."""
+"""From a prompt as it was given to the tracker's prompt, on a frame of known size."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from streamseg.config.schema import PromptConfig
-from streamseg.errors import PromptError
+from streamseg.errors import PromptError, ProtocolError
+from streamseg.messages.control import Rle
+from streamseg.publish.codec import decode_mask
 from streamseg.tracker.types import BoolMask, Point, Prompt
+from streamseg.worker.kept_prompts import GivenPrompt
 
 
-def build_prompt(config: PromptConfig, size: tuple[int, int]) -> Prompt:
-    """Turn a configured prompt into pixels of a frame.
+def build_prompt(obj_id: int, given: GivenPrompt, size: tuple[int, int]) -> Prompt:
+    """Turn a prompt into pixels of a frame.
 
     Args:
-        config: The prompt; its points and box in pixels or normalized.
+        obj_id: The object's id.
+        given: The prompt; its points and box in pixels or normalized, its mask a file or run lengths.
         size: (width, height) of the frame in pixels.
 
     Raises:
@@ -23,41 +26,56 @@ def build_prompt(config: PromptConfig, size: tuple[int, int]) -> Prompt:
             the frame is the tracker's to say.
     """
     width, height = size
-    scale_x, scale_y = (width, height) if config.coords == "normalized" else (1, 1)
+    scale_x, scale_y = (width, height) if given.coords == "normalized" else (1, 1)
     points = tuple(
-        Point(point[0] * scale_x, point[1] * scale_y, int(point[2]) if len(point) == 3 else 1)
-        for point in config.points
+        Point(point[0] * scale_x, point[1] * scale_y, int(point[2]) if len(point) == 3 else 1) for point in given.points
     )
     box = None
-    if config.box is not None:
-        x0, y0, x1, y1 = config.box
+    if given.box is not None:
+        x0, y0, x1, y1 = given.box
         box = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
-    mask = None if config.mask is None else read_mask(config.object, Path(config.mask), size)
-    return Prompt(config.object, points=points, box=box, mask=mask)
+    mask = None
+    if isinstance(given.mask, Rle):
+        mask = _decode_rle(obj_id, given.mask, size)
+    elif given.mask is not None:
+        mask = read_mask(Path(given.mask))
+        _check_size(obj_id, (mask.shape[1], mask.shape[0]), size)
+    return Prompt(obj_id, points=points, box=box, mask=mask)
 
 
-def read_mask(obj_id: int, path: Path, size: tuple[int, int]) -> BoolMask:
+def _decode_rle(obj_id: int, rle: Rle, size: tuple[int, int]) -> BoolMask:
+    height, width = rle.size
+    _check_size(obj_id, (width, height), size)  # before memory is spent on it
+    try:
+        return decode_mask(rle.counts.encode(), size, "coco_rle")
+    except ProtocolError as error:
+        raise PromptError(f"object {obj_id}: the mask cannot be read: {error}") from None
+
+
+def _check_size(obj_id: int, size: tuple[int, int], video: tuple[int, int]) -> None:
+    if size != video:
+        raise PromptError(
+            f"object {obj_id}: the mask is {size[0]}x{size[1]}, the video {video[0]}x{video[1]}: give it at video size"
+        )
+
+
+def read_mask(path: Path) -> BoolMask:
     """Read a mask picture: every pixel that is not black belongs to the object.
 
     Returns:
         ``bool [height, width]``.
 
     Raises:
-        PromptError: it cannot be read, has another size than the video, or is all black.
+        PromptError: it cannot be read, or is all black.
     """
     import cv2  # 0.1 s, and only a mask prompt needs it
 
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # it prints where there is none
     if picture is None:
-        raise PromptError(f"object {obj_id}: mask {path} cannot be read: give a PNG of the video's size")
+        raise PromptError(f"mask {path} cannot be read: give a PNG of the video's size")
     if picture.ndim == 3:  # an alpha channel says nothing about the object
         picture = picture[..., :3].max(axis=2)
-    height, width = picture.shape
-    if (width, height) != size:
-        raise PromptError(
-            f"object {obj_id}: mask {path} is {width}x{height}, the video {size[0]}x{size[1]}: give it at video size"
-        )
     mask: BoolMask = np.asarray(picture) > 0
     if not mask.any():
-        raise PromptError(f"object {obj_id}: mask {path} is all black: paint the object in any other colour")
+        raise PromptError(f"mask {path} is all black: paint the object in any other colour")
     return mask

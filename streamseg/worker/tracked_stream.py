@@ -1,9 +1,14 @@
-"""One stream inside the worker: its prompts, its objects' states, and what a new epoch means for them."""
+"""One stream inside the worker: its prompts, its objects' states, and what a new epoch means for them.
+
+What it follows is written down as it changes (:meth:`TrackedStream.take_kept`), so that the next worker can follow it.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,12 +16,34 @@ from streamseg.config.schema import PromptConfig, StreamConfig
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.messages.internal import StreamEvent, TrackedFrame, TrackedObject
-from streamseg.messages.wire import EventKind
-from streamseg.tracker.types import ObjectResult, Tracker
+from streamseg.messages.wire import EventKind, ObjectState
+from streamseg.tracker.types import ObjectResult, PromptResult, Tracker
+from streamseg.worker.kept_prompts import GivenPrompt, KeptObject, KeptStream, configured, given
 from streamseg.worker.object_states import ObjectStates
 from streamseg.worker.prompts import build_prompt
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Latest:
+    """The newest tracked frame.
+
+    Attributes:
+        frame_id: Its number.
+        epoch: Of the stream.
+        size: (width, height) in pixels.
+        t_wall_ns: When it was captured.
+        results: Id -> object on it, oldest first.
+        states: Id -> its state.
+    """
+
+    frame_id: int
+    epoch: int
+    size: tuple[int, int]
+    t_wall_ns: int
+    results: dict[int, ObjectResult]
+    states: dict[int, ObjectState]
 
 
 class TrackedStream:
@@ -26,24 +53,48 @@ class TrackedStream:
         stream: Its id.
         config: Its settings.
         tracker: Shared by all streams; the stream is opened on it.
+        kept: What a worker before this one followed; None to begin with the configured prompts.
         memory_lost: A worker before this one tracked the stream. Objects cannot be kept without its memory: they
             are prompted anew, or forgotten if that is the stream's policy.
+
+    Attributes:
+        config: Its settings.
+        objects: Id -> object that it is to follow, oldest first.
+        paused: Its frames are not tracked.
+        tracked: Frames tracked so far.
+        latest: The newest tracked frame; None before the first.
     """
 
-    def __init__(self, stream: str, config: StreamConfig, tracker: Tracker, *, memory_lost: bool = False) -> None:
+    def __init__(
+        self,
+        stream: str,
+        config: StreamConfig,
+        tracker: Tracker,
+        *,
+        kept: KeptStream | None = None,
+        memory_lost: bool = False,
+    ) -> None:
+        kept = configured(config.prompts) if kept is None else kept
         self.stream = stream
+        self.config = config
         self.tracked = 0
-        self._config = config
+        self.paused = kept.paused
+        self.latest: Latest | None = None
         self._tracker = tracker
         self._states = ObjectStates(int(config.lost_after_s * 1e9))
-        self._labels: dict[int, str] = {}
         self._memory_lost = memory_lost
         forget = memory_lost and config.on_discontinuity == "reset"
-        self._pending: list[PromptConfig] = [] if forget else list(config.prompts)
-        self._rejected: list[PromptConfig] = []
+        self.objects = {} if forget else {obj.obj_id: obj for obj in kept.objects}
+        self._next_id = kept.next_id
+        self._changed = forget
+        self._waiting = self._all_prompts()
+        self._rejected: list[tuple[int, GivenPrompt]] = []
+        self._followed: set[int] = set()
         self._epoch: int | None = None
         self._events: list[StreamEvent] = []
         tracker.open_stream(stream)
+
+    # --- frame by frame ---------------------------------------------------------------------------------------------
 
     def begin_frame(self, frame: Frame) -> None:
         """Do what must come before a frame is tracked: a new epoch may reset the stream."""
@@ -61,12 +112,18 @@ class TrackedStream:
             The frame's results with those of the prompts.
         """
         self.tracked += 1
-        pending, self._pending = self._pending, []
-        for config in pending:
-            prompted = self._apply(config, frame)
-            if prompted is not None:
-                results = [result for result in results if result.obj_id != prompted.obj_id] + [prompted]
-        return results
+        self.latest = Latest(
+            frame.frame_id,
+            frame.epoch,
+            (frame.format.width, frame.format.height),
+            frame.stamps.t_wall_ns,
+            {result.obj_id: result for result in results},
+            {},
+        )
+        waiting, self._waiting = self._waiting, []
+        for obj_id, prompt in waiting:
+            self._apply(obj_id, prompt, frame)
+        return list(self.latest.results.values())
 
     def message(
         self, frame: Frame, results: Iterable[ObjectResult], t_tracked_ns: int, dropped: int, slot: int
@@ -88,6 +145,7 @@ class TrackedStream:
             dropped=dropped,
             slot=slot,
             objects=[self._pack(result, frame) for result in results],
+            paused=self.paused,
         )
 
     def take_events(self) -> list[StreamEvent]:
@@ -95,38 +153,185 @@ class TrackedStream:
         events, self._events = self._events, []
         return events
 
-    def _on_discontinuity(self, frame: Frame) -> None:
-        policy = self._config.on_discontinuity
-        if policy == "keep":
-            self._pending, self._rejected = self._rejected, []  # they may fit the new size
-            return
-        self._tracker.reset(self.stream)
-        self._states.clear()
-        self._labels.clear()
-        self._pending = list(self._config.prompts) if policy == "reprompt" else []
-        self._rejected.clear()
-        self._event("tracker_reset", frame, detail=f"epoch {frame.epoch} began and on_discontinuity is {policy}")
-
-    def _apply(self, config: PromptConfig, frame: Frame) -> ObjectResult | None:
-        try:
-            prompt = build_prompt(config, (frame.format.width, frame.format.height))
-            result = self._tracker.add_prompt(self.stream, prompt).current
-        except PromptError as error:
-            self._rejected.append(config)
-            log.error("stream %s: %s", self.stream, error)
-            self._event("prompt_rejected", frame, obj_id=config.object, label=config.label, detail=str(error))
+    def take_kept(self) -> KeptStream | None:
+        """Return what it would take to follow the objects again, if that has changed since the last call."""
+        if not self._changed:
             return None
-        if config.object not in self._labels:
-            self._event("object_added", frame, obj_id=config.object, label=config.label)
-        self._labels[config.object] = config.label
+        self._changed = False
+        return KeptStream(tuple(self.objects.values()), self._next_id, self.paused)
+
+    # --- on demand --------------------------------------------------------------------------------------------------
+
+    @property
+    def free_id(self) -> int:
+        """An id that no object of this stream has had."""
+        return self._next_id
+
+    def is_followed(self, obj_id: int) -> bool:
+        """Whether the tracker has the object; one whose prompt waits or was rejected it has not."""
+        return obj_id in self._followed
+
+    def add_prompt(self, obj_id: int, label: str, prompt: GivenPrompt, frame_id: int | None) -> PromptResult:
+        """Start or correct an object, on one of the newest frames; there must be a newest frame.
+
+        Raises:
+            PromptError: the frame is gone, or the prompt does not fit it.
+        """
+        assert self.latest is not None
+        result = self._tracker.add_prompt(self.stream, build_prompt(obj_id, prompt, self.latest.size), frame_id)
+        self._waiting = [entry for entry in self._waiting if entry[0] != obj_id]
+        self._rejected = [entry for entry in self._rejected if entry[0] != obj_id]
+        known = self.objects.get(obj_id)
+        if known is None or obj_id not in self._followed:
+            known = KeptObject(obj_id, label or (known.label if known else ""), (prompt,))
+        else:
+            known = replace(known.corrected(prompt), label=label or known.label)
+        self._keep(known)
+        self._now_followed(known)
+        self.latest.results[obj_id] = result.current
         return result
 
+    def preview(self, obj_id: int, prompt: GivenPrompt, frame_id: int | None) -> ObjectResult:
+        """Return the mask that :meth:`add_prompt` would give on that frame; nothing changes.
+
+        Raises:
+            PromptError: as :meth:`add_prompt`.
+        """
+        assert self.latest is not None
+        return self._tracker.preview(self.stream, build_prompt(obj_id, prompt, self.latest.size), frame_id)
+
+    def undo_prompt(self, obj_id: int) -> int:
+        """Take an object's last prompt back.
+
+        Returns:
+            How many it has left; 0: the object is gone.
+
+        Raises:
+            NothingToUndoError: there is none that could be taken back.
+        """
+        result = self._tracker.undo_prompt(self.stream, obj_id)
+        if result is None:
+            self._forget(obj_id)
+            return 0
+        known = self.objects[obj_id]
+        self._keep(replace(known, prompts=known.prompts[:-1] or known.prompts))
+        if self.latest is not None:
+            self.latest.results[obj_id] = result.current
+        return len(self.objects[obj_id].prompts)
+
+    def remove_object(self, obj_id: int) -> None:
+        """Follow an object no longer. Its prompts may still wait."""
+        if obj_id in self._followed:
+            self._tracker.remove_object(self.stream, obj_id)
+        self._forget(obj_id)
+
+    def label_object(self, obj_id: int, label: str) -> None:
+        """Name an object."""
+        self._keep(replace(self.objects[obj_id], label=label))
+
+    def replace_objects(self, removed: Iterable[int], added: Iterable[KeptObject]) -> None:
+        """Remove objects, and start others on the next frame that is tracked, in the place of what had their id."""
+        for obj_id in removed:
+            if obj_id in self.objects:
+                self.remove_object(obj_id)
+        for obj in added:
+            if obj.obj_id in self.objects:
+                self.remove_object(obj.obj_id)
+            self._keep(obj)
+            self._waiting += [(obj.obj_id, prompt) for prompt in obj.prompts]
+
+    def change(self, config: StreamConfig, removed: Iterable[int], prompts: Iterable[PromptConfig]) -> None:
+        """Take other settings, of which these prompts differ."""
+        self.config = config
+        self._states.lost_after_ns = int(config.lost_after_s * 1e9)
+        self.replace_objects(removed, (KeptObject(one.object, one.label, (given(one),)) for one in prompts))
+
+    def reset(self, why: str) -> None:
+        """Forget all objects."""
+        self._tracker.reset(self.stream)
+        self._clear()
+        self.objects.clear()
+        self._changed = True
+        self._event("tracker_reset", detail=why)
+
+    def pause(self, paused: bool) -> None:
+        """Stop tracking, or go on."""
+        self._changed |= paused != self.paused
+        self.paused = paused
+
+    def close(self) -> None:
+        """Give the tracker's part back."""
+        self._tracker.close_stream(self.stream)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _all_prompts(self) -> list[tuple[int, GivenPrompt]]:
+        return [(obj.obj_id, prompt) for obj in self.objects.values() for prompt in obj.prompts]
+
+    def _on_discontinuity(self, frame: Frame) -> None:
+        policy = self.config.on_discontinuity
+        if policy == "keep":
+            self._waiting, self._rejected = self._rejected, []  # they may fit the new size
+            return
+        self._tracker.reset(self.stream)
+        self._clear()
+        if policy == "reset":
+            self._changed |= bool(self.objects)
+            self.objects.clear()
+        self._waiting = self._all_prompts()
+        self._event("tracker_reset", frame, detail=f"epoch {frame.epoch} began and on_discontinuity is {policy}")
+
+    def _clear(self) -> None:
+        self._states.clear()
+        self._followed.clear()
+        self._waiting.clear()
+        self._rejected.clear()
+        if self.latest is not None:
+            self.latest.results.clear()
+
+    def _apply(self, obj_id: int, prompt: GivenPrompt, frame: Frame) -> None:
+        assert self.latest is not None
+        known = self.objects[obj_id]
+        try:
+            built = build_prompt(obj_id, prompt, self.latest.size)
+            self.latest.results[obj_id] = self._tracker.add_prompt(self.stream, built).current
+        except PromptError as error:
+            self._rejected.append((obj_id, prompt))
+            log.error("stream %s: %s", self.stream, error)
+            self._event("prompt_rejected", frame, obj_id=obj_id, label=known.label, detail=str(error))
+        else:
+            self._now_followed(known)
+
+    def _now_followed(self, obj: KeptObject) -> None:
+        if obj.obj_id not in self._followed:
+            self._followed.add(obj.obj_id)
+            self._event("object_added", obj_id=obj.obj_id, label=obj.label)
+
+    def _keep(self, obj: KeptObject) -> None:
+        self.objects[obj.obj_id] = obj
+        self._next_id = max(self._next_id, obj.obj_id + 1)
+        self._changed = True
+
+    def _forget(self, obj_id: int) -> None:
+        obj = self.objects.pop(obj_id)
+        self._changed = True
+        self._waiting = [entry for entry in self._waiting if entry[0] != obj_id]
+        self._rejected = [entry for entry in self._rejected if entry[0] != obj_id]
+        self._states.forget(obj_id)
+        if self.latest is not None:
+            self.latest.results.pop(obj_id, None)
+        if obj_id in self._followed:
+            self._followed.remove(obj_id)
+            self._event("object_removed", obj_id=obj_id, label=obj.label)
+
     def _pack(self, result: ObjectResult, frame: Frame) -> TrackedObject:
-        label = self._labels.get(result.obj_id, "")
+        label = self.objects[result.obj_id].label
         visible = result.object_score_logits > 0 and result.area > 0
         state, event = self._states.update(result.obj_id, visible, _stream_time_ns(frame))
         if event is not None:
             self._event(event, frame, obj_id=result.obj_id, label=label)
+        if self.latest is not None:
+            self.latest.states[result.obj_id] = state
         return TrackedObject(
             obj_id=result.obj_id,
             label=label,
@@ -140,15 +345,23 @@ class TrackedStream:
         )
 
     def _event(
-        self, kind: EventKind, frame: Frame, *, obj_id: int | None = None, label: str = "", detail: str = ""
+        self,
+        kind: EventKind,
+        frame: Frame | None = None,
+        *,
+        obj_id: int | None = None,
+        label: str = "",
+        detail: str = "",
     ) -> None:
+        """Note an event of a frame; of the newest one, and of now, without ``frame``."""
+        latest = self.latest
         self._events.append(
             StreamEvent(
                 stream=self.stream,
                 kind=kind,
-                t_wall_ns=frame.stamps.t_wall_ns,
-                epoch=frame.epoch,
-                frame_id=frame.frame_id,
+                t_wall_ns=frame.stamps.t_wall_ns if frame else time.time_ns(),
+                epoch=frame.epoch if frame else latest.epoch if latest else 0,
+                frame_id=frame.frame_id if frame else latest.frame_id if latest else None,
                 obj_id=obj_id,
                 label=label,
                 detail=detail,

@@ -72,8 +72,8 @@ def test_wrong_usage(invoke, arguments):
         (["demo", "--frames", "1", "--seconds", "1"], "--frames and --seconds: give one of them"),
         (["demo", "--out", "x.gif"], "--out 'x.gif': give a name that ends in .mp4 or .png"),
         (["demo", "--size", "big"], "write WIDTHxHEIGHT"),
-        (["demo", "--box", "1,2,3,4"], "--box goes with --source"),
-        (["demo", "--source", "clip.mp4"], "--source needs --box"),
+        (["demo", "--box", "1,2,3,4"], "--box and --mask go with --source"),
+        (["demo", "--source", "clip.mp4"], "--source needs the object to follow"),
         (["view", "ipc:///tmp/x", "--out", "x.avi"], "ends in .mp4 or .png"),
         (["subscribe", "nowhere"], "write tcp://HOST:PORT or ipc:///PATH"),
         (["subscribe", "--kinds", "maks"], "kinds: 'maks' is unknown"),
@@ -90,7 +90,7 @@ def test_mistakes_are_explained(invoke, arguments, words):
 @pytest.mark.parametrize("given", ["own.yaml", "sam2.1_hiera_t.yaml"])
 def test_an_own_checkpoint_with_its_config(invoke, monkeypatch, tmp_path, of_the_file, given):
     taken = []
-    monkeypatch.setattr(run, "_run", lambda config: taken.append(config.model) or 0)
+    monkeypatch.setattr(run, "_run", lambda config, read_config: taken.append(config.model) or 0)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.pt").touch()
     (tmp_path / "own.yaml").touch()

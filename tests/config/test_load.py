@@ -109,7 +109,10 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
         ({"streams": {"cam": None}}, "streams.cam: empty is not possible: give a group of settings (source, "),
         ({"streams": {"cam": {}}}, "streams.cam.source: is missing: give text"),
         ({**cam(), "endpoints": ["x"]}, "endpoints: a list: there is no such setting; did you mean publish.endpoints?"),
-        ({**cam(), "frobnicate": 1}, "there is no such setting; the file takes streams, model, publish, log"),
+        (
+            {**cam(), "frobnicate": 1},
+            "there is no such setting; the file takes streams, model, publish, control, http, log",
+        ),
         ({**cam(), "log": None}, "log: empty is not possible: give a group of settings (level, format), or leave"),
         ({**cam(), "log": {"level": "loud"}}, "log.level: 'loud' is not possible: give debug or error or info"),
         ({"streams": {1: {"source": "scene:default"}}}, "streams.1: YAML reads this name as int 1: put it in quotes"),

@@ -28,6 +28,8 @@ class DaemonProcess:
         file.write_text(yaml.safe_dump(config))
         self.runtime = folder / "runtime"
         self.runtime.mkdir(exist_ok=True)
+        self.control = f"ipc://{self.runtime}/streamseg-control"
+        self.file = file
         self.process = subprocess.Popen(
             [sys.executable, "-m", "streamseg", "run", str(file), *extra],
             stderr=subprocess.PIPE,

@@ -283,11 +283,20 @@ def test_unknown_model_is_one_clear_message(daemon):
     assert "Traceback" not in running.log
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_signal_to_the_whole_group_during_start_ends_cleanly(daemon, number):
+def test_hangup_of_the_whole_group_during_start_is_a_reload(daemon):
+    running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": "scene:simple?size=320x180"}}})
+    wait_for(lambda: len(running.family()) > 2, 60, "children")
+    os.killpg(running.process.pid, signal.SIGHUP)
+    running.wait_log("configuration read anew: nothing differs")
+    running.wait_log("ready: masks at")
+    assert running.end() == 0
+    assert "restart in" not in running.log
+
+
+def test_interrupt_of_the_whole_group_during_start_ends_cleanly(daemon):
     running = daemon({"model": {"name": "nano"}, "streams": {"cam": {"source": "scene:simple?size=320x180"}}})
     wait_for(lambda: len(running.family()) > 2, 60, "children")
-    os.killpg(running.process.pid, number)  # as a terminal does
+    os.killpg(running.process.pid, signal.SIGINT)  # as a terminal does
     assert running.process.wait(timeout=20) == 0
     running.end()
     assert "Traceback" not in running.log

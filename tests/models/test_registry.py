@@ -78,7 +78,7 @@ def test_a_checkpoint_in_place(models):
     assert entry.checkpoint is not None
     path = lay(models / "sam2.1_hiera_tiny.pt", entry.checkpoint.nbytes)
     model = resolve(ModelConfig(name="tiny"))
-    assert (model.name, model.kind, model.checkpoint, model.trained) == ("sam2.1_hiera_tiny", "sam2", path, True)
+    assert (model.name, model.kind, model.checkpoint) == ("sam2.1_hiera_tiny", "sam2", path)
     assert model.config == "configs/sam2.1/sam2.1_hiera_t.yaml"
 
 
@@ -101,13 +101,15 @@ def test_a_truncated_checkpoint_is_refused(models):
         resolve(ModelConfig(name="tiny"))
 
 
-def test_models_without_a_checkpoint():
+def test_models_that_nobody_has_to_fetch():
     nano = resolve(ModelConfig())
-    assert (nano.name, nano.kind, nano.checkpoint, nano.trained) == ("nano", "sam2", None, False)
+    assert (nano.name, nano.kind) == ("nano", "sam2")
     assert Path(nano.config).name == "nano.yaml"
+    assert nano.checkpoint is not None
+    assert nano.checkpoint.stat().st_size < 16e6, "it comes with the package, which stays small"
     for name in ("fixed", "colour"):
         model = resolve(ModelConfig(name=name))
-        assert (model.kind, model.config, model.checkpoint, model.trained) == (name, "", None, True)
+        assert (model.kind, model.config, model.checkpoint) == (name, "", None)
 
 
 def test_a_config_goes_only_with_a_path():
@@ -121,7 +123,7 @@ def test_a_config_goes_only_with_a_path():
 def test_an_own_checkpoint_with_a_config_of_sam2(tmp_path, config):
     path = lay(tmp_path / "mine.pt", 10)
     model = resolve(ModelConfig(name=str(path), config=config))
-    assert (model.name, model.kind, model.checkpoint, model.trained) == ("mine", "sam2", path, True)
+    assert (model.name, model.kind, model.checkpoint) == ("mine", "sam2", path)
     assert model.config == "configs/sam2/sam2_hiera_b+.yaml"
 
 

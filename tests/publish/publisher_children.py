@@ -14,8 +14,8 @@ import numpy as np
 from streamseg.client import Subscriber
 from streamseg.config.schema import PublishConfig
 from streamseg.frame import FrameFormat, FrameStamps, SourceFrame
-from streamseg.link import Report
 from streamseg.messages.internal import TrackedFrame, TrackedObject
+from streamseg.orders import Report
 from streamseg.outbox import Outbox
 from streamseg.publisher_process import PublisherSpec, main
 from streamseg.ring.frame_ring import FrameRing
@@ -48,6 +48,7 @@ class PublisherProcess:
             session="9f1c2e4a",
             publish=PublishConfig(**settings),
             internal_endpoint=f"ipc://{folder}/internal",
+            commands_endpoint=f"ipc://{folder}/commands",
             streams={stream: f"rtsp://user:***@{stream}" for stream in streams},
             model="nano",
             version="0.0.1",

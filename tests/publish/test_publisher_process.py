@@ -336,7 +336,15 @@ def test_an_endpoint_that_cannot_be_bound_ends_with_a_clear_message(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        spec = PublisherSpec("s", PublishConfig(endpoints=(endpoint,)), f"ipc://{tmp_path}/in", {}, "nano", "0")
+        spec = PublisherSpec(
+            session="s",
+            publish=PublishConfig(endpoints=(endpoint,)),
+            internal_endpoint=f"ipc://{tmp_path}/in",
+            commands_endpoint=f"ipc://{tmp_path}/commands",
+            streams={},
+            model="nano",
+            version="0",
+        )
         report = refused(spec)
     assert f"publish.endpoints: {endpoint!r} cannot be bound: another program listens there" in report.text
     open_to_all = dataclasses.replace(spec, publish=PublishConfig(endpoints=("tcp://0.0.0.0:*",)))

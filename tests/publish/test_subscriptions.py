@@ -54,9 +54,30 @@ def test_hostile_messages_leave_no_trace(messages):
     assert isinstance(table.wants("cam1", "masks"), bool)
 
 
+def test_a_stream_may_be_wanted_before_it_is_there_and_again_after_it_went():
+    table = Subscriptions(["cam1"])
+    assert table.handle(b"\x01v1/cam2/masks/") == set()
+    assert table.handle(b"\x01v1/cam3/") == set()
+    table.add_stream("cam2")
+    table.add_stream("cam3")
+    assert table.kinds("cam2") == ["masks"]
+    assert table.kinds("cam3") == list(KINDS)
+    table.remove_stream("cam2")
+    assert table.kinds("cam2") == []
+    table.handle(b"\x00v1/cam3/")
+    assert table.kinds("cam3") == []
+    table.add_stream("cam2")
+    assert table.kinds("cam2") == ["masks"]
+
+
 def test_the_table_does_not_grow_with_what_matches_nothing():
     table = Subscriptions(["cam1"])
     for number in range(10_000):
         assert table.handle(b"\x01v1/cam1/masks/%d" % number) == set()
+    for number in range(10_000):
+        assert table.handle(b"\x01v1/cam%d/masks/" % number) == set() or number == 1
+    assert table._prefixes == {b"v1/cam1/masks/"}
+    assert len(table._early) == 256
+    table.handle(b"\x00v1/cam1/masks/")
     assert not table._prefixes
     assert not table.wants("cam1", "masks")

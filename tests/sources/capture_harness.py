@@ -9,8 +9,8 @@ import zmq
 
 from streamseg.capture_process import CaptureSpec, main
 from streamseg.config.schema import LogConfig, StreamConfig
-from streamseg.link import Report
 from streamseg.messages.internal import CaptureReport, StreamEvent, decode
+from streamseg.orders import Report
 from streamseg.ring.frame_ring import FrameRing, Policy
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -8,7 +8,8 @@ import time
 from multiprocessing.connection import Connection
 
 from streamseg.errors import ModelError, SourceError
-from streamseg.link import ChildLink, Report
+from streamseg.link import ChildLink
+from streamseg.orders import Report
 
 
 def main(behaviour: str, connection: Connection) -> None:

@@ -153,3 +153,31 @@ def test_ctrl_c_before_the_child_listens_does_not_reach_it(make_child):
     os.kill(next(p.pid for p in psutil.Process().children()), signal.SIGINT)
     hear(child, "ready")
     assert child.alive()
+
+
+@pytest.mark.parametrize("behaviour", ["obeys", "deaf"])
+def test_a_child_is_renewed_at_once_and_that_is_no_restart(make_child, behaviour):
+    child = make_child(behaviour)
+    hear(child, "ready")
+    (before,) = [process for process in psutil.Process().children() if process.name() == f"test:{behaviour}"]
+    child.renew()
+    assert child.state == "restarting"
+    deadline = time.monotonic() + 30
+    while not child.renewal_due():
+        assert time.monotonic() < deadline
+        assert not child.died()
+        child.take_reports()
+        time.sleep(0.01)
+    assert not before.is_running()
+    child.start()
+    hear(child, "ready")
+    assert (child.restarts, child.failed_starts) == (0, 0)
+    assert not child.renewal_due()
+
+
+def test_what_a_child_says_while_it_is_renewed_is_not_heard(make_child):
+    child = make_child("obeys")
+    child.renew()  # before it was ready
+    wait([child.sentinel], timeout=60)
+    assert child.take_reports() == []
+    assert child.state == "restarting"

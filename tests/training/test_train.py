@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 
 from streamseg.tracker.build import build_model, build_reference_model
 from streamseg.tracker.predictor import CameraPredictor
-from training.batches import Request, make_batch
+from training.batches import Request, make_batch, normalise
 from training.material import Material
+from training.rollout import roll_out
 from training.schedule import PLANS
 from training.train import main
 from training.trainer import Trainer, set_image_size
@@ -40,6 +42,27 @@ def test_the_loss_falls() -> None:
     batches = [make_batch(Material(), 0, Request(step, phase)) for step in range(4)]
     losses = [trainer.step(batches[step % 4], 1.0).loss for step in range(24)]
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4]), losses
+
+
+def test_a_batch_with_masks_teaches_boxes_or_clicks_as_well() -> None:
+    phase = replace(PLANS["proof"].phases[0], prompt_shares=(1.0, 0.0, 0.0), frames_min=3, frames_max=3)
+    batches = [make_batch(Material(), 0, Request(step, phase)) for step in range(8)]
+    assert {batch.asides for batch in batches} == {("box",), ("point",)}
+    batch, model = batches[0], build_model("nano").train().requires_grad_(True)
+    set_image_size(model, phase.side_px)
+    rollout = roll_out(
+        model,
+        normalise(batch.images),
+        batch.lane_clips,
+        batch.truth,
+        "mask",
+        0,
+        torch.Generator().manual_seed(0),
+        batch.asides,
+    )
+    assert len(rollout.losses) == 1 + 2, "the box or click, and the two frames that are tracked"
+    rollout.losses[0].total.backward()
+    assert model.sam_prompt_encoder.point_embeddings[1 if batch.asides == ("point",) else 2].weight.grad is not None
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path) -> None:

@@ -6,10 +6,15 @@ import pytest
 
 from streamseg.config.schema import PromptConfig
 from streamseg.errors import PromptError
-from streamseg.tracker.types import Point, check_prompt
-from streamseg.worker.prompts import build_prompt
+from streamseg.tracker.types import Point, Prompt, check_prompt
+from streamseg.worker.kept_prompts import given
+from streamseg.worker.prompts import build_prompt as build_given_prompt
 
 SIZE = (640, 360)
+
+
+def build_prompt(config: PromptConfig, size: tuple[int, int]) -> Prompt:
+    return build_given_prompt(config.object, given(config), size)
 
 
 def test_points_default_to_positive_pixels():

@@ -1,0 +1,150 @@
+"""``streamseg prompt``: which objects a running daemon follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamseg.cli.ask import AsJson, Control, daemon_at, print_json, print_table
+
+if TYPE_CHECKING:
+    from streamseg.messages.control import ObjectEntry
+
+app = typer.Typer(help="Say what a running daemon is to follow.", no_args_is_help=True)
+
+Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream.")]
+
+
+@app.command()
+def add(
+    stream: Stream,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y",
+            help="A point on the object; X,Y,0 is a point that is not on it. In pixels, or percent: 50%,40%.",
+        ),
+    ] = None,
+    box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A picture of the object's mask at video size.")
+    ] = None,
+    obj_id: Annotated[
+        int | None, typer.Option("--object", min=1, metavar="ID", help="Correct this object. Default: a new one.")
+    ] = None,
+    label: Annotated[str, typer.Option(metavar="TEXT", help="Its name.")] = "",
+    frame: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="The frame that you saw. Default: the newest.")
+    ] = None,
+    newest: Annotated[bool, typer.Option("--or-newest", help="If that frame is gone, take the newest.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only say what would come of it; nothing is followed.")
+    ] = False,
+    control: Control = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start to follow an object, or correct one.
+
+    [bold]Examples[/bold]
+
+      streamseg prompt add cam --point 50%,40% --label cup
+
+      streamseg prompt add cam --object 3 --point 410,220,0
+    """
+    from streamseg.cli.marks import prompt_of
+    from streamseg.errors import ConfigError
+
+    marks = prompt_of(point or (), box, mask)
+    if marks is None:
+        raise ConfigError("there is nothing to follow: give --point, --box or --mask, for example --point 50%,40%")
+    with daemon_at(control) as daemon:
+        result = daemon.add_prompt(
+            stream,
+            object_id=obj_id,
+            label=label,
+            points=marks.get("points", ()),
+            box=marks.get("box"),
+            mask=_mask(mask),
+            coords=marks.get("coords", "pixels"),
+            frame=frame,
+            on_expired="newest" if newest else "error",
+            preview=preview,
+        )
+    if as_json:
+        print_json(result)
+        return
+    x, y, w, h = result.bbox
+    name = f"object {result.object_id}" if result.object_id else "a new object"
+    what = "would be" if preview else "is followed from" if result.new else "was corrected on"
+    where = f"frame {result.frame}" if not preview else f"on frame {result.frame}"
+    print(f"{name} {what} {where}: {result.area} pixels in {w}x{h} at {x},{y}, score {result.score:.2f}")
+
+
+def _mask(path: Path | None) -> Any:
+    if path is None:
+        return None
+    from streamseg.worker.prompts import read_mask
+
+    return read_mask(path)
+
+
+@app.command()
+def remove(
+    stream: Stream,
+    obj_id: Annotated[int, typer.Argument(metavar="OBJECT", min=1, help="Id of the object.")],
+    control: Control = None,
+) -> None:
+    """Follow an object no longer.
+
+    [bold]Example[/bold]
+
+      streamseg prompt remove cam 3
+    """
+    with daemon_at(control) as daemon:
+        daemon.remove_object(stream, obj_id)
+    print(f"object {obj_id} of {stream} is no longer followed")
+
+
+@app.command("list")
+def list_objects(
+    stream: Annotated[str | None, typer.Argument(metavar="STREAM", help="Only this stream.")] = None,
+    control: Control = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the objects that are followed.
+
+    [bold]Example[/bold]
+
+      streamseg prompt list
+    """
+    with daemon_at(control) as daemon:
+        streams = daemon.list(stream)
+    if as_json:
+        print_json(streams)
+        return
+    rows = [(one.stream, *_cells(obj)) for one in streams for obj in one.objects]
+    if rows:
+        print_table([("STREAM", "ID", "STATE", "SCORE", "PROMPTS", "BOX", "LABEL"), *rows])
+    else:
+        print("no object is followed")
+
+
+def _cells(obj: ObjectEntry) -> tuple[str, ...]:
+    x, y, w, h = obj.bbox
+    box = f"{w}x{h} at {x},{y}" if obj.area else "-"
+    return str(obj.id), obj.state, f"{obj.score:.2f}", str(obj.prompts), box, obj.label
+
+
+@app.command()
+def reset(stream: Stream, control: Control = None) -> None:
+    """Forget all objects of a stream.
+
+    [bold]Example[/bold]
+
+      streamseg prompt reset cam
+    """
+    with daemon_at(control) as daemon:
+        daemon.reset(stream)
+    print(f"all objects of {stream} are forgotten")

@@ -1,0 +1,88 @@
+"""``streamseg stream``: the sources of a running daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamseg.cli.ask import AsJson, Control, daemon_at, print_json, print_table
+
+app = typer.Typer(help="Add and remove sources of a running daemon.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Its id, yours to choose.")],
+    source: Annotated[str, typer.Argument(metavar="URL", help="rtsp://..., webcam:0, clip.mp4, scene:default.")],
+    transport: Annotated[str | None, typer.Option(metavar="tcp|udp", help="RTSP: how packets travel.")] = None,
+    pace: Annotated[str | None, typer.Option(metavar="live|fast", help="Files: at their own rate (live).")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Files: begin again at the end.")] = False,
+    on_discontinuity: Annotated[
+        str | None, typer.Option(metavar="keep|reset|reprompt", help="What becomes of objects after a reconnect.")
+    ] = None,
+    control: Control = None,
+) -> None:
+    """Begin to read and track a source, until the daemon ends or the stream is removed.
+
+    [bold]Example[/bold]
+
+      streamseg stream add door rtsp://cam.example/1
+    """
+    from streamseg.sources.open_source import local_path
+
+    path = local_path(source)
+    if path is not None:  # the daemon runs in another folder
+        source = str(Path(path).expanduser().absolute())
+    settings: dict[str, Any] = {
+        "source": source,
+        "transport": transport,
+        "pace": pace,
+        "loop": loop or None,
+        "on_discontinuity": on_discontinuity,
+    }
+    with daemon_at(control) as daemon:
+        daemon.add_stream(stream, {name: value for name, value in settings.items() if value is not None})
+    print(f"{stream} is being opened: `streamseg stream list` shows its state")
+
+
+@app.command()
+def remove(
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream.")], control: Control = None
+) -> None:
+    """Close a source and forget its objects.
+
+    [bold]Example[/bold]
+
+      streamseg stream remove door
+    """
+    with daemon_at(control) as daemon:
+        daemon.remove_stream(stream)
+    print(f"{stream} is closed")
+
+
+@app.command("list")
+def list_streams(control: Control = None, as_json: AsJson = False) -> None:
+    """List the sources and their state.
+
+    [bold]Example[/bold]
+
+      streamseg stream list
+    """
+    with daemon_at(control) as daemon:
+        hello, status = daemon.hello(), daemon.get_status()
+    if as_json:
+        print_json(status.streams)
+        return
+    known = {one.stream: one for one in status.streams}
+    rows = []
+    for stream in hello.streams:
+        one = known.get(stream)
+        if one is None:
+            rows.append((stream, "starting", "-", "-", "-", ""))
+            continue
+        state = f"{one.state}, paused" if one.paused else one.state
+        width, height = one.size
+        rows.append((stream, state, f"{width}x{height}", f"{one.fps_in:.1f}", str(one.objects), one.source))
+    print_table([("STREAM", "STATE", "SIZE", "FPS", "OBJECTS", "SOURCE"), *rows])

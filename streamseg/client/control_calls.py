@@ -1,0 +1,169 @@
+"""The operations of a daemon as calls: arguments in, the type of the result known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamseg.client.control_core import Call
+from streamseg.client.control_results import PromptResult, Snapshot
+from streamseg.errors import ControlError
+from streamseg.messages.control import (
+    AddPrompt,
+    AddStream,
+    Coords,
+    Hello,
+    LabelObject,
+    Listing,
+    NoArgs,
+    ObjectArgs,
+    OnExpired,
+    Prompted,
+    PromptsSet,
+    Reloaded,
+    Rle,
+    SetPrompts,
+    SnapshotResult,
+    StatusResult,
+    StreamEntry,
+    Undone,
+)
+from streamseg.publish.codec import encode_rle
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+Mask = NDArray[np.bool_] | Rle | Mapping[str, Any]
+"""A mask of the whole frame: ``bool [height, width]``, or COCO's ``{"size": [height, width], "counts": ...}``."""
+
+
+def hello() -> Call[Hello]:
+    """Who the daemon is."""
+    return Call("hello", None, NoArgs(), _to(Hello))
+
+
+def listing(stream: str | None) -> Call[tuple[StreamEntry, ...]]:
+    """Streams with their objects."""
+    return Call("list", stream, NoArgs(), lambda raw: msgspec.json.decode(raw, type=Listing).streams)
+
+
+def add_prompt(
+    stream: str,
+    *,
+    object_id: int | None,
+    label: str,
+    points: Iterable[Sequence[float]],
+    box: Sequence[float] | None,
+    mask: Mask | None,
+    coords: Coords,
+    frame: int | None,
+    on_expired: OnExpired,
+    preview: bool,
+) -> Call[PromptResult]:
+    """Start or correct an object, or only show what would come of it."""
+    args = {
+        "object_id": object_id,
+        "label": label,
+        "points": [list(point) for point in points],
+        "box": None if box is None else list(box),
+        "mask": None if mask is None else _rle(mask),
+        "coords": coords,
+        "frame": frame,
+        "on_expired": on_expired,
+        "preview": preview,
+    }
+    return Call(
+        "add_prompt",
+        stream,
+        _args("add_prompt", args, AddPrompt),
+        lambda raw: PromptResult.of(msgspec.json.decode(raw, type=Prompted)),
+    )
+
+
+def undo_prompt(stream: str, object_id: int) -> Call[Undone]:
+    """Take an object's last prompt back."""
+    return Call("undo_prompt", stream, _object("undo_prompt", object_id), _to(Undone))
+
+
+def remove_object(stream: str, object_id: int) -> Call[None]:
+    """Follow an object no longer."""
+    return Call("remove_object", stream, _object("remove_object", object_id), _nothing)
+
+
+def label_object(stream: str, object_id: int, label: str) -> Call[None]:
+    """Name an object."""
+    args = {"object_id": object_id, "label": label}
+    return Call("label_object", stream, _args("label_object", args, LabelObject), _nothing)
+
+
+def set_prompts(stream: str, prompts: Iterable[Mapping[str, Any]]) -> Call[PromptsSet]:
+    """Say which objects a stream shall have."""
+    args = {
+        "prompts": [
+            {**prompt, "mask": _rle(prompt["mask"])} if prompt.get("mask") is not None else dict(prompt)
+            for prompt in prompts
+        ]
+    }
+    return Call("set_prompts", stream, _args("set_prompts", args, SetPrompts), _to(PromptsSet))
+
+
+def of_stream(op: str, stream: str) -> Call[None]:
+    """``reset``, ``pause``, ``resume``, ``remove_stream``."""
+    return Call(op, stream, NoArgs(), _nothing)
+
+
+def snapshot(stream: str) -> Call[Snapshot]:
+    """The newest frame's masks."""
+    return Call("snapshot", stream, NoArgs(), lambda raw: Snapshot.of(msgspec.json.decode(raw, type=SnapshotResult)))
+
+
+def get_status(stream: str | None) -> Call[StatusResult]:
+    """The newest status messages."""
+    return Call("get_status", stream, NoArgs(), _to(StatusResult))
+
+
+def add_stream(stream: str, settings: Mapping[str, Any]) -> Call[None]:
+    """Begin to read and track a source."""
+    return Call("add_stream", stream, _args("add_stream", {"settings": dict(settings)}, AddStream), _nothing)
+
+
+def reload() -> Call[Reloaded]:
+    """Read the configuration file anew."""
+    return Call("reload", None, NoArgs(), _to(Reloaded))
+
+
+def _object(op: str, object_id: int) -> ObjectArgs:
+    return _args(op, {"object_id": object_id}, ObjectArgs)
+
+
+def _args(op: str, values: Mapping[str, Any], kind: type[T]) -> T:
+    """Check arguments here as the daemon would, so that a slip is told where it was made."""
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise ControlError("BAD_REQUEST", f"{op}: {error}") from None
+
+
+def _to(result: type[T]) -> Any:
+    return lambda raw: msgspec.json.decode(raw, type=result)
+
+
+def _nothing(raw: msgspec.Raw) -> None:
+    """The reply says no more than that it was done."""
+
+
+def _rle(mask: Mask) -> Rle:
+    """Return a mask as it travels."""
+    if isinstance(mask, Rle):
+        return mask
+    if isinstance(mask, Mapping):
+        counts = mask["counts"]
+        height, width = mask["size"]
+        return Rle((int(height), int(width)), counts.decode() if isinstance(counts, bytes) else counts)
+    array = np.ascontiguousarray(mask, dtype=np.bool_)
+    if array.ndim != 2:
+        raise ControlError("BAD_REQUEST", f"the mask has {array.ndim} dimensions: give bool [height, width]")
+    return Rle((array.shape[0], array.shape[1]), encode_rle(array).decode())

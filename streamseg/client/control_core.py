@@ -1,0 +1,151 @@
+"""The controller without I/O: requests to bytes, replies to results, time-outs.
+
+:mod:`streamseg.client.controller` and :mod:`streamseg.client.async_controller` are thin layers around it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import zmq
+
+from streamseg.errors import ConfigError, ControlError, ProtocolError
+from streamseg.messages.control import CONTROL_VERSION, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, Reply, Request
+from streamseg.runtime_dir import default_control_endpoint, default_folder_is_ours
+
+R = TypeVar("R")
+S = TypeVar("S", bound=zmq.Socket[Any])
+
+DEFAULT_TIMEOUT_S: Final = 20.0
+"""Longer than the daemon's own time-outs, so that its word comes first."""
+
+CONNECT_TIMEOUT_S: Final = 5.0
+
+RESEND_S: Final = 3.0
+"""A request without an answer is sent again with the same id, in case the daemon's end was restarted."""
+
+_reply = msgspec.json.Decoder(Reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R]):
+    """What a method asks for.
+
+    Attributes:
+        op: Name of the operation.
+        stream: Id of the stream, if any.
+        args: Its arguments.
+        convert: Makes the method's result of the reply's.
+    """
+
+    op: str
+    stream: str | None
+    args: msgspec.Struct
+    convert: Callable[[msgspec.Raw], R]
+
+
+class ControlCore:
+    """Bytes of requests out, results in.
+
+    Args:
+        endpoint: Where the daemon listens; None for this user's daemon.
+
+    Raises:
+        ConfigError: somebody else owns the folder of the default address.
+    """
+
+    def __init__(self, endpoint: str | None) -> None:
+        if endpoint is None and not default_folder_is_ours():
+            raise ConfigError(
+                f"{default_control_endpoint()} lies in a folder of somebody else: remove it, or give an endpoint"
+            )
+        self.endpoint = default_control_endpoint() if endpoint is None else endpoint
+        self._client = secrets.token_hex(8)
+        self._numbers = itertools.count()
+
+    def request(self, call: Call[Any]) -> tuple[str, list[bytes]]:
+        """Return a new request's id and its message parts.
+
+        Raises:
+            ControlError: it is longer than the daemon takes.
+        """
+        request_id = f"r{next(self._numbers)}"
+        data = msgspec.json.encode(
+            Request(
+                v=CONTROL_VERSION,
+                id=request_id,
+                op=call.op,
+                client=self._client,
+                stream=call.stream,
+                args=msgspec.Raw(msgspec.json.encode(call.args)),
+            )
+        )
+        if len(data) > MAX_REQUEST_BYTES:
+            raise ControlError(
+                "BAD_REQUEST", f"{call.op}: the request has {len(data)} bytes, at most {MAX_REQUEST_BYTES} are taken"
+            )
+        return request_id, [b"", data]
+
+    def read(self, parts: Sequence[bytes]) -> Reply | None:
+        """Return the reply that a message holds; None for anything else."""
+        try:
+            return _reply.decode(parts[-1])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+            return None
+
+    def result(self, call: Call[R], reply: Reply) -> R:
+        """Return what a reply says.
+
+        Raises:
+            ControlError: the daemon refused, with its code and the mend.
+            ProtocolError: the reply makes no sense.
+        """
+        if reply.ok:
+            try:
+                return call.convert(reply.result)
+            except msgspec.DecodeError as error:
+                raise ProtocolError(f"{call.op}: the daemon's reply makes no sense: {error}") from None
+        if reply.error is None:
+            raise ProtocolError(f"{call.op}: the daemon refused without a reason")
+        raise ControlError(reply.error.code, reply.error.message, reply.error.retryable)
+
+    def unreachable(self) -> ControlError:
+        """Return the error of a request that could not even be sent."""
+        return ControlError(
+            "UNREACHABLE",
+            f"no daemon listens at {self.endpoint}: is `streamseg run` running there, and is this its "
+            "control.endpoint?",
+            retryable=True,
+        )
+
+    def unanswered(self, call: Call[Any], timeout_s: float) -> ControlError:
+        """Return the error of a request that was sent and not answered."""
+        return ControlError(
+            "TIMEOUT", f"{call.op}: {self.endpoint} gave no answer within {timeout_s:g} s", retryable=True
+        )
+
+
+def connect(context: zmq.Context[S], endpoint: str) -> S:
+    """Return a DEALER socket; nothing is queued in it while no daemon is there.
+
+    Raises:
+        ConfigError: the endpoint is no ZeroMQ address.
+    """
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.IPV6, "[" in endpoint)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
+    return socket

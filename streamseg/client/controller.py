@@ -1,0 +1,224 @@
+"""Control a running daemon from plain code."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import zmq
+
+from streamseg.client import control_calls as calls
+from streamseg.client.control_calls import Mask
+from streamseg.client.control_core import CONNECT_TIMEOUT_S, DEFAULT_TIMEOUT_S, RESEND_S, Call, ControlCore, connect
+from streamseg.client.control_results import PromptResult, Snapshot
+from streamseg.errors import StreamsegError
+from streamseg.messages.control import (
+    Coords,
+    Hello,
+    OnExpired,
+    PromptsSet,
+    Reloaded,
+    StatusResult,
+    StreamEntry,
+    Undone,
+)
+
+R = TypeVar("R")
+
+
+class Controller:
+    """Asks a daemon to do things: each method is an operation, and returns when it is done. Used by one thread.
+
+    ::
+
+        with Controller() as control:
+            cup = control.add_prompt("cam", points=[(0.42, 0.63)], label="cup", frame=message.frame)
+            control.remove_object("cam", cup.object_id)
+
+    Every method blocks up to ``timeout_s`` and raises :class:`~streamseg.errors.ControlError` with a ``code``: the
+    daemon's, or ``UNREACHABLE`` if no daemon is there.
+
+    Args:
+        endpoint: The daemon's ``control.endpoint``; None for this user's daemon with the default address.
+        timeout_s: Longest wait for an answer.
+        connect_timeout_s: Longest wait for a daemon to be there.
+
+    Raises:
+        ConfigError: the endpoint is impossible.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self._core = ControlCore(endpoint)
+        self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._closed = False
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._socket = connect(self._context, self._core.endpoint)
+        except StreamsegError:
+            self._context.term()
+            raise
+
+    @property
+    def endpoint(self) -> str:
+        """Where the daemon is expected."""
+        return self._core.endpoint
+
+    def hello(self) -> Hello:
+        """Return who the daemon is: version, session, model, streams, and where it publishes."""
+        return self._do(calls.hello())
+
+    def list(self, stream: str | None = None) -> tuple[StreamEntry, ...]:
+        """Return the streams with their objects, all or one."""
+        return self._do(calls.listing(stream))
+
+    def add_prompt(
+        self,
+        stream: str,
+        *,
+        object_id: int | None = None,
+        label: str = "",
+        points: Iterable[Sequence[float]] = (),
+        box: Sequence[float] | None = None,
+        mask: Mask | None = None,
+        coords: Coords = "normalized",
+        frame: int | None = None,
+        on_expired: OnExpired = "error",
+        preview: bool = False,
+    ) -> PromptResult:
+        """Start an object, correct one, or show what would come of it.
+
+        Args:
+            stream: Id of the stream.
+            object_id: The object to start or correct; None: a new one, the daemon picks its id.
+            label: Its name; on an object that exists, an empty label keeps the name that it has.
+            points: (x, y) or (x, y, label); label 1 is on the object (default), 0 is off.
+            box: (x0, y0, x1, y1).
+            mask: ``bool [height, width]`` of the whole frame, or COCO RLE; stands alone.
+            coords: Unit of points and box: ``normalized`` (0..1 of the frame) or ``pixels``.
+            frame: Number of the frame that the user saw; None: the newest.
+            on_expired: If the daemon no longer has that frame: an error (``FRAME_EXPIRED``), or take the ``newest``.
+            preview: Return the mask and change nothing.
+        """
+        return self._do(
+            calls.add_prompt(
+                stream,
+                object_id=object_id,
+                label=label,
+                points=points,
+                box=box,
+                mask=mask,
+                coords=coords,
+                frame=frame,
+                on_expired=on_expired,
+                preview=preview,
+            )
+        )
+
+    def undo_prompt(self, stream: str, object_id: int) -> Undone:
+        """Take an object's last prompt back; with its only one goes the object."""
+        return self._do(calls.undo_prompt(stream, object_id))
+
+    def remove_object(self, stream: str, object_id: int) -> None:
+        """Follow an object no longer. Its id is not used again."""
+        self._do(calls.remove_object(stream, object_id))
+
+    def label_object(self, stream: str, object_id: int, label: str) -> None:
+        """Name an object."""
+        self._do(calls.label_object(stream, object_id, label))
+
+    def set_prompts(self, stream: str, prompts: Iterable[Mapping[str, Any]]) -> PromptsSet:
+        """Say which objects a stream shall have, all of them; those whose prompt is the same as before are left alone.
+
+        Args:
+            stream: Id of the stream.
+            prompts: For each object ``object_id`` and, as in :meth:`add_prompt`, ``label``, ``points``, ``box``,
+                ``mask`` and ``coords``.
+        """
+        return self._do(calls.set_prompts(stream, prompts))
+
+    def reset(self, stream: str) -> None:
+        """Forget all objects of a stream."""
+        self._do(calls.of_stream("reset", stream))
+
+    def snapshot(self, stream: str) -> Snapshot:
+        """Return the newest tracked frame's masks."""
+        return self._do(calls.snapshot(stream))
+
+    def pause(self, stream: str) -> None:
+        """Stop tracking a stream; its pictures are published as before."""
+        self._do(calls.of_stream("pause", stream))
+
+    def resume(self, stream: str) -> None:
+        """Track a stream again that was paused."""
+        self._do(calls.of_stream("resume", stream))
+
+    def get_status(self, stream: str | None = None) -> StatusResult:
+        """Return the newest status messages of the daemon and of its streams, all or one."""
+        return self._do(calls.get_status(stream))
+
+    def add_stream(self, stream: str, settings: Mapping[str, Any]) -> None:
+        """Begin to read and track a source.
+
+        Args:
+            stream: Its id.
+            settings: What stands below ``streams.NAME`` in a configuration file; at least ``source``.
+        """
+        self._do(calls.add_stream(stream, settings))
+
+    def remove_stream(self, stream: str) -> None:
+        """Close a source and forget its objects."""
+        self._do(calls.of_stream("remove_stream", stream))
+
+    def reload(self) -> Reloaded:
+        """Let the daemon read its configuration file anew and change what differs."""
+        return self._do(calls.reload())
+
+    def _do(self, call: Call[R]) -> R:
+        if self._closed:
+            raise StreamsegError("the controller is closed")
+        request_id, parts = self._core.request(call)
+        began = time.monotonic()
+        if not self._socket.poll(int(min(self._connect_timeout_s, self._timeout_s) * 1000), zmq.POLLOUT):
+            raise self._core.unreachable()
+        deadline = began + self._timeout_s
+        send_at = began
+        while (now := time.monotonic()) < deadline:
+            if now >= send_at:
+                self._send(parts)
+                send_at = now + RESEND_S
+            if not self._socket.poll(int((min(send_at, deadline) - now) * 1000) + 1):
+                continue
+            reply = self._core.read(self._socket.recv_multipart())
+            if reply is not None and reply.id == request_id:
+                return self._core.result(call, reply)
+        raise self._core.unanswered(call, self._timeout_s)
+
+    def _send(self, parts: Sequence[bytes]) -> None:
+        """Send if the daemon is there; if it is not, the next time will do."""
+        with contextlib.suppress(zmq.Again):
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+
+    def close(self) -> None:
+        """Disconnect. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._socket.close()
+            self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

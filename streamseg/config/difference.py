@@ -1,0 +1,57 @@
+"""What differs between two configurations, sorted by what it takes to change it in a running daemon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from streamseg.config.schema import Config, PromptConfig, StreamConfig
+
+_GROUPS: Final = ("model", "publish", "control", "http", "log")
+_OF_WORKER: Final = ("on_discontinuity", "lost_after_s", "prompts")
+"""Settings of a stream that its source has nothing to do with."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDifference:
+    """How one stream's settings differ.
+
+    Attributes:
+        source: Its source must be opened anew.
+        removed: Ids of objects that are no longer configured.
+        prompts: Prompts that are new, or not what they were.
+    """
+
+    source: bool
+    removed: tuple[int, ...]
+    prompts: tuple[PromptConfig, ...]
+
+
+def difference(before: StreamConfig, after: StreamConfig) -> StreamDifference | None:
+    """Return how a stream's settings differ; None if they do not."""
+    if before == after:
+        return None
+    old = {prompt.object: prompt for prompt in before.prompts}
+    new = {prompt.object: prompt for prompt in after.prompts}
+    source = any(
+        getattr(before, field) != getattr(after, field)
+        for field in StreamConfig.__struct_fields__
+        if field not in _OF_WORKER
+    )
+    return StreamDifference(
+        source,
+        removed=tuple(obj_id for obj_id in old if obj_id not in new),
+        prompts=tuple(prompt for obj_id, prompt in new.items() if old.get(obj_id) != prompt),
+    )
+
+
+def needs_restart(before: Config, after: Config) -> tuple[str, ...]:
+    """Return the names of settings that differ and cannot change while the daemon runs."""
+    return tuple(
+        f"{group}.{field.name}"
+        for group in _GROUPS
+        for field in msgspec.structs.fields(type(getattr(before, group)))
+        if getattr(getattr(before, group), field.name) != getattr(getattr(after, group), field.name)
+    )

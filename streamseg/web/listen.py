@@ -1,0 +1,40 @@
+"""Bind the page's address, with errors that name the setting."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final
+
+from streamseg.errors import ConfigError
+from streamseg.publish.endpoints import BIND_MENDS
+
+_SEND_BUFFER_BYTES: Final = 256 * 1024
+
+
+def listen_on(address: str) -> tuple[socket.socket, str]:
+    """Bind a TCP socket.
+
+    Args:
+        address: ``HOST:PORT``; port 0 for one that is free.
+
+    Returns:
+        The socket, not yet listening, and its URL.
+
+    Raises:
+        ConfigError: it cannot be bound; says why and what to do.
+    """
+    host, _, port = address.rpartition(":")
+    plain = host.strip("[]")
+    family = socket.AF_INET6 if ":" in plain else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it: a slow reader of pictures holds no more than this, rather than megabytes of old ones.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        bound.bind((plain, int(port)))
+    except OSError as error:
+        bound.close()
+        mend = BIND_MENDS.get(error.errno or errno.EINVAL, error.strerror)
+        raise ConfigError(f"http.listen: {address!r} cannot be bound: {mend}") from None
+    return bound, f"http://{host}:{bound.getsockname()[1]}/"

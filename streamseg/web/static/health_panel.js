@@ -1,0 +1,72 @@
+// How the watched stream and the daemon are doing.
+
+import { find, make, say } from "./dom.js";
+import { on, store } from "./store.js";
+
+const list = find("#health");
+const drops = find("#drops");
+/** Name -> its value's element. */
+const rows = new Map();
+
+for (const name of ["source", "frames/s in", "frames/s out", "capture to screen", "… decode", "… track", "… publish",
+  "picture", "reconnects", "last error", "process restarts", "running for"]) {
+  rows.set(name, make("dd", {}, "–"));
+  list.append(make("dt", {}, name), rows.get(name));
+}
+
+function row(name, text, level = "") {
+  say(rows.get(name), text);
+  rows.get(name).dataset.level = level;
+}
+
+const ms = (value) => value === undefined || value === null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+const bad = (state) => ({ streaming: "", reconnecting: "bad", failed: "bad" })[state] ?? "warn";
+
+function show() {
+  const status = store.statuses.get(store.watched);
+  if (status) {
+    const { latency_ms: latency } = status;
+    row("source", status.state, bad(status.state));
+    row("frames/s in", status.fps_in.toFixed(1));
+    row("frames/s out", status.fps_out.toFixed(1), status.fps_out < status.fps_in * 0.6 ? "warn" : "");
+    const screen = store.shown?.screen_ms;
+    row("capture to screen", ms(screen), screen > 1000 ? "bad" : screen > 300 ? "warn" : "");
+    for (const stage of ["decode", "track", "publish"]) row(`… ${stage}`, ms(latency[stage]));
+    row("picture", status.size[0] ? `${status.size.join(" × ")}` : "–");
+    row("reconnects", String(status.reconnects), status.reconnects ? "warn" : "");
+    row("last error", status.last_error || "none", status.last_error ? "bad" : "");
+    showDrops(status.drops);
+  }
+  const { daemon } = store;
+  if (daemon) {
+    const restarts = Object.values(daemon.restarts).reduce((sum, count) => sum + count, 0);
+    row("process restarts", String(restarts), restarts ? "warn" : "");
+    row("running for", duration(daemon.uptime_s));
+  }
+}
+
+/** A loss of the stage `image` is of a picture for a page like this one; the frame's masks were published. */
+function stageAndReason(name) {
+  const [stage, reason] = name.split("/");
+  return [stage === "image" ? "picture only" : stage, reason.replaceAll("_", " ")];
+}
+
+function showDrops(counts) {
+  const body = drops.tBodies[0];
+  const lines = Object.entries(counts).map(([name, count]) => [...stageAndReason(name), String(count)]);
+  drops.hidden = lines.length === 0;
+  const now = lines.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
+  body.replaceChildren(...now);
+}
+
+function duration(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
+}
+
+/** Follow the states. */
+export function followHealth() {
+  on("statuses daemon watched", show);
+}

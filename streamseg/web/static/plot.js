@@ -1,0 +1,36 @@
+// The last minute of a number as a small line.
+
+import { make } from "./dom.js";
+
+const SPAN_MS = 60000;
+const SHORTEST_SPAN_MS = 10000;
+const EVERY_MS = 250;
+const WIDTH = 100;
+const HEIGHT = 20;
+
+export class Plot {
+  constructor(colour, name) {
+    this.line = make("polyline");
+    this.line.style.stroke = colour;
+    this.element = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": name }, this.line);
+    this.values = [];
+  }
+
+  /** Take the value of now; four a second are kept. */
+  add(value) {
+    const now = performance.now();
+    const last = this.values.at(-1);
+    if (last && now - last[0] < EVERY_MS) return;
+    this.values.push([now, value]);
+    while (this.values[0][0] < now - SPAN_MS) this.values.shift();
+  }
+
+  draw() {
+    const now = performance.now();
+    const span = Math.min(SPAN_MS, Math.max(SHORTEST_SPAN_MS, now - (this.values[0]?.[0] ?? now)));
+    const most = Math.max(1, ...this.values.map(([, value]) => value));
+    const points = this.values.map(([at, value]) =>
+      `${(WIDTH * (1 - (now - at) / span)).toFixed(1)},${(HEIGHT * (1 - value / most)).toFixed(1)}`);
+    this.line.setAttribute("points", points.join(" "));
+  }
+}

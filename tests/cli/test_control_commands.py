@@ -1,0 +1,113 @@
+"""`streamseg prompt`, `stream` and `status` against a real daemon that they find by themselves."""
+
+import json
+import re
+import signal
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+from executable import Streamseg, read_until
+
+CONFIG = """
+model: {name: fixed}
+publish: {endpoints: ["ipc://FOLDER/pub"]}
+streams:
+  cam: {source: "scene:simple?size=320x180"}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs commands beside a daemon of the same user."""
+    folder = tmp_path_factory.mktemp("daemon")
+    (folder / "config.yaml").write_text(CONFIG.replace("FOLDER", str(folder)))
+    runner = Streamseg(folder, {"XDG_RUNTIME_DIR": str(folder)})
+    daemon = runner.start("run", "config.yaml", stderr=subprocess.PIPE)
+    try:
+        read_until(daemon, daemon.stderr, "ready: masks at")
+        yield runner
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.communicate(timeout=30)
+
+
+def fine(done):
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_prompts_are_added_listed_corrected_and_removed(run):
+    text = fine(run("prompt", "add", "cam", "--box", "10,20,40,60", "--label", "cup"))
+    assert re.fullmatch(r"object 1 is followed from frame \d+: 1200 pixels in 30x40 at 10,20, score 1\.00\n", text)
+    text = fine(run("prompt", "add", "cam", "--object", 1, "--point", "50%,50%"))
+    assert text.startswith("object 1 was corrected on frame ")
+    text = fine(run("prompt", "add", "cam", "--point", "20,30", "--preview"))
+    assert text.startswith("a new object would be on frame ")
+    lines = fine(run("prompt", "list")).splitlines()
+    assert lines[0].split() == ["STREAM", "ID", "STATE", "SCORE", "PROMPTS", "BOX", "LABEL"]
+    assert lines[1].split()[:5] == ["cam", "1", "tracked", "1.00", "2"]
+    assert lines[1].endswith("cup")
+    assert len(lines) == 2
+    picture = np.zeros((180, 320), np.uint8)
+    picture[10:20, 10:20] = 255
+    cv2.imwrite(str(run.folder / "mask.png"), picture)
+    added = json.loads(fine(run("prompt", "add", "cam", "--mask", "mask.png", "--json")))
+    assert (added["object_id"], added["area"], added["bbox"]) == (2, 100, [10, 10, 10, 10])
+    fine(run("prompt", "remove", "cam", 1))
+    (listed,) = json.loads(fine(run("prompt", "list", "cam", "--json")))
+    assert [obj["id"] for obj in listed["objects"]] == [2]
+    fine(run("prompt", "reset", "cam"))
+    assert fine(run("prompt", "list")) == "no object is followed\n"
+
+
+def test_streams_are_added_listed_and_removed(run):
+    (run.folder / "film").mkdir()
+    cv2.imwrite(str(run.folder / "film" / "0.png"), np.zeros((64, 96, 3), np.uint8))
+    fine(run("stream", "add", "film", "film", "--loop"))  # a path of the folder in which the command runs
+    fine(run("stream", "add", "door", "scene:simple"))
+    lines = fine(run("stream", "list")).splitlines()
+    assert lines[0].split() == ["STREAM", "STATE", "SIZE", "FPS", "OBJECTS", "SOURCE"]
+    assert [line.split()[0] for line in lines[1:]] == ["cam", "film", "door"]
+    assert "streaming" in lines[1]
+    assert str(run.folder / "film") in fine(run("stream", "list", "--json")) + fine(run("prompt", "list", "--json"))
+    assert fine(run("stream", "remove", "film")) == "film is closed\n"
+    fine(run("stream", "remove", "door"))
+
+
+def test_status_says_how_all_is(run):
+    text = fine(run("status"))
+    assert re.search(r"fixed on cpu, up \d+ s; .*control ready", text)
+    assert re.search(r"^cam: streaming; 320x180; .* frames/s in", text, re.MULTILINE)
+    answer = json.loads(fine(run("status", "--json")))
+    assert answer["daemon"]["model"] == "fixed"
+    assert answer["streams"][0]["stream"] == "cam"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("prompt", "add", "cam"), 2, "there is nothing to follow: give --point"),
+        (("prompt", "add", "cam", "--point", "x"), 2, "write X,Y"),
+        (("prompt", "add", "cam9", "--point", "1,1"), 1, "there is no stream 'cam9', but: cam"),
+        (("prompt", "add", "cam", "--point", "999,1"), 1, "is outside the frame, which is 320x180"),
+        (("prompt", "add", "cam", "--point", "1,1", "--frame", "0"), 1, "is not held"),
+        (("prompt", "add", "cam", "--mask", "none.png"), 1, "cannot be read"),
+        (("prompt", "remove", "cam", 99), 1, "has no object 99"),
+        (("prompt", "reset", "cam9"), 1, "there is no stream"),
+        (("stream", "add", "cam", "scene:simple"), 1, "there is a stream 'cam' already"),
+        (("stream", "add", "X", "scene:simple"), 2, "cannot name a stream"),
+        (("stream", "add", "x", "ftp://y"), 2, "streams.x.source"),
+        (("stream", "remove", "cam9"), 1, "there is no stream"),
+        (("status", "--control", "ipc:///nowhere/x"), 1, "no daemon listens at ipc:///nowhere/x"),
+        (("status", "--control", "nonsense"), 2, "write tcp://HOST:PORT or ipc:///PATH"),
+    ],
+)
+def test_what_is_wrong_is_said_with_an_exit_code(run, arguments, code, words):
+    done = run(*arguments)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,62 @@
+"""The page's settings: nobody watches or clicks by accident, and a token is not shown."""
+
+import pytest
+
+from streamseg.config.load import config_from_mapping
+from streamseg.errors import ConfigError
+
+TOKEN = "0123456789abcdef"
+
+
+def check(**http):
+    return config_from_mapping({"streams": {"cam": {"source": "scene:simple"}}, "http": http}).http
+
+
+def test_there_is_no_page_unless_asked_for():
+    assert check().listen is None
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8080", "localhost:0", "[::1]:8080", "127.3.2.1:1"])
+def test_this_machine_needs_no_token(listen):
+    assert check(listen=listen).listen == listen
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7:80"])
+def test_others_need_one(listen):
+    with pytest.raises(ConfigError, match=r"http\.listen: .*everybody there could watch and click: .*set http\.token"):
+        check(listen=listen)
+    assert check(listen=listen, token=TOKEN).token == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("listen", "words"),
+    [
+        ("8080", "has no port: write HOST:PORT"),
+        (":8080", "has no port: write HOST:PORT"),
+        ("127.0.0.1:http", "no usable port"),
+        ("127.0.0.1:65536", "no usable port"),
+        ("camera.example:80", "a name cannot be bound"),
+        ("*:80", "a name cannot be bound"),
+    ],
+)
+def test_addresses_that_cannot_be(listen, words):
+    with pytest.raises(ConfigError, match=words):
+        check(listen=listen)
+
+
+@pytest.mark.parametrize("token", ["short", "", "0123456789abcde", "with space and more", "ümlaut-and-more-of-it"])
+def test_a_token_that_is_no_good_is_not_shown(token):
+    with pytest.raises(ConfigError, match="too easy to guess") as refused:
+        check(token=token)
+    assert not token or token not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["", "camera.example:80", "http://camera.example", "-x", "a/b"])
+def test_names_that_are_none(host):
+    with pytest.raises(ConfigError, match="is no host name"):
+        check(hosts=[host])
+
+
+def test_a_token_of_the_environment(monkeypatch):
+    monkeypatch.setenv("PAGE_TOKEN", TOKEN)
+    assert check(listen="0.0.0.0:80", token="${PAGE_TOKEN}").token == TOKEN

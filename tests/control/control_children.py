@@ -1,0 +1,134 @@
+"""The control process as a process of its own, and what worker, publisher and supervisor do, by hand."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from streamseg.control_process import ControlSpec
+from streamseg.messages.commands import Command, Outcome, StatusCopy, encode
+from streamseg.messages.control import Failure
+from streamseg.orders import Facts, Order, Report
+from streamseg.process_table import run_child
+from streamseg.worker.command_inbox import CommandInbox
+
+SPAWN = multiprocessing.get_context("spawn")
+WAIT_MS = 20_000
+
+
+class ControlProcess:
+    """A control process with neighbours."""
+
+    def __init__(self, folder: Path, *, default: bool = False, timeout_s: float = 10.0, **changes: Any) -> None:
+        self.endpoint = f"ipc://{folder}/control"
+        self.spec = ControlSpec(
+            session="9f1c2e4a",
+            endpoint=None if default else changes.pop("endpoint", self.endpoint),
+            other_endpoint=f"ipc://{folder}/other",
+            commands_endpoint=f"ipc://{folder}/commands",
+            model="nano",
+            max_objects=16,
+            version="0.0.1",
+            facts=Facts(("cam",), ("tcp://127.0.0.1:5555",)),
+            command_timeout_s=timeout_s,
+        )
+        self.context = zmq.Context()
+        self.worker: CommandInbox | None = None
+        self.publisher = self.context.socket(zmq.DEALER)
+        self.publisher.connect(self.spec.commands_endpoint)
+        self.sockets = [self.publisher]
+        self.start()
+
+    def start(self) -> None:
+        self.connection, theirs = SPAWN.Pipe()
+        args = ("control", "streamseg.control_process", (self.spec,), theirs)
+        self.process = SPAWN.Process(target=run_child, args=args)
+        self.process.start()
+        theirs.close()
+
+    def ready(self) -> str:
+        """Wait until it listens; return where."""
+        return self.said(Report, "ready").text
+
+    def said(self, kind: type, what: str = "") -> Any:
+        """Return what it says next of a kind."""
+        deadline = time.monotonic() + 30
+        while self.connection.poll(max(0.0, deadline - time.monotonic())):
+            said = self.connection.recv()
+            if isinstance(said, kind) and (not what or said.kind == what):
+                return said
+        raise AssertionError(f"no {kind.__name__} {what} within 30 s")
+
+    def order(self, order: Order) -> None:
+        self.connection.send_bytes(pickle.dumps(order))
+
+    def client(self, kind: int = zmq.DEALER, endpoint: str | None = None) -> zmq.Socket[bytes]:
+        socket = self.context.socket(kind)
+        socket.connect(endpoint or self.endpoint)
+        self.sockets.append(socket)
+        return socket
+
+    def start_worker(self) -> None:
+        """Connect as the worker does, and wait until commands get through."""
+        self.worker = CommandInbox(self.spec.commands_endpoint)
+        probe = self.client()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            send(probe, op="list", id=os.urandom(4).hex())
+            if self.worker.socket.poll(100):
+                self.answer(self.command(), b"{}")
+            if receive(probe)["ok"]:
+                return
+        raise AssertionError("no command got through within 20 s")
+
+    def command(self) -> Command:
+        """Return the next command to the worker."""
+        assert self.worker is not None
+        assert self.worker.socket.poll(WAIT_MS), "no command came"
+        command = self.worker.take()
+        assert command is not None
+        return command
+
+    def answer(self, command: Command, result: bytes = b"", error: Failure | None = None) -> None:
+        assert self.worker is not None
+        self.worker.answer(Outcome(command.number, result, error))
+
+    def publish(self, stream: str, status: bytes) -> None:
+        self.publisher.send(encode(StatusCopy(stream, status)))
+
+    def close(self) -> None:
+        if self.process.is_alive():
+            self.connection.send_bytes(b"stop")
+            self.process.join(timeout=10)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join(timeout=10)
+        self.connection.close()
+        if self.worker is not None:
+            self.worker.close()
+        for socket in self.sockets:
+            socket.close(linger=0)
+        self.context.term()
+
+
+def send(socket: zmq.Socket[bytes], **fields: object) -> None:
+    socket.send_multipart([b"", json.dumps({"v": 1, "id": "r1", **fields}).encode()])
+
+
+def receive(socket: zmq.Socket[bytes]) -> dict[str, Any]:
+    assert socket.poll(WAIT_MS), "no answer came"
+    empty, data = socket.recv_multipart()
+    assert empty == b""
+    return json.loads(data)
+
+
+def ask(socket: zmq.Socket[bytes], **fields: object) -> dict[str, Any]:
+    send(socket, **fields)
+    return receive(socket)

@@ -1,0 +1,93 @@
+"""Daemons with a page, and a browser to look at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from web_daemon import STREAMS, WebDaemon
+
+from streamseg.client import Controller
+
+
+@pytest.fixture(scope="session")
+def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
+    """One daemon for all tests that leave it as it was."""
+    daemon = WebDaemon(tmp_path_factory.mktemp("web") / "daemon", STREAMS)
+    try:
+        yield daemon.wait_ready()
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def web(shared_daemon: WebDaemon) -> WebDaemon:
+    """The shared daemon, without objects."""
+    for stream in STREAMS:
+        shared_daemon.json("POST", f"/v1/streams/{stream}/reset")
+    return shared_daemon
+
+
+@pytest.fixture
+def control(web: WebDaemon) -> Iterator[Controller]:
+    """Another program that controls the shared daemon."""
+    with Controller(f"ipc://{web.runtime}/streamseg-control") as controller:
+        yield controller
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., WebDaemon]]:
+    """Start daemons of one's own; what is left of them is killed."""
+    started: list[WebDaemon] = []
+
+    def start(streams: dict[str, Any] = STREAMS, **http: Any) -> WebDaemon:
+        started.append(WebDaemon(tmp_path / f"daemon{len(started)}", streams, **http))
+        return started[-1].wait_ready()
+
+    yield start
+    for daemon in started:
+        daemon.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium without a window.
+
+    For one module at a time: while it is there, an event loop runs in this thread and no test may start another.
+    """
+    executable = shutil.which("chromium")
+    if executable is None:
+        if os.environ.get("STREAMSEG_REQUIRE_CHROMIUM") == "1":
+            pytest.fail("STREAMSEG_REQUIRE_CHROMIUM=1, but there is no chromium")
+        pytest.skip("there is no chromium: apt-get install chromium")
+    expect.set_options(timeout=30_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open pages; each error in one of them is the test's."""
+    errors: list[str] = []
+    contexts = []
+
+    def open_page(url: str, **options: Any) -> Page:
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []

@@ -1,0 +1,86 @@
+"""What a person sees on the page, as arrays."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+from numpy.typing import NDArray
+from playwright.sync_api import Page
+
+from streamseg.palette import colour_of
+from streamseg.sources.scene import Scene
+from streamseg.sources.scene_code import read_frame_code
+
+OPACITY = 0.4
+JPEG_ERROR = 45
+_READ = """() => {
+    const canvas = document.querySelector("#picture");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let text = "";
+    for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
+    return [canvas.width, canvas.height, btoa(text)];
+}"""
+
+
+class Eyes:
+    """Looks at the large picture.
+
+    Args:
+        page: Opened.
+        scene: What the stream shows.
+    """
+
+    def __init__(self, page: Page, scene: Scene) -> None:
+        self._page = page
+        self._scene = scene
+
+    def wait_for_picture(self) -> Eyes:
+        self._page.wait_for_selector("#picture[data-frame]")
+        return self
+
+    def picture(self) -> NDArray[np.uint8]:
+        """The picture on the screen, masks included: ``uint8 [H, W, 3]``."""
+        width, height, data = self._page.evaluate(_READ)
+        return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)[..., :3]
+
+    def frame(self) -> int:
+        """Number that is drawn into the picture on the screen."""
+        number = read_frame_code(self.picture())
+        assert number is not None
+        return number
+
+    def iou(self, obj_id: int, truth_id: int) -> float:
+        """IoU of the object's mask on the screen with the scene's truth of the very same frame."""
+        picture = self.picture()
+        number = read_frame_code(picture)
+        assert number is not None
+        bare = self._scene.render(number).astype(float)
+        colour = np.array(colour_of(obj_id), float)
+
+        def off(expected: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.abs(picture - expected).max(axis=2)
+
+        tint, rim = off(bare + (colour - bare) * OPACITY), off(np.broadcast_to(colour, bare.shape))
+        painted = np.minimum(tint, rim) < np.minimum(off(bare), JPEG_ERROR)
+        truth = self._scene.truth(number)[truth_id]
+        union = np.count_nonzero(painted | truth)
+        return np.count_nonzero(painted & truth) / union if union else 1.0
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a pixel of the picture is on the screen."""
+        box = self._page.locator("#marks").bounding_box()
+        assert box is not None
+        width, height = self._scene.spec.width, self._scene.spec.height
+        return box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height
+
+    def place_of(self, truth_id: int) -> tuple[float, float]:
+        """Where the middle of an object is on the screen."""
+        point = self._scene.click_point(self.frame(), truth_id)
+        assert point is not None
+        return self.place(*point)
+
+    def corners_of(self, truth_id: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Where the corners of an object's box are on the screen."""
+        x, y, w, h = self._scene.truth_box(self.frame(), truth_id)
+        return self.place(x, y), self.place(x + w - 1, y + h - 1)

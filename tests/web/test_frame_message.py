@@ -1,0 +1,37 @@
+"""One binary message holds a picture and the masks of the same frame, readable by a browser."""
+
+import numpy as np
+import pytest
+from live_client import Frame
+from pairs import SIZE, pair
+
+from streamseg.palette import PALETTE
+from streamseg.web.feed import Feed
+from streamseg.web.frame_message import frame_message
+from streamseg.web.stream_view import StreamView
+
+VIEW = StreamView("cam", Feed("ipc:///nowhere", "cam"))
+
+
+def message(frame_pair):
+    return Frame(frame_message(frame_pair, VIEW, n=3, age_ms=1.234, screen_ms=None))
+
+
+@pytest.mark.parametrize("encoding", ["coco_rle", "bits_zstd"])
+def test_masks_come_as_they_are(encoding):
+    rng = np.random.default_rng(5)
+    masks = {1: rng.random(SIZE[::-1]) > 0.5, 2: np.zeros(SIZE[::-1], bool), 9: np.ones(SIZE[::-1], bool)}
+    given = pair(masks, encoding=encoding)
+    frame = message(given)
+    assert frame.header["n"] == 3
+    assert frame.header["frame"] == 7
+    assert frame.header["age_ms"] == 1.2
+    assert frame.jpeg == given.image.jpeg
+    for obj_id, mask in masks.items():
+        np.testing.assert_array_equal(frame.mask(obj_id), mask)
+
+
+def test_colours_are_those_of_drawings():
+    frame = message(pair({1: np.ones(SIZE[::-1], bool), 2: np.ones(SIZE[::-1], bool)}))
+    told = [obj["colour"] for obj in frame.header["objects"]]
+    assert told == ["#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTE[:2]]

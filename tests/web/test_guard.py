@@ -1,0 +1,117 @@
+"""Strangers get nothing: by Host, by Origin, without the token."""
+
+import pytest
+from asgi import ask
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocketClose
+
+from streamseg.web.guard import COOKIE, Guard, cookie_value
+
+TOKEN = "0123456789abcdef"
+HERE = ("host", "127.0.0.1:8080")
+
+
+async def inside(scope, receive, send):
+    if scope["type"] == "websocket":
+        await WebSocketClose(1000, "inside")(scope, receive, send)
+    else:
+        await PlainTextResponse("inside")(scope, receive, send)
+
+
+OPEN = Guard(inside, token=None, hosts=("camera.example",))
+CLOSED = Guard(inside, token=TOKEN, hosts=())
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:8080", "127.0.0.1", "localhost:9", "LOCALHOST", "[::1]:8080", "192.0.2.7:80", "Camera.Example:1"],
+)
+def test_a_host_of_ours(host):
+    assert ask(OPEN, headers={"host": host}).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1", "a b"]
+)
+def test_a_foreign_host_gets_nothing(host):
+    answer = ask(OPEN, headers={"host": host})
+    assert answer.status == 421
+    assert "http.hosts" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("headers", [[("x", "y")], [HERE, ("host", "127.0.0.1:8080")]])
+def test_no_host_or_two(headers):
+    assert ask(OPEN, headers=headers).status == 421
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:8080", 200),
+        ("https://127.0.0.1:8080", 200),
+        ("http://127.0.0.1:8081", 403),
+        ("http://evil.example", 403),
+        ("http://127.0.0.1:8080.evil.example", 403),
+        ("null", 403),
+        ("", 403),
+    ],
+)
+def test_origin_must_be_the_page_itself(origin, status, method):
+    assert ask(OPEN, headers=[HERE, ("origin", origin)], method=method).status == status
+
+
+def test_another_site_may_link_here_but_not_fetch():
+    fetched = [HERE, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")]
+    linked = [HERE, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")]
+    assert ask(OPEN, headers=fetched).status == 403
+    assert ask(OPEN, headers=linked).status == 200
+
+
+def test_websockets_of_other_sites_are_refused():
+    refused = ask(OPEN, "/v1/live", [HERE, ("origin", "http://evil.example")], kind="websocket").messages
+    assert refused == [{"type": "websocket.close", "code": 1008, "reason": "CROSS_SITE"}]
+    allowed = ask(OPEN, "/v1/live", [HERE, ("origin", "http://127.0.0.1:8080")], kind="websocket").messages
+    assert allowed[0]["reason"] == "inside"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("authorization", f"Bearer {TOKEN}", 200),
+        ("authorization", f"bearer  {TOKEN}", 200),
+        ("authorization", f"Basic {TOKEN}", 401),
+        ("authorization", "Bearer nonsense", 401),
+        ("authorization", "Bearer ünïcode", 401),
+        ("cookie", f"{COOKIE}={cookie_value(TOKEN)}", 200),
+        ("cookie", f"a=b; {COOKIE}={cookie_value(TOKEN)}; c=d", 200),
+        ("cookie", f"{COOKIE}={TOKEN}", 401),
+        ("cookie", f"{COOKIE}={cookie_value('another')}", 401),
+        ("x", "y", 401),
+    ],
+)
+def test_the_token(name, value, status):
+    answer = ask(CLOSED, "/v1/streams", [HERE, (name, value)])
+    assert answer.status == status
+    if status == 401:
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert TOKEN not in answer.body.decode()
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/login", "/static/login.css"])
+def test_what_needs_no_token(path):
+    assert ask(CLOSED, path, [HERE]).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/main.js", "/static/../v1/streams", "//healthz", "/login/", "/metrics"])
+def test_everything_else_does(path):
+    assert ask(CLOSED, path, [HERE]).status == 401
+
+
+def test_a_person_is_led_to_the_login():
+    answer = ask(CLOSED, "/", [HERE, ("accept", "text/html,*/*")])
+    assert (answer.status, answer.headers["location"]) == (303, "/login")
+
+
+def test_a_websocket_without_the_token_is_refused():
+    assert ask(CLOSED, "/v1/live", [HERE], kind="websocket").messages[0]["reason"] == "UNAUTHORIZED"

@@ -1,0 +1,192 @@
+"""The HTTP interface of a real daemon."""
+
+from __future__ import annotations
+
+import re
+import socket
+import urllib.request
+
+import numpy as np
+import pytest
+from daemon_process import wait_for
+from web_daemon import SCENE, SIZE
+
+from streamseg.client.jpeg import decode_jpeg
+from streamseg.sources.scene import Scene
+from streamseg.sources.scene_code import read_frame_code
+
+SAMPLE = re.compile(r'(streamseg_\w+)(\{(\w+="([^"\\\n]|\\.)*",?)+\})? [-+0-9.einf]+')
+
+
+def prompt(web, **more):
+    return web.json("POST", "/v1/streams/cam/prompts", {"points": [[0.5, 0.5]], **more})
+
+
+def test_health_and_readiness(web):
+    assert web.json("GET", "/healthz") == {"ok": True, "missing": []}
+    assert web.json("GET", "/readyz") == {"ok": True, "missing": []}
+
+
+def test_not_ready_without_a_worker(start):
+    daemon = start()
+    daemon.child("worker").kill()
+    wait_for(lambda: daemon.ask("GET", "/readyz")[0] == 503, 20, "not ready")
+    assert b"worker" in daemon.ask("GET", "/readyz")[2]
+    assert daemon.json("GET", "/healthz")["ok"]
+    wait_for(lambda: daemon.ask("GET", "/readyz")[0] == 200, 60, "ready again")
+
+
+def test_streams_and_objects(web):
+    found = web.json("GET", "/v1/streams")
+    assert [each["id"] for each in found["streams"]] == ["cam", "yard"]
+    assert found["daemon"]["processes"]["web"] == "ready"
+    one = web.json("GET", "/v1/streams/cam")
+    assert (one["state"], tuple(one["size"])) == ("streaming", SIZE)
+    made = prompt(web, label="thing")
+    objects = "/v1/streams/cam/objects"
+    wait_for(lambda: web.json("GET", objects)["objects"], 10, "the object on a tracked frame")
+    (seen,) = web.json("GET", objects)["objects"]
+    assert (seen["id"], seen["label"], seen["state"]) == (made["object_id"], "thing", "tracked")
+    assert seen["colour"].startswith("#")
+
+
+def test_everything_that_a_person_can_do(web):
+    made = prompt(web, label="one")
+    path = f"/v1/streams/cam/objects/{made['object_id']}"
+    assert made["new"]
+    again = prompt(web, object_id=made["object_id"], points=[[0.1, 0.9, 0]])
+    assert not again["new"]
+    assert web.json("POST", f"{path}/undo") == {"object_id": made["object_id"], "prompts": 1}
+    web.json("PATCH", path, {"label": "two"})
+    assert web.objects()[0]["label"] == "two"
+    web.json("POST", "/v1/streams/cam/pause")
+    assert web.json("GET", "/v1/control")["streams"][0]["paused"]
+    wait_for(lambda: web.json("GET", "/v1/streams/cam")["paused"], 10, "a status that says so")
+    web.json("POST", "/v1/streams/cam/resume")
+    web.json("DELETE", path)
+    assert web.objects() == []
+    preview = prompt(web, preview=True)
+    assert preview["mask"]["size"] == [SIZE[1], SIZE[0]]
+    assert web.objects() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/v1/streams/nowhere", None, 404, "STREAM_NOT_FOUND"),
+        ("GET", "/v1/streams/%00/objects", None, 404, "STREAM_NOT_FOUND"),
+        ("POST", "/v1/streams/nowhere/prompts", {"points": [[0.5, 0.5]]}, 404, "STREAM_NOT_FOUND"),
+        ("POST", "/v1/streams/cam/prompts", {"points": [[0.5, 0.5]], "frame": 0}, 410, "FRAME_EXPIRED"),
+        ("POST", "/v1/streams/cam/prompts", {}, 422, "BAD_PROMPT"),
+        ("POST", "/v1/streams/cam/prompts", {"points": [[2.0, 0.5]]}, 422, "BAD_PROMPT"),
+        ("POST", "/v1/streams/cam/prompts", {"pionts": []}, 400, "BAD_REQUEST"),
+        ("POST", "/v1/streams/cam/prompts", [], 400, "BAD_REQUEST"),
+        ("DELETE", "/v1/streams/cam/objects/99", None, 404, "OBJECT_NOT_FOUND"),
+        ("POST", "/v1/streams/cam/objects/99/undo", None, 404, "OBJECT_NOT_FOUND"),
+        ("DELETE", "/v1/streams/cam/objects/0", None, 400, "BAD_REQUEST"),
+        ("DELETE", "/v1/streams/cam/objects/x", None, 400, "BAD_REQUEST"),
+        ("DELETE", f"/v1/streams/cam/objects/{2**31}", None, 400, "BAD_REQUEST"),
+        ("PATCH", "/v1/streams/cam/objects/1", {"label": "x" * 101}, 400, "BAD_REQUEST"),
+        ("GET", "/v1/streams/cam/snapshot.jpg?overlay=maybe", None, 400, "BAD_REQUEST"),
+        ("GET", "/nowhere", None, 404, "NOT_FOUND"),
+        ("GET", "/static/../app.py", None, 404, "NOT_FOUND"),
+        ("GET", "/static/%2e%2e/app.py", None, 404, "NOT_FOUND"),
+        ("DELETE", "/v1/streams", None, 405, "BAD_METHOD"),
+    ],
+)
+def test_refusals_have_a_status_a_code_and_the_mend(web, method, path, body, status, code):
+    assert web.fault(method, path, body) == (status, code)
+
+
+def test_a_form_of_another_site_is_no_prompt(web):
+    path = "/v1/streams/cam/prompts"
+    body = b'{"points": [[0.5, 0.5]]}'
+    for headers in (
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/json", "Origin": "http://evil.example"},
+    ):
+        request = urllib.request.Request(web.url + path.lstrip("/"), body, headers)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=20)
+        refused.value.close()
+        assert refused.value.code in (403, 415)
+    assert web.objects() == []
+
+
+def test_a_snapshot_with_and_without_masks(web):
+    scene = Scene(SCENE)
+    status, headers, jpeg = web.ask("GET", "/v1/streams/cam/snapshot.jpg")
+    assert (status, headers["content-type"]) == (200, "image/jpeg")
+    number = read_frame_code(decode_jpeg(jpeg, SIZE))
+    x, y, w, h = scene.truth_box(number, 1)
+    prompt(web, points=[], box=[x, y, x + w, y + h], coords="pixels", frame=int(headers["x-frame"]))
+    wait_for(lambda: web.json("GET", "/v1/streams/cam/objects")["objects"], 10, "the object")
+    picture = decode_jpeg(web.ask("GET", "/v1/streams/cam/snapshot.jpg?overlay=true")[2], SIZE)
+    number = read_frame_code(picture)
+    truth = scene.truth(number)[1]
+    off = np.abs(picture.astype(int) - scene.render(number)).max(axis=2)
+    assert np.median(off[truth]) > 40
+    assert np.median(off[~truth]) < 10
+
+
+def test_mjpeg_for_programs_that_know_nothing_else(web):
+    numbers = []
+    with urllib.request.urlopen(web.url + "v1/streams/cam/stream.mjpg", timeout=20) as answer:
+        boundary = answer.headers["content-type"].partition("boundary=")[2]
+        while len(numbers) < 5:
+            assert answer.readline().strip().decode() == f"--{boundary}"
+            head = {}
+            while line := answer.readline().strip().decode():
+                name, _, value = line.partition(": ")
+                head[name] = value
+            numbers.append(read_frame_code(decode_jpeg(answer.read(int(head["Content-Length"])), SIZE)))
+            answer.readline()
+    assert numbers == sorted(set(numbers))
+    wait_for(lambda: b"streamseg_watching 0" in web.ask("GET", "/metrics")[2], 10, "its seat to be free")
+
+
+def test_metrics_are_in_prometheus_format(web):
+    prompt(web)
+    wait_for(lambda: b'streamseg_objects{stream="cam"} 1' in web.ask("GET", "/metrics")[2], 10, "the object counted")
+    _, headers, data = web.ask("GET", "/metrics")
+    assert headers["content-type"].startswith("text/plain; version=0.0.4")
+    text = data.decode()
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        assert line.startswith(("# HELP streamseg_", "# TYPE streamseg_")) or SAMPLE.fullmatch(line), line
+    for name in ("frames_captured_total", "frames_tracked_total", "reconnects_total", "process_restarts_total", "up"):
+        assert f"\nstreamseg_{name}" in f"\n{text}"
+    buckets = re.findall(r'streamseg_latency_seconds_bucket\{stream="cam",stage="total",le="([^"]+)"\} (\d+)', text)
+    counts = [int(count) for _, count in buckets]
+    assert buckets[-1][0] == "+Inf"
+    assert counts == sorted(counts)
+    assert counts[-1] == int(re.search(r'latency_seconds_count\{stream="cam",stage="total"\} (\d+)', text)[1]) > 0
+
+
+def test_everything_is_described(web):
+    document = web.json("GET", "/openapi.json")
+    assert document["openapi"].startswith("3.1")
+    assert {"/healthz", "/metrics", "/v1/streams/{stream}/prompts"} <= set(document["paths"])
+
+
+@pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost: x", b"\x16\x03\x01\x02\x00", b"A" * 40_000])
+def test_connections_that_are_no_requests(web, head):
+    host, _, port = web.url.removeprefix("http://").rstrip("/").partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.settimeout(20)
+        try:
+            connection.sendall(head)
+            while connection.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+    assert web.json("GET", "/healthz")["ok"]
+
+
+def test_the_page_is_whole(web):
+    status, headers, page = web.ask("GET", "/")
+    assert status == 200
+    assert "script-src 'self'" in headers["content-security-policy"]
+    for path in re.findall(r'(?:src|href)="(/[^"]+)"', page.decode()):
+        assert web.ask("GET", path)[0] == 200, path
+    assert not re.search(r"https?://(?!www\.w3\.org)", page.decode()), "nothing is fetched from elsewhere"

@@ -1,0 +1,242 @@
+"""The page in a real browser before a real daemon: what is clicked gets its mask, pixel by pixel."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from daemon_process import wait_for
+from live_servers import free_port
+from page_eyes import Eyes
+from playwright.sync_api import Page, expect
+from web_daemon import SCENE, STREAMS, YARD
+
+from streamseg.sources.scene import Scene
+
+pytestmark = pytest.mark.chromium
+
+BALL, SQUARE = 1, 2
+GOOD = 0.85
+
+
+def rows(page: Page):
+    return page.locator("#objects .object")
+
+
+def open_cam(open_page, url, **options) -> tuple[Page, Eyes]:
+    page = open_page(url, **options)
+    return page, Eyes(page, Scene(SCENE)).wait_for_picture()
+
+
+def wait_for_mask(eyes, obj_id, truth_id):
+    wait_for(lambda: eyes.iou(obj_id, truth_id) > GOOD, 10, f"object {obj_id} painted on {truth_id}")
+
+
+def click_object(page, eyes, truth_id):
+    """Click an object of the scene; return the id that it got."""
+    before = rows(page).count()
+    page.mouse.click(*eyes.place_of(truth_id))
+    expect(rows(page)).to_have_count(before + 1)
+    return int(rows(page).nth(before).get_attribute("data-id"))
+
+
+def test_click_an_object_and_see_its_mask_on_it(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    expect(page.locator("#no-objects")).to_be_visible()
+    obj_id = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, obj_id, BALL)
+    # It moves, and its mask with it, on every picture that we look at.
+    first = eyes.frame()
+    wait_for(lambda: eyes.frame() > first + 40, 20, "two seconds of pictures")
+    assert eyes.iou(obj_id, BALL) > GOOD
+    row = rows(page).first
+    expect(row.locator(".state")).to_have_text("tracked")
+    assert float(row.locator("meter").evaluate("meter => meter.value")) > 0.5
+    assert len(row.locator("polyline").get_attribute("points").split()) > 3
+
+
+def test_a_second_one_by_a_box_and_both_stay_apart(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    first = click_object(page, eyes, BALL)
+    start, end = eyes.corners_of(SQUARE)
+    page.mouse.move(*start)
+    page.mouse.down()
+    held = page.locator("#picture").get_attribute("data-frame")
+    page.mouse.move(*end, steps=5)
+    assert page.locator("#picture").get_attribute("data-frame") == held, "the picture moved under the box"
+    page.mouse.up()
+    expect(rows(page)).to_have_count(2)
+    second = int(rows(page).nth(1).get_attribute("data-id"))
+    wait_for_mask(eyes, second, SQUARE)
+    wait_for_mask(eyes, first, BALL)
+
+
+def test_corrections_undo_name_and_removal(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    obj_id = click_object(page, eyes, BALL)
+    page.keyboard.press("1")
+    expect(rows(page).first).to_have_attribute("data-selected", "")
+    page.mouse.click(*eyes.place_of(BALL))
+    wait_for(lambda: web.objects()[0]["prompts"] == 2, 10, "a positive point on the object")
+    page.mouse.click(*eyes.place_of(SQUARE), button="right")
+    wait_for(lambda: web.objects()[0]["prompts"] == 3, 10, "a negative point")
+    page.keyboard.down("Shift")
+    page.mouse.click(*eyes.place_of(SQUARE))
+    page.keyboard.up("Shift")
+    wait_for(lambda: web.objects()[0]["prompts"] == 4, 10, "a negative point by Shift")
+    page.locator("#undo").click()
+    wait_for(lambda: web.objects()[0]["prompts"] == 3, 10, "one point less")
+    assert [each["id"] for each in web.objects()] == [obj_id]
+    name = rows(page).first.locator("input")
+    name.fill("ball")
+    name.press("Enter")
+    wait_for(lambda: web.objects()[0]["label"] == "ball", 10, "its name")
+    expect(name).to_have_value("ball")
+    page.keyboard.press("Delete")
+    expect(rows(page)).to_have_count(0)
+    assert web.objects() == []
+    expect(page.locator("#events")).to_contain_text(f"{obj_id} ball is no longer followed")
+
+
+def test_pause_resume_and_reset(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    click_object(page, eyes, BALL)
+    page.keyboard.press("p")
+    expect(page.locator("#pause")).to_have_text("❚❚ Resume")
+    page.locator("#pause").click()
+    expect(page.locator("#pause")).to_have_text("❚❚ Pause")
+    expect(rows(page)).to_have_count(1)
+    page.locator("#reset").click()
+    expect(page.locator("#reset")).to_contain_text("Really?")
+    assert len(web.objects()) == 1
+    page.locator("#reset").click()
+    expect(rows(page)).to_have_count(0)
+
+
+def test_all_by_keyboard(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    x, y = Scene(SCENE).click_point(eyes.frame(), SQUARE)
+    page.locator("#marks").focus()
+    steps_x, steps_y = round((x / 640 - 0.5) / 0.02), round((y / 360 - 0.5) / 0.02)
+    for key, count in (("ArrowRight", steps_x), ("ArrowLeft", -steps_x), ("ArrowDown", steps_y), ("ArrowUp", -steps_y)):
+        for _ in range(count):
+            page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    expect(rows(page)).to_have_count(1)
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+    page.keyboard.press("]")
+    expect(page.locator("#marks")).to_have_attribute("aria-label", "Live picture of yard")
+
+
+def test_a_finger_on_a_phone(web, open_page):
+    page, eyes = open_cam(open_page, web.url, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.touchscreen.tap(*eyes.place_of(BALL))
+    expect(rows(page)).to_have_count(1)
+    wait_for_mask(eyes, int(rows(page).first.get_attribute("data-id")), BALL)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "the page is wider than the phone"
+    )
+
+
+def test_tiles_show_all_streams_and_choose_one(web, open_page):
+    page, _ = open_cam(open_page, web.url)
+    tile = page.locator('.tile[data-stream="yard"]')
+    expect(tile).to_contain_text("streaming")
+    middle = "tile => [...tile.querySelector('canvas').getContext('2d').getImageData(160, 90, 1, 1).data.slice(0, 3)]"
+    wait_for(lambda: any(tile.evaluate(middle)), 10, "a picture on the tile")
+    tile.click()
+    page.wait_for_selector('#picture[data-stream="yard"]')
+    eyes = Eyes(page, Scene(YARD))
+    obj_id = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, obj_id, BALL)
+    assert web.objects("cam") == []
+
+
+def test_a_click_on_a_picture_that_is_gone(web, open_page):
+    page, _ = open_cam(open_page, web.url)
+    stale = (
+        "import('/static/actions.js').then(({ mark }) => mark({ points: [[0.5, 0.5]] }, { stream: 'cam', frame: 0 }))"
+    )
+    page.evaluate(stale)
+    fault = page.locator(".fault")
+    expect(fault).to_contain_text("FRAME_EXPIRED")
+    fault.get_by_text("Use the newest picture").click()
+    expect(rows(page)).to_have_count(1)
+    expect(fault).to_have_count(0)
+
+
+def test_what_cannot_be_done_is_said_and_blocks_nothing(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    page.mouse.click(*eyes.place_of(BALL), button="right")
+    expect(page.locator(".fault")).to_contain_text("Select the object first")
+    page.keyboard.press("u")
+    expect(page.locator(".fault").nth(1)).to_contain_text("nothing to undo")
+    click_object(page, eyes, BALL)
+
+
+def test_objects_of_another_program_show_up(web, control, open_page):
+    page, _ = open_cam(open_page, web.url)
+    made = control.add_prompt("cam", points=[(0.5, 0.5)], label="<b>from afar</b>")
+    expect(rows(page)).to_have_count(1)
+    expect(rows(page).first.locator("input")).to_have_value("<b>from afar</b>")
+    control.remove_object("cam", made.object_id)
+    expect(rows(page)).to_have_count(0)
+
+
+def test_the_daemon_is_lost_and_comes_back(start, open_page):
+    listen = f"127.0.0.1:{free_port()}"
+    daemon = start({"cam": STREAMS["cam"]}, listen=listen)
+    page, eyes = open_cam(open_page, daemon.url)
+    expect(page.locator("#connection")).to_have_text("live")
+    daemon.end(signal.SIGKILL)
+    expect(page.locator("#connection")).to_have_text("connection lost")
+    expect(page.locator("#notice")).to_contain_text("Trying again")
+    start({"cam": STREAMS["cam"]}, listen=listen)
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#notice")).to_be_hidden()
+    click_object(page, eyes, BALL)
+
+
+def test_a_page_server_that_dies_is_replaced_at_the_same_place(start, open_page):
+    daemon = start({"cam": STREAMS["cam"]})
+    page, _ = open_cam(open_page, daemon.url)
+    session = daemon.json("GET", "/v1/streams")["daemon"]["session"]
+    daemon.child("web").kill()
+    expect(page.locator("#connection")).to_have_text("connection lost")
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#events")).to_contain_text("connection back")
+    assert daemon.json("GET", "/v1/streams")["daemon"]["restarts"]["web"] == 1
+    assert daemon.json("GET", "/v1/streams")["daemon"]["session"] == session
+
+
+def test_a_token_is_asked_for_and_remembered(start, open_page):
+    token = "correct-horse-battery"
+    daemon = start({"cam": STREAMS["cam"]}, token=token)
+    page = open_page(daemon.url)
+    page.get_by_label("Token").fill("wrong-horse-battery")
+    page.get_by_role("button").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button").click()
+    page.wait_for_selector("#picture[data-frame]")
+    page.reload()
+    page.wait_for_selector("#picture[data-frame]")
+    (cookie,) = page.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert token not in cookie["value"]
+    assert token not in daemon.log
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_control_has_a_name(web, open_page, scheme):
+    page, eyes = open_cam(open_page, web.url, color_scheme=scheme)
+    click_object(page, eyes, BALL)
+    for element in page.locator("button:visible, input:visible, canvas[tabindex], meter, svg").all():
+        name = element.evaluate(
+            "e => e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.[0]?.textContent || e.title"
+        )
+        assert name, element.evaluate("e => e.outerHTML")

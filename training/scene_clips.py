@@ -1,0 +1,46 @@
+"""Clips of the package's own generated scenes, so that these are known: see ``streamseg/sources/scene.py``.
+
+Seeds below ``FIRST_SEED`` are never trained on; what users and tests see by default is seed 0.
+"""
+
+from __future__ import annotations
+
+from typing import Final, get_args
+
+import cv2
+import numpy as np
+
+from streamseg.sources.scene import Scene
+from streamseg.sources.scene_spec import Preset
+from training.clip import Clip
+
+FIRST_SEED: Final = 1000
+_SIZE: Final = "320x180"
+_LAST_FRAME: Final = 30 * 60
+_LONGEST_STRIDE: Final = 20
+_MIN_VISIBLE: Final = 0.003
+_PRESETS: Final = get_args(Preset)
+
+
+def compose_scene_clip(rng: np.random.Generator, *, frames: int, side_px: int, max_objects: int, gap: float) -> Clip:
+    """Compose one clip; what is in sight in its first frame has a mask. Arguments as in ``compose_clip``."""
+    while True:
+        preset = _PRESETS[rng.integers(len(_PRESETS))]
+        seed = FIRST_SEED + int(rng.integers(1 << 20))
+        crowd = f"&objects={rng.integers(2, 5)}" if preset in ("default", "simple") else ""
+        scene = Scene(f"scene:{preset}?seed={seed}&size={_SIZE}&fps=30{crowd}")
+        stride = min(_LONGEST_STRIDE, max(1, round(gap * float(rng.uniform(2, 10)))))
+        first = int(rng.integers(_LAST_FRAME))
+        times = [first + stride * t for t in range(frames)]
+        truths = [scene.truth(n) for n in times]
+        visible = [obj_id for obj_id, mask in truths[0].items() if mask.mean() > _MIN_VISIBLE]
+        if visible:
+            break
+    chosen = rng.permutation(visible)[:max_objects]
+    square = (side_px, side_px)
+    pictures = [cv2.resize(scene.render(n), square, interpolation=cv2.INTER_AREA) for n in times]
+    masks = [
+        [cv2.resize(truth[obj_id].astype(np.uint8), square, interpolation=cv2.INTER_NEAREST) > 0 for truth in truths]
+        for obj_id in chosen
+    ]
+    return Clip(np.stack(pictures), np.array(masks))
