@@ -14,7 +14,7 @@ from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
 from streamseg.tracker.build import build_model
-from streamseg.tracker.compile import CompiledEngine, choose_compile
+from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compile
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import object_result
@@ -77,6 +77,11 @@ class Sam2Tracker:
         """What the model runs on, for people."""
         device = self._predictor.model.device
         return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+    @property
+    def streams_at_once(self) -> int:
+        """As many as the encoder takes at once on a CUDA device; one on a CPU, where a batch saves next to nothing."""
+        return CUDA_BUCKETS.streams[-1] if self._predictor.model.device.type == "cuda" else 1
 
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Compile if that was asked for, then run every path once: prompts, corrections, one and more objects.

@@ -163,6 +163,11 @@ class Tracker(Protocol):
         """What the model runs on, for people: ``cpu``, ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
         ...
 
+    @property
+    def streams_at_once(self) -> int:
+        """How many streams' frames are best given in one call: more would only wait for each other."""
+        ...
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Run every path once, so that the first real frame is as fast as the rest.
 
