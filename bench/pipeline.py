@@ -24,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -124,17 +126,30 @@ def serve(config_file: Path, transport: str) -> None:
     sys.exit(supervisor.Daemon(load_config(config_file)).run())
 
 
+@contextmanager
+def running_daemon(config: dict[str, Any], folder: Path, transport: str = "ring") -> Iterator[tuple[str, int]]:
+    """Run the daemon; gives the address that it publishes at, and its process id."""
+    endpoint = f"ipc://{folder}/bench-{os.getpid()}-{time.monotonic_ns()}"
+    config_file = folder / "config.yaml"
+    own = {"publish": {"endpoints": [endpoint]}, "log": {"level": "warning"}}
+    config_file.write_text(json.dumps(config | own))  # JSON is YAML
+    command = [sys.executable, __file__, "--serve", str(config_file), "--transport", transport]
+    daemon = subprocess.Popen(command, stderr=sys.stderr)
+    try:
+        yield endpoint, daemon.pid
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=10)
+
+
 def measure(source: str, address: str, transport: str, streams: int, size: str, seconds: float, folder: Path) -> Row:
     """Run one arm and return its row."""
     from streamseg.client import Subscriber
 
-    endpoint = f"ipc://{folder}/bench-{os.getpid()}-{time.monotonic_ns()}"
     width, height = SIZES[size]
     box = [width // 4, height // 4, width // 2, height // 2]
     config = {
         "model": {"name": "fixed", "device": "cpu"},
-        "publish": {"endpoints": [endpoint]},
-        "log": {"level": "warning"},
         "streams": {
             f"cam{index}": {
                 "source": address,
@@ -144,29 +159,24 @@ def measure(source: str, address: str, transport: str, streams: int, size: str, 
             for index in range(streams)
         },
     }
-    config_file = folder / "config.yaml"
-    config_file.write_text(json.dumps(config))  # JSON is YAML
-    command = [sys.executable, __file__, "--serve", str(config_file), "--transport", transport]
-    daemon = subprocess.Popen(command, stderr=sys.stderr)
     latencies_ms: list[float] = []
-    try:
-        with Subscriber(endpoint, kinds=("masks",), mode="all") as subscriber:
-            subscriber.receive(timeout_s=60)
-            warm_until = time.monotonic() + 3
-            while time.monotonic() < warm_until:
-                subscriber.receive(timeout_s=10)
-            before, started = cpu_seconds(daemon.pid), time.monotonic()
-            frame_at: dict[str, list[int]] = {}
-            count = 0
-            while time.monotonic() - started < seconds:
-                message = subscriber.receive(timeout_s=10)
-                latencies_ms.append((time.monotonic_ns() - message.t_decoded_ns) / 1e6)
-                frame_at.setdefault(message.stream, [message.frame, message.frame])[1] = message.frame
-                count += 1
-            elapsed, after = time.monotonic() - started, cpu_seconds(daemon.pid)
-    finally:
-        daemon.terminate()
-        daemon.wait(timeout=10)
+    with (
+        running_daemon(config, folder, transport) as (endpoint, pid),
+        Subscriber(endpoint, kinds=("masks",), mode="all") as subscriber,
+    ):
+        subscriber.receive(timeout_s=60)
+        warm_until = time.monotonic() + 3
+        while time.monotonic() < warm_until:
+            subscriber.receive(timeout_s=10)
+        before, started = cpu_seconds(pid), time.monotonic()
+        frame_at: dict[str, list[int]] = {}
+        count = 0
+        while time.monotonic() - started < seconds:
+            message = subscriber.receive(timeout_s=10)
+            latencies_ms.append((time.monotonic_ns() - message.t_decoded_ns) / 1e6)
+            frame_at.setdefault(message.stream, [message.frame, message.frame])[1] = message.frame
+            count += 1
+        elapsed, after = time.monotonic() - started, cpu_seconds(pid)
     captured = sum(last - begin + 1 for begin, last in frame_at.values())
     per_frame = {name: 1000 * (after[name] - before[name]) / captured for name in before}
     return Row(

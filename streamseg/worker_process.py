@@ -1,8 +1,7 @@
 """The worker: takes the newest frame of every ring, tracks, and sends the masks to the publisher.
 
-It waits for the frames of all streams, for commands and for the supervisor in one poll. All frames that are ready go
-through the tracker in one call, so one camera's rate does not hold up another's; a stream gives at most one frame a
-turn.
+It waits for the frames of all streams, for commands and for the supervisor in one poll. Which frames then go through
+the tracker in one call is `worker/turns.py`'s to say: one camera's rate does not hold up another's.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from streamseg.worker.carry_out import carry_out
 from streamseg.worker.command_inbox import CommandInbox
 from streamseg.worker.kept_prompts import KeptStream
 from streamseg.worker.tracked_stream import TrackedStream
+from streamseg.worker.turns import LongestWaitFirst
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +116,7 @@ class Worker:
         self._streams: dict[str, TrackedStream] = {}
         self._unsent: Counter[str] = Counter()
         self._next_report_ns = 0
+        self._turns = LongestWaitFirst(tracker.streams_at_once)
         for stream, config in spec.streams.items():
             self._open(
                 TrackedStream(
@@ -135,11 +136,9 @@ class Worker:
             self._poller.poll(_POLL_MS)
             self._obey_orders()
             with ExitStack() as release:
-                held: dict[str, HeldFrame] = {}
-                for stream, reader in self._readers.items():
-                    frame = reader.take()
-                    if frame is not None:
-                        held[stream] = release.enter_context(frame)
+                held = self._turns.take(self._readers, lambda stream: self._readers[stream].take())
+                for frame in held.values():
+                    release.enter_context(frame)
                 if held:
                     self._track(held)
             self._carry_out_commands()

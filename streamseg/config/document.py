@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import yaml
 
@@ -15,6 +16,20 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_VALUES: Final = 20_000
 """Counted with every alias written out, so that a few anchors cannot grow into billions of values."""
 MAX_DEPTH: Final = 20
+
+
+class _Loader(yaml.SafeLoader):
+    """Only ``true`` and ``false`` are booleans, as in YAML 1.2: ``on`` and ``off`` are the words of a setting."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 class Document:
@@ -37,7 +52,7 @@ class Document:
         """
         self.name = name
         try:
-            loader = yaml.SafeLoader(text)
+            loader = _Loader(text)
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             raise ConfigError(

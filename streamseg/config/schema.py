@@ -98,6 +98,13 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Literal["auto", "float32", "bfloat16", "float16"],
         Meta(description="Precision of the model; auto is bfloat16 on CUDA where the device has it, else float32."),
     ] = "auto"
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="Compile the model with torch.compile, and record CUDA graphs. The first start takes minutes "
+            "longer, later ones less. auto does so on CUDA; on a CPU, on needs a C++ compiler."
+        ),
+    ] = "auto"
     max_objects: Annotated[int, Meta(ge=1, le=256, description="Most objects a stream.")] = 16
     history_frames: Annotated[
         int,

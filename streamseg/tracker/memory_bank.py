@@ -92,7 +92,7 @@ class MemoryBank:
         pointer_frame: ``[lanes, pointer_slots]`` int64.
     """
 
-    _FIELDS = (
+    FIELDS = (
         "conditioning_features",
         "conditioning_pointer",
         "conditioning_frame",
@@ -125,7 +125,7 @@ class MemoryBank:
     @property
     def nbytes(self) -> int:
         """Bytes of all lanes together."""
-        return sum(getattr(self, field).nbytes for field in self._FIELDS)
+        return sum(getattr(self, field).nbytes for field in self.FIELDS)
 
     def recall(self, lanes: Tensor, frames: Tensor, conditioning: int) -> Recall:
         """Read what each lane remembers at a frame; frames not before it are not valid.
@@ -210,7 +210,7 @@ class MemoryBank:
     @torch.inference_mode()
     def clear_lane(self, lane: int) -> None:
         """Forget everything of a lane, its values too: a masked NaN would poison whoever gets the lane next."""
-        for field in self._FIELDS:
+        for field in self.FIELDS:
             getattr(self, field)[lane].zero_()
         for frames in (self.conditioning_frame, self.ring_frame, self.pointer_frame):
             frames[lane] = NEVER
@@ -218,18 +218,18 @@ class MemoryBank:
     @torch.inference_mode()
     def read_lane(self, lane: int) -> dict[str, Tensor]:
         """Copy a lane's memory out, by field: a value that can be written, moved, and given to another bank."""
-        return {field: getattr(self, field)[lane].clone() for field in self._FIELDS}
+        return {field: getattr(self, field)[lane].clone() for field in self.FIELDS}
 
     @torch.inference_mode()
     def write_lane(self, lane: int, memory: dict[str, Tensor]) -> None:
         """Put what :meth:`read_lane` gave into a lane of a bank of the same shape."""
-        for field in self._FIELDS:
+        for field in self.FIELDS:
             getattr(self, field)[lane].copy_(memory[field])
 
     def grown(self, lanes: int) -> MemoryBank:
         """Return a bank of more lanes that holds this one's."""
         bank = MemoryBank(self.shape, lanes, self.ring_frame.device)
-        for field in self._FIELDS:
+        for field in self.FIELDS:
             getattr(bank, field)[: self.lanes].copy_(getattr(self, field))
         return bank
 

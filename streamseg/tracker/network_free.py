@@ -98,6 +98,11 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         """Nothing is compiled."""
         return 0
 
+    @property
+    def streams_at_once(self) -> int:
+        """One: nothing is shared between streams."""
+        return 1
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Nothing needs warming up."""
         progress("nothing to warm up", 1.0)

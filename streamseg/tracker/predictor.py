@@ -6,8 +6,7 @@ all streams of a call go through the model in one batch; a stream without object
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Unpack
 
@@ -16,6 +15,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from streamseg.errors import NothingToUndoError, PromptError
+from streamseg.tracker.engine import Engine, LaneFrame, Progress
 from streamseg.tracker.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.object_memory import ObjectMemory
 from streamseg.tracker.prompt_step import PromptOutput, apply_prompt
@@ -76,9 +76,11 @@ class CameraPredictor:
         autocast: Precision of the model's arithmetic; None for float32.
         spatial_frames: Frames before the present one whose memory is read; None for the model's own number.
         pointer_frames: The same for object pointers.
+        engine: Makes what runs encoder and step, from the step and the precision.
 
     Attributes:
-        step: The tracking step. May be replaced by a compiled one.
+        step: The tracking step.
+        engine: Runs encoder and step.
         bank: The memory of all lanes; grows in powers of two to the most objects that there were at a time.
     """
 
@@ -93,6 +95,7 @@ class CameraPredictor:
         autocast: torch.dtype | None = None,
         spatial_frames: int | None = None,
         pointer_frames: int | None = None,
+        engine: Callable[[TrackStep, torch.dtype | None], Engine] = Engine,
     ) -> None:
         if conditioning_frames < 2:
             raise ValueError(f"conditioning_frames is {conditioning_frames}: the first and a newest need 2")
@@ -100,7 +103,6 @@ class CameraPredictor:
         self.max_objects = max_objects
         self.history_frames = history_frames
         self._undo_depth = undo_depth
-        self._autocast = autocast
         side = model.image_size // model.backbone_stride
         shape = BankShape(
             tokens=side * side,
@@ -113,10 +115,16 @@ class CameraPredictor:
         )
         with torch.inference_mode():
             self.step = TrackStep(model, shape.spatial_frames).to(model.device)
-            self.bank = MemoryBank(shape, 1, model.device)
-        self._prompt_step = self.step
-        self._free_lanes = [0]
+            self.engine = engine(self.step, autocast)
+            self.bank = MemoryBank(shape, self.engine.least_lanes, model.device)
+        self._free_lanes = list(reversed(range(self.bank.lanes)))
         self._streams: dict[str, _Stream] = {}
+
+    @torch.inference_mode()
+    def warm_up(self, progress: Progress) -> None:
+        """Prepare the engine for every number of streams and objects. Call it once, before the first prompt."""
+        padding = self._take_lane() if self.engine.needs_padding_lane else 0
+        self.engine.warm_up(self.bank, padding, progress)
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects; one that is open starts again."""
@@ -205,10 +213,8 @@ class CameraPredictor:
         state = self._opened(stream)
         obj = state.remembered()[obj_id]
         if at.frame not in obj.conditioning_frames:
-            index = torch.tensor([[obj.lane], [at.frame], [0]]).to(self.model.device, non_blocking=True)
-            features, conditioning = self._features_of(stream, at), len(obj.conditioning_frames)
-            with self._precision():
-                out: StepOutput = self.step(self.bank, index, features, conditioning, masked=True)
+            lane, features = LaneFrame(obj.lane, at.frame, row=0), self._features_of(stream, at)
+            out = self.engine.track(self.bank, [lane], features, len(obj.conditioning_frames), masked=True)
             obj.note_tracked(at.frame, out, state.frame - self.history_frames + 1)
         return TrackOutput((obj_id,), *obj.outputs[at.frame])
 
@@ -295,9 +301,9 @@ class CameraPredictor:
             given, None if known is None else known.prompts.get(frame), self.model.image_size, self.model.device
         )
         features = self._features_of(name, at)
-        with self._precision():
+        with self.engine.precision():
             out = apply_prompt(
-                self._prompt_step,
+                self.step,
                 features,
                 prompt,
                 memory=(self.bank, known.lane, frame, len(known.conditioning_frames))
@@ -311,41 +317,28 @@ class CameraPredictor:
         """Features of one frame; those of the newest are kept, those of an older one are not."""
         stream = self._streams[name]
         if at is not None and at.frame != stream.frame:
-            return self._encode_images(at.image[None])
+            return self.engine.encode(at.image[None])
         if stream.features is None:
             self._encode([name])
         assert stream.features is not None
         return stream.features
 
-    def _precision(self) -> AbstractContextManager[object]:
-        if self._autocast is None:
-            return nullcontext()
-        return torch.autocast(self.model.device.type, dtype=self._autocast)
-
     def _encode(self, names: list[str]) -> Features:
         """Encode the last images of streams in one batch; each stream keeps its row of it."""
         streams = [self._streams[name] for name in names]
-        features = self._encode_images(torch.stack([stream.image for stream in streams if stream.image is not None]))
+        features = self.engine.encode(torch.stack([stream.image for stream in streams if stream.image is not None]))
         for row, stream in enumerate(streams):
             stream.features = features.row(row)
         return features
-
-    def _encode_images(self, images: Tensor) -> Features:
-        with self._precision():
-            stride4, stride8, top = self.model.forward_image(images)["backbone_fpn"]
-            return Features(top.flatten(2).transpose(1, 2), stride8, stride4)
 
     def _track_lanes(self, names: list[str], features: Features) -> dict[str, TrackOutput]:
         streams = [self._streams[name] for name in names]
         objects = [stream.remembered() for stream in streams]
         rows = [(row, streams[row], obj) for row, held in enumerate(objects) for obj in held.values()]
-        index = torch.tensor(
-            [[obj.lane for _, _, obj in rows], [stream.frame for _, stream, _ in rows], [row for row, _, _ in rows]]
-        ).to(self.model.device, non_blocking=True)
+        lanes = [LaneFrame(obj.lane, stream.frame, row) for row, stream, obj in rows]
         conditioning = max(len(obj.conditioning_frames) for _, _, obj in rows)
         settled = all(self._settled(obj, stream.frame, conditioning) for _, stream, obj in rows)
-        with self._precision():
-            out: StepOutput = self.step(self.bank, index, features, conditioning, masked=not settled)
+        out = self.engine.track(self.bank, lanes, features, conditioning, masked=not settled)
         outputs, start = {}, 0
         for name, held in zip(names, objects, strict=True):
             part = slice(start, start + len(held))

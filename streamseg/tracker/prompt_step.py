@@ -64,7 +64,7 @@ def apply_prompt(
             conditioned = top + model.no_mem_embed.view(1, -1, 1, 1)
         else:
             bank, lane, frame, conditioning = memory
-            index = torch.tensor([[lane], [frame], [0]], device=top.device)
+            index = torch.tensor([[lane], [frame]], device=top.device)
             conditioned = step.condition(bank, index, features, conditioning, masked=True)
         refine = None if earlier_logits is None else earlier_logits[None].clamp(-_LOGITS_LIMIT, _LOGITS_LIMIT)
         heads = model._forward_sam_heads(

@@ -15,6 +15,8 @@ from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
 from streamseg.tracker.build import build_model
+from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compile
+from streamseg.tracker.engine import Engine
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import object_result
 from streamseg.tracker.postprocess import to_results
@@ -68,6 +70,7 @@ class Sam2Tracker:
             max_objects=config.max_objects,
             history_frames=config.history_frames,
             autocast=None if dtype == torch.float32 else dtype,
+            engine=CompiledEngine if choose_compile(config.compile, device) else Engine,
         )
         return cls(predictor, Preprocessor(model.image_size, device, torch.float32))
 
@@ -88,12 +91,19 @@ class Sam2Tracker:
         """Graphs that were compiled after :meth:`warm_up`, each of which held up a frame."""
         return compiled_graphs() - self._graphs_when_warm
 
+    @property
+    def streams_at_once(self) -> int:
+        """As many as the encoder takes at once on a CUDA device; one on a CPU, where a batch saves next to nothing."""
+        return CUDA_BUCKETS.streams[-1] if self._predictor.model.device.type == "cuda" else 1
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
-        """Run every path once: prompts of each kind, corrections, tracking of one and more objects.
+        """Compile if that was asked for, then run every path once: prompts, corrections, one and more objects.
 
         Blocks: for a few frames' work; on CUDA until the memory is full once, since that path has its own kernels.
+        Compiling blocks for minutes at the first start. Called once.
         """
         model, predictor = self._predictor.model, self._predictor
+        predictor.warm_up(progress)
         image = torch.zeros(3, model.image_size, model.image_size, device=model.device)
         inside = torch.zeros(64, 64, dtype=torch.bool)
         inside[16:48, 16:48] = True

@@ -24,17 +24,23 @@ class Features(NamedTuple):
 
     Attributes:
         top: ``[S, tokens, C]`` at stride 16.
+        attended: ``[S, tokens, C]``: ``top`` after memory attention's first self-attention.
         stride8: ``[S, C / 4, 2h, 2w]``.
         stride4: ``[S, C / 8, 4h, 4w]``.
     """
 
     top: Tensor
+    attended: Tensor
     stride8: Tensor
     stride4: Tensor
 
     def row(self, row: int) -> Features:
         """The features of one stream, as a view."""
         return Features(*(level[row : row + 1] for level in self))
+
+    def select(self, rows: Tensor) -> Features:
+        """The features of streams ``[B]`` int64: a copy of each for each of its lanes."""
+        return Features(*(level.index_select(0, rows) for level in self))
 
 
 class StepOutput(NamedTuple):
@@ -96,6 +102,12 @@ class TrackStep(nn.Module):
         self.register_buffer("no_points", sparse, persistent=False)
         self.register_buffer("no_mask", dense.contiguous(), persistent=False)
 
+    def encode(self, images: Tensor) -> Features:
+        """Encode frames ``[S, 3, image_size, image_size]``: all that does not depend on objects."""
+        stride4, stride8, top = self.model.forward_image(images)["backbone_fpn"]
+        tokens = top.flatten(2).transpose(1, 2)
+        return Features(tokens, self.attention.attend_to_self(tokens, self.top_pos), stride8, stride4)
+
     def forward(
         self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool
     ) -> StepOutput:
@@ -103,16 +115,16 @@ class TrackStep(nn.Module):
 
         Args:
             bank: Memory of all lanes; written.
-            index: ``[3, B]`` int64: lane, frame number, row of ``features``.
-            features: Of the streams' present frames.
+            index: ``[2, B]`` int64: lane, frame number.
+            features: Of each lane's present frame.
             conditioning: Slots of conditioning frames to read.
             masked: Whether some of the slots that are read may be empty. False saves the mask, which costs the
                 fastest attention kernels; it is the caller's word that all slots are filled.
         """
-        lanes, frames, rows = index.unbind(0)
+        lanes, frames = index.unbind(0)
         conditioned = self.condition(bank, index, features, conditioning, masked)
-        logits, iou, pointers, score = self._decode(conditioned, features, rows)
-        memory = self._remember(self.as_map(features.top.index_select(0, rows)), logits, score)
+        logits, iou, pointers, score = self._decode(conditioned, features)
+        memory = self._remember(self.as_map(features.top), logits, score)
         bank.write_tracked(lanes, frames, memory, pointers)
         return StepOutput(logits[:, 0], iou, score[:, 0].float())
 
@@ -124,9 +136,9 @@ class TrackStep(nn.Module):
         Returns:
             ``[B, C, h, w]``.
         """
-        lanes, frames, rows = index.unbind(0)
+        lanes, frames = index.unbind(0)
         tokens = self._memory_tokens(bank.recall(lanes, frames, conditioning), conditioning, masked)
-        fused: Tensor = self.attention(features.top, self.top_pos, rows, tokens)
+        fused: Tensor = self.attention(features.attended, self.top_pos, tokens)
         return self.as_map(fused)
 
     def as_map(self, tokens: Tensor) -> Tensor:
@@ -146,20 +158,21 @@ class TrackStep(nn.Module):
             pointer_pos = model.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=width)).repeat_interleave(split, dim=1)
         else:
             pointer_pos = torch.zeros_like(pointer_tokens)
-        mask = None
+        bias = None
         if masked:
             spatial_valid = recall.features_valid.repeat_interleave(recall.features.shape[2], dim=1)
             pointer_valid = recall.pointers_valid.repeat_interleave(split, dim=1)
-            mask = torch.cat([spatial_valid, pointer_valid], dim=1)[:, None, None]
+            valid = torch.cat([spatial_valid, pointer_valid], dim=1)[:, None]
+            bias = torch.zeros(valid.shape, device=valid.device).masked_fill(~valid, -torch.inf)
         return MemoryTokens(
             spatial=recall.features.float(),
             spatial_pos=torch.cat([self.conditioning_pos.expand(conditioning, -1, -1), self.ring_pos]),
             pointers=pointer_tokens,
             pointers_pos=pointer_pos,
-            mask=mask,
+            bias=bias,
         )
 
-    def _decode(self, conditioned: Tensor, features: Features, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _decode(self, conditioned: Tensor, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run the mask decoder without a prompt and keep the mask with the best predicted IoU.
 
         Returns:
@@ -173,7 +186,7 @@ class TrackStep(nn.Module):
             dense_prompt_embeddings=self.no_mask.expand(batch, -1, -1, -1),
             multimask_output=self.multimask,
             repeat_image=False,
-            high_res_features=[features.stride4.index_select(0, rows), features.stride8.index_select(0, rows)],
+            high_res_features=[features.stride4, features.stride8],
         )
         best = ious.argmax(dim=1)
         lane = torch.arange(batch, device=best.device)

@@ -173,6 +173,11 @@ class Tracker(Protocol):
         """Graphs that were compiled after :meth:`warm_up`, each of which held up a frame."""
         ...
 
+    @property
+    def streams_at_once(self) -> int:
+        """How many streams' frames are best given in one call: more would only wait for each other."""
+        ...
+
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Run every path once, so that the first real frame is as fast as the rest.
 

@@ -78,3 +78,8 @@ def test_a_file_without_settings_shows_how_to_begin(text, tmp_path):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match="holds no settings: begin with"):
         load_config(tmp_path / "c.yaml")
+
+
+def test_only_true_and_false_are_booleans():
+    tree = Document("a.yaml", "{a: on, b: off, c: yes, d: no, e: true, f: False}").tree
+    assert tree == {"a": "on", "b": "off", "c": "yes", "d": "no", "e": True, "f": False}

@@ -179,8 +179,8 @@ def test_frames_that_were_skipped_are_masked(small: SAM2Base) -> None:
     for always in (False, True):
         player = Player(small, images)
         if always:
-            step = player.predictor.step
-            player.predictor.step = lambda *inputs, step=step, **_: step(*inputs, masked=True)
+            track = player.predictor.engine.track
+            player.predictor.engine.track = lambda *inputs, track=track, **_: track(*inputs, masked=True)
         player.track_to(28)
         player.prompt(CLICK, 2, catch_up=range(15, 29, 13))
         player.track_to(49)

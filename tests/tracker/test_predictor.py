@@ -222,25 +222,6 @@ def test_refusals(small: SAM2Base) -> None:
         CameraPredictor(small, conditioning_frames=1)
 
 
-def test_the_step_is_one_graph_that_is_never_recompiled(small: SAM2Base) -> None:
-    """Traced with ``fullgraph=True, dynamic=False``: one graph while memory fills, one when it is full."""
-    images = clip(40, small.image_size)
-    plain = play(CameraPredictor(small), images, {0: [CLICK, BOX]})
-    graphs: list[torch.fx.GraphModule] = []
-
-    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
-        graphs.append(graph)
-        return graph.forward
-
-    torch._dynamo.reset()
-    predictor = CameraPredictor(small)
-    predictor.step = torch.compile(predictor.step, backend=backend, fullgraph=True, dynamic=False)
-    compiled = play(predictor, images, {0: [CLICK, BOX]})
-    torch._dynamo.reset()
-    assert len(graphs) == 2
-    assert difference(plain, compiled).logits < TOLERANCE
-
-
 def test_the_first_and_the_newest_conditioning_frames_are_kept() -> None:
     held: list[int] = []
     for frame in (3, 5, 8, 9, 12, 12, 20):

@@ -1,0 +1,76 @@
+#!/bin/sh
+# Everything that waits for a GPU, in parts of less than ten minutes each. Run it again to go on where it stopped: a
+# part that is done left OUT/NAME.done. Each writes OUT/NAME.json (or .txt) and a section of OUT/RESULTS.md with
+# hardware, versions, clocks and date; move that into bench/RESULTS.md.
+#
+#   bench/gpu_suite.sh OUT [PART ...]     without parts: all
+#   FORK=PATH        checkout of segment-anything-2-real-time: adds its arms
+#   PYTHON=PATH      default: python of the environment
+#   TRAIN="--coco FOLDER --renders FOLDER"     adds the part that trains nano on, from streamseg/models/nano.pt
+set -eu
+
+out=$1
+shift
+python=${PYTHON:-python}
+limit=590
+mkdir -p "$out"
+results=$out/RESULTS.md
+cd "$(dirname "$0")/.."
+# Compiled code is kept beside the results, so that a part that ran out of time finds it again.
+TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$(realpath "$out")/inductor}
+export TORCHINDUCTOR_CACHE_DIR PYTHONPATH=bench${PYTHONPATH:+:$PYTHONPATH}
+
+part() { # NAME TITLE COMMAND...: once; its failure does not stop the others
+    name=$1 title=$2
+    shift 2
+    case " $wanted " in "  " | *" $name "*) ;; *) return 0 ;; esac
+    [ -e "$out/$name.done" ] && return 0
+    echo "== $name: $title"
+    began=$(date +%s)
+    rm -f "$out/$name.md"
+    status=0
+    timeout "$limit" "$@" >"$out/$name.txt" 2>&1 || status=$?
+    {
+        printf '\n## %s\n\n`%s`, exit status %s after %s s.\n' "$title" "$*" "$status" "$(($(date +%s) - began))"
+        if [ -e "$out/$name.md" ]; then cat "$out/$name.md"; else
+            printf '\n```\n%s\n```\n' "$(tail -n 12 "$out/$name.txt")"
+            $python -c 'import json, hardware; print("\n" + json.dumps(hardware.machine()))'
+        fi
+    } >>"$results"
+    if [ "$status" -eq 0 ]; then touch "$out/$name.done"; else
+        failed="$failed $name"
+        echo "   failed with $status, see $out/$name.txt"
+    fi
+}
+
+tracker() { # NAME MODEL SIZE OBJECTS CAMERAS
+    part "$1" "Tracker: $2 at $3, objects $4, cameras $5" "$python" -W ignore bench/tracker.py --models "$2" \
+        --sizes "$3" --objects $4 --cameras $5 --json "$out/$1.json" --markdown "$out/$1.md" ${FORK:+--fork "$FORK"}
+}
+
+wanted="$*"
+failed=""
+part parity "Parity on the device: eager, compiled, CUDA graphs, bfloat16" \
+    "$python" -m pytest -q -rs tests/tracker/test_cuda.py tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py
+for model in t b+ l; do
+    for size in 512 1024; do
+        for objects in 1 4 8 16; do
+            tracker "tracker_${model}_${size}_$objects" "sam2.1_hiera_$model" "$size" "$objects" 1
+        done
+    done
+done
+for cameras in 4 8; do
+    tracker "tracker_t_512_cameras_$cameras" sam2.1_hiera_t 512 1 "$cameras"
+done
+part pipeline "Pipeline without the model" "$python" bench/pipeline.py --json "$out/pipeline.json"
+for streams in 1 8; do
+    part "latency_t_$streams" "Glass to subscriber: tiny at 512, $streams cameras" "$python" bench/latency.py \
+        --model sam2.1_hiera_t --image-size 512 --compile on --streams "$streams" --objects 1 --rates 15 30 \
+        --start-timeout 300 --json "$out/latency_t_$streams.json" --markdown "$out/latency_t_$streams.md"
+done
+if [ -n "${TRAIN:-}" ]; then
+    # Goes on from its own last.pt when it is run again.
+    part train "nano: nine minutes of training on" "$python" -m training.train --out "$out/nano" \
+        --start-from streamseg/models/nano.pt --device cuda --budget-minutes 8 $TRAIN
+fi
+[ -z "$failed" ] || { echo "failed:$failed" && exit 1; }

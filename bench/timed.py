@@ -1,0 +1,40 @@
+"""Frames in memory, tracked one by one, each timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def timed(
+    track: Callable[[Tensor], Tensor], frames: Tensor, numbers: Sequence[int]
+) -> tuple[list[Tensor], list[float]]:
+    """Track frames, to and fro over the clip, and time each in seconds. Syncs: before and after each frame."""
+    outputs, times = [], []
+    period = max(2 * len(frames) - 2, 1)
+    for number in numbers:
+        place = number % period
+        frame = frames[min(place, period - place)]
+        synchronize(frames.device)
+        began = time.perf_counter()
+        outputs.append(track(frame))
+        synchronize(frames.device)
+        times.append(time.perf_counter() - began)
+    return outputs, times
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a CUDA device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def prompt_mask(index: int) -> Tensor:
+    """``[64, 64]`` bool: one cell of a 4 x 4 grid, for object ``index`` of at most 16."""
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    row, column = divmod(5 * index % 16, 4)
+    mask[16 * row + 2 : 16 * row + 14, 16 * column + 2 : 16 * column + 14] = True
+    return mask

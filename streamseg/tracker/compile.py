@@ -1,0 +1,298 @@
+"""All compilation and all CUDA graphs: the encoder and the tracking step at a few fixed sizes, prepared ahead.
+
+What is compiled is :meth:`TrackStep.encode` and :meth:`TrackStep.forward`, as they run eagerly. A batch of any size is
+put together from *buckets*: on a CUDA device it is padded to the next bucket, where a few lanes more cost next to
+nothing; on a CPU, where every lane costs its full work, it is split (7 = 4 + 2 + 1) and nothing is padded. Which memory
+slots are filled is a mask, so objects that join, leave, are corrected or differ in age never change a shape.
+
+Each (size, slots, mask) is compiled from a code object of its own: torch._dynamo keeps its graphs by code object, tries
+them one after another, and gives up at the eighth.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import types
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from streamseg.errors import ModelError
+from streamseg.tracker.engine import Engine, LaneFrame, Progress
+from streamseg.tracker.memory_bank import MemoryBank
+from streamseg.tracker.step import Features, StepOutput, TrackStep
+
+_LEAST_LANES: Final = 32
+"""A bank that grows has to be recorded anew in every CUDA graph: begin with enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Batch sizes that are prepared.
+
+    Attributes:
+        lanes: Of the step, rising.
+        streams: Of the encoder, rising.
+        pad: Whether a batch is padded to the next size, or split into sizes without a rest (they begin with 1).
+    """
+
+    lanes: tuple[int, ...]
+    streams: tuple[int, ...]
+    pad: bool
+
+
+CPU_BUCKETS: Final = Buckets(lanes=(1, 2, 4), streams=(1,), pad=False)
+CUDA_BUCKETS: Final = Buckets(lanes=(1, 2, 4, 8, 16), streams=(1, 2, 4, 8), pad=True)
+
+
+def parts(count: int, sizes: Sequence[int], *, pad: bool) -> list[int]:
+    """Sizes that together take ``count`` items, the last one with room left over if ``pad``."""
+    found: list[int] = []
+    while count > 0:
+        roomy = next((size for size in sizes if size >= count), None) if pad else None
+        size = roomy if roomy is not None else max(size for size in sizes if size <= count)
+        found.append(size)
+        count -= size
+    return found
+
+
+def choose_compile(setting: str, device: torch.device) -> bool:
+    """Turn ``model.compile`` into yes or no: ``auto`` compiles on CUDA; on a CPU the first start takes minutes.
+
+    Raises:
+        ModelError: on a CPU, ``on`` needs a C++ compiler and there is none.
+    """
+    if setting == "on" and device.type == "cpu" and not _has_cpp_compiler():
+        raise ModelError(
+            "model.compile is on, and torch finds no C++ compiler (g++ or clang++): install one or set off"
+        )
+    return setting == "on" or (setting == "auto" and device.type == "cuda")
+
+
+def _has_cpp_compiler() -> bool:
+    names = (os.environ.get("CXX"), "g++", "clang++")
+    return any(shutil.which(name) is not None for name in names if name)
+
+
+class GraphRecorder(Protocol):
+    """Records what a function does on a device, to be replayed at once. The only thing that tests put in its place."""
+
+    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """Return what replays the function's work, and the outputs that a replay writes.
+
+        The function is run a few times before, so it must not matter how often.
+        """
+        ...
+
+
+class CudaGraphRecorder:
+    """CUDA graphs of one memory pool."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """As :class:`GraphRecorder` says. Syncs."""
+        # Compiling, autotuning and the libraries' workspaces must be over before anything is recorded, off the default
+        # stream (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                function()
+        torch.cuda.current_stream(self._device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            outputs = function()
+        return graph.replay, outputs
+
+
+class _Recorded:
+    """A function of tensors as a recorded graph. Inputs are copied in, outputs copied out: a graph has fixed places."""
+
+    def __init__(self, recorder: GraphRecorder, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
+        self._inputs = [value.clone() for value in inputs]
+        self._replay, self._outputs = recorder.record(lambda: function(*self._inputs))
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        for mine, given in zip(self._inputs, inputs, strict=True):
+            mine.copy_(given, non_blocking=True)
+        self._replay()
+        return type(self._outputs)(*(value.clone() for value in self._outputs))
+
+
+class CompiledEngine(Engine):
+    """The same functions, compiled at fixed sizes.
+
+    A size that was not prepared is compiled when it is first asked for; after :meth:`warm_up` none is left.
+
+    Args:
+        step: Holds the model; its weights are frozen into the compiled code.
+        autocast: Precision of the model's arithmetic; None for float32.
+        buckets: Sizes; None for the device's own.
+        recorder: Records graphs; None for CUDA's on CUDA and none on a CPU.
+        backend: Of ``torch.compile``.
+        freeze: Fold the weights into the code; None to do so on a CPU.
+    """
+
+    least_lanes = _LEAST_LANES
+    needs_padding_lane = True
+
+    def __init__(
+        self,
+        step: TrackStep,
+        autocast: torch.dtype | None,
+        *,
+        buckets: Buckets | None = None,
+        recorder: GraphRecorder | None = None,
+        backend: str | Callable[..., Any] = "inductor",
+        freeze: bool | None = None,
+    ) -> None:
+        super().__init__(step, autocast)
+        on_cpu = self._device.type == "cpu"
+        self._buckets = buckets or (CPU_BUCKETS if on_cpu else CUDA_BUCKETS)
+        self._recorder = recorder if recorder is not None or on_cpu else CudaGraphRecorder(self._device)
+        self._backend = backend
+        self._freeze = on_cpu if freeze is None else freeze
+        self._compiled: dict[str, Callable[..., Any]] = {}
+        self._recorded: dict[str, _Recorded] = {}
+        self._recorded_bank: MemoryBank | None = None
+        self._padding = LaneFrame(0, 1, 0)
+
+    def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
+        """Compile, and on CUDA record, every size and variant.
+
+        Blocks: minutes at the first start, then torch keeps the compiled code on disk.
+
+        Args:
+            bank: Its size does not matter for what is compiled.
+            padding_lane: Belongs to the engine from now on.
+            progress: Told before each size.
+        """
+        side = self._step.model.image_size
+        self._padding = LaneFrame(padding_lane, 1, 0)
+        # A lane that remembers nothing would attend to nothing, which is NaN.
+        bank.conditioning_frame[padding_lane, 0] = 0
+        with self.precision():
+            # sam2's position encodings fill their caches when they first run, which would be a new graph.
+            self._step.encode(torch.zeros(1, 3, side, side, device=self._device))
+        variants = [
+            (size, conditioning, masked)
+            for size in self._buckets.lanes
+            for conditioning, masked in self._variants(bank.shape.conditioning_frames)
+        ]
+        total = len(self._buckets.streams) + len(variants)
+        for done, size in enumerate(self._buckets.streams):
+            progress(f"compiling the encoder for {size} streams", done / total)
+            features = self.encode(torch.zeros(size, 3, side, side, device=self._device))
+        for done, (size, conditioning, masked) in enumerate(variants, start=len(self._buckets.streams)):
+            progress(f"compiling the step for {size} objects", done / total)
+            self._run_step(bank, [self._padding] * size, features, conditioning, masked)
+
+    def encode(self, images: Tensor) -> Features:
+        """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the caller's."""
+        found, start = [], 0
+        for size in parts(len(images), self._buckets.streams, pad=self._buckets.pad):
+            part = images[start : start + size]
+            room = size - len(part)
+            # The last picture again, rather than zeros: whatever is there must be finite.
+            padded = torch.cat([part, part[-1:].expand(room, -1, -1, -1)]) if room else part.contiguous()
+            found.append((self._call(f"encode_{size}", self._encode_function, None, padded), len(part)))
+            start += len(part)
+        if len(found) == 1:
+            return Features(*(level[: found[0][1]] for level in found[0][0]))
+        return Features(
+            *(torch.cat([out[level][:count] for out, count in found]) for level in range(len(Features._fields)))
+        )
+
+    def track(
+        self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
+    ) -> StepOutput:
+        """Track each lane on its frame and remember it. Lifetime: the caller's."""
+        outputs, start = [], 0
+        for size in parts(len(lanes), self._buckets.lanes, pad=self._buckets.pad):
+            part = lanes[start : start + size]
+            out = self._run_step(bank, [*part, *[self._padding] * (size - len(part))], features, conditioning, masked)
+            outputs.append(StepOutput(*(value[: len(part)] for value in out)))
+            start += len(part)
+        return (
+            outputs[0]
+            if len(outputs) == 1
+            else StepOutput(*(torch.cat(values) for values in zip(*outputs, strict=True)))
+        )
+
+    def _run_step(
+        self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
+    ) -> StepOutput:
+        slots, masked = self._variant(conditioning, masked, bank.shape.conditioning_frames)
+        name = f"track_{len(lanes)}_{slots}_{'masked' if masked else 'full'}"
+        index, own = self._inputs(lanes, features)
+
+        def function(bank: MemoryBank, index: Tensor, *levels: Tensor) -> StepOutput:
+            with self.precision():
+                out: StepOutput = self._step(bank, index, Features(*levels), slots, masked)
+            return out
+
+        return cast(StepOutput, self._call(name, function, bank, index, *own))
+
+    def _encode_function(self, bank: None, images: Tensor) -> Features:
+        with self.precision():
+            features = self._step.encode(images)
+        # One layout, whatever the encoder's: rows of a batch and selected rows must not be two graphs of the step.
+        # `contiguous` alone leaves a batch of one the odd stride that it may have.
+        return Features(*(level.reshape(-1).view(level.shape) for level in features))
+
+    def _variants(self, most: int) -> list[tuple[int, bool]]:
+        return sorted({self._variant(slots, masked, most) for slots in (1, most) for masked in (False, True)})
+
+    def _variant(self, conditioning: int, masked: bool, most: int) -> tuple[int, bool]:
+        """Slots to read and whether they are masked: an object that was never corrected needs one, others have all.
+
+        The mask is left out where that pays: CUDA's fastest attention kernels take none.
+        """
+        slots = 1 if conditioning <= 1 else most
+        return slots, masked or slots > 1 or self._device.type == "cpu"
+
+    def _call(self, name: str, function: Callable[..., Any], bank: MemoryBank | None, *inputs: Tensor) -> Any:
+        if bank is not None and bank is not self._recorded_bank:
+            # Graphs of the step hold the old one's addresses. Compiled code takes a bank of any number of lanes.
+            self._recorded_bank = bank
+            self._recorded = {key: graph for key, graph in self._recorded.items() if key.startswith("encode_")}
+            for field in MemoryBank.FIELDS:
+                torch._dynamo.mark_dynamic(getattr(bank, field), 0)
+        compiled = self._compiled.get(name)
+        if compiled is None:
+            compiled = self._compiled[name] = torch.compile(
+                _own_code(function, name), backend=self._backend, fullgraph=True, dynamic=False
+            )
+            with self._compiling():
+                out = compiled(bank, *inputs)
+            if self._recorder is None:
+                return out
+        if self._recorder is None:
+            return compiled(bank, *inputs)
+        recorded = self._recorded.get(name)
+        if recorded is None:
+            recorded = self._recorded[name] = _Recorded(self._recorder, lambda *values: compiled(bank, *values), inputs)
+        return recorded(*inputs)
+
+    def _compiling(self) -> AbstractContextManager[object]:
+        # Freezing folds weights, their casts and their packing for oneDNN into the code; it is read while tracing, so
+        # `torch.compile(options=...)` comes too late for it.
+        return torch._inductor.config.patch(freezing=True) if self._freeze else nullcontext()
+
+
+def _own_code(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A copy of a function or bound method with a code object of its own, see the module's head."""
+    plain = cast(types.FunctionType, getattr(function, "__func__", function))
+    copy = types.FunctionType(
+        plain.__code__.replace(co_name=name), plain.__globals__, name, plain.__defaults__, plain.__closure__
+    )
+    owner = getattr(function, "__self__", None)
+    return copy if owner is None else types.MethodType(copy, owner)
