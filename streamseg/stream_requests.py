@@ -20,6 +20,7 @@ from streamseg.stream_set import StreamSet
 log = logging.getLogger(__name__)
 
 _MOST_STREAMS: Final = 64
+_LONGEST_TEXT: Final = 4000
 
 
 class StreamRequests:
@@ -55,10 +56,12 @@ class StreamRequests:
                 case _:
                     result = self.reload()
         except ControlError as error:
-            failure = Failure(code=error.code, message=error.message, retryable=error.retryable)
-            return Outcome(command.number, error=failure)
-        except StreamsegError as error:
-            return Outcome(command.number, error=Failure(code="INTERNAL", message=str(error)))
+            # Cut: it goes through a pipe, and the supervisor must not wait for the other end to read.
+            message = error.message if len(error.message) <= _LONGEST_TEXT else f"{error.message[:_LONGEST_TEXT]} ..."
+            return Outcome(command.number, error=Failure(code=error.code, message=message, retryable=error.retryable))
+        except (StreamsegError, OSError) as error:  # OSError: no descriptor or process was to be had
+            log.exception("%s %s failed", command.op, command.stream)
+            return Outcome(command.number, error=Failure(code="INTERNAL", message=str(error)[:_LONGEST_TEXT]))
         return Outcome(command.number, msgspec.json.encode(result))
 
     def reload(self) -> Reloaded:
@@ -75,6 +78,13 @@ class StreamRequests:
             raise _error("BAD_CONFIG", str(error)) from None
         running = self._streams.running
         removed = [one for one, stream in running.items() if stream.from_file and one not in config.streams]
+        on_demand = [one for one, stream in running.items() if not stream.from_file and one not in config.streams]
+        if len(config.streams) + len(on_demand) > _MOST_STREAMS:
+            raise _error(
+                "BAD_CONFIG",
+                f"{len(config.streams)} streams in the file and {len(on_demand)} added on demand: a daemon takes "
+                f"{_MOST_STREAMS}",
+            )
         added: list[str] = []
         restarted: list[str] = []
         changed: list[str] = []

@@ -21,7 +21,7 @@ from types import FrameType
 
 from streamseg.child import Child
 from streamseg.config.schema import Config
-from streamseg.errors import ControlError, ProcessError
+from streamseg.errors import ControlError, ProcessError, StreamsegError
 from streamseg.messages.commands import Command
 from streamseg.messages.internal import DaemonReport, StreamEvent
 from streamseg.messages.wire import EventKind
@@ -205,6 +205,8 @@ class Daemon:
             self._requests.reload()
         except ControlError as error:
             log.error("the configuration stays as it is: %s", error)
+        except (StreamsegError, OSError):  # no descriptor or process was to be had
+            log.exception("the configuration was read anew in part")
 
     def _on_report(self, child: Child, report: Report) -> None:
         match report.kind:

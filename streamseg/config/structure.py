@@ -12,6 +12,8 @@ from msgspec import inspect
 from streamseg.config.problems import Path, Problems, path_name
 from streamseg.config.schema import Config
 
+_MOST_SUGGESTIONS: Final = 20
+
 WRONG: Final = object()
 """Stands for a value that could not be read; what is wrong with it is among the problems."""
 
@@ -70,7 +72,9 @@ def _read_struct(value: Any, struct: type[msgspec.Struct], path: Path, problems:
     for key, item in value.items():
         if key not in fields:
             here = (*path, str(key))
-            problems.add(here, f"{problems.show(here, item)}: there is no such setting; {_nearest(key, path, fields)}")
+            # A suggestion takes a millisecond, and nobody reads hundreds.
+            mend = _nearest(key, path, fields) if len(problems.found) < _MOST_SUGGESTIONS else "leave it out"
+            problems.add(here, f"{problems.show(here, item)}: there is no such setting; {mend}")
             read[str(key)] = WRONG
         else:
             read[key] = read_value(item, fields[key].type, (*path, key), problems)

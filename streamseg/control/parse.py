@@ -11,6 +11,7 @@ import msgspec
 from streamseg.errors import ControlError
 from streamseg.messages.control import (
     CONTROL_VERSION,
+    MAX_SETTINGS_BYTES,
     OPERATIONS,
     RETRYABLE,
     ErrorCode,
@@ -100,6 +101,12 @@ def parse(parts: Sequence[bytes]) -> Asked:
         near = difflib.get_close_matches(request.op, OPERATIONS, n=1)
         mend = f"did you mean {near[0]}?" if near else f"there are: {', '.join(OPERATIONS)}"
         raise control_error("UNKNOWN_OP", f"there is no operation {request.op!r}: {mend}")
+    if request.op == "add_stream" and len(data) > MAX_SETTINGS_BYTES:
+        raise control_error(
+            "BAD_REQUEST",
+            f"add_stream: a request of {len(data)} bytes: settings take at most {MAX_SETTINGS_BYTES}; give large masks "
+            "with add_prompt, or by the path of a picture",
+        )
     operation = OPERATIONS[request.op]
     if operation.stream == "required" and not request.stream:
         raise control_error("BAD_REQUEST", f"{request.op} needs a stream: give its id in the field stream")

@@ -17,6 +17,9 @@ from streamseg.messages.wire import DaemonStatus, Status
 
 CONTROL_VERSION: Final = 1
 MAX_REQUEST_BYTES: Final = 1024 * 1024
+MAX_SETTINGS_BYTES: Final = 16 * 1024
+"""Of an ``add_stream`` request: it goes on over pipes that hold little, to processes that have other work."""
+
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 
 ErrorCode = Literal[

@@ -310,3 +310,12 @@ def test_nothing_but_a_config_error_comes_of_any_value(value):
             config_from_mapping(mapping, base=Path(os.sep))
         except ConfigError as error:
             assert ": " in str(error)  # noqa: PT017 - it may be raised, it need not
+
+
+def test_a_thousand_unknown_settings_are_each_named_and_few_get_a_suggestion():
+    stream = {"source": "scene:simple", **{f"stal_timeout_s{n}": n for n in range(1000)}}
+    with pytest.raises(ConfigError) as error:
+        config_from_mapping({"streams": {"cam": stream}})
+    text = str(error.value)
+    assert text.count("there is no such setting") == 1000
+    assert text.count("did you mean stall_timeout_s?") == 20

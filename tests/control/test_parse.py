@@ -118,3 +118,10 @@ def test_anything_is_a_request_or_is_refused(parts):
     else:
         assert found.code in ("BAD_REQUEST", "UNSUPPORTED_VERSION", "UNKNOWN_OP")
         assert found.message
+
+
+def test_settings_are_small():
+    """They go on through pipes to processes that have other work: a megabyte of them would hold those up."""
+    with pytest.raises(ControlError, match="settings take at most 16384") as error:
+        parse(request(op="add_stream", stream="cam2", args={"settings": {"source": "x" * 20_000}}))
+    assert error.value.code == "BAD_REQUEST"
