@@ -14,10 +14,11 @@ shift
 python=${PYTHON:-python}
 limit=590
 mkdir -p "$out"
+out=$(realpath "$out")  # before the cd below: it may have been given relative to where the caller is
 results=$out/RESULTS.md
 cd "$(dirname "$0")/.."
 # Compiled code is kept beside the results, so that a part that ran out of time finds it again.
-TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$(realpath "$out")/inductor}
+TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$out/inductor}
 export TORCHINDUCTOR_CACHE_DIR PYTHONPATH=bench${PYTHONPATH:+:$PYTHONPATH}
 
 part() { # NAME TITLE COMMAND...: once; its failure does not stop the others

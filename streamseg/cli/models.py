@@ -27,9 +27,9 @@ def list_models() -> None:
         table.add_column(title, no_wrap=title != "about")
     for entry in MODELS.values():
         short = next((alias for alias, name in ALIASES.items() if name == entry.name), "")
-        size = f"{entry.checkpoint.nbytes / 2**20:.0f} MiB" if entry.checkpoint else "-"
-        if entry.packaged is not None:
-            size = f"{entry.packaged.stat().st_size / 2**20:.0f} MiB"
+        packaged_bytes = entry.packaged.stat().st_size if entry.packaged else 0
+        nbytes = entry.checkpoint.nbytes if entry.checkpoint else packaged_bytes
+        size = f"{nbytes / 2**20:.0f} MiB" if nbytes else "-"
         here = entry.checkpoint is None or (models_directory() / entry.checkpoint.file_name).is_file()
         table.add_row(entry.name, short, size, "yes" if here else "no", entry.about)
     console = Console()
