@@ -28,8 +28,9 @@ from streamseg.messages.wire import EventKind
 from streamseg.orders import PromptsKept, Report, Said, WorkerGone
 from streamseg.outbox import Outbox
 from streamseg.process_table import CONTROL, PUBLISHER, WEB, WORKER, ProcessTable
+from streamseg.publish.endpoints import remove_left_behind
 from streamseg.redact import redact
-from streamseg.runtime_dir import runtime_parent
+from streamseg.runtime_dir import default_control_endpoint, runtime_parent
 from streamseg.stream_requests import StreamRequests
 from streamseg.stream_set import StreamSet
 from streamseg.topics import DAEMON
@@ -136,6 +137,7 @@ class Daemon:
             for entry in entries:
                 child = Child(entry(self._streams.running))
                 self._children[child.name] = child
+            cleanup.callback(self._remove_left_behind)
             cleanup.callback(self._stop_children)
             self._supervise()
         if self._fatal is not None:
@@ -330,6 +332,12 @@ class Daemon:
             _join(group, _TERMINATE_S)
             for child in group:
                 child.kill()
+
+    def _remove_left_behind(self) -> None:
+        """Remove the files of sockets that a child had no time to remove (a busy machine at the end of its start)."""
+        control = self.control_endpoint or self._config.control.endpoint or default_control_endpoint()
+        for endpoint in (*self._config.publish.endpoints, control):
+            remove_left_behind(endpoint)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -50,6 +50,13 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         ),
     ]
     transport: Annotated[Literal["tcp", "udp"], Meta(description="RTSP only: how packets travel.")] = "tcp"
+    decoder: Annotated[
+        Literal["software", "cuda"],
+        Meta(
+            description="What decodes video: the CPU, or an NVIDIA GPU's own decoder, where it takes the codec (else "
+            "the CPU, and the log says so)."
+        ),
+    ] = "software"
     open_timeout_s: Annotated[Seconds, Meta(description="Longest wait for the source to open.")] = 10.0
     stall_timeout_s: Annotated[
         Seconds, Meta(description="A live source that gives no frame for so long counts as disconnected.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -100,6 +101,18 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, setting: str) -> tuple[str, P
             claim.release()
         raise _refusal(setting, endpoint, BIND_MENDS.get(error.errno or 0, f"{error}; {_FORM}")) from None
     return socket.get_string(zmq.LAST_ENDPOINT), claim
+
+
+def remove_left_behind(endpoint: str) -> None:
+    """Remove the files of an ``ipc`` socket whose owner was killed before it could; not those of one that is in use.
+
+    Args:
+        endpoint: What was to be bound; other transports leave nothing behind.
+    """
+    path = Path(endpoint.removeprefix("ipc://"))
+    if endpoint.startswith("ipc:///") and path.is_socket():
+        with contextlib.suppress(OSError):  # somebody has it
+            PathClaim(path).release()
 
 
 def _ipc_path(endpoint: str, setting: str) -> Path:

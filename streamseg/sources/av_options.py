@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Transport = Literal["tcp", "udp"]
+Decoder = Literal["software", "cuda"]
 AvKind = Literal["rtsp", "rtmp", "http", "hls", "v4l2", "file", "lavfi"]
 
 LISTEN_SCHEMES: Final = {"rtsp+listen://": "rtsp://", "rtmp+listen://": "rtmp://"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -17,9 +18,12 @@ from av.codec.context import ThreadType
 from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceOpenError, SourceStalledError
 from streamseg.redact import redact
 from streamseg.sources.av_clock import PacketClock, PacketStamp
+from streamseg.sources.av_decoder import hardware_of
 from streamseg.sources.av_errors import open_error, reason
-from streamseg.sources.av_options import AvKind, Transport, open_arguments
+from streamseg.sources.av_options import AvKind, Decoder, Transport, open_arguments
 from streamseg.sources.stall_clock import StallClock
+
+log = logging.getLogger(__name__)
 
 NO_PICTURE_S: Final = 30.0
 """Packets may come for so long without a picture: a camera's next key frame can be 10 s away and more."""
@@ -55,6 +59,7 @@ class AvSession:
         open_timeout_s: Longest wait for opening; then see Raises.
         stall_timeout_s: Longest time without a packet of a live source.
         low_delay: Decode without frame threads, each of which delays every picture by one frame.
+        decoder: What decodes.
 
     Attributes:
         live: It has no end of its own.
@@ -77,6 +82,7 @@ class AvSession:
         open_timeout_s: float,
         stall_timeout_s: float,
         low_delay: bool,
+        decoder: Decoder = "software",
     ) -> None:
         self.corrupt = 0
         self._shown = redact(address)
@@ -85,6 +91,7 @@ class AvSession:
         # PyAV applies it to connecting and to finding out what the stream is, one after the other.
         step_timeout_s = open_timeout_s / 2
         read_timeout_s = stall_timeout_s / 2 if kind == "rtsp" else stall_timeout_s  # StallClock says why
+        hardware = hardware_of(decoder)
         started = time.monotonic()
         try:
             self._container = av.open(
@@ -95,6 +102,7 @@ class AvSession:
                 container_options=arguments.options,
                 timeout=(step_timeout_s, read_timeout_s),
                 metadata_errors="replace",
+                hwaccel=hardware,
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             elapsed_s = time.monotonic() - started
@@ -108,6 +116,8 @@ class AvSession:
         self._context = self.stream.codec_context
         self._context.thread_type = ThreadType.SLICE if low_delay or self.live else ThreadType.AUTO
         self._context.thread_count = _DECODER_THREADS
+        if hardware is not None and not self._context.is_hwaccel:
+            log.warning("the GPU does not decode %s: the CPU does", self._context.name)
         self._context.copy_opaque = True  # carries each packet's stamps to the picture that it becomes
         self._clock = PacketClock()
         self._packets = self._demux()

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
 from streamseg.frame import FrameStamps, SourceFrame
 from streamseg.redact import redact
-from streamseg.sources.av_options import AvKind, Transport
+from streamseg.sources.av_options import AvKind, Decoder, Transport
 from streamseg.sources.av_picture import PictureReader
 from streamseg.sources.av_session import NO_PICTURE_S, AvSession, StampedPicture
 from streamseg.sources.base import SourceInfo
@@ -37,6 +37,7 @@ class AvSource:
         stall_timeout_s: Longest time without a packet of a live source.
         pace: Not for live sources: release frames at their own rate, or at once.
         loop: Not for live sources: begin again at the end.
+        decoder: What decodes.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class AvSource:
         stall_timeout_s: float = 5.0,
         pace: Literal["live", "fast"] = "live",
         loop: bool = False,
+        decoder: Decoder = "software",
     ) -> None:
         self._address = address
         self._kind: AvKind = kind
@@ -57,6 +59,7 @@ class AvSource:
         self._stall_timeout_s = stall_timeout_s
         self._paced = pace == "live"
         self._loop = loop
+        self._decoder: Decoder = decoder
         self._pictures = PictureReader()
         self._session: AvSession | None = None
         self._pacer: Pacer | None = None
@@ -131,6 +134,7 @@ class AvSource:
             open_timeout_s=self._open_timeout_s,
             stall_timeout_s=self._stall_timeout_s,
             low_delay=self._paced,
+            decoder=self._decoder,
         )
 
     def _first_picture(self, timeout_s: float) -> StampedPicture:

@@ -92,6 +92,7 @@ def open_source(config: StreamConfig) -> FrameSource:
         stall_timeout_s=config.stall_timeout_s,
         pace=config.pace,
         loop=config.loop,
+        decoder=config.decoder,
     )
 
 

@@ -175,6 +175,7 @@ class CompiledEngine(Engine):
             padding_lane: Belongs to the engine from now on.
             progress: Told before each size.
         """
+        self.pin_attention(bank)  # before anything is traced
         side = self._step.model.image_size
         self._padding = LaneFrame(padding_lane, 1, 0)
         # A lane that remembers nothing would attend to nothing, which is NaN.

@@ -15,6 +15,7 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor, nn
 from torch.nn import functional
 
+from streamseg.tracker.image_encoder import FixedImageEncoder
 from streamseg.tracker.memory_attention import FixedMemoryAttention, MemoryTokens
 from streamseg.tracker.memory_bank import MemoryBank, Recall
 
@@ -76,6 +77,7 @@ class TrackStep(nn.Module):
         super().__init__()
         self.model = model
         self.side = model.image_size // model.backbone_stride
+        self.image_encoder = FixedImageEncoder(model)
         self.attention = FixedMemoryAttention(model.memory_attention)
         self.multimask = bool(model._use_multimask(is_init_cond_frame=False, point_inputs=None))
         self._cache_constants(spatial_frames)
@@ -104,7 +106,7 @@ class TrackStep(nn.Module):
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``: all that does not depend on objects."""
-        stride4, stride8, top = self.model.forward_image(images)["backbone_fpn"]
+        top, stride8, stride4 = self.image_encoder(images)
         tokens = top.flatten(2).transpose(1, 2)
         return Features(tokens, self.attention.attend_to_self(tokens, self.top_pos), stride8, stride4)
 

@@ -432,7 +432,12 @@ def test_streams_are_opened_and_closed_many_times_without_a_trace(daemon):
         for _ in range(10):
             open_and_close()
         wait_for(lambda: len(running._children("capture:door")) == 0, 20, "the end of all capture processes")
-        wait_for(lambda: [process.num_fds() for process in processes] == before, 10, "as many descriptors as before")
+        # At `before` those of the first door may still have been open: of ten doors that are not closed there are more.
+        wait_for(
+            lambda: all(process.num_fds() <= then for process, then in zip(processes, before, strict=True)),
+            20,
+            f"no more descriptors than {before}",
+        )
         wait_for(lambda: len(running.family()) <= 7, 20, "the end of what was about to start")
     assert running.end() == 0
 

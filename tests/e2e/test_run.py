@@ -303,6 +303,15 @@ def test_interrupt_of_the_whole_group_during_start_ends_cleanly(daemon):
     assert not list(running.runtime.iterdir())
 
 
+def test_a_control_process_that_has_to_be_killed_leaves_no_socket(daemon):
+    running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": "scene:simple?size=320x180"}}})
+    running.wait_log("ready: masks at")
+    assert (running.runtime / "streamseg-control").is_socket()
+    running.child("control").suspend()  # as one that gets no turn on a busy machine
+    assert running.end() == 0
+    assert not list(running.runtime.iterdir())
+
+
 def test_file_that_is_over_is_not_played_again(daemon):
     running = daemon(
         {

@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from streamseg.errors import ConfigError
-from streamseg.publish.endpoints import PathClaim, bind, require_private
+from streamseg.publish.endpoints import PathClaim, bind, remove_left_behind, require_private
 
 
 @pytest.fixture
@@ -61,6 +61,28 @@ def test_what_a_killed_process_left_is_taken_over(sockets, tmp_path):
     socket.close()
     claim.release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_a_dead_owner_left_behind_is_removed(sockets, tmp_path):
+    endpoint = f"ipc://{tmp_path}/pub"
+    socket = sockets()
+    _, claim = bind(socket, endpoint, "publish.endpoints")
+    remove_left_behind(endpoint)
+    remove_left_behind("tcp://127.0.0.1:5555")
+    assert {path.name for path in tmp_path.iterdir()} == {"pub", "pub.lock"}
+    socket.unbind(endpoint)
+    claim.release()
+    code = (
+        "import os, signal, sys, zmq; from streamseg.publish.endpoints import bind;"
+        "bind(zmq.Context().socket(zmq.PUB), sys.argv[1], 'x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, endpoint], timeout=60, check=False).returncode == -9
+    assert {path.name for path in tmp_path.iterdir()} == {"pub", "pub.lock"}
+    (tmp_path / "thesis").write_text("years of work")
+    (tmp_path / "thesis.lock").touch()
+    remove_left_behind(endpoint)
+    remove_left_behind(f"ipc://{tmp_path}/thesis")
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis", "thesis.lock"}
 
 
 def test_a_lock_file_that_was_removed_meanwhile_does_not_count(tmp_path):

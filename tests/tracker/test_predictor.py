@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
@@ -148,10 +150,10 @@ def test_a_forgotten_object_keeps_its_place(small: SAM2Base) -> None:
 
 def test_the_encoder_rests_while_there_are_no_objects(small: SAM2Base) -> None:
     calls = []
-    hook = small.image_encoder.register_forward_hook(lambda *_: calls.append(1))
+    images = clip(4, small.image_size)
+    predictor = CameraPredictor(small)
+    hook = predictor.step.image_encoder.register_forward_hook(lambda *_: calls.append(1))
     try:
-        images = clip(4, small.image_size)
-        predictor = CameraPredictor(small)
         predictor.open_stream("a")
         for image in images:
             assert predictor.track({"a": image})["a"].obj_ids == ()
@@ -194,7 +196,7 @@ def test_low_precision_follows_full_precision(small: SAM2Base, dtype: torch.dtyp
     images, events = clip(12, small.image_size), {0: [CLICK, BOX]}
     full, low = (
         play(CameraPredictor(small), images, events),
-        play(CameraPredictor(small, autocast=dtype), images, events),
+        play(CameraPredictor(copy.deepcopy(small), autocast=dtype), images, events),
     )
     assert all(logits.dtype == torch.float32 for logits, _ in low.tracked.values())
     assert difference(full, low).agreement > 0.9

@@ -194,7 +194,7 @@ def test_catching_up_takes_a_bounded_number_of_frames(small: SAM2Base) -> None:
     tracker = small_tracker(small, catch_up_frames=3)
     for number in range(20):
         tracker.track({"a": frame(number)})
-    hook = small.image_encoder.register_forward_hook(lambda *_: encoded.append(1))
+    hook = tracker._predictor.step.image_encoder.register_forward_hook(lambda *_: encoded.append(1))
     try:
         result = tracker.add_prompt("a", CLICK, frame_id=5)
         assert len(encoded) == 1 + 3  # the newest among them, for the first time: there was no object

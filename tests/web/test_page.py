@@ -222,7 +222,10 @@ def test_a_page_server_that_dies_is_replaced_at_the_same_place(start, open_page)
     expect(page.locator("#connection")).to_have_text("connection lost")
     expect(page.locator("#connection")).to_have_text("live")
     expect(page.locator("#events")).to_contain_text("connection back")
-    assert daemon.json("GET", "/v1/streams")["daemon"]["restarts"]["web"] == 1
+    # Status is told once a second.
+    wait_for(
+        lambda: daemon.json("GET", "/v1/streams")["daemon"]["restarts"]["web"] == 1, 10, "the restart in the status"
+    )
     assert daemon.json("GET", "/v1/streams")["daemon"]["session"] == session
 
 

@@ -1,0 +1,138 @@
+"""Where a frame's time goes: each stage of the tracker by itself, then the whole step under torch's profiler.
+
+    python bench/stages.py --model nano --dtype bfloat16
+    python bench/stages.py --model sam2.1_hiera_t --image-size 1024 --dtype bfloat16 --trace trace.json
+
+Eager. The bound is what the work of ``performance.md``'s table would take at ``--tflops``, the peak that the device can
+reach; without it the best of a few large matrix products is measured and taken for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from hardware import machine
+from timed import prompt_mask, synchronize
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+from tracker import DTYPES, NANO_WEIGHTS, clip, see_objects
+
+from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.tracker.build import build_model
+from streamseg.tracker.postprocess import to_results
+from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.preprocess import Preprocessor
+
+FILL_FRAMES = 17
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--objects", type=int, default=1)
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--video", type=int, nargs=2, default=(1920, 1080), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--tflops", type=float, help="peak of the device in this precision")
+    parser.add_argument("--trace", type=Path, help="write a trace for chrome://tracing or ui.perfetto.dev")
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    checkpoint = NANO_WEIGHTS if args.model == "nano" else None
+    model = build_model(args.model, image_size=args.image_size, checkpoint=checkpoint, device=device)
+    see_objects(model, checkpoint)
+    predictor = CameraPredictor(model, autocast=DTYPES[args.dtype])
+    frames = clip(args.image_size, device)
+    predictor.open_stream("s")
+    predictor.track({"s": frames[0]})
+    for index in range(args.objects):
+        predictor.add_prompt("s", index, mask=prompt_mask(index))
+    for number in range(1, FILL_FRAMES):
+        predictor.track({"s": frames[number]})
+    peak = args.tflops or measured_tflops(device, DTYPES[args.dtype] or torch.float32)
+    for name, function in stages(predictor, frames[FILL_FRAMES], tuple(args.video)).items():
+        milliseconds = median_ms(function, device, args.repeats)
+        flops = counted_flops(function)
+        bound = f"{flops / 1e9:8.2f} GFLOP  {milliseconds * peak * 1e9 / flops:5.1f} x its bound" if flops else ""
+        print(f"{name:<24} {milliseconds:8.2f} ms  {bound}")
+    print(f"peak {peak:.2f} TFLOP/s")
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    with profile(activities=activities) as profiled:
+        for number in range(5):
+            predictor.track({"s": frames[FILL_FRAMES + number]})
+        synchronize(device)
+    order = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    print(profiled.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=50))
+    if args.trace:
+        profiled.export_chrome_trace(str(args.trace))
+    print(json.dumps(machine()))
+
+
+def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, int]) -> dict[str, Callable[[], object]]:
+    """The parts of one frame's work on what the predictor holds, in order."""
+    step, bank, engine = predictor.step, predictor.bank, predictor.engine
+    format_ = FrameFormat(*video, "yuv420p")
+    rng = np.random.default_rng(0)
+    planes = tuple(rng.integers(0, 255, shape, dtype=np.uint8) for shape in format_.plane_shapes)
+    frame = Frame(0, 0, format_, planes, FrameStamps(0, "file", 0, 0, None, (1, 25)))
+    preprocess = Preprocessor(image.shape[-1], image.device, torch.float32)
+    known = predictor._streams["s"].remembered().values()
+    lanes = torch.tensor([obj.lane for obj in known], device=image.device)
+    number = predictor.frame("s")
+    index = torch.stack([lanes, torch.full_like(lanes, number + 1)])
+
+    @torch.inference_mode()
+    def run(function: Callable[[], object]) -> object:
+        with engine.precision():
+            return function()
+
+    features = run(lambda: step.encode(image[None]))
+    own = features.select(torch.zeros(len(lanes), dtype=torch.int64, device=image.device))
+    conditioned = run(lambda: step.condition(bank, index, own, 1, False))
+    logits, ious, _, score = run(lambda: step._decode(conditioned, own))
+    return {
+        "preprocess": lambda: preprocess(frame),
+        "encode": lambda: run(lambda: step.encode(image[None])),
+        "memory attention": lambda: run(lambda: step.condition(bank, index, own, 1, False)),
+        "decoder": lambda: run(lambda: step._decode(conditioned, own)),
+        "memory encoder": lambda: run(lambda: step._remember(step.as_map(own.top), logits, score)),
+        "whole step": lambda: predictor.track({"s": image}),
+        "postprocess": lambda: to_results(range(len(lanes)), logits[:, 0], ious, score[:, 0], video),
+    }
+
+
+def median_ms(function: Callable[[], object], device: torch.device, repeats: int) -> float:
+    times = []
+    for _ in range(3 + repeats):
+        synchronize(device)
+        began = time.perf_counter()
+        function()
+        synchronize(device)
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times[3:])
+
+
+def counted_flops(function: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return int(counter.get_total_flops())
+
+
+def measured_tflops(device: torch.device, dtype: torch.dtype) -> float:
+    """The fastest of a few square matrix products."""
+    best = 0.0
+    for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
+        a = torch.randn(side, side, dtype=dtype, device=device)
+        best = max(best, 2 * side**3 / (median_ms(lambda a=a: a @ a, device, 5) * 1e9))
+    return best
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+from tracker_scenes import Add, clip, play, show
+
+from streamseg.errors import ModelError
+from streamseg.tracker import engine, hiera
+from streamseg.tracker.build import build_model
+from streamseg.tracker.image_encoder import FixedImageEncoder, Levels
+from streamseg.tracker.predictor import CameraPredictor
+
+
+@torch.inference_mode()
+def both(model: SAM2Base) -> tuple[Levels, Levels]:
+    """What the official encoder and ours make of two pictures."""
+    images = clip(2, model.image_size)
+    stride4, stride8, top = model.forward_image(images)["backbone_fpn"]
+    return Levels(top, stride8, stride4), FixedImageEncoder(model)(images)
+
+
+# 256: two windows of three are padding; 224 and 448: none; 320: some, and at other places in the last two stages.
+@pytest.mark.parametrize(
+    ("config", "size"), [("sam2.1_hiera_t", 256), ("sam2.1_hiera_t", 224), ("sam2.1_hiera_b+", 320)]
+)
+@pytest.mark.parametrize("whole_scores", [0, 256])
+def test_it_is_the_official_encoder(config, size, whole_scores, monkeypatch):
+    monkeypatch.setattr(hiera, "_WHOLE_SCORES_LIMIT", whole_scores)
+    torch.manual_seed(0)
+    official, ours = both(build_model(config, image_size=size))
+    for wanted, given in zip(official, ours, strict=True):
+        assert given.shape == wanted.shape
+        assert (given - wanted).abs().max() < 1e-4 * wanted.std()
+
+
+def test_nano_s_neck_is_folded_too():
+    official, ours = both(build_model("nano", image_size=256))
+    for wanted, given in zip(official, ours, strict=True):
+        assert (given - wanted).abs().max() < 1e-4 * wanted.std()
+
+
+def test_padding_is_projected_to_the_bias(small: SAM2Base, monkeypatch: pytest.MonkeyPatch):
+    """Zeros in its place would be another function: the test above can fail."""
+    model = build_model("sam2.1_hiera_t", image_size=256)
+    for block in model.image_encoder.trunk.blocks:
+        torch.nn.init.normal_(block.attn.qkv.bias)
+    official, ours = both(model)
+    assert (ours.top - official.top).abs().max() < 1e-4 * official.top.std()
+    pad = hiera._pad
+    monkeypatch.setattr(hiera, "_pad", lambda x, value, down, right: pad(x, torch.zeros_like(value), down, right))
+    _, wrong = both(model)
+    assert (wrong.top - official.top).abs().max() > 1e-2 * official.top.std()
+
+
+def test_another_neck_is_refused(small: SAM2Base):
+    model = copy.deepcopy(small)
+    model.image_encoder.neck.fpn_top_down_levels = [0, 1, 2, 3]
+    with pytest.raises(ModelError, match="neck is not built as those of SAM 2"):
+        FixedImageEncoder(model)
+
+
+def test_weights_held_in_bfloat16_give_what_autocast_gives(small: SAM2Base, monkeypatch: pytest.MonkeyPatch):
+    images, events = (
+        clip(4, small.image_size),
+        {0: [Add(1, points=[(0.5, 0.5, 1)])], 2: [Add(1, points=[(0.6, 0.6, 1)])]},
+    )
+    runs, kept = [], []
+    for hold_in in (engine.hold_in, lambda step, dtype: None):
+        monkeypatch.setattr(engine, "hold_in", hold_in)
+        model = copy.deepcopy(small)
+        show(model, 0)
+        predictor = CameraPredictor(model, autocast=torch.bfloat16)
+        kept.append(model.sam_mask_decoder.conv_s0.weight.dtype)
+        runs.append(play(predictor, images, events))
+    assert kept == [torch.bfloat16, torch.float32]
+    held, cast = runs
+    for key, (logits, score) in cast.tracked.items():
+        assert torch.equal(logits, held.tracked[key][0])
+        assert torch.equal(score, held.tracked[key][1])
