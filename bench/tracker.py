@@ -7,10 +7,13 @@ compute step alone is timed: a normalised frame on the device in, low-res masks 
     python bench/tracker.py                          # the grid of this machine: a small one on a CPU
     python bench/tracker.py --models sam2.1_hiera_t --sizes 512 --objects 1 8 --dtypes bfloat16
     python bench/tracker.py --vos --fork PATH        # with the slow arms
+    uv run --with transformers python bench/tracker.py      # with the arm `transformers`
 
 Arms: ``official`` is ``SAM2VideoPredictor``, its dictionaries pruned (bit-exact, ``tests/tracker/test_parity.py``).
 ``official vos`` is ``SAM2VideoPredictorVOS`` (``vos_optimized=True``). ``fork`` and ``fork forced`` are the camera
-predictor in a checkout, as shipped and with its compile flags set (``camera_fork.py``). The ``max-autotune`` of
+predictor in a checkout, as shipped and with its compile flags set (``camera_fork.py``). ``transformers`` is Hugging
+Face's model of the same weights, where its package is importable, for the SAM 2.1 models alone: in the last precision
+given and, if that is given too, in float32 (``transformers_video.py``). The ``max-autotune`` of
 ``official vos`` and ``fork forced`` takes many minutes on a CPU: there they run only with ``--vos``. Known handicaps:
 the official predictor loops over objects, and its VOS mode leaves glue eager; the fork as shipped compiles nothing, and
 its outputs differ from the reference.
@@ -28,6 +31,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +53,7 @@ from streamseg.tracker.reference import ReferencePredictor
 
 NANO_WEIGHTS = Path(__file__).parent.parent / "streamseg" / "models" / "nano.pt"
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TRANSFORMERS = find_spec("transformers") is not None
 FIRST_FRAMES = 20
 CLIP_FRAMES = 40
 
@@ -150,6 +155,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--markdown", type=Path, help="append the table here")
     args = parser.parse_args()
+    if not TRANSFORMERS:
+        print("without the arm `transformers`: its package is not installed", flush=True)
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device("cuda" if cuda else "cpu")
@@ -196,6 +203,14 @@ def make_arms(model: str, size: int, device: torch.device, args: argparse.Namesp
         see_objects(built, checkpoint)
         return ForkArm(args.fork, model, size, built.state_dict(), DTYPES[args.dtypes[-1]], forced=forced)
 
+    def hugging_face(dtype: torch.dtype | None) -> Arm:
+        # Not above: the package is no dependency of this project.
+        from transformers_video import TransformersArm
+
+        built = build_model(model, image_size=size, checkpoint=checkpoint)
+        see_objects(built, checkpoint)
+        return TransformersArm(built, dtype or torch.float32, device)
+
     arms: dict[str, Callable[[], Arm]] = {}
     for name in args.dtypes if "float32" in args.dtypes else ["float32", *args.dtypes]:
         dtype = DTYPES[name]
@@ -206,6 +221,10 @@ def make_arms(model: str, size: int, device: torch.device, args: argparse.Namesp
             arms[f"ours eager {name}"] = lambda dtype=dtype: ours(Engine, dtype)
             if args.compiled:
                 arms[f"ours compiled {name}"] = lambda dtype=dtype: ours(CompiledEngine, dtype)
+    if TRANSFORMERS and model.startswith("sam2.1_hiera_"):
+        for name in args.dtypes:
+            if name in ("float32", args.dtypes[-1]):
+                arms[f"transformers {name}"] = lambda dtype=DTYPES[name]: hugging_face(dtype)
     if args.fork:
         for forced in (False, True) if args.vos else (False,):
             name = f"{'fork forced' if forced else 'fork'} {args.dtypes[-1]}"
