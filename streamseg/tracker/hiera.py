@@ -11,6 +11,7 @@ tokens of three are padding. Here,
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import cast
 
 import torch
@@ -70,10 +71,13 @@ class _Block(nn.Module):
         return hidden + cast(Tensor, block.mlp(block.norm2(hidden)))
 
     def _pool(self, x: Tensor) -> Tensor:
-        """Greatest of ``stride x stride`` tokens ``[B, h, w, C]``."""
+        """Greatest of each ``stride x stride`` of tokens ``[..., h, w, C]``."""
         if self._stride == 1:
             return x
-        return functional.max_pool2d(x.permute(0, 3, 1, 2), self._stride, self._stride).permute(0, 2, 3, 1)
+        step = range(self._stride)
+        return reduce(
+            torch.maximum, [x[..., row :: self._stride, column :: self._stride, :] for row in step for column in step]
+        )
 
     def _attend(self, x: Tensor, rows: int, columns: int) -> Tensor:
         """Attention and its projections: ``[B, h, w, C]`` -> ``[B, rows, columns, C']``."""
@@ -82,21 +86,15 @@ class _Block(nn.Module):
         size = self._window or height  # without windows, one that holds the whole map, which is square
         padded = _pad(attention.qkv(x), attention.qkv.bias, -height % size, -width % size)
         down, across = padded.shape[1] // size, padded.shape[2] // size
-        windows = (
-            padded.view(batch, down, size, across, size, -1).transpose(2, 3).reshape(-1, size, size, padded.shape[3])
-        )
-        q, k, v = windows.chunk(3, dim=-1)
-        q = self._pool(q)
+        # [3, B, down, across, heads, size, size, C' / heads]: windows and heads come to lie together in one copy.
+        parted = padded.view(batch, down, size, across, size, 3, self._heads, -1).permute(5, 0, 1, 3, 6, 2, 4, 7)
+        q, k, v = parted.reshape(3, batch * down * across, self._heads, size, size, -1).unbind()
+        mixed = _attention(self._pool(q).flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3))
         size //= self._stride
-        mixed = _attention(self._split(q), self._split(k), self._split(v)).transpose(1, 2)
-        joined = mixed.reshape(batch, down, across, size, size, -1).transpose(2, 3)
-        cut = joined.reshape(batch, down * size, across * size, -1)[:, :rows, :columns]
-        projected: Tensor = attention.proj(cut)
+        tokens = mixed.view(batch, down, across, self._heads, size, size, -1).permute(0, 1, 4, 2, 5, 3, 6)
+        cut = tokens.reshape(batch, down * size, across * size, -1)[:, :rows, :columns]
+        projected: Tensor = attention.proj(cut.contiguous())  # else torch makes it a batched product, and is slower
         return projected
-
-    def _split(self, x: Tensor) -> Tensor:
-        """``[N, size, size, C']`` -> ``[N, heads, size * size, C' / heads]``."""
-        return x.reshape(x.shape[0], x.shape[1] * x.shape[2], self._heads, -1).transpose(1, 2)
 
 
 def _pad(x: Tensor, value: Tensor, down: int, right: int) -> Tensor:
