@@ -99,14 +99,18 @@ def main() -> None:
     parser.add_argument("--model", default="nano", help="model of the registry")
     parser.add_argument("--checkpoint", type=Path, help="own weights in place of the registry's")
     parser.add_argument("--config", help="config of --checkpoint")
+    parser.add_argument("--dtype", default="auto", help="precision, as model.dtype")
+    parser.add_argument("--image-size", type=int, help="side of the model's input, as model.image_size")
     parser.add_argument("--prompts", nargs="*", default=["mask", "box", "click"], choices=["mask", "box", "click"])
     parser.add_argument("--only-model", action="store_true", help="leave the alternatives out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    model = tracker_arm(options.model, options.config, options.checkpoint, options.threads)
+    size = {} if options.image_size is None else {"image_size": options.image_size}
+    model = tracker_arm(options.model, options.config, options.checkpoint, options.threads, dtype=options.dtype, **size)
     report: dict[str, Any] = {"machine": describe_machine(options.threads), "model": options.model}
+    report |= {"dtype": options.dtype, "image_size": options.image_size}
     text = []
     if options.davis is not None:
         scores: list[SequenceScore] = []

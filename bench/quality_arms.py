@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -127,12 +127,22 @@ class BoxTrackerArm:
         return mask
 
 
-def tracker_arm(model: str, config: str | None = None, checkpoint: Path | None = None, threads: int = 2) -> TrackerArm:
-    """Return our tracker with a model of the registry, or with an own checkpoint and its config."""
+def tracker_arm(
+    model: str, config: str | None = None, checkpoint: Path | None = None, threads: int = 2, **settings: Any
+) -> TrackerArm:
+    """Return our tracker with a model of the registry, or with an own checkpoint and its config.
+
+    Args:
+        model: Of the registry.
+        config: Of the checkpoint.
+        checkpoint: In place of the registry's.
+        threads: Of torch.
+        settings: More of ``ModelConfig``.
+    """
     torch.set_num_threads(threads)
     name = str(checkpoint.absolute()) if checkpoint is not None else model
-    settings = ModelConfig(name=name, config=config, device="cpu", threads=threads)
-    return TrackerArm(Sam2Tracker.from_config(resolve(settings), settings))
+    model_config = ModelConfig(name=name, config=config, device="cpu", threads=threads, **settings)
+    return TrackerArm(Sam2Tracker.from_config(resolve(model_config), model_config))
 
 
 def untrained_arm(config: str) -> TrackerArm:

@@ -103,7 +103,9 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        Meta(description="Precision of the model; auto is bfloat16 on CUDA where the device has it, else float32."),
+        Meta(
+            description="Precision of the model; auto is bfloat16 where the GPU or CPU multiplies in it, else float32."
+        ),
     ] = "auto"
     compile: Annotated[
         Literal["auto", "on", "off"],

@@ -305,11 +305,15 @@ def choose_device(name: str) -> torch.device:
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """Turn ``model.dtype`` into the precision of the arithmetic.
 
-    ``auto`` is bfloat16 on a CUDA device that has it. Elsewhere it is float32: bfloat16 helps only some CPUs.
+    ``auto`` is bfloat16 where the device multiplies in it: CUDA devices from Ampere on, CPUs with AVX512-BF16 or AMX.
+    Elsewhere it is emulated, and slower than float32.
     """
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
-    # Before Ampere (8.0) bfloat16 is emulated, slower than float32.
-    has_bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cuda":
+        has_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        found = torch.cpu.get_capabilities()
+        has_bfloat16 = bool(found.get("avx512_bf16") or found.get("amx_bf16"))
     return torch.bfloat16 if has_bfloat16 else torch.float32

@@ -52,9 +52,7 @@ def test_a_pinned_kernel_is_the_one_that_runs(small: SAM2Base, pinned, monkeypat
     torch._dynamo.reset()
     traced = CameraPredictor(
         small,
-        engine=lambda step, dtype: CompiledEngine(
-            step, dtype, buckets=Buckets((1,), (1,), pad=False), backend="eager", freeze=False
-        ),
+        engine=lambda step, dtype: CompiledEngine(step, dtype, buckets=Buckets((1,), (1,), pad=False), backend="eager"),
     )
     traced.step.attention.pin(AttentionBackends(pinned, pinned))
     traced.warm_up(lambda what, share: None)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import tracker_scenes
 from sam2.modeling.sam2_base import SAM2Base
 from torch._dynamo.utils import counters
 from tracker_scenes import Add, Events, Remove, clip, difference, play, show
@@ -60,7 +59,7 @@ def _fresh_compiler() -> Iterator[None]:
 
 def compiled(model: SAM2Base, buckets: Buckets, **options: Any) -> CameraPredictor:
     show(model, 0)
-    options = {"backend": "eager", "freeze": False} | options
+    options = {"backend": "eager"} | options
     return CameraPredictor(model, engine=partial(CompiledEngine, buckets=buckets, **options))
 
 
@@ -152,12 +151,10 @@ def test_padding_does_not_break(small: SAM2Base) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_real_compilation_with_frozen_weights(small: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Frozen weights do not follow the test's way of hiding objects, which changes one.
-    monkeypatch.setattr(tracker_scenes, "HIDDEN", frozenset[int]())
+def test_real_compilation(small: SAM2Base) -> None:
     images = clip(24, small.image_size)
     events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
-    predictor = compiled(small, Buckets((1,), (1,), pad=False), backend="inductor", freeze=True)
+    predictor = compiled(small, Buckets((1,), (1,), pad=False), backend="inductor")
     predictor.warm_up(quiet)
     prepared = graphs()
     run = play(predictor, images, events)

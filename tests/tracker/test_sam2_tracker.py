@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -296,7 +298,9 @@ def test_created_from_settings() -> None:
 def test_devices_and_precisions() -> None:
     cpu = torch.device("cpu")
     assert choose_device("cpu") == cpu
-    assert choose_dtype("auto", cpu) == torch.float32
+    flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()
+    native = bool(flags & {"avx512_bf16", "amx_bf16"})
+    assert choose_dtype("auto", cpu) == (torch.bfloat16 if native else torch.float32)
     assert choose_dtype("bfloat16", cpu) == torch.bfloat16
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ModelError, match="CUDA devices: set it to auto or cpu"):
