@@ -52,7 +52,8 @@ tracker() { # NAME MODEL SIZE OBJECTS CAMERAS
 wanted="$*"
 failed=""
 part parity "Parity on the device: eager, compiled, CUDA graphs, bfloat16" \
-    "$python" -m pytest -q -rs tests/tracker/test_cuda.py tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py
+    "$python" -m pytest -q -rs tests/tracker/test_cuda.py tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py \
+    tests/sources/test_av_decoder.py
 for model in t b+ l; do
     for size in 512 1024; do
         for objects in 1 4 8 16; do
@@ -63,6 +64,15 @@ done
 for cameras in 4 8; do
     tracker "tracker_t_512_cameras_$cameras" sam2.1_hiera_t 512 1 "$cameras"
 done
+for model in t l; do
+    part "stages_$model" "Where the time goes: $model at 1024" "$python" -W ignore bench/stages.py \
+        --model "sam2.1_hiera_$model" --image-size 1024 --dtype bfloat16 --trace "$out/stages_$model.json"
+    part "steady_$model" "After everything that happens: $model at 512" "$python" -W ignore bench/steady.py \
+        --model "sam2.1_hiera_$model" --image-size 512 --compile on --json "$out/steady_$model.json" \
+        --markdown "$out/steady_$model.md"
+done
+part soak "Memory of a daemon that runs for four minutes" "$python" bench/soak.py --minutes 4 --rate 30 \
+    --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 300 --json "$out/soak.json"
 part pipeline "Pipeline without the model" "$python" bench/pipeline.py --json "$out/pipeline.json"
 for streams in 1 8; do
     part "latency_t_$streams" "Glass to subscriber: tiny at 512, $streams cameras" "$python" bench/latency.py \

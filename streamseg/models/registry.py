@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from streamseg.cache_dir import cache_directory
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import ModelError
 
@@ -144,14 +145,11 @@ _SAM2_CONFIGS: Final = {Path(entry.config).name: entry.config for entry in _BY_F
 def models_directory() -> Path:
     """Return where checkpoints lie: ``$STREAMSEG_MODELS``, else ``streamseg/models`` in the user's cache.
 
-    The cache is ``$XDG_CACHE_HOME``, or ``~/.cache`` where that is unset or not absolute (as its specification says).
     The directory need not exist.
     """
     if own := os.environ.get("STREAMSEG_MODELS"):
         return Path(own).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
-    return base / "streamseg" / "models"
+    return cache_directory() / "models"
 
 
 def find(name: str) -> ModelEntry:
