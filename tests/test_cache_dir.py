@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from streamseg.cache_dir import cache_directory
+from streamseg.worker_process import _keep_compiled_code
+
+PLACE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@pytest.fixture(autouse=True)
+def _no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PLACE, "")  # so that it is as it was afterwards
+    monkeypatch.delenv(PLACE)
+
+
+def test_it_is_where_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_directory() == Path("/somewhere/streamseg")
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cache_directory() == Path("/home/me/.cache/streamseg")
+
+
+def test_compiled_code_is_kept_there_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    _keep_compiled_code()
+    folder = tmp_path / "streamseg" / "compiled"
+    assert os.environ[PLACE] == str(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_place_that_was_named_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(PLACE, "/elsewhere")
+    _keep_compiled_code()
+    assert os.environ[PLACE] == "/elsewhere"
+
+
+def test_a_cache_that_cannot_be_made_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "streamseg").write_text("a file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        _keep_compiled_code()
+    assert PLACE not in os.environ
+    assert "not kept for the next start" in caplog.text
