@@ -17,7 +17,6 @@ from multiprocessing.connection import Connection
 
 import zmq
 
-from streamseg.cache_dir import cache_directory
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
 from streamseg.control.done import Done
 from streamseg.link import ChildLink
@@ -77,10 +76,9 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
     # frame spinning, 203 ms passive. Passive threads sleep at once, though, and a frame has hundreds of waits that are
     # shorter than a wake-up: GNU's OpenMP is told to spin for some 50 us first. Nano with one object on two Zen 4
     # cores: 30 in place of 51 ms where nothing else runs, the same 55 ms beside a busy process.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    if spec.model.compile != "off":
-        _keep_compiled_code()
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     from streamseg.tracker.create import create_tracker  # torch takes seconds to import: only in this process
 
     tracker = create_tracker(spec.model)
@@ -95,21 +93,6 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
         worker.run()
     finally:
         worker.close()
-
-
-def _keep_compiled_code() -> None:
-    """Have torch keep compiled code with this user's other files, unless the environment names a place.
-
-    By itself it takes the folder for temporary files, which a restart of the machine or of a service empties.
-    """
-    folder = cache_directory() / "compiled"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        log.warning("compiled code is not kept for the next start: %s", error)
-        return
-    if os.access(folder, os.W_OK | os.X_OK):
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 class Worker:

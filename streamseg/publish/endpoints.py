@@ -110,8 +110,9 @@ def remove_left_behind(endpoint: str) -> None:
         endpoint: What was to be bound; other transports leave nothing behind.
     """
     path = Path(endpoint.removeprefix("ipc://"))
-    if endpoint.startswith("ipc:///") and path.is_socket():
-        with contextlib.suppress(OSError):  # somebody has it
+    with contextlib.suppress(OSError):  # somebody has it, or it is nowhere that we may look
+        lock_alone = not path.exists() and path.with_name(path.name + ".lock").exists()
+        if endpoint.startswith("ipc:///") and (path.is_socket() or lock_alone):
             PathClaim(path).release()
 
 

@@ -6,31 +6,50 @@ one that owns the GPU's tensors, and the ring carries frames of all kinds of sou
 
 from __future__ import annotations
 
+import functools
+from typing import Final
+
 import av
 import av.error
-from av.codec.hwaccel import HWAccel
+from av import VideoFrame
+from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from streamseg.errors import SourceOpenError
 from streamseg.sources.av_errors import reason
 from streamseg.sources.av_options import Decoder
 
+_OF_THE_GPU: Final = frozenset({"nv12", "p010le", "p012le", "p016le"})
+# The process's one context, rather than one for each video stream of each connection.
+_SHARED_CONTEXT: Final[dict[str, object]] = {"primary_ctx": "1"}
+
 
 def hardware_of(decoder: Decoder) -> HWAccel | None:
     """Return what ``av.open`` takes as ``hwaccel``; None to decode on the CPU.
 
-    A codec that the GPU does not decode is left to the CPU: the codec context's ``is_hwaccel`` tells.
+    Video that the GPU does not decode is left to the CPU; :func:`decoded_by_gpu` tells from its pictures.
 
     Raises:
         SourceOpenError: there is no such device. ``av.open`` would say so too, in words that fit anything.
     """
     if decoder == "software":
         return None
-    hardware = HWAccel(decoder, allow_software_fallback=True)
     try:
-        hardware.create(av.Codec("h264", "r"))
+        _try_device(decoder)
     except (av.error.FFmpegError, OSError, NotImplementedError) as error:
         raise SourceOpenError(
             f"decoder {decoder}: no NVIDIA GPU can be opened for decoding ({reason(error)}): install its driver, or "
             "set decoder to software"
         ) from None
-    return hardware
+    return HWAccel(decoder, allow_software_fallback=True, options=_SHARED_CONTEXT)
+
+
+def decoded_by_gpu(picture: VideoFrame) -> bool:
+    """Whether a picture came from the GPU. FFmpeg goes back to the CPU without a word, with the first picture."""
+    return picture.format.name in _OF_THE_GPU
+
+
+@functools.cache  # an error is not kept
+def _try_device(decoder: Decoder) -> None:
+    if decoder not in hwdevices_available():
+        raise NotImplementedError("FFmpeg was built without it")
+    HWAccel(decoder, options=_SHARED_CONTEXT).create(av.Codec("h264", "r"))

@@ -18,7 +18,7 @@ from av.codec.context import ThreadType
 from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceOpenError, SourceStalledError
 from streamseg.redact import redact
 from streamseg.sources.av_clock import PacketClock, PacketStamp
-from streamseg.sources.av_decoder import hardware_of
+from streamseg.sources.av_decoder import decoded_by_gpu, hardware_of
 from streamseg.sources.av_errors import open_error, reason
 from streamseg.sources.av_options import AvKind, Decoder, Transport, open_arguments
 from streamseg.sources.stall_clock import StallClock
@@ -116,8 +116,6 @@ class AvSession:
         self._context = self.stream.codec_context
         self._context.thread_type = ThreadType.SLICE if low_delay or self.live else ThreadType.AUTO
         self._context.thread_count = _DECODER_THREADS
-        if hardware is not None and not self._context.is_hwaccel:
-            log.warning("the GPU does not decode %s: the CPU does", self._context.name)
         self._context.copy_opaque = True  # carries each packet's stamps to the picture that it becomes
         self._clock = PacketClock()
         self._packets = self._demux()
@@ -127,6 +125,7 @@ class AvSession:
         self._stamp: PacketStamp | None = None
         self._decode_ns = 0
         self._corrupt_run = 0
+        self._asked_gpu = hardware is not None
 
     def next_picture(self, timeout_s: float = NO_PICTURE_S) -> StampedPicture:
         """Return the next picture.
@@ -208,3 +207,6 @@ class AvSession:
         self._decode_ns = time.monotonic_ns() - self._stamp.t_captured_ns
         if self._decoded:
             self._corrupt_run = 0
+            if self._asked_gpu and not decoded_by_gpu(self._decoded[0]):
+                log.warning("the GPU does not decode this video (%s): the CPU does", self._context.name)
+            self._asked_gpu = False

@@ -15,6 +15,7 @@ them one after another, and gives up at the eighth.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import types
@@ -25,10 +26,14 @@ from typing import Any, Final, Protocol, cast
 import torch
 from torch import Tensor
 
+from streamseg.cache_dir import cache_directory
 from streamseg.errors import ModelError
+from streamseg.tracker.attention_backend import FIXED_SHAPES
 from streamseg.tracker.engine import Engine, LaneFrame, Progress
 from streamseg.tracker.memory_bank import MemoryBank
 from streamseg.tracker.step import Features, StepOutput, TrackStep
+
+log = logging.getLogger(__name__)
 
 _LEAST_LANES: Final = 32
 """A bank that grows has to be recorded anew in every CUDA graph: begin with enough."""
@@ -80,6 +85,22 @@ def choose_compile(setting: str, device: torch.device) -> bool:
 def _has_cpp_compiler() -> bool:
     names = (os.environ.get("CXX"), "g++", "clang++")
     return any(shutil.which(name) is not None for name in names if name)
+
+
+def keep_compiled_code() -> None:
+    """Have torch keep compiled code with this user's other files, unless the environment names a place.
+
+    By itself it takes the folder for temporary files, which a restart of the machine or of a service empties. Call it
+    before anything is compiled.
+    """
+    try:
+        folder = cache_directory() / "compiled"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
+        log.warning("compiled code is not kept for the next start: %s", error)
+        return
+    if os.access(folder, os.W_OK | os.X_OK):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 class GraphRecorder(Protocol):
@@ -145,6 +166,7 @@ class CompiledEngine(Engine):
 
     least_lanes = _LEAST_LANES
     needs_padding_lane = True
+    attention_candidates = FIXED_SHAPES
 
     def __init__(
         self,
@@ -163,7 +185,7 @@ class CompiledEngine(Engine):
         self._compiled: dict[str, Callable[..., Any]] = {}
         self._recorded: dict[str, _Recorded] = {}
         self._recorded_bank: MemoryBank | None = None
-        self._padding = LaneFrame(0, 1, 0)
+        self._padding: LaneFrame | None = None
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Compile, and on CUDA record, every size and variant.
@@ -175,14 +197,11 @@ class CompiledEngine(Engine):
             padding_lane: Belongs to the engine from now on.
             progress: Told before each size.
         """
-        self.pin_attention(bank)  # before anything is traced
+        self.choose_kernels(bank)  # before anything is traced
         side = self._step.model.image_size
         self._padding = LaneFrame(padding_lane, 1, 0)
         # A lane that remembers nothing would attend to nothing, which is NaN.
         bank.conditioning_frame[padding_lane, 0] = 0
-        with self.precision():
-            # sam2's position encodings fill their caches when they first run, which would be a new graph.
-            self._step.encode(torch.zeros(1, 3, side, side, device=self._device))
         variants = [
             (size, conditioning, masked)
             for size in self._buckets.lanes
@@ -194,7 +213,7 @@ class CompiledEngine(Engine):
             features = self.encode(torch.zeros(size, 3, side, side, device=self._device))
         for done, (size, conditioning, masked) in enumerate(variants, start=len(self._buckets.streams)):
             progress(f"compiling the step for {size} objects", done / total)
-            self._run_step(bank, [self._padding] * size, features, conditioning, masked)
+            self._run_step(bank, self._pad(size), features, conditioning, masked)
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the caller's."""
@@ -219,7 +238,7 @@ class CompiledEngine(Engine):
         outputs, start = [], 0
         for size in parts(len(lanes), self._buckets.lanes, pad=self._buckets.pad):
             part = lanes[start : start + size]
-            out = self._run_step(bank, [*part, *[self._padding] * (size - len(part))], features, conditioning, masked)
+            out = self._run_step(bank, [*part, *self._pad(size - len(part))], features, conditioning, masked)
             outputs.append(StepOutput(*(value[: len(part)] for value in out)))
             start += len(part)
         return (
@@ -227,6 +246,11 @@ class CompiledEngine(Engine):
             if len(outputs) == 1
             else StepOutput(*(torch.cat(values) for values in zip(*outputs, strict=True)))
         )
+
+    def _pad(self, count: int) -> list[LaneFrame]:
+        if count and self._padding is None:
+            raise RuntimeError("there is no lane for padding: call warm_up first")
+        return [self._padding] * count if self._padding is not None else []
 
     def _run_step(
         self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
@@ -277,12 +301,14 @@ class CompiledEngine(Engine):
                 # Of the model nothing changes; to look whether it has takes 1 of nano's 19 ms.
                 options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
             )
-        if self._recorder is None:
-            return compiled(bank, *inputs)
-        recorded = self._recorded.get(name)
-        if recorded is None:
-            recorded = self._recorded[name] = _Recorded(self._recorder, lambda *values: compiled(bank, *values), inputs)
-        return recorded(*inputs)
+        with self.kernels():
+            if self._recorder is None:
+                return compiled(bank, *inputs)
+            recorded = self._recorded.get(name)
+            if recorded is None:
+                recorded = _Recorded(self._recorder, lambda *values: compiled(bank, *values), inputs)
+                self._recorded[name] = recorded
+            return recorded(*inputs)
 
 
 def _own_code(function: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from streamseg.tracker.attention_backend import choose_backends
+from streamseg.tracker.attention_backend import ANY_SHAPES, choose_backends
 from streamseg.tracker.memory_bank import MemoryBank
 from streamseg.tracker.step import Features, StepOutput, TrackStep
 
@@ -24,7 +25,12 @@ def hold_in(step: TrackStep, dtype: torch.dtype) -> None:
     """Hold the weights of matrix products and convolutions as autocast would cast them, which it does on every frame.
 
     The results are the same. Tiny at 256 pixels on two Zen 4 cores: 24 of 145 ms went into casting weights.
+
+    Raises:
+        ValueError: another engine holds the model's weights in low precision already.
     """
+    if step.model.sam_mask_decoder.conv_s0.weight.dtype != torch.float32:
+        raise ValueError("the model's weights are not in float32: build it anew for each predictor")
     for module in step.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             module.to(dtype)
@@ -55,15 +61,19 @@ class Engine:
     Attributes:
         least_lanes: Lanes that a bank should have from the beginning.
         needs_padding_lane: Whether a lane has to be kept free for padding.
+        attention_candidates: Attention kernels that are tried on a CUDA device.
+        kernels_in_order: Those that were chosen; empty to leave it to torch.
     """
 
     least_lanes = 1
     needs_padding_lane = False
+    attention_candidates: Sequence[SDPBackend] = ANY_SHAPES
 
     def __init__(self, step: TrackStep, autocast: torch.dtype | None) -> None:
         self._step = step
         self._autocast = autocast
         self._device = step.model.device
+        self.kernels_in_order: list[SDPBackend] = []
         if autocast is not None:
             hold_in(step, autocast)
 
@@ -73,25 +83,35 @@ class Engine:
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Prepare everything that any later call needs."""
-        self.pin_attention(bank)
+        self.choose_kernels(bank)
 
-    def pin_attention(self, bank: MemoryBank) -> None:
+    def choose_kernels(self, bank: MemoryBank) -> None:
         """On a CUDA device, choose the attention kernels by measurement. Syncs. On a CPU torch has one."""
-        if self._device.type == "cuda":
-            shape = bank.shape
-            self._step.attention.pin(
-                choose_backends(
-                    queries=shape.tokens,
-                    keys=(shape.spatial_frames + 1) * shape.tokens,
-                    channels=self._step.model.hidden_dim,
-                    dtype=self._autocast or torch.float32,
-                    device=self._device,
-                )
-            )
+        if self._device.type != "cuda":
+            return
+        shape, model = bank.shape, self._step.model
+        split = model.hidden_dim // model.mem_dim  # tokens of a pointer
+        self.kernels_in_order = choose_backends(
+            self.attention_candidates,
+            queries=shape.tokens,
+            keys=(shape.spatial_frames + 1) * shape.tokens + (shape.pointer_frames + 1) * split,
+            masked_keys=(shape.spatial_frames + shape.conditioning_frames) * shape.tokens
+            + (shape.pointer_frames + shape.conditioning_frames) * split,
+            channels=model.hidden_dim,
+            dtype=self._autocast or torch.float32,
+            device=self._device,
+        )
+
+    def kernels(self) -> AbstractContextManager[object]:
+        """The context in which torch takes the kernels that were chosen.
+
+        It is never part of what is compiled: torch would not keep such code for the next start.
+        """
+        return sdpa_kernel(self.kernels_in_order, set_priority=True) if self.kernels_in_order else nullcontext()
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``."""
-        with self.precision():
+        with self.kernels(), self.precision():
             return self._step.encode(images)
 
     def track(
@@ -99,7 +119,7 @@ class Engine:
     ) -> StepOutput:
         """Track each lane on its frame and remember it, see :meth:`TrackStep.forward`. Lifetime: the caller's."""
         index, own = self._inputs(lanes, features)
-        with self.precision():
+        with self.kernels(), self.precision():
             out: StepOutput = self._step(bank, index, own, conditioning, masked)
         return out
 

@@ -51,9 +51,12 @@ class FixedImageEncoder(nn.Module):
         if (
             neck.fpn_top_down_levels != [2, 3]
             or (neck.fpn_interp_model, neck.fuse_type, encoder.scalp) != ("nearest", "sum", 1)
-            or any(convolution.kernel_size != (1, 1) for convolution in convolutions)
+            or any(layer.kernel_size != (1, 1) or layer.padding != (0, 0) for layer in convolutions)
         ):
-            raise ModelError("the model's neck is not built as those of SAM 2 are: the tracker cannot run it")
+            raise ModelError(
+                "image_encoder.neck: the tracker runs necks as SAM 2's: fpn_top_down_levels [2, 3], fpn_interp_model "
+                "nearest, fuse_type sum, scalp 1, kernel_size 1: build the model so"
+            )
         self._trunk = FixedHiera(trunk, model.image_size) if isinstance(trunk, Hiera) else trunk
         self._coarsest, self._top = convolutions[:2]
         self._stride8 = _one_after_the_other(convolutions[2], decoder.conv_s1)
@@ -69,7 +72,7 @@ class FixedImageEncoder(nn.Module):
 @torch.no_grad()
 def _one_after_the_other(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     """Return the one convolution that two of one pixel are."""
-    both = nn.Conv2d(first.in_channels, second.out_channels, 1, device=first.weight.device)
+    both = nn.Conv2d(first.in_channels, second.out_channels, 1, device=first.weight.device).requires_grad_(False)
     outer, inner = second.weight[:, :, 0, 0].double(), first.weight[:, :, 0, 0].double()
     assert first.bias is not None
     assert second.bias is not None

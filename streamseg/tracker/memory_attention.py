@@ -11,7 +11,6 @@ What is exact algebra is done once, when the model is loaded (``sam2/modeling/me
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
 import torch
@@ -19,10 +18,8 @@ from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import sdpa_kernel
 
 from streamseg.errors import ModelError
-from streamseg.tracker.attention_backend import AttentionBackends
 
 _SUMMED_FIRST_LIMIT = 1024
 """Most queries of a lane whose attention weights are held whole: 1,024 and 7 frames of memory make 30 MB."""
@@ -64,12 +61,6 @@ class FixedMemoryAttention(nn.Module):
         self._norm = modules.norm
         self._pos_at_input = bool(modules.pos_enc_at_input)
         self._layers = nn.ModuleList(_Layer(layer) for layer in modules.layers)
-
-    def pin(self, backends: AttentionBackends) -> None:
-        """Use these kernels of torch's from now on; what is compiled or recorded already keeps its own."""
-        for module in self.modules():
-            if isinstance(module, _Projections):
-                module.backends = backends
 
     def hold_in(self, dtype: torch.dtype) -> None:
         """Hold the projections' weights in the precision that they are used in."""
@@ -159,7 +150,6 @@ class _Projections(nn.Module):
     query_sin: Tensor
     key_cos: Tensor
     key_sin: Tensor
-    backends: AttentionBackends | None = None
 
     def __init__(self, attention: RoPEAttention) -> None:
         super().__init__()
@@ -224,14 +214,8 @@ class _Projections(nn.Module):
             return functional.linear(summed, self.value_weight, self.value_bias)
         projected = functional.linear(values, self.value_weight).to(q.dtype)
         mask = None if bias is None else bias.to(q.dtype)[:, None]
-        with self._kernel(mask):
-            out = functional.scaled_dot_product_attention(q[:, None], k[:, None], projected[:, None], mask, scale=1.0)
+        out = functional.scaled_dot_product_attention(q[:, None], k[:, None], projected[:, None], mask, scale=1.0)
         return out[:, 0] + self.value_bias
-
-    def _kernel(self, mask: Tensor | None) -> AbstractContextManager[object]:
-        if self.backends is None:
-            return nullcontext()
-        return sdpa_kernel(self.backends.full if mask is None else self.backends.masked)
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ but on the CPU only the rectangle that can hold the object is interpolated.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -112,7 +113,7 @@ def _transfer(
     """
     width, height = size
     row_bytes = (width + 7) // 8
-    weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=mask_logits.device)
+    weights = _bit_weights(mask_logits.device)
     packed = []
     for start in range(0, len(mask_logits), _LANES_AT_ONCE):
         mask = _interpolate(mask_logits[start : start + _LANES_AT_ONCE].float(), height, width) > 0
@@ -122,6 +123,11 @@ def _transfer(
     masks, tail = everything[:, :-8], everything[:, -8:]
     aligned = tail.reshape(-1).clone()  # a view as float32 needs an offset of whole words
     return masks.numpy().reshape(-1, height, row_bytes), aligned.view(torch.float32).view(-1, 2)
+
+
+@functools.cache  # a constant that is uploaded makes the host wait for all that was queued before
+def _bit_weights(device: torch.device) -> torch.Tensor:
+    return torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=device)
 
 
 def _unpack(bits: NDArray[np.uint8], size: tuple[int, int]) -> _Located:

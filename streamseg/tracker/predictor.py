@@ -68,7 +68,8 @@ class CameraPredictor:
     Equal to the official ``propagate_in_video`` up to rounding, see ``docs/tracker.md``. Used by one thread.
 
     Args:
-        model: From :func:`~streamseg.tracker.build.build_model`.
+        model: From :func:`~streamseg.tracker.build.build_model`; the predictor's own from now on: in low precision its
+            weights are changed.
         max_objects: Most objects of one stream.
         conditioning_frames: Prompted frames that are remembered of an object: the first and the newest.
         history_frames: Newest frames of a stream that can be prompted.
@@ -301,7 +302,7 @@ class CameraPredictor:
             given, None if known is None else known.prompts.get(frame), self.model.image_size, self.model.device
         )
         features = self._features_of(name, at)
-        with self.engine.precision():
+        with self.engine.kernels(), self.engine.precision():
             out = apply_prompt(
                 self.step,
                 features,

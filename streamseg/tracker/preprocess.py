@@ -9,6 +9,7 @@ raw planes are uploaded and everything is done there in float32.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from streamseg.errors import StreamsegError
-from streamseg.frame import Frame, FrameFormat, Plane, yuv_to_rgb_matrix
+from streamseg.frame import ColourMatrix, Frame, FrameFormat, Plane, yuv_to_rgb_matrix
 from streamseg.tracker.rgb import RgbConverter
 
 
@@ -115,9 +116,14 @@ def _float_rgb(planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor
             chroma = planes[1].view(planes[1].shape[0], -1, 2).permute(2, 0, 1)
     doubled = functional.interpolate(chroma[None].float(), scale_factor=2.0, mode="nearest")[0, :, :h, :w]
     yuv = torch.cat((planes[0][None].float(), doubled))
-    matrix = torch.from_numpy(yuv_to_rgb_matrix(fmt.matrix, fmt.full_range)).to(yuv.device)
+    matrix = _matrix(fmt.matrix, fmt.full_range, yuv.device)
     rgb = torch.einsum("ij,jhw->ihw", matrix[:, :3], yuv) + matrix[:, 3].view(3, 1, 1)
     return rgb.clamp_(0, 255).round_()
+
+
+@functools.cache  # a constant that is uploaded makes the host wait for all that was queued before
+def _matrix(matrix: ColourMatrix, full_range: bool, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(yuv_to_rgb_matrix(matrix, full_range)).to(device)
 
 
 def _tensor(plane: Plane) -> torch.Tensor:

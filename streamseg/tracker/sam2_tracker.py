@@ -15,7 +15,7 @@ from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
 from streamseg.tracker.build import build_model
-from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compile
+from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compile, keep_compiled_code
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import object_result
@@ -65,12 +65,15 @@ class Sam2Tracker:
         model = build_model(
             resolved.config, image_size=config.image_size, checkpoint=resolved.checkpoint, device=device
         )
+        compiles = choose_compile(config.compile, device)
+        if compiles:
+            keep_compiled_code()
         predictor = CameraPredictor(
             model,
             max_objects=config.max_objects,
             history_frames=config.history_frames,
             autocast=None if dtype == torch.float32 else dtype,
-            engine=CompiledEngine if choose_compile(config.compile, device) else Engine,
+            engine=CompiledEngine if compiles else Engine,
         )
         return cls(predictor, Preprocessor(model.image_size, device, torch.float32))
 

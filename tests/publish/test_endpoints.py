@@ -80,6 +80,9 @@ def test_only_what_a_dead_owner_left_behind_is_removed(sockets, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"pub", "pub.lock"}
     (tmp_path / "thesis").write_text("years of work")
     (tmp_path / "thesis.lock").touch()
+    (tmp_path / "early.lock").touch()  # its owner was killed before it made the socket
+    remove_left_behind(f"ipc://{tmp_path}/early")
+    remove_left_behind(f"ipc://{tmp_path}/no folder/pub")
     remove_left_behind(endpoint)
     remove_left_behind(f"ipc://{tmp_path}/thesis")
     assert {path.name for path in tmp_path.iterdir()} == {"thesis", "thesis.lock"}

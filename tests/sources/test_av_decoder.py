@@ -62,6 +62,6 @@ def test_what_the_gpu_does_not_decode_is_left_to_the_cpu(tmp_path: Path, caplog:
     source = AvSource(str(path), "file", pace="fast", decoder="cuda")
     with caplog.at_level(logging.WARNING):
         source.open()
-    assert len(read_all(source)) == 3
+        assert len(read_all(source)) == 3
     source.close()
-    assert "the GPU does not decode ffv1: the CPU does" in caplog.text
+    assert "the GPU does not decode this video (ffv1): the CPU does" in caplog.text

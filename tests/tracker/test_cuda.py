@@ -31,12 +31,18 @@ EVENTS: Events = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 @pytest.fixture
 def on_cuda(small: SAM2Base) -> SAM2Base:
     return copy.deepcopy(small).cuda()
 
 
 def tracked(model: SAM2Base, images: torch.Tensor, engine: object = Engine, dtype: torch.dtype | None = None) -> Run:
+    model = copy.deepcopy(model)  # a predictor keeps it in its own precision
     show(model, 0)
     predictor = CameraPredictor(model, autocast=dtype, engine=engine)  # type: ignore[arg-type]
     predictor.warm_up(lambda what, share: None)
