@@ -153,7 +153,7 @@ def watch(
 def table(record: Record) -> str:
     """A row for each process of which two samples are left, as Markdown; then device memory and restarts."""
     lines = [
-        "| process | samples | MiB after a fifth | MiB at the end | MiB an hour | descriptors after a fifth, at the end |",
+        "| process | samples | MiB after a fifth | MiB at the end | MiB an hour | descriptors after, at the end |",
         "|---|---|---|---|---|---|",
     ]
     for name, values in record.samples.items():
