@@ -4,9 +4,14 @@
 # hardware, versions, clocks and date; move that into bench/RESULTS.md.
 #
 #   bench/gpu_suite.sh OUT [PART ...]     without parts: all
-#   FORK=PATH        checkout of segment-anything-2-real-time: adds its arms
-#   PYTHON=PATH      default: python of the environment
+#   FORK=PATH        absolute path of a checkout of segment-anything-2-real-time: adds its arms
+#   PYTHON=PATH      default: python of the environment; one word, the path of an interpreter
+#   PYTHONPATH=PATH  absolute path of a folder that holds the package transformers (`pip install --no-deps --target PATH`
+#                    it and what it needs, but not torch and numpy, which would hide those of the environment): adds
+#                    its arm
 #   TRAIN="--coco FOLDER --renders FOLDER"     adds the part that trains nano on, from streamseg/models/nano.pt
+#
+# A part's first start compiles for minutes: the parts named steady_* come before all that use the same compiled code.
 set -eu
 
 out=$1
@@ -35,7 +40,7 @@ part() { # NAME TITLE COMMAND...: once; its failure does not stop the others
         printf '\n## %s\n\n`%s`, exit status %s after %s s.\n' "$title" "$*" "$status" "$(($(date +%s) - began))"
         if [ -e "$out/$name.md" ]; then cat "$out/$name.md"; else
             printf '\n```\n%s\n```\n' "$(tail -n 12 "$out/$name.txt")"
-            $python -c 'import json, hardware; print("\n" + json.dumps(hardware.machine()))'
+            "$python" -c 'import json, hardware; print("\n" + json.dumps(hardware.machine()))'
         fi
     } >>"$results"
     if [ "$status" -eq 0 ]; then touch "$out/$name.done"; else
@@ -56,6 +61,13 @@ part parity "Parity on the device: eager, compiled, CUDA graphs, bfloat16" \
     tests/sources/test_av_decoder.py
 for model in t b+ l; do
     for size in 512 1024; do
+        part "steady_${model}_$size" "After everything that happens: $model at $size" "$python" -W ignore \
+            bench/steady.py --model "sam2.1_hiera_$model" --image-size "$size" --compile on \
+            --json "$out/steady_${model}_$size.json" --markdown "$out/steady_${model}_$size.md"
+    done
+done
+for model in t b+ l; do
+    for size in 512 1024; do
         for objects in 1 4 8 16; do
             tracker "tracker_${model}_${size}_$objects" "sam2.1_hiera_$model" "$size" "$objects" 1
         done
@@ -66,18 +78,22 @@ for cameras in 4 8; do
 done
 for model in t l; do
     part "stages_$model" "Where the time goes: $model at 1024" "$python" -W ignore bench/stages.py \
-        --model "sam2.1_hiera_$model" --image-size 1024 --dtype bfloat16 --trace "$out/stages_$model.json"
-    part "steady_$model" "After everything that happens: $model at 512" "$python" -W ignore bench/steady.py \
-        --model "sam2.1_hiera_$model" --image-size 512 --compile on --json "$out/steady_$model.json" \
-        --markdown "$out/steady_$model.md"
+        --model "sam2.1_hiera_$model" --image-size 1024 --dtype bfloat16 --trace "$out/stages_${model}_trace.json" \
+        --json "$out/stages_$model.json" --markdown "$out/stages_$model.md"
 done
-part soak "Memory of a daemon that runs for four minutes" "$python" bench/soak.py --minutes 4 --rate 30 \
-    --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 300 --json "$out/soak.json"
-part pipeline "Pipeline without the model" "$python" bench/pipeline.py --json "$out/pipeline.json"
+# The code is compiled by now. If it is not, these wait for nearly all of a part's time, and the next run finds it.
+part soak "Memory of a daemon that runs for two minutes" "$python" bench/soak.py --minutes 2 --every 2 --rate 30 \
+    --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 540 --json "$out/soak.json" \
+    --markdown "$out/soak.md"
+part pipeline "Pipeline without the model" "$python" bench/pipeline.py --json "$out/pipeline.json" \
+    --markdown "$out/pipeline.md"
 for streams in 1 8; do
-    part "latency_t_$streams" "Glass to subscriber: tiny at 512, $streams cameras" "$python" bench/latency.py \
-        --model sam2.1_hiera_t --image-size 512 --compile on --streams "$streams" --objects 1 --rates 15 30 \
-        --start-timeout 300 --json "$out/latency_t_$streams.json" --markdown "$out/latency_t_$streams.md"
+    for rate in 15 30; do
+        part "latency_t_${streams}_$rate" "Glass to subscriber: tiny at 512, $streams cameras at $rate frames/s" \
+            "$python" bench/latency.py --model sam2.1_hiera_t --image-size 512 --compile on --streams "$streams" \
+            --objects 1 --rates "$rate" --seconds 10 --start-timeout 540 \
+            --json "$out/latency_t_${streams}_$rate.json" --markdown "$out/latency_t_${streams}_$rate.md"
+    done
 done
 if [ -n "${TRAIN:-}" ]; then
     # Goes on from its own last.pt when it is run again.

@@ -1,7 +1,8 @@
 """Glass to subscriber: how old masks are when they arrive, at fixed arrival rates, with what was dropped on the way.
 
 Runs the real daemon with a real model on the generated scene, played as a camera would (newest wins), and a subscriber
-in another process. Age is counted from the stamp of the frame's capture to the parsed message.
+in another process. Age is counted from the stamp of the frame's capture to the parsed message. A config of sam2 gets
+random weights.
 
     python bench/latency.py                                  # nano, one and four objects, 5 to 30 frames/s
     python bench/latency.py --model sam2.1_hiera_t --compile on --rates 15 30 --streams 8
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from hardware import machine
 from pipeline import SIZES, running_daemon
+from random_model import model_settings
 
 from streamseg.client import Subscriber
 
@@ -56,14 +58,21 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1])
     parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each rate")
     parser.add_argument("--start-timeout", type=float, default=60.0, help="seconds until the first masks; compiling")
+    parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", type=Path, help="write all rows here")
     parser.add_argument("--markdown", type=Path, help="append the table here")
     args = parser.parse_args()
-    model = {"name": args.model, "compile": args.compile, "dtype": args.dtype, "max_objects": max(args.objects)}
-    if args.image_size:
-        model["image_size"] = args.image_size
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
+        model = model_settings(
+            args.model,
+            Path(folder),
+            image_size=args.image_size,
+            compile=args.compile,
+            dtype=args.dtype,
+            max_objects=max(args.objects),
+            threads=args.threads,
+        )
         for streams, objects, rate in itertools.product(args.streams, args.objects, args.rates):
             rows.append(measure(model, streams, objects, rate, args, Path(folder)))
             print(table(rows[-1:], header=len(rows) == 1), flush=True)
@@ -105,7 +114,7 @@ def measure(
             frames.setdefault(message.stream, [message.frame, message.frame])[1] = message.frame
     captured = sum(last - first + 1 for first, last in frames.values())
     return Row(
-        model=model["name"],
+        model=args.model,
         streams=streams,
         objects=objects,
         rate=rate,

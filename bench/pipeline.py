@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="measured time of each arm, after 3 s of warm-up")
     parser.add_argument("--rounds", type=int, default=1, help="repeats; the table shows the median round by p99")
     parser.add_argument("--json", type=Path, help="write all rows here")
+    parser.add_argument("--markdown", type=Path, help="append the table here")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--transport", choices=FULL_FRAME_COPIES, default="ring", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -86,6 +87,9 @@ def main() -> None:
             print(table(rows[-1:], header=len(rows) == 1), flush=True)
     if args.json:
         args.json.write_text(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1))
+    if args.markdown:
+        with args.markdown.open("a") as file:
+            file.write(f"\n{table(rows)}\n\n{json.dumps(machine())}\n")
     print(f"\n{json.dumps(machine())}")
 
 

@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano", help="model of the registry")
     parser.add_argument("--checkpoint", type=Path, help="own weights in place of the registry's")
     parser.add_argument("--config", help="config of --checkpoint")
-    parser.add_argument("--dtype", default="auto", help="precision, as model.dtype")
+    parser.add_argument("--dtype", default="float32", help="precision, as model.dtype; RESULTS.md's is the default")
     parser.add_argument("--image-size", type=int, help="side of the model's input, as model.image_size")
     parser.add_argument("--prompts", nargs="*", default=["mask", "box", "click"], choices=["mask", "box", "click"])
     parser.add_argument("--only-model", action="store_true", help="leave the alternatives out")

@@ -1,24 +1,29 @@
 """Memory and descriptors of a running daemon over a long time, while objects come and go.
 
     python bench/soak.py --minutes 60
-    python bench/soak.py --minutes 9 --model sam2.1_hiera_t --image-size 512 --compile on --rate 30
+    python bench/soak.py --minutes 9 --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 600 --rate 30
 
 Two cameras; every few seconds an object is added, corrected and removed, and the third camera is closed and opened. The
-first fifth of the time counts as warm-up; then the growth of each process is the slope of a line through its samples.
+first fifth of the samples counts as warm-up; then the growth of each process is the slope of a line through the rest. A
+config of sam2 gets random weights. Ends with status 1 if a process had to be restarted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import psutil
 from hardware import machine
 from pipeline import running_daemon
+from random_model import model_settings
 
 from streamseg.client import Controller, Subscriber
 
@@ -26,7 +31,56 @@ OBJECT = 9
 DOOR = "door"
 
 
+@dataclass
+class Record:
+    """What was seen so far."""
+
+    frames: int = 0
+    samples: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
+    """Name and id of a process -> seconds, resident MiB, descriptors."""
+    device_memory: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds, MiB that the worker holds of a GPU's memory."""
+    restarts: dict[str, int] = field(default_factory=dict)
+
+    def sample(self, seconds: float, daemon: psutil.Process, controller: Controller) -> None:
+        """Look at every process."""
+        for process in (daemon, *daemon.children()):
+            try:
+                found = (seconds, process.memory_info().rss / 2**20, process.num_fds())
+                name = f"{process.name()} {process.pid}"
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue  # it ended since it was listed: that of the camera that was just closed
+            self.samples.setdefault(name, []).append(found)
+        status = controller.get_status().daemon
+        self.device_memory.append((seconds, status.device_memory_bytes / 2**20))
+        self.restarts.update(status.restarts)
+
+    def write(self, path: Path) -> None:
+        """Write everything as JSON."""
+        path.write_text(json.dumps({"machine": machine()} | asdict(self)))
+
+
 def main() -> None:
+    args = arguments()
+    # A time limit from outside still leaves the table and stops the daemon.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    record = Record()
+    try:
+        soak(record, args)
+    finally:
+        text = table(record)
+        print(text)
+        print(json.dumps(machine()))
+        if args.json:
+            record.write(args.json)
+        if args.markdown:
+            with args.markdown.open("a") as file:
+                file.write(f"\n{text}\n\n{json.dumps(machine())}\n")
+    if any(count for name, count in record.restarts.items() if name != f"capture:{DOOR}"):
+        sys.exit(1)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--model", default="nano")
@@ -35,15 +89,21 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=5, help="frames a second of each camera")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between changes")
     parser.add_argument("--start-timeout", type=float, default=60.0, help="seconds until the first masks; compiling")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument("--json", type=Path, help="written anew at every sample")
+    parser.add_argument("--markdown", type=Path, help="append the table here")
+    return parser.parse_args()
+
+
+def soak(record: Record, args: argparse.Namespace) -> None:
+    """Run the daemon."""
     source = f"scene:default?size=640x360&fps={args.rate}&cache=20&format=yuv420p"
-    model = {"name": args.model, "compile": args.compile}
-    if args.image_size:
-        model["image_size"] = args.image_size
     stream = {"source": source, "prompts": [{"object": 1, "box": [100, 90, 300, 270]}]}
     with tempfile.TemporaryDirectory() as folder:
         control = f"ipc://{folder}/control"
+        model = model_settings(
+            args.model, Path(folder), image_size=args.image_size, compile=args.compile, threads=args.threads
+        )
         config = {"model": model, "streams": {"a": stream, "b": stream}, "control": {"endpoint": control}}
         with (
             running_daemon(config, Path(folder)) as (endpoint, pid),
@@ -51,26 +111,25 @@ def main() -> None:
             Controller(control) as controller,
         ):
             masks.receive(timeout_s=args.start_timeout)
-            samples, frames = watch(masks, controller, psutil.Process(pid), args, source)
-            status = controller.get_status().daemon
-    print(table(samples))
-    print(f"{frames} masks; {status}")
-    print(json.dumps(machine()))
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "frames": frames, "samples": samples}))
+            watch(record, masks, controller, psutil.Process(pid), args, source)
+            record.restarts.update(controller.get_status().daemon.restarts)
 
 
 def watch(
-    masks: Subscriber, controller: Controller, daemon: psutil.Process, args: argparse.Namespace, source: str
-) -> tuple[dict[str, list[tuple[float, float, int]]], int]:
-    """Make changes and take samples (seconds, resident MiB, descriptors) of each process."""
-    samples: dict[str, list[tuple[float, float, int]]] = {}
+    record: Record,
+    masks: Subscriber,
+    controller: Controller,
+    daemon: psutil.Process,
+    args: argparse.Namespace,
+    source: str,
+) -> None:
+    """Make changes, and take a sample when the third camera was closed."""
     began = time.monotonic()
-    frames = changes = 0
+    changes = 0
     next_change = began
     while (now := time.monotonic()) < began + 60 * args.minutes:
         masks.receive(timeout_s=60)
-        frames += 1
+        record.frames += 1
         if now < next_change:
             continue
         next_change = now + args.every
@@ -85,26 +144,37 @@ def watch(
                 controller.add_stream(DOOR, {"source": source})
             case 4:
                 controller.remove_stream(DOOR)
-                for process in (daemon, *daemon.children()):
-                    sample = (now - began, process.memory_info().rss / 2**20, process.num_fds())
-                    samples.setdefault(f"{process.name()} {process.pid}", []).append(sample)
+                record.sample(now - began, daemon, controller)
+                if args.json:
+                    record.write(args.json)
         changes += 1
-    return samples, frames
 
 
-def table(samples: dict[str, list[tuple[float, float, int]]]) -> str:
-    """A row for each process that was there all the time."""
-    lines = ["| process | MiB after a fifth | MiB at the end | MiB an hour | descriptors after a fifth, at the end |"]
-    lines.append("|---|---|---|---|---|")
-    most = max(len(values) for values in samples.values())
-    for name, values in samples.items():
+def table(record: Record) -> str:
+    """A row for each process of which two samples are left, as Markdown; then device memory and restarts."""
+    lines = [
+        "| process | samples | MiB after a fifth | MiB at the end | MiB an hour | descriptors after, at the end |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, values in record.samples.items():
         later = np.array(values[len(values) // 5 :])
-        if len(values) < most or len(later) < 2:
+        if len(later) < 2:
             continue
-        slope = np.polyfit(later[:, 0], later[:, 1], 1)[0] * 3600
         ends = f"{later[0, 2]:.0f}, {later[-1, 2]:.0f}"
-        lines.append(f"| {name} | {later[0, 1]:.1f} | {later[-1, 1]:.1f} | {slope:+.1f} | {ends} |")
+        cells = (name, len(values), f"{later[0, 1]:.1f}", f"{later[-1, 1]:.1f}", f"{slope(later):+.1f}", ends)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines.append("")
+    held = np.array(record.device_memory[len(record.device_memory) // 5 :])
+    if len(held) > 1:
+        lines.append(f"Device memory: {held[0, 1]:.1f} MiB, at the end {held[-1, 1]:.1f}, {slope(held):+.1f} an hour.")
+    restarts = ", ".join(f"{name} {count}" for name, count in record.restarts.items()) or "unknown"
+    lines.append(f"Restarts: {restarts}. Masks: {record.frames}.")
     return "\n".join(lines)
+
+
+def slope(values: np.ndarray) -> float:
+    """MiB an hour of rows that begin with seconds and MiB."""
+    return float(np.polyfit(values[:, 0], values[:, 1], 1)[0] * 3600)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python bench/stages.py --model nano --dtype bfloat16
     python bench/stages.py --model sam2.1_hiera_t --image-size 1024 --dtype bfloat16 --trace trace.json
 
-Eager. The bound is what the work of ``performance.md``'s table would take at ``--tflops``, the peak that the device can
-reach; without it the best of a few large matrix products is measured and taken for that.
+Eager. The bound is what a stage's arithmetic, counted by torch as it runs, would take at ``--tflops``, the peak that
+the device can reach; without it the best of a few large matrix products is measured and taken for that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,17 @@ from streamseg.tracker.preprocess import Preprocessor
 FILL_FRAMES = 17
 
 
+@dataclass
+class Row:
+    """One stage."""
+
+    stage: str
+    ms: float
+    gflop: float
+    times_its_bound: float | None
+    """None: it does no arithmetic that torch counts."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano")
@@ -43,12 +55,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--tflops", type=float, help="peak of the device in this precision")
     parser.add_argument("--trace", type=Path, help="write a trace for chrome://tracing or ui.perfetto.dev")
+    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument("--json", type=Path, help="write the stages here")
+    parser.add_argument("--markdown", type=Path, help="append the stages and what took the most time here")
     args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = NANO_WEIGHTS if args.model == "nano" else None
     model = build_model(args.model, image_size=args.image_size, checkpoint=checkpoint, device=device)
     see_objects(model, checkpoint)
     predictor = CameraPredictor(model, autocast=DTYPES[args.dtype])
+    predictor.warm_up(lambda what, share: None)
     frames = clip(args.image_size, device)
     predictor.open_stream("s")
     predictor.track({"s": frames[0]})
@@ -57,22 +75,30 @@ def main() -> None:
     for number in range(1, FILL_FRAMES):
         predictor.track({"s": frames[number]})
     peak = args.tflops or measured_tflops(device, DTYPES[args.dtype] or torch.float32)
+    rows = []
     for name, function in stages(predictor, frames[FILL_FRAMES], tuple(args.video)).items():
         milliseconds = median_ms(function, device, args.repeats)
         flops = counted_flops(function)
-        bound = f"{flops / 1e9:8.2f} GFLOP  {milliseconds * peak * 1e9 / flops:5.1f} x its bound" if flops else ""
-        print(f"{name:<24} {milliseconds:8.2f} ms  {bound}")
-    print(f"peak {peak:.2f} TFLOP/s")
+        rows.append(Row(name, milliseconds, flops / 1e9, milliseconds * peak * 1e9 / flops if flops else None))
+    text = f"{table(rows)}\n\nPeak: {peak:.2f} TFLOP/s."
+    print(f"{text}\n", flush=True)
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with profile(activities=activities) as profiled:
         for number in range(5):
             predictor.track({"s": frames[FILL_FRAMES + number]})
         synchronize(device)
     order = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    print(profiled.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=50))
+    most = profiled.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=50)
+    where = machine()
+    print(f"{most}\n{json.dumps(where)}")
     if args.trace:
         profiled.export_chrome_trace(str(args.trace))
-    print(json.dumps(machine()))
+    if args.json:
+        report = {"machine": where, "peak_tflops": peak, "rows": [asdict(row) for row in rows]}
+        args.json.write_text(json.dumps(report, indent=1))
+    if args.markdown:
+        with args.markdown.open("a") as file:
+            file.write(f"\n{text}\n\n```\n{most}\n```\n\n{json.dumps(where)}\n")
 
 
 def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, int]) -> dict[str, Callable[[], object]]:
@@ -132,6 +158,15 @@ def measured_tflops(device: torch.device, dtype: torch.dtype) -> float:
         a = torch.randn(side, side, dtype=dtype, device=device)
         best = max(best, 2 * side**3 / (median_ms(lambda a=a: a @ a, device, 5) * 1e9))
     return best
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as Markdown."""
+    lines = ["| stage | ms | GFLOP | times its bound |", "|---|---|---|---|"]
+    for row in rows:
+        bound = "" if row.times_its_bound is None else f"{row.times_its_bound:.1f}"
+        lines.append(f"| {row.stage} | {row.ms:.2f} | {row.gflop:.2f} | {bound} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

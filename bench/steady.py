@@ -5,6 +5,7 @@
 
 Frames of video in, masks of video size out, one stream. After each event the greatest time of the next 20 frames is
 divided by the median of 60 frames in which nothing happens, with the same objects. The prompt itself is timed apart.
+A config of sam2 gets random weights.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from hardware import machine
+from random_model import model_settings
 
 from streamseg.config.schema import ModelConfig
 from streamseg.frame import Frame, FrameFormat, FrameStamps
@@ -80,13 +83,19 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
+    parser.add_argument("--steady", type=int, default=STEADY, help="frames of each median")
+    parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path, help="append the table here")
     args = parser.parse_args()
-    size = {} if args.image_size is None else {"image_size": args.image_size}
-    settings = ModelConfig(name=args.model, compile=args.compile, **size)
-    began = time.perf_counter()
-    tracker = Sam2Tracker.from_config(resolve(settings), settings)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = ModelConfig(
+            **model_settings(
+                args.model, Path(folder), image_size=args.image_size, compile=args.compile, threads=args.threads
+            )
+        )
+        began = time.perf_counter()
+        tracker = Sam2Tracker.from_config(resolve(settings), settings)
     tracker.warm_up(lambda what, share: None)
     start_s = time.perf_counter() - began
     player = Player(tracker)
@@ -105,7 +114,7 @@ def main() -> None:
         happen()
         event_ms = 1000 * (time.perf_counter() - began)
         after = player.frames_ms(AFTER)
-        steady = statistics.median(player.frames_ms(STEADY))
+        steady = statistics.median(player.frames_ms(args.steady))
         rows.append({"event": name, "event_ms": event_ms, "steady_ms": steady, "ratio": max(after) / steady})
     text = table(rows) + f"\n\nGraphs compiled after warm-up: {tracker.recompiles}. Start: {start_s:.1f} s."
     print(f"{text}\n\n{json.dumps(machine())}")

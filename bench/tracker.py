@@ -196,6 +196,7 @@ def make_arms(model: str, size: int, device: torch.device, args: argparse.Namesp
         built = build_model(model, image_size=size, checkpoint=checkpoint, device=device)
         see_objects(built, checkpoint)
         predictor = CameraPredictor(built, max_objects=max(args.objects), autocast=dtype, engine=engine)
+        predictor.warm_up(lambda what, share: None)
         return PredictorArm(predictor, None)
 
     def fork(forced: bool) -> Arm:

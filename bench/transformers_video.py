@@ -6,9 +6,9 @@ the arm's precision: the session has a setting for that, and on a CPU it is no s
 
 Read with version 5.23. Known differences from the reference, of a frame that was prompted with a mask: the object
 pointer is taken from the best of three masks instead of the single one, and the memory is encoded from the mask itself
-instead of its low-res copy. Without those two, the logits agree to about 1e-6 in float32. Known handicaps: behind the
-image encoder it loops over objects, but for the memory encoder; the sine encodings of the image and RoPE's angles are
-computed anew on every frame, and in Hiera a product of queries and keys that nothing reads.
+instead of its low-res copy. Without those two, the logits agree to about 1e-6 in float32. Known handicaps: it is not
+compiled; behind the image encoder it loops over objects, but for the memory encoder; the sine encodings of the image
+and RoPE's angles are computed anew on every frame, and in Hiera a product of queries and keys that nothing reads.
 """
 
 from __future__ import annotations
