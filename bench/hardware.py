@@ -1,26 +1,54 @@
-"""What figures were measured on."""
+"""What figures were measured on, and where they are written together with that."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
+
+def write_results(
+    text: str, data: Mapping[str, Any], args: argparse.Namespace, about: Mapping[str, Any] | None = None
+) -> None:
+    """Print what a benchmark ran on, and write its results beside that.
+
+    Args:
+        text: Markdown, appended to ``args.markdown`` if that was given.
+        data: Written as JSON to ``args.json`` if that was given.
+        args: Of the command line.
+        about: What it ran on; None for :func:`machine`.
+    """
+    where = machine() if about is None else about
+    if args.json:
+        args.json.write_text(json.dumps({"machine": where, **data}, indent=1))
+    if args.markdown:
+        with args.markdown.open("a") as file:
+            file.write(f"\n{text}\n\n{json.dumps(where)}\n")
+    print(f"\n{json.dumps(where)}")
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    listed = Path("/proc/cpuinfo")
+    for line in listed.read_text().splitlines() if listed.exists() else []:
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def machine() -> dict[str, object]:
     """Processor, load, versions, and of a GPU its name, driver and clocks."""
-    processor = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            processor = line.split(":")[1].strip()
-            break
+    import torch  # the daemon that `pipeline.py` runs has no use for it, and it takes seconds
+
     found: dict[str, object] = {
         "date": time.strftime("%Y-%m-%d %H:%M"),
-        "cpu": processor,
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
         "load": [round(value, 1) for value in os.getloadavg()],

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import tempfile
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hardware import machine
+from hardware import write_results
 from pipeline import SIZES, running_daemon
 from random_model import model_settings
 
@@ -76,13 +75,7 @@ def main() -> None:
         for streams, objects, rate in itertools.product(args.streams, args.objects, args.rates):
             rows.append(measure(model, streams, objects, rate, args, Path(folder)))
             print(table(rows[-1:], header=len(rows) == 1), flush=True)
-    where = machine()
-    if args.json:
-        args.json.write_text(json.dumps({"machine": where, "rows": [asdict(row) for row in rows]}, indent=1))
-    if args.markdown:
-        with args.markdown.open("a") as file:
-            file.write(f"\n{table(rows)}\n\n{json.dumps(where)}\n")
-    print(f"\n{json.dumps(where)}")
+    write_results(table(rows), {"rows": [asdict(row) for row in rows]}, args)
 
 
 def measure(

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from hardware import processor, write_results
 
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
 FULL_FRAME_COPIES = {"ring": 1, "queue": 4}
@@ -85,12 +86,7 @@ def main() -> None:
             ]
             rows.append(sorted(rounds, key=lambda row: row.p99_ms)[len(rounds) // 2])
             print(table(rows[-1:], header=len(rows) == 1), flush=True)
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1))
-    if args.markdown:
-        with args.markdown.open("a") as file:
-            file.write(f"\n{table(rows)}\n\n{json.dumps(machine())}\n")
-    print(f"\n{json.dumps(machine())}")
+    write_results(table(rows), {"rows": [asdict(row) for row in rows]}, args, machine())
 
 
 def camera(size: tuple[int, int]) -> str:
@@ -217,13 +213,8 @@ def machine() -> dict[str, Any]:
     import av
     import zmq
 
-    processor = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            processor = line.split(":")[1].strip()
-            break
     return {
-        "cpu": processor,
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "av": av.__version__,

@@ -26,6 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from hardware import processor
 from PIL import Image
 from quality_arms import (
     Arm,
@@ -253,12 +254,8 @@ def scene_table(scores: list[SceneScore]) -> str:
 
 def describe_machine(threads: int) -> dict[str, str]:
     """Return what the figures depend on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
     return {
-        "processor": model,
+        "processor": processor(),
         "threads": str(threads),
         "python": platform.python_version(),
         "torch": torch.__version__,

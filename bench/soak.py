@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from hardware import machine
+from hardware import machine, write_results
 from pipeline import running_daemon
 from random_model import model_settings
 
@@ -70,12 +70,7 @@ def main() -> None:
     finally:
         text = table(record)
         print(text)
-        print(json.dumps(machine()))
-        if args.json:
-            record.write(args.json)
-        if args.markdown:
-            with args.markdown.open("a") as file:
-                file.write(f"\n{text}\n\n{json.dumps(machine())}\n")
+        write_results(text, asdict(record), args)
     if any(count for name, count in record.restarts.items() if name != f"capture:{DOOR}"):
         sys.exit(1)
 

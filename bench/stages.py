@@ -10,7 +10,6 @@ the device can reach; without it the best of a few large matrix products is meas
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -19,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hardware import machine
-from timed import prompt_mask, synchronize
+from hardware import write_results
+from timed import synchronize
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-from tracker import DTYPES, NANO_WEIGHTS, clip, see_objects
+from tracker import DTYPES, NANO_WEIGHTS, PredictorArm, clip, see_objects
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.build import build_model
@@ -68,12 +67,9 @@ def main() -> None:
     predictor = CameraPredictor(model, autocast=DTYPES[args.dtype])
     predictor.warm_up(lambda what, share: None)
     frames = clip(args.image_size, device)
-    predictor.open_stream("s")
-    predictor.track({"s": frames[0]})
-    for index in range(args.objects):
-        predictor.add_prompt("s", index, mask=prompt_mask(index))
-    for number in range(1, FILL_FRAMES):
-        predictor.track({"s": frames[number]})
+    arm = PredictorArm(predictor, None)
+    arm.start(frames, args.objects, cameras=1)
+    arm.run(range(1, FILL_FRAMES))
     peak = args.tflops or measured_tflops(device, DTYPES[args.dtype] or torch.float32)
     rows = []
     for name, function in stages(predictor, frames[FILL_FRAMES], tuple(args.video)).items():
@@ -84,21 +80,14 @@ def main() -> None:
     print(f"{text}\n", flush=True)
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with profile(activities=activities) as profiled:
-        for number in range(5):
-            predictor.track({"s": frames[FILL_FRAMES + number]})
-        synchronize(device)
+        arm.run(range(FILL_FRAMES, FILL_FRAMES + 5))
     order = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
     most = profiled.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=50)
-    where = machine()
-    print(f"{most}\n{json.dumps(where)}")
+    print(most)
     if args.trace:
         profiled.export_chrome_trace(str(args.trace))
-    if args.json:
-        report = {"machine": where, "peak_tflops": peak, "rows": [asdict(row) for row in rows]}
-        args.json.write_text(json.dumps(report, indent=1))
-    if args.markdown:
-        with args.markdown.open("a") as file:
-            file.write(f"\n{text}\n\n```\n{most}\n```\n\n{json.dumps(where)}\n")
+    found = {"peak_tflops": peak, "rows": [asdict(row) for row in rows]}
+    write_results(f"{text}\n\n```\n{most}\n```", found, args)
 
 
 def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, int]) -> dict[str, Callable[[], object]]:
@@ -109,14 +98,15 @@ def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, in
     planes = tuple(rng.integers(0, 255, shape, dtype=np.uint8) for shape in format_.plane_shapes)
     frame = Frame(0, 0, format_, planes, FrameStamps(0, "file", 0, 0, None, (1, 25)))
     preprocess = Preprocessor(image.shape[-1], image.device, torch.float32)
-    known = predictor._streams["s"].remembered().values()
+    (stream,) = predictor._streams
+    known = predictor._streams[stream].remembered().values()
     lanes = torch.tensor([obj.lane for obj in known], device=image.device)
-    number = predictor.frame("s")
+    number = predictor.frame(stream)
     index = torch.stack([lanes, torch.full_like(lanes, number + 1)])
 
     @torch.inference_mode()
     def run(function: Callable[[], object]) -> object:
-        with engine.precision():
+        with engine.kernels(), engine.precision():  # as the engine runs it
             return function()
 
     features = run(lambda: step.encode(image[None]))
@@ -129,7 +119,7 @@ def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, in
         "memory attention": lambda: run(lambda: step.condition(bank, index, own, 1, False)),
         "decoder": lambda: run(lambda: step._decode(conditioned, own)),
         "memory encoder": lambda: run(lambda: step._remember(step.as_map(own.top), logits, score)),
-        "whole step": lambda: predictor.track({"s": image}),
+        "whole step": lambda: predictor.track({stream: image}),
         "postprocess": lambda: to_results(range(len(lanes)), logits[:, 0], ious, score[:, 0], video),
     }
 

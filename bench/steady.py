@@ -11,7 +11,6 @@ A config of sam2 gets random weights.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from hardware import machine
+from hardware import write_results
 from random_model import model_settings
 
 from streamseg.config.schema import ModelConfig
@@ -117,12 +116,8 @@ def main() -> None:
         steady = statistics.median(player.frames_ms(args.steady))
         rows.append({"event": name, "event_ms": event_ms, "steady_ms": steady, "ratio": max(after) / steady})
     text = table(rows) + f"\n\nGraphs compiled after warm-up: {tracker.recompiles}. Start: {start_s:.1f} s."
-    print(f"{text}\n\n{json.dumps(machine())}")
-    if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "rows": rows, "recompiles": tracker.recompiles}))
-    if args.markdown:
-        with args.markdown.open("a") as file:
-            file.write(f"\n{text}\n\n{json.dumps(machine())}\n")
+    print(text)
+    write_results(text, {"rows": rows, "recompiles": tracker.recompiles}, args)
 
 
 def table(rows: list[dict[str, float | str]]) -> str:

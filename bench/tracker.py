@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +37,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from camera_fork import ForkArm
-from hardware import machine
+from hardware import write_results
 from sam2.sam2_video_predictor import SAM2VideoPredictorVOS
 from timed import prompt_mask, timed
 from torch import Tensor
@@ -170,13 +169,7 @@ def main() -> None:
             print(table(found, header=not rows), flush=True)
             rows += found
         del arms
-    where = machine()
-    if args.json:
-        args.json.write_text(json.dumps({"machine": where, "rows": [asdict(row) for row in rows]}, indent=1))
-    if args.markdown:
-        with args.markdown.open("a") as file:
-            file.write(f"\n{table(rows)}\n\n{json.dumps(where)}\n")
-    print(f"\n{json.dumps(where)}")
+    write_results(table(rows), {"rows": [asdict(row) for row in rows]}, args)
 
 
 def make_arms(model: str, size: int, device: torch.device, args: argparse.Namespace) -> dict[str, Callable[[], Arm]]:

@@ -29,6 +29,7 @@ from typing import Protocol
 
 import numpy as np
 import zmq
+from hardware import processor
 
 from streamseg.frame import FrameFormat, FrameStamps, Plane, SourceFrame
 from streamseg.ring.frame_ring import FrameRing
@@ -267,13 +268,8 @@ def table(rows: list[Row]) -> str:
 
 def machine() -> dict[str, object]:
     """Return what the figures depend on."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
     return {
-        "cpu": names[0] if names else platform.machine(),
+        "cpu": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load_1min": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),

@@ -6,24 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from live_servers import write_video
+from reading import read_all
 
 from streamseg.config.load import config_from_mapping
-from streamseg.errors import EndOfStreamError, SourceOpenError
+from streamseg.errors import SourceOpenError
 from streamseg.sources.av_decoder import hardware_of
 from streamseg.sources.av_source import AvSource
-from streamseg.sources.base import SourceFrame
 from streamseg.sources.open_source import open_source
 
 HAS_GPU = Path("/dev/nvidiactl").exists()
-
-
-def read_all(source: AvSource) -> list[SourceFrame]:
-    seen = []
-    while True:
-        try:
-            seen.append(source.read())
-        except EndOfStreamError:
-            return seen
 
 
 @pytest.mark.skipif(HAS_GPU, reason="needs a machine without an NVIDIA GPU")

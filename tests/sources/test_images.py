@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from reading import read_all
 
-from streamseg.errors import EndOfStreamError, SourceError, SourceOpenError
+from streamseg.errors import SourceError, SourceOpenError
 from streamseg.frame import SourceFrame
 from streamseg.sources.images import ImageFolderSource
 
@@ -18,15 +19,6 @@ def write(path: Path, value: int, size: tuple[int, int] = (32, 24)) -> None:
 
 def rgb(frame: SourceFrame) -> np.ndarray:
     return frame.planes[0].reshape(frame.format.height, frame.format.width, 3)
-
-
-def read_all(source: ImageFolderSource) -> list[SourceFrame]:
-    frames = []
-    while True:
-        try:
-            frames.append(source.read())
-        except EndOfStreamError:
-            return frames
 
 
 def test_pictures_come_in_natural_order_as_rgb(tmp_path: Path) -> None:
