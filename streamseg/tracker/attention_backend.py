@@ -8,16 +8,20 @@ is tried (https://docs.pytorch.org/docs/stable/generated/torch.nn.attention.sdpa
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 import time
 import warnings
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+
+from streamseg.tracker.ranged_attention import AttendRanges, KeyRanges
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +34,26 @@ ANY_SHAPES: Final = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 _TRIES: Final = 10
 
 
+AsRun = Callable[[Callable[[], object]], Callable[[], object]]
+"""Makes of a function what is timed in its place."""
+
+
+class Kernels(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+        in_order: For :func:`torch.nn.attention.sdpa_kernel` with ``set_priority``: the fastest without a mask, the
+            fastest with one (some kernels take none) or what ranges need, then what can do everything.
+        ranges: The kernel for memory of which a part counts; None if a mask is faster.
+    """
+
+    in_order: list[SDPBackend]
+    ranges: AttendRanges | None
+
+
 def choose_backends(
     candidates: Sequence[SDPBackend],
+    range_candidates: Sequence[AttendRanges],
     *,
     queries: int,
     keys: int,
@@ -39,60 +61,82 @@ def choose_backends(
     channels: int,
     dtype: torch.dtype,
     device: torch.device,
-) -> list[SDPBackend]:
-    """Measure attention of one lane, one head, with and without a mask. Syncs; takes some tens of milliseconds.
+    as_run: AsRun = lambda function: function,
+) -> Kernels:
+    """Measure attention of one lane, one head: to all keys, and to some of them. Syncs; takes some tenths of a second.
 
     Args:
         candidates: Kernels to try.
+        range_candidates: Kernels to try in place of a mask.
         queries: Tokens of a frame.
         keys: Tokens of a full memory.
-        masked_keys: Tokens of a memory of which some do not count.
+        masked_keys: Tokens of a memory of which some do not count; as many as ``keys`` do.
         channels: Of all of them.
         dtype: What the attention computes in.
         device: Where.
-
-    Returns:
-        For :func:`torch.nn.attention.sdpa_kernel` with ``set_priority``: the fastest without a mask, the fastest with
-        one (some kernels take none), then what can do everything.
+        as_run: How they will run: host time counts where each operation is launched, and not where a graph is replayed.
     """
-    q = torch.randn(1, 1, queries, channels, dtype=dtype, device=device)
-    k = torch.randn(1, 1, keys, channels, dtype=dtype, device=device)
-    masked_k = torch.randn(1, 1, masked_keys, channels, dtype=dtype, device=device)
+    q = torch.randn(1, queries, channels, dtype=dtype, device=device)
+    k = torch.randn(1, masked_keys, channels, dtype=dtype, device=device)
     mask = torch.zeros(1, 1, 1, masked_keys, dtype=dtype, device=device)
-    chosen = (fastest(candidates, q, k, None), fastest(candidates, q, masked_k, mask))
-    log.info("attention: %s, with a mask %s", *(backend.name.lower() for backend in chosen))
-    return list(dict.fromkeys((*chosen, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)))
+    ranges = KeyRanges(
+        *(torch.tensor([count], dtype=torch.int32, device=device) for count in (masked_keys - keys, keys))
+    )
+
+    def sdpa_times(keys: int, mask: Tensor | None) -> dict[SDPBackend, float]:
+        attend = partial(
+            scaled_dot_product_attention, q[:, None], k[:, None, :keys], k[:, None, :keys], mask, scale=1.0
+        )
+        return {
+            backend: seconds
+            for backend in candidates
+            if (seconds := _seconds(attend, backend, as_run, device)) is not None
+        }
+
+    full = _fastest(sdpa_times(keys, None))
+    with_mask = sdpa_times(masked_keys, mask)
+    with_range = {
+        kernel: seconds
+        for kernel in range_candidates
+        if (seconds := _seconds(partial(kernel, q, k, k, ranges), SDPBackend.FLASH_ATTENTION, as_run, device))
+        is not None
+    }
+    if with_range and min(with_range.values()) < min(with_mask.values(), default=math.inf):
+        kernel = min(with_range, key=lambda kernel: with_range[kernel])
+        log.info("attention: %s, to a part of the keys %s", full.name.lower(), kernel)
+        partly = SDPBackend.FLASH_ATTENTION
+    else:
+        kernel, partly = None, _fastest(with_mask)
+        log.info("attention: %s, with a mask %s", full.name.lower(), partly.name.lower())
+    in_order = dict.fromkeys((full, partly, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH))
+    return Kernels(list(in_order), kernel)
 
 
-def fastest(candidates: Sequence[SDPBackend], q: Tensor, k: Tensor, mask: Tensor | None) -> SDPBackend:
-    """Return the kernel with the least median time, ``MATH`` if none of them can do it.
-
-    Args:
-        candidates: To be tried. ``MATH`` is not worth it: it holds all scores at once.
-        q: ``[B, heads, queries, C]``.
-        k: ``[B, heads, keys, C]``, also used as values.
-        mask: Added to the scores; None for none.
-    """
-    times: dict[SDPBackend, float] = {}
-    for backend in candidates:
-        with warnings.catch_warnings(), sdpa_kernel(backend):
-            warnings.simplefilter("ignore")  # torch says at length why a kernel cannot
-            try:
-                times[backend] = _median_s(q, k, mask)
-            except RuntimeError:
-                continue
+def _fastest(times: dict[SDPBackend, float]) -> SDPBackend:
+    # `MATH` is not worth a try: it holds all scores at once.
     return min(times, key=lambda backend: times[backend], default=SDPBackend.MATH)
 
 
-def _median_s(q: Tensor, k: Tensor, mask: Tensor | None) -> float:
+def _seconds(attend: Callable[[], Tensor], backend: SDPBackend, as_run: AsRun, device: torch.device) -> float | None:
+    """Median seconds of attention by one of torch's kernels, None if that cannot do it."""
+    with warnings.catch_warnings(), sdpa_kernel(backend):
+        warnings.simplefilter("ignore")  # torch says at length why a kernel cannot
+        try:
+            return median_s(as_run(attend), device)
+        except RuntimeError:
+            return None
+
+
+def median_s(function: Callable[[], object], device: torch.device) -> float:
+    """Median of a few runs, the first one apart: it plans. Syncs."""
     found = []
     for _ in range(1 + _TRIES):
-        _synchronize(q.device)
+        _synchronize(device)
         began = time.perf_counter()
-        scaled_dot_product_attention(q, k, k, mask, scale=1.0)
-        _synchronize(q.device)
+        function()
+        _synchronize(device)
         found.append(time.perf_counter() - began)
-    return statistics.median(found[1:])  # the first one plans
+    return statistics.median(found[1:])
 
 
 def _synchronize(device: torch.device) -> None:

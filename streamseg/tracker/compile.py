@@ -273,16 +273,22 @@ class CompiledEngine(Engine):
         # `contiguous` alone leaves a batch of one the odd stride that it may have.
         return Features(*(level.reshape(-1).view(level.shape) for level in features))
 
+    def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
+        """As a graph of its own: the later ones' memory pool must not be left without one in between."""
+        return function if self._recorder is None else CudaGraphRecorder(self._device).record(function)[0]
+
     def _variants(self, most: int) -> list[tuple[int, bool]]:
         return sorted({self._variant(slots, masked, most) for slots in (1, most) for masked in (False, True)})
 
     def _variant(self, conditioning: int, masked: bool, most: int) -> tuple[int, bool]:
         """Slots to read and whether they are masked: an object that was never corrected needs one, others have all.
 
-        The mask is left out where that pays: CUDA's fastest attention kernels take none.
+        The mask is left out where that pays: CUDA's fastest attention kernels take none. A kernel for ranges makes it
+        cheap, whatever is empty: then one variant serves all that is not full.
         """
-        slots = 1 if conditioning <= 1 else most
-        return slots, masked or slots > 1 or self._device.type == "cpu"
+        ranges = self._step.attention.attend_ranges is not None
+        masked = masked or conditioning > 1 or (self._device.type == "cpu" and not ranges)
+        return most if conditioning > 1 or (masked and ranges) else 1, masked
 
     def _call(self, name: str, function: Callable[..., Any], bank: MemoryBank | None, *inputs: Tensor) -> Any:
         if bank is not None and bank is not self._recorded_bank:

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from streamseg.tracker.attention_backend import ANY_SHAPES, choose_backends
 from streamseg.tracker.memory_bank import MemoryBank
+from streamseg.tracker.ranged_attention import VARLEN_DTYPES, VARLEN_KERNELS
 from streamseg.tracker.step import Features, StepOutput, TrackStep
 
 Progress = Callable[[str, float], None]
@@ -89,18 +90,25 @@ class Engine:
         """On a CUDA device, choose the attention kernels by measurement. Syncs. On a CPU torch has one."""
         if self._device.type != "cuda":
             return
-        shape, model = bank.shape, self._step.model
-        split = model.hidden_dim // model.mem_dim  # tokens of a pointer
-        self.kernels_in_order = choose_backends(
+        shape = bank.shape
+
+        chosen = choose_backends(
             self.attention_candidates,
+            VARLEN_KERNELS if self._autocast in VARLEN_DTYPES else (),
             queries=shape.tokens,
-            keys=(shape.spatial_frames + 1) * shape.tokens + (shape.pointer_frames + 1) * split,
-            masked_keys=(shape.spatial_frames + shape.conditioning_frames) * shape.tokens
-            + (shape.pointer_frames + shape.conditioning_frames) * split,
-            channels=model.hidden_dim,
+            keys=self._step.keys(shape, 1),
+            masked_keys=self._step.keys(shape, shape.conditioning_frames),
+            channels=self._step.model.hidden_dim,
             dtype=self._autocast or torch.float32,
             device=self._device,
+            as_run=self.as_run,
         )
+        self.kernels_in_order = chosen.in_order
+        self._step.attention.attend_ranges = chosen.ranges
+
+    def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
+        """What takes as long as the function does where this engine runs it."""
+        return function
 
     def kernels(self) -> AbstractContextManager[object]:
         """The context in which torch takes the kernels that were chosen.

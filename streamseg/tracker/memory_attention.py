@@ -20,27 +20,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from streamseg.errors import ModelError
+from streamseg.tracker.ranged_attention import AttendRanges, KeyRanges
 
 _SUMMED_FIRST_LIMIT = 1024
 """Most queries of a lane whose attention weights are held whole: 1,024 and 7 frames of memory make 30 MB."""
 
 
 class MemoryTokens(NamedTuple):
-    """What the present frame attends to.
+    """What the present frame attends to: spatial tokens, then pointers.
+
+    Which of them count is said by a bias, by ranges, or not at all: then all do. At least one of each lane must.
 
     Attributes:
         spatial: ``[B, N, tokens, memory_dim]``; rotated by their place in the feature map.
-        spatial_pos: ``[N, tokens, memory_dim]``; added to the keys.
+        spatial_pos: ``[N, tokens, memory_dim]``, or of each lane ``[B, N, tokens, memory_dim]``; added to the keys.
         pointers: ``[B, Q, memory_dim]``; have no place, so they are not rotated.
         pointers_pos: ``[B, Q, memory_dim]``.
-        bias: ``[B, 1, N * tokens + Q]`` float32: 0 where a token counts, else -inf; None if all do. At least one must.
+        bias: ``[B, 1, N * tokens + Q]`` float32: 0 where a token counts, else -inf; or None.
+        ranges: The tokens that count, of ``N * tokens + Q``; or None.
     """
 
     spatial: Tensor
     spatial_pos: Tensor
     pointers: Tensor
     pointers_pos: Tensor
-    bias: Tensor | None
+    bias: Tensor | None = None
+    ranges: KeyRanges | None = None
 
 
 class FixedMemoryAttention(nn.Module):
@@ -52,6 +57,9 @@ class FixedMemoryAttention(nn.Module):
     Args:
         modules: The model's own layers; their projections are copied as they are now.
 
+    Attributes:
+        attend_ranges: The kernel for memory of which a range counts; None if such memory is to come with a bias.
+
     Raises:
         ModelError: the layers are not of the kind that sam2 publishes.
     """
@@ -61,6 +69,7 @@ class FixedMemoryAttention(nn.Module):
         self._norm = modules.norm
         self._pos_at_input = bool(modules.pos_enc_at_input)
         self._layers = nn.ModuleList(_Layer(layer) for layer in modules.layers)
+        self.attend_ranges: AttendRanges | None = None
 
     def hold_in(self, dtype: torch.dtype) -> None:
         """Hold the projections' weights in the precision that they are used in."""
@@ -99,7 +108,7 @@ class FixedMemoryAttention(nn.Module):
             layer = self._layer(number)
             if number > 0:
                 hidden = layer.attend_to_self(hidden, pos)
-            hidden = layer.attend_to_memory(hidden, pos, memory)
+            hidden = layer.attend_to_memory(hidden, pos, memory, self.attend_ranges)
         normed: Tensor = self._norm(hidden)
         return normed
 
@@ -121,7 +130,9 @@ class _Layer(nn.Module):
         attended: Tensor = hidden + attention.attend(q, k, normed, None)
         return attended
 
-    def attend_to_memory(self, hidden: Tensor, pos: Tensor, memory: MemoryTokens) -> Tensor:
+    def attend_to_memory(
+        self, hidden: Tensor, pos: Tensor, memory: MemoryTokens, attend_ranges: AttendRanges | None
+    ) -> Tensor:
         layer, attention = self._source, self._cross_attention
         normed = layer.norm2(hidden)
         q = attention.queries(normed + pos if layer.pos_enc_at_cross_attn_queries else normed)
@@ -131,7 +142,12 @@ class _Layer(nn.Module):
         # Each slot is rotated as one feature map.
         k = torch.cat([attention.rotate(attention.keys(spatial)).flatten(1, 2), attention.keys(pointers)], dim=1)
         values = torch.cat([memory.spatial.flatten(1, 2), memory.pointers.to(memory.spatial.dtype)], dim=1)
-        hidden = hidden + attention.attend(q, k, values, memory.bias)
+        if memory.ranges is None:
+            attended = attention.attend(q, k, values, memory.bias)
+        else:
+            assert attend_ranges is not None
+            attended = attend_ranges(q, k, attention.values(values, q.dtype), memory.ranges) + attention.value_bias
+        hidden = hidden + attended
         activated = layer.activation(layer.linear1(layer.norm3(hidden)))
         fed: Tensor = hidden + layer.linear2(activated)
         return fed
@@ -194,6 +210,10 @@ class _Projections(nn.Module):
         """Turn keys ``[..., tokens, C]`` of one feature map by their places."""
         return _turn(keys, self.key_cos, self.key_sin)
 
+    def values(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """``[B, keys, D]`` -> ``[B, keys, C]``, without the bias, which is added to the sum."""
+        return functional.linear(x, self.value_weight).to(dtype)
+
     def attend(self, q: Tensor, k: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """Attention and everything after it.
 
@@ -212,7 +232,7 @@ class _Projections(nn.Module):
             scores = torch.bmm(q, k.mT) if bias is None else torch.baddbmm(bias.to(q.dtype), q, k.mT)
             summed = torch.bmm(scores.softmax(dim=-1).to(values.dtype), values)
             return functional.linear(summed, self.value_weight, self.value_bias)
-        projected = functional.linear(values, self.value_weight).to(q.dtype)
+        projected = self.values(values, q.dtype)
         mask = None if bias is None else bias.to(q.dtype)[:, None]
         out = functional.scaled_dot_product_attention(q[:, None], k[:, None], projected[:, None], mask, scale=1.0)
         return out[:, 0] + self.value_bias

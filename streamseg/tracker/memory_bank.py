@@ -61,9 +61,13 @@ class BankShape:
 class Recall(NamedTuple):
     """What ``B`` lanes remember, read for one frame each. Conditioning slots come first, then ages 1, 2, ...
 
+    Packed, each lane has an order of its own: spatial slots that are not valid come first, pointers that are not valid
+    come last, so that all that counts is one piece where pointers follow the spatial slots.
+
     Attributes:
         features: ``[B, N, tokens, memory_dim]`` bfloat16; N = conditioning slots + ``spatial_frames``.
         features_valid: ``[B, N]`` bool.
+        features_age: ``[B, N]`` int64; frames since, 0 for a conditioning frame of whatever age.
         pointers: ``[B, Q, pointer_dim]`` float32; Q = conditioning slots + ``pointer_frames``.
         pointers_valid: ``[B, Q]`` bool.
         pointer_age: ``[B, Q]`` int64; frames since.
@@ -71,54 +75,60 @@ class Recall(NamedTuple):
 
     features: Tensor
     features_valid: Tensor
+    features_age: Tensor
     pointers: Tensor
     pointers_valid: Tensor
     pointer_age: Tensor
+
+
+class _Slots(NamedTuple):
+    """Slots to read of ``B`` lanes, ``[B, N]`` each: the place in the bank, whether it counts, frames since."""
+
+    place: Tensor
+    valid: Tensor
+    age: Tensor
+
+    def packed(self, *, valid_first: bool) -> _Slots:
+        """The same slots of each lane with those that count in one piece, at the beginning or the end."""
+        # Integers, since not every backend sorts booleans.
+        order = (self.valid != valid_first).to(torch.int32).argsort(dim=1, stable=True)
+        return _Slots(*(values.gather(1, order) for values in self))
 
 
 class MemoryBank:
     """Memory of a fixed number of lanes.
 
     Every tensor's first dimension is the lane. Spatial memory is bfloat16, as in the reference, whatever the model
-    computes in.
+    computes in. The ``k`` conditioning frames and the ring are one tensor, so that what is read is copied once,
+    in whatever order.
 
     Attributes:
-        conditioning_features: ``[lanes, k, tokens, memory_dim]`` bfloat16.
-        conditioning_pointer: ``[lanes, k, pointer_dim]`` float32.
+        features: ``[lanes, k + ring_slots, tokens, memory_dim]`` bfloat16.
+        pointers: ``[lanes, k + pointer_slots, pointer_dim]`` float32.
         conditioning_frame: ``[lanes, k]`` int64; ``NEVER`` if the slot is empty.
-        ring_features: ``[lanes, ring_slots, tokens, memory_dim]`` bfloat16.
         ring_frame: ``[lanes, ring_slots]`` int64.
-        pointer_ring: ``[lanes, pointer_slots, pointer_dim]`` float32.
         pointer_frame: ``[lanes, pointer_slots]`` int64.
     """
 
-    FIELDS = (
-        "conditioning_features",
-        "conditioning_pointer",
-        "conditioning_frame",
-        "ring_features",
-        "ring_frame",
-        "pointer_ring",
-        "pointer_frame",
-    )
+    FIELDS = ("features", "pointers", "conditioning_frame", "ring_frame", "pointer_frame")
 
     def __init__(self, shape: BankShape, lanes: int, device: torch.device) -> None:
         self.shape = shape
         self.lanes = lanes
-        ring, pointers, cond = shape.ring_slots, shape.pointer_slots, shape.conditioning_frames
-        spatial = (shape.tokens, shape.memory_dim)
+        cond = shape.conditioning_frames
 
         def frames(slots: int) -> Tensor:
             return torch.full((lanes, slots), NEVER, dtype=torch.int64, device=device)
 
         # Zeros rather than whatever was there: an unused slot is masked, but NaN times nought is NaN.
-        self.conditioning_features = torch.zeros(lanes, cond, *spatial, dtype=torch.bfloat16, device=device)
-        self.conditioning_pointer = torch.zeros(lanes, cond, shape.pointer_dim, device=device)
+        self.features = torch.zeros(
+            lanes, cond + shape.ring_slots, shape.tokens, shape.memory_dim, dtype=torch.bfloat16, device=device
+        )
+        self.pointers = torch.zeros(lanes, cond + shape.pointer_slots, shape.pointer_dim, device=device)
         self.conditioning_frame = frames(cond)
-        self.ring_features = torch.zeros(lanes, ring, *spatial, dtype=torch.bfloat16, device=device)
-        self.ring_frame = frames(ring)
-        self.pointer_ring = torch.zeros(lanes, pointers, shape.pointer_dim, device=device)
-        self.pointer_frame = frames(pointers)
+        self.ring_frame = frames(shape.ring_slots)
+        self.pointer_frame = frames(shape.pointer_slots)
+        self._conditioning_places = torch.arange(cond, device=device)
         self._spatial_ages = torch.arange(1, shape.spatial_frames + 1, device=device)
         self._pointer_ages = torch.arange(1, shape.pointer_frames + 1, device=device)
 
@@ -127,33 +137,41 @@ class MemoryBank:
         """Bytes of all lanes together."""
         return sum(getattr(self, field).nbytes for field in self.FIELDS)
 
-    def recall(self, lanes: Tensor, frames: Tensor, conditioning: int) -> Recall:
+    def recall(self, lanes: Tensor, frames: Tensor, conditioning: int, *, packed: bool = False) -> Recall:
         """Read what each lane remembers at a frame; frames not before it are not valid.
 
         Args:
             lanes: ``[B]`` int64.
             frames: ``[B]`` int64; the frame that is about to be tracked or corrected.
             conditioning: Slots of conditioning frames to read, from the first.
+            packed: Whether each lane's slots are put in order, see :class:`Recall`.
         """
         cond_frame = self.conditioning_frame[lanes, :conditioning]
         cond_valid = (cond_frame < frames[:, None]) & (cond_frame != NEVER)
         cond_age = torch.where(cond_valid, frames[:, None] - cond_frame, 0).clamp(max=POINTER_AGE_LIMIT)
+        cond_place = self._conditioning_places[:conditioning].expand_as(cond_frame)
 
-        wanted = frames[:, None] - self._spatial_ages
-        slots = wanted % self.shape.ring_slots
-        ring_valid = self.ring_frame[lanes[:, None], slots] == wanted
-        ring = self.ring_features[lanes[:, None], slots]
+        def with_ring(ring_frame: Tensor, ages: Tensor, cond_age: Tensor) -> _Slots:
+            wanted = frames[:, None] - ages
+            slots = wanted % ring_frame.shape[1]
+            valid = ring_frame[lanes[:, None], slots] == wanted
+            return _Slots(
+                place=torch.cat([cond_place, self.shape.conditioning_frames + slots], dim=1),
+                valid=torch.cat([cond_valid, valid], dim=1),
+                age=torch.cat([cond_age, ages.expand_as(wanted)], dim=1),
+            )
 
-        wanted_pointers = frames[:, None] - self._pointer_ages
-        pointer_slots = wanted_pointers % self.shape.pointer_slots
-        pointers_valid = self.pointer_frame[lanes[:, None], pointer_slots] == wanted_pointers
-        pointers = self.pointer_ring[lanes[:, None], pointer_slots]
+        spatial = with_ring(self.ring_frame, self._spatial_ages, torch.zeros_like(cond_age))
+        pointers = with_ring(self.pointer_frame, self._pointer_ages, cond_age)
+        if packed:
+            spatial, pointers = spatial.packed(valid_first=False), pointers.packed(valid_first=True)
         return Recall(
-            features=torch.cat([self.conditioning_features[lanes, :conditioning], ring], dim=1),
-            features_valid=torch.cat([cond_valid, ring_valid], dim=1),
-            pointers=torch.cat([self.conditioning_pointer[lanes, :conditioning], pointers], dim=1),
-            pointers_valid=torch.cat([cond_valid, pointers_valid], dim=1),
-            pointer_age=torch.cat([cond_age, self._pointer_ages.expand(lanes.shape[0], -1)], dim=1),
+            features=self.features[lanes[:, None], spatial.place],
+            features_valid=spatial.valid,
+            features_age=spatial.age,
+            pointers=self.pointers[lanes[:, None], pointers.place],
+            pointers_valid=pointers.valid,
+            pointer_age=pointers.age,
         )
 
     def write_tracked(self, lanes: Tensor, frames: Tensor, features: Tensor, pointers: Tensor) -> None:
@@ -165,11 +183,12 @@ class MemoryBank:
             features: ``[B, tokens, memory_dim]``.
             pointers: ``[B, pointer_dim]``.
         """
+        cond = self.shape.conditioning_frames
         slots = frames % self.shape.ring_slots
-        self.ring_features[lanes, slots] = features.to(torch.bfloat16)
+        self.features[lanes, cond + slots] = features.to(torch.bfloat16)
         self.ring_frame[lanes, slots] = frames
         slots = frames % self.shape.pointer_slots
-        self.pointer_ring[lanes, slots] = pointers.float()
+        self.pointers[lanes, cond + slots] = pointers.float()
         self.pointer_frame[lanes, slots] = frames
 
     def write_conditioning(self, lane: int, slot: int, frame: int, features: Tensor, pointer: Tensor) -> None:
@@ -182,8 +201,8 @@ class MemoryBank:
             features: ``[tokens, memory_dim]``.
             pointer: ``[pointer_dim]``.
         """
-        self.conditioning_features[lane, slot] = features.to(torch.bfloat16)
-        self.conditioning_pointer[lane, slot] = pointer.float()
+        self.features[lane, slot] = features.to(torch.bfloat16)
+        self.pointers[lane, slot] = pointer.float()
         self.conditioning_frame[lane, slot] = frame
         # If the frame was tracked, its ring slots hold it: a frame is remembered once.
         for frames in (self.ring_frame[lane], self.pointer_frame[lane]):
@@ -192,13 +211,13 @@ class MemoryBank:
     @torch.inference_mode()
     def read_conditioning(self, lane: int, slot: int) -> tuple[Tensor, Tensor]:
         """Copy a conditioning frame out: ``[tokens, memory_dim]`` bfloat16 and ``[pointer_dim]`` float32."""
-        return self.conditioning_features[lane, slot].clone(), self.conditioning_pointer[lane, slot].clone()
+        return self.features[lane, slot].clone(), self.pointers[lane, slot].clone()
 
     @torch.inference_mode()
     def clear_conditioning(self, lane: int, slot: int) -> None:
         """Forget a conditioning frame, its values too."""
-        self.conditioning_features[lane, slot] = 0
-        self.conditioning_pointer[lane, slot] = 0
+        self.features[lane, slot] = 0
+        self.pointers[lane, slot] = 0
         self.conditioning_frame[lane, slot] = NEVER
 
     @torch.inference_mode()

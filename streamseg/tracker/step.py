@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from streamseg.tracker.image_encoder import FixedImageEncoder
 from streamseg.tracker.memory_attention import FixedMemoryAttention, MemoryTokens
-from streamseg.tracker.memory_bank import MemoryBank, Recall
+from streamseg.tracker.memory_bank import BankShape, MemoryBank, Recall
+from streamseg.tracker.ranged_attention import KeyRanges
 
 
 class Features(NamedTuple):
@@ -67,8 +68,9 @@ class TrackStep(nn.Module):
     """
 
     top_pos: Tensor
-    ring_pos: Tensor
-    conditioning_pos: Tensor
+    memory_pos: Tensor
+    temporal: Tensor
+    slot_pos: Tensor
     image_pe: Tensor
     no_points: Tensor
     no_mask: Tensor
@@ -79,6 +81,8 @@ class TrackStep(nn.Module):
         self.side = model.image_size // model.backbone_stride
         self.image_encoder = FixedImageEncoder(model)
         self.attention = FixedMemoryAttention(model.memory_attention)
+        # A pointer as wide as the features is cut into tokens as wide as the memory.
+        self._pointer_tokens = int(model.hidden_dim // model.mem_dim)
         self.multimask = bool(model._use_multimask(is_init_cond_frame=False, point_inputs=None))
         self._cache_constants(spatial_frames)
 
@@ -93,16 +97,23 @@ class TrackStep(nn.Module):
 
         no_point = torch.zeros(1, 1, 2, device=device), -torch.ones(1, 1, dtype=torch.int32, device=device)
         sparse, dense = model.sam_prompt_encoder(points=no_point, boxes=None, masks=None)
-        # Age a is encoded by entry a - 1, a conditioning frame of any age by the last entry (sam2_base.py:582).
-        age = torch.arange(spatial_frames, device=device)
-        temporal = model.maskmem_tpos_enc[:, 0]
+        # Age a is encoded by entry a - 1, a conditioning frame of any age by the last entry (sam2_base.py:582). That
+        # one comes first here, so that age 0 can stand for it.
+        encodings = model.maskmem_tpos_enc[:, 0]
+        temporal = torch.cat([encodings[-1:], encodings[:spatial_frames]])
         memory_pos = encoding(model.memory_encoder.position_encoding)
         self.register_buffer("top_pos", encoding(model.image_encoder.neck.position_encoding), persistent=False)
-        self.register_buffer("ring_pos", memory_pos + temporal[age], persistent=False)
-        self.register_buffer("conditioning_pos", memory_pos + temporal[-1:], persistent=False)
+        self.register_buffer("memory_pos", memory_pos, persistent=False)
+        self.register_buffer("temporal", temporal[:, 0], persistent=False)
+        self.register_buffer("slot_pos", memory_pos + temporal, persistent=False)
         self.register_buffer("image_pe", model.sam_prompt_encoder.get_dense_pe(), persistent=False)
         self.register_buffer("no_points", sparse, persistent=False)
         self.register_buffer("no_mask", dense.contiguous(), persistent=False)
+
+    def keys(self, shape: BankShape, conditioning: int) -> int:
+        """How many tokens of memory a lane attends to if so many conditioning frames are read."""
+        spatial, pointers = shape.spatial_frames + conditioning, shape.pointer_frames + conditioning
+        return spatial * shape.tokens + pointers * self._pointer_tokens
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``: all that does not depend on objects."""
@@ -120,8 +131,8 @@ class TrackStep(nn.Module):
             index: ``[2, B]`` int64: lane, frame number.
             features: Of each lane's present frame.
             conditioning: Slots of conditioning frames to read.
-            masked: Whether some of the slots that are read may be empty. False saves the mask, which costs the
-                fastest attention kernels; it is the caller's word that all slots are filled.
+            masked: Whether some of the slots that are read may be empty: then they are packed if memory attention has
+                a kernel for ranges, else masked. False is the caller's word that all slots are filled.
         """
         lanes, frames = index.unbind(0)
         conditioned = self.condition(bank, index, features, conditioning, masked)
@@ -139,7 +150,9 @@ class TrackStep(nn.Module):
             ``[B, C, h, w]``.
         """
         lanes, frames = index.unbind(0)
-        tokens = self._memory_tokens(bank.recall(lanes, frames, conditioning), conditioning, masked)
+        packed = masked and self.attention.attend_ranges is not None
+        recall = bank.recall(lanes, frames, conditioning, packed=packed)
+        tokens = self._memory_tokens(recall, conditioning, masked, packed)
         fused: Tensor = self.attention(features.attended, self.top_pos, tokens)
         return self.as_map(fused)
 
@@ -147,32 +160,43 @@ class TrackStep(nn.Module):
         """``[B, tokens, C]`` -> ``[B, C, h, w]``."""
         return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, self.side, self.side)
 
-    def _memory_tokens(self, recall: Recall, conditioning: int, masked: bool) -> MemoryTokens:
+    def _memory_tokens(self, recall: Recall, conditioning: int, masked: bool, packed: bool) -> MemoryTokens:
         model = self.model
         batch, pointers = recall.pointers.shape[:2]
-        # A pointer as wide as the features is cut into tokens as wide as the memory.
-        split = model.hidden_dim // model.mem_dim
-        pointer_tokens = recall.pointers.reshape(batch, pointers * split, model.mem_dim)
+        pointer_tokens = recall.pointers.reshape(batch, pointers * self._pointer_tokens, model.mem_dim)
         if model.add_tpos_enc_to_obj_ptrs:
             # Normalised by the largest age for a video of 16 frames and more: a stream has no length.
             age = recall.pointer_age / (model.max_obj_ptrs_in_encoder - 1)
             width = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim
-            pointer_pos = model.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=width)).repeat_interleave(split, dim=1)
+            encoded = model.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=width))
+            pointer_pos = encoded.repeat_interleave(self._pointer_tokens, dim=1)
         else:
             pointer_pos = torch.zeros_like(pointer_tokens)
-        bias = None
-        if masked:
-            spatial_valid = recall.features_valid.repeat_interleave(recall.features.shape[2], dim=1)
-            pointer_valid = recall.pointers_valid.repeat_interleave(split, dim=1)
-            valid = torch.cat([spatial_valid, pointer_valid], dim=1)[:, None]
-            bias = torch.zeros(valid.shape, device=valid.device).masked_fill(~valid, -torch.inf)
         return MemoryTokens(
             spatial=recall.features.float(),
-            spatial_pos=torch.cat([self.conditioning_pos.expand(conditioning, -1, -1), self.ring_pos]),
+            # Slots that are packed lie otherwise in each lane: their encoding is gathered by age.
+            spatial_pos=self.memory_pos + self.temporal[recall.features_age][:, :, None]
+            if packed
+            else torch.cat([self.slot_pos[:1].expand(conditioning, -1, -1), self.slot_pos[1:]]),
             pointers=pointer_tokens,
             pointers_pos=pointer_pos,
-            bias=bias,
+            bias=self._bias(recall) if masked and not packed else None,
+            ranges=self._ranges(recall) if packed else None,
         )
+
+    def _bias(self, recall: Recall) -> Tensor:
+        """See :class:`MemoryTokens`."""
+        spatial_valid = recall.features_valid.repeat_interleave(recall.features.shape[2], dim=1)
+        pointer_valid = recall.pointers_valid.repeat_interleave(self._pointer_tokens, dim=1)
+        valid = torch.cat([spatial_valid, pointer_valid], dim=1)[:, None]
+        return torch.zeros(valid.shape, device=valid.device).masked_fill(~valid, -torch.inf)
+
+    def _ranges(self, recall: Recall) -> KeyRanges:
+        """The tokens that count of what was packed."""
+        slots, tokens = recall.features.shape[1:3]
+        spatial = recall.features_valid.sum(dim=1, dtype=torch.int32)
+        pointers = recall.pointers_valid.sum(dim=1, dtype=torch.int32)
+        return KeyRanges((slots - spatial) * tokens, spatial * tokens + pointers * self._pointer_tokens)
 
     def _decode(self, conditioned: Tensor, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run the mask decoder without a prompt and keep the mask with the best predicted IoU.

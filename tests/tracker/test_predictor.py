@@ -114,7 +114,7 @@ def test_a_broken_frame_does_not_outlive_its_lane(small: SAM2Base) -> None:
     images = clip(4, small.image_size)
     predictor = CameraPredictor(small)
     play(predictor, [*images[:3], images[3] * float("nan")], {0: [CLICK]}, stream="a")
-    assert predictor.bank.ring_features.isnan().any()
+    assert predictor.bank.features.isnan().any()
     predictor.reset("a")
     again = play(predictor, images, {0: [CLICK]}, stream="a")
     fresh = play(CameraPredictor(small), images, {0: [CLICK]})
