@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamseg.cache_dir import cache_directory
-from streamseg.tracker.compile import keep_compiled_code
+from streamseg.tracker.compiled_code import keep_compiled_code
 
 PLACE = "TORCHINDUCTOR_CACHE_DIR"
 

@@ -9,8 +9,8 @@ Weights stay inputs of the compiled code. Torch can also freeze them into it, pa
 code on disk: nano in bfloat16 took 16 in place of 19 ms a frame (tiny the same 80 ms), and every start 40 s in place of
 13.
 
-Each (size, slots, mask) is compiled from a code object of its own: torch._dynamo keeps its graphs by code object, tries
-them one after another, and gives up at the eighth.
+Each (size, slots, mask) is compiled ahead of its calls, as a function of its own that is kept on disk
+(:mod:`streamseg.tracker.compiled_code`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,16 @@ from typing import Any, Final, Protocol, cast
 import torch
 from torch import Tensor
 
-from streamseg.cache_dir import cache_directory
 from streamseg.errors import ModelError
 from streamseg.tracker.attention_backend import FIXED_SHAPES
-from streamseg.tracker.engine import Engine, LaneFrame, Progress
+from streamseg.tracker.compiled_code import (
+    CompiledFunction,
+    KeptFunctions,
+    compile_ahead,
+    fingerprint,
+    only_tensors,
+)
+from streamseg.tracker.engine import Engine, LaneFrame, Progress, precision
 from streamseg.tracker.memory_bank import MemoryBank
 from streamseg.tracker.step import Features, StepOutput, TrackStep
 
@@ -85,22 +91,6 @@ def choose_compile(setting: str, device: torch.device) -> bool:
 def _has_cpp_compiler() -> bool:
     names = (os.environ.get("CXX"), "g++", "clang++")
     return any(shutil.which(name) is not None for name in names if name)
-
-
-def keep_compiled_code() -> None:
-    """Have torch keep compiled code with this user's other files, unless the environment names a place.
-
-    By itself it takes the folder for temporary files, which a restart of the machine or of a service empties. Call it
-    before anything is compiled.
-    """
-    try:
-        folder = cache_directory() / "compiled"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
-        log.warning("compiled code is not kept for the next start: %s", error)
-        return
-    if os.access(folder, os.W_OK | os.X_OK):
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 class GraphRecorder(Protocol):
@@ -186,19 +176,26 @@ class CompiledEngine(Engine):
         self._recorded: dict[str, _Recorded] = {}
         self._recorded_bank: MemoryBank | None = None
         self._padding: LaneFrame | None = None
+        self._kept = KeptFunctions(None, "")
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Compile, and on CUDA record, every size and variant.
 
-        Blocks: minutes at the first start, then torch keeps the compiled code on disk.
+        Blocks: minutes at the first start, seconds later: compiled code is kept on disk.
 
         Args:
             bank: Its size does not matter for what is compiled.
             padding_lane: Belongs to the engine from now on.
             progress: Told before each size.
         """
+        step = self._step
         self.choose_kernels(bank)  # before anything is traced
-        side = self._step.model.image_size
+        self._kept = KeptFunctions.of(
+            fingerprint(
+                self._step, self._autocast, bank.shape, self.kernels_in_order, self._step.attention.attend_ranges
+            )
+        )
+        side = step.model.image_size
         self._padding = LaneFrame(padding_lane, 1, 0)
         # A lane that remembers nothing would attend to nothing, which is NaN.
         bank.conditioning_frame[padding_lane, 0] = 0
@@ -223,7 +220,7 @@ class CompiledEngine(Engine):
             room = size - len(part)
             # The last picture again, rather than zeros: whatever is there must be finite.
             padded = torch.cat([part, part[-1:].expand(room, -1, -1, -1)]) if room else part.contiguous()
-            found.append((self._call(f"encode_{size}", self._encode_function, None, padded), len(part)))
+            found.append((self._call(f"encode_{size}", _encode, (self._step, self._autocast), None, padded), len(part)))
             start += len(part)
         if len(found) == 1:
             return Features(*(level[: found[0][1]] for level in found[0][0]))
@@ -258,20 +255,9 @@ class CompiledEngine(Engine):
         slots, masked = self._variant(conditioning, masked, bank.shape.conditioning_frames)
         name = f"track_{len(lanes)}_{slots}_{'masked' if masked else 'full'}"
         index, own = self._inputs(lanes, features)
-
-        def function(bank: MemoryBank, index: Tensor, *levels: Tensor) -> StepOutput:
-            with self.precision():
-                out: StepOutput = self._step(bank, index, Features(*levels), slots, masked)
-            return out
-
-        return cast(StepOutput, self._call(name, function, bank, index, *own))
-
-    def _encode_function(self, bank: None, images: Tensor) -> Features:
-        with self.precision():
-            features = self._step.encode(images)
-        # One layout, whatever the encoder's: rows of a batch and selected rows must not be two graphs of the step.
-        # `contiguous` alone leaves a batch of one the odd stride that it may have.
-        return Features(*(level.reshape(-1).view(level.shape) for level in features))
+        return cast(
+            StepOutput, self._call(name, _track, (self._step, self._autocast, slots, masked), bank, index, *own)
+        )
 
     def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
         """As a graph of its own: the later ones' memory pool must not be left without one in between."""
@@ -290,38 +276,121 @@ class CompiledEngine(Engine):
         masked = masked or conditioning > 1 or (self._device.type == "cpu" and not ranges)
         return most if conditioning > 1 or (masked and ranges) else 1, masked
 
-    def _call(self, name: str, function: Callable[..., Any], bank: MemoryBank | None, *inputs: Tensor) -> Any:
+    def _call(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        head: tuple[object, ...],
+        bank: MemoryBank | None,
+        *inputs: Tensor,
+    ) -> Any:
+        """Run the function compiled, as a recorded graph if there is a recorder.
+
+        Args:
+            name: Of the size and variant.
+            function: Of what is in ``head``, the bank and the inputs.
+            head: Arguments that are constants of the compiled code.
+            bank: Memory that it reads and writes, if any.
+            inputs: Tensors.
+        """
         if bank is not None and bank is not self._recorded_bank:
             # Graphs of the step hold the old one's addresses. Compiled code takes a bank of any number of lanes.
             self._recorded_bank = bank
             self._recorded = {key: graph for key, graph in self._recorded.items() if key.startswith("encode_")}
-            for field in MemoryBank.FIELDS:
-                torch._dynamo.mark_dynamic(getattr(bank, field), 0)
-        compiled = self._compiled.get(name)
-        if compiled is None:
-            compiled = self._compiled[name] = torch.compile(
-                _own_code(function, name),
-                backend=self._backend,
-                fullgraph=True,
-                dynamic=False,
-                # Of the model nothing changes; to look whether it has takes 1 of nano's 19 ms.
-                options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
-            )
         with self.kernels():
+            compiled = self._compiled.get(name)
+            if compiled is None:
+                compiled = self._compiled[name] = self._compile(name, function, head, bank, inputs)
             if self._recorder is None:
-                return compiled(bank, *inputs)
+                return compiled(*head, bank, *inputs)
             recorded = self._recorded.get(name)
             if recorded is None:
-                recorded = _Recorded(self._recorder, lambda *values: compiled(bank, *values), inputs)
+                recorded = _Recorded(self._recorder, lambda *values: compiled(*head, bank, *values), inputs)
                 self._recorded[name] = recorded
             return recorded(*inputs)
 
+    def _compile(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        head: tuple[object, ...],
+        bank: MemoryBank | None,
+        inputs: tuple[Tensor, ...],
+    ) -> Callable[..., Any]:
+        example = (*head, _any_number_of_lanes(bank), *inputs)
+        at_call = torch.compile(
+            _own_code(function, name),
+            backend=self._backend,
+            fullgraph=True,
+            dynamic=False,
+            options={"guard_filter_fn": only_tensors},
+        )
+        if self._backend != "inductor":
+            at_call(*example)
+            return at_call
+        ahead = self._kept.load(name)
+        if ahead is None or not ahead.guard_check(*head, bank, *inputs):
+            ahead = compile_ahead(function, example)
+            self._kept.save(name, ahead)
+        return _Ahead(name, ahead, at_call)
+
+
+class _Ahead:
+    """A function that was compiled ahead of its calls, and what is to run if other inputs come after all.
+
+    By itself it would raise then, which would end the worker; so it is only slow, and counted as a recompile.
+    """
+
+    def __init__(self, name: str, function: CompiledFunction, at_call: Callable[..., Any]) -> None:
+        function.disable_guard_check()  # it is made here
+        self._name, self._function, self._at_call = name, function, at_call
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self._function.guard_check(*inputs):
+            return self._function(*inputs)
+        log.warning("%s: inputs are not as they were at warm-up: compiling in the middle of a stream", self._name)
+        return self._at_call(*inputs)
+
+
+def _encode(step: TrackStep, autocast: torch.dtype | None, bank: None, images: Tensor) -> Features:
+    with precision(step, autocast):
+        features = step.encode(images)
+    # One layout, whatever the encoder's: rows of a batch and selected rows must not be two graphs of the step.
+    # `contiguous` alone leaves a batch of one the odd stride that it may have.
+    return Features(*(level.reshape(-1).view(level.shape) for level in features))
+
+
+def _track(
+    step: TrackStep,
+    autocast: torch.dtype | None,
+    slots: int,
+    masked: bool,
+    bank: MemoryBank,
+    index: Tensor,
+    *levels: Tensor,
+) -> StepOutput:
+    with precision(step, autocast):
+        out: StepOutput = step(bank, index, Features(*levels), slots, masked)
+    return out
+
+
+def _any_number_of_lanes(bank: MemoryBank | None) -> MemoryBank | None:
+    """A bank like this one to compile for, so that the code takes as many lanes as there are.
+
+    A copy: functions that were loaded do not take tensors that are marked.
+    """
+    if bank is None:
+        return None
+    example = bank.grown(bank.lanes)
+    for field in MemoryBank.FIELDS:
+        torch._dynamo.mark_dynamic(getattr(example, field), 0)
+    return example
+
 
 def _own_code(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A copy of a function or bound method with a code object of its own, see the module's head."""
-    plain = cast(types.FunctionType, getattr(function, "__func__", function))
-    copy = types.FunctionType(
-        plain.__code__.replace(co_name=name), plain.__globals__, name, plain.__defaults__, plain.__closure__
-    )
-    owner = getattr(function, "__self__", None)
-    return copy if owner is None else types.MethodType(copy, owner)
+    """A copy of a function with a code object of its own.
+
+    torch._dynamo keeps its graphs by code object, tries them one after another, and gives up at the eighth.
+    """
+    plain = cast(types.FunctionType, function)
+    return types.FunctionType(plain.__code__.replace(co_name=name), plain.__globals__, name, plain.__defaults__)

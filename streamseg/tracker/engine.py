@@ -38,6 +38,11 @@ def hold_in(step: TrackStep, dtype: torch.dtype) -> None:
     step.attention.hold_in(dtype)
 
 
+def precision(step: TrackStep, autocast: torch.dtype | None) -> AbstractContextManager[object]:
+    """The context in which a model computes; None for float32."""
+    return nullcontext() if autocast is None else torch.autocast(step.model.device.type, dtype=autocast)
+
+
 class LaneFrame(NamedTuple):
     """One lane's next frame.
 
@@ -80,7 +85,7 @@ class Engine:
 
     def precision(self) -> AbstractContextManager[object]:
         """The context in which the model computes."""
-        return nullcontext() if self._autocast is None else torch.autocast(self._device.type, dtype=self._autocast)
+        return precision(self._step, self._autocast)
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Prepare everything that any later call needs."""

@@ -15,7 +15,8 @@ from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
 from streamseg.tracker.build import build_model
-from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compile, keep_compiled_code
+from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compile
+from streamseg.tracker.compiled_code import keep_compiled_code
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import object_result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,17 +152,29 @@ def test_padding_does_not_break(small: SAM2Base) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_real_compilation(small: SAM2Base) -> None:
+def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that a later start, which traces nothing, does the same; its bank grows, too."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
     images = clip(24, small.image_size)
     events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
-    predictor = compiled(small, Buckets((1,), (1,), pad=False), backend="inductor")
-    predictor.warm_up(quiet)
-    prepared = graphs()
-    run = play(predictor, images, events)
-    assert graphs() == prepared == 3
-    found = difference(play(CameraPredictor(small), images, events), run)
-    assert found.logits < TOLERANCE, found
-    assert found.agreement > 0.995, found
+    wanted = play(CameraPredictor(small), images, events)
+    for start in ("first", "later"):
+        torch._dynamo.reset()
+        counters.clear()
+        predictor = compiled(small, Buckets((1,), (1,), pad=False), backend="inductor")
+        predictor.warm_up(quiet)
+        kept = list(tmp_path.glob("streamseg/*/*"))
+        assert {path.name for path in kept} == {"encode_1", "track_1_1_masked", "track_1_4_masked"}
+        assert torch._dynamo.utils.counters["inductor"]["fxgraph_cache_miss"] == (3 if start == "first" else 0)
+        prepared = graphs()
+        assert (prepared > 0) == (start == "first")
+        run = play(predictor, images, events)
+        assert predictor.bank.lanes > 2
+        assert graphs() == prepared
+        found = difference(wanted, run)
+        assert found.logits < TOLERANCE, (start, found)
+        assert found.agreement > 0.995, (start, found)
 
 
 @pytest.mark.parametrize(
