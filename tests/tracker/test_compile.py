@@ -159,16 +159,17 @@ def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.M
     images = clip(24, small.image_size)
     events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
     wanted = play(CameraPredictor(small), images, events)
+    kept: dict[str, int] = {}
     for start in ("first", "later"):
         torch._dynamo.reset()
         counters.clear()
         predictor = compiled(small, Buckets((1,), (1,), pad=False), backend="inductor")
         predictor.warm_up(quiet)
-        kept = list(tmp_path.glob("streamseg/*/*"))
-        assert {path.name for path in kept} == {"encode_1", "track_1_1_masked", "track_1_4_masked"}
-        assert torch._dynamo.utils.counters["inductor"]["fxgraph_cache_miss"] == (3 if start == "first" else 0)
-        prepared = graphs()
-        assert (prepared > 0) == (start == "first")
+        written = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("streamseg/*/*")}
+        assert set(written) == {"encode_1", "track_1_1_masked", "track_1_4_masked"}
+        assert written == kept or start == "first"
+        kept, prepared = written, graphs()
+        assert prepared == 0 or start == "first"
         run = play(predictor, images, events)
         assert predictor.bank.lanes > 2
         assert graphs() == prepared
