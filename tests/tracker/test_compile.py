@@ -10,7 +10,7 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch._dynamo.utils import counters
-from tracker_scenes import Add, Events, Remove, clip, difference, play, show
+from tracker_scenes import Add, Change, Events, Remove, clip, difference, play, show
 
 from streamseg.errors import ModelError
 from streamseg.tracker import compile as compiling
@@ -72,10 +72,10 @@ def graphs() -> int:
 
 
 @pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
-def test_nothing_is_compiled_after_warm_up(small: SAM2Base, buckets: Buckets) -> None:
+def test_nothing_is_compiled_after_warm_up(small: SAM2Base, buckets: Buckets, partly_filled: Change) -> None:
     """Objects join, leave, are corrected and differ in age; batches take every size."""
     images = clip(32, small.image_size)
-    predictor = compiled(small, buckets)
+    predictor = partly_filled(compiled(small, buckets))
     predictor.warm_up(quiet)
     prepared = graphs()
     assert prepared == len(buckets.streams) + 2 * len(buckets.lanes)
@@ -120,9 +120,9 @@ def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
 
 
 @pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
-def test_recorded_graphs(small: SAM2Base, buckets: Buckets) -> None:
+def test_recorded_graphs(small: SAM2Base, buckets: Buckets, partly_filled: Change) -> None:
     images, recorder = clip(24, small.image_size), ReplayingRecorder()
-    predictor = compiled(small, buckets, recorder=recorder)
+    predictor = partly_filled(compiled(small, buckets, recorder=recorder))
     predictor.warm_up(quiet)
     prepared, compiled_graphs = recorder.recorded, graphs()
     assert prepared == compiled_graphs
@@ -143,18 +143,18 @@ def test_outputs_of_recorded_graphs_are_the_callers(small: SAM2Base) -> None:
     assert torch.equal(first, kept)
 
 
-def test_padding_does_not_break(small: SAM2Base) -> None:
-    predictor = compiled(small, PADDED)
+def test_padding_does_not_break(small: SAM2Base, partly_filled: Change) -> None:
+    predictor = partly_filled(compiled(small, PADDED))
     predictor.warm_up(quiet)
     play(predictor, clip(20, small.image_size), {0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))]})
     assert all(getattr(predictor.bank, name).isfinite().all() for name in predictor.bank.FIELDS)
 
 
 @pytest.mark.timeout(900)
-def test_real_compilation(small: SAM2Base) -> None:
+def test_real_compilation(small: SAM2Base, partly_filled: Change) -> None:
     images = clip(24, small.image_size)
     events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
-    predictor = compiled(small, Buckets((1,), (1,), pad=False), backend="inductor")
+    predictor = partly_filled(compiled(small, Buckets((1,), (1,), pad=False), backend="inductor"))
     predictor.warm_up(quiet)
     prepared = graphs()
     run = play(predictor, images, events)
