@@ -61,9 +61,8 @@ def measured(predictor: CameraPredictor, lanes: int, device: torch.device) -> li
     q, k = (torch.randn(lanes, tokens, channels, device=device).bfloat16() for tokens in (shape.tokens, read))
     counts = torch.arange(read, device=device) >= read - full
     mask = torch.zeros(1, 1, 1, read, device=device).masked_fill(~counts, -torch.inf).to(q.dtype)
-    ranges = KeyRanges(
-        *(torch.full((lanes,), count, dtype=torch.int32, device=device) for count in (read - full, full))
-    )
+    start, length = (torch.full((lanes,), count, dtype=torch.int32, device=device) for count in (read - full, full))
+    ranges = KeyRanges(start, length)
     if device.type == "cuda":
         sdpa = FIXED_SHAPES
         by_range = {f"varlen, {max(1, kernel.splits // lanes)} parts": kernel for kernel in VARLEN_KERNELS}
