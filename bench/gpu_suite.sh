@@ -11,7 +11,8 @@
 #                    its arm
 #   TRAIN="--coco FOLDER --renders FOLDER"     adds the part that trains nano on, from streamseg/models/nano.pt
 #
-# A part's first start compiles for minutes: the parts named steady_* come before all that use the same compiled code.
+# A part's first start compiles for minutes: the parts named steady_* come before all that use the same compiled code
+# (attention_* compiles nothing).
 set -eu
 
 out=$1
@@ -59,6 +60,11 @@ failed=""
 part parity "Parity on the device: eager, compiled, CUDA graphs, bfloat16" \
     "$python" -m pytest -q -rs tests/tracker/test_cuda.py tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py \
     tests/sources/test_av_decoder.py
+for size in 512 1024; do
+    part "attention_$size" "Attention to memory that is full, masked, in ranges: $size" "$python" -W ignore \
+        bench/attention.py --model sam2.1_hiera_t --image-size "$size" \
+        --json "$out/attention_$size.json" --markdown "$out/attention_$size.md"
+done
 for model in t b+ l; do
     for size in 512 1024; do
         part "steady_${model}_$size" "After everything that happens: $model at $size" "$python" -W ignore \

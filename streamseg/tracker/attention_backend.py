@@ -63,7 +63,7 @@ def choose_backends(
     device: torch.device,
     as_run: AsRun = lambda function: function,
 ) -> Kernels:
-    """Measure attention of one lane, one head: to all keys, and to some of them. Syncs; takes some tenths of a second.
+    """Measure attention of one lane, one head: to all keys, and to some of them. Syncs; takes a second or two.
 
     Args:
         candidates: Kernels to try.

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
 
 class KeyRanges(NamedTuple):
@@ -79,6 +78,8 @@ class VarlenAttention:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, ranges: KeyRanges) -> Tensor:
         """As :class:`AttendRanges` says."""
+        from torch.nn.attention.varlen import AuxRequest, varlen_attn  # loads torch's compiler: seconds
+
         lanes, tokens, channels = q.shape
         keys = k.shape[1]
         parts = max(1, self.splits // lanes)

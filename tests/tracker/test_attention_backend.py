@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
@@ -8,27 +10,64 @@ from torch.nn.functional import scaled_dot_product_attention
 from tracker_scenes import Add, clip, difference, play, show
 
 from streamseg.tracker import memory_attention
-from streamseg.tracker.attention_backend import ANY_SHAPES, FIXED_SHAPES, choose_backends, fastest
+from streamseg.tracker.attention_backend import ANY_SHAPES, FIXED_SHAPES, Kernels, choose_backends
 from streamseg.tracker.compile import Buckets, CompiledEngine
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.ranged_attention import VARLEN_KERNELS, attend_ranges_masked
 
 FLASH, MATH = SDPBackend.FLASH_ATTENTION, SDPBackend.MATH  # what torch has on a CPU
 EVENTS = {0: [Add(1, points=[(0.5, 0.5, 1)])]}
 
 
+def choose(candidates, range_candidates=(), dtype=torch.float32, **options) -> Kernels:
+    shape = {"queries": 16, "keys": 64, "masked_keys": 72, "channels": 32, "device": torch.device("cpu")}
+    return choose_backends(candidates, range_candidates, **shape, dtype=dtype, **options)
+
+
 @pytest.mark.parametrize("candidates", [(SDPBackend.CUDNN_ATTENTION, MATH), (SDPBackend.CUDNN_ATTENTION,), ()])
 def test_kernels_that_cannot_do_it_are_passed_over(candidates):
-    q, k = torch.randn(1, 1, 16, 32), torch.randn(1, 1, 64, 32)
-    assert fastest(candidates, q, k, None) is MATH
+    assert choose(candidates, VARLEN_KERNELS) == ([MATH, SDPBackend.EFFICIENT_ATTENTION], None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("candidates", [ANY_SHAPES, FIXED_SHAPES])
 def test_the_fastest_come_first_and_one_can_do_everything(candidates, dtype):
-    cpu = torch.device("cpu")
-    chosen = choose_backends(candidates, queries=16, keys=64, masked_keys=72, channels=32, dtype=dtype, device=cpu)
-    assert chosen == [FLASH, SDPBackend.EFFICIENT_ATTENTION, MATH]
+    assert choose(candidates, dtype=dtype) == ([FLASH, SDPBackend.EFFICIENT_ATTENTION, MATH], None)
+
+
+def slowly(seconds: float):
+    def attend(q, k, v, ranges):
+        time.sleep(seconds)
+        return attend_ranges_masked(q, k, v, ranges)
+
+    return attend
+
+
+def test_the_fastest_kernel_for_ranges_is_taken_if_no_mask_is_faster():
+    slow, fast = slowly(0.02), slowly(0.005)
+    assert choose([], [slow, fast, slow]) == ([MATH, FLASH, SDPBackend.EFFICIENT_ATTENTION], fast)
+    assert choose([FLASH], [slow, fast]) == ([FLASH, SDPBackend.EFFICIENT_ATTENTION, MATH], None)
+
+
+def test_kernels_are_timed_as_they_run():
+    slow, fast = slowly(0.02), slowly(0.005)
+
+    def replayed(function):  # without the slow one's time on the host
+        return lambda: function() if function.func is fast else None
+
+    assert choose([], [slow, fast], as_run=replayed).ranges is slow
+
+
+def test_ranges_are_measured_on_a_full_memory_among_empty_slots():
+    seen = []
+
+    def attend(q, k, v, ranges):
+        seen.append((q.shape, k.shape, v.shape, ranges.starts.tolist(), ranges.lengths.tolist()))
+        return q
+
+    choose([], [attend])
+    assert set(map(str, seen)) == {str((torch.Size([1, 16, 32]), *[torch.Size([1, 72, 32])] * 2, [8], [64]))}
 
 
 @pytest.mark.parametrize("kernel", [FLASH, MATH])

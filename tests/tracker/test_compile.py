@@ -11,7 +11,7 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch._dynamo.utils import counters
-from tracker_scenes import Add, Events, Remove, clip, difference, play, show
+from tracker_scenes import Add, Change, Events, Remove, clip, difference, play, show
 
 from streamseg.errors import ModelError
 from streamseg.tracker import compile as compiling
@@ -73,10 +73,10 @@ def graphs() -> int:
 
 
 @pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
-def test_nothing_is_compiled_after_warm_up(small: SAM2Base, buckets: Buckets) -> None:
+def test_nothing_is_compiled_after_warm_up(small: SAM2Base, buckets: Buckets, partly_filled: Change) -> None:
     """Objects join, leave, are corrected and differ in age; batches take every size."""
     images = clip(32, small.image_size)
-    predictor = compiled(small, buckets)
+    predictor = partly_filled(compiled(small, buckets))
     predictor.warm_up(quiet)
     prepared = graphs()
     assert prepared == len(buckets.streams) + 2 * len(buckets.lanes)
@@ -121,9 +121,9 @@ def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
 
 
 @pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
-def test_recorded_graphs(small: SAM2Base, buckets: Buckets) -> None:
+def test_recorded_graphs(small: SAM2Base, buckets: Buckets, partly_filled: Change) -> None:
     images, recorder = clip(24, small.image_size), ReplayingRecorder()
-    predictor = compiled(small, buckets, recorder=recorder)
+    predictor = partly_filled(compiled(small, buckets, recorder=recorder))
     predictor.warm_up(quiet)
     prepared, compiled_graphs = recorder.recorded, graphs()
     assert prepared == compiled_graphs
@@ -176,6 +176,21 @@ def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.M
         found = difference(wanted, run)
         assert found.logits < TOLERANCE, (start, found)
         assert found.agreement > 0.995, (start, found)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("partly_filled", ["ranged"], indirect=True)
+def test_real_compilation_of_ranges(small: SAM2Base, partly_filled: Change) -> None:
+    images = clip(24, small.image_size)
+    events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
+    predictor = partly_filled(compiled(small, Buckets((1,), (1,), pad=False), backend="inductor"))
+    predictor.warm_up(quiet)
+    prepared = graphs()
+    run = play(predictor, images, events)
+    assert graphs() == prepared == 3
+    found = difference(play(CameraPredictor(small), images, events), run)
+    assert found.logits < TOLERANCE, found
+    assert found.agreement > 0.995, found
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch._dynamo.utils import counters
+from torch.nn.attention import SDPBackend
 from tracker_scenes import Add, Events, Remove, Run, clip, difference, play, show
 
-from streamseg.tracker.compile import Buckets, CompiledEngine
+from streamseg.tracker.attention_backend import ANY_SHAPES, choose_backends
+from streamseg.tracker.compile import Buckets, CompiledEngine, CudaGraphRecorder
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.ranged_attention import VARLEN_KERNELS, KeyRanges, VarlenAttention, attend_ranges_masked
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -74,3 +77,71 @@ def test_cuda_graphs_equal_eager(on_cuda: SAM2Base, dtype: torch.dtype | None) -
     # Rounding to bfloat16 is fed back through memory; kernels that fuse round less often.
     assert found.agreement > (0.99 if dtype is None else 0.9), found
     assert dtype is not None or found.logits < TOLERANCE, found
+
+
+RANGES = [(0, 640), (0, 1), (639, 1), (100, 300), (333, 307), (7, 3)]
+
+
+def lanes_and_ranges(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, KeyRanges]:
+    generator = torch.Generator("cuda").manual_seed(0)
+    q, k, v = (
+        torch.randn(len(RANGES), tokens, 256, generator=generator, device="cuda").to(dtype) for tokens in (70, 640, 640)
+    )
+    return q / 16, k, v, KeyRanges(*torch.tensor(RANGES, dtype=torch.int32, device="cuda").t().contiguous().unbind())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [*VARLEN_KERNELS, VarlenAttention(6 * 4)], ids=str)
+def test_ranges_equal_a_mask(kernel: VarlenAttention, dtype: torch.dtype) -> None:
+    """Also that what lies outside is not read, and that a range may begin at any key."""
+    q, k, v, ranges = lanes_and_ranges(dtype)
+    wanted = attend_ranges_masked(q.float(), k.float(), v.float(), ranges)
+    for lane, (start, length) in enumerate(RANGES):
+        for x in (k, v):
+            x[lane, :start] = x[lane, start + length :] = torch.nan
+    assert torch.allclose(kernel(q, k, v, ranges).float(), wanted, atol=3e-2)
+
+
+def test_a_recorded_graph_takes_other_ranges() -> None:
+    q, k, v, ranges = lanes_and_ranges(torch.bfloat16)
+    given = KeyRanges(*(x.flip(0).clone() for x in ranges))
+    replay, out = CudaGraphRecorder(q.device).record(lambda: VarlenAttention(12)(q, k, v, given))
+    for mine, other in zip(given, ranges, strict=True):
+        mine.copy_(other)
+    replay()
+    assert torch.allclose(out.float(), attend_ranges_masked(q.float(), k.float(), v.float(), ranges), atol=3e-2)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_tracking_by_ranges_equals_masked(on_cuda: SAM2Base, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = clip(32, on_cuda.image_size)
+    engine = partial(CompiledEngine, buckets=BUCKETS) if compiled else Engine
+    runs = []
+    for kernel in (None, VarlenAttention(4)):
+
+        def choose(self: Engine, bank: object, kernel: VarlenAttention | None = kernel) -> None:
+            self._step.attention.attend_ranges = kernel
+
+        torch._dynamo.reset()
+        monkeypatch.setattr(Engine, "choose_kernels", choose)
+        runs.append(tracked(on_cuda, images, engine, torch.bfloat16))
+    torch._dynamo.reset()
+    # Rounding to bfloat16 is fed back through memory.
+    assert difference(*runs).agreement > 0.9
+
+
+def test_the_measurement_takes_ranges(on_cuda: SAM2Base) -> None:
+    """For a memory of tiny at 512 pixels, recorded, where all that takes a mask is the memory-efficient kernel."""
+    chosen = choose_backends(
+        ANY_SHAPES,
+        VARLEN_KERNELS,
+        queries=1024,
+        keys=7 * 1024 + 64,
+        masked_keys=10 * 1024 + 76,
+        channels=256,
+        dtype=torch.bfloat16,
+        device=on_cuda.device,
+        as_run=lambda function: CudaGraphRecorder(on_cuda.device).record(function)[0],
+    )
+    assert chosen.ranges in VARLEN_KERNELS
+    assert SDPBackend.FLASH_ATTENTION in chosen.in_order

@@ -10,7 +10,20 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
-from tracker_scenes import HIDDEN, Add, Events, Remove, Run, clip, difference, excite, play, play_late, play_official
+from tracker_scenes import (
+    HIDDEN,
+    Add,
+    Change,
+    Events,
+    Remove,
+    Run,
+    clip,
+    difference,
+    excite,
+    play,
+    play_late,
+    play_official,
+)
 
 from streamseg.tracker.build import build_model, build_reference_model
 from streamseg.tracker.predictor import CameraPredictor
@@ -81,14 +94,16 @@ def test_reference_mode_is_bit_exact(
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_product_is_within_tolerance(name: str, official_runs: dict[str, Run], small: SAM2Base) -> None:
-    run = play(CameraPredictor(small), clip(FRAMES, small.image_size), SCENARIOS[name])
+def test_product_is_within_tolerance(
+    name: str, official_runs: dict[str, Run], small: SAM2Base, partly_filled: Change
+) -> None:
+    run = play(partly_filled(CameraPredictor(small)), clip(FRAMES, small.image_size), SCENARIOS[name])
     assert_close(official_runs[name], run)
 
 
 @pytest.mark.parametrize("late", [1, 9])
 def test_prompts_that_come_late_are_those_on_time(
-    late: int, small: SAM2Base, official_small: SAM2VideoPredictor
+    late: int, small: SAM2Base, official_small: SAM2VideoPredictor, partly_filled: Change
 ) -> None:
     """Prompts reach an older frame, and every frame since is tracked anew: the reference had them on time."""
     events: Events = {
@@ -97,7 +112,8 @@ def test_prompts_that_come_late_are_those_on_time(
         20: [Add(2, mask=(0.5, 0.1, 0.9, 0.6)), Add(1, points=[(0.2, 0.2, 0)])],
     }
     images = clip(40, small.image_size)
-    assert_close(play_official(official_small, images, events), play_late(CameraPredictor(small), images, events, late))
+    run = play_late(partly_filled(CameraPredictor(small)), images, events, late)
+    assert_close(play_official(official_small, images, events), run)
 
 
 def test_product_predicts_the_reference_modes_iou(small: SAM2Base, official_small: SAM2VideoPredictor) -> None:
@@ -158,7 +174,7 @@ def test_a_correction_lasts(small: SAM2Base) -> None:
 
 
 @pytest.mark.parametrize(("config", "frames"), [("sam2.1_hiera_t", 60), ("sam2_hiera_t", 24)])
-def test_published_architectures(config: str, frames: int) -> None:
+def test_published_architectures(config: str, frames: int, partly_filled: Change) -> None:
     """Four attention layers, and SAM 2.0's pointers without a temporal encoding."""
     size = 64
     official, model = build_reference_model(config, image_size=size), build_model(config, image_size=size)
@@ -166,4 +182,4 @@ def test_published_architectures(config: str, frames: int) -> None:
         excite(one, attention=1.5)
     events: Events = {0: [CLICK], 5: [Add(2, box=(0.2, 0.3, 0.6, 0.7))], 22: [Add(1, points=[(0.3, 0.3, 0)])]}
     wanted = play_official(official, clip(frames, size), events)
-    assert_close(wanted, play(CameraPredictor(model), clip(frames, size), events))
+    assert_close(wanted, play(partly_filled(CameraPredictor(model)), clip(frames, size), events))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
-from tracker_scenes import Add, Events, Remove, Run, clip, difference, note, play, show
+from tracker_scenes import Add, Change, Events, Remove, Run, clip, difference, note, play, show
 
 from streamseg.errors import PromptError
 from streamseg.tracker.memory_bank import NEVER, BankShape, MemoryBank, conditioning_slot
@@ -41,7 +41,7 @@ def test_memory_does_not_grow(small: SAM2Base) -> None:
     assert predictor.bank.conditioning_frame.tolist() == [[0, 200, 250, 150]]
 
 
-def test_streams_in_one_call_equal_each_alone(small: SAM2Base) -> None:
+def test_streams_in_one_call_equal_each_alone(small: SAM2Base, partly_filled: Change) -> None:
     """Streams that joined at different times, with lanes of different ages, some with a correction."""
     scenes = {
         "a": (clip(40, small.image_size, seed=0), 0, {0: [CLICK, BOX]}),
@@ -52,7 +52,7 @@ def test_streams_in_one_call_equal_each_alone(small: SAM2Base) -> None:
         ),
         "c": (clip(22, small.image_size, seed=2), 18, {3: [Add(9, points=[(0.4, 0.6, 1)])]}),
     }
-    together = CameraPredictor(small)
+    together = partly_filled(CameraPredictor(small))
     show(small, 0)
     runs = {name: Run() for name in scenes}
     for name in scenes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.nn import functional
 from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
 from streamseg.tracker.reference import ReferencePredictor
 
+Change = Callable[[CameraPredictor], CameraPredictor]
 STREAM = "cam"
 HIDDEN = frozenset({12, 13, *range(25, 31), 41})  # frames on which no object is seen; a prompt among them
 _SEEN_BIAS, _HIDDEN_BIAS = 8.0, -8.0
