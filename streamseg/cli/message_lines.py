@@ -83,13 +83,15 @@ def stream_state(message: StatusMessage | Status) -> str:
     parts = [
         message.state + (", tracking is paused" if message.paused else ""),
         f"{width}x{height}",
-        f"{message.fps_in:.1f} frames/s in, {message.fps_out:.1f} tracked",
+        f"{message.fps_in:.1f} frames/s in, {message.fps_out:.1f} out",
         f"{message.objects} objects",
     ]
     if "total" in message.latency_ms:
         parts.append(f"{message.latency_ms['total']:.0f} ms")
     if dropped := {reason: count for reason, count in message.drops.items() if count}:
         parts.append("dropped " + ", ".join(f"{count} {reason}" for reason, count in dropped.items()))
+    if message.repeated:
+        parts.append(f"{message.repeated} repeated")
     if message.reconnects:
         parts.append(f"{message.reconnects} reconnects")
     if message.last_error:

@@ -139,7 +139,7 @@ def test_the_newest_frames_can_be_prompted(tracker):
 
 def test_a_preview_changes_nothing(tracker):
     tracker.track({"cam": frame()})
-    assert tracker.preview("cam", BOX).area == 400
+    assert tracker.preview("cam", BOX).prompted.area == 400
     assert tracker.track({"cam": frame()}) == {"cam": []}
     tracker.add_prompt("cam", BOX)
     tracker.preview("cam", Prompt(1, box=(50, 40, 60, 50)))
