@@ -148,6 +148,17 @@ def test_a_preview_changes_nothing(tracker):
     assert tracker.undo_prompt("cam", 1) is None  # the preview was no prompt
 
 
+def test_a_prompt_on_a_frame_that_repeats_another_applies_to_that_one(tracker):
+    tracker.track({"cam": frame(frame_id=3)})
+    tracker.repeat("cam", 4)
+    tracker.repeat("cam", 5)
+    assert tracker.preview("cam", BOX, 5).frame_id == 3
+    assert tracker.add_prompt("cam", BOX, 4).frame_id == 3
+    tracker.track({"cam": frame(frame_id=6)})
+    assert tracker.preview("cam", BOX, 5).frame_id == 3
+    assert tracker.preview("cam", BOX).frame_id == 6
+
+
 def test_undo(tracker):
     tracker.track({"cam": frame(frame_id=0)})
     tracker.add_prompt("cam", BOX)

@@ -254,6 +254,20 @@ def test_undo_of_a_prompt_whose_frame_is_gone(small: SAM2Base) -> None:
     assert [result.obj_id for result in tracker.track({"a": frame(9)})["a"]] == [2]
 
 
+def test_a_prompt_on_a_frame_that_repeats_another_applies_to_that_one(small: SAM2Base) -> None:
+    plain, repeating = small_tracker(small), small_tracker(small)
+    for number in (0, 4, 8):
+        for tracker in (plain, repeating):
+            tracker.track({"a": frame(number)})
+        repeating.repeat("a", number + 1)
+        repeating.repeat("a", number + 3)
+    assert repeating.preview("a", CLICK, 7).frame_id == 4
+    wanted, given = plain.add_prompt("a", CLICK, 4), repeating.add_prompt("a", CLICK, 7)
+    assert given.frame_id == wanted.frame_id == 4
+    assert same(wanted.prompted, given.prompted)
+    assert same(wanted.current, given.current)
+
+
 def test_a_preview_is_what_the_prompt_gives(small: SAM2Base) -> None:
     plain, looked = small_tracker(small), small_tracker(small)
     for number in range(6):

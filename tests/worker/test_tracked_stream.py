@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import msgspec
 import numpy as np
 import pytest
 
 from streamseg.config.schema import PromptConfig, StreamConfig
+from streamseg.errors import FrameExpiredError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.messages.commands import Command
+from streamseg.messages.internal import TrackedFrame
 from streamseg.tracker.fixed import FixedMaskTracker
+from streamseg.tracker.types import ObjectResult
+from streamseg.worker.carry_out import carry_out
 from streamseg.worker.tracked_stream import TrackedStream
 
 BOX = PromptConfig(object=7, label="cup", box=(100, 100, 140, 150))
@@ -72,3 +81,176 @@ def test_a_rejected_prompt_is_tried_again_when_the_size_changes():
 )
 def test_a_worker_that_follows_another_says_that_memory_is_lost(policy: str, expected: tuple[list[int], list[str]]):
     assert Follower(policy, memory_lost=True).feed(frame(500)) == expected
+
+
+# --- frames that show what the last tracked one did -----------------------------------------------------------------
+
+STILL, OTHER = 60, 200
+"""Two pictures, as the level of all their pixels."""
+
+CLICKED = PromptConfig(object=1, points=((0.5, 0.5),), coords="normalized")
+
+
+def shown(number: int, level: int = STILL, *, epoch: int = 0, size: tuple[int, int] = (320, 180)) -> Frame:
+    """A frame of a file at 10 frames a second."""
+    stamps = FrameStamps(1_700_000_000_000_000_000 + number, "file", 1000 + number, 2000 + number, number, (1, 10))
+    planes = (np.full((size[1], 3 * size[0]), level, np.uint8),)
+    return Frame(number, epoch, FrameFormat(*size, "rgb24"), planes, stamps)
+
+
+class Repeater:
+    """What the worker does with one stream whose static frames are not tracked; the tracker holds 4 frames."""
+
+    def __init__(self, *, repeat_static: bool = True, **settings: object) -> None:
+        self.config = StreamConfig(source="scene:simple", prompts=(BOX,), repeat_static=repeat_static, **settings)
+        self.tracker = FixedMaskTracker(history_frames=4)
+        self.stream = TrackedStream("cam", self.config, self.tracker)
+
+    def feed(self, one: Frame) -> TrackedFrame:
+        if self.stream.begin_frame(one):
+            results = self.stream.finish_frame(one, self.tracker.track({"cam": one})["cam"])
+        else:
+            results = self.stream.skip_frame(one)
+        return self.stream.message(one, results, 3000, dropped=0, slot=-1)
+
+    def feed_all(self, *numbers: int) -> list[int | None]:
+        """Show the still picture; return which frame each repeats."""
+        return [self.feed(shown(number)).repeats for number in numbers]
+
+    def ask(self, op: str, args: str = "{}") -> dict[str, object]:
+        outcome = carry_out(Command(number=1, op=op, stream="cam", args=args.encode()), {"cam": self.stream})
+        assert outcome.error is None, outcome.error
+        return msgspec.json.decode(outcome.result)
+
+
+def test_nothing_is_repeated_unless_that_is_asked_for():
+    repeater = Repeater(repeat_static=False)
+    assert repeater.feed_all(0, 1, 2, 3) == [None] * 4
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (4, 0)
+
+
+def test_a_static_frame_repeats_the_last_tracked_one():
+    repeater = Repeater()
+    first = repeater.feed(shown(0))
+    second = repeater.feed(shown(2))
+    assert (first.repeats, second.repeats, second.frame_id) == (None, 0, 2)
+    assert [(obj.obj_id, obj.label, obj.roi, obj.bits) for obj in second.objects] == [
+        (obj.obj_id, obj.label, obj.roi, obj.bits) for obj in first.objects
+    ]
+    assert repeater.feed(shown(3, OTHER)).repeats is None
+    assert repeater.feed(shown(4, OTHER)).repeats == 3
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (2, 2)
+
+
+def test_a_frame_a_second_is_tracked_whatever_it_shows():
+    assert Repeater().feed_all(*range(24)) == [None, *[0] * 10, None, *[11] * 10, None, 22]
+
+
+@pytest.mark.parametrize("change", [{"epoch": 1}, {"size": (300, 180)}])
+def test_another_epoch_or_size_is_tracked(change: dict[str, object]):
+    repeater = Repeater()
+    repeater.feed_all(0, 1)
+    assert repeater.feed(shown(2, **change)).repeats is None
+    assert repeater.feed(shown(3, **change)).repeats == 2
+
+
+def test_the_frame_after_a_pause_is_tracked():
+    repeater = Repeater()
+    repeater.feed_all(0, 1)
+    repeater.stream.pause(True)
+    paused = repeater.feed(shown(2))
+    assert (paused.paused, paused.repeats, paused.objects) == (True, None, [])
+    repeater.stream.pause(False)
+    assert repeater.feed_all(3, 4) == [None, 3]
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (2, 2)
+
+
+def test_the_frame_after_a_reset_is_tracked():
+    repeater = Repeater()
+    repeater.feed_all(0, 1)
+    repeater.ask("reset")
+    assert repeater.feed_all(2, 3) == [None, 2]
+
+
+def test_the_setting_changes_while_the_stream_runs():
+    repeater = Repeater(repeat_static=False)
+    repeater.feed_all(0, 1)
+    repeater.stream.change(msgspec.structs.replace(repeater.config, repeat_static=True), (), ())
+    assert repeater.feed_all(2, 3) == [None, 2]
+    repeater.stream.change(repeater.config, (), ())
+    assert repeater.feed_all(4, 5) == [None, None]
+
+
+def test_prompts_that_wait_are_applied_to_a_frame_that_is_tracked():
+    repeater = Repeater()
+    repeater.feed_all(0, 1)
+    answer = repeater.ask("set_prompts", '{"prompts": [{"object_id": 9, "points": [[0.5, 0.5]]}]}')
+    assert answer == {"kept": [], "prompted": [9], "removed": [7]}
+    prompted = repeater.feed(shown(2))
+    assert (prompted.repeats, [obj.obj_id for obj in prompted.objects]) == (None, [9])
+    assert [obj.obj_id for obj in repeater.feed(shown(3)).objects] == [9]
+
+
+def test_what_prompts_change_is_repeated():
+    """They apply to the tracked frame, which shows the same: nothing has to be tracked anew."""
+    repeater = Repeater()
+    repeater.feed_all(0, 1)
+
+    def areas(number: int) -> dict[int, int]:
+        message = repeater.feed(shown(number))
+        assert message.repeats == 0
+        return {obj.obj_id: obj.area for obj in message.objects}
+
+    before = areas(2)[7]
+    repeater.stream.add_prompt(8, "new", CLICKED, None)
+    assert set(areas(3)) == {7, 8}
+    repeater.stream.add_prompt(7, "", CLICKED, 2)
+    assert areas(4)[7] > before
+    repeater.stream.undo_prompt(7)
+    assert areas(5)[7] == before
+    repeater.stream.remove_object(7)
+    assert set(areas(6)) == {8}
+    assert repeater.stream.tracked == 1
+
+
+def test_a_prompt_on_a_repeated_frame_names_the_frame_that_was_prompted():
+    repeater = Repeater()
+    repeater.feed_all(0, 1, 2)
+    repeater.feed(shown(3, OTHER))
+    repeater.feed(shown(4, OTHER))
+    click = '{"points": [[0.5, 0.5]], "frame": %d, "preview": %s}'
+    for frame_id, meant in [(0, 0), (2, 0), (3, 3), (4, 3)]:
+        for preview in ("true", "false"):
+            answer = repeater.ask("add_prompt", click % (frame_id, preview))
+            assert (answer["frame"], answer["newest"]) == (meant, 3)
+    newest = repeater.ask("add_prompt", '{"points": [[0.5, 0.5]], "preview": true}')
+    assert newest["frame"] == 3
+    snapshot = repeater.ask("snapshot")
+    assert (snapshot["frame"], snapshot["t_wall_ns"]) == (3, str(shown(3).stamps.t_wall_ns))
+
+
+def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
+    repeater = Repeater()
+    repeater.feed_all(0, 1)
+    for number in range(2, 6):
+        repeater.feed(shown(number, OTHER if number % 2 == 0 else STILL))
+    with pytest.raises(FrameExpiredError, match="frame 1 of stream 'cam' is not held: frames 2 to 5 are"):
+        repeater.stream.add_prompt(8, "", CLICKED, 1)
+
+
+class SeenNever(FixedMaskTracker):
+    """Its objects are not in sight."""
+
+    def _follow(self, *args: Any) -> ObjectResult:
+        return replace(super()._follow(*args), object_score_logits=-5.0)
+
+
+def test_an_object_that_is_not_seen_is_lost_in_time_while_its_frame_is_repeated():
+    repeater = Repeater(lost_after_s=0.5)
+    repeater.tracker = SeenNever()
+    repeater.stream = TrackedStream("cam", repeater.config, repeater.tracker)
+    states = [repeater.feed(shown(number)).objects[0].state for number in range(7)]
+    assert states == ["occluded"] * 5 + ["lost"] * 2
+    assert repeater.stream.tracked == 1
+    lost = [event for event in repeater.stream.take_events() if event.kind == "object_lost"]
+    assert [event.frame_id for event in lost] == [5]
