@@ -48,8 +48,9 @@ def _frame(message: FrameMessage) -> str:
     if message.skipped:
         head += f", {message.skipped} skipped"
     match message:
-        case MaskFrame(objects=objects) | ObjectsFrame(objects=objects):
-            return f"{head}: {_objects(objects)}"
+        case MaskFrame(objects=objects, repeats=repeats) | ObjectsFrame(objects=objects, repeats=repeats):
+            repeated = "" if repeats is None else f", repeats {repeats}"
+            return f"{head}{repeated}: {_objects(objects)}"
         case ImageFrame():
             return f"{head}: {message.size[0]}x{message.size[1]}, {len(message.jpeg) / 1024:.0f} KiB"
         case _:
