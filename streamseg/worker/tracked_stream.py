@@ -204,6 +204,7 @@ class TrackedStream:
         """
         assert self.latest is not None
         result = self._tracker.add_prompt(self.stream, build_prompt(obj_id, prompt, self.latest.size), frame_id)
+        self._static.unsettle()
         self._waiting = [entry for entry in self._waiting if entry[0] != obj_id]
         self._rejected = [entry for entry in self._rejected if entry[0] != obj_id]
         known = self.objects.get(obj_id)
@@ -238,6 +239,7 @@ class TrackedStream:
         if result is None:
             self._forget(obj_id)
             return 0
+        self._static.unsettle()
         known = self.objects[obj_id]
         self._keep(replace(known, prompts=known.prompts[:-1] or known.prompts))
         if self.latest is not None:
@@ -299,8 +301,8 @@ class TrackedStream:
     def _is_static(self, frame: Frame) -> bool:
         """Whether the frame's masks are those of the newest tracked one.
 
-        Prompts that wait need a frame that is tracked. Those that were applied to one need none: they have changed the
-        results of the newest, and so what is repeated.
+        Prompts that wait need a frame that is tracked. Those that were applied have changed the results of the newest,
+        and masks settle anew.
         """
         if not self.config.repeat_static or self.paused or self._waiting:
             return False
@@ -339,6 +341,7 @@ class TrackedStream:
             log.error("stream %s: %s", self.stream, error)
             self._event("prompt_rejected", frame, obj_id=obj_id, label=known.label, detail=str(error))
         else:
+            self._static.unsettle()
             self._now_followed(known)
 
     def _now_followed(self, obj: KeptObject) -> None:

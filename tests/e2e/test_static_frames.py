@@ -12,6 +12,7 @@ import pytest
 from daemon_process import DaemonProcess
 
 from streamseg.client import Controller, MaskFrame, StatusMessage, Subscriber
+from streamseg.worker.static_frames import SETTLED
 
 WIDTH, HEIGHT, RADIUS = 320, 240, 20
 STILL, MOVING = 45, 30
@@ -66,6 +67,14 @@ def watch(running: DaemonProcess) -> tuple[list[MaskFrame], StatusMessage]:
                 return frames, message
 
 
+def rest(first: int, count: int = STILL) -> list[int | None]:
+    """Which frames repeat which while nothing moves, from the first frame that shows it."""
+    settled = first + SETTLED
+    later = settled + 31
+    wanted = [None] * (1 + SETTLED) + [settled] * 30 + [None] + [later] * count
+    return wanted[:count]
+
+
 def settings(film: Path, **more: object) -> dict[str, object]:
     x, y = centre(0)
     disc = {"object": 1, "box": [x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS]}
@@ -85,11 +94,11 @@ def test_a_still_stretch_is_repeated_and_what_moves_is_tracked_at_once(daemon, f
     frames = [frame for frame in frames if frame.stream == "cam"]
     assert [frame.frame for frame in frames] == list(range(FRAMES))
     repeats = [frame.repeats for frame in frames]
-    # A frame a second is tracked; then, from the first frame on which the disc has moved, every one.
-    assert repeats[:STILL] == [None, *[0] * 30, None, *[31] * (STILL - 32)]
-    assert repeats[STILL : STILL + MOVING] == [None] * MOVING
-    last = STILL + MOVING - 1
-    assert repeats[last + 1 :] == [*[last] * 30, None, *[last + 31] * (STILL - 31)]
+    # What rests is tracked until masks have settled, then a frame a second; from the first frame on which the disc has
+    # moved, every one is.
+    assert repeats[:STILL] == rest(0)
+    assert repeats[STILL : STILL + MOVING - 1] == [None] * (MOVING - 1)
+    assert repeats[STILL + MOVING - 1 :] == rest(STILL + MOVING - 1, STILL + 1)
     for frame in frames:
         (disc,) = frame.objects
         x, y = centre(frame.frame)
@@ -136,7 +145,8 @@ def test_a_click_on_a_repeated_frame_and_what_follows_it(daemon, photograph):
         control.reset("cam")
         cleared = next_where(lambda frame: not frame.objects)
         assert cleared.repeats is None
-        assert next_where(lambda frame: frame.frame > cleared.frame).repeats == cleared.frame
+        settled = cleared.frame + SETTLED
+        assert next_where(lambda frame: frame.repeats is not None).repeats == settled
         status = next(one for one in subscriber if isinstance(one, StatusMessage) and one.repeated)
         assert status.tracked + status.repeated + sum(status.drops.values()) <= status.frames
     assert running.end() == 0

@@ -14,7 +14,7 @@ import pytest
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat, Plane
 from streamseg.sources.scene import Scene
-from streamseg.worker.static_frames import StaticFrames, block_means
+from streamseg.worker.static_frames import SETTLED, StaticFrames, block_means
 
 SECOND = 1_000_000_000
 SIZE = (320, 180)
@@ -63,9 +63,15 @@ def shifted(rgb: Plane, box: tuple[int, int, int, int], by: int) -> Plane:
 
 
 def after(first: Plane, pixel_format: PixelFormat = "yuv420p") -> StaticFrames:
-    """A comparison that has seen one tracked frame."""
+    """A comparison that has seen a picture come to rest."""
+    return settled(as_frame(first, 0, pixel_format))
+
+
+def settled(frame: Frame, now_ns: int = 0) -> StaticFrames:
+    """A comparison for which a picture has come to rest."""
     compared = StaticFrames()
-    compared.tracked(as_frame(first, 0, pixel_format), 0)
+    for _ in range(1 + SETTLED):
+        compared.tracked(frame, now_ns)
     return compared
 
 
@@ -104,8 +110,7 @@ def test_every_edge_is_looked_at(pixel_format, size):
 def test_odd_sizes(pixel_format):
     fmt = FrameFormat(321, 181, pixel_format)
     dark = tuple(np.full(shape, 60, np.uint8) for shape in fmt.plane_shapes)
-    compared = StaticFrames()
-    compared.tracked(Frame(0, 0, fmt, dark, STAMPS), 0)
+    compared = settled(Frame(0, 0, fmt, dark, STAMPS))
     assert compared.unchanged(Frame(1, 0, fmt, dark, STAMPS), 1)
     for place in range(len(dark)):
         planes = tuple(plane.copy() for plane in dark)
@@ -120,8 +125,7 @@ def test_a_change_of_colour_alone_is_seen(pixel_format, channel):
     chroma = [plane.copy() for plane in before.planes[1:]]
     part = chroma[channel] if pixel_format == "yuv420p" else chroma[0][:, channel::2]
     part[40:48, 60:68] += 20
-    compared = StaticFrames()
-    compared.tracked(before, 0)
+    compared = settled(before)
     after_it = Frame(1, 0, before.format, (before.planes[0], *chroma), STAMPS)
     assert not compared.unchanged(after_it, 1)
 
@@ -134,9 +138,7 @@ def test_what_drifts_slowly_adds_up():
         picture[60:110, 100:160] = np.clip(picture[60:110, 100:160].astype(int) + number, 0, 255)
         return as_frame(picture, number)
 
-    compared, step = StaticFrames(), StaticFrames()
-    compared.tracked(drifted(0), 0)
-    step.tracked(drifted(0), 0)
+    compared, step = settled(drifted(0)), settled(drifted(0))
     static = []
     for number in range(1, 30):
         static.append(compared.unchanged(drifted(number), number))
@@ -152,17 +154,20 @@ def test_a_frame_that_was_not_tracked_changes_nothing():
     light = np.clip(still().astype(int) + 40, 0, 255).astype(np.uint8)
     assert not compared.unchanged(as_frame(light, 1), 1)
     assert not compared.unchanged(as_frame(light, 2), 2)
-    compared.tracked(as_frame(light, 2), 2)
-    assert compared.unchanged(as_frame(light, 3), 3)
-    assert not compared.unchanged(as_frame(still(), 4), 4)
+    for number in range(2, 3 + SETTLED):
+        assert not compared.unchanged(as_frame(light, number), number)
+        compared.tracked(as_frame(light, number), number)
+    assert compared.unchanged(as_frame(light, 20), 20)
+    assert not compared.unchanged(as_frame(still(), 21), 21)
 
 
 def test_a_tracked_frame_that_was_not_compared_is_looked_at():
     compared = after(still())
     compared.unchanged(as_frame(still(), 1), 1)
     other = np.full_like(still(), 20)
-    compared.tracked(as_frame(other, 2), 2)
-    assert compared.unchanged(as_frame(other, 3), 3)
+    for number in range(2, 3 + SETTLED):
+        compared.tracked(as_frame(other, number), number)
+    assert compared.unchanged(as_frame(other, 20), 20)
 
 
 def test_another_epoch_or_format_is_a_change():
@@ -182,8 +187,7 @@ def test_another_epoch_or_format_is_a_change():
 
 
 def test_no_longer_than_a_second_and_never_back_in_time():
-    compared = StaticFrames()
-    compared.tracked(as_frame(still(), 0), 5 * SECOND)
+    compared = settled(as_frame(still(), 0), 5 * SECOND)
     times = [5 * SECOND, 6 * SECOND, 6 * SECOND + 1, 5 * SECOND - 1]
     assert [compared.unchanged(as_frame(still(), 1), now) for now in times] == [True, True, False, False]
 
@@ -194,14 +198,26 @@ def test_forgotten():
     assert not compared.unchanged(as_frame(still(), 1), 1)
 
 
+def test_masks_settle_before_they_are_repeated():
+    compared = StaticFrames()
+    for number in range(1 + SETTLED):
+        assert not compared.unchanged(as_frame(noisy(still(), number), number), number)
+        compared.tracked(as_frame(noisy(still(), number), number), number)
+    assert compared.unchanged(as_frame(still(), 20), 20)
+    compared.unsettle()
+    for number in range(21, 21 + SETTLED):
+        assert not compared.unchanged(as_frame(still(), number), number)
+        compared.tracked(as_frame(still(), number), number)
+    assert compared.unchanged(as_frame(still(), 40), 40)
+
+
 def test_no_frame_is_held():
     """A slot of the ring is written again as soon as it is released."""
     frame = as_frame(still())
     means = block_means(frame)
     assert not any(np.shares_memory(mean, plane) for mean in means for plane in frame.planes)
-    compared = after(still())
     reused = as_frame(still(), 0)
-    compared.tracked(reused, 0)
+    compared = settled(reused)
     for plane in reused.planes:
         plane[:] = 0
     assert compared.unchanged(as_frame(still(), 1), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from streamseg.messages.internal import TrackedFrame
 from streamseg.tracker.fixed import FixedMaskTracker
 from streamseg.tracker.types import ObjectResult
 from streamseg.worker.carry_out import carry_out
+from streamseg.worker.static_frames import SETTLED
 from streamseg.worker.tracked_stream import TrackedStream
 
 BOX = PromptConfig(object=7, label="cup", box=(100, 100, 140, 150))
@@ -117,6 +119,12 @@ class Repeater:
         """Show the still picture; return which frame each repeats."""
         return [self.feed(shown(number)).repeats for number in numbers]
 
+    def settle(self, first: int = 0, level: int = STILL, **fields: object) -> int:
+        """Show a picture until it would be repeated; return the last number, of the frame that would be."""
+        frames = [self.feed(shown(number, level, **fields)) for number in range(first, first + SETTLED + 1)]
+        assert [frame.repeats for frame in frames] == [None] * len(frames)
+        return frames[-1].frame_id
+
     def ask(self, op: str, args: str = "{}") -> dict[str, object]:
         outcome = carry_out(Command(number=1, op=op, stream="cam", args=args.encode()), {"cam": self.stream})
         assert outcome.error is None, outcome.error
@@ -125,117 +133,139 @@ class Repeater:
 
 def test_nothing_is_repeated_unless_that_is_asked_for():
     repeater = Repeater(repeat_static=False)
-    assert repeater.feed_all(0, 1, 2, 3) == [None] * 4
-    assert (repeater.stream.tracked, repeater.stream.repeated) == (4, 0)
+    assert repeater.feed_all(*range(20)) == [None] * 20
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (20, 0)
 
 
 def test_a_static_frame_repeats_the_last_tracked_one():
     repeater = Repeater()
-    first = repeater.feed(shown(0))
-    second = repeater.feed(shown(2))
-    assert (first.repeats, second.repeats, second.frame_id) == (None, 0, 2)
-    assert [(obj.obj_id, obj.label, obj.roi, obj.bits) for obj in second.objects] == [
+    first = repeater.feed(shown(0, OTHER))
+    assert repeater.settle(1) == 7
+    repeated = repeater.feed(shown(9))
+    assert (first.repeats, repeated.repeats, repeated.frame_id) == (None, 7, 9)
+    assert [(obj.obj_id, obj.label, obj.roi, obj.bits) for obj in repeated.objects] == [
         (obj.obj_id, obj.label, obj.roi, obj.bits) for obj in first.objects
     ]
-    assert repeater.feed(shown(3, OTHER)).repeats is None
-    assert repeater.feed(shown(4, OTHER)).repeats == 3
-    assert (repeater.stream.tracked, repeater.stream.repeated) == (2, 2)
+    assert repeater.settle(10, OTHER) == 16
+    assert repeater.feed(shown(17, OTHER)).repeats == 16
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (15, 2)
 
 
 def test_a_frame_a_second_is_tracked_whatever_it_shows():
-    assert Repeater().feed_all(*range(24)) == [None, *[0] * 10, None, *[11] * 10, None, 22]
+    repeater = Repeater()
+    assert repeater.settle() == 6
+    assert repeater.feed_all(*range(7, 30)) == [*[6] * 10, None, *[17] * 10, None, 28]
 
 
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"size": (300, 180)}])
 def test_another_epoch_or_size_is_tracked(change: dict[str, object]):
     repeater = Repeater()
-    repeater.feed_all(0, 1)
-    assert repeater.feed(shown(2, **change)).repeats is None
-    assert repeater.feed(shown(3, **change)).repeats == 2
+    repeater.settle()
+    assert repeater.feed(shown(7)).repeats == 6
+    last = repeater.settle(8, **change)
+    assert repeater.feed(shown(last + 1, **change)).repeats == last
 
 
-def test_the_frame_after_a_pause_is_tracked():
+def test_what_comes_after_a_pause_is_tracked():
     repeater = Repeater()
-    repeater.feed_all(0, 1)
+    repeater.settle()
     repeater.stream.pause(True)
-    paused = repeater.feed(shown(2))
+    paused = repeater.feed(shown(7))
     assert (paused.paused, paused.repeats, paused.objects) == (True, None, [])
     repeater.stream.pause(False)
-    assert repeater.feed_all(3, 4) == [None, 3]
-    assert (repeater.stream.tracked, repeater.stream.repeated) == (2, 2)
+    last = repeater.settle(8)
+    assert repeater.feed(shown(last + 1)).repeats == last
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (14, 1)
 
 
-def test_the_frame_after_a_reset_is_tracked():
+def test_what_comes_after_a_reset_is_tracked():
     repeater = Repeater()
-    repeater.feed_all(0, 1)
+    repeater.settle()
     repeater.ask("reset")
-    assert repeater.feed_all(2, 3) == [None, 2]
+    last = repeater.settle(7)
+    assert repeater.feed(shown(last + 1)).repeats == last
 
 
 def test_the_setting_changes_while_the_stream_runs():
     repeater = Repeater(repeat_static=False)
-    repeater.feed_all(0, 1)
+    repeater.feed_all(*range(10))
     repeater.stream.change(msgspec.structs.replace(repeater.config, repeat_static=True), (), ())
-    assert repeater.feed_all(2, 3) == [None, 2]
+    last = repeater.settle(10)
+    assert repeater.feed_all(last + 1) == [last]
     repeater.stream.change(repeater.config, (), ())
-    assert repeater.feed_all(4, 5) == [None, None]
+    assert repeater.feed_all(last + 2, last + 3) == [None, None]
 
 
 def test_prompts_that_wait_are_applied_to_a_frame_that_is_tracked():
     repeater = Repeater()
-    repeater.feed_all(0, 1)
+    repeater.settle()
     answer = repeater.ask("set_prompts", '{"prompts": [{"object_id": 9, "points": [[0.5, 0.5]]}]}')
     assert answer == {"kept": [], "prompted": [9], "removed": [7]}
-    prompted = repeater.feed(shown(2))
+    prompted = repeater.feed(shown(7))
     assert (prompted.repeats, [obj.obj_id for obj in prompted.objects]) == (None, [9])
-    assert [obj.obj_id for obj in repeater.feed(shown(3)).objects] == [9]
+    assert repeater.feed_all(*range(8, 8 + SETTLED)) == [None] * SETTLED
+    repeated = repeater.feed(shown(8 + SETTLED))
+    assert (repeated.repeats, [obj.obj_id for obj in repeated.objects]) == (7 + SETTLED, [9])
 
 
-def test_what_prompts_change_is_repeated():
-    """They apply to the tracked frame, which shows the same: nothing has to be tracked anew."""
+def test_masks_settle_anew_after_a_prompt():
     repeater = Repeater()
-    repeater.feed_all(0, 1)
+    number = 1 + repeater.settle()
+    changes: list[Callable[[], object]] = [
+        lambda: repeater.stream.add_prompt(8, "new", CLICKED, None),
+        lambda: repeater.stream.add_prompt(7, "", CLICKED, number - 1),
+        lambda: repeater.stream.undo_prompt(7),
+    ]
+    for change in changes:
+        assert repeater.feed(shown(number)).repeats is not None
+        change()
+        tracked = [repeater.feed(shown(number + step)).repeats for step in range(1, 1 + SETTLED)]
+        assert tracked == [None] * SETTLED
+        number += 1 + SETTLED
 
-    def areas(number: int) -> dict[int, int]:
-        message = repeater.feed(shown(number))
-        assert message.repeats == 0
-        return {obj.obj_id: obj.area for obj in message.objects}
 
-    before = areas(2)[7]
-    repeater.stream.add_prompt(8, "new", CLICKED, None)
-    assert set(areas(3)) == {7, 8}
-    repeater.stream.add_prompt(7, "", CLICKED, 2)
-    assert areas(4)[7] > before
-    repeater.stream.undo_prompt(7)
-    assert areas(5)[7] == before
+def test_what_is_removed_or_named_is_not_in_what_is_repeated():
+    repeater = Repeater()
+    repeater.settle()
+    repeater.stream.label_object(7, "mug")
+    repeated = repeater.feed(shown(7))
+    assert (repeated.repeats, [obj.label for obj in repeated.objects]) == (6, ["mug"])
     repeater.stream.remove_object(7)
-    assert set(areas(6)) == {8}
-    assert repeater.stream.tracked == 1
+    repeated = repeater.feed(shown(8))
+    assert (repeated.repeats, repeated.objects) == (6, [])
 
 
 def test_a_prompt_on_a_repeated_frame_names_the_frame_that_was_prompted():
     repeater = Repeater()
-    repeater.feed_all(0, 1, 2)
-    repeater.feed(shown(3, OTHER))
-    repeater.feed(shown(4, OTHER))
+    last = repeater.settle()
+    assert repeater.feed_all(7, 8) == [last, last]
+    repeater.feed(shown(9, OTHER))
     click = '{"points": [[0.5, 0.5]], "frame": %d, "preview": %s}'
-    for frame_id, meant in [(0, 0), (2, 0), (3, 3), (4, 3)]:
+    for frame_id, meant in [(5, 5), (last, last), (7, last), (8, last), (9, 9)]:
         for preview in ("true", "false"):
             answer = repeater.ask("add_prompt", click % (frame_id, preview))
-            assert (answer["frame"], answer["newest"]) == (meant, 3)
+            assert (answer["frame"], answer["newest"]) == (meant, 9)
     newest = repeater.ask("add_prompt", '{"points": [[0.5, 0.5]], "preview": true}')
-    assert newest["frame"] == 3
+    assert newest["frame"] == 9
+
+
+def test_a_snapshot_is_of_the_frame_that_was_tracked():
+    repeater = Repeater()
+    last = repeater.settle()
+    repeater.feed_all(7, 8)
     snapshot = repeater.ask("snapshot")
-    assert (snapshot["frame"], snapshot["t_wall_ns"]) == (3, str(shown(3).stamps.t_wall_ns))
+    assert (snapshot["frame"], snapshot["t_wall_ns"]) == (last, str(shown(last).stamps.t_wall_ns))
+    assert repeater.ask("list")["streams"][0]["frame"] == last
 
 
 def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
     repeater = Repeater()
-    repeater.feed_all(0, 1)
-    for number in range(2, 6):
+    repeater.settle()
+    assert repeater.feed(shown(7)).repeats == 6
+    for number in range(8, 12):
         repeater.feed(shown(number, OTHER if number % 2 == 0 else STILL))
-    with pytest.raises(FrameExpiredError, match="frame 1 of stream 'cam' is not held: frames 2 to 5 are"):
-        repeater.stream.add_prompt(8, "", CLICKED, 1)
+    with pytest.raises(FrameExpiredError, match="frame 7 of stream 'cam' is not held: frames 8 to 11 are"):
+        repeater.stream.add_prompt(8, "", CLICKED, 7)
 
 
 class SeenNever(FixedMaskTracker):
@@ -246,11 +276,11 @@ class SeenNever(FixedMaskTracker):
 
 
 def test_an_object_that_is_not_seen_is_lost_in_time_while_its_frame_is_repeated():
-    repeater = Repeater(lost_after_s=0.5)
+    repeater = Repeater(lost_after_s=1.2)
     repeater.tracker = SeenNever()
     repeater.stream = TrackedStream("cam", repeater.config, repeater.tracker)
-    states = [repeater.feed(shown(number)).objects[0].state for number in range(7)]
-    assert states == ["occluded"] * 5 + ["lost"] * 2
-    assert repeater.stream.tracked == 1
+    states = [repeater.feed(shown(number)).objects[0].state for number in range(SETTLED + 8)]
+    assert states == ["occluded"] * 12 + ["lost"] * 2
+    assert repeater.stream.tracked == 1 + SETTLED
     lost = [event for event in repeater.stream.take_events() if event.kind == "object_lost"]
-    assert [event.frame_id for event in lost] == [5]
+    assert [event.frame_id for event in lost] == [12]
