@@ -200,16 +200,21 @@ class Worker:
             self._outbox.post(event)
 
     def _track(self, held: Mapping[str, HeldFrame]) -> None:
-        for stream, holder in held.items():
-            self._streams[stream].begin_frame(holder.frame)
-        followed = {stream: holder for stream, holder in held.items() if not self._streams[stream].paused}
-        results: dict[str, list[ObjectResult]] = {stream: [] for stream in held}
+        followed = {
+            stream: holder for stream, holder in held.items() if self._streams[stream].begin_frame(holder.frame)
+        }
+        # Their masks are known, so they do not wait for those of the others.
+        skipped = {stream: holder for stream, holder in held.items() if stream not in followed}
+        self._send(skipped, {stream: self._streams[stream].skip_frame(held[stream].frame) for stream in skipped})
         if followed:
-            results.update(self._tracker.track({stream: holder.frame for stream, holder in followed.items()}))
-        for stream, holder in followed.items():
-            results[stream] = self._streams[stream].finish_frame(holder.frame, results[stream])
+            results = self._tracker.track({stream: holder.frame for stream, holder in followed.items()})
+            for stream, holder in followed.items():
+                results[stream] = self._streams[stream].finish_frame(holder.frame, results[stream])
+            self._send(followed, results)
+
+    def _send(self, held: Mapping[str, HeldFrame], results: Mapping[str, list[ObjectResult]]) -> None:
         t_tracked_ns = time.monotonic_ns()
-        patience_until = time.monotonic() + _FILE_SEND_TIMEOUT_S  # of all files of this turn together
+        patience_until = time.monotonic() + _FILE_SEND_TIMEOUT_S  # of all these files together
         for stream, holder in held.items():
             shared = holder.share_with("publisher")
             message = self._streams[stream].message(
@@ -242,6 +247,7 @@ class Worker:
                 drops={stream: self._drops(stream) for stream in self._streams},
                 device_memory_bytes=self._tracker.device_memory_bytes,
                 recompiles=self._tracker.recompiles,
+                repeated={stream: tracked.repeated for stream, tracked in self._streams.items()},
                 paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )

@@ -48,8 +48,9 @@ def _frame(message: FrameMessage) -> str:
     if message.skipped:
         head += f", {message.skipped} skipped"
     match message:
-        case MaskFrame(objects=objects) | ObjectsFrame(objects=objects):
-            return f"{head}: {_objects(objects)}"
+        case MaskFrame(objects=objects, repeats=repeats) | ObjectsFrame(objects=objects, repeats=repeats):
+            repeated = "" if repeats is None else f", repeats {repeats}"
+            return f"{head}{repeated}: {_objects(objects)}"
         case ImageFrame():
             return f"{head}: {message.size[0]}x{message.size[1]}, {len(message.jpeg) / 1024:.0f} KiB"
         case _:
@@ -83,13 +84,15 @@ def stream_state(message: StatusMessage | Status) -> str:
     parts = [
         message.state + (", tracking is paused" if message.paused else ""),
         f"{width}x{height}",
-        f"{message.fps_in:.1f} frames/s in, {message.fps_out:.1f} tracked",
+        f"{message.fps_in:.1f} frames/s in, {message.fps_out:.1f} out",
         f"{message.objects} objects",
     ]
     if "total" in message.latency_ms:
         parts.append(f"{message.latency_ms['total']:.0f} ms")
     if dropped := {reason: count for reason, count in message.drops.items() if count}:
         parts.append("dropped " + ", ".join(f"{count} {reason}" for reason, count in dropped.items()))
+    if message.repeated:
+        parts.append(f"{message.repeated} repeated")
     if message.reconnects:
         parts.append(f"{message.reconnects} reconnects")
     if message.last_error:

@@ -72,7 +72,8 @@ def assemble(parts: Sequence[bytes]) -> Message:
 
 def _mask_frame(header: Masks, parts: Sequence[bytes]) -> MaskFrame:
     fields = _frame_fields(header)
-    return MaskFrame(**fields, objects=tuple(_object_mask(obj, header.size, parts) for obj in header.objects))
+    objects = tuple(_object_mask(obj, header.size, parts) for obj in header.objects)
+    return MaskFrame(**fields, objects=objects, repeats=header.repeats)
 
 
 def _object_mask(obj: MaskObject, size: tuple[int, int], parts: Sequence[bytes]) -> ObjectMask:
@@ -91,7 +92,7 @@ def _object_mask(obj: MaskObject, size: tuple[int, int], parts: Sequence[bytes])
 
 def _objects_frame(header: Objects) -> ObjectsFrame:
     objects = tuple(ObjectInfo(**_object_fields(obj)) for obj in header.objects)
-    return ObjectsFrame(**_frame_fields(header), objects=objects)
+    return ObjectsFrame(**_frame_fields(header), objects=objects, repeats=header.repeats)
 
 
 def _object_fields(obj: MaskObject) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class FrameMessage:
         time_base: Seconds per unit as (numerator, denominator).
         size: (width, height) of the frame in pixels.
         model: Name of the model.
-        dropped: Captured frames of this session and stream that were not tracked so far.
+        dropped: Captured frames of this session and stream that were lost so far: no masks were sent for them.
         gap: Messages of this kind and stream that were sent after the last one you got and were lost on the way.
         skipped: Frames since the last one you got for which the daemon sent no such message.
         superseded: Messages since the last one you got that came, but were overtaken by this one (mode ``latest``).
@@ -149,11 +149,14 @@ class MaskFrame(FrameMessage):
 
     Attributes:
         objects: In order of age.
+        repeats: Frame whose masks these are: this frame's picture had not changed since, so it was not tracked; None:
+            the frame's own.
     """
 
     kind = "masks"
 
     objects: tuple[ObjectMask, ...]
+    repeats: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -162,11 +165,13 @@ class ObjectsFrame(FrameMessage):
 
     Attributes:
         objects: In order of age.
+        repeats: As in :class:`MaskFrame`.
     """
 
     kind = "objects"
 
     objects: tuple[ObjectInfo, ...]
+    repeats: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -263,7 +268,7 @@ class StatusMessage:
         source: Its address, without credentials.
         size: (width, height) in pixels; zeros until known.
         fps_in: Frames a second captured.
-        fps_out: Frames a second tracked.
+        fps_out: Frames a second with masks, tracked or repeated.
         frames: Captured in this session.
         tracked: Tracked in this session.
         drops: Every loss, by ``stage/reason``.
@@ -275,6 +280,8 @@ class StatusMessage:
         subscribed: Kinds that somebody subscribes to.
         last_error: Of the source; empty when all is well.
         paused: Nothing in it is tracked, by request.
+        repeated: Frames of this session that were not tracked, since their picture had not changed: they came with the
+            masks of the last that was.
         gap: Status messages of this stream that were lost on the way since the last one you got.
     """
 
@@ -301,6 +308,7 @@ class StatusMessage:
     subscribed: list[str]
     last_error: str
     paused: bool = False
+    repeated: int = 0
     gap: int = 0
 
 

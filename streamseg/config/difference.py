@@ -10,7 +10,7 @@ import msgspec
 from streamseg.config.schema import Config, PromptConfig, StreamConfig
 
 _GROUPS: Final = ("model", "publish", "control", "http", "log")
-_OF_WORKER: Final = ("on_discontinuity", "lost_after_s", "prompts")
+_OF_WORKER: Final = ("on_discontinuity", "lost_after_s", "repeat_static", "prompts")
 """Settings of a stream that its source has nothing to do with."""
 
 

@@ -77,6 +77,14 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     lost_after_s: Annotated[
         Seconds, Meta(description="An object that is not seen for so long changes from occluded to lost.")
     ] = 3.0
+    repeat_static: Annotated[
+        bool,
+        Meta(
+            description="Accuracy for speed: do not track a frame whose picture has not changed since the last tracked "
+            "one, but publish the masks of that one again, and say so. What changes by less than noise does is "
+            "seen up to a second late."
+        ),
+    ] = False
     prompts: Annotated[tuple[PromptConfig, ...], Meta(description="Objects to follow from the first frame on.")] = ()
 
 

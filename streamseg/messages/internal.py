@@ -30,13 +30,14 @@ class TrackedObject(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A frame with its masks: worker to publisher, one for each frame that was tracked.
+    """A frame with its masks: worker to publisher, one for each frame that the worker took.
 
     Attributes:
         slot: Slot of the stream's ring that the worker shared with the publisher, so that it can send the
             picture; -1 if it was not shared. The publisher must release it.
         dropped: Frames of this stream that were dropped so far.
         paused: The frame was not tracked, since the stream is paused.
+        repeats: Frame whose masks these are: this one showed the same and was not tracked; None: its own.
     """
 
     stream: str
@@ -54,6 +55,7 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
     slot: int
     objects: list[TrackedObject]
     paused: bool = False
+    repeats: int | None = None
 
 
 class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -99,6 +101,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         paused: Ids of the streams that are paused.
         device_memory_bytes: What it holds of a GPU's memory; 0 on a CPU.
         recompiles: Graphs that were compiled after the warm-up.
+        repeated: Stream -> frames since the worker started whose masks were repeated.
     """
 
     model: str
@@ -108,6 +111,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     paused: list[str] = []
     device_memory_bytes: int = 0
     recompiles: int = 0
+    repeated: dict[str, int] = {}
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -92,7 +92,7 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         time_base: Seconds per unit as [numerator, denominator].
         size: Width and height of the frame in pixels.
         model: Name of the model.
-        dropped: Captured frames of this session and stream that were not tracked so far.
+        dropped: Captured frames of this session and stream that were lost so far: no masks were sent for them.
     """
 
     v: int = PROTOCOL_VERSION
@@ -117,15 +117,22 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Masks(FrameHeader, frozen=True, kw_only=True, tag="masks"):
-    """Header of ``v1/<stream>/masks/``: objects, with a mask part for each that is seen."""
+    """Header of ``v1/<stream>/masks/``: objects, with a mask part for each that is seen.
+
+    Attributes:
+        repeats: Frame whose masks these are: this frame's picture had not changed since, so it was not tracked; None:
+            the frame's own.
+    """
 
     objects: list[MaskObject]
+    repeats: int | None = None
 
 
 class Objects(FrameHeader, frozen=True, kw_only=True, tag="objects"):
     """Header of ``v1/<stream>/objects/``: the same without masks."""
 
     objects: list[MaskObject]
+    repeats: int | None = None
 
 
 class Image(FrameHeader, frozen=True, kw_only=True, tag="image"):
@@ -171,7 +178,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         source: Its address, without credentials.
         size: Width and height in pixels, zeros until known.
         fps_in: Frames a second captured, over the last second or so.
-        fps_out: Frames a second tracked.
+        fps_out: Frames a second with masks, tracked or repeated.
         frames: Captured in this session.
         tracked: Tracked in this session.
         drops: Every frame that was lost, by ``stage/reason``; none is lost uncounted.
@@ -179,11 +186,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         epoch: Present epoch.
         objects: Number of objects.
         latency_ms: Stage -> median of the last second: ``decode`` (captured to decoded), ``track`` (decoded to
-            tracked), ``publish`` (tracked to published), ``total``; empty when nothing was tracked.
+            its masks were ready), ``publish`` (until published), ``total``; empty when there were no masks.
         published: Kind -> messages published so far by this publisher.
         subscribed: Kinds that somebody subscribes to now.
         last_error: Of the source, without credentials; empty when all is well.
         paused: Nothing in it is tracked, by request; pictures are published.
+        repeated: Frames of this session that were not tracked, since their picture had not changed: they were sent
+            with the masks of the last that was.
     """
 
     v: int = PROTOCOL_VERSION
@@ -208,6 +217,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     subscribed: list[str]
     last_error: str = ""
     paused: bool = False
+    repeated: int = 0
 
 
 class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_field="type"):

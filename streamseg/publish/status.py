@@ -53,6 +53,7 @@ class StreamStatus:
         self._origin = origin
         self._capture: CaptureReport | None = None
         self._tracked = Total()
+        self._repeated = Total()
         self._reconnects = Total()
         self._drops: dict[str, Total] = {}
         self._own_drops: Counter[str] = Counter()
@@ -70,6 +71,7 @@ class StreamStatus:
     def on_worker(self, report: WorkerReport) -> None:
         """Take the worker's report."""
         self._tracked.see(report.tracked.get(self._stream, 0))
+        self._repeated.see(report.repeated.get(self._stream, 0))
         self._paused = self._stream in report.paused
         self._see_drops(report.drops.get(self._stream, {}))
 
@@ -124,6 +126,7 @@ class StreamStatus:
             subscribed=subscribed,
             last_error=capture.last_error if capture else "",
             paused=self._paused,
+            repeated=self._repeated.value,
         )
 
     def _recent(self) -> list[tuple[int, int, int, int]]:

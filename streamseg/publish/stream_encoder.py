@@ -75,13 +75,14 @@ class StreamEncoder:
             else:
                 objects.append(_mask_object(tracked))
         # Stamped after the masks were encoded.
-        header = Masks(objects=objects, **self._frame_fields(frame, "masks"))
+        header = Masks(objects=objects, repeats=frame.repeats, **self._frame_fields(frame, "masks"))
         return self._message("masks", header, parts)
 
     def objects(self, frame: TrackedFrame) -> Parts:
         """Return a message with all objects, without masks."""
         objects = [_mask_object(tracked) for tracked in frame.objects]
-        return self._message("objects", Objects(objects=objects, **self._frame_fields(frame, "objects")))
+        header = Objects(objects=objects, repeats=frame.repeats, **self._frame_fields(frame, "objects"))
+        return self._message("objects", header)
 
     def image(self, frame: TrackedFrame, jpeg: bytes) -> Parts:
         """Return a message with the frame's picture."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from streamseg.errors import FrameExpiredError, PromptError
@@ -20,12 +20,15 @@ class PastFrame(Generic[Picture]):
 
     Attributes:
         frame_id: The frame's own number; has gaps where frames were dropped.
+        last_id: Number of the last frame after it that repeats it: shows the same and was not tracked; its own if none
+            does.
         number: The tracker's count of the stream's frames; has none.
         size: (width, height) in pixels.
         picture: What the tracker keeps of it.
     """
 
     frame_id: int
+    last_id: int
     number: int
     size: tuple[int, int]
     picture: Picture
@@ -66,10 +69,26 @@ class FrameHistory(Generic[Picture]):
         if self._frames and (frame.epoch != self._epoch or size != self._frames[-1].size):
             self._frames.clear()
         self._epoch = frame.epoch
-        self._frames.append(PastFrame(frame.frame_id, number, size, picture))
+        self._frames.append(PastFrame(frame.frame_id, frame.frame_id, number, size, picture))
+
+    def repeat(self, frame_id: int) -> None:
+        """Take note of a frame that shows what the newest one does: whoever names it means that one.
+
+        A range for each frame that is held, so this takes no room. Frames in between that were dropped belong to it
+        too: what they showed lies between two pictures that are the same.
+
+        Args:
+            frame_id: The frame; later than all before.
+
+        Raises:
+            ValueError: there is no frame that it could repeat.
+        """
+        if not self._frames:
+            raise ValueError(f"frame {frame_id} of stream {self._stream!r} repeats nothing: no frame was tracked yet")
+        self._frames[-1] = replace(self._frames[-1], last_id=frame_id)
 
     def find(self, obj_id: int, frame_id: int | None) -> PastFrame[Picture]:
-        """Return the frame that a prompt is meant for.
+        """Return the frame that a prompt is meant for: the one named, or the tracked one that it repeats.
 
         Args:
             obj_id: The prompt's object, for messages.
@@ -86,17 +105,17 @@ class FrameHistory(Generic[Picture]):
         oldest, newest = self._frames[0], self._frames[-1]
         if frame_id is None:
             return newest
-        if frame_id > newest.frame_id:
+        if frame_id > newest.last_id:
             raise PromptError(
                 f"object {obj_id}: frame {frame_id} of stream {self._stream!r} was not tracked yet: the newest is "
-                f"{newest.frame_id}: prompt a frame that was seen"
+                f"{newest.last_id}: prompt a frame that was seen"
             )
         for past in reversed(self._frames):
-            if past.frame_id == frame_id:
+            if past.frame_id <= frame_id <= past.last_id:
                 return past
         raise FrameExpiredError(
             f"object {obj_id}: frame {frame_id} of stream {self._stream!r} is not held: frames {oldest.frame_id} to "
-            f"{newest.frame_id} are: prompt one of them, or raise model.history_frames"
+            f"{newest.last_id} are: prompt one of them, or raise model.history_frames"
         )
 
     def since(self, number: int) -> list[PastFrame[Picture]]:

@@ -15,7 +15,7 @@ import numpy as np
 from streamseg.errors import NothingToUndoError, PromptError, StreamsegError
 from streamseg.frame import Frame
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
-from streamseg.tracker.types import BoolMask, ObjectResult, Prompt, PromptResult, check_prompt
+from streamseg.tracker.types import BoolMask, ObjectResult, Preview, Prompt, PromptResult, check_prompt
 
 View = TypeVar("View")
 Follower = TypeVar("Follower")
@@ -135,6 +135,10 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             stream.frames += 1
         return results
 
+    def repeat(self, stream: str, frame_id: int) -> None:
+        """Take note of a frame that shows what the newest tracked one does: who prompts it means that one."""
+        self._streams[stream].history.repeat(frame_id)
+
     def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
@@ -150,7 +154,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state.followers[prompt.obj_id] = follower
         return self._go_on(state, prompt.obj_id, past)
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> ObjectResult:
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame. Nothing changes.
 
         Raises:
@@ -159,7 +163,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state, past = self._prompted_frame(stream, prompt, frame_id)
         present = self._follower_at(state, past, prompt.obj_id)
         follower = self._prompted(past.picture.view, prompt, past.size, present)
-        return self._follow(follower, past.picture.view, past.size, prompt.obj_id)
+        return Preview(past.frame_id, self._follow(follower, past.picture.view, past.size, prompt.obj_id))
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
         """Take back the last prompt of an object, and follow it anew from that frame on, or from the oldest held.

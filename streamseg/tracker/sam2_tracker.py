@@ -24,7 +24,7 @@ from streamseg.tracker.postprocess import to_results
 from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.prompt_tensors import GivenPrompt
-from streamseg.tracker.types import ObjectResult, Prompt, PromptResult, check_prompt
+from streamseg.tracker.types import ObjectResult, Preview, Prompt, PromptResult, check_prompt
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +162,10 @@ class Sam2Tracker:
             results[stream] = [found.get(obj_id) or _unseen(obj_id, size) for obj_id in self._predictor.objects(stream)]
         return results
 
+    def repeat(self, stream: str, frame_id: int) -> None:
+        """Take note of a frame that shows what the newest tracked one does: who prompts it means that one."""
+        self._histories[stream].repeat(frame_id)
+
     def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
@@ -176,7 +180,7 @@ class Sam2Tracker:
         output = self._predictor.add_prompt(stream, prompt.obj_id, at=at, **given)
         return self._catch_up(stream, past, output)
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> ObjectResult:
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame. Nothing changes.
 
         Raises:
@@ -186,7 +190,7 @@ class Sam2Tracker:
         at, given = self._image(past), given_prompt(prompt, past.size)
         output = self._predictor.preview(stream, prompt.obj_id, at=at, **given)
         (result,) = to_results(*output, past.size)
-        return result if _is_sound(result) else _unseen(prompt.obj_id, past.size)
+        return Preview(past.frame_id, result if _is_sound(result) else _unseen(prompt.obj_id, past.size))
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
         """Take back the last prompt of an object, and track it anew from that frame on, or from the oldest held.

@@ -151,6 +151,19 @@ class PromptResult:
     current: ObjectResult
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """What a prompt would do.
+
+    Attributes:
+        frame_id: The frame that would be prompted.
+        prompted: The object's mask on that frame.
+    """
+
+    frame_id: int
+    prompted: ObjectResult
+
+
 class Tracker(Protocol):
     """Follows objects through one or several streams.
 
@@ -201,6 +214,13 @@ class Tracker(Protocol):
         """
         ...
 
+    def repeat(self, stream: str, frame_id: int) -> None:
+        """Take note of a frame that shows the same as the newest tracked one and is not given to :meth:`track`.
+
+        A prompt that names it applies to that one.
+        """
+        ...
+
     def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
@@ -209,7 +229,7 @@ class Tracker(Protocol):
         Args:
             stream: The stream.
             prompt: In pixels of that frame.
-            frame_id: One of the newest tracked frames; None for the newest.
+            frame_id: One of the newest tracked frames, or one that repeats it; None for the newest.
 
         Raises:
             FrameExpiredError: the frame is no longer held; a new epoch or size of the stream ends all before it.
@@ -217,7 +237,7 @@ class Tracker(Protocol):
         """
         ...
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> ObjectResult:
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame. Nothing changes.
 
         Raises:

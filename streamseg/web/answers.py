@@ -63,7 +63,10 @@ class ObjectsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The objects of a stream."""
 
     stream: Annotated[str, Meta(description="Id of the stream.")]
-    frame: Annotated[int | None, Meta(description="Frame that they were seen on; null before the first one.")]
+    frame: Annotated[int | None, Meta(description="The newest frame; null before the first one.")]
+    repeats: Annotated[
+        int | None, Meta(description="Frame that was tracked, where this one showed the same and was not; else null.")
+    ]
     age_ms: Annotated[float | None, Meta(description="How old that frame is now.")]
     objects: list[ObjectAnswer]
 
@@ -76,9 +79,12 @@ class StreamAnswer(msgspec.Struct, frozen=True, kw_only=True):
     source: Annotated[str, Meta(description="Its address, without credentials.")]
     size: Annotated[tuple[int, int], Meta(description="Width and height in pixels; zeros until known.")]
     fps_in: Annotated[float, Meta(description="Frames captured a second.")]
-    fps_out: Annotated[float, Meta(description="Frames tracked a second.")]
+    fps_out: Annotated[float, Meta(description="Frames with masks a second, tracked or repeated.")]
     frames: Annotated[int, Meta(description="Captured in this session.")]
     tracked: Annotated[int, Meta(description="Tracked in this session.")]
+    repeated: Annotated[
+        int, Meta(description="Not tracked in this session, since they showed the same as the last that was.")
+    ]
     drops: Annotated[dict[str, int], Meta(description="Losses of this session by stage/reason.")]
     reconnects: Annotated[int, Meta(description="Of this session.")]
     epoch: Annotated[int, Meta(description="Rises at each reconnect, size change or time jump.")]

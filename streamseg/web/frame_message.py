@@ -33,6 +33,7 @@ class FrameAnswer(msgspec.Struct, frozen=True, kw_only=True):
         session: Changes when the daemon restarts.
         epoch: Rises at each reconnect, size change or time jump.
         frame: Number of the frame: prompts carry it.
+        repeats: Frame whose masks these are, as in docs/protocol.md; None: its own.
         pts: The source's own stamp.
         size: Width and height in pixels.
         t_captured_ns: Monotonic clock of the daemon's machine, as in docs/protocol.md.
@@ -49,6 +50,7 @@ class FrameAnswer(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     epoch: int
     frame: int
+    repeats: int | None
     pts: int | None
     size: tuple[int, int]
     t_captured_ns: str
@@ -83,6 +85,7 @@ def frame_message(pair: FramePair, view: StreamView, *, n: int, age_ms: float, s
         session=masks.session,
         epoch=masks.epoch,
         frame=masks.frame,
+        repeats=masks.repeats,
         pts=masks.pts,
         size=masks.size,
         t_captured_ns=str(masks.t_captured_ns),

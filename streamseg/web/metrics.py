@@ -54,8 +54,10 @@ def _of_streams(statuses: list[StatusMessage]) -> Iterator[str]:
 
     yield from _metric("frames_captured_total", "counter", "Frames that came from the source.", each("frames"))
     yield from _metric("frames_tracked_total", "counter", "Frames whose masks were computed.", each("tracked"))
+    repeated = "Frames that showed the same as the last tracked one, whose masks they got."
+    yield from _metric("frames_repeated_total", "counter", repeated, each("repeated"))
     yield from _metric("frames_in_per_second", "gauge", "Frames captured in the last second.", each("fps_in"))
-    yield from _metric("frames_out_per_second", "gauge", "Frames tracked in the last second.", each("fps_out"))
+    yield from _metric("frames_out_per_second", "gauge", "Frames with masks in the last second.", each("fps_out"))
     yield from _metric("reconnects_total", "counter", "Times that the source was opened again.", each("reconnects"))
     yield from _metric("objects", "gauge", "Objects on the newest tracked frame.", each("objects"))
     drops: list[Sample] = []

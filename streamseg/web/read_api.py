@@ -47,7 +47,7 @@ class ReadApi:
                 "GET",
                 "/v1/streams/{stream}/objects",
                 self.objects,
-                "Objects on the newest tracked frame.",
+                "Objects on the newest frame.",
                 ObjectsAnswer,
                 refusals=not_found,
             ),

@@ -55,10 +55,11 @@ class StreamView:
         """Return the objects of the newest tracked frame."""
         frame = self._frame
         if frame is None:
-            return ObjectsAnswer(stream=self._stream, frame=None, age_ms=None, objects=[])
+            return ObjectsAnswer(stream=self._stream, frame=None, repeats=None, age_ms=None, objects=[])
         return ObjectsAnswer(
             stream=self._stream,
             frame=frame.frame,
+            repeats=frame.repeats,
             age_ms=round(frame.age_ms + (time.monotonic() - self._received_at) * 1e3, 1),
             objects=[ObjectAnswer.of(obj, self.age_s(obj.id)) for obj in frame.objects],
         )

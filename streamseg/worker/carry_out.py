@@ -91,7 +91,8 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
 
     def show(frame: int | None) -> tuple[int, ObjectResult]:
         if args.preview:
-            return latest.frame_id if frame is None else frame, stream.preview(obj_id, prompt, frame)
+            shown = stream.preview(obj_id, prompt, frame)
+            return shown.frame_id, shown.prompted
         result = stream.add_prompt(obj_id, args.label, prompt, frame)
         return result.frame_id, result.prompted
 

@@ -17,17 +17,18 @@ from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.messages.internal import StreamEvent, TrackedFrame, TrackedObject
 from streamseg.messages.wire import EventKind, ObjectState
-from streamseg.tracker.types import ObjectResult, PromptResult, Tracker
+from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
 from streamseg.worker.kept_prompts import GivenPrompt, KeptObject, KeptStream, configured, given
 from streamseg.worker.object_states import ObjectStates
 from streamseg.worker.prompts import build_prompt
+from streamseg.worker.static_frames import StaticFrames
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Latest:
-    """The newest tracked frame.
+    """The newest tracked frame. Those that repeat its masks leave it in place: a prompt means it, not them.
 
     Attributes:
         frame_id: Its number.
@@ -62,6 +63,7 @@ class TrackedStream:
         objects: Id -> object that it is to follow, oldest first.
         paused: Its frames are not tracked.
         tracked: Frames tracked so far.
+        repeated: Frames so far that were not tracked, since they showed the same as the last one that was.
         latest: The newest tracked frame; None before the first.
     """
 
@@ -77,7 +79,7 @@ class TrackedStream:
         kept = configured(config.prompts) if kept is None else kept
         self.stream = stream
         self.config = config
-        self.tracked = 0
+        self.tracked = self.repeated = 0
         self.paused = kept.paused
         self.latest: Latest | None = None
         self._tracker = tracker
@@ -91,19 +93,39 @@ class TrackedStream:
         self._rejected: list[tuple[int, GivenPrompt]] = []
         self._followed: set[int] = set()
         self._epoch: int | None = None
+        self._static = StaticFrames()
+        self._repeats: int | None = None
         self._events: list[StreamEvent] = []
         tracker.open_stream(stream)
 
     # --- frame by frame ---------------------------------------------------------------------------------------------
 
-    def begin_frame(self, frame: Frame) -> None:
-        """Do what must come before a frame is tracked: a new epoch may reset the stream."""
+    def begin_frame(self, frame: Frame) -> bool:
+        """Do what must come before a frame is tracked: a new epoch may reset the stream.
+
+        Returns:
+            Whether to track it, and then to call :meth:`finish_frame`; if not, :meth:`skip_frame`.
+        """
         if self._memory_lost:
             self._memory_lost = False
             self._event("tracker_reset", frame, detail="the worker was restarted and has no memory of what came before")
         if self._epoch is not None and frame.epoch != self._epoch:
             self._on_discontinuity(frame)
         self._epoch = frame.epoch
+        self._repeats = self.latest.frame_id if self.latest is not None and self._is_static(frame) else None
+        return not self.paused and self._repeats is None
+
+    def skip_frame(self, frame: Frame) -> list[ObjectResult]:
+        """Take a frame that is not tracked.
+
+        Returns:
+            What is known of its objects: nothing while paused, else the results of the frame that it repeats.
+        """
+        if self.paused or self.latest is None:
+            return []
+        self.repeated += 1
+        self._tracker.repeat(self.stream, frame.frame_id)
+        return list(self.latest.results.values())
 
     def finish_frame(self, frame: Frame, results: list[ObjectResult]) -> list[ObjectResult]:
         """Apply the prompts that wait for this frame, after it was tracked.
@@ -112,6 +134,8 @@ class TrackedStream:
             The frame's results with those of the prompts.
         """
         self.tracked += 1
+        if self.config.repeat_static:
+            self._static.tracked(frame, _stream_time_ns(frame))
         self.latest = Latest(
             frame.frame_id,
             frame.epoch,
@@ -146,6 +170,7 @@ class TrackedStream:
             slot=slot,
             objects=[self._pack(result, frame) for result in results],
             paused=self.paused,
+            repeats=self._repeats,
         )
 
     def take_events(self) -> list[StreamEvent]:
@@ -179,6 +204,7 @@ class TrackedStream:
         """
         assert self.latest is not None
         result = self._tracker.add_prompt(self.stream, build_prompt(obj_id, prompt, self.latest.size), frame_id)
+        self._static.unsettle()
         self._waiting = [entry for entry in self._waiting if entry[0] != obj_id]
         self._rejected = [entry for entry in self._rejected if entry[0] != obj_id]
         known = self.objects.get(obj_id)
@@ -191,7 +217,7 @@ class TrackedStream:
         self.latest.results[obj_id] = result.current
         return result
 
-    def preview(self, obj_id: int, prompt: GivenPrompt, frame_id: int | None) -> ObjectResult:
+    def preview(self, obj_id: int, prompt: GivenPrompt, frame_id: int | None) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame; nothing changes.
 
         Raises:
@@ -213,6 +239,7 @@ class TrackedStream:
         if result is None:
             self._forget(obj_id)
             return 0
+        self._static.unsettle()
         known = self.objects[obj_id]
         self._keep(replace(known, prompts=known.prompts[:-1] or known.prompts))
         if self.latest is not None:
@@ -243,6 +270,8 @@ class TrackedStream:
     def change(self, config: StreamConfig, removed: Iterable[int], prompts: Iterable[PromptConfig]) -> None:
         """Take other settings, of which these prompts differ."""
         self.config = config
+        if not config.repeat_static:
+            self._static.forget()
         self._states.lost_after_ns = int(config.lost_after_s * 1e9)
         self.replace_objects(removed, (KeptObject(one.object, one.label, (given(one),)) for one in prompts))
 
@@ -258,6 +287,7 @@ class TrackedStream:
         """Stop tracking, or go on."""
         self._changed |= paused != self.paused
         self.paused = paused
+        self._static.forget()  # whoever resumes wants to see what is there now
 
     def close(self) -> None:
         """Give the tracker's part back."""
@@ -267,6 +297,16 @@ class TrackedStream:
 
     def _all_prompts(self) -> list[tuple[int, GivenPrompt]]:
         return [(obj.obj_id, prompt) for obj in self.objects.values() for prompt in obj.prompts]
+
+    def _is_static(self, frame: Frame) -> bool:
+        """Whether the frame's masks are those of the newest tracked one.
+
+        Prompts that wait need a frame that is tracked. Those that were applied have changed the results of the newest,
+        and masks settle anew.
+        """
+        if not self.config.repeat_static or self.paused or self._waiting:
+            return False
+        return self._static.unchanged(frame, _stream_time_ns(frame))
 
     def _on_discontinuity(self, frame: Frame) -> None:
         policy = self.config.on_discontinuity
@@ -282,6 +322,7 @@ class TrackedStream:
         self._event("tracker_reset", frame, detail=f"epoch {frame.epoch} began and on_discontinuity is {policy}")
 
     def _clear(self) -> None:
+        self._static.forget()
         self._states.clear()
         self._followed.clear()
         self._waiting.clear()
@@ -300,6 +341,7 @@ class TrackedStream:
             log.error("stream %s: %s", self.stream, error)
             self._event("prompt_rejected", frame, obj_id=obj_id, label=known.label, detail=str(error))
         else:
+            self._static.unsettle()
             self._now_followed(known)
 
     def _now_followed(self, obj: KeptObject) -> None:

@@ -1,9 +1,18 @@
 from datetime import datetime
 
 import numpy as np
+import pytest
 
 from streamseg.cli.message_lines import message_line
-from streamseg.client.results import DaemonStatusMessage, EventMessage, ImageFrame, MaskFrame, ObjectMask, StatusMessage
+from streamseg.client.results import (
+    DaemonStatusMessage,
+    EventMessage,
+    ImageFrame,
+    MaskFrame,
+    ObjectMask,
+    ObjectsFrame,
+    StatusMessage,
+)
 
 WALL_NS = 1_790_000_000_123_456_789
 TIME = datetime.fromtimestamp(WALL_NS / 1e9).strftime("%H:%M:%S.") + "123"
@@ -58,6 +67,12 @@ def test_what_was_lost_is_said():
     assert line.endswith("frame 1240, 35 ms old, 2 skipped: no objects  [3 lost on the way]")
 
 
+@pytest.mark.parametrize("kind", [MaskFrame, ObjectsFrame])
+def test_whose_masks_they_are_is_said(kind):
+    line = message_line(kind(**FRAME, objects=(), repeats=1233))
+    assert line.endswith("frame 1240, 35 ms old, repeats 1233: no objects")
+
+
 def test_image():
     line = message_line(ImageFrame(**FRAME, jpeg=bytes(np.zeros(2048, dtype=np.uint8))))
     assert line.endswith("image   frame 1240, 35 ms old: 640x360, 2 KiB")
@@ -93,7 +108,8 @@ def status(**fields):
 
 
 def test_status():
-    assert message_line(status()).endswith("streaming; 640x360; 30.0 frames/s in, 12.3 tracked; 2 objects")
+    assert message_line(status()).endswith("streaming; 640x360; 30.0 frames/s in, 12.3 out; 2 objects")
+    assert message_line(status(repeated=70)).endswith("2 objects; 70 repeated")
     line = message_line(
         status(drops={"ring/superseded": 4, "x/y": 0}, reconnects=2, last_error="refused", latency_ms={"total": 35.4})
     )

@@ -25,6 +25,7 @@ def test_prompts_and_policy_leave_the_source_alone():
     found = difference(STREAM, replace(STREAM, prompts=(moved, three)))
     assert found == StreamDifference(False, removed=(2,), prompts=(moved, three))
     assert difference(STREAM, replace(STREAM, lost_after_s=1.0)) == StreamDifference(False, (), ())
+    assert difference(STREAM, replace(STREAM, repeat_static=True)) == StreamDifference(False, (), ())
 
 
 def test_what_needs_a_restart_is_named():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from streamseg.messages.internal import StreamEvent, TrackedFrame, TrackedObject
@@ -71,12 +72,13 @@ def messages() -> dict[str, list[bytes]]:
     frame = tracked_frame()
     one = encoder()
     daemon = encoder("_daemon")
-    second = encoder()
+    second, repeating = encoder(), encoder()
     second.objects(frame)
     return {
         "masks_coco_rle": one.masks(frame),
         "objects": one.objects(frame),
         "objects_second": second.objects(frame),
+        "objects_repeated": repeating.objects(msgspec.structs.replace(frame, repeats=1237)),
         "image": one.image(frame, JPEG),
         "event_object": one.event(
             StreamEvent("cam1", "object_lost", 1_790_000_000_200_000_000, 3, 1240, 2, "chat é", "not seen for 3 s")
@@ -95,7 +97,7 @@ def messages() -> dict[str, list[bytes]]:
                 fps_in=29.97,
                 fps_out=24.0,
                 frames=1241,
-                tracked=1235,
+                tracked=1135,
                 drops={"ring/superseded": 6},
                 reconnects=2,
                 epoch=3,
@@ -103,6 +105,7 @@ def messages() -> dict[str, list[bytes]]:
                 latency_ms={"decode": 3.456, "track": 30.0, "publish": 1.0, "total": 34.456},
                 published={"masks": 1234},
                 subscribed=["masks", "status"],
+                repeated=100,
             )
         ),
         "daemon_status": daemon.status(

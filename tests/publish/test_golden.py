@@ -64,6 +64,9 @@ def test_the_other_kinds_read_back():
     assert isinstance(objects, ObjectsFrame)
     assert [(obj.id, obj.bbox) for obj in objects.objects] == [(1, (3, 2, 5, 4)), (2, (7, 7, 9, 3)), (3, (0, 0, 0, 0))]
     assert assemble(golden_messages.read("objects_second")).seq == 1
+    repeated = assemble(golden_messages.read("objects_repeated"))
+    assert isinstance(repeated, ObjectsFrame)
+    assert (objects.repeats, repeated.repeats, repeated.frame) == (None, 1237, 1240)
     image = assemble(golden_messages.read("image"))
     assert isinstance(image, ImageFrame)
     assert (image.jpeg, image.frame) == (golden_messages.JPEG, objects.frame)
@@ -76,6 +79,7 @@ def test_the_other_kinds_read_back():
     status = assemble(golden_messages.read("status"))
     assert isinstance(status, StatusMessage)
     assert (status.state, status.drops, status.published) == ("streaming", {"ring/superseded": 6}, {"masks": 1234})
+    assert (status.frames, status.tracked, status.repeated) == (1241, 1135, 100)
     daemon = assemble(golden_messages.read("daemon_status"))
     assert isinstance(daemon, DaemonStatusMessage)
     assert (daemon.streams, daemon.restarts, daemon.clock) == (["cam1"], {"worker": 1}, "5ca1ab1e")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from publisher_children import tracked_frame
 
-from streamseg.messages.internal import CaptureReport
+from streamseg.messages.internal import CaptureReport, WorkerReport
 from streamseg.publish.status import StreamStatus, Total
 from streamseg.publish.stream_encoder import Origin
 from streamseg.ring.frame_ring import FrameRing
@@ -63,6 +63,12 @@ def test_size_comes_from_the_source_and_before_that_from_frames(status):
     assert message(status).size == (40, 30)
     status.on_capture(msgspec.structs.replace(report, state="reconnecting", last_error="refused"))
     assert (message(status).state, message(status).last_error) == ("reconnecting", "refused")
+
+
+def test_repeated_frames_are_counted_apart_and_go_on_when_the_worker_is_replaced(status):
+    for tracked, repeated in [(3, 20), (4, 50), (1, 0), (2, 7)]:
+        status.on_worker(WorkerReport("nano", "cpu", {"cam1": tracked}, {}, repeated={"cam1": repeated, "other": 9}))
+    assert (message(status).tracked, message(status).repeated) == (6, 57)
 
 
 def test_own_drops_are_counted_by_reason(status):

@@ -55,6 +55,33 @@ def test_a_cut_ends_all_frames_before_it(change):
     assert history.find(1, 6).picture == "after the cut"
 
 
+def test_a_frame_that_repeats_another_means_that_one():
+    history = filled(3)
+    history.repeat(5)
+    history.repeat(8)  # 6 and 7 were dropped: between two pictures that are the same
+    history.add(blank(10), 3, "another")
+    assert [history.find(1, frame_id).frame_id for frame_id in (4, 5, 7, 8, 10)] == [4, 4, 4, 4, 10]
+    with pytest.raises(FrameExpiredError, match=r"frame 9 of stream 'cam'.* 0 to 10"):  # dropped after another change
+        history.find(1, 9)
+    for frame_id in range(11, 110):
+        history.repeat(frame_id)
+    assert history.find(1, 109).picture == history.find(1, None).picture == "another"
+    assert len(history.since(0)) == 4
+    with pytest.raises(PromptError, match=r"frame 110 .* not tracked yet: the newest is 109"):
+        history.find(1, 110)
+
+
+def test_a_repeated_frame_goes_with_the_one_that_it_repeats():
+    history = filled(1)
+    history.repeat(1)
+    for number in range(5):
+        history.add(blank(2 + number), 1 + number, "later")
+    with pytest.raises(FrameExpiredError, match=r"frame 1 of stream 'cam'.* 2 to 6"):
+        history.find(1, 1)
+    with pytest.raises(ValueError, match="repeats nothing"):
+        filled(0).repeat(0)
+
+
 def test_a_history_holds_the_newest_frame_at_least():
     with pytest.raises(ValueError, match="needs 1"):
         FrameHistory("cam", 0)

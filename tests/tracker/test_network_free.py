@@ -139,13 +139,24 @@ def test_the_newest_frames_can_be_prompted(tracker):
 
 def test_a_preview_changes_nothing(tracker):
     tracker.track({"cam": frame()})
-    assert tracker.preview("cam", BOX).area == 400
+    assert tracker.preview("cam", BOX).prompted.area == 400
     assert tracker.track({"cam": frame()}) == {"cam": []}
     tracker.add_prompt("cam", BOX)
     tracker.preview("cam", Prompt(1, box=(50, 40, 60, 50)))
     (kept,) = tracker.track({"cam": frame()})["cam"]
     assert kept.roi == (10, 10, 20, 20)
     assert tracker.undo_prompt("cam", 1) is None  # the preview was no prompt
+
+
+def test_a_prompt_on_a_frame_that_repeats_another_applies_to_that_one(tracker):
+    tracker.track({"cam": frame(frame_id=3)})
+    tracker.repeat("cam", 4)
+    tracker.repeat("cam", 5)
+    assert tracker.preview("cam", BOX, 5).frame_id == 3
+    assert tracker.add_prompt("cam", BOX, 4).frame_id == 3
+    tracker.track({"cam": frame(frame_id=6)})
+    assert tracker.preview("cam", BOX, 5).frame_id == 3
+    assert tracker.preview("cam", BOX).frame_id == 6
 
 
 def test_undo(tracker):

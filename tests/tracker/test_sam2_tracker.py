@@ -145,7 +145,7 @@ def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplo
     tracker.track({"broken": frame(1004)})
     with pytest.raises(NothingToUndoError):
         tracker.undo_prompt("broken", 7)
-    assert tracker.preview("broken", click, BROKEN[1]).object_score_logits == -32.0
+    assert tracker.preview("broken", click, BROKEN[1]).prompted.object_score_logits == -32.0
     late = tracker.add_prompt("broken", click, BROKEN[1])
     assert (late.prompted.object_score_logits, late.current.object_score_logits) == (-32.0, -32.0)
     assert tracker.add_prompt("broken", click).current.object_score_logits > 0
@@ -254,6 +254,20 @@ def test_undo_of_a_prompt_whose_frame_is_gone(small: SAM2Base) -> None:
     assert [result.obj_id for result in tracker.track({"a": frame(9)})["a"]] == [2]
 
 
+def test_a_prompt_on_a_frame_that_repeats_another_applies_to_that_one(small: SAM2Base) -> None:
+    plain, repeating = small_tracker(small), small_tracker(small)
+    for number in (0, 4, 8):
+        for tracker in (plain, repeating):
+            tracker.track({"a": frame(number)})
+        repeating.repeat("a", number + 1)
+        repeating.repeat("a", number + 3)
+    assert repeating.preview("a", CLICK, 7).frame_id == 4
+    wanted, given = plain.add_prompt("a", CLICK, 4), repeating.add_prompt("a", CLICK, 7)
+    assert given.frame_id == wanted.frame_id == 4
+    assert same(wanted.prompted, given.prompted)
+    assert same(wanted.current, given.current)
+
+
 def test_a_preview_is_what_the_prompt_gives(small: SAM2Base) -> None:
     plain, looked = small_tracker(small), small_tracker(small)
     for number in range(6):
@@ -264,7 +278,7 @@ def test_a_preview_is_what_the_prompt_gives(small: SAM2Base) -> None:
         if number >= 1:
             looked.preview("a", CORRECTION)
             looked.preview("a", Prompt(3, points=(Point(20, 20),)), number - 1)
-    assert same(looked.preview("a", CORRECTION, 3), looked.add_prompt("a", CORRECTION, 3).prompted)
+    assert same(looked.preview("a", CORRECTION, 3).prompted, looked.add_prompt("a", CORRECTION, 3).prompted)
     plain.add_prompt("a", CORRECTION, 3)
     (wanted,), (given,) = (tracker.track({"a": frame(6)})["a"] for tracker in (plain, looked))
     assert wanted.object_score_logits == given.object_score_logits  # bit by bit

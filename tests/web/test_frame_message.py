@@ -1,10 +1,13 @@
 """One binary message holds a picture and the masks of the same frame, readable by a browser."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from live_client import Frame
 from pairs import SIZE, pair
 
+from streamseg.client import FramePair
 from streamseg.palette import PALETTE
 from streamseg.web.feed import Feed
 from streamseg.web.frame_message import frame_message
@@ -17,6 +20,12 @@ def message(frame_pair):
     return Frame(frame_message(frame_pair, VIEW, n=3, age_ms=1.234, screen_ms=None))
 
 
+def test_a_frame_that_repeats_another_says_so():
+    given = pair({})
+    repeating = FramePair(given.image, replace(given.masks, repeats=5))
+    assert message(repeating).header["repeats"] == 5
+
+
 @pytest.mark.parametrize("encoding", ["coco_rle", "bits_zstd"])
 def test_masks_come_as_they_are(encoding):
     rng = np.random.default_rng(5)
@@ -24,7 +33,7 @@ def test_masks_come_as_they_are(encoding):
     given = pair(masks, encoding=encoding)
     frame = message(given)
     assert frame.header["n"] == 3
-    assert frame.header["frame"] == 7
+    assert (frame.header["frame"], frame.header["repeats"]) == (7, None)
     assert frame.header["age_ms"] == 1.2
     assert frame.jpeg == given.image.jpeg
     for obj_id, mask in masks.items():

@@ -157,6 +157,7 @@ def test_metrics_are_in_prometheus_format(web):
     for name in (
         "frames_captured_total",
         "frames_tracked_total",
+        "frames_repeated_total",
         "reconnects_total",
         "process_restarts_total",
         "up",

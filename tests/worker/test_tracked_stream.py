@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
 import numpy as np
 import pytest
 
 from streamseg.config.schema import PromptConfig, StreamConfig
+from streamseg.errors import FrameExpiredError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.messages.commands import Command
+from streamseg.messages.internal import TrackedFrame
 from streamseg.tracker.fixed import FixedMaskTracker
+from streamseg.tracker.types import ObjectResult
+from streamseg.worker.carry_out import carry_out
+from streamseg.worker.static_frames import SETTLED
 from streamseg.worker.tracked_stream import TrackedStream
 
 BOX = PromptConfig(object=7, label="cup", box=(100, 100, 140, 150))
@@ -72,3 +83,204 @@ def test_a_rejected_prompt_is_tried_again_when_the_size_changes():
 )
 def test_a_worker_that_follows_another_says_that_memory_is_lost(policy: str, expected: tuple[list[int], list[str]]):
     assert Follower(policy, memory_lost=True).feed(frame(500)) == expected
+
+
+# --- frames that show what the last tracked one did -----------------------------------------------------------------
+
+STILL, OTHER = 60, 200
+"""Two pictures, as the level of all their pixels."""
+
+CLICKED = PromptConfig(object=1, points=((0.5, 0.5),), coords="normalized")
+
+
+def shown(number: int, level: int = STILL, *, epoch: int = 0, size: tuple[int, int] = (320, 180)) -> Frame:
+    """A frame of a file at 10 frames a second."""
+    stamps = FrameStamps(1_700_000_000_000_000_000 + number, "file", 1000 + number, 2000 + number, number, (1, 10))
+    planes = (np.full((size[1], 3 * size[0]), level, np.uint8),)
+    return Frame(number, epoch, FrameFormat(*size, "rgb24"), planes, stamps)
+
+
+class Repeater:
+    """What the worker does with one stream whose static frames are not tracked; the tracker holds 4 frames."""
+
+    def __init__(self, *, repeat_static: bool = True, **settings: object) -> None:
+        self.config = StreamConfig(source="scene:simple", prompts=(BOX,), repeat_static=repeat_static, **settings)
+        self.tracker = FixedMaskTracker(history_frames=4)
+        self.stream = TrackedStream("cam", self.config, self.tracker)
+
+    def feed(self, one: Frame) -> TrackedFrame:
+        if self.stream.begin_frame(one):
+            results = self.stream.finish_frame(one, self.tracker.track({"cam": one})["cam"])
+        else:
+            results = self.stream.skip_frame(one)
+        return self.stream.message(one, results, 3000, dropped=0, slot=-1)
+
+    def feed_all(self, *numbers: int) -> list[int | None]:
+        """Show the still picture; return which frame each repeats."""
+        return [self.feed(shown(number)).repeats for number in numbers]
+
+    def settle(self, first: int = 0, level: int = STILL, **fields: object) -> int:
+        """Show a picture until it would be repeated; return the last number, of the frame that would be."""
+        frames = [self.feed(shown(number, level, **fields)) for number in range(first, first + SETTLED + 1)]
+        assert [frame.repeats for frame in frames] == [None] * len(frames)
+        return frames[-1].frame_id
+
+    def ask(self, op: str, args: str = "{}") -> dict[str, object]:
+        outcome = carry_out(Command(number=1, op=op, stream="cam", args=args.encode()), {"cam": self.stream})
+        assert outcome.error is None, outcome.error
+        return msgspec.json.decode(outcome.result)
+
+
+def test_nothing_is_repeated_unless_that_is_asked_for():
+    repeater = Repeater(repeat_static=False)
+    assert repeater.feed_all(*range(20)) == [None] * 20
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (20, 0)
+
+
+def test_a_static_frame_repeats_the_last_tracked_one():
+    repeater = Repeater()
+    first = repeater.feed(shown(0, OTHER))
+    assert repeater.settle(1) == 7
+    repeated = repeater.feed(shown(9))
+    assert (first.repeats, repeated.repeats, repeated.frame_id) == (None, 7, 9)
+    assert [(obj.obj_id, obj.label, obj.roi, obj.bits) for obj in repeated.objects] == [
+        (obj.obj_id, obj.label, obj.roi, obj.bits) for obj in first.objects
+    ]
+    assert repeater.settle(10, OTHER) == 16
+    assert repeater.feed(shown(17, OTHER)).repeats == 16
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (15, 2)
+
+
+def test_a_frame_a_second_is_tracked_whatever_it_shows():
+    repeater = Repeater()
+    assert repeater.settle() == 6
+    assert repeater.feed_all(*range(7, 30)) == [*[6] * 10, None, *[17] * 10, None, 28]
+
+
+@pytest.mark.parametrize("change", [{"epoch": 1}, {"size": (300, 180)}])
+def test_another_epoch_or_size_is_tracked(change: dict[str, object]):
+    repeater = Repeater()
+    repeater.settle()
+    assert repeater.feed(shown(7)).repeats == 6
+    last = repeater.settle(8, **change)
+    assert repeater.feed(shown(last + 1, **change)).repeats == last
+
+
+def test_what_comes_after_a_pause_is_tracked():
+    repeater = Repeater()
+    repeater.settle()
+    repeater.stream.pause(True)
+    paused = repeater.feed(shown(7))
+    assert (paused.paused, paused.repeats, paused.objects) == (True, None, [])
+    repeater.stream.pause(False)
+    last = repeater.settle(8)
+    assert repeater.feed(shown(last + 1)).repeats == last
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (14, 1)
+
+
+def test_what_comes_after_a_reset_is_tracked():
+    repeater = Repeater()
+    repeater.settle()
+    repeater.ask("reset")
+    last = repeater.settle(7)
+    assert repeater.feed(shown(last + 1)).repeats == last
+
+
+def test_the_setting_changes_while_the_stream_runs():
+    repeater = Repeater(repeat_static=False)
+    repeater.feed_all(*range(10))
+    repeater.stream.change(msgspec.structs.replace(repeater.config, repeat_static=True), (), ())
+    last = repeater.settle(10)
+    assert repeater.feed_all(last + 1) == [last]
+    repeater.stream.change(repeater.config, (), ())
+    assert repeater.feed_all(last + 2, last + 3) == [None, None]
+
+
+def test_prompts_that_wait_are_applied_to_a_frame_that_is_tracked():
+    repeater = Repeater()
+    repeater.settle()
+    answer = repeater.ask("set_prompts", '{"prompts": [{"object_id": 9, "points": [[0.5, 0.5]]}]}')
+    assert answer == {"kept": [], "prompted": [9], "removed": [7]}
+    prompted = repeater.feed(shown(7))
+    assert (prompted.repeats, [obj.obj_id for obj in prompted.objects]) == (None, [9])
+    assert repeater.feed_all(*range(8, 8 + SETTLED)) == [None] * SETTLED
+    repeated = repeater.feed(shown(8 + SETTLED))
+    assert (repeated.repeats, [obj.obj_id for obj in repeated.objects]) == (7 + SETTLED, [9])
+
+
+def test_masks_settle_anew_after_a_prompt():
+    repeater = Repeater()
+    number = 1 + repeater.settle()
+    changes: list[Callable[[], object]] = [
+        lambda: repeater.stream.add_prompt(8, "new", CLICKED, None),
+        lambda: repeater.stream.add_prompt(7, "", CLICKED, number - 1),
+        lambda: repeater.stream.undo_prompt(7),
+    ]
+    for change in changes:
+        assert repeater.feed(shown(number)).repeats is not None
+        change()
+        tracked = [repeater.feed(shown(number + step)).repeats for step in range(1, 1 + SETTLED)]
+        assert tracked == [None] * SETTLED
+        number += 1 + SETTLED
+
+
+def test_what_is_removed_or_named_is_not_in_what_is_repeated():
+    repeater = Repeater()
+    repeater.settle()
+    repeater.stream.label_object(7, "mug")
+    repeated = repeater.feed(shown(7))
+    assert (repeated.repeats, [obj.label for obj in repeated.objects]) == (6, ["mug"])
+    repeater.stream.remove_object(7)
+    repeated = repeater.feed(shown(8))
+    assert (repeated.repeats, repeated.objects) == (6, [])
+
+
+def test_a_prompt_on_a_repeated_frame_names_the_frame_that_was_prompted():
+    repeater = Repeater()
+    last = repeater.settle()
+    assert repeater.feed_all(7, 8) == [last, last]
+    repeater.feed(shown(9, OTHER))
+    click = '{"points": [[0.5, 0.5]], "frame": %d, "preview": %s}'
+    for frame_id, meant in [(5, 5), (last, last), (7, last), (8, last), (9, 9)]:
+        for preview in ("true", "false"):
+            answer = repeater.ask("add_prompt", click % (frame_id, preview))
+            assert (answer["frame"], answer["newest"]) == (meant, 9)
+    newest = repeater.ask("add_prompt", '{"points": [[0.5, 0.5]], "preview": true}')
+    assert newest["frame"] == 9
+
+
+def test_a_snapshot_is_of_the_frame_that_was_tracked():
+    repeater = Repeater()
+    last = repeater.settle()
+    repeater.feed_all(7, 8)
+    snapshot = repeater.ask("snapshot")
+    assert (snapshot["frame"], snapshot["t_wall_ns"]) == (last, str(shown(last).stamps.t_wall_ns))
+    assert repeater.ask("list")["streams"][0]["frame"] == last
+
+
+def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
+    repeater = Repeater()
+    repeater.settle()
+    assert repeater.feed(shown(7)).repeats == 6
+    for number in range(8, 12):
+        repeater.feed(shown(number, OTHER if number % 2 == 0 else STILL))
+    with pytest.raises(FrameExpiredError, match="frame 7 of stream 'cam' is not held: frames 8 to 11 are"):
+        repeater.stream.add_prompt(8, "", CLICKED, 7)
+
+
+class SeenNever(FixedMaskTracker):
+    """Its objects are not in sight."""
+
+    def _follow(self, *args: Any) -> ObjectResult:
+        return replace(super()._follow(*args), object_score_logits=-5.0)
+
+
+def test_an_object_that_is_not_seen_is_lost_in_time_while_its_frame_is_repeated():
+    repeater = Repeater(lost_after_s=1.2)
+    repeater.tracker = SeenNever()
+    repeater.stream = TrackedStream("cam", repeater.config, repeater.tracker)
+    states = [repeater.feed(shown(number)).objects[0].state for number in range(SETTLED + 8)]
+    assert states == ["occluded"] * 12 + ["lost"] * 2
+    assert repeater.stream.tracked == 1 + SETTLED
+    lost = [event for event in repeater.stream.take_events() if event.kind == "object_lost"]
+    assert [event.frame_id for event in lost] == [12]

@@ -9,7 +9,7 @@ const drops = find("#drops");
 const rows = new Map();
 
 for (const name of ["source", "frames/s in", "frames/s out", "capture to screen", "… decode", "… track", "… publish",
-  "picture", "reconnects", "last error", "process restarts", "running for"]) {
+  "frames repeated", "picture", "reconnects", "last error", "process restarts", "running for"]) {
   rows.set(name, make("dd", {}, "–"));
   list.append(make("dt", {}, name), rows.get(name));
 }
@@ -32,6 +32,7 @@ function show() {
     const screen = store.shown?.screen_ms;
     row("capture to screen", ms(screen), screen > 1000 ? "bad" : screen > 300 ? "warn" : "");
     for (const stage of ["decode", "track", "publish"]) row(`… ${stage}`, ms(latency[stage]));
+    row("frames repeated", String(status.repeated));
     row("picture", status.size[0] ? `${status.size.join(" × ")}` : "–");
     row("reconnects", String(status.reconnects), status.reconnects ? "warn" : "");
     row("last error", status.last_error || "none", status.last_error ? "bad" : "");

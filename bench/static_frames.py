@@ -1,0 +1,325 @@
+"""What `repeat_static` saves and what it costs: the same frames with and without it, side by side.
+
+    export OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=3000             # as the worker sets them
+    python bench/static_frames.py                                  # generated scenes that stop and go on
+    python bench/static_frames.py --davis FOLDER --clip bottles.mp4 0 287,109,344,312 --json r.json --markdown r.md
+
+Two streams of two trackers get each frame one after the other, as a worker gives it to them, from memory. Masks are
+compared with each other on every frame but the first, and with the truth where there is one. `--davis` is a folder laid
+out as DAVIS, of which the first object is followed. `--clip` is a video, the frame to begin with and a box on it.
+Times are CPU time of all threads, which other work on the machine changes less than the time that passes; the latter is
+in the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import get_args
+
+import av
+import cv2
+import numpy as np
+from hardware import machine, write_results
+from quality import read_annotation, read_picture
+from quality_metrics import BoolMask, boundary_accuracy, region_similarity
+
+from streamseg.config.schema import ModelConfig, StreamConfig
+from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat, Plane
+from streamseg.messages.control import Marks, Rle
+from streamseg.publish.codec import encode_rle
+from streamseg.sources.scene import Scene
+from streamseg.tracker.create import create_tracker
+from streamseg.worker.static_frames import StaticFrames
+from streamseg.worker.tracked_stream import TrackedStream
+
+STREAM = "s"
+SIZE = (640, 360)
+FPS = 30
+NOISE = 3.0
+"""Sigma of the noise on generated pictures, in levels of each pixel and colour."""
+
+MOVING, STANDING = 60, 120
+"""Frames of a scene between a stop and a start, and the other way round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One frame: ``uint8 [H, W, 3]`` RGB, and object -> its mask, where that is known."""
+
+    rgb: Plane
+    truths: dict[int, BoolMask]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One video with and without the option; means over objects and all frames but the first.
+
+    Attributes:
+        video: Its name.
+        frames: Without the first.
+        repeated: Share of them that was not tracked.
+        off_ms: CPU time of a frame, from its planes to the message for the publisher.
+        on_ms: The same with the option.
+        off_wall_ms: Time that passed.
+        on_wall_ms: The same with the option.
+        agreement: IoU of the masks with and without.
+        least: The same of the object and frame that differ most.
+        off_j: J of the masks without; None without a truth.
+        off_f: F.
+        on_j: J with the option.
+        on_f: F.
+    """
+
+    video: str
+    frames: int
+    repeated: float
+    off_ms: float
+    on_ms: float
+    off_wall_ms: float
+    on_wall_ms: float
+    agreement: float
+    least: float
+    off_j: float | None
+    off_f: float | None
+    on_j: float | None
+    on_f: float | None
+
+
+class Arm:
+    """A tracker and its stream, as a worker drives them."""
+
+    def __init__(self, model: ModelConfig, *, repeat_static: bool) -> None:
+        self._tracker = create_tracker(model)
+        self._tracker.warm_up(lambda what, share: None)
+        self._config = StreamConfig(source="scene:simple", repeat_static=repeat_static)
+        self._stream: TrackedStream | None = None
+
+    def start(self, frame: Frame, prompts: dict[int, Marks]) -> None:
+        """Forget all and prompt the first frame."""
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = TrackedStream(STREAM, self._config, self._tracker)
+        self.take(frame)
+        for obj_id, prompt in prompts.items():
+            self._stream.add_prompt(obj_id, "", prompt, None)
+
+    def take(self, frame: Frame) -> tuple[float, float]:
+        """Do what the worker does for a frame, and return CPU time and time passed in ms."""
+        stream = self._stream
+        assert stream is not None
+        began = time.process_time(), time.perf_counter()
+        if stream.begin_frame(frame):
+            results = stream.finish_frame(frame, self._tracker.track({STREAM: frame})[STREAM])
+        else:
+            results = stream.skip_frame(frame)
+        stream.message(frame, results, time.monotonic_ns(), dropped=0, slot=-1)
+        return 1000 * (time.process_time() - began[0]), 1000 * (time.perf_counter() - began[1])
+
+    @property
+    def repeated(self) -> int:
+        """Frames so far that were not tracked."""
+        assert self._stream is not None
+        return self._stream.repeated
+
+    def masks(self) -> dict[int, BoolMask]:
+        """Masks of the newest frame."""
+        assert self._stream is not None
+        assert self._stream.latest is not None
+        return {obj_id: result.full_mask for obj_id, result in self._stream.latest.results.items()}
+
+
+def as_frame(number: int, rgb: Plane, pixel_format: PixelFormat = "yuv420p") -> Frame:
+    """Return a picture of even size as a camera of 30 frames/s would deliver it."""
+    height, width = rgb.shape[:2]
+    planes: tuple[Plane, ...]
+    if pixel_format in ("yuv420p", "nv12"):
+        i420 = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        chroma = i420[height:].reshape(2, height // 2, width // 2)
+        pairs = np.ascontiguousarray(chroma.transpose(1, 2, 0)).reshape(height // 2, width)
+        planes = (i420[:height], chroma[0], chroma[1]) if pixel_format == "yuv420p" else (i420[:height], pairs)
+    elif pixel_format == "gray8":
+        planes = (np.ascontiguousarray(rgb[..., 1]),)
+    else:
+        planes = (np.ascontiguousarray(rgb).reshape(height, 3 * width),)
+    stamps = FrameStamps(0, "file", 0, 0, number, (1, FPS))
+    return Frame(number, 0, FrameFormat(width, height, pixel_format), planes, stamps)
+
+
+def as_mark(mask: BoolMask) -> Marks:
+    """Return a mask as it is prompted."""
+    return Marks(mask=Rle(mask.shape, encode_rle(mask).decode()))
+
+
+def scene(address: str, standing: int, noise: float = NOISE) -> Iterator[Shown]:
+    """A scene that moves, stands, moves and stands; with a sensor's noise, which never stands."""
+    played = Scene(f"{address}{'&' if '?' in address else '?'}fps={FPS}&size={SIZE[0]}x{SIZE[1]}")
+    moving = MOVING if standing else MOVING + STANDING
+    rng = np.random.default_rng(0)
+    place = 0
+    for _ in range(2):
+        for step in itertools.chain([1] * moving, [0] * standing):
+            place += step
+            picture = played.render(place) + rng.normal(0, noise, (SIZE[1], SIZE[0], 3))
+            yield Shown(np.clip(picture, 0, 255).round().astype(np.uint8), played.truth(place))
+
+
+def held(rgb: Plane, frames: int) -> Iterator[Shown]:
+    """One picture with noise."""
+    rng = np.random.default_rng(0)
+    for _ in range(frames):
+        yield Shown(np.clip(rgb + rng.normal(0, NOISE, rgb.shape), 0, 255).round().astype(np.uint8), {})
+
+
+def clip(path: Path, first: int) -> Iterator[Shown]:
+    """A video from a frame on."""
+    with av.open(str(path)) as video:
+        for number, picture in enumerate(video.decode(video=0)):
+            if number >= first:
+                yield Shown(picture.to_ndarray(format="rgb24"), {})
+
+
+def davis(folder: Path, sequence: str) -> Iterator[Shown]:
+    """A sequence and its first object."""
+    for path in sorted((folder / "JPEGImages" / sequence).glob("*.jpg")):
+        yield Shown(
+            read_picture(path), {1: read_annotation(folder / "Annotations" / sequence / f"{path.stem}.png") > 0}
+        )
+
+
+def score(video: str, shown: Iterable[Shown], off: Arm, on: Arm, prompts: dict[int, Marks] | None = None) -> Score:
+    """Run both arms over a video; ``prompts`` None: the first frame's truth."""
+    frames = iter(shown)
+    first = next(frames)
+    if prompts is None:
+        prompts = {obj_id: as_mark(mask) for obj_id, mask in first.truths.items() if mask.any()}
+    for arm in (off, on):
+        arm.start(as_frame(0, first.rgb), prompts)
+    times: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+    agreement: list[float] = []
+    js: tuple[list[float], list[float]] = ([], [])
+    fs: tuple[list[float], list[float]] = ([], [])
+    for number, one in enumerate(frames, 1):
+        frame = as_frame(number, one.rgb)
+        for arm, its_times in zip((off, on), times, strict=True):
+            its_times.append(arm.take(frame))
+        masks = off.masks(), on.masks()
+        agreement += [region_similarity(masks[0][obj_id], masks[1][obj_id]) for obj_id in masks[0]]
+        for obj_id in prompts:
+            if obj_id in one.truths:
+                for its_masks, j, f in zip(masks, js, fs, strict=True):
+                    j.append(region_similarity(its_masks[obj_id], one.truths[obj_id]))
+                    f.append(boundary_accuracy(its_masks[obj_id], one.truths[obj_id]))
+
+    def mean(values: list[float]) -> float | None:
+        return statistics.fmean(values) if values else None
+
+    count = len(times[0])
+    found = Score(
+        video,
+        count,
+        on.repeated / count,
+        *(statistics.fmean(spent[clock] for spent in its_times) for clock in (0, 1) for its_times in times),
+        statistics.fmean(agreement),
+        min(agreement),
+        mean(js[0]),
+        mean(fs[0]),
+        mean(js[1]),
+        mean(fs[1]),
+    )
+    print(row(found), flush=True)
+    return found
+
+
+def detector_ms(pixel_format: PixelFormat, size: tuple[int, int] = (1920, 1080), times: int = 200) -> float:
+    """Median time of the comparison alone, on one thread."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        rgb = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        frame = as_frame(0, rgb, pixel_format)
+        compared, spent = StaticFrames(), []
+        compared.tracked(frame, 0)
+        for _ in range(times):
+            began = time.perf_counter()
+            compared.unchanged(frame, 0)
+            spent.append(1000 * (time.perf_counter() - began))
+    finally:
+        cv2.setNumThreads(threads)
+    return statistics.median(spent)
+
+
+HEAD = (
+    "| video | frames | repeated | CPU ms a frame off | on | ratio | IoU off/on, mean | least | J&F off | on |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def row(one: Score) -> str:
+    """A row of the table."""
+
+    def j_and_f(j: float | None, f: float | None) -> str:
+        return "" if j is None or f is None else f"{50 * (j + f):.1f}"
+
+    cells = (
+        one.video,
+        str(one.frames),
+        f"{100 * one.repeated:.0f} %",
+        f"{one.off_ms:.1f}",
+        f"{one.on_ms:.1f}",
+        f"{one.off_ms / one.on_ms:.1f}",
+        f"{one.agreement:.3f}",
+        f"{one.least:.3f}",
+        j_and_f(one.off_j, one.off_f),
+        j_and_f(one.on_j, one.on_f),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def videos(args: argparse.Namespace) -> Iterator[tuple[str, Iterable[Shown], dict[int, Marks] | None]]:
+    """All videos of the command line with their prompts."""
+    for address in ("scene:simple?objects=1", "scene:default"):
+        yield f"{address}, stops", scene(address, STANDING), None
+        yield f"{address}, never stops", scene(address, 0), None
+    for file, first, box in args.clip:
+        prompt = {1: Marks(box=tuple(float(edge) for edge in box.split(",")), coords="pixels")}
+        path = Path(file)
+        yield f"{path.name}, its frame {first} held", held(next(clip(path, int(first))).rgb, 300), prompt
+        yield path.name, itertools.islice(clip(path, int(first)), args.clip_frames), prompt
+    if args.davis:
+        for sequence in sorted(path.name for path in (args.davis / "JPEGImages").iterdir() if path.is_dir()):
+            yield sequence, davis(args.davis, sequence), None
+
+
+def main() -> None:
+    """Parse the command line, run, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--davis", type=Path, help="folder with JPEGImages and Annotations")
+    parser.add_argument("--clip", nargs=3, action="append", default=[], metavar=("FILE", "FIRST", "X0,Y0,X1,Y1"))
+    parser.add_argument("--clip-frames", type=int, default=300, help="most frames of a clip")
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path, help="append the tables here")
+    args = parser.parse_args()
+    about = machine()
+    detector = {name: detector_ms(name) for name in get_args(PixelFormat)}
+    model = ModelConfig(name=args.model, threads=args.threads)
+    off, on = (Arm(model, repeat_static=repeat_static) for repeat_static in (False, True))
+    print(HEAD)
+    scores = [score(name, shown, off, on, prompts) for name, shown, prompts in videos(args)]
+    compared = ", ".join(f"{name} {ms:.2f}" for name, ms in detector.items())
+    text = "\n".join((HEAD, *map(row, scores), "", f"Comparing a 1920x1080 frame, ms on one core: {compared}."))
+    print(f"\n{text}")
+    write_results(
+        text, {"scores": [asdict(one) for one in scores], "detector_ms": detector, "model": args.model}, args, about
+    )
+
+
+if __name__ == "__main__":
+    main()
