@@ -50,7 +50,7 @@ def partly_filled(request: pytest.FixtureRequest) -> Iterator[Change]:
     with flash_on_cpu() as calls:
 
         def ranged(predictor: CameraPredictor) -> CameraPredictor:
-            predictor.step.attention.attend_ranges = VarlenAttention(splits=3)
+            predictor.step.attention.attend_ranges = VarlenAttention(splits=6)
             return predictor
 
         yield ranged
