@@ -14,14 +14,14 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from streamseg.tracker.ranged_attention import AttendRanges, KeyRanges
+from streamseg.tracker.ranged_attention import AttendRanges, KeyRanges, attend_ranges_masked
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,17 @@ ANY_SHAPES: Final = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 """Candidates where shapes come as they come: cuDNN would plan in the middle of a stream."""
 
 _TRIES: Final = 10
+
+_CLEARLY: Final = 0.9
+"""A kernel is taken in place of one that comes before it if it takes less than this share of its time."""
+
+_TOLERANCE: Final = 0.05
+"""Of sums of weighted normal values, whose spread is 1, in bfloat16."""
+
+_SLOWEST: Final = {SDPBackend.MATH: math.inf}
+"""What can do everything; not worth a try, since it holds all scores at once."""
+
+Kernel = TypeVar("Kernel")
 
 
 AsRun = Callable[[Callable[[], object]], Callable[[], object]]
@@ -93,28 +104,44 @@ def choose_backends(
             if (seconds := _seconds(attend, backend, as_run, device)) is not None
         }
 
-    full = _fastest(sdpa_times(keys, None))
+    full = _fastest(sdpa_times(keys, None) or _SLOWEST)
     with_mask = sdpa_times(masked_keys, mask)
     with_range = {
         kernel: seconds
         for kernel in range_candidates
         if (seconds := _seconds(partial(kernel, q, k, k, ranges), SDPBackend.FLASH_ATTENTION, as_run, device))
         is not None
+        and _agrees(kernel, q, k, ranges)
     }
     if with_range and min(with_range.values()) < min(with_mask.values(), default=math.inf):
-        kernel = min(with_range, key=lambda kernel: with_range[kernel])
+        kernel = _fastest(with_range)
         log.info("attention: %s, to a part of the keys %s", full.name.lower(), kernel)
         partly = SDPBackend.FLASH_ATTENTION
     else:
-        kernel, partly = None, _fastest(with_mask)
+        kernel, partly = None, _fastest(with_mask or _SLOWEST)
         log.info("attention: %s, with a mask %s", full.name.lower(), partly.name.lower())
     in_order = dict.fromkeys((full, partly, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH))
     return Kernels(list(in_order), kernel)
 
 
-def _fastest(times: dict[SDPBackend, float]) -> SDPBackend:
-    # `MATH` is not worth a try: it holds all scores at once.
-    return min(times, key=lambda backend: times[backend], default=SDPBackend.MATH)
+def _fastest(times: dict[Kernel, float]) -> Kernel:
+    """The first that none is clearly faster than: what is compiled depends on it, and is not to change with noise."""
+    found, *others = times
+    for other in others:
+        if times[other] < _CLEARLY * times[found]:
+            found = other
+    return found
+
+
+def _agrees(kernel: AttendRanges, q: Tensor, k: Tensor, ranges: KeyRanges) -> bool:
+    """Whether a kernel attends to the keys of the range and no others. Speed alone would not say."""
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        found = kernel(q, k, k, ranges).float()
+    wanted = attend_ranges_masked(q.float(), k.float(), k.float(), ranges)
+    agrees = torch.allclose(found, wanted, atol=_TOLERANCE)
+    if not agrees:
+        log.warning("attention by %s is off by %g, so it is not used", kernel, (found - wanted).abs().max())
+    return agrees
 
 
 def _seconds(attend: Callable[[], Tensor], backend: SDPBackend, as_run: AsRun, device: torch.device) -> float | None:

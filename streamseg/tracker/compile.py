@@ -328,8 +328,8 @@ class CompiledEngine(Engine):
         if self._backend != "inductor":
             at_call(*example)
             return at_call
-        ahead = self._kept.load(name)
-        if ahead is None or not ahead.guard_check(*head, bank, *inputs):
+        ahead = self._kept.load(name, (*head, None if bank is None else bank.grown(bank.lanes), *inputs))
+        if ahead is None:
             ahead = compile_ahead(function, example)
             self._kept.save(name, ahead)
         return _Ahead(name, ahead, at_call)

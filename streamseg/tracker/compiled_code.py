@@ -6,19 +6,22 @@ each, and there are a dozen. A function that was compiled ahead of its calls can
 in pyproject.toml).
 
 What a function was compiled from is in the name of its folder (:func:`fingerprint`): code, model, precision, machine.
-Weights are not: they stay inputs. As everything that Python unpickles, the folder has to be this user's own.
+Weights are not: they stay inputs. To read such a file is to run it, so nobody else may be able to write it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import importlib.metadata
+import importlib.util
 import logging
 import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -33,7 +36,11 @@ _PLACE: Final = "TORCHINDUCTOR_CACHE_DIR"
 _KEPT_KINDS: Final = 8
 """Folders that are kept, one for each model, size, precision and version that was used lately: 10 to 40 MB each."""
 
-_PLAIN: Final = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device)
+_IN_USE_S: Final = 3600.0
+"""A folder that was written or used so lately may be another daemon's, and stays."""
+
+_READ: Final = ("TORCHINDUCTOR_", "TORCHDYNAMO_", "TORCH_COMPILE_", "ATEN_CPU_CAPABILITY")
+"""How the names of environment variables begin that torch reads when it compiles."""
 
 
 class CompiledFunction(Protocol):
@@ -85,25 +92,38 @@ class KeptFunctions:
 
     @classmethod
     def of(cls, kind: str) -> KeptFunctions:
-        """Those where torch keeps its code; nothing is kept if nobody said where that is."""
-        place = os.environ.get(_PLACE)
-        return cls(Path(place) / "streamseg" if place else None, kind)
+        """Those where torch keeps its code; nothing is kept if nobody said where that is, or others may write there."""
+        named = os.environ.get(_PLACE)
+        if not named:
+            return cls(None, kind)
+        place = Path(named)
+        for folder in (place, place / "streamseg", place / "streamseg" / kind):
+            if folder.exists() and not _is_private(folder):
+                log.warning("compiled code is not kept for the next start: others may write to %s", folder)
+                return cls(None, kind)
+        return cls(place / "streamseg", kind)
 
-    def load(self, name: str) -> CompiledFunction | None:
-        """Return a function that an earlier process saved; None if there is none that can be read."""
-        if self._folder is None:
+    def load(self, name: str, inputs: tuple[Any, ...]) -> CompiledFunction | None:
+        """Return a function that an earlier process saved; None if there is none that works.
+
+        Args:
+            name: Of the function.
+            inputs: It is run on them once; what it writes to them is the caller's to throw away.
+        """
+        if self._folder is None or not (path := self._folder / name).exists():
             return None
-        path = self._folder / name
         try:
             with path.open("rb") as file:
-                function = torch.compiler.load_compiled_function(file)
+                function = cast(CompiledFunction, torch.compiler.load_compiled_function(file))
+            if not function.guard_check(*inputs):
+                raise ValueError("it was compiled for other inputs")
+            function(*inputs)
+        except Exception as error:  # noqa: BLE001 - a file that was cut short raises whatever unpickling meets
+            log.warning("compiled code in %s cannot be used and is made anew: %s", path, error)
+            return None
+        with suppress(OSError):  # a cache that may only be read is as good
             os.utime(self._folder)  # so that it is not the one that is dropped
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # noqa: BLE001 - unpickling a file that was cut short raises whatever it meets
-            log.warning("compiled code in %s cannot be read and is made anew: %s", path, error)
-            return None
-        return cast(CompiledFunction, function)
+        return function
 
     def save(self, name: str, function: CompiledFunction) -> None:
         """Write a function for the next start. That it cannot be is logged, no error."""
@@ -112,15 +132,22 @@ class KeptFunctions:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             function.save_compiled_function(str(self._folder / name))
-            self._drop_oldest()
         except Exception as error:  # noqa: BLE001 - torch raises many kinds, and the function works all the same
             log.warning("compiled code is not kept for the next start: %s", error)
+            return
+        with suppress(OSError):  # another daemon may drop them just now
+            self._drop_oldest(self._folder.parent)
 
-    def _drop_oldest(self) -> None:
-        assert self._folder is not None
-        kinds = sorted(self._folder.parent.iterdir(), key=lambda kind: kind.stat().st_mtime, reverse=True)
-        for kind in kinds[_KEPT_KINDS:]:
-            shutil.rmtree(kind, ignore_errors=True)
+    def _drop_oldest(self, folder: Path) -> None:
+        by_age = sorted(folder.iterdir(), key=lambda kind: kind.stat().st_mtime, reverse=True)
+        for kind in by_age[_KEPT_KINDS:]:
+            if time.time() - kind.stat().st_mtime > _IN_USE_S:
+                shutil.rmtree(kind, ignore_errors=True)
+
+
+def _is_private(path: Path) -> bool:
+    found = path.stat()
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def compile_ahead(function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction:
@@ -141,6 +168,8 @@ only_tensors: Final = torch.compiler.keep_tensor_guards_unsafe
 def fingerprint(module: nn.Module, *others: object) -> str:
     """Name all that compiled code depends on, other than its inputs' shapes.
 
+    Nothing but the inputs' shapes is looked at again when such code is run, so this errs towards too many names.
+
     Args:
         module: Its structure, plain attributes and shapes count, its weights do not.
         others: What else tracing reads; told apart by ``repr``.
@@ -150,15 +179,18 @@ def fingerprint(module: nn.Module, *others: object) -> str:
     def add(value: object) -> None:
         digest.update(repr(value).encode() + b"\0")
 
-    add((sys.version, platform.machine(), torch.__version__, importlib.metadata.version("sam2")))
-    add(sorted((name, value) for name, value in os.environ.items() if name.startswith("TORCHINDUCTOR_") and value))
-    add((torch.cpu.get_capabilities(), torch.get_num_threads()))
-    if torch.cuda.is_available():
-        add([torch.cuda.get_device_properties(device) for device in range(torch.cuda.device_count())])
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        add((path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
+    add((sys.version, platform.machine(), torch.__version__, torch.get_num_threads()))
+    add(torch.cpu.get_capabilities())
+    add(sorted((name, value) for name, value in os.environ.items() if name.startswith(_READ) and name != _PLACE))
+    for package in ("streamseg", "sam2"):
+        add([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in _sources(package)])
+    for device in {tensor.device for tensor in module.parameters() if tensor.device.type == "cuda"}:
+        found = torch.cuda.get_device_properties(device)
+        add((found.name, found.major, found.minor, found.multi_processor_count, found.total_memory))
     for name, part in module.named_modules():
-        add((name, type(part).__qualname__, sorted((key, _plain(value)) for key, value in vars(part).items())))
+        kind = type(part)
+        add((name, kind.__module__, kind.__qualname__))
+        add(sorted((key, _plain(value)) for key, value in vars(part).items()))
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         add((name, tensor.shape, tensor.stride(), tensor.dtype, tensor.device))
     for other in others:
@@ -166,14 +198,27 @@ def fingerprint(module: nn.Module, *others: object) -> str:
     return digest.hexdigest()[:32]
 
 
+def _sources(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    places = (spec.submodule_search_locations or []) if spec else []
+    return sorted(path for place in places for path in Path(place).rglob("*.py"))
+
+
 def _plain(value: object) -> str:
     """What a constant of the graph may be made of, as text; modules and tensors are looked at by themselves."""
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if isinstance(value, (tuple, list)):
-        return f"({', '.join(_plain(item) for item in value)})"
-    if isinstance(value, (set, frozenset)):
-        return f"{{{', '.join(sorted(_plain(item) for item in value))}}}"
-    if isinstance(value, torch.Tensor):
-        return repr((value.shape, value.dtype))
-    return type(value).__qualname__
+    match value:
+        case bool() | int() | float() | str() | bytes() | None | torch.dtype() | torch.device():
+            return repr(value)
+        case tuple() | list():
+            return f"({', '.join(_plain(item) for item in value)})"
+        case set() | frozenset():
+            return f"{{{', '.join(sorted(_plain(item) for item in value))}}}"
+        case dict():
+            return f"{{{', '.join(sorted(f'{_plain(key)}: {_plain(item)}' for key, item in value.items()))}}}"
+        case torch.Tensor():
+            return repr((value.shape, value.dtype))
+        case functools.partial():
+            return f"{_plain(value.func)}({_plain(value.args)}, {_plain(value.keywords)})"
+        case _:
+            named = value if hasattr(value, "__qualname__") else type(value)
+            return f"{getattr(named, '__module__', '')}.{named.__qualname__}"

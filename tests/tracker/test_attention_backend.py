@@ -9,12 +9,12 @@ from torch.nn.attention import SDPBackend
 from torch.nn.functional import scaled_dot_product_attention
 from tracker_scenes import Add, clip, difference, play, show
 
-from streamseg.tracker import memory_attention
+from streamseg.tracker import attention_backend, memory_attention
 from streamseg.tracker.attention_backend import ANY_SHAPES, FIXED_SHAPES, Kernels, choose_backends
 from streamseg.tracker.compile import Buckets, CompiledEngine
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
-from streamseg.tracker.ranged_attention import VARLEN_KERNELS, attend_ranges_masked
+from streamseg.tracker.ranged_attention import VARLEN_KERNELS, KeyRanges, attend_ranges_masked
 
 FLASH, MATH = SDPBackend.FLASH_ATTENTION, SDPBackend.MATH  # what torch has on a CPU
 EVENTS = {0: [Add(1, points=[(0.5, 0.5, 1)])]}
@@ -48,6 +48,23 @@ def test_the_fastest_kernel_for_ranges_is_taken_if_no_mask_is_faster():
     slow, fast = slowly(0.02), slowly(0.005)
     assert choose([], [slow, fast, slow]) == ([MATH, FLASH, SDPBackend.EFFICIENT_ATTENTION], fast)
     assert choose([FLASH], [slow, fast]) == ([FLASH, SDPBackend.EFFICIENT_ATTENTION, MATH], None)
+
+
+def test_a_kernel_that_is_hardly_faster_changes_nothing(monkeypatch):
+    times = iter([1.0, 0.95, 0.89, 0.5, 0.3, 0.28, 0.6])
+    monkeypatch.setattr(attention_backend, "median_s", lambda function, device: next(times))
+    first, second, third = slowly(0), slowly(0), slowly(0)
+    # All keys, then a mask: flash and math each; then ranges.
+    assert choose([FLASH, MATH], [first, second, third]) == ([FLASH, SDPBackend.EFFICIENT_ATTENTION, MATH], first)
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_kernel_that_is_fast_and_wrong_is_not_taken(off, caplog):
+    def wrong(q, k, v, ranges):
+        return attend_ranges_masked(q, k, v, KeyRanges(ranges.starts + off, ranges.lengths))
+
+    assert choose([], [wrong]).ranges is None
+    assert "not used" in caplog.text
 
 
 def test_kernels_are_timed_as_they_run():
