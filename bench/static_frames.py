@@ -4,9 +4,10 @@
     python bench/static_frames.py                                  # generated scenes that stop and go on
     python bench/static_frames.py --davis FOLDER --clip bottles.mp4 0 287,109,344,312 --json r.json --markdown r.md
 
-Two streams of two trackers get each frame one after the other, as a worker gives it to them, from memory. Masks are
-compared with each other on every frame but the first, and with the truth where there is one. `--davis` is a folder laid
-out as DAVIS, of which the first object is followed. `--clip` is a video, the frame to begin with and a box on it.
+Two trackers get each frame one after the other, as a worker gives it to them, from memory; where noise is ours, a third
+one gets the same pictures with other noise and without the option. Masks are compared with each other on every frame but
+the first, and with the truth where there is one. `--davis` is a folder laid out as DAVIS, of which the first object is
+followed. `--clip` is a video, the frame to begin with and a box on it.
 Times are CPU time of all threads, which other work on the machine changes less than the time that passes; the latter is
 in the JSON.
 """
@@ -14,11 +15,12 @@ in the JSON.
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import get_args
 
@@ -45,7 +47,10 @@ NOISE = 3.0
 """Sigma of the noise on generated pictures, in levels of each pixel and colour."""
 
 MOVING, STANDING = 60, 120
-"""Frames of a scene between a stop and a start, and the other way round."""
+"""Frames of a scene between a start and a stop, and the other way round."""
+
+HELD = 300
+"""Frames of a single picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,23 @@ class Shown:
 
     rgb: Plane
     truths: dict[int, BoolMask]
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """What both arms see.
+
+    Attributes:
+        name: For the table.
+        frames: Begins it.
+        prompts: On its first frame; empty: that frame's truth.
+        other_noise: Begins the same with other noise; None where the noise is the camera's.
+    """
+
+    name: str
+    frames: Callable[[], Iterator[Shown]]
+    prompts: dict[int, Marks]
+    other_noise: Callable[[], Iterator[Shown]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +96,8 @@ class Score:
         off_f: F.
         on_j: J with the option.
         on_f: F.
+        noise: IoU of the masks without the option and those of the same pictures with other noise, also without: what
+            the model makes of noise alone. None where the noise is the camera's.
     """
 
     video: str
@@ -89,6 +113,7 @@ class Score:
     off_f: float | None
     on_j: float | None
     on_f: float | None
+    noise: float | None
 
 
 class Arm:
@@ -156,32 +181,31 @@ def as_mark(mask: BoolMask) -> Marks:
     return Marks(mask=Rle(mask.shape, encode_rle(mask).decode()))
 
 
-def scene(address: str, standing: int, noise: float = NOISE) -> Iterator[Shown]:
+def scene(address: str, standing: int, seed: int) -> Iterator[Shown]:
     """A scene that moves, stands, moves and stands; with a sensor's noise, which never stands."""
     played = Scene(f"{address}{'&' if '?' in address else '?'}fps={FPS}&size={SIZE[0]}x{SIZE[1]}")
     moving = MOVING if standing else MOVING + STANDING
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     place = 0
     for _ in range(2):
-        for step in itertools.chain([1] * moving, [0] * standing):
+        for step in chain([1] * moving, [0] * standing):
             place += step
-            picture = played.render(place) + rng.normal(0, noise, (SIZE[1], SIZE[0], 3))
+            picture = played.render(place) + rng.normal(0, NOISE, (SIZE[1], SIZE[0], 3))
             yield Shown(np.clip(picture, 0, 255).round().astype(np.uint8), played.truth(place))
 
 
-def held(rgb: Plane, frames: int) -> Iterator[Shown]:
+def held(rgb: Plane, frames: int, seed: int) -> Iterator[Shown]:
     """One picture with noise."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for _ in range(frames):
         yield Shown(np.clip(rgb + rng.normal(0, NOISE, rgb.shape), 0, 255).round().astype(np.uint8), {})
 
 
-def clip(path: Path, first: int) -> Iterator[Shown]:
-    """A video from a frame on."""
+def clip(path: Path, first: int, most: int = 1) -> Iterator[Shown]:
+    """So many frames of a video from one on."""
     with av.open(str(path)) as video:
-        for number, picture in enumerate(video.decode(video=0)):
-            if number >= first:
-                yield Shown(picture.to_ndarray(format="rgb24"), {})
+        for picture in islice(video.decode(video=0), first, first + most):
+            yield Shown(picture.to_ndarray(format="rgb24"), {})
 
 
 def davis(folder: Path, sequence: str) -> Iterator[Shown]:
@@ -192,14 +216,17 @@ def davis(folder: Path, sequence: str) -> Iterator[Shown]:
         )
 
 
-def score(video: str, shown: Iterable[Shown], off: Arm, on: Arm, prompts: dict[int, Marks] | None = None) -> Score:
-    """Run both arms over a video; ``prompts`` None: the first frame's truth."""
-    frames = iter(shown)
+def score(video: Video, off: Arm, on: Arm, noisy: Arm) -> Score:
+    """Run the arms over a video; ``noisy`` gets the one with other noise, if there is one."""
+    frames = video.frames()
+    others = None if video.other_noise is None else video.other_noise()
     first = next(frames)
-    if prompts is None:
-        prompts = {obj_id: as_mark(mask) for obj_id, mask in first.truths.items() if mask.any()}
+    prompts = video.prompts or {obj_id: as_mark(mask) for obj_id, mask in first.truths.items() if mask.any()}
     for arm in (off, on):
         arm.start(as_frame(0, first.rgb), prompts)
+    if others is not None:
+        noisy.start(as_frame(0, next(others).rgb), prompts)
+    noise: list[float] = []
     times: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
     agreement: list[float] = []
     js: tuple[list[float], list[float]] = ([], [])
@@ -210,6 +237,9 @@ def score(video: str, shown: Iterable[Shown], off: Arm, on: Arm, prompts: dict[i
             its_times.append(arm.take(frame))
         masks = off.masks(), on.masks()
         agreement += [region_similarity(masks[0][obj_id], masks[1][obj_id]) for obj_id in masks[0]]
+        if others is not None:
+            noisy.take(as_frame(number, next(others).rgb))
+            noise += [region_similarity(masks[0][obj_id], mask) for obj_id, mask in noisy.masks().items()]
         for obj_id in prompts:
             if obj_id in one.truths:
                 for its_masks, j, f in zip(masks, js, fs, strict=True):
@@ -221,7 +251,7 @@ def score(video: str, shown: Iterable[Shown], off: Arm, on: Arm, prompts: dict[i
 
     count = len(times[0])
     found = Score(
-        video,
+        video.name,
         count,
         on.repeated / count,
         *(statistics.fmean(spent[clock] for spent in its_times) for clock in (0, 1) for its_times in times),
@@ -231,6 +261,7 @@ def score(video: str, shown: Iterable[Shown], off: Arm, on: Arm, prompts: dict[i
         mean(fs[0]),
         mean(js[1]),
         mean(fs[1]),
+        mean(noise),
     )
     print(row(found), flush=True)
     return found
@@ -255,8 +286,8 @@ def detector_ms(pixel_format: PixelFormat, size: tuple[int, int] = (1920, 1080),
 
 
 HEAD = (
-    "| video | frames | repeated | CPU ms a frame off | on | ratio | IoU off/on, mean | least | J&F off | on |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
+    "| video | frames | repeated | CPU ms a frame off | on | ratio | IoU off/on, mean | least | off/off, other noise "
+    "| J&F off | on |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -275,25 +306,28 @@ def row(one: Score) -> str:
         f"{one.off_ms / one.on_ms:.1f}",
         f"{one.agreement:.3f}",
         f"{one.least:.3f}",
+        "" if one.noise is None else f"{one.noise:.3f}",
         j_and_f(one.off_j, one.off_f),
         j_and_f(one.on_j, one.on_f),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def videos(args: argparse.Namespace) -> Iterator[tuple[str, Iterable[Shown], dict[int, Marks] | None]]:
+def videos(args: argparse.Namespace) -> Iterator[Video]:
     """All videos of the command line with their prompts."""
     for address in ("scene:simple?objects=1", "scene:default"):
-        yield f"{address}, stops", scene(address, STANDING), None
-        yield f"{address}, never stops", scene(address, 0), None
+        for name, standing in (("stops", STANDING), ("never stops", 0)):
+            play = partial(scene, address, standing)
+            yield Video(f"{address}, {name}", partial(play, 0), {}, partial(play, 1))
     for file, first, box in args.clip:
-        prompt = {1: Marks(box=tuple(float(edge) for edge in box.split(",")), coords="pixels")}
-        path = Path(file)
-        yield f"{path.name}, its frame {first} held", held(next(clip(path, int(first))).rgb, 300), prompt
-        yield path.name, itertools.islice(clip(path, int(first)), args.clip_frames), prompt
+        prompts = {1: Marks(box=tuple(float(edge) for edge in box.split(",")), coords="pixels")}
+        path, start = Path(file), int(first)
+        hold = partial(held, next(clip(path, start)).rgb, HELD)
+        yield Video(f"{path.name}, its frame {first} held", partial(hold, 0), prompts, partial(hold, 1))
+        yield Video(path.name, partial(clip, path, start, args.clip_frames), prompts)
     if args.davis:
         for sequence in sorted(path.name for path in (args.davis / "JPEGImages").iterdir() if path.is_dir()):
-            yield sequence, davis(args.davis, sequence), None
+            yield Video(sequence, partial(davis, args.davis, sequence), {})
 
 
 def main() -> None:
@@ -310,9 +344,9 @@ def main() -> None:
     about = machine()
     detector = {name: detector_ms(name) for name in get_args(PixelFormat)}
     model = ModelConfig(name=args.model, threads=args.threads)
-    off, on = (Arm(model, repeat_static=repeat_static) for repeat_static in (False, True))
+    off, on, noisy = (Arm(model, repeat_static=repeat_static) for repeat_static in (False, True, False))
     print(HEAD)
-    scores = [score(name, shown, off, on, prompts) for name, shown, prompts in videos(args)]
+    scores = [score(video, off, on, noisy) for video in videos(args)]
     compared = ", ".join(f"{name} {ms:.2f}" for name, ms in detector.items())
     text = "\n".join((HEAD, *map(row, scores), "", f"Comparing a 1920x1080 frame, ms on one core: {compared}."))
     print(f"\n{text}")

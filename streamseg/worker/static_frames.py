@@ -21,8 +21,9 @@ to move 10 pixels to be seen with the same threshold, in place of 3."""
 
 _MOST_DIFFERENCE: Final = 8
 """Levels (of 255) by which the mean of a block may differ in a picture that has not changed. Measured on still pictures
-of real cameras: Gaussian noise of sigma 6 on each pixel and channel after H.264 at CRF 30, key frames among them, stays
-at 98 % repeated frames with 8, and falls to 90 % with 6. docs/tracker.md has what moves without being seen."""
+of real cameras with Gaussian noise of sigma 6 on each pixel and colour, through H.264 at CRF 30: no frame differs by
+more, key frames among them; of the worst picture, one in twelve differs by more than 6. docs/tracker.md has what moves
+without being seen."""
 
 SETTLED: Final = 6
 """Frames of a picture that has come to rest that are tracked after the first, before it is repeated: as many as the
