@@ -205,16 +205,27 @@ class Worker:
         }
         # Their masks are known, so they do not wait for those of the others.
         skipped = {stream: holder for stream, holder in held.items() if stream not in followed}
-        self._send(skipped, {stream: self._streams[stream].skip_frame(held[stream].frame) for stream in skipped})
+        patience_s = self._send(
+            skipped,
+            {stream: self._streams[stream].skip_frame(held[stream].frame) for stream in skipped},
+            _FILE_SEND_TIMEOUT_S,
+        )
         if followed:
             results = self._tracker.track({stream: holder.frame for stream, holder in followed.items()})
             for stream, holder in followed.items():
                 results[stream] = self._streams[stream].finish_frame(holder.frame, results[stream])
-            self._send(followed, results)
+            self._send(followed, results, patience_s)
 
-    def _send(self, held: Mapping[str, HeldFrame], results: Mapping[str, list[ObjectResult]]) -> None:
+    def _send(
+        self, held: Mapping[str, HeldFrame], results: Mapping[str, list[ObjectResult]], patience_s: float
+    ) -> float:
+        """Send frames' masks to the publisher; wait for it so long at most, for all files together.
+
+        Returns:
+            What is left of that.
+        """
         t_tracked_ns = time.monotonic_ns()
-        patience_until = time.monotonic() + _FILE_SEND_TIMEOUT_S  # of all these files together
+        patience_until = time.monotonic() + patience_s
         for stream, holder in held.items():
             shared = holder.share_with("publisher")
             message = self._streams[stream].message(
@@ -225,12 +236,12 @@ class Worker:
                 slot=holder.slot if shared else -1,
             )
             lossless = self._rings[stream].shape.policy == "every"
-            patience_s = patience_until - time.monotonic() if lossless else 0.0
-            if not self._outbox.send(message, patience_s):
+            if not self._outbox.send(message, max(patience_until - time.monotonic(), 0.0) if lossless else 0.0):
                 self._unsent[stream] += 1
                 if shared:
                     holder.withdraw("publisher")
             self._tell(stream)
+        return max(patience_until - time.monotonic(), 0.0)
 
     def _report(self) -> None:
         now_ns = time.monotonic_ns()

@@ -74,8 +74,8 @@ class FrameHistory(Generic[Picture]):
     def repeat(self, frame_id: int) -> None:
         """Take note of a frame that shows what the newest one does: whoever names it means that one.
 
-        A range for each frame that is held, so this takes no room. Frames in between that were dropped belong to it
-        too: what they showed lies between two pictures that are the same.
+        A range for each frame that is held, so this takes no room. Frames in between that were dropped, of which nobody
+        was sent a picture, belong to it too.
 
         Args:
             frame_id: The frame; later than all before.
