@@ -23,7 +23,7 @@ class PromptResult:
         label: Its name.
         new: The prompt started it.
         frame: Number of the frame that was prompted: the one asked for, or the newest.
-        newest: Number of the newest frame, up to which the object was followed from ``frame``.
+        newest: Number of the newest tracked frame, up to which the object was followed from ``frame``.
         size: (width, height) of ``frame`` in pixels.
         bbox: x, y, w, h of its mask on ``frame``; zeros if nothing is seen.
         area: Pixels of its mask on ``frame``.
