@@ -5,9 +5,9 @@
     python bench/static_frames.py --davis FOLDER --clip bottles.mp4 0 287,109,344,312 --json r.json --markdown r.md
 
 Two trackers get each frame one after the other, as a worker gives it to them, from memory; where noise is ours, a third
-one gets the same pictures with other noise and without the option. Masks are compared with each other on every frame but
-the first, and with the truth where there is one. `--davis` is a folder laid out as DAVIS, of which the first object is
-followed. `--clip` is a video, the frame to begin with and a box on it.
+one gets the same pictures with other noise and without the option. Masks are compared with each other on every frame
+but the first, and with the truth where there is one. `--davis` is a folder laid out as DAVIS, of which the first object
+is followed. `--clip` is a video, the frame to begin with and a box on it.
 Times are CPU time of all threads, which other work on the machine changes less than the time that passes; the latter is
 in the JSON.
 """
