@@ -140,49 +140,52 @@ def test_nothing_is_repeated_unless_that_is_asked_for():
 def test_a_static_frame_repeats_the_last_tracked_one():
     repeater = Repeater()
     first = repeater.feed(shown(0, OTHER))
-    assert repeater.settle(1) == 7
-    repeated = repeater.feed(shown(9))
-    assert (first.repeats, repeated.repeats, repeated.frame_id) == (None, 7, 9)
+    rested = repeater.settle(1)
+    assert rested == 1 + SETTLED
+    repeated = repeater.feed(shown(rested + 2))
+    assert (first.repeats, repeated.repeats, repeated.frame_id) == (None, rested, rested + 2)
     assert [(obj.obj_id, obj.label, obj.roi, obj.bits) for obj in repeated.objects] == [
         (obj.obj_id, obj.label, obj.roi, obj.bits) for obj in first.objects
     ]
-    assert repeater.settle(10, OTHER) == 16
-    assert repeater.feed(shown(17, OTHER)).repeats == 16
-    assert (repeater.stream.tracked, repeater.stream.repeated) == (15, 2)
+    other = repeater.settle(rested + 3, OTHER)
+    assert repeater.feed(shown(other + 1, OTHER)).repeats == other
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (3 + 2 * SETTLED, 2)
 
 
 def test_a_frame_a_second_is_tracked_whatever_it_shows():
     repeater = Repeater()
-    assert repeater.settle() == 6
-    assert repeater.feed_all(*range(7, 30)) == [*[6] * 10, None, *[17] * 10, None, 28]
+    last = repeater.settle()
+    second = last + 11
+    wanted = [*[last] * 10, None, *[second] * 10, None, second + 11]
+    assert repeater.feed_all(*range(last + 1, last + 24)) == wanted
 
 
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"size": (300, 180)}])
 def test_another_epoch_or_size_is_tracked(change: dict[str, object]):
     repeater = Repeater()
-    repeater.settle()
-    assert repeater.feed(shown(7)).repeats == 6
-    last = repeater.settle(8, **change)
+    last = repeater.settle()
+    assert repeater.feed(shown(last + 1)).repeats == last
+    last = repeater.settle(last + 2, **change)
     assert repeater.feed(shown(last + 1, **change)).repeats == last
 
 
 def test_what_comes_after_a_pause_is_tracked():
     repeater = Repeater()
-    repeater.settle()
+    last = repeater.settle()
     repeater.stream.pause(True)
-    paused = repeater.feed(shown(7))
+    paused = repeater.feed(shown(last + 1))
     assert (paused.paused, paused.repeats, paused.objects) == (True, None, [])
     repeater.stream.pause(False)
-    last = repeater.settle(8)
+    last = repeater.settle(last + 2)
     assert repeater.feed(shown(last + 1)).repeats == last
-    assert (repeater.stream.tracked, repeater.stream.repeated) == (14, 1)
+    assert (repeater.stream.tracked, repeater.stream.repeated) == (2 + 2 * SETTLED, 1)
 
 
 def test_what_comes_after_a_reset_is_tracked():
     repeater = Repeater()
-    repeater.settle()
+    last = repeater.settle()
     repeater.ask("reset")
-    last = repeater.settle(7)
+    last = repeater.settle(last + 1)
     assert repeater.feed(shown(last + 1)).repeats == last
 
 
@@ -198,14 +201,15 @@ def test_the_setting_changes_while_the_stream_runs():
 
 def test_prompts_that_wait_are_applied_to_a_frame_that_is_tracked():
     repeater = Repeater()
-    repeater.settle()
+    next_id = 1 + repeater.settle()
     answer = repeater.ask("set_prompts", '{"prompts": [{"object_id": 9, "points": [[0.5, 0.5]]}]}')
     assert answer == {"kept": [], "prompted": [9], "removed": [7]}
-    prompted = repeater.feed(shown(7))
+    prompted = repeater.feed(shown(next_id))
     assert (prompted.repeats, [obj.obj_id for obj in prompted.objects]) == (None, [9])
-    assert repeater.feed_all(*range(8, 8 + SETTLED)) == [None] * SETTLED
-    repeated = repeater.feed(shown(8 + SETTLED))
-    assert (repeated.repeats, [obj.obj_id for obj in repeated.objects]) == (7 + SETTLED, [9])
+    last = next_id + SETTLED
+    assert repeater.feed_all(*range(next_id + 1, last + 1)) == [None] * SETTLED
+    repeated = repeater.feed(shown(last + 1))
+    assert (repeated.repeats, [obj.obj_id for obj in repeated.objects]) == (last, [9])
 
 
 def test_masks_settle_anew_after_a_prompt():
@@ -226,33 +230,34 @@ def test_masks_settle_anew_after_a_prompt():
 
 def test_what_is_removed_or_named_is_not_in_what_is_repeated():
     repeater = Repeater()
-    repeater.settle()
+    last = repeater.settle()
     repeater.stream.label_object(7, "mug")
-    repeated = repeater.feed(shown(7))
-    assert (repeated.repeats, [obj.label for obj in repeated.objects]) == (6, ["mug"])
+    repeated = repeater.feed(shown(last + 1))
+    assert (repeated.repeats, [obj.label for obj in repeated.objects]) == (last, ["mug"])
     repeater.stream.remove_object(7)
-    repeated = repeater.feed(shown(8))
-    assert (repeated.repeats, repeated.objects) == (6, [])
+    repeated = repeater.feed(shown(last + 2))
+    assert (repeated.repeats, repeated.objects) == (last, [])
 
 
 def test_a_prompt_on_a_repeated_frame_names_the_frame_that_was_prompted():
     repeater = Repeater()
     last = repeater.settle()
-    assert repeater.feed_all(7, 8) == [last, last]
-    repeater.feed(shown(9, OTHER))
+    assert repeater.feed_all(last + 1, last + 2) == [last, last]
+    newest = last + 3
+    repeater.feed(shown(newest, OTHER))
     click = '{"points": [[0.5, 0.5]], "frame": %d, "preview": %s}'
-    for frame_id, meant in [(5, 5), (last, last), (7, last), (8, last), (9, 9)]:
+    for frame_id, meant in [(last - 1, last - 1), *[(last + step, last) for step in range(3)], (newest, newest)]:
         for preview in ("true", "false"):
             answer = repeater.ask("add_prompt", click % (frame_id, preview))
-            assert (answer["frame"], answer["newest"]) == (meant, 9)
-    newest = repeater.ask("add_prompt", '{"points": [[0.5, 0.5]], "preview": true}')
-    assert newest["frame"] == 9
+            assert (answer["frame"], answer["newest"]) == (meant, newest)
+    answer = repeater.ask("add_prompt", '{"points": [[0.5, 0.5]], "preview": true}')
+    assert answer["frame"] == newest
 
 
 def test_a_snapshot_is_of_the_frame_that_was_tracked():
     repeater = Repeater()
     last = repeater.settle()
-    repeater.feed_all(7, 8)
+    repeater.feed_all(last + 1, last + 2)
     snapshot = repeater.ask("snapshot")
     assert (snapshot["frame"], snapshot["t_wall_ns"]) == (last, str(shown(last).stamps.t_wall_ns))
     assert repeater.ask("list")["streams"][0]["frame"] == last
@@ -260,12 +265,14 @@ def test_a_snapshot_is_of_the_frame_that_was_tracked():
 
 def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
     repeater = Repeater()
-    repeater.settle()
-    assert repeater.feed(shown(7)).repeats == 6
-    for number in range(8, 12):
-        repeater.feed(shown(number, OTHER if number % 2 == 0 else STILL))
-    with pytest.raises(FrameExpiredError, match="frame 7 of stream 'cam' is not held: frames 8 to 11 are"):
-        repeater.stream.add_prompt(8, "", CLICKED, 7)
+    last = repeater.settle()
+    gone = last + 1
+    assert repeater.feed(shown(gone)).repeats == last
+    for step in range(1, 5):
+        repeater.feed(shown(gone + step, OTHER if step % 2 else STILL))
+    held = f"frame {gone} of stream 'cam' is not held: frames {gone + 1} to {gone + 4} are"
+    with pytest.raises(FrameExpiredError, match=held):
+        repeater.stream.add_prompt(8, "", CLICKED, gone)
 
 
 class SeenNever(FixedMaskTracker):
@@ -276,11 +283,12 @@ class SeenNever(FixedMaskTracker):
 
 
 def test_an_object_that_is_not_seen_is_lost_in_time_while_its_frame_is_repeated():
-    repeater = Repeater(lost_after_s=1.2)
+    lost_at = SETTLED + 6
+    repeater = Repeater(lost_after_s=lost_at / 10)
     repeater.tracker = SeenNever()
     repeater.stream = TrackedStream("cam", repeater.config, repeater.tracker)
-    states = [repeater.feed(shown(number)).objects[0].state for number in range(SETTLED + 8)]
-    assert states == ["occluded"] * 12 + ["lost"] * 2
+    states = [repeater.feed(shown(number)).objects[0].state for number in range(lost_at + 2)]
+    assert states == ["occluded"] * lost_at + ["lost"] * 2
     assert repeater.stream.tracked == 1 + SETTLED
     lost = [event for event in repeater.stream.take_events() if event.kind == "object_lost"]
-    assert [event.frame_id for event in lost] == [12]
+    assert [event.frame_id for event in lost] == [lost_at]
