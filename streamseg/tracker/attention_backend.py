@@ -33,7 +33,6 @@ ANY_SHAPES: Final = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 
 _TRIES: Final = 10
 
-
 AsRun = Callable[[Callable[[], object]], Callable[[], object]]
 """Makes of a function what is timed in its place."""
 
