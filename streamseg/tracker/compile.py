@@ -260,7 +260,7 @@ class CompiledEngine(Engine):
         )
 
     def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
-        """As a graph of its own: the later ones' memory pool must not be left without one in between."""
+        """A graph where graphs are replayed, in a memory pool of its own: both are gone when it was timed."""
         return function if self._recorder is None else CudaGraphRecorder(self._device).record(function)[0]
 
     def _variants(self, most: int) -> list[tuple[int, bool]]:

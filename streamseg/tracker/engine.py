@@ -96,7 +96,6 @@ class Engine:
         if self._device.type != "cuda":
             return
         shape = bank.shape
-
         chosen = choose_backends(
             self.attention_candidates,
             VARLEN_KERNELS if self._autocast in VARLEN_DTYPES else (),
