@@ -135,6 +135,10 @@ def _fastest(times: dict[Kernel, float]) -> Kernel:
 
 def _agrees(kernel: AttendRanges, q: Tensor, k: Tensor, ranges: KeyRanges) -> bool:
     """Whether a kernel attends to the keys of the range and no others. Speed alone would not say."""
+    first, past = int(ranges.starts[0]), int(ranges.starts[0] + ranges.lengths[0])
+    edges = [edge for edge in (first - 1, first, past - 1, past) if 0 <= edge < k.shape[1]]
+    q = q.clone()
+    q[:, : len(edges)] = k[:, edges]  # queries that find the keys on both sides of the range's ends, if they count
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         found = kernel(q, k, k, ranges).float()
     wanted = attend_ranges_masked(q.float(), k.float(), k.float(), ranges)
