@@ -22,7 +22,7 @@ class PromptResult:
         object_id: The object; 0 in a preview of a new one.
         label: Its name.
         new: The prompt started it.
-        frame: Number of the frame that was prompted: the one asked for, or the newest.
+        frame: Number of the frame that was prompted: the one asked for, the one that it repeats, or the newest.
         newest: Number of the newest tracked frame, up to which the object was followed from ``frame``.
         size: (width, height) of ``frame`` in pixels.
         bbox: x, y, w, h of its mask on ``frame``; zeros if nothing is seen.

@@ -223,7 +223,7 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
         object_id: The object; 0 in a preview of a new one.
         label: Its name.
         new: The prompt started it.
-        frame: Number of the frame that was prompted: the one asked for, or the newest.
+        frame: Number of the frame that was prompted: the one asked for, the one that it repeats, or the newest.
         newest: Number of the newest frame, up to which the object was followed from ``frame``.
         size: Width and height of ``frame`` in pixels.
         bbox: x, y, w, h of its mask on ``frame``; zeros if nothing is seen.
