@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import psutil
 import pytest
 import yaml
 from daemon_process import DaemonProcess, wait_for
+from film import write_film
 
 from streamseg.client import AsyncController, ControlError, Controller, PairedSubscriber, Subscriber
 from streamseg.client.results import EventMessage
@@ -72,15 +72,9 @@ def draw(frame: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def two_discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("film") / "discs.mp4"
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("h264", rate=30, options={"preset": "ultrafast", "tune": "zerolatency", "crf": "12"})
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = WIDTH, HEIGHT, "yuv420p", 30
-        turn = [draw(frame) for frame in range(_TURN)]
-        for frame in range(30 * 60):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(turn[frame % _TURN], format="rgb24")))
-        output.mux(stream.encode())
-    return path
+    turn = [draw(frame) for frame in range(_TURN)]
+    pictures = (turn[frame % _TURN] for frame in range(30 * 60))
+    return write_film(tmp_path_factory.mktemp("film") / "discs.mp4", pictures, crf=12, gop_size=None)
 
 
 def distance(bbox: tuple[int, int, int, int], point: tuple[float, float]) -> float:

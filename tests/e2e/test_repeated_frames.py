@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
 from daemon_process import DaemonProcess
+from film import write_film
 
 from streamseg.client import Controller, MaskFrame, StatusMessage, Subscriber
 from streamseg.worker.static_frames import SETTLED
@@ -37,14 +37,7 @@ def draw(frame: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The disc stands for 1.5 s, moves for one, and stands again."""
-    path = tmp_path_factory.mktemp("film") / "disc.mp4"
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("h264", rate=30, options={"preset": "ultrafast", "tune": "zerolatency", "crf": "18"})
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = WIDTH, HEIGHT, "yuv420p", 30
-        for frame in range(FRAMES):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(draw(frame), format="rgb24")))
-        output.mux(stream.encode())
-    return path
+    return write_film(tmp_path_factory.mktemp("film") / "disc.mp4", map(draw, range(FRAMES)))
 
 
 @pytest.fixture(scope="module")

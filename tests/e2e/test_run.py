@@ -12,11 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-import av
 import numpy as np
 import psutil
 import pytest
 from daemon_process import wait_for
+from film import write_film
 from live_servers import GstRtspServer, free_port, missing_gstreamer
 
 from streamseg.client import Subscriber
@@ -147,7 +147,7 @@ def test_rtsp_server_end_to_end(daemon, tmp_path):
         assert os.environ.get("STREAMSEG_REQUIRE_GSTREAMER") != "1", f"GStreamer is required here: {reason}"
         pytest.skip(f"no GStreamer RTSP server: {reason}")
     scene = Scene(SCENE)
-    server = GstRtspServer(file=str(write_film(scene, tmp_path / "scene.mp4", seconds=40)))
+    server = GstRtspServer(file=str(write_film(tmp_path / "scene.mp4", map(scene.render, range(30 * 40)))))
     try:
         running = daemon(
             {
@@ -162,18 +162,6 @@ def test_rtsp_server_end_to_end(daemon, tmp_path):
         assert running.end() == 0
     finally:
         server.kill()
-
-
-def write_film(scene: Scene, path: Path, seconds: int) -> Path:
-    """The scene as an H.264 file."""
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("h264", rate=30, options={"preset": "ultrafast", "tune": "zerolatency", "crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.gop_size = 30
-        for number in range(30 * seconds):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(scene.render(number), format="rgb24")))
-        output.mux(stream.encode())
-    return path
 
 
 def test_file_loses_no_frame_and_ends_by_itself(daemon, tmp_path):
