@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from streamseg.private_file import is_private
+
 
 def runtime_parent() -> str | None:
     """Folder for sockets of this run: XDG_RUNTIME_DIR if it is a writable directory, else None (the system's default).
@@ -48,7 +50,7 @@ def default_folder_is_ours() -> bool:
         found = _own_folder().lstat()
     except FileNotFoundError:
         return True
-    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return is_private(found)
 
 
 def _own_folder() -> Path:

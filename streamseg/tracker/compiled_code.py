@@ -29,6 +29,7 @@ import torch
 from torch import nn
 
 from streamseg.cache_dir import cache_directory
+from streamseg.private_file import is_private
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class KeptFunctions:
             return cls(None, kind)
         place = Path(named)
         for folder in (place, place / "streamseg", place / "streamseg" / kind):
-            if folder.exists() and not _is_private(folder):
+            if folder.exists() and not is_private(folder.stat()):
                 log.warning("compiled code is not kept for the next start: others may write to %s", folder)
                 return cls(None, kind)
         return cls(place / "streamseg", kind)
@@ -143,11 +144,6 @@ class KeptFunctions:
         for kind in by_age[_KEPT_KINDS:]:
             if time.time() - kind.stat().st_mtime > _IN_USE_S:
                 shutil.rmtree(kind, ignore_errors=True)
-
-
-def _is_private(path: Path) -> bool:
-    found = path.stat()
-    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def compile_ahead(function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction:
