@@ -191,9 +191,7 @@ class CompiledEngine(Engine):
         step = self._step
         self.choose_kernels(bank)  # before anything is traced
         self._kept = KeptFunctions.of(
-            fingerprint(
-                self._step, self._autocast, bank.shape, self.kernels_in_order, self._step.attention.attend_ranges
-            )
+            fingerprint(step, self._autocast, bank.shape, self.kernels_in_order, step.attention.attend_ranges)
         )
         side = step.model.image_size
         self._padding = LaneFrame(padding_lane, 1, 0)
@@ -317,7 +315,8 @@ class CompiledEngine(Engine):
         bank: MemoryBank | None,
         inputs: tuple[Tensor, ...],
     ) -> Callable[..., Any]:
-        example = (*head, _any_number_of_lanes(bank), *inputs)
+        example_bank = None if bank is None else bank.grown(bank.lanes)  # what is tried on it is thrown away
+        example = (*head, example_bank, *inputs)
         at_call = torch.compile(
             _own_code(function, name),
             backend=self._backend,
@@ -326,10 +325,12 @@ class CompiledEngine(Engine):
             options={"guard_filter_fn": only_tensors},
         )
         if self._backend != "inductor":
+            _take_any_number_of_lanes(example_bank)
             at_call(*example)
             return at_call
-        ahead = self._kept.load(name, (*head, None if bank is None else bank.grown(bank.lanes), *inputs))
+        ahead = self._kept.load(name, example)
         if ahead is None:
+            _take_any_number_of_lanes(example_bank)
             ahead = compile_ahead(function, example)
             self._kept.save(name, ahead)
         return _Ahead(name, ahead, at_call)
@@ -374,17 +375,15 @@ def _track(
     return out
 
 
-def _any_number_of_lanes(bank: MemoryBank | None) -> MemoryBank | None:
-    """A bank like this one to compile for, so that the code takes as many lanes as there are.
+def _take_any_number_of_lanes(example: MemoryBank | None) -> None:
+    """Mark a bank, so that what is compiled for it takes as many lanes as there are.
 
-    A copy: functions that were loaded do not take tensors that are marked.
+    Only a copy: functions that were loaded do not take tensors that are marked.
     """
-    if bank is None:
-        return None
-    example = bank.grown(bank.lanes)
+    if example is None:
+        return
     for field in MemoryBank.FIELDS:
         torch._dynamo.mark_dynamic(getattr(example, field), 0)
-    return example
 
 
 def _own_code(function: Callable[..., Any], name: str) -> Callable[..., Any]:
