@@ -9,7 +9,6 @@ memory all conditioning slots are read and one is filled. By ranges ``parts`` is
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from streamseg.tracker.attention_backend import FIXED_SHAPES, median_s
 from streamseg.tracker.build import build_model
-from streamseg.tracker.compile import CudaGraphRecorder
+from streamseg.tracker.compile import CompiledEngine
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.ranged_attention import VARLEN_KERNELS, KeyRanges, attend_ranges_masked
 
@@ -45,7 +44,8 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="append the table here")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    predictor = CameraPredictor(build_model(args.model, image_size=args.image_size, device=device))
+    model = build_model(args.model, image_size=args.image_size, device=device)
+    predictor = CameraPredictor(model, engine=CompiledEngine)  # nothing is compiled until it is warmed up
     with torch.inference_mode():
         rows = [row for lanes in args.lanes for row in measured(predictor, lanes, device)]
     text = table(rows)
@@ -84,14 +84,10 @@ def measured(predictor: CameraPredictor, lanes: int, device: torch.device) -> li
     for memory, name, backend, function in ways:
         try:
             with sdpa_kernel(backend):
-                rows.append(Row(lanes, memory, name, 1000 * median_s(as_run(function, device), device)))
+                rows.append(Row(lanes, memory, name, 1000 * median_s(predictor.engine.as_run(function), device)))
         except RuntimeError as error:
             print(f"{lanes} lanes, {memory}, {name}: {error}")
     return rows
-
-
-def as_run(function: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    return CudaGraphRecorder(device).record(function)[0] if device.type == "cuda" else function
 
 
 def table(rows: list[Row]) -> str:

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from hardware import write_results
-from timed import synchronize
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tracker import DTYPES, NANO_WEIGHTS, PredictorArm, clip, see_objects
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.tracker.attention_backend import synchronize
 from streamseg.tracker.build import build_model
 from streamseg.tracker.postprocess import to_results
 from streamseg.tracker.predictor import CameraPredictor

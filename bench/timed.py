@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from streamseg.tracker.attention_backend import synchronize
+
 
 def timed(
     track: Callable[[Tensor], Tensor], frames: Tensor, numbers: Sequence[int]
@@ -24,12 +26,6 @@ def timed(
         synchronize(frames.device)
         times.append(time.perf_counter() - began)
     return outputs, times
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a CUDA device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def prompt_mask(index: int) -> Tensor:

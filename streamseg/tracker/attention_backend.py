@@ -162,14 +162,15 @@ def median_s(function: Callable[[], object], device: torch.device) -> float:
     """Median of a few runs, the first one apart: it plans. Syncs."""
     found = []
     for _ in range(1 + _TRIES):
-        _synchronize(device)
+        synchronize(device)
         began = time.perf_counter()
         function()
-        _synchronize(device)
+        synchronize(device)
         found.append(time.perf_counter() - began)
     return statistics.median(found[1:])
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait for a CUDA device; a CPU has nothing to wait for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

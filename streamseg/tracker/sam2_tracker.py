@@ -14,6 +14,7 @@ from streamseg.config.schema import ModelConfig
 from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
+from streamseg.tracker.attention_backend import synchronize
 from streamseg.tracker.build import build_model
 from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compile
 from streamseg.tracker.compiled_code import keep_compiled_code
@@ -127,8 +128,7 @@ class Sam2Tracker:
                 predictor.add_prompt(_WARM_UP_STREAM, count, **click)
         finally:
             predictor.close_stream(_WARM_UP_STREAM)
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
+        synchronize(model.device)
         self._graphs_when_warm = compiled_graphs()
         progress("warm", 1.0)
 
