@@ -5,12 +5,18 @@ of 1,024, 512 or 256 pixels, so it pads them with zeros, and projects and multip
 tokens of three are padding. Here,
 
 - tokens are projected before they are padded: what a zero projects to is the bias;
+- on a CPU, nothing is padded: the keys of a window's padding are all the same, and so are their values, so one of them
+  takes the place of all, with the logarithm of their number added to its score. A CUDA device would run four batches of
+  windows in place of one for it, and pads;
 - the output is projected after the padding is cut off;
-- the position embedding is interpolated once, not for each picture.
+- the position embedding is interpolated once, not for each picture;
+- between blocks a map is rows of tokens, ``[B, h * w, C]``: ``[B, h, w, C]`` torch's compiler takes for a picture, lays
+  it out as one, and reads it scalar by scalar in every norm.
 """
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from typing import cast
 
@@ -18,6 +24,8 @@ import torch
 from sam2.modeling.backbones.hieradet import Hiera, MultiScaleBlock
 from torch import Tensor, nn
 from torch.nn import functional
+
+from streamseg.errors import ModelError
 
 _WHOLE_SCORES_LIMIT = 256
 """Most keys of a window whose attention weights are held whole on a CPU."""
@@ -29,6 +37,9 @@ class FixedHiera(nn.Module):
     Args:
         trunk: The model's own; its weights are shared.
         image_size: Side of the pictures in pixels.
+
+    Raises:
+        ModelError: the trunk is not of the kind that sam2 publishes.
     """
 
     pos_embed: Tensor
@@ -36,38 +47,62 @@ class FixedHiera(nn.Module):
     def __init__(self, trunk: Hiera, image_size: int) -> None:
         super().__init__()
         self._patch_embed = trunk.patch_embed
-        self._blocks = nn.ModuleList(_Block(block) for block in trunk.blocks)
         self._stage_ends = frozenset(trunk.stage_ends)
         side = image_size // 4  # the stride of the patches
-        self.register_buffer("pos_embed", trunk._get_pos_embed((side, side)).detach().contiguous(), persistent=False)
+        embedding = trunk._get_pos_embed((side, side)).detach().flatten(1, 2).contiguous()
+        self.register_buffer("pos_embed", embedding, persistent=False)
+        blocks = []
+        for block in trunk.blocks:
+            blocks.append(_Block(block, side))
+            side = blocks[-1].out_side
+        self._blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``[B, 3, image_size, image_size]`` -> ``[B, C, h, w]`` of strides 4, 8, 16 and 32."""
-        hidden = self._patch_embed(images) + self.pos_embed
+        # The convolution's result has channels outermost, and sums of it would keep that layout.
+        hidden = self._patch_embed(images).flatten(1, 2).contiguous() + self.pos_embed
         found = []
         for number, block in enumerate(self._blocks):
             hidden = block(hidden)
             if number in self._stage_ends:
-                found.append(hidden.permute(0, 3, 1, 2))
+                side = cast(_Block, block).out_side
+                found.append(hidden.unflatten(1, (side, side)).permute(0, 3, 1, 2))
         return found
 
 
 class _Block(nn.Module):
-    """One block: attention in windows or over everything, two linear layers. At a new stage queries are pooled."""
+    """One block: attention in windows or over everything, two linear layers. At a new stage queries are pooled.
 
-    def __init__(self, block: MultiScaleBlock) -> None:
+    Args:
+        block: The model's own.
+        side: Of the maps that come, in tokens.
+
+    Raises:
+        ModelError: pooling would leave a part of a window over.
+    """
+
+    def __init__(self, block: MultiScaleBlock, side: int) -> None:
         super().__init__()
         self._source = block
-        self._window = int(block.window_size)
+        self._side = side
+        self._window = int(block.window_size) or side  # without windows, one that holds the whole map
         self._heads = int(block.attn.num_heads)
         self._stride = int(block.q_stride[0]) if block.q_stride else 1
+        self.out_side = side // self._stride
+        if self._window % self._stride or side % self._stride:
+            raise ModelError(
+                f"image_encoder.trunk.window_spec: a window of {self._window} of {side} tokens cannot be pooled by "
+                f"{self._stride}: give one that it divides"
+            )
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """``[B, h, w, C]`` -> ``[B, h / stride, w / stride, C']``."""
+        """``[B, side * side, C]`` -> ``[B, out_side * out_side, C']``."""
         block = self._source
         normed = block.norm1(hidden)
-        shortcut = hidden if block.dim == block.dim_out else self._pool(block.proj(normed))
-        hidden = shortcut + self._attend(normed, shortcut.shape[1], shortcut.shape[2])
+        shortcut = hidden
+        if block.dim != block.dim_out:
+            shortcut = self._pool(block.proj(normed).unflatten(1, (self._side, self._side))).flatten(1, 2)
+        hidden = shortcut + self._attend(normed)
         return hidden + cast(Tensor, block.mlp(block.norm2(hidden)))
 
     def _pool(self, x: Tensor) -> Tensor:
@@ -79,39 +114,80 @@ class _Block(nn.Module):
             torch.maximum, [x[..., row :: self._stride, column :: self._stride, :] for row in step for column in step]
         )
 
-    def _attend(self, x: Tensor, rows: int, columns: int) -> Tensor:
-        """Attention and its projections: ``[B, h, w, C]`` -> ``[B, rows, columns, C']``."""
+    def _attend(self, x: Tensor) -> Tensor:
+        """Attention and its projections: ``[B, side * side, C]`` -> ``[B, out_side * out_side, C']``."""
         attention = self._source.attn
-        batch, height, width, _ = x.shape
-        size = self._window or height  # without windows, one that holds the whole map, which is square
-        padded = _pad(attention.qkv(x), attention.qkv.bias, -height % size, -width % size)
-        down, across = padded.shape[1] // size, padded.shape[2] // size
-        # [3, B, down, across, heads, size, size, C' / heads]: windows and heads come to lie together in one copy.
-        parted = padded.view(batch, down, size, across, size, 3, self._heads, -1).permute(5, 0, 1, 3, 6, 2, 4, 7)
-        q, k, v = parted.reshape(3, batch * down * across, self._heads, size, size, -1).unbind()
-        mixed = _attention(self._pool(q).flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3))
-        size //= self._stride
-        tokens = mixed.view(batch, down, across, self._heads, size, size, -1).permute(0, 1, 4, 2, 5, 3, 6)
-        cut = tokens.reshape(batch, down * size, across * size, -1)[:, :rows, :columns]
-        projected: Tensor = attention.proj(cut.contiguous())  # else torch makes it a batched product, and is slower
+        qkv = attention.qkv(x).unflatten(1, (self._side, self._side))
+        window, rest = self._window, self._side % self._window
+        if rest and _pads(x.device):
+            qkv, rest = _pad(qkv, attention.qkv.bias, window - rest), 0
+        whole = qkv.shape[1] - rest
+        cuts = [(0, whole, window)] if whole else []  # first token, number of tokens and of those in a window
+        cuts += [(whole, rest, rest)] if rest else []
+        mixed = [
+            [
+                self._attend_in_windows(qkv[:, top : top + rows, left : left + columns], tall, wide)
+                for left, columns, wide in cuts
+            ]
+            for top, rows, tall in cuts
+        ]
+        tokens = torch.cat([torch.cat(part, dim=2) for part in mixed], dim=1)[:, : self.out_side, : self.out_side]
+        projected: Tensor = attention.proj(tokens.flatten(1, 2))
         return projected
 
+    def _attend_in_windows(self, qkv: Tensor, tall: int, wide: int) -> Tensor:
+        """Attention in windows that hold ``tall * wide`` tokens and are otherwise padding.
 
-def _pad(x: Tensor, value: Tensor, down: int, right: int) -> Tensor:
-    """Add rows and columns of one value ``[C]`` to ``[B, h, w, C]``."""
+        Args:
+            qkv: ``[B, rows, columns, 3 * C']``, whole windows.
+            tall: Rows of a window.
+            wide: Columns of a window.
+
+        Returns:
+            ``[B, rows / stride, columns / stride, C']``.
+        """
+        batch, rows, columns, _ = qkv.shape
+        down, across, heads = rows // tall, columns // wide, self._heads
+        # [3, B, down, across, heads, tall, wide, C' / heads]: windows and heads come to lie together in one copy.
+        parted = qkv.reshape(batch, down, tall, across, wide, 3, heads, -1).permute(5, 0, 1, 3, 6, 2, 4, 7)
+        q, k, v = parted.reshape(3, batch * down * across, heads, tall, wide, -1).unbind()
+        q, k, v = self._pool(q).flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3)
+        padding = self._window**2 - tall * wide
+        if padding:
+            _, pad_k, pad_v = self._source.attn.qkv.bias.to(k.dtype).view(3, heads, 1, -1)
+            k, v = (torch.cat([x, pad.expand(len(x), -1, -1, -1)], 2) for x, pad in ((k, pad_k), (v, pad_v)))
+        mixed = _attention(q, k, v, last_counts=max(padding, 1))
+        tall, wide = tall // self._stride, wide // self._stride
+        tokens = mixed.view(batch, down, across, heads, tall, wide, -1).permute(0, 1, 4, 2, 5, 3, 6)
+        return tokens.reshape(batch, down * tall, across * wide, -1)
+
+
+def _pads(device: torch.device) -> bool:
+    """Whether windows that hold padding are filled up and multiplied as the others are."""
+    return device.type != "cpu"
+
+
+def _pad(x: Tensor, value: Tensor, count: int) -> Tensor:
+    """Add that many rows and columns of one value ``[C]`` to ``[B, h, w, C]``."""
     value = value.to(x.dtype)
-    if right:
-        x = torch.cat([x, value.expand(x.shape[0], x.shape[1], right, -1)], dim=2)
-    return torch.cat([x, value.expand(x.shape[0], down, x.shape[2], -1)], dim=1) if down else x
+    x = torch.cat([x, value.expand(x.shape[0], x.shape[1], count, -1)], dim=2)
+    return torch.cat([x, value.expand(x.shape[0], count, x.shape[2], -1)], dim=1)
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """``[N, heads, tokens, C]`` of each -> ``[N, heads, queries, C]``."""
+def _attention(q: Tensor, k: Tensor, v: Tensor, last_counts: int) -> Tensor:
+    """``[N, heads, tokens, C]`` of each -> ``[N, heads, queries, C]``; the last key stands for ``last_counts``."""
+    bias = None
+    if last_counts > 1:
+        last = torch.full((1,), math.log(last_counts), device=k.device)
+        bias = functional.pad(last, (k.shape[2] - 1, 0))
     if q.device.type == "cpu" and k.shape[2] <= _WHOLE_SCORES_LIMIT:
         # torch's CPU kernel is made for long sequences. Two Zen 4 cores, 64 windows of 64 tokens of 96 channels: 0.5 in
         # place of 1.1 ms in bfloat16, 0.8 in place of 1.0 ms in float32; 16 of 196: 1.0 and 1.7 in place of 1.8 ms.
         flat_q, flat_k, flat_v = (part.flatten(0, 1) for part in (q, k, v))
         nothing = torch.zeros((), dtype=q.dtype, device=q.device)
         scores = torch.baddbmm(nothing, flat_q, flat_k.mT, beta=0, alpha=q.shape[-1] ** -0.5)
+        if bias is not None:
+            scores = scores + bias  # in float32, as the softmax
         return torch.bmm(scores.softmax(dim=-1).to(v.dtype), flat_v).view(*q.shape[:3], v.shape[3])
-    return functional.scaled_dot_product_attention(q, k, v)
+    mask = None if bias is None else bias.to(q.dtype).expand(1, 1, 1, -1)
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)

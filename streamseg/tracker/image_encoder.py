@@ -40,7 +40,7 @@ class FixedImageEncoder(nn.Module):
         model: Whose weights are shared; those of folded convolutions are copied as they are now.
 
     Raises:
-        ModelError: the neck is not of the kind that sam2 publishes.
+        ModelError: neck or trunk are not of the kind that sam2 publishes.
     """
 
     def __init__(self, model: SAM2Base) -> None:

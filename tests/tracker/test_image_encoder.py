@@ -29,8 +29,10 @@ def both(model: SAM2Base) -> tuple[Levels, Levels]:
     [("sam2.1_hiera_t", 256), ("sam2.1_hiera_t", 224), ("sam2.1_hiera_b+", 320), ("sam2.1_hiera_l", 96)],
 )
 @pytest.mark.parametrize("whole_scores", [0, 256])
-def test_it_is_the_official_encoder(config, size, whole_scores, monkeypatch):
+@pytest.mark.parametrize("pads", [False, True])
+def test_it_is_the_official_encoder(config, size, whole_scores, pads, monkeypatch):
     monkeypatch.setattr(hiera, "_WHOLE_SCORES_LIMIT", whole_scores)
+    monkeypatch.setattr(hiera, "_pads", lambda device: pads)
     torch.manual_seed(0)
     official, ours = both(build_model(config, image_size=size))
     for wanted, given in zip(official, ours, strict=True):
@@ -57,15 +59,26 @@ def test_nano_s_neck_is_folded_too():
         assert (given - wanted).abs().max() < 1e-4 * wanted.std()
 
 
-def test_padding_is_projected_to_the_bias(small: SAM2Base, monkeypatch: pytest.MonkeyPatch):
-    """Zeros in its place would be another function: the test above can fail."""
+def zeros_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    pad = hiera._pad
+    monkeypatch.setattr(hiera, "_pad", lambda x, value, count: pad(x, torch.zeros_like(value), count))
+
+
+def one_key_for_all_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = hiera._attention
+    monkeypatch.setattr(hiera, "_attention", lambda q, k, v, last_counts: attention(q, k, v, 1))
+
+
+@pytest.mark.parametrize(("pads", "spoil"), [(True, zeros_in_its_place), (False, one_key_for_all_counts_once)])
+def test_padding_counts(pads, spoil, monkeypatch: pytest.MonkeyPatch):
+    """Another padding would be another function: the test above can fail."""
+    monkeypatch.setattr(hiera, "_pads", lambda device: pads)
     model = build_model("sam2.1_hiera_t", image_size=256)
     for block in model.image_encoder.trunk.blocks:
         torch.nn.init.normal_(block.attn.qkv.bias)
     official, ours = both(model)
     assert (ours.top - official.top).abs().max() < 1e-4 * official.top.std()
-    pad = hiera._pad
-    monkeypatch.setattr(hiera, "_pad", lambda x, value, down, right: pad(x, torch.zeros_like(value), down, right))
+    spoil(monkeypatch)
     _, wrong = both(model)
     assert (wrong.top - official.top).abs().max() > 1e-2 * official.top.std()
 
@@ -74,6 +87,13 @@ def test_another_neck_is_refused(small: SAM2Base):
     model = copy.deepcopy(small)
     model.image_encoder.neck.fpn_top_down_levels = [0, 1, 2, 3]
     with pytest.raises(ModelError, match=r"image_encoder\.neck: .*fpn_top_down_levels"):
+        FixedImageEncoder(model)
+
+
+def test_windows_that_a_pool_does_not_divide_are_refused():
+    model = build_model("sam2.1_hiera_t", image_size=256)
+    model.image_encoder.trunk.blocks[3].window_size = 5
+    with pytest.raises(ModelError, match=r"window_spec: a window of 5 of 32 tokens cannot be pooled by 2"):
         FixedImageEncoder(model)
 
 
