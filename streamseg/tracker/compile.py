@@ -33,6 +33,7 @@ from streamseg.tracker.compiled_code import (
     KeptFunctions,
     compile_ahead,
     fingerprint,
+    inductor_options,
     only_tensors,
 )
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, precision
@@ -322,7 +323,9 @@ class CompiledEngine(Engine):
             backend=self._backend,
             fullgraph=True,
             dynamic=False,
-            options={"guard_filter_fn": only_tensors},
+            options=inductor_options(self._device)
+            if self._backend == "inductor"
+            else {"guard_filter_fn": only_tensors},
         )
         if self._backend != "inductor":
             _take_any_number_of_lanes(example_bank)
@@ -331,7 +334,7 @@ class CompiledEngine(Engine):
         ahead = self._kept.load(name, example)
         if ahead is None:
             _take_any_number_of_lanes(example_bank)
-            ahead = compile_ahead(function, example)
+            ahead = compile_ahead(function, example, self._device)
             self._kept.save(name, ahead)
         return _Ahead(name, ahead, at_call)
 

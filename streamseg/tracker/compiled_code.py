@@ -146,15 +146,29 @@ class KeptFunctions:
                 shutil.rmtree(kind, ignore_errors=True)
 
 
-def compile_ahead(function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction:
+def compile_ahead(function: Callable[..., Any], inputs: tuple[Any, ...], device: torch.device) -> CompiledFunction:
     """Compile a function for such inputs, in a way that can be kept. Blocks: seconds, tens of them at the first time.
 
     Args:
         function: Of modules and tensors; looked at nothing but the shapes, strides and types of the latter.
         inputs: Positional.
+        device: Of the tensors.
     """
-    compiled: Any = torch.compile(function, fullgraph=True, dynamic=False, options={"guard_filter_fn": only_tensors})
+    compiled: Any = torch.compile(function, fullgraph=True, dynamic=False, options=inductor_options(device))
     return cast(CompiledFunction, compiled.aot_compile((inputs, {})))
+
+
+def inductor_options(device: torch.device) -> dict[str, Any]:
+    """Options of ``torch.compile`` with its own backend; new each time, as torch takes some out.
+
+    On a CPU what calls the kernels is C++ too: a kept function in Python takes torch's compiler to load, which is half
+    of the time until nano is warm. Built apart from the kernels, it is compiled without optimising, so that the first
+    start takes no longer.
+    """
+    options: dict[str, Any] = {"guard_filter_fn": only_tensors}
+    if device.type == "cpu":
+        options |= {"cpp_wrapper": True, "cpp_wrapper_build_separate": True}
+    return options
 
 
 only_tensors: Final = torch.compiler.keep_tensor_guards_unsafe

@@ -15,6 +15,8 @@ from streamseg.tracker.compile import _Ahead
 from streamseg.tracker.compiled_code import KeptFunctions, compile_ahead, fingerprint
 from streamseg.tracker.step import TrackStep
 
+CPU = torch.device("cpu")
+
 
 class Scaled(nn.Module):
     def __init__(self, scale: float) -> None:
@@ -40,7 +42,7 @@ def _inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_function_is_saved_loaded_and_given_other_weights(tmp_path: Path) -> None:
     with torch.inference_mode():
         before, after, x = Scaled(2.0), Scaled(2.0), torch.randn(3, 4)
-        KeptFunctions(tmp_path, "kind").save("run", compile_ahead(run, (before, x)))
+        KeptFunctions(tmp_path, "kind").save("run", compile_ahead(run, (before, x), CPU))
         loaded = KeptFunctions(tmp_path, "kind").load("run", (before, x))
         assert loaded is not None
         for module in (before, after):
@@ -54,7 +56,7 @@ def test_a_function_is_saved_loaded_and_given_other_weights(tmp_path: Path) -> N
 def test_other_inputs_are_served_slowly_and_said(caplog: pytest.LogCaptureFixture) -> None:
     with torch.inference_mode():
         module, x, other = Scaled(2.0), torch.randn(3, 4), torch.randn(2, 4)
-        ahead = _Ahead("run", compile_ahead(run, (module, x)), run)
+        ahead = _Ahead("run", compile_ahead(run, (module, x), CPU), run)
         assert torch.allclose(ahead(module, x), module(x), atol=1e-6)
         assert "in the middle" not in caplog.text
         with caplog.at_level(logging.WARNING):
@@ -76,7 +78,7 @@ def test_a_file_that_cannot_be_read_is_no_error(
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "kind").write_text("a file")
     with torch.inference_mode(), caplog.at_level(logging.WARNING):
-        KeptFunctions(tmp_path, "kind").save("run", compile_ahead(run, (Scaled(2.0), torch.randn(3, 4))))
+        KeptFunctions(tmp_path, "kind").save("run", compile_ahead(run, (Scaled(2.0), torch.randn(3, 4)), CPU))
     assert "not kept for the next start" in caplog.text
 
 
@@ -86,7 +88,7 @@ def test_only_the_kinds_that_were_used_last_are_kept(tmp_path: Path) -> None:
         folder.mkdir()
         os.utime(folder, (1_000_000 - age, 1_000_000 - age))
     with torch.inference_mode():
-        KeptFunctions(tmp_path, "new").save("run", compile_ahead(run, (Scaled(2.0), torch.randn(3, 4))))
+        KeptFunctions(tmp_path, "new").save("run", compile_ahead(run, (Scaled(2.0), torch.randn(3, 4)), CPU))
     assert {folder.name for folder in tmp_path.iterdir()} == {"torch", "new", *(f"kind{age}" for age in range(6))}
 
 
@@ -96,7 +98,7 @@ def test_a_cache_that_may_only_be_read_is_used(tmp_path: Path, monkeypatch: pyte
 
     with torch.inference_mode():
         inputs = (Scaled(2.0), torch.randn(3, 4))
-        KeptFunctions(tmp_path, "kind").save("run", compile_ahead(run, inputs))
+        KeptFunctions(tmp_path, "kind").save("run", compile_ahead(run, inputs, CPU))
         monkeypatch.setattr(os, "utime", refuse)  # root may do everything
         assert KeptFunctions(tmp_path, "kind").load("run", inputs) is not None
 
