@@ -21,6 +21,7 @@ import shutil
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import torch
@@ -31,9 +32,7 @@ from streamseg.tracker.attention_backend import FIXED_SHAPES
 from streamseg.tracker.compiled_code import (
     CompiledFunction,
     KeptFunctions,
-    compile_ahead,
     fingerprint,
-    inductor_options,
     only_tensors,
 )
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, precision
@@ -318,41 +317,47 @@ class CompiledEngine(Engine):
     ) -> Callable[..., Any]:
         example_bank = None if bank is None else bank.grown(bank.lanes)  # what is tried on it is thrown away
         example = (*head, example_bank, *inputs)
-        at_call = torch.compile(
+        at_call = partial(self._compile_at_call, name, function)
+        if self._backend != "inductor":
+            _take_any_number_of_lanes(example_bank)
+            compiled = at_call()
+            compiled(*example)
+            return compiled
+        ahead = self._kept.load(name, function, example)
+        if ahead is None:
+            packaged = self._device.type == "cpu"
+            if not packaged:
+                _take_any_number_of_lanes(example_bank)
+            ahead = self._kept.make(name, function, example, packaged=packaged)
+        return _Ahead(name, ahead, at_call)
+
+    def _compile_at_call(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What is compiled when it is called, and anew for inputs of another kind."""
+        return torch.compile(
             _own_code(function, name),
             backend=self._backend,
             fullgraph=True,
             dynamic=False,
-            options=inductor_options(self._device)
-            if self._backend == "inductor"
-            else {"guard_filter_fn": only_tensors},
+            options={"guard_filter_fn": only_tensors},
         )
-        if self._backend != "inductor":
-            _take_any_number_of_lanes(example_bank)
-            at_call(*example)
-            return at_call
-        ahead = self._kept.load(name, example)
-        if ahead is None:
-            _take_any_number_of_lanes(example_bank)
-            ahead = compile_ahead(function, example, self._device)
-            self._kept.save(name, ahead)
-        return _Ahead(name, ahead, at_call)
 
 
 class _Ahead:
     """A function that was compiled ahead of its calls, and what is to run if other inputs come after all.
 
-    By itself it would raise then, which would end the worker; so it is only slow, and counted as a recompile.
+    By itself it would go wrong then; so it is only slow, and counted as a recompile.
     """
 
-    def __init__(self, name: str, function: CompiledFunction, at_call: Callable[..., Any]) -> None:
-        function.disable_guard_check()  # it is made here
-        self._name, self._function, self._at_call = name, function, at_call
+    def __init__(self, name: str, function: CompiledFunction, at_call: Callable[[], Callable[..., Any]]) -> None:
+        self._name, self._function, self._make_at_call = name, function, at_call
+        self._at_call: Callable[..., Any] | None = None  # to make it takes torch's compiler: seconds to import
 
     def __call__(self, *inputs: Any) -> Any:
         if self._function.guard_check(*inputs):
             return self._function(*inputs)
         log.warning("%s: inputs are not as they were at warm-up: compiling in the middle of a stream", self._name)
+        if self._at_call is None:
+            self._at_call = self._make_at_call()
         return self._at_call(*inputs)
 
 

@@ -1,9 +1,9 @@
 """Compiled functions on disk, so that the next start neither traces nor compiles them.
 
 Torch keeps the code that it compiled, but traces a function anew in every process, to look that code up: seconds for
-each, and there are a dozen. A function that was compiled ahead of its calls can be kept whole
-(``torch.compiler.load_compiled_function``; experimental, as torch says, which is one reason for the range of versions
-in pyproject.toml).
+each, and there are a dozen. A function that was compiled ahead of its calls can be kept whole: on a CPU as a library
+(:mod:`streamseg.tracker.packaged_code`), on CUDA in torch's own way (``torch.compiler.load_compiled_function``;
+experimental, as torch says, which is one reason for the range of versions in pyproject.toml).
 
 What a function was compiled from is in the name of its folder (:func:`fingerprint`): code, model, precision, machine.
 Weights are not: they stay inputs. To read such a file is to run it, so nobody else may be able to write it.
@@ -19,6 +19,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,7 @@ from torch import nn
 
 from streamseg.cache_dir import cache_directory
 from streamseg.private_file import is_private
+from streamseg.tracker.packaged_code import PackagedFunction, check_whole, keep_package, package
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +47,19 @@ _READ: Final = ("TORCHINDUCTOR_", "TORCHDYNAMO_", "TORCH_COMPILE_", "ATEN_CPU_CA
 
 
 class CompiledFunction(Protocol):
-    """What torch returns of a function that it compiled ahead of its calls."""
+    """A function that was compiled ahead of its calls."""
 
     def __call__(self, *args: Any) -> Any:
-        """Run; the inputs must be as those that it was compiled for."""
+        """Run; the inputs must be as those that it was compiled for, which is not looked at."""
         ...
 
     def guard_check(self, *args: Any) -> bool:
         """Whether it can take these inputs."""
         ...
+
+
+class _OfTorch(CompiledFunction, Protocol):
+    """One of torch's own."""
 
     def disable_guard_check(self) -> None:
         """Leave that to the caller."""
@@ -104,35 +110,59 @@ class KeptFunctions:
                 return cls(None, kind)
         return cls(place / "streamseg", kind)
 
-    def load(self, name: str, inputs: tuple[Any, ...]) -> CompiledFunction | None:
-        """Return a function that an earlier process saved; None if there is none that works.
+    def load(self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction | None:
+        """Return a function that an earlier process kept; None if there is none that works.
 
         Args:
             name: Of the function.
+            function: What was compiled.
             inputs: It is run on them once; what it writes to them is the caller's to throw away.
         """
         if self._folder is None or not (path := self._folder / name).exists():
             return None
         try:
-            with path.open("rb") as file:
-                function = cast(CompiledFunction, torch.compiler.load_compiled_function(file))
-            if not function.guard_check(*inputs):
-                raise ValueError("it was compiled for other inputs")
-            function(*inputs)
+            kept = _load_library(path, function, inputs) if path.is_dir() else _load_torch_s(path, inputs)
+            kept(*inputs)
         except Exception as error:  # noqa: BLE001 - a file that was cut short raises whatever unpickling meets
             log.warning("compiled code in %s cannot be used and is made anew: %s", path, error)
             return None
         with suppress(OSError):  # a cache that may only be read is as good
             os.utime(self._folder)  # so that it is not the one that is dropped
-        return function
+        return kept
 
-    def save(self, name: str, function: CompiledFunction) -> None:
-        """Write a function for the next start. That it cannot be is logged, no error."""
+    def make(
+        self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...], *, packaged: bool
+    ) -> CompiledFunction:
+        """Compile a function for such inputs, and keep it. Blocks: seconds, tens of them at the first time.
+
+        That it cannot be kept is logged, no error.
+
+        Args:
+            name: Of the function.
+            function: Of modules, banks, tensors and constants; nothing but the shapes, strides and types of the tensors
+                is looked at again.
+            inputs: Positional.
+            packaged: As a library, on a CPU.
+        """
+        if not packaged:
+            compiled: Any = torch.compile(
+                function, fullgraph=True, dynamic=False, options={"guard_filter_fn": only_tensors}
+            )
+            made = compiled.aot_compile((inputs, {}))
+            made.disable_guard_check()
+            self._keep(name, made.save_compiled_function)
+            return cast(CompiledFunction, made)
+        with tempfile.TemporaryDirectory(prefix="streamseg-") as folder:
+            package(function, inputs, Path(folder))
+            self._keep(name, lambda path: keep_package(Path(folder), Path(path)))
+            return PackagedFunction(Path(folder), function, inputs)
+
+    def _keep(self, name: str, write: Callable[[str], None]) -> None:
         if self._folder is None:
             return
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            function.save_compiled_function(str(self._folder / name))
+            write(str(self._folder / name))
         except Exception as error:  # noqa: BLE001 - torch raises many kinds, and the function works all the same
             log.warning("compiled code is not kept for the next start: %s", error)
             return
@@ -146,29 +176,18 @@ class KeptFunctions:
                 shutil.rmtree(kind, ignore_errors=True)
 
 
-def compile_ahead(function: Callable[..., Any], inputs: tuple[Any, ...], device: torch.device) -> CompiledFunction:
-    """Compile a function for such inputs, in a way that can be kept. Blocks: seconds, tens of them at the first time.
-
-    Args:
-        function: Of modules and tensors; looked at nothing but the shapes, strides and types of the latter.
-        inputs: Positional.
-        device: Of the tensors.
-    """
-    compiled: Any = torch.compile(function, fullgraph=True, dynamic=False, options=inductor_options(device))
-    return cast(CompiledFunction, compiled.aot_compile((inputs, {})))
+def _load_library(path: Path, function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction:
+    check_whole(path)
+    return PackagedFunction(path, function, inputs)
 
 
-def inductor_options(device: torch.device) -> dict[str, Any]:
-    """Options of ``torch.compile`` with its own backend; new each time, as torch takes some out.
-
-    On a CPU what calls the kernels is C++ too: a kept function in Python takes torch's compiler to load, which is half
-    of the time until nano is warm. Built apart from the kernels, it is compiled without optimising, so that the first
-    start takes no longer.
-    """
-    options: dict[str, Any] = {"guard_filter_fn": only_tensors}
-    if device.type == "cpu":
-        options |= {"cpp_wrapper": True, "cpp_wrapper_build_separate": True}
-    return options
+def _load_torch_s(path: Path, inputs: tuple[Any, ...]) -> CompiledFunction:
+    with path.open("rb") as file:
+        function = cast(_OfTorch, torch.compiler.load_compiled_function(file))
+    if not function.guard_check(*inputs):
+        raise ValueError("it was compiled for other inputs")
+    function.disable_guard_check()
+    return function
 
 
 only_tensors: Final = torch.compiler.keep_tensor_guards_unsafe
@@ -192,8 +211,8 @@ def fingerprint(module: nn.Module, *others: object) -> str:
     add((sys.version, platform.machine(), torch.__version__, torch.get_num_threads()))
     add(torch.cpu.get_capabilities())
     add(sorted((name, value) for name, value in os.environ.items() if name.startswith(_READ) and name != _PLACE))
-    for package in ("streamseg", "sam2"):
-        add([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in _sources(package)])
+    for source in ("streamseg", "sam2"):
+        add([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in _sources(source)])
     for device in {tensor.device for tensor in module.parameters() if tensor.device.type == "cuda"}:
         found = torch.cuda.get_device_properties(device)
         add((found.name, found.major, found.minor, found.multi_processor_count, found.total_memory))

@@ -11,6 +11,8 @@ it was tracked with.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -111,6 +113,7 @@ class MemoryBank:
     """
 
     FIELDS = ("features", "pointers", "conditioning_frame", "ring_frame", "pointer_frame")
+    _CONSTANTS = ("_conditioning_places", "_spatial_ages", "_pointer_ages")
 
     def __init__(self, shape: BankShape, lanes: int, device: torch.device) -> None:
         self.shape = shape
@@ -136,6 +139,17 @@ class MemoryBank:
     def nbytes(self) -> int:
         """Bytes of all lanes together."""
         return sum(getattr(self, field).nbytes for field in self.FIELDS)
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors that it is made of: those of ``FIELDS`` first, then constants."""
+        return [*(getattr(self, field) for field in self.FIELDS), *(getattr(self, name) for name in self._CONSTANTS)]
+
+    def of(self, tensors: Sequence[Tensor]) -> MemoryBank:
+        """Return a bank that is made of those, in the order of :meth:`tensors`."""
+        bank = copy.copy(self)
+        for name, tensor in zip((*self.FIELDS, *self._CONSTANTS), tensors, strict=True):
+            setattr(bank, name, tensor)
+        return bank
 
     def recall(self, lanes: Tensor, frames: Tensor, conditioning: int, *, packed: bool = False) -> Recall:
         """Read what each lane remembers at a frame; frames not before it are not valid.

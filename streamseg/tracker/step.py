@@ -231,7 +231,9 @@ class TrackStep(nn.Module):
         size = (model.image_size, model.image_size)
         full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         scaled = torch.sigmoid(full) * model.sigmoid_scale_for_mem_enc + model.sigmoid_bias_for_mem_enc
-        memory: Tensor = model.memory_encoder(top, scaled, skip_mask_sigmoid=True)["vision_features"]
+        encoder = model.memory_encoder  # as its forward, without the position encoding, which is a constant
+        fused = encoder.fuser(encoder.pix_feat_proj(top) + encoder.mask_downsampler(scaled))
+        memory: Tensor = encoder.out_proj(fused)
         if model.no_obj_embed_spatial is not None:
             memory = memory + (1 - (score > 0).float())[..., None, None] * model.no_obj_embed_spatial[..., None, None]
         return memory.flatten(2).transpose(1, 2)
