@@ -5,9 +5,9 @@ put together from *buckets*: on a CUDA device it is padded to the next bucket, w
 nothing; on a CPU, where every lane costs its full work, it is split (7 = 4 + 2 + 1) and nothing is padded. Which memory
 slots are filled is a mask, so objects that join, leave, are corrected or differ in age never change a shape.
 
-Weights stay inputs of the compiled code. Torch can also freeze them into it, packed for the CPU, but does not keep such
-code on disk: nano in bfloat16 took 16 in place of 19 ms a frame (tiny the same 80 ms), and every start 40 s in place of
-13.
+Weights stay inputs of the compiled code, so that it can be kept on disk for whatever weights. Torch can also freeze
+them into it, packed for the CPU; then nano in bfloat16 took 16 in place of 19 ms a frame (tiny the same 80 ms), and
+every start 40 s.
 
 Each (size, slots, mask) is compiled ahead of its calls, as a function of its own that is kept on disk
 (:mod:`streamseg.tracker.compiled_code`).

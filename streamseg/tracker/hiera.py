@@ -6,8 +6,8 @@ tokens of three are padding. Here,
 
 - tokens are projected before they are padded: what a zero projects to is the bias;
 - on a CPU, nothing is padded: the keys of a window's padding are all the same, and so are their values, so one of them
-  takes the place of all, with the logarithm of their number added to its score. A CUDA device would run four batches of
-  windows in place of one for it, and pads;
+  takes the place of all, with the logarithm of their number added to its score. That makes up to four batches of
+  windows of one, each of kernels of its own: on CUDA windows are padded (which is faster there was not measured);
 - the output is projected after the padding is cut off;
 - the position embedding is interpolated once, not for each picture;
 - between blocks a map is rows of tokens, ``[B, h * w, C]``: ``[B, h, w, C]`` torch's compiler takes for a picture, lays
@@ -89,10 +89,10 @@ class _Block(nn.Module):
         self._heads = int(block.attn.num_heads)
         self._stride = int(block.q_stride[0]) if block.q_stride else 1
         self.out_side = side // self._stride
-        if self._window % self._stride or side % self._stride:
+        if self._window % self._stride:
             raise ModelError(
-                f"image_encoder.trunk.window_spec: a window of {self._window} of {side} tokens cannot be pooled by "
-                f"{self._stride}: give one that it divides"
+                f"image_encoder.trunk.window_spec: a window of {self._window} tokens cannot be pooled by "
+                f"{self._stride}: give a multiple of {self._stride}"
             )
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class _Block(nn.Module):
             ]
             for top, rows, tall in cuts
         ]
-        tokens = torch.cat([torch.cat(part, dim=2) for part in mixed], dim=1)[:, : self.out_side, : self.out_side]
+        tokens = _join([_join(part, 2) for part in mixed], 1)[:, : self.out_side, : self.out_side]
         projected: Tensor = attention.proj(tokens.flatten(1, 2))
         return projected
 
@@ -162,6 +162,10 @@ class _Block(nn.Module):
         return tokens.reshape(batch, down * tall, across * wide, -1)
 
 
+def _join(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)  # which would copy
+
+
 def _pads(device: torch.device) -> bool:
     """Whether windows that hold padding are filled up and multiplied as the others are."""
     return device.type != "cpu"
@@ -189,5 +193,6 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, last_counts: int) -> Tensor:
         if bias is not None:
             scores = scores + bias  # in float32, as the softmax
         return torch.bmm(scores.softmax(dim=-1).to(v.dtype), flat_v).view(*q.shape[:3], v.shape[3])
+    # The kernel takes a mask of the queries' type only; the published models' windows never come here in bfloat16.
     mask = None if bias is None else bias.to(q.dtype).expand(1, 1, 1, -1)
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
