@@ -91,6 +91,8 @@ done
 part soak "Memory of a daemon that runs for two minutes" "$python" bench/soak.py --minutes 2 --every 2 --rate 30 \
     --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 540 --json "$out/soak.json" \
     --markdown "$out/soak.md"
+part start "From the start to the first mask" "$python" bench/start.py --model sam2.1_hiera_t --image-size 512 \
+    --compile on --starts 3 --start-timeout 540 --json "$out/start.json" --markdown "$out/start.md"
 part pipeline "Pipeline without the model" "$python" bench/pipeline.py --json "$out/pipeline.json" \
     --markdown "$out/pipeline.md"
 for streams in 1 8; do
