@@ -31,7 +31,7 @@ from torch import nn
 
 from streamseg.cache_dir import cache_directory
 from streamseg.private_file import is_private
-from streamseg.tracker.packaged_code import PackagedFunction, check_whole, keep_package, package
+from streamseg.tracker.packaged_code import PARTIAL, PackagedFunction, check_whole, keep_package, package
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,15 @@ _KEPT_KINDS: Final = 8
 _IN_USE_S: Final = 3600.0
 """A folder that was written or used so lately may be another daemon's, and stays."""
 
-_READ: Final = ("TORCHINDUCTOR_", "TORCHDYNAMO_", "TORCH_COMPILE_", "ATEN_CPU_CAPABILITY")
+_READ: Final = (
+    "TORCHINDUCTOR_",
+    "TORCHDYNAMO_",
+    "TORCH_COMPILE_",
+    "AOT_INDUCTOR_",
+    "AOTINDUCTOR_",
+    "ATEN_CPU_CAPABILITY",
+    "CXX",
+)
 """How the names of environment variables begin that torch reads when it compiles."""
 
 
@@ -143,6 +151,10 @@ class KeptFunctions:
                 is looked at again.
             inputs: Positional.
             packaged: As a library, on a CPU.
+
+        Raises:
+            RuntimeError: it cannot be compiled.
+            ValueError: it holds constants that are no weights.
         """
         if not packaged:
             compiled: Any = torch.compile(
@@ -152,22 +164,38 @@ class KeptFunctions:
             made.disable_guard_check()
             self._keep(name, made.save_compiled_function)
             return cast(CompiledFunction, made)
-        with tempfile.TemporaryDirectory(prefix="streamseg-") as folder:
+        # Not in /tmp, if it can be helped: libraries cannot be loaded from where nothing may be executed.
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self._folder if self._is_made() else None) as folder:
             package(function, inputs, Path(folder))
+            loaded = PackagedFunction(Path(folder), function, inputs)  # before it is kept: only what works is
             self._keep(name, lambda path: keep_package(Path(folder), Path(path)))
-            return PackagedFunction(Path(folder), function, inputs)
+            return loaded
+
+    def _is_made(self) -> bool:
+        """Whether there is a folder, which is made if it can be."""
+        if self._folder is None:
+            return False
+        try:
+            for folder in (self._folder.parent, self._folder):  # `parents` would give these the rights of any folder
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            log.warning("compiled code is not kept for the next start: %s", error)
+            return False
+        return True
 
     def _keep(self, name: str, write: Callable[[str], None]) -> None:
-        if self._folder is None:
+        if self._folder is None or not self._is_made():
             return
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write(str(self._folder / name))
         except Exception as error:  # noqa: BLE001 - torch raises many kinds, and the function works all the same
             log.warning("compiled code is not kept for the next start: %s", error)
             return
         with suppress(OSError):  # another daemon may drop them just now
             self._drop_oldest(self._folder.parent)
+            for left in self._folder.glob(f"{PARTIAL}*"):  # by a process that was killed
+                if time.time() - left.stat().st_mtime > _IN_USE_S:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _drop_oldest(self, folder: Path) -> None:
         by_age = sorted(folder.iterdir(), key=lambda kind: kind.stat().st_mtime, reverse=True)

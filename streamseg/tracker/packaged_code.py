@@ -28,11 +28,16 @@ _NAME: Final = "model"
 _INPUTS: Final = "streamseg_inputs"
 _DIGEST: Final = "streamseg.sha256"
 
+PARTIAL: Final = ".making-"
+"""How the names of folders begin that are not finished."""
+
 
 class PackagedFunction:
     """A compiled function.
 
-    It is called with the modules that it was loaded for, and with the constants that it was compiled for.
+    It is called with the modules that it was loaded for, and with the constants that it was compiled for. Their weights
+    may be written to, but not exchanged for other tensors. While it runs it holds Python's lock, as torch does not
+    otherwise: other threads of the process wait for it (a worker has none).
 
     Args:
         folder: Holds the library; it may go once this is built.
@@ -57,7 +62,8 @@ class PackagedFunction:
         names = self._library.get_constant_fqns()
         if missing := [name for name in names if name not in weights]:
             raise ValueError(f"it has constants that are no weights: {missing}")
-        self._weights = {name: weights[name] for name in names}  # it only knows where they lie: they must live on
+        # It only knows where they lie: they must live on, even if a module's `data` is exchanged.
+        self._weights = {name: weights[name].detach() for name in names}
         self._library.load_constants(self._weights, False, True, True)
 
     def __call__(self, *args: Any) -> Any:
@@ -66,8 +72,11 @@ class PackagedFunction:
 
     def guard_check(self, *args: Any) -> bool:
         """Whether it can take these arguments; constants among them are not looked at."""
-        return _signature(args) == self._signature and all(
-            given is own for given, own in zip(_modules(args).values(), self._modules.values(), strict=True)
+        given = _modules(args)
+        return (
+            _signature(args) == self._signature
+            and given.keys() == self._modules.keys()
+            and all(given[name] is own for name, own in self._modules.items())
         )
 
 
@@ -79,6 +88,9 @@ def package(function: Callable[..., Any], inputs: tuple[Any, ...], folder: Path)
         inputs: Positional. It is traced on them; what it writes to them is the caller's to throw away. Of a bank, there
             may be any number of lanes but one and nought.
         folder: To write to; it is there.
+
+    Raises:
+        RuntimeError: it cannot be compiled.
     """
     exported = torch.export.export(
         _Exported(function, inputs), (list(_tensors(inputs)),), dynamic_shapes=(_dynamic(inputs),), strict=False
@@ -90,9 +102,10 @@ def package(function: Callable[..., Any], inputs: tuple[Any, ...], folder: Path)
             package_path=str(archive),
             inductor_configs={
                 "aot_inductor.package_constants_in_so": False,
-                # Else weights of up to 8 numbers, or of all the same ones, are written into the code.
+                # Else weights of up to 8 numbers, of all the same ones, or all of them are written into the code.
                 "always_keep_tensor_constants": True,
                 "joint_graph_constant_folding": False,
+                "freezing": False,
                 "aot_inductor.metadata": {_INPUTS: repr(_signature(inputs))},
             },
         )
@@ -106,15 +119,20 @@ def keep_package(folder: Path, path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    partial = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
+    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
     try:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         (partial / _DIGEST).write_text(_digest(folder))
-        shutil.rmtree(path, ignore_errors=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
         partial.rename(path)
     except OSError:
+        if not (path / _DIGEST).is_file():  # else another daemon has just kept its own
+            raise
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def check_whole(path: Path) -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from streamseg.tracker.compile import _Ahead
 from streamseg.tracker.compiled_code import CompiledFunction, KeptFunctions, fingerprint
 from streamseg.tracker.memory_bank import NEVER, BankShape, MemoryBank
-from streamseg.tracker.packaged_code import keep_package
+from streamseg.tracker.packaged_code import PARTIAL, keep_package
 from streamseg.tracker.step import TrackStep
 
 
@@ -185,6 +185,34 @@ def test_a_file_that_cannot_be_read_is_no_error(
     with caplog.at_level(logging.WARNING):
         assert kept(tmp_path).load("run", run, ()) is None
     assert "made anew" in caplog.text
+
+
+def test_a_file_gives_way_to_a_library(tmp_path: Path, library: Path) -> None:
+    (tmp_path / "kind").mkdir()
+    (tmp_path / "kind" / "run").write_bytes(b"nothing of the kind")
+    keep_package(library / "kind" / "run", tmp_path / "kind" / "run")
+    inputs = (Scaled(2.0), torch.randn(3, 4))
+    assert is_right(load(tmp_path, *inputs)(*inputs), *inputs)
+
+
+def test_what_is_kept_is_this_user_s_alone_whatever_others_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    inputs = (Scaled(2.0), torch.randn(3, 4))
+    before = os.umask(0o002)
+    try:
+        KeptFunctions.of("kind").make("run", run, inputs, packaged=False)
+    finally:
+        os.umask(before)
+    assert KeptFunctions.of("kind").load("run", run, inputs) is not None
+
+
+def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
+    old, young = tmp_path / "kind" / f"{PARTIAL}old", tmp_path / "kind" / f"{PARTIAL}young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+    os.utime(old, (1_000_000, 1_000_000))
+    kept(tmp_path).make("run", run, (Scaled(2.0), torch.randn(3, 4)), packaged=False)
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(path.read_bytes()[:1000]), Path.unlink])
