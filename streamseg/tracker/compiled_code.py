@@ -156,44 +156,47 @@ class KeptFunctions:
             RuntimeError: it cannot be compiled.
             ValueError: it holds constants that are no weights.
         """
+        folder = self._made_folder()
         if not packaged:
             compiled: Any = torch.compile(
                 function, fullgraph=True, dynamic=False, options={"guard_filter_fn": only_tensors}
             )
             made = compiled.aot_compile((inputs, {}))
             made.disable_guard_check()
-            self._keep(name, made.save_compiled_function)
+            if folder is not None:
+                self._keep(folder / name, made.save_compiled_function)
             return cast(CompiledFunction, made)
         # Not in /tmp, if it can be helped: libraries cannot be loaded from where nothing may be executed.
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self._folder if self._is_made() else None) as folder:
-            package(function, inputs, Path(folder))
-            loaded = PackagedFunction(Path(folder), function, inputs)  # before it is kept: only what works is
-            self._keep(name, lambda path: keep_package(Path(folder), Path(path)))
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as place:
+            package(function, inputs, Path(place))
+            loaded = PackagedFunction(Path(place), function, inputs)  # before it is kept: only what works is
+            if folder is not None:
+                self._keep(folder / name, lambda path: keep_package(Path(place), Path(path)))
             return loaded
 
-    def _is_made(self) -> bool:
-        """Whether there is a folder, which is made if it can be."""
+    def _made_folder(self) -> Path | None:
+        """The folder, which is made if need be; None if nothing can be kept."""
         if self._folder is None:
-            return False
+            return None
         try:
             for folder in (self._folder.parent, self._folder):  # `parents` would give these the rights of any folder
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self._folder, os.W_OK | os.X_OK):
+                raise PermissionError(f"{self._folder} may not be written to")
         except OSError as error:
             log.warning("compiled code is not kept for the next start: %s", error)
-            return False
-        return True
+            return None
+        return self._folder
 
-    def _keep(self, name: str, write: Callable[[str], None]) -> None:
-        if self._folder is None or not self._is_made():
-            return
+    def _keep(self, path: Path, write: Callable[[str], None]) -> None:
         try:
-            write(str(self._folder / name))
+            write(str(path))
         except Exception as error:  # noqa: BLE001 - torch raises many kinds, and the function works all the same
             log.warning("compiled code is not kept for the next start: %s", error)
             return
         with suppress(OSError):  # another daemon may drop them just now
-            self._drop_oldest(self._folder.parent)
-            for left in self._folder.glob(f"{PARTIAL}*"):  # by a process that was killed
+            self._drop_oldest(path.parent.parent)
+            for left in path.parent.glob(f"{PARTIAL}*"):  # by a process that was killed
                 if time.time() - left.stat().st_mtime > _IN_USE_S:
                     shutil.rmtree(left, ignore_errors=True)
 

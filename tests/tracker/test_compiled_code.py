@@ -240,6 +240,18 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, caplog: pyt
     assert is_right(function(*inputs), *inputs)
 
 
+def test_a_folder_that_may_not_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may do everything
+    inputs = (Scaled(2.0), torch.randn(3, 4))
+    with caplog.at_level(logging.WARNING):
+        function = kept(tmp_path).make("run", run, inputs, packaged=False)
+    assert "may not be written to" in caplog.text
+    assert is_right(function(*inputs), *inputs)
+    assert list((tmp_path / "kind").iterdir()) == []
+
+
 def test_only_the_kinds_that_were_used_last_are_kept(tmp_path: Path) -> None:
     for age in range(10):
         folder = tmp_path / f"kind{age}"
