@@ -53,10 +53,10 @@ class PackagedFunction:
         # torch._inductor.aoti_load_package does the same, but imports torch's compiler for it: 3 s. One
         # thread calls, so one runner is enough.
         self._library = torch._C._aoti.AOTIModelPackageLoader(str(folder), _NAME, True, 1, -1, False)
-        if self._library.get_metadata().get(_INPUTS) != repr(_signature(inputs)):
+        self._signature = _signature(inputs)
+        if self._library.get_metadata().get(_INPUTS) != repr(self._signature):
             raise ValueError("it was compiled for other inputs")
         self._output = _output_of(function)
-        self._signature = _signature(inputs)
         self._modules = _modules(inputs)
         weights = _weights(self._modules)
         names = self._library.get_constant_fqns()
@@ -68,7 +68,7 @@ class PackagedFunction:
 
     def __call__(self, *args: Any) -> Any:
         """Run; the arguments must be as those that it was compiled for."""
-        return self._output(self._library.boxed_run(list(_tensors(args))))
+        return self._output(self._library.boxed_run([tensor for tensor, _ in _parts(args)]))
 
     def guard_check(self, *args: Any) -> bool:
         """Whether it can take these arguments; constants among them are not looked at."""
@@ -92,9 +92,9 @@ def package(function: Callable[..., Any], inputs: tuple[Any, ...], folder: Path)
     Raises:
         RuntimeError: it cannot be compiled.
     """
-    exported = torch.export.export(
-        _Exported(function, inputs), (list(_tensors(inputs)),), dynamic_shapes=(_dynamic(inputs),), strict=False
-    )
+    tensors = [tensor for tensor, _ in _parts(inputs)]
+    sizes = [{0: torch.export.Dim.DYNAMIC} if lanes else None for _, lanes in _parts(inputs)]
+    exported = torch.export.export(_Exported(function, inputs), (tensors,), dynamic_shapes=(sizes,), strict=False)
     with tempfile.TemporaryDirectory(prefix="streamseg-") as temporary:
         archive = Path(temporary) / f"{_NAME}.pt2"
         torch._inductor.aoti_compile_and_package(
@@ -185,38 +185,20 @@ def _with(value: Any, given: Iterator[Tensor]) -> Any:
             return value
 
 
-def _tensors(args: tuple[Any, ...]) -> Iterator[Tensor]:
+def _parts(args: tuple[Any, ...]) -> Iterator[tuple[Tensor, bool]]:
+    """Each tensor, and whether its first dimension is a bank's lanes, of which there may be any number."""
     for value in args:
         match value:
             case Tensor():
-                yield value
+                yield value, False
             case MemoryBank():
-                yield from value.tensors()
-
-
-def _any_lanes(args: tuple[Any, ...]) -> list[bool]:
-    """Of each tensor, whether its first dimension is a bank's lanes."""
-    found: list[bool] = []
-    for value in args:
-        match value:
-            case Tensor():
-                found.append(False)
-            case MemoryBank():
-                lanes = len(MemoryBank.FIELDS)
-                found += [number < lanes for number in range(len(value.tensors()))]
-    return found
-
-
-def _dynamic(args: tuple[Any, ...]) -> list[dict[int, Any] | None]:
-    return [{0: torch.export.Dim.DYNAMIC} if lanes else None for lanes in _any_lanes(args)]
+                for number, tensor in enumerate(value.tensors()):
+                    yield tensor, number < len(MemoryBank.FIELDS)
 
 
 def _signature(args: tuple[Any, ...]) -> list[tuple[tuple[int, ...], tuple[int, ...], torch.dtype]]:
     """All that the library relies on of the tensors."""
-    return [
-        (tuple(tensor.shape[lanes:]), tensor.stride(), tensor.dtype)
-        for tensor, lanes in zip(_tensors(args), _any_lanes(args), strict=True)
-    ]
+    return [(tuple(tensor.shape[lanes:]), tensor.stride(), tensor.dtype) for tensor, lanes in _parts(args)]
 
 
 def _modules(args: tuple[Any, ...]) -> dict[str, nn.Module]:
