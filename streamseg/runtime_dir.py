@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from streamseg.private_file import is_private
+from streamseg.topics import LONGEST_IPC_PATH
+
+# What this package adds to such a folder, and some to spare: "/streamseg-demo-xxxxxxxx/masks" are 30.
+_LONGEST_ADDED: Final = 32
 
 
 def runtime_parent() -> str | None:
-    """Folder for sockets of this run: XDG_RUNTIME_DIR if it is a writable directory, else None (the system's default).
+    """Folder for sockets of this run: XDG_RUNTIME_DIR if it is a writable directory, else None.
 
-    A container or ``su`` often hands on a folder that is not there, or that belongs to another user.
+    A container or ``su`` often hands on a folder that is not there, or that belongs to another user. One whose path is
+    so long that no socket fits into it is not taken either.
     """
     folder = os.environ.get("XDG_RUNTIME_DIR")
-    if folder and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    if folder and _has_room(folder) and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return folder
     return None
+
+
+def sockets_parent() -> str:
+    """Folder in which a run makes one of its own for its sockets: :func:`runtime_parent`, or the system's default."""
+    return runtime_parent() or _temporary()
 
 
 def default_control_endpoint() -> str:
@@ -54,4 +65,13 @@ def default_folder_is_ours() -> bool:
 
 
 def _own_folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"streamseg-{os.geteuid()}"
+    return Path(_temporary()) / f"streamseg-{os.geteuid()}"
+
+
+def _temporary() -> str:
+    folder = tempfile.gettempdir()
+    return folder if _has_room(folder) else "/tmp"
+
+
+def _has_room(folder: str) -> bool:
+    return len(os.fsencode(folder)) + _LONGEST_ADDED <= LONGEST_IPC_PATH

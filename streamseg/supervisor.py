@@ -30,7 +30,7 @@ from streamseg.outbox import Outbox
 from streamseg.process_table import CONTROL, PUBLISHER, WEB, WORKER, ProcessTable
 from streamseg.publish.endpoints import remove_left_behind
 from streamseg.redact import redact
-from streamseg.runtime_dir import default_control_endpoint, runtime_parent
+from streamseg.runtime_dir import default_control_endpoint, sockets_parent
 from streamseg.stream_requests import StreamRequests
 from streamseg.stream_set import StreamSet
 from streamseg.topics import DAEMON
@@ -121,7 +121,7 @@ class Daemon:
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self._close_wake)
             cleanup.enter_context(self._signals())
-            runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=runtime_parent()))
+            runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=sockets_parent()))
             cleanup.callback(shutil.rmtree, runtime, ignore_errors=True)
             self._table = ProcessTable(self._config, session=self.session, runtime=runtime)
             self._outbox = Outbox(self._table.internal_endpoint)

@@ -7,7 +7,9 @@ from streamseg.runtime_dir import (
     default_folder_is_ours,
     make_default_folder,
     runtime_parent,
+    sockets_parent,
 )
+from streamseg.topics import LONGEST_IPC_PATH
 
 
 def test_a_writable_folder_is_taken(tmp_path, monkeypatch):
@@ -32,6 +34,19 @@ def test_a_folder_of_others_gives_the_default(tmp_path, monkeypatch):
     tmp_path.chmod(0o500)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert runtime_parent() is None
+
+
+def test_a_folder_too_deep_for_sockets_is_passed_over(tmp_path, monkeypatch):
+    deep = tmp_path / ("d" * (LONGEST_IPC_PATH - len(str(tmp_path)) - 33))
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    assert runtime_parent() == sockets_parent() == str(deep)
+    deeper = deep.rename(f"{deep}d")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deeper))
+    assert runtime_parent() is None
+    monkeypatch.setattr("tempfile.tempdir", str(deeper))
+    assert sockets_parent() == "/tmp"
+    assert default_control_endpoint() == f"ipc:///tmp/streamseg-{os.geteuid()}/control"
 
 
 def test_the_control_address_is_the_same_for_daemon_and_client(tmp_path, monkeypatch):

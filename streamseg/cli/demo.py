@@ -71,14 +71,14 @@ def demo(
     from streamseg.cli.film import check_out
     from streamseg.cli.marks import prompt_of
     from streamseg.config.load import config_from_mapping
-    from streamseg.runtime_dir import runtime_parent
+    from streamseg.runtime_dir import sockets_parent
 
     if frames is not None and seconds is not None:
         raise ConfigError("--frames and --seconds: give one of them")
     check_out(out)  # now rather than after the model was loaded
     prompt = prompt_of(point or (), box, mask)
     stream, scene = _clip(source, prompt) if source is not None else _scene(model, size, prompt)
-    with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=runtime_parent()) as folder:
+    with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=sockets_parent()) as folder:
         config = config_from_mapping(
             {
                 "streams": {_STREAM: stream},

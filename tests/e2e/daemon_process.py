@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +28,8 @@ class DaemonProcess:
         config["publish"] = {"endpoints": [self.endpoint], **config["publish"]}  # type: ignore[dict-item]
         file = folder / "config.yaml"
         file.write_text(yaml.safe_dump(config))
-        self.runtime = folder / "runtime"
-        self.runtime.mkdir(exist_ok=True)
+        # Not in `folder`: sockets' paths have to be short, and those of tests that run side by side are not.
+        self.runtime = Path(tempfile.mkdtemp(prefix="streamseg-test-"))
         self.control = f"ipc://{self.runtime}/streamseg-control"
         self.file = file
         self.process = subprocess.Popen(
@@ -92,6 +94,7 @@ class DaemonProcess:
         self._drain.join(timeout=5)
         assert self.process.stderr is not None
         self.process.stderr.close()
+        shutil.rmtree(self.runtime, ignore_errors=True)
 
 
 def wait_for(
