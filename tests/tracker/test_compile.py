@@ -21,6 +21,7 @@ from streamseg.tracker.predictor import CameraPredictor
 
 SPLIT = Buckets(lanes=(1, 2, 4), streams=(1, 2), pad=False)
 PADDED = Buckets(lanes=(1, 4), streams=(1, 4), pad=True)
+ONE = Buckets(lanes=(1,), streams=(1,), pad=False)
 TOLERANCE = 1e-3
 CLICK = Add(1, points=[(0.5, 0.5, 1)])
 EVENTS: Events = {
@@ -74,15 +75,18 @@ def graphs() -> int:
 
 
 @pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
-def test_nothing_is_compiled_after_warm_up(small: SAM2Base, buckets: Buckets, partly_filled: Change) -> None:
+def test_nothing_is_compiled_or_recorded_after_warm_up(
+    small: SAM2Base, buckets: Buckets, partly_filled: Change
+) -> None:
     """Objects join, leave, are corrected and differ in age; batches take every size."""
-    images = clip(32, small.image_size)
-    predictor = partly_filled(compiled(small, buckets))
+    images, recorder = clip(32, small.image_size), ReplayingRecorder()
+    predictor = partly_filled(compiled(small, buckets, recorder=recorder))
     predictor.warm_up(quiet)
     prepared = graphs()
-    assert prepared == len(buckets.streams) + 2 * len(buckets.lanes)
+    assert recorder.recorded == prepared == len(buckets.streams) + 2 * len(buckets.lanes)
     run = play(predictor, images, EVENTS)
-    assert graphs() == prepared
+    assert recorder.recorded == graphs() == prepared
+    assert recorder.replayed > len(images)
     found = difference(play(CameraPredictor(small), images, EVENTS), run)
     assert found.logits < TOLERANCE, found
     assert found.score < TOLERANCE, found
@@ -91,7 +95,7 @@ def test_nothing_is_compiled_after_warm_up(small: SAM2Base, buckets: Buckets, pa
 def test_a_bank_that_grows_compiles_nothing(small: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
     images = clip(12, small.image_size)
-    predictor = compiled(small, SPLIT)
+    predictor = compiled(small, ONE)
     predictor.warm_up(quiet)
     prepared = graphs()
     run = play(predictor, images, EVENTS)
@@ -121,22 +125,9 @@ def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
     assert graphs() == prepared
 
 
-@pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
-def test_recorded_graphs(small: SAM2Base, buckets: Buckets, partly_filled: Change) -> None:
-    images, recorder = clip(24, small.image_size), ReplayingRecorder()
-    predictor = partly_filled(compiled(small, buckets, recorder=recorder))
-    predictor.warm_up(quiet)
-    prepared, compiled_graphs = recorder.recorded, graphs()
-    assert prepared == compiled_graphs
-    run = play(predictor, images, EVENTS)
-    assert (recorder.recorded, graphs()) == (prepared, compiled_graphs)
-    assert recorder.replayed > len(images)
-    assert difference(play(CameraPredictor(small), images, EVENTS), run).logits < TOLERANCE
-
-
 def test_outputs_of_recorded_graphs_are_the_callers(small: SAM2Base) -> None:
     images = clip(4, small.image_size)
-    predictor = compiled(small, SPLIT, recorder=ReplayingRecorder())
+    predictor = compiled(small, ONE, recorder=ReplayingRecorder())
     predictor.warm_up(quiet)
     play(predictor, images[:2], {0: [CLICK]}, stream="a")
     first = predictor.track({"a": images[2]})["a"].mask_logits
@@ -146,7 +137,7 @@ def test_outputs_of_recorded_graphs_are_the_callers(small: SAM2Base) -> None:
 
 
 def test_padding_does_not_break(small: SAM2Base) -> None:
-    predictor = compiled(small, PADDED)
+    predictor = compiled(small, Buckets(lanes=(4,), streams=(4,), pad=True))
     predictor.warm_up(quiet)
     play(predictor, clip(20, small.image_size), {0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))]})
     assert all(getattr(predictor.bank, name).isfinite().all() for name in predictor.bank.FIELDS)
@@ -168,7 +159,7 @@ def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.M
                 weight.data *= 1 + 0.02 * torch.rand_like(weight)
         show(model, 0)
         wanted = play(CameraPredictor(model), images, events)
-        predictor = compiled(model, Buckets((1,), (1,), pad=False), backend="inductor")
+        predictor = compiled(model, ONE, backend="inductor")
         predictor.warm_up(quiet)
         written = {str(path): path.stat().st_mtime_ns for path in tmp_path.glob("streamseg/*/*")}
         assert {Path(path).name for path in written} == {"encode_1", "track_1_1_masked", "track_1_4_masked"}
@@ -187,7 +178,7 @@ def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.M
 def test_functionalised_graphs_of_ranges(small: SAM2Base, partly_filled: Change) -> None:
     images = clip(24, small.image_size)
     events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
-    predictor = partly_filled(compiled(small, Buckets((1,), (1,), pad=False), backend="aot_eager"))
+    predictor = partly_filled(compiled(small, ONE, backend="aot_eager"))
     predictor.warm_up(quiet)
     prepared = graphs()
     run = play(predictor, images, events)
