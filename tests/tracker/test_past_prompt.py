@@ -277,9 +277,9 @@ def test_undo_has_a_depth(small: SAM2Base, images: Tensor) -> None:
 def test_nothing_grows(small: SAM2Base) -> None:
     """A prompt and an undo every few frames, some on old frames."""
     images = clip(60, small.image_size)
-    player = Player(small, torch.cat([images] * 4), history_frames=6, undo_depth=3)
+    player = Player(small, torch.cat([images] * 2), history_frames=6, undo_depth=3)
     sizes = set()
-    for frame in range(0, 240, 3):
+    for frame in range(0, 120, 3):
         player.track_to(frame)
         player.prompt(
             Add(1, points=[(0.01 * (frame % 90), 0.4, 1)]), max(frame - 5, 0), catch_up=range(frame, frame + 1)
