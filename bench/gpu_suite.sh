@@ -58,7 +58,7 @@ tracker() { # NAME MODEL SIZE OBJECTS CAMERAS
 wanted="$*"
 failed=""
 part parity "Parity on the device: eager, compiled, CUDA graphs, bfloat16" \
-    "$python" -m pytest -q -rs tests/tracker/test_cuda.py tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py \
+    "$python" -m pytest -n0 -q -rs tests/tracker/test_cuda.py tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py \
     tests/sources/test_av_decoder.py
 for size in 512 1024; do
     part "attention_$size" "Attention to memory that is full, masked, in ranges: $size" "$python" -W ignore \

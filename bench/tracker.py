@@ -180,9 +180,13 @@ def make_arms(model: str, size: int, device: torch.device, args: argparse.Namesp
         built = build_reference_model(model, image_size=size, checkpoint=checkpoint, device=device)
         see_objects(built, checkpoint)
         if vos:
-            # What `build_sam2_video_predictor(vos_optimized=True)` makes, of a model that is built already.
+            # What `build_sam2_video_predictor(vos_optimized=True)` makes, of a model that is built already. The encoder
+            # is compiled as `compile_image_encoder=True` has SAM2Base do it.
             built.__class__ = SAM2VideoPredictorVOS
             built._compile_all_components()
+            built.image_encoder.forward = torch.compile(
+                built.image_encoder.forward, mode="max-autotune", fullgraph=True, dynamic=False
+            )
         return PredictorArm(ReferencePredictor(built, max_objects=max(args.objects)), dtype)
 
     def ours(engine: type[Engine], dtype: torch.dtype | None) -> Arm:

@@ -1,4 +1,6 @@
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -36,8 +38,14 @@ def test_a_folder_of_others_gives_the_default(tmp_path, monkeypatch):
     assert runtime_parent() is None
 
 
-def test_a_folder_too_deep_for_sockets_is_passed_over(tmp_path, monkeypatch):
-    deep = tmp_path / ("d" * (LONGEST_IPC_PATH - len(str(tmp_path)) - 33))
+@pytest.fixture
+def shallow():
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
+
+
+def test_a_folder_too_deep_for_sockets_is_passed_over(shallow, monkeypatch):
+    deep = Path(shallow, "d" * (LONGEST_IPC_PATH - len(shallow) - 33))
     deep.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
     assert runtime_parent() == sockets_parent() == str(deep)
