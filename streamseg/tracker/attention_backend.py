@@ -154,7 +154,7 @@ def _seconds(attend: Callable[[], Tensor], backend: SDPBackend, as_run: AsRun, d
         warnings.simplefilter("ignore")  # torch says at length why a kernel cannot
         try:
             return median_s(as_run(attend), device)
-        except RuntimeError:
+        except (RuntimeError, TypeError):  # TypeError: a torch whose function lacks an argument
             return None
 
 
