@@ -2,8 +2,9 @@
 
 Its package is called ``sam2`` too, so it runs in a process of its own, which times its frames itself. It gets prepared
 frames in place of pictures. What it does beyond the others: it interpolates the masks to the frame's size, here the
-model's. As shipped, ``vos_optimized=True`` compiles nothing, since nobody can set its flags; ``forced`` sets them. On a
-machine without CUDA, its hard-coded ``cuda`` is redirected.
+model's. As shipped, ``vos_optimized=True`` compiles nothing, since nobody can set its flags; ``forced`` sets them, that
+of the image encoder too. It tracks one camera: several get a predictor each, one after another. On a machine without
+CUDA, its hard-coded ``cuda`` is redirected.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 
 class ForkArm:
-    """See ``tracker.Arm``. One camera only.
+    """See ``tracker_arms.Arm``. If its process ends, what is asked of it next raises EOFError.
 
     Args:
         checkout: Of the fork.
@@ -44,24 +45,22 @@ class ForkArm:
         *,
         forced: bool,
     ) -> None:
-        folder = tempfile.mkdtemp()
-        with Listener(f"{folder}/fork", "AF_UNIX") as listener:
+        self._line, theirs = Pipe()
+        with theirs:
             environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
-            self._child = subprocess.Popen([sys.executable, __file__, f"{folder}/fork"], env=environment)
-            self._line = listener.accept()
+            command = [sys.executable, __file__, str(theirs.fileno())]
+            self._child = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])
         # As arrays: torch would send a handle of shared memory, which only a child of multiprocessing may open.
         on_cpu = {name: value.cpu().numpy() for name, value in weights.items()}
         self._line.send((config, size, on_cpu, dtype, forced))
 
     def start(self, frames: Tensor, objects: int, cameras: int) -> None:
-        """See ``tracker.Arm``."""
-        if cameras != 1:
-            raise ValueError("the fork tracks one camera")
-        self._line.send(("start", frames.cpu().numpy(), objects))
+        """See ``tracker_arms.Arm``."""
+        self._line.send(("start", frames.cpu().numpy(), objects, cameras))
         self._line.recv()
 
     def run(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[float]]:
-        """See ``tracker.Arm``."""
+        """See ``tracker_arms.Arm``."""
         self._line.send(("run", list(numbers)))
         outputs, times = self._line.recv()
         return list(torch.from_numpy(outputs)), times
@@ -69,7 +68,11 @@ class ForkArm:
     def close(self) -> None:
         """End the process."""
         self._line.close()
-        self._child.wait(timeout=60)
+        try:
+            self._child.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
 
 
 def serve(line: Connection) -> None:
@@ -78,22 +81,28 @@ def serve(line: Connection) -> None:
 
     config, size, weights, dtype, forced = line.recv()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    target = "sam2.sam2_camera_predictor.SAM2CameraPredictorVOS"
-    predictor: Any = _build(config, target, {"fill_hole_area": 0}, size, None, device, 0)
-    predictor.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    predictor.perpare_data = lambda image, image_size: (image, size, size)
-    if device.type == "cpu":
-        _redirect_cuda(predictor)
-    if forced:
-        for part in ("memory_encoder", "memory_attention", "prompt_encoder", "mask_decoder"):
-            setattr(predictor, f"compile_{part}", True)
-        predictor._compile_all_components()
+
+    def precision() -> torch.autocast:
+        return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+    def new_predictor() -> Any:
+        target = "sam2.sam2_camera_predictor.SAM2CameraPredictorVOS"
+        predictor: Any = _build(config, target, {"fill_hole_area": 0}, size, None, device, 0)
+        predictor.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        predictor.perpare_data = lambda image, image_size: (image, size, size)
+        if device.type == "cpu":
+            _redirect_cuda(predictor)
+        if forced:
+            _compile_all(predictor)
+        return predictor
+
+    predictors: list[Any] = []
     frames = torch.empty(0)
 
     def track(frame: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            masks: Tensor = predictor.track(frame)[1]
-        return masks[:, 0]
+        with precision():
+            masks: list[Tensor] = [predictor.track(frame)[1] for predictor in predictors]
+        return masks[0][:, 0]
 
     while True:
         try:
@@ -101,18 +110,30 @@ def serve(line: Connection) -> None:
         except EOFError:
             return
         if command == "start":
-            frames = torch.from_numpy(values[0]).to(device)
-            predictor.frame_idx = 0
-            with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                predictor.load_first_frame(frames[0])
-                for index in range(values[1]):
-                    predictor.add_new_mask(0, index, prompt_mask(index))
+            pictures, objects, cameras = values
+            frames = torch.from_numpy(pictures).to(device)
+            predictors = [new_predictor() for _ in range(cameras)]
+            with torch.inference_mode(), precision():
+                for predictor in predictors:
+                    predictor.load_first_frame(frames[0])
+                    for index in range(objects):
+                        predictor.add_new_mask(0, index, prompt_mask(index))
             line.send(None)
         else:
             outputs, times = timed(track, frames, values[0])
             # At a quarter of the size, as the others give them.
             masks = torch.stack([output.float().cpu()[:, 2::4, 2::4] for output in outputs])
             line.send((masks.numpy(), times))
+
+
+def _compile_all(predictor: Any) -> None:
+    """As its flags do. The encoder's is SAM2Base's own, which its config turns off."""
+    for part in ("memory_encoder", "memory_attention", "prompt_encoder", "mask_decoder"):
+        setattr(predictor, f"compile_{part}", True)
+    predictor._compile_all_components()
+    predictor.image_encoder.forward = torch.compile(
+        predictor.image_encoder.forward, mode="max-autotune", fullgraph=True, dynamic=False
+    )
 
 
 def _redirect_cuda(predictor: Any) -> None:
@@ -128,4 +149,4 @@ def _redirect_cuda(predictor: Any) -> None:
 
 
 if __name__ == "__main__":
-    serve(Client(sys.argv[1], "AF_UNIX"))
+    serve(Connection(int(sys.argv[1])))

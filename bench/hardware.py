@@ -19,7 +19,7 @@ def write_results(
     """Print what a benchmark ran on, and write its results beside that.
 
     Args:
-        text: Markdown, appended to ``args.markdown`` if that was given.
+        text: Markdown, written to ``args.markdown`` if that was given. A later call of the same run has all of it.
         data: Written as JSON to ``args.json`` if that was given.
         args: Of the command line.
         about: What it ran on; None for :func:`machine`.
@@ -28,8 +28,7 @@ def write_results(
     if args.json:
         args.json.write_text(json.dumps({"machine": where, **data}, indent=1))
     if args.markdown:
-        with args.markdown.open("a") as file:
-            file.write(f"\n{text}\n\n{json.dumps(where)}\n")
+        args.markdown.write_text(f"\n{text}\n\n{json.dumps(where)}\n")
     print(f"\n{json.dumps(where)}")
 
 

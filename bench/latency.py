@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--start-timeout", type=float, default=60.0, help="seconds until the first masks; compiling")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", type=Path, help="write all rows here")
-    parser.add_argument("--markdown", type=Path, help="append the table here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="measured time of each arm, after 3 s of warm-up")
     parser.add_argument("--rounds", type=int, default=1, help="repeats; the table shows the median round by p99")
     parser.add_argument("--json", type=Path, help="write all rows here")
-    parser.add_argument("--markdown", type=Path, help="append the table here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--transport", choices=FULL_FRAME_COPIES, default="ring", help=argparse.SUPPRESS)
     args = parser.parse_args()

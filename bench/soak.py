@@ -86,7 +86,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start-timeout", type=float, default=60.0, help="seconds until the first masks; compiling")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", type=Path, help="written anew at every sample")
-    parser.add_argument("--markdown", type=Path, help="append the table here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     return parser.parse_args()
 
 

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--trace", type=Path, help="write a trace for chrome://tracing or ui.perfetto.dev")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", type=Path, help="write the stages here")
-    parser.add_argument("--markdown", type=Path, help="append the stages and what took the most time here")
+    parser.add_argument("--markdown", type=Path, help="write the stages and what took the most time here")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--start-timeout", type=float, default=1200.0, help="seconds until the first mask")
     parser.add_argument("--json", type=Path, help="write all rows here")
-    parser.add_argument("--markdown", type=Path, help="append the table here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -339,7 +339,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path, help="append the tables here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here")
     args = parser.parse_args()
     about = machine()
     detector = {name: detector_ms(name) for name in get_args(PixelFormat)}

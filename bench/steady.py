@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--steady", type=int, default=STEADY, help="frames of each median")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path, help="append the table here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = ModelConfig(

@@ -11,12 +11,15 @@ compute step alone is timed: a normalised frame on the device in, low-res masks 
 
 Arms: ``official`` is ``SAM2VideoPredictor``, its dictionaries pruned (bit-exact, ``tests/tracker/test_parity.py``).
 ``official vos`` is ``SAM2VideoPredictorVOS`` (``vos_optimized=True``). ``fork`` and ``fork forced`` are the camera
-predictor in a checkout, as shipped and with its compile flags set (``camera_fork.py``). ``transformers`` is Hugging
+predictor in a checkout, as shipped and with all compile flags set (``camera_fork.py``). ``transformers`` is Hugging
 Face's model of the same weights, where its package is importable, for the SAM 2.1 models alone: in the last precision
-given and, if that is given too, in float32 (``transformers_video.py``). The ``max-autotune`` of
-``official vos`` and ``fork forced`` takes many minutes on a CPU: there they run only with ``--vos``. Known handicaps:
-the official predictor loops over objects, and its VOS mode leaves glue eager; the fork as shipped compiles nothing, and
-its outputs differ from the reference.
+given and, if that is given too, in float32 (``transformers_video.py``). Known handicaps: the official predictor loops
+over objects, and its VOS mode leaves glue eager; the fork as shipped compiles nothing, and its outputs differ from the
+reference; it and the official predictor take one camera after another.
+
+The ``max-autotune`` of ``official vos`` and ``fork forced`` takes many minutes on a CPU: there they run only with
+``--vos``, and anywhere only after all others were measured and written; then all are measured again. An arm that raises
+is left out and named.
 
 Weights are random, but for nano: that does not change the speed. ``agree`` is the share of pixels on whose side an arm
 and the official float32 code agree, on the frames after the prompts; ``official`` in another precision is the floor.
@@ -26,89 +29,44 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from camera_fork import ForkArm
 from hardware import write_results
-from sam2.sam2_video_predictor import SAM2VideoPredictorVOS
-from timed import prompt_mask, timed
 from torch import Tensor
 from torch.nn import functional
+from tracker_arms import DTYPES, SLOW, TRANSFORMERS, Arm, Makers, make_arms
 
 from streamseg.sources.scene import Scene
-from streamseg.tracker.build import build_model, build_reference_model
-from streamseg.tracker.compile import CompiledEngine
-from streamseg.tracker.engine import Engine
-from streamseg.tracker.predictor import CameraPredictor
-from streamseg.tracker.reference import ReferencePredictor
 
-NANO_WEIGHTS = Path(__file__).parent.parent / "streamseg" / "models" / "nano.pt"
-DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-TRANSFORMERS = find_spec("transformers") is not None
+OFFICIAL = "official float32"
 FIRST_FRAMES = 20
 CLIP_FRAMES = 40
 
 
-class Arm(Protocol):
-    """One way to track."""
+class Begun(NamedTuple):
+    """What was seen of an arm up to the end of its warm-up.
 
-    def start(self, frames: Tensor, objects: int, cameras: int) -> None:
-        """Take the first frame of every camera and prompt its objects with :func:`prompt_mask`."""
-        ...
+    Attributes:
+        start_s: Seconds up to the end of the prompts.
+        first_frames_max_ms: Longest of the frames after them.
+        masks: Of the frames of the warm-up.
+        gpu_peak_mib: Most memory of the GPU that was in use beside what other arms held.
+    """
 
-    def run(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[float]]:
-        """Track those frames of the clip on every camera, see :func:`timed`; logits are the first camera's."""
-        ...
-
-    def close(self) -> None:
-        """Free what it holds."""
-
-
-class PredictorArm:
-    """Ours, or the official code, in one precision."""
-
-    def __init__(self, predictor: CameraPredictor | ReferencePredictor, autocast: torch.dtype | None) -> None:
-        self._predictor = predictor
-        self._autocast = autocast
-        self._streams: list[str] = []
-        self._frames = torch.empty(0)
-
-    def start(self, frames: Tensor, objects: int, cameras: int) -> None:
-        """See :class:`Arm`."""
-        for stream in self._streams:
-            self._predictor.close_stream(stream)
-        self._frames = frames
-        self._streams = [f"camera{index}" for index in range(cameras)]
-        with self._precision():
-            for stream in self._streams:
-                self._predictor.open_stream(stream)
-                self._predictor.track({stream: frames[0]})
-                for index in range(objects):
-                    self._predictor.add_prompt(stream, index, mask=prompt_mask(index))
-
-    def run(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[float]]:
-        """See :class:`Arm`."""
-        return timed(self._track, self._frames, numbers)
-
-    def close(self) -> None:
-        """See :class:`Arm`."""
-
-    def _track(self, frame: Tensor) -> Tensor:
-        with self._precision():
-            return self._predictor.track(dict.fromkeys(self._streams, frame))[self._streams[0]].mask_logits
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(
-            self._predictor.model.device.type, dtype=self._autocast, enabled=self._autocast is not None
-        )
+    start_s: float
+    first_frames_max_ms: float
+    masks: Tensor
+    gpu_peak_mib: float
 
 
 @dataclass
@@ -152,89 +110,33 @@ def main() -> None:
     parser.add_argument("--fork", type=Path, help="checkout of segment-anything-2-real-time: adds its two arms")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", type=Path, help="write everything here")
-    parser.add_argument("--markdown", type=Path, help="append the table here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
     if not TRANSFORMERS:
         print("without the arm `transformers`: its package is not installed", flush=True)
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device("cuda" if cuda else "cpu")
-    rows: list[Row] = []
+    report = Report(args)
     for model, size in itertools.product(args.models, args.sizes):
         frames = clip(size, device)
-        arms = make_arms(model, size, device, args)
         for objects, cameras in itertools.product(args.objects, args.cameras):
-            case = (model, size, objects, cameras)
-            found = measure(case, arms, frames, rounds=args.rounds, block=args.block, warm_up=args.warm_up)
-            print(table(found, header=not rows), flush=True)
-            rows += found
-        del arms
-    write_results(table(rows), {"rows": [asdict(row) for row in rows]}, args)
-
-
-def make_arms(model: str, size: int, device: torch.device, args: argparse.Namespace) -> dict[str, Callable[[], Arm]]:
-    """Name -> what makes the arm. The official one in float32 comes first: the others are compared with its masks."""
-    checkpoint = NANO_WEIGHTS if model == "nano" else None
-
-    def official(vos: bool, dtype: torch.dtype | None) -> Arm:
-        built = build_reference_model(model, image_size=size, checkpoint=checkpoint, device=device)
-        see_objects(built, checkpoint)
-        if vos:
-            # What `build_sam2_video_predictor(vos_optimized=True)` makes, of a model that is built already. The encoder
-            # is compiled as `compile_image_encoder=True` has SAM2Base do it.
-            built.__class__ = SAM2VideoPredictorVOS
-            built._compile_all_components()
-            built.image_encoder.forward = torch.compile(
-                built.image_encoder.forward, mode="max-autotune", fullgraph=True, dynamic=False
+            makers = make_arms(
+                *(model, size, objects, cameras),
+                dtypes=args.dtypes,
+                device=device,
+                compiled=args.compiled,
+                slow=args.vos,
+                fork=args.fork,
             )
-        return PredictorArm(ReferencePredictor(built, max_objects=max(args.objects)), dtype)
-
-    def ours(engine: type[Engine], dtype: torch.dtype | None) -> Arm:
-        built = build_model(model, image_size=size, checkpoint=checkpoint, device=device)
-        see_objects(built, checkpoint)
-        predictor = CameraPredictor(built, max_objects=max(args.objects), autocast=dtype, engine=engine)
-        predictor.warm_up(lambda what, share: None)
-        return PredictorArm(predictor, None)
-
-    def fork(forced: bool) -> Arm:
-        built = build_model(model, image_size=size, checkpoint=checkpoint)
-        see_objects(built, checkpoint)
-        return ForkArm(args.fork, model, size, built.state_dict(), DTYPES[args.dtypes[-1]], forced=forced)
-
-    def hugging_face(dtype: torch.dtype | None) -> Arm:
-        # Not above: the package is no dependency of this project.
-        from transformers_video import TransformersArm
-
-        built = build_model(model, image_size=size, checkpoint=checkpoint)
-        see_objects(built, checkpoint)
-        return TransformersArm(built, dtype or torch.float32, device)
-
-    arms: dict[str, Callable[[], Arm]] = {}
-    for name in args.dtypes if "float32" in args.dtypes else ["float32", *args.dtypes]:
-        dtype = DTYPES[name]
-        arms[f"official {name}"] = lambda dtype=dtype: official(False, dtype)
-        if name in args.dtypes:
-            if args.vos:
-                arms[f"official vos {name}"] = lambda dtype=dtype: official(True, dtype)
-            arms[f"ours eager {name}"] = lambda dtype=dtype: ours(Engine, dtype)
-            if args.compiled:
-                arms[f"ours compiled {name}"] = lambda dtype=dtype: ours(CompiledEngine, dtype)
-    if TRANSFORMERS and model.startswith("sam2.1_hiera_"):
-        for name in args.dtypes:
-            if name in ("float32", args.dtypes[-1]):
-                arms[f"transformers {name}"] = lambda dtype=DTYPES[name]: hugging_face(dtype)
-    if args.fork:
-        for forced in (False, True) if args.vos else (False,):
-            name = f"{'fork forced' if forced else 'fork'} {args.dtypes[-1]}"
-            arms[name] = lambda forced=forced: fork(forced)
-    return arms
-
-
-@torch.no_grad()
-def see_objects(model: torch.nn.Module, checkpoint: Path | None) -> None:
-    """Let random weights see every object: an unseen one has a constant mask, and nothing could be compared."""
-    if checkpoint is None:
-        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(8.0)
+            slow = {name: make for name, make in makers.items() if name.startswith(SLOW)}
+            case = Case((model, size, objects, cameras), frames)
+            # What is slow comes after all others were measured: if time runs out then, their figures are there.
+            for arms in ({name: make for name, make in makers.items() if name not in slow}, slow):
+                if arms:
+                    case.warm_up(arms, args.warm_up)
+                    report.put(case, case.measure(args.rounds, args.block, args.warm_up + 1))
+            case.close()
 
 
 def clip(size: int, device: torch.device) -> Tensor:
@@ -247,72 +149,127 @@ def clip(size: int, device: torch.device) -> Tensor:
     return ((resized - mean) / std).to(device)
 
 
-def measure(
-    case: tuple[str, int, int, int],
-    makers: dict[str, Callable[[], Arm]],
-    frames: Tensor,
-    *,
-    rounds: int,
-    block: int,
-    warm_up: int,
-) -> list[Row]:
-    """Warm every arm up, then run their blocks in turns."""
-    arms, masks, starts, first, peaks = {}, {}, {}, {}, {}
-    for name, make in makers.items():
-        peak_begins(frames.device)
-        began = time.perf_counter()
-        arms[name] = arm = make()
-        arm.start(frames, case[2], case[3])
-        outputs, times = arm.run(range(1, warm_up + 1))
-        starts[name] = time.perf_counter() - began - sum(times[1:])
-        masks[name] = torch.stack([output.float().cpu() for output in outputs]) > 0
-        first[name] = 1000 * max(times[1:FIRST_FRAMES])
-        peaks[name] = peak_mib(frames.device)
-    blocks: dict[str, list[list[float]]] = {name: [] for name in arms}
-    names = list(arms)
-    for index in range(rounds):
-        turn = names[index % len(names) :] + names[: index % len(names)]
-        for name in turn:
-            begin = warm_up + 1 + index * block
-            blocks[name].append(arms[name].run(range(begin, begin + block))[1])
-    for arm in arms.values():
-        arm.close()
-    medians = {name: [1000 * statistics.median(times) for times in blocks[name]] for name in names}
-    rows = []
-    for name in names:
-        everything = [1000 * value for times in blocks[name] for value in times]
-        rows.append(
-            Row(
-                *case,
-                arm=name,
-                median_ms=statistics.median(everything),
-                p99_ms=float(np.percentile(everything, 99)),
-                start_s=starts[name],
-                first_frames_max_ms=first[name],
-                agree=float((masks[name] == masks[names[0]]).float().mean()),
-                gpu_peak_mib=peaks[name],
-                rounds_ms=medians[name],
-                ratios={
-                    other: spread([theirs / mine for theirs, mine in zip(medians[other], medians[name], strict=True)])
-                    for other in names
-                    if other != name and not other.startswith("ours")
-                },
-            )
+class Case:
+    """Arms that track the same objects on the same frames. One that raises is left out, and said to be.
+
+    Args:
+        of: Model, size, objects, cameras.
+        frames: The clip, on the device.
+    """
+
+    def __init__(self, of: tuple[str, int, int, int], frames: Tensor) -> None:
+        self._of = of
+        self._frames = frames
+        self._arms: dict[str, Arm] = {}
+        self._begun: dict[str, Begun] = {}
+        self.failures: dict[str, str] = {}
+
+    def warm_up(self, makers: Makers, count: int) -> None:
+        """Add arms: make each, prompt it, and have it track so many frames."""
+        for name, make in makers.items():
+            print(f"{name}: warming up", flush=True)
+            with self._noting_failures(name):
+                before_mib = begin_peak_mib(self._frames.device)
+                began = time.perf_counter()
+                arm = make()
+                arm.start(self._frames, *self._of[2:])
+                start_s = time.perf_counter() - began
+                outputs, times = arm.run(range(1, count + 1))
+                self._begun[name] = Begun(
+                    start_s,
+                    first_frames_max_ms=1000 * max(times[:FIRST_FRAMES]),
+                    masks=torch.stack([output.float().cpu() for output in outputs]) > 0,
+                    gpu_peak_mib=peak_mib(self._frames.device) - before_mib,
+                )
+                self._arms[name] = arm
+
+    def measure(self, rounds: int, block: int, first: int) -> list[Row]:
+        """Run blocks of all arms in turns.
+
+        Args:
+            rounds: Blocks of each.
+            block: Frames of a block.
+            first: The number of the first frame.
+        """
+        blocks: dict[str, list[list[float]]] = {name: [] for name in self._arms}
+        names = list(self._arms)
+        for index in range(rounds):
+            for name in names[index % len(names) :] + names[: index % len(names)]:
+                if name in self.failures:
+                    continue
+                begin = first + index * block
+                with self._noting_failures(name):
+                    blocks[name].append(self._arms[name].run(range(begin, begin + block))[1])
+        names = [name for name in names if name not in self.failures]
+        medians = {name: [1000 * statistics.median(times) for times in blocks[name]] for name in names}
+        return [self._row(name, blocks[name], medians) for name in names]
+
+    def close(self) -> None:
+        """Free what the arms hold."""
+        for arm in self._arms.values():
+            arm.close()
+
+    def _row(self, name: str, blocks: list[list[float]], medians: dict[str, list[float]]) -> Row:
+        everything = [1000 * value for times in blocks for value in times]
+        begun, official = self._begun[name], self._begun.get(OFFICIAL)
+        return Row(
+            *self._of,
+            arm=name,
+            median_ms=statistics.median(everything),
+            p99_ms=float(np.percentile(everything, 99)),
+            start_s=begun.start_s,
+            first_frames_max_ms=begun.first_frames_max_ms,
+            agree=math.nan if official is None else float((begun.masks == official.masks).float().mean()),
+            gpu_peak_mib=begun.gpu_peak_mib,
+            rounds_ms=medians[name],
+            ratios={
+                other: spread([theirs / mine for theirs, mine in zip(medians[other], medians[name], strict=True)])
+                for other in medians
+                if other != name and not other.startswith("ours")
+            },
         )
-    return rows
+
+    @contextmanager
+    def _noting_failures(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is: the figures of the others count
+            traceback.print_exc()
+            self.failures[name] = f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return min(values), statistics.median(values), max(values)
 
 
-def peak_begins(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+def begin_peak_mib(device: torch.device) -> float:
+    """What is in use now: other arms are there too."""
+    if device.type != "cuda":
+        return 0.0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device) / 2**20
 
 
 def peak_mib(device: torch.device) -> float:
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+
+
+class Report:
+    """Prints and writes all that was measured so far."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._found: dict[Case, list[Row]] = {}
+
+    def put(self, case: Case, rows: list[Row]) -> None:
+        """Add a case, or replace what is known of it."""
+        self._found[case] = rows
+        text = table([row for of_case in self._found.values() for row in of_case])
+        failed = [f"- without {name}: {why}" for held in self._found for name, why in held.failures.items()]
+        text = "\n".join([text, "", *failed]) if failed else text
+        print(text, flush=True)
+        everything = [asdict(row) for of_case in self._found.values() for row in of_case]
+        write_results(text, {"rows": everything, "failed": failed}, self._args)
 
 
 def table(rows: list[Row], *, header: bool = True) -> str:

@@ -1,0 +1,179 @@
+"""What ``tracker.py`` compares: ours, the official predictor, its VOS mode, and the packages of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from camera_fork import ForkArm
+from sam2.sam2_video_predictor import SAM2VideoPredictorVOS
+from timed import prompt_mask, timed
+from torch import Tensor
+
+from streamseg.tracker.build import build_model, build_reference_model
+from streamseg.tracker.compile import CPU_BUCKETS, CUDA_BUCKETS, Buckets, CompiledEngine, parts
+from streamseg.tracker.engine import Engine
+from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.reference import ReferencePredictor
+
+NANO_WEIGHTS = Path(__file__).parent.parent / "streamseg" / "models" / "nano.pt"
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TRANSFORMERS = find_spec("transformers") is not None
+SLOW = ("official vos", "fork forced")
+"""Beginnings of the names of arms that compile with ``max-autotune``, for minutes."""
+
+
+class Arm(Protocol):
+    """One way to track."""
+
+    def start(self, frames: Tensor, objects: int, cameras: int) -> None:
+        """Take the first frame of every camera and prompt its objects with :func:`prompt_mask`."""
+        ...
+
+    def run(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[float]]:
+        """Track those frames of the clip on every camera, see :func:`timed`; logits are the first camera's."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+Makers = dict[str, Callable[[], Arm]]
+
+
+class PredictorArm:
+    """Ours, or the official code, in one precision."""
+
+    def __init__(self, predictor: CameraPredictor | ReferencePredictor, autocast: torch.dtype | None) -> None:
+        self._predictor = predictor
+        self._autocast = autocast
+        self._streams: list[str] = []
+        self._frames = torch.empty(0)
+
+    def start(self, frames: Tensor, objects: int, cameras: int) -> None:
+        """See :class:`Arm`."""
+        self._frames = frames
+        self._streams = [f"camera{index}" for index in range(cameras)]
+        with self._precision():
+            for stream in self._streams:
+                self._predictor.open_stream(stream)
+                self._predictor.track({stream: frames[0]})
+                for index in range(objects):
+                    self._predictor.add_prompt(stream, index, mask=prompt_mask(index))
+
+    def run(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[float]]:
+        """See :class:`Arm`."""
+        return timed(self._track, self._frames, numbers)
+
+    def close(self) -> None:
+        """See :class:`Arm`."""
+
+    def _track(self, frame: Tensor) -> Tensor:
+        with self._precision():
+            return self._predictor.track(dict.fromkeys(self._streams, frame))[self._streams[0]].mask_logits
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(
+            self._predictor.model.device.type, dtype=self._autocast, enabled=self._autocast is not None
+        )
+
+
+def make_arms(
+    model: str,
+    size: int,
+    objects: int,
+    cameras: int,
+    *,
+    dtypes: Sequence[str],
+    device: torch.device,
+    compiled: bool,
+    slow: bool,
+    fork: Path | None,
+) -> Makers:
+    """Name -> what makes the arm, those of :data:`SLOW` at the end.
+
+    The official one in float32 comes first: the others are compared with its masks.
+
+    Args:
+        model: Name of a config.
+        size: Side of the model's input.
+        objects: Of each camera.
+        cameras: How many.
+        dtypes: Of :data:`DTYPES`; others' packages run in the last.
+        device: Where.
+        compiled: Whether ours runs compiled too.
+        slow: Whether the slow arms are among them.
+        fork: Checkout of the camera fork, if there is one.
+    """
+    checkpoint = NANO_WEIGHTS if model == "nano" else None
+    all_buckets = CPU_BUCKETS if device.type == "cpu" else CUDA_BUCKETS
+    buckets = Buckets(
+        lanes=tuple(sorted(set(parts(objects * cameras, all_buckets.lanes, pad=all_buckets.pad)))),
+        streams=tuple(sorted(set(parts(cameras, all_buckets.streams, pad=all_buckets.pad)))),
+        pad=all_buckets.pad,
+    )
+
+    def official(dtype: torch.dtype | None, *, vos: bool) -> Arm:
+        built = build_reference_model(model, image_size=size, checkpoint=checkpoint, device=device)
+        see_objects(built, checkpoint)
+        if vos:
+            # What `build_sam2_video_predictor(vos_optimized=True)` makes, of a model that is built already.
+            built.__class__ = SAM2VideoPredictorVOS
+            built._compile_all_components()
+            # As `compile_image_encoder=True` has SAM2Base do it.
+            built.image_encoder.forward = torch.compile(
+                built.image_encoder.forward, mode="max-autotune", fullgraph=True, dynamic=False
+            )
+        return PredictorArm(ReferencePredictor(built, max_objects=objects), dtype)
+
+    def ours(engine: Callable[..., Engine], dtype: torch.dtype | None) -> Arm:
+        built = build_model(model, image_size=size, checkpoint=checkpoint, device=device)
+        see_objects(built, checkpoint)
+        predictor = CameraPredictor(built, max_objects=objects, autocast=dtype, engine=engine)
+        predictor.warm_up(lambda what, share: None)
+        return PredictorArm(predictor, None)
+
+    def camera_fork(checkout: Path, *, forced: bool) -> Arm:
+        built = build_model(model, image_size=size, checkpoint=checkpoint)
+        see_objects(built, checkpoint)
+        return ForkArm(checkout, model, size, built.state_dict(), DTYPES[dtypes[-1]], forced=forced)
+
+    def hugging_face(dtype: torch.dtype | None) -> Arm:
+        # Not above: the package is no dependency of this project.
+        from transformers_video import TransformersArm
+
+        built = build_model(model, image_size=size, checkpoint=checkpoint)
+        see_objects(built, checkpoint)
+        return TransformersArm(built, dtype or torch.float32, device)
+
+    arms: Makers = {}
+    for name in dtypes if "float32" in dtypes else ["float32", *dtypes]:
+        dtype = DTYPES[name]
+        arms[f"official {name}"] = partial(official, dtype, vos=False)
+        if name in dtypes:
+            arms[f"ours eager {name}"] = partial(ours, Engine, dtype)
+            if compiled:
+                arms[f"ours compiled {name}"] = partial(ours, partial(CompiledEngine, buckets=buckets), dtype)
+    if fork is not None:
+        arms[f"fork {dtypes[-1]}"] = partial(camera_fork, fork, forced=False)
+    if TRANSFORMERS and model.startswith("sam2.1_hiera_"):
+        for name in dtypes:
+            if name in ("float32", dtypes[-1]):
+                arms[f"transformers {name}"] = partial(hugging_face, DTYPES[name])
+    if slow:
+        for name in dtypes:
+            arms[f"{SLOW[0]} {name}"] = partial(official, DTYPES[name], vos=True)
+        if fork is not None:
+            arms[f"{SLOW[1]} {dtypes[-1]}"] = partial(camera_fork, fork, forced=True)
+    return arms
+
+
+@torch.no_grad()
+def see_objects(model: torch.nn.Module, checkpoint: Path | None) -> None:
+    """Let random weights see every object: an unseen one has a constant mask, and nothing could be compared."""
+    if checkpoint is None:
+        model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(8.0)
