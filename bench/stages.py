@@ -26,7 +26,7 @@ from tracker import DTYPES, NANO_WEIGHTS, PredictorArm, clip, see_objects
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.attention_backend import synchronize
 from streamseg.tracker.build import build_model
-from streamseg.tracker.postprocess import to_results
+from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
 
@@ -120,7 +120,7 @@ def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, in
         "decoder": lambda: run(lambda: step._decode(conditioned, own)),
         "memory encoder": lambda: run(lambda: step._remember(step.as_map(own.top), logits, score)),
         "whole step": lambda: predictor.track({stream: image}),
-        "postprocess": lambda: to_results(range(len(lanes)), logits[:, 0], ious, score[:, 0], video),
+        "postprocess": lambda: to_results([LowRes(range(len(lanes)), logits[:, 0], ious, score[:, 0], video)]),
     }
 
 

@@ -1,4 +1,4 @@
-"""All compilation and all CUDA graphs: the encoder and the tracking step at a few fixed sizes, prepared ahead.
+"""All compilation: the encoder and the tracking step at a few fixed sizes, prepared ahead, on CUDA as graphs.
 
 What is compiled is :meth:`TrackStep.encode` and :meth:`TrackStep.forward`, as they run eagerly. A batch of any size is
 put together from *buckets*: on a CUDA device it is padded to the next bucket, where a few lanes more cost next to
@@ -18,11 +18,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ from streamseg.tracker.compiled_code import (
     fingerprint,
     only_tensors,
 )
+from streamseg.tracker.cuda_graphs import CudaGraphRecorder, GraphRecorder, RecordedFunction
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, precision
 from streamseg.tracker.memory_bank import MemoryBank
 from streamseg.tracker.step import Features, StepOutput, TrackStep
@@ -42,7 +44,7 @@ from streamseg.tracker.step import Features, StepOutput, TrackStep
 log = logging.getLogger(__name__)
 
 _LEAST_LANES: Final = 32
-"""A bank that grows has to be recorded anew in every CUDA graph: begin with enough."""
+"""A bank that grows has all CUDA graphs of the step recorded anew, which holds up every camera: begin with enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,54 +95,6 @@ def _has_cpp_compiler() -> bool:
     return any(shutil.which(name) is not None for name in names if name)
 
 
-class GraphRecorder(Protocol):
-    """Records what a function does on a device, to be replayed at once. The only thing that tests put in its place."""
-
-    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        """Return what replays the function's work, and the outputs that a replay writes.
-
-        The function is run a few times before, so it must not matter how often.
-        """
-        ...
-
-
-class CudaGraphRecorder:
-    """CUDA graphs of one memory pool."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        """As :class:`GraphRecorder` says. Syncs."""
-        # Compiling, autotuning and the libraries' workspaces must be over before anything is recorded, off the default
-        # stream (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
-        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                function()
-        torch.cuda.current_stream(self._device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            outputs = function()
-        return graph.replay, outputs
-
-
-class _Recorded:
-    """A function of tensors as a recorded graph. Inputs are copied in, outputs copied out: a graph has fixed places."""
-
-    def __init__(self, recorder: GraphRecorder, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
-        self._inputs = [value.clone() for value in inputs]
-        self._replay, self._outputs = recorder.record(lambda: function(*self._inputs))
-
-    def __call__(self, *inputs: Tensor) -> Any:
-        for mine, given in zip(self._inputs, inputs, strict=True):
-            mine.copy_(given, non_blocking=True)
-        self._replay()
-        return type(self._outputs)(*(value.clone() for value in self._outputs))
-
-
 class CompiledEngine(Engine):
     """The same functions, compiled at fixed sizes.
 
@@ -173,8 +127,7 @@ class CompiledEngine(Engine):
         self._recorder = recorder if recorder is not None or on_cpu else CudaGraphRecorder(self._device)
         self._backend = backend
         self._compiled: dict[str, Callable[..., Any]] = {}
-        self._recorded: dict[str, _Recorded] = {}
-        self._recorded_bank: MemoryBank | None = None
+        self._recorded: dict[str, RecordedFunction] = {}
         self._padding: LaneFrame | None = None
         self._kept = KeptFunctions(None, "")
 
@@ -197,17 +150,44 @@ class CompiledEngine(Engine):
         self._padding = LaneFrame(padding_lane, 1, 0)
         # A lane that remembers nothing would attend to nothing, which is NaN.
         bank.conditioning_frame[padding_lane, 0] = 0
-        variants = [
-            (size, conditioning, masked)
-            for size in self._buckets.lanes
-            for conditioning, masked in self._variants(bank.shape.conditioning_frames)
-        ]
-        total = len(self._buckets.streams) + len(variants)
+        streams = len(self._buckets.streams)
+        total = streams + len(self._step_variants(bank))
         for done, size in enumerate(self._buckets.streams):
             progress(f"compiling the encoder for {size} streams", done / total)
-            features = self.encode(torch.zeros(size, 3, side, side, device=self._device))
-        for done, (size, conditioning, masked) in enumerate(variants, start=len(self._buckets.streams)):
-            progress(f"compiling the step for {size} objects", done / total)
+            self.encode(torch.zeros(size, 3, side, side, device=self._device))
+        self._prepare_step(
+            bank, lambda size, done: progress(f"compiling the step for {size} objects", (streams + done) / total)
+        )
+
+    def bank_grew(self, bank: MemoryBank) -> None:
+        """Record all graphs of the step anew, which hold the old bank's addresses; compiled code takes any bank.
+
+        At once: later, each size would hold up the first frame that needs it.
+        """
+        if self._recorder is None:
+            return
+        began = time.monotonic()
+        self._recorded = {name: graph for name, graph in self._recorded.items() if name.startswith("encode_")}
+        if self._padding is not None:
+            self._prepare_step(bank, lambda size, done: None)
+        self.recorded_anew += 1
+        log.warning(
+            "room for %d objects in place of fewer: graphs were recorded anew, for %.2f s",
+            bank.lanes,
+            time.monotonic() - began,
+        )
+
+    def _prepare_step(self, bank: MemoryBank, begins: Callable[[int, int], None]) -> None:
+        """Run the step at every size and variant, on the padding lane.
+
+        Args:
+            bank: The memory.
+            begins: Told the size, and how many are done, before each.
+        """
+        side = self._step.model.image_size
+        features = self.encode(torch.zeros(1, 3, side, side, device=self._device))
+        for done, (size, conditioning, masked) in enumerate(self._step_variants(bank)):
+            begins(size, done)
             self._run_step(bank, self._pad(size), features, conditioning, masked)
 
     def encode(self, images: Tensor) -> Features:
@@ -261,8 +241,11 @@ class CompiledEngine(Engine):
         """A graph where graphs are replayed, in a memory pool of its own: both are gone when it was timed."""
         return function if self._recorder is None else CudaGraphRecorder(self._device).record(function)[0]
 
-    def _variants(self, most: int) -> list[tuple[int, bool]]:
-        return sorted({self._variant(slots, masked, most) for slots in (1, most) for masked in (False, True)})
+    def _step_variants(self, bank: MemoryBank) -> list[tuple[int, int, bool]]:
+        """Size, conditioning slots and whether they are masked, of all that :meth:`track` may need."""
+        most = bank.shape.conditioning_frames
+        kinds = sorted({self._variant(slots, masked, most) for slots in (1, most) for masked in (False, True)})
+        return [(size, *kind) for size in self._buckets.lanes for kind in kinds]
 
     def _variant(self, conditioning: int, masked: bool, most: int) -> tuple[int, bool]:
         """Slots to read and whether they are masked: an object that was never corrected needs one, others have all.
@@ -291,10 +274,6 @@ class CompiledEngine(Engine):
             bank: Memory that it reads and writes, if any.
             inputs: Tensors.
         """
-        if bank is not None and bank is not self._recorded_bank:
-            # Graphs of the step hold the old one's addresses. Compiled code takes a bank of any number of lanes.
-            self._recorded_bank = bank
-            self._recorded = {key: graph for key, graph in self._recorded.items() if key.startswith("encode_")}
         with self.kernels():
             compiled = self._compiled.get(name)
             if compiled is None:
@@ -303,7 +282,7 @@ class CompiledEngine(Engine):
                 return compiled(*head, bank, *inputs)
             recorded = self._recorded.get(name)
             if recorded is None:
-                recorded = _Recorded(self._recorder, lambda *values: compiled(*head, bank, *values), inputs)
+                recorded = RecordedFunction(self._recorder, lambda *values: compiled(*head, bank, *values), inputs)
                 self._recorded[name] = recorded
             return recorded(*inputs)
 

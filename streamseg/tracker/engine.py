@@ -43,6 +43,11 @@ def precision(step: TrackStep, autocast: torch.dtype | None) -> AbstractContextM
     return nullcontext() if autocast is None else torch.autocast(step.model.device.type, dtype=autocast)
 
 
+def _preferring(kernels: list[SDPBackend]) -> AbstractContextManager[object]:
+    """The context in which torch takes the first of them that can; none leaves it to torch."""
+    return sdpa_kernel(kernels, set_priority=True) if kernels else nullcontext()
+
+
 class LaneFrame(NamedTuple):
     """One lane's next frame.
 
@@ -69,6 +74,7 @@ class Engine:
         needs_padding_lane: Whether a lane has to be kept free for padding.
         attention_candidates: Attention kernels that are tried on a CUDA device.
         kernels_in_order: Those that were chosen; empty to leave it to torch.
+        recorded_anew: How often graphs had to be recorded again after the warm-up.
     """
 
     least_lanes = 1
@@ -80,6 +86,7 @@ class Engine:
         self._autocast = autocast
         self._device = step.model.device
         self.kernels_in_order: list[SDPBackend] = []
+        self.recorded_anew = 0
         if autocast is not None:
             hold_in(step, autocast)
 
@@ -90,6 +97,9 @@ class Engine:
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Prepare everything that any later call needs."""
         self.choose_kernels(bank)
+
+    def bank_grew(self, bank: MemoryBank) -> None:
+        """Take note that the memory is another one now, with more lanes: those of the old one are as they were."""
 
     def choose_kernels(self, bank: MemoryBank) -> None:
         """On a CUDA device, choose the attention kernels by measurement. Syncs. On a CPU torch has one."""
@@ -119,7 +129,11 @@ class Engine:
 
         It is never part of what is compiled: torch would not keep such code for the next start.
         """
-        return sdpa_kernel(self.kernels_in_order, set_priority=True) if self.kernels_in_order else nullcontext()
+        return _preferring(self.kernels_in_order)
+
+    def prompt_kernels(self) -> AbstractContextManager[object]:
+        """The same for prompts, which come in every shape: without cuDNN's kernel, which plans anew for each."""
+        return _preferring([kernel for kernel in self.kernels_in_order if kernel != SDPBackend.CUDNN_ATTENTION])
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamseg.tracker.types import BoolMask, ObjectResult
+
+Sums = NDArray[np.int64]
+"""Pixels of an object in each column of a picture, or in each row."""
 
 
 def object_result(
@@ -27,20 +33,54 @@ def object_result(
         iou_prediction: Passed on.
         object_score_logits: Passed on.
     """
-    if mask.size == 0 or not (in_column := _sums(mask, axis=0)).any():
+    return counted_result(
+        obj_id,
+        size,
+        _sums(mask, axis=0),
+        _sums(mask, axis=1),
+        lambda left, top, right, bottom: mask[top:bottom, left:right].copy(),
+        origin=origin,
+        iou_prediction=iou_prediction,
+        object_score_logits=object_score_logits,
+    )
+
+
+def counted_result(
+    obj_id: int,
+    size: tuple[int, int],
+    in_column: Sums,
+    in_row: Sums,
+    crop: Callable[[int, int, int, int], BoolMask],
+    *,
+    origin: tuple[int, int] = (0, 0),
+    iou_prediction: float,
+    object_score_logits: float,
+) -> ObjectResult:
+    """The same of a mask whose pixels were counted already.
+
+    Args:
+        obj_id: The object's id.
+        size: (width, height) of the video frame in pixels.
+        in_column: ``[columns]`` of a part of the frame that holds all of the object.
+        in_row: ``[rows]`` of that part.
+        crop: Returns a mask of its own: the part between those columns and rows (left, top, right, bottom).
+        origin: (x, y) of the part's first pixel.
+        iou_prediction: Passed on.
+        object_score_logits: Passed on.
+    """
+    area = int(in_column.sum())
+    if area == 0:
         return ObjectResult(
             obj_id, size, (0, 0, 0, 0), np.zeros((0, 0), np.bool_), 0, (0.0, 0.0), iou_prediction, object_score_logits
         )
-    in_row = _sums(mask, axis=1)
     left, right = _span(in_column)
     top, bottom = _span(in_row)
-    area = int(in_column.sum())
     x0, y0 = origin
     return ObjectResult(
         obj_id=obj_id,
         size=size,
         roi=(x0 + left, y0 + top, right - left, bottom - top),
-        mask=mask[top:bottom, left:right].copy(),
+        mask=crop(left, top, right, bottom),
         area=area,
         centroid=(
             x0 + float(in_column @ np.arange(in_column.size)) / area,
@@ -51,12 +91,14 @@ def object_result(
     )
 
 
-def _sums(mask: BoolMask, axis: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _sums(mask: BoolMask, axis: int) -> Sums:
     """Pixels in each column (axis 0) or row (axis 1): ``cv2.reduce`` is ten times faster than numpy's sum of bools."""
+    if mask.size == 0:
+        return np.zeros(mask.shape[1 - axis], dtype=np.int64)
     sums = cv2.reduce(mask.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
     return np.asarray(sums, dtype=np.int64).ravel()
 
 
-def _span(sums: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[int, int]:
+def _span(sums: Sums) -> tuple[int, int]:
     filled = np.flatnonzero(sums)
     return int(filled[0]), int(filled[-1]) + 1

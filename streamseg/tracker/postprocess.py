@@ -2,64 +2,98 @@
 
 The reference (``sam2/sam2_video_predictor.py``, ``_get_orig_video_res_output``) interpolates all logits bilinearly to
 the video's size (``align_corners=False``); the object is where they are > 0. The masks here are the same bit for bit,
-but on the CPU only the rectangle that can hold the object is interpolated.
+but on the CPU only the rectangle that can hold the object is interpolated. On a device pixels are counted and packed to
+bits there, and all that belongs to the streams of a call comes over in one transfer.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
-from streamseg.tracker.measure import object_result
+from streamseg.tracker.measure import counted_result, object_result
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 _LANES_AT_ONCE: Final = 8
 """Lanes that are interpolated together on a device: bounds its memory to 8 float frames (265 MB at 4K)."""
 
-_Located = tuple[tuple[int, int], BoolMask]
-"""(x, y) of a mask's first pixel, and ``bool [rows, columns]`` that holds all of the object."""
+Size = tuple[int, int]
+"""(width, height) of a video frame in pixels."""
 
 
-def to_results(
-    obj_ids: Sequence[int],
-    mask_logits: torch.Tensor,
-    iou_prediction: torch.Tensor,
-    object_score_logits: torch.Tensor,
-    size: tuple[int, int],
-) -> list[ObjectResult]:
-    """Turn the masks of one stream's objects into results.
+class LowRes(NamedTuple):
+    """Objects of one stream on one frame, as the model gives them.
 
-    Syncs: on a device, one transfer for all objects.
-
-    Args:
+    Attributes:
         obj_ids: The objects' ids, N of them.
-        mask_logits: ``float [N, h, w]`` low-res; object where > 0. Beside NaN and infinities a mask means little.
+        mask_logits: ``float [N, h, w]``; object where > 0. Beside NaN and infinities a mask means little.
         iou_prediction: ``float [N]``.
         object_score_logits: ``float [N]``; > 0: visible.
-        size: (width, height) of the video frame in pixels.
+        size: Of the video frame.
     """
-    if not obj_ids:
-        return []
-    scores = torch.stack((iou_prediction.reshape(-1), object_score_logits.reshape(-1)), dim=1).float()
-    if mask_logits.device.type == "cpu":
-        located: Iterator[_Located] = (_crop(logits, size) for logits in mask_logits.float())
-    else:
-        packed, scores = _transfer(mask_logits, scores, size)
-        located = (_unpack(bits, size) for bits in packed)
+
+    obj_ids: Sequence[int]
+    mask_logits: Tensor
+    iou_prediction: Tensor
+    object_score_logits: Tensor
+    size: Size
+
+    @property
+    def scores(self) -> Tensor:
+        """``float32 [N, 2]``: IoU and object score."""
+        return torch.stack((self.iou_prediction.reshape(-1), self.object_score_logits.reshape(-1)), dim=1).float()
+
+
+def to_results(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
+    """Turn the masks of some streams' objects into results, stream by stream.
+
+    Syncs: on a device, one transfer for all of them.
+    """
+    if all(stream.mask_logits.device.type == "cpu" for stream in streams):
+        return [_on_cpu(stream) for stream in streams]
+    return _on_device(streams)
+
+
+def _on_cpu(stream: LowRes) -> list[ObjectResult]:
+    results = []
+    for obj_id, logits, (iou, score) in zip(
+        stream.obj_ids, stream.mask_logits.float(), stream.scores.tolist(), strict=True
+    ):
+        origin, mask = _crop(logits, stream.size)
+        results.append(
+            object_result(obj_id, stream.size, mask, origin=origin, iou_prediction=iou, object_score_logits=score)
+        )
+    return results
+
+
+def _on_device(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
+    by_size: dict[Size, list[LowRes]] = {}
+    for stream in streams:
+        if len(stream.obj_ids) != len(stream.mask_logits):
+            raise ValueError(f"{len(stream.obj_ids)} objects, but {len(stream.mask_logits)} masks")
+        if stream.obj_ids:
+            by_size.setdefault(stream.size, []).append(stream)
+    if not by_size:
+        return [[] for _ in streams]
+    packed = [
+        _pack(torch.cat([stream.mask_logits for stream in held]), torch.cat([stream.scores for stream in held]), size)
+        for size, held in by_size.items()
+    ]
+    rows = {size: iter(_lanes(part)) for size, part in zip(by_size, _fetch(packed), strict=True)}
     return [
-        object_result(obj_id, size, mask, origin=origin, iou_prediction=iou, object_score_logits=score)
-        for obj_id, (origin, mask), (iou, score) in zip(obj_ids, located, scores.tolist(), strict=True)
+        [_measured(obj_id, next(rows[stream.size]), stream.size) for obj_id in stream.obj_ids] for stream in streams
     ]
 
 
-def _interpolate(logits: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+def _interpolate(logits: Tensor, rows: int, columns: int) -> Tensor:
     """``[..., h, w] -> [..., rows, columns]``, the reference's interpolation."""
     flat = logits.reshape(1, -1, *logits.shape[-2:])
     return functional.interpolate(flat, size=(rows, columns), mode="bilinear", align_corners=False).view(
@@ -67,7 +101,7 @@ def _interpolate(logits: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     )
 
 
-def _crop(logits: torch.Tensor, size: tuple[int, int]) -> _Located:
+def _crop(logits: Tensor, size: Size) -> tuple[tuple[int, int], BoolMask]:
     """Interpolate what can be object, and no more.
 
     torch interpolates along each row first and then between rows, and an axis whose length does not change gets the
@@ -76,7 +110,10 @@ def _crop(logits: torch.Tensor, size: tuple[int, int]) -> _Located:
 
     Args:
         logits: ``float32 [h, w]`` on the CPU.
-        size: (width, height) of the video frame.
+        size: Of the video frame.
+
+    Returns:
+        (x, y) of a mask's first pixel, and ``bool [rows, columns]`` that holds all of the object.
     """
     width, height = size
     low_h, low_w = logits.shape
@@ -103,44 +140,96 @@ def _reach(first: int, last: int, low: int, high: int) -> tuple[int, int]:
     return max(start, 0), min(end, high)
 
 
-def _transfer(
-    mask_logits: torch.Tensor, scores: torch.Tensor, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], torch.Tensor]:
-    """Interpolate, threshold and pack to bits where the logits are; bring masks and scores over in one piece.
+class _Packed(NamedTuple):
+    """Lanes of one video size, all in bytes: ``[N, ...]``.
 
-    Returns:
-        ``uint8 [N, height, ceil(width / 8)]``, first pixel in the highest bit, and ``float32 [N, 2]`` on the CPU.
+    Attributes:
+        scores: ``float32 [N, 2]``.
+        in_column: ``int32 [N, width]``; pixels of the object.
+        in_row: ``int32 [N, height]``.
+        bits: ``uint8 [N, height, ceil(width / 8)]``, first pixel in the highest bit.
     """
+
+    scores: Tensor
+    in_column: Tensor
+    in_row: Tensor
+    bits: Tensor
+
+
+class _Lane(NamedTuple):
+    """The same of one lane, on the CPU."""
+
+    scores: NDArray[np.float32]
+    in_column: NDArray[np.int32]
+    in_row: NDArray[np.int32]
+    bits: NDArray[np.uint8]
+
+
+def _pack(mask_logits: Tensor, scores: Tensor, size: Size) -> _Packed:
+    """Interpolate, threshold, count and pack to bits where the logits are."""
     width, height = size
     row_bytes = (width + 7) // 8
     weights = _bit_weights(mask_logits.device)
-    packed = []
+    parts = []
     for start in range(0, len(mask_logits), _LANES_AT_ONCE):
         mask = _interpolate(mask_logits[start : start + _LANES_AT_ONCE].float(), height, width) > 0
         bits = functional.pad(mask.to(torch.uint8), (0, 8 * row_bytes - width)).view(-1, height, row_bytes, 8)
-        packed.append((bits * weights).sum(dim=-1, dtype=torch.uint8).view(-1, height * row_bytes))
-    everything = torch.cat((torch.cat(packed), scores.contiguous().view(torch.uint8)), dim=1).cpu()
-    masks, tail = everything[:, :-8], everything[:, -8:]
-    aligned = tail.reshape(-1).clone()  # a view as float32 needs an offset of whole words
-    return masks.numpy().reshape(-1, height, row_bytes), aligned.view(torch.float32).view(-1, 2)
+        parts.append(
+            (
+                mask.sum(dim=1, dtype=torch.int32),
+                mask.sum(dim=2, dtype=torch.int32),
+                (bits * weights).sum(dim=-1, dtype=torch.uint8),
+            )
+        )
+    return _Packed(scores, *(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _fetch(packed: Sequence[_Packed]) -> list[_Packed]:
+    """Bring everything over in one piece. Syncs."""
+    # Words come before bytes: so each of them lies at an address that is a multiple of its size.
+    places = sorted(
+        ((index, field) for index in range(len(packed)) for field in _Packed._fields),
+        key=lambda place: -getattr(packed[place[0]], place[1]).element_size(),
+    )
+    tensors = [getattr(packed[index], field) for index, field in places]
+    everything = torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
+    if everything.device.type == "cuda":
+        # Pinned, or the driver would copy it twice. Torch keeps such memory and hands it out again.
+        host = torch.empty(everything.shape, dtype=torch.uint8, pin_memory=True)
+        host.copy_(everything, non_blocking=True)
+        torch.cuda.current_stream(everything.device).synchronize()
+        everything = host
+    found: list[dict[str, Tensor]] = [{} for _ in packed]
+    start = 0
+    for (index, field), tensor in zip(places, tensors, strict=True):
+        found[index][field] = everything[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        start += tensor.nbytes
+    return [_Packed(**fields) for fields in found]
 
 
 @functools.cache  # a constant that is uploaded makes the host wait for all that was queued before
-def _bit_weights(device: torch.device) -> torch.Tensor:
+def _bit_weights(device: torch.device) -> Tensor:
     return torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=device)
 
 
-def _unpack(bits: NDArray[np.uint8], size: tuple[int, int]) -> _Located:
-    """Cut out the bytes that hold the object before they are unpacked.
+def _lanes(packed: _Packed) -> list[_Lane]:
+    return [_Lane(*lane) for lane in zip(*(tensor.numpy() for tensor in packed), strict=True)]
 
-    Args:
-        bits: ``uint8 [height, ceil(width / 8)]``.
-        size: (width, height) of the video frame.
-    """
-    rows, columns = np.flatnonzero(bits.any(axis=1)), np.flatnonzero(bits.any(axis=0))
-    if rows.size == 0:
-        return (0, 0), np.zeros((0, 0), dtype=np.bool_)
-    y0, y1 = int(rows[0]), int(rows[-1]) + 1
-    b0, b1 = int(columns[0]), int(columns[-1]) + 1
-    count = min(8 * b1, size[0]) - 8 * b0
-    return (8 * b0, y0), np.unpackbits(bits[y0:y1, b0:b1], axis=1, count=count).view(np.bool_)
+
+def _measured(obj_id: int, lane: _Lane, size: Size) -> ObjectResult:
+    def crop(left: int, top: int, right: int, bottom: int) -> BoolMask:
+        """Cut out the bytes that hold the object before they are unpacked."""
+        first = left // 8
+        mask = np.unpackbits(lane.bits[top:bottom, first : (right + 7) // 8], axis=1)
+        return np.ascontiguousarray(mask[:, left - 8 * first : right - 8 * first]).view(np.bool_)
+
+    iou, score = lane.scores.tolist()
+    return counted_result(
+        obj_id,
+        size,
+        lane.in_column.astype(np.int64),
+        lane.in_row.astype(np.int64),
+        crop,
+        iou_prediction=iou,
+        object_score_logits=score,
+    )

@@ -302,7 +302,7 @@ class CameraPredictor:
             given, None if known is None else known.prompts.get(frame), self.model.image_size, self.model.device
         )
         features = self._features_of(name, at)
-        with self.engine.kernels(), self.engine.precision():
+        with self.engine.prompt_kernels(), self.engine.precision():
             out = apply_prompt(
                 self.step,
                 features,
@@ -359,6 +359,7 @@ class CameraPredictor:
         if not self._free_lanes:
             lanes = self.bank.lanes
             self.bank = self.bank.grown(2 * lanes)
+            self.engine.bank_grew(self.bank)
             self._free_lanes.extend(reversed(range(lanes, 2 * lanes)))
         lane = self._free_lanes.pop()
         self.bank.clear_lane(lane)

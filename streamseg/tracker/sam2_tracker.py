@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import get_args
 
 import numpy as np
 import torch
 
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import ModelError, PromptError
-from streamseg.frame import Frame
+from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat
 from streamseg.models.registry import ResolvedModel
 from streamseg.tracker.attention_backend import synchronize
 from streamseg.tracker.build import build_model
@@ -21,16 +23,17 @@ from streamseg.tracker.compiled_code import keep_compiled_code
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import object_result
-from streamseg.tracker.postprocess import to_results
+from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.prompt_tensors import GivenPrompt
-from streamseg.tracker.types import ObjectResult, Preview, Prompt, PromptResult, check_prompt
+from streamseg.tracker.types import ObjectResult, Point, Preview, Prompt, PromptResult, check_prompt
 
 log = logging.getLogger(__name__)
 
 _WARM_UP_STREAM = "warm up"  # no stream of a configuration: an id has no space
 _WARM_UP_OBJECTS = 3
+_WARM_UP_SIZE = (640, 360)
 _UNSEEN_SCORE = -32.0  # surely not visible, and finite: JSON has no infinity
 
 
@@ -93,8 +96,8 @@ class Sam2Tracker:
 
     @property
     def recompiles(self) -> int:
-        """Graphs that were compiled after :meth:`warm_up`, each of which held up a frame."""
-        return compiled_graphs() - self._graphs_when_warm
+        """Graphs that were compiled after :meth:`warm_up`, and times that all were recorded anew."""
+        return compiled_graphs() - self._graphs_when_warm + self._predictor.engine.recorded_anew
 
     @property
     def streams_at_once(self) -> int:
@@ -109,25 +112,21 @@ class Sam2Tracker:
         """
         model, predictor = self._predictor.model, self._predictor
         predictor.warm_up(progress)
-        image = torch.zeros(3, model.image_size, model.image_size, device=model.device)
-        inside = torch.zeros(64, 64, dtype=torch.bool)
-        inside[16:48, 16:48] = True
-        click: GivenPrompt = {"points_norm": torch.tensor([[0.5, 0.5]]), "labels": torch.tensor([1])}
-        kinds: tuple[GivenPrompt, ...] = (click, {"box_norm": torch.tensor([0.25, 0.25, 0.75, 0.75])}, {"mask": inside})
         objects = min(_WARM_UP_OBJECTS, predictor.max_objects)
         settle = predictor.bank.shape.pointer_frames + 1 if model.device.type == "cuda" else 1
         steps = objects * settle
-        predictor.open_stream(_WARM_UP_STREAM)
+        frames = _warm_up_frames()
+        self.open_stream(_WARM_UP_STREAM)
         try:
-            predictor.track({_WARM_UP_STREAM: image})
+            self.track({_WARM_UP_STREAM: next(frames)})
             for count in range(objects):
-                predictor.add_prompt(_WARM_UP_STREAM, count, **kinds[count % len(kinds)])
+                self.add_prompt(_WARM_UP_STREAM, _warm_up_prompts(count)[count % 3])
                 for frame in range(settle):
                     progress(f"tracking {count + 1} of {objects} objects", (count * settle + frame) / steps)
-                    predictor.track({_WARM_UP_STREAM: image})
-                predictor.add_prompt(_WARM_UP_STREAM, count, **click)
+                    self.track({_WARM_UP_STREAM: next(frames)})
+                self.add_prompt(_WARM_UP_STREAM, _warm_up_prompts(count)[0])
         finally:
-            predictor.close_stream(_WARM_UP_STREAM)
+            self.close_stream(_WARM_UP_STREAM)
         synchronize(model.device)
         self._graphs_when_warm = compiled_graphs()
         progress("warm", 1.0)
@@ -155,11 +154,14 @@ class Sam2Tracker:
         outputs = self._predictor.track({stream: self._preprocess.normalise(image) for stream, image in pixels.items()})
         for stream, frame in frames.items():
             self._histories[stream].add(frame, self._predictor.frame(stream), pixels[stream])
+        sizes = {stream: (frame.format.width, frame.format.height) for stream, frame in frames.items()}
+        masks = to_results([LowRes(*output, sizes[stream]) for stream, output in outputs.items()])
         results = {}
-        for stream, output in outputs.items():
-            size = (frames[stream].format.width, frames[stream].format.height)
-            found = self._results(stream, output, size)
-            results[stream] = [found.get(obj_id) or _unseen(obj_id, size) for obj_id in self._predictor.objects(stream)]
+        for stream, held in zip(outputs, masks, strict=True):
+            found = {result.obj_id: self._sound(stream, result) for result in held}
+            results[stream] = [
+                found.get(obj_id) or _unseen(obj_id, sizes[stream]) for obj_id in self._predictor.objects(stream)
+            ]
         return results
 
     def repeat(self, stream: str, frame_id: int) -> None:
@@ -189,7 +191,7 @@ class Sam2Tracker:
         past = self._prompted_frame(stream, prompt, frame_id)
         at, given = self._image(past), given_prompt(prompt, past.size)
         output = self._predictor.preview(stream, prompt.obj_id, at=at, **given)
-        (result,) = to_results(*output, past.size)
+        ((result,),) = to_results([LowRes(*output, past.size)])
         return Preview(past.frame_id, result if _is_sound(result) else _unseen(prompt.obj_id, past.size))
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
@@ -241,30 +243,33 @@ class Sam2Tracker:
         """
         (obj_id,) = output.obj_ids
         later = evenly(self._histories[stream].since(past.number + 1), self._catch_up_frames)
-        prompted = current = self._results(stream, output, past.size)[obj_id]
+        prompted = current = self._result(stream, output, past.size)
         if not later:
             return PromptResult(past.frame_id, prompted, current)
         if not self._predictor.remembers(stream, obj_id):  # its numbers broke
             return PromptResult(past.frame_id, prompted, _unseen(obj_id, later[-1].size))
         for frame in later:
             output = self._predictor.retrack(stream, obj_id, self._image(frame))
-        return PromptResult(past.frame_id, prompted, self._results(stream, output, later[-1].size)[obj_id])
+        return PromptResult(past.frame_id, prompted, self._result(stream, output, later[-1].size))
 
-    def _results(self, stream: str, output: TrackOutput, size: tuple[int, int]) -> dict[int, ObjectResult]:
-        results = {}
-        for result in to_results(*output, size):
-            if not _is_sound(result):
-                log.error(
-                    "stream %s: object %d: the model gave IoU %g and score %g: its memory is cleared, prompt it again",
-                    stream,
-                    result.obj_id,
-                    result.iou_prediction,
-                    result.object_score_logits,
-                )
-                self._predictor.forget_object(stream, result.obj_id)
-                result = _unseen(result.obj_id, size)
-            results[result.obj_id] = result
-        return results
+    def _result(self, stream: str, output: TrackOutput, size: tuple[int, int]) -> ObjectResult:
+        """The result of a stream's only object."""
+        ((result,),) = to_results([LowRes(*output, size)])
+        return self._sound(stream, result)
+
+    def _sound(self, stream: str, result: ObjectResult) -> ObjectResult:
+        """Forget an object whose numbers broke."""
+        if _is_sound(result):
+            return result
+        log.error(
+            "stream %s: object %d: the model gave IoU %g and score %g: its memory is cleared, prompt it again",
+            stream,
+            result.obj_id,
+            result.iou_prediction,
+            result.object_score_logits,
+        )
+        self._predictor.forget_object(stream, result.obj_id)
+        return _unseen(result.obj_id, result.size)
 
 
 def given_prompt(prompt: Prompt, size: tuple[int, int]) -> GivenPrompt:
@@ -277,6 +282,28 @@ def given_prompt(prompt: Prompt, size: tuple[int, int]) -> GivenPrompt:
         "labels": torch.tensor([point.label for point in prompt.points], dtype=torch.int32),
         "box_norm": None if prompt.box is None else (torch.tensor(prompt.box).reshape(2, 2) / scale).flatten(),
     }
+
+
+def _warm_up_frames() -> Iterator[Frame]:
+    """Grey frames of every pixel format in turn, without end."""
+    width, height = _WARM_UP_SIZE
+    formats: tuple[PixelFormat, ...] = get_args(PixelFormat)
+    for frame_id, pixel_format in enumerate(itertools.cycle(formats)):
+        fmt = FrameFormat(width, height, pixel_format)
+        planes = tuple(np.full(shape, 128, dtype=np.uint8) for shape in fmt.plane_shapes)
+        yield Frame(frame_id, 0, fmt, planes, FrameStamps(0, "file", 0, 0, None, (1, 25)))
+
+
+def _warm_up_prompts(obj_id: int) -> tuple[Prompt, Prompt, Prompt]:
+    """One of each kind."""
+    width, height = _WARM_UP_SIZE
+    inside = np.zeros((height, width), dtype=np.bool_)
+    inside[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = True
+    return (
+        Prompt(obj_id, points=(Point(width / 2, height / 2),)),
+        Prompt(obj_id, box=(width / 4, height / 4, 3 * width / 4, 3 * height / 4)),
+        Prompt(obj_id, mask=inside),
+    )
 
 
 def _is_sound(result: ObjectResult) -> bool:

@@ -17,6 +17,7 @@ from tracker_scenes import Add, Change, Events, Remove, clip, difference, play, 
 from streamseg.errors import ModelError
 from streamseg.tracker import compile as compiling
 from streamseg.tracker.compile import Buckets, CompiledEngine, choose_compile, parts
+from streamseg.tracker.memory_bank import MemoryBank
 from streamseg.tracker.predictor import CameraPredictor
 
 SPLIT = Buckets(lanes=(1, 2, 4), streams=(1, 2), pad=False)
@@ -92,15 +93,35 @@ def test_nothing_is_compiled_or_recorded_after_warm_up(
     assert found.score < TOLERANCE, found
 
 
-def test_a_bank_that_grows_compiles_nothing(small: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("recorder", [None, ReplayingRecorder()], ids=["compiled", "recorded"])
+def test_a_bank_that_grows(
+    small: SAM2Base, monkeypatch: pytest.MonkeyPatch, recorder: ReplayingRecorder | None
+) -> None:
+    """Nothing is compiled for it. Graphs are recorded anew, all of them at once, and counted."""
     monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
     images = clip(12, small.image_size)
-    predictor = compiled(small, ONE)
+    predictor = compiled(small, PADDED, recorder=recorder)
     predictor.warm_up(quiet)
     prepared = graphs()
+    recordings: list[int] = []
+    if recorder is not None:
+        grow = predictor.engine.bank_grew
+
+        def counted(bank: MemoryBank) -> None:
+            before = recorder.recorded
+            grow(bank)
+            recordings.append(recorder.recorded - before)
+
+        monkeypatch.setattr(predictor.engine, "bank_grew", counted)
+        at_warm_up = recorder.recorded
     run = play(predictor, images, EVENTS)
     assert predictor.bank.lanes == 8
     assert graphs() == prepared
+    if recorder is not None:
+        of_the_step = 2 * len(PADDED.lanes)
+        assert recordings == [of_the_step, of_the_step]  # to 4 lanes and to 8
+        assert recorder.recorded == at_warm_up + sum(recordings)
+        assert predictor.engine.recorded_anew == 2
     assert difference(play(CameraPredictor(small), images, EVENTS), run).logits < TOLERANCE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
@@ -12,11 +13,16 @@ from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend
 from tracker_scenes import Add, Events, Remove, Run, clip, difference, play, show
 
+from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.attention_backend import ANY_SHAPES, choose_backends
-from streamseg.tracker.compile import Buckets, CompiledEngine, CudaGraphRecorder
+from streamseg.tracker.compile import Buckets, CompiledEngine
+from streamseg.tracker.cuda_graphs import CudaGraphRecorder
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.ranged_attention import VARLEN_KERNELS, KeyRanges, VarlenAttention, attend_ranges_masked
+from streamseg.tracker.sam2_tracker import Sam2Tracker
+from streamseg.tracker.types import Prompt
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -77,6 +83,80 @@ def test_cuda_graphs_equal_eager(on_cuda: SAM2Base, dtype: torch.dtype | None) -
     # Rounding to bfloat16 is fed back through memory; kernels that fuse round less often.
     assert found.agreement > (0.99 if dtype is None else 0.9), found
     assert dtype is not None or found.logits < TOLERANCE, found
+
+
+def masks_of_streams(model: SAM2Base, engine: object, dtype: torch.dtype | None) -> torch.Tensor:
+    """Three streams that get three objects each, one stream after another: 3, 6, then 9 lanes in a batch."""
+    model = copy.deepcopy(model)
+    show(model, 0)
+    predictor = CameraPredictor(model, autocast=dtype, engine=engine)  # type: ignore[arg-type]
+    predictor.warm_up(lambda what, share: None)
+    before = counters["stats"]["unique_graphs"]
+    names = ("a", "b", "c")
+    images = {name: clip(24, model.image_size, seed=seed).to(model.device) for seed, name in enumerate(names)}
+    for name in names:
+        predictor.open_stream(name)
+    found = []
+    for frame in range(24):
+        outputs = predictor.track({name: images[name][frame] for name in names})
+        found += [output.mask_logits.flatten() > 0 for output in outputs.values()]
+        if frame < len(names):
+            for event in (*EVENTS[0], *EVENTS[4]):
+                assert isinstance(event, Add)
+                predictor.add_prompt(names[frame], event.obj_id, **event.arguments())
+    assert counters["stats"]["unique_graphs"] == before
+    assert predictor.engine.recorded_anew == 0
+    return torch.cat(found).cpu()
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_streams_in_one_batch(on_cuda: SAM2Base, dtype: torch.dtype | None) -> None:
+    torch._dynamo.reset()
+    engine = partial(CompiledEngine, buckets=Buckets(lanes=(1, 4, 8, 16), streams=(1, 4), pad=True))
+    wanted, found = masks_of_streams(on_cuda, Engine, dtype), masks_of_streams(on_cuda, engine, dtype)
+    torch._dynamo.reset()
+    assert len(found) == len(wanted)
+    assert (found == wanted).float().mean() > (0.99 if dtype is None else 0.9)
+
+
+def test_frames_in_and_masks_out(small: SAM2Base) -> None:
+    """The whole tracker, with streams of two sizes and all that it does with pixels, against the CPU's."""
+    sizes = {"a": (160, 90), "b": (97, 120)}
+    runs = []
+    for device in ("cpu", "cuda"):
+        model = copy.deepcopy(small).to(device)
+        show(model, 0)
+        tracker = Sam2Tracker(
+            CameraPredictor(model), Preprocessor(model.image_size, torch.device(device), torch.float32)
+        )
+        tracker.warm_up(lambda what, share: None)
+        for stream in sizes:
+            tracker.open_stream(stream)
+        results = []
+        for number in range(6):
+            frames = {stream: picture(number, size) for stream, size in sizes.items()}
+            results += [result for held in tracker.track(frames).values() for result in held]
+            if number == 0:
+                for stream, (width, height) in sizes.items():
+                    for obj_id in (1, 2):
+                        tracker.add_prompt(stream, Prompt(obj_id, box=(10 * obj_id, 10, width - 10, height - 10)))
+        runs.append(results)
+    assert len(runs[0]) == 20
+    for on_cpu, on_cuda in zip(*runs, strict=True):
+        assert (on_cuda.obj_id, on_cuda.size) == (on_cpu.obj_id, on_cpu.size)
+        assert on_cuda.area == on_cuda.full_mask.sum()
+        assert (on_cuda.full_mask == on_cpu.full_mask).mean() > 0.99
+
+
+def picture(number: int, size: tuple[int, int]) -> Frame:
+    fmt = FrameFormat(*size, "yuv420p")
+    random = np.random.default_rng(number // 3)
+    planes = tuple(
+        np.kron(random.integers(16, 235, (rows // 5 + 1, columns // 5 + 1)), np.ones((5, 5)))[:rows, :columns]
+        for rows, columns in fmt.plane_shapes
+    )
+    stamps = FrameStamps(0, "file", 0, 0, None, (1, 30))
+    return Frame(number, 0, fmt, tuple(np.ascontiguousarray(plane, dtype=np.uint8) for plane in planes), stamps)
 
 
 RANGES = [(0, 640), (0, 1), (639, 1), (100, 300), (333, 307), (7, 3)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from streamseg.tracker.measure import object_result
-from streamseg.tracker.postprocess import _transfer, _unpack, to_results
+from streamseg.tracker.postprocess import LowRes, _on_device, to_results
 from streamseg.tracker.types import ObjectResult
 
 
@@ -23,8 +24,17 @@ def full_masks(mask_logits: torch.Tensor, size: tuple[int, int]) -> NDArray[np.b
 
 def blobs(seed: int, lanes: int, low: int, spread: float, level: float) -> torch.Tensor:
     """``[N, low, low]``: smooth random logits, from none to all of them positive."""
-    coarse = torch.randn(lanes, 1, max(low // 8, 1), max(low // 8, 1), generator=torch.Generator().manual_seed(seed))
+    coarse = torch.randn(lanes, 1, max(low // 8, 1), max(low // 8, 1), generator=generator(seed))
     return spread * functional.interpolate(coarse, size=(low, low), mode="bicubic")[:, 0] + level
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def of_one(*stream: Any) -> list[ObjectResult]:
+    (results,) = to_results([LowRes(*stream)])
+    return results
 
 
 def assert_measured(result: ObjectResult, mask: NDArray[np.bool_]) -> None:
@@ -56,7 +66,7 @@ def test_masks_are_the_references_bit_for_bit(seed, low, size, spread, level, bi
     if binary:  # as from a mask prompt: interpolation passes through exactly 0 again and again
         logits = torch.where(logits > 0, 10.0, -10.0)
     expected = full_masks(logits, size)
-    results = to_results([5, 9], logits, torch.tensor([0.5, 0.25]), torch.tensor([3.0, -2.0]), size)
+    results = of_one([5, 9], logits, torch.tensor([0.5, 0.25]), torch.tensor([3.0, -2.0]), size)
     for result, mask in zip(results, expected, strict=True):
         assert_measured(result, mask)
 
@@ -72,32 +82,44 @@ def test_usual_sizes(low, size):
     everything = torch.full((low, low), 1.0)
     nothing = torch.full((low, low), -1024.0)
     logits = torch.stack((near_corner, middle, single, everything, nothing))
-    results = to_results(range(5), logits, torch.zeros(5), torch.zeros(5), size)
+    results = of_one(range(5), logits, torch.zeros(5), torch.zeros(5), size)
     for result, mask in zip(results, full_masks(logits, size), strict=True):
         assert_measured(result, mask)
     assert results[3].area == size[0] * size[1]
     assert results[4].area == 0
 
 
-@pytest.mark.parametrize("size", [(64, 48), (65, 48), (71, 33), (7, 5)])
 @pytest.mark.parametrize("lanes", [1, 3, 17])
-def test_the_device_path_gives_the_same(size, lanes):
-    """Run on the CPU here; on CUDA only the place differs."""
-    logits = blobs(4, lanes, 16, 3.0, -1.0)
-    scores = torch.randn(lanes, 2)
-    packed, back = _transfer(logits, scores, size)
-    assert torch.equal(back, scores)
-    for bits, mask in zip(packed, full_masks(logits, size), strict=True):
-        origin, part = _unpack(bits, size)
-        assert_measured(object_result(1, size, part, origin=origin, iou_prediction=0, object_score_logits=0), mask)
+def test_the_device_path_gives_the_same(lanes):
+    """Run on the CPU here; on CUDA only the place differs. Streams of several sizes, one without objects."""
+    sizes = [(64, 48), (71, 33), (65, 48), (64, 48), (7, 5)]
+    streams = [
+        LowRes(range(lanes), blobs(seed, lanes, 16, 3.0, -1.0), *torch.randn(2, lanes, generator=generator(seed)), size)
+        for seed, size in enumerate(sizes)
+    ]
+    nothing = LowRes([], torch.zeros(0, 16, 16), torch.zeros(0), torch.zeros(0), (64, 48))
+    found = _on_device([streams[0], nothing, *streams[1:]])
+    assert found.pop(1) == []
+    for stream, results in zip(streams, found, strict=True):
+        assert [result.obj_id for result in results] == list(range(lanes))
+        assert torch.equal(torch.tensor([result.iou_prediction for result in results]), stream.iou_prediction)
+        assert torch.equal(torch.tensor([result.object_score_logits for result in results]), stream.object_score_logits)
+        for result, mask in zip(results, full_masks(stream.mask_logits, stream.size), strict=True):
+            assert result.size == stream.size
+            assert_measured(result, mask)
+
+
+def test_the_device_path_without_objects():
+    nothing = LowRes([], torch.zeros(0, 16, 16), torch.zeros(0), torch.zeros(0), (64, 48))
+    assert _on_device([nothing, nothing]) == [[], []]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu():
     logits = blobs(5, 20, 64, 3.0, -1.0)
     scores = torch.rand(20), torch.rand(20)
-    on_cpu = to_results(range(20), logits, *scores, (1001, 777))
-    on_cuda = to_results(range(20), logits.cuda(), *(score.cuda() for score in scores), (1001, 777))
+    on_cpu = of_one(range(20), logits, *scores, (1001, 777))
+    on_cuda = of_one(range(20), logits.cuda(), *(score.cuda() for score in scores), (1001, 777))
     for one, other in zip(on_cpu, on_cuda, strict=True):
         assert (one.full_mask != other.full_mask).mean() < 1e-5
         assert one.iou_prediction == other.iou_prediction
@@ -105,7 +127,7 @@ def test_cuda_agrees_with_the_cpu():
 
 def test_scores_and_ids_are_carried_through():
     logits = blobs(1, 3, 16, 3.0, 0.0)
-    results = to_results([7, 3, 5], logits, torch.tensor([0.5, 0.25, 1.0]), torch.tensor([-8.0, 0.0, 2.0]), (32, 32))
+    results = of_one([7, 3, 5], logits, torch.tensor([0.5, 0.25, 1.0]), torch.tensor([-8.0, 0.0, 2.0]), (32, 32))
     assert [result.obj_id for result in results] == [7, 3, 5]
     assert [result.iou_prediction for result in results] == [0.5, 0.25, 1.0]
     assert [result.object_score_logits for result in results] == [-8.0, 0.0, 2.0]
@@ -113,7 +135,7 @@ def test_scores_and_ids_are_carried_through():
 
 def test_bfloat16_logits():
     logits = blobs(2, 1, 16, 3.0, 0.0).bfloat16()
-    (result,) = to_results([1], logits, torch.ones(1).bfloat16(), torch.ones(1).bfloat16(), (50, 40))
+    (result,) = of_one([1], logits, torch.ones(1).bfloat16(), torch.ones(1).bfloat16(), (50, 40))
     assert_measured(result, full_masks(logits.float(), (50, 40))[0])
 
 
@@ -123,16 +145,19 @@ def test_broken_logits_are_carried_through(broken, size):
     logits = torch.stack((torch.full((16, 16), broken), blobs(1, 1, 16, 3.0, 0.0)[0], torch.ones(16, 16)))
     logits[1, 4:6, 4:6] = broken
     scores = torch.tensor([broken, broken, 1.0])
-    results = to_results([1, 2, 3], logits, scores, scores, size)
+    results = of_one([1, 2, 3], logits, scores, scores, size)
     assert [result.iou_prediction for result in results] == pytest.approx(scores.tolist(), nan_ok=True)
     assert (results[0].area > 0) == (broken > 0)
     assert results[2].area == size[0] * size[1]
 
 
 def test_no_objects():
-    assert to_results([], torch.zeros(0, 8, 8), torch.zeros(0), torch.zeros(0), (32, 32)) == []
+    assert of_one([], torch.zeros(0, 8, 8), torch.zeros(0), torch.zeros(0), (32, 32)) == []
 
 
 def test_lengths_must_agree():
+    stream = LowRes([1, 2], torch.ones(1, 8, 8), torch.zeros(1), torch.zeros(1), (32, 32))
     with pytest.raises(ValueError, match="zip"):
-        to_results([1, 2], torch.ones(1, 8, 8), torch.zeros(1), torch.zeros(1), (32, 32))
+        to_results([stream])
+    with pytest.raises(ValueError, match="2 objects, but 1 masks"):
+        _on_device([stream])
