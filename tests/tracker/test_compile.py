@@ -61,6 +61,15 @@ def _fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """What is compiled for one thread is other code."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 def compiled(model: SAM2Base, buckets: Buckets, **options: Any) -> CameraPredictor:
     show(model, 0)
     options = {"backend": "eager"} | options
@@ -165,6 +174,7 @@ def test_padding_does_not_break(small: SAM2Base) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("two_threads")
 def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And that a later start, which compiles nothing, does the same with other weights; its bank grows, too."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
