@@ -17,8 +17,8 @@
 #
 # On a machine that has torch and no package registry: put wheels of the other dependencies (pyproject.toml) for its
 # Python there, sam2's built with SAM2_BUILD_CUDA=0, install them without dependencies, and give PYTHON. Of torch 2.11 it
-# is known that the tracker runs (on a CPU), but that its varlen_attn cannot attend to ranges, so a mask is taken; the
-# tests of ranges fail there.
+# is known (from a CPU) that the tracker runs eager and through torch.compile as it does on a GPU, but that its
+# varlen_attn cannot attend to ranges, so a mask is taken; the tests of ranges fail there.
 set -eu
 
 out=$1

@@ -158,10 +158,12 @@ class KeptFunctions:
         """
         folder = self._made_folder()
         if not packaged:
-            compiled: Any = torch.compile(
-                function, fullgraph=True, dynamic=False, options={"guard_filter_fn": only_tensors}
-            )
-            made = compiled.aot_compile((inputs, {}))
+            # On in torch 2.15, a switch in torch 2.11, which a machine with a GPU and no registry may have.
+            with torch._dynamo.config.patch(enable_aot_compile=True):
+                compiled: Any = torch.compile(
+                    function, fullgraph=True, dynamic=False, options={"guard_filter_fn": only_tensors}
+                )
+                made = compiled.aot_compile((inputs, {}))
             made.disable_guard_check()
             if folder is not None:
                 self._keep(folder / name, made.save_compiled_function)
