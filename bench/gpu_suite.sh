@@ -16,8 +16,8 @@
 # part that ran out of time has a table, too.
 #
 # On a machine that has torch and no package registry: put wheels of the other dependencies (pyproject.toml) for its
-# Python there, sam2's built with SAM2_BUILD_CUDA=0, install them without dependencies, and give PYTHON. Of torch 2.11 it
-# is known (from a CPU) that the tracker runs eager and through torch.compile as it does on a GPU, but that its
+# Python there, sam2's built with SAM2_BUILD_CUDA=0, install them without dependencies, and give PYTHON. Of torch 2.11
+# it is known (from a CPU) that the tracker runs eager and through torch.compile as it does on a GPU, but that its
 # varlen_attn cannot attend to ranges, so a mask is taken; the tests of ranges fail there.
 set -eu
 
@@ -61,6 +61,11 @@ tracker() { # NAME MODEL SIZE OBJECTS CAMERAS
         --sizes "$3" --objects $4 --cameras $5 --json "$out/$1.json" --markdown "$out/$1.md" ${FORK:+--fork "$FORK"}
 }
 
+parity() { # NAME TESTS
+    part "parity_$1" "Parity on the device: $1" "$python" -m pytest -n0 -q -rs -k "$2" tests/tracker/test_cuda.py \
+        tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py tests/sources/test_av_decoder.py
+}
+
 steady() { # SIZE MODEL
     part "steady_$2_$1" "After everything that happens: $2 at $1" "$python" -W ignore \
         bench/steady.py --model "sam2.1_hiera_$2" --image-size "$1" --compile on \
@@ -82,9 +87,10 @@ stages() { # MODEL
 
 wanted="$*"
 failed=""
-part parity "Parity on the device: eager, compiled, CUDA graphs, bfloat16" \
-    "$python" -m pytest -n0 -q -rs tests/tracker/test_cuda.py tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py \
-    tests/sources/test_av_decoder.py
+parity graphs "eager or cuda_graphs or grows"
+parity pixels "frames_in_and_masks_out or preprocess or postprocess or av_decoder"
+parity streams streams_in_one_batch
+parity ranges range
 for size in 1024 512; do
     tracker "tracker_t_${size}_1" sam2.1_hiera_t "$size" 1 1
 done

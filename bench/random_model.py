@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tracker import see_objects
+from tracker_arms import see_objects
 
 from streamseg.models.registry import MODELS
 from streamseg.tracker.build import build_model, config_names

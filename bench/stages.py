@@ -21,7 +21,8 @@ import torch
 from hardware import write_results
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-from tracker import DTYPES, NANO_WEIGHTS, PredictorArm, clip, see_objects
+from tracker import clip
+from tracker_arms import DTYPES, NANO_WEIGHTS, PredictorArm, see_objects
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.attention_backend import synchronize

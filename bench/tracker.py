@@ -15,7 +15,9 @@ predictor in a checkout, as shipped and with all compile flags set (``camera_for
 Face's model of the same weights, where its package is importable, for the SAM 2.1 models alone: in the last precision
 given and, if that is given too, in float32 (``transformers_video.py``). Known handicaps: the official predictor loops
 over objects, and its VOS mode leaves glue eager; the fork as shipped compiles nothing, and its outputs differ from the
-reference; it and the official predictor take one camera after another.
+reference; it and the official predictor take one camera after another. ``ours compiled`` prepares the sizes of its case
+alone, as those that compile at the first call do; the product prepares all, so its start takes longer (``start.py``). A
+fork's start has that of a process and its imports in it.
 
 The ``max-autotune`` of ``official vos`` and ``fork forced`` takes many minutes on a CPU: there they run only with
 ``--vos``, and anywhere only after all others were measured and written; then all are measured again. An arm that raises
@@ -28,6 +30,7 @@ and the official float32 code agree, on the frames after the prompts; ``official
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import math
 import statistics
@@ -41,6 +44,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from camera_fork import ForkArm
 from hardware import write_results
 from torch import Tensor
 from torch.nn import functional
@@ -60,13 +64,14 @@ class Begun(NamedTuple):
         start_s: Seconds up to the end of the prompts.
         first_frames_max_ms: Longest of the frames after them.
         masks: Of the frames of the warm-up.
-        gpu_peak_mib: Most memory of the GPU that was in use beside what other arms held.
+        gpu_peak_mib: Most memory of the GPU that tensors of this process had beside those of other arms. What only the
+            replay of a graph needs is not among it. None for an arm that is another process.
     """
 
     start_s: float
     first_frames_max_ms: float
     masks: Tensor
-    gpu_peak_mib: float
+    gpu_peak_mib: float | None
 
 
 @dataclass
@@ -83,7 +88,7 @@ class Row:
     start_s: float
     first_frames_max_ms: float
     agree: float
-    gpu_peak_mib: float
+    gpu_peak_mib: float | None
     rounds_ms: list[float] = field(repr=False)
     ratios: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """Official arm -> how many times as fast: least, median, greatest round."""
@@ -117,6 +122,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device("cuda" if cuda else "cpu")
+    wake(device)
     report = Report(args)
     for model, size in itertools.product(args.models, args.sizes):
         frames = clip(size, device)
@@ -133,10 +139,15 @@ def main() -> None:
             case = Case((model, size, objects, cameras), frames)
             # What is slow comes after all others were measured: if time runs out then, their figures are there.
             for arms in ({name: make for name, make in makers.items() if name not in slow}, slow):
-                if arms:
-                    case.warm_up(arms, args.warm_up)
-                    report.put(case, case.measure(args.rounds, args.block, args.warm_up + 1))
+                is_more = case.warm_up(arms, args.warm_up)
+                report.put(case.measure(args.rounds, args.block, args.warm_up + 1) if is_more else [], case)
             case.close()
+
+
+def wake(device: torch.device) -> None:
+    """Have torch load its libraries, so that the first arm's start is not the one that does."""
+    x = torch.ones(1, 8, 8, 8, device=device)
+    functional.conv2d(x, x) @ x[0, 0, :1, :1]
 
 
 def clip(size: int, device: torch.device) -> Tensor:
@@ -158,30 +169,32 @@ class Case:
     """
 
     def __init__(self, of: tuple[str, int, int, int], frames: Tensor) -> None:
-        self._of = of
+        self.of = of
         self._frames = frames
         self._arms: dict[str, Arm] = {}
         self._begun: dict[str, Begun] = {}
         self.failures: dict[str, str] = {}
 
-    def warm_up(self, makers: Makers, count: int) -> None:
-        """Add arms: make each, prompt it, and have it track so many frames."""
+    def warm_up(self, makers: Makers, count: int) -> bool:
+        """Add arms: make each, prompt it, and have it track so many frames. Return whether one came up."""
+        held = len(self._arms)
         for name, make in makers.items():
             print(f"{name}: warming up", flush=True)
             with self._noting_failures(name):
                 before_mib = begin_peak_mib(self._frames.device)
                 began = time.perf_counter()
                 arm = make()
-                arm.start(self._frames, *self._of[2:])
+                arm.start(self._frames, *self.of[2:])
                 start_s = time.perf_counter() - began
                 outputs, times = arm.run(range(1, count + 1))
                 self._begun[name] = Begun(
                     start_s,
                     first_frames_max_ms=1000 * max(times[:FIRST_FRAMES]),
                     masks=torch.stack([output.float().cpu() for output in outputs]) > 0,
-                    gpu_peak_mib=peak_mib(self._frames.device) - before_mib,
+                    gpu_peak_mib=None if isinstance(arm, ForkArm) else peak_mib(self._frames.device) - before_mib,
                 )
                 self._arms[name] = arm
+        return len(self._arms) > held
 
     def measure(self, rounds: int, block: int, first: int) -> list[Row]:
         """Run blocks of all arms in turns.
@@ -191,8 +204,8 @@ class Case:
             block: Frames of a block.
             first: The number of the first frame.
         """
-        blocks: dict[str, list[list[float]]] = {name: [] for name in self._arms}
-        names = list(self._arms)
+        names = [name for name in self._arms if name not in self.failures]
+        blocks: dict[str, list[list[float]]] = {name: [] for name in names}
         for index in range(rounds):
             for name in names[index % len(names) :] + names[: index % len(names)]:
                 if name in self.failures:
@@ -205,15 +218,17 @@ class Case:
         return [self._row(name, blocks[name], medians) for name in names]
 
     def close(self) -> None:
-        """Free what the arms hold."""
-        for arm in self._arms.values():
-            arm.close()
+        """Free all arms and what they hold."""
+        while self._arms:
+            self._arms.popitem()[1].close()
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def _row(self, name: str, blocks: list[list[float]], medians: dict[str, list[float]]) -> Row:
         everything = [1000 * value for times in blocks for value in times]
         begun, official = self._begun[name], self._begun.get(OFFICIAL)
         return Row(
-            *self._of,
+            *self.of,
             arm=name,
             median_ms=statistics.median(everything),
             p99_ms=float(np.percentile(everything, 99)),
@@ -259,28 +274,28 @@ class Report:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
-        self._found: dict[Case, list[Row]] = {}
+        self._rows: dict[tuple[str, int, int, int], dict[str, Row]] = {}
+        self._failed: dict[str, None] = {}
 
-    def put(self, case: Case, rows: list[Row]) -> None:
-        """Add a case, or replace what is known of it."""
-        self._found[case] = rows
-        text = table([row for of_case in self._found.values() for row in of_case])
-        failed = [f"- without {name}: {why}" for held in self._found for name, why in held.failures.items()]
-        text = "\n".join([text, "", *failed]) if failed else text
+    def put(self, rows: Sequence[Row], case: Case) -> None:
+        """Add rows of a case. They replace what is known of the same arms; what is known of others stays."""
+        self._rows.setdefault(case.of, {}).update({row.arm: row for row in rows})
+        model, size, objects, cameras = case.of
+        for name, why in case.failures.items():
+            self._failed[f"- {model}@{size}, {objects} x {cameras}: {name} failed: {why}"] = None
+        everything = [row for of_case in self._rows.values() for row in of_case.values()]
+        text = "\n".join([table(everything), *(["", *self._failed] if self._failed else [])])
         print(text, flush=True)
-        everything = [asdict(row) for of_case in self._found.values() for row in of_case]
-        write_results(text, {"rows": everything, "failed": failed}, self._args)
+        write_results(text, {"rows": [asdict(row) for row in everything], "failed": [*self._failed]}, self._args)
 
 
-def table(rows: list[Row], *, header: bool = True) -> str:
+def table(rows: list[Row]) -> str:
     """Rows as Markdown; ratios are median (least to greatest) of the rounds."""
-    lines = []
-    if header:
-        lines += [
-            "| model | objects x cameras | arm | median ms | p99 ms | first 20, worst ms | start s | agree "
-            "| times as fast as |",
-            "|---|---|---|---|---|---|---|---|---|",
-        ]
+    lines = [
+        "| model | objects x cameras | arm | median ms | p99 ms | first 20, worst ms | start s | agree "
+        "| times as fast as |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         ratios = "; ".join(
             f"{name} {mid:.2f} ({low:.2f} to {high:.2f})" for name, (low, mid, high) in row.ratios.items()

@@ -82,7 +82,7 @@ _NAMES = {
 
 
 class TransformersArm:
-    """See ``tracker.Arm``. Cameras take turns, each with its own session.
+    """See ``tracker_arms.Arm``. Cameras take turns, each with its own session.
 
     Args:
         model: With a Hiera trunk; its weights are copied.
@@ -102,7 +102,7 @@ class TransformersArm:
         self._number = 0
 
     def start(self, frames: Tensor, objects: int, cameras: int) -> None:
-        """See ``tracker.Arm``."""
+        """See ``tracker_arms.Arm``."""
         self._frames = frames
         self._number = 0
         self._sessions = [
@@ -119,11 +119,11 @@ class TransformersArm:
         self._track(frames[0])
 
     def run(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[float]]:
-        """See ``tracker.Arm``."""
+        """See ``tracker_arms.Arm``."""
         return timed(self._track, self._frames, numbers)
 
     def close(self) -> None:
-        """See ``tracker.Arm``."""
+        """See ``tracker_arms.Arm``."""
 
     def _track(self, frame: Tensor) -> Tensor:
         masks = []

@@ -331,7 +331,7 @@ class DaemonStatusMessage:
         processes: Name -> state.
         restarts: Name -> restarts in this session.
         device_memory_bytes: What the worker holds of a GPU's memory; 0 on a CPU.
-        recompiles: Graphs that the worker compiled after its warm-up.
+        recompiles: Graphs compiled after the warm-up, and times that all were recorded anew.
         gap: Status messages of the daemon that were lost on the way since the last one you got.
     """
 

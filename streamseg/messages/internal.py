@@ -100,7 +100,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         drops: Stream -> cumulative drops by ``stage/reason``.
         paused: Ids of the streams that are paused.
         device_memory_bytes: What it holds of a GPU's memory; 0 on a CPU.
-        recompiles: Graphs that were compiled after the warm-up.
+        recompiles: Graphs compiled after the warm-up, and times that all were recorded anew.
         repeated: Stream -> frames since the worker started whose masks were repeated.
     """
 

@@ -233,7 +233,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
         processes: Name -> state (``starting``, ``ready``, ``restarting``, ``ended``).
         restarts: Name -> number of restarts in this session.
         device_memory_bytes: What the worker holds of a GPU's memory; 0 on a CPU.
-        recompiles: Graphs that the worker compiled after its warm-up.
+        recompiles: Graphs compiled after the warm-up, and times that all were recorded anew.
     """
 
     v: int = PROTOCOL_VERSION

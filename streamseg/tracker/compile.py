@@ -168,9 +168,9 @@ class CompiledEngine(Engine):
             return
         began = time.monotonic()
         self._recorded = {name: graph for name, graph in self._recorded.items() if name.startswith("encode_")}
+        self.recorded_anew += 1
         if self._padding is not None:
             self._prepare_step(bank, lambda size, done: None)
-        self.recorded_anew += 1
         log.warning(
             "room for %d objects in place of fewer: graphs were recorded anew, for %.2f s",
             bank.lanes,

@@ -359,8 +359,8 @@ class CameraPredictor:
         if not self._free_lanes:
             lanes = self.bank.lanes
             self.bank = self.bank.grown(2 * lanes)
-            self.engine.bank_grew(self.bank)
             self._free_lanes.extend(reversed(range(lanes, 2 * lanes)))
+            self.engine.bank_grew(self.bank)
         lane = self._free_lanes.pop()
         self.bank.clear_lane(lane)
         return lane

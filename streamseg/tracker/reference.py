@@ -169,7 +169,7 @@ class ReferencePredictor:
         return self._states[stream]
 
     def _note_ious(self, module: object, inputs: object, output: tuple[Tensor, ...]) -> None:
-        self._ious = output[1]
+        self._ious = output[1].clone()  # VOS mode: a CUDA graph writes to the same place again
 
     def _new_state(self) -> dict[str, Any]:
         """What ``SAM2VideoPredictor.init_state`` makes of a video file, for a video that has not begun."""

@@ -118,7 +118,8 @@ class Sam2Tracker:
         frames = _warm_up_frames()
         self.open_stream(_WARM_UP_STREAM)
         try:
-            self.track({_WARM_UP_STREAM: next(frames)})
+            for _ in get_args(PixelFormat):
+                self.track({_WARM_UP_STREAM: next(frames)})
             for count in range(objects):
                 self.add_prompt(_WARM_UP_STREAM, _warm_up_prompts(count)[count % 3])
                 for frame in range(settle):

@@ -183,7 +183,7 @@ class Tracker(Protocol):
 
     @property
     def recompiles(self) -> int:
-        """Graphs that were compiled after :meth:`warm_up`, each of which held up a frame."""
+        """Graphs that were compiled after :meth:`warm_up`, and times that all were recorded anew."""
         ...
 
     @property

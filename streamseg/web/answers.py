@@ -111,7 +111,9 @@ class DaemonAnswer(msgspec.Struct, frozen=True, kw_only=True):
     processes: Annotated[dict[str, str], Meta(description="Process -> its state.")]
     restarts: Annotated[dict[str, int], Meta(description="Process -> restarts in this session.")]
     device_memory_bytes: Annotated[int, Meta(description="What the worker holds of a GPU's memory; 0 on a CPU.")]
-    recompiles: Annotated[int, Meta(description="Graphs that the worker compiled after its warm-up.")]
+    recompiles: Annotated[
+        int, Meta(description="Graphs compiled after the warm-up, and times that all were recorded anew.")
+    ]
 
     @classmethod
     def of(cls, status: DaemonStatusMessage) -> DaemonAnswer:

@@ -41,7 +41,12 @@ def _of_daemon(hub: Hub, watching: int) -> Iterator[str]:
     memory: list[Sample] = [({}, float(daemon.device_memory_bytes))]
     yield from _metric("device_memory_bytes", "gauge", "GPU memory that the worker holds; 0 on a CPU.", memory)
     recompiles: list[Sample] = [({}, float(daemon.recompiles))]
-    yield from _metric("recompiles_total", "counter", "Graphs that were compiled after the warm-up.", recompiles)
+    yield from _metric(
+        "recompiles_total",
+        "counter",
+        "Graphs compiled after the warm-up, and times that all were recorded anew.",
+        recompiles,
+    )
     restarts = [({"process": name}, float(count)) for name, count in daemon.restarts.items()]
     yield from _metric("process_restarts_total", "counter", "Restarts of a process in this session.", restarts)
     ready = [({"process": name}, float(state == "ready")) for name, state in daemon.processes.items()]

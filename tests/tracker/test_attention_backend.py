@@ -109,6 +109,28 @@ def test_the_chosen_kernel_is_the_one_that_runs(small: SAM2Base, kernel, monkeyp
     assert enabled == {(kernel is FLASH, kernel is MATH)}
 
 
+def test_prompts_never_take_cudnns_kernel(small: SAM2Base, monkeypatch):
+    enabled = []
+
+    def spy(*args, **kwargs):
+        enabled.append((torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()))
+        return scaled_dot_product_attention(*args, **kwargs)
+
+    monkeypatch.setattr(memory_attention, "_SUMMED_FIRST_LIMIT", 0)  # all attention by torch
+    monkeypatch.setattr(memory_attention.functional, "scaled_dot_product_attention", spy)
+    show(small, 0)
+    predictor = CameraPredictor(small)
+    predictor.engine.kernels_in_order = [SDPBackend.CUDNN_ATTENTION, MATH]
+    images = clip(2, small.image_size)
+    play(predictor, images, EVENTS, stream="a")
+    enabled.clear()
+    predictor.track({"a": images[0]})
+    assert set(enabled) == {(True, True)}
+    enabled.clear()
+    predictor.add_prompt("a", 1, points_norm=torch.tensor([[0.4, 0.4]]), labels=torch.tensor([1]))  # reads memory
+    assert set(enabled) == {(False, True)}
+
+
 def test_compiled_code_is_made_with_the_chosen_kernel(small: SAM2Base, monkeypatch):
     images = clip(4, small.image_size)
     show(small, 0)

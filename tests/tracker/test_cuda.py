@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ from streamseg.tracker.attention_backend import ANY_SHAPES, choose_backends
 from streamseg.tracker.compile import Buckets, CompiledEngine
 from streamseg.tracker.cuda_graphs import CudaGraphRecorder
 from streamseg.tracker.engine import Engine
+from streamseg.tracker.memory_bank import MemoryBank
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.ranged_attention import VARLEN_KERNELS, KeyRanges, VarlenAttention, attend_ranges_masked
@@ -85,6 +87,31 @@ def test_cuda_graphs_equal_eager(on_cuda: SAM2Base, dtype: torch.dtype | None) -
     assert dtype is not None or found.logits < TOLERANCE, found
 
 
+def test_a_bank_that_grows(on_cuda: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs that were recorded for the smaller one would write to what is gone."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
+    images = clip(24, on_cuda.image_size)
+    engine = partial(CompiledEngine, buckets=Buckets(lanes=(1, 4), streams=(1,), pad=True))
+    grown: list[CompiledEngine] = []
+    monkeypatch.setattr(CompiledEngine, "bank_grew", counted(CompiledEngine.bank_grew, grown))
+    found = difference(tracked(on_cuda, images), tracked(on_cuda, images, engine))
+    torch._dynamo.reset()
+    assert [each.recorded_anew for each in grown] == [1]  # to 4 lanes, one of them for padding
+    assert found.agreement > 0.99, found
+    assert found.logits < TOLERANCE, found
+
+
+def counted(
+    grow: Callable[[CompiledEngine, MemoryBank], None], seen: list[CompiledEngine]
+) -> Callable[[CompiledEngine, MemoryBank], None]:
+    def grow_and_note(engine: CompiledEngine, bank: MemoryBank) -> None:
+        grow(engine, bank)
+        seen.append(engine)
+
+    return grow_and_note
+
+
 def masks_of_streams(model: SAM2Base, engine: object, dtype: torch.dtype | None) -> torch.Tensor:
     """Three streams that get three objects each, one stream after another: 3, 6, then 9 lanes in a batch."""
     model = copy.deepcopy(model)
@@ -138,14 +165,22 @@ def test_frames_in_and_masks_out(small: SAM2Base) -> None:
             results += [result for held in tracker.track(frames).values() for result in held]
             if number == 0:
                 for stream, (width, height) in sizes.items():
-                    for obj_id in (1, 2):
-                        tracker.add_prompt(stream, Prompt(obj_id, box=(10 * obj_id, 10, width - 10, height - 10)))
+                    for obj_id, mask in enumerate(halves(width, height)):
+                        tracker.add_prompt(stream, Prompt(obj_id, mask=mask))
         runs.append(results)
     assert len(runs[0]) == 20
+    first, second, *_ = runs[0]
+    assert (first.full_mask == second.full_mask).mean() < 0.985  # or it could not be told whose mask is whose
     for on_cpu, on_cuda in zip(*runs, strict=True):
         assert (on_cuda.obj_id, on_cuda.size) == (on_cpu.obj_id, on_cpu.size)
         assert on_cuda.area == on_cuda.full_mask.sum()
         assert (on_cuda.full_mask == on_cpu.full_mask).mean() > 0.99
+
+
+def halves(width: int, height: int) -> list[np.ndarray]:
+    left = np.zeros((height, width), dtype=np.bool_)
+    left[10:-10, 5 : width // 2 - 5] = True
+    return [left, left[:, ::-1].copy()]
 
 
 def picture(number: int, size: tuple[int, int]) -> Frame:
