@@ -87,7 +87,7 @@ stages() { # MODEL
 
 wanted="$*"
 failed=""
-parity graphs "eager or cuda_graphs or grows"
+parity graphs "eager_equals or cuda_graphs or grows"
 parity pixels "frames_in_and_masks_out or preprocess or postprocess or av_decoder"
 parity streams streams_in_one_batch
 parity ranges range

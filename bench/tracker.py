@@ -36,7 +36,7 @@ import math
 import statistics
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -181,20 +181,24 @@ class Case:
         for name, make in makers.items():
             print(f"{name}: warming up", flush=True)
             with self._noting_failures(name):
-                before_mib = begin_peak_mib(self._frames.device)
-                began = time.perf_counter()
-                arm = make()
-                arm.start(self._frames, *self.of[2:])
-                start_s = time.perf_counter() - began
-                outputs, times = arm.run(range(1, count + 1))
-                self._begun[name] = Begun(
-                    start_s,
-                    first_frames_max_ms=1000 * max(times[:FIRST_FRAMES]),
-                    masks=torch.stack([output.float().cpu() for output in outputs]) > 0,
-                    gpu_peak_mib=None if isinstance(arm, ForkArm) else peak_mib(self._frames.device) - before_mib,
-                )
-                self._arms[name] = arm
+                self._begin(name, make, count)
+            gc.collect()  # what is left of an arm that failed
         return len(self._arms) > held
+
+    def _begin(self, name: str, make: Callable[[], Arm], count: int) -> None:
+        before_mib = begin_peak_mib(self._frames.device)
+        began = time.perf_counter()
+        arm = make()
+        arm.start(self._frames, *self.of[2:])
+        start_s = time.perf_counter() - began
+        outputs, times = arm.run(range(1, count + 1))
+        self._begun[name] = Begun(
+            start_s,
+            first_frames_max_ms=1000 * max(times[:FIRST_FRAMES]),
+            masks=torch.stack([output.float().cpu() for output in outputs]) > 0,
+            gpu_peak_mib=None if isinstance(arm, ForkArm) else peak_mib(self._frames.device) - before_mib,
+        )
+        self._arms[name] = arm
 
     def measure(self, rounds: int, block: int, first: int) -> list[Row]:
         """Run blocks of all arms in turns.
@@ -221,6 +225,7 @@ class Case:
         """Free all arms and what they hold."""
         while self._arms:
             self._arms.popitem()[1].close()
+        torch._dynamo.reset()  # or it keeps what it compiled of the same code, and gives up at the eighth
         gc.collect()
         torch.cuda.empty_cache()
 

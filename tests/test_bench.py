@@ -13,9 +13,10 @@ SMALL_SAM2 = ROOT / "tests" / "tracker" / "small_sam2.yaml"
 
 
 def run(*command: object) -> str:
+    inherited = os.environ.get("PYTHONPATH")
     done = subprocess.run(
         [sys.executable, *map(str, command)],
-        env={**os.environ, "PYTHONPATH": str(BENCH)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCH), *filter(None, [inherited])])},
         capture_output=True,
         text=True,
         timeout=150,
