@@ -127,12 +127,17 @@ def serve(line: Connection) -> None:
 
 
 def _compile_all(predictor: Any) -> None:
-    """As its flags do. The encoder's is SAM2Base's own, which its config turns off."""
+    """As its flags do. That of the encoder is turned off in its config."""
     for part in ("memory_encoder", "memory_attention", "prompt_encoder", "mask_decoder"):
         setattr(predictor, f"compile_{part}", True)
     predictor._compile_all_components()
-    predictor.image_encoder.forward = torch.compile(
-        predictor.image_encoder.forward, mode="max-autotune", fullgraph=True, dynamic=False
+    compile_image_encoder(predictor)
+
+
+def compile_image_encoder(model: Any) -> None:
+    """As ``compile_image_encoder=True`` has SAM2Base do it, of a model that is built already."""
+    model.image_encoder.forward = torch.compile(
+        model.image_encoder.forward, mode="max-autotune", fullgraph=True, dynamic=False
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from camera_fork import ForkArm
+from camera_fork import ForkArm, compile_image_encoder
 from sam2.sam2_video_predictor import SAM2VideoPredictorVOS
 from timed import prompt_mask, timed
 from torch import Tensor
@@ -117,37 +117,35 @@ def make_arms(
         pad=all_buckets.pad,
     )
 
-    def official(dtype: torch.dtype | None, *, vos: bool) -> Arm:
-        built = build_reference_model(model, image_size=size, checkpoint=checkpoint, device=device)
+    def built_by(build: Callable[..., Any], where: torch.device) -> Any:
+        built = build(model, image_size=size, checkpoint=checkpoint, device=where)
         see_objects(built, checkpoint)
+        return built
+
+    def official(dtype: torch.dtype | None, *, vos: bool) -> Arm:
+        built = built_by(build_reference_model, device)
         if vos:
             # What `build_sam2_video_predictor(vos_optimized=True)` makes, of a model that is built already.
             built.__class__ = SAM2VideoPredictorVOS
             built._compile_all_components()
-            # As `compile_image_encoder=True` has SAM2Base do it.
-            built.image_encoder.forward = torch.compile(
-                built.image_encoder.forward, mode="max-autotune", fullgraph=True, dynamic=False
-            )
+            compile_image_encoder(built)
         return PredictorArm(ReferencePredictor(built, max_objects=objects), dtype)
 
     def ours(engine: Callable[..., Engine], dtype: torch.dtype | None) -> Arm:
-        built = build_model(model, image_size=size, checkpoint=checkpoint, device=device)
-        see_objects(built, checkpoint)
+        built = built_by(build_model, device)
         predictor = CameraPredictor(built, max_objects=objects, autocast=dtype, engine=engine)
         predictor.warm_up(lambda what, share: None)
         return PredictorArm(predictor, None)
 
     def camera_fork(checkout: Path, *, forced: bool) -> Arm:
-        built = build_model(model, image_size=size, checkpoint=checkpoint)
-        see_objects(built, checkpoint)
+        built = built_by(build_model, torch.device("cpu"))
         return ForkArm(checkout, model, size, built.state_dict(), DTYPES[dtypes[-1]], forced=forced)
 
     def hugging_face(dtype: torch.dtype | None) -> Arm:
         # Not above: the package is no dependency of this project.
         from transformers_video import TransformersArm
 
-        built = build_model(model, image_size=size, checkpoint=checkpoint)
-        see_objects(built, checkpoint)
+        built = built_by(build_model, torch.device("cpu"))
         return TransformersArm(built, dtype or torch.float32, device)
 
     arms: Makers = {}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.frame import Frame, Plane
-from streamseg.tracker.measure import object_result
+from streamseg.tracker.measure import counted, object_result
 from streamseg.tracker.network_free import NetworkFreeTracker, prompt_mask
 from streamseg.tracker.rgb import sample_rgb
 from streamseg.tracker.types import BoolMask, ObjectResult, Prompt
@@ -107,7 +107,7 @@ def _find(sought: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -
         worth = np.where(areas >= _LEAST_SHARE * sought.area, np.minimum(areas / sought.area, 1.0) - distance, -np.inf)
     if worth.size == 0 or worth.max() == -np.inf:
         return object_result(
-            obj_id, size, np.zeros((0, 0), dtype=np.bool_), iou_prediction=0.0, object_score_logits=-10.0
+            obj_id, size, counted(np.zeros((0, 0), dtype=np.bool_)), iou_prediction=0.0, object_score_logits=-10.0
         )
     best = int(worth.argmax())
     sought.area = float(areas[best]) if sought.seed is not None else 0.9 * sought.area + 0.1 * float(areas[best])
@@ -119,8 +119,7 @@ def _find(sought: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -
     return object_result(
         obj_id,
         size,
-        np.ascontiguousarray(mask[: size[1] - top, : size[0] - left]),
-        origin=(left, top),
+        counted(np.ascontiguousarray(mask[: size[1] - top, : size[0] - left]), (left, top)),
         iou_prediction=min(float(areas[best]) / sought.area, 1.0),
         object_score_logits=10.0,
     )

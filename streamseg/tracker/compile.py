@@ -146,7 +146,6 @@ class CompiledEngine(Engine):
         self._kept = KeptFunctions.of(
             fingerprint(step, self._autocast, bank.shape, self.kernels_in_order, step.attention.attend_ranges)
         )
-        side = step.model.image_size
         self._padding = LaneFrame(padding_lane, 1, 0)
         # A lane that remembers nothing would attend to nothing, which is NaN.
         bank.conditioning_frame[padding_lane, 0] = 0
@@ -154,9 +153,11 @@ class CompiledEngine(Engine):
         total = streams + len(self._step_variants(bank))
         for done, size in enumerate(self._buckets.streams):
             progress(f"compiling the encoder for {size} streams", done / total)
-            self.encode(torch.zeros(size, 3, side, side, device=self._device))
+            features = self.encode(self._blank(size))
         self._prepare_step(
-            bank, lambda size, done: progress(f"compiling the step for {size} objects", (streams + done) / total)
+            bank,
+            features,
+            lambda size, done: progress(f"compiling the step for {size} objects", (streams + done) / total),
         )
 
     def bank_grew(self, bank: MemoryBank) -> None:
@@ -170,22 +171,25 @@ class CompiledEngine(Engine):
         self._recorded = {name: graph for name, graph in self._recorded.items() if name.startswith("encode_")}
         self.recorded_anew += 1
         if self._padding is not None:
-            self._prepare_step(bank, lambda size, done: None)
+            self._prepare_step(bank, self.encode(self._blank(1)), lambda size, done: None)
         log.warning(
             "room for %d objects in place of fewer: graphs were recorded anew, for %.2f s",
             bank.lanes,
             time.monotonic() - began,
         )
 
-    def _prepare_step(self, bank: MemoryBank, begins: Callable[[int, int], None]) -> None:
+    def _blank(self, streams: int) -> Tensor:
+        side = self._step.model.image_size
+        return torch.zeros(streams, 3, side, side, device=self._device)
+
+    def _prepare_step(self, bank: MemoryBank, features: Features, begins: Callable[[int, int], None]) -> None:
         """Run the step at every size and variant, on the padding lane.
 
         Args:
             bank: The memory.
+            features: Of whatever frames.
             begins: Told the size, and how many are done, before each.
         """
-        side = self._step.model.image_size
-        features = self.encode(torch.zeros(1, 3, side, side, device=self._device))
         for done, (size, conditioning, masked) in enumerate(self._step_variants(bank)):
             begins(size, done)
             self._run_step(bank, self._pad(size), features, conditioning, masked)

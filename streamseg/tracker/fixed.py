@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from streamseg.frame import Frame
-from streamseg.tracker.measure import object_result
+from streamseg.tracker.measure import counted, object_result
 from streamseg.tracker.network_free import NetworkFreeTracker, prompt_mask
 from streamseg.tracker.types import BoolMask, ObjectResult, Prompt
 
@@ -37,7 +37,7 @@ class FixedMaskTracker(NetworkFreeTracker[tuple[int, int], _Repeated]):
     def _follow(self, follower: _Repeated, view: tuple[int, int], size: tuple[int, int], obj_id: int) -> ObjectResult:
         if follower.result is None or follower.result.size != size:
             mask = _scaled(follower.mask, size)
-            follower.result = object_result(obj_id, size, mask, iou_prediction=1.0, object_score_logits=10.0)
+            follower.result = object_result(obj_id, size, counted(mask), iou_prediction=1.0, object_score_logits=10.0)
         return follower.result
 
 

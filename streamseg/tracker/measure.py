@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,60 +15,45 @@ Sums = NDArray[np.int64]
 """Pixels of an object in each column of a picture, or in each row."""
 
 
-def object_result(
-    obj_id: int,
-    size: tuple[int, int],
-    mask: BoolMask,
-    *,
-    origin: tuple[int, int] = (0, 0),
-    iou_prediction: float,
-    object_score_logits: float,
-) -> ObjectResult:
-    """Measure a mask and crop it to its bounding box.
+class Counted(NamedTuple):
+    """A part of a frame that holds all of an object, and how many of its pixels lie where.
 
-    Args:
-        obj_id: The object's id.
-        size: (width, height) of the video frame in pixels.
-        mask: ``bool [rows, columns]``: a part of the frame that holds all of the object. Copied.
+    Attributes:
+        in_column: ``[columns]`` of the part.
+        in_row: ``[rows]`` of the part.
+        crop: Returns a copy of the mask between those columns and rows of the part: left, top, right, bottom.
         origin: (x, y) of the part's first pixel.
-        iou_prediction: Passed on.
-        object_score_logits: Passed on.
     """
-    return counted_result(
-        obj_id,
-        size,
+
+    in_column: Sums
+    in_row: Sums
+    crop: Callable[[int, int, int, int], BoolMask]
+    origin: tuple[int, int] = (0, 0)
+
+
+def counted(mask: BoolMask, origin: tuple[int, int] = (0, 0)) -> Counted:
+    """Count the pixels of ``bool [rows, columns]``. The mask has to stay as it is until the part was measured."""
+    return Counted(
         _sums(mask, axis=0),
         _sums(mask, axis=1),
         lambda left, top, right, bottom: mask[top:bottom, left:right].copy(),
-        origin=origin,
-        iou_prediction=iou_prediction,
-        object_score_logits=object_score_logits,
+        origin,
     )
 
 
-def counted_result(
-    obj_id: int,
-    size: tuple[int, int],
-    in_column: Sums,
-    in_row: Sums,
-    crop: Callable[[int, int, int, int], BoolMask],
-    *,
-    origin: tuple[int, int] = (0, 0),
-    iou_prediction: float,
-    object_score_logits: float,
+def object_result(
+    obj_id: int, size: tuple[int, int], part: Counted, *, iou_prediction: float, object_score_logits: float
 ) -> ObjectResult:
-    """The same of a mask whose pixels were counted already.
+    """Measure an object and crop its mask to its bounding box.
 
     Args:
         obj_id: The object's id.
         size: (width, height) of the video frame in pixels.
-        in_column: ``[columns]`` of a part of the frame that holds all of the object.
-        in_row: ``[rows]`` of that part.
-        crop: Returns a mask of its own: the part between those columns and rows (left, top, right, bottom).
-        origin: (x, y) of the part's first pixel.
+        part: Of the frame.
         iou_prediction: Passed on.
         object_score_logits: Passed on.
     """
+    in_column, in_row, crop, (x0, y0) = part
     area = int(in_column.sum())
     if area == 0:
         return ObjectResult(
@@ -75,7 +61,6 @@ def counted_result(
         )
     left, right = _span(in_column)
     top, bottom = _span(in_row)
-    x0, y0 = origin
     return ObjectResult(
         obj_id=obj_id,
         size=size,

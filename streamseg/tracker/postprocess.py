@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from streamseg.tracker.measure import counted_result, object_result
+from streamseg.tracker.measure import Counted, counted, object_result
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 _LANES_AT_ONCE: Final = 8
@@ -68,9 +68,8 @@ def _on_cpu(stream: LowRes) -> list[ObjectResult]:
         stream.obj_ids, stream.mask_logits.float(), stream.scores.tolist(), strict=True
     ):
         origin, mask = _crop(logits, stream.size)
-        results.append(
-            object_result(obj_id, stream.size, mask, origin=origin, iou_prediction=iou, object_score_logits=score)
-        )
+        part = counted(mask, origin)
+        results.append(object_result(obj_id, stream.size, part, iou_prediction=iou, object_score_logits=score))
     return results
 
 
@@ -87,9 +86,12 @@ def _on_device(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
         _pack(torch.cat([stream.mask_logits for stream in held]), torch.cat([stream.scores for stream in held]), size)
         for size, held in by_size.items()
     ]
-    rows = {size: iter(_lanes(part)) for size, part in zip(by_size, _fetch(packed), strict=True)}
+    lanes = {
+        size: zip(*(values.numpy() for values in part), strict=True)
+        for size, part in zip(by_size, _fetch(packed), strict=True)
+    }
     return [
-        [_measured(obj_id, next(rows[stream.size]), stream.size) for obj_id in stream.obj_ids] for stream in streams
+        [_measured(obj_id, stream.size, *next(lanes[stream.size])) for obj_id in stream.obj_ids] for stream in streams
     ]
 
 
@@ -156,15 +158,6 @@ class _Packed(NamedTuple):
     bits: Tensor
 
 
-class _Lane(NamedTuple):
-    """The same of one lane, on the CPU."""
-
-    scores: NDArray[np.float32]
-    in_column: NDArray[np.int32]
-    in_row: NDArray[np.int32]
-    bits: NDArray[np.uint8]
-
-
 def _pack(mask_logits: Tensor, scores: Tensor, size: Size) -> _Packed:
     """Interpolate, threshold, count and pack to bits where the logits are."""
     width, height = size
@@ -212,24 +205,22 @@ def _bit_weights(device: torch.device) -> Tensor:
     return torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=device)
 
 
-def _lanes(packed: _Packed) -> list[_Lane]:
-    return [_Lane(*lane) for lane in zip(*(tensor.numpy() for tensor in packed), strict=True)]
+def _measured(
+    obj_id: int,
+    size: Size,
+    scores: NDArray[np.float32],
+    in_column: NDArray[np.int32],
+    in_row: NDArray[np.int32],
+    bits: NDArray[np.uint8],
+) -> ObjectResult:
+    """Make a result of one lane of what :class:`_Packed` holds."""
 
-
-def _measured(obj_id: int, lane: _Lane, size: Size) -> ObjectResult:
     def crop(left: int, top: int, right: int, bottom: int) -> BoolMask:
         """Cut out the bytes that hold the object before they are unpacked."""
         first = left // 8
-        mask = np.unpackbits(lane.bits[top:bottom, first : (right + 7) // 8], axis=1)
+        mask = np.unpackbits(bits[top:bottom, first : (right + 7) // 8], axis=1)
         return np.ascontiguousarray(mask[:, left - 8 * first : right - 8 * first]).view(np.bool_)
 
-    iou, score = lane.scores.tolist()
-    return counted_result(
-        obj_id,
-        size,
-        lane.in_column.astype(np.int64),
-        lane.in_row.astype(np.int64),
-        crop,
-        iou_prediction=iou,
-        object_score_logits=score,
-    )
+    iou, score = scores.tolist()
+    part = Counted(in_column.astype(np.int64), in_row.astype(np.int64), crop)
+    return object_result(obj_id, size, part, iou_prediction=iou, object_score_logits=score)

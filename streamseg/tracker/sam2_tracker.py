@@ -22,7 +22,7 @@ from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compi
 from streamseg.tracker.compiled_code import keep_compiled_code
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
-from streamseg.tracker.measure import object_result
+from streamseg.tracker.measure import counted, object_result
 from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
@@ -313,7 +313,7 @@ def _is_sound(result: ObjectResult) -> bool:
 
 def _unseen(obj_id: int, size: tuple[int, int]) -> ObjectResult:
     nothing = np.zeros((0, 0), dtype=np.bool_)
-    return object_result(obj_id, size, nothing, iou_prediction=0.0, object_score_logits=_UNSEEN_SCORE)
+    return object_result(obj_id, size, counted(nothing), iou_prediction=0.0, object_score_logits=_UNSEEN_SCORE)
 
 
 def compiled_graphs() -> int:

@@ -89,19 +89,25 @@ def test_ranges_are_measured_on_a_full_memory_among_empty_slots():
     assert set(map(str, seen)) == {str((torch.Size([1, 16, 32]), *[torch.Size([1, 72, 32])] * 2, [8], [64]))}
 
 
+def watched(monkeypatch, *switches) -> set[tuple[bool, ...]]:
+    """What the switches say whenever memory attention runs, all of it by torch's kernels."""
+    seen = set()
+
+    def spy(*args, **kwargs):
+        seen.add(tuple(is_on() for is_on in switches))
+        return scaled_dot_product_attention(*args, **kwargs)
+
+    monkeypatch.setattr(memory_attention, "_SUMMED_FIRST_LIMIT", 0)
+    monkeypatch.setattr(memory_attention.functional, "scaled_dot_product_attention", spy)
+    return seen
+
+
 @pytest.mark.parametrize("kernel", [FLASH, MATH])
 def test_the_chosen_kernel_is_the_one_that_runs(small: SAM2Base, kernel, monkeypatch):
     images = clip(4, small.image_size)
     show(small, 0)
     wanted = play(CameraPredictor(small), images, EVENTS)
-    enabled = set()
-
-    def spy(*args, **kwargs):
-        enabled.add((torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()))
-        return scaled_dot_product_attention(*args, **kwargs)
-
-    monkeypatch.setattr(memory_attention, "_SUMMED_FIRST_LIMIT", 0)  # all attention by torch
-    monkeypatch.setattr(memory_attention.functional, "scaled_dot_product_attention", spy)
+    enabled = watched(monkeypatch, torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.math_sdp_enabled)
     predictor = CameraPredictor(small)
     predictor.engine.kernels_in_order = [kernel]
     found = difference(wanted, play(predictor, images, EVENTS))
@@ -110,14 +116,7 @@ def test_the_chosen_kernel_is_the_one_that_runs(small: SAM2Base, kernel, monkeyp
 
 
 def test_prompts_never_take_cudnns_kernel(small: SAM2Base, monkeypatch):
-    enabled = []
-
-    def spy(*args, **kwargs):
-        enabled.append((torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()))
-        return scaled_dot_product_attention(*args, **kwargs)
-
-    monkeypatch.setattr(memory_attention, "_SUMMED_FIRST_LIMIT", 0)  # all attention by torch
-    monkeypatch.setattr(memory_attention.functional, "scaled_dot_product_attention", spy)
+    enabled = watched(monkeypatch, torch.backends.cuda.cudnn_sdp_enabled, torch.backends.cuda.math_sdp_enabled)
     show(small, 0)
     predictor = CameraPredictor(small)
     predictor.engine.kernels_in_order = [SDPBackend.CUDNN_ATTENTION, MATH]
@@ -125,10 +124,10 @@ def test_prompts_never_take_cudnns_kernel(small: SAM2Base, monkeypatch):
     play(predictor, images, EVENTS, stream="a")
     enabled.clear()
     predictor.track({"a": images[0]})
-    assert set(enabled) == {(True, True)}
+    assert enabled == {(True, True)}
     enabled.clear()
     predictor.add_prompt("a", 1, points_norm=torch.tensor([[0.4, 0.4]]), labels=torch.tensor([1]))  # reads memory
-    assert set(enabled) == {(False, True)}
+    assert enabled == {(False, True)}
 
 
 def test_compiled_code_is_made_with_the_chosen_kernel(small: SAM2Base, monkeypatch):
