@@ -18,11 +18,11 @@ from hardware import write_results
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from streamseg.tracker.attention_backend import FIXED_SHAPES, median_s
-from streamseg.tracker.build import build_model
-from streamseg.tracker.compile import CompiledEngine
+from streamseg.tracker.compiled.compile import CompiledEngine
 from streamseg.tracker.predictor import CameraPredictor
-from streamseg.tracker.ranged_attention import VARLEN_KERNELS, KeyRanges, attend_ranges_masked
+from streamseg.tracker.sam2.attention_backend import FIXED_SHAPES, median_s
+from streamseg.tracker.sam2.build import build_model
+from streamseg.tracker.sam2.ranged_attention import VARLEN_KERNELS, KeyRanges, attend_ranges_masked
 
 
 @dataclass

@@ -77,7 +77,7 @@ class ForkArm:
 
 def serve(line: Connection) -> None:
     """Run the fork until the line ends."""
-    from streamseg.tracker.build import _build
+    from streamseg.tracker.sam2.build import _build
 
     config, size, weights, dtype, forced = line.recv()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

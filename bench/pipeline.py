@@ -98,7 +98,7 @@ def write_clip(folder: Path, size: str) -> Path:
     """Encode three seconds of the scene as H.264, as a camera would (no B-frames, 30 frames/s)."""
     import av
 
-    from streamseg.sources.scene import Scene
+    from streamseg.sources.scene.source import Scene
 
     path = folder / f"{size}.mp4"
     if path.exists():

@@ -41,7 +41,7 @@ from quality_arms import (
 )
 from quality_metrics import boundary_accuracy, region_similarity
 
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
 
 SCENES = (
     "scene:simple",

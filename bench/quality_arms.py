@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from streamseg.config.schema import ModelConfig
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.models.registry import resolve
-from streamseg.tracker.build import build_model
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
+from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import ObjectResult, Point, Prompt
 

@@ -12,7 +12,7 @@ import torch
 from tracker_arms import see_objects
 
 from streamseg.models.registry import MODELS
-from streamseg.tracker.build import build_model, config_names
+from streamseg.tracker.sam2.build import build_model, config_names
 
 
 def model_settings(name: str, folder: Path, **more: Any) -> dict[str, Any]:

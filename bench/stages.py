@@ -25,11 +25,11 @@ from tracker import clip
 from tracker_arms import DTYPES, NANO_WEIGHTS, PredictorArm, see_objects
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
-from streamseg.tracker.attention_backend import synchronize
-from streamseg.tracker.build import build_model
 from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
+from streamseg.tracker.sam2.attention_backend import synchronize
+from streamseg.tracker.sam2.build import build_model
 
 FILL_FRAMES = 17
 

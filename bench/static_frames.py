@@ -33,9 +33,9 @@ from quality_metrics import BoolMask, boundary_accuracy, region_similarity
 
 from streamseg.config.schema import ModelConfig, StreamConfig
 from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat, Plane
-from streamseg.messages.control import Marks, Rle
-from streamseg.publish.codec import encode_rle
-from streamseg.sources.scene import Scene
+from streamseg.protocol.control import Marks, Rle
+from streamseg.protocol.mask_codec import encode_rle
+from streamseg.sources.scene.source import Scene
 from streamseg.tracker.create import create_tracker
 from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.tracked_stream import TrackedStream

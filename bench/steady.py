@@ -24,7 +24,7 @@ from random_model import model_settings
 from streamseg.config.schema import ModelConfig
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.models.registry import resolve
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import Point, Prompt
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from streamseg.tracker.attention_backend import synchronize
+from streamseg.tracker.sam2.attention_backend import synchronize
 
 
 def timed(

@@ -50,7 +50,7 @@ from torch import Tensor
 from torch.nn import functional
 from tracker_arms import DTYPES, SLOW, TRANSFORMERS, Arm, Makers, make_arms
 
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
 
 OFFICIAL = "official float32"
 FIRST_FRAMES = 20

@@ -10,15 +10,15 @@ from typing import Any, Protocol
 
 import torch
 from camera_fork import ForkArm, compile_image_encoder
+from reference_predictor import ReferencePredictor
 from sam2.sam2_video_predictor import SAM2VideoPredictorVOS
 from timed import prompt_mask, timed
 from torch import Tensor
 
-from streamseg.tracker.build import build_model, build_reference_model
-from streamseg.tracker.compile import CPU_BUCKETS, CUDA_BUCKETS, Buckets, CompiledEngine, parts
+from streamseg.tracker.compiled.compile import CPU_BUCKETS, CUDA_BUCKETS, Buckets, CompiledEngine, parts
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
-from streamseg.tracker.reference import ReferencePredictor
+from streamseg.tracker.sam2.build import build_model, build_reference_model
 
 NANO_WEIGHTS = Path(__file__).parent.parent / "streamseg" / "models" / "nano.pt"
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -25,7 +25,7 @@
     └── ProcessError           a child process could not be started or kept running
 
 Messages are for the person at the keyboard: what was wrong, with its value, and what to do. They never hold a
-password: whoever puts a URL into a message redacts it first (:func:`streamseg.redact.redact`).
+password: whoever puts a URL into a message redacts it first (:func:`streamseg.common.redact.redact`).
 """
 
 

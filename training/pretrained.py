@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from streamseg.tracker.efficientnet_lite import EfficientNetLite0, InvertedResidual, SameConv2d
+from streamseg.tracker.sam2.efficientnet_lite import EfficientNetLite0, InvertedResidual, SameConv2d
 
 _BATCH_NORM_EPSILON = 1e-3
 # What the package's network was trained on, (pixel - 127) / 128, and what SAM 2 feeds, both for pixels in 0..1.

@@ -1,4 +1,4 @@
-"""Clips of the package's own generated scenes, so that these are known: see ``streamseg/sources/scene.py``.
+"""Clips of the package's own generated scenes, so that these are known: see ``streamseg/sources/scene/source.py``.
 
 Seeds below ``FIRST_SEED`` are never trained on; what users and tests see by default is seed 0.
 """
@@ -10,8 +10,8 @@ from typing import Final, get_args
 import cv2
 import numpy as np
 
-from streamseg.sources.scene import Scene
-from streamseg.sources.scene_spec import Preset
+from streamseg.sources.scene.source import Scene
+from streamseg.sources.scene.spec import Preset
 from training.clip import Clip
 
 FIRST_SEED: Final = 1000

@@ -22,7 +22,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from streamseg.tracker.build import build_model
+from streamseg.tracker.sam2.build import build_model
 from training.batches import Batch, BatchDataset, Request, make_batch, normalise
 from training.checkpoints import load_state, save_atomically
 from training.material import Material, load_material

@@ -12,12 +12,12 @@ import threading
 import time
 from typing import Final
 
-from streamseg.link import ChildLink
-from streamseg.messages.internal import CaptureReport, StreamEvent
-from streamseg.messages.wire import EventKind, StreamState
-from streamseg.orders import Report
-from streamseg.outbox import Outbox
-from streamseg.redact import redact
+from streamseg.common.redact import redact
+from streamseg.ipc.messages import CaptureReport, StreamEvent
+from streamseg.ipc.publisher_socket import PublisherSocket
+from streamseg.ipc.supervisor_link import ChildLink
+from streamseg.ipc.supervisor_messages import Report
+from streamseg.protocol.published import EventKind, StreamState
 from streamseg.ring.frame_ring import FrameRing
 
 log = logging.getLogger("streamseg.capture")
@@ -48,9 +48,9 @@ class CaptureReporter:
         self._source = redact(source)
         self._ring = ring
         self._link = link
-        # The outbox is for one thread at a time: only used under the lock.
+        # The publisher_socket is for one thread at a time: only used under the lock.
         self._lock = threading.Lock()
-        self._outbox = Outbox(internal_endpoint)
+        self._publisher_socket = PublisherSocket(internal_endpoint)
         self._state: StreamState = "starting"
         self._size = (0, 0)
         self._reconnects = 0
@@ -108,8 +108,8 @@ class CaptureReporter:
             detail=redact(detail),
         )
         with self._lock:
-            self._outbox.post(event)
-            if lost := self._outbox.lost_events[self._stream]:
+            self._publisher_socket.send_reliable(event)
+            if lost := self._publisher_socket.lost_events[self._stream]:
                 self.lost("event/publisher_away", lost)
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class CaptureReporter:
         self._closed.set()
         self._thread.join(timeout=2 * _TURN_S)
         with self._lock:
-            self._outbox.close()
+            self._publisher_socket.close()
 
     def _run(self) -> None:
         next_report = time.monotonic()
@@ -129,7 +129,7 @@ class CaptureReporter:
                 self._stop()
                 return
             with self._lock:
-                self._outbox.flush()
+                self._publisher_socket.flush()
             now = time.monotonic()
             if now < next_report:
                 continue
@@ -167,4 +167,4 @@ class CaptureReporter:
             drops=self._drops,
             last_error=self._last_error,
         )
-        self._outbox.send(report)
+        self._publisher_socket.try_send(report)

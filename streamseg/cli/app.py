@@ -10,8 +10,8 @@ from typing import Annotated, Final
 import typer
 
 from streamseg.cli import config, demo, models, probe, prompt, run, status, stream, subscribe, view
+from streamseg.common.redact import redact
 from streamseg.errors import StreamsegError
-from streamseg.redact import redact
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as the shell has it: 128 + SIGINT."""
@@ -64,7 +64,7 @@ def main() -> None:
     try:
         app()
     except StreamsegError as error:
-        from streamseg.logs import logs_json
+        from streamseg.common.logs import logs_json
 
         debug = "--debug" in sys.argv[1:]
         if logs_json():

@@ -19,10 +19,10 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file."
 
       streamseg config check configs/demo.yaml
     """
+    from streamseg.common.redact import redact
     from streamseg.config.load import load_config
     from streamseg.errors import ModelError
     from streamseg.models.registry import resolve
-    from streamseg.redact import redact
 
     config = load_config(file)
     print(f"{file} is right")

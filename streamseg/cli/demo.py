@@ -14,7 +14,7 @@ from streamseg.errors import ConfigError
 if TYPE_CHECKING:
     from streamseg.cli.demo_watch import Measured
     from streamseg.config.schema import Config
-    from streamseg.sources.scene import Scene
+    from streamseg.sources.scene.source import Scene
 
 _STREAM: Final = "demo"
 _SECONDS: Final = 10.0
@@ -64,14 +64,14 @@ def demo(
 
       streamseg demo --seconds 600
 
-      streamseg demo --model colour --frames 60 --out demo.png
+      streamseg demo --model color --frames 60 --out demo.png
 
       streamseg demo --model small --source clip.mp4 --box 100,80,420,400
     """
-    from streamseg.cli.film import check_out
-    from streamseg.cli.marks import prompt_of
+    from streamseg.cli.prompt_options import prompt_of
+    from streamseg.cli.video_writer import check_out
     from streamseg.config.load import config_from_mapping
-    from streamseg.runtime_dir import sockets_parent
+    from streamseg.paths import sockets_parent
 
     if frames is not None and seconds is not None:
         raise ConfigError("--frames and --seconds: give one of them")
@@ -99,7 +99,7 @@ def demo(
 def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], Scene]:
     """The generated scene, with a box around each of its objects as they stand on frame 0."""
     from streamseg.models.registry import find
-    from streamseg.sources.scene import Scene
+    from streamseg.sources.scene.source import Scene
 
     if prompt is not None:
         raise ConfigError("--point, --box and --mask go with --source: the scene's objects are marked already")
@@ -149,8 +149,8 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
     from streamseg.cli.demo_watch import Watcher
-    from streamseg.logs import setup_logging
-    from streamseg.supervisor import Daemon
+    from streamseg.common.logs import setup_logging
+    from streamseg.daemon.supervisor import Daemon
 
     setup_logging(config.log, "demo")
     console = Console()

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from streamseg.cli.film import picture_file
+from streamseg.cli.video_writer import picture_file
 from streamseg.client import FramePair, PairedSubscriber
-from streamseg.draw import draw_masks
+from streamseg.common.draw import draw_masks
 from streamseg.errors import StreamsegError, SubscribeTimeoutError
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from streamseg.client.results import (
     ObjectsFrame,
     StatusMessage,
 )
-from streamseg.messages.wire import DaemonStatus, Status
+from streamseg.protocol.published import DaemonStatus, Status
 
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 

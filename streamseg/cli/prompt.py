@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamseg.cli.ask import AsJson, Control, daemon_at, print_json, print_table
+from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json, print_table
 
 if TYPE_CHECKING:
-    from streamseg.messages.control import ObjectEntry
+    from streamseg.protocol.control import ObjectEntry
 
 app = typer.Typer(help="Say what a running daemon is to follow.", no_args_is_help=True)
 
@@ -53,7 +53,7 @@ def add(
 
       streamseg prompt add cam --object 3 --point 410,220,0
     """
-    from streamseg.cli.marks import prompt_of
+    from streamseg.cli.prompt_options import prompt_of
     from streamseg.errors import ConfigError
 
     marks = prompt_of(point or (), box, mask)
@@ -85,7 +85,7 @@ def add(
 def _mask(path: Path | None) -> Any:
     if path is None:
         return None
-    from streamseg.worker.prompts import read_mask
+    from streamseg.common.mask_file import read_mask
 
     return read_mask(path)
 

@@ -127,7 +127,7 @@ def run(
     overrides = _overrides(
         model, model_config, device, endpoint, control, http, wait_for_subscriber, log_level, log_format
     )
-    from streamseg.cli.marks import prompt_of
+    from streamseg.cli.prompt_options import prompt_of
 
     prompt = prompt_of(point or (), box, mask)
     stream = {"source": source, "pace": pace, "loop": loop or None, "prompts": [prompt] if prompt else None}
@@ -149,7 +149,7 @@ def _overrides(
     log_level: str | None,
     log_format: str | None,
 ) -> dict[str, dict[str, Any]]:
-    from streamseg.config.relative import is_checkpoint_path
+    from streamseg.models.registry import is_checkpoint_path
 
     if model is not None and is_checkpoint_path(model):
         model = str(Path(model).expanduser().absolute())
@@ -193,8 +193,8 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
 def _run(config: Config, read_config: Callable[[], Config] | None) -> int:
     import logging
 
-    from streamseg.logs import setup_logging
-    from streamseg.supervisor import Daemon
+    from streamseg.common.logs import setup_logging
+    from streamseg.daemon.supervisor import Daemon
 
     setup_logging(config.log, "supervisor")
     log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamseg.cli.ask import AsJson, Control, daemon_at, print_json
+from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json
 
 
 def status(control: Control = None, as_json: AsJson = False) -> None:

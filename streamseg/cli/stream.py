@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streamseg.cli.ask import AsJson, Control, daemon_at, print_json, print_table
+from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json, print_table
 
 app = typer.Typer(help="Add and remove sources of a running daemon.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def add(
 
       streamseg stream add door rtsp://cam.example/1
     """
-    from streamseg.sources.open_source import local_path
+    from streamseg.sources.address import local_path
 
     path = local_path(source)
     if path is not None:  # the daemon runs in another folder

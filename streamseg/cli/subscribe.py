@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from streamseg.topics import DEFAULT_ENDPOINT
+from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from streamseg.client.results import Message
-    from streamseg.topics import Kind
+    from streamseg.protocol.topics import Kind
 
 _HINT_AFTER_S: Final = 5.0
 _TURN_S: Final = 0.5

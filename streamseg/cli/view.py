@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from streamseg.errors import SubscribeTimeoutError
-from streamseg.topics import DEFAULT_ENDPOINT
+from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def view(
 
 def _show(endpoint: str, stream: str | None, frames: int | None, timeout_s: float | None) -> None:
     from streamseg.cli.window import Window
-    from streamseg.draw import draw_masks
+    from streamseg.common.draw import draw_masks
 
     window = Window(f"streamseg {endpoint}")
     try:
@@ -81,8 +81,8 @@ def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, tim
     from rich.console import Console
     from rich.progress import Progress
 
-    from streamseg.cli.film import STILL_SUFFIX, picture_file
-    from streamseg.draw import draw_masks
+    from streamseg.cli.video_writer import STILL_SUFFIX, picture_file
+    from streamseg.common.draw import draw_masks
 
     wanted = frames or (1 if out.suffix.lower() == STILL_SUFFIX else _FILM_FRAMES)
     console = Console(stderr=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import cv2
 
 if TYPE_CHECKING:
-    from streamseg.draw import Picture
+    from streamseg.common.draw import Picture
 
 _ESCAPE: Final = 27
 

@@ -20,14 +20,14 @@ from streamseg.client.results import (
     ObjectsFrame,
     StatusMessage,
 )
-from streamseg.clock import clock_name
 from streamseg.errors import ProtocolError
-from streamseg.messages.wire import DaemonStatus, Event, FrameHeader, Image, MaskObject, Masks, Objects, Status
-from streamseg.publish.codec import MAX_PIXELS
-from streamseg.topics import DAEMON
+from streamseg.protocol.clock import clock_name
+from streamseg.protocol.mask_codec import MAX_PIXELS
+from streamseg.protocol.published import DaemonStatus, Event, FrameHeader, Image, MaskObject, Masks, Objects, Status
+from streamseg.protocol.topics import DAEMON
 
 _TOPIC: Final = re.compile(rb"v1/([a-z0-9_-]{1,64})/(masks|objects|image|events|status)/")
-_LONGEST_NS: Final = 20
+_MAX_NS: Final = 20
 
 _masks = msgspec.json.Decoder(Masks)
 _objects = msgspec.json.Decoder(Objects)
@@ -166,7 +166,7 @@ def _fields(message: Event | Status | DaemonStatus) -> dict[str, Any]:
 
 def _nanoseconds(text: str) -> int:
     try:
-        if len(text) <= _LONGEST_NS:
+        if len(text) <= _MAX_NS:
             return int(text)
     except ValueError:
         pass

@@ -16,7 +16,7 @@ from streamseg.client.control_calls import Mask
 from streamseg.client.control_core import CONNECT_TIMEOUT_S, DEFAULT_TIMEOUT_S, RESEND_S, Call, ControlCore, connect
 from streamseg.client.control_results import PromptResult, Snapshot
 from streamseg.errors import StreamsegError
-from streamseg.messages.control import (
+from streamseg.protocol.control import (
     Coords,
     Hello,
     OnExpired,

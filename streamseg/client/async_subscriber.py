@@ -15,13 +15,13 @@ from streamseg.client.connect import connect
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import Inbox, PairInbox
 from streamseg.client.results import FramePair, MaskFrame, Message
-from streamseg.client.subscriber import LONGEST_POLL_S, Mode, inbox_of, longest_wait_s
+from streamseg.client.subscriber import MAX_POLL_S, Mode, inbox_of, longest_wait_s
 from streamseg.errors import StreamsegError
-from streamseg.topics import DEFAULT_ENDPOINT, Kind
+from streamseg.protocol.topics import DEFAULT_ENDPOINT, Kind
 
 R = TypeVar("R")
 
-_MOST_DRAINED = 1000
+_MAX_DRAINED = 1000
 
 
 class _AsyncReceiver(Generic[R]):
@@ -76,10 +76,10 @@ class _AsyncReceiver(Generic[R]):
             remaining_s = deadline - loop.time()
             if remaining_s <= 0:
                 raise self._core.timeout_error(limit_s)
-            await self._socket.poll(int(min(remaining_s, LONGEST_POLL_S) * 1000) + 1)
+            await self._socket.poll(int(min(remaining_s, MAX_POLL_S) * 1000) + 1)
 
     async def _drain(self) -> None:
-        for _ in range(_MOST_DRAINED):
+        for _ in range(_MAX_DRAINED):
             if not self._core.wants_more():
                 break
             try:

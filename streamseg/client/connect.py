@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import zmq
 
 from streamseg.errors import ConfigError
-from streamseg.topics import MAX_MESSAGE_BYTES, PUBLISH_HWM
+from streamseg.protocol.topics import MAX_MESSAGE_BYTES, PUBLISH_HWM
 
 S = TypeVar("S", bound=zmq.Socket[Any])
 

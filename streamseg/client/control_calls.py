@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamseg.client.control_core import Call
 from streamseg.client.control_results import PromptResult, Snapshot
 from streamseg.errors import ControlError
-from streamseg.messages.control import (
+from streamseg.protocol.control import (
     AddPrompt,
     AddStream,
     Coords,
@@ -32,7 +32,7 @@ from streamseg.messages.control import (
     StreamEntry,
     Undone,
 )
-from streamseg.publish.codec import encode_rle
+from streamseg.protocol.mask_codec import encode_rle
 
 T = TypeVar("T", bound=msgspec.Struct)
 

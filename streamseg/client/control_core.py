@@ -15,8 +15,8 @@ import msgspec
 import zmq
 
 from streamseg.errors import ConfigError, ControlError, ProtocolError
-from streamseg.messages.control import CONTROL_VERSION, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, Reply, Request
-from streamseg.runtime_dir import default_control_endpoint, default_folder_is_ours
+from streamseg.paths import default_control_endpoint, default_folder_is_ours
+from streamseg.protocol.control import CONTROL_VERSION, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, Reply, Request
 
 R = TypeVar("R")
 S = TypeVar("S", bound=zmq.Socket[Any])

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from streamseg.errors import ProtocolError
-from streamseg.messages.control import Prompted, Rle, SnapshotObject, SnapshotResult
-from streamseg.publish.codec import BoolMask, decode_mask
+from streamseg.protocol.control import Prompted, Rle, SnapshotObject, SnapshotResult
+from streamseg.protocol.mask_codec import BoolMask, decode_mask
 
 
 @dataclass(frozen=True)

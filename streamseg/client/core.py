@@ -16,15 +16,15 @@ from streamseg.client.continuity import Continuity
 from streamseg.client.inbox import AllInbox, Inbox, Result_co
 from streamseg.client.results import DaemonStatusMessage, FrameMessage, Message
 from streamseg.errors import ConfigError, ProtocolError, SubscribeTimeoutError
-from streamseg.topics import DAEMON, STREAM_ID, Kind, topic
+from streamseg.protocol.topics import DAEMON, STREAM_ID, Kind, topic
 
 log = logging.getLogger(__name__)
 
-MOST_BEHIND_NS: Final = 2_000_000_000
+MAX_BEHIND_NS: Final = 2_000_000_000
 """Mode ``all``: a reader that is further behind loses its backlog rather than falling back for ever."""
 
 _SHED_PAUSE_NS: Final = 5_000_000_000
-_MOST_STREAMS: Final = 1024
+_MAX_STREAMS: Final = 1024
 _DAEMON_KINDS: Final = ("events", "status")
 _DISCOVERY: Final = topic(DAEMON, "status")
 # Two machines' clocks drift apart by less than this.
@@ -130,7 +130,7 @@ class SubscriberCore(Generic[Result_co]):
         known = [stream for stream in streams if STREAM_ID.fullmatch(stream)]
         self._daemon_streams = known
         if self._streams is None:
-            self._add_streams(known[:_MOST_STREAMS])
+            self._add_streams(known[:_MAX_STREAMS])
 
     def _add_streams(self, streams: Iterable[str]) -> None:
         for stream in streams:
@@ -138,7 +138,7 @@ class SubscriberCore(Generic[Result_co]):
                 name = topic(stream, kind)
                 if name in self._topics or (stream == DAEMON and kind not in _DAEMON_KINDS):
                     continue
-                if len(self._topics) < _MOST_STREAMS * len(get_args(Kind)):
+                if len(self._topics) < _MAX_STREAMS * len(get_args(Kind)):
                     self._topics[name] = Continuity()
                     self._fresh_topics.append(name)
 
@@ -158,7 +158,7 @@ class SubscriberCore(Generic[Result_co]):
             return False  # nobody needs a file's masks to be fresh, but everybody needs all of them
         now_ns = time.monotonic_ns()
         behind_ns = self._lag.measure(message, now_ns)
-        if behind_ns <= MOST_BEHIND_NS or now_ns < self._shed_again_ns:
+        if behind_ns <= MAX_BEHIND_NS or now_ns < self._shed_again_ns:
             return False
         self._shed = True
         self._shed_again_ns = now_ns + _SHED_PAUSE_NS

@@ -11,8 +11,8 @@ from streamseg.client.results import EventMessage, FrameMessage, FramePair, Imag
 T = TypeVar("T")
 Result_co = TypeVar("Result_co", covariant=True)
 
-_MOST_EVENTS: Final = 1000
-_MOST_UNPAIRED: Final = 32
+_MAX_EVENTS: Final = 1000
+_MAX_UNPAIRED: Final = 32
 
 
 class Inbox(Protocol[Result_co]):
@@ -69,7 +69,7 @@ class LatestInbox:
 
     def _put_event(self, event: EventMessage) -> None:
         self._events.append(event)
-        if len(self._events) > _MOST_EVENTS:
+        if len(self._events) > _MAX_EVENTS:
             lost = self._events.popleft()
             self._events[0] = replace(self._events[0], gap=self._events[0].gap + lost.gap + 1)
 
@@ -136,7 +136,7 @@ class _Unpaired(Generic[F]):
     """Frames of one stream that wait for their other half, oldest first."""
 
     def __init__(self) -> None:
-        self._waiting: deque[F] = deque(maxlen=_MOST_UNPAIRED)
+        self._waiting: deque[F] = deque(maxlen=_MAX_UNPAIRED)
 
     def add(self, frame: F) -> None:
         self._waiting.append(frame)

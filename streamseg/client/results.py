@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.client.jpeg import decode_jpeg
-from streamseg.publish.codec import BoolMask, decode_mask, encode_rle
-from streamseg.topics import Kind
+from streamseg.protocol.mask_codec import BoolMask, decode_mask, encode_rle
+from streamseg.protocol.topics import Kind
 
 
 @dataclass(frozen=True)

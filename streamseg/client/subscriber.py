@@ -15,15 +15,15 @@ from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import AllInbox, Inbox, LatestInbox, PairInbox
 from streamseg.client.results import FramePair, MaskFrame, Message
 from streamseg.errors import ConfigError, StreamsegError
-from streamseg.topics import DEFAULT_ENDPOINT, Kind
+from streamseg.protocol.topics import DEFAULT_ENDPOINT, Kind
 
 Mode = Literal["latest", "all"]
 R = TypeVar("R")
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 """Longest wait of ``receive()`` where none was given."""
-LONGEST_POLL_S: Final = 3600.0
-_MOST_DRAINED: Final = 1000
+MAX_POLL_S: Final = 3600.0
+_MAX_DRAINED: Final = 1000
 
 
 class _Receiver(Generic[R]):
@@ -79,10 +79,10 @@ class _Receiver(Generic[R]):
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
                 raise self._core.timeout_error(limit_s)
-            self._socket.poll(int(min(remaining_s, LONGEST_POLL_S) * 1000) + 1)
+            self._socket.poll(int(min(remaining_s, MAX_POLL_S) * 1000) + 1)
 
     def _drain(self) -> None:
-        for _ in range(_MOST_DRAINED):
+        for _ in range(_MAX_DRAINED):
             if not self._core.wants_more():
                 break
             try:

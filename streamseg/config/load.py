@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from streamseg.config.document import Document, read_document
 from streamseg.config.environment import substitute
 from streamseg.config.problems import Problem, Problems, path_name
 from streamseg.config.relative import model_at, stream_at
@@ -24,7 +23,8 @@ from streamseg.config.schema import (
     PublishConfig,
     StreamConfig,
 )
-from streamseg.config.structure import read_value
+from streamseg.config.validate import read_value
+from streamseg.config.yaml import Document, read_document
 from streamseg.errors import ConfigError
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from streamseg.redact import redact
+from streamseg.common.redact import redact
 
 Path = tuple[str | int, ...]
 """Where a setting stands: ``("streams", "cam1", "prompts", 0, "box")``."""
 
-_LONGEST_SHOWN: Final = 80
+_MAX_SHOWN: Final = 80
 _SECRET_NAME: Final = re.compile(r"pass|pwd|secret|token|key|auth|credential", re.IGNORECASE)
 
 
@@ -97,4 +97,4 @@ class Problems:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from streamseg.config.schema import ModelConfig, StreamConfig
-from streamseg.sources.open_source import local_path
+from streamseg.models.registry import is_checkpoint_path
+from streamseg.sources.address import local_path
 
 
 def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
@@ -30,11 +31,6 @@ def model_at(base: Path, model: ModelConfig) -> ModelConfig:
     if config is not None and (file := _at(base, config)) and Path(file).is_file():
         config = file
     return msgspec.structs.replace(model, name=name, config=config)
-
-
-def is_checkpoint_path(name: str) -> bool:
-    """Whether a model's name is the path of a checkpoint."""
-    return "/" in name or name.endswith((".pt", ".pth"))
 
 
 def _at(base: Path, path: str) -> str:

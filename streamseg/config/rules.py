@@ -11,19 +11,18 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from streamseg.config.problems import Path, Problems
-from streamseg.config.relative import is_checkpoint_path
 from streamseg.config.schema import ControlConfig, HttpConfig, ModelConfig, PromptConfig, PublishConfig, StreamConfig
 from streamseg.errors import ModelError, StreamsegError
-from streamseg.models.registry import find
-from streamseg.sources.open_source import describe
-from streamseg.topics import LONGEST_IPC_PATH, STREAM_ID, is_loopback
+from streamseg.models.registry import find, is_checkpoint_path
+from streamseg.protocol.topics import MAX_IPC_PATH, STREAM_ID, is_loopback
+from streamseg.sources.address import describe
 
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")
 _WATCHED: Final = "everybody there could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true"
 _CONTROLLED: Final = "everybody there could control the daemon: use 127.0.0.1 or an ipc:// address"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-SHORTEST_TOKEN: Final = 16
+MIN_TOKEN: Final = 16
 _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -86,10 +85,10 @@ def check_control(control: ControlConfig, path: Path, problems: Problems) -> Non
 
 def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
     """The page's address must be one to bind, and nobody may click by accident."""
-    if http.token is not None and (len(http.token) < SHORTEST_TOKEN or not _TOKEN.fullmatch(http.token)):
+    if http.token is not None and (len(http.token) < MIN_TOKEN or not _TOKEN.fullmatch(http.token)):
         problems.add(
             (*path, "token"),
-            f"is too easy to guess or to mistype: give at least {SHORTEST_TOKEN} letters, digits or any of - _ . ~, "
+            f"is too easy to guess or to mistype: give at least {MIN_TOKEN} letters, digits or any of - _ . ~, "
             "for example the output of: openssl rand -hex 16",
         )
     for index, host in enumerate(http.hosts):
@@ -133,7 +132,7 @@ def check_model(model: ModelConfig, path: Path, problems: Problems) -> None:
 
 def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
     try:
-        described = describe(stream)
+        described = describe(stream.source)
     except StreamsegError as error:
         problems.add((*path, "source"), str(error))
     else:
@@ -184,8 +183,8 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems, if_public: st
     elif scheme == "ipc":
         if not rest.startswith("/"):
             problems.add(path, f"{shown} has no absolute path: write ipc:///PATH, with three slashes")
-        elif len(os.fsencode(rest)) > LONGEST_IPC_PATH:
-            problems.add(path, f"{shown} is too long: sockets take paths of at most {LONGEST_IPC_PATH} bytes")
+        elif len(os.fsencode(rest)) > MAX_IPC_PATH:
+            problems.add(path, f"{shown} is too long: sockets take paths of at most {MAX_IPC_PATH} bytes")
         elif not FilePath(rest).parent.is_dir():
             problems.add(path, f"{shown}: there is no folder {str(FilePath(rest).parent)!r}: create it first")
     else:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from streamseg.topics import DEFAULT_ENDPOINT
+from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Coordinate = Annotated[float, Meta(ge=0)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streamseg.errors import ControlError
-from streamseg.messages.control import (
+from streamseg.protocol.control import (
     CONTROL_VERSION,
     MAX_SETTINGS_BYTES,
     OPERATIONS,

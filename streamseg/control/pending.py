@@ -11,9 +11,9 @@ Target = Literal["worker", "supervisor"]
 Key = tuple[str, str]
 """Client and request id."""
 
-MOST_PENDING: Final = 256
-MOST_OF_ONE_CONNECTION: Final = 32
-_MOST_RECEIVERS: Final = 4
+MAX_PENDING: Final = 256
+MAX_OF_ONE_CONNECTION: Final = 32
+_MAX_RECEIVERS: Final = 4
 _REMEMBERED_S: Final = 60.0
 """After its time-out a command may still be done; so long a repeated request gets its outcome."""
 
@@ -64,10 +64,10 @@ class PendingTable:
         Raises:
             ControlError: too many wait, or too many of this connection.
         """
-        if len(self) >= MOST_PENDING:
-            raise control_error("BUSY", f"{MOST_PENDING} requests are waiting: try again")
-        if sum(receiver in pending.receivers for pending in self._by_number.values()) >= MOST_OF_ONE_CONNECTION:
-            raise control_error("BUSY", f"{MOST_OF_ONE_CONNECTION} requests of yours are waiting: wait for an answer")
+        if len(self) >= MAX_PENDING:
+            raise control_error("BUSY", f"{MAX_PENDING} requests are waiting: try again")
+        if sum(receiver in pending.receivers for pending in self._by_number.values()) >= MAX_OF_ONE_CONNECTION:
+            raise control_error("BUSY", f"{MAX_OF_ONE_CONNECTION} requests of yours are waiting: wait for an answer")
         pending = Pending(number, key, asked, target, now + self._timeout_s, [receiver])
         self._by_number[number] = self._by_key[key] = pending
 
@@ -76,7 +76,7 @@ class PendingTable:
         if not pending.receivers:
             pending.deadline = now + self._timeout_s
         if receiver not in pending.receivers:
-            pending.receivers = [*pending.receivers, receiver][-_MOST_RECEIVERS:]
+            pending.receivers = [*pending.receivers, receiver][-_MAX_RECEIVERS:]
 
     def pop(self, number: int) -> Pending | None:
         """Return the command that an outcome belongs to, and forget it."""

@@ -1,5 +1,5 @@
 """Model names, checkpoints, and how they are fetched."""
 
-from streamseg.models.registry import MODELS, Checkpoint, ModelEntry, ResolvedModel, models_directory, resolve
+from streamseg.models.registry import MODELS, Checkpoint, ModelEntry, ResolvedModel, find, models_directory, resolve
 
-__all__ = ["MODELS", "Checkpoint", "ModelEntry", "ResolvedModel", "models_directory", "resolve"]
+__all__ = ["MODELS", "Checkpoint", "ModelEntry", "ResolvedModel", "find", "models_directory", "resolve"]

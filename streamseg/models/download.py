@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import urlsplit
 
+from streamseg.common.redact import redact
 from streamseg.errors import ModelError
 from streamseg.models.registry import Checkpoint, ModelEntry, find, models_directory
-from streamseg.redact import redact
 
 _CHUNK: Final = 1 << 18
 _SPARE_BYTES: Final = 64 << 20
@@ -28,7 +28,7 @@ _SPARE_BYTES: Final = 64 << 20
 _WORTHWHILE: Final = 1 << 20
 """A try that brought at least this much was not in vain: large files come through bad lines, yet tries are bounded."""
 
-_LONGEST_PAUSE_S: Final = 10.0
+_MAX_PAUSE_S: Final = 10.0
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 
 Progress = Callable[[int, int], None]
@@ -154,7 +154,7 @@ class _Transfer:
                 failed = 0 if self._have() - before >= _WORTHWHILE else failed + 1
                 if failed >= attempts:
                     raise ModelError(self._gave_up(error)) from error
-                time.sleep(min(pause_s * 2 ** max(failed - 1, 0), _LONGEST_PAUSE_S))
+                time.sleep(min(pause_s * 2 ** max(failed - 1, 0), _MAX_PAUSE_S))
 
     def _check_room(self, missing: int) -> None:
         free = shutil.disk_usage(Path(self._part.name).parent).free

@@ -10,13 +10,12 @@ import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
-from streamseg.cache_dir import cache_directory
-from streamseg.config.schema import ModelConfig
 from streamseg.errors import ModelError
+from streamseg.paths import cache_directory
 
-ModelKind = Literal["sam2", "fixed", "colour"]
+ModelKind = Literal["sam2", "echo", "color"]
 
 _META: Final = "https://dl.fbaipublicfiles.com/segment_anything_2"
 _SIZES: Final = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
@@ -63,6 +62,20 @@ class ModelEntry:
     checkpoint: Checkpoint | None
     about: str
     packaged: Path | None = None
+
+
+class ModelSettings(Protocol):
+    """The settings that choose a model, as ``model`` in a configuration has them."""
+
+    @property
+    def name(self) -> str:
+        """A name of :data:`MODELS`, an alias, or the path of a checkpoint."""
+        ...
+
+    @property
+    def config(self) -> str | None:
+        """The config of a checkpoint given by its path."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +126,18 @@ _ENTRIES: Final = (
     _meta_entry("2", "base_plus", 323_493_298, "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071"),
     _meta_entry("2", "large", 897_952_466, "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b"),
     ModelEntry(
-        name="fixed",
-        kind="fixed",
+        name="echo",
+        kind="echo",
         config="",
         checkpoint=None,
         about="no network: repeats each prompt's mask; shows what the pipeline costs without a model",
     ),
     ModelEntry(
-        name="colour",
-        kind="colour",
+        name="color",
+        kind="color",
         config="",
         checkpoint=None,
-        about="no network: follows the prompt's colour; for tests and demonstrations of the pipeline",
+        about="no network: follows the prompt's color; for tests and demonstrations of the pipeline",
     ),
 )
 
@@ -134,7 +147,8 @@ MODELS: Final[dict[str, ModelEntry]] = {entry.name: entry for entry in _ENTRIES}
 ALIASES: Final[dict[str, str]] = {
     **{size: f"sam2.1_hiera_{size}" for size in _SIZES},
     **{f"{family}_{size}": f"{family}_hiera_{size}" for family in ("sam2.1", "sam2") for size in _SIZES},
-    "color": "colour",
+    "colour": "color",
+    "fixed": "echo",
 }
 """Short name -> name. Case, ``-`` for ``_`` and ``+`` for ``_plus`` make no difference either."""
 
@@ -165,22 +179,26 @@ def find(name: str) -> ModelEntry:
     return entry
 
 
-def resolve(config: ModelConfig) -> ResolvedModel:
+def is_checkpoint_path(name: str) -> bool:
+    """Return whether a model's name is the path of a checkpoint: it has a ``/`` or ends in ``.pt`` or ``.pth``."""
+    return "/" in name or name.endswith(_CHECKPOINT_SUFFIXES)
+
+
+def resolve(settings: ModelSettings) -> ResolvedModel:
     """Turn the model setting into something that can be built, with all files in place.
 
-    ``config.name`` is a path if it holds a ``/`` or ends in ``.pt`` or ``.pth``; relative paths start at the working
-    directory.
+    Relative paths start at the working directory.
 
     Raises:
         ModelError: the name is unknown, or a file is missing; the message says how to get it.
     """
-    if "/" in config.name or config.name.endswith(_CHECKPOINT_SUFFIXES):
-        return _resolve_own(Path(config.name).expanduser().absolute(), config.config)
-    entry = find(config.name)
-    if config.config is not None:
+    if is_checkpoint_path(settings.name):
+        return _resolve_own(Path(settings.name).expanduser().absolute(), settings.config)
+    entry = find(settings.name)
+    if settings.config is not None:
         raise ModelError(
-            f"model.config {config.config!r} goes with the path of an own checkpoint, not with the name "
-            f"{config.name!r}: leave it out"
+            f"model.config {settings.config!r} goes with the path of an own checkpoint, not with the name "
+            f"{settings.name!r}: leave it out"
         )
     if entry.checkpoint is None:
         return ResolvedModel(entry.name, entry.kind, entry.config, entry.packaged)

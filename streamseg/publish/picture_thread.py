@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamseg.frame import Frame
-from streamseg.messages.internal import TrackedFrame
+from streamseg.ipc.messages import TrackedFrame
 from streamseg.ring.frame_ring import HeldFrame
 
 log = logging.getLogger(__name__)

@@ -8,13 +8,13 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final
 
-from streamseg.messages.internal import CaptureReport, TrackedFrame, WorkerReport
-from streamseg.messages.wire import Status
+from streamseg.ipc.messages import CaptureReport, TrackedFrame, WorkerReport
+from streamseg.protocol.published import Status
 from streamseg.publish.stream_encoder import Origin
 from streamseg.ring.frame_ring import FrameRing
 
 _WINDOW_NS: Final = 1_000_000_000
-_MOST_IN_WINDOW: Final = 1000
+_MAX_IN_WINDOW: Final = 1000
 
 
 class Total:
@@ -60,7 +60,7 @@ class StreamStatus:
         self._objects = 0
         self._paused = False
         self._size = (0, 0)
-        self._latencies: deque[tuple[int, int, int, int]] = deque(maxlen=_MOST_IN_WINDOW)
+        self._latencies: deque[tuple[int, int, int, int]] = deque(maxlen=_MAX_IN_WINDOW)
 
     def on_capture(self, report: CaptureReport) -> None:
         """Take the capture process's report."""

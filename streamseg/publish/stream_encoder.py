@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from streamseg.messages.internal import StreamEvent, TrackedFrame, TrackedObject
-from streamseg.messages.wire import Encoding, Event, Image, MaskObject, Masks, Objects
-from streamseg.publish.codec import encode_bits
-from streamseg.topics import Kind, topic
+from streamseg.ipc.messages import StreamEvent, TrackedFrame, TrackedObject
+from streamseg.protocol.mask_codec import encode_bits
+from streamseg.protocol.published import Encoding, Event, Image, MaskObject, Masks, Objects
+from streamseg.protocol.scores import presence_of, score_of
+from streamseg.protocol.topics import Kind, topic
 
 Parts = list[bytes]
 
@@ -158,15 +158,3 @@ def _mask_object(tracked: TrackedObject, *, part: int | None = None, encoding: E
         encoding=encoding,
         roi=tracked.roi if part is not None else (0, 0, 0, 0),
     )
-
-
-def score_of(value: float) -> float:
-    """Return an IoU as it is published: round and bound to 0..1. Not a number, which JSON cannot hold, becomes 0."""
-    return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0
-
-
-def presence_of(object_score_logits: float) -> float:
-    """Return the probability that an object is visible, rounded; 0 for what is not a number."""
-    if math.isnan(object_score_logits):
-        return 0.0
-    return round(1.0 / (1.0 + math.exp(-min(max(object_score_logits, -60.0), 60.0))), 4)

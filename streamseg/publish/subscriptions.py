@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable
 from typing import Final, get_args
 
-from streamseg.topics import DAEMON, Kind, topic
+from streamseg.protocol.topics import DAEMON, Kind, topic
 
 Wanted = tuple[str, Kind]
 
 _SUBSCRIBE = 1
 _UNSUBSCRIBE = 0
 _OF_A_STREAM: Final = re.compile(rb"v1/[a-z0-9_-]{1,64}/((masks|objects|image|events|status)/)?")
-_MOST_EARLY: Final = 256
+_MAX_EARLY: Final = 256
 """Kept subscriptions to streams that are not there."""
 
 
@@ -66,7 +66,7 @@ class Subscriptions:
             return set()
         matching = {wanted for name, wanted in self._topics.items() if name.startswith(prefix)}
         if not matching:
-            if len(self._early) < _MOST_EARLY and _OF_A_STREAM.fullmatch(prefix):
+            if len(self._early) < _MAX_EARLY and _OF_A_STREAM.fullmatch(prefix):
                 self._early.add(prefix)
             return set()
         if prefix not in self._prefixes:
@@ -78,7 +78,7 @@ class Subscriptions:
         """Tell the prefixes that match a topic from those that are early."""
         every = self._prefixes | self._early
         self._prefixes = {prefix for prefix in every if any(name.startswith(prefix) for name in self._topics)}
-        self._early = set(sorted(every - self._prefixes)[:_MOST_EARLY])
+        self._early = set(sorted(every - self._prefixes)[:_MAX_EARLY])
         self._count()
 
     def _count(self) -> None:

@@ -6,8 +6,8 @@ from typing import Final
 
 import av.error
 
+from streamseg.common.redact import redact
 from streamseg.errors import SourceAuthError, SourceNotFoundError, SourceOpenError
-from streamseg.redact import redact
 from streamseg.sources.av_options import AvKind
 
 _SERVERS: Final = frozenset({"rtsp", "rtmp", "http", "hls"})

@@ -15,8 +15,8 @@ import av.error
 from av import VideoFrame
 from av.codec.context import ThreadType
 
+from streamseg.common.redact import redact
 from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceOpenError, SourceStalledError
-from streamseg.redact import redact
 from streamseg.sources.av_clock import PacketClock, PacketStamp
 from streamseg.sources.av_decoder import decoded_by_gpu, hardware_of
 from streamseg.sources.av_errors import open_error, reason

@@ -6,9 +6,9 @@ import time
 from fractions import Fraction
 from typing import Final, Literal
 
+from streamseg.common.redact import redact
 from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
 from streamseg.frame import FrameStamps, SourceFrame
-from streamseg.redact import redact
 from streamseg.sources.av_options import AvKind, Decoder, Transport
 from streamseg.sources.av_picture import PictureReader
 from streamseg.sources.av_session import NO_PICTURE_S, AvSession, StampedPicture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-LONGEST_WAIT_S: Final = 10.0
+MAX_WAIT_S: Final = 10.0
 """A longer gap between two frames is a jump of the stamps, not a pause to be waited for."""
 
 _SLACK_S: Final = 0.1
@@ -31,7 +31,7 @@ class Pacer:
     def wait(self, time_s: float | None) -> None:
         """Wait until the frame with presentation time ``time_s`` (None: unknown) is due.
 
-        Blocks: at most ``LONGEST_WAIT_S``.
+        Blocks: at most ``MAX_WAIT_S``.
         """
         now = time.monotonic()
         if self._due is None:
@@ -39,7 +39,7 @@ class Pacer:
         else:
             self._due += self._step(time_s)
             if self._due > now:
-                time.sleep(min(self._due - now, LONGEST_WAIT_S))
+                time.sleep(min(self._due - now, MAX_WAIT_S))
             elif now - self._due > _SLACK_S and not self._catch_up:
                 self._due = now
         self._last_s = time_s
@@ -47,6 +47,6 @@ class Pacer:
     def _step(self, time_s: float | None) -> float:
         if time_s is not None and self._last_s is not None:
             step = time_s - self._last_s
-            if 0 < step <= LONGEST_WAIT_S:
+            if 0 < step <= MAX_WAIT_S:
                 self._interval_s = step
         return self._interval_s

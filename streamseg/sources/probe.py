@@ -7,11 +7,10 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from streamseg.config.schema import StreamConfig
+from streamseg.common.redact import redact
 from streamseg.errors import EndOfStreamError
 from streamseg.frame import FrameFormat, FrameStamps, StampSource
-from streamseg.redact import redact
-from streamseg.sources.open_source import open_source
+from streamseg.sources.open import SourceSettings, open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class ProbeReport:
     ended: bool
 
 
-def probe(config: StreamConfig, seconds: float = 5.0) -> ProbeReport:
+def probe(config: SourceSettings, seconds: float = 5.0) -> ProbeReport:
     """Open a source as a stream would, read it for some seconds, and close it.
 
     Args:

@@ -15,14 +15,14 @@ def create_tracker(config: ModelConfig) -> Tracker:
     """
     model = resolve(config)
     match model.kind:
-        case "fixed":
-            from streamseg.tracker.fixed import FixedMaskTracker
+        case "echo":
+            from streamseg.tracker.simple.echo import EchoTracker
 
-            return FixedMaskTracker(max_objects=config.max_objects, history_frames=config.history_frames)
-        case "colour":
-            from streamseg.tracker.colour import ColourTracker
+            return EchoTracker(max_objects=config.max_objects, history_frames=config.history_frames)
+        case "color":
+            from streamseg.tracker.simple.color import ColorTracker
 
-            return ColourTracker(max_objects=config.max_objects, history_frames=config.history_frames)
+            return ColorTracker(max_objects=config.max_objects, history_frames=config.history_frames)
         case "sam2":
             from streamseg.tracker.sam2_tracker import Sam2Tracker
 

@@ -1,6 +1,6 @@
 """Runs the encoder and the tracking step as they are: every batch at its own size.
 
-:mod:`streamseg.tracker.compile` runs the very same functions compiled, at a few fixed sizes.
+:mod:`streamseg.tracker.compiled.compile` runs the very same functions compiled, at a few fixed sizes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from streamseg.tracker.attention_backend import ANY_SHAPES, choose_backends
-from streamseg.tracker.memory_bank import MemoryBank
-from streamseg.tracker.ranged_attention import VARLEN_DTYPES, VARLEN_KERNELS
-from streamseg.tracker.step import Features, StepOutput, TrackStep
+from streamseg.tracker.sam2.attention_backend import ANY_SHAPES, choose_backends
+from streamseg.tracker.sam2.memory_bank import MemoryBank
+from streamseg.tracker.sam2.ranged_attention import VARLEN_DTYPES, VARLEN_KERNELS
+from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 Progress = Callable[[str, float], None]
 """Told what is being done, and the share that is done."""

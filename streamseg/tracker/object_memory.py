@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from streamseg.tracker.memory_bank import MemoryBank, conditioning_slot
-from streamseg.tracker.prompt_step import PromptOutput
-from streamseg.tracker.prompt_tensors import PromptTensors
-from streamseg.tracker.step import StepOutput
+from streamseg.tracker.sam2.memory_bank import MemoryBank, conditioning_slot
+from streamseg.tracker.sam2.prompt_step import PromptOutput
+from streamseg.tracker.sam2.prompt_tensors import PromptTensors
+from streamseg.tracker.sam2.step import StepOutput
 
 
 class _Conditioning(NamedTuple):

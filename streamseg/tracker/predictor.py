@@ -16,11 +16,11 @@ from torch import Tensor
 
 from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.tracker.engine import Engine, LaneFrame, Progress
-from streamseg.tracker.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.object_memory import ObjectMemory
-from streamseg.tracker.prompt_step import PromptOutput, apply_prompt
-from streamseg.tracker.prompt_tensors import GivenPrompt, PromptTensors, prompt_tensors
-from streamseg.tracker.step import Features, StepOutput, TrackStep
+from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
+from streamseg.tracker.sam2.prompt_step import PromptOutput, apply_prompt
+from streamseg.tracker.sam2.prompt_tensors import GivenPrompt, PromptTensors, prompt_tensors
+from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 
 class TrackOutput(NamedTuple):
@@ -68,8 +68,8 @@ class CameraPredictor:
     Equal to the official ``propagate_in_video`` up to rounding, see ``docs/tracker.md``. Used by one thread.
 
     Args:
-        model: From :func:`~streamseg.tracker.build.build_model`; the predictor's own from now on: in low precision its
-            weights are changed.
+        model: From :func:`~streamseg.tracker.sam2.build.build_model`. The predictor owns it from now on: in low
+            precision it changes the weights.
         max_objects: Most objects of one stream.
         conditioning_frames: Prompted frames that are remembered of an object: the first and the newest.
         history_frames: Newest frames of a stream that can be prompted.

@@ -16,17 +16,17 @@ from streamseg.config.schema import ModelConfig
 from streamseg.errors import ModelError, PromptError
 from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat
 from streamseg.models.registry import ResolvedModel
-from streamseg.tracker.attention_backend import synchronize
-from streamseg.tracker.build import build_model
-from streamseg.tracker.compile import CUDA_BUCKETS, CompiledEngine, choose_compile
-from streamseg.tracker.compiled_code import keep_compiled_code
+from streamseg.tracker.compiled.code_cache import keep_compiled_code
+from streamseg.tracker.compiled.compile import CUDA_BUCKETS, CompiledEngine, choose_compile
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import counted, object_result
 from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
-from streamseg.tracker.prompt_tensors import GivenPrompt
+from streamseg.tracker.sam2.attention_backend import synchronize
+from streamseg.tracker.sam2.build import build_model
+from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
 from streamseg.tracker.types import ObjectResult, Point, Preview, Prompt, PromptResult, check_prompt
 
 log = logging.getLogger(__name__)

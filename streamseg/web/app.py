@@ -18,7 +18,8 @@ from starlette.websockets import WebSocket
 from streamseg.client import AsyncController
 from streamseg.config.schema import HttpConfig
 from streamseg.errors import ControlError
-from streamseg.web.bounds import Bounds
+from streamseg.web.api_error import ApiError
+from streamseg.web.client_limit import ClientLimit
 from streamseg.web.control_api import ControlApi
 from streamseg.web.guard import Guard
 from streamseg.web.hub import Hub
@@ -27,8 +28,7 @@ from streamseg.web.login import log_in, show_login
 from streamseg.web.openapi import describe
 from streamseg.web.picture_api import PictureApi
 from streamseg.web.read_api import ReadApi
-from streamseg.web.refusal import Refusal
-from streamseg.web.seats import Seats
+from streamseg.web.request_limits import RequestLimits
 
 STATIC: Final = Path(__file__).parent / "static"
 
@@ -41,7 +41,7 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
         controller: Does what is asked.
         http: Settings.
     """
-    seats = Seats(http.max_clients)
+    seats = ClientLimit(http.max_clients)
     operations = [
         *ReadApi(hub, seats).operations(),
         *PictureApi(hub, seats).operations(),
@@ -69,20 +69,20 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
     routes += [Route(each.path, each.handler, methods=[each.method]) for each in operations]
     app = Starlette(
         routes=routes,
-        exception_handlers={Refusal: _refused, ControlError: _not_done, HTTPException: _no_such_thing},
+        exception_handlers={ApiError: _refused, ControlError: _not_done, HTTPException: _no_such_thing},
     )
     app.state.token = http.token
-    return Bounds(Guard(app, token=http.token, hosts=http.hosts))
+    return RequestLimits(Guard(app, token=http.token, hosts=http.hosts))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
+    assert isinstance(error, ApiError)
     return error.response()
 
 
 async def _not_done(request: Request, error: Exception) -> Response:
     assert isinstance(error, ControlError)
-    return Refusal.of(error).response()
+    return ApiError.of(error).response()
 
 
 async def _no_such_thing(request: Request, error: Exception) -> Response:
@@ -92,4 +92,4 @@ async def _no_such_thing(request: Request, error: Exception) -> Response:
         code, mend = "NOT_FOUND", "there is nothing here: /openapi.json lists what there is"
     elif error.status_code == 405:
         code, mend = "BAD_METHOD", "another method is needed here: /openapi.json lists them"
-    return Refusal(error.status_code, code, mend, headers=error.headers).response()
+    return ApiError(error.status_code, code, mend, headers=error.headers).response()

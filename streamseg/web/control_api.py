@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamseg.client import AsyncController
-from streamseg.messages.control import AddPrompt, Label, Listing, Prompted, Undone
+from streamseg.protocol.control import AddPrompt, Label, Listing, Prompted, Undone
 from streamseg.web.hub import Hub
 from streamseg.web.operations import Operation, body_of, json_answer, object_of
 from streamseg.web.read_api import view_of

@@ -12,19 +12,19 @@ import msgspec
 from msgspec import Meta
 
 from streamseg.client import FramePair, ObjectMask
-from streamseg.publish.codec import encode_rle
-from streamseg.web.answers import Box, ObjectAnswer
+from streamseg.protocol.mask_codec import encode_rle
+from streamseg.web.responses import Box, ObjectResponse
 from streamseg.web.stream_view import StreamView
 
 
-class MaskAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class MaskResponse(msgspec.Struct, frozen=True, kw_only=True):
     """Where an object's mask lies; its bytes follow in the order of the objects."""
 
     roi: Box
     bytes: Annotated[int, Meta(description="Length of its part; 0 without a mask.")]
 
 
-class FrameAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class FrameResponse(msgspec.Struct, frozen=True, kw_only=True):
     """Header of a frame.
 
     Attributes:
@@ -57,8 +57,8 @@ class FrameAnswer(msgspec.Struct, frozen=True, kw_only=True):
     age_ms: float
     screen_ms: float | None
     jpeg_bytes: int
-    objects: list[ObjectAnswer]
-    masks: list[MaskAnswer]
+    objects: list[ObjectResponse]
+    masks: list[MaskResponse]
 
 
 _encoder = msgspec.json.Encoder()
@@ -79,7 +79,7 @@ def frame_message(pair: FramePair, view: StreamView, *, n: int, age_ms: float, s
     """
     masks = pair.masks
     parts = [_rle(obj) for obj in masks.objects]
-    header = FrameAnswer(
+    header = FrameResponse(
         n=n,
         stream=masks.stream,
         session=masks.session,
@@ -92,8 +92,8 @@ def frame_message(pair: FramePair, view: StreamView, *, n: int, age_ms: float, s
         age_ms=round(age_ms, 1),
         screen_ms=screen_ms,
         jpeg_bytes=len(pair.image.jpeg),
-        objects=[ObjectAnswer.of(obj, view.age_s(obj.id)) for obj in masks.objects],
-        masks=[MaskAnswer(roi=obj.roi, bytes=len(part)) for obj, part in zip(masks.objects, parts, strict=True)],
+        objects=[ObjectResponse.of(obj, view.age_s(obj.id)) for obj in masks.objects],
+        masks=[MaskResponse(roi=obj.roi, bytes=len(part)) for obj, part in zip(masks.objects, parts, strict=True)],
     )
     encoded = _encoder.encode(header)
     return b"".join((struct.pack("<I", len(encoded)), encoded, pair.image.jpeg, *parts))

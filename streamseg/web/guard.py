@@ -13,7 +13,7 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from streamseg.web.refusal import Refusal
+from streamseg.web.api_error import ApiError
 
 COOKIE: Final = "streamseg"
 OPEN: Final = frozenset({"/healthz", "/readyz", "/login", "/static/login.css"})
@@ -46,7 +46,7 @@ class Guard:
             return
         try:
             self._check(scope)
-        except Refusal as refusal:
+        except ApiError as refusal:
             if scope["type"] == "websocket":
                 await WebSocketClose(1008, refusal.code)(scope, receive, send)
             elif refusal.status == 401 and _is_person(scope):
@@ -60,7 +60,7 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
-            raise Refusal(
+            raise ApiError(
                 421,
                 "WRONG_HOST",
                 "this name is not known here: use the machine's address, or add the name to http.hosts",
@@ -68,11 +68,11 @@ class Guard:
         origin = headers.get("origin")
         # Behind a proxy that speaks TLS the scheme differs; the name and port do not.
         if origin is not None and origin.partition("://")[2].lower() != hosts[0].lower():
-            raise Refusal(403, "CROSS_SITE", "another site asked for this: open the page itself")
+            raise ApiError(403, "CROSS_SITE", "another site asked for this: open the page itself")
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
-            raise Refusal(403, "CROSS_SITE", "another site asked for this: open the page itself")
+            raise ApiError(403, "CROSS_SITE", "another site asked for this: open the page itself")
         if self._token is not None and scope["path"] not in OPEN and not _knows(headers, self._token):
-            raise Refusal(
+            raise ApiError(
                 401,
                 "UNAUTHORIZED",
                 "the token is missing or wrong: log in at /login, or send Authorization: Bearer TOKEN",

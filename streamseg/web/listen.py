@@ -7,7 +7,7 @@ import socket
 from typing import Final
 
 from streamseg.errors import ConfigError
-from streamseg.publish.endpoints import BIND_MENDS
+from streamseg.ipc.endpoints import BIND_MENDS
 
 _SEND_BUFFER_BYTES: Final = 256 * 1024
 

@@ -20,12 +20,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamseg.client import DaemonStatusMessage, EventMessage, FramePair, StatusMessage
 from streamseg.errors import ProtocolError
-from streamseg.web.answers import DaemonAnswer, EventAnswer, StreamAnswer
+from streamseg.web.api_error import ApiError
+from streamseg.web.client_limit import ClientLimit
 from streamseg.web.feed import Feed
 from streamseg.web.frame_message import frame_message
 from streamseg.web.hub import Hub
-from streamseg.web.refusal import Refusal
-from streamseg.web.seats import Seats
+from streamseg.web.responses import DaemonResponse, EventResponse, StreamResponse
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _CLOSE_S: Final = 2.0
 _TILE_S: Final = 1.0
 """How often the picture of a stream that is not the large one is renewed."""
 _TILE_WAIT_S: Final = 2.0
-_MOST_EVENTS: Final = 100
+_MAX_EVENTS: Final = 100
 _SCREEN_FRAMES: Final = 30
 
 
@@ -57,7 +57,7 @@ class _Over(Exception):  # noqa: N818  # ends a session on purpose
 _decoder = msgspec.json.Decoder(Watch | Ack)
 
 
-async def live(websocket: WebSocket, hub: Hub, seats: Seats) -> None:
+async def live(websocket: WebSocket, hub: Hub, seats: ClientLimit) -> None:
     """Serve one browser until it leaves."""
     await websocket.accept()
     code, reason = 1000, ""
@@ -67,7 +67,7 @@ async def live(websocket: WebSocket, hub: Hub, seats: Seats) -> None:
             await _Session(websocket, hub).run()
     except* _Over as group:
         code, reason = group.exceptions[0].args
-    except* Refusal as group:
+    except* ApiError as group:
         code, reason = 1013, str(group.exceptions[0])
     except* (WebSocketDisconnect, TimeoutError, OSError):
         left = True
@@ -100,7 +100,7 @@ class _Session:
         self._tiles: dict[str, FramePair] = {}
         self._statuses: dict[str, StatusMessage] = {}
         self._daemon: DaemonStatusMessage | None = hub.daemon
-        self._events: deque[EventMessage] = deque(hub.events, maxlen=_MOST_EVENTS)
+        self._events: deque[EventMessage] = deque(hub.events, maxlen=_MAX_EVENTS)
         self._screen_ms: deque[float] = deque(maxlen=_SCREEN_FRAMES)
         for stream, view in hub.streams.items():
             if view.status is not None:
@@ -188,12 +188,12 @@ class _Session:
     async def _send_states(self) -> None:
         if self._daemon is not None:
             daemon, self._daemon = self._daemon, None
-            await self._send_text("daemon", DaemonAnswer.of(daemon), streams=daemon.streams)
+            await self._send_text("daemon", DaemonResponse.of(daemon), streams=daemon.streams)
         statuses, self._statuses = self._statuses, {}
         for status in statuses.values():
-            await self._send_text("status", StreamAnswer.of(status))
+            await self._send_text("status", StreamResponse.of(status))
         while self._events:
-            await self._send_text("event", EventAnswer.of(self._events.popleft()))
+            await self._send_text("event", EventResponse.of(self._events.popleft()))
 
     async def _send_text(self, kind: str, content: msgspec.Struct, **more: Any) -> None:
         text = msgspec.json.encode({"type": kind, kind: content, **more}).decode()

@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from streamseg import __version__
-from streamseg.web.answers import FaultAnswer
 from streamseg.web.operations import PATH_PARAMETERS, Operation
+from streamseg.web.responses import ErrorResponse
 
 _REFUSALS: Final = {
     400: "The request makes no sense.",
@@ -34,7 +34,7 @@ _REFERENCE: Final = "#/components/schemas/{name}"
 
 def describe(operations: Sequence[Operation]) -> dict[str, Any]:
     """Return the document."""
-    types: list[type] = [FaultAnswer]
+    types: list[type] = [ErrorResponse]
     for operation in operations:
         types += [kind for kind in (operation.answer, operation.body) if isinstance(kind, type)]
     unique = list(dict.fromkeys(types))
@@ -83,7 +83,7 @@ def _describe(operation: Operation, schemas: dict[type, dict[str, Any]]) -> dict
     for status in sorted(_ALWAYS | operation.refusals):
         responses[str(status)] = {
             "description": _REFUSALS[status],
-            "content": {"application/json": {"schema": schemas[FaultAnswer]}},
+            "content": {"application/json": {"schema": schemas[ErrorResponse]}},
         }
     if operation.answer is None:
         responses["204"] = {"description": "Done."}

@@ -11,17 +11,17 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamseg.topics import STREAM_ID
-from streamseg.web.refusal import Refusal
+from streamseg.protocol.topics import STREAM_ID
+from streamseg.web.api_error import ApiError
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
-_LARGEST_ID: Final = 2**31 - 1
+_MAX_ID: Final = 2**31 - 1
 
 PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "stream": {"type": "string", "pattern": f"^{STREAM_ID.pattern}$"},
-    "object": {"type": "integer", "minimum": 1, "maximum": _LARGEST_ID},
+    "object": {"type": "integer", "minimum": 1, "maximum": _MAX_ID},
 }
 OVERLAY: Final[Mapping[str, dict[str, Any]]] = {
     "overlay": {"type": "boolean", "default": False, "description": "Draw the objects' masks over the picture."}
@@ -57,11 +57,11 @@ def object_of(request: Request) -> int:
     """Return the object's id in the path.
 
     Raises:
-        Refusal: it is none.
+        ApiError: it is none.
     """
     text = request.path_params["object"]
-    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= _LARGEST_ID:
-        raise Refusal(400, "BAD_REQUEST", f"object: give the object's number, 1 to {_LARGEST_ID}")
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= _MAX_ID:
+        raise ApiError(400, "BAD_REQUEST", f"object: give the object's number, 1 to {_MAX_ID}")
     return int(text)
 
 
@@ -69,11 +69,11 @@ def overlay_of(request: Request) -> bool:
     """Return whether masks are to be drawn.
 
     Raises:
-        Refusal: the parameter is neither true nor false.
+        ApiError: the parameter is neither true nor false.
     """
     text = request.query_params.get("overlay", "false")
     if text not in ("true", "false"):
-        raise Refusal(400, "BAD_REQUEST", "overlay: give true or false")
+        raise ApiError(400, "BAD_REQUEST", "overlay: give true or false")
     return text == "true"
 
 
@@ -81,14 +81,14 @@ async def body_of(request: Request, kind: type[T]) -> T:
     """Return the request's body.
 
     Raises:
-        Refusal: it is not JSON of that type.
+        ApiError: it is not JSON of that type.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(415, "BAD_REQUEST", "send Content-Type: application/json")
+        raise ApiError(415, "BAD_REQUEST", "send Content-Type: application/json")
     try:
         return msgspec.json.decode(await request.body(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, "BAD_REQUEST", f"the body cannot be read: {error}; see /openapi.json") from None
+        raise ApiError(400, "BAD_REQUEST", f"the body cannot be read: {error}; see /openapi.json") from None
 
 
 def json_answer(answer: object, status: int = 200) -> Response:

@@ -7,7 +7,7 @@ from typing import Final
 import cv2
 
 from streamseg.client import FramePair
-from streamseg.draw import draw_masks
+from streamseg.common.draw import draw_masks
 from streamseg.errors import ProtocolError
 
 _QUALITY: Final = 85

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from streamseg.client import FramePair
+from streamseg.web.api_error import ApiError
+from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
 from streamseg.web.operations import OVERLAY, Operation, overlay_of
 from streamseg.web.overlay import overlay_jpeg
 from streamseg.web.read_api import view_of
-from streamseg.web.refusal import Refusal
-from streamseg.web.seats import Seats
 from streamseg.web.stream_view import StreamView
 
 _PICTURE_S: Final = 5.0
@@ -32,7 +32,7 @@ class PictureApi:
         seats: Who watches.
     """
 
-    def __init__(self, hub: Hub, seats: Seats) -> None:
+    def __init__(self, hub: Hub, seats: ClientLimit) -> None:
         self._hub = hub
         self._seats = seats
 
@@ -67,7 +67,7 @@ class PictureApi:
             try:
                 pair = await view.feed.next_pair(_PICTURE_S)
             except TimeoutError:
-                raise Refusal(
+                raise ApiError(
                     503, "NO_FRAME_YET", f"no picture came within {_PICTURE_S:g} s: is the camera on?", retryable=True
                 ) from None
             jpeg = await _jpeg(pair, overlay)

@@ -17,9 +17,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 _REQUEST_S: Final = 10.0
 """Longest wait for the head of a request, and for the next request on a connection."""
 
-_MOST_CONNECTIONS: Final = 512
-_MOST_MESSAGE_BYTES: Final = 4096
-_MOST_HEAD_BYTES: Final = 16 * 1024
+_MAX_CONNECTIONS: Final = 512
+_MAX_MESSAGE_BYTES: Final = 4096
+_MAX_HEAD_BYTES: Final = 16 * 1024
 _LAST_WORDS_S: Final = 0.2
 
 
@@ -39,9 +39,9 @@ class Server(uvicorn.Server):
                 app,
                 http=_Protocol,
                 ws="websockets-sansio",
-                ws_max_size=_MOST_MESSAGE_BYTES,
+                ws_max_size=_MAX_MESSAGE_BYTES,
                 ws_per_message_deflate=False,
-                h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
+                h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
                 timeout_keep_alive=int(_REQUEST_S),
                 lifespan="off",
                 log_config=None,
@@ -80,7 +80,7 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > _MOST_CONNECTIONS:
+        if len(self.connections) > _MAX_CONNECTIONS:
             transport.abort()
             return
         self._wait_for_request()

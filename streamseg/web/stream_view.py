@@ -6,9 +6,9 @@ import time
 from typing import Final
 
 from streamseg.client import ObjectsFrame, StatusMessage
-from streamseg.web.answers import ObjectAnswer, ObjectsAnswer
 from streamseg.web.feed import Feed
 from streamseg.web.histogram import Histogram
+from streamseg.web.responses import ObjectResponse, ObjectsResponse
 
 STAGES: Final = ("decode", "track", "publish", "total")
 
@@ -51,15 +51,15 @@ class StreamView:
         first = self._first_seen.get(obj_id)
         return 0.0 if first is None else time.monotonic() - first
 
-    def objects(self) -> ObjectsAnswer:
+    def objects(self) -> ObjectsResponse:
         """Return the objects of the newest tracked frame."""
         frame = self._frame
         if frame is None:
-            return ObjectsAnswer(stream=self._stream, frame=None, repeats=None, age_ms=None, objects=[])
-        return ObjectsAnswer(
+            return ObjectsResponse(stream=self._stream, frame=None, repeats=None, age_ms=None, objects=[])
+        return ObjectsResponse(
             stream=self._stream,
             frame=frame.frame,
             repeats=frame.repeats,
             age_ms=round(frame.age_ms + (time.monotonic() - self._received_at) * 1e3, 1),
-            objects=[ObjectAnswer.of(obj, self.age_s(obj.id)) for obj in frame.objects],
+            objects=[ObjectResponse.of(obj, self.age_s(obj.id)) for obj in frame.objects],
         )

@@ -1,1 +1,1 @@
-"""What the worker does around the tracker: prompts, object states, packing. The loop is ``worker_process.py``."""
+"""What the worker does around the tracker: prompts, object states, packing. The loop is ``worker/process.py``."""

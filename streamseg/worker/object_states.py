@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamseg.messages.wire import EventKind, ObjectState
+from streamseg.protocol.published import EventKind, ObjectState
 
 
 @dataclass(slots=True)

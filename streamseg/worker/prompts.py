@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from streamseg.common.mask_file import read_mask
 from streamseg.errors import PromptError, ProtocolError
-from streamseg.messages.control import Rle
-from streamseg.publish.codec import decode_mask
+from streamseg.ipc.saved_prompts import GivenPrompt
+from streamseg.protocol.control import Rle
+from streamseg.protocol.mask_codec import decode_mask
 from streamseg.tracker.types import BoolMask, Point, Prompt
-from streamseg.worker.kept_prompts import GivenPrompt
 
 
 def build_prompt(obj_id: int, given: GivenPrompt, size: tuple[int, int]) -> Prompt:
@@ -57,25 +56,3 @@ def _check_size(obj_id: int, size: tuple[int, int], video: tuple[int, int]) -> N
         raise PromptError(
             f"object {obj_id}: the mask is {size[0]}x{size[1]}, the video {video[0]}x{video[1]}: give it at video size"
         )
-
-
-def read_mask(path: Path) -> BoolMask:
-    """Read a mask picture: every pixel that is not black belongs to the object.
-
-    Returns:
-        ``bool [height, width]``.
-
-    Raises:
-        PromptError: it cannot be read, or is all black.
-    """
-    import cv2  # 0.1 s, and only a mask prompt needs it
-
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # it prints where there is none
-    if picture is None:
-        raise PromptError(f"mask {path} cannot be read: give a PNG of the video's size")
-    if picture.ndim == 3:  # an alpha channel says nothing about the object
-        picture = picture[..., :3].max(axis=2)
-    mask: BoolMask = np.asarray(picture) > 0
-    if not mask.any():
-        raise PromptError(f"mask {path} is all black: paint the object in any other colour")
-    return mask

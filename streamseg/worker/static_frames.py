@@ -19,7 +19,7 @@ _HALVINGS: Final = 3
 """Blocks are 8x8 pixels of the video. Of 16x16, a square of 16 pixels that is 30 levels off its surroundings would have
 to move 10 pixels to be seen with the same threshold, in place of 3."""
 
-_MOST_DIFFERENCE: Final = 8
+_MAX_DIFFERENCE: Final = 8
 """Levels (of 255) by which the mean of a block may differ in a picture that has not changed. Measured on still pictures
 of real cameras with Gaussian noise of sigma 6 on each pixel and colour, through H.264 at CRF 30: no frame differs by
 more, key frames among them; of the worst picture, one in twelve differs by more than 6. docs/tracker.md has what moves
@@ -31,7 +31,7 @@ be a prompt's, or of a thing that still moved; tracking refines it, and with it 
 the mean IoU with what tracking every frame gave was 0.81 to 0.90 with 0, 0.93 to 0.97 with 6, 0.96 to 0.98 with 12,
 where two draws of the noise differ as much."""
 
-_LONGEST_NS: Final = 1_000_000_000
+_MAX_NS: Final = 1_000_000_000
 """Stream time after which a frame is tracked whatever it shows: what changes by less than can be told from noise is
 wrong for no longer, and the objects' memory does not age."""
 
@@ -67,7 +67,7 @@ class StaticFrames:
         self._newest = now = _look(frame, now_ns)
         return (
             self._settled >= SETTLED
-            and 0 <= now_ns - before.now_ns <= _LONGEST_NS  # a file that is looped begins again
+            and 0 <= now_ns - before.now_ns <= _MAX_NS  # a file that is looped begins again
             and _same(now, before)
         )
 
@@ -95,7 +95,7 @@ def _look(frame: Frame, now_ns: int) -> _Look:
 
 
 def _same(one: _Look, other: _Look) -> bool:
-    return one.likeness == other.likeness and largest_difference(one.thumbnails, other.thumbnails) <= _MOST_DIFFERENCE
+    return one.likeness == other.likeness and largest_difference(one.thumbnails, other.thumbnails) <= _MAX_DIFFERENCE
 
 
 def block_means(frame: Frame) -> tuple[Plane, ...]:

@@ -15,10 +15,10 @@ import numpy as np
 from streamseg.config.schema import PromptConfig, StreamConfig
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
-from streamseg.messages.internal import StreamEvent, TrackedFrame, TrackedObject
-from streamseg.messages.wire import EventKind, ObjectState
+from streamseg.ipc.messages import StreamEvent, TrackedFrame, TrackedObject
+from streamseg.ipc.saved_prompts import GivenPrompt, SavedObject, SavedStream, configured, normalize_prompt
+from streamseg.protocol.published import EventKind, ObjectState
 from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
-from streamseg.worker.kept_prompts import GivenPrompt, KeptObject, KeptStream, configured, given
 from streamseg.worker.object_states import ObjectStates
 from streamseg.worker.prompts import build_prompt
 from streamseg.worker.static_frames import StaticFrames
@@ -73,7 +73,7 @@ class TrackedStream:
         config: StreamConfig,
         tracker: Tracker,
         *,
-        kept: KeptStream | None = None,
+        kept: SavedStream | None = None,
         memory_lost: bool = False,
     ) -> None:
         kept = configured(config.prompts) if kept is None else kept
@@ -178,12 +178,12 @@ class TrackedStream:
         events, self._events = self._events, []
         return events
 
-    def take_kept(self) -> KeptStream | None:
+    def take_kept(self) -> SavedStream | None:
         """Return what it would take to follow the objects again, if that has changed since the last call."""
         if not self._changed:
             return None
         self._changed = False
-        return KeptStream(tuple(self.objects.values()), self._next_id, self.paused)
+        return SavedStream(tuple(self.objects.values()), self._next_id, self.paused)
 
     # --- on demand --------------------------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class TrackedStream:
         self._rejected = [entry for entry in self._rejected if entry[0] != obj_id]
         known = self.objects.get(obj_id)
         if known is None or obj_id not in self._followed:
-            known = KeptObject(obj_id, label or (known.label if known else ""), (prompt,))
+            known = SavedObject(obj_id, label or (known.label if known else ""), (prompt,))
         else:
             known = replace(known.corrected(prompt), label=label or known.label)
         self._keep(known)
@@ -256,7 +256,7 @@ class TrackedStream:
         """Name an object."""
         self._keep(replace(self.objects[obj_id], label=label))
 
-    def replace_objects(self, removed: Iterable[int], added: Iterable[KeptObject]) -> None:
+    def replace_objects(self, removed: Iterable[int], added: Iterable[SavedObject]) -> None:
         """Remove objects, and start others on the next frame that is tracked, in the place of what had their id."""
         for obj_id in removed:
             if obj_id in self.objects:
@@ -273,7 +273,7 @@ class TrackedStream:
         if not config.repeat_static:
             self._static.forget()
         self._states.lost_after_ns = int(config.lost_after_s * 1e9)
-        self.replace_objects(removed, (KeptObject(one.object, one.label, (given(one),)) for one in prompts))
+        self.replace_objects(removed, (SavedObject(one.object, one.label, (normalize_prompt(one),)) for one in prompts))
 
     def reset(self, why: str) -> None:
         """Forget all objects."""
@@ -344,12 +344,12 @@ class TrackedStream:
             self._static.unsettle()
             self._now_followed(known)
 
-    def _now_followed(self, obj: KeptObject) -> None:
+    def _now_followed(self, obj: SavedObject) -> None:
         if obj.obj_id not in self._followed:
             self._followed.add(obj.obj_id)
             self._event("object_added", obj_id=obj.obj_id, label=obj.label)
 
-    def _keep(self, obj: KeptObject) -> None:
+    def _keep(self, obj: SavedObject) -> None:
         self.objects[obj.obj_id] = obj
         self._next_id = max(self._next_id, obj.obj_id + 1)
         self._changed = True

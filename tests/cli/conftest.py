@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from executable import Streamseg, read_until
+
+from tests.cli.executable import Streamseg, read_until
 
 
 @pytest.fixture

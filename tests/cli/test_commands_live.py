@@ -9,9 +9,9 @@ import av
 import cv2
 import numpy as np
 import pytest
-from executable import read_until
 
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
+from tests.cli.executable import read_until
 
 
 def frames_of(path):

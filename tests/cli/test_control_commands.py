@@ -8,7 +8,8 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
-from executable import Streamseg, read_until
+
+from tests.cli.executable import Streamseg, read_until
 
 CONFIG = """
 model: {name: fixed}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-GOLDEN = Path(__file__).parents[1] / "publish" / "golden"
+GOLDEN = Path(__file__).parents[1] / "protocol" / "golden"
 
 
 def unpack(data):

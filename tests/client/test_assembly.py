@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from streamseg.client.assembly import assemble
-from streamseg.clock import clock_name
 from streamseg.errors import ProtocolError
+from streamseg.protocol.clock import clock_name
 
 
 def test_masks_are_decoded_when_asked_for_and_once(golden):

@@ -9,8 +9,8 @@ import pytest
 
 import streamseg.client.subscriber
 from streamseg.client import AsyncSubscriber
-from streamseg.clock import clock_name
 from streamseg.errors import ConfigError, StreamsegError, SubscribeTimeoutError
+from streamseg.protocol.clock import clock_name
 
 
 def test_it_gives_the_newest_while_other_tasks_run(golden, outlet):

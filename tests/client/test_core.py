@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from streamseg.client.core import MOST_BEHIND_NS, SubscriberCore
+from streamseg.client.core import MAX_BEHIND_NS, SubscriberCore
 from streamseg.client.inbox import AllInbox, LatestInbox, PairInbox
-from streamseg.clock import clock_name
 from streamseg.errors import ConfigError
+from streamseg.protocol.clock import clock_name
 
 NOW = {"clock": clock_name()}
 
@@ -237,8 +237,8 @@ def old(golden, frame, behind_ns, **changes):
 def test_a_backlog_is_given_up_and_shows_as_a_gap(golden, caplog):
     subject = core(AllInbox())
     subject.feed(old(golden, 1, 0))
-    subject.feed(old(golden, 2, MOST_BEHIND_NS + 10**8))
-    subject.feed(old(golden, 3, MOST_BEHIND_NS + 10**8))
+    subject.feed(old(golden, 2, MAX_BEHIND_NS + 10**8))
+    subject.feed(old(golden, 3, MAX_BEHIND_NS + 10**8))
     assert not subject.wants_more()
     assert [m.frame for m in drain(subject)] == [1]
     assert subject.take_shed()

@@ -13,8 +13,8 @@ import pytest
 
 import streamseg.client.subscriber
 from streamseg.client import MaskFrame, PairedSubscriber, Subscriber
-from streamseg.clock import clock_name
 from streamseg.errors import ConfigError, StreamsegError, SubscribeTimeoutError
+from streamseg.protocol.clock import clock_name
 
 
 def until_shed(subscriber):
@@ -31,7 +31,7 @@ def until_shed(subscriber):
 
 def test_the_client_loads_neither_torch_nor_av_nor_opencv():
     code = (
-        "import sys, streamseg.client, streamseg.publish.codec;"
+        "import sys, streamseg.client, streamseg.protocol.mask_codec;"
         "print(sorted({'torch', 'av', 'cv2', 'pycocotools', 'hydra'} & sys.modules.keys()))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

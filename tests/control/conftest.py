@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from control_children import ControlProcess
+
+from tests.control.control_children import ControlProcess
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from typing import Any
 
 import zmq
 
-from streamseg.control_process import ControlSpec
-from streamseg.messages.commands import Command, Outcome, StatusCopy, encode
-from streamseg.messages.control import Failure
-from streamseg.orders import Facts, Order, Report
-from streamseg.process_table import run_child
-from streamseg.worker.command_inbox import CommandInbox
+from streamseg.control.process import ControlSpec
+from streamseg.daemon.process_table import run_child
+from streamseg.ipc.command_socket import CommandSocket
+from streamseg.ipc.commands import Command, Outcome, StatusCopy, encode
+from streamseg.ipc.supervisor_messages import DaemonInfo, Report, SupervisorMessage
+from streamseg.protocol.control import Failure
 
 SPAWN = multiprocessing.get_context("spawn")
 WAIT_MS = 20_000
@@ -36,11 +36,11 @@ class ControlProcess:
             model="nano",
             max_objects=16,
             version="0.0.1",
-            facts=Facts(("cam",), ("tcp://127.0.0.1:5555",)),
+            info=DaemonInfo(("cam",), ("tcp://127.0.0.1:5555",)),
             command_timeout_s=timeout_s,
         )
         self.context = zmq.Context()
-        self.worker: CommandInbox | None = None
+        self.worker: CommandSocket | None = None
         self.publisher = self.context.socket(zmq.DEALER)
         self.publisher.connect(self.spec.commands_endpoint)
         self.sockets = [self.publisher]
@@ -48,7 +48,7 @@ class ControlProcess:
 
     def start(self) -> None:
         self.connection, theirs = SPAWN.Pipe()
-        args = ("control", "streamseg.control_process", (self.spec,), theirs)
+        args = ("control", "streamseg.control.process", (self.spec,), theirs)
         self.process = SPAWN.Process(target=run_child, args=args)
         self.process.start()
         theirs.close()
@@ -66,7 +66,7 @@ class ControlProcess:
                 return said
         raise AssertionError(f"no {kind.__name__} {what} within 30 s")
 
-    def order(self, order: Order) -> None:
+    def order(self, order: SupervisorMessage) -> None:
         self.connection.send_bytes(pickle.dumps(order))
 
     def client(self, kind: int = zmq.DEALER, endpoint: str | None = None) -> zmq.Socket[bytes]:
@@ -77,7 +77,7 @@ class ControlProcess:
 
     def start_worker(self) -> None:
         """Connect as the worker does, and wait until commands get through."""
-        self.worker = CommandInbox(self.spec.commands_endpoint)
+        self.worker = CommandSocket(self.spec.commands_endpoint)
         probe = self.client()
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:

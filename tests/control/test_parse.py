@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamseg.control.parse import Asked, parse, request_id
 from streamseg.errors import ControlError
-from streamseg.messages.control import OPERATIONS, AddPrompt, NoArgs, Rle
+from streamseg.protocol.control import OPERATIONS, AddPrompt, NoArgs, Rle
 
 
 def request(**fields: object) -> list[bytes]:

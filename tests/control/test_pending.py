@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamseg.control.answers import Answers
 from streamseg.control.parse import Asked, parse
-from streamseg.control.pending import MOST_OF_ONE_CONNECTION, MOST_PENDING, PendingTable
+from streamseg.control.pending import MAX_OF_ONE_CONNECTION, MAX_PENDING, PendingTable
+from streamseg.control.reply_cache import ReplyCache
 from streamseg.errors import ControlError
 
 
@@ -53,19 +53,19 @@ def test_what_a_dead_target_had_is_given_back():
 
 def test_the_table_is_bounded_in_all_and_for_one_connection():
     table = PendingTable(10.0)
-    for number in range(MOST_OF_ONE_CONNECTION):
+    for number in range(MAX_OF_ONE_CONNECTION):
         table.add(number, ("me", str(number)), asked(), "worker", b"a", now=0.0)
     with pytest.raises(ControlError, match="of yours are waiting") as caught:
         table.add(1000, ("me", "x"), asked(), "worker", b"a", now=0.0)
     assert (caught.value.code, caught.value.retryable) == ("BUSY", True)
-    for number in range(len(table), MOST_PENDING):
+    for number in range(len(table), MAX_PENDING):
         table.add(number, ("me", str(number)), asked(), "worker", b"%d" % number, now=0.0)
     with pytest.raises(ControlError, match="256 requests are waiting"):
         table.add(1000, ("me", "x"), asked(), "worker", b"z", now=0.0)
 
 
 def test_answers_are_kept_for_the_same_request_only():
-    answers = Answers()
+    answers = ReplyCache()
     answers.keep(("me", "r"), asked(), b"done")
     assert answers.find(("me", "r"), asked()) == b"done"
     assert answers.find(("you", "r"), asked()) is None
@@ -74,7 +74,7 @@ def test_answers_are_kept_for_the_same_request_only():
 
 
 def test_answers_are_bounded_by_number_and_by_bytes():
-    answers = Answers(most=3, most_bytes=100)
+    answers = ReplyCache(most=3, most_bytes=100)
     for number in range(5):
         answers.keep(("me", str(number)), asked(), b"x")
         answers.find(("me", "2"), asked())

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from streamseg.client import PairedSubscriber, Subscriber
-from streamseg.sources.scene_code import read_frame_code
+from streamseg.sources.scene.code import read_frame_code
 
 FIELDS = (
     *("stream", "session", "epoch", "seq", "frame", "t_wall_ns", "t_source", "t_captured_ns", "t_decoded_ns"),

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from daemon_process import DaemonProcess
+
+from tests.e2e.daemon_process import DaemonProcess
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import av
 
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
 
 
 def main() -> None:

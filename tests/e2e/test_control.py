@@ -16,12 +16,12 @@ import numpy as np
 import psutil
 import pytest
 import yaml
-from daemon_process import DaemonProcess, wait_for
-from film import write_film
 
 from streamseg.client import AsyncController, ControlError, Controller, PairedSubscriber, Subscriber
 from streamseg.client.results import EventMessage
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
+from tests.e2e.daemon_process import DaemonProcess, wait_for
+from tests.e2e.video_reader import write_film
 
 WIDTH, HEIGHT = 320, 240
 SIMPLE = "scene:simple?size=320x180"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_run import Collected, collect, iou
 
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
+from tests.e2e.test_run import Collected, collect, iou
 
 WIDTH, HEIGHT = 640, 360
 FRAMES = 60

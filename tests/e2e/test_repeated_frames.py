@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from daemon_process import DaemonProcess
-from film import write_film
 
 from streamseg.client import Controller, MaskFrame, StatusMessage, Subscriber
 from streamseg.worker.static_frames import SETTLED
+from tests.e2e.daemon_process import DaemonProcess
+from tests.e2e.video_reader import write_film
 
 WIDTH, HEIGHT, RADIUS = 320, 240, 20
 STILL, MOVING = 45, 30

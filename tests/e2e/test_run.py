@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from daemon_process import wait_for
-from film import write_film
-from live_servers import GstRtspServer, free_port, missing_gstreamer
 
 from streamseg.client import Subscriber
 from streamseg.client.results import EventMessage, StatusMessage
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
+from tests.e2e.daemon_process import wait_for
+from tests.e2e.video_reader import write_film
+from tests.servers.live_servers import GstRtspServer, free_port, missing_gstreamer
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 640, 360

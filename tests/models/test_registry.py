@@ -53,7 +53,8 @@ def test_configs_exist_in_sam2(entry):
         ("SAM2.1-hiera-large", "sam2.1_hiera_large"),
         ("sam2_small", "sam2_hiera_small"),
         ("nano", "nano"),
-        ("color", "colour"),
+        ("colour", "color"),
+        ("fixed", "echo"),
     ],
 )
 def test_names_and_aliases(given, name):
@@ -107,7 +108,7 @@ def test_models_that_nobody_has_to_fetch():
     assert Path(nano.config).name == "nano.yaml"
     assert nano.checkpoint is not None
     assert nano.checkpoint.stat().st_size < 16e6, "it comes with the package, which stays small"
-    for name in ("fixed", "colour"):
+    for name in ("echo", "color"):
         model = resolve(ModelConfig(name=name))
         assert (model.kind, model.config, model.checkpoint) == (name, "", None)
 

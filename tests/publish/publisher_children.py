@@ -14,10 +14,10 @@ import numpy as np
 from streamseg.client import Subscriber
 from streamseg.config.schema import PublishConfig
 from streamseg.frame import FrameFormat, FrameStamps, SourceFrame
-from streamseg.messages.internal import TrackedFrame, TrackedObject
-from streamseg.orders import Report
-from streamseg.outbox import Outbox
-from streamseg.publisher_process import PublisherSpec, main
+from streamseg.ipc.messages import TrackedFrame, TrackedObject
+from streamseg.ipc.publisher_socket import PublisherSocket
+from streamseg.ipc.supervisor_messages import Report
+from streamseg.publish.process import PublisherSpec, main
 from streamseg.ring.frame_ring import FrameRing
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -53,7 +53,7 @@ class PublisherProcess:
             model="nano",
             version="0.0.1",
         )
-        self.outbox = Outbox(self.spec.internal_endpoint)
+        self.publisher_socket = PublisherSocket(self.spec.internal_endpoint)
         self.start()
 
     def start(self) -> None:
@@ -73,7 +73,7 @@ class PublisherProcess:
         raise AssertionError(f"no report {kind!r} within {timeout_s} s")
 
     def send(self, message) -> None:
-        assert self.outbox.send(message, 10.0)
+        assert self.publisher_socket.try_send(message, 10.0)
 
     def track(self, stream: str = "cam1", *, luma: int = 128, **fields: object) -> TrackedFrame:
         """Do what capture and worker do for one frame."""
@@ -99,7 +99,7 @@ class PublisherProcess:
         self.process.join(timeout=10)
         self.process.close()
         self.connection.close()
-        self.outbox.close()
+        self.publisher_socket.close()
         for ring in self.rings.values():
             ring.close()
 

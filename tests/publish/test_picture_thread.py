@@ -8,10 +8,10 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from publisher_children import source_frame, tracked_frame, until
 
 from streamseg.publish.picture_thread import PictureThread
 from streamseg.ring.frame_ring import FrameRing
+from tests.publish.publisher_children import source_frame, tracked_frame, until
 
 
 class Stage:

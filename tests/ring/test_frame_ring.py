@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from ring_children import SMALL, is_whole, mixed_format, source_frame, stamps
 
 from streamseg.errors import FrameTooLargeError, RingError, RingFullError
 from streamseg.frame import FrameFormat, SourceFrame
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 from streamseg.ring.layout import PIXEL_FORMATS
+from tests.ring.ring_children import SMALL, is_whole, mixed_format, source_frame, stamps
 
 MakeRing = Callable[..., FrameRing]
 

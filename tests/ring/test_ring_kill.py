@@ -11,12 +11,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import pytest
-import ring_children as children
-from ring_children import dies_at, is_whole, source_frame, take, wait_until
 
 from streamseg.frame import FrameFormat
 from streamseg.ring.frame_ring import FrameRing, Policy
 from streamseg.ring.layout import FREE
+from tests.ring import ring_children as children
+from tests.ring.ring_children import dies_at, is_whole, source_frame, take, wait_until
 
 MakeRing = Callable[..., FrameRing]
 TINY = FrameFormat(16, 16, "yuv420p")

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import ring_children as children
-from ring_children import source_frame, take
 
 from streamseg.errors import RingError
 from streamseg.ring import layout, memory
 from streamseg.ring.frame_ring import FrameRing
+from tests.ring import ring_children as children
+from tests.ring.ring_children import source_frame, take
 
 MakeRing = Callable[..., FrameRing]
 

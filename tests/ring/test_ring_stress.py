@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-import ring_children as children
 import zmq
-from ring_children import LARGE, is_whole, take, wait_until
 
 from streamseg.frame import Frame, FrameFormat
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
+from tests.ring import ring_children as children
+from tests.ring.ring_children import LARGE, is_whole, take, wait_until
 
 MakeRing = Callable[..., FrameRing]
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from live_servers import write_video
-from reading import read_all
 
 from streamseg.config.load import config_from_mapping
 from streamseg.errors import SourceOpenError
 from streamseg.sources.av_decoder import hardware_of
 from streamseg.sources.av_source import AvSource
-from streamseg.sources.open_source import open_source
+from streamseg.sources.open import open_source
+from tests.servers.live_servers import write_video
+from tests.sources.reading import read_all
 
 HAS_GPU = Path("/dev/nvidiactl").exists()
 

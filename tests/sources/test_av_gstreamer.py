@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from live_servers import GstRtspServer
 
 from streamseg.config.schema import StreamConfig
 from streamseg.errors import SourceAuthError, SourceDisconnectedError, SourceNotFoundError, SourceStalledError
@@ -13,6 +12,7 @@ from streamseg.frame import SourceFrame
 from streamseg.sources.av_options import Transport
 from streamseg.sources.av_source import AvSource
 from streamseg.sources.probe import probe
+from tests.servers.live_servers import GstRtspServer
 
 pytestmark = pytest.mark.gstreamer
 StartServer = Callable[..., GstRtspServer]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from live_servers import MjpegServer, Publisher, free_port, jpeg, serve_folder, write_video
 
 from streamseg.errors import (
     EndOfStreamError,
@@ -19,6 +18,7 @@ from streamseg.errors import (
 )
 from streamseg.frame import SourceFrame
 from streamseg.sources.av_source import AvSource
+from tests.servers.live_servers import MjpegServer, Publisher, free_port, jpeg, serve_folder, write_video
 
 Publish = Callable[..., Publisher]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from live_servers import write_video
 
 from streamseg.frame import FrameFormat, Plane
 from streamseg.sources.av_picture import PictureReader
+from tests.servers.live_servers import write_video
 
 COLOURSPACE = {"bt601": 5, "bt709": 1, "bt2020": 9}
 

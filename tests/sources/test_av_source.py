@@ -7,7 +7,6 @@ from pathlib import Path
 import av
 import psutil
 import pytest
-from live_servers import black_hole, free_port, write_video
 
 from streamseg.errors import (
     EndOfStreamError,
@@ -19,6 +18,7 @@ from streamseg.errors import (
 from streamseg.sources.av_options import AvKind
 from streamseg.sources.av_session import AvSession
 from streamseg.sources.av_source import AvSource
+from tests.servers.live_servers import black_hole, free_port, write_video
 
 
 def read_all(source: AvSource) -> list[tuple[int | None, int]]:

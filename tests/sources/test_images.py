@@ -5,11 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from reading import read_all
 
 from streamseg.errors import SourceError, SourceOpenError
 from streamseg.frame import SourceFrame
 from streamseg.sources.images import ImageFolderSource
+from tests.sources.reading import read_all
 
 
 def write(path: Path, value: int, size: tuple[int, int] = (32, 24)) -> None:

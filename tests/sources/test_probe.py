@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
-from live_servers import free_port, write_video
 
 from streamseg.config.schema import StreamConfig
 from streamseg.errors import SourceOpenError
 from streamseg.sources.probe import probe
+from tests.servers.live_servers import free_port, write_video
 
 
 def test_a_file(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from flash_stand_in import flash_on_cpu
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
-from tracker_scenes import Change, excite
 
-from streamseg.tracker.build import build_model, build_reference_model
 from streamseg.tracker.predictor import CameraPredictor
-from streamseg.tracker.ranged_attention import VarlenAttention
+from streamseg.tracker.sam2.build import build_model, build_reference_model
+from streamseg.tracker.sam2.ranged_attention import VarlenAttention
+from tests.tracker.sam2.flash_stand_in import flash_on_cpu
+from tests.tracker.tracker_scenes import Change, excite
 
 SMALL_SAM2 = Path(__file__).with_name("small_sam2.yaml")
 SIZE = 128

@@ -12,19 +12,19 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend
-from tracker_scenes import Add, Events, Remove, Run, clip, difference, play, show
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
-from streamseg.tracker.attention_backend import ANY_SHAPES, choose_backends
-from streamseg.tracker.compile import Buckets, CompiledEngine
-from streamseg.tracker.cuda_graphs import CudaGraphRecorder
+from streamseg.tracker.compiled.compile import Buckets, CompiledEngine
+from streamseg.tracker.compiled.cuda_graphs import CudaGraphRecorder
 from streamseg.tracker.engine import Engine
-from streamseg.tracker.memory_bank import MemoryBank
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
-from streamseg.tracker.ranged_attention import VARLEN_KERNELS, KeyRanges, VarlenAttention, attend_ranges_masked
+from streamseg.tracker.sam2.attention_backend import ANY_SHAPES, choose_backends
+from streamseg.tracker.sam2.memory_bank import MemoryBank
+from streamseg.tracker.sam2.ranged_attention import VARLEN_KERNELS, KeyRanges, VarlenAttention, attend_ranges_masked
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import Prompt
+from tests.tracker.tracker_scenes import Add, Events, Remove, Run, clip, difference, play, show
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),

@@ -10,7 +10,11 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
-from tracker_scenes import (
+
+from bench.reference_predictor import ReferencePredictor
+from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.sam2.build import build_model, build_reference_model
+from tests.tracker.tracker_scenes import (
     HIDDEN,
     Add,
     Change,
@@ -24,10 +28,6 @@ from tracker_scenes import (
     play_late,
     play_official,
 )
-
-from streamseg.tracker.build import build_model, build_reference_model
-from streamseg.tracker.predictor import CameraPredictor
-from streamseg.tracker.reference import ReferencePredictor
 
 FRAMES = 64
 TOLERANCE = 1e-3  # of a mask's logits, in their standard deviations; measured: see docs/tracker.md

@@ -6,11 +6,11 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
-from tracker_scenes import STREAM, Add, Run, clip, note, show
 
 from streamseg.errors import NothingToUndoError, PromptError
-from streamseg.tracker.memory_bank import NEVER
 from streamseg.tracker.predictor import CameraPredictor, PastImage
+from streamseg.tracker.sam2.memory_bank import NEVER
+from tests.tracker.tracker_scenes import STREAM, Add, Run, clip, note, show
 
 TOLERANCE = 1e-3
 CLICK = Add(1, points=[(0.5, 0.5, 1)])

@@ -6,11 +6,11 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
-from tracker_scenes import Add, Change, Events, Remove, Run, clip, difference, note, play, show
 
 from streamseg.errors import PromptError
-from streamseg.tracker.memory_bank import NEVER, BankShape, MemoryBank, conditioning_slot
 from streamseg.tracker.predictor import CameraPredictor, TrackOutput
+from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank, conditioning_slot
+from tests.tracker.tracker_scenes import Add, Change, Events, Remove, Run, clip, difference, note, play, show
 
 TOLERANCE = 1e-3
 CLICK = Add(1, points=[(0.5, 0.5, 1)])

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
-from tracker_scenes import show
 
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import FrameExpiredError, ModelError, NothingToUndoError, PromptError
@@ -16,6 +15,7 @@ from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2_tracker import Sam2Tracker, choose_device, choose_dtype
 from streamseg.tracker.types import ObjectResult, Point, Prompt, Tracker
+from tests.tracker.tracker_scenes import show
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 30))
 BROKEN = (1000, 1001)

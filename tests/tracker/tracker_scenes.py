@@ -18,8 +18,8 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from torch import Tensor
 from torch.nn import functional
 
+from bench.reference_predictor import ReferencePredictor
 from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
-from streamseg.tracker.reference import ReferencePredictor
 
 Change = Callable[[CameraPredictor], CameraPredictor]
 STREAM = "cam"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from streamseg.tracker.efficientnet_lite import STAGES, EfficientNetLite0
+from streamseg.tracker.sam2.efficientnet_lite import STAGES, EfficientNetLite0
 from training.pretrained import load_pretrained_trunk
 
 

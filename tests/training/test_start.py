@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from streamseg.tracker.build import build_model
+from streamseg.tracker.sam2.build import build_model
 from training.start import start_weights
 from training.trainer import set_image_size
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamseg.tracker.build import build_model, build_reference_model
 from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.sam2.build import build_model, build_reference_model
 from training.batches import Request, make_batch, normalise
 from training.material import Material
 from training.rollout import roll_out

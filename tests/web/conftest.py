@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from web_daemon import STREAMS, WebDaemon
 
 from streamseg.client import Controller
+from tests.web.web_daemon import STREAMS, WebDaemon
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from streamseg.publish.codec import BoolMask, decode_mask
+from streamseg.protocol.mask_codec import BoolMask, decode_mask
 
 
 class Frame:

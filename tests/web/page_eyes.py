@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page
 
-from streamseg.palette import colour_of
-from streamseg.sources.scene import Scene
-from streamseg.sources.scene_code import read_frame_code
+from streamseg.common.palette import colour_of
+from streamseg.sources.scene.code import read_frame_code
+from streamseg.sources.scene.source import Scene
 
 OPACITY = 0.4
 JPEG_ERROR = 45

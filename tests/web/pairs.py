@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from streamseg.client import FramePair, ImageFrame, MaskFrame, ObjectMask
-from streamseg.publish.codec import BoolMask, encode_bits
+from streamseg.protocol.mask_codec import BoolMask, encode_bits
 
 SIZE = (64, 48)
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from live_client import Frame
-from pairs import SIZE, pair
 
 from streamseg.client import FramePair
-from streamseg.palette import PALETTE
+from streamseg.common.palette import PALETTE
 from streamseg.web.feed import Feed
 from streamseg.web.frame_message import frame_message
 from streamseg.web.stream_view import StreamView
+from tests.web.live_client import Frame
+from tests.web.pairs import SIZE, pair
 
 VIEW = StreamView("cam", Feed("ipc:///nowhere", "cam"))
 

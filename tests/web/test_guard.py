@@ -1,11 +1,11 @@
 """Strangers get nothing: by Host, by Origin, without the token."""
 
 import pytest
-from asgi import ask
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocketClose
 
 from streamseg.web.guard import COOKIE, Guard, cookie_value
+from tests.web.asgi import ask
 
 TOKEN = "0123456789abcdef"
 HERE = ("host", "127.0.0.1:8080")

@@ -8,12 +8,12 @@ import urllib.request
 
 import numpy as np
 import pytest
-from daemon_process import wait_for
-from web_daemon import SCENE, SIZE
 
 from streamseg.client.jpeg import decode_jpeg
-from streamseg.sources.scene import Scene
-from streamseg.sources.scene_code import read_frame_code
+from streamseg.sources.scene.code import read_frame_code
+from streamseg.sources.scene.source import Scene
+from tests.e2e.daemon_process import wait_for
+from tests.web.web_daemon import SCENE, SIZE
 
 SAMPLE = re.compile(r'(streamseg_\w+)(\{(\w+="([^"\\\n]|\\.)*",?)+\})? [-+0-9.einf]+')
 

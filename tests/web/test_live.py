@@ -7,15 +7,15 @@ import urllib.request
 
 import numpy as np
 import pytest
-from daemon_process import wait_for
-from live_client import LiveClient
-from web_daemon import SCENE, STREAMS
 from websockets.exceptions import InvalidStatus
 
 from streamseg.client import Controller
 from streamseg.client.jpeg import decode_jpeg
-from streamseg.sources.scene import Scene
-from streamseg.sources.scene_code import read_frame_code
+from streamseg.sources.scene.code import read_frame_code
+from streamseg.sources.scene.source import Scene
+from tests.e2e.daemon_process import wait_for
+from tests.web.live_client import LiveClient
+from tests.web.web_daemon import SCENE, STREAMS
 
 
 def test_picture_and_masks_are_of_the_same_frame(web, control):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from live_client import LiveClient
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -13,6 +12,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
+from tests.web.live_client import LiveClient
 
 PROMISES = [content_type_conformance, response_schema_conformance, status_code_conformance]
 MAY_SAY_NOT_NOW = ("/snapshot.jpg", "/readyz")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 
 import pytest
-from daemon_process import wait_for
-from live_servers import free_port
-from page_eyes import Eyes
 from playwright.sync_api import Page, expect
-from web_daemon import SCENE, STREAMS, YARD
 
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
+from tests.e2e.daemon_process import wait_for
+from tests.servers.live_servers import free_port
+from tests.web.page_eyes import Eyes
+from tests.web.web_daemon import SCENE, STREAMS, YARD
 
 pytestmark = pytest.mark.chromium
 

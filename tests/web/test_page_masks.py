@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamseg.publish.codec import encode_rle
+from streamseg.protocol.mask_codec import encode_rle
 
 pytestmark = pytest.mark.chromium
 

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from daemon_process import DaemonProcess, wait_for
+from tests.e2e.daemon_process import DaemonProcess, wait_for
 
 SIZE = (640, 360)
 SCENE = f"scene:simple?size={SIZE[0]}x{SIZE[1]}&fps=20&code=1"

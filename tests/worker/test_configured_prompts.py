@@ -6,15 +6,15 @@ import pytest
 
 from streamseg.config.schema import PromptConfig
 from streamseg.errors import PromptError
+from streamseg.ipc.saved_prompts import normalize_prompt
 from streamseg.tracker.types import Point, Prompt, check_prompt
-from streamseg.worker.kept_prompts import given
 from streamseg.worker.prompts import build_prompt as build_given_prompt
 
 SIZE = (640, 360)
 
 
 def build_prompt(config: PromptConfig, size: tuple[int, int]) -> Prompt:
-    return build_given_prompt(config.object, given(config), size)
+    return build_given_prompt(config.object, normalize_prompt(config), size)
 
 
 def test_points_default_to_positive_pixels():

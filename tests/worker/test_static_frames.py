@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat, Plane
-from streamseg.sources.scene import Scene
+from streamseg.sources.scene.source import Scene
 from streamseg.worker.static_frames import SETTLED, StaticFrames, block_means
 
 SECOND = 1_000_000_000

@@ -13,11 +13,11 @@ import pytest
 from streamseg.config.schema import PromptConfig, StreamConfig
 from streamseg.errors import FrameExpiredError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
-from streamseg.messages.commands import Command
-from streamseg.messages.internal import TrackedFrame
-from streamseg.tracker.fixed import FixedMaskTracker
+from streamseg.ipc.commands import Command
+from streamseg.ipc.messages import TrackedFrame
+from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult
-from streamseg.worker.carry_out import carry_out
+from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.static_frames import SETTLED
 from streamseg.worker.tracked_stream import TrackedStream
 
@@ -35,7 +35,7 @@ class Follower:
 
     def __init__(self, policy: str = "keep", *, memory_lost: bool = False) -> None:
         config = StreamConfig(source="scene:simple", prompts=(BOX,), on_discontinuity=policy)
-        self.tracker = FixedMaskTracker()
+        self.tracker = EchoTracker()
         self.stream = TrackedStream("cam", config, self.tracker, memory_lost=memory_lost)
 
     def feed(self, one: Frame) -> tuple[list[int], list[str]]:
@@ -105,7 +105,7 @@ class Repeater:
 
     def __init__(self, *, repeat_static: bool = True, **settings: object) -> None:
         self.config = StreamConfig(source="scene:simple", prompts=(BOX,), repeat_static=repeat_static, **settings)
-        self.tracker = FixedMaskTracker(history_frames=4)
+        self.tracker = EchoTracker(history_frames=4)
         self.stream = TrackedStream("cam", self.config, self.tracker)
 
     def feed(self, one: Frame) -> TrackedFrame:
@@ -126,7 +126,7 @@ class Repeater:
         return frames[-1].frame_id
 
     def ask(self, op: str, args: str = "{}") -> dict[str, object]:
-        outcome = carry_out(Command(number=1, op=op, stream="cam", args=args.encode()), {"cam": self.stream})
+        outcome = handle_command(Command(number=1, op=op, stream="cam", args=args.encode()), {"cam": self.stream})
         assert outcome.error is None, outcome.error
         return msgspec.json.decode(outcome.result)
 
@@ -275,7 +275,7 @@ def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
         repeater.stream.add_prompt(8, "", CLICKED, gone)
 
 
-class SeenNever(FixedMaskTracker):
+class SeenNever(EchoTracker):
     """Its objects are not in sight."""
 
     def _follow(self, *args: Any) -> ObjectResult:

@@ -1,10 +1,10 @@
 // What clicks, keys and buttons do. Every error is shown, and nothing waits for an answer.
 
 import { showFault } from "./faults.js";
-import { orders } from "./orders.js";
+import { api } from "./api.js";
 import { isPaused, store, update } from "./store.js";
 
-const MOST_UNDONE = 50;
+const MAX_UNDONE = 50;
 /** Objects in the order of their prompts, so that undo works without a selection: [stream, object]. */
 const prompted = [];
 
@@ -28,9 +28,9 @@ export async function mark(marks, header, onExpired = "error") {
   }
   const prompt = { ...marks, object_id: objectId, frame: header.frame, on_expired: onExpired };
   try {
-    const result = await orders.prompt(header.stream, prompt);
+    const result = await api.prompt(header.stream, prompt);
     prompted.push([header.stream, result.object_id]);
-    prompted.splice(0, prompted.length - MOST_UNDONE);
+    prompted.splice(0, prompted.length - MAX_UNDONE);
   } catch (error) {
     const again = { label: "Try again", work: () => mark(marks, header, onExpired) };
     const newest = { label: "Use the newest picture", work: () => mark(marks, header, "newest") };
@@ -48,7 +48,7 @@ export function undo() {
     return;
   }
   if (last >= 0) prompted.splice(last, 1);
-  attempt(() => orders.undo(store.watched, object));
+  attempt(() => api.undo(store.watched, object));
 }
 
 export function remove(object) {
@@ -57,10 +57,10 @@ export function remove(object) {
     return;
   }
   if (store.selected === object) select(null);
-  attempt(() => orders.remove(store.watched, object));
+  attempt(() => api.remove(store.watched, object));
 }
 
-export const rename = (object, label) => attempt(() => orders.rename(store.watched, object, label));
+export const rename = (object, label) => attempt(() => api.rename(store.watched, object, label));
 
 export function select(object) {
   update({ selected: object, negative: object === null ? false : store.negative });
@@ -68,11 +68,11 @@ export function select(object) {
 
 export function reset() {
   select(null);
-  return attempt(() => orders.reset(store.watched));
+  return attempt(() => api.reset(store.watched));
 }
 
 /** Stop tracking, or go on; the stream's next status shows it. */
 export function togglePause() {
-  const order = isPaused() ? orders.resume : orders.pause;
+  const order = isPaused() ? api.resume : api.pause;
   return attempt(() => order(store.watched));
 }

@@ -7,7 +7,7 @@ import { followHealth } from "./health_panel.js";
 import { listenToCross, listenToKeys } from "./keys.js";
 import { Live } from "./live.js";
 import { followObjects } from "./objects_panel.js";
-import { orders } from "./orders.js";
+import { api } from "./api.js";
 import { listenToPointer } from "./pointer.js";
 import { clearStage, redraw, showFrame } from "./stage.js";
 import { on, store, update } from "./store.js";
@@ -36,7 +36,7 @@ function onConnection(state, reason) {
   noteConnection(state);
   update({ connection: state });
   // Whoever is not logged in learns it here: a refused WebSocket does not tell why.
-  if (state === "down") orders.streams().catch(() => {});
+  if (state === "down") api.streams().catch(() => {});
   showConnection(reason);
 }
 

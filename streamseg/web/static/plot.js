@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 
 const SPAN_MS = 60000;
-const SHORTEST_SPAN_MS = 10000;
+const MIN_SPAN_MS = 10000;
 const EVERY_MS = 250;
 const WIDTH = 100;
 const HEIGHT = 20;
@@ -27,7 +27,7 @@ export class Plot {
 
   draw() {
     const now = performance.now();
-    const span = Math.min(SPAN_MS, Math.max(SHORTEST_SPAN_MS, now - (this.values[0]?.[0] ?? now)));
+    const span = Math.min(SPAN_MS, Math.max(MIN_SPAN_MS, now - (this.values[0]?.[0] ?? now)));
     const most = Math.max(1, ...this.values.map(([, value]) => value));
     const points = this.values.map(([at, value]) =>
       `${(WIDTH * (1 - (now - at) / span)).toFixed(1)},${(HEIGHT * (1 - value / most)).toFixed(1)}`);

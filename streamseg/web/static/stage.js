@@ -7,7 +7,7 @@ import { store, update } from "./store.js";
 
 const picture = find("#picture");
 const marks = find("#marks");
-const MOST_CLICKS = 10;
+const MAX_CLICKS = 10;
 
 const view = { header: null, selected: null, box: null, cross: null, corner: null, clicks: [] };
 let release = null;
@@ -54,7 +54,7 @@ export function change(changes) {
 
 /** Show for a moment where somebody clicked. */
 export function showClick(x, y, label) {
-  view.clicks = [...view.clicks.slice(1 - MOST_CLICKS), { x, y, label, at: performance.now() }];
+  view.clicks = [...view.clicks.slice(1 - MAX_CLICKS), { x, y, label, at: performance.now() }];
   redraw();
   setTimeout(redraw, CLICK_SHOWN_MS + 20);
 }

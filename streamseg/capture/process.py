@@ -1,0 +1,226 @@
+"""A capture process: one for each stream. Opens the source, writes its frames into the ring, reconnects for ever.
+
+A live source is drained whatever happens downstream: its ring drops, never this loop. A source with an end waits
+for its reader, so that no frame of it is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Final
+
+from streamseg.capture.backoff import Backoff
+from streamseg.capture.continuity import Continuity
+from streamseg.capture.reporter import CaptureReporter
+from streamseg.common.logs import setup_logging
+from streamseg.config.schema import LogConfig, StreamConfig
+from streamseg.errors import (
+    EndOfStreamError,
+    FrameTooLargeError,
+    RingFullError,
+    SourceAuthError,
+    SourceError,
+    SourceNotFoundError,
+)
+from streamseg.frame import SourceFrame
+from streamseg.ipc.supervisor_link import ChildLink
+from streamseg.ipc.supervisor_messages import Report
+from streamseg.ring.frame_ring import FrameRing
+from streamseg.sources.base import FrameSource, SourceInfo
+
+log = logging.getLogger("streamseg.capture")
+
+_WRITE_TURN_S: Final = 0.2
+_MAX_READ_S: Final = 45.0
+"""A source that gives no frame for so long raises; one that does neither hangs. (The stall time-out comes on top.)"""
+
+_OPEN_SLACK_S: Final = 20.0
+"""Looking up a host's name has its own time-outs, which nobody can shorten."""
+
+
+@dataclass(frozen=True)
+class CaptureSpec:
+    """What a capture process needs to know.
+
+    Attributes:
+        stream: Id of the stream.
+        config: Its settings.
+        internal_endpoint: Where the publisher listens.
+        log: What to log.
+    """
+
+    stream: str
+    config: StreamConfig
+    internal_endpoint: str
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def main(spec: CaptureSpec, ring: FrameRing, connection: Connection) -> None:
+    """Capture until the supervisor says stop. The child's entry point.
+
+    Raises:
+        ConfigError: the source's address is none; no restart would help.
+    """
+    link = ChildLink(connection)
+    link.attach()
+    setup_logging(spec.log, f"capture:{spec.stream}")
+    from streamseg.sources.address import describe
+    from streamseg.sources.open import open_source
+
+    live = describe(spec.config.source).live
+    source = open_source(spec.config)
+    reporter = CaptureReporter(spec.stream, spec.config.source, ring, link, spec.internal_endpoint)
+    link.send(Report("ready"))
+    try:
+        Capture(spec, source, ring, reporter, link, live=live).run()
+    finally:
+        source.close()
+        reporter.close()
+
+
+class Capture:
+    """The capture loop.
+
+    Args:
+        spec: Of the stream.
+        source: Closed as yet.
+        ring: For its frames.
+        reporter: Says when to stop.
+        link: To the supervisor.
+        live: The source is to be reconnected; one with an end is read once.
+    """
+
+    def __init__(
+        self,
+        spec: CaptureSpec,
+        source: FrameSource,
+        ring: FrameRing,
+        reporter: CaptureReporter,
+        link: ChildLink,
+        *,
+        live: bool,
+    ) -> None:
+        self._config = spec.config
+        self._source = source
+        self._ring = ring
+        self._writer = ring.writer()
+        self._reporter = reporter
+        self._link = link
+        self._live = live
+        self._backoff = Backoff()
+        self._connections = 0
+        self._too_large = 0
+        self._last_error = ""
+
+    def run(self) -> None:
+        """Connect, stream and reconnect until the supervisor says stop."""
+        self._reporter.state("connecting")
+        while not self._reporter.stop.is_set():
+            self._first_frame_at: float | None = None
+            try:
+                self._stream_once()
+            except EndOfStreamError as end:
+                self._end(str(end))
+            except SourceError as error:
+                self._source.close()
+                if not self._live:
+                    self._fail(error)
+                else:
+                    self._wait_to_reconnect(error)
+
+    def _stream_once(self) -> None:
+        self._reporter.alive_for(self._config.open_timeout_s + _OPEN_SLACK_S)
+        info = self._source.open()
+        continuity = Continuity(live=self._live)
+        while not self._reporter.stop.is_set():
+            self._reporter.alive_for(self._config.stall_timeout_s + _MAX_READ_S)
+            frame = self._source.read()
+            broken = continuity.break_before(frame)
+            if self._first_frame_at is None:
+                self._begin_connection(info, frame)
+            elif broken:
+                self._begin_epoch(broken, frame)
+            self._write(frame)
+            self._reporter.lost("decode/corrupt", self._source.corrupt)
+
+    def _begin_connection(self, info: SourceInfo, frame: SourceFrame) -> None:
+        """Take note of a connection's first frame: only now is it known to work."""
+        self._first_frame_at = time.monotonic()
+        self._connections += 1
+        if self._connections > 1:
+            self._reporter.reconnected()
+        # Frames of an earlier connection, be it that of a capture process before this one, are another epoch.
+        before = self._ring.counters()
+        epoch = self._writer.begin_epoch() if before.frames else before.epoch
+        self._last_error = ""
+        size = (frame.format.width, frame.format.height)
+        self._reporter.state("streaming", error="", size=size)
+        rate = f"{info.frame_rate:.3g} frames/s" if info.frame_rate else "rate unknown"
+        what = f"{info.kind}, {size[0]}x{size[1]}, {rate}, {info.codec}"
+        self._reporter.event("stream_connected", what, before.frames)
+        log.info("connected: %s", what, extra={"epoch": epoch})
+
+    def _begin_epoch(self, why: str, frame: SourceFrame) -> None:
+        epoch = self._writer.begin_epoch()
+        log.info("discontinuity: %s", why, extra={"epoch": epoch})
+        self._reporter.state("streaming", size=(frame.format.width, frame.format.height))
+
+    def _write(self, frame: SourceFrame) -> None:
+        while not self._reporter.stop.is_set():
+            try:
+                self._writer.write(frame, _WRITE_TURN_S)
+            except RingFullError:  # the reader is slow: by right, and for as long as it likes
+                self._reporter.alive_for(_MAX_READ_S)
+            except FrameTooLargeError as error:
+                self._too_large += 1
+                self._reporter.lost("ring/too_large", self._too_large)
+                if self._too_large == 1:
+                    log.error("%s", error)
+                    self._reporter.state("streaming", error=str(error))
+                return
+            else:
+                return
+
+    def _wait_to_reconnect(self, error: SourceError) -> None:
+        if self._first_frame_at is not None:
+            self._backoff.succeeded(time.monotonic() - self._first_frame_at)
+        refused = isinstance(error, (SourceAuthError, SourceNotFoundError))
+        wait_s = self._backoff.next_wait_s(slow=refused)
+        text = str(error)
+        self._reporter.state("reconnecting" if self._connections else "connecting", error=text)
+        # ChildMessage once, not at each of the tries of an outage that may last for weeks.
+        if text != self._last_error:
+            self._reporter.event("stream_reconnecting", text)
+        log.log(
+            logging.WARNING if text != self._last_error else logging.DEBUG,
+            "%s; next try in %.1f s",
+            text,
+            wait_s,
+        )
+        self._last_error = text
+        self._reporter.alive_for(wait_s + _OPEN_SLACK_S)
+        self._reporter.stop.wait(wait_s)
+
+    def _end(self, text: str) -> None:
+        self._source.close()
+        log.info("%s", text)
+        self._reporter.lost("decode/corrupt", self._source.corrupt)
+        self._reporter.state("ended")
+        self._reporter.event("stream_ended", text)
+        self._link.send(Report("ended", text))
+        self._wait_for_stop()
+
+    def _fail(self, error: SourceError) -> None:
+        """Give up: reading a file again would not mend it."""
+        log.error("%s", error)
+        self._reporter.state("failed", error=str(error))
+        self._reporter.event("stream_failed", str(error))
+        self._link.send(Report("fatal", str(error), error.exit_code))
+        self._wait_for_stop()
+
+    def _wait_for_stop(self) -> None:
+        self._reporter.alive_for(float("inf"))
+        self._reporter.stop.wait()

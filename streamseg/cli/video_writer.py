@@ -1,0 +1,184 @@
+"""Write pictures to a file: an MP4, or one PNG.
+
+They go to a ``.part`` beside it that takes its place at the end: a file that was there before stays until then, and
+stays for good if no picture came.
+"""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+import cv2
+import numpy as np
+
+from streamseg.errors import ConfigError, StreamsegError
+
+if TYPE_CHECKING:
+    from streamseg.common.draw import Picture
+
+FILM_SUFFIX: Final = ".mp4"
+STILL_SUFFIX: Final = ".png"
+_TICKS: Final = 90_000
+_FASTEST: Final = 240
+
+
+class PictureFile(Protocol):
+    """A file that takes pictures. A context manager: it is whole when it is left, also after an error."""
+
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Take the next picture.
+
+        Args:
+            picture: ``uint8 [H, W, 3]``, RGB.
+            time_s: When it is to be seen; only differences count.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def check_out(path: Path) -> None:
+    """Check that ``path`` can be written to, without doing so.
+
+    Raises:
+        ConfigError: the suffix is unknown, the folder missing or not writable, or the path is a folder.
+    """
+    if path.suffix.lower() not in (FILM_SUFFIX, STILL_SUFFIX):
+        raise ConfigError(f"--out {str(path)!r}: give a name that ends in {FILM_SUFFIX} or {STILL_SUFFIX}")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"--out {str(path)!r}: there is no folder {str(folder)!r}: create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {str(path)!r}: the folder {str(folder)!r} cannot be written to: choose another")
+    if path.is_dir():
+        raise ConfigError(f"--out {str(path)!r} is a folder: give the name of a file")
+
+
+def picture_file(path: Path) -> PictureFile:
+    """Return a writer for ``path``, by its suffix.
+
+    Raises:
+        ConfigError: as :func:`check_out`.
+        StreamsegError: the file cannot be written.
+    """
+    check_out(path)
+    return Film(path) if path.suffix.lower() == FILM_SUFFIX else Still(path)
+
+
+class Still:
+    """The last picture, as PNG.
+
+    Args:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: Picture | None = None
+
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Keep the picture in place of the one before."""
+        self._last = picture.copy()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._last is not None:
+            _, png = cv2.imencode(STILL_SUFFIX, self._last[:, :, ::-1])
+            part = _part_of(self._path)
+            try:
+                part.write_bytes(png.tobytes())
+                part.replace(self._path)
+            except OSError as failure:
+                part.unlink(missing_ok=True)
+                raise _not_written(self._path, failure) from None
+
+
+class Film:
+    """An MP4 (H.264) that plays as fast as its pictures came.
+
+    Pictures of another size than the first are scaled to it.
+
+    Args:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import av  # heavy, and only needed for films
+
+        self._av = av
+        self._path = path
+        self._part = _part_of(path)
+        try:
+            self._file = self._part.open("w+b")
+        except OSError as error:
+            raise _not_written(path, error) from None
+        self._container = av.open(self._file, "w", format="mp4")
+        self._stream: av.VideoStream | None = None
+        self._size = (0, 0)
+        self._first_s = 0.0
+        self._last_pts = -_TICKS
+
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Append a picture."""
+        if self._stream is None:
+            self._begin(picture, time_s)
+        assert self._stream is not None
+        width, height = self._size
+        if (picture.shape[0] & ~1, picture.shape[1] & ~1) != (height, width):
+            picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
+        # Stamps must rise, whatever the clock did.
+        pts = max(round((time_s - self._first_s) * _TICKS), self._last_pts + _TICKS // _FASTEST)
+        frame.pts = self._last_pts = pts
+        frame.time_base = Fraction(1, _TICKS)
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except OSError as error:
+            raise _not_written(self._path, error) from error
+
+    def _begin(self, picture: Picture, time_s: float) -> None:
+        # H.264 with yuv420p takes even sizes only.
+        height, width = (side & ~1 for side in picture.shape[:2])
+        stream = self._container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        self._stream, self._size, self._first_s = stream, (width, height), time_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._stream is not None:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._file.close()
+            if self._stream is not None:
+                self._part.replace(self._path)
+        except OSError as failure:
+            raise _not_written(self._path, failure) from failure
+        finally:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    # The process's number: two writers of one name do not mix their bytes.
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
+def _not_written(path: Path, error: OSError) -> StreamsegError:
+    return StreamsegError(f"{path} cannot be written: {error.strerror or error}")

@@ -1,0 +1,1 @@
+"""Logging, redaction and drawing: what several processes use. Knows no settings."""

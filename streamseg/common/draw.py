@@ -1,0 +1,132 @@
+"""Draw masks over a picture: stable colours, outlines, and a label for each object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamseg.common.palette import colour_of
+
+Picture = NDArray[np.uint8]
+Rect = tuple[int, int, int, int]
+
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_masks(
+    image_rgb: Picture,
+    objects: Iterable[Any],
+    *,
+    opacity: float = 0.4,
+    labels: bool = True,
+    out: Picture | None = None,
+) -> Picture:
+    """Return the picture with objects drawn over it.
+
+    An object that is seen gets a tint, an outline and a label at its box; one that is not is named, with its state,
+    in the lower left corner. Only pixels within the objects' boxes are touched.
+
+    Args:
+        image_rgb: ``uint8 [H, W, 3]``.
+        objects: What the client received or the tracker returned; later ones lie on top. Read of each are ``id`` or
+            ``obj_id``; ``roi`` (x, y, w, h); ``crop`` or ``mask``, boolean, of the size of ``roi`` or of the
+            picture; and where there, ``label``, ``state`` and ``score`` or ``iou_prediction``.
+        opacity: Of the tint, 0 to 1.
+        labels: Write labels.
+        out: Array to draw into, may be ``image_rgb`` itself; a new one otherwise.
+    """
+    if out is None:
+        out = image_rgb.copy()
+    elif out is not image_rgb:
+        np.copyto(out, image_rgb)
+    drawn = [_Drawn.of(item, labels) for item in objects]
+    for item in drawn:
+        if item.crop is not None:
+            _tint(out, item, opacity)
+    if labels:
+        _write_labels(out, drawn)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """An object, whatever its class.
+
+    Attributes:
+        crop: ``uint8 [h, w]`` of ``roi``, 0 or 1; None if nothing of the object is seen.
+    """
+
+    colour: tuple[int, int, int]
+    text: str
+    roi: Rect
+    crop: Picture | None
+
+    @classmethod
+    def of(cls, item: Any, labelled: bool) -> _Drawn:
+        obj_id = int(item.obj_id if hasattr(item, "obj_id") else item.id)
+        roi: Rect = tuple(int(value) for value in item.roi)  # type: ignore[assignment]
+        x, y, w, h = roi
+        crop = None
+        if w > 0 and h > 0:
+            mask = np.asarray(item.crop if hasattr(item, "crop") else item.mask)
+            if mask.shape != (h, w):
+                mask = mask[y : y + h, x : x + w]
+            crop = np.ascontiguousarray(mask, dtype=np.uint8)
+        text = f"{obj_id} {getattr(item, 'label', '')}".strip()
+        state = str(getattr(item, "state", ""))
+        if crop is None or state in ("occluded", "lost"):
+            text = f"{text}: {state or 'not seen'}"
+        else:
+            score = getattr(item, "score", getattr(item, "iou_prediction", None))
+            text = text if score is None else f"{text} {float(score):.2f}"
+        return cls(colour_of(obj_id), text if labelled else "", roi, crop)
+
+
+def _tint(image: Picture, item: _Drawn, opacity: float) -> None:
+    """Colour an object's pixels and its rim, in place."""
+    x, y, w, h = item.roi
+    assert item.crop is not None
+    area = image[y : y + h, x : x + w]
+    # One table for each channel: cheaper than arithmetic on the pixels.
+    levels = np.arange(256)[:, None] * (1.0 - opacity) + np.array(item.colour) * opacity
+    tinted = cv2.LUT(np.ascontiguousarray(area), (levels + 0.5).astype(np.uint8)[None])
+    cv2.copyTo(tinted, item.crop, area)
+    width = max(1, round(min(image.shape[:2]) / 360))
+    kernel = np.ones((3, 3), dtype=np.uint8)
+    core = cv2.erode(item.crop, kernel, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    area[(item.crop != 0) & (core == 0)] = item.colour
+
+
+def _write_labels(image: Picture, drawn: list[_Drawn]) -> None:
+    """Write each label above its object or, if there is no room, inside; never over another label."""
+    height, width = image.shape[:2]
+    scale = max(0.36, min(height, width) / 900)
+    stroke = 1 if scale < 0.7 else 2
+    pad = max(2, round(6 * scale))
+    placed: list[Rect] = []
+    unseen_bottom = height - pad
+    for item in drawn:
+        (text_w, text_h), base = cv2.getTextSize(item.text, _FONT, scale, stroke)
+        w, h = text_w + 2 * pad, text_h + base + pad
+        if item.crop is None:
+            x, y = pad, unseen_bottom - h
+            unseen_bottom = y - pad
+        else:
+            x, y = item.roi[0], item.roi[1] - h
+            if y < 0:
+                y = item.roi[1]
+        x, y = max(0, min(x, width - w)), max(0, min(y, height - h))
+        for other in placed:
+            if x < other[0] + other[2] and other[0] < x + w and y < other[1] + other[3] and other[1] < y + h:
+                y = min(other[1] + other[3] + 1, max(0, height - h))
+        placed.append((x, y, w, h))
+        cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), item.colour, cv2.FILLED)
+        bright = 0.30 * item.colour[0] + 0.59 * item.colour[1] + 0.11 * item.colour[2] > 110
+        ink = (10, 10, 10) if bright else (255, 255, 255)
+        at = (x + pad, y + text_h + pad // 2)
+        cv2.putText(image, item.text, at, _FONT, scale, ink, stroke, cv2.LINE_AA)

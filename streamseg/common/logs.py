@@ -1,0 +1,186 @@
+"""What streamseg writes to stderr: one readable line or one JSON object a record, never with a password in it.
+
+Fields go into ``extra``::
+
+    log.info("connected", extra={"stream": "cam1", "fps": 25.0})
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from streamseg.common.redact import redact
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# A camera's own words reach our log: no line break and no terminal command may come through.
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {9: " ", 10: "\\n", 13: "\\r"}
+
+
+class LogSettings(Protocol):
+    """What is logged and how, as ``log`` in a configuration has it."""
+
+    @property
+    def level(self) -> Literal["debug", "info", "warning", "error"]:
+        """The lowest level that is logged."""
+        ...
+
+    @property
+    def format(self) -> Literal["text", "json"]:
+        """One readable line or one JSON object a record."""
+        ...
+
+
+def setup_logging(config: LogSettings, process: str) -> None:
+    """Send this process's logs, warnings and uncaught errors to stderr.
+
+    Call it once in each process, before anything is logged; a second call replaces what the first set up.
+
+    Args:
+        config: Least level, and the format.
+        process: Name that every line carries, for example ``capture:cam1``.
+    """
+    handler = _StreamsegHandler(sys.stderr)
+    handler.addFilter(_RedactingFilter())
+    handler.setFormatter(JsonFormatter(process) if config.format == "json" else TextFormatter(process))
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _StreamsegHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(_LEVELS[config.level])
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def logs_json() -> bool:
+    """Return whether :func:`setup_logging` was called, and chose JSON."""
+    return any(
+        isinstance(handler, _StreamsegHandler) and isinstance(handler.formatter, JsonFormatter)
+        for handler in logging.getLogger().handlers
+    )
+
+
+class TextFormatter(logging.Formatter):
+    """``2026-01-31 12:00:00.123 INFO    capture:cam1 | connected  fps=25.0``, a traceback on lines of its own.
+
+    Args:
+        process: Name of this process.
+    """
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        when = datetime.fromtimestamp(record.created).isoformat(sep=" ", timespec="milliseconds")
+        line = f"{when} {record.levelname:<7} {self._process} | {record.getMessage().translate(_CONTROL)}"
+        for name, value in _fields(record).items():
+            line += f"  {name}={_shown(value)}"
+        error = _error_text(record)
+        return f"{line}\n{error}" if error else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: ``time`` (UTC), ``level``, ``process``, ``logger``, ``message``, its fields, ``error``.
+
+    Args:
+        process: Name of this process.
+    """
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        # A field cannot hide one of ours.
+        line = {**_fields(record), **line}
+        if error := _error_text(record):
+            line["error"] = error
+        return msgspec.json.encode(line).decode()
+
+
+class _StreamsegHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Marks our own handler among the root logger's."""
+
+
+class _RedactingFilter(logging.Filter):
+    """Take passwords out of a record, whatever its caller put in.
+
+    The record itself is changed, so that no later handler sees them either.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - a broken log call must not break what it reports on
+            message = f"{record.msg!r} (does not fit its arguments: {error})"
+        record.msg, record.args = redact(message), None
+        if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
+            record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+        record.exc_info = None
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        for name, value in _fields(record).items():
+            setattr(record, name, _plain(value))
+        return True
+
+
+def _plain(value: object) -> object:
+    """A field as JSON and text can show it, without passwords."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    try:
+        return redact(str(value))
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"({type(value).__name__} that cannot be shown: {type(error).__name__})"
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _shown(value: object) -> str:
+    text = str(value).translate(_CONTROL)
+    return f'"{text}"' if not text or " " in text else text
+
+
+def _error_text(record: logging.LogRecord) -> str:
+    return "\n".join(text for text in (record.exc_text, record.stack_info) if text)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        logging.getLogger("streamseg").critical("uncaught %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
+        name = args.thread.name if args.thread else "?"
+        logging.getLogger("streamseg").critical(
+            "uncaught %s in thread %s",
+            args.exc_type.__name__,
+            name,
+            exc_info=(args.exc_type, args.exc_value, args.exc_traceback),
+        )

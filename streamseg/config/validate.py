@@ -1,0 +1,196 @@
+"""Turn plain values into the schema's types; unlike ``msgspec.convert`` it goes on after the first error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, get_args, get_origin
+
+import msgspec
+from msgspec import inspect
+
+from streamseg.config.problems import Path, Problems, path_name
+from streamseg.config.schema import Config
+
+_MAX_SUGGESTIONS: Final = 20
+
+WRONG: Final = object()
+"""Stands for a value that could not be read; what is wrong with it is among the problems."""
+
+
+def read_value(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
+    """Return ``value`` as the type ``hint``, or :data:`WRONG`.
+
+    Args:
+        value: Plain value: dict, list, str, int, float, bool, None.
+        hint: A type that msgspec understands.
+        path: Where the value stands.
+        problems: Receives everything that is wrong with it.
+    """
+    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    args = get_args(base)
+    if isinstance(base, type) and issubclass(base, msgspec.Struct):
+        return _read_struct(value, base, path, problems)
+    if get_origin(base) is dict:
+        return _read_dict(value, hint, args[1], path, problems)
+    if get_origin(base) is tuple and args[-1] is ...:
+        return _read_list(value, hint, args[0], path, problems)
+    try:
+        # A value of the environment is always text: there "5" is a number as well.
+        return msgspec.convert(value, hint, strict=path not in problems.templates)
+    except msgspec.ValidationError:
+        return _wrong(value, hint, path, problems)
+
+
+def expected(hint: Any) -> str:
+    """Say in words which values a type takes: ``a number above 0, at most 3600``."""
+    return _in_words(inspect.type_info(hint))
+
+
+def settings(
+    struct: type[msgspec.Struct] = Config, path: Path = ()
+) -> Iterator[tuple[Path, msgspec.structs.FieldInfo]]:
+    """Yield every setting of the schema with its path, in order; ``NAME`` and ``[]`` stand for what users add."""
+    for field in msgspec.structs.fields(struct):
+        here = (*path, field.name)
+        yield here, field
+        base = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+        inner, step = base, here
+        if get_origin(base) is dict:
+            inner, step = get_args(base)[1], (*here, "NAME")
+        elif get_origin(base) is tuple:
+            inner, step = get_args(base)[0], (*here[:-1], f"{field.name}[]")
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            yield from settings(inner, step)
+
+
+def _read_struct(value: Any, struct: type[msgspec.Struct], path: Path, problems: Problems) -> Any:
+    if not isinstance(value, dict):
+        return _wrong(value, struct, path, problems)
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    read: dict[str, Any] = {}
+    for key, item in value.items():
+        if key not in fields:
+            here = (*path, str(key))
+            # A suggestion takes a millisecond, and nobody reads hundreds.
+            mend = _nearest(key, path, fields) if len(problems.found) < _MAX_SUGGESTIONS else "leave it out"
+            problems.add(here, f"{problems.show(here, item)}: there is no such setting; {mend}")
+            read[str(key)] = WRONG
+        else:
+            read[key] = read_value(item, fields[key].type, (*path, key), problems)
+    for name, field in fields.items():
+        if field.required and name not in value:
+            problems.add((*path, name), f"is missing: give {expected(field.type)}")
+            read[name] = WRONG
+    return WRONG if any(item is WRONG for item in read.values()) else struct(**read)
+
+
+def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:
+    if value is None or value == {}:
+        # The schema has one such group: the streams.
+        problems.add(path, "is empty: at least one stream is needed, for example cam: {source: webcam:0}")
+        return WRONG
+    if not isinstance(value, dict):
+        return _wrong(value, hint, path, problems)
+    read: dict[str, Any] = {}
+    for key, item in value.items():
+        here = (*path, str(key))
+        if not isinstance(key, str):
+            problems.add(here, f"YAML reads this name as {type(key).__name__} {key}: put it in quotes")
+        read[str(key)] = read_value(item, item_hint, here, problems)
+    return WRONG if any(item is WRONG for item in read.values()) else read
+
+
+def _read_list(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:
+    info = inspect.type_info(hint)
+    if isinstance(info, inspect.Metadata):
+        info = info.type
+    assert isinstance(info, inspect.VarTupleType)
+    shortest, longest = info.min_length or 0, info.max_length
+    if not isinstance(value, (list, tuple)) or not shortest <= len(value) <= (longest or len(value)):
+        return _wrong(value, hint, path, problems)
+    read = [read_value(item, item_hint, (*path, index), problems) for index, item in enumerate(value)]
+    return WRONG if any(item is WRONG for item in read) else tuple(read)
+
+
+def _wrong(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
+    mend = f"give {expected(hint)}"
+    if value is None:
+        mend += ", or leave the line out"
+    problems.add(path, f"{problems.show(path, value)} is not possible: {mend}")
+    return WRONG
+
+
+def _nearest(key: object, path: Path, fields: Mapping[str, object]) -> str:
+    if near := difflib.get_close_matches(str(key), fields, n=1, cutoff=0.6):
+        return f"did you mean {near[0]}?"
+    named: dict[str, str] = {}
+    for elsewhere, _ in settings():
+        named.setdefault(str(elsewhere[-1]), path_name(elsewhere))
+    if near := difflib.get_close_matches(str(key), named, n=1, cutoff=0.8):
+        return f"did you mean {named[near[0]]}?"
+    return f"{path_name(path) or 'the file'} takes {', '.join(fields)}"
+
+
+def _in_words(info: inspect.Type) -> str:
+    match info:
+        case inspect.Metadata(extra_json_schema={"examples": [*examples]}):
+            return f"text like {', '.join(map(str, examples))}"
+        case inspect.Metadata(type=inner):
+            return _in_words(inner)
+        case inspect.UnionType(types=types):
+            return " or ".join(_in_words(each) for each in types if not isinstance(each, inspect.NoneType))
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.StrType(max_length=int(longest)):
+            return f"text of at most {longest} characters"
+        case inspect.StrType():
+            return "text"
+        case inspect.IntType():
+            return f"a whole number{_bounds(info)}"
+        case inspect.FloatType():
+            return f"a number{_bounds(info)}"
+        case inspect.LiteralType(values=values):
+            return " or ".join(str(value) for value in values)
+        case inspect.TupleType(item_types=items):
+            return f"a list of {len(items)} {_plural(items[0])}"
+        case inspect.VarTupleType(item_type=item):
+            return f"a list of {_counted(info)}{_plural(item)}"
+        case inspect.DictType():
+            return "a group of settings for each name, at least one"
+        case inspect.StructType(cls=cls):
+            return f"a group of settings ({', '.join(field.name for field in msgspec.structs.fields(cls))})"
+        case _:
+            return str(info)
+
+
+def _plural(info: inspect.Type) -> str:
+    match info:
+        case inspect.Metadata(type=inner):
+            return _plural(inner)
+        case inspect.IntType() | inspect.FloatType():
+            return "numbers"
+        case inspect.VarTupleType(item_type=item):
+            return f"lists of {_counted(info)}{_plural(item)}"
+        case inspect.StructType(cls=cls):
+            return f"groups of settings ({', '.join(field.name for field in msgspec.structs.fields(cls))})"
+        case _:
+            return "texts"
+
+
+def _counted(info: inspect.VarTupleType) -> str:
+    if info.max_length is not None:
+        return f"{info.min_length or 0} to {info.max_length} "
+    return f"{info.min_length} or more " if info.min_length else ""
+
+
+def _bounds(info: inspect.IntType | inspect.FloatType) -> str:
+    words = []
+    if info.ge is not None and info.le is not None:
+        words.append(f" from {info.ge} to {info.le}")
+    else:
+        words += [f" above {info.gt}"] if info.gt is not None else []
+        words += [f" of at least {info.ge}"] if info.ge is not None else []
+        words += [f", at most {info.le}"] if info.le is not None else []
+    words += [f", a multiple of {info.multiple_of}"] if info.multiple_of is not None else []
+    return "".join(words)

@@ -1,0 +1,192 @@
+"""Every process of the daemon in one table: what it runs, and how long it may be silent."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamseg import __version__
+from streamseg.capture.process import CaptureSpec
+from streamseg.common.redact import redact
+from streamseg.config.schema import Config, StreamConfig
+from streamseg.control.process import ControlSpec
+from streamseg.errors import ConfigError, ModelError, StreamsegError
+from streamseg.ipc.saved_prompts import SavedStream
+from streamseg.ipc.supervisor_link import ChildLink
+from streamseg.ipc.supervisor_messages import DaemonInfo, Report
+from streamseg.publish.process import PublisherSpec
+from streamseg.ring.frame_ring import FrameRing
+from streamseg.web.process import WebSpec
+from streamseg.worker.process import WorkerSpec
+
+log = logging.getLogger(__name__)
+
+PUBLISHER = "publisher"
+WORKER = "worker"
+CONTROL = "control"
+WEB = "web"
+
+_WORKER_SILENCE_S = 180.0
+"""A turn of the largest model at 1024 on a small CPU, with prompts for many objects, may take a minute or two."""
+
+
+@dataclass(slots=True)
+class RunningStream:
+    """A stream of the running daemon.
+
+    Attributes:
+        settings: Of it, at present.
+        ring: Its frames.
+        kept: What the worker follows in it, if that is not what the settings say.
+        from_file: It stands in the configuration file, rather than having been added on demand.
+    """
+
+    settings: StreamConfig
+    ring: FrameRing
+    kept: SavedStream | None = None
+    from_file: bool = True
+
+
+@dataclass(frozen=True)
+class ProcessEntry:
+    """One process.
+
+    Attributes:
+        name: ``publisher``, ``worker``, ``control``, ``web`` or ``capture:STREAM``.
+        module: Module whose ``main(*args, connection)`` the child runs.
+        args: For it.
+        ready_timeout_s: Longest silence until it is ready. A worker on a GPU may compile for minutes, but says
+            that it makes progress.
+        silence_timeout_s: Longest silence afterwards; then it is killed and started anew.
+    """
+
+    name: str
+    module: str
+    args: tuple[Any, ...]
+    ready_timeout_s: float
+    silence_timeout_s: float
+
+
+class ProcessTable:
+    """Makes the entries, from what the daemon is at the time of a start.
+
+    Args:
+        config: Checked settings; of streams, only those that are asked for count.
+        session: Id of this run of the daemon.
+        runtime: Folder for the daemon's own sockets.
+
+    Attributes:
+        publish: Addresses at which masks are published; with ports ``*`` chosen once they are known.
+        internal_endpoint: Where the publisher listens for the others.
+        control_endpoint: Where the daemon takes requests, once that is known.
+        listen: Address of the page; with the port that was chosen once that is known. None without one.
+    """
+
+    def __init__(self, config: Config, *, session: str, runtime: Path) -> None:
+        self._config = config
+        self._session = session
+        self._runtime = runtime
+        self.publish = config.publish.endpoints
+        self.internal_endpoint = f"ipc://{runtime / 'internal'}"
+        self.control_endpoint = ""
+        self.listen = config.http.listen
+        self._commands_endpoint = f"ipc://{runtime / 'commands'}"
+        self._local_endpoint = f"ipc://{runtime / 'publish'}"
+
+    def info(self, streams: Iterable[str]) -> DaemonInfo:
+        """Return what the control process tells of the daemon."""
+        return DaemonInfo(tuple(streams), self.publish)
+
+    def publisher(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """The publisher's entry."""
+        spec = PublisherSpec(
+            session=self._session,
+            publish=msgspec.structs.replace(self._config.publish, endpoints=self.publish),
+            internal_endpoint=self.internal_endpoint,
+            commands_endpoint=self._commands_endpoint,
+            streams={stream: redact(running.settings.source) for stream, running in streams.items()},
+            model=self._config.model.name,
+            version=__version__,
+            local_endpoint=None if self.listen is None else self._local_endpoint,
+            log=self._config.log,
+        )
+        return ProcessEntry(PUBLISHER, "streamseg.publish.process", (spec, _rings(streams)), 30, 10)
+
+    def worker(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """The worker's entry."""
+        spec = WorkerSpec(
+            model=self._config.model,
+            streams={stream: running.settings for stream, running in streams.items()},
+            internal_endpoint=self.internal_endpoint,
+            commands_endpoint=self._commands_endpoint,
+            kept={stream: running.kept for stream, running in streams.items() if running.kept is not None},
+            log=self._config.log,
+        )
+        return ProcessEntry(WORKER, "streamseg.worker.process", (spec, _rings(streams)), 600, _WORKER_SILENCE_S)
+
+    def control(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """The control process's entry."""
+        spec = ControlSpec(
+            session=self._session,
+            endpoint=self._config.control.endpoint,
+            other_endpoint=f"ipc://{self._runtime / 'control'}",
+            commands_endpoint=self._commands_endpoint,
+            model=self._config.model.name,
+            max_objects=self._config.model.max_objects,
+            version=__version__,
+            info=self.info(streams),
+            log=self._config.log,
+        )
+        return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), 30, 10)
+
+    def web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """The web process's entry; it finds the streams by itself."""
+        spec = WebSpec(
+            http=msgspec.structs.replace(self._config.http, listen=self.listen),
+            publish_endpoint=self._local_endpoint,
+            control_endpoint=self.control_endpoint,
+            log=self._config.log,
+        )
+        return ProcessEntry(WEB, "streamseg.web.process", (spec,), 30, 15)
+
+    def capture(self, stream: str, running: RunningStream) -> ProcessEntry:
+        """The entry of a stream's capture process."""
+        settings = running.settings
+        spec = CaptureSpec(
+            stream=stream, config=settings, internal_endpoint=self.internal_endpoint, log=self._config.log
+        )
+        silence = 15 + settings.open_timeout_s + settings.stall_timeout_s
+        return ProcessEntry(capture_name(stream), "streamseg.capture.process", (spec, running.ring), 30, silence)
+
+
+def _rings(streams: Mapping[str, RunningStream]) -> dict[str, FrameRing]:
+    return {stream: running.ring for stream, running in streams.items()}
+
+
+def capture_name(stream: str) -> str:
+    """Name of a stream's capture process."""
+    return f"capture:{stream}"
+
+
+def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connection) -> None:
+    """First function in every child: runs its ``main`` and reports an error that no restart would mend."""
+    Path("/proc/self/comm").write_text(name[:15])  # what `ps` and `top` show
+    try:
+        importlib.import_module(module).main(*args, connection)
+    except (ConfigError, ModelError) as error:
+        ChildLink(connection).send(Report("fatal", str(error), error.exit_code))
+        sys.exit(error.exit_code)
+    except StreamsegError as error:
+        log.error("%s", error)
+        sys.exit(error.exit_code)
+    except Exception:  # a bug: through the log, which redacts, rather than as a bare traceback
+        log.critical("%s ended by an unexpected error", name, exc_info=True)
+        sys.exit(1)

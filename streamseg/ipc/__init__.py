@@ -1,0 +1,1 @@
+"""How the daemon's own processes talk to each other."""

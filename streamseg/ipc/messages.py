@@ -1,0 +1,142 @@
+"""Messages between streamseg's own processes: MessagePack over one PUSH/PULL socket into the publisher.
+
+Every message is one part. The publisher binds, everybody else connects (see ``streamseg/protocol/topics.py``).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamseg.protocol.published import EventKind, ObjectState, StreamState
+
+
+class TrackedObject(msgspec.Struct, frozen=True, array_like=True):
+    """One object of a frame, its mask packed to bits.
+
+    Attributes:
+        roi: x, y, w, h of the mask's bounding box.
+        bits: ``np.packbits(mask, axis=1).tobytes()`` of the mask inside ``roi``: ceil(w/8) bytes a row.
+    """
+
+    obj_id: int
+    label: str
+    state: ObjectState
+    iou_prediction: float
+    object_score_logits: float
+    roi: tuple[int, int, int, int]
+    area: int
+    centroid: tuple[float, float]
+    bits: bytes
+
+
+class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A frame with its masks: worker to publisher, one for each frame that the worker took.
+
+    Attributes:
+        slot: Slot of the stream's ring that the worker shared with the publisher, so that it can send the
+            picture; -1 if it was not shared. The publisher must release it.
+        dropped: Frames of this stream that were dropped so far.
+        paused: The frame was not tracked, since the stream is paused.
+        repeats: Frame whose masks these are: this one showed the same and was not tracked; None: its own.
+    """
+
+    stream: str
+    frame_id: int
+    epoch: int
+    size: tuple[int, int]
+    t_wall_ns: int
+    t_source: str
+    t_captured_ns: int
+    t_decoded_ns: int
+    t_tracked_ns: int
+    pts: int | None
+    time_base: tuple[int, int]
+    dropped: int
+    slot: int
+    objects: list[TrackedObject]
+    paused: bool = False
+    repeats: int | None = None
+
+
+class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Something happened to a stream or to the daemon (stream ``_daemon``)."""
+
+    stream: str
+    kind: EventKind
+    t_wall_ns: int
+    epoch: int = 0
+    frame_id: int | None = None
+    obj_id: int | None = None
+    label: str = ""
+    detail: str = ""
+
+
+class CaptureReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """State of a source: capture process to publisher, at 1 Hz and at each change.
+
+    Attributes:
+        drops: Cumulative, by ``stage/reason``; without the ring's own, which every process can read there.
+    """
+
+    stream: str
+    state: StreamState
+    source: str
+    size: tuple[int, int]
+    fps: float
+    frames: int
+    reconnects: int
+    epoch: int
+    drops: dict[str, int]
+    last_error: str
+
+
+class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """State of the worker: worker to publisher, at 1 Hz and when ready.
+
+    Attributes:
+        model: Name of the model.
+        device: What it runs on, for people.
+        tracked: Stream -> frames tracked since the worker started.
+        drops: Stream -> cumulative drops by ``stage/reason``.
+        paused: Ids of the streams that are paused.
+        device_memory_bytes: What it holds of a GPU's memory; 0 on a CPU.
+        recompiles: Graphs compiled after the warm-up, and times that all were recorded anew.
+        repeated: Stream -> frames since the worker started whose masks were repeated.
+    """
+
+    model: str
+    device: str
+    tracked: dict[str, int]
+    drops: dict[str, dict[str, int]]
+    paused: list[str] = []
+    device_memory_bytes: int = 0
+    recompiles: int = 0
+    repeated: dict[str, int] = {}
+
+
+class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The process table: supervisor to publisher, at 1 Hz and at each change."""
+
+    uptime_s: float
+    processes: dict[str, str]
+    restarts: dict[str, int]
+
+
+InternalMessage = TrackedFrame | StreamEvent | CaptureReport | WorkerReport | DaemonReport
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[InternalMessage] = msgspec.msgpack.Decoder(InternalMessage)
+
+
+def encode(message: InternalMessage) -> bytes:
+    """Turn a message into bytes."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes | memoryview) -> InternalMessage:
+    """Turn bytes into a message.
+
+    Raises:
+        msgspec.DecodeError: the bytes are no such message; between our own processes that is a bug.
+    """
+    return _decoder.decode(data)

@@ -1,0 +1,85 @@
+"""What it takes to follow a stream's objects again: kept by the supervisor, since it outlives the worker.
+
+Imports nothing of the tracker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from streamseg.config.schema import PromptConfig
+from streamseg.protocol.control import Marks
+
+MAX_PROMPTS: Final = 16
+"""Prompts of an object that are kept: the first one, and the newest corrections."""
+
+GivenPrompt = PromptConfig | Marks
+"""A prompt that was given while the daemon runs, or configured alike; a configured mask is a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedObject:
+    """One object.
+
+    Attributes:
+        obj_id: Its id.
+        label: Its name.
+        prompts: In the order in which they were given: the first started it.
+    """
+
+    obj_id: int
+    label: str
+    prompts: tuple[GivenPrompt, ...]
+
+    def corrected(self, prompt: GivenPrompt) -> SavedObject:
+        """Return it with one more prompt; the oldest correction is given up for it where there are too many."""
+        prompts = (*self.prompts, prompt)
+        if len(prompts) > MAX_PROMPTS:
+            prompts = (prompts[0], *prompts[2:])
+        return replace(self, prompts=prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedStream:
+    """One stream.
+
+    Attributes:
+        objects: Oldest first.
+        next_id: Greater than every id that an object of this stream has had.
+        paused: Nothing in it is tracked.
+    """
+
+    objects: tuple[SavedObject, ...] = ()
+    next_id: int = 1
+    paused: bool = False
+
+    def changed(self, removed: Iterable[int], prompts: Iterable[PromptConfig]) -> SavedStream:
+        """Return it after a change of the configured prompts, as the worker would have it."""
+        new = {
+            prompt.object: SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),)) for prompt in prompts
+        }
+        gone = {*removed, *new}
+        return replace(
+            self,
+            objects=(*(obj for obj in self.objects if obj.obj_id not in gone), *new.values()),
+            next_id=max((self.next_id, *(obj_id + 1 for obj_id in new))),
+        )
+
+
+def configured(prompts: tuple[PromptConfig, ...]) -> SavedStream:
+    """Return what is kept of a stream that begins with configured prompts."""
+    return SavedStream(
+        tuple(SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),)) for prompt in prompts),
+        next_id=1 + max((prompt.object for prompt in prompts), default=0),
+    )
+
+
+def normalize_prompt(prompt: PromptConfig | Marks) -> GivenPrompt:
+    """Return a prompt so that equal ones compare equal, wherever they come from."""
+    if isinstance(prompt, PromptConfig) and prompt.mask is not None:
+        return prompt
+    points = tuple((*point, 1.0) if len(point) == 2 else point for point in prompt.points)
+    mask = prompt.mask if isinstance(prompt, Marks) else None
+    return Marks(points=points, box=prompt.box, mask=mask, coords=prompt.coords)

@@ -1,1 +1,0 @@
-"""Types that cross a process or a socket."""

@@ -1,0 +1,95 @@
+"""Where files and sockets live: this user's cache, runtime folder and default control socket."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from streamseg.protocol.topics import MAX_IPC_PATH
+
+# The longest name that streamseg appends to such a folder, with some to spare: "/streamseg-demo-xxxxxxxx/masks" is 30.
+_MAX_ADDED: Final = 32
+
+
+def cache_directory() -> Path:
+    """Return ``streamseg`` in the user's cache; it may not exist yet.
+
+    The cache is ``$XDG_CACHE_HOME``, or ``~/.cache`` if that is unset or not absolute (as its specification says).
+    Everything in it can be downloaded or computed again: checkpoints, compiled code.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
+    return base / "streamseg"
+
+
+def is_private(found: os.stat_result) -> bool:
+    """Return whether a file or folder belongs to this user and neither its group nor others may write to it."""
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def runtime_parent() -> str | None:
+    """Return the folder for this run's sockets: XDG_RUNTIME_DIR if it is a writable directory, else None.
+
+    A container or ``su`` often passes on a folder that does not exist or belongs to another user. A folder whose path
+    is too long for a socket's address is skipped, too.
+    """
+    folder = os.environ.get("XDG_RUNTIME_DIR")
+    if folder and _has_room(folder) and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return folder
+    return None
+
+
+def sockets_parent() -> str:
+    """Return the folder in which a run creates its own for its sockets.
+
+    That is :func:`runtime_parent`, or the system's folder for temporary files.
+    """
+    return runtime_parent() or _temporary()
+
+
+def default_control_endpoint() -> str:
+    """Return the address of this user's daemon, the same for the daemon and for its clients.
+
+    It lies in XDG_RUNTIME_DIR, or in a folder of this user in the system's folder for temporary files.
+    """
+    parent = runtime_parent()
+    path = Path(parent) / "streamseg-control" if parent else _own_folder() / "control"
+    return f"ipc://{path}"
+
+
+def make_default_folder() -> bool:
+    """Create the folder of :func:`default_control_endpoint`, readable by this user only.
+
+    Returns:
+        False if the folder belongs to another user: no socket in it can be trusted.
+    """
+    if runtime_parent():
+        return True
+    _own_folder().mkdir(mode=0o700, exist_ok=True)
+    return default_folder_is_ours()
+
+
+def default_folder_is_ours() -> bool:
+    """Return whether the folder of :func:`default_control_endpoint` belongs to this user or does not exist."""
+    if runtime_parent():
+        return True
+    try:
+        found = _own_folder().lstat()
+    except FileNotFoundError:
+        return True
+    return is_private(found)
+
+
+def _own_folder() -> Path:
+    return Path(_temporary()) / f"streamseg-{os.geteuid()}"
+
+
+def _temporary() -> str:
+    folder = tempfile.gettempdir()
+    return folder if _has_room(folder) else "/tmp"
+
+
+def _has_room(folder: str) -> bool:
+    return len(os.fsencode(folder)) + _MAX_ADDED <= MAX_IPC_PATH

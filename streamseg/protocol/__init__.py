@@ -1,0 +1,1 @@
+"""The public contract (docs/protocol.md): messages, requests, topics and mask encodings."""

@@ -1,0 +1,72 @@
+"""All topics and sockets in one table, with what to expect of each.
+
+High-water marks are libzmq's, in messages. PUB drops the newest message at the mark; 64 with a client that drains
+to the newest keeps messages 8 to 17 ms old, while a mark of 1 made them 1 to 5 s old. Never ZMQ_CONFLATE (loses
+frames with multipart messages) and never ZMQ_HEARTBEAT_* (aborts a slow consumer: libzmq #3937).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final, Literal
+
+Kind = Literal["masks", "objects", "image", "events", "status"]
+
+DAEMON: Final = "_daemon"
+"""The stream id under which the daemon itself speaks."""
+
+STREAM_ID: Final = re.compile(r"[a-z0-9_-]{1,64}")
+"""What a stream may be called; a leading underscore is kept for ourselves."""
+
+DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
+
+MAX_IPC_PATH: Final = 107
+"""Bytes of a Unix socket's path that the kernel takes."""
+
+PUBLISH_HWM: Final = 64
+INTERNAL_HWM: Final = 256
+CONTROL_HWM: Final = 64
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One kind of message.
+
+    Attributes:
+        kind: Its name.
+        rate: How often it comes, for people and for tests.
+        encoded_on_demand: Work is done for it only while somebody subscribes.
+    """
+
+    kind: Kind
+    rate: str
+    encoded_on_demand: bool
+
+
+TOPICS: Final[dict[Kind, Topic]] = {
+    "masks": Topic("masks", "one for each tracked frame", True),
+    "objects": Topic("objects", "one for each tracked frame", True),
+    "image": Topic("image", "one for each tracked frame whose picture could be shared", True),
+    "events": Topic("events", "when something happens", False),
+    "status": Topic("status", "1 Hz, the heartbeat", False),
+}
+
+
+def topic(stream: str, kind: Kind) -> bytes:
+    """Return the topic's bytes, for example ``b"v1/cam1/masks/"``.
+
+    It ends in a slash because ZeroMQ matches prefixes: without it a subscriber of ``cam1`` would get ``cam10``.
+    """
+    return f"v1/{stream}/{kind}/".encode()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host: an address, in brackets or not, or the name of one."""
+    host = host.strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in ("localhost", "lo")

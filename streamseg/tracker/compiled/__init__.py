@@ -1,0 +1,1 @@
+"""Compiled functions and CUDA graphs, and how they are cached."""

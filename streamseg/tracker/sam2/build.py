@@ -1,0 +1,186 @@
+"""Builds SAM 2 models from sam2's configs, a YAML file, or a config of this package.
+
+The configs are read with OmegaConf and instantiated directly: hydra's global state, which sam2 sets up at its import,
+is neither needed nor touched.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.sam2_video_predictor import SAM2VideoPredictor
+from yaml import YAMLError
+
+from streamseg.errors import ModelError
+from streamseg.tracker.sam2.checkpoint import load_checkpoint
+
+SIZE_MULTIPLE_PX = 32
+_TARGET_PREFIXES = ("sam2.", "streamseg.")
+# What `sam2.build_sam` sets when it builds a predictor with its post-processing, but for hole filling: that needs a
+# CUDA extension which the package on PyPI does not hold.
+_POSTPROCESSING = {
+    "sam_mask_decoder_extra_args": {
+        "dynamic_multimask_via_stability": True,
+        "dynamic_multimask_stability_delta": 0.05,
+        "dynamic_multimask_stability_thresh": 0.98,
+    },
+    "binarize_mask_from_pts_for_mem_enc": True,
+}
+# Switches of SAM2Base that the tracker's own glue takes for granted; the same in all published configs.
+_REQUIRED = {
+    "memory_temporal_stride_for_eval": 1,
+    "max_cond_frames_in_attn": -1,
+    "directly_add_no_mem_embed": True,
+    "use_mask_input_as_output_without_sam": True,
+    "use_high_res_features_in_sam": True,
+    "use_obj_ptrs_in_encoder": True,
+    "pred_obj_scores": True,
+    "soft_no_obj_ptr": False,
+    "non_overlap_masks_for_mem_enc": False,
+}
+
+
+def config_names() -> list[str]:
+    """Names that :func:`build_model` knows: sam2's own configs and this package's."""
+    return sorted(_named_configs())
+
+
+def build_model(
+    config: str | Path,
+    *,
+    image_size: int | None = None,
+    checkpoint: Path | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> SAM2Base:
+    """Build a SAM 2 model in evaluation mode, without gradients.
+
+    Args:
+        config: A name (:func:`config_names`, such as ``sam2.1_hiera_t`` or ``nano``; sam2's own spelling,
+            ``configs/sam2.1/sam2.1_hiera_t.yaml``, is known too) or the path of a YAML file.
+        image_size: Side of the square model input in pixels, a multiple of 32; None for the config's own.
+        checkpoint: File of ``{"model": state_dict}``; None leaves the weights random.
+        device: Where the model goes.
+        seed: Of the random weights; torch's global generator is left as it was.
+
+    Raises:
+        ModelError: the config or the checkpoint cannot be read, or they do not fit each other.
+    """
+    model: SAM2Base = _build(config, "sam2.modeling.sam2_base.SAM2Base", {}, image_size, checkpoint, device, seed)
+    for field, wanted in _REQUIRED.items():
+        if getattr(model, field) != wanted:
+            raise ModelError(
+                f"model config {config}: {field} is {getattr(model, field)}, the tracker needs {wanted}: "
+                "use a config of the kind that sam2 publishes"
+            )
+    return model
+
+
+def build_reference_model(
+    config: str | Path,
+    *,
+    image_size: int | None = None,
+    checkpoint: Path | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> SAM2VideoPredictor:
+    """Build the official predictor from the same config and weights as :func:`build_model`.
+
+    A correction makes its frame a conditioning frame: otherwise the official predictor forgets the correction when it
+    goes on (``sam2_video_predictor.py:591``).
+
+    Raises:
+        ModelError: as :func:`build_model`.
+    """
+    extra = {"fill_hole_area": 0, "non_overlap_masks": False, "add_all_frames_to_correct_as_cond": True}
+    target = "sam2.sam2_video_predictor.SAM2VideoPredictor"
+    model: SAM2VideoPredictor = _build(config, target, extra, image_size, checkpoint, device, seed)
+    return model
+
+
+def _build(
+    config: str | Path,
+    target: str,
+    extra: dict[str, Any],
+    image_size: int | None,
+    checkpoint: Path | None,
+    device: torch.device | str,
+    seed: int,
+) -> Any:
+    node = _load_config(config)
+    _set_image_size(node, image_size if image_size is not None else int(node.image_size), config)
+    node = cast(DictConfig, OmegaConf.merge(node, _POSTPROCESSING, extra, {"_target_": target}))
+    node.compile_image_encoder = False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            # "all": plain lists instead of OmegaConf's, which torch.compile cannot see through.
+            model = instantiate(node, _convert_="all")
+        except (InstantiationException, OmegaConfBaseException) as error:
+            raise ModelError(f"model config {config} does not describe a SAM 2 model: {error}") from error
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint, str(config))
+    return model.requires_grad_(False).eval().to(device)
+
+
+def _named_configs() -> dict[str, Path]:
+    folders = (
+        Path(str(resources.files("sam2"))) / "configs" / "sam2",
+        Path(str(resources.files("sam2"))) / "configs" / "sam2.1",
+        Path(str(resources.files("streamseg"))) / "models",
+    )
+    return {path.name.removesuffix(".yaml"): path for folder in folders for path in folder.glob("*.yaml")}
+
+
+def _load_config(config: str | Path) -> DictConfig:
+    named = _named_configs()
+    # sam2 itself calls its configs configs/sam2.1/sam2.1_hiera_t.yaml, relative to its package.
+    key = str(config).rpartition("/")[2].removesuffix(".yaml") if str(config).startswith("configs/") else str(config)
+    path = named.get(key, Path(config))
+    if not path.is_file():
+        raise ModelError(f"model config {config} is unknown: give the path of a YAML file or one of {', '.join(named)}")
+    try:
+        tree = OmegaConf.load(path)
+        OmegaConf.resolve(tree)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise ModelError(f"model config {path} cannot be read: {error}") from error
+    node = tree.get("model") if isinstance(tree, DictConfig) else None
+    if not isinstance(node, DictConfig) or "image_size" not in node:
+        raise ModelError(f"model config {path} has no `model:` with an `image_size:`: give a config as sam2 ships them")
+    _check_targets(node, path)
+    return node
+
+
+def _check_targets(node: DictConfig | ListConfig, path: Path) -> None:
+    """Refuse a config that would call anything but model code: instantiating runs what ``_target_`` names."""
+    children = node.values() if isinstance(node, DictConfig) else node
+    if isinstance(node, DictConfig) and not str(node.get("_target_", "sam2.")).startswith(_TARGET_PREFIXES):
+        raise ModelError(f"model config {path}: _target_ {node.get('_target_')} is not a module of sam2 or streamseg")
+    for child in children:
+        if isinstance(child, DictConfig | ListConfig):
+            _check_targets(child, path)
+
+
+def _set_image_size(node: DictConfig, image_size: int, config: str | Path) -> None:
+    """Set the input's side and everything that follows from it."""
+    if image_size < 2 * SIZE_MULTIPLE_PX or image_size % SIZE_MULTIPLE_PX:
+        raise ModelError(f"model.image_size {image_size}: give a multiple of {SIZE_MULTIPLE_PX} from 64 on")
+    try:
+        side = image_size // int(node.get("backbone_stride", 16))
+        node.image_size = image_size
+        layer = node.memory_attention.layer
+        layer.self_attention.feat_sizes = layer.cross_attention.feat_sizes = [side, side]
+        for encoding in (node.image_encoder.neck.position_encoding, node.memory_encoder.position_encoding):
+            # The warm cache goes to the default CUDA device if there is one, wherever the model goes.
+            encoding.warmup_cache = False
+            encoding.image_size = image_size
+    except (OmegaConfBaseException, AttributeError) as error:
+        raise ModelError(f"model config {config} does not describe a SAM 2 model: {error}") from error

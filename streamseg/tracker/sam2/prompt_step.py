@@ -1,0 +1,91 @@
+"""Applies a prompt to one object on one frame.
+
+Prompts are rare and come in every shape, so they run eager, one at a time, and unpadded: a padded point would be a
+real token of the decoder and change the result. The heads are sam2's own (``SAM2Base._forward_sam_heads`` and
+``_use_mask_as_output``); memory is encoded as the official predictor encodes it before it goes on
+(``SAM2VideoPredictor.propagate_in_video_preflight``): from the low-res mask, binarised.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from streamseg.tracker.sam2.memory_bank import MemoryBank
+from streamseg.tracker.sam2.prompt_tensors import PromptTensors
+from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
+
+_LOGITS_LIMIT = 32.0  # as the reference clamps earlier logits before they go into the decoder again
+
+
+class PromptOutput(NamedTuple):
+    """A prompted frame of one object.
+
+    Attributes:
+        step: Its mask, for ``B`` = 1.
+        features: ``[tokens, memory_dim]``; the frame's memory.
+        pointer: ``[C]``; its object pointer.
+    """
+
+    step: StepOutput
+    features: Tensor
+    pointer: Tensor
+
+
+def apply_prompt(
+    step: TrackStep,
+    features: Features,
+    prompt: PromptTensors,
+    *,
+    memory: tuple[MemoryBank, int, int, int] | None,
+    earlier_logits: Tensor | None,
+) -> PromptOutput:
+    """Segment an object as prompted.
+
+    Args:
+        step: Holds the model.
+        features: Of the one frame.
+        prompt: The prompt.
+        memory: (bank, lane, frame, conditioning slots in use) to correct an object that has a past; None for a new
+            one, which looks at this frame alone.
+        earlier_logits: ``[1, h, w]``; the object's mask on this frame before this prompt, which points refine.
+    """
+    model, side = step.model, step.side
+    top = step.as_map(features.top)
+    high_res = [features.stride4, features.stride8]
+    if prompt.mask is not None:
+        heads = model._use_mask_as_output(top, high_res, prompt.mask)
+    else:
+        points = {"point_coords": prompt.points, "point_labels": prompt.labels}
+        if memory is None:
+            conditioned = top + model.no_mem_embed.view(1, -1, 1, 1)
+        else:
+            bank, lane, frame, conditioning = memory
+            index = torch.tensor([[lane], [frame]], device=top.device)
+            conditioned = step.condition(bank, index, features, conditioning, masked=True)
+        refine = None if earlier_logits is None else earlier_logits[None].clamp(-_LOGITS_LIMIT, _LOGITS_LIMIT)
+        heads = model._forward_sam_heads(
+            backbone_features=conditioned,
+            point_inputs=points,
+            mask_inputs=refine,
+            high_res_features=high_res,
+            multimask_output=model._use_multimask(memory is None, points),
+        )
+    _, _, ious, low_res, _, pointer, score = heads
+    size = (model.image_size, model.image_size)
+    encoded, _ = model._encode_new_memory(
+        current_vision_feats=[features.top.transpose(0, 1)],
+        feat_sizes=[(side, side)],
+        pred_masks_high_res=functional.interpolate(low_res, size=size, mode="bilinear", align_corners=False),
+        object_score_logits=score,
+        is_mask_from_pts=True,
+    )
+    return PromptOutput(
+        # Of several candidate masks the best is taken, so the largest predicted IoU is its own.
+        StepOutput(low_res[:, 0].float(), ious.amax(dim=1).float(), score[:, 0].float()),
+        encoded[0].flatten(1).t(),
+        pointer[0],
+    )

@@ -1,0 +1,239 @@
+"""One tracking step of a batch of lanes, after the image encoder.
+
+Memory attention, mask decoder, memory encoder, ring write: a function of tensors with shapes that the number of lanes
+fixes, no value read back to the host, traceable as one graph. The modules are sam2's; the glue is ours and follows
+``sam2_base.py``: ``_prepare_memory_conditioned_features``, ``_forward_sam_heads``, ``_encode_new_memory``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
+from sam2.modeling.sam2_utils import get_1d_sine_pe
+from torch import Tensor, nn
+from torch.nn import functional
+
+from streamseg.tracker.sam2.image_encoder import FixedImageEncoder
+from streamseg.tracker.sam2.memory_attention import FixedMemoryAttention, MemoryTokens
+from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank, Recall
+from streamseg.tracker.sam2.ranged_attention import KeyRanges
+
+
+class Features(NamedTuple):
+    """Image features of ``S`` streams' frames.
+
+    Attributes:
+        top: ``[S, tokens, C]`` at stride 16.
+        attended: ``[S, tokens, C]``: ``top`` after memory attention's first self-attention.
+        stride8: ``[S, C / 4, 2h, 2w]``.
+        stride4: ``[S, C / 8, 4h, 4w]``.
+    """
+
+    top: Tensor
+    attended: Tensor
+    stride8: Tensor
+    stride4: Tensor
+
+    def row(self, row: int) -> Features:
+        """The features of one stream, as a view."""
+        return Features(*(level[row : row + 1] for level in self))
+
+    def select(self, rows: Tensor) -> Features:
+        """The features of streams ``[B]`` int64: a copy of each for each of its lanes."""
+        return Features(*(level.index_select(0, rows) for level in self))
+
+
+class StepOutput(NamedTuple):
+    """Masks of ``B`` lanes.
+
+    Attributes:
+        mask_logits: ``[B, h, w]`` float32 at stride 4; object where > 0.
+        iou_prediction: ``[B]`` float32.
+        object_score_logits: ``[B]`` float32; > 0: the object is visible.
+    """
+
+    mask_logits: Tensor
+    iou_prediction: Tensor
+    object_score_logits: Tensor
+
+
+class TrackStep(nn.Module):
+    """The step. Its result is written into the bank and returned.
+
+    Args:
+        model: In evaluation mode, on its device.
+        spatial_frames: Frames before the present one that are read.
+    """
+
+    top_pos: Tensor
+    memory_pos: Tensor
+    temporal: Tensor
+    slot_pos: Tensor
+    image_pe: Tensor
+    no_points: Tensor
+    no_mask: Tensor
+
+    def __init__(self, model: SAM2Base, spatial_frames: int) -> None:
+        super().__init__()
+        self.model = model
+        self.side = model.image_size // model.backbone_stride
+        self.image_encoder = FixedImageEncoder(model)
+        self.attention = FixedMemoryAttention(model.memory_attention)
+        # A pointer as wide as the features is cut into tokens as wide as the memory.
+        self._pointer_tokens = int(model.hidden_dim // model.mem_dim)
+        self.multimask = bool(model._use_multimask(is_init_cond_frame=False, point_inputs=None))
+        self._cache_constants(spatial_frames)
+
+    def _cache_constants(self, spatial_frames: int) -> None:
+        """Compute once what the reference computes on each frame."""
+        model, side = self.model, self.side
+        device = model.device
+
+        def encoding(module: nn.Module) -> Tensor:
+            grid: Tensor = module(torch.zeros(1, 1, side, side, device=device))
+            return grid[0].flatten(1).t().contiguous()
+
+        no_point = torch.zeros(1, 1, 2, device=device), -torch.ones(1, 1, dtype=torch.int32, device=device)
+        sparse, dense = model.sam_prompt_encoder(points=no_point, boxes=None, masks=None)
+        # Age a is encoded by entry a - 1, a conditioning frame of any age by the last entry (sam2_base.py:582). That
+        # one comes first here, so that age 0 can stand for it.
+        encodings = model.maskmem_tpos_enc[:, 0]
+        temporal = torch.cat([encodings[-1:], encodings[:spatial_frames]])
+        memory_pos = encoding(model.memory_encoder.position_encoding)
+        self.register_buffer("top_pos", encoding(model.image_encoder.neck.position_encoding), persistent=False)
+        self.register_buffer("memory_pos", memory_pos, persistent=False)
+        self.register_buffer("temporal", temporal[:, 0], persistent=False)
+        self.register_buffer("slot_pos", memory_pos + temporal, persistent=False)
+        self.register_buffer("image_pe", model.sam_prompt_encoder.get_dense_pe(), persistent=False)
+        self.register_buffer("no_points", sparse, persistent=False)
+        self.register_buffer("no_mask", dense.contiguous(), persistent=False)
+
+    def keys(self, shape: BankShape, conditioning: int) -> int:
+        """How many tokens of memory a lane attends to if so many conditioning frames are read."""
+        spatial, pointers = shape.spatial_frames + conditioning, shape.pointer_frames + conditioning
+        return spatial * shape.tokens + pointers * self._pointer_tokens
+
+    def encode(self, images: Tensor) -> Features:
+        """Encode frames ``[S, 3, image_size, image_size]``: all that does not depend on objects."""
+        top, stride8, stride4 = self.image_encoder(images)
+        tokens = top.flatten(2).transpose(1, 2)
+        return Features(tokens, self.attention.attend_to_self(tokens, self.top_pos), stride8, stride4)
+
+    def forward(
+        self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool
+    ) -> StepOutput:
+        """Track each lane on its stream's present frame and remember it.
+
+        Args:
+            bank: Memory of all lanes; written.
+            index: ``[2, B]`` int64: lane, frame number.
+            features: Of each lane's present frame.
+            conditioning: Slots of conditioning frames to read.
+            masked: Whether some of the slots that are read may be empty: then they are packed if memory attention has
+                a kernel for ranges, else masked. False is the caller's word that all slots are filled.
+        """
+        lanes, frames = index.unbind(0)
+        conditioned = self.condition(bank, index, features, conditioning, masked)
+        logits, iou, pointers, score = self._decode(conditioned, features)
+        memory = self._remember(self.as_map(features.top), logits, score)
+        bank.write_tracked(lanes, frames, memory, pointers)
+        return StepOutput(logits[:, 0], iou, score[:, 0].float())
+
+    def condition(self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool) -> Tensor:
+        """Fuse the present frame's features with each lane's memory.
+
+        Args: as :meth:`forward`.
+
+        Returns:
+            ``[B, C, h, w]``.
+        """
+        lanes, frames = index.unbind(0)
+        packed = masked and self.attention.attend_ranges is not None
+        recall = bank.recall(lanes, frames, conditioning, packed=packed)
+        tokens = self._memory_tokens(recall, conditioning, masked, packed)
+        fused: Tensor = self.attention(features.attended, self.top_pos, tokens)
+        return self.as_map(fused)
+
+    def as_map(self, tokens: Tensor) -> Tensor:
+        """``[B, tokens, C]`` -> ``[B, C, h, w]``."""
+        return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, self.side, self.side)
+
+    def _memory_tokens(self, recall: Recall, conditioning: int, masked: bool, packed: bool) -> MemoryTokens:
+        model = self.model
+        batch, pointers = recall.pointers.shape[:2]
+        pointer_tokens = recall.pointers.reshape(batch, pointers * self._pointer_tokens, model.mem_dim)
+        if model.add_tpos_enc_to_obj_ptrs:
+            # Normalised by the largest age for a video of 16 frames and more: a stream has no length.
+            age = recall.pointer_age / (model.max_obj_ptrs_in_encoder - 1)
+            width = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim
+            encoded = model.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=width))
+            pointer_pos = encoded.repeat_interleave(self._pointer_tokens, dim=1)
+        else:
+            pointer_pos = torch.zeros_like(pointer_tokens)
+        return MemoryTokens(
+            spatial=recall.features.float(),
+            # Slots that are packed lie otherwise in each lane: their encoding is gathered by age.
+            spatial_pos=self.memory_pos + self.temporal[recall.features_age][:, :, None]
+            if packed
+            else torch.cat([self.slot_pos[:1].expand(conditioning, -1, -1), self.slot_pos[1:]]),
+            pointers=pointer_tokens,
+            pointers_pos=pointer_pos,
+            bias=self._bias(recall) if masked and not packed else None,
+            ranges=self._ranges(recall) if packed else None,
+        )
+
+    def _bias(self, recall: Recall) -> Tensor:
+        """See :class:`MemoryTokens`."""
+        spatial_valid = recall.features_valid.repeat_interleave(recall.features.shape[2], dim=1)
+        pointer_valid = recall.pointers_valid.repeat_interleave(self._pointer_tokens, dim=1)
+        valid = torch.cat([spatial_valid, pointer_valid], dim=1)[:, None]
+        return torch.zeros(valid.shape, device=valid.device).masked_fill(~valid, -torch.inf)
+
+    def _ranges(self, recall: Recall) -> KeyRanges:
+        """The tokens that count of what was packed."""
+        slots, tokens = recall.features.shape[1:3]
+        spatial = recall.features_valid.sum(dim=1, dtype=torch.int32)
+        pointers = recall.pointers_valid.sum(dim=1, dtype=torch.int32)
+        return KeyRanges((slots - spatial) * tokens, spatial * tokens + pointers * self._pointer_tokens)
+
+    def _decode(self, conditioned: Tensor, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Run the mask decoder without a prompt and keep the mask with the best predicted IoU.
+
+        Returns:
+            mask_logits ``[B, 1, 4h, 4w]`` float32, iou ``[B]`` float32, pointers ``[B, C]``, scores ``[B, 1]``.
+        """
+        model, batch = self.model, conditioned.shape[0]
+        masks, ious, tokens, score = model.sam_mask_decoder(
+            image_embeddings=conditioned,
+            image_pe=self.image_pe,
+            sparse_prompt_embeddings=self.no_points.expand(batch, -1, -1),
+            dense_prompt_embeddings=self.no_mask.expand(batch, -1, -1, -1),
+            multimask_output=self.multimask,
+            repeat_image=False,
+            high_res_features=[features.stride4, features.stride8],
+        )
+        best = ious.argmax(dim=1)
+        lane = torch.arange(batch, device=best.device)
+        seen = score > 0
+        logits = torch.where(seen[..., None, None], masks[lane, best][:, None].float(), NO_OBJ_SCORE)
+        token = tokens[lane, best] if tokens.shape[1] > 1 else tokens[:, 0]
+        visible = seen.float()
+        pointers = model.obj_ptr_proj(token)
+        if model.fixed_no_obj_ptr:
+            pointers = visible * pointers
+        return logits, ious[lane, best].float(), pointers + (1 - visible) * model.no_obj_ptr, score
+
+    def _remember(self, top: Tensor, logits: Tensor, score: Tensor) -> Tensor:
+        """Encode features ``[B, C, h, w]`` and masks ``[B, 1, 4h, 4w]`` into memory ``[B, tokens, memory_dim]``."""
+        model = self.model
+        size = (model.image_size, model.image_size)
+        full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        scaled = torch.sigmoid(full) * model.sigmoid_scale_for_mem_enc + model.sigmoid_bias_for_mem_enc
+        encoder = model.memory_encoder  # as its forward, without the position encoding, which is a constant
+        fused = encoder.fuser(encoder.pix_feat_proj(top) + encoder.mask_downsampler(scaled))
+        memory: Tensor = encoder.out_proj(fused)
+        if model.no_obj_embed_spatial is not None:
+            memory = memory + (1 - (score > 0).float())[..., None, None] * model.no_obj_embed_spatial[..., None, None]
+        return memory.flatten(2).transpose(1, 2)

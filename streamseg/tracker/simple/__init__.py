@@ -1,0 +1,1 @@
+"""Trackers without a network, for tests and benchmarks."""

@@ -1,0 +1,149 @@
+"""A tracker that follows a colour: it proves that masks belong to their frames, without a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamseg.frame import Frame, Plane
+from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.rgb import sample_rgb
+from streamseg.tracker.simple.network_free import NetworkFreeTracker, prompt_mask
+from streamseg.tracker.types import BoolMask, ObjectResult, Prompt
+
+_WORKING_SIDE: Final = 640
+"""Longest side of the picture that is searched; larger frames are sampled at every second, third... pixel."""
+
+_TOLERANCE: Final = np.array([40.0, 14.0, 14.0])
+"""Least distance from the mean Y, Cr, Cb that still counts as the object: light changes more than hue does."""
+
+_LEAST_SHARE: Final = 0.1
+"""Share of its usual area that a region needs to be taken for the object again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A coarse frame: ``uint8 [h, w, 3]`` Y, Cr, Cb; each of its pixels stands for ``step x step``."""
+
+    pixels: Plane
+    step: int
+
+
+@dataclass(slots=True)
+class _Sought:
+    """What an object looks like, and where it was.
+
+    Attributes:
+        low: Least Y, Cr, Cb of its colour.
+        high: Greatest.
+        seed: ``bool [h, w]`` of the coarse picture: where the prompt was; None once the object was found.
+        position: Its last centroid as shares of the frame.
+        area: Its usual area as a share of the frame.
+        latest: The frame that it was last looked for on, and what came out.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    seed: BoolMask | None
+    position: tuple[float, float] = (0.5, 0.5)
+    area: float = 0.0
+    latest: tuple[_Picture, ObjectResult] | None = None
+
+
+class ColorTracker(NetworkFreeTracker[_Picture, _Sought]):
+    """Follows a connected region of the prompt's colour near its last position.
+
+    For tests and benchmarks of the pipeline: it has learned nothing, takes everything that touches the object and
+    looks alike for a part of it, and is at its best with plainly coloured things. When the colour is not seen, the
+    mask is empty and ``object_score_logits`` negative; the object is found again wherever a region of the colour and
+    of at least a tenth of its usual area appears. ``iou_prediction`` is the region's share of that area, at most 1.
+
+    A prompt on an existing object makes it follow what the prompt shows now. Points off the object are ignored.
+    """
+
+    def _look(self, frame: Frame) -> _Picture:
+        step = -(-max(frame.format.width, frame.format.height) // _WORKING_SIDE)
+        picture = cv2.cvtColor(sample_rgb(frame, step), cv2.COLOR_RGB2YCrCb)
+        return _Picture(np.asarray(picture, dtype=np.uint8), step)
+
+    def _prompted(self, view: _Picture, prompt: Prompt, size: tuple[int, int], present: _Sought | None) -> _Sought:
+        shown = _shown(prompt, size)
+        if shown is None:
+            assert present is not None  # a new object with nothing but points off it was refused
+            return present
+        rows, columns = np.nonzero(prompt_mask(shown, size))
+        seed = np.zeros(view.pixels.shape[:2], dtype=np.bool_)
+        seed[rows // view.step, columns // view.step] = True
+        pixels = view.pixels[seed].astype(np.float64)
+        reach = np.clip(3 * pixels.std(axis=0), _TOLERANCE, 2 * _TOLERANCE)
+        middle = np.median(pixels, axis=0)
+        return _Sought(middle - reach, middle + reach, seed)
+
+    def _follow(self, follower: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
+        if follower.latest is None or follower.latest[0] is not view:
+            follower.latest = (view, _find(follower, view, size, obj_id))
+        return follower.latest[1]
+
+
+def _find(sought: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
+    close = cv2.inRange(view.pixels, sought.low, sought.high)
+    close = cv2.morphologyEx(close, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
+    h, w = view.pixels.shape[:2]
+    labels, stats, centroids = _regions(np.asarray(close, dtype=np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA] / (h * w)
+    places = (centroids[1:] + 0.5) / (w, h)
+    if sought.seed is not None:
+        seed_h, seed_w = sought.seed.shape  # of the frame that was prompted: the size may have changed since
+        y_seed, x_seed = np.nonzero(sought.seed)
+        touched = labels[y_seed * h // seed_h, x_seed * w // seed_w]
+        worth = np.bincount(touched, minlength=len(stats))[1:].astype(np.float64)
+        worth[worth == 0] = -np.inf
+    else:
+        distance = np.hypot(*(places - sought.position).T)
+        worth = np.where(areas >= _LEAST_SHARE * sought.area, np.minimum(areas / sought.area, 1.0) - distance, -np.inf)
+    if worth.size == 0 or worth.max() == -np.inf:
+        return object_result(
+            obj_id, size, counted(np.zeros((0, 0), dtype=np.bool_)), iou_prediction=0.0, object_score_logits=-10.0
+        )
+    best = int(worth.argmax())
+    sought.area = float(areas[best]) if sought.seed is not None else 0.9 * sought.area + 0.1 * float(areas[best])
+    sought.seed = None
+    sought.position = (float(places[best, 0]), float(places[best, 1]))
+    x, y, columns, rows = (int(value) for value in stats[best + 1, : cv2.CC_STAT_AREA])
+    mask = (labels[y : y + rows, x : x + columns] == best + 1).repeat(view.step, axis=0).repeat(view.step, axis=1)
+    left, top = x * view.step, y * view.step
+    return object_result(
+        obj_id,
+        size,
+        counted(np.ascontiguousarray(mask[: size[1] - top, : size[0] - left]), (left, top)),
+        iou_prediction=min(float(areas[best]) / sought.area, 1.0),
+        object_score_logits=10.0,
+    )
+
+
+def _regions(close: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """``cv2.connectedComponentsWithStats`` within the bounding box of what is set: most of the frame is not."""
+    labels = np.zeros(close.shape, dtype=np.intp)
+    x, y, columns, rows = cv2.boundingRect(close)
+    if rows == 0:
+        return labels, np.zeros((1, 5), dtype=np.intp), np.zeros((1, 2))
+    part = cv2.connectedComponentsWithStats(close[y : y + rows, x : x + columns], connectivity=4)
+    labels[y : y + rows, x : x + columns] = part[1]
+    return labels, np.add(part[2], (x, y, 0, 0, 0), dtype=np.intp), np.add(part[3], (x, y), dtype=np.float64)
+
+
+def _shown(prompt: Prompt, size: tuple[int, int]) -> Prompt | None:
+    """Keep what surely lies on the object: points on it, the middle of its box, its mask. None: nothing does."""
+    points = tuple(point for point in prompt.points if point.label == 1)
+    if prompt.mask is not None:
+        return prompt
+    if prompt.box is None:
+        return replace(prompt, points=points) if points else None
+    x0, x1 = max(prompt.box[0], 0.0), min(prompt.box[2], size[0])
+    y0, y1 = max(prompt.box[1], 0.0), min(prompt.box[3], size[1])
+    dx, dy = (x1 - x0) / 4, (y1 - y0) / 4
+    return replace(prompt, points=points, box=(x0 + dx, y0 + dy, x1 - dx, y1 - dy))

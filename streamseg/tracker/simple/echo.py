@@ -1,0 +1,48 @@
+"""A tracker that does nothing: it shows what the pipeline costs without a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from streamseg.frame import Frame
+from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.simple.network_free import NetworkFreeTracker, prompt_mask
+from streamseg.tracker.types import BoolMask, ObjectResult, Prompt
+
+
+@dataclass(slots=True)
+class _Repeated:
+    mask: BoolMask
+    result: ObjectResult | None = None
+
+
+class EchoTracker(NetworkFreeTracker[tuple[int, int], _Repeated]):
+    """Returns each object's prompt as its mask, unchanged, for every frame at once.
+
+    A box becomes a rectangle, a click a small disc. When the frame's size changes, the mask is scaled with it. The
+    frame's planes are not read.
+    """
+
+    def _look(self, frame: Frame) -> tuple[int, int]:
+        return frame.format.width, frame.format.height
+
+    def _prompted(
+        self, view: tuple[int, int], prompt: Prompt, size: tuple[int, int], present: _Repeated | None
+    ) -> _Repeated:
+        return _Repeated(prompt_mask(prompt, size, None if present is None else _scaled(present.mask, size)))
+
+    def _follow(self, follower: _Repeated, view: tuple[int, int], size: tuple[int, int], obj_id: int) -> ObjectResult:
+        if follower.result is None or follower.result.size != size:
+            mask = _scaled(follower.mask, size)
+            follower.result = object_result(obj_id, size, counted(mask), iou_prediction=1.0, object_score_logits=10.0)
+        return follower.result
+
+
+def _scaled(mask: BoolMask, size: tuple[int, int]) -> BoolMask:
+    if mask.shape == (size[1], size[0]):
+        return mask
+    resized = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(resized, dtype=np.uint8).view(np.bool_)

@@ -1,0 +1,280 @@
+"""Carries commands out on the worker's streams: arguments and results are those of ``protocol/control.py``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from streamseg.common.redact import redact
+from streamseg.errors import ControlError, FrameExpiredError, NothingToUndoError, PromptError
+from streamseg.ipc.commands import Command, Outcome
+from streamseg.ipc.saved_prompts import SavedObject, normalize_prompt
+from streamseg.protocol.control import (
+    OPERATIONS,
+    RETRYABLE,
+    AddPrompt,
+    ErrorCode,
+    Failure,
+    LabelObject,
+    Listing,
+    Nothing,
+    ObjectArgs,
+    ObjectEntry,
+    Prompted,
+    PromptsSet,
+    Rle,
+    SetPrompt,
+    SetPrompts,
+    SnapshotObject,
+    SnapshotResult,
+    StreamEntry,
+    Undone,
+)
+from streamseg.protocol.mask_codec import encode_rle
+from streamseg.protocol.scores import presence_of, score_of
+from streamseg.protocol.topics import topic
+from streamseg.tracker.types import ObjectResult, check_prompt
+from streamseg.worker.prompts import build_prompt
+from streamseg.worker.tracked_stream import Latest, TrackedStream
+
+log = logging.getLogger(__name__)
+
+_HIGHEST_ID: Final = 2**31 - 1
+
+
+def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Outcome:
+    """Do what a command says. Whatever goes wrong becomes its outcome.
+
+    Blocks: for a prompt, as long as the tracker takes for it.
+    """
+    try:
+        args = msgspec.json.decode(command.args, type=OPERATIONS[command.op].args)
+        if command.op == "list":
+            chosen = [_stream(streams, command.stream)] if command.stream else list(streams.values())
+            result: msgspec.Struct = Listing(streams=tuple(_entry(one) for one in chosen))
+        else:
+            result = _ON_STREAM[command.op](_stream(streams, command.stream), args)
+    except ControlError as error:
+        return Outcome(command.number, error=Failure(code=error.code, message=str(error), retryable=error.retryable))
+    except Exception:
+        log.exception("%s failed", command.op, extra={"stream": command.stream})
+        failure = Failure(code="INTERNAL", message=f"{command.op} failed: the daemon's log says more")
+        return Outcome(command.number, error=failure)
+    return Outcome(command.number, msgspec.json.encode(result))
+
+
+def _stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedStream:
+    if stream not in streams:
+        raise _error("STREAM_NOT_FOUND", f"there is no stream {stream!r}, but: {', '.join(streams) or 'none'}")
+    return streams[stream]
+
+
+def _error(code: ErrorCode, message: str) -> ControlError:
+    return ControlError(code, message, code in RETRYABLE)
+
+
+# --- prompts --------------------------------------------------------------------------------------------------------
+
+
+def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
+    if stream.paused:
+        raise _error("BAD_REQUEST", f"stream {stream.stream!r} is paused, nothing in it is tracked: resume it first")
+    latest = _latest(stream)
+    obj_id = stream.free_id if args.object_id is None else args.object_id
+    if obj_id > _HIGHEST_ID:
+        raise _error("BAD_REQUEST", f"stream {stream.stream!r} has used up its ids: give an object_id that is free")
+    new = not stream.is_followed(obj_id)
+    prompt = normalize_prompt(args)
+
+    def show(frame: int | None) -> tuple[int, ObjectResult]:
+        if args.preview:
+            shown = stream.preview(obj_id, prompt, frame)
+            return shown.frame_id, shown.prompted
+        result = stream.add_prompt(obj_id, args.label, prompt, frame)
+        return result.frame_id, result.prompted
+
+    frame, prompted = _on_frame(args, show)
+    known = stream.objects.get(obj_id)
+    return Prompted(
+        object_id=0 if args.preview and args.object_id is None else obj_id,
+        label=args.label or (known.label if known else ""),
+        new=new,
+        frame=frame,
+        newest=latest.frame_id,
+        size=prompted.size,
+        bbox=prompted.roi,
+        area=prompted.area,
+        score=score_of(prompted.iou_prediction),
+        presence=presence_of(prompted.object_score_logits),
+        mask=_rle(prompted) if args.preview else None,
+    )
+
+
+def _on_frame(args: AddPrompt, apply: Callable[[int | None], tuple[int, ObjectResult]]) -> tuple[int, ObjectResult]:
+    """Apply a prompt to the frame that the user saw; where that is gone, do what was asked for that case."""
+    try:
+        try:
+            return apply(args.frame)
+        except FrameExpiredError as error:
+            if args.on_expired == "error":
+                raise _error("FRAME_EXPIRED", f"{error}; or ask for the newest with on_expired") from None
+            return apply(None)
+    except PromptError as error:
+        raise _error("BAD_PROMPT", str(error)) from None
+
+
+def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
+    _object(stream, args.object_id)
+    if not stream.is_followed(args.object_id):
+        raise _error("NOTHING_TO_UNDO", f"object {args.object_id} waits for its first prompt: remove it instead")
+    try:
+        return Undone(object_id=args.object_id, prompts=stream.undo_prompt(args.object_id))
+    except NothingToUndoError as error:
+        raise _error("NOTHING_TO_UNDO", str(error)) from None
+
+
+def _check(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
+    """Refuse what cannot be meant, as far as that is known before the frame that it will be applied to."""
+    if stream.latest is None:
+        return
+    try:
+        check_prompt(
+            build_prompt(obj_id, normalize_prompt(prompt), stream.latest.size), stream.latest.size, is_new=True
+        )
+    except PromptError as error:
+        raise _error("BAD_PROMPT", str(error)) from None
+
+
+def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
+    wanted = {prompt.object_id: prompt for prompt in args.prompts}
+    if len(wanted) < len(args.prompts):
+        raise _error("BAD_PROMPT", "an object_id stands twice: put all points of one object into one prompt")
+    for obj_id, prompt in wanted.items():
+        _check(stream, obj_id, prompt)
+    removed = tuple(obj_id for obj_id in stream.objects if obj_id not in wanted)
+    kept: list[int] = []
+    prompted: list[SavedObject] = []
+    for obj_id, prompt in wanted.items():
+        known = stream.objects.get(obj_id)
+        if known is None or known.prompts[0] != normalize_prompt(prompt):
+            prompted.append(SavedObject(obj_id, prompt.label, (normalize_prompt(prompt),)))
+            continue
+        kept.append(obj_id)
+        if known.label != prompt.label:
+            stream.label_object(obj_id, prompt.label)
+    stream.replace_objects(removed, prompted)
+    return PromptsSet(kept=tuple(kept), prompted=tuple(obj.obj_id for obj in prompted), removed=removed)
+
+
+# --- objects and streams --------------------------------------------------------------------------------------------
+
+
+def _remove_object(stream: TrackedStream, args: ObjectArgs) -> Nothing:
+    _object(stream, args.object_id)
+    stream.remove_object(args.object_id)
+    return Nothing()
+
+
+def _label_object(stream: TrackedStream, args: LabelObject) -> Nothing:
+    _object(stream, args.object_id)
+    stream.label_object(args.object_id, args.label)
+    return Nothing()
+
+
+def _reset(stream: TrackedStream, _args: Any) -> Nothing:
+    stream.reset("asked for")
+    return Nothing()
+
+
+def _pause(stream: TrackedStream, _args: Any) -> Nothing:
+    stream.pause(True)
+    return Nothing()
+
+
+def _resume(stream: TrackedStream, _args: Any) -> Nothing:
+    stream.pause(False)
+    return Nothing()
+
+
+def _snapshot(stream: TrackedStream, _args: Any) -> SnapshotResult:
+    latest = _latest(stream)
+    return SnapshotResult(
+        stream=stream.stream,
+        frame=latest.frame_id,
+        epoch=latest.epoch,
+        size=latest.size,
+        t_wall_ns=str(latest.t_wall_ns),
+        image_topic=topic(stream.stream, "image").decode(),
+        objects=tuple(
+            SnapshotObject(
+                **msgspec.structs.asdict(entry),
+                mask=_rle(latest.results[entry.id]) if latest.results[entry.id].area else None,
+            )
+            for entry in _objects(stream)
+            if entry.id in latest.results
+        ),
+    )
+
+
+def _entry(stream: TrackedStream) -> StreamEntry:
+    latest = stream.latest
+    return StreamEntry(
+        stream=stream.stream,
+        source=redact(stream.config.source),
+        paused=stream.paused,
+        frame=latest.frame_id if latest else None,
+        size=latest.size if latest else (0, 0),
+        objects=tuple(_objects(stream)),
+    )
+
+
+def _objects(stream: TrackedStream) -> Iterator[ObjectEntry]:
+    latest = stream.latest
+    for obj in stream.objects.values():
+        result = latest.results.get(obj.obj_id) if latest else None
+        if latest is None or result is None:
+            yield ObjectEntry(id=obj.obj_id, label=obj.label, state="waiting", prompts=len(obj.prompts))
+            continue
+        yield ObjectEntry(
+            id=obj.obj_id,
+            label=obj.label,
+            state=latest.states.get(obj.obj_id, "tracked"),
+            prompts=len(obj.prompts),
+            bbox=result.roi,
+            area=result.area,
+            score=score_of(result.iou_prediction),
+            presence=presence_of(result.object_score_logits),
+        )
+
+
+def _latest(stream: TrackedStream) -> Latest:
+    if stream.latest is None:
+        raise _error("NO_FRAME_YET", f"stream {stream.stream!r} has given no frame yet: wait for its first")
+    return stream.latest
+
+
+def _object(stream: TrackedStream, obj_id: int) -> None:
+    if obj_id not in stream.objects:
+        there = ", ".join(map(str, stream.objects)) or "none"
+        raise _error("OBJECT_NOT_FOUND", f"stream {stream.stream!r} has no object {obj_id}, but: {there}")
+
+
+def _rle(result: ObjectResult) -> Rle:
+    width, height = result.size
+    return Rle((height, width), encode_rle(result.full_mask).decode())
+
+
+_ON_STREAM: Final[Mapping[str, Callable[[TrackedStream, Any], msgspec.Struct]]] = {
+    "add_prompt": _add_prompt,
+    "undo_prompt": _undo_prompt,
+    "remove_object": _remove_object,
+    "label_object": _label_object,
+    "set_prompts": _set_prompts,
+    "reset": _reset,
+    "snapshot": _snapshot,
+    "pause": _pause,
+    "resume": _resume,
+}

@@ -1,0 +1,51 @@
+"""The benchmarks can be started. What they measure is not looked at: timing decides no test."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BENCH = ROOT / "bench"
+SMALL_SAM2 = ROOT / "tests" / "tracker" / "small_sam2.yaml"
+
+
+def run(*command: object) -> str:
+    inherited = os.environ.get("PYTHONPATH")
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCH), *filter(None, [inherited])])},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def test_all_can_be_imported() -> None:
+    names = {path.stem for path in BENCH.glob("*.py")}
+    if find_spec("transformers") is None:
+        names.remove("transformers_video")
+    imports = "; ".join(f"import {name}; print({name}.__name__)" for name in sorted(names))
+    assert set(run("-W", "ignore", "-c", imports).split()) == names
+
+
+def test_the_tracker_s(tmp_path: Path) -> None:
+    """An arm that fails is named, and those that do not are measured all the same."""
+    result = tmp_path / "result.json"
+    grid = ("--models", SMALL_SAM2, "--sizes", 128, "--objects", 1, 2, "--dtypes", "float32")
+    arms = ("--no-compiled", "--no-vos", "--fork", tmp_path / "no fork is here")
+    short = ("--rounds", 2, "--block", 1, "--warm-up", 2)
+    run(BENCH / "tracker.py", *grid, *arms, *short, "--json", result, "--markdown", tmp_path / "result.md")
+    found = json.loads(result.read_text())
+    names = ["official float32", "ours eager float32"]
+    assert [(row["objects"], row["arm"]) for row in found["rows"]] == [(n, arm) for n in (1, 2) for arm in names]
+    assert all(row["agree"] > 0.99 for row in found["rows"])
+    assert [row["ratios"].keys() for row in found["rows"] if row["arm"] == names[1]] == [{names[0]}] * 2
+    for n, line in zip((1, 2), found["failed"], strict=True):
+        assert f"{n} x 1: fork float32 failed: EOFError" in line
+    assert (tmp_path / "result.md").read_text().count("ours eager float32") == 2

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from streamseg.cli.prompt_options import prompt_of
+from streamseg.errors import ConfigError
+
+
+def test_no_marks():
+    assert prompt_of((), None, None) is None
+
+
+def test_points_belong_to_one_object():
+    assert prompt_of(["320,240", "10.5, 20,0"], None, None) == {
+        "object": 1,
+        "points": [[320.0, 240.0], [10.5, 20.0, 0.0]],
+    }
+
+
+def test_points_with_a_box():
+    assert prompt_of(["1,2"], "0,0,5,5", None) == {"object": 1, "points": [[1.0, 2.0]], "box": [0.0, 0.0, 5.0, 5.0]}
+
+
+def test_percent_is_normalized():
+    assert prompt_of(["50%,40%,1"], "10%,20%,90%,100%", None) == {
+        "object": 1,
+        "points": [[0.5, 0.4, 1.0]],
+        "box": [0.1, 0.2, 0.9, 1.0],
+        "coords": "normalized",
+    }
+
+
+def test_mask():
+    assert prompt_of((), None, Path("m.png")) == {"object": 1, "mask": "m.png"}
+
+
+@pytest.mark.parametrize(
+    ("points", "box", "words"),
+    [
+        (["1"], None, "--point '1': write X,Y"),
+        (["1,2,3,4"], None, "write X,Y"),
+        (["1,2,2"], None, "write X,Y"),
+        (["a,2"], None, "'a' is no number"),
+        ([], "1,2,3", "--box '1,2,3': write X0,Y0,X1,Y1"),
+        ([], "1,2,3,x", "'x' is no number"),
+        (["50%,20"], None, "some are pixels, some percent"),
+        (["50%,20%"], "1,2,3,4", "some are pixels, some percent"),
+    ],
+)
+def test_marks_that_cannot_be(points, box, words):
+    with pytest.raises(ConfigError) as caught:
+        prompt_of(points, box, None)
+    assert words in str(caught.value)

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from streamseg.config.docs import describe_setting, settings_table
+from streamseg.config.json_schema import json_schema
+from streamseg.config.load import load_config
+from streamseg.config.problems import path_name
+from streamseg.config.validate import settings
+from streamseg.config.yaml import read_document
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLES = sorted((REPOSITORY / "configs").glob("*.yaml"))
+
+
+def test_there_are_examples():
+    assert {path.stem for path in EXAMPLES} >= {"webcam", "rtsp", "several_cameras", "file", "demo"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_is_right(path, monkeypatch, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    monkeypatch.setenv("CLIP", str(tmp_path / "clip.mp4"))
+    monkeypatch.setenv("CAM_PASSWORD", "p@ss")
+    config = load_config(path)
+    assert config.streams
+    Draft202012Validator(json_schema()).validate(read_document(path).tree)
+
+
+def test_the_schema_is_valid_and_refuses_what_the_loader_refuses():
+    schema = json_schema()
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    stream = {"source": "scene:default"}
+    assert validator.is_valid({"streams": {"cam": stream}, "x-anchors": [1]})
+    for wrong in (
+        {},
+        {"streams": {}},
+        {"streams": {"Cam": stream}},
+        {"streams": {"_cam": stream}},
+        {"streams": {"cam": {**stream, "sorce": 1}}},
+        {"streams": {"cam": {**stream, "stall_timeout_s": 0}}},
+        {"streams": {"cam": stream}, "model": {"image_size": 500}},
+        {"streams": {"cam": stream}, "extra": 1},
+    ):
+        assert not validator.is_valid(wrong), wrong
+
+
+def test_every_setting_has_a_description():
+    assert [path_name(path) for path, field in settings() if not describe_setting(field).endswith(".")] == []
+
+
+def test_every_setting_is_in_the_documentation():
+    text = (REPOSITORY / "docs" / "configuration.md").read_text()
+    assert [name for path, _ in settings() if f"`{(name := path_name(path))}`" not in text] == []
+
+
+def test_the_table_in_the_documentation_is_up_to_date():
+    text = (REPOSITORY / "docs" / "configuration.md").read_text()
+    shown = text.partition("<!-- settings -->\n")[2].partition("<!-- end of settings -->")[0]
+    assert shown == settings_table(), "lay the output of `python -m streamseg.config.docs` between the markers"

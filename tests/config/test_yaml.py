@@ -1,0 +1,85 @@
+import pytest
+
+from streamseg.config.load import load_config
+from streamseg.config.yaml import MAX_BYTES, Document, read_document
+from streamseg.errors import ConfigError
+
+
+def refused(text):
+    with pytest.raises(ConfigError) as caught:
+        Document("c.yaml", text)
+    return str(caught.value)
+
+
+def test_content_and_lines():
+    document = Document("c.yaml", "a:\n  b: [1,\n    2]\nc: text\n")
+    assert document.tree == {"a": {"b": [1, 2]}, "c": "text"}
+    assert document.line(("a", "b")) == 2
+    assert document.line(("a", "b", 1)) == 3
+    assert document.line(("a", "missing")) == 1
+    assert document.line(("c",)) == 4
+
+
+def test_anchors_and_merges():
+    document = Document("c.yaml", "x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n")
+    assert document.tree["y"] == {"a": 1, "b": 3}
+
+
+def test_a_key_twice_is_refused_with_both_lines():
+    assert refused("a: 1\nb: 2\na: 3\n") == "c.yaml:3: 'a' stands twice, first on line 1: leave one of them out"
+    assert "'k' stands twice" in refused("list:\n  - k: 1\n    k: 2\n")
+
+
+def test_a_tag_makes_no_object():
+    assert "could not determine a constructor" in refused("a: !!python/object/apply:os.getcwd []\n")
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "\ta: 1", "a: *nowhere", "a: 'open", "a: 1\n---\nb: 2\n"])
+def test_broken_yaml_names_the_line(text):
+    message = refused(text)
+    assert message.startswith("c.yaml:")
+    assert "not valid YAML" in message
+
+
+def test_control_characters():
+    assert "not valid YAML" in refused("a: \x01")
+
+
+def test_a_few_anchors_cannot_grow_into_billions():
+    text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    text += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+    assert "more than 20000 values" in refused(text)
+
+
+def test_a_value_that_holds_itself():
+    assert "nested too deeply" in refused("a: &a\n  b: *a\n")
+
+
+def test_deep_nesting():
+    assert "nested too deeply" in refused("[" * 100_000)
+    assert "nested too deeply" in refused("a: " + "[" * 30 + "]" * 30)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        read_document(tmp_path / "missing.yaml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        read_document(tmp_path)
+    (tmp_path / "large.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
+    with pytest.raises(ConfigError, match="is larger than 1024 KiB"):
+        read_document(tmp_path / "large.yaml")
+    (tmp_path / "latin1.yaml").write_bytes(b"a: \xe9")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        read_document(tmp_path / "latin1.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "text", "x-only: 1\n"])
+def test_a_file_without_settings_shows_how_to_begin(text, tmp_path):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="holds no settings: begin with"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_only_true_and_false_are_booleans():
+    tree = Document("a.yaml", "{a: on, b: off, c: yes, d: no, e: true, f: False}").tree
+    assert tree == {"a": "on", "b": "off", "c": "yes", "d": "no", "e": True, "f": False}

@@ -1,0 +1,375 @@
+"""The control process with real sockets: passes on, answers once, times out, and stands whatever is sent to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket as net
+from pathlib import Path
+
+import psutil
+import zmq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamseg.ipc.commands import Command, Outcome
+from streamseg.ipc.supervisor_messages import DaemonInfo, Report, WorkerGone
+from streamseg.protocol.control import MAX_REQUEST_BYTES, OPERATIONS, Failure
+from tests.control.control_children import ask, receive, send
+
+
+def test_a_command_goes_to_the_worker_and_its_outcome_to_who_asked(control):
+    running = control()
+    assert running.ready() == running.endpoint
+    running.start_worker()
+    client = running.client()
+    send(client, op="add_prompt", stream="cam", args={"points": [[0.5, 0.5]]})
+    command = running.command()
+    assert (command.op, command.stream) == ("add_prompt", "cam")
+    assert json.loads(command.args)["points"] == [[0.5, 0.5]]
+    running.answer(command, b'{"object_id":3}')
+    assert receive(client) == {"v": 1, "id": "r1", "ok": True, "result": {"object_id": 3}}
+    send(client, id="r2", op="remove_object", stream="cam", args={"object_id": 9})
+    running.answer(running.command(), error=Failure(code="OBJECT_NOT_FOUND", message="no object 9"))
+    error = {"code": "OBJECT_NOT_FOUND", "message": "no object 9", "retryable": False}
+    assert receive(client) == {"v": 1, "id": "r2", "ok": False, "error": error}
+
+
+def test_a_req_socket_is_served_too(control):
+    running = control()
+    running.ready()
+    client = running.client(zmq.REQ)
+    client.send(b'{"v":1,"id":"x","op":"hello"}')
+    assert client.poll(20_000)
+    hello = json.loads(client.recv())["result"]
+    assert hello["streams"] == ["cam"]
+    assert hello["ops"] == [*OPERATIONS]
+    assert (hello["session"], hello["model"], hello["max_objects"]) == ("9f1c2e4a", "nano", 16)
+
+
+def test_a_request_that_comes_twice_is_done_once(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    one, other = running.client(), running.client()
+    request = {"op": "pause", "stream": "cam", "client": "page"}
+    send(one, **request)
+    command = running.command()
+    send(other, **request)  # the same client over another connection, while the first request is on its way
+    assert ask(other, op="hello", id="barrier")["ok"]
+    running.answer(command, b"{}")
+    assert receive(one) == receive(other)
+    assert ask(one, **request)["ok"]  # and once more afterwards
+    assert ask(one, **{**request, "op": "resume"})["error"]["code"] == "BAD_REQUEST"
+    send(one, op="pause", stream="cam", client="somebody else")
+    running.answer(running.command(), b"{}")  # another client: another request
+    assert receive(one)["ok"]
+    assert running.worker.take() is None
+
+
+def test_without_a_name_a_client_is_its_connection(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    one, other = running.client(), running.client()
+    for client in (one, other):
+        send(client, op="pause", stream="cam")
+        running.answer(running.command(), b"{}")
+        assert receive(client)["ok"]
+    assert ask(one, op="pause", stream="cam")["ok"]
+    assert running.worker.take() is None
+
+
+def test_an_id_that_is_under_way_for_another_request_is_refused(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    client = running.client()
+    send(client, op="pause", stream="cam")
+    command = running.command()
+    assert "was used for another" in ask(client, op="resume", stream="cam")["error"]["message"]
+    running.answer(command, b"{}")
+    assert receive(client)["ok"]
+
+
+def test_a_retryable_error_is_tried_anew(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    client = running.client()
+    request = {"op": "add_prompt", "stream": "cam", "args": {"points": [[0, 0]]}}
+    send(client, **request)
+    running.answer(running.command(), error=Failure(code="NO_FRAME_YET", message="wait", retryable=True))
+    assert receive(client)["error"]["retryable"] is True
+    send(client, **request)
+    running.answer(running.command(), b"{}")
+    assert receive(client)["ok"]
+
+
+def test_previews_are_done_each_time(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    client = running.client()
+    for _ in range(2):
+        send(client, op="add_prompt", stream="cam", args={"points": [[0, 0]], "preview": True})
+        running.answer(running.command(), b"{}")
+        assert receive(client)["ok"]
+
+
+def test_a_worker_that_is_not_there_is_said_at_once(control):
+    running = control()
+    running.ready()
+    error = ask(running.client(), op="list")["error"]
+    assert (error["code"], error["retryable"]) == ("WORKER_RESTARTING", True)
+
+
+def test_a_worker_that_dies_over_a_command_is_said_at_once(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    client = running.client()
+    send(client, op="pause", stream="cam")
+    running.command()
+    running.order(WorkerGone())
+    error = receive(client)["error"]
+    assert (error["code"], error["retryable"]) == ("WORKER_RESTARTING", True)
+    assert "pause: the worker died" in error["message"]
+
+
+def test_a_new_worker_takes_the_place_of_the_old_one(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    old = running.worker
+    running.start_worker()
+    client = running.client()
+    send(client, op="pause", stream="cam")
+    running.answer(running.command(), b"{}")
+    assert receive(client)["ok"]
+    old.close()
+
+
+def test_after_a_time_out_the_same_request_gets_the_late_outcome(control):
+    running = control(timeout_s=0.3)
+    running.ready()
+    running.start_worker()
+    client = running.client()
+    send(client, op="pause", stream="cam")
+    command = running.command()
+    error = receive(client)["error"]
+    assert (error["code"], error["retryable"]) == ("TIMEOUT", True)
+    assert "the worker gave no answer within 0.3 s" in error["message"]
+    running.answer(command, b'{"late":1}')
+    assert ask(client, op="hello", id="barrier")["ok"]
+    assert ask(client, op="pause", stream="cam")["result"] == {"late": 1}
+    assert running.worker.take() is None
+
+
+def test_streams_are_the_supervisors(control):
+    running = control()
+    running.ready()
+    client = running.client()
+    send(client, op="add_stream", stream="new", args={"settings": {"source": "scene:simple"}})
+    command = running.said(Command)
+    assert (command.op, command.stream) == ("add_stream", "new")
+    running.order(DaemonInfo(("cam", "new"), ("tcp://127.0.0.1:7",)))
+    running.order(Outcome(command.number, b"{}"))
+    assert receive(client)["ok"]
+    assert ask(client, op="hello", id="h")["result"]["streams"] == ["cam", "new"]
+    send(client, op="reload", id="r")
+    running.order(Outcome(running.said(Command).number, error=Failure(code="BAD_CONFIG", message="no file")))
+    assert receive(client)["error"]["code"] == "BAD_CONFIG"
+
+
+def test_an_unknown_stream_is_named_by_every_operation(control):
+    running = control()
+    running.ready()
+    client = running.client()
+    args = {
+        "remove_object": {"object_id": 1},
+        "undo_prompt": {"object_id": 1},
+        "label_object": {"object_id": 1, "label": "x"},
+        "set_prompts": {"prompts": []},
+    }
+    ops = [op for op, operation in OPERATIONS.items() if operation.stream != "none" and op != "add_stream"]
+    for op in ops:
+        error = ask(client, id=op, op=op, stream="cam9", args=args.get(op, {}))["error"]
+        assert error["code"] == "STREAM_NOT_FOUND"
+        assert error["message"] == "there is no stream 'cam9', but: cam"
+
+
+def test_too_many_objects_are_refused_before_the_worker_hears_of_them(control):
+    running = control()
+    running.ready()
+    prompts = [{"object_id": number, "box": [0, 0, 1, 1]} for number in range(1, 18)]
+    error = ask(running.client(), op="set_prompts", stream="cam", args={"prompts": prompts})["error"]
+    assert error["code"] == "BAD_PROMPT"
+    assert "17 objects, but model.max_objects is 16" in error["message"]
+
+
+def test_requests_that_wait_are_bounded(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    client = running.client()
+    for number in range(40):
+        send(client, id=str(number), op="pause", stream="cam")
+    busy = [receive(client) for _ in range(8)]
+    assert {answer["error"]["code"] for answer in busy} == {"BUSY"}
+    assert ask(running.client(), op="hello")["ok"]
+
+
+def test_status_is_answered_from_what_was_published_last(control):
+    running = control()
+    running.ready()
+    client = running.client()
+    assert ask(client, op="get_status")["result"] == {"daemon": None, "streams": []}
+    running.publish("cam", b'{"state":"streaming"}')
+    running.publish("unknown", b'{"state":"streaming"}')
+    running.publish("_daemon", b'{"model":"nano"}')
+    while (result := ask(client, op="get_status", id=os.urandom(4).hex())["result"])["daemon"] is None:
+        pass
+    assert result == {"daemon": {"model": "nano"}, "streams": [{"state": "streaming"}]}
+    running.order(DaemonInfo((), ()))
+    while ask(client, op="hello", id=os.urandom(4).hex())["result"]["streams"]:
+        pass
+    assert ask(client, op="get_status", id="after")["result"]["streams"] == []
+
+
+def test_its_end_is_told_to_those_who_wait(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    client = running.client()
+    send(client, op="pause", stream="cam")
+    running.command()
+    running.connection.send_bytes(b"stop")
+    assert "the daemon is ending" in receive(client)["error"]["message"]
+    running.process.join(timeout=10)
+    assert not Path(running.endpoint.removeprefix("ipc://")).exists()
+
+
+# --- where it listens -----------------------------------------------------------------------------------------------
+
+
+def test_a_second_daemon_says_where_it_is_instead(control, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    first, second = control(default=True), control(default=True)
+    addresses = {first.ready(), second.ready()}
+    assert f"ipc://{tmp_path}/streamseg-control" in addresses
+    assert addresses & {first.spec.other_endpoint, second.spec.other_endpoint}
+    for address in addresses:
+        assert ask(first.client(endpoint=address), op="hello")["ok"]
+
+
+def test_an_address_that_was_configured_is_had_or_refused(control):
+    with net.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        fatal = control(endpoint=endpoint).said(Report, "fatal")
+    assert f"control.endpoint: {endpoint!r} cannot be bound: another program listens there" in fatal.text
+    assert fatal.exit_code == 2
+
+
+def test_nobody_else_may_reach_it(control):
+    fatal = control(endpoint="tcp://0.0.0.0:*").said(Report, "fatal")
+    assert "everybody there could control the daemon" in fatal.text
+
+
+# --- hostile --------------------------------------------------------------------------------------------------------
+
+_requests = st.fixed_dictionaries(
+    {
+        "v": st.sampled_from([1, 1, 1, 2, None, "1"]),
+        "id": st.text(max_size=70),
+        "op": st.sampled_from([*OPERATIONS, "x"]),
+    },
+    optional={
+        "stream": st.sampled_from(["cam", "", "cam9", "_daemon", "../x"]),
+        "client": st.text(max_size=70),
+        "args": st.dictionaries(
+            st.sampled_from(["object_id", "label", "points", "box", "mask", "frame", "prompts", "settings", "x"]),
+            st.none() | st.integers() | st.text(max_size=5) | st.lists(st.lists(st.floats(), max_size=4), max_size=4),
+            max_size=4,
+        ),
+    },
+).map(lambda value: [b"", json.dumps(value).encode()])
+_anything = st.lists(st.binary(max_size=200), min_size=1, max_size=5) | _requests
+
+
+def test_nothing_that_is_sent_disturbs_it(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    good, bad = running.client(), running.client()
+    process = psutil.Process(running.process.pid)
+
+    @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(_anything, min_size=1, max_size=6))
+    def hostile(messages):
+        for parts in messages:
+            bad.send_multipart(parts)
+        hello = ask(good, op="hello", id=os.urandom(8).hex())
+        assert hello["ok"]
+        while bad.poll(0):
+            answer = json.loads(bad.recv_multipart()[-1])
+            assert answer["ok"] or answer["error"]["code"]
+        while (command := running.worker.take()) is not None:
+            running.answer(command, b"{}")
+
+    hostile()
+    assert running.process.is_alive()
+    assert process.memory_info().rss < 400 * 2**20
+
+
+def test_a_request_that_is_too_long_ends_its_connection_only(control):
+    running = control()
+    running.ready()
+    good, bad = running.client(), running.client()
+    assert ask(bad, op="hello")["ok"]
+    for _ in range(3):
+        bad.send_multipart([b"", b"x" * (MAX_REQUEST_BYTES + 1)])
+    assert ask(good, op="hello")["ok"]
+    assert ask(good, op="hello", id="after")["ok"]
+    assert not bad.poll(200)
+
+
+def test_strangers_on_the_socket_do_no_harm(control):
+    running = control()
+    running.ready()
+    path = running.endpoint.removeprefix("ipc://")
+    good = running.client()
+    assert ask(good, op="hello")["ok"]
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64, os.urandom(5000), b""):
+        with net.socket(net.AF_UNIX) as line:
+            line.connect(path)
+            line.settimeout(5)
+            line.sendall(data)
+            assert ask(good, op="hello", id=os.urandom(4).hex())["ok"]
+
+
+def test_a_client_that_takes_no_answers_harms_nobody(control):
+    running = control()
+    running.ready()
+    deaf, good = running.client(), running.client()
+    deaf.setsockopt(zmq.SNDHWM, 1)
+    for number in range(5000):
+        try:
+            deaf.send_multipart([b"", b'{"v":1,"id":"%d","op":"hello"}' % number], zmq.NOBLOCK)
+        except zmq.Again:
+            break
+    for number in range(20):
+        assert ask(good, op="hello", id=str(number))["ok"]
+
+
+def test_a_paused_supervisor_does_not_keep_it_from_ending(control):
+    running = control()
+    running.ready()
+    os.kill(running.process.pid, signal.SIGHUP)  # left to the supervisor
+    assert ask(running.client(), op="hello")["ok"]
+    running.connection.close()  # the supervisor died
+    running.process.join(timeout=10)
+    assert running.process.exitcode == 0

@@ -1,0 +1,39 @@
+"""What the child under test does: one ``main`` for all, told by its first argument."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+
+from streamseg.errors import ModelError, SourceError
+from streamseg.ipc.supervisor_link import ChildLink
+from streamseg.ipc.supervisor_messages import Report
+
+
+def main(behaviour: str, connection: Connection) -> None:
+    link = ChildLink(connection)
+    link.attach()
+    match behaviour:
+        case "obeys":
+            link.send(Report("ready"))
+            while not link.stop_requested(1.0):
+                link.send(Report("progress"))
+        case "deaf":  # neither the word nor SIGTERM ends it
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            link.send(Report("ready"))
+            while True:
+                time.sleep(10)
+        case "silent":
+            link.send(Report("ready"))
+            while not link.stop_requested(60.0):
+                pass
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "signal 40":
+            os.kill(os.getpid(), 40)
+        case "model":
+            raise ModelError("model 'x' is unknown: did you mean 'y'?")
+        case "source":
+            raise SourceError("a fault that a restart may mend")

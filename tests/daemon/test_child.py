@@ -1,0 +1,185 @@
+"""A child's life, with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
+
+import psutil
+import pytest
+
+from streamseg.daemon.child import Child
+from streamseg.daemon.process_table import ProcessEntry
+
+
+@pytest.fixture
+def make_child() -> Iterator[Callable[..., Child]]:
+    children: list[Child] = []
+
+    def make(behaviour: str, silence_s: float = 30.0) -> Child:
+        children.append(
+            Child(ProcessEntry(f"test:{behaviour}", "tests.daemon.child_mains", (behaviour,), 60.0, silence_s))
+        )
+        children[-1].start()
+        return children[-1]
+
+    yield make
+    for child in children:
+        child.kill()
+
+
+def hear(child: Child, kind: str, timeout_s: float = 60.0) -> str:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        wait(child.waitables(), timeout=1.0)
+        for report in child.take_reports():
+            if report.kind == kind:
+                return report.text
+    pytest.fail(f"the child did not say {kind}")
+
+
+def until_dead(child: Child, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    wait([child.sentinel], timeout=timeout_s)
+    while not child.died():  # the sentinel closes a moment before the kernel has the exit code
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    child.take_reports()
+
+
+def test_child_is_ready_named_and_ends_when_asked(make_child):
+    child = make_child("obeys")
+    assert child.state == "starting"
+    hear(child, "ready")
+    assert child.state == "ready"
+    assert not child.hangs()
+    names = [process.name() for process in psutil.Process().children()]
+    assert "test:obeys" in names
+    child.ask_to_stop()
+    until_dead(child)
+    assert child.describe_exit() == "exit code 0"
+
+
+def test_child_that_is_killed_says_by_what_and_backs_off(make_child):
+    child = make_child("killed")
+    delays = []
+    for attempt in range(1, 4):
+        until_dead(child)
+        assert child.describe_exit() == "killed by SIGKILL"
+        child.schedule_restart()
+        assert child.state == "restarting"
+        assert child.failed_starts == attempt
+        delays.append(child.restart_in_s())
+        assert not child.restart_due()
+        child.start()
+    assert child.restarts == 3
+    assert delays[1] > 1.5 * delays[0]
+    assert delays[2] > 1.5 * delays[1]
+
+
+def test_silent_child_hangs_and_can_be_killed(make_child):
+    child = make_child("silent", silence_s=0.2)
+    hear(child, "ready")
+    deadline = time.monotonic() + 30
+    while not child.hangs():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.kill()
+    until_dead(child)
+
+
+def test_deaf_child_is_killed(make_child):
+    child = make_child("deaf")
+    hear(child, "ready")
+    child.ask_to_stop()
+    child.terminate()
+    wait([child.sentinel], timeout=0.5)
+    assert child.alive()
+    child.kill()
+    assert not child.alive()
+
+
+def test_error_that_no_restart_mends_is_fatal(make_child):
+    child = make_child("model")
+    assert hear(child, "fatal") == "model 'x' is unknown: did you mean 'y'?"
+    until_dead(child)
+    assert child.describe_exit() == "exit code 3"
+
+
+def test_error_that_a_restart_may_mend_is_not_fatal(make_child):
+    child = make_child("source")
+    wait([child.sentinel], timeout=60)
+    assert all(report.kind != "fatal" for report in child.take_reports())
+    until_dead(child)
+    assert child.describe_exit() == "exit code 4"
+
+
+def test_signal_without_a_name_is_described(make_child):
+    child = make_child("signal 40")
+    until_dead(child)
+    assert child.describe_exit() == "killed by signal 40"
+
+
+def test_retired_child_is_neither_restarted_nor_waited_for(make_child):
+    child = make_child("obeys")
+    hear(child, "ready")
+    child.retire()
+    child.ask_to_stop()
+    wait([child.sentinel], timeout=60)
+    deadline = time.monotonic() + 10
+    while child.alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert not child.died()
+    assert not child.restart_due()
+    child.collect()
+    assert child.waitables() == []  # a dead process's sentinel is always ready: waiting for it would spin
+
+
+def test_silence_can_be_forgiven(make_child):
+    child = make_child("silent", silence_s=0.2)
+    hear(child, "ready")
+    deadline = time.monotonic() + 30
+    while not child.hangs():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.forgive_silence()
+    assert child.silence_s() < 0.2
+
+
+def test_ctrl_c_before_the_child_listens_does_not_reach_it(make_child):
+    child = make_child("obeys")
+    os.kill(next(p.pid for p in psutil.Process().children()), signal.SIGINT)
+    hear(child, "ready")
+    assert child.alive()
+
+
+@pytest.mark.parametrize("behaviour", ["obeys", "deaf"])
+def test_a_child_is_renewed_at_once_and_that_is_no_restart(make_child, behaviour):
+    child = make_child(behaviour)
+    hear(child, "ready")
+    (before,) = [process for process in psutil.Process().children() if process.name() == f"test:{behaviour}"]
+    child.renew()
+    assert child.state == "restarting"
+    deadline = time.monotonic() + 30
+    while not child.renewal_due():
+        assert time.monotonic() < deadline
+        assert not child.died()
+        child.take_reports()
+        time.sleep(0.01)
+    assert not before.is_running()
+    child.start()
+    hear(child, "ready")
+    assert (child.restarts, child.failed_starts) == (0, 0)
+    assert not child.renewal_due()
+
+
+def test_what_a_child_says_while_it_is_renewed_is_not_heard(make_child):
+    child = make_child("obeys")
+    child.renew()  # before it was ready
+    wait([child.sentinel], timeout=60)
+    assert child.take_reports() == []
+    assert child.state == "restarting"

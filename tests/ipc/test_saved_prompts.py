@@ -1,0 +1,39 @@
+"""What a stream follows is written down so that the next worker, or a changed configuration, can go on with it."""
+
+from __future__ import annotations
+
+from streamseg.config.schema import PromptConfig
+from streamseg.ipc.saved_prompts import MAX_PROMPTS, SavedObject, configured, normalize_prompt
+from streamseg.protocol.control import Marks
+
+BOX = PromptConfig(object=3, label="cup", box=(0, 0, 9, 9))
+
+
+def test_equal_prompts_are_equal_wherever_they_come_from():
+    assert normalize_prompt(PromptConfig(object=1, points=((1, 2), (3, 4, 0)))) == normalize_prompt(
+        Marks(points=((1, 2, 1), (3, 4, 0)), coords="pixels")
+    )
+    assert normalize_prompt(BOX) == Marks(box=(0, 0, 9, 9), coords="pixels")
+    mask = PromptConfig(object=1, mask="mask.png")
+    assert normalize_prompt(mask) is mask  # read when it is applied
+
+
+def test_the_first_prompt_and_the_newest_corrections_are_kept():
+    obj = SavedObject(1, "", (normalize_prompt(BOX),))
+    for number in range(40):
+        obj = obj.corrected(Marks(points=((number, 0, 1),)))
+    assert len(obj.prompts) == MAX_PROMPTS
+    assert obj.prompts[0] == normalize_prompt(BOX)
+    assert [prompt.points[0][0] for prompt in obj.prompts[1:]] == list(range(40 - MAX_PROMPTS + 1, 40))
+
+
+def test_a_changed_configuration_leaves_what_was_clicked():
+    kept = configured((BOX, PromptConfig(object=5, box=(1, 1, 2, 2))))
+    assert kept.next_id == 6
+    moved = PromptConfig(object=3, box=(5, 5, 9, 9))
+    changed = kept.changed((5,), (moved, PromptConfig(object=9, box=(0, 0, 1, 1))))
+    assert [(obj.obj_id, obj.prompts) for obj in changed.objects] == [
+        (3, (normalize_prompt(moved),)),
+        (9, (Marks(box=(0, 0, 1, 1), coords="pixels"),)),
+    ]
+    assert changed.next_id == 10

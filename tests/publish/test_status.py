@@ -1,0 +1,76 @@
+"""Sums that survive the processes that count."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import pytest
+
+from streamseg.ipc.messages import CaptureReport, WorkerReport
+from streamseg.publish.status import StreamStatus, Total
+from streamseg.publish.stream_encoder import Origin
+from streamseg.ring.frame_ring import FrameRing
+from tests.publish.publisher_children import tracked_frame
+
+
+def test_total_goes_on_when_its_counter_begins_anew():
+    total = Total()
+    assert total.value == 0
+    for count, value in [(3, 3), (3, 3), (5, 5), (0, 5), (2, 7), (1, 8), (4, 11)]:
+        total.see(count)
+        assert total.value == value
+
+
+@pytest.fixture
+def status():
+    ring = FrameRing(policy="newest", slots=2, slot_bytes=4096)
+    yield StreamStatus("cam1", "lavfi:x", ring, Origin("s", "p", "c", "nano"))
+    ring.close()
+
+
+def message(status):
+    return status.message(0, published={}, subscribed=[])
+
+
+def test_latencies_are_medians_of_the_last_second(status):
+    now = time.monotonic_ns()
+    for age_ms, decode_ms in [(40, 1), (40, 2), (40, 30)]:
+        frame = tracked_frame("cam1", 0)
+        captured = now - age_ms * 1_000_000
+        frame = msgspec.structs.replace(
+            frame,
+            t_captured_ns=captured,
+            t_decoded_ns=captured + decode_ms * 1_000_000,
+            t_tracked_ns=captured + 35_000_000,
+        )
+        status.on_frame(frame)
+    latency = message(status).latency_ms
+    assert latency["decode"] == 2.0
+    assert latency["track"] == 33.0
+    assert latency["total"] >= 40.0
+    assert message(status).fps_out == 3.0
+    status._latencies = type(status._latencies)([(0, 0, 0, now - 2_000_000_000)])
+    assert (message(status).latency_ms, message(status).fps_out) == ({}, 0.0)
+
+
+def test_size_comes_from_the_source_and_before_that_from_frames(status):
+    assert message(status).size == (0, 0)
+    status.on_frame(tracked_frame("cam1", 0, size=(20, 10)))
+    assert message(status).size == (20, 10)
+    report = CaptureReport("cam1", "streaming", "lavfi:x", (40, 30), 1.0, 1, 0, 0, {}, "")
+    status.on_capture(report)
+    assert message(status).size == (40, 30)
+    status.on_capture(msgspec.structs.replace(report, state="reconnecting", last_error="refused"))
+    assert (message(status).state, message(status).last_error) == ("reconnecting", "refused")
+
+
+def test_repeated_frames_are_counted_apart_and_go_on_when_the_worker_is_replaced(status):
+    for tracked, repeated in [(3, 20), (4, 50), (1, 0), (2, 7)]:
+        status.on_worker(WorkerReport("nano", "cpu", {"cam1": tracked}, {}, repeated={"cam1": repeated, "other": 9}))
+    assert (message(status).tracked, message(status).repeated) == (6, 57)
+
+
+def test_own_drops_are_counted_by_reason(status):
+    assert [status.count_drop("image/slow") for _ in range(3)] == [1, 2, 3]
+    assert message(status).drops == {"image/slow": 3}

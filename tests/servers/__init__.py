@@ -1,0 +1,1 @@
+"""Real video servers that tests start."""

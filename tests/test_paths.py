@@ -1,0 +1,80 @@
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from streamseg.paths import (
+    default_control_endpoint,
+    default_folder_is_ours,
+    make_default_folder,
+    runtime_parent,
+    sockets_parent,
+)
+from streamseg.protocol.topics import MAX_IPC_PATH
+
+
+def test_a_writable_folder_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert runtime_parent() == str(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["", "absent", "file"])
+def test_anything_else_gives_the_default(tmp_path, monkeypatch, value):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / value) if value else "")
+    assert runtime_parent() is None
+
+
+def test_unset_gives_the_default(monkeypatch):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert runtime_parent() is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_others_gives_the_default(tmp_path, monkeypatch):
+    tmp_path.chmod(0o500)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert runtime_parent() is None
+
+
+@pytest.fixture
+def shallow():
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
+
+
+def test_a_folder_too_deep_for_sockets_is_passed_over(shallow, monkeypatch):
+    deep = Path(shallow, "d" * (MAX_IPC_PATH - len(shallow) - 33))
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    assert runtime_parent() == sockets_parent() == str(deep)
+    deeper = deep.rename(f"{deep}d")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deeper))
+    assert runtime_parent() is None
+    monkeypatch.setattr("tempfile.tempdir", str(deeper))
+    assert sockets_parent() == "/tmp"
+    assert default_control_endpoint() == f"ipc:///tmp/streamseg-{os.geteuid()}/control"
+
+
+def test_the_control_address_is_the_same_for_daemon_and_client(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert default_control_endpoint() == f"ipc://{tmp_path}/streamseg-control"
+    assert make_default_folder()
+    assert default_folder_is_ours()
+
+
+def test_without_a_runtime_folder_it_lies_in_one_of_our_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / f"streamseg-{os.geteuid()}"
+    assert default_control_endpoint() == f"ipc://{folder}/control"
+    assert default_folder_is_ours()  # nobody made it yet
+    assert make_default_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    assert not default_folder_is_ours()
+    assert not make_default_folder()
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    assert not default_folder_is_ours()

@@ -1,0 +1,243 @@
+"""Compiled and recorded runs against the eager one. Dynamo's ``eager`` backend traces and guards without a compiler."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+from torch._dynamo.utils import counters
+
+from streamseg.errors import ModelError
+from streamseg.tracker.compiled import compile as compiling
+from streamseg.tracker.compiled.compile import Buckets, CompiledEngine, choose_compile, parts
+from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.sam2.memory_bank import MemoryBank
+from tests.tracker.tracker_scenes import Add, Change, Events, Remove, clip, difference, play, show
+
+SPLIT = Buckets(lanes=(1, 2), streams=(1,), pad=False)
+PADDED = Buckets(lanes=(1, 4), streams=(1, 4), pad=True)
+ONE = Buckets(lanes=(1,), streams=(1,), pad=False)
+TOLERANCE = 1e-3
+CLICK = Add(1, points=[(0.5, 0.5, 1)])
+EVENTS: Events = {
+    0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))],
+    4: [Add(7, mask=(0.1, 0.1, 0.4, 0.5)), Add(8, points=[(0.2, 0.8, 1)]), Add(9, points=[(0.8, 0.2, 1)])],
+    7: [Add(1, points=[(0.7, 0.6, 1)])],
+    19: [Remove(2), Remove(9)],
+    21: [Add(5, points=[(0.6, 0.6, 1)])],
+}
+
+
+class ReplayingRecorder:
+    """Stands in for CUDA graphs: a replay computes anew, and writes into the places of the recording."""
+
+    def __init__(self) -> None:
+        self.recorded = 0
+        self.replayed = 0
+
+    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        self.recorded += 1
+        outputs = function()
+
+        def replay() -> None:
+            self.replayed += 1
+            for place, value in zip(outputs, function(), strict=True):
+                place.copy_(value)
+
+        return replay, outputs
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """What is compiled for one thread is other code."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def compiled(model: SAM2Base, buckets: Buckets, **options: Any) -> CameraPredictor:
+    show(model, 0)
+    options = {"backend": "eager"} | options
+    return CameraPredictor(model, engine=partial(CompiledEngine, buckets=buckets, **options))
+
+
+def quiet(what: str, share: float) -> None:
+    assert 0 <= share <= 1, what
+
+
+def graphs() -> int:
+    return int(counters["stats"]["unique_graphs"])
+
+
+@pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
+def test_nothing_is_compiled_or_recorded_after_warm_up(
+    small: SAM2Base, buckets: Buckets, partly_filled: Change
+) -> None:
+    """Objects join, leave, are corrected and differ in age; batches take every size."""
+    images, recorder = clip(32, small.image_size), ReplayingRecorder()
+    predictor = partly_filled(compiled(small, buckets, recorder=recorder))
+    predictor.warm_up(quiet)
+    prepared = graphs()
+    assert recorder.recorded == prepared == len(buckets.streams) + 2 * len(buckets.lanes)
+    run = play(predictor, images, EVENTS)
+    assert recorder.recorded == graphs() == prepared
+    assert recorder.replayed > len(images)
+    found = difference(play(CameraPredictor(small), images, EVENTS), run)
+    assert found.logits < TOLERANCE, found
+    assert found.score < TOLERANCE, found
+
+
+@pytest.mark.parametrize(
+    ("buckets", "recorder"), [(ONE, None), (PADDED, ReplayingRecorder())], ids=["compiled", "recorded"]
+)
+def test_a_bank_that_grows(
+    small: SAM2Base, monkeypatch: pytest.MonkeyPatch, buckets: Buckets, recorder: ReplayingRecorder | None
+) -> None:
+    """Nothing is compiled for it. Graphs are recorded anew, all of them at once, and counted."""
+    monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
+    images = clip(12, small.image_size)
+    predictor = compiled(small, buckets, recorder=recorder)
+    predictor.warm_up(quiet)
+    prepared = graphs()
+    recordings: list[int] = []
+    if recorder is not None:
+        grow = predictor.engine.bank_grew
+
+        def counted(bank: MemoryBank) -> None:
+            before = recorder.recorded
+            grow(bank)
+            recordings.append(recorder.recorded - before)
+
+        monkeypatch.setattr(predictor.engine, "bank_grew", counted)
+        at_warm_up = recorder.recorded
+    run = play(predictor, images, EVENTS)
+    assert predictor.bank.lanes == 8
+    assert graphs() == prepared
+    if recorder is not None:
+        of_the_step = 2 * len(buckets.lanes)
+        assert recordings == [of_the_step, of_the_step]  # to 4 lanes and to 8
+        assert recorder.recorded == at_warm_up + sum(recordings)
+        assert predictor.engine.recorded_anew == 2
+    assert difference(play(CameraPredictor(small), images, EVENTS), run).logits < TOLERANCE
+
+
+@pytest.mark.parametrize("buckets", [Buckets((1, 2), (1, 2), pad=False), PADDED], ids=["split", "padded"])
+def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
+    names = ("a", "b", "c")
+    images = {name: clip(6, small.image_size, seed=seed) for seed, name in enumerate(names)}
+    together, alone = compiled(small, buckets), CameraPredictor(small)
+    together.warm_up(quiet)
+    prepared = graphs()
+    for predictor in (together, alone):
+        for name in names:
+            predictor.open_stream(name)
+    for frame in range(6):
+        outputs = together.track({name: images[name][frame] for name in names})
+        for name in names:
+            wanted = alone.track({name: images[name][frame]})[name]
+            assert torch.allclose(wanted.mask_logits, outputs[name].mask_logits, atol=1e-3)
+            if frame == names.index(name):
+                for predictor in (together, alone):
+                    predictor.add_prompt(name, 1, **CLICK.arguments())
+    assert graphs() == prepared
+
+
+def test_outputs_of_recorded_graphs_are_the_callers(small: SAM2Base) -> None:
+    images = clip(4, small.image_size)
+    predictor = compiled(small, ONE, recorder=ReplayingRecorder())
+    predictor.warm_up(quiet)
+    play(predictor, images[:2], {0: [CLICK]}, stream="a")
+    first = predictor.track({"a": images[2]})["a"].mask_logits
+    kept = first.clone()
+    predictor.track({"a": images[3]})
+    assert torch.equal(first, kept)
+
+
+def test_padding_does_not_break(small: SAM2Base) -> None:
+    predictor = compiled(small, Buckets(lanes=(4,), streams=(4,), pad=True))
+    predictor.warm_up(quiet)
+    play(predictor, clip(20, small.image_size), {0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))]})
+    assert all(getattr(predictor.bank, name).isfinite().all() for name in predictor.bank.FIELDS)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("two_threads")
+def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that a later start, which compiles nothing, does the same with other weights; its bank grows, too."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
+    images = clip(24, small.image_size)
+    events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
+    kept: dict[str, int] = {}
+    for start in ("first", "later"):
+        model = copy.deepcopy(small)
+        if start == "later":
+            torch.manual_seed(1)
+            for weight in model.parameters():  # each of them, however small
+                weight.data *= 1 + 0.02 * torch.rand_like(weight)
+        show(model, 0)
+        wanted = play(CameraPredictor(model), images, events)
+        predictor = compiled(model, ONE, backend="inductor")
+        predictor.warm_up(quiet)
+        written = {str(path): path.stat().st_mtime_ns for path in tmp_path.glob("streamseg/*/*")}
+        assert {Path(path).name for path in written} == {"encode_1", "track_1_1_masked", "track_1_4_masked"}
+        assert written == kept or start == "first"
+        kept = written
+        run = play(predictor, images, events)
+        assert predictor.bank.lanes > 2
+        assert graphs() == 0
+        found = difference(wanted, run)
+        assert found.logits < TOLERANCE, (start, found)
+        assert found.agreement > 0.995, (start, found)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("partly_filled", ["ranged"], indirect=True)
+def test_functionalised_graphs_of_ranges(small: SAM2Base, partly_filled: Change) -> None:
+    images = clip(24, small.image_size)
+    events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
+    predictor = partly_filled(compiled(small, ONE, backend="aot_eager"))
+    predictor.warm_up(quiet)
+    prepared = graphs()
+    run = play(predictor, images, events)
+    assert graphs() == prepared == 3
+    found = difference(play(CameraPredictor(small), images, events), run)
+    assert found.logits < TOLERANCE, found
+    assert found.agreement > 0.995, found
+
+
+@pytest.mark.parametrize(
+    ("count", "split", "padded"),
+    [(1, [1], [1]), (2, [2], [4]), (3, [2, 1], [4]), (4, [4], [4]), (7, [4, 2, 1], [4, 4]), (9, [4, 4, 1], [4, 4, 1])],
+)
+def test_parts(count: int, split: list[int], padded: list[int]) -> None:
+    assert parts(count, (1, 2, 4), pad=False) == split
+    assert parts(count, PADDED.lanes, pad=True) == padded
+
+
+def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    assert not choose_compile("auto", cpu)
+    assert choose_compile("auto", cuda)
+    assert not choose_compile("off", cuda)
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: "/usr/bin/g++" if name == "g++" else None)
+    assert choose_compile("on", cpu)
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    with pytest.raises(ModelError, match="C\\+\\+ compiler"):
+        choose_compile("on", cpu)
+    assert choose_compile("on", cuda)

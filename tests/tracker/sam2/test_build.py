@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from sam2.modeling.sam2_base import SAM2Base
+
+from streamseg.errors import ModelError
+from streamseg.tracker.sam2.build import build_model, build_reference_model, config_names
+
+SMALL_SAM2 = Path(__file__).parents[1] / "small_sam2.yaml"
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("version", ["sam2", "sam2.1"])
+def test_published_sizes(version: str) -> None:
+    # Large is left out: filling 224 million random weights takes seconds.
+    names = {size: f"{version}_hiera_{size}" for size in ("t", "s", "b+")}
+    millions = {size: round(parameters(build_model(name, image_size=128)) / 1e6) for size, name in names.items()}
+    assert millions == {"t": 39, "s": 46, "b+": 81}
+
+
+def test_every_published_config_has_a_name() -> None:
+    published = {f"{version}_hiera_{size}" for version in ("sam2", "sam2.1") for size in ("t", "s", "b+", "l")}
+    assert published < set(config_names())
+    assert "nano" in config_names()
+
+
+def test_sams_own_spelling_of_a_config() -> None:
+    assert build_model("configs/sam2.1/sam2.1_hiera_t.yaml").image_size == 1024
+
+
+def test_an_evaluated_model_without_gradients() -> None:
+    model = build_model("nano")
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("image_size", [64, 96, 160, 256])
+def test_image_sizes(image_size: int) -> None:
+    model = build_model(SMALL_SAM2, image_size=image_size)
+    side = image_size // 16
+    assert model.image_size == image_size
+    assert model.memory_attention.layers[0].cross_attn_image.freqs_cis.shape[0] == side * side
+    levels = model.forward_image(torch.zeros(1, 3, image_size, image_size))["backbone_fpn"]
+    assert [level.shape[-1] for level in levels] == [4 * side, 2 * side, side]
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, same, other = (build_model(SMALL_SAM2, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_official_predictor_has_the_same_weights() -> None:
+    ours, official = build_model(SMALL_SAM2), build_reference_model(SMALL_SAM2)
+    assert official.fill_hole_area == 0
+    weights = official.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in ours.state_dict().items())
+
+
+def test_hydras_global_state_is_left_alone() -> None:
+    state = GlobalHydra.instance().hydra
+    build_model(SMALL_SAM2)
+    assert GlobalHydra.instance().hydra is state
+
+
+def save(model: SAM2Base, path: Path) -> Path:
+    torch.save({"model": model.state_dict()}, path)
+    return path
+
+
+def test_a_checkpoint_is_loaded(tmp_path: Path) -> None:
+    trained = build_model(SMALL_SAM2, seed=7)
+    loaded = build_model(SMALL_SAM2, image_size=128, checkpoint=save(trained, tmp_path / "a.pt")).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in trained.state_dict().items())
+
+
+def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
+    weights = build_model(SMALL_SAM2).state_dict()
+    path = tmp_path / "a.pt"
+
+    def refusal() -> str:
+        with pytest.raises(ModelError) as caught:
+            build_model(SMALL_SAM2, checkpoint=path)
+        return str(caught.value)
+
+    assert "does not exist" in refusal()
+    torch.save({"model": {name: value for name, value in weights.items() if name != "no_obj_ptr"}}, path)
+    assert "1 missing (such as no_obj_ptr)" in refusal()
+    torch.save({"model": {**weights, "extra": torch.zeros(1)}}, path)
+    assert "1 not in the model (such as extra)" in refusal()
+    torch.save({"model": {**weights, "no_obj_ptr": torch.zeros(1, 9)}}, path)
+    assert "1 of another shape (such as no_obj_ptr)" in refusal()
+    assert "model.config" in refusal()
+    torch.save(weights, path)
+    assert "laid out" in refusal()
+    torch.save({"model": {"a": [1]}}, path)
+    assert "laid out" in refusal()
+
+
+def test_damaged_checkpoints(tmp_path: Path) -> None:
+    whole = save(build_model(SMALL_SAM2), tmp_path / "whole.pt").read_bytes()
+    for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "html": b"<html>not found</html>"}.items():
+        path = tmp_path / f"{name}.pt"
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="damaged, cut short, or no checkpoint"):
+            build_model(SMALL_SAM2, checkpoint=path)
+
+
+def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pt"
+    torch.save({"model": {"weight": Path("x")}}, path)
+    with pytest.raises(ModelError, match="holds more than weights"):
+        build_model(SMALL_SAM2, checkpoint=path)
+
+
+def test_configs_that_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"unknown.*sam2\.1_hiera_t"):
+        build_model("sam3")
+    for size in (32, 100, 0, -64):
+        with pytest.raises(ModelError, match="multiple of 32"):
+            build_model(SMALL_SAM2, image_size=size)
+    text = SMALL_SAM2.read_text()
+    for fault, broken in {
+        "cannot be read": "model: [",
+        "no `model:`": "other: 1",
+        "does not describe": text.replace("d_model: 64", "d_modell: 64"),
+        "not a module of": text.replace("sam2.modeling.memory_encoder.Fuser", "os.system"),
+        "soft_no_obj_ptr is True": text + "  soft_no_obj_ptr: true\n",
+    }.items():
+        path = tmp_path / "config.yaml"
+        path.write_text(broken)
+        with pytest.raises(ModelError, match=fault):
+            build_model(path)
