@@ -1,6 +1,6 @@
 """What a video frame is, from the decoder to the tracker: geometry, pixel layout, time stamps.
 
-No I/O and no dependency but numpy, so that every stage can share these types.
+Pure types that every stage shares: no I/O, no dependency except numpy.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 PixelFormat = Literal["rgb24", "bgr24", "gray8", "yuv420p", "nv12"]
-"""Layouts that the ring carries. A source converts anything else to the nearest of these."""
+"""Layouts that the frame ring carries. A source converts any other layout to the nearest one."""
 
-ColourMatrix = Literal["bt601", "bt709", "bt2020"]
+ColorMatrix = Literal["bt601", "bt709", "bt2020"]
 
 StampSource = Literal["rtcp", "arrival", "file"]
-"""Where a wall-clock stamp came from: the camera's clock (RTCP sender reports), our clock when the packet
-arrived, or a file (our clock when the frame was released at its pace)."""
+"""Clock of a wall-clock stamp: the camera's (RTCP sender reports), ours when the packet arrived, or ours when a frame
+of a file was released."""
 
 Plane = NDArray[np.uint8]
 
@@ -28,22 +28,22 @@ class FrameFormat:
     """Geometry and pixel layout of a frame.
 
     Attributes:
-        width: In pixels.
-        height: In pixels.
-        pixel_format: The layout.
-        matrix: YUV only: the matrix that turns it into RGB.
+        width: Width in pixels.
+        height: Height in pixels.
+        pixel_format: Memory layout.
+        matrix: YUV only: the matrix that converts it to RGB.
         full_range: YUV only: luma spans 0..255 (JPEG) rather than 16..235 (video).
     """
 
     width: int
     height: int
     pixel_format: PixelFormat
-    matrix: ColourMatrix = "bt601"
+    matrix: ColorMatrix = "bt601"
     full_range: bool = False
 
     @property
     def plane_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Rows and bytes a row of each plane, without padding."""
+        """(rows, bytes per row) of each plane, without padding."""
         w, h = self.width, self.height
         half_w, half_h = (w + 1) // 2, (h + 1) // 2
         match self.pixel_format:
@@ -58,20 +58,20 @@ class FrameFormat:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all planes together."""
+        """Total bytes of all planes."""
         return sum(rows * row_bytes for rows, row_bytes in self.plane_shapes)
 
 
 @dataclass(frozen=True, slots=True)
 class FrameStamps:
-    """When a frame came to be.
+    """Time stamps of a frame.
 
     Attributes:
-        t_wall_ns: Capture time, Unix epoch.
-        t_source: Where ``t_wall_ns`` came from.
-        t_captured_ns: ``time.monotonic_ns()`` when its data reached this machine, before decoding.
-        t_decoded_ns: ``time.monotonic_ns()`` when it was decoded.
-        pts: Presentation stamp in units of ``time_base``; None where the source gives none.
+        t_wall_ns: Capture time since the Unix epoch.
+        t_source: Clock of ``t_wall_ns``.
+        t_captured_ns: ``time.monotonic_ns()`` when the data reached this machine, before decoding.
+        t_decoded_ns: ``time.monotonic_ns()`` after decoding.
+        pts: Presentation time stamp in units of ``time_base``; None if the source has none.
         time_base: Seconds per unit of ``pts`` as (numerator, denominator).
     """
 
@@ -82,16 +82,24 @@ class FrameStamps:
     pts: int | None
     time_base: tuple[int, int]
 
+    @property
+    def stream_time_ns(self) -> int:
+        """Position in the stream: a file's own time (it may be read faster than it plays), otherwise capture time."""
+        if self.t_source == "file" and self.pts is not None:
+            numerator, denominator = self.time_base
+            return self.pts * numerator * 1_000_000_000 // denominator
+        return self.t_captured_ns
+
 
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
-    """A decoded frame as a source hands it over, before it has an id.
+    """A decoded frame as returned by a source, before it has an id.
 
     Attributes:
         format: Geometry and layout.
-        planes: ``uint8 [rows, bytes a row]`` each, shaped as ``format.plane_shapes``; rows may be strided.
+        planes: ``uint8 [rows, bytes per row]`` each, shaped as ``format.plane_shapes``; rows may be strided.
             Lifetime: valid until the source's next ``read()``.
-        stamps: When it came to be.
+        stamps: Time stamps.
     """
 
     format: FrameFormat
@@ -105,11 +113,11 @@ class Frame:
 
     Attributes:
         frame_id: Number of the frame in its stream, from 0; assigned at capture, never reused in a session.
-        epoch: Rises at each reconnect, size change or time jump of the source.
+        epoch: Incremented by each reconnect, size change or time jump of the source.
         format: Geometry and layout.
-        planes: Contiguous ``uint8 [rows, bytes a row]`` each. Lifetime: read from a ring they are views of
+        planes: Contiguous ``uint8 [rows, bytes per row]`` each. Lifetime: planes read from a ring are views of
             shared memory, valid until the frame is released.
-        stamps: When it came to be.
+        stamps: Time stamps.
     """
 
     frame_id: int
@@ -119,15 +127,15 @@ class Frame:
     stamps: FrameStamps
 
 
-_LUMA_WEIGHTS: Final[dict[ColourMatrix, tuple[float, float]]] = {
+_LUMA_WEIGHTS: Final[dict[ColorMatrix, tuple[float, float]]] = {
     "bt601": (0.299, 0.114),
     "bt709": (0.2126, 0.0722),
     "bt2020": (0.2627, 0.0593),
 }
-"""Shares of red and blue in luma (ITU-R BT.601, BT.709, BT.2020 non-constant luminance)."""
+"""Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020 non-constant luminance)."""
 
 
-def yuv_to_rgb_matrix(matrix: ColourMatrix, full_range: bool) -> NDArray[np.float32]:
+def yuv_to_rgb_matrix(matrix: ColorMatrix, full_range: bool) -> NDArray[np.float32]:
     """Return ``float32 [3, 4]``: RGB = result @ (Y, U, V, 1), all in 0..255."""
     red, blue = _LUMA_WEIGHTS[matrix]
     green = 1.0 - red - blue

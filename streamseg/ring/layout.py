@@ -12,14 +12,14 @@ import zlib
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from streamseg.frame import ColourMatrix, FrameFormat, FrameStamps, PixelFormat, StampSource
+from streamseg.frame import ColorMatrix, FrameFormat, FrameStamps, PixelFormat, StampSource
 
 Role = Literal["worker", "publisher"]
 Policy = Literal["newest", "every"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 PIXEL_FORMATS: Final[tuple[PixelFormat, ...]] = get_args(PixelFormat)
-MATRICES: Final[tuple[ColourMatrix, ...]] = get_args(ColourMatrix)
+MATRICES: Final[tuple[ColorMatrix, ...]] = get_args(ColorMatrix)
 STAMP_SOURCES: Final[tuple[StampSource, ...]] = get_args(StampSource)
 
 MIN_SLOTS: Final = 2

@@ -9,7 +9,7 @@ from av import VideoFrame
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from streamseg.frame import ColourMatrix, FrameFormat, PixelFormat, Plane
+from streamseg.frame import ColorMatrix, FrameFormat, PixelFormat, Plane
 
 _NATIVE: Final[dict[str, PixelFormat]] = {
     "yuv420p": "yuv420p",
@@ -23,7 +23,7 @@ _FFMPEG_NAME: Final[dict[PixelFormat, str]] = {"yuv420p": "yuv420p", "rgb24": "r
 
 # AVColorSpace. Everything else, unspecified above all, is BT.601 at every size: that is what FFmpeg's scaler takes it
 # for, hence what `to_ndarray("rgb24")` and pictures extracted with `ffmpeg` look like, on which SAM 2 is run elsewhere.
-_MATRICES: Final[dict[int, ColourMatrix]] = {1: "bt709", 9: "bt2020", 10: "bt2020"}
+_MATRICES: Final[dict[int, ColorMatrix]] = {1: "bt709", 9: "bt2020", 10: "bt2020"}
 
 
 class PictureReader:

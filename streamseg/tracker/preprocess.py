@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from streamseg.errors import StreamsegError
-from streamseg.frame import ColourMatrix, Frame, FrameFormat, Plane, yuv_to_rgb_matrix
+from streamseg.frame import ColorMatrix, Frame, FrameFormat, Plane, yuv_to_rgb_matrix
 from streamseg.tracker.rgb import RgbConverter
 
 
@@ -122,7 +122,7 @@ def _float_rgb(planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor
 
 
 @functools.cache  # a constant that is uploaded makes the host wait for all that was queued before
-def _matrix(matrix: ColourMatrix, full_range: bool, device: torch.device) -> torch.Tensor:
+def _matrix(matrix: ColorMatrix, full_range: bool, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(yuv_to_rgb_matrix(matrix, full_range)).to(device)
 
 

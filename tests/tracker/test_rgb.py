@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamseg.frame import ColourMatrix, Frame, FrameFormat, FrameStamps, PixelFormat, yuv_to_rgb_matrix
+from streamseg.frame import ColorMatrix, Frame, FrameFormat, FrameStamps, PixelFormat, yuv_to_rgb_matrix
 from streamseg.tracker.rgb import RgbConverter, sample_rgb
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 25))
 FORMATS = get_args(PixelFormat)
-MATRICES = get_args(ColourMatrix)
+MATRICES = get_args(ColorMatrix)
 
 
 def noise_frame(fmt: FrameFormat, seed: int = 0) -> Frame:
