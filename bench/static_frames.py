@@ -33,7 +33,8 @@ from quality_metrics import BoolMask, boundary_accuracy, region_similarity
 
 from streamseg.config.schema import ModelConfig, StreamConfig
 from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat, Plane
-from streamseg.protocol.control import Marks, Rle
+from streamseg.ipc.saved_prompts import SavedPrompt
+from streamseg.protocol.control import Rle
 from streamseg.protocol.mask_codec import encode_rle
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.create import create_tracker
@@ -74,7 +75,7 @@ class Video:
 
     name: str
     frames: Callable[[], Iterator[Shown]]
-    prompts: dict[int, Marks]
+    prompts: dict[int, SavedPrompt]
     other_noise: Callable[[], Iterator[Shown]] | None = None
 
 
@@ -125,7 +126,7 @@ class Arm:
         self._config = StreamConfig(source="scene:simple", repeat_static=repeat_static)
         self._stream: TrackedStream | None = None
 
-    def start(self, frame: Frame, prompts: dict[int, Marks]) -> None:
+    def start(self, frame: Frame, prompts: dict[int, SavedPrompt]) -> None:
         """Forget all and prompt the first frame."""
         if self._stream is not None:
             self._stream.close()
@@ -176,9 +177,9 @@ def as_frame(number: int, rgb: Plane, pixel_format: PixelFormat = "yuv420p") -> 
     return Frame(number, 0, FrameFormat(width, height, pixel_format), planes, stamps)
 
 
-def as_mark(mask: BoolMask) -> Marks:
+def as_mark(mask: BoolMask) -> SavedPrompt:
     """Return a mask as it is prompted."""
-    return Marks(mask=Rle(mask.shape, encode_rle(mask).decode()))
+    return SavedPrompt(mask=Rle(mask.shape, encode_rle(mask).decode()))
 
 
 def scene(address: str, standing: int, seed: int) -> Iterator[Shown]:
@@ -320,7 +321,7 @@ def videos(args: argparse.Namespace) -> Iterator[Video]:
             play = partial(scene, address, standing)
             yield Video(f"{address}, {name}", partial(play, 0), {}, partial(play, 1))
     for file, first, box in args.clip:
-        prompts = {1: Marks(box=tuple(float(edge) for edge in box.split(",")), coords="pixels")}
+        prompts = {1: SavedPrompt(box=tuple(float(edge) for edge in box.split(",")), coords="pixels")}
         path, start = Path(file), int(first)
         hold = partial(held, next(clip(path, start)).rgb, HELD)
         yield Video(f"{path.name}, its frame {first} held", partial(hold, 0), prompts, partial(hold, 1))

@@ -112,7 +112,7 @@ class ControlCore:
                 raise ProtocolError(f"{call.op}: the daemon's reply makes no sense: {error}") from None
         if reply.error is None:
             raise ProtocolError(f"{call.op}: the daemon refused without a reason")
-        raise ControlError(reply.error.code, reply.error.message, reply.error.retryable)
+        raise reply.error.exception()
 
     def unreachable(self) -> ControlError:
         """Return the error of a request that could not even be sent."""

@@ -8,16 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streamseg.errors import ControlError
-from streamseg.protocol.control import (
-    CONTROL_VERSION,
-    MAX_SETTINGS_BYTES,
-    OPERATIONS,
-    RETRYABLE,
-    ErrorCode,
-    Failure,
-    Request,
-)
+from streamseg.protocol.control import CONTROL_VERSION, MAX_SETTINGS_BYTES, OPERATIONS, Request, control_error
 
 _NONSENSE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -35,7 +26,7 @@ _args = {op: msgspec.json.Decoder(operation.args) for op, operation in OPERATION
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedRequest:
     """A request whose form is right.
 
     Attributes:
@@ -55,16 +46,6 @@ class Asked:
     data: bytes
 
 
-def control_error(code: ErrorCode, message: str) -> ControlError:
-    """Return an error of the protocol."""
-    return ControlError(code, message, code in RETRYABLE)
-
-
-def failure_of(error: ControlError) -> Failure:
-    """Return an error as it travels."""
-    return Failure(code=error.code, message=error.message, retryable=error.retryable)
-
-
 def request_id(parts: Sequence[bytes]) -> str:
     """Return the id of a request, whatever else is wrong with it; empty if that cannot be read."""
     try:
@@ -73,7 +54,7 @@ def request_id(parts: Sequence[bytes]) -> str:
         return ""
 
 
-def parse(parts: Sequence[bytes]) -> Asked:
+def parse(parts: Sequence[bytes]) -> ParsedRequest:
     """Read a request.
 
     Args:
@@ -117,7 +98,7 @@ def parse(parts: Sequence[bytes]) -> Asked:
     except _NONSENSE as error:
         raise control_error("BAD_REQUEST", f"{request.op}: {error} (args)") from None
     stream = request.stream or ""
-    return Asked(request.id, request.client, request.op, stream, args, _sameness(request.op, stream, args))
+    return ParsedRequest(request.id, request.client, request.op, stream, args, _sameness(request.op, stream, args))
 
 
 def _sameness(op: str, stream: str, args: msgspec.Struct) -> bytes:

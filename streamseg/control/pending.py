@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from streamseg.control.parse import Asked, control_error
+from streamseg.control.parse import ParsedRequest
+from streamseg.protocol.control import control_error
 
 Target = Literal["worker", "supervisor"]
 Key = tuple[str, str]
@@ -33,7 +34,7 @@ class Pending:
 
     number: int
     key: Key
-    asked: Asked
+    asked: ParsedRequest
     target: Target
     deadline: float
     receivers: list[bytes] = field(default_factory=list)
@@ -58,7 +59,7 @@ class PendingTable:
         """Return the command that a request has led to."""
         return self._by_key.get(key)
 
-    def add(self, number: int, key: Key, asked: Asked, target: Target, receiver: bytes, now: float) -> None:
+    def add(self, number: int, key: Key, asked: ParsedRequest, target: Target, receiver: bytes, now: float) -> None:
         """Take a command in.
 
         Raises:

@@ -21,7 +21,7 @@ import zmq
 from streamseg.common.logs import setup_logging
 from streamseg.common.redact import redact
 from streamseg.config.schema import LogConfig
-from streamseg.control.parse import Asked, control_error, failure_of, parse, request_id
+from streamseg.control.parse import ParsedRequest, parse, request_id
 from streamseg.control.pending import Key, Pending, PendingTable, Target
 from streamseg.control.reply_cache import ReplyCache, digest_of, reused
 from streamseg.errors import ConfigError, ControlError
@@ -36,11 +36,12 @@ from streamseg.protocol.control import (
     MAX_REQUEST_BYTES,
     OPERATIONS,
     AddPrompt,
+    ErrorBody,
     ErrorCode,
-    Failure,
     Hello,
     Reply,
     SetPrompts,
+    control_error,
 )
 from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM
 
@@ -178,7 +179,7 @@ class Control:
         while not self._link.stop_requested():
             poller.poll(self._wait_ms())
             # In this order: an outcome that we were told of is answered before the same request is done anew.
-            self._take_orders()
+            self._take_messages()
             self._take_outcomes()
             self._take_requests()
             self._time_out()
@@ -216,9 +217,9 @@ class Control:
                 self._handle(receiver, parse(parts))
             except ControlError as error:
                 log.debug("refused: %s: %s", error.code, error)
-                self._answer(receiver, request_id(parts), failure_of(error))
+                self._answer(receiver, request_id(parts), ErrorBody.of(error))
 
-    def _handle(self, receiver: bytes, asked: Asked) -> None:
+    def _handle(self, receiver: bytes, asked: ParsedRequest) -> None:
         """Answer a request, or pass it on.
 
         Raises:
@@ -245,14 +246,14 @@ class Control:
                 self._check(asked)
                 self._pass_on(receiver, key, asked)
 
-    def _check(self, asked: Asked) -> None:
+    def _check(self, asked: ParsedRequest) -> None:
         most = self._spec.max_objects
         if isinstance(asked.args, SetPrompts) and len(asked.args.prompts) > most:
             raise control_error(
                 "BAD_PROMPT", f"{len(asked.args.prompts)} objects, but model.max_objects is {most}: follow fewer"
             )
 
-    def _pass_on(self, receiver: bytes, key: Key, asked: Asked) -> None:
+    def _pass_on(self, receiver: bytes, key: Key, asked: ParsedRequest) -> None:
         target: Target = "supervisor" if asked.op in _OF_SUPERVISOR else "worker"
         # Only a client with a name is known again by a control process after this one.
         request = f"{asked.client} {asked.id}" if asked.client and _changes(asked) else ""
@@ -295,8 +296,8 @@ class Control:
 
     # --- what became of them ----------------------------------------------------------------------------------------
 
-    def _take_orders(self) -> None:
-        for order in self._link.take_orders():
+    def _take_messages(self) -> None:
+        for order in self._link.take_messages():
             match order:
                 case DaemonInfo():
                     self._facts = order
@@ -344,8 +345,9 @@ class Control:
 
     def _give_up(self, commands: Sequence[Pending], code: ErrorCode, why: str) -> None:
         for pending in commands:
+            error = ErrorBody.of(control_error(code, f"{pending.asked.op}: {why}"))
             for receiver in pending.receivers:
-                self._answer(receiver, pending.asked.id, failure_of(control_error(code, f"{pending.asked.op}: {why}")))
+                self._answer(receiver, pending.asked.id, error)
 
     def _time_out(self) -> None:
         for pending, receivers in self._pending.time_out(time.monotonic()):
@@ -355,11 +357,11 @@ class Control:
             )
             log.warning("%s %s: %s", pending.asked.op, pending.asked.stream, error)
             for receiver in receivers:
-                self._answer(receiver, pending.asked.id, failure_of(error))
+                self._answer(receiver, pending.asked.id, ErrorBody.of(error))
 
     # --- out --------------------------------------------------------------------------------------------------------
 
-    def _answer(self, receiver: bytes, request: str, said: bytes | Failure) -> None:
+    def _answer(self, receiver: bytes, request: str, said: bytes | ErrorBody) -> None:
         self._send(receiver, _reply(request, said))
 
     def _send(self, receiver: bytes, answer: bytes) -> None:
@@ -370,12 +372,12 @@ class Control:
             log.debug("a client takes no answers")
 
 
-def _changes(asked: Asked) -> bool:
+def _changes(asked: ParsedRequest) -> bool:
     return asked.op not in _CHANGES_NOTHING and not (isinstance(asked.args, AddPrompt) and asked.args.preview)
 
 
-def _reply(request: str, said: bytes | Failure) -> bytes:
-    if isinstance(said, Failure):
+def _reply(request: str, said: bytes | ErrorBody) -> bytes:
+    if isinstance(said, ErrorBody):
         error = msgspec.structs.replace(said, message=redact(said.message))
         return msgspec.json.encode(Reply(v=CONTROL_VERSION, id=request, ok=False, error=error))
     return msgspec.json.encode(Reply(v=CONTROL_VERSION, id=request, ok=True, result=msgspec.Raw(said)))

@@ -6,9 +6,10 @@ import hashlib
 from collections import OrderedDict
 from typing import Final
 
-from streamseg.control.parse import Asked, control_error
+from streamseg.control.parse import ParsedRequest
 from streamseg.control.pending import Key
 from streamseg.errors import ControlError
+from streamseg.protocol.control import control_error
 
 MAX_ANSWERS: Final = 1000
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -28,7 +29,7 @@ class ReplyCache:
         self._bytes = 0
         self._answers: OrderedDict[Key, tuple[bytes, bytes]] = OrderedDict()
 
-    def find(self, key: Key, asked: Asked) -> bytes | None:
+    def find(self, key: Key, asked: ParsedRequest) -> bytes | None:
         """Return the answer that was given to this request.
 
         Raises:
@@ -43,7 +44,7 @@ class ReplyCache:
         self._answers.move_to_end(key)
         return answer
 
-    def keep(self, key: Key, asked: Asked, answer: bytes) -> None:
+    def keep(self, key: Key, asked: ParsedRequest, answer: bytes) -> None:
         """Keep an answer; the oldest go where it gets too much."""
         self._answers[key] = (digest_of(asked), answer)
         self._bytes += len(answer)
@@ -52,11 +53,11 @@ class ReplyCache:
             self._bytes -= len(oldest)
 
 
-def digest_of(asked: Asked) -> bytes:
+def digest_of(asked: ParsedRequest) -> bytes:
     """What two requests for the same have in common."""
     return hashlib.blake2b(asked.data, digest_size=16).digest()
 
 
-def reused(asked: Asked) -> ControlError:
+def reused(asked: ParsedRequest) -> ControlError:
     """Return the error of an id that stands for two requests."""
     return control_error("BAD_REQUEST", f"id {asked.id!r} was used for another request: choose a new one for each")

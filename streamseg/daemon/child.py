@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Final, Literal
 
 from streamseg.daemon.process_table import ProcessEntry, run_child
-from streamseg.ipc.supervisor_link import OF_SUPERVISOR, STOP, send_order
+from streamseg.ipc.supervisor_link import OF_SUPERVISOR, STOP, send_message
 from streamseg.ipc.supervisor_messages import ChildMessage, Report, SupervisorMessage
 
 ChildState = Literal["waiting", "starting", "ready", "restarting", "ended"]
@@ -95,7 +95,7 @@ class Child:
         assert self._process is not None
         return self._process.sentinel
 
-    def take_reports(self) -> list[ChildMessage]:
+    def take_messages(self) -> list[ChildMessage]:
         """Return what the child said since the last call."""
         reports: list[ChildMessage] = []
         try:
@@ -189,12 +189,12 @@ class Child:
             except OSError:
                 self._close_connection()
 
-    def order(self, order: SupervisorMessage, fds: Sequence[int] = ()) -> None:
+    def send(self, message: SupervisorMessage, fds: Sequence[int] = ()) -> None:
         """Give it an order, if it runs; its next start is to know of it anyway.
 
         One that takes none is killed, since it would go on with what is no longer so.
         """
-        if self._connection is not None and not send_order(self._connection, order, fds):
+        if self._connection is not None and not send_message(self._connection, message, fds):
             self.kill()
 
     def renew(self) -> None:

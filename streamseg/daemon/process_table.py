@@ -45,13 +45,13 @@ class RunningStream:
     Attributes:
         settings: Of it, at present.
         ring: Its frames.
-        kept: What the worker follows in it, if that is not what the settings say.
+        saved: What the worker follows in it, if that is not what the settings say.
         from_file: It stands in the configuration file, rather than having been added on demand.
     """
 
     settings: StreamConfig
     ring: FrameRing
-    kept: SavedStream | None = None
+    saved: SavedStream | None = None
     from_file: bool = True
 
 
@@ -127,7 +127,7 @@ class ProcessTable:
             streams={stream: running.settings for stream, running in streams.items()},
             internal_endpoint=self.internal_endpoint,
             commands_endpoint=self._commands_endpoint,
-            kept={stream: running.kept for stream, running in streams.items() if running.kept is not None},
+            saved={stream: running.saved for stream, running in streams.items() if running.saved is not None},
             log=self._config.log,
         )
         return ProcessEntry(WORKER, "streamseg.worker.process", (spec, _rings(streams)), 600, _WORKER_SILENCE_S)

@@ -15,7 +15,7 @@ from streamseg.daemon.stream_set import StreamSet
 from streamseg.errors import ConfigError, ControlError, StreamsegError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.completed_requests import CompletedRequests
-from streamseg.protocol.control import RETRYABLE, AddStream, ErrorCode, Failure, Nothing, Reloaded
+from streamseg.protocol.control import AddStream, ErrorBody, Nothing, Reloaded, control_error
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +58,10 @@ class StreamRequests:
         except ControlError as error:
             # Cut: it goes through a pipe, and the supervisor must not wait for the other end to read.
             message = error.message if len(error.message) <= _MAX_TEXT else f"{error.message[:_MAX_TEXT]} ..."
-            return Outcome(command.number, error=Failure(code=error.code, message=message, retryable=error.retryable))
+            return Outcome(command.number, error=ErrorBody(code=error.code, message=message, retryable=error.retryable))
         except (StreamsegError, OSError) as error:  # OSError: no descriptor or process was to be had
             log.exception("%s %s failed", command.op, command.stream)
-            return Outcome(command.number, error=Failure(code="INTERNAL", message=str(error)[:_MAX_TEXT]))
+            return Outcome(command.number, error=ErrorBody(code="INTERNAL", message=str(error)[:_MAX_TEXT]))
         return Outcome(command.number, msgspec.json.encode(result))
 
     def reload(self) -> Reloaded:
@@ -71,16 +71,18 @@ class StreamRequests:
             ControlError: there is no file, or settings in it are wrong; nothing is changed then.
         """
         if self._read_config is None:
-            raise _error("BAD_CONFIG", "the daemon was started without a configuration file: there is none to reload")
+            raise control_error(
+                "BAD_CONFIG", "the daemon was started without a configuration file: there is none to reload"
+            )
         try:
             config = self._read_config()
         except ConfigError as error:
-            raise _error("BAD_CONFIG", str(error)) from None
+            raise control_error("BAD_CONFIG", str(error)) from None
         running = self._streams.running
         removed = [one for one, stream in running.items() if stream.from_file and one not in config.streams]
         on_demand = [one for one, stream in running.items() if not stream.from_file and one not in config.streams]
         if len(config.streams) + len(on_demand) > _MAX_STREAMS:
-            raise _error(
+            raise control_error(
                 "BAD_CONFIG",
                 f"{len(config.streams)} streams in the file and {len(on_demand)} added on demand: a daemon takes "
                 f"{_MAX_STREAMS}",
@@ -117,13 +119,15 @@ class StreamRequests:
 
     def _add(self, stream: str, args: AddStream) -> Nothing:
         if stream in self._streams.running:
-            raise _error("STREAM_EXISTS", f"there is a stream {stream!r} already: remove it, or choose another id")
+            raise control_error(
+                "STREAM_EXISTS", f"there is a stream {stream!r} already: remove it, or choose another id"
+            )
         if len(self._streams.running) >= _MAX_STREAMS:
-            raise _error("BAD_CONFIG", f"there are {_MAX_STREAMS} streams already: remove one first")
+            raise control_error("BAD_CONFIG", f"there are {_MAX_STREAMS} streams already: remove one first")
         try:
             settings = stream_from_mapping(stream, args.settings, max_objects=self._config.model.max_objects)
         except ConfigError as error:
-            raise _error("BAD_CONFIG", str(error)) from None
+            raise control_error("BAD_CONFIG", str(error)) from None
         self._streams.add(stream, settings, from_file=False)
         self._streams.announce("stream_added", stream)
         return Nothing()
@@ -131,7 +135,7 @@ class StreamRequests:
     def _remove(self, stream: str) -> Nothing:
         if stream not in self._streams.running:
             there = ", ".join(self._streams.running) or "none"
-            raise _error("STREAM_NOT_FOUND", f"there is no stream {stream!r}, but: {there}")
+            raise control_error("STREAM_NOT_FOUND", f"there is no stream {stream!r}, but: {there}")
         self._streams.remove(stream)
         self._streams.announce("stream_removed", stream)
         return Nothing()
@@ -152,7 +156,3 @@ def describe_reload(result: Reloaded) -> str:
     if result.needs_restart:
         parts.append(f"needs a restart of the daemon: {', '.join(result.needs_restart)}")
     return "; ".join(parts) or "nothing differs"
-
-
-def _error(code: ErrorCode, message: str) -> ControlError:
-    return ControlError(code, message, code in RETRYABLE)

@@ -56,7 +56,7 @@ class StreamSet:
         # The publisher first: it must know the stream before the worker speaks of it.
         for name in (PUBLISHER, WORKER):
             if name in self._children:
-                self._children[name].order(order, ring.fds)
+                self._children[name].send(order, ring.fds)
         capture = Child(self._table.capture(stream, running))
         self._children[capture.name] = capture
         if self._capturing:
@@ -78,7 +78,7 @@ class StreamSet:
         capture.ask_to_stop()
         self._leaving.append((capture, time.monotonic() + _LEAVE_S))
         for name in (WORKER, PUBLISHER):
-            self._children[name].order(CloseStream(stream))
+            self._children[name].send(CloseStream(stream))
         self._past[stream] = running.ring.counters()
         if len(self._past) > _MAX_PAST:
             del self._past[next(iter(self._past))]
@@ -92,9 +92,9 @@ class StreamSet:
             self.add(stream, settings, from_file=True)
             return
         running.settings, running.from_file = settings, True
-        if running.kept is not None:  # the worker says the same, unless it dies before
-            running.kept = running.kept.changed(what.removed, what.prompts)
-        self._children[WORKER].order(ChangeStream(stream, settings, what.removed, what.prompts))
+        if running.saved is not None:  # the worker says the same, unless it dies before
+            running.saved = running.saved.changed(what.removed, what.prompts)
+        self._children[WORKER].send(ChangeStream(stream, settings, what.removed, what.prompts))
         capture = self._children[capture_name(stream)]
         capture.replace_entry(self._table.capture(stream, running))
         if what.source and capture.state != "waiting":
@@ -103,14 +103,14 @@ class StreamSet:
     def keep(self, said: PromptsSaved) -> None:
         """Take note of what the worker follows."""
         if said.stream in self.running:
-            self.running[said.stream].kept = said.kept
+            self.running[said.stream].saved = said.saved
 
     def announce(self, kind: EventKind, stream: str) -> None:
         """Tell subscribers and the control process that a stream came or went."""
         self._publisher_socket.send_reliable(
             StreamEvent(stream=DAEMON, kind=kind, t_wall_ns=time.time_ns(), detail=stream)
         )
-        self._children[CONTROL].order(self._table.info(self.running))
+        self._children[CONTROL].send(self._table.info(self.running))
 
     def tend(self) -> None:
         """Collect capture processes of streams that are gone; kill those that do not end."""

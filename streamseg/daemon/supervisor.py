@@ -190,7 +190,7 @@ class Daemon:
                 return
 
     def _listen(self, child: Child) -> None:
-        for said in child.take_reports():
+        for said in child.take_messages():
             self._on_said(child, said)
 
     def _on_said(self, child: Child, said: ChildMessage) -> None:
@@ -200,7 +200,7 @@ class Daemon:
             case PromptsSaved():
                 self._streams.keep(said)
             case Command():
-                child.order(self._requests.carry_out(said))
+                child.send(self._requests.carry_out(said))
 
     def _reload_config(self) -> None:
         try:
@@ -217,7 +217,7 @@ class Daemon:
                 self._failures.pop(child.name, None)  # of an earlier source
                 if child.name == PUBLISHER:
                     self.endpoints = self._table.publish = tuple(report.text.split())
-                    self._children[CONTROL].order(self._table.info(self._streams.running))
+                    self._children[CONTROL].send(self._table.info(self._streams.running))
                 if child.name == CONTROL:
                     self.control_endpoint = self._table.control_endpoint = report.text
                     self._start_web()
@@ -275,7 +275,7 @@ class Daemon:
                 )
                 return
             if child.name == WORKER:
-                self._children[CONTROL].order(WorkerGone())
+                self._children[CONTROL].send(WorkerGone())
             log.error("%s ended (%s): restart in %.1f s", child.name, how, child.restart_in_s())
             kind = _RESTARTED[child.name.split(":")[0]]
             stream = child.name.partition(":")[2] or DAEMON

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streamseg.protocol.control import Failure
+from streamseg.protocol.control import ErrorBody
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -41,7 +41,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     number: int
     result: bytes = b""
-    error: Failure | None = None
+    error: ErrorBody | None = None
 
 
 class StatusCopy(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -7,16 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from streamseg.config.schema import PromptConfig
-from streamseg.protocol.control import Marks
+from streamseg.protocol.control import Coords, PromptArgs, Rle
 
 MAX_PROMPTS: Final = 16
 """Prompts of an object that are kept: the first one, and the newest corrections."""
 
-GivenPrompt = PromptConfig | Marks
-"""A prompt that was given while the daemon runs, or configured alike; a configured mask is a file."""
+
+@dataclass(frozen=True, slots=True)
+class SavedPrompt:
+    """A prompt inside the daemon, whether configured or requested. Equal prompts compare equal.
+
+    Attributes:
+        points: (x, y, label): label 1 is on the object, 0 is off.
+        box: (x0, y0, x1, y1).
+        mask: Run lengths of the whole frame, or the path of an image, which is read when the prompt is applied.
+        coords: Unit of points and box.
+    """
+
+    points: tuple[tuple[float, float, float], ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    mask: Rle | Path | None = None
+    coords: Coords = "normalized"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +46,9 @@ class SavedObject:
 
     obj_id: int
     label: str
-    prompts: tuple[GivenPrompt, ...]
+    prompts: tuple[SavedPrompt, ...]
 
-    def corrected(self, prompt: GivenPrompt) -> SavedObject:
+    def corrected(self, prompt: SavedPrompt) -> SavedObject:
         """Return it with one more prompt; the oldest correction is given up for it where there are too many."""
         prompts = (*self.prompts, prompt)
         if len(prompts) > MAX_PROMPTS:
@@ -76,10 +91,8 @@ def configured(prompts: tuple[PromptConfig, ...]) -> SavedStream:
     )
 
 
-def normalize_prompt(prompt: PromptConfig | Marks) -> GivenPrompt:
-    """Return a prompt so that equal ones compare equal, wherever they come from."""
-    if isinstance(prompt, PromptConfig) and prompt.mask is not None:
-        return prompt
-    points = tuple((*point, 1.0) if len(point) == 2 else point for point in prompt.points)
-    mask = prompt.mask if isinstance(prompt, Marks) else None
-    return Marks(points=points, box=prompt.box, mask=mask, coords=prompt.coords)
+def normalize_prompt(prompt: PromptConfig | PromptArgs) -> SavedPrompt:
+    """Return a configured or requested prompt in the form that the daemon keeps."""
+    mask = Path(prompt.mask) if isinstance(prompt.mask, str) else prompt.mask
+    points = tuple((point[0], point[1], point[2] if len(point) == 3 else 1.0) for point in prompt.points)
+    return SavedPrompt(points, prompt.box, mask, prompt.coords)

@@ -77,7 +77,7 @@ class ChildLink:
             self._stopping = True
         return self._stopping
 
-    def take_orders(self) -> list[SupervisorMessage]:
+    def take_messages(self) -> list[SupervisorMessage]:
         """Return what the supervisor ordered since the last call."""
         try:
             while not self._stopping and self._connection.poll():
@@ -111,7 +111,7 @@ class ChildLink:
             self._connection.send(said)
 
 
-def send_order(connection: Connection, order: SupervisorMessage, fds: Sequence[int] = ()) -> bool:
+def send_message(connection: Connection, order: SupervisorMessage, fds: Sequence[int] = ()) -> bool:
     """Give a child an order; the supervisor's end.
 
     Args:

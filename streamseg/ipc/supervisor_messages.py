@@ -36,7 +36,7 @@ class PromptsSaved:
     """Worker: what it would take to follow a stream's objects again. Sent before the change is confirmed to anybody."""
 
     stream: str
-    kept: SavedStream
+    saved: SavedStream
 
 
 ChildMessage = Report | PromptsSaved | Command

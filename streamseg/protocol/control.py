@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from streamseg.errors import ControlError
 from streamseg.protocol.published import DaemonStatus, Status
 
 CONTROL_VERSION: Final = 1
@@ -70,7 +71,7 @@ class NoArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Operations that need no more than a stream, or not even that."""
 
 
-class Marks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PromptArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What marks an object: points and a box, or a mask alone.
 
     Attributes:
@@ -88,7 +89,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     coords: Coords = "normalized"
 
 
-class AddPrompt(Marks, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AddPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``add_prompt``: start an object, or correct one.
 
     Attributes:
@@ -118,7 +119,7 @@ class LabelObject(ObjectArgs, frozen=True, kw_only=True, forbid_unknown_fields=T
     label: Label
 
 
-class SetPrompt(Marks, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SetPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One object of ``set_prompts``."""
 
     object_id: ObjectId
@@ -389,18 +390,26 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     args: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request was not done.
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request failed: :class:`~streamseg.errors.ControlError` as it travels."""
 
-    Attributes:
-        code: For programs; see :data:`ErrorCode`. A newer daemon may know more.
-        message: For people: what was wrong, with its value, and the mend.
-        retryable: The same request may succeed when it is sent again.
-    """
+    code: Annotated[str, Meta(description="Stable name, for programs. A newer daemon may send codes not listed here.")]
+    message: Annotated[str, Meta(description="What is wrong, with its value, and how to fix it.")]
+    retryable: Annotated[bool, Meta(description="The same request may succeed later.")] = False
 
-    code: str
-    message: str
-    retryable: bool = False
+    @classmethod
+    def of(cls, error: ControlError) -> ErrorBody:
+        """Return the body of an error."""
+        return cls(code=error.code, message=error.message, retryable=error.retryable)
+
+    def exception(self) -> ControlError:
+        """Return the error to raise."""
+        return ControlError(self.code, self.message, self.retryable)
+
+
+def control_error(code: ErrorCode, message: str) -> ControlError:
+    """Return the error with one of the protocol's codes; the code decides whether it is retryable."""
+    return ControlError(code, message, code in RETRYABLE)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -418,4 +427,4 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     ok: bool
     result: msgspec.Raw = msgspec.Raw(b"")
-    error: Failure | None = None
+    error: ErrorBody | None = None

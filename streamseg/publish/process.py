@@ -191,7 +191,7 @@ class Publisher:
         while not self._link.stop_requested():
             self._send_due()
             poller.poll(self._wait_ms())
-            self._take_orders()
+            self._obey_supervisor()
             self._take_subscriptions()
             self._take_messages()
             self._send_pictures()
@@ -217,8 +217,8 @@ class Publisher:
 
     # --- streams that come and go ------------------------------------------------------------------------------------
 
-    def _take_orders(self) -> None:
-        for order in self._link.take_orders():
+    def _obey_supervisor(self) -> None:
+        for order in self._link.take_messages():
             match order:
                 case OpenStream(stream=stream, source=source, ring=ring):
                     assert ring is not None
@@ -288,7 +288,7 @@ class Publisher:
 
     def _handle(self, message: InternalMessage) -> None:
         if isinstance(message, TrackedFrame | CaptureReport | StreamEvent) and message.stream not in self._encoders:
-            self._take_orders()  # the supervisor said so before anybody else could know of the stream
+            self._obey_supervisor()  # the supervisor said so before anybody else could know of the stream
         match message:
             case DaemonReport():
                 self._daemon = message

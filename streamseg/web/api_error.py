@@ -9,7 +9,8 @@ import msgspec
 from starlette.responses import Response
 
 from streamseg.errors import ControlError
-from streamseg.web.responses import ErrorBody, ErrorResponse
+from streamseg.protocol.control import ErrorBody
+from streamseg.web.responses import ErrorResponse
 
 _STATUS: Final[Mapping[str, int]] = {
     "BAD_REQUEST": 400,

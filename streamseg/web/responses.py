@@ -9,16 +9,9 @@ from msgspec import Meta
 
 from streamseg.client import DaemonStatusMessage, EventMessage, ObjectInfo, StatusMessage
 from streamseg.common.palette import colour_of
+from streamseg.protocol.control import ErrorBody
 
 Box = tuple[int, int, int, int]
-
-
-class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Why something was refused."""
-
-    code: Annotated[str, Meta(description="Stable name, for programs.")]
-    message: Annotated[str, Meta(description="What is wrong and how to mend it, for people.")]
-    retryable: Annotated[bool, Meta(description="The same request may succeed later.")] = False
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,10 +14,8 @@ from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.saved_prompts import SavedObject, normalize_prompt
 from streamseg.protocol.control import (
     OPERATIONS,
-    RETRYABLE,
     AddPrompt,
-    ErrorCode,
-    Failure,
+    ErrorBody,
     LabelObject,
     Listing,
     Nothing,
@@ -32,6 +30,7 @@ from streamseg.protocol.control import (
     SnapshotResult,
     StreamEntry,
     Undone,
+    control_error,
 )
 from streamseg.protocol.mask_codec import encode_rle
 from streamseg.protocol.scores import presence_of, score_of
@@ -58,22 +57,18 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
         else:
             result = _ON_STREAM[command.op](_stream(streams, command.stream), args)
     except ControlError as error:
-        return Outcome(command.number, error=Failure(code=error.code, message=str(error), retryable=error.retryable))
+        return Outcome(command.number, error=ErrorBody.of(error))
     except Exception:
         log.exception("%s failed", command.op, extra={"stream": command.stream})
-        failure = Failure(code="INTERNAL", message=f"{command.op} failed: the daemon's log says more")
+        failure = ErrorBody(code="INTERNAL", message=f"{command.op} failed: the daemon's log says more")
         return Outcome(command.number, error=failure)
     return Outcome(command.number, msgspec.json.encode(result))
 
 
 def _stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedStream:
     if stream not in streams:
-        raise _error("STREAM_NOT_FOUND", f"there is no stream {stream!r}, but: {', '.join(streams) or 'none'}")
+        raise control_error("STREAM_NOT_FOUND", f"there is no stream {stream!r}, but: {', '.join(streams) or 'none'}")
     return streams[stream]
-
-
-def _error(code: ErrorCode, message: str) -> ControlError:
-    return ControlError(code, message, code in RETRYABLE)
 
 
 # --- prompts --------------------------------------------------------------------------------------------------------
@@ -81,11 +76,15 @@ def _error(code: ErrorCode, message: str) -> ControlError:
 
 def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
     if stream.paused:
-        raise _error("BAD_REQUEST", f"stream {stream.stream!r} is paused, nothing in it is tracked: resume it first")
+        raise control_error(
+            "BAD_REQUEST", f"stream {stream.stream!r} is paused, nothing in it is tracked: resume it first"
+        )
     latest = _latest(stream)
     obj_id = stream.free_id if args.object_id is None else args.object_id
     if obj_id > _HIGHEST_ID:
-        raise _error("BAD_REQUEST", f"stream {stream.stream!r} has used up its ids: give an object_id that is free")
+        raise control_error(
+            "BAD_REQUEST", f"stream {stream.stream!r} has used up its ids: give an object_id that is free"
+        )
     new = not stream.is_followed(obj_id)
     prompt = normalize_prompt(args)
 
@@ -120,20 +119,20 @@ def _on_frame(args: AddPrompt, apply: Callable[[int | None], tuple[int, ObjectRe
             return apply(args.frame)
         except FrameExpiredError as error:
             if args.on_expired == "error":
-                raise _error("FRAME_EXPIRED", f"{error}; or ask for the newest with on_expired") from None
+                raise control_error("FRAME_EXPIRED", f"{error}; or ask for the newest with on_expired") from None
             return apply(None)
     except PromptError as error:
-        raise _error("BAD_PROMPT", str(error)) from None
+        raise control_error("BAD_PROMPT", str(error)) from None
 
 
 def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
     _object(stream, args.object_id)
     if not stream.is_followed(args.object_id):
-        raise _error("NOTHING_TO_UNDO", f"object {args.object_id} waits for its first prompt: remove it instead")
+        raise control_error("NOTHING_TO_UNDO", f"object {args.object_id} waits for its first prompt: remove it instead")
     try:
         return Undone(object_id=args.object_id, prompts=stream.undo_prompt(args.object_id))
     except NothingToUndoError as error:
-        raise _error("NOTHING_TO_UNDO", str(error)) from None
+        raise control_error("NOTHING_TO_UNDO", str(error)) from None
 
 
 def _check(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
@@ -145,13 +144,13 @@ def _check(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
             build_prompt(obj_id, normalize_prompt(prompt), stream.latest.size), stream.latest.size, is_new=True
         )
     except PromptError as error:
-        raise _error("BAD_PROMPT", str(error)) from None
+        raise control_error("BAD_PROMPT", str(error)) from None
 
 
 def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     wanted = {prompt.object_id: prompt for prompt in args.prompts}
     if len(wanted) < len(args.prompts):
-        raise _error("BAD_PROMPT", "an object_id stands twice: put all points of one object into one prompt")
+        raise control_error("BAD_PROMPT", "an object_id stands twice: put all points of one object into one prompt")
     for obj_id, prompt in wanted.items():
         _check(stream, obj_id, prompt)
     removed = tuple(obj_id for obj_id in stream.objects if obj_id not in wanted)
@@ -252,14 +251,14 @@ def _objects(stream: TrackedStream) -> Iterator[ObjectEntry]:
 
 def _latest(stream: TrackedStream) -> Latest:
     if stream.latest is None:
-        raise _error("NO_FRAME_YET", f"stream {stream.stream!r} has given no frame yet: wait for its first")
+        raise control_error("NO_FRAME_YET", f"stream {stream.stream!r} has given no frame yet: wait for its first")
     return stream.latest
 
 
 def _object(stream: TrackedStream, obj_id: int) -> None:
     if obj_id not in stream.objects:
         there = ", ".join(map(str, stream.objects)) or "none"
-        raise _error("OBJECT_NOT_FOUND", f"stream {stream.stream!r} has no object {obj_id}, but: {there}")
+        raise control_error("OBJECT_NOT_FOUND", f"stream {stream.stream!r} has no object {obj_id}, but: {there}")
 
 
 def _rle(result: ObjectResult) -> Rle:

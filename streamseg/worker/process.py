@@ -57,7 +57,7 @@ class WorkerSpec:
         streams: Id -> settings.
         internal_endpoint: Where the publisher listens.
         commands_endpoint: Where the control process listens.
-        kept: Id -> what a worker before this one followed, as far as it differs from the settings.
+        saved: Id -> what a worker before this one followed, as far as it differs from the settings.
         log: What to log.
     """
 
@@ -65,7 +65,7 @@ class WorkerSpec:
     streams: Mapping[str, StreamConfig]
     internal_endpoint: str
     commands_endpoint: str
-    kept: Mapping[str, SavedStream] = field(default_factory=dict)
+    saved: Mapping[str, SavedStream] = field(default_factory=dict)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -134,7 +134,7 @@ class Worker:
                     stream,
                     config,
                     tracker,
-                    kept=spec.kept.get(stream),
+                    saved=spec.saved.get(stream),
                     memory_lost=_was_tracked(rings[stream]),
                 )
             )
@@ -173,7 +173,7 @@ class Worker:
                 return
 
     def _obey_orders(self) -> None:
-        for order in self._link.take_orders():
+        for order in self._link.take_messages():
             self._obey(order)
 
     def _obey(self, order: SupervisorMessage) -> None:
@@ -201,8 +201,8 @@ class Worker:
         tracked = self._streams.get(stream)
         if tracked is None:
             return
-        if (kept := tracked.take_kept()) is not None:
-            self._link.send(PromptsSaved(stream, kept))
+        if (saved := tracked.take_saved()) is not None:
+            self._link.send(PromptsSaved(stream, saved))
         for event in tracked.take_events():
             self._publisher_socket.send_reliable(event)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from streamseg.common.mask_file import read_mask
 from streamseg.errors import PromptError, ProtocolError
-from streamseg.ipc.saved_prompts import GivenPrompt
+from streamseg.ipc.saved_prompts import SavedPrompt
 from streamseg.protocol.control import Rle
 from streamseg.protocol.mask_codec import decode_mask
 from streamseg.tracker.types import BoolMask, Point, Prompt
 
 
-def build_prompt(obj_id: int, given: GivenPrompt, size: tuple[int, int]) -> Prompt:
+def build_prompt(obj_id: int, given: SavedPrompt, size: tuple[int, int]) -> Prompt:
     """Turn a prompt into pixels of a frame.
 
     Args:
@@ -26,9 +24,7 @@ def build_prompt(obj_id: int, given: GivenPrompt, size: tuple[int, int]) -> Prom
     """
     width, height = size
     scale_x, scale_y = (width, height) if given.coords == "normalized" else (1, 1)
-    points = tuple(
-        Point(point[0] * scale_x, point[1] * scale_y, int(point[2]) if len(point) == 3 else 1) for point in given.points
-    )
+    points = tuple(Point(x * scale_x, y * scale_y, int(label)) for x, y, label in given.points)
     box = None
     if given.box is not None:
         x0, y0, x1, y1 = given.box
@@ -37,7 +33,7 @@ def build_prompt(obj_id: int, given: GivenPrompt, size: tuple[int, int]) -> Prom
     if isinstance(given.mask, Rle):
         mask = _decode_rle(obj_id, given.mask, size)
     elif given.mask is not None:
-        mask = read_mask(Path(given.mask))
+        mask = read_mask(given.mask)
         _check_size(obj_id, (mask.shape[1], mask.shape[0]), size)
     return Prompt(obj_id, points=points, box=box, mask=mask)
 

@@ -1,6 +1,6 @@
 """One stream inside the worker: its prompts, its objects' states, and what a new epoch means for them.
 
-What it follows is written down as it changes (:meth:`TrackedStream.take_kept`), so that the next worker can follow it.
+What it follows is written down as it changes (:meth:`TrackedStream.take_saved`), so that the next worker can follow it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streamseg.config.schema import PromptConfig, StreamConfig
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.ipc.messages import StreamEvent, TrackedFrame, TrackedObject
-from streamseg.ipc.saved_prompts import GivenPrompt, SavedObject, SavedStream, configured, normalize_prompt
+from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream, configured, normalize_prompt
 from streamseg.protocol.published import EventKind, ObjectState
 from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
 from streamseg.worker.object_states import ObjectStates
@@ -54,7 +54,7 @@ class TrackedStream:
         stream: Its id.
         config: Its settings.
         tracker: Shared by all streams; the stream is opened on it.
-        kept: What a worker before this one followed; None to begin with the configured prompts.
+        saved: What a worker before this one followed; None to begin with the configured prompts.
         memory_lost: A worker before this one tracked the stream. Objects cannot be kept without its memory: they
             are prompted anew, or forgotten if that is the stream's policy.
 
@@ -73,24 +73,24 @@ class TrackedStream:
         config: StreamConfig,
         tracker: Tracker,
         *,
-        kept: SavedStream | None = None,
+        saved: SavedStream | None = None,
         memory_lost: bool = False,
     ) -> None:
-        kept = configured(config.prompts) if kept is None else kept
+        saved = configured(config.prompts) if saved is None else saved
         self.stream = stream
         self.config = config
         self.tracked = self.repeated = 0
-        self.paused = kept.paused
+        self.paused = saved.paused
         self.latest: Latest | None = None
         self._tracker = tracker
         self._states = ObjectStates(int(config.lost_after_s * 1e9))
         self._memory_lost = memory_lost
         forget = memory_lost and config.on_discontinuity == "reset"
-        self.objects = {} if forget else {obj.obj_id: obj for obj in kept.objects}
-        self._next_id = kept.next_id
+        self.objects = {} if forget else {obj.obj_id: obj for obj in saved.objects}
+        self._next_id = saved.next_id
         self._changed = forget
         self._waiting = self._all_prompts()
-        self._rejected: list[tuple[int, GivenPrompt]] = []
+        self._rejected: list[tuple[int, SavedPrompt]] = []
         self._followed: set[int] = set()
         self._epoch: int | None = None
         self._static = StaticFrames()
@@ -178,7 +178,7 @@ class TrackedStream:
         events, self._events = self._events, []
         return events
 
-    def take_kept(self) -> SavedStream | None:
+    def take_saved(self) -> SavedStream | None:
         """Return what it would take to follow the objects again, if that has changed since the last call."""
         if not self._changed:
             return None
@@ -196,7 +196,7 @@ class TrackedStream:
         """Whether the tracker has the object; one whose prompt waits or was rejected it has not."""
         return obj_id in self._followed
 
-    def add_prompt(self, obj_id: int, label: str, prompt: GivenPrompt, frame_id: int | None) -> PromptResult:
+    def add_prompt(self, obj_id: int, label: str, prompt: SavedPrompt, frame_id: int | None) -> PromptResult:
         """Start or correct an object, on one of the newest frames; there must be a newest frame.
 
         Raises:
@@ -217,7 +217,7 @@ class TrackedStream:
         self.latest.results[obj_id] = result.current
         return result
 
-    def preview(self, obj_id: int, prompt: GivenPrompt, frame_id: int | None) -> Preview:
+    def preview(self, obj_id: int, prompt: SavedPrompt, frame_id: int | None) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame; nothing changes.
 
         Raises:
@@ -295,7 +295,7 @@ class TrackedStream:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _all_prompts(self) -> list[tuple[int, GivenPrompt]]:
+    def _all_prompts(self) -> list[tuple[int, SavedPrompt]]:
         return [(obj.obj_id, prompt) for obj in self.objects.values() for prompt in obj.prompts]
 
     def _is_static(self, frame: Frame) -> bool:
@@ -330,7 +330,7 @@ class TrackedStream:
         if self.latest is not None:
             self.latest.results.clear()
 
-    def _apply(self, obj_id: int, prompt: GivenPrompt, frame: Frame) -> None:
+    def _apply(self, obj_id: int, prompt: SavedPrompt, frame: Frame) -> None:
         assert self.latest is not None
         known = self.objects[obj_id]
         try:

@@ -17,7 +17,7 @@ from streamseg.daemon.process_table import run_child
 from streamseg.ipc.command_socket import CommandSocket
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, encode
 from streamseg.ipc.supervisor_messages import DaemonInfo, Report, SupervisorMessage
-from streamseg.protocol.control import Failure
+from streamseg.protocol.control import ErrorBody
 
 SPAWN = multiprocessing.get_context("spawn")
 WAIT_MS = 20_000
@@ -66,8 +66,8 @@ class ControlProcess:
                 return said
         raise AssertionError(f"no {kind.__name__} {what} within 30 s")
 
-    def order(self, order: SupervisorMessage) -> None:
-        self.connection.send_bytes(pickle.dumps(order))
+    def send(self, message: SupervisorMessage) -> None:
+        self.connection.send_bytes(pickle.dumps(message))
 
     def client(self, kind: int = zmq.DEALER, endpoint: str | None = None) -> zmq.Socket[bytes]:
         socket = self.context.socket(kind)
@@ -96,7 +96,7 @@ class ControlProcess:
         assert command is not None
         return command
 
-    def answer(self, command: Command, result: bytes = b"", error: Failure | None = None) -> None:
+    def answer(self, command: Command, result: bytes = b"", error: ErrorBody | None = None) -> None:
         assert self.worker is not None
         self.worker.answer(Outcome(command.number, result, error))
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamseg.control.parse import Asked, parse, request_id
+from streamseg.control.parse import ParsedRequest, parse, request_id
 from streamseg.errors import ControlError
 from streamseg.protocol.control import OPERATIONS, AddPrompt, NoArgs, Rle
 
@@ -108,12 +108,12 @@ _near_right = st.fixed_dictionaries(
 @given(st.lists(st.binary(max_size=60), max_size=4) | st.builds(lambda data: [b"", data], _near_right))
 def test_anything_is_a_request_or_is_refused(parts):
     assert isinstance(request_id(parts), str)
-    found: Asked | ControlError
+    found: ParsedRequest | ControlError
     try:
         found = parse(parts)
     except ControlError as error:
         found = error
-    if isinstance(found, Asked):
+    if isinstance(found, ParsedRequest):
         assert found.op in OPERATIONS
     else:
         assert found.code in ("BAD_REQUEST", "UNSUPPORTED_VERSION", "UNKNOWN_OP")

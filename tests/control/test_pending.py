@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from streamseg.control.parse import Asked, parse
+from streamseg.control.parse import ParsedRequest, parse
 from streamseg.control.pending import MAX_OF_ONE_CONNECTION, MAX_PENDING, PendingTable
 from streamseg.control.reply_cache import ReplyCache
 from streamseg.errors import ControlError
 
 
-def asked(op: str = "pause", request: str = "r") -> Asked:
+def asked(op: str = "pause", request: str = "r") -> ParsedRequest:
     return parse([b"", b'{"v":1,"id":"%s","op":"%s","stream":"cam"}' % (request.encode(), op.encode())])
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.supervisor_messages import DaemonInfo, Report, WorkerGone
-from streamseg.protocol.control import MAX_REQUEST_BYTES, OPERATIONS, Failure
+from streamseg.protocol.control import MAX_REQUEST_BYTES, OPERATIONS, ErrorBody
 from tests.control.control_children import ask, receive, send
 
 
@@ -31,7 +31,7 @@ def test_a_command_goes_to_the_worker_and_its_outcome_to_who_asked(control):
     running.answer(command, b'{"object_id":3}')
     assert receive(client) == {"v": 1, "id": "r1", "ok": True, "result": {"object_id": 3}}
     send(client, id="r2", op="remove_object", stream="cam", args={"object_id": 9})
-    running.answer(running.command(), error=Failure(code="OBJECT_NOT_FOUND", message="no object 9"))
+    running.answer(running.command(), error=ErrorBody(code="OBJECT_NOT_FOUND", message="no object 9"))
     error = {"code": "OBJECT_NOT_FOUND", "message": "no object 9", "retryable": False}
     assert receive(client) == {"v": 1, "id": "r2", "ok": False, "error": error}
 
@@ -100,7 +100,7 @@ def test_a_retryable_error_is_tried_anew(control):
     client = running.client()
     request = {"op": "add_prompt", "stream": "cam", "args": {"points": [[0, 0]]}}
     send(client, **request)
-    running.answer(running.command(), error=Failure(code="NO_FRAME_YET", message="wait", retryable=True))
+    running.answer(running.command(), error=ErrorBody(code="NO_FRAME_YET", message="wait", retryable=True))
     assert receive(client)["error"]["retryable"] is True
     send(client, **request)
     running.answer(running.command(), b"{}")
@@ -132,7 +132,7 @@ def test_a_worker_that_dies_over_a_command_is_said_at_once(control):
     client = running.client()
     send(client, op="pause", stream="cam")
     running.command()
-    running.order(WorkerGone())
+    running.send(WorkerGone())
     error = receive(client)["error"]
     assert (error["code"], error["retryable"]) == ("WORKER_RESTARTING", True)
     assert "pause: the worker died" in error["message"]
@@ -174,12 +174,12 @@ def test_streams_are_the_supervisors(control):
     send(client, op="add_stream", stream="new", args={"settings": {"source": "scene:simple"}})
     command = running.said(Command)
     assert (command.op, command.stream) == ("add_stream", "new")
-    running.order(DaemonInfo(("cam", "new"), ("tcp://127.0.0.1:7",)))
-    running.order(Outcome(command.number, b"{}"))
+    running.send(DaemonInfo(("cam", "new"), ("tcp://127.0.0.1:7",)))
+    running.send(Outcome(command.number, b"{}"))
     assert receive(client)["ok"]
     assert ask(client, op="hello", id="h")["result"]["streams"] == ["cam", "new"]
     send(client, op="reload", id="r")
-    running.order(Outcome(running.said(Command).number, error=Failure(code="BAD_CONFIG", message="no file")))
+    running.send(Outcome(running.said(Command).number, error=ErrorBody(code="BAD_CONFIG", message="no file")))
     assert receive(client)["error"]["code"] == "BAD_CONFIG"
 
 
@@ -232,7 +232,7 @@ def test_status_is_answered_from_what_was_published_last(control):
     while (result := ask(client, op="get_status", id=os.urandom(4).hex())["result"])["daemon"] is None:
         pass
     assert result == {"daemon": {"model": "nano"}, "streams": [{"state": "streaming"}]}
-    running.order(DaemonInfo((), ()))
+    running.send(DaemonInfo((), ()))
     while ask(client, op="hello", id=os.urandom(4).hex())["result"]["streams"]:
         pass
     assert ask(client, op="get_status", id="after")["result"]["streams"] == []

@@ -35,7 +35,7 @@ def hear(child: Child, kind: str, timeout_s: float = 60.0) -> str:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         wait(child.waitables(), timeout=1.0)
-        for report in child.take_reports():
+        for report in child.take_messages():
             if report.kind == kind:
                 return report.text
     pytest.fail(f"the child did not say {kind}")
@@ -47,7 +47,7 @@ def until_dead(child: Child, timeout_s: float = 60.0) -> None:
     while not child.died():  # the sentinel closes a moment before the kernel has the exit code
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    child.take_reports()
+    child.take_messages()
 
 
 def test_child_is_ready_named_and_ends_when_asked(make_child):
@@ -112,7 +112,7 @@ def test_error_that_no_restart_mends_is_fatal(make_child):
 def test_error_that_a_restart_may_mend_is_not_fatal(make_child):
     child = make_child("source")
     wait([child.sentinel], timeout=60)
-    assert all(report.kind != "fatal" for report in child.take_reports())
+    assert all(report.kind != "fatal" for report in child.take_messages())
     until_dead(child)
     assert child.describe_exit() == "exit code 4"
 
@@ -168,7 +168,7 @@ def test_a_child_is_renewed_at_once_and_that_is_no_restart(make_child, behaviour
     while not child.renewal_due():
         assert time.monotonic() < deadline
         assert not child.died()
-        child.take_reports()
+        child.take_messages()
         time.sleep(0.01)
     assert not before.is_running()
     child.start()
@@ -181,5 +181,5 @@ def test_what_a_child_says_while_it_is_renewed_is_not_heard(make_child):
     child = make_child("obeys")
     child.renew()  # before it was ready
     wait([child.sentinel], timeout=60)
-    assert child.take_reports() == []
+    assert child.take_messages() == []
     assert child.state == "restarting"

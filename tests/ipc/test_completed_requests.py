@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.completed_requests import CompletedRequests
-from streamseg.protocol.control import Failure
+from streamseg.protocol.control import ErrorBody
 
 
 def command(number: int, request: str) -> Command:
@@ -23,9 +23,9 @@ def test_what_may_be_done_again_is_not_kept():
     done = CompletedRequests()
     done.keep(command(1, ""), Outcome(1, b"{}"))
     assert done.find(command(2, "")) is None
-    done.keep(command(1, "me r1"), Outcome(1, error=Failure(code="NO_FRAME_YET", message="wait", retryable=True)))
+    done.keep(command(1, "me r1"), Outcome(1, error=ErrorBody(code="NO_FRAME_YET", message="wait", retryable=True)))
     assert done.find(command(2, "me r1")) is None
-    done.keep(command(1, "me r1"), Outcome(1, error=Failure(code="BAD_PROMPT", message="no")))
+    done.keep(command(1, "me r1"), Outcome(1, error=ErrorBody(code="BAD_PROMPT", message="no")))
     assert done.find(command(2, "me r1")) is not None
 
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from streamseg.config.schema import PromptConfig
-from streamseg.ipc.saved_prompts import MAX_PROMPTS, SavedObject, configured, normalize_prompt
-from streamseg.protocol.control import Marks
+from streamseg.ipc.saved_prompts import MAX_PROMPTS, SavedObject, SavedPrompt, configured, normalize_prompt
+from streamseg.protocol.control import PromptArgs
 
 BOX = PromptConfig(object=3, label="cup", box=(0, 0, 9, 9))
 
 
 def test_equal_prompts_are_equal_wherever_they_come_from():
     assert normalize_prompt(PromptConfig(object=1, points=((1, 2), (3, 4, 0)))) == normalize_prompt(
-        Marks(points=((1, 2, 1), (3, 4, 0)), coords="pixels")
+        PromptArgs(points=((1, 2, 1), (3, 4, 0)), coords="pixels")
     )
-    assert normalize_prompt(BOX) == Marks(box=(0, 0, 9, 9), coords="pixels")
+    assert normalize_prompt(BOX) == SavedPrompt(box=(0, 0, 9, 9), coords="pixels")
     mask = PromptConfig(object=1, mask="mask.png")
-    assert normalize_prompt(mask) is mask  # read when it is applied
+    assert normalize_prompt(mask).mask == Path("mask.png")  # read when it is applied
 
 
 def test_the_first_prompt_and_the_newest_corrections_are_kept():
     obj = SavedObject(1, "", (normalize_prompt(BOX),))
     for number in range(40):
-        obj = obj.corrected(Marks(points=((number, 0, 1),)))
+        obj = obj.corrected(SavedPrompt(points=((number, 0, 1),)))
     assert len(obj.prompts) == MAX_PROMPTS
     assert obj.prompts[0] == normalize_prompt(BOX)
     assert [prompt.points[0][0] for prompt in obj.prompts[1:]] == list(range(40 - MAX_PROMPTS + 1, 40))
@@ -34,6 +36,6 @@ def test_a_changed_configuration_leaves_what_was_clicked():
     changed = kept.changed((5,), (moved, PromptConfig(object=9, box=(0, 0, 1, 1))))
     assert [(obj.obj_id, obj.prompts) for obj in changed.objects] == [
         (3, (normalize_prompt(moved),)),
-        (9, (Marks(box=(0, 0, 1, 1), coords="pixels"),)),
+        (9, (SavedPrompt(box=(0, 0, 1, 1), coords="pixels"),)),
     ]
     assert changed.next_id == 10

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamseg.config.schema import StreamConfig
 from streamseg.frame import FrameFormat, FrameStamps, SourceFrame
-from streamseg.ipc.supervisor_link import STOP, ChildLink, send_order
+from streamseg.ipc.supervisor_link import STOP, ChildLink, send_message
 from streamseg.ipc.supervisor_messages import CloseStream, OpenStream, Report
 from streamseg.ring.frame_ring import FrameRing
 
@@ -30,11 +30,11 @@ def test_a_ring_comes_with_its_order():
     ring = FrameRing(policy="newest", slots=3, slot_bytes=1 << 16)
     with ours, theirs:
         link = ChildLink(theirs)
-        assert link.take_orders() == []
-        assert send_order(ours, CloseStream("before"))
-        assert send_order(ours, opened(ring), ring.fds)
-        assert send_order(ours, CloseStream("after"))
-        before, order, after = link.take_orders()
+        assert link.take_messages() == []
+        assert send_message(ours, CloseStream("before"))
+        assert send_message(ours, opened(ring), ring.fds)
+        assert send_message(ours, CloseStream("after"))
+        before, order, after = link.take_messages()
         assert (before, after) == (CloseStream("before"), CloseStream("after"))
         assert isinstance(order, OpenStream)
         assert order.ring is not None
@@ -56,12 +56,12 @@ def test_orders_do_not_hide_the_word_to_stop():
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         link = ChildLink(theirs)
-        send_order(ours, CloseStream("cam"))
+        send_message(ours, CloseStream("cam"))
         assert not link.stop_requested()
         ours.send_bytes(STOP)
         assert link.stop_requested()
-        assert link.take_orders() == [CloseStream("cam")]
-        assert link.take_orders() == []
+        assert link.take_messages() == [CloseStream("cam")]
+        assert link.take_messages() == []
 
 
 def test_a_supervisor_that_dies_in_the_middle_of_an_order_is_an_end():
@@ -69,9 +69,9 @@ def test_a_supervisor_that_dies_in_the_middle_of_an_order_is_an_end():
     ring = FrameRing(policy="newest", slots=2, slot_bytes=4096)
     with theirs:
         link = ChildLink(theirs)
-        send_order(ours, opened(ring))  # and the descriptors never follow
+        send_message(ours, opened(ring))  # and the descriptors never follow
         ours.close()
-        assert link.take_orders() == []
+        assert link.take_messages() == []
         assert link.stop_requested()
     ring.close()
 
@@ -81,11 +81,11 @@ def test_a_child_that_does_not_listen_is_not_waited_for():
     with ours:
         with theirs:
             sent = 0
-            while send_order(ours, CloseStream("x" * 64)):
+            while send_message(ours, CloseStream("x" * 64)):
                 sent += 1
                 assert sent < 100_000
         assert sent > 50
-        assert not send_order(ours, CloseStream("cam"))
+        assert not send_message(ours, CloseStream("cam"))
 
 
 def test_numbers_of_a_ring_go_on_in_the_next_one():

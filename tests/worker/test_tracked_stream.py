@@ -15,6 +15,7 @@ from streamseg.errors import FrameExpiredError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.ipc.commands import Command
 from streamseg.ipc.messages import TrackedFrame
+from streamseg.ipc.saved_prompts import normalize_prompt
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult
 from streamseg.worker.command_handlers import handle_command
@@ -216,8 +217,8 @@ def test_masks_settle_anew_after_a_prompt():
     repeater = Repeater()
     number = 1 + repeater.settle()
     changes: list[Callable[[], object]] = [
-        lambda: repeater.stream.add_prompt(8, "new", CLICKED, None),
-        lambda: repeater.stream.add_prompt(7, "", CLICKED, number - 1),
+        lambda: repeater.stream.add_prompt(8, "new", normalize_prompt(CLICKED), None),
+        lambda: repeater.stream.add_prompt(7, "", normalize_prompt(CLICKED), number - 1),
         lambda: repeater.stream.undo_prompt(7),
     ]
     for change in changes:
@@ -272,7 +273,7 @@ def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
         repeater.feed(shown(gone + step, OTHER if step % 2 else STILL))
     held = f"frame {gone} of stream 'cam' is not held: frames {gone + 1} to {gone + 4} are"
     with pytest.raises(FrameExpiredError, match=held):
-        repeater.stream.add_prompt(8, "", CLICKED, gone)
+        repeater.stream.add_prompt(8, "", normalize_prompt(CLICKED), gone)
 
 
 class SeenNever(EchoTracker):
