@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -14,6 +13,7 @@ from streamseg.config.problems import Path, Problems
 from streamseg.config.schema import ControlConfig, HttpConfig, ModelConfig, PromptConfig, PublishConfig, StreamConfig
 from streamseg.errors import ModelError, StreamsegError
 from streamseg.models.registry import find, is_checkpoint_path
+from streamseg.protocol import prompt_rules
 from streamseg.protocol.topics import MAX_IPC_PATH, STREAM_ID, is_loopback
 from streamseg.sources.address import describe
 
@@ -141,37 +141,16 @@ def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
 
 
 def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:
-    if prompt.mask is not None:
-        if prompt.points or prompt.box is not None:
-            problems.add(path, "a mask stands alone: leave out its points and box")
-        if not FilePath(prompt.mask).is_file():
-            problems.add((*path, "mask"), f"there is no file {prompt.mask!r}: correct the path")
-        return
-    if prompt.box is None and not prompt.points:
-        problems.add(path, "the prompt is empty: give points, a box or a mask")
-    unit = prompt.coords
-    for index, point in enumerate(prompt.points):
-        here = (*path, "points", index)
-        if len(point) == 3 and point[2] not in (0, 1):
-            problems.add(here, f"{list(point)}: the third value is 1 for on the object, 0 for off")
-        _check_coordinates(point[:2], here, problems, unit)
-    if prompt.points and prompt.box is None and all(len(point) == 3 and point[2] == 0 for point in prompt.points):
-        problems.add((*path, "points"), "all are off the object: give at least one on it, or a box")
-    if prompt.box is not None:
-        here = (*path, "box")
-        x0, y0, x1, y1 = prompt.box
-        if _check_coordinates(prompt.box, here, problems, unit) and not (x0 < x1 and y0 < y1):
-            problems.add(here, f"{list(prompt.box)} is empty: give [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
-
-
-def _check_coordinates(values: tuple[float, ...], path: Path, problems: Problems, unit: str) -> bool:
-    highest = 1.0 if unit == "normalized" else math.inf
-    # An infinite pixel is none; the comparison is false for NaN.
-    if all(0 <= value <= highest and value != math.inf for value in values):
-        return True
-    allowed = "within 0..1, since coords is normalized" if unit == "normalized" else "0 or more pixels"
-    problems.add(path, f"{list(values)} is outside the picture: coordinates are {allowed}")
-    return False
+    points, box = prompt.points, prompt.box
+    found = [
+        *prompt_rules.range_problems(points, box, coords=prompt.coords),
+        *prompt_rules.part_problems(points, box, has_mask=prompt.mask is not None),
+        *prompt_rules.start_problems(points, box),
+    ]
+    for problem in {problem.field: problem for problem in reversed(found)}.values():  # the first of each field
+        problems.add((*path, *problem.field), problem.message)
+    if prompt.mask is not None and not FilePath(prompt.mask).is_file():
+        problems.add((*path, "mask"), f"there is no file {prompt.mask!r}: correct the path")
 
 
 def _check_endpoint(endpoint: str, path: Path, problems: Problems, if_public: str | None) -> None:

@@ -5,7 +5,7 @@ Imports neither torch nor anything of the service.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
+from streamseg.protocol import prompt_rules
+from streamseg.protocol.prompt_rules import PromptProblem
 
 BoolMask = NDArray[np.bool_]
 
@@ -56,19 +58,7 @@ class Prompt:
     mask: BoolMask | None = None
 
     def __post_init__(self) -> None:
-        if self.mask is not None and (self.points or self.box is not None):
-            raise PromptError(f"object {self.obj_id}: a mask prompt stands alone: leave out its points and box")
-        if self.mask is None and self.box is None and not self.points:
-            raise PromptError(f"object {self.obj_id}: the prompt is empty: give points, a box or a mask")
-        if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
-            raise PromptError(
-                f"object {self.obj_id}: box {self.box} is empty: give x0,y0,x1,y1 with x0 < x1 and y0 < y1"
-            )
-        for point in self.points:
-            if point.label not in (0, 1):
-                raise PromptError(
-                    f"object {self.obj_id}: point label {point.label} is unknown: 1 is on the object, 0 is off"
-                )
+        _raise_first(self, prompt_rules.part_problems(_plain(self.points), self.box, has_mask=self.mask is not None))
 
 
 def check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None:
@@ -83,13 +73,8 @@ def check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None
         PromptError: a point or corner is outside, the mask has another size or type, or a new object has no pixel.
     """
     width, height = size
-    corners = () if prompt.box is None else (prompt.box[:2], prompt.box[2:])
-    for x, y in (*((point.x, point.y) for point in prompt.points), *corners):
-        if not (0 <= x <= width and 0 <= y <= height):  # also refuses NaN
-            raise PromptError(
-                f"object {prompt.obj_id}: ({x:g}, {y:g}) is outside the frame, which is {width}x{height}: "
-                "give pixels of the frame"
-            )
+    points = _plain(prompt.points)
+    _raise_first(prompt, prompt_rules.frame_problems(points, prompt.box, size))
     if prompt.mask is not None and (prompt.mask.shape != (height, width) or prompt.mask.dtype != np.bool_):
         raise PromptError(
             f"object {prompt.obj_id}: the mask is {prompt.mask.dtype} {prompt.mask.shape}: "
@@ -99,8 +84,16 @@ def check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None
         return
     if prompt.mask is not None and not prompt.mask.any():
         raise PromptError(f"object {prompt.obj_id}: the mask is empty: a new object needs some pixels")
-    if prompt.points and prompt.box is None and all(point.label == 0 for point in prompt.points):
-        raise PromptError(f"object {prompt.obj_id}: all points are off the object: a new object needs one on it")
+    _raise_first(prompt, prompt_rules.start_problems(points, prompt.box))
+
+
+def _plain(points: tuple[Point, ...]) -> tuple[tuple[float, float, int], ...]:
+    return tuple((point.x, point.y, point.label) for point in points)
+
+
+def _raise_first(prompt: Prompt, problems: Iterable[PromptProblem]) -> None:
+    for problem in problems:
+        raise PromptError(f"object {prompt.obj_id}: {problem.message}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -92,7 +92,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
     assert found[0].endswith("did you mean stall_timeout_s?")
     assert found[1] == "line 5: streams.cam1.loop: 'maybe' is not possible: give true or false"
     assert found[2].startswith("line 6: streams.Cam 2: 'Cam 2' cannot name a stream")
-    assert found[3].startswith("line 10: streams.Cam 2.prompts[0].box: [5.0, 5.0, 1.0, 1.0] is empty")
+    assert found[3].startswith("line 10: streams.Cam 2.prompts[0].box: the box [5.0, 5.0, 1.0, 1.0] is empty")
     assert found[4].startswith("line 11: streams.Cam 2.prompts[1].object: 1 is prompts[0] already")
     assert found[5].startswith("line 12: streams.Cam 2.prompts[1].points[0]: [1.5, 0.5] is outside the picture")
     assert found[6].startswith("line 15: model.image_size: 500 is not possible: give a whole number from 64 to 2048")
@@ -127,8 +127,8 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
         (cam(prompts=[{"object": 0, "box": [0, 0, 1, 1]}]), "prompts[0].object: 0 is not possible"),
         (cam(prompts=[{"object": 1, "points": [[1]]}]), "points[0]: [1] is not possible: give a list of 2 to 3 numb"),
         (cam(prompts=[{"object": 1, "points": [1, 2]}]), "points[0]: 1 is not possible: give a list of 2 to 3"),
-        (cam(prompts=[{"object": 1, "points": [[1, 2, 3]]}]), "the third value is 1 for on the object, 0 for off"),
-        (cam(prompts=[{"object": 1, "points": [[1, 2, 0]]}]), "all are off the object"),
+        (cam(prompts=[{"object": 1, "points": [[1, 2, 3]]}]), "label 3 is invalid: 1 is on the object, 0 is off"),
+        (cam(prompts=[{"object": 1, "points": [[1, 2, 0]]}]), "all points are off the object"),
         (cam(prompts=[{"object": 1, "points": [[float("nan"), 2]]}]), "outside the picture"),
         (cam(prompts=[{"object": 1, "points": [[float("inf"), 2]]}]), "outside the picture"),
         (cam(prompts=[{"object": 1, "points": [[-1, 2]]}]), "coordinates are 0 or more pixels"),
