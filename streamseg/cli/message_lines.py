@@ -13,11 +13,10 @@ from streamseg.client.results import (
     ImageFrame,
     MaskFrame,
     Message,
-    ObjectInfo,
     ObjectsFrame,
     StatusMessage,
 )
-from streamseg.protocol.published import DaemonStatus, Status
+from streamseg.protocol.published import DaemonStatus, ObjectInfo, Status
 
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 

@@ -28,13 +28,13 @@ from streamseg.client.results import (
     ImageFrame,
     MaskFrame,
     Message,
-    ObjectInfo,
     ObjectMask,
     ObjectsFrame,
     StatusMessage,
 )
 from streamseg.client.subscriber import PairedSubscriber, Subscriber
 from streamseg.errors import ControlError
+from streamseg.protocol.published import ObjectInfo
 
 __all__ = [
     "AsyncController",

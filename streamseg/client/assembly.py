@@ -15,7 +15,6 @@ from streamseg.client.results import (
     ImageFrame,
     MaskFrame,
     Message,
-    ObjectInfo,
     ObjectMask,
     ObjectsFrame,
     StatusMessage,
@@ -23,7 +22,17 @@ from streamseg.client.results import (
 from streamseg.errors import ProtocolError
 from streamseg.protocol.clock import clock_name
 from streamseg.protocol.mask_codec import MAX_PIXELS
-from streamseg.protocol.published import DaemonStatus, Event, FrameHeader, Image, MaskObject, Masks, Objects, Status
+from streamseg.protocol.published import (
+    DaemonStatus,
+    Event,
+    FrameHeader,
+    Image,
+    MaskObject,
+    Masks,
+    ObjectInfo,
+    Objects,
+    Status,
+)
 from streamseg.protocol.topics import DAEMON
 
 _TOPIC: Final = re.compile(rb"v1/([a-z0-9_-]{1,64})/(masks|objects|image|events|status)/")
@@ -96,16 +105,7 @@ def _objects_frame(header: Objects) -> ObjectsFrame:
 
 
 def _object_fields(obj: MaskObject) -> dict[str, Any]:
-    return {
-        "id": obj.id,
-        "label": obj.label,
-        "state": obj.state,
-        "score": obj.score,
-        "presence": obj.presence,
-        "bbox": obj.bbox,
-        "area": obj.area,
-        "centroid": obj.centroid,
-    }
+    return {name: getattr(obj, name) for name in ObjectInfo.__struct_fields__}
 
 
 def _image_frame(header: Image, parts: Sequence[bytes]) -> ImageFrame:

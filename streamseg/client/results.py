@@ -4,56 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.client.jpeg import decode_jpeg
 from streamseg.protocol.mask_codec import BoolMask, decode_mask, encode_rle
+from streamseg.protocol.published import Box, ObjectInfo
 from streamseg.protocol.topics import Kind
 
 
-@dataclass(frozen=True)
-class ObjectInfo:
-    """One object of a frame, without its mask.
-
-    Attributes:
-        id: The object's permanent id.
-        label: Its name; empty if none was given.
-        state: ``tracked``, ``occluded`` or ``lost``; a newer daemon may know more.
-        score: The model's estimate of the mask's IoU, 0..1.
-        presence: Probability that the object is visible, 0..1.
-        bbox: x, y, w, h in pixels; zeros if nothing is seen.
-        area: Pixels.
-        centroid: x, y in pixels; zeros if nothing is seen.
-    """
-
-    id: int
-    label: str
-    state: str
-    score: float
-    presence: float
-    bbox: tuple[int, int, int, int]
-    area: int
-    centroid: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class ObjectMask(ObjectInfo):
-    """One object of a frame with its mask, which is decoded when it is first asked for.
+class ObjectMask(ObjectInfo, frozen=True, dict=True):
+    """One object of a frame with its mask, which is decoded when it is first read.
 
     Attributes:
         roi: x, y, w, h of the rectangle that the mask came in; everything outside is background. Zeros without a mask.
         size: (width, height) of the frame in pixels.
         encoding: Of ``data``; ``none`` without a mask.
-        data: The mask's bytes as they came.
+        data: The encoded mask as received.
     """
 
-    roi: tuple[int, int, int, int]
+    roi: Box
     size: tuple[int, int]
     encoding: str
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Everything but ``data``."""
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name != "data"]
+
+    def __repr__(self) -> str:
+        return f"ObjectMask({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     @cached_property
     def crop(self) -> BoolMask:

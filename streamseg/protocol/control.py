@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from streamseg.errors import ControlError
-from streamseg.protocol.published import DaemonStatus, Status
+from streamseg.protocol.published import Box, DaemonStatus, Status
 
 CONTROL_VERSION: Final = 1
 MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -49,7 +49,6 @@ Label = Annotated[str, Meta(max_length=100)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Coords = Literal["normalized", "pixels"]
 OnExpired = Literal["error", "newest"]
-Box = tuple[int, int, int, int]
 
 
 class Rle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

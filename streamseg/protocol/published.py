@@ -8,11 +8,15 @@ change gets new topics (``v2/``).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 PROTOCOL_VERSION = 1
+
+Box = tuple[int, int, int, int]
+"""x, y, w, h in pixels."""
 
 Encoding = Literal["coco_rle", "bits_zstd", "none"]
 ObjectState = Literal["tracked", "occluded", "lost"]
@@ -39,34 +43,31 @@ EventKind = Literal[
 StreamState = Literal["starting", "connecting", "streaming", "reconnecting", "ended", "failed"]
 
 
-class MaskObject(msgspec.Struct, frozen=True, kw_only=True):
-    """One object of a frame.
+class ObjectInfo(msgspec.Struct, frozen=True):
+    """One object of a frame, without its mask."""
+
+    id: Annotated[int, Meta(description="Its permanent id.")]
+    label: Annotated[str, Meta(description="Its name; may be empty.")]
+    state: Annotated[str, Meta(description="tracked (seen now), occluded (seen lately) or lost (not seen for long).")]
+    score: Annotated[float, Meta(description="The model's own estimate of the mask's IoU, 0..1.")]
+    presence: Annotated[float, Meta(description="Probability that it is visible, 0..1.")]
+    bbox: Annotated[Box, Meta(description="x, y, w, h in pixels; zeros if the object is not seen.")]
+    area: Annotated[int, Meta(description="Pixels.")]
+    centroid: Annotated[tuple[float, float], Meta(description="x, y in pixels; zeros if the object is not seen.")]
+
+
+class MaskObject(ObjectInfo, frozen=True, kw_only=True):
+    """One object in a header.
 
     Attributes:
-        id: The object's permanent id (``obj_id``).
-        label: Its name, empty if none was given.
-        state: ``tracked`` (seen now), ``occluded`` (not seen, lately seen), ``lost`` (not seen for long).
-        score: The model's estimate of this mask's IoU, 0..1 (``iou_prediction``).
-        presence: Probability that the object is visible, 0..1.
-        bbox: x, y, w, h in pixels; zeros if nothing is seen.
-        area: Pixels.
-        centroid: x, y in pixels; zeros if nothing is seen.
         part: Index of the message part that holds the mask (topic is 0, header is 1); None without a mask.
         encoding: Of that part.
         roi: x, y, w, h of the rectangle that the part's mask covers; everything outside is background.
     """
 
-    id: int
-    label: str
-    state: str
-    score: float
-    presence: float
-    bbox: tuple[int, int, int, int]
-    area: int
-    centroid: tuple[float, float]
     part: int | None = None
     encoding: str = "none"
-    roi: tuple[int, int, int, int] = (0, 0, 0, 0)
+    roi: Box = (0, 0, 0, 0)
 
 
 class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

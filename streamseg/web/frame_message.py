@@ -13,7 +13,8 @@ from msgspec import Meta
 
 from streamseg.client import FramePair, ObjectMask
 from streamseg.protocol.mask_codec import encode_rle
-from streamseg.web.responses import Box, ObjectResponse
+from streamseg.protocol.published import Box
+from streamseg.web.responses import ObjectResponse
 from streamseg.web.stream_view import StreamView
 
 

@@ -7,11 +7,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from streamseg.client import DaemonStatusMessage, EventMessage, ObjectInfo, StatusMessage
+from streamseg.client import DaemonStatusMessage, EventMessage, StatusMessage
 from streamseg.common.palette import colour_of
 from streamseg.protocol.control import ErrorBody
-
-Box = tuple[int, int, int, int]
+from streamseg.protocol.published import ObjectInfo
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,17 +19,9 @@ class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorBody
 
 
-class ObjectResponse(msgspec.Struct, frozen=True, kw_only=True):
+class ObjectResponse(ObjectInfo, frozen=True, kw_only=True):
     """An object on the newest tracked frame of its stream."""
 
-    id: Annotated[int, Meta(description="Its permanent id.")]
-    label: Annotated[str, Meta(description="Its name; may be empty.")]
-    state: Annotated[str, Meta(description="tracked, occluded or lost.")]
-    score: Annotated[float, Meta(description="The model's own estimate of the mask's IoU, 0..1.")]
-    presence: Annotated[float, Meta(description="Probability that it is visible, 0..1.")]
-    bbox: Annotated[Box, Meta(description="x, y, w, h in pixels; zeros if nothing is seen.")]
-    area: Annotated[int, Meta(description="Pixels.")]
-    centroid: Annotated[tuple[float, float], Meta(description="x, y in pixels.")]
     age_s: Annotated[float, Meta(description="Seconds since it was first seen by this interface.")]
     colour: Annotated[str, Meta(description="#rrggbb in which streamseg draws it, everywhere.")]
 
@@ -38,18 +29,8 @@ class ObjectResponse(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, obj: ObjectInfo, age_s: float) -> ObjectResponse:
         """Tell of an object as it came."""
         red, green, blue = colour_of(obj.id)
-        return cls(
-            id=obj.id,
-            label=obj.label,
-            state=obj.state,
-            score=obj.score,
-            presence=obj.presence,
-            bbox=obj.bbox,
-            area=obj.area,
-            centroid=obj.centroid,
-            age_s=round(age_s, 1),
-            colour=f"#{red:02x}{green:02x}{blue:02x}",
-        )
+        fields = {name: getattr(obj, name) for name in ObjectInfo.__struct_fields__}
+        return cls(**fields, age_s=round(age_s, 1), colour=f"#{red:02x}{green:02x}{blue:02x}")
 
 
 class ObjectsResponse(msgspec.Struct, frozen=True, kw_only=True):
