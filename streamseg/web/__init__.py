@@ -1,1 +1,1 @@
-"""The page in the browser and the HTTP interface: a client like any other, in a process of its own. No torch."""
+"""The web process: the browser page and the HTTP API. It is an ordinary client of the daemon and needs no torch."""

@@ -1,4 +1,4 @@
-"""A request that is not done: why, as HTTP status and as JSON."""
+"""Errors of the HTTP API: status code and JSON body."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _STATUS: Final[Mapping[str, int]] = {
 }
 
 
-class ApiError(Exception):  # it answers a request; nothing failed here
-    """Raised anywhere in a request to answer it with an error.
+class ApiError(Exception):
+    """Ends a request with an error response. May be raised anywhere in a handler or middleware.
 
     Args:
-        status: HTTP status.
-        code: For programs.
-        message: What is wrong and how to mend it.
+        status: HTTP status code.
+        code: Stable name, for programs.
+        message: What is wrong and how to fix it, for people.
         retryable: The same request may succeed later.
-        headers: To send with the answer.
+        headers: Extra response headers.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class ApiError(Exception):  # it answers a request; nothing failed here
         self.headers = headers
 
     @classmethod
-    def of(cls, error: ControlError) -> ApiError:
-        """Pass on what the daemon's control channel said."""
+    def from_control(cls, error: ControlError) -> ApiError:
+        """Return the HTTP form of an error from the control channel."""
         return cls(_STATUS.get(error.code, 500), error.code, error.message, retryable=error.retryable)
 
     def response(self) -> Response:
-        """Return the answer."""
-        fault = ErrorBody(code=self.code, message=self.message, retryable=self.retryable)
-        body = msgspec.json.encode(ErrorResponse(error=fault))
+        """Return the error response."""
+        error = ErrorBody(code=self.code, message=self.message, retryable=self.retryable)
+        body = msgspec.json.encode(ErrorResponse(error=error))
         return Response(body, self.status, self.headers, "application/json")

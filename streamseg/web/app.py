@@ -1,4 +1,4 @@
-"""All of the HTTP interface put together."""
+"""The ASGI application: routes, error handlers and middleware."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from streamseg.web.client_limit import ClientLimit
 from streamseg.web.control_api import ControlApi
 from streamseg.web.guard import Guard
 from streamseg.web.hub import Hub
-from streamseg.web.live import live
+from streamseg.web.live import serve_live
 from streamseg.web.login import log_in, show_login
-from streamseg.web.openapi import describe
+from streamseg.web.metrics import Metrics
+from streamseg.web.openapi import openapi_document
 from streamseg.web.picture_api import PictureApi
 from streamseg.web.read_api import ReadApi
 from streamseg.web.request_limits import RequestLimits
@@ -37,17 +38,17 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
     """Return the application.
 
     Args:
-        hub: What the daemon says.
-        controller: Does what is asked.
+        hub: State of the daemon.
+        controller: Client of the control channel.
         http: Settings.
     """
-    seats = ClientLimit(http.max_clients)
+    clients = ClientLimit(http.max_clients)
     operations = [
-        *ReadApi(hub, seats).operations(),
-        *PictureApi(hub, seats).operations(),
+        *ReadApi(hub, Metrics(hub, clients)).operations(),
+        *PictureApi(hub, clients).operations(),
         *ControlApi(hub, controller).operations(),
     ]
-    document = msgspec.json.encode(describe(operations))
+    document = msgspec.json.encode(openapi_document(operations))
 
     async def page(request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
@@ -55,41 +56,42 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
     async def openapi(request: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    async def websocket(socket: WebSocket) -> None:
-        await live(socket, hub, seats)
+    async def live(websocket: WebSocket) -> None:
+        await serve_live(websocket, hub, clients)
 
     routes: list[BaseRoute] = [
         Route("/", page),
         Route("/openapi.json", openapi),
         Route("/login", show_login, methods=["GET"]),
         Route("/login", log_in, methods=["POST"]),
-        WebSocketRoute("/v1/live", websocket),
+        WebSocketRoute("/v1/live", live),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    routes += [Route(each.path, each.handler, methods=[each.method]) for each in operations]
+    routes += [Route(operation.path, operation.handler, methods=[operation.method]) for operation in operations]
     app = Starlette(
         routes=routes,
-        exception_handlers={ApiError: _refused, ControlError: _not_done, HTTPException: _no_such_thing},
+        exception_handlers={ApiError: _on_api_error, ControlError: _on_control_error, HTTPException: _on_http_error},
     )
     app.state.token = http.token
     return RequestLimits(Guard(app, token=http.token, hosts=http.hosts))
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error.response()
 
 
-async def _not_done(request: Request, error: Exception) -> Response:
+async def _on_control_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ControlError)
-    return ApiError.of(error).response()
+    return ApiError.from_control(error).response()
 
 
-async def _no_such_thing(request: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, mend = "BAD_REQUEST", error.detail
+    code, message = "BAD_REQUEST", error.detail
     if error.status_code == 404:
-        code, mend = "NOT_FOUND", "there is nothing here: /openapi.json lists what there is"
+        code, message = "NOT_FOUND", f"{request.url.path} does not exist: /openapi.json lists all paths"
     elif error.status_code == 405:
-        code, mend = "BAD_METHOD", "another method is needed here: /openapi.json lists them"
-    return ApiError(error.status_code, code, mend, headers=error.headers).response()
+        code = "BAD_METHOD"
+        message = f"{request.method} is not allowed for {request.url.path}: /openapi.json lists the methods"
+    return ApiError(error.status_code, code, message, headers=error.headers).response()

@@ -1,4 +1,4 @@
-"""How many may watch at the same time."""
+"""Limit on the number of viewers."""
 
 from __future__ import annotations
 
@@ -9,36 +9,44 @@ from streamseg.web.api_error import ApiError
 
 
 class ClientLimit:
-    """A bounded number of places.
+    """Counts the browsers and programs that watch pictures, up to a maximum.
 
     Args:
-        count: How many there are.
+        max_clients: The maximum.
 
     Attributes:
-        taken: How many are taken.
+        active: How many watch at the moment.
     """
 
-    def __init__(self, count: int) -> None:
-        self.taken = 0
-        self._count = count
+    def __init__(self, max_clients: int) -> None:
+        self.active = 0
+        self._max_clients = max_clients
 
-    @contextlib.contextmanager
-    def take(self) -> Iterator[None]:
-        """Take a place until the end of the block.
+    def check(self) -> None:
+        """Check that one more client may watch.
 
         Raises:
-            ApiError: all are taken.
+            ApiError: The maximum is reached.
         """
-        if self.taken >= self._count:
+        if self.active >= self._max_clients:
             raise ApiError(
                 503,
                 "BUSY",
-                f"{self._count} browsers and programs are watching already: close one, or raise http.max_clients",
+                f"{self._max_clients} browsers and programs are watching already: close one, or raise http.max_clients",
                 retryable=True,
                 headers={"Retry-After": "5"},
             )
-        self.taken += 1
+
+    @contextlib.contextmanager
+    def admit(self) -> Iterator[None]:
+        """Count one client for the duration of the block.
+
+        Raises:
+            ApiError: The maximum is reached.
+        """
+        self.check()
+        self.active += 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self.active -= 1

@@ -1,4 +1,4 @@
-"""A stream's pictures with their masks, asked for only while somebody watches."""
+"""Pictures and masks of one stream, subscribed to only while they are being watched."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from streamseg.client import AsyncPairedSubscriber, FramePair
 
 
 class Feed:
-    """The newest picture of one stream, with the masks of the same frame.
+    """The newest picture of one stream with the masks of the same frame.
 
-    Nothing is subscribed to, and so nothing is encoded by the daemon, while nobody watches.
+    The subscription exists only while there are watchers, so that the daemon does not encode pictures for no one.
 
     Args:
         endpoint: Where the daemon publishes.
         stream: Id of the stream.
 
     Attributes:
-        newest: The newest pair; None before the first one, and while nobody watches.
+        newest: The newest pair; None before the first one and while there are no watchers.
     """
 
     def __init__(self, endpoint: str, stream: str) -> None:
@@ -31,10 +31,10 @@ class Feed:
 
     @contextlib.contextmanager
     def watched(self, on_pair: Callable[[], None]) -> Iterator[None]:
-        """Keep the feed running, and call ``on_pair`` whenever :attr:`newest` has changed."""
+        """Watch the feed for the duration of the block; ``on_pair`` is called whenever :attr:`newest` changes."""
         self._listeners.append(on_pair)
         if self._task is None:
-            self._task = asyncio.create_task(self._follow(), name=f"feed {self._stream}")
+            self._task = asyncio.create_task(self._run(), name=f"feed {self._stream}")
         try:
             yield
         finally:
@@ -45,19 +45,19 @@ class Feed:
                 self.newest = None
 
     async def next_pair(self, timeout_s: float) -> FramePair:
-        """Return the next pair that comes.
+        """Wait for the next pair.
 
         Raises:
-            TimeoutError: none came in time.
+            TimeoutError: None arrived in time.
         """
-        came = asyncio.Event()
-        with self.watched(came.set):
+        arrived = asyncio.Event()
+        with self.watched(arrived.set):
             async with asyncio.timeout(timeout_s):
-                await came.wait()
+                await arrived.wait()
             assert self.newest is not None
             return self.newest
 
-    async def _follow(self) -> None:
+    async def _run(self) -> None:
         async with AsyncPairedSubscriber(self._endpoint, streams=[self._stream]) as subscriber:
             async for pair in subscriber:
                 self.newest = pair

@@ -1,6 +1,6 @@
-"""A frame as one binary message for a browser: u32 length of the header (little-endian), JSON header, JPEG, masks.
+"""A frame as one binary message for the browser: u32 length of the header (little-endian), JSON header, JPEG, masks.
 
-Masks are ``coco_rle`` of their ``roi`` whatever the daemon publishes, since a browser has nothing to unpack Zstandard.
+Masks are always the ``coco_rle`` of their ``roi``, whatever the daemon publishes: browsers cannot decompress Zstandard.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from streamseg.web.responses import ObjectResponse
 from streamseg.web.stream_view import StreamView
 
 
-class MaskResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an object's mask lies; its bytes follow in the order of the objects."""
+class MaskHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an object's mask lies in the frame. The bytes of the masks follow in the order of the objects."""
 
     roi: Box
-    bytes: Annotated[int, Meta(description="Length of its part; 0 without a mask.")]
+    bytes: Annotated[int, Meta(description="Length of the encoded mask; 0 without one.")]
 
 
-class FrameResponse(msgspec.Struct, frozen=True, kw_only=True):
+class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
     """Header of a frame.
 
     Attributes:
-        n: Number of the message, to be acknowledged.
+        n: Sequence number of the message; the browser acknowledges it.
         stream: Id of the stream.
         session: Changes when the daemon restarts.
-        epoch: Rises at each reconnect, size change or time jump.
-        frame: Number of the frame: prompts carry it.
-        repeats: Frame whose masks these are, as in docs/protocol.md; None: its own.
-        pts: The source's own stamp.
+        epoch: Increases at each reconnect, size change or time jump.
+        frame: Number of the frame; prompts refer to it.
+        repeats: Frame these masks were computed on (see docs/protocol.md); None: this one.
+        pts: Time stamp of the source.
         size: Width and height in pixels.
-        t_captured_ns: Monotonic clock of the daemon's machine, as in docs/protocol.md.
+        t_captured_ns: Capture time on the daemon's monotonic clock.
         age_ms: Age of the frame when this message was made.
-        screen_ms: Median of the last frames from capture to acknowledgement; None before the first.
+        screen_ms: Median time of the last frames from capture to acknowledgment; None before the first.
         jpeg_bytes: Length of the picture.
-        objects: In order of age.
+        objects: Oldest first.
         masks: One for each object.
     """
 
@@ -59,28 +59,28 @@ class FrameResponse(msgspec.Struct, frozen=True, kw_only=True):
     screen_ms: float | None
     jpeg_bytes: int
     objects: list[ObjectResponse]
-    masks: list[MaskResponse]
+    masks: list[MaskHeader]
 
 
 _encoder = msgspec.json.Encoder()
 
 
 def frame_message(pair: FramePair, view: StreamView, *, n: int, age_ms: float, screen_ms: float | None) -> bytes:
-    """Return the message for a frame.
+    """Encode a frame.
 
     Args:
         pair: Picture and masks.
-        view: Of its stream, for the objects' ages.
-        n: Number of the message.
-        age_ms: Age of the frame now.
-        screen_ms: Age of the last frames when they were on the screen.
+        view: State of the stream; knows the ages of the objects.
+        n: Sequence number of the message.
+        age_ms: Current age of the frame.
+        screen_ms: Median time of the last frames from capture to acknowledgment.
 
     Raises:
-        ProtocolError: a mask cannot be decoded, which is needed where it came as ``bits_zstd``.
+        ProtocolError: A mask that came as ``bits_zstd`` cannot be decoded.
     """
     masks = pair.masks
-    parts = [_rle(obj) for obj in masks.objects]
-    header = FrameResponse(
+    encoded_masks = [_to_rle(obj) for obj in masks.objects]
+    header = FrameHeader(
         n=n,
         stream=masks.stream,
         session=masks.session,
@@ -93,14 +93,17 @@ def frame_message(pair: FramePair, view: StreamView, *, n: int, age_ms: float, s
         age_ms=round(age_ms, 1),
         screen_ms=screen_ms,
         jpeg_bytes=len(pair.image.jpeg),
-        objects=[ObjectResponse.of(obj, view.age_s(obj.id)) for obj in masks.objects],
-        masks=[MaskResponse(roi=obj.roi, bytes=len(part)) for obj, part in zip(masks.objects, parts, strict=True)],
+        objects=[ObjectResponse.from_message(obj, view.age_s(obj.id)) for obj in masks.objects],
+        masks=[
+            MaskHeader(roi=obj.roi, bytes=len(encoded))
+            for obj, encoded in zip(masks.objects, encoded_masks, strict=True)
+        ],
     )
-    encoded = _encoder.encode(header)
-    return b"".join((struct.pack("<I", len(encoded)), encoded, pair.image.jpeg, *parts))
+    encoded_header = _encoder.encode(header)
+    return b"".join((struct.pack("<I", len(encoded_header)), encoded_header, pair.image.jpeg, *encoded_masks))
 
 
-def _rle(obj: ObjectMask) -> bytes:
+def _to_rle(obj: ObjectMask) -> bytes:
     if obj.encoding in ("coco_rle", "none"):
         return obj.data
     return encode_rle(obj.crop)

@@ -1,4 +1,4 @@
-"""Everything that the daemon publishes, followed once for all browsers and programs that ask."""
+"""State of the daemon, collected from one subscription that all browsers and HTTP clients share."""
 
 from __future__ import annotations
 
@@ -18,60 +18,63 @@ from streamseg.client import (
     StatusMessage,
 )
 from streamseg.web.feed import Feed
+from streamseg.web.latency import LatencyHistogram
 from streamseg.web.stream_view import StreamView
 
 SILENCE_S: Final = 3.0
-"""A daemon that said nothing for so long is down or out of reach (docs/protocol.md)."""
+"""A daemon that has been silent this long is down or unreachable (docs/protocol.md)."""
 
-_EVENTS_KEPT: Final = 50
+_MAX_EVENTS: Final = 50
 
 
 class Listener(Protocol):
-    """Is told what the daemon says, as it comes. Must not block."""
+    """Receives messages of the daemon as they arrive. Must not block."""
 
     def on_daemon(self, status: DaemonStatusMessage) -> None:
-        """The daemon's state, once a second."""
+        """Receive the state of the daemon, once a second."""
         ...
 
     def on_status(self, status: StatusMessage) -> None:
-        """A stream's state, once a second."""
+        """Receive the state of a stream, once a second."""
         ...
 
     def on_event(self, event: EventMessage) -> None:
-        """Something happened."""
+        """Receive an event."""
         ...
 
 
 class Hub:
-    """What the daemon says.
+    """State of the daemon.
 
     Args:
         endpoint: Where the daemon publishes.
 
     Attributes:
-        daemon: The daemon's newest status; None before the first.
-        streams: Id -> what is known of the stream.
+        daemon: The newest status of the daemon; None before the first.
+        streams: State of each stream, by id.
         events: The newest events, oldest first.
+        latency: How long frames took.
     """
 
     def __init__(self, endpoint: str) -> None:
         self.daemon: DaemonStatusMessage | None = None
         self.streams: dict[str, StreamView] = {}
-        self.events: deque[EventMessage] = deque(maxlen=_EVENTS_KEPT)
+        self.events: deque[EventMessage] = deque(maxlen=_MAX_EVENTS)
+        self.latency = LatencyHistogram()
         self._endpoint = endpoint
-        self._heard_at = 0.0
-        self._flowing = asyncio.Event()
+        self._last_status_at = 0.0
+        self._frames_flow = asyncio.Event()
         self._listeners: list[Listener] = []
 
     async def run(self) -> None:
-        """Follow the daemon until cancelled."""
+        """Receive messages until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow_state())
-            tasks.create_task(self._follow_objects())
+            tasks.create_task(self._receive_status())
+            tasks.create_task(self._receive_objects())
 
     @contextlib.contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
-        """Tell a listener from now on."""
+        """Notify a listener for the duration of the block."""
         self._listeners.append(listener)
         try:
             yield
@@ -79,9 +82,9 @@ class Hub:
             self._listeners.remove(listener)
 
     def missing(self) -> list[str]:
-        """What has to be there before the daemon works; empty if it does."""
-        if self.daemon is None or time.monotonic() - self._heard_at > SILENCE_S:
-            return ["the publisher: no status came within 3 s"]
+        """Return what the daemon still needs to work; empty if it works."""
+        if self.daemon is None or time.monotonic() - self._last_status_at > SILENCE_S:
+            return [f"publisher: no status within {SILENCE_S:g} s"]
         processes = self.daemon.processes
         return [
             f"{name}: {processes.get(name, 'unknown')}"
@@ -89,36 +92,46 @@ class Hub:
             if processes.get(name) != "ready"
         ]
 
-    async def _follow_state(self) -> None:
-        async with AsyncSubscriber(self._endpoint, kinds=("events", "status")) as subscriber:
-            async for message in subscriber:
-                self._take(message)
-
-    async def _follow_objects(self) -> None:
-        """Follow objects once frames flow: before, it would start sources that wait for a subscriber."""
-        await self._flowing.wait()
-        async with AsyncSubscriber(self._endpoint, kinds=("objects",), mode="all") as subscriber:
-            async for message in subscriber:
-                if isinstance(message, ObjectsFrame) and message.stream in self.streams:
-                    self.streams[message.stream].on_objects(message)
-
-    def _take(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
+        """Update the state with a message, and notify the listeners."""
         match message:
             case DaemonStatusMessage():
-                self.daemon, self._heard_at = message, time.monotonic()
-                self.streams = {
-                    stream: self.streams.get(stream) or StreamView(stream, Feed(self._endpoint, stream))
-                    for stream in message.streams
-                }
+                self.daemon, self._last_status_at = message, time.monotonic()
+                self._update_streams(message.streams)
                 for listener in self._listeners:
                     listener.on_daemon(message)
             case StatusMessage() if message.stream in self.streams:
                 self.streams[message.stream].status = message
                 if message.frames:
-                    self._flowing.set()
+                    self._frames_flow.set()
                 for listener in self._listeners:
                     listener.on_status(message)
             case EventMessage():
                 self.events.append(message)
                 for listener in self._listeners:
                     listener.on_event(message)
+            case ObjectsFrame() if message.stream in self.streams:
+                self.streams[message.stream].on_objects(message)
+                self.latency.observe(message)
+
+    def _update_streams(self, streams: list[str]) -> None:
+        for stream in self.streams.keys() - set(streams):
+            self.latency.remove_stream(stream)
+        for stream in streams:
+            if stream not in self.streams:
+                self.latency.add_stream(stream)
+        self.streams = {
+            stream: self.streams.get(stream) or StreamView(stream, Feed(self._endpoint, stream)) for stream in streams
+        }
+
+    async def _receive_status(self) -> None:
+        async with AsyncSubscriber(self._endpoint, kinds=("events", "status")) as subscriber:
+            async for message in subscriber:
+                self.on_message(message)
+
+    async def _receive_objects(self) -> None:
+        # A source with `wait_for_subscriber` starts at the first subscription: do not subscribe before frames flow.
+        await self._frames_flow.wait()
+        async with AsyncSubscriber(self._endpoint, kinds=("objects",), mode="all") as subscriber:
+            async for message in subscriber:
+                self.on_message(message)

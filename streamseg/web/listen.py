@@ -1,4 +1,4 @@
-"""Bind the page's address, with errors that name the setting."""
+"""Bind the address of the HTTP server, with errors that name the setting."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def listen_on(address: str) -> tuple[socket.socket, str]:
     """Bind a TCP socket.
 
     Args:
-        address: ``HOST:PORT``; port 0 for one that is free.
+        address: ``HOST:PORT``; port 0 picks a free port.
 
     Returns:
         The socket, not yet listening, and its URL.
 
     Raises:
-        ConfigError: it cannot be bound; says why and what to do.
+        ConfigError: The address cannot be bound; the message says why and how to fix it.
     """
     host, _, port = address.rpartition(":")
-    plain = host.strip("[]")
-    family = socket.AF_INET6 if ":" in plain else socket.AF_INET
+    ip = host.strip("[]")
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it: a slow reader of pictures holds no more than this, rather than megabytes of old ones.
+        # Inherited by connections: a slow reader of pictures buffers this much, rather than megabytes of old pictures.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        bound.bind((plain, int(port)))
+        bound.bind((ip, int(port)))
     except OSError as error:
         bound.close()
         mend = BIND_MENDS.get(error.errno or errno.EINVAL, error.strerror)

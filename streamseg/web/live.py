@@ -1,7 +1,7 @@
-"""The page's WebSocket: pictures with masks, states and events.
+"""The WebSocket of the page: pictures with masks, status and events.
 
-One picture is in flight. The browser acknowledges it when it is on the screen; only then is the next one sent, and it
-is the newest there is. So a slow browser sees few pictures, all of them new, and nothing waits in any queue.
+One picture is in flight. The browser acknowledges it when it is on the screen, and only then is the next one sent,
+which is always the newest. A slow browser therefore sees fewer pictures, all of them current, and no queue builds up.
 """
 
 from __future__ import annotations
@@ -29,52 +29,51 @@ from streamseg.web.responses import DaemonResponse, EventResponse, StreamRespons
 
 log = logging.getLogger(__name__)
 
-_SEND_S: Final = 20.0
-_CLOSE_S: Final = 2.0
-_TILE_S: Final = 1.0
-"""How often the picture of a stream that is not the large one is renewed."""
-_TILE_WAIT_S: Final = 2.0
+_SEND_TIMEOUT_S: Final = 20.0
+_CLOSE_TIMEOUT_S: Final = 2.0
+_TILE_PERIOD_S: Final = 1.0
+_TILE_TIMEOUT_S: Final = 2.0
 _MAX_EVENTS: Final = 100
-_SCREEN_FRAMES: Final = 30
+_SCREEN_MS_FRAMES: Final = 30
 
 
 class Watch(msgspec.Struct, tag="watch", frozen=True):
-    """The browser shows this stream large."""
+    """Sent by the browser: show this stream large."""
 
     stream: Annotated[str, Meta(max_length=64)]
 
 
 class Ack(msgspec.Struct, tag="ack", frozen=True):
-    """The picture with that number is on the screen."""
+    """Sent by the browser: this picture is on the screen."""
 
     n: int
 
 
-class _Over(Exception):  # noqa: N818  # ends a session on purpose
-    """The session ends, with a code and a reason for the browser."""
+class _CloseSession(Exception):  # noqa: N818  # control flow, not an error
+    """Closes the WebSocket with a code and a reason."""
 
 
 _decoder = msgspec.json.Decoder(Watch | Ack)
 
 
-async def live(websocket: WebSocket, hub: Hub, seats: ClientLimit) -> None:
-    """Serve one browser until it leaves."""
+async def serve_live(websocket: WebSocket, hub: Hub, clients: ClientLimit) -> None:
+    """Serve one browser until it disconnects."""
     await websocket.accept()
     code, reason = 1000, ""
-    left = False
+    disconnected = False
     try:
-        with seats.take():
+        with clients.admit():
             await _Session(websocket, hub).run()
-    except* _Over as group:
+    except* _CloseSession as group:
         code, reason = group.exceptions[0].args
     except* ApiError as group:
         code, reason = 1013, str(group.exceptions[0])
     except* (WebSocketDisconnect, TimeoutError, OSError):
-        left = True
-    if left:
+        disconnected = True
+    if disconnected:
         return
     with contextlib.suppress(RuntimeError, OSError, TimeoutError):
-        async with asyncio.timeout(_CLOSE_S):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
             await websocket.close(code, reason)
 
 
@@ -82,8 +81,8 @@ class _Session:
     """One browser.
 
     Args:
-        websocket: Accepted.
-        hub: What the daemon says.
+        websocket: Accepted connection.
+        hub: State of the daemon.
     """
 
     def __init__(self, websocket: WebSocket, hub: Hub) -> None:
@@ -93,47 +92,47 @@ class _Session:
         self._watching = contextlib.ExitStack()
         self._stream: str | None = None
         self._feed: Feed | None = None
-        self._sent: FramePair | None = None
-        self._sent_tile = False
+        self._last_sent: FramePair | None = None
+        self._last_was_tile = False
         self._in_flight: tuple[int, FramePair] | None = None
         self._n = 0
         self._tiles: dict[str, FramePair] = {}
         self._statuses: dict[str, StatusMessage] = {}
         self._daemon: DaemonStatusMessage | None = hub.daemon
         self._events: deque[EventMessage] = deque(hub.events, maxlen=_MAX_EVENTS)
-        self._screen_ms: deque[float] = deque(maxlen=_SCREEN_FRAMES)
+        self._screen_ms: deque[float] = deque(maxlen=_SCREEN_MS_FRAMES)
         for stream, view in hub.streams.items():
             if view.status is not None:
                 self._statuses[stream] = view.status
 
     async def run(self) -> None:
-        """Serve until an error ends it."""
+        """Serve until the connection ends, which raises."""
         self._wake.set()
         with self._watching, self._hub.listening(self):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive())
                 tasks.create_task(self._send())
-                tasks.create_task(self._renew_tiles())
+                tasks.create_task(self._fetch_tiles())
 
-    # --- what the hub tells: newest wins, events have a bound --------------------------------------------------------
+    # --- from the hub: the newest status wins, events are bounded ----------------------------------------------------
 
     def on_daemon(self, status: DaemonStatusMessage) -> None:
-        """Take the daemon's state; the stream that is watched may have come, gone, or come anew."""
+        """Receive the state of the daemon. The watched stream may have been added, removed or replaced."""
         self._daemon = status
         self._follow()
         self._wake.set()
 
     def on_status(self, status: StatusMessage) -> None:
-        """Take a stream's state."""
+        """Receive the state of a stream."""
         self._statuses[status.stream] = status
         self._wake.set()
 
     def on_event(self, event: EventMessage) -> None:
-        """Take an event."""
+        """Receive an event."""
         self._events.append(event)
         self._wake.set()
 
-    # --- in ----------------------------------------------------------------------------------------------------------
+    # --- from the browser --------------------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
         while True:
@@ -141,13 +140,13 @@ class _Session:
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1005))
             try:
-                order = _decoder.decode(message.get("text") or message.get("bytes") or "")
+                request = _decoder.decode(message.get("text") or message.get("bytes") or "")
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                raise _Over(1008, "the message makes no sense") from None
-            if isinstance(order, Ack):
-                self._acknowledge(order.n)
+                raise _CloseSession(1008, "malformed message") from None
+            if isinstance(request, Ack):
+                self._acknowledge(request.n)
             else:
-                self._watch(order.stream)
+                self._watch(request.stream)
 
     def _acknowledge(self, n: int) -> None:
         if self._in_flight is None or self._in_flight[0] != n:
@@ -166,50 +165,50 @@ class _Session:
             self._follow()
 
     def _follow(self) -> None:
-        """Watch the feed of the stream that is shown large, whichever that is now."""
+        """Watch the feed of the stream that is shown large."""
         view = self._hub.streams.get(self._stream or "")
         feed = None if view is None else view.feed
         if feed is not self._feed:
             self._watching.close()
-            self._feed, self._sent = feed, None
+            self._feed, self._last_sent = feed, None
             if feed is not None:
                 self._watching.enter_context(feed.watched(self._wake.set))
 
-    # --- out ---------------------------------------------------------------------------------------------------------
+    # --- to the browser ----------------------------------------------------------------------------------------------
 
     async def _send(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self._send_states()
-            if self._in_flight is None and (pair := self._choose()) is not None:
+            await self._send_status()
+            if self._in_flight is None and (pair := self._next_picture()) is not None:
                 await self._send_frame(pair)
 
-    async def _send_states(self) -> None:
+    async def _send_status(self) -> None:
         if self._daemon is not None:
             daemon, self._daemon = self._daemon, None
-            await self._send_text("daemon", DaemonResponse.of(daemon), streams=daemon.streams)
+            await self._send_text("daemon", DaemonResponse.from_message(daemon), streams=daemon.streams)
         statuses, self._statuses = self._statuses, {}
         for status in statuses.values():
-            await self._send_text("status", StreamResponse.of(status))
+            await self._send_text("status", StreamResponse.from_message(status))
         while self._events:
-            await self._send_text("event", EventResponse.of(self._events.popleft()))
+            await self._send_text("event", EventResponse.from_message(self._events.popleft()))
 
-    async def _send_text(self, kind: str, content: msgspec.Struct, **more: Any) -> None:
-        text = msgspec.json.encode({"type": kind, kind: content, **more}).decode()
-        async with asyncio.timeout(_SEND_S):
+    async def _send_text(self, kind: str, content: msgspec.Struct, **fields: Any) -> None:
+        text = msgspec.json.encode({"type": kind, kind: content, **fields}).decode()
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
             await self._websocket.send_text(text)
 
-    def _choose(self) -> FramePair | None:
-        """The next picture: a tile that waits, but no two of them while the large stream has one."""
+    def _next_picture(self) -> FramePair | None:
+        """Return the next picture to send: tiles first, but never two in a row while the large stream has a new one."""
         newest = None if self._feed is None else self._feed.newest
-        fresh = newest if newest is not self._sent else None
-        if self._tiles and (fresh is None or not self._sent_tile):
-            self._sent_tile = True
+        new = newest if newest is not self._last_sent else None
+        if self._tiles and (new is None or not self._last_was_tile):
+            self._last_was_tile = True
             return self._tiles.pop(next(iter(self._tiles)))
-        if fresh is not None:
-            self._sent, self._sent_tile = fresh, False
-        return fresh
+        if new is not None:
+            self._last_sent, self._last_was_tile = new, False
+        return new
 
     async def _send_frame(self, pair: FramePair) -> None:
         view = self._hub.streams.get(pair.stream)
@@ -220,24 +219,24 @@ class _Session:
         try:
             data = frame_message(pair, view, n=self._n, age_ms=_age_ms(pair), screen_ms=screen_ms)
         except ProtocolError as error:
-            log.warning("frame %d cannot be shown: %s", pair.frame, error, extra={"stream": pair.stream})
+            log.warning("frame %d cannot be sent to the page: %s", pair.frame, error, extra={"stream": pair.stream})
             return
         self._in_flight = (self._n, pair)
-        async with asyncio.timeout(_SEND_S):
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
             await self._websocket.send_bytes(data)
 
-    async def _renew_tiles(self) -> None:
-        """Fetch a picture of each other stream in turn; nothing is encoded for them in between."""
+    async def _fetch_tiles(self) -> None:
+        """Fetch one picture of each other stream in turn, so that the daemon encodes only a few of them."""
         while True:
             for stream, view in list(self._hub.streams.items()):
                 if stream == self._stream:
                     continue
                 with contextlib.suppress(TimeoutError):
-                    self._tiles[stream] = await view.feed.next_pair(_TILE_WAIT_S)
+                    self._tiles[stream] = await view.feed.next_pair(_TILE_TIMEOUT_S)
                     self._wake.set()
-            await asyncio.sleep(_TILE_S)
+            await asyncio.sleep(_TILE_PERIOD_S)
 
 
 def _age_ms(pair: FramePair) -> float:
-    """Age of a frame now; this process shares the daemon's clock."""
+    """Return the current age of a frame. This process shares the daemon's clock."""
     return (time.monotonic_ns() - pair.masks.t_captured_ns) / 1e6

@@ -1,113 +1,125 @@
-"""Metrics in Prometheus' text format."""
+"""Metrics in the Prometheus text format, made from the newest status messages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from streamseg.client import StatusMessage
-from streamseg.web.histogram import BOUNDS_S, Histogram
+from prometheus_client import CollectorRegistry, Metric, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from streamseg.client import DaemonStatusMessage, StatusMessage
+from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _STATES: Final = ("starting", "connecting", "streaming", "reconnecting", "ended", "failed")
+_STREAM_COUNTERS: Final = {
+    "frames_captured": ("Frames captured from the source.", "frames"),
+    "frames_tracked": ("Frames whose masks were computed.", "tracked"),
+    "frames_repeated": ("Frames identical to the last tracked one, which got its masks.", "repeated"),
+    "reconnects": ("Times the source was reopened.", "reconnects"),
+}
+_STREAM_GAUGES: Final = {
+    "frames_in_per_second": ("Frames captured in the last second.", "fps_in"),
+    "frames_out_per_second": ("Frames with masks in the last second.", "fps_out"),
+    "objects": ("Objects on the newest tracked frame.", "objects"),
+}
 
-Sample = tuple[Mapping[str, str], float]
 
-
-def metrics_text(hub: Hub, *, watching: int) -> str:
-    """Return all metrics.
+class Metrics:
+    """The metrics of one application, in a registry of their own.
 
     Args:
-        hub: What the daemon says.
-        watching: Browsers and programs that watch now.
+        hub: State of the daemon.
+        clients: The viewers.
     """
-    statuses = [view.status for view in hub.streams.values() if view.status is not None]
-    lines = [*_of_daemon(hub, watching), *_of_streams(statuses), *_latency(hub)]
-    return "\n".join(lines) + "\n"
+
+    def __init__(self, hub: Hub, clients: ClientLimit) -> None:
+        disable_created_metrics()  # process-wide: prometheus_client has no setting for a single registry
+        self._registry = CollectorRegistry()
+        self._registry.register(_HubCollector(hub, clients))
+        self._registry.register(hub.latency.collector)
+
+    def text(self) -> bytes:
+        """Return all metrics."""
+        return generate_latest(self._registry)
 
 
-def _of_daemon(hub: Hub, watching: int) -> Iterator[str]:
-    yield from _metric("up", "gauge", "Whether publisher and worker are ready.", [({}, float(not hub.missing()))])
-    yield from _metric("watching", "gauge", "Browsers and programs that watch by HTTP.", [({}, watching)])
-    daemon = hub.daemon
-    if daemon is None:
-        return
-    info = {"version": daemon.version, "model": daemon.model, "device": daemon.device}
-    yield from _metric("info", "gauge", "What runs.", [(info, 1)])
-    yield from _metric("uptime_seconds", "gauge", "Of the daemon.", [({}, daemon.uptime_s)])
-    memory: list[Sample] = [({}, float(daemon.device_memory_bytes))]
-    yield from _metric("device_memory_bytes", "gauge", "GPU memory that the worker holds; 0 on a CPU.", memory)
-    recompiles: list[Sample] = [({}, float(daemon.recompiles))]
-    yield from _metric(
-        "recompiles_total",
-        "counter",
-        "Graphs compiled after the warm-up, and times that all were recorded anew.",
-        recompiles,
+class _HubCollector(Collector):
+    """Reads the metrics from the hub when Prometheus asks, so that streams that are gone leave no series behind.
+
+    Args:
+        hub: State of the daemon.
+        clients: The viewers.
+    """
+
+    def __init__(self, hub: Hub, clients: ClientLimit) -> None:
+        self._hub = hub
+        self._clients = clients
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the current metrics."""
+        yield _gauge("up", "Whether publisher and worker are ready.", not self._hub.missing())
+        yield _gauge("watching", "Browsers and programs that watch over HTTP.", self._clients.active)
+        if self._hub.daemon is not None:
+            yield from _daemon_metrics(self._hub.daemon)
+        yield from _stream_metrics([view.status for view in self._hub.streams.values() if view.status is not None])
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: names are unique, and there is no status to read yet when this is registered."""
+        return []
+
+
+def _daemon_metrics(daemon: DaemonStatusMessage) -> Iterator[Metric]:
+    info = GaugeMetricFamily("streamseg_info", "Version, model and device.", labels=("version", "model", "device"))
+    info.add_metric((daemon.version, daemon.model, daemon.device), 1)
+    yield info
+    yield _gauge("uptime_seconds", "Uptime of the daemon.", daemon.uptime_s)
+    yield _gauge("device_memory_bytes", "GPU memory held by the worker; 0 on a CPU.", daemon.device_memory_bytes)
+    yield CounterMetricFamily(
+        "streamseg_recompiles",
+        "Graphs compiled after the warm-up, and times that all graphs were recorded again.",
+        value=daemon.recompiles,
     )
-    restarts = [({"process": name}, float(count)) for name, count in daemon.restarts.items()]
-    yield from _metric("process_restarts_total", "counter", "Restarts of a process in this session.", restarts)
-    ready = [({"process": name}, float(state == "ready")) for name, state in daemon.processes.items()]
-    yield from _metric("process_ready", "gauge", "Whether a process is ready.", ready)
+    restarts = CounterMetricFamily(
+        "streamseg_process_restarts", "Restarts of a process in this session.", labels=("process",)
+    )
+    for process, count in daemon.restarts.items():
+        restarts.add_metric((process,), count)
+    yield restarts
+    ready = GaugeMetricFamily("streamseg_process_ready", "Whether a process is ready.", labels=("process",))
+    for process, state in daemon.processes.items():
+        ready.add_metric((process,), state == "ready")
+    yield ready
 
 
-def _of_streams(statuses: list[StatusMessage]) -> Iterator[str]:
-    def each(name: str) -> list[Sample]:
-        return [({"stream": status.stream}, getattr(status, name)) for status in statuses]
-
-    yield from _metric("frames_captured_total", "counter", "Frames that came from the source.", each("frames"))
-    yield from _metric("frames_tracked_total", "counter", "Frames whose masks were computed.", each("tracked"))
-    repeated = "Frames that showed the same as the last tracked one, whose masks they got."
-    yield from _metric("frames_repeated_total", "counter", repeated, each("repeated"))
-    yield from _metric("frames_in_per_second", "gauge", "Frames captured in the last second.", each("fps_in"))
-    yield from _metric("frames_out_per_second", "gauge", "Frames with masks in the last second.", each("fps_out"))
-    yield from _metric("reconnects_total", "counter", "Times that the source was opened again.", each("reconnects"))
-    yield from _metric("objects", "gauge", "Objects on the newest tracked frame.", each("objects"))
-    drops: list[Sample] = []
-    for status in statuses:
-        for name, count in status.drops.items():
-            stage, _, reason = name.partition("/")
-            drops.append(({"stream": status.stream, "stage": stage, "reason": reason}, count))
-    yield from _metric("drops_total", "counter", "Losses by stage and reason.", drops)
-    states = [
-        ({"stream": status.stream, "state": state}, float(status.state == state))
-        for status in statuses
-        for state in _STATES
+def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
+    families: list[tuple[Callable[..., CounterMetricFamily | GaugeMetricFamily], dict[str, tuple[str, str]]]] = [
+        (CounterMetricFamily, _STREAM_COUNTERS),
+        (GaugeMetricFamily, _STREAM_GAUGES),
     ]
-    yield from _metric("source_state", "gauge", "1 for the state that the source is in.", states)
+    for make, table in families:
+        for name, (documentation, field) in table.items():
+            family = make(f"streamseg_{name}", documentation, labels=("stream",))
+            for status in statuses:
+                family.add_metric((status.stream,), getattr(status, field))
+            yield family
+    drops = CounterMetricFamily("streamseg_drops", "Losses by stage and reason.", labels=("stream", "stage", "reason"))
+    states = GaugeMetricFamily(
+        "streamseg_source_state", "1 for the state that the source is in.", labels=("stream", "state")
+    )
+    for status in statuses:
+        for drop, count in status.drops.items():
+            stage, _, reason = drop.partition("/")
+            drops.add_metric((status.stream, stage, reason), count)
+        for state in _STATES:
+            states.add_metric((status.stream, state), status.state == state)
+    yield drops
+    yield states
 
 
-def _latency(hub: Hub) -> Iterator[str]:
-    name = "streamseg_latency_seconds"
-    yield f"# HELP {name} From capture to publication, by stage; of frames seen by this interface."
-    yield f"# TYPE {name} histogram"
-    for stream, view in hub.streams.items():
-        for stage, histogram in view.latency.items():
-            yield from _histogram(name, {"stream": stream, "stage": stage}, histogram)
-
-
-def _histogram(name: str, labels: Mapping[str, str], histogram: Histogram) -> Iterator[str]:
-    running = list(accumulate(histogram.counts))
-    for bound, count in zip((*map(repr, BOUNDS_S), "+Inf"), running, strict=True):
-        yield f"{name}_bucket{_labels({**labels, 'le': bound})} {count}"
-    yield f"{name}_sum{_labels(labels)} {histogram.total_s!r}"
-    yield f"{name}_count{_labels(labels)} {running[-1]}"
-
-
-def _metric(name: str, kind: str, about: str, samples: Iterable[Sample]) -> Iterator[str]:
-    yield f"# HELP streamseg_{name} {about}"
-    yield f"# TYPE streamseg_{name} {kind}"
-    for labels, value in samples:
-        yield f"streamseg_{name}{_labels(labels)} {value!r}"
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"streamseg_{name}", documentation, value=float(value))

@@ -1,4 +1,4 @@
-"""The description of the HTTP interface (OpenAPI 3.1), made of the same table that serves it."""
+"""OpenAPI 3.1 description of the HTTP API, generated from the table of operations that serves it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from streamseg import __version__
 from streamseg.web.operations import PATH_PARAMETERS, Operation
 from streamseg.web.responses import ErrorResponse
 
-_REFUSALS: Final = {
-    400: "The request makes no sense.",
+_ERRORS: Final = {
+    400: "The request is malformed.",
     401: "The token is missing or wrong.",
-    403: "Another site asked.",
-    404: "There is no such stream or object.",
-    408: "The request did not come whole in time.",
+    403: "The request came from another site.",
+    404: "The stream or object does not exist.",
+    408: "The request did not arrive in time.",
     409: "There is nothing to undo.",
-    410: "The frame is gone.",
-    413: "The request is too long.",
+    410: "The frame has expired.",
+    413: "The request is too large.",
     415: "The request is not JSON.",
-    421: "The name in Host is not this machine's.",
-    422: "The prompt does not fit.",
-    500: "A fault of streamseg.",
-    503: "Not now; try again.",
-    504: "It was not done in time.",
+    421: "The Host header does not name this machine.",
+    422: "The prompt is invalid.",
+    431: "Address and headers are too large.",
+    500: "Internal error of streamseg.",
+    503: "Not available at the moment; retry.",
+    504: "The operation timed out.",
 }
-_ALWAYS: Final = frozenset({400, 401, 403, 408, 413, 421, 500, 503})
+_COMMON_ERRORS: Final = frozenset({400, 401, 403, 408, 413, 421, 431, 500, 503})
 _REFERENCE: Final = "#/components/schemas/{name}"
 
 
-def describe(operations: Sequence[Operation]) -> dict[str, Any]:
-    """Return the document."""
+def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """Return the OpenAPI document."""
     types: list[type] = [ErrorResponse]
     for operation in operations:
-        types += [kind for kind in (operation.answer, operation.body) if isinstance(kind, type)]
+        types += [kind for kind in (operation.response, operation.body) if isinstance(kind, type)]
     unique = list(dict.fromkeys(types))
     references, components = msgspec.json.schema_components(unique, ref_template=_REFERENCE)
     schemas = dict(zip(unique, references, strict=True))
@@ -48,29 +49,30 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
         "info": {
             "title": "streamseg",
             "version": __version__,
-            "description": "Watch and control a streamseg daemon. Errors have a code, the mend, and whether to retry.",
+            "description": "Watch and control a streamseg daemon. "
+            "Errors have a code, a message that says how to fix them, and whether a retry may succeed.",
         },
         "paths": paths,
         "components": {
-            "schemas": _plain(components),
+            "schemas": _without_tuples(components),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
     }
 
 
-def _plain(schema: Any) -> Any:
-    """Return the schema with tuples of one type as lists of fixed length, which more tools understand."""
+def _without_tuples(schema: Any) -> Any:
+    """Rewrite tuples of a single type as lists of fixed length, which more tools understand."""
     if isinstance(schema, list):
-        return [_plain(item) for item in schema]
+        return [_without_tuples(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    plain = {name: _plain(item) for name, item in schema.items()}
-    items = plain.get("prefixItems")
+    rewritten = {name: _without_tuples(item) for name, item in schema.items()}
+    items = rewritten.get("prefixItems")
     if items and all(item == items[0] for item in items):
-        del plain["prefixItems"]
-        plain["items"] = items[0]
-    return plain
+        del rewritten["prefixItems"]
+        rewritten["items"] = items[0]
+    return rewritten
 
 
 def _describe(operation: Operation, schemas: dict[type, dict[str, Any]]) -> dict[str, Any]:
@@ -80,29 +82,29 @@ def _describe(operation: Operation, schemas: dict[type, dict[str, Any]]) -> dict
     ]
     parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()]
     responses: dict[str, Any] = {}
-    for status in sorted(_ALWAYS | operation.refusals):
+    for status in sorted(_COMMON_ERRORS | operation.errors):
         responses[str(status)] = {
-            "description": _REFUSALS[status],
+            "description": _ERRORS[status],
             "content": {"application/json": {"schema": schemas[ErrorResponse]}},
         }
-    if operation.answer is None:
-        responses["204"] = {"description": "Done."}
-    elif isinstance(operation.answer, str):
-        responses["200"] = {"description": operation.summary, "content": {operation.answer: {}}}
+    if operation.response is None:
+        responses["204"] = {"description": "Success; no content."}
+    elif isinstance(operation.response, str):
+        responses["200"] = {"description": operation.summary, "content": {operation.response: {}}}
     else:
         responses["200"] = {
             "description": operation.summary,
-            "content": {"application/json": {"schema": schemas[operation.answer]}},
+            "content": {"application/json": {"schema": schemas[operation.response]}},
         }
-    described: dict[str, Any] = {
+    description: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
         "parameters": parameters,
         "responses": responses,
     }
     if operation.body is not None:
-        described["requestBody"] = {
+        description["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": schemas[operation.body]}},
         }
-    return described
+    return description

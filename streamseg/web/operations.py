@@ -1,4 +1,4 @@
-"""One entry of the HTTP interface: what serves it and what describes it, so that the two cannot differ."""
+"""The table entry of one HTTP operation. Routes and the OpenAPI document are both made from it, so they agree."""
 
 from __future__ import annotations
 
@@ -30,67 +30,67 @@ OVERLAY: Final[Mapping[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Operation:
-    """One method on one path.
+    """One method of one path.
 
     Attributes:
-        method: Of HTTP.
-        path: With parameters in braces, each one of ``PATH_PARAMETERS``.
-        handler: Serves it.
+        method: HTTP method.
+        path: URL path; each parameter in braces is one of ``PATH_PARAMETERS``.
+        handler: Serves the request.
         summary: One line for people.
-        answer: Type of the JSON that it answers, or another media type; None for an empty answer.
-        body: Type of the JSON that it takes.
-        query: Parameters of the query with their JSON Schema.
-        refusals: HTTP statuses with which it may refuse, besides those that everything has.
+        response: Type of the JSON response, or another media type; None for an empty response.
+        body: Type of the JSON request body.
+        query: JSON Schema of each query parameter.
+        errors: Error statuses in addition to those of all operations.
     """
 
     method: str
     path: str
     handler: Handler
     summary: str
-    answer: type | str | None
+    response: type | str | None
     body: type | None = None
     query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    refusals: frozenset[int] = frozenset()
+    errors: frozenset[int] = frozenset()
 
 
-def object_of(request: Request) -> int:
-    """Return the object's id in the path.
+def path_object_id(request: Request) -> int:
+    """Return the object id in the path of a request.
 
     Raises:
-        ApiError: it is none.
+        ApiError: It is not an object id.
     """
     text = request.path_params["object"]
     if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= _MAX_ID:
-        raise ApiError(400, "BAD_REQUEST", f"object: give the object's number, 1 to {_MAX_ID}")
+        raise ApiError(400, "BAD_REQUEST", f"object: {text[:20]!r} is invalid: expected a number from 1 to {_MAX_ID}")
     return int(text)
 
 
-def overlay_of(request: Request) -> bool:
-    """Return whether masks are to be drawn.
+def wants_overlay(request: Request) -> bool:
+    """Return the query parameter ``overlay``.
 
     Raises:
-        ApiError: the parameter is neither true nor false.
+        ApiError: It is neither true nor false.
     """
     text = request.query_params.get("overlay", "false")
     if text not in ("true", "false"):
-        raise ApiError(400, "BAD_REQUEST", "overlay: give true or false")
+        raise ApiError(400, "BAD_REQUEST", f"overlay: {text[:20]!r} is invalid: expected true or false")
     return text == "true"
 
 
-async def body_of(request: Request, kind: type[T]) -> T:
-    """Return the request's body.
+async def read_body(request: Request, kind: type[T]) -> T:
+    """Return the decoded JSON body of a request.
 
     Raises:
-        ApiError: it is not JSON of that type.
+        ApiError: The body is not JSON of that type.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise ApiError(415, "BAD_REQUEST", "send Content-Type: application/json")
+        raise ApiError(415, "BAD_REQUEST", "the body must be JSON: send Content-Type: application/json")
     try:
         return msgspec.json.decode(await request.body(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, "BAD_REQUEST", f"the body cannot be read: {error}; see /openapi.json") from None
+        raise ApiError(400, "BAD_REQUEST", f"invalid body: {error}; see /openapi.json") from None
 
 
-def json_answer(answer: object, status: int = 200) -> Response:
-    """Return an answer as JSON."""
-    return Response(msgspec.json.encode(answer), status, media_type="application/json")
+def json_response(content: object) -> Response:
+    """Return a struct as a JSON response."""
+    return Response(msgspec.json.encode(content), media_type="application/json")

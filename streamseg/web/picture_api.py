@@ -1,4 +1,4 @@
-"""Pictures for programs that know nothing but HTTP: one, or one after the other."""
+"""Pictures over plain HTTP: a snapshot, or an endless MJPEG stream."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from streamseg.client import FramePair
 from streamseg.web.api_error import ApiError
 from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
-from streamseg.web.operations import OVERLAY, Operation, overlay_of
+from streamseg.web.operations import OVERLAY, Operation, wants_overlay
 from streamseg.web.overlay import overlay_jpeg
-from streamseg.web.read_api import view_of
+from streamseg.web.read_api import find_stream
 from streamseg.web.stream_view import StreamView
 
-_PICTURE_S: Final = 5.0
-_SILENCE_S: Final = 30.0
+_SNAPSHOT_TIMEOUT_S: Final = 5.0
+_MJPEG_TIMEOUT_S: Final = 30.0
 _BOUNDARY: Final = "streamseg-frame"
 _MJPEG: Final = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
 
 
 class PictureApi:
-    """Operations that return pictures. Masks, if asked for, are those of the same frame.
+    """Operations that return pictures. Masks, if requested, are always those of the same frame.
 
     Args:
-        hub: What the daemon says.
-        seats: Who watches.
+        hub: State of the daemon.
+        clients: The viewers.
     """
 
-    def __init__(self, hub: Hub, seats: ClientLimit) -> None:
+    def __init__(self, hub: Hub, clients: ClientLimit) -> None:
         self._hub = hub
-        self._seats = seats
+        self._clients = clients
 
     def operations(self) -> list[Operation]:
-        """Return the table."""
-        refusals = frozenset({404})
+        """Return the table of operations."""
+        errors = frozenset({404})
         return [
             Operation(
                 "GET",
@@ -47,48 +47,46 @@ class PictureApi:
                 "The next picture.",
                 "image/jpeg",
                 query=OVERLAY,
-                refusals=refusals,
+                errors=errors,
             ),
             Operation(
                 "GET",
                 "/v1/streams/{stream}/stream.mjpg",
                 self.mjpeg,
-                "Pictures without end, always the newest.",
+                "An endless stream of pictures, always the newest.",
                 "multipart/x-mixed-replace",
                 query=OVERLAY,
-                refusals=refusals,
+                errors=errors,
             ),
         ]
 
     async def snapshot(self, request: Request) -> Response:
         """Return one picture."""
-        view, overlay = view_of(self._hub, request), overlay_of(request)
-        with self._seats.take():
+        view, overlay = find_stream(self._hub, request), wants_overlay(request)
+        with self._clients.admit():
             try:
-                pair = await view.feed.next_pair(_PICTURE_S)
+                pair = await view.feed.next_pair(_SNAPSHOT_TIMEOUT_S)
             except TimeoutError:
-                raise ApiError(
-                    503, "NO_FRAME_YET", f"no picture came within {_PICTURE_S:g} s: is the camera on?", retryable=True
-                ) from None
+                message = f"no picture arrived within {_SNAPSHOT_TIMEOUT_S:g} s: is the camera on?"
+                raise ApiError(503, "NO_FRAME_YET", message, retryable=True) from None
             jpeg = await _jpeg(pair, overlay)
         return Response(jpeg, media_type="image/jpeg", headers={"X-Frame": str(pair.frame)})
 
     async def mjpeg(self, request: Request) -> Response:
-        """Return pictures until the client leaves or none comes for long."""
-        view, overlay = view_of(self._hub, request), overlay_of(request)
-        with self._seats.take():  # tells now if all are taken; the pictures themselves take their own
-            pass
+        """Return pictures until the client disconnects or no picture arrives for a while."""
+        view, overlay = find_stream(self._hub, request), wants_overlay(request)
+        self._clients.check()  # an error response is possible only before the stream starts
         return StreamingResponse(self._parts(view, overlay), media_type=_MJPEG)
 
     async def _parts(self, view: StreamView, overlay: bool) -> AsyncIterator[bytes]:
-        came = asyncio.Event()
-        with self._seats.take(), view.feed.watched(came.set):
+        arrived = asyncio.Event()
+        with self._clients.admit(), view.feed.watched(arrived.set):
             while True:
                 try:
-                    await asyncio.wait_for(came.wait(), _SILENCE_S)
+                    await asyncio.wait_for(arrived.wait(), _MJPEG_TIMEOUT_S)
                 except TimeoutError:
                     return
-                came.clear()
+                arrived.clear()
                 assert view.feed.newest is not None
                 jpeg = await _jpeg(view.feed.newest, overlay)
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"

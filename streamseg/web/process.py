@@ -1,7 +1,7 @@
-"""The web process: the page in the browser and the HTTP interface.
+"""The web process: the browser page and the HTTP API.
 
-It is a client of the daemon like any other: it subscribes to what is published, and asks the control channel for what
-a person wants. It may be slow, full or dead without any frame being lost.
+It is an ordinary client of the daemon: it subscribes to published messages and sends requests to the control channel.
+It may be slow, overloaded or dead without a frame being lost.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from streamseg.errors import ConfigError
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
 
-_PROGRESS_S: Final = 1.0
-_CONTROL_S: Final = 12.0
-_REACH_S: Final = 2.0
+_PROGRESS_PERIOD_S: Final = 1.0
+_CONTROL_TIMEOUT_S: Final = 12.0
+_CONNECT_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(frozen=True)
 class WebSpec:
-    """What the web process needs to know.
+    """Parameters of the web process.
 
     Attributes:
-        http: Where to listen, and who may ask.
+        http: Address and access control.
         publish_endpoint: Where the daemon publishes.
-        control_endpoint: Where it takes requests.
-        log: What to log.
+        control_endpoint: Where the daemon takes requests.
+        log: Log settings.
     """
 
     http: HttpConfig
@@ -42,12 +42,12 @@ class WebSpec:
 
 
 def main(spec: WebSpec, connection: Connection) -> None:
-    """Serve until the supervisor says stop. The child's entry point.
+    """Serve until the supervisor sends stop. Entry point of the child process.
 
     Raises:
-        ConfigError: the address cannot be bound; no restart would help.
+        ConfigError: The address cannot be bound; a restart would not help.
     """
-    # The server's packages are loaded where they are used: the supervisor imports this module for its `WebSpec`.
+    # Imported late: the supervisor imports this module for `WebSpec` and must not load a web server.
     import cv2
 
     from streamseg.common.logs import setup_logging
@@ -56,9 +56,9 @@ def main(spec: WebSpec, connection: Connection) -> None:
     link = ChildLink(connection)
     link.attach()
     setup_logging(spec.log, "web")
-    cv2.setNumThreads(1)  # the cores are the tracker's
+    cv2.setNumThreads(1)  # leave the cores to the tracker
     if spec.http.listen is None:
-        raise ConfigError("http.listen: is missing, so there is nothing to serve")
+        raise ConfigError("http.listen is missing: set it to HOST:PORT, for example 127.0.0.1:8080")
     bound, address = listen_on(spec.http.listen)
     with contextlib.closing(bound):
         asyncio.run(_serve(spec, link, bound, address))
@@ -72,33 +72,35 @@ async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: 
 
     loop = asyncio.get_running_loop()
     hub = Hub(spec.publish_endpoint)
-    controller = AsyncController(spec.control_endpoint, timeout_s=_CONTROL_S, connect_timeout_s=_REACH_S)
+    controller = AsyncController(
+        spec.control_endpoint, timeout_s=_CONTROL_TIMEOUT_S, connect_timeout_s=_CONNECT_TIMEOUT_S
+    )
     server = Server(make_app(hub, controller, spec.http), lambda: link.send(Report("ready", address)))
-    supervisor = os.dup(link.fileno())
+    supervisor_fd = os.dup(link.fileno())
 
-    def on_word() -> None:
+    def on_supervisor_message() -> None:
         if link.stop_requested():
-            loop.remove_reader(supervisor)
+            loop.remove_reader(supervisor_fd)
             server.stop()
 
-    loop.add_reader(supervisor, on_word)
-    tasks = [asyncio.create_task(hub.run()), asyncio.create_task(_progress(link))]
+    loop.add_reader(supervisor_fd, on_supervisor_message)
+    tasks = [asyncio.create_task(hub.run()), asyncio.create_task(_report_progress(link))]
     serving = asyncio.create_task(server.serve([bound]))
     try:
-        # Whichever fails first ends the process: the supervisor starts a new one.
+        # The first failure ends the process; the supervisor restarts it.
         done, _ = await asyncio.wait({serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        loop.remove_reader(supervisor)
-        os.close(supervisor)
+        loop.remove_reader(supervisor_fd)
+        os.close(supervisor_fd)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await controller.close()
 
 
-async def _progress(link: ChildLink) -> None:
+async def _report_progress(link: ChildLink) -> None:
     while True:
         link.send(Report("progress"))
-        await asyncio.sleep(_PROGRESS_S)
+        await asyncio.sleep(_PROGRESS_PERIOD_S)

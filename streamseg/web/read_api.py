@@ -1,4 +1,4 @@
-"""What programs can ask: health, metrics, streams, objects."""
+"""Operations that only read: health, metrics, streams, objects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamseg.web.api_error import ApiError
-from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
-from streamseg.web.metrics import CONTENT_TYPE, metrics_text
-from streamseg.web.operations import Operation, json_answer
+from streamseg.web.metrics import CONTENT_TYPE, Metrics
+from streamseg.web.operations import Operation, json_response
 from streamseg.web.responses import (
     DaemonResponse,
     HealthResponse,
@@ -24,84 +23,82 @@ class ReadApi:
     """Operations that change nothing.
 
     Args:
-        hub: What the daemon says.
-        seats: Who watches.
+        hub: State of the daemon.
+        metrics: What ``/metrics`` returns.
     """
 
-    def __init__(self, hub: Hub, seats: ClientLimit) -> None:
+    def __init__(self, hub: Hub, metrics: Metrics) -> None:
         self._hub = hub
-        self._seats = seats
+        self._metrics = metrics
 
     def operations(self) -> list[Operation]:
-        """Return the table."""
-        not_found = frozenset({404})
+        """Return the table of operations."""
+        errors = frozenset({404})
         return [
-            Operation("GET", "/healthz", self.healthz, "This process works.", HealthResponse),
-            Operation("GET", "/readyz", self.readyz, "The daemon works: 503 until it does.", HealthResponse),
+            Operation("GET", "/healthz", self.healthz, "Whether the web process responds.", HealthResponse),
+            Operation("GET", "/readyz", self.readyz, "Whether the daemon works; 503 until it does.", HealthResponse),
             Operation("GET", "/metrics", self.metrics, "Metrics for Prometheus.", CONTENT_TYPE),
-            Operation("GET", "/v1/streams", self.streams, "The daemon and all streams.", StreamsResponse),
-            Operation(
-                "GET", "/v1/streams/{stream}", self.stream, "State of a stream.", StreamResponse, refusals=not_found
-            ),
+            Operation("GET", "/v1/streams", self.streams, "State of the daemon and all streams.", StreamsResponse),
+            Operation("GET", "/v1/streams/{stream}", self.stream, "State of a stream.", StreamResponse, errors=errors),
             Operation(
                 "GET",
                 "/v1/streams/{stream}/objects",
                 self.objects,
                 "Objects on the newest frame.",
                 ObjectsResponse,
-                refusals=not_found,
+                errors=errors,
             ),
         ]
 
     async def healthz(self, request: Request) -> Response:
-        """Say that this process answers."""
-        return json_answer(HealthResponse(ok=True))
+        """Report that the web process responds."""
+        return json_response(HealthResponse(ok=True))
 
     async def readyz(self, request: Request) -> Response:
-        """Say whether the daemon works."""
+        """Report whether the daemon works."""
         missing = self._hub.missing()
         if missing:
             raise ApiError(503, "NOT_READY", f"not ready: {'; '.join(missing)}", retryable=True)
-        return json_answer(HealthResponse(ok=True))
+        return json_response(HealthResponse(ok=True))
 
     async def metrics(self, request: Request) -> Response:
         """Return all metrics."""
-        return Response(metrics_text(self._hub, watching=self._seats.taken), media_type=CONTENT_TYPE)
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
     async def streams(self, request: Request) -> Response:
-        """Return the daemon's and all streams' states."""
+        """Return the state of the daemon and all streams."""
         daemon = self._hub.daemon
-        return json_answer(
+        statuses = [view.status for view in self._hub.streams.values() if view.status is not None]
+        return json_response(
             StreamsResponse(
-                daemon=None if daemon is None else DaemonResponse.of(daemon),
-                streams=[
-                    StreamResponse.of(view.status) for view in self._hub.streams.values() if view.status is not None
-                ],
+                daemon=None if daemon is None else DaemonResponse.from_message(daemon),
+                streams=[StreamResponse.from_message(status) for status in statuses],
             )
         )
 
     async def stream(self, request: Request) -> Response:
-        """Return a stream's state."""
-        status = view_of(self._hub, request).status
+        """Return the state of a stream."""
+        status = find_stream(self._hub, request).status
         if status is None:
-            raise ApiError(503, "NOT_READY", "the stream has not been heard of yet", retryable=True)
-        return json_answer(StreamResponse.of(status))
+            raise ApiError(503, "NOT_READY", "the stream has not reported its status yet", retryable=True)
+        return json_response(StreamResponse.from_message(status))
 
     async def objects(self, request: Request) -> Response:
-        """Return a stream's objects."""
-        return json_answer(view_of(self._hub, request).objects())
+        """Return the objects of a stream."""
+        return json_response(find_stream(self._hub, request).objects())
 
 
-def view_of(hub: Hub, request: Request) -> StreamView:
-    """Return the stream in a request's path.
+def find_stream(hub: Hub, request: Request) -> StreamView:
+    """Return the stream named in the path of a request.
 
     Raises:
-        ApiError: there is no such stream, or the daemon has not said yet which there are.
+        ApiError: It does not exist, or the daemon has not reported its streams yet.
     """
     if hub.daemon is None:
-        raise ApiError(503, "NOT_READY", "the daemon has not been heard of yet", retryable=True)
-    view = hub.streams.get(request.path_params["stream"])
+        raise ApiError(503, "NOT_READY", "the daemon has not reported its streams yet", retryable=True)
+    name = request.path_params["stream"]
+    view = hub.streams.get(name)
     if view is None:
-        known = ", ".join(hub.streams) or "none yet"
-        raise ApiError(404, "STREAM_NOT_FOUND", f"there is no such stream: the daemon has {known}")
+        known = ", ".join(hub.streams) or "none"
+        raise ApiError(404, "STREAM_NOT_FOUND", f"there is no stream {name[:64]!r}; streams: {known}")
     return view

@@ -1,4 +1,4 @@
-"""What a single request may cost: its size, the time that it takes, and what becomes of its errors."""
+"""Limits on the size and duration of requests, and the last error handler."""
 
 from __future__ import annotations
 
@@ -8,62 +8,69 @@ from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from streamseg.web.api_error import ApiError
 
 log = logging.getLogger(__name__)
 
+MAX_HEAD_BYTES: Final = 16 * 1024
+"""h11 stops reading an incomplete head at this size; a complete one is checked here."""
+
 MAX_BODY_BYTES: Final = 64 * 1024
-_BODY_S: Final = 10.0
-_SEND_S: Final = 20.0
-"""A client that takes nothing for so long is gone."""
+_BODY_TIMEOUT_S: Final = 10.0
+_SEND_TIMEOUT_S: Final = 20.0
+"""A client that reads nothing for this long is disconnected."""
 
 _SECURITY_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send "Origin: null" with our own form
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send "Origin: null" with the login form
     "X-Content-Type-Options": "nosniff",
 }
 
 
 class RequestLimits:
-    """Middleware around everything: no body without end, no reader that never reads, no bare traceback.
+    """The outermost middleware: bounds each request, adds security headers, and turns bugs into a 500 response.
 
     Args:
-        app: What is bounded.
+        app: The application to protect.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run a request within its bounds."""
+        """Run a request within the limits."""
+        if scope["type"] in ("http", "websocket") and _head_bytes(scope) > MAX_HEAD_BYTES:
+            await _reject_head(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = False
-        received = 0
-        deadline = asyncio.get_running_loop().time() + _BODY_S
-        body_over = False
+        received_bytes = 0
+        deadline = asyncio.get_running_loop().time() + _BODY_TIMEOUT_S
+        body_complete = False
 
-        async def bounded_receive() -> Message:
-            nonlocal received, body_over
-            if body_over:
-                return await receive()  # waits for the end of the connection
+        async def limited_receive() -> Message:
+            nonlocal received_bytes, body_complete
+            if body_complete:
+                return await receive()  # waits for the client to disconnect
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise ApiError(408, "TIMEOUT", f"the request did not come whole within {_BODY_S:g} s") from None
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
+                raise ApiError(408, "TIMEOUT", f"the body did not arrive within {_BODY_TIMEOUT_S:g} s") from None
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > MAX_BODY_BYTES:
                 raise _too_large()
-            body_over = not message.get("more_body", False)
+            body_complete = not message.get("more_body", False)
             return message
 
-        async def bounded_send(message: Message) -> None:
+        async def limited_send(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -71,25 +78,38 @@ class RequestLimits:
                 for name, value in _SECURITY_HEADERS.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
-            async with asyncio.timeout(_SEND_S):
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
                 await send(message)
 
         try:
             length = Headers(scope=scope).get("content-length", "")
             if length.isdigit() and int(length) > MAX_BODY_BYTES:
                 raise _too_large()
-            await self._app(scope, bounded_receive, bounded_send)
-        except ApiError as refusal:
+            await self._app(scope, limited_receive, limited_send)
+        except ApiError as error:
             if not started:
-                await refusal.response()(scope, receive, bounded_send)
+                await error.response()(scope, receive, limited_send)
         except (TimeoutError, OSError) as error:
             log.debug("%s: the client is gone or too slow: %s", scope["path"], error)
-        except Exception:  # a bug: the log redacts, and the client is told no more than that
+        except Exception:  # a bug: details go to the log, which redacts secrets, and not to the client
             log.exception("%s %s failed", scope["method"], scope["path"])
             if not started:
-                fault = ApiError(500, "INTERNAL", "a fault of streamseg: its log says more")
-                await fault.response()(scope, receive, bounded_send)
+                bug = ApiError(500, "INTERNAL", "internal error: see the log of the daemon")
+                await bug.response()(scope, receive, limited_send)
+
+
+def _head_bytes(scope: Scope) -> int:
+    target = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+    return target + sum(len(name) + len(value) for name, value in scope["headers"])
+
+
+async def _reject_head(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await WebSocketClose(1009, "HEAD_TOO_LARGE")(scope, receive, send)
+        return
+    error = ApiError(431, "HEAD_TOO_LARGE", f"address and headers exceed {MAX_HEAD_BYTES} bytes")
+    await error.response()(scope, receive, send)
 
 
 def _too_large() -> ApiError:
-    return ApiError(413, "TOO_LARGE", f"the request is longer than {MAX_BODY_BYTES} bytes")
+    return ApiError(413, "TOO_LARGE", f"the body exceeds {MAX_BODY_BYTES} bytes")

@@ -1,4 +1,4 @@
-"""What the HTTP interface and the page are told, as JSON. Every field is described in ``/openapi.json``."""
+"""JSON responses of the HTTP API, also sent to the page. ``/openapi.json`` describes every field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamseg.protocol.published import ObjectInfo
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer to a request that was refused."""
+    """Response to a failed request."""
 
     error: ErrorBody
 
@@ -22,88 +22,89 @@ class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
 class ObjectResponse(ObjectInfo, frozen=True, kw_only=True):
     """An object on the newest tracked frame of its stream."""
 
-    age_s: Annotated[float, Meta(description="Seconds since it was first seen by this interface.")]
-    colour: Annotated[str, Meta(description="#rrggbb in which streamseg draws it, everywhere.")]
+    age_s: Annotated[float, Meta(description="Seconds since the web process first saw it.")]
+    colour: Annotated[str, Meta(description="#rrggbb; streamseg draws the object in this color everywhere.")]
 
     @classmethod
-    def of(cls, obj: ObjectInfo, age_s: float) -> ObjectResponse:
-        """Tell of an object as it came."""
+    def from_message(cls, obj: ObjectInfo, age_s: float) -> ObjectResponse:
+        """Convert an object of a published message."""
         red, green, blue = colour_of(obj.id)
         fields = {name: getattr(obj, name) for name in ObjectInfo.__struct_fields__}
         return cls(**fields, age_s=round(age_s, 1), colour=f"#{red:02x}{green:02x}{blue:02x}")
 
 
 class ObjectsResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """The objects of a stream."""
+    """Objects of a stream."""
 
     stream: Annotated[str, Meta(description="Id of the stream.")]
-    frame: Annotated[int | None, Meta(description="The newest frame; null before the first one.")]
+    frame: Annotated[int | None, Meta(description="Newest frame; null before the first.")]
     repeats: Annotated[
-        int | None, Meta(description="Frame that was tracked, where this one showed the same and was not; else null.")
+        int | None,
+        Meta(description="Frame the masks were computed on, if this one was identical and not tracked; else null."),
     ]
-    age_ms: Annotated[float | None, Meta(description="How old that frame is now.")]
+    age_ms: Annotated[float | None, Meta(description="Current age of that frame.")]
     objects: list[ObjectResponse]
 
 
 class StreamResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """State of a stream, as its status of the last second says."""
+    """State of a stream, from its newest status message."""
 
     id: Annotated[str, Meta(description="Id of the stream.")]
     state: Annotated[str, Meta(description="starting, connecting, streaming, reconnecting, ended or failed.")]
-    source: Annotated[str, Meta(description="Its address, without credentials.")]
+    source: Annotated[str, Meta(description="Address of the source, without credentials.")]
     size: Annotated[tuple[int, int], Meta(description="Width and height in pixels; zeros until known.")]
-    fps_in: Annotated[float, Meta(description="Frames captured a second.")]
-    fps_out: Annotated[float, Meta(description="Frames with masks a second, tracked or repeated.")]
-    frames: Annotated[int, Meta(description="Captured in this session.")]
-    tracked: Annotated[int, Meta(description="Tracked in this session.")]
+    fps_in: Annotated[float, Meta(description="Frames captured per second.")]
+    fps_out: Annotated[float, Meta(description="Frames with masks per second, tracked or repeated.")]
+    frames: Annotated[int, Meta(description="Frames captured in this session.")]
+    tracked: Annotated[int, Meta(description="Frames tracked in this session.")]
     repeated: Annotated[
-        int, Meta(description="Not tracked in this session, since they showed the same as the last that was.")
+        int, Meta(description="Frames of this session not tracked because they were identical to the last tracked one.")
     ]
-    drops: Annotated[dict[str, int], Meta(description="Losses of this session by stage/reason.")]
-    reconnects: Annotated[int, Meta(description="Of this session.")]
-    epoch: Annotated[int, Meta(description="Rises at each reconnect, size change or time jump.")]
+    drops: Annotated[dict[str, int], Meta(description="Frames lost in this session, by stage/reason.")]
+    reconnects: Annotated[int, Meta(description="Reconnects in this session.")]
+    epoch: Annotated[int, Meta(description="Increases at each reconnect, size change or time jump.")]
     objects: Annotated[int, Meta(description="Objects on the newest tracked frame.")]
-    latency_ms: Annotated[dict[str, float], Meta(description="Stage -> median of the last second.")]
-    last_error: Annotated[str, Meta(description="Of the source; empty if all is well.")]
-    paused: Annotated[bool, Meta(description="Nothing in it is tracked, by request.")]
+    latency_ms: Annotated[dict[str, float], Meta(description="Median of the last second, by stage.")]
+    last_error: Annotated[str, Meta(description="Last error of the source; empty if there is none.")]
+    paused: Annotated[bool, Meta(description="Tracking is paused by request.")]
 
     @classmethod
-    def of(cls, status: StatusMessage) -> StreamResponse:
-        """Tell of a stream's status as it came."""
+    def from_message(cls, status: StatusMessage) -> StreamResponse:
+        """Convert a status message."""
         shared = {name: getattr(status, name) for name in cls.__struct_fields__ if name != "id"}
         return cls(id=status.stream, **shared)
 
 
 class DaemonResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """State of the daemon, as its status of the last second says."""
+    """State of the daemon, from its newest status message."""
 
     session: Annotated[str, Meta(description="Changes when the daemon restarts.")]
-    version: Annotated[str, Meta(description="Of streamseg.")]
+    version: Annotated[str, Meta(description="Version of streamseg.")]
     model: Annotated[str, Meta(description="Name of the model.")]
-    device: Annotated[str, Meta(description="What the worker runs on; empty until it is ready.")]
-    uptime_s: Annotated[float, Meta(description="Of the daemon.")]
-    processes: Annotated[dict[str, str], Meta(description="Process -> its state.")]
-    restarts: Annotated[dict[str, int], Meta(description="Process -> restarts in this session.")]
-    device_memory_bytes: Annotated[int, Meta(description="What the worker holds of a GPU's memory; 0 on a CPU.")]
+    device: Annotated[str, Meta(description="Device of the worker; empty until it is ready.")]
+    uptime_s: Annotated[float, Meta(description="Uptime of the daemon.")]
+    processes: Annotated[dict[str, str], Meta(description="State of each process.")]
+    restarts: Annotated[dict[str, int], Meta(description="Restarts of each process in this session.")]
+    device_memory_bytes: Annotated[int, Meta(description="GPU memory held by the worker; 0 on a CPU.")]
     recompiles: Annotated[
-        int, Meta(description="Graphs compiled after the warm-up, and times that all were recorded anew.")
+        int, Meta(description="Graphs compiled after the warm-up, and times that all graphs were recorded again.")
     ]
 
     @classmethod
-    def of(cls, status: DaemonStatusMessage) -> DaemonResponse:
-        """Tell of the daemon's status as it came."""
+    def from_message(cls, status: DaemonStatusMessage) -> DaemonResponse:
+        """Convert a status message."""
         return cls(**{name: getattr(status, name) for name in cls.__struct_fields__})
 
 
 class StreamsResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """The daemon and all its streams."""
+    """State of the daemon and all streams."""
 
-    daemon: Annotated[DaemonResponse | None, Meta(description="Null until it was heard of.")]
+    daemon: Annotated[DaemonResponse | None, Meta(description="Null before its first status.")]
     streams: list[StreamResponse]
 
 
 class EventResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """Something happened; the kinds are those of docs/protocol.md."""
+    """An event; docs/protocol.md lists the kinds."""
 
     stream: str
     kind: str
@@ -114,8 +115,8 @@ class EventResponse(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
     @classmethod
-    def of(cls, event: EventMessage) -> EventResponse:
-        """Tell of an event as it came."""
+    def from_message(cls, event: EventMessage) -> EventResponse:
+        """Convert a published event."""
         return cls(
             stream=event.stream,
             kind=event.event,
@@ -128,7 +129,7 @@ class EventResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HealthResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether all is well, and if not, what is missing."""
+    """Whether the service is healthy, and if not, what is missing."""
 
     ok: bool
     missing: Annotated[list[str], Meta(description="What is not ready.")] = []

@@ -1,55 +1,46 @@
-"""What this process knows of one stream: its status, its objects and how long its frames took."""
+"""State of one stream: its pictures, its newest status and its objects."""
 
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from streamseg.client import ObjectsFrame, StatusMessage
 from streamseg.web.feed import Feed
-from streamseg.web.histogram import Histogram
 from streamseg.web.responses import ObjectResponse, ObjectsResponse
-
-STAGES: Final = ("decode", "track", "publish", "total")
 
 
 class StreamView:
-    """One stream.
+    """State of one stream.
 
     Args:
-        stream: Its id.
+        stream: Id of the stream.
         feed: Its pictures.
 
     Attributes:
         feed: Its pictures.
-        status: The newest status.
-        latency: Stage -> durations, of all frames that were seen here.
+        status: Newest status; None before the first.
     """
 
     def __init__(self, stream: str, feed: Feed) -> None:
         self.feed = feed
         self.status: StatusMessage | None = None
-        self.latency = {stage: Histogram() for stage in STAGES}
         self._stream = stream
         self._frame: ObjectsFrame | None = None
         self._received_at = 0.0
-        self._first_seen: dict[int, float] = {}
+        self._first_seen_at: dict[int, float] = {}
 
     def on_objects(self, frame: ObjectsFrame) -> None:
-        """Take a tracked frame's objects."""
+        """Update the objects from a tracked frame."""
         if self._frame is not None and frame.session != self._frame.session:
-            self._first_seen.clear()
+            self._first_seen_at.clear()
         self._frame, self._received_at = frame, time.monotonic()
-        # What is no longer followed is forgotten, so this stays as small as the list of objects.
-        self._first_seen = {obj.id: self._first_seen.get(obj.id, self._received_at) for obj in frame.objects}
-        stamps = (frame.t_captured_ns, frame.t_decoded_ns, frame.t_tracked_ns, frame.t_published_ns)
-        for stage, begin, end in zip(STAGES, (*stamps[:3], stamps[0]), (*stamps[1:], stamps[3]), strict=True):
-            self.latency[stage].add((end - begin) / 1e9)
+        # Rebuilt from the current objects, so that it does not grow.
+        self._first_seen_at = {obj.id: self._first_seen_at.get(obj.id, self._received_at) for obj in frame.objects}
 
     def age_s(self, obj_id: int) -> float:
-        """Seconds since an object was first seen; 0 for one that was not."""
-        first = self._first_seen.get(obj_id)
-        return 0.0 if first is None else time.monotonic() - first
+        """Return the seconds since an object was first seen; 0 for an unknown one."""
+        first_seen_at = self._first_seen_at.get(obj_id)
+        return 0.0 if first_seen_at is None else time.monotonic() - first_seen_at
 
     def objects(self) -> ObjectsResponse:
         """Return the objects of the newest tracked frame."""
@@ -61,5 +52,5 @@ class StreamView:
             frame=frame.frame,
             repeats=frame.repeats,
             age_ms=round(frame.age_ms + (time.monotonic() - self._received_at) * 1e3, 1),
-            objects=[ObjectResponse.of(obj, self.age_s(obj.id)) for obj in frame.objects],
+            objects=[ObjectResponse.from_message(obj, self.age_s(obj.id)) for obj in frame.objects],
         )

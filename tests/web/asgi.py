@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 
-class Answer:
+class Response:
     def __init__(self, messages: list[dict[str, Any]]) -> None:
         start = messages[0]
         self.status: int = start.get("status", 0)
@@ -28,7 +28,7 @@ def ask(
     method: str = "GET",
     body: list[bytes] | None = None,
     kind: str = "http",
-) -> Answer:
+) -> Response:
     """Make one request; ``body`` comes in these pieces, and stops for ever after the last if that is empty."""
     pairs = list(headers.items() if isinstance(headers, dict) else headers or [("host", "127.0.0.1:8080")])
     scope = {
@@ -66,4 +66,4 @@ def ask(
             await app(scope, receive, send)
 
     asyncio.run(run())
-    return Answer(sent)
+    return Response(sent)

@@ -56,12 +56,12 @@ class Eyes:
         number = read_frame_code(picture)
         assert number is not None
         bare = self._scene.render(number).astype(float)
-        colour = np.array(colour_of(obj_id), float)
+        color = np.array(colour_of(obj_id), float)
 
         def off(expected: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.abs(picture - expected).max(axis=2)
 
-        tint, rim = off(bare + (colour - bare) * OPACITY), off(np.broadcast_to(colour, bare.shape))
+        tint, rim = off(bare + (color - bare) * OPACITY), off(np.broadcast_to(color, bare.shape))
         painted = np.minimum(tint, rim) < np.minimum(off(bare), JPEG_ERROR)
         truth = self._scene.truth(number)[truth_id]
         union = np.count_nonzero(painted | truth)
@@ -69,7 +69,7 @@ class Eyes:
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a pixel of the picture is on the screen."""
-        box = self._page.locator("#marks").bounding_box()
+        box = self._page.locator("#overlay").bounding_box()
         assert box is not None
         width, height = self._scene.spec.width, self._scene.spec.height
         return box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height

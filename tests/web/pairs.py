@@ -1,4 +1,4 @@
-"""A picture with masks as a subscriber would have it."""
+"""Pictures with masks as a subscriber would receive them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from streamseg.protocol.mask_codec import BoolMask, encode_bits
 SIZE = (64, 48)
 
 
+FRAME_FIELDS: dict[str, Any] = {
+    "stream": "cam",
+    "session": "0" * 8,
+    "publisher": "1" * 8,
+    "epoch": 0,
+    "t_source": "arrival",
+    "same_clock": True,
+    "age_ms": 0.0,
+    "time_base": (1, 30),
+    "size": SIZE,
+    "model": "colour",
+    "dropped": 0,
+}
+
+
 def pair(masks: dict[int, BoolMask], *, encoding: str = "coco_rle", frame: int = 7) -> FramePair:
     now = time.monotonic_ns()
+    stages = ("captured", "decoded", "tracked", "published")
     fields: dict[str, Any] = {
-        "stream": "cam",
-        "session": "0" * 8,
-        "publisher": "1" * 8,
-        "epoch": 0,
+        **FRAME_FIELDS,
+        **{f"t_{stage}_ns": now for stage in stages},
         "seq": frame,
         "frame": frame,
-        "t_wall_ns": time.time_ns(),
-        "t_source": "arrival",
-        "t_captured_ns": now,
-        "t_decoded_ns": now,
-        "t_tracked_ns": now,
-        "t_published_ns": now,
-        "same_clock": True,
-        "age_ms": 0.0,
         "pts": frame,
-        "time_base": (1, 30),
-        "size": SIZE,
-        "model": "colour",
-        "dropped": 0,
+        "t_wall_ns": time.time_ns(),
     }
     jpeg = cv2.imencode(".jpg", np.full((SIZE[1], SIZE[0], 3), 120, np.uint8))[1].tobytes()
     objects = tuple(_object(obj_id, mask, encoding) for obj_id, mask in masks.items())
@@ -46,7 +49,7 @@ def _object(obj_id: int, mask: BoolMask, encoding: str) -> ObjectMask:
     seen = bool(mask.any())
     return ObjectMask(
         id=obj_id,
-        label=f"thing {obj_id}",
+        label=f"object {obj_id}",
         state="tracked" if seen else "lost",
         score=0.9,
         presence=1.0,

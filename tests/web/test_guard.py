@@ -34,9 +34,9 @@ def test_a_host_of_ours(host):
     "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1", "a b"]
 )
 def test_a_foreign_host_gets_nothing(host):
-    answer = ask(OPEN, headers={"host": host})
-    assert answer.status == 421
-    assert "http.hosts" in answer.json["error"]["message"]
+    response = ask(OPEN, headers={"host": host})
+    assert response.status == 421
+    assert "http.hosts" in response.json["error"]["message"]
 
 
 @pytest.mark.parametrize("headers", [[("x", "y")], [HERE, ("host", "127.0.0.1:8080")]])
@@ -91,11 +91,11 @@ def test_websockets_of_other_sites_are_refused():
     ],
 )
 def test_the_token(name, value, status):
-    answer = ask(CLOSED, "/v1/streams", [HERE, (name, value)])
-    assert answer.status == status
+    response = ask(CLOSED, "/v1/streams", [HERE, (name, value)])
+    assert response.status == status
     if status == 401:
-        assert answer.headers["www-authenticate"] == "Bearer"
-        assert TOKEN not in answer.body.decode()
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert TOKEN not in response.body.decode()
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/login", "/static/login.css"])
@@ -109,8 +109,8 @@ def test_everything_else_does(path):
 
 
 def test_a_person_is_led_to_the_login():
-    answer = ask(CLOSED, "/", [HERE, ("accept", "text/html,*/*")])
-    assert (answer.status, answer.headers["location"]) == (303, "/login")
+    response = ask(CLOSED, "/", [HERE, ("accept", "text/html,*/*")])
+    assert (response.status, response.headers["location"]) == (303, "/login")
 
 
 def test_a_websocket_without_the_token_is_refused():

@@ -131,16 +131,16 @@ def test_a_snapshot_with_and_without_masks(web):
 
 def test_mjpeg_for_programs_that_know_nothing_else(web):
     numbers = []
-    with urllib.request.urlopen(web.url + "v1/streams/cam/stream.mjpg", timeout=20) as answer:
-        boundary = answer.headers["content-type"].partition("boundary=")[2]
+    with urllib.request.urlopen(web.url + "v1/streams/cam/stream.mjpg", timeout=20) as response:
+        boundary = response.headers["content-type"].partition("boundary=")[2]
         while len(numbers) < 5:
-            assert answer.readline().strip().decode() == f"--{boundary}"
+            assert response.readline().strip().decode() == f"--{boundary}"
             head = {}
-            while line := answer.readline().strip().decode():
+            while line := response.readline().strip().decode():
                 name, _, value = line.partition(": ")
                 head[name] = value
-            numbers.append(read_frame_code(decode_jpeg(answer.read(int(head["Content-Length"])), SIZE)))
-            answer.readline()
+            numbers.append(read_frame_code(decode_jpeg(response.read(int(head["Content-Length"])), SIZE)))
+            response.readline()
     assert numbers == sorted(set(numbers))
     wait_for(lambda: b"streamseg_watching 0" in web.ask("GET", "/metrics")[2], 10, "its seat to be free")
 
@@ -164,11 +164,11 @@ def test_metrics_are_in_prometheus_format(web):
         "recompiles_total",
     ):
         assert f"\nstreamseg_{name}" in f"\n{text}"
-    buckets = re.findall(r'streamseg_latency_seconds_bucket\{stream="cam",stage="total",le="([^"]+)"\} (\d+)', text)
+    buckets = re.findall(r'streamseg_latency_seconds_bucket\{le="([^"]+)",stage="total",stream="cam"\} (\d+)', text)
     counts = [int(count) for _, count in buckets]
     assert buckets[-1][0] == "+Inf"
     assert counts == sorted(counts)
-    assert counts[-1] == int(re.search(r'latency_seconds_count\{stream="cam",stage="total"\} (\d+)', text)[1]) > 0
+    assert counts[-1] == int(re.search(r'latency_seconds_count\{stage="total",stream="cam"\} (\d+)', text)[1]) > 0
 
 
 def test_everything_is_described(web):

@@ -109,7 +109,7 @@ def test_corrections_undo_name_and_removal(web, open_page):
     page.keyboard.press("Delete")
     expect(rows(page)).to_have_count(0)
     assert web.objects() == []
-    expect(page.locator("#events")).to_contain_text(f"{obj_id} ball is no longer followed")
+    expect(page.locator("#events")).to_contain_text(f"{obj_id} ball removed")
 
 
 def test_pause_resume_and_reset(web, open_page):
@@ -130,7 +130,7 @@ def test_pause_resume_and_reset(web, open_page):
 def test_all_by_keyboard(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     x, y = Scene(SCENE).click_point(eyes.frame(), SQUARE)
-    page.locator("#marks").focus()
+    page.locator("#overlay").focus()
     steps_x, steps_y = round((x / 640 - 0.5) / 0.02), round((y / 360 - 0.5) / 0.02)
     for key, count in (("ArrowRight", steps_x), ("ArrowLeft", -steps_x), ("ArrowDown", steps_y), ("ArrowUp", -steps_y)):
         for _ in range(count):
@@ -142,7 +142,7 @@ def test_all_by_keyboard(web, open_page):
     page.keyboard.press("Escape")
     expect(page.locator("#help")).to_be_hidden()
     page.keyboard.press("]")
-    expect(page.locator("#marks")).to_have_attribute("aria-label", "Live picture of yard")
+    expect(page.locator("#overlay")).to_have_attribute("aria-label", "Live picture of yard")
 
 
 def test_a_finger_on_a_phone(web, open_page):
@@ -171,23 +171,22 @@ def test_tiles_show_all_streams_and_choose_one(web, open_page):
 
 def test_a_click_on_a_picture_that_is_gone(web, open_page):
     page, _ = open_cam(open_page, web.url)
-    stale = (
-        "import('/static/actions.js').then(({ mark }) => mark({ points: [[0.5, 0.5]] }, { stream: 'cam', frame: 0 }))"
-    )
+    stale = """import('/static/actions.js').then(
+        ({ sendPrompt }) => sendPrompt({ points: [[0.5, 0.5]] }, { stream: 'cam', frame: 0 }))"""
     page.evaluate(stale)
-    fault = page.locator(".fault")
-    expect(fault).to_contain_text("FRAME_EXPIRED")
-    fault.get_by_text("Use the newest picture").click()
+    notification = page.locator(".notification")
+    expect(notification).to_contain_text("FRAME_EXPIRED")
+    notification.get_by_text("Use the newest picture").click()
     expect(rows(page)).to_have_count(1)
-    expect(fault).to_have_count(0)
+    expect(notification).to_have_count(0)
 
 
 def test_what_cannot_be_done_is_said_and_blocks_nothing(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     page.mouse.click(*eyes.place_of(BALL), button="right")
-    expect(page.locator(".fault")).to_contain_text("Select the object first")
+    expect(page.locator(".notification")).to_contain_text("Select an object first")
     page.keyboard.press("u")
-    expect(page.locator(".fault").nth(1)).to_contain_text("nothing to undo")
+    expect(page.locator(".notification").nth(1)).to_contain_text("nothing to undo")
     click_object(page, eyes, BALL)
 
 
@@ -207,7 +206,7 @@ def test_the_daemon_is_lost_and_comes_back(start, open_page):
     expect(page.locator("#connection")).to_have_text("live")
     daemon.end(signal.SIGKILL)
     expect(page.locator("#connection")).to_have_text("connection lost")
-    expect(page.locator("#notice")).to_contain_text("Trying again")
+    expect(page.locator("#notice")).to_contain_text("Reconnecting")
     start({"cam": STREAMS["cam"]}, listen=listen)
     expect(page.locator("#connection")).to_have_text("live")
     expect(page.locator("#notice")).to_be_hidden()
@@ -221,7 +220,7 @@ def test_a_page_server_that_dies_is_replaced_at_the_same_place(start, open_page)
     daemon.child("web").kill()
     expect(page.locator("#connection")).to_have_text("connection lost")
     expect(page.locator("#connection")).to_have_text("live")
-    expect(page.locator("#events")).to_contain_text("connection back")
+    expect(page.locator("#events")).to_contain_text("connection restored")
     # Status is told once a second.
     wait_for(
         lambda: daemon.json("GET", "/v1/streams")["daemon"]["restarts"]["web"] == 1, 10, "the restart in the status"

@@ -10,7 +10,7 @@ from streamseg.protocol.mask_codec import encode_rle
 pytestmark = pytest.mark.chromium
 
 DECODE = """async ([data, width, height]) => {
-    const { decodeRle } = await import("/static/rle.js");
+    const { decodeRle } = await import("/static/mask_codec.js");
     try { return [...decodeRle(Uint8Array.from(data), width, height)]; } catch (error) { return error.message; }
 }"""
 

@@ -1,13 +1,14 @@
-"""No request without end, and no error without an answer."""
+"""No request without end, and no error without an response."""
 
 import asyncio
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.websockets import WebSocketClose
 
 from streamseg.web import request_limits
-from streamseg.web.request_limits import MAX_BODY_BYTES, RequestLimits
+from streamseg.web.request_limits import MAX_BODY_BYTES, MAX_HEAD_BYTES, RequestLimits
 from tests.web.asgi import ask
 
 
@@ -29,12 +30,12 @@ def test_a_body_of_the_greatest_length_passes():
     ],
 )
 def test_a_longer_one_does_not(headers, body):
-    answer = ask(RequestLimits(length), headers=headers, method="POST", body=body)
-    assert (answer.status, answer.json["error"]["code"]) == (413, "TOO_LARGE")
+    response = ask(RequestLimits(length), headers=headers, method="POST", body=body)
+    assert (response.status, response.json["error"]["code"]) == (413, "TOO_LARGE")
 
 
 def test_a_body_that_does_not_end(monkeypatch):
-    monkeypatch.setattr(request_limits, "_BODY_S", 0.05)
+    monkeypatch.setattr(request_limits, "_BODY_TIMEOUT_S", 0.05)
 
     async def drip(scope, receive, send):
         async def forever():
@@ -46,7 +47,7 @@ def test_a_body_that_does_not_end(monkeypatch):
 
 
 def test_a_reader_that_takes_nothing_is_given_up(monkeypatch):
-    monkeypatch.setattr(request_limits, "_SEND_S", 0.05)
+    monkeypatch.setattr(request_limits, "_SEND_TIMEOUT_S", 0.05)
 
     async def stuck(scope, receive, send):
         async def never(message):
@@ -62,10 +63,27 @@ def test_a_fault_of_ours_is_told_without_its_details(caplog):
     async def broken(scope, receive, send):
         raise ZeroDivisionError("secret")
 
-    answer = ask(RequestLimits(broken))
-    assert (answer.status, answer.json["error"]["code"]) == (500, "INTERNAL")
-    assert b"secret" not in answer.body
+    response = ask(RequestLimits(broken))
+    assert (response.status, response.json["error"]["code"]) == (500, "INTERNAL")
+    assert b"secret" not in response.body
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_long_head(kind, excess):
+    async def app(scope, receive, send):
+        if scope["type"] == "websocket":
+            await WebSocketClose(1000, "inside")(scope, receive, send)
+        else:
+            await length(scope, receive, send)
+
+    headers = [("host", "x"), ("x", "y" * (MAX_HEAD_BYTES - 7 + excess))]  # 7: the path "/", "host", "x" and "x"
+    response = ask(RequestLimits(app), headers=headers, kind=kind)
+    if kind == "websocket":
+        assert response.messages[0]["code"] == (1009 if excess else 1000)
+    else:
+        assert response.status == (431 if excess else 200)
 
 
 def test_headers_that_keep_foreign_script_out():

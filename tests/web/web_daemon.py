@@ -46,8 +46,8 @@ class WebDaemon(DaemonProcess):
         all_headers = {**({"Content-Type": "application/json"} if data else {}), **(headers or {})}
         request = urllib.request.Request(self.url + path.lstrip("/"), data, all_headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, dict(answer.headers), answer.read()
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, dict(response.headers), response.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, dict(error.headers), error.read()

@@ -1,66 +1,66 @@
-// What clicks, keys and buttons do. Every error is shown, and nothing waits for an answer.
+// What clicks, keys and buttons do. Errors are shown as notifications; nothing waits for a response.
 
-import { showFault } from "./faults.js";
+import { showError } from "./notifications.js";
 import { api } from "./api.js";
 import { isPaused, store, update } from "./store.js";
 
-const MAX_UNDONE = 50;
-/** Objects in the order of their prompts, so that undo works without a selection: [stream, object]. */
-const prompted = [];
+const MAX_HISTORY = 50;
+/** Prompts made here, oldest first, so that undo works without a selection: [stream, object]. */
+const history = [];
 
-/** Do something; what goes wrong is shown with a way to try again. */
-async function attempt(work) {
+/** Run an action; show its error with a button to try again. */
+async function attempt(action) {
   try {
-    return await work();
+    return await action();
   } catch (error) {
-    showFault(error, error.retryable ? { label: "Try again", work: () => attempt(work) } : null);
+    showError(error, error.retryable ? { label: "Try again", run: () => attempt(action) } : null);
     return null;
   }
 }
 
-/** Send a mark on a picture: { points } or { box }, normalised; `header` is the picture's. */
-export async function mark(marks, header, onExpired = "error") {
+/** Send a prompt for a picture: { points } or { box }, normalized; `header` is the header of the picture. */
+export async function sendPrompt(prompt, header, onExpired = "error") {
   const objectId = store.selected;
-  const takesAway = marks.points?.every(([, , label]) => label === 0);
-  if (takesAway && objectId === null) {
-    showFault({ message: "Select the object first: this click takes something away from it.", code: "NO_OBJECT" });
+  const negative = prompt.points?.every(([, , label]) => label === 0);
+  if (negative && objectId === null) {
+    showError({ message: "Select an object first: a negative click removes a part of it.", code: "NO_OBJECT" });
     return;
   }
-  const prompt = { ...marks, object_id: objectId, frame: header.frame, on_expired: onExpired };
+  const request = { ...prompt, object_id: objectId, frame: header.frame, on_expired: onExpired };
   try {
-    const result = await api.prompt(header.stream, prompt);
-    prompted.push([header.stream, result.object_id]);
-    prompted.splice(0, prompted.length - MAX_UNDONE);
+    const result = await api.prompt(header.stream, request);
+    history.push([header.stream, result.object_id]);
+    history.splice(0, history.length - MAX_HISTORY);
   } catch (error) {
-    const again = { label: "Try again", work: () => mark(marks, header, onExpired) };
-    const newest = { label: "Use the newest picture", work: () => mark(marks, header, "newest") };
-    showFault(error, error.code === "FRAME_EXPIRED" ? newest : error.retryable ? again : null);
+    const retry = { label: "Try again", run: () => sendPrompt(prompt, header, onExpired) };
+    const newest = { label: "Use the newest picture", run: () => sendPrompt(prompt, header, "newest") };
+    showError(error, error.code === "FRAME_EXPIRED" ? newest : error.retryable ? retry : null);
   }
 }
 
-/** Take back the last prompt of the selected object, or the last one at all. */
+/** Undo the last prompt of the selected object, or the last prompt of the stream if none is selected. */
 export function undo() {
-  const last = prompted.findLastIndex(([stream, object]) =>
-    stream === store.watched && (store.selected === null || object === store.selected));
-  const object = store.selected ?? prompted[last]?.[1];
+  const last = history.findLastIndex(([stream, object]) =>
+    stream === store.stream && (store.selected === null || object === store.selected));
+  const object = store.selected ?? history[last]?.[1];
   if (object === undefined) {
-    showFault({ message: "There is nothing to undo here: select an object to undo its last click.", code: "NOTHING_TO_UNDO" });
+    showError({ message: "There is nothing to undo: select an object to undo its last click.", code: "NOTHING_TO_UNDO" });
     return;
   }
-  if (last >= 0) prompted.splice(last, 1);
-  attempt(() => api.undo(store.watched, object));
+  if (last >= 0) history.splice(last, 1);
+  attempt(() => api.undo(store.stream, object));
 }
 
 export function remove(object) {
   if (object === null) {
-    showFault({ message: "Select an object first, then remove it.", code: "NO_OBJECT" });
+    showError({ message: "Select the object to remove first.", code: "NO_OBJECT" });
     return;
   }
   if (store.selected === object) select(null);
-  attempt(() => api.remove(store.watched, object));
+  attempt(() => api.remove(store.stream, object));
 }
 
-export const rename = (object, label) => attempt(() => api.rename(store.watched, object, label));
+export const rename = (object, label) => attempt(() => api.rename(store.stream, object, label));
 
 export function select(object) {
   update({ selected: object, negative: object === null ? false : store.negative });
@@ -68,11 +68,11 @@ export function select(object) {
 
 export function reset() {
   select(null);
-  return attempt(() => api.reset(store.watched));
+  return attempt(() => api.reset(store.stream));
 }
 
-/** Stop tracking, or go on; the stream's next status shows it. */
+/** Pause or resume tracking; the next status of the stream shows the result. */
 export function togglePause() {
-  const order = isPaused() ? api.resume : api.pause;
-  return attempt(() => order(store.watched));
+  const request = isPaused() ? api.resume : api.pause;
+  return attempt(() => request(store.stream));
 }

@@ -1,8 +1,8 @@
-// What a person wants, as requests to the HTTP interface. Every one ends within 20 s.
+// Requests to the HTTP API. Each one ends within 20 s.
 
-const MAX_MS = 20000;
+const TIMEOUT_MS = 20000;
 
-/** A request that was not done; `message` holds the mend. */
+/** A failed request; `message` says how to fix it. */
 export class ApiError extends Error {
   constructor(code, message, retryable = false) {
     super(message);
@@ -11,39 +11,37 @@ export class ApiError extends Error {
   }
 }
 
-async function ask(method, path, body) {
-  let answer;
+async function send(method, path, body) {
+  let response;
   try {
-    answer = await fetch(path, {
+    response = await fetch(path, {
       method,
       headers: body === undefined ? {} : { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(MAX_MS),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
       cache: "no-store",
     });
   } catch (error) {
-    const late = error.name === "TimeoutError";
-    throw new ApiError(late ? "TIMEOUT" : "UNREACHABLE", late
-      ? "No answer came within 20 s: try again."
-      : "The daemon cannot be reached: is it running? The page connects again by itself.", true);
+    if (error.name === "TimeoutError") throw new ApiError("TIMEOUT", "No response within 20 s: try again.", true);
+    throw new ApiError("UNREACHABLE", "The daemon is unreachable. Is it running? The page reconnects by itself.", true);
   }
-  if (answer.status === 401) location.assign("/login");
-  const text = await answer.text();
-  if (answer.ok) return text ? JSON.parse(text) : null;
-  let error = { code: `HTTP ${answer.status}`, message: answer.statusText, retryable: answer.status >= 500 };
-  try { error = JSON.parse(text).error; } catch { /* not ours: what HTTP says has to do */ }
+  if (response.status === 401) location.assign("/login");
+  const text = await response.text();
+  if (response.ok) return text ? JSON.parse(text) : null;
+  let error = { code: `HTTP ${response.status}`, message: response.statusText, retryable: response.status >= 500 };
+  try { error = JSON.parse(text).error; } catch { /* the response of a proxy */ }
   throw new ApiError(error.code, error.message, error.retryable);
 }
 
-const stream = (id) => `/v1/streams/${encodeURIComponent(id)}`;
+const streamPath = (stream) => `/v1/streams/${encodeURIComponent(stream)}`;
 
 export const api = {
-  streams: () => ask("GET", "/v1/streams"),
-  prompt: (id, prompt) => ask("POST", `${stream(id)}/prompts`, prompt),
-  rename: (id, object, label) => ask("PATCH", `${stream(id)}/objects/${object}`, { label }),
-  remove: (id, object) => ask("DELETE", `${stream(id)}/objects/${object}`),
-  undo: (id, object) => ask("POST", `${stream(id)}/objects/${object}/undo`),
-  reset: (id) => ask("POST", `${stream(id)}/reset`),
-  pause: (id) => ask("POST", `${stream(id)}/pause`),
-  resume: (id) => ask("POST", `${stream(id)}/resume`),
+  streams: () => send("GET", "/v1/streams"),
+  prompt: (stream, prompt) => send("POST", `${streamPath(stream)}/prompts`, prompt),
+  rename: (stream, object, label) => send("PATCH", `${streamPath(stream)}/objects/${object}`, { label }),
+  remove: (stream, object) => send("DELETE", `${streamPath(stream)}/objects/${object}`),
+  undo: (stream, object) => send("POST", `${streamPath(stream)}/objects/${object}/undo`),
+  reset: (stream) => send("POST", `${streamPath(stream)}/reset`),
+  pause: (stream) => send("POST", `${streamPath(stream)}/pause`),
+  resume: (stream) => send("POST", `${streamPath(stream)}/resume`),
 };

@@ -1,6 +1,6 @@
-// Make elements without markup in strings: what comes from a camera's owner is text, never HTML.
+// Creates and updates elements. Names from cameras and users are always text, never HTML.
 
-/** Return an element: `make("li", { class: "object" }, "text", child)`. */
+/** Create an element: `make("li", { class: "object" }, "text", child)`. */
 export function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "polyline"].includes(tag);
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -13,17 +13,18 @@ export function make(tag, attributes = {}, ...children) {
 
 export const find = (selector) => document.querySelector(selector);
 
-/** Set text only where it differs, so that a screen reader is not told the same again. */
-export function say(element, text) {
+/** Set the text of an element only if it differs, so that screen readers do not repeat it. */
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Run `work` at most every `pause` ms, the last call included. */
-export function atMostEvery(pause, work) {
+/** Call `callback` at most once every `periodMs`; the last call is never dropped. */
+export function throttle(periodMs, callback) {
   let timer = null;
   let last = 0;
   return () => {
     if (timer !== null) return;
-    timer = setTimeout(() => { timer = null; last = performance.now(); work(); }, Math.max(0, last + pause - performance.now()));
+    const delay = Math.max(0, last + periodMs - performance.now());
+    timer = setTimeout(() => { timer = null; last = performance.now(); callback(); }, delay);
   };
 }

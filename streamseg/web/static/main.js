@@ -1,98 +1,98 @@
-// The page: what comes from the daemon goes into the store, and each panel follows the store.
+// Entry point of the page: messages of the daemon update the store, and each panel observes the store.
 
 import { select } from "./actions.js";
-import { find, say } from "./dom.js";
-import { addEvent } from "./events_panel.js";
-import { followHealth } from "./health_panel.js";
-import { listenToCross, listenToKeys } from "./keys.js";
-import { Live } from "./live.js";
-import { followObjects } from "./objects_panel.js";
 import { api } from "./api.js";
-import { listenToPointer } from "./pointer.js";
-import { clearStage, redraw, showFrame } from "./stage.js";
+import { Connection } from "./connection.js";
+import { find, setText } from "./dom.js";
+import { addEvent } from "./events.js";
+import { initHealth } from "./health.js";
+import { initCrosshair, initKeyboard } from "./keyboard.js";
+import { initObjects } from "./objects.js";
+import { initPointer } from "./pointer.js";
 import { on, store, update } from "./store.js";
-import { followTiles, showOnTile } from "./tiles.js";
-import { armReset, listenToToolbar } from "./toolbar.js";
+import { initTiles, showOnTile } from "./tiles.js";
+import { confirmReset, initToolbar } from "./toolbar.js";
+import { clearViewer, redraw, showFrame } from "./viewer.js";
 
-const WORDS = { waiting: "connecting", up: "live", silent: "no word from the daemon", down: "connection lost" };
+const STATE_TEXT = { connecting: "connecting", live: "live", silent: "no response", lost: "connection lost" };
 
-function watch(stream) {
-  if (stream === store.watched) return;
+function showStream(stream) {
+  if (stream === store.stream) return;
   select(null);
-  update({ watched: stream });
-  clearStage();
-  live.watch(stream);
+  update({ stream });
+  clearViewer();
+  connection.watch(stream);
 }
 
-/** What happened to this page's own connection: the daemon cannot tell it. */
-function noteConnection(state) {
-  const kind = { down: "connection_lost", up: "connection_back" }[state];
+/** Log what happens to the connection of this page, which the daemon cannot report. */
+function logConnection(state) {
+  const kind = { lost: "connection_lost", live: "connection_restored" }[state];
   const before = store.connection;
-  if (!kind || before === state || before === "waiting") return;
+  if (!kind || before === state || before === "connecting") return;
   addEvent({ stream: "_daemon", kind, t_wall_ms: Date.now(), object: null, label: "", detail: "" });
 }
 
-function onConnection(state, reason) {
-  noteConnection(state);
+function onState(state, reason) {
+  logConnection(state);
   update({ connection: state });
-  // Whoever is not logged in learns it here: a refused WebSocket does not tell why.
-  if (state === "down") api.streams().catch(() => {});
+  // A rejected WebSocket does not say why; this request leads to the login page if that is the reason.
+  if (state === "lost") api.streams().catch(() => {});
   showConnection(reason);
 }
 
 function showConnection(reason = "") {
-  const { connection } = store;
+  const { connection: state } = store;
   const element = find("#connection");
-  element.dataset.state = connection === "silent" ? "down" : connection;
-  say(element, WORDS[connection]);
-  find("#frame").toggleAttribute("data-stale", connection === "down" || connection === "silent");
+  element.dataset.state = state;
+  setText(element, STATE_TEXT[state]);
+  find("#frame").toggleAttribute("data-stale", state === "lost" || state === "silent");
   showNotice(reason);
 }
 
 function showNotice(reason = "") {
-  const status = store.statuses.get(store.watched);
+  const status = store.statuses.get(store.stream);
   let text = "";
-  if (store.connection === "down") {
-    text = `${reason || "The connection to the daemon is lost."} Trying again; if this lasts, look whether it is running.`;
+  if (store.connection === "lost") {
+    text = `${reason || "The connection to the daemon is lost."} Reconnecting; if this takes long, check whether the daemon runs.`;
   } else if (store.connection === "silent") {
-    text = "The daemon's publisher has said nothing for three seconds. It is restarted by itself; this page waits.";
+    text = "The daemon has sent nothing for three seconds. It recovers by itself; this page waits.";
   } else if (status && status.state !== "streaming") {
     text = `The source is ${status.state}${status.last_error ? `: ${status.last_error}` : "."}`;
-  } else if (!store.shown) {
+  } else if (!store.frame) {
     text = "Waiting for the first picture.";
   }
   const notice = find("#notice");
   notice.hidden = text === "";
-  say(notice, text);
+  setText(notice, text);
 }
 
-const live = new Live({
-  onConnection,
-  onFrame: (frame) => frame.header.stream === store.watched ? showFrame(frame) : showOnTile(frame),
+const connection = new Connection({
+  onState,
+  onFrame: (frame) => frame.header.stream === store.stream ? showFrame(frame) : showOnTile(frame),
   onEvent: addEvent,
   onStatus(status) {
     store.statuses.set(status.id, status);
     update({ statuses: store.statuses });
   },
-  onDaemon(daemon, order) {
-    for (const id of store.statuses.keys()) if (!order.includes(id)) store.statuses.delete(id);
-    update({ daemon, order });
-    say(find("#what-runs"), `${daemon.model}${daemon.device ? ` on ${daemon.device}` : ""}`);
-    if (!order.includes(store.watched) && order.length) watch(order[0]);
+  onDaemon(daemon, streams) {
+    for (const id of store.statuses.keys()) if (!streams.includes(id)) store.statuses.delete(id);
+    update({ daemon, streams });
+    setText(find("#model"), `${daemon.model}${daemon.device ? ` on ${daemon.device}` : ""}`);
+    if (!streams.includes(store.stream) && streams.length) showStream(streams[0]);
   },
 });
 
-on("statuses watched shown", () => showNotice());
+on("statuses stream frame", () => showNotice());
 on("selected", redraw);
-on("watched", () => find("#marks").setAttribute("aria-label", `Live picture of ${store.watched}`));
-on("shown", () => {
-  const { selected, shown } = store;
-  if (selected !== null && shown && !shown.objects.some((object) => object.id === selected)) select(null);
+on("stream", () => find("#overlay").setAttribute("aria-label", `Live picture of ${store.stream}`));
+on("frame", () => {
+  const { selected, frame } = store;
+  if (selected !== null && frame && !frame.objects.some((object) => object.id === selected)) select(null);
 });
-listenToToolbar();
-listenToPointer(find("#marks"));
-listenToCross(find("#marks"));
-listenToKeys({ watch, armReset });
-followObjects();
-followHealth();
-followTiles(watch);
+initToolbar();
+initPointer(find("#overlay"));
+initCrosshair(find("#overlay"));
+initKeyboard({ showStream, confirmReset });
+initObjects();
+initHealth();
+initTiles(showStream);

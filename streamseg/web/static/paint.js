@@ -1,11 +1,11 @@
-// Paint a frame: its picture, and over it the masks of the same frame.
+// Paints a frame: the picture, and the masks of the same frame over it.
 
-import { decodeRle } from "./rle.js";
+import { decodeRle } from "./mask_codec.js";
 
 const OPACITY = 0.4;
 const scratch = document.createElement("canvas");
 
-/** Paint into a canvas, which takes the picture's size. Resolves when it is done. */
+/** Paint a frame on a canvas, which is resized to the frame. */
 export async function paintFrame(canvas, { header, jpeg, masks }) {
   const bitmap = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
   const [width, height] = header.size;
@@ -13,26 +13,26 @@ export async function paintFrame(canvas, { header, jpeg, masks }) {
   const context = canvas.getContext("2d", { alpha: false });
   context.drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
-  const rim = Math.max(1, Math.round(Math.min(width, height) / 360));
+  const outlineWidth = Math.max(1, Math.round(Math.min(width, height) / 360));
   header.objects.forEach((object, index) => {
     const { roi, data } = masks[index];
-    if (data.length) paintMask(context, decodeRle(data, roi[2], roi[3]), roi, object.colour, rim);
+    if (data.length) paintMask(context, decodeRle(data, roi[2], roi[3]), roi, object.colour, outlineWidth);
   });
 }
 
-function paintMask(context, mask, [x, y, width, height], colour, rim) {
-  const ink = littleEndianRgb(colour);
-  const tint = (Math.round(255 * OPACITY) << 24 | ink) >>> 0;
-  const outline = (255 << 24 | ink) >>> 0;
+function paintMask(context, mask, [x, y, width, height], color, outlineWidth) {
+  const rgb = littleEndianRgb(color);
+  const tint = (Math.round(255 * OPACITY) << 24 | rgb) >>> 0;
+  const solid = (255 << 24 | rgb) >>> 0;
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
   for (let row = 0, at = 0; row < height; row++) {
-    const inside = row >= rim && row < height - rim;
+    const inside = row >= outlineWidth && row < height - outlineWidth;
     for (let column = 0; column < width; column++, at++) {
       if (!mask[at]) continue;
-      const core = inside && column >= rim && column < width - rim
-        && mask[at - rim] && mask[at + rim] && mask[at - rim * width] && mask[at + rim * width];
-      pixels[at] = core ? tint : outline;
+      const interior = inside && column >= outlineWidth && column < width - outlineWidth
+        && mask[at - outlineWidth] && mask[at + outlineWidth] && mask[at - outlineWidth * width] && mask[at + outlineWidth * width];
+      pixels[at] = interior ? tint : solid;
     }
   }
   if (scratch.width < width || scratch.height < height) {
@@ -43,8 +43,8 @@ function paintMask(context, mask, [x, y, width, height], colour, rim) {
   context.drawImage(scratch, 0, 0, width, height, x, y, width, height);
 }
 
-/** `#rrggbb` as the low 24 bits of a pixel; every browser's machine is little-endian. */
-function littleEndianRgb(colour) {
-  const [red, green, blue] = [1, 3, 5].map((from) => parseInt(colour.slice(from, from + 2), 16));
+/** `#rrggbb` as the low 24 bits of a pixel. All platforms with browsers are little-endian. */
+function littleEndianRgb(color) {
+  const [red, green, blue] = [1, 3, 5].map((from) => parseInt(color.slice(from, from + 2), 16));
   return blue << 16 | green << 8 | red;
 }

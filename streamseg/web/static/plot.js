@@ -1,26 +1,26 @@
-// The last minute of a number as a small line.
+// A sparkline of the last minute.
 
 import { make } from "./dom.js";
 
 const SPAN_MS = 60000;
 const MIN_SPAN_MS = 10000;
-const EVERY_MS = 250;
+const PERIOD_MS = 250;
 const WIDTH = 100;
 const HEIGHT = 20;
 
 export class Plot {
-  constructor(colour, name) {
+  constructor(color, name) {
     this.line = make("polyline");
-    this.line.style.stroke = colour;
+    this.line.style.stroke = color;
     this.element = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": name }, this.line);
     this.values = [];
   }
 
-  /** Take the value of now; four a second are kept. */
+  /** Add the current value; at most four per second are kept. */
   add(value) {
     const now = performance.now();
     const last = this.values.at(-1);
-    if (last && now - last[0] < EVERY_MS) return;
+    if (last && now - last[0] < PERIOD_MS) return;
     this.values.push([now, value]);
     while (this.values[0][0] < now - SPAN_MS) this.values.shift();
   }
@@ -28,9 +28,9 @@ export class Plot {
   draw() {
     const now = performance.now();
     const span = Math.min(SPAN_MS, Math.max(MIN_SPAN_MS, now - (this.values[0]?.[0] ?? now)));
-    const most = Math.max(1, ...this.values.map(([, value]) => value));
+    const max = Math.max(1, ...this.values.map(([, value]) => value));
     const points = this.values.map(([at, value]) =>
-      `${(WIDTH * (1 - (now - at) / span)).toFixed(1)},${(HEIGHT * (1 - value / most)).toFixed(1)}`);
+      `${(WIDTH * (1 - (now - at) / span)).toFixed(1)},${(HEIGHT * (1 - value / max)).toFixed(1)}`);
     this.line.setAttribute("points", points.join(" "));
   }
 }

@@ -1,35 +1,35 @@
-// What the page knows, and who wants to hear when a part of it changes.
+// The state of the page, and its observers.
 
 const bus = new EventTarget();
 
 export const store = {
-  /** `waiting`, `up`, `silent` or `down`. */
-  connection: "waiting",
+  /** `connecting`, `live`, `silent` or `lost`. */
+  connection: "connecting",
   daemon: null,
-  /** Ids in the daemon's order. */
-  order: [],
-  /** Id -> newest status. */
+  /** Stream ids in the daemon's order. */
+  streams: [],
+  /** Stream id -> newest status. */
   statuses: new Map(),
-  /** The stream that is shown large. */
-  watched: null,
+  /** Id of the stream shown large. */
+  stream: null,
   /** Header of the picture on the screen; prompts carry its frame number. */
-  shown: null,
+  frame: null,
   /** Id of the selected object; null: the next click starts a new one. */
   selected: null,
-  /** Clicks take away. */
+  /** Clicks are negative. */
   negative: false,
 };
 
-/** Whether the stream that is watched is not tracked for now. */
-export const isPaused = () => store.statuses.get(store.watched)?.paused ?? false;
+/** Whether tracking of the shown stream is paused. */
+export const isPaused = () => store.statuses.get(store.stream)?.paused ?? false;
 
-/** Call `listener` whenever one of the topics was announced. */
-export function on(topics, listener) {
-  for (const topic of topics.split(" ")) bus.addEventListener(topic, listener);
+/** Call `listener` when one of these fields of the store is updated. */
+export function on(fields, listener) {
+  for (const field of fields.split(" ")) bus.addEventListener(field, listener);
 }
 
-/** Change something and announce it, under the names of the fields that were given. */
+/** Update fields of the store and notify the listeners. */
 export function update(changes) {
   Object.assign(store, changes);
-  for (const topic of Object.keys(changes)) bus.dispatchEvent(new Event(topic));
+  for (const field of Object.keys(changes)) bus.dispatchEvent(new Event(field));
 }

@@ -1,10 +1,10 @@
-// What lies over the picture at the screen's own resolution: labels, selection, box, cross, clicks.
+// The layer over the picture at screen resolution: labels, selection, box, crosshair, clicks.
 
 const FONT = "600 13px system-ui, sans-serif";
 const CLICK_MS = 900;
 
-/** Draw all marks. `view`: { header, selected, box, cross, corner, clicks }; boxes and points are normalised. */
-export function drawMarks(canvas, view) {
+/** Draw the overlay. `view`: { header, selected, box, crosshair, corner, clicks }; boxes and points are normalized. */
+export function drawOverlay(canvas, view) {
   const ratio = window.devicePixelRatio || 1;
   const width = canvas.clientWidth, height = canvas.clientHeight;
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -15,28 +15,28 @@ export function drawMarks(canvas, view) {
   context.clearRect(0, 0, width, height);
   if (view.header) drawLabels(context, view, width, height);
   if (view.box) drawBox(context, view.box, width, height);
-  if (view.cross) drawCross(context, view.cross, view.corner, width, height);
+  if (view.crosshair) drawCrosshair(context, view.crosshair, view.corner, width, height);
   for (const click of view.clicks) drawClick(context, click, width, height);
 }
 
 function drawLabels(context, { header, selected }, width, height) {
   const scaleX = width / header.size[0], scaleY = height / header.size[1];
   const placed = [];
-  let unseen = height - 6;
+  let hiddenY = height - 6;
   context.font = FONT;
   context.textBaseline = "middle";
   for (const object of header.objects) {
     const name = `${object.id} ${object.label}`.trim();
-    const seen = object.bbox[2] > 0 && object.state === "tracked";
-    const text = seen ? `${name}  ${object.score.toFixed(2)}` : `${name}: ${object.state}`;
+    const visible = object.bbox[2] > 0 && object.state === "tracked";
+    const text = visible ? `${name}  ${object.score.toFixed(2)}` : `${name}: ${object.state}`;
     const w = context.measureText(text).width + 12, h = 20;
-    let x = 6, y = unseen - h;
-    if (seen) {
+    let x = 6, y = hiddenY - h;
+    if (visible) {
       x = object.bbox[0] * scaleX;
       y = object.bbox[1] * scaleY - h - 2;
       if (y < 0) y = object.bbox[1] * scaleY + 2;
     } else {
-      unseen -= h + 4;
+      hiddenY -= h + 4;
     }
     x = Math.max(0, Math.min(x, width - w));
     for (const other of placed) {
@@ -52,14 +52,14 @@ function drawLabels(context, { header, selected }, width, height) {
       context.strokeStyle = "#fff";
       context.lineWidth = 2;
       context.stroke();
-      if (seen) frame(context, object.bbox, scaleX, scaleY);
+      if (visible) drawSelection(context, object.bbox, scaleX, scaleY);
     }
     context.fillStyle = isBright(object.colour) ? "#0a0a0a" : "#fff";
     context.fillText(text, x + 6, y + h / 2 + 0.5);
   }
 }
 
-function frame(context, [x, y, w, h], scaleX, scaleY) {
+function drawSelection(context, [x, y, w, h], scaleX, scaleY) {
   context.setLineDash([5, 4]);
   context.lineWidth = 1.5;
   context.strokeRect(x * scaleX - 3, y * scaleY - 3, w * scaleX + 6, h * scaleY + 6);
@@ -70,12 +70,12 @@ function drawBox(context, [x0, y0, x1, y1], width, height) {
   const area = [x0 * width, y0 * height, (x1 - x0) * width, (y1 - y0) * height];
   context.fillStyle = "rgb(255 255 255 / .12)";
   context.fillRect(...area);
-  twice(context, () => context.strokeRect(...area));
+  strokeContrast(context, () => context.strokeRect(...area));
 }
 
-function drawCross(context, [x, y], corner, width, height) {
+function drawCrosshair(context, [x, y], corner, width, height) {
   const at = [x * width, y * height];
-  twice(context, () => {
+  strokeContrast(context, () => {
     context.beginPath();
     context.moveTo(at[0] - 14, at[1]); context.lineTo(at[0] + 14, at[1]);
     context.moveTo(at[0], at[1] - 14); context.lineTo(at[0], at[1] + 14);
@@ -86,7 +86,7 @@ function drawCross(context, [x, y], corner, width, height) {
   }
 }
 
-/** A ring where somebody clicked, green for "this", red for "not this", which fades. */
+/** A fading dot at a click, green if positive, red if negative. */
 function drawClick(context, { x, y, label, at }, width, height) {
   const age = (performance.now() - at) / CLICK_MS;
   if (age >= 1) return;
@@ -105,17 +105,17 @@ function drawClick(context, { x, y, label, at }, width, height) {
   context.globalAlpha = 1;
 }
 
-/** Black under white: to be seen on any picture. */
-function twice(context, stroke) {
-  for (const [colour, width] of [["rgb(0 0 0 / .7)", 4], ["#fff", 1.5]]) {
-    context.strokeStyle = colour;
+/** Stroke black under white, which is visible on any picture. */
+function strokeContrast(context, stroke) {
+  for (const [color, width] of [["rgb(0 0 0 / .7)", 4], ["#fff", 1.5]]) {
+    context.strokeStyle = color;
     context.lineWidth = width;
     stroke();
   }
 }
 
-function isBright(colour) {
-  const [red, green, blue] = [1, 3, 5].map((from) => parseInt(colour.slice(from, from + 2), 16));
+function isBright(color) {
+  const [red, green, blue] = [1, 3, 5].map((from) => parseInt(color.slice(from, from + 2), 16));
   return 0.3 * red + 0.59 * green + 0.11 * blue > 110;
 }
 

@@ -1,52 +1,52 @@
 // The list of objects: name, state, age, area over time, predicted quality.
 
 import { remove, rename, select } from "./actions.js";
-import { atMostEvery, find, make, say } from "./dom.js";
+import { throttle, find, make, setText } from "./dom.js";
 import { Plot } from "./plot.js";
 import { on, store } from "./store.js";
 
 const list = find("#objects");
-/** Object id -> its row. */
+/** Object id -> row. */
 const rows = new Map();
 
 class Row {
   constructor(object) {
     const { id } = object;
-    this.choose = make("button", { type: "button", "aria-pressed": "false" }, String(id));
-    this.choose.onclick = () => select(store.selected === id ? null : id);
-    this.name = make("input", { maxlength: "100", placeholder: "name it", "aria-label": `Name of object ${id}`, spellcheck: "false" });
+    this.selectButton = make("button", { type: "button", "aria-pressed": "false" }, String(id));
+    this.selectButton.onclick = () => select(store.selected === id ? null : id);
+    this.name = make("input", { maxlength: "100", placeholder: "name", "aria-label": `Name of object ${id}`, spellcheck: "false" });
     this.name.onchange = () => rename(id, this.name.value);
     this.name.onkeydown = (event) => {
       if (event.key === "Escape") { this.name.value = this.label; this.name.blur(); }
       if (event.key === "Enter") this.name.blur();
     };
     this.state = make("span", { class: "state" });
-    const away = make("button", { type: "button", "aria-label": `Remove object ${id}`, title: "Remove" }, "✕");
-    away.onclick = () => remove(id);
+    const removeButton = make("button", { type: "button", "aria-label": `Remove object ${id}`, title: "Remove" }, "✕");
+    removeButton.onclick = () => remove(id);
     this.age = make("span", { title: "age" });
     this.area = make("span", { title: "area: share of the picture" });
     this.score = make("meter", { min: "0", max: "1", low: "0.5", high: "0.75", optimum: "1", title: "predicted quality" });
     this.scoreText = make("span");
     this.plot = new Plot(object.colour, `Area of object ${id} in the last minute`);
     const figures = make("div", { class: "figures" }, this.age, this.area, this.plot.element, make("span", {}, this.score, " ", this.scoreText));
-    this.element = make("li", { class: "object", "data-id": String(id) }, this.choose, this.name, this.state, away, figures);
+    this.element = make("li", { class: "object", "data-id": String(id) }, this.selectButton, this.name, this.state, removeButton, figures);
     this.element.style.borderLeftColor = object.colour;
   }
 
   show(object, pixels) {
-    const chosen = store.selected === object.id;
-    this.choose.setAttribute("aria-pressed", String(chosen));
-    this.choose.setAttribute("aria-label", `Select object ${object.id} ${object.label}`.trim());
-    this.element.toggleAttribute("data-selected", chosen);
+    const selected = store.selected === object.id;
+    this.selectButton.setAttribute("aria-pressed", String(selected));
+    this.selectButton.setAttribute("aria-label", `Select object ${object.id} ${object.label}`.trim());
+    this.element.toggleAttribute("data-selected", selected);
     this.label = object.label;
     if (document.activeElement !== this.name && this.name.value !== object.label) this.name.value = object.label;
     this.state.dataset.state = object.state;
-    say(this.state, object.state);
-    say(this.age, age(object.age_s));
-    say(this.area, `${(100 * object.area / pixels).toFixed(1)} %`);
+    setText(this.state, object.state);
+    setText(this.age, age(object.age_s));
+    setText(this.area, `${(100 * object.area / pixels).toFixed(1)} %`);
     this.score.value = object.score;
     this.score.setAttribute("aria-label", `predicted quality ${object.score.toFixed(2)}`);
-    say(this.scoreText, object.score.toFixed(2));
+    setText(this.scoreText, object.score.toFixed(2));
     this.plot.draw();
   }
 }
@@ -57,8 +57,8 @@ function age(seconds) {
 }
 
 function show() {
-  const objects = store.shown?.objects ?? [];
-  const [width, height] = store.shown?.size ?? [1, 1];
+  const objects = store.frame?.objects ?? [];
+  const [width, height] = store.frame?.size ?? [1, 1];
   for (const [id, row] of rows) {
     if (objects.some((object) => object.id === id)) continue;
     row.element.remove();
@@ -72,17 +72,17 @@ function show() {
     }
     rows.get(object.id).show(object, width * height);
   }
-  say(find("#objects-count"), objects.length ? String(objects.length) : "");
+  setText(find("#objects-count"), objects.length ? String(objects.length) : "");
   find("#no-objects").hidden = objects.length > 0;
 }
 
-/** Follow the picture on the screen. */
-export function followObjects() {
-  const soon = atMostEvery(200, show);
-  on("shown", () => {
-    for (const object of store.shown?.objects ?? []) rows.get(object.id)?.plot.add(object.area);
-    soon();
+/** Observe the store. */
+export function initObjects() {
+  const showSoon = throttle(200, show);
+  on("frame", () => {
+    for (const object of store.frame?.objects ?? []) rows.get(object.id)?.plot.add(object.area);
+    showSoon();
   });
   on("selected", show);
-  on("watched", () => { rows.forEach((row) => row.element.remove()); rows.clear(); show(); });
+  on("stream", () => { rows.forEach((row) => row.element.remove()); rows.clear(); show(); });
 }

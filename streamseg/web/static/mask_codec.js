@@ -1,6 +1,6 @@
-// Masks as they travel: COCO's compressed run lengths (docs/protocol.md).
+// Decodes masks: the compressed run-length encoding of COCO (docs/protocol.md).
 
-/** Decode a mask into one byte a pixel, row by row. Throws if the runs do not fill it exactly. */
+/** Decode a mask to one byte per pixel, row by row. Throws if the runs do not fill it exactly. */
 export function decodeRle(data, width, height) {
   const mask = new Uint8Array(width * height);
   const runs = [];
@@ -23,7 +23,7 @@ export function decodeRle(data, width, height) {
   return mask;
 }
 
-/** Runs go down the columns, pixels lie in rows. */
+/** Fill a run: runs go down the columns, pixels are stored in rows. */
 function fill(mask, from, count, width, height) {
   let row = from % height;
   let pixel = row * width + (from - row) / height;

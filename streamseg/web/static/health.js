@@ -1,11 +1,11 @@
-// How the watched stream and the daemon are doing.
+// The state of the shown stream and of the daemon.
 
-import { find, make, say } from "./dom.js";
+import { find, make, setText } from "./dom.js";
 import { on, store } from "./store.js";
 
 const list = find("#health");
 const drops = find("#drops");
-/** Name -> its value's element. */
+/** Name -> element of the value. */
 const rows = new Map();
 
 for (const name of ["source", "frames/s in", "frames/s out", "capture to screen", "… decode", "… track", "… publish",
@@ -15,7 +15,7 @@ for (const name of ["source", "frames/s in", "frames/s out", "capture to screen"
 }
 
 function row(name, text, level = "") {
-  say(rows.get(name), text);
+  setText(rows.get(name), text);
   rows.get(name).dataset.level = level;
 }
 
@@ -23,13 +23,13 @@ const ms = (value) => value === undefined || value === null ? "–" : `${value <
 const bad = (state) => ({ streaming: "", reconnecting: "bad", failed: "bad" })[state] ?? "warn";
 
 function show() {
-  const status = store.statuses.get(store.watched);
+  const status = store.statuses.get(store.stream);
   if (status) {
     const { latency_ms: latency } = status;
     row("source", status.state, bad(status.state));
     row("frames/s in", status.fps_in.toFixed(1));
     row("frames/s out", status.fps_out.toFixed(1), status.fps_out < status.fps_in * 0.6 ? "warn" : "");
-    const screen = store.shown?.screen_ms;
+    const screen = store.frame?.screen_ms;
     row("capture to screen", ms(screen), screen > 1000 ? "bad" : screen > 300 ? "warn" : "");
     for (const stage of ["decode", "track", "publish"]) row(`… ${stage}`, ms(latency[stage]));
     row("frames repeated", String(status.repeated));
@@ -46,7 +46,7 @@ function show() {
   }
 }
 
-/** A loss of the stage `image` is of a picture for a page like this one; the frame's masks were published. */
+/** Stage and reason in words. A loss at stage `image` concerns only the picture; the masks of the frame were published. */
 function stageAndReason(name) {
   const [stage, reason] = name.split("/");
   return [stage === "image" ? "picture only" : stage, reason.replaceAll("_", " ")];
@@ -56,8 +56,8 @@ function showDrops(counts) {
   const body = drops.tBodies[0];
   const lines = Object.entries(counts).map(([name, count]) => [...stageAndReason(name), String(count)]);
   drops.hidden = lines.length === 0;
-  const now = lines.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
-  body.replaceChildren(...now);
+  const newRows = lines.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
+  body.replaceChildren(...newRows);
 }
 
 function duration(seconds) {
@@ -67,7 +67,7 @@ function duration(seconds) {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
 }
 
-/** Follow the states. */
-export function followHealth() {
-  on("statuses daemon watched", show);
+/** Observe the store. */
+export function initHealth() {
+  on("statuses daemon stream", show);
 }

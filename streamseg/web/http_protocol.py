@@ -1,0 +1,94 @@
+"""HTTP/1.1 connections with a timeout for the head of a request and a bounded number of connections.
+
+uvicorn has no public setting for either: ``timeout_keep_alive`` ends with the first byte of the next request, and
+``limit_concurrency`` responds with 503 only once a request is complete. This module is the only one that relies on
+uvicorn's internals: the hooks that it overrides and the attributes ``connections``, ``cycle``, ``loop`` and
+``transport`` of ``H11Protocol``. ``tests/web/test_http_protocol.py`` checks the oldest and the newest allowed version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_TIMEOUT_S: Final = 3.0
+MAX_CONNECTIONS: Final = 512
+
+
+class HttpProtocol(H11Protocol):
+    """One connection.
+
+    A head must arrive within 3 s. When there are too many connections, the one whose request has been incomplete for
+    the longest time is closed, so that clients that never finish a request cannot lock out the others.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._waiting_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the head timer, and close another connection if there are too many."""
+        super().connection_made(transport)
+        self._waiting_since = self.loop.time()
+        self._start_head_timer()
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        """Run the head timer from the first to the last byte of a head."""
+        if self._head_timer is None and not self._has_request():
+            self._start_head_timer()
+        super().data_received(data)
+        if self._has_request():
+            self._stop_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the head timer."""
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Note that the connection waits for the next request."""
+        self._waiting_since = self.loop.time()
+        super().on_response_complete()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Stop the head timer: another protocol object takes over."""
+        self._stop_head_timer()
+        super().handle_websocket_upgrade(event)
+
+    def _has_request(self) -> bool:
+        cycle: Any = self.cycle  # uvicorn's annotation omits None
+        return cycle is not None and not cycle.response_complete
+
+    def _is_incomplete(self) -> bool:
+        """Whether the connection waits for the client: for a head, or for the rest of a body."""
+        return not self._has_request() or self.cycle.more_body
+
+    def _make_room(self) -> None:
+        waiting = [
+            connection
+            for connection in self.connections
+            if isinstance(connection, HttpProtocol) and connection._is_incomplete()
+        ]
+        oldest = min(waiting, key=lambda connection: connection._waiting_since)
+        self.connections.discard(oldest)  # `connection_lost` is called later
+        oldest.transport.abort()
+
+    def _start_head_timer(self) -> None:
+        self._stop_head_timer()
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _on_head_timeout(self) -> None:
+        self._head_timer = None
+        if not self._has_request():
+            self.transport.abort()

@@ -1,0 +1,93 @@
+// Keyboard shortcuts of the page, and a crosshair on the picture that clicks without a mouse.
+
+import { remove, select, togglePause, undo } from "./actions.js";
+import { find } from "./dom.js";
+import { box, click } from "./pointer.js";
+import { freeze, unfreeze, updateOverlay } from "./viewer.js";
+import { store, update } from "./store.js";
+
+const STEP = 0.02;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** Listen for shortcuts. `showStream(id)` shows another stream, `confirmReset()` is the reset button. */
+export function initKeyboard({ showStream, confirmReset }) {
+  const stepStream = (step) => {
+    const { streams, stream } = store;
+    if (streams.length > 1) showStream(streams[(streams.indexOf(stream) + step + streams.length) % streams.length]);
+  };
+  const keys = {
+    n: () => select(null),
+    Escape: () => select(null),
+    m: () => update({ negative: !store.negative }),
+    u: undo,
+    Delete: () => remove(store.selected),
+    Backspace: () => remove(store.selected),
+    e: () => find(`.object[data-id="${store.selected}"] input`)?.focus(),
+    p: togglePause,
+    r: confirmReset,
+    "[": () => stepStream(-1),
+    "]": () => stepStream(1),
+    "?": () => find("#help").showModal(),
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.target.closest("input, dialog")) return;
+    if ((event.ctrlKey || event.metaKey) && event.key === "z") {
+      event.preventDefault();
+      undo();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const number = Number(event.key);
+    const action = number >= 1 ? () => selectNth(number) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+}
+
+function selectNth(number) {
+  const object = store.frame?.objects[number - 1];
+  if (object) select(object.id);
+}
+
+/** Arrow keys move a crosshair over the picture; Enter clicks there, B sets the corners of a box. */
+export function initCrosshair(canvas) {
+  let crosshair = null;
+  let corner = null;
+  let cornerFrame = null;
+
+  const clear = () => {
+    crosshair = corner = cornerFrame = null;
+    updateOverlay({ crosshair, corner });
+    unfreeze();
+  };
+  canvas.addEventListener("blur", clear);
+  canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (ARROWS[event.key]) {
+      const [x, y] = ARROWS[event.key];
+      const step = event.shiftKey ? STEP / 4 : STEP;
+      crosshair ??= [0.5, 0.5];
+      crosshair = [clamp(crosshair[0] + x * step), clamp(crosshair[1] + y * step)];
+    } else if (event.key === "Enter" && crosshair && store.frame) {
+      click(crosshair, event.shiftKey || store.negative ? 0 : 1, store.frame);
+    } else if (event.key.toLowerCase() === "b" && crosshair && store.frame) {
+      if (corner) {
+        box(corner, crosshair, cornerFrame);
+        corner = cornerFrame = null;
+        unfreeze();
+      } else {
+        freeze();
+        [corner, cornerFrame] = [crosshair, store.frame];
+      }
+    } else {
+      if (event.key === "Escape") clear();
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+    updateOverlay({ crosshair, corner });
+  });
+}
+
+const clamp = (value) => Math.min(1, Math.max(0, value));
