@@ -39,6 +39,7 @@ from streamseg.protocol.mask_codec import encode_rle
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.create import create_tracker
 from streamseg.worker.static_frames import StaticFrames
+from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
 
 STREAM = "s"
@@ -140,11 +141,8 @@ class Arm:
         stream = self._stream
         assert stream is not None
         began = time.process_time(), time.perf_counter()
-        if stream.begin_frame(frame):
-            results = stream.finish_frame(frame, self._tracker.track({STREAM: frame})[STREAM])
-        else:
-            results = stream.skip_frame(frame)
-        stream.message(frame, results, time.monotonic_ns(), dropped=0, slot=-1)
+        for result in track_frames(self._tracker, {STREAM: stream}, {STREAM: frame}):
+            result.message(dropped=0, slot=-1)
         return 1000 * (time.process_time() - began[0]), 1000 * (time.perf_counter() - began[1])
 
     @property

@@ -1,1 +1,1 @@
-"""Parts of the capture process: back-off, continuity of time, reports."""
+"""The capture process: decodes one source into its frame ring."""

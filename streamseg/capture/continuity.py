@@ -1,4 +1,4 @@
-"""Whether a frame follows the one before it, or the source's time has jumped."""
+"""Detects discontinuities: frames that do not follow the previous one in time or size."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from typing import Final
 
 from streamseg.frame import SourceFrame
 
-LEAP_S: Final = 3.0
-"""A gap up to this is a hiccup: what moved in it can still be followed."""
+JUMP_S: Final = 3.0
+"""Shorter gaps are hiccups: objects can still be followed across them."""
 
-LEAP_INTERVALS: Final = 10.0
-"""A slow source's gap counts in its own intervals."""
+JUMP_INTERVALS: Final = 10.0
+"""For slow sources the gap is measured in frame intervals."""
 
 LIVE_BACKWARDS_S: Final = 0.5
-"""FFmpeg moves a live stream's stamps by a frame or so when the first RTCP report comes: no jump."""
+"""FFmpeg shifts a live stream's stamps by about a frame when the first RTCP report arrives; that is no jump."""
 
 
 class Continuity:
-    """Compares each frame with the one before it.
+    """Compares each frame with the previous one.
 
-    A frame breaks the continuity if its presentation stamp goes backwards (live: by more than 0.5 s), or leaps by
-    more than 3 s and ten frame intervals, or if its wall clock departs from the clock beside it by more than 3 s:
-    the camera's (RTCP) from the presentation stamps, ours from the monotonic clock.
+    A frame is discontinuous if its size differs, if its presentation stamp goes back (live: by more than 0.5 s), if
+    the stamp leaps by more than 3 s and ten frame intervals, or if its wall clock deviates from its reference clock by
+    more than 3 s. The reference of the camera's clock (RTCP) is the presentation stamp, that of ours the monotonic
+    clock.
 
     Args:
-        live: Of the source.
+        live: Whether the source is live.
     """
 
     def __init__(self, *, live: bool) -> None:
@@ -33,7 +34,7 @@ class Continuity:
         self._interval_s = 0.0
 
     def break_before(self, frame: SourceFrame) -> str | None:
-        """Return what broke between the last frame and this one, for people; None if nothing did."""
+        """Return a description of the discontinuity before this frame; None if there is none."""
         last, self._last = self._last, frame
         if last is None:
             return None
@@ -44,15 +45,15 @@ class Continuity:
         step_s = ours_s if theirs_s is None else theirs_s
         if step_s < -self._backwards_s:
             return f"presentation stamps went back by {-step_s:.3f} s"
-        if step_s > max(LEAP_S, LEAP_INTERVALS * self._interval_s):
-            self._interval_s = step_s  # if it stays so slow, that is its rate
-            return f"presentation stamps leapt by {step_s:.3f} s"
+        if step_s > max(JUMP_S, JUMP_INTERVALS * self._interval_s):
+            self._interval_s = step_s  # if it stays this slow, this is its rate
+            return f"presentation stamps jumped by {step_s:.3f} s"
         self._interval_s = max(step_s, 0.0)
         if frame.stamps.t_source == last.stamps.t_source:
             wall_s = (frame.stamps.t_wall_ns - last.stamps.t_wall_ns) / 1e9
-            beside_s = step_s if frame.stamps.t_source == "rtcp" else ours_s
-            if abs(wall_s - beside_s) > LEAP_S:
-                return f"the wall clock leapt by {wall_s - beside_s:+.3f} s"
+            reference_s = step_s if frame.stamps.t_source == "rtcp" else ours_s
+            if abs(wall_s - reference_s) > JUMP_S:
+                return f"the wall clock jumped by {wall_s - reference_s:+.3f} s"
         return None
 
 

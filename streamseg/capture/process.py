@@ -1,7 +1,7 @@
-"""A capture process: one for each stream. Opens the source, writes its frames into the ring, reconnects for ever.
+"""The capture process, one per stream: opens the source, writes its frames to the ring and reconnects forever.
 
-A live source is drained whatever happens downstream: its ring drops, never this loop. A source with an end waits
-for its reader, so that no frame of it is lost.
+A live source is read at its own rate whatever happens downstream: the ring drops frames, never this loop. A source with
+an end (a file) waits for its reader, so that no frame is lost.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
 
-from streamseg.capture.backoff import Backoff
 from streamseg.capture.continuity import Continuity
 from streamseg.capture.reporter import CaptureReporter
+from streamseg.common.backoff import Backoff, BackoffPolicy
 from streamseg.common.logs import setup_logging
 from streamseg.config.schema import LogConfig, StreamConfig
 from streamseg.errors import (
@@ -33,12 +33,14 @@ from streamseg.sources.base import FrameSource, SourceInfo
 
 log = logging.getLogger("streamseg.capture")
 
-_WRITE_TURN_S: Final = 0.2
-_MAX_READ_S: Final = 45.0
-"""A source that gives no frame for so long raises; one that does neither hangs. (The stall time-out comes on top.)"""
+RECONNECT: Final = BackoffPolicy(first_s=1, max_s=60, healthy_s=10, quick_s=0.25, slow_first_s=15, jitter=0.25)
+
+_WRITE_TIMEOUT_S: Final = 0.2
+_READ_SLACK_S: Final = 45.0
+"""Time for a read beyond the stall time-out. A source that has neither returned nor raised by then hangs."""
 
 _OPEN_SLACK_S: Final = 20.0
-"""Looking up a host's name has its own time-outs, which nobody can shorten."""
+"""Time for opening beyond the open time-out: resolving a host name has time-outs of its own."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class CaptureSpec:
 
     Attributes:
         stream: Id of the stream.
-        config: Its settings.
-        internal_endpoint: Where the publisher listens.
+        config: Settings of the stream.
+        internal_endpoint: Address of the publisher.
         log: What to log.
     """
 
@@ -59,10 +61,10 @@ class CaptureSpec:
 
 
 def main(spec: CaptureSpec, ring: FrameRing, connection: Connection) -> None:
-    """Capture until the supervisor says stop. The child's entry point.
+    """Capture until the supervisor asks to stop. Entry point of the child process.
 
     Raises:
-        ConfigError: the source's address is none; no restart would help.
+        ConfigError: the source's address is invalid; a restart would not help.
     """
     link = ChildLink(connection)
     link.attach()
@@ -85,12 +87,12 @@ class Capture:
     """The capture loop.
 
     Args:
-        spec: Of the stream.
-        source: Closed as yet.
-        ring: For its frames.
-        reporter: Says when to stop.
-        link: To the supervisor.
-        live: The source is to be reconnected; one with an end is read once.
+        spec: What to capture.
+        source: The source, not opened yet.
+        ring: Ring of the stream.
+        reporter: Sends reports; its ``stop`` ends the loop.
+        link: Link to the supervisor.
+        live: Reconnect when the source fails. A source with an end is read once.
     """
 
     def __init__(
@@ -110,13 +112,13 @@ class Capture:
         self._reporter = reporter
         self._link = link
         self._live = live
-        self._backoff = Backoff()
+        self._backoff = Backoff(RECONNECT)
         self._connections = 0
         self._too_large = 0
         self._last_error = ""
 
     def run(self) -> None:
-        """Connect, stream and reconnect until the supervisor says stop."""
+        """Connect, stream and reconnect until the supervisor asks to stop."""
         self._reporter.state("connecting")
         while not self._reporter.stop.is_set():
             self._first_frame_at: float | None = None
@@ -136,7 +138,7 @@ class Capture:
         info = self._source.open()
         continuity = Continuity(live=self._live)
         while not self._reporter.stop.is_set():
-            self._reporter.alive_for(self._config.stall_timeout_s + _MAX_READ_S)
+            self._reporter.alive_for(self._config.stall_timeout_s + _READ_SLACK_S)
             frame = self._source.read()
             broken = continuity.break_before(frame)
             if self._first_frame_at is None:
@@ -147,12 +149,12 @@ class Capture:
             self._reporter.lost("decode/corrupt", self._source.corrupt)
 
     def _begin_connection(self, info: SourceInfo, frame: SourceFrame) -> None:
-        """Take note of a connection's first frame: only now is it known to work."""
+        """Report a new connection at its first frame: only now is it known to work."""
         self._first_frame_at = time.monotonic()
         self._connections += 1
         if self._connections > 1:
             self._reporter.reconnected()
-        # Frames of an earlier connection, be it that of a capture process before this one, are another epoch.
+        # Frames of an earlier connection, maybe of an earlier capture process, belong to another epoch.
         before = self._ring.counters()
         epoch = self._writer.begin_epoch() if before.frames else before.epoch
         self._last_error = ""
@@ -171,9 +173,9 @@ class Capture:
     def _write(self, frame: SourceFrame) -> None:
         while not self._reporter.stop.is_set():
             try:
-                self._writer.write(frame, _WRITE_TURN_S)
-            except RingFullError:  # the reader is slow: by right, and for as long as it likes
-                self._reporter.alive_for(_MAX_READ_S)
+                self._writer.write(frame, _WRITE_TIMEOUT_S)
+            except RingFullError:  # a slow reader may take as long as it likes
+                self._reporter.alive_for(_READ_SLACK_S)
             except FrameTooLargeError as error:
                 self._too_large += 1
                 self._reporter.lost("ring/too_large", self._too_large)
@@ -191,7 +193,7 @@ class Capture:
         wait_s = self._backoff.next_wait_s(slow=refused)
         text = str(error)
         self._reporter.state("reconnecting" if self._connections else "connecting", error=text)
-        # ChildMessage once, not at each of the tries of an outage that may last for weeks.
+        # Report it once, not for each retry of an outage that may last for weeks.
         if text != self._last_error:
             self._reporter.event("stream_reconnecting", text)
         log.log(
@@ -214,7 +216,7 @@ class Capture:
         self._wait_for_stop()
 
     def _fail(self, error: SourceError) -> None:
-        """Give up: reading a file again would not mend it."""
+        """Give up: reading a file again would fail again."""
         log.error("%s", error)
         self._reporter.state("failed", error=str(error))
         self._reporter.event("stream_failed", str(error))

@@ -1,7 +1,7 @@
-"""What a capture process says, and the supervisor's word to it, in a thread of its own.
+"""Reports of a capture process, sent by a thread of their own.
 
-The capture loop may be inside FFmpeg for seconds. Meanwhile this thread reports, shows that the process is alive,
-and ends it when the supervisor says stop.
+The capture loop may be inside FFmpeg for seconds. Meanwhile this thread sends reports and heartbeats, and ends the
+process when the supervisor asks to stop.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from streamseg.ring.frame_ring import FrameRing
 
 log = logging.getLogger("streamseg.capture")
 
-_TURN_S: Final = 0.25
+_POLL_S: Final = 0.25
 _REPORT_S: Final = 1.0
 _STOP_GRACE_S: Final = 0.4
-"""The supervisor sends SIGTERM 0.8 s after its word; turn and grace together stay below that."""
+"""Poll interval and grace together are less than the 0.8 s after which the supervisor sends SIGTERM."""
 
 
 class CaptureReporter:
-    """Reports for one stream. All methods but :meth:`close` may be called by the capture loop at any time.
+    """Sends the reports of one stream. The capture loop may call all methods except :meth:`close` at any time.
 
     Args:
         stream: Id of the stream.
-        source: Its address; redacted here.
-        ring: Where the frames are counted.
-        link: To the supervisor.
-        internal_endpoint: Of the publisher.
+        source: Address of the source; redacted here.
+        ring: Ring of the stream; it counts the frames.
+        link: Link to the supervisor.
+        internal_endpoint: Address of the publisher.
 
     Attributes:
-        stop: Set when the supervisor said stop or died.
+        stop: Set when the supervisor asks to stop or has died.
     """
 
     def __init__(self, stream: str, source: str, ring: FrameRing, link: ChildLink, internal_endpoint: str) -> None:
@@ -48,9 +48,9 @@ class CaptureReporter:
         self._source = redact(source)
         self._ring = ring
         self._link = link
-        # The publisher_socket is for one thread at a time: only used under the lock.
+        # A socket is for one thread at a time: guarded by the lock.
         self._lock = threading.Lock()
-        self._publisher_socket = PublisherSocket(internal_endpoint)
+        self._publisher = PublisherSocket(internal_endpoint)
         self._state: StreamState = "starting"
         self._size = (0, 0)
         self._reconnects = 0
@@ -64,10 +64,10 @@ class CaptureReporter:
         self._thread.start()
 
     def alive_for(self, seconds: float) -> None:
-        """Vouch for the capture loop for so long.
+        """Send heartbeats for the next ``seconds``.
 
-        The supervisor hears of progress until then. A loop that does not come back in time hangs in foreign code,
-        and the supervisor ends this process.
+        A capture loop that does not call again in time hangs in foreign code; without heartbeats the supervisor ends
+        this process.
         """
         self._alive_until = time.monotonic() + seconds
 
@@ -75,9 +75,9 @@ class CaptureReporter:
         """Change the stream's state and report it at once.
 
         Args:
-            state: The new one.
-            error: What went wrong, "" if all is well now; None leaves it.
-            size: Of the pictures in pixels; None leaves it.
+            state: The new state.
+            error: What went wrong; "": nothing; None: unchanged.
+            size: (width, height) of the frames in pixels; None: unchanged.
         """
         with self._lock:
             self._state = state
@@ -90,15 +90,12 @@ class CaptureReporter:
         self._reconnects += 1
 
     def lost(self, reason: str, total: int) -> None:
-        """Say how many were lost so far for a ``stage/reason``."""
+        """Set the total number of frames lost for a ``stage/reason``."""
         if self._drops.get(reason) != total:
             self._drops = {**self._drops, reason: total}  # a new dict: the thread may be reading the old one
 
     def event(self, kind: EventKind, detail: str = "", frame_id: int | None = None) -> None:
-        """Tell subscribers that something happened.
-
-        An event waits while the publisher is away; a report never does, since the next one says it all.
-        """
+        """Send an event to subscribers. It waits while the publisher is away; reports do not, the next one replaces them."""
         event = StreamEvent(
             stream=self._stream,
             kind=kind,
@@ -108,8 +105,8 @@ class CaptureReporter:
             detail=redact(detail),
         )
         with self._lock:
-            self._publisher_socket.send_reliable(event)
-            if lost := self._publisher_socket.lost_events[self._stream]:
+            self._publisher.send_reliable(event)
+            if lost := self._publisher.lost_events[self._stream]:
                 self.lost("event/publisher_away", lost)
 
     def close(self) -> None:
@@ -118,18 +115,18 @@ class CaptureReporter:
         Blocks: under half a second.
         """
         self._closed.set()
-        self._thread.join(timeout=2 * _TURN_S)
+        self._thread.join(timeout=2 * _POLL_S)
         with self._lock:
-            self._publisher_socket.close()
+            self._publisher.close()
 
     def _run(self) -> None:
         next_report = time.monotonic()
         while not self._closed.is_set():
-            if self._link.stop_requested(_TURN_S):
+            if self._link.stop_requested(_POLL_S):
                 self._stop()
                 return
             with self._lock:
-                self._publisher_socket.flush()
+                self._publisher.flush()
             now = time.monotonic()
             if now < next_report:
                 continue
@@ -143,8 +140,8 @@ class CaptureReporter:
     def _stop(self) -> None:
         self.stop.set()
         if not self._closed.wait(_STOP_GRACE_S):
-            # The capture loop waits inside FFmpeg and cannot be called back. Everything that this process holds
-            # is the kernel's to free, and the ring stands its writer's death at any instant.
+            # The capture loop is inside FFmpeg and cannot be interrupted. The kernel frees all that this process
+            # holds, and the ring tolerates the death of its writer at any instant.
             os._exit(0)
 
     def _count_rate(self, now: float) -> None:
@@ -167,4 +164,4 @@ class CaptureReporter:
             drops=self._drops,
             last_error=self._last_error,
         )
-        self._publisher_socket.try_send(report)
+        self._publisher.try_send(report)

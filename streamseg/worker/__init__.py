@@ -1,1 +1,1 @@
-"""What the worker does around the tracker: prompts, object states, packing. The loop is ``worker/process.py``."""
+"""The worker process: takes frames from the rings, runs the tracker and sends the masks to the publisher."""

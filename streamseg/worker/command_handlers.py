@@ -1,4 +1,4 @@
-"""Carries commands out on the worker's streams: arguments and results are those of ``protocol/control.py``."""
+"""Handlers of the commands on the worker's streams. Arguments and results are defined in ``protocol/control.py``."""
 
 from __future__ import annotations
 
@@ -41,33 +41,35 @@ from streamseg.worker.tracked_stream import Latest, TrackedStream
 
 log = logging.getLogger(__name__)
 
-_HIGHEST_ID: Final = 2**31 - 1
+_MAX_ID: Final = 2**31 - 1
 
 
 def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Outcome:
-    """Do what a command says. Whatever goes wrong becomes its outcome.
+    """Execute a command and return its outcome. Every exception becomes an outcome with an error.
 
-    Blocks: for a prompt, as long as the tracker takes for it.
+    Blocks: for a prompt, as long as the tracker takes.
     """
     try:
         args = msgspec.json.decode(command.args, type=OPERATIONS[command.op].args)
         if command.op == "list":
-            chosen = [_stream(streams, command.stream)] if command.stream else list(streams.values())
-            result: msgspec.Struct = Listing(streams=tuple(_entry(one) for one in chosen))
+            chosen = [_find_stream(streams, command.stream)] if command.stream else list(streams.values())
+            result: msgspec.Struct = Listing(streams=tuple(_stream_entry(stream) for stream in chosen))
         else:
-            result = _ON_STREAM[command.op](_stream(streams, command.stream), args)
+            result = _HANDLERS[command.op](_find_stream(streams, command.stream), args)
     except ControlError as error:
         return Outcome(command.number, error=ErrorBody.of(error))
     except Exception:
         log.exception("%s failed", command.op, extra={"stream": command.stream})
-        failure = ErrorBody(code="INTERNAL", message=f"{command.op} failed: the daemon's log says more")
+        failure = ErrorBody(code="INTERNAL", message=f"{command.op} failed: see the daemon's log")
         return Outcome(command.number, error=failure)
     return Outcome(command.number, msgspec.json.encode(result))
 
 
-def _stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedStream:
+def _find_stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedStream:
     if stream not in streams:
-        raise control_error("STREAM_NOT_FOUND", f"there is no stream {stream!r}, but: {', '.join(streams) or 'none'}")
+        raise control_error(
+            "STREAM_NOT_FOUND", f"there is no stream {stream!r}; streams: {', '.join(streams) or 'none'}"
+        )
     return streams[stream]
 
 
@@ -76,26 +78,24 @@ def _stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedStream:
 
 def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
     if stream.paused:
-        raise control_error(
-            "BAD_REQUEST", f"stream {stream.stream!r} is paused, nothing in it is tracked: resume it first"
-        )
-    latest = _latest(stream)
+        raise control_error("BAD_REQUEST", f"stream {stream.name!r} is paused and not tracked: resume it first")
+    latest = _require_latest(stream)
     obj_id = stream.free_id if args.object_id is None else args.object_id
-    if obj_id > _HIGHEST_ID:
+    if obj_id > _MAX_ID:
         raise control_error(
-            "BAD_REQUEST", f"stream {stream.stream!r} has used up its ids: give an object_id that is free"
+            "BAD_REQUEST", f"stream {stream.name!r} has used up its ids: give an object_id that is free"
         )
     new = not stream.is_followed(obj_id)
     prompt = normalize_prompt(args)
 
-    def show(frame: int | None) -> tuple[int, ObjectResult]:
+    def apply(frame: int | None) -> tuple[int, ObjectResult]:
         if args.preview:
-            shown = stream.preview(obj_id, prompt, frame)
-            return shown.frame_id, shown.prompted
+            preview = stream.preview(obj_id, prompt, frame)
+            return preview.frame_id, preview.prompted
         result = stream.add_prompt(obj_id, args.label, prompt, frame)
         return result.frame_id, result.prompted
 
-    frame, prompted = _on_frame(args, show)
+    frame, prompted = _on_frame(args, apply)
     known = stream.objects.get(obj_id)
     return Prompted(
         object_id=0 if args.preview and args.object_id is None else obj_id,
@@ -113,30 +113,30 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
 
 
 def _on_frame(args: AddPrompt, apply: Callable[[int | None], tuple[int, ObjectResult]]) -> tuple[int, ObjectResult]:
-    """Apply a prompt to the frame that the user saw; where that is gone, do what was asked for that case."""
+    """Apply a prompt to the frame that the user saw. If it has expired, ``on_expired`` decides."""
     try:
         try:
             return apply(args.frame)
         except FrameExpiredError as error:
             if args.on_expired == "error":
-                raise control_error("FRAME_EXPIRED", f"{error}; or ask for the newest with on_expired") from None
+                raise control_error("FRAME_EXPIRED", f"{error}; to use the newest frame, set on_expired") from None
             return apply(None)
     except PromptError as error:
         raise control_error("BAD_PROMPT", str(error)) from None
 
 
 def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
-    _object(stream, args.object_id)
+    _require_object(stream, args.object_id)
     if not stream.is_followed(args.object_id):
-        raise control_error("NOTHING_TO_UNDO", f"object {args.object_id} waits for its first prompt: remove it instead")
+        raise control_error("NOTHING_TO_UNDO", f"object {args.object_id} has no applied prompt yet: remove it instead")
     try:
         return Undone(object_id=args.object_id, prompts=stream.undo_prompt(args.object_id))
     except NothingToUndoError as error:
         raise control_error("NOTHING_TO_UNDO", str(error)) from None
 
 
-def _check(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
-    """Refuse what cannot be meant, as far as that is known before the frame that it will be applied to."""
+def _check_prompt(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
+    """Refuse an invalid prompt early, as far as the newest frame tells; it is applied to a later one."""
     if stream.latest is None:
         return
     try:
@@ -150,41 +150,41 @@ def _check(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
 def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     wanted = {prompt.object_id: prompt for prompt in args.prompts}
     if len(wanted) < len(args.prompts):
-        raise control_error("BAD_PROMPT", "an object_id stands twice: put all points of one object into one prompt")
+        raise control_error("BAD_PROMPT", "duplicate object_id: put all points of one object into one prompt")
     for obj_id, prompt in wanted.items():
-        _check(stream, obj_id, prompt)
+        _check_prompt(stream, obj_id, prompt)
     removed = tuple(obj_id for obj_id in stream.objects if obj_id not in wanted)
-    kept: list[int] = []
+    unchanged: list[int] = []
     prompted: list[SavedObject] = []
     for obj_id, prompt in wanted.items():
         known = stream.objects.get(obj_id)
         if known is None or known.prompts[0] != normalize_prompt(prompt):
             prompted.append(SavedObject(obj_id, prompt.label, (normalize_prompt(prompt),)))
             continue
-        kept.append(obj_id)
+        unchanged.append(obj_id)
         if known.label != prompt.label:
             stream.label_object(obj_id, prompt.label)
     stream.replace_objects(removed, prompted)
-    return PromptsSet(kept=tuple(kept), prompted=tuple(obj.obj_id for obj in prompted), removed=removed)
+    return PromptsSet(kept=tuple(unchanged), prompted=tuple(obj.obj_id for obj in prompted), removed=removed)
 
 
 # --- objects and streams --------------------------------------------------------------------------------------------
 
 
 def _remove_object(stream: TrackedStream, args: ObjectArgs) -> Nothing:
-    _object(stream, args.object_id)
+    _require_object(stream, args.object_id)
     stream.remove_object(args.object_id)
     return Nothing()
 
 
 def _label_object(stream: TrackedStream, args: LabelObject) -> Nothing:
-    _object(stream, args.object_id)
+    _require_object(stream, args.object_id)
     stream.label_object(args.object_id, args.label)
     return Nothing()
 
 
 def _reset(stream: TrackedStream, _args: Any) -> Nothing:
-    stream.reset("asked for")
+    stream.reset("requested")
     return Nothing()
 
 
@@ -199,38 +199,38 @@ def _resume(stream: TrackedStream, _args: Any) -> Nothing:
 
 
 def _snapshot(stream: TrackedStream, _args: Any) -> SnapshotResult:
-    latest = _latest(stream)
+    latest = _require_latest(stream)
     return SnapshotResult(
-        stream=stream.stream,
+        stream=stream.name,
         frame=latest.frame_id,
         epoch=latest.epoch,
         size=latest.size,
         t_wall_ns=str(latest.t_wall_ns),
-        image_topic=topic(stream.stream, "image").decode(),
+        image_topic=topic(stream.name, "image").decode(),
         objects=tuple(
             SnapshotObject(
                 **msgspec.structs.asdict(entry),
                 mask=_rle(latest.results[entry.id]) if latest.results[entry.id].area else None,
             )
-            for entry in _objects(stream)
+            for entry in _object_entries(stream)
             if entry.id in latest.results
         ),
     )
 
 
-def _entry(stream: TrackedStream) -> StreamEntry:
+def _stream_entry(stream: TrackedStream) -> StreamEntry:
     latest = stream.latest
     return StreamEntry(
-        stream=stream.stream,
+        stream=stream.name,
         source=redact(stream.config.source),
         paused=stream.paused,
         frame=latest.frame_id if latest else None,
         size=latest.size if latest else (0, 0),
-        objects=tuple(_objects(stream)),
+        objects=tuple(_object_entries(stream)),
     )
 
 
-def _objects(stream: TrackedStream) -> Iterator[ObjectEntry]:
+def _object_entries(stream: TrackedStream) -> Iterator[ObjectEntry]:
     latest = stream.latest
     for obj in stream.objects.values():
         result = latest.results.get(obj.obj_id) if latest else None
@@ -249,16 +249,16 @@ def _objects(stream: TrackedStream) -> Iterator[ObjectEntry]:
         )
 
 
-def _latest(stream: TrackedStream) -> Latest:
+def _require_latest(stream: TrackedStream) -> Latest:
     if stream.latest is None:
-        raise control_error("NO_FRAME_YET", f"stream {stream.stream!r} has given no frame yet: wait for its first")
+        raise control_error("NO_FRAME_YET", f"stream {stream.name!r} has no frame yet: wait for its first")
     return stream.latest
 
 
-def _object(stream: TrackedStream, obj_id: int) -> None:
+def _require_object(stream: TrackedStream, obj_id: int) -> None:
     if obj_id not in stream.objects:
-        there = ", ".join(map(str, stream.objects)) or "none"
-        raise control_error("OBJECT_NOT_FOUND", f"stream {stream.stream!r} has no object {obj_id}, but: {there}")
+        ids = ", ".join(map(str, stream.objects)) or "none"
+        raise control_error("OBJECT_NOT_FOUND", f"stream {stream.name!r} has no object {obj_id}; objects: {ids}")
 
 
 def _rle(result: ObjectResult) -> Rle:
@@ -266,7 +266,7 @@ def _rle(result: ObjectResult) -> Rle:
     return Rle((height, width), encode_rle(result.full_mask).decode())
 
 
-_ON_STREAM: Final[Mapping[str, Callable[[TrackedStream, Any], msgspec.Struct]]] = {
+_HANDLERS: Final[Mapping[str, Callable[[TrackedStream, Any], msgspec.Struct]]] = {
     "add_prompt": _add_prompt,
     "undo_prompt": _undo_prompt,
     "remove_object": _remove_object,

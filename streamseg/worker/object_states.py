@@ -1,4 +1,4 @@
-"""Whether an object is tracked, occluded or lost, and the events when that changes."""
+"""Object states (tracked, occluded, lost) and the events that report their changes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class _Sighting:
 class ObjectStates:
     """States of one stream's objects.
 
-    An object that is not seen is ``occluded`` at first and ``lost`` after ``lost_after_ns``. Time is the stream's
-    own, so that a slow worker, or a file read faster than it plays, changes nothing.
+    An object that is not visible is ``occluded`` at first and ``lost`` after ``lost_after_ns``. Time is the stream's
+    own, so that the states do not depend on the speed of the worker or of reading a file.
 
     Args:
-        lost_after_ns: Time without a sighting until an object is lost.
+        lost_after_ns: Time without a sighting after which an object is lost.
 
     Attributes:
         lost_after_ns: The same; may be changed.
@@ -31,17 +31,22 @@ class ObjectStates:
         self._sightings: dict[int, _Sighting] = {}
 
     def update(self, obj_id: int, visible: bool, now_ns: int) -> tuple[ObjectState, EventKind | None]:
-        """Note whether an object is seen on the frame that was captured at ``now_ns`` (the stream's clock).
+        """Update an object's state with a new frame.
+
+        Args:
+            obj_id: The object.
+            visible: Whether it is visible on the frame.
+            now_ns: The frame's stream time.
 
         Returns:
-            Its state, and the event that its change is, if it changed.
+            The new state, and the event to report if it differs from the old one.
         """
         sighting = self._sightings.setdefault(obj_id, _Sighting("tracked", now_ns))
         before = sighting.state
         if visible:
             sighting.state, sighting.seen_ns = "tracked", now_ns
             return "tracked", "object_appeared" if before != "tracked" else None
-        sighting.seen_ns = min(sighting.seen_ns, now_ns)  # a file that is looped begins again
+        sighting.seen_ns = min(sighting.seen_ns, now_ns)  # a looped file starts over
         if before != "lost":
             sighting.state = "lost" if now_ns - sighting.seen_ns >= self.lost_after_ns else "occluded"
         if sighting.state == before:
@@ -49,9 +54,9 @@ class ObjectStates:
         return sighting.state, "object_lost" if sighting.state == "lost" else "object_occluded"
 
     def forget(self, obj_id: int) -> None:
-        """Drop an object that was removed."""
+        """Remove an object."""
         self._sightings.pop(obj_id, None)
 
     def clear(self) -> None:
-        """Drop all objects."""
+        """Remove all objects."""
         self._sightings.clear()

@@ -1,7 +1,7 @@
-"""The worker: takes the newest frame of every ring, tracks, and sends the masks to the publisher.
+"""The worker process: takes the newest frame of every ring, tracks it, and sends the masks to the publisher.
 
-It waits for the frames of all streams, for commands and for the supervisor in one poll. Which frames then go through
-the tracker in one call is `worker/scheduler.py`'s to say: one camera's rate does not hold up another's.
+One poll waits for the frames of all streams, for commands and for the supervisor. `scheduler.py` decides which frames
+go through the tracker in one batch, `track_frames.py` tracks them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import Final
 
 import zmq
 
@@ -34,18 +35,22 @@ from streamseg.ipc.supervisor_messages import (
     SupervisorMessage,
 )
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
-from streamseg.tracker.types import ObjectResult, Tracker
+from streamseg.tracker.types import Tracker
 from streamseg.worker.command_handlers import handle_command
+from streamseg.worker.frame_turn import FrameResult
 from streamseg.worker.scheduler import FairScheduler
+from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
 
 log = logging.getLogger(__name__)
 
-_POLL_MS = 500
-_REPORT_NS = 1_000_000_000
-_FILE_SEND_TIMEOUT_S = 1.0
-_CONNECT_S = 2.0
-_COMMANDS_S = 0.05
+_POLL_MS: Final = 500
+_REPORT_NS: Final = 1_000_000_000
+_FILE_SEND_TIMEOUT_S: Final = 1.0
+"""How long the frames of files wait for the publisher, per batch."""
+_CONNECT_TIMEOUT_S: Final = 2.0
+_COMMANDS_S: Final = 0.05
+"""Time for commands per turn of the loop, since frames wait meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,11 @@ class WorkerSpec:
     """What a worker needs to know.
 
     Attributes:
-        model: The model's settings.
-        streams: Id -> settings.
-        internal_endpoint: Where the publisher listens.
-        commands_endpoint: Where the control process listens.
-        saved: Id -> what a worker before this one followed, as far as it differs from the settings.
+        model: Settings of the model.
+        streams: Stream id -> settings.
+        internal_endpoint: Address of the publisher.
+        commands_endpoint: Address of the control process.
+        saved: Stream id -> what an earlier worker followed, if it differs from the settings.
         log: What to log.
     """
 
@@ -70,23 +75,16 @@ class WorkerSpec:
 
 
 def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) -> None:
-    """Run until the supervisor says stop. The child's entry point.
+    """Run until the supervisor asks to stop. Entry point of the child process.
 
     Raises:
-        ModelError: the model cannot be built; no restart would help.
+        ModelError: the model cannot be built; a restart would not help.
     """
     link = ChildLink(connection)
     link.attach()
     setup_logging(spec.log, "worker")
-    # Read when torch loads its OpenMP. By default threads spin for long while they wait for each other; where a capture
-    # process has taken one's core, the other spins for whole time slices. Nano with 3 objects on 2 busy cores: 575 ms a
-    # frame spinning, 203 ms passive. Passive threads sleep at once, though, and a frame has hundreds of waits that are
-    # shorter than a wake-up: GNU's OpenMP is told to spin for some 50 us first. Nano with one object on two Zen 4
-    # cores: 30 in place of 51 ms where nothing else runs, the same 55 ms beside a busy process.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    from streamseg.tracker.create import create_tracker  # torch takes seconds to import: only in this process
+    _configure_openmp()
+    from streamseg.tracker.create import create_tracker  # imports torch, which takes seconds: only in this process
 
     tracker = create_tracker(spec.model)
 
@@ -102,14 +100,28 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
         worker.close()
 
 
+def _configure_openmp() -> None:
+    """Set how OpenMP's threads wait, unless the user did. Must run before torch loads its OpenMP.
+
+    By default threads spin for long while they wait for each other. Where a capture process has taken the core of one,
+    the others spin for whole time slices: nano with 3 objects on 2 busy cores takes 575 ms a frame spinning, 203 ms
+    passive. Passive threads sleep at once, but a frame has hundreds of waits that are shorter than a wake-up, so GNU's
+    OpenMP is told to spin for some 50 us first: nano with one object on two idle Zen 4 cores takes 30 ms instead of
+    51 ms, and the same 55 ms beside a busy process.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
 class Worker:
     """The worker's loop, around any tracker.
 
     Args:
         spec: What to do.
         rings: Stream id -> its ring.
-        tracker: Warm.
-        link: To the supervisor.
+        tracker: The tracker, warmed up.
+        link: Link to the supervisor.
     """
 
     def __init__(self, spec: WorkerSpec, rings: Mapping[str, FrameRing], tracker: Tracker, link: ChildLink) -> None:
@@ -117,67 +129,62 @@ class Worker:
         self._rings = dict(rings)
         self._tracker = tracker
         self._link = link
-        self._publisher_socket = PublisherSocket(spec.internal_endpoint)
-        self._inbox = CommandSocket(spec.commands_endpoint)
+        self._publisher = PublisherSocket(spec.internal_endpoint)
+        self._commands = CommandSocket(spec.commands_endpoint)
         self._completed = CompletedRequests()
         self._poller = zmq.Poller()
         self._poller.register(link.fileno(), zmq.POLLIN)
-        self._poller.register(self._inbox.socket, zmq.POLLIN)
+        self._poller.register(self._commands.socket, zmq.POLLIN)
         self._readers: dict[str, RingReader] = {}
         self._streams: dict[str, TrackedStream] = {}
         self._unsent: Counter[str] = Counter()
         self._next_report_ns = 0
         self._scheduler = FairScheduler(tracker.streams_at_once)
         for stream, config in spec.streams.items():
-            self._open(
-                TrackedStream(
-                    stream,
-                    config,
-                    tracker,
-                    saved=spec.saved.get(stream),
-                    memory_lost=_was_tracked(rings[stream]),
-                )
-            )
+            memory_lost = _was_tracked(rings[stream])
+            self._open(TrackedStream(stream, config, tracker, saved=spec.saved.get(stream), memory_lost=memory_lost))
 
     def run(self) -> None:
-        """Track until the supervisor says stop."""
-        self._inbox.wait_connected(_CONNECT_S)
+        """Track until the supervisor asks to stop."""
+        self._commands.wait_connected(_CONNECT_TIMEOUT_S)
         self._link.send(Report("ready"))
         while not self._link.stop_requested():
             self._poller.poll(_POLL_MS)
-            self._obey_orders()
+            self._handle_messages()
             with ExitStack() as release:
                 held = self._scheduler.next_batch(self._readers, lambda stream: self._readers[stream].take())
                 for frame in held.values():
                     release.enter_context(frame)
                 if held:
                     self._track(held)
-            self._carry_out_commands()
+            self._handle_commands()
             self._report()
 
     def close(self) -> None:
         """Close the sockets."""
-        self._publisher_socket.close()
-        self._inbox.close()
+        self._publisher.close()
+        self._commands.close()
 
-    def _carry_out_commands(self) -> None:
-        """Do what was asked for meanwhile; not for long, since frames wait."""
+    # --- commands and messages --------------------------------------------------------------------------------------
+
+    def _handle_commands(self) -> None:
+        """Execute the commands that have come."""
         until = time.monotonic() + _COMMANDS_S
-        while (command := self._inbox.take()) is not None:
-            self._obey_orders()  # whoever was told that a stream was opened finds it open
+        while (command := self._commands.take()) is not None:
+            self._handle_messages()  # a command may be about a stream that was opened just now
             outcome = self._completed.find(command) or handle_command(command, self._streams)
             self._completed.keep(command, outcome)
-            self._tell(command.stream)  # the supervisor, before anybody is told that it was done
-            self._inbox.answer(outcome)
+            self._flush_stream(command.stream)  # the supervisor saves the change before it is confirmed
+            self._commands.answer(outcome)
             if time.monotonic() > until:
                 return
 
-    def _obey_orders(self) -> None:
-        for order in self._link.take_messages():
-            self._obey(order)
+    def _handle_messages(self) -> None:
+        for message in self._link.take_messages():
+            self._handle_message(message)
 
-    def _obey(self, order: SupervisorMessage) -> None:
-        match order:
+    def _handle_message(self, message: SupervisorMessage) -> None:
+        match message:
             case OpenStream(stream=stream, settings=settings, ring=ring):
                 assert ring is not None
                 self._rings[stream] = ring
@@ -188,69 +195,44 @@ class Worker:
                 self._rings.pop(stream).close()
             case ChangeStream(stream=stream, settings=settings, removed=removed, prompts=prompts):
                 self._streams[stream].change(settings, removed, prompts)
-                self._tell(stream)
+                self._flush_stream(stream)
 
     def _open(self, tracked: TrackedStream) -> None:
-        reader = self._rings[tracked.stream].reader("worker")
-        self._readers[tracked.stream] = reader
-        self._streams[tracked.stream] = tracked
+        reader = self._rings[tracked.name].reader("worker")
+        self._readers[tracked.name] = reader
+        self._streams[tracked.name] = tracked
         self._poller.register(reader.fileno(), zmq.POLLIN)
 
-    def _tell(self, stream: str) -> None:
-        """Post a stream's events, and tell the supervisor what it follows if that has changed."""
+    def _flush_stream(self, stream: str) -> None:
+        """Send a stream's events, and its objects to the supervisor if they have changed."""
         tracked = self._streams.get(stream)
         if tracked is None:
             return
         if (saved := tracked.take_saved()) is not None:
             self._link.send(PromptsSaved(stream, saved))
         for event in tracked.take_events():
-            self._publisher_socket.send_reliable(event)
+            self._publisher.send_reliable(event)
+
+    # --- frames -----------------------------------------------------------------------------------------------------
 
     def _track(self, held: Mapping[str, HeldFrame]) -> None:
-        followed = {
-            stream: holder for stream, holder in held.items() if self._streams[stream].begin_frame(holder.frame)
-        }
-        # Their masks are known, so they do not wait for those of the others.
-        skipped = {stream: holder for stream, holder in held.items() if stream not in followed}
-        patience_s = self._send(
-            skipped,
-            {stream: self._streams[stream].skip_frame(held[stream].frame) for stream in skipped},
-            _FILE_SEND_TIMEOUT_S,
-        )
-        if followed:
-            results = self._tracker.track({stream: holder.frame for stream, holder in followed.items()})
-            for stream, holder in followed.items():
-                results[stream] = self._streams[stream].finish_frame(holder.frame, results[stream])
-            self._send(followed, results, patience_s)
+        timeout_s = _FILE_SEND_TIMEOUT_S
+        frames = {stream: holder.frame for stream, holder in held.items()}
+        for result in track_frames(self._tracker, self._streams, frames):
+            began = time.monotonic()
+            self._send(result, held[result.stream], timeout_s)
+            timeout_s = max(timeout_s - (time.monotonic() - began), 0.0)
 
-    def _send(
-        self, held: Mapping[str, HeldFrame], results: Mapping[str, list[ObjectResult]], patience_s: float
-    ) -> float:
-        """Send frames' masks to the publisher; wait for it so long at most, for all files together.
-
-        Returns:
-            What is left of that.
-        """
-        t_tracked_ns = time.monotonic_ns()
-        patience_until = time.monotonic() + patience_s
-        for stream, holder in held.items():
-            shared = holder.share_with("publisher")
-            message = self._streams[stream].message(
-                holder.frame,
-                results[stream],
-                t_tracked_ns,
-                dropped=self._rings[stream].counters().dropped,
-                slot=holder.slot if shared else -1,
-            )
-            lossless = self._rings[stream].shape.policy == "every"
-            if not self._publisher_socket.try_send(
-                message, max(patience_until - time.monotonic(), 0.0) if lossless else 0.0
-            ):
-                self._unsent[stream] += 1
-                if shared:
-                    holder.withdraw("publisher")
-            self._tell(stream)
-        return max(patience_until - time.monotonic(), 0.0)
+    def _send(self, result: FrameResult, holder: HeldFrame, timeout_s: float) -> None:
+        """Send a frame's masks to the publisher. Frames of files wait for it, others never."""
+        ring = self._rings[result.stream]
+        shared = holder.share_with("publisher")
+        message = result.message(dropped=ring.counters().dropped, slot=holder.slot if shared else -1)
+        if not self._publisher.try_send(message, timeout_s if ring.shape.policy == "every" else 0.0):
+            self._unsent[result.stream] += 1
+            if shared:
+                holder.withdraw("publisher")
+        self._flush_stream(result.stream)
 
     def _report(self) -> None:
         now_ns = time.monotonic_ns()
@@ -258,8 +240,8 @@ class Worker:
             return
         self._next_report_ns = now_ns + _REPORT_NS
         self._link.send(Report("progress"))
-        self._publisher_socket.flush()
-        self._publisher_socket.try_send(
+        self._publisher.flush()
+        self._publisher.try_send(
             WorkerReport(
                 model=self._spec.model.name,
                 device=self._tracker.device,
@@ -275,13 +257,13 @@ class Worker:
     def _drops(self, stream: str) -> dict[str, int]:
         drops = {
             "publish/queue_full": self._unsent[stream],
-            "event/publisher_away": self._publisher_socket.lost_events[stream],
+            "event/publisher_away": self._publisher.lost_events[stream],
         }
         return {reason: count for reason, count in drops.items() if count}
 
 
 def _was_tracked(ring: FrameRing) -> bool:
-    """Whether a worker before this one took frames of the ring: its memory of their objects died with it."""
+    """Whether an earlier worker took frames of the ring: its memory of their objects died with it."""
     counters = ring.counters()
     taken = counters.frames - counters.dropped - counters.pending - counters.held
     return taken > 0 or counters.abandoned > 0

@@ -1,4 +1,4 @@
-"""From a prompt as it was given to the tracker's prompt, on a frame of known size."""
+"""Converts a prompt to the tracker's form, in pixels of a frame of known size."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from streamseg.tracker.types import BoolMask, Point, Prompt
 
 
 def build_prompt(obj_id: int, given: SavedPrompt, size: tuple[int, int]) -> Prompt:
-    """Turn a prompt into pixels of a frame.
+    """Convert a prompt to pixels of a frame.
 
     Args:
         obj_id: The object's id.
-        given: The prompt; its points and box in pixels or normalized, its mask a file or run lengths.
+        given: The prompt; its points and box are in pixels or normalized, its mask is a file or RLE.
         size: (width, height) of the frame in pixels.
 
     Raises:
-        PromptError: its parts do not go together, or the mask cannot be read or has another size. Whether it fits
-            the frame is the tracker's to say.
+        PromptError: the parts of the prompt contradict each other, or the mask cannot be read or has another size.
+            The tracker checks whether the marks lie inside the frame.
     """
     width, height = size
     scale_x, scale_y = (width, height) if given.coords == "normalized" else (1, 1)
@@ -40,7 +40,7 @@ def build_prompt(obj_id: int, given: SavedPrompt, size: tuple[int, int]) -> Prom
 
 def _decode_rle(obj_id: int, rle: Rle, size: tuple[int, int]) -> BoolMask:
     height, width = rle.size
-    _check_size(obj_id, (width, height), size)  # before memory is spent on it
+    _check_size(obj_id, (width, height), size)  # before memory is allocated for it
     try:
         return decode_mask(rle.counts.encode(), size, "coco_rle")
     except ProtocolError as error:
@@ -50,5 +50,5 @@ def _decode_rle(obj_id: int, rle: Rle, size: tuple[int, int]) -> BoolMask:
 def _check_size(obj_id: int, size: tuple[int, int], video: tuple[int, int]) -> None:
     if size != video:
         raise PromptError(
-            f"object {obj_id}: the mask is {size[0]}x{size[1]}, the video {video[0]}x{video[1]}: give it at video size"
+            f"object {obj_id}: the mask is {size[0]}x{size[1]}, the video {video[0]}x{video[1]}: resize the mask"
         )

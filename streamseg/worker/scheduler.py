@@ -1,11 +1,11 @@
-"""Which streams' frames go through the tracker together: those that were served longest ago first, a bounded number.
+"""Fair scheduling of streams: which frames go through the tracker in one batch.
 
-A turn's masks are all ready at its end, so a turn of many cameras makes each of them wait for all. Where a batch costs
-no less than its frames one by one (a CPU), a turn is one stream: as many frames a second, and a mask is out as soon as
-it is known. Where it costs less (a CUDA device), a turn is as many streams as the encoder takes at once.
+All masks of a batch are ready at its end, so a large batch makes each camera wait for all others. Where a batch is no
+cheaper than its frames one by one (on a CPU), a batch is one stream: the throughput is the same and every mask is out
+as soon as it is known. Where it is cheaper (on a CUDA device), a batch holds as many streams as the encoder takes.
 
-A stream gives at most one frame a turn, and goes to the end of the line: of N streams, none waits for more than
-ceil(N / limit) turns, however fast the others are.
+A stream contributes at most one frame to a batch and then goes to the end of the queue: of N streams, none waits for
+more than ceil(N / limit) batches, however fast the others are.
 """
 
 from __future__ import annotations
@@ -17,36 +17,35 @@ T = TypeVar("T")
 
 
 class FairScheduler:
-    """The order in which streams are served.
+    """A queue of streams, the one that has waited longest first.
 
     Args:
-        limit: Most streams of one turn.
+        limit: Maximum number of streams in a batch.
     """
 
     def __init__(self, limit: int) -> None:
         if limit < 1:
-            raise ValueError(f"limit is {limit}: a turn has at least one stream")
+            raise ValueError(f"limit is {limit}: a batch has at least one stream")
         self._limit = limit
-        self._line: dict[str, None] = {}
-        """In order; the first waits longest."""
+        self._queue: dict[str, None] = {}
 
-    def next_batch(self, streams: Collection[str], take: Callable[[str], T | None]) -> dict[str, T]:
-        """Take what a turn may have.
+    def next_batch(self, streams: Collection[str], next_frame: Callable[[str], T | None]) -> dict[str, T]:
+        """Return the frames of the next batch by stream.
 
         Args:
-            streams: All that are open; new ones go to the end of the line.
-            take: Gives a stream's frame, or None if it has none: then it keeps its place.
+            streams: All open streams; new ones go to the end of the queue.
+            next_frame: Returns a stream's next frame, or None if it has none: then the stream keeps its place.
         """
-        self._line = {stream: None for stream in self._line if stream in streams} | dict.fromkeys(
-            stream for stream in streams if stream not in self._line
+        self._queue = {stream: None for stream in self._queue if stream in streams} | dict.fromkeys(
+            stream for stream in streams if stream not in self._queue
         )
-        taken: dict[str, T] = {}
-        for stream in list(self._line):
-            if len(taken) == self._limit:
+        batch: dict[str, T] = {}
+        for stream in list(self._queue):
+            if len(batch) == self._limit:
                 break
-            frame = take(stream)
+            frame = next_frame(stream)
             if frame is not None:
-                taken[stream] = frame
-                del self._line[stream]
-                self._line[stream] = None
-        return taken
+                batch[stream] = frame
+                del self._queue[stream]
+                self._queue[stream] = None
+        return batch

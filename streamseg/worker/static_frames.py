@@ -1,8 +1,8 @@
-"""Whether a frame shows what the last tracked one showed, so that its masks can be repeated in place of being computed.
+"""Detects static frames: frames that show what the last tracked frame showed, so that its masks can be repeated.
 
-A picture is compared by the means of its blocks: noise averages out in a block of 64 pixels, and a block is still small
-enough for a small thing that moves to change it. What counts is the block that changed most, never the mean of the
-picture; and the last frame that was *tracked*, never the one before, so that slow changes add up.
+Pictures are compared by the means of their blocks: noise averages out over the 64 pixels of a block, and a block is
+small enough that a small moving object changes it. The block that changed most decides, not the mean of the picture.
+The reference is the last *tracked* frame, not the previous one, so slow changes add up.
 """
 
 from __future__ import annotations
@@ -16,38 +16,45 @@ import numpy as np
 from streamseg.frame import Frame, Plane
 
 _HALVINGS: Final = 3
-"""Blocks are 8x8 pixels of the video. Of 16x16, a square of 16 pixels that is 30 levels off its surroundings would have
-to move 10 pixels to be seen with the same threshold, in place of 3."""
+"""Blocks are 8x8 pixels of the video. With 16x16 blocks and the same threshold, a square of 16 pixels that is 30 levels
+off its surroundings would have to move 10 pixels to be noticed instead of 3."""
 
 _MAX_DIFFERENCE: Final = 8
-"""Levels (of 255) by which the mean of a block may differ in a picture that has not changed. Measured on still pictures
-of real cameras with Gaussian noise of sigma 6 on each pixel and colour, through H.264 at CRF 30: no frame differs by
-more, key frames among them; of the worst picture, one in twelve differs by more than 6. docs/tracker.md has what moves
-without being seen."""
+"""Levels (of 255) by which a block mean may differ in a static picture. Measured on still pictures of real cameras with
+Gaussian noise of sigma 6 on each pixel and color, through H.264 at CRF 30: no frame differs by more, including key
+frames; of the worst picture, one frame in twelve differs by more than 6. docs/tracker.md shows which motion goes
+unnoticed."""
 
 SETTLED: Final = 12
-"""Frames of a picture that has come to rest that are tracked after the first, before it is repeated. The first mask may
-be a prompt's, or of a thing that still moved; tracking refines it, and with it the memory. On still pictures with noise
-the mean IoU with what tracking every frame gave was 0.81 to 0.90 with 0, 0.93 to 0.97 with 6, 0.96 to 0.98 with 12,
-where two draws of the noise differ as much."""
+"""Frames of a static picture that are tracked after the first before masks are repeated. The first mask may come from a
+prompt or from an object that still moved; tracking refines it, and with it the memory. On still pictures with noise,
+the mean IoU with tracking every frame was 0.81 to 0.90 with 0 frames, 0.93 to 0.97 with 6, and 0.96 to 0.98 with 12,
+which is as close as two draws of the noise are to each other."""
 
 _MAX_NS: Final = 1_000_000_000
-"""Stream time after which a frame is tracked whatever it shows: what changes by less than can be told from noise is
-wrong for no longer, and the objects' memory does not age."""
+"""Stream time after which a frame is tracked whatever it shows. It bounds how long a change that is too small to tell
+from noise stays unnoticed, and keeps the objects' memory from aging."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What is kept of a frame: block means of its planes, and what else must be the same."""
+    """The part of a frame that is compared.
+
+    Attributes:
+        frame: Epoch and frame id.
+        kind: Epoch and format; must be equal.
+        means: Block means of each plane.
+        now_ns: Stream time.
+    """
 
     frame: tuple[int, int]
-    likeness: tuple[object, ...]
-    thumbnails: tuple[Plane, ...]
+    kind: tuple[object, ...]
+    means: tuple[Plane, ...]
     now_ns: int
 
 
 class StaticFrames:
-    """Compares the frames of one stream with the last that were tracked. Holds no frame, only block means."""
+    """Compares the frames of one stream with the last tracked one. Keeps block means, never a frame."""
 
     def __init__(self) -> None:
         self._tracked: _Look | None = None
@@ -55,11 +62,11 @@ class StaticFrames:
         self._settled = 0
 
     def unchanged(self, frame: Frame, now_ns: int) -> bool:
-        """Whether a frame shows what the last tracked ones did, of the same epoch and format and not long ago.
+        """Whether a frame is static: the last tracked frames show the same, in the same epoch and format, recently.
 
         Args:
             frame: The frame; its planes are not kept.
-            now_ns: The stream's time.
+            now_ns: Its stream time.
         """
         before = self._tracked
         if before is None:
@@ -67,12 +74,12 @@ class StaticFrames:
         self._newest = now = _look(frame, now_ns)
         return (
             self._settled >= SETTLED
-            and 0 <= now_ns - before.now_ns <= _MAX_NS  # a file that is looped begins again
+            and 0 <= now_ns - before.now_ns <= _MAX_NS  # a looped file starts over
             and _same(now, before)
         )
 
     def tracked(self, frame: Frame, now_ns: int) -> None:
-        """Compare with this frame from now on, which was tracked."""
+        """Make a tracked frame the reference for the next ones."""
         newest, self._newest = self._newest, None
         if newest is None or newest.frame != (frame.epoch, frame.frame_id):
             newest = _look(frame, now_ns)
@@ -81,11 +88,11 @@ class StaticFrames:
         self._tracked = newest
 
     def unsettle(self) -> None:
-        """Let masks settle anew: a prompt has changed them."""
+        """Restart settling after a prompt has changed the masks."""
         self._settled = 0
 
     def forget(self) -> None:
-        """Forget what was tracked: the next frame counts as changed."""
+        """Drop the reference: the next frame is not static."""
         self._tracked = self._newest = None
         self._settled = 0
 
@@ -95,16 +102,16 @@ def _look(frame: Frame, now_ns: int) -> _Look:
 
 
 def _same(one: _Look, other: _Look) -> bool:
-    return one.likeness == other.likeness and largest_difference(one.thumbnails, other.thumbnails) <= _MAX_DIFFERENCE
+    return one.kind == other.kind and largest_difference(one.means, other.means) <= _MAX_DIFFERENCE
 
 
 def block_means(frame: Frame) -> tuple[Plane, ...]:
-    """Return the means of a frame's blocks of 8x8 pixels, in its own colour space and its own memory.
+    """Return the means of a frame's blocks of 8x8 pixels in its own color space, in newly allocated memory.
 
-    0.15 ms for 1080p as yuv420p on one Zen 4 core (`bench/static_frames.py`).
+    Takes 0.15 ms for 1080p yuv420p on one Zen 4 core (`bench/static_frames.py`).
 
     Returns:
-        ``uint8 [ceil(height / 8), ceil(width / 8)]`` (``[..., 3]`` of RGB) for each plane, chroma of nv12 taken apart.
+        ``uint8 [ceil(height / 8), ceil(width / 8)]`` (RGB: ``[..., 3]``) for each plane; nv12 chroma is split in two.
     """
     fmt, planes = frame.format, frame.planes
     match fmt.pixel_format:
@@ -117,17 +124,17 @@ def block_means(frame: Frame) -> tuple[Plane, ...]:
         case "nv12":
             pairs = planes[1].reshape(planes[1].shape[0], -1, 2)
             chroma = tuple(np.ascontiguousarray(pairs[..., channel]) for channel in (0, 1))
-    # Chroma has half the rows and columns: the same blocks.
+    # Chroma has half the rows and columns, so one halving less gives the same blocks.
     return _halved(planes[0], _HALVINGS), *(_halved(plane, _HALVINGS - 1) for plane in chroma)
 
 
 def largest_difference(one: tuple[Plane, ...], other: tuple[Plane, ...]) -> int:
-    """Return the largest difference of any block in any plane, in levels."""
+    """Return the largest difference between corresponding blocks of all planes, in levels."""
     return int(max(cv2.norm(a, b, cv2.NORM_INF) for a, b in zip(one, other, strict=True)))
 
 
 def _halved(picture: Plane, times: int) -> Plane:
-    """Average 2x2 pixels so many times: OpenCV has a fast path for that, 4 times as fast as 8x8 in one go."""
+    """Average 2x2 pixels ``times`` times. OpenCV has a fast path for it: 4 times as fast as 8x8 at once."""
     height, width = picture.shape[:2]
     step = 1 << times
     below, right = -height % step, -width % step

@@ -20,6 +20,7 @@ from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.static_frames import SETTLED
+from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
 
 BOX = PromptConfig(object=7, label="cup", box=(100, 100, 140, 150))
@@ -41,10 +42,8 @@ class Follower:
 
     def feed(self, one: Frame) -> tuple[list[int], list[str]]:
         """Return the ids of the objects on the frame, and what happened."""
-        self.stream.begin_frame(one)
-        results = self.stream.finish_frame(one, self.tracker.track({"cam": one})["cam"])
-        message = self.stream.message(one, results, 3000, dropped=0, slot=-1)
-        return [obj.obj_id for obj in message.objects], [event.kind for event in self.stream.take_events()]
+        (result,) = track_frames(self.tracker, {"cam": self.stream}, {"cam": one})
+        return [obj.obj_id for obj in result.objects], [event.kind for event in self.stream.take_events()]
 
 
 def test_prompts_apply_to_the_first_frame():
@@ -86,6 +85,29 @@ def test_a_worker_that_follows_another_says_that_memory_is_lost(policy: str, exp
     assert Follower(policy, memory_lost=True).feed(frame(500)) == expected
 
 
+def test_a_frame_is_finished_once_and_only_while_it_is_the_newest():
+    stream, tracker = Follower().stream, EchoTracker()
+    tracker.open_stream("cam")
+    older, newer = stream.begin_frame(frame(0)), stream.begin_frame(frame(1))
+    results = tracker.track({"cam": frame(1)})["cam"]
+    with pytest.raises(RuntimeError, match="frame 0 of 'cam' is finished, or a later one was begun"):
+        older.finish(results)
+    with pytest.raises(RuntimeError, match="frame 1 of 'cam' was finished without results"):
+        newer.finish()
+    newer.finish(results)
+    with pytest.raises(RuntimeError, match="is finished"):
+        newer.finish(results)
+
+
+def test_prompts_that_wait_while_paused_survive_a_new_epoch():
+    follower = Follower()
+    follower.stream.pause(True)
+    assert follower.feed(frame(0)) == ([], [])
+    assert follower.feed(frame(1, epoch=1)) == ([], [])
+    follower.stream.pause(False)
+    assert follower.feed(frame(2, epoch=1)) == ([7], ["object_added"])
+
+
 # --- frames that show what the last tracked one did -----------------------------------------------------------------
 
 STILL, OTHER = 60, 200
@@ -110,11 +132,8 @@ class Repeater:
         self.stream = TrackedStream("cam", self.config, self.tracker)
 
     def feed(self, one: Frame) -> TrackedFrame:
-        if self.stream.begin_frame(one):
-            results = self.stream.finish_frame(one, self.tracker.track({"cam": one})["cam"])
-        else:
-            results = self.stream.skip_frame(one)
-        return self.stream.message(one, results, 3000, dropped=0, slot=-1)
+        (result,) = track_frames(self.tracker, {"cam": self.stream}, {"cam": one})
+        return result.message(dropped=0, slot=-1)
 
     def feed_all(self, *numbers: int) -> list[int | None]:
         """Show the still picture; return which frame each repeats."""
