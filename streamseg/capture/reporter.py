@@ -95,7 +95,10 @@ class CaptureReporter:
             self._drops = {**self._drops, reason: total}  # a new dict: the thread may be reading the old one
 
     def event(self, kind: EventKind, detail: str = "", frame_id: int | None = None) -> None:
-        """Send an event to subscribers. It waits while the publisher is away; reports do not, the next one replaces them."""
+        """Send an event to subscribers.
+
+        Events wait while the publisher is away; reports do not, since the next one replaces them.
+        """
         event = StreamEvent(
             stream=self._stream,
             kind=kind,

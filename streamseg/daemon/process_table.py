@@ -1,4 +1,4 @@
-"""Every process of the daemon in one table: what it runs, and how long it may be silent."""
+"""The process table: what each process of the daemon runs, and how long it may be silent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONTROL = "control"
 WEB = "web"
 
 _WORKER_SILENCE_S = 180.0
-"""A turn of the largest model at 1024 on a small CPU, with prompts for many objects, may take a minute or two."""
+"""A batch of the largest model at 1024 on a small CPU, with prompts for many objects, may take a minute or two."""
 
 
 @dataclass(slots=True)
@@ -43,10 +43,10 @@ class RunningStream:
     """A stream of the running daemon.
 
     Attributes:
-        settings: Of it, at present.
-        ring: Its frames.
-        saved: What the worker follows in it, if that is not what the settings say.
-        from_file: It stands in the configuration file, rather than having been added on demand.
+        settings: Its current settings.
+        ring: Its frame ring.
+        saved: What the worker follows, if it differs from the settings.
+        from_file: It comes from the configuration file; otherwise it was added on request.
     """
 
     settings: StreamConfig
@@ -62,10 +62,10 @@ class ProcessEntry:
     Attributes:
         name: ``publisher``, ``worker``, ``control``, ``web`` or ``capture:STREAM``.
         module: Module whose ``main(*args, connection)`` the child runs.
-        args: For it.
-        ready_timeout_s: Longest silence until it is ready. A worker on a GPU may compile for minutes, but says
-            that it makes progress.
-        silence_timeout_s: Longest silence afterwards; then it is killed and started anew.
+        args: Arguments of ``main``.
+        ready_timeout_s: Longest silence until it is ready. A worker on a GPU may compile for minutes, but reports
+            progress meanwhile.
+        silence_timeout_s: Longest silence once it is ready; then it is killed and restarted.
     """
 
     name: str
@@ -76,18 +76,18 @@ class ProcessEntry:
 
 
 class ProcessTable:
-    """Makes the entries, from what the daemon is at the time of a start.
+    """Builds the entries from the daemon's state at the time of a start.
 
     Args:
-        config: Checked settings; of streams, only those that are asked for count.
+        config: Checked settings. Its streams are not used: they change at runtime.
         session: Id of this run of the daemon.
         runtime: Folder for the daemon's own sockets.
 
     Attributes:
-        publish: Addresses at which masks are published; with ports ``*`` chosen once they are known.
-        internal_endpoint: Where the publisher listens for the others.
-        control_endpoint: Where the daemon takes requests, once that is known.
-        listen: Address of the page; with the port that was chosen once that is known. None without one.
+        publish: Addresses at which masks are published. Ports ``*`` become real ones once the publisher is ready.
+        internal_endpoint: Address of the publisher for the other processes.
+        control_endpoint: Address for requests; empty until the control process is ready.
+        listen: Address of the web page, with its real port once the web process is ready; None without a page.
     """
 
     def __init__(self, config: Config, *, session: str, runtime: Path) -> None:
@@ -102,11 +102,11 @@ class ProcessTable:
         self._local_endpoint = f"ipc://{runtime / 'publish'}"
 
     def info(self, streams: Iterable[str]) -> DaemonInfo:
-        """Return what the control process tells of the daemon."""
+        """Return what the control process tells clients about the daemon."""
         return DaemonInfo(tuple(streams), self.publish)
 
     def publisher(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """The publisher's entry."""
+        """Return the publisher's entry."""
         spec = PublisherSpec(
             session=self._session,
             publish=msgspec.structs.replace(self._config.publish, endpoints=self.publish),
@@ -121,7 +121,7 @@ class ProcessTable:
         return ProcessEntry(PUBLISHER, "streamseg.publish.process", (spec, _rings(streams)), 30, 10)
 
     def worker(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """The worker's entry."""
+        """Return the worker's entry."""
         spec = WorkerSpec(
             model=self._config.model,
             streams={stream: running.settings for stream, running in streams.items()},
@@ -133,7 +133,7 @@ class ProcessTable:
         return ProcessEntry(WORKER, "streamseg.worker.process", (spec, _rings(streams)), 600, _WORKER_SILENCE_S)
 
     def control(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """The control process's entry."""
+        """Return the control process's entry."""
         spec = ControlSpec(
             session=self._session,
             endpoint=self._config.control.endpoint,
@@ -148,7 +148,7 @@ class ProcessTable:
         return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), 30, 10)
 
     def web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """The web process's entry; it finds the streams by itself."""
+        """Return the web process's entry. It learns the streams from the control process."""
         spec = WebSpec(
             http=msgspec.structs.replace(self._config.http, listen=self.listen),
             publish_endpoint=self._local_endpoint,
@@ -158,7 +158,7 @@ class ProcessTable:
         return ProcessEntry(WEB, "streamseg.web.process", (spec,), 30, 15)
 
     def capture(self, stream: str, running: RunningStream) -> ProcessEntry:
-        """The entry of a stream's capture process."""
+        """Return the entry of a stream's capture process."""
         settings = running.settings
         spec = CaptureSpec(
             stream=stream, config=settings, internal_endpoint=self.internal_endpoint, log=self._config.log
@@ -172,12 +172,12 @@ def _rings(streams: Mapping[str, RunningStream]) -> dict[str, FrameRing]:
 
 
 def capture_name(stream: str) -> str:
-    """Name of a stream's capture process."""
+    """Return the name of a stream's capture process."""
     return f"capture:{stream}"
 
 
 def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connection) -> None:
-    """First function in every child: runs its ``main`` and reports an error that no restart would mend."""
+    """Run a child's ``main``: the first function in every child process. Reports errors that a restart cannot fix."""
     Path("/proc/self/comm").write_text(name[:15])  # what `ps` and `top` show
     try:
         importlib.import_module(module).main(*args, connection)
@@ -187,6 +187,6 @@ def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connect
     except StreamsegError as error:
         log.error("%s", error)
         sys.exit(error.exit_code)
-    except Exception:  # a bug: through the log, which redacts, rather than as a bare traceback
-        log.critical("%s ended by an unexpected error", name, exc_info=True)
+    except Exception:  # a bug: logged, since the log redacts and a bare traceback does not
+        log.critical("%s stopped by an unexpected error", name, exc_info=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Requests about streams, carried out by the supervisor: add, remove, read the configuration file anew."""
+"""Requests that the supervisor handles: add a stream, remove a stream, reload the configuration file."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _MAX_TEXT: Final = 4000
 
 
 class StreamRequests:
-    """Changes the set of streams as it is asked to.
+    """Handles requests that change the set of streams.
 
     Args:
         config: Settings that the daemon was started with.
-        streams: The set.
-        read_config: Reads the configuration file anew; None if there is none.
+        streams: The set of streams.
+        read_config: Reads the configuration file again; None if there is none.
     """
 
     def __init__(self, config: Config, streams: StreamSet, read_config: Callable[[], Config] | None) -> None:
         self._config = config
         self._streams = streams
         self._read_config = read_config
-        self._done = CompletedRequests()
+        self._completed = CompletedRequests()
 
-    def carry_out(self, command: Command) -> Outcome:
-        """Do what a command says, if that was not done before. Whatever goes wrong becomes its outcome."""
-        outcome = self._done.find(command) or self._carry_out(command)
-        self._done.keep(command, outcome)
+    def handle(self, command: Command) -> Outcome:
+        """Execute a command, unless the same request was executed before. Errors become its outcome."""
+        outcome = self._completed.find(command) or self._execute(command)
+        self._completed.keep(command, outcome)
         return outcome
 
-    def _carry_out(self, command: Command) -> Outcome:
+    def _execute(self, command: Command) -> Outcome:
         try:
             match command.op:
                 case "add_stream":
@@ -56,35 +56,36 @@ class StreamRequests:
                 case _:
                     result = self.reload()
         except ControlError as error:
-            # Cut: it goes through a pipe, and the supervisor must not wait for the other end to read.
+            # Cut: it travels through a pipe, and the supervisor must not wait for its reader.
             message = error.message if len(error.message) <= _MAX_TEXT else f"{error.message[:_MAX_TEXT]} ..."
             return Outcome(command.number, error=ErrorBody(code=error.code, message=message, retryable=error.retryable))
-        except (StreamsegError, OSError) as error:  # OSError: no descriptor or process was to be had
+        except (StreamsegError, OSError) as error:  # OSError: out of descriptors or processes
             log.exception("%s %s failed", command.op, command.stream)
             return Outcome(command.number, error=ErrorBody(code="INTERNAL", message=str(error)[:_MAX_TEXT]))
         return Outcome(command.number, msgspec.json.encode(result))
 
     def reload(self) -> Reloaded:
-        """Read the configuration file anew and change what differs. Streams that were added on demand stay.
+        """Reload the configuration file and apply the differences. Streams added on request stay.
 
         Raises:
-            ControlError: there is no file, or settings in it are wrong; nothing is changed then.
+            ControlError: there is no file, or its settings are invalid; then nothing changes.
         """
         if self._read_config is None:
             raise control_error(
-                "BAD_CONFIG", "the daemon was started without a configuration file: there is none to reload"
+                "BAD_CONFIG", "the daemon was started without a configuration file, so there is nothing to reload"
             )
         try:
             config = self._read_config()
         except ConfigError as error:
             raise control_error("BAD_CONFIG", str(error)) from None
         running = self._streams.running
-        removed = [one for one, stream in running.items() if stream.from_file and one not in config.streams]
-        on_demand = [one for one, stream in running.items() if not stream.from_file and one not in config.streams]
-        if len(config.streams) + len(on_demand) > _MAX_STREAMS:
+        others = {stream: entry for stream, entry in running.items() if stream not in config.streams}
+        removed = [stream for stream, entry in others.items() if entry.from_file]
+        requested = len(others) - len(removed)
+        if len(config.streams) + requested > _MAX_STREAMS:
             raise control_error(
                 "BAD_CONFIG",
-                f"{len(config.streams)} streams in the file and {len(on_demand)} added on demand: a daemon takes "
+                f"{len(config.streams)} streams in the file and {requested} added on request: a daemon takes at most "
                 f"{_MAX_STREAMS}",
             )
         added: list[str] = []
@@ -114,14 +115,12 @@ class StreamRequests:
             unchanged=tuple(unchanged),
             needs_restart=needs_restart(self._config, config),
         )
-        log.info("configuration read anew: %s", describe_reload(result))
+        log.info("configuration reloaded: %s", describe_reload(result))
         return result
 
     def _add(self, stream: str, args: AddStream) -> Nothing:
         if stream in self._streams.running:
-            raise control_error(
-                "STREAM_EXISTS", f"there is a stream {stream!r} already: remove it, or choose another id"
-            )
+            raise control_error("STREAM_EXISTS", f"stream {stream!r} exists already: remove it, or choose another id")
         if len(self._streams.running) >= _MAX_STREAMS:
             raise control_error("BAD_CONFIG", f"there are {_MAX_STREAMS} streams already: remove one first")
         try:
@@ -134,25 +133,25 @@ class StreamRequests:
 
     def _remove(self, stream: str) -> Nothing:
         if stream not in self._streams.running:
-            there = ", ".join(self._streams.running) or "none"
-            raise control_error("STREAM_NOT_FOUND", f"there is no stream {stream!r}, but: {there}")
+            ids = ", ".join(self._streams.running) or "none"
+            raise control_error("STREAM_NOT_FOUND", f"there is no stream {stream!r}; streams: {ids}")
         self._streams.remove(stream)
         self._streams.announce("stream_removed", stream)
         return Nothing()
 
 
 def describe_reload(result: Reloaded) -> str:
-    """Say in one line what a reload did."""
+    """Describe in one line what a reload changed."""
     parts = [
         f"{what} {', '.join(streams)}"
         for what, streams in (
             ("added", result.added),
             ("removed", result.removed),
-            ("opened anew", result.restarted),
+            ("reopened", result.restarted),
             ("changed", result.changed),
         )
         if streams
     ]
     if result.needs_restart:
-        parts.append(f"needs a restart of the daemon: {', '.join(result.needs_restart)}")
-    return "; ".join(parts) or "nothing differs"
+        parts.append(f"restart the daemon to change: {', '.join(result.needs_restart)}")
+    return "; ".join(parts) or "no differences"

@@ -98,7 +98,7 @@ def test_status_says_how_all_is(run):
         (("prompt", "add", "cam", "--mask", "none.png"), 1, "cannot be read"),
         (("prompt", "remove", "cam", 99), 1, "has no object 99"),
         (("prompt", "reset", "cam9"), 1, "there is no stream"),
-        (("stream", "add", "cam", "scene:simple"), 1, "there is a stream 'cam' already"),
+        (("stream", "add", "cam", "scene:simple"), 1, "stream 'cam' exists already"),
         (("stream", "add", "X", "scene:simple"), 2, "cannot name a stream"),
         (("stream", "add", "x", "ftp://y"), 2, "streams.x.source"),
         (("stream", "remove", "cam9"), 1, "there is no stream"),

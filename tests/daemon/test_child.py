@@ -31,7 +31,7 @@ def make_child() -> Iterator[Callable[..., Child]]:
         child.kill()
 
 
-def hear(child: Child, kind: str, timeout_s: float = 60.0) -> str:
+def wait_for_report(child: Child, kind: str, timeout_s: float = 60.0) -> str:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         wait(child.waitables(), timeout=1.0)
@@ -53,12 +53,12 @@ def until_dead(child: Child, timeout_s: float = 60.0) -> None:
 def test_child_is_ready_named_and_ends_when_asked(make_child):
     child = make_child("obeys")
     assert child.state == "starting"
-    hear(child, "ready")
+    wait_for_report(child, "ready")
     assert child.state == "ready"
     assert not child.hangs()
     names = [process.name() for process in psutil.Process().children()]
     assert "test:obeys" in names
-    child.ask_to_stop()
+    child.request_stop()
     until_dead(child)
     assert child.describe_exit() == "exit code 0"
 
@@ -82,7 +82,7 @@ def test_child_that_is_killed_says_by_what_and_backs_off(make_child):
 
 def test_silent_child_hangs_and_can_be_killed(make_child):
     child = make_child("silent", silence_s=0.2)
-    hear(child, "ready")
+    wait_for_report(child, "ready")
     deadline = time.monotonic() + 30
     while not child.hangs():
         assert time.monotonic() < deadline
@@ -93,8 +93,8 @@ def test_silent_child_hangs_and_can_be_killed(make_child):
 
 def test_deaf_child_is_killed(make_child):
     child = make_child("deaf")
-    hear(child, "ready")
-    child.ask_to_stop()
+    wait_for_report(child, "ready")
+    child.request_stop()
     child.terminate()
     wait([child.sentinel], timeout=0.5)
     assert child.alive()
@@ -104,7 +104,7 @@ def test_deaf_child_is_killed(make_child):
 
 def test_error_that_no_restart_mends_is_fatal(make_child):
     child = make_child("model")
-    assert hear(child, "fatal") == "model 'x' is unknown: did you mean 'y'?"
+    assert wait_for_report(child, "fatal") == "model 'x' is unknown: did you mean 'y'?"
     until_dead(child)
     assert child.describe_exit() == "exit code 3"
 
@@ -125,9 +125,9 @@ def test_signal_without_a_name_is_described(make_child):
 
 def test_retired_child_is_neither_restarted_nor_waited_for(make_child):
     child = make_child("obeys")
-    hear(child, "ready")
+    wait_for_report(child, "ready")
     child.retire()
-    child.ask_to_stop()
+    child.request_stop()
     wait([child.sentinel], timeout=60)
     deadline = time.monotonic() + 10
     while child.alive():
@@ -135,51 +135,51 @@ def test_retired_child_is_neither_restarted_nor_waited_for(make_child):
         time.sleep(0.001)
     assert not child.died()
     assert not child.restart_due()
-    child.collect()
+    child.reap()
     assert child.waitables() == []  # a dead process's sentinel is always ready: waiting for it would spin
 
 
-def test_silence_can_be_forgiven(make_child):
+def test_silence_can_be_reset(make_child):
     child = make_child("silent", silence_s=0.2)
-    hear(child, "ready")
+    wait_for_report(child, "ready")
     deadline = time.monotonic() + 30
     while not child.hangs():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    child.forgive_silence()
+    child.reset_silence()
     assert child.silence_s() < 0.2
 
 
 def test_ctrl_c_before_the_child_listens_does_not_reach_it(make_child):
     child = make_child("obeys")
     os.kill(next(p.pid for p in psutil.Process().children()), signal.SIGINT)
-    hear(child, "ready")
+    wait_for_report(child, "ready")
     assert child.alive()
 
 
 @pytest.mark.parametrize("behaviour", ["obeys", "deaf"])
-def test_a_child_is_renewed_at_once_and_that_is_no_restart(make_child, behaviour):
+def test_a_planned_restart_is_immediate_and_not_counted(make_child, behaviour):
     child = make_child(behaviour)
-    hear(child, "ready")
+    wait_for_report(child, "ready")
     (before,) = [process for process in psutil.Process().children() if process.name() == f"test:{behaviour}"]
-    child.renew()
+    child.stop_for_restart()
     assert child.state == "restarting"
     deadline = time.monotonic() + 30
-    while not child.renewal_due():
+    while not child.planned_restart_due():
         assert time.monotonic() < deadline
         assert not child.died()
         child.take_messages()
         time.sleep(0.01)
     assert not before.is_running()
     child.start()
-    hear(child, "ready")
+    wait_for_report(child, "ready")
     assert (child.restarts, child.failed_starts) == (0, 0)
-    assert not child.renewal_due()
+    assert not child.planned_restart_due()
 
 
-def test_what_a_child_says_while_it_is_renewed_is_not_heard(make_child):
+def test_messages_of_a_child_that_stops_for_a_restart_are_ignored(make_child):
     child = make_child("obeys")
-    child.renew()  # before it was ready
+    child.stop_for_restart()  # before it was ready
     wait([child.sentinel], timeout=60)
     assert child.take_messages() == []
     assert child.state == "restarting"

@@ -510,10 +510,10 @@ def test_a_reload_changes_what_differs_and_costs_the_others_no_frame(daemon):
         assert len(control.hello().streams) == 5
         running.file.write_text(yaml.safe_dump({**config, "streams": {"keep": streams["keep"]}}))
         os.kill(running.process.pid, signal.SIGHUP)
-        running.wait_log("configuration read anew: removed prompts, source, new")
+        running.wait_log("configuration reloaded: removed prompts, source, new")
         assert control.hello().streams == ("keep", "asked")
     assert running.end() == 0
-    assert "needs a restart of the daemon: model.max_objects" in running.log
+    assert "restart the daemon to change: model.max_objects" in running.log
     assert "Traceback" not in running.log
 
 

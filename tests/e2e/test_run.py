@@ -277,7 +277,7 @@ def test_hangup_of_the_whole_group_during_start_is_a_reload(daemon):
     running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": "scene:simple?size=320x180"}}})
     wait_for(lambda: len(running.family()) > 2, 60, "children")
     os.killpg(running.process.pid, signal.SIGHUP)
-    running.wait_log("configuration read anew: nothing differs")
+    running.wait_log("configuration reloaded: no differences")
     running.wait_log("ready: masks at")
     assert running.end() == 0
     assert "restart in" not in running.log

@@ -1,0 +1,85 @@
+"""Everything that the supervisor publishes: events about processes and streams, and the process table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from streamseg.daemon.child import Child
+from streamseg.daemon.process_table import CONTROL, PUBLISHER, WEB, WORKER
+from streamseg.ipc.messages import DaemonReport, StreamEvent
+from streamseg.ipc.publisher_socket import PublisherSocket
+from streamseg.protocol.published import EventKind
+from streamseg.protocol.topics import DAEMON
+
+_REPORT_S: Final = 1.0
+_RECONNECT_S: Final = 1.0
+"""Time for subscribers to reconnect to a new publisher; libzmq tries every 0.1 s."""
+
+_RESTARTED: Final[dict[str, EventKind]] = {
+    PUBLISHER: "publisher_restarted",
+    WORKER: "worker_restarted",
+    CONTROL: "control_restarted",
+    WEB: "web_restarted",
+    "capture": "capture_restarted",
+}
+
+
+class Announcer:
+    """Sends the supervisor's messages to the publisher. Used by the supervisor's thread.
+
+    Args:
+        endpoint: Address of the publisher.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self._socket = PublisherSocket(endpoint)
+        self._started = time.monotonic()
+        self._next_report = 0.0
+        self._publisher_died: StreamEvent | None = None
+
+    def stream_changed(self, kind: EventKind, stream: str) -> None:
+        """Announce that a stream was added or removed."""
+        self._socket.send_reliable(StreamEvent(stream=DAEMON, kind=kind, t_wall_ns=time.time_ns(), detail=stream))
+
+    def process_died(self, name: str, how: str) -> None:
+        """Announce that a process died and will be restarted.
+
+        Args:
+            name: Name of the process.
+            how: How it ended.
+        """
+        process, _, stream = name.partition(":")
+        event = StreamEvent(stream=stream or DAEMON, kind=_RESTARTED[process], t_wall_ns=time.time_ns(), detail=how)
+        if name == PUBLISHER:
+            self._publisher_died = event  # nobody would receive it now
+        else:
+            self._socket.send_reliable(event)
+
+    def tick(self, children: Iterable[Child], publisher_ready_s: float) -> None:
+        """Send what is due: waiting events, and once a second the process table.
+
+        Args:
+            children: All processes.
+            publisher_ready_s: Seconds since the publisher became ready.
+        """
+        self._socket.flush()
+        if self._publisher_died is not None and publisher_ready_s > _RECONNECT_S:
+            self._socket.send_reliable(self._publisher_died)
+            self._publisher_died = None
+        now = time.monotonic()
+        if now >= self._next_report:
+            self._next_report = now + _REPORT_S
+            children = tuple(children)
+            self._socket.try_send(
+                DaemonReport(
+                    uptime_s=now - self._started,
+                    processes={child.name: child.state for child in children},
+                    restarts={child.name: child.restarts for child in children},
+                )
+            )
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
