@@ -15,7 +15,9 @@ from streamseg.protocol.topics import DAEMON
 
 _REPORT_S: Final = 1.0
 _RECONNECT_S: Final = 1.0
-"""Time for subscribers to reconnect to a new publisher; libzmq tries every 0.1 s."""
+"""Time for the other subscribers to reconnect to a new publisher after the first one; libzmq tries every 0.1 s."""
+_MAX_RECONNECT_S: Final = 5.0
+"""After this time an event is sent even if no subscriber has come back."""
 
 _RESTARTED: Final[dict[str, EventKind]] = {
     PUBLISHER: "publisher_restarted",
@@ -38,6 +40,7 @@ class Announcer:
         self._started = time.monotonic()
         self._next_report = 0.0
         self._publisher_died: StreamEvent | None = None
+        self._subscribed_at: float | None = None
 
     def stream_changed(self, kind: EventKind, stream: str) -> None:
         """Announce that a stream was added or removed."""
@@ -53,9 +56,13 @@ class Announcer:
         process, _, stream = name.partition(":")
         event = StreamEvent(stream=stream or DAEMON, kind=_RESTARTED[process], t_wall_ns=time.time_ns(), detail=how)
         if name == PUBLISHER:
-            self._publisher_died = event  # nobody would receive it now
+            self._publisher_died, self._subscribed_at = event, None  # no subscriber would receive it now
         else:
             self._socket.send_reliable(event)
+
+    def subscribed(self) -> None:
+        """Note that the publisher has a first subscriber."""
+        self._subscribed_at = time.monotonic()
 
     def tick(self, children: Iterable[Child], publisher_ready_s: float) -> None:
         """Send what is due: waiting events, and once a second the process table.
@@ -65,10 +72,11 @@ class Announcer:
             publisher_ready_s: Seconds since the publisher became ready.
         """
         self._socket.flush()
-        if self._publisher_died is not None and publisher_ready_s > _RECONNECT_S:
+        now = time.monotonic()
+        returned = self._subscribed_at is not None and now - self._subscribed_at > _RECONNECT_S
+        if self._publisher_died is not None and (returned or publisher_ready_s > _MAX_RECONNECT_S):
             self._socket.send_reliable(self._publisher_died)
             self._publisher_died = None
-        now = time.monotonic()
         if now >= self._next_report:
             self._next_report = now + _REPORT_S
             children = tuple(children)

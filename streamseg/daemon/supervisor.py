@@ -191,6 +191,7 @@ class Daemon:
             case "ready":
                 self._on_child_ready(child, report)
             case "subscribed":
+                self._announcer.subscribed()
                 self._streams.start_captures()
             case "ended":
                 child.retire()
