@@ -1,4 +1,4 @@
-"""``streamseg``: the commands in one table, and how an error becomes a message and an exit code."""
+"""``streamseg``: the table of commands, and how an error becomes a message and an exit code."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from streamseg.common.redact import redact
 from streamseg.errors import StreamsegError
 
 INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C, as the shell has it: 128 + SIGINT."""
+"""Exit code after Ctrl-C, as in a shell: 128 + SIGINT."""
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 fine, 1 failed, 2 wrong usage or settings, 3 model, 4 video source, 5 a process, 130 Ctrl-C."
+    "Exit codes: 0 success, 1 failure, 2 invalid usage or settings, 3 model, 4 video source, 5 process, 130 Ctrl-C."
 )
 
 app = typer.Typer(
     name="streamseg",
     help="Real-time video object segmentation: camera in, masks out.",
-    epilog=f"Begin with: streamseg demo. {EXIT_CODES}",
+    epilog=f"Start with: streamseg demo. {EXIT_CODES}",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -52,15 +52,15 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from, with a traceback.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback for errors.")] = False,
 ) -> None:
     """Real-time video object segmentation: camera in, masks out."""
 
 
 def main() -> None:
-    """Run the command line and end the process with its exit code."""
+    """Run the command line and exit with its exit code."""
     try:
         app()
     except StreamsegError as error:
@@ -68,10 +68,10 @@ def main() -> None:
 
         debug = "--debug" in sys.argv[1:]
         if logs_json():
-            # Whoever reads this stream expects nothing else.
+            # The reader of this stream expects JSON only.
             logging.getLogger(__name__).critical("%s", error, exc_info=debug)
         elif debug:
-            # What caused it may hold an address with its password, unlike its own message.
+            # Unlike the message, the causes of an error may contain an address with its password.
             print(redact(traceback.format_exc()), end="", file=sys.stderr)
         else:
             print(f"error: {redact(str(error))}", file=sys.stderr)

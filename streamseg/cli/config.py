@@ -8,27 +8,27 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Check a configuration file, or print what it may hold.", no_args_is_help=True)
+app = typer.Typer(help="Check a configuration file, or print the schema.", no_args_is_help=True)
 
 
 @app.command()
 def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file.")]) -> None:
-    """Check a file without starting anything: exit code 0 if it is right, 2 with all that is wrong.
+    """Check a configuration file without starting anything. Exits with 0 if it is valid, else with 2 and all problems.
 
     [bold]Example[/bold]
 
       streamseg config check configs/demo.yaml
     """
-    from streamseg.common.redact import redact
     from streamseg.config.load import load_config
     from streamseg.errors import ModelError
     from streamseg.models.registry import resolve
+    from streamseg.sources.address import shown_address
 
     config = load_config(file)
-    print(f"{file} is right")
+    print(f"{file} is valid")
     for name, stream in config.streams.items():
         count = len(stream.prompts)
-        print(f"  stream {name}: {redact(stream.source)}, {count} object{'' if count == 1 else 's'} to follow")
+        print(f"  stream {name}: {shown_address(stream.source)}, {count} object{'' if count == 1 else 's'} to track")
     print(f"  model {config.model.name} on {config.model.device}")
     print(f"  masks at {', '.join(config.publish.endpoints)}")
     try:
@@ -39,7 +39,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file."
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of a configuration file, for editors that check and complete YAML.
+    """Print the JSON Schema of configuration files, for editors that validate and complete YAML.
 
     [bold]Example[/bold]
 

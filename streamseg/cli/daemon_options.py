@@ -1,4 +1,4 @@
-"""What the commands that talk to a running daemon have in common: where it is, and how an answer is printed."""
+"""Common parts of the commands that talk to a running daemon: its address, and printing of replies."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 Control = Annotated[
     str | None,
-    typer.Option("--control", metavar="ADDRESS", help="The daemon's control.endpoint; default: this user's daemon."),
+    typer.Option("--control", metavar="ADDRESS", help="The daemon's control.endpoint. Default: this user's daemon."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as one JSON object.")]
 
 
 def daemon_at(endpoint: str | None) -> Controller:
@@ -23,15 +23,15 @@ def daemon_at(endpoint: str | None) -> Controller:
     return Controller(endpoint)
 
 
-def print_json(answer: Any) -> None:
-    """Print an answer as one line of JSON."""
+def print_json(reply: Any) -> None:
+    """Print a reply as one line of JSON."""
     import msgspec
 
-    print(msgspec.json.encode(answer).decode())
+    print(msgspec.json.encode(reply).decode())
 
 
 def print_table(rows: list[tuple[str, ...]]) -> None:
-    """Print rows in columns; the last one may be as long as it likes."""
+    """Print rows in aligned columns; the last column has no fixed width."""
     from streamseg.cli.message_lines import plain
 
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] if rows else []

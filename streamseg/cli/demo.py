@@ -1,4 +1,4 @@
-"""``streamseg demo``: the whole daemon on a generated scene, measured and drawn, in ten seconds."""
+"""``streamseg demo``: run the whole daemon on a generated scene for ten seconds, measure it, and draw the masks."""
 
 from __future__ import annotations
 
@@ -23,40 +23,42 @@ _PAGE: Final = "127.0.0.1:8080"
 
 def demo(
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="A name of 'streamseg models list'; colour shows true masks.")
+        str, typer.Option(metavar="NAME", help="A name of 'streamseg models list'; color needs no model.")
     ] = "nano",
-    seconds: Annotated[float | None, typer.Option(min=0.1, max=3600, help=f"How long. Default: {_SECONDS:g}.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, max=100_000, metavar="N", help="How many frames.")] = None,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Of the generated scene, in pixels.")] = "640x360",
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, max=3600, help=f"Duration in seconds. Default: {_SECONDS:g}.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, max=100_000, metavar="N", help="Stop after N frames.")] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the generated scene in pixels.")] = "640x360",
     source: Annotated[
         str | None,
         typer.Option(
             metavar="PATH",
-            help="A clip of yours in place of the scene; mark an object on its first frame with --point, --box or "
+            help="Use your own clip instead of the scene; mark an object on its first frame with --point, --box or "
             "--mask.",
         ),
     ] = None,
     point: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y", help="With --source: a point on the object; X,Y,0: not on it.")
+        list[str] | None, typer.Option(metavar="X,Y", help="With --source: a point on the object; X,Y,0 is not on it.")
     ] = None,
     box: Annotated[
         str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="With --source: a box around the object.")
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --source: a picture of the object's mask.")
+        Path | None, typer.Option(metavar="FILE", help="With --source: an image of the object's mask.")
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")] = "auto",
     page: Annotated[
-        bool, typer.Option("--page/--no-page", help=f"Serve the page at {_PAGE}, or at a port that is free.")
+        bool, typer.Option("--page/--no-page", help=f"Serve the web page at {_PAGE}, or at a free port.")
     ] = True,
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="Where to draw the masks: FILE.mp4, or FILE.png for the last frame.")
+        Path, typer.Option(metavar="FILE", help="Write the drawn masks to FILE.mp4, or the last frame to FILE.png.")
     ] = Path("streamseg-demo.mp4"),
 ) -> None:
-    """Show the main job without a camera: the daemon tracks objects in a generated scene.
+    """Try streamseg without a camera: the daemon tracks objects in a generated scene.
 
-    A subscriber measures its masks against the scene's exact truth, draws them, and ends by itself. Meanwhile a page
-    in the browser shows the same; there you can click, too.
+    A subscriber compares the masks with the scene's true masks and draws them. Meanwhile a web page shows the stream;
+    click on it to track more objects.
 
     [bold]Examples[/bold]
 
@@ -74,8 +76,8 @@ def demo(
     from streamseg.paths import sockets_parent
 
     if frames is not None and seconds is not None:
-        raise ConfigError("--frames and --seconds: give one of them")
-    check_out(out)  # now rather than after the model was loaded
+        raise ConfigError("--frames and --seconds cannot be combined: use one of them")
+    check_out(out)  # before the model is loaded
     prompt = prompt_of(point or (), box, mask)
     stream, scene = _clip(source, prompt) if source is not None else _scene(model, size, prompt)
     with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=sockets_parent()) as folder:
@@ -83,27 +85,27 @@ def demo(
             {
                 "streams": {_STREAM: stream},
                 "model": {"name": model, "device": device},
-                # A path of its own: no port is taken, and no other daemon is in the way.
+                # A private path: it takes no port, and no other daemon is in the way.
                 "publish": {"endpoints": [f"ipc://{folder}/masks"], "wait_for_subscriber": True},
                 "http": {"listen": _page_address()} if page else {},
                 "log": {"level": "warning"},
             }
         )
-        _say_what_runs(config, scene)
+        _print_plan(config, scene)
         measured = _run(config, scene, out, frames, seconds or _SECONDS)
-    _summarise(measured, config, scene, out)
+    _print_summary(measured, config, scene, out)
     if not measured.frames:
         raise typer.Exit(130)
 
 
 def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], Scene]:
-    """The generated scene, with a box around each of its objects as they stand on frame 0."""
+    """The generated scene, with a box around each of its objects on frame 0."""
     from streamseg.models.registry import find
     from streamseg.sources.scene.source import Scene
 
     if prompt is not None:
-        raise ConfigError("--point, --box and --mask go with --source: the scene's objects are marked already")
-    # A tracker that follows colours needs objects of one colour.
+        raise ConfigError("--point, --box and --mask need --source: the objects of the scene are marked already")
+    # A tracker that follows colors needs objects of one color.
     plain = "/" not in model and not model.endswith((".pt", ".pth")) and find(model).kind != "sam2"
     scene = Scene(f"scene:{'simple' if plain else 'default'}?size={size}")
     prompts = []
@@ -115,7 +117,7 @@ def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[s
 
 
 def _page_address() -> str:
-    """Where the page is to be: its usual port, or one that is free."""
+    """Address of the web page: the usual port, or a free one."""
     from streamseg.web.listen import listen_on
 
     try:
@@ -129,19 +131,20 @@ def _page_address() -> str:
 def _clip(source: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], None]:
     if prompt is None:
         raise ConfigError(
-            "--source needs the object to follow, on the clip's first frame: give --point X,Y, --box X0,Y0,X1,Y1 or "
+            "--source needs an object to track, on the clip's first frame: use --point X,Y, --box X0,Y0,X1,Y1 or "
             "--mask FILE"
         )
     return {"source": source, "prompts": [prompt]}, None
 
 
-def _say_what_runs(config: Config, scene: Scene | None) -> None:
+def _print_plan(config: Config, scene: Scene | None) -> None:
     from streamseg.models.registry import resolve
+    from streamseg.sources.address import shown_address
 
-    resolve(config.model)  # a missing checkpoint is said now rather than by a process that had to be started
-    print(f"model {config.model.name} on {config.streams[_STREAM].source}")
+    resolve(config.model)  # report a missing checkpoint before any process is started
+    print(f"model {config.model.name} on {shown_address(config.streams[_STREAM].source)}")
     if scene is not None:
-        print(f"to follow: {', '.join(scene.names.values())}")
+        print(f"objects: {', '.join(scene.names.values())}")
 
 
 def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, seconds: float) -> Measured:
@@ -157,16 +160,16 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), console=console, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task("starting: the worker loads its model ...")
+        task = bar.add_task("starting: loading the model ...")
         if not console.is_terminal:
-            print("starting: the worker loads its model ...", flush=True)
-        told = 0.0
+            print("starting: loading the model ...", flush=True)
+        next_line_s = 0.0
 
         def progress(measured: Measured) -> None:
-            nonlocal told
+            nonlocal next_line_s
             bar.update(task, description=measured.now())
-            if not console.is_terminal and measured.seconds >= told:
-                told = measured.seconds + 1.0
+            if not console.is_terminal and measured.seconds >= next_line_s:
+                next_line_s = measured.seconds + 1.0
                 print(measured.now(), flush=True)
 
         daemon = Daemon(config)
@@ -183,9 +186,9 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
 
         def begin() -> None:
             if daemon.page is not None:
-                # To the console rather than print(), which would tear the progress line.
-                console.print(f"the page: {daemon.page}  (--seconds 600 keeps it longer)", soft_wrap=True)
-            # The scene begins when the watcher subscribes, and it does so when the worker is warm: frame 0 is tracked.
+                # Not print(), which would break the progress line.
+                console.print(f"web page: {daemon.page}  (--seconds 600 keeps it open longer)", soft_wrap=True)
+            # The scene starts when the watcher subscribes. The worker is ready by then, so frame 0 is tracked.
             watcher.start()
 
         try:
@@ -199,18 +202,18 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
     return watcher.measured
 
 
-def _summarise(measured: Measured, config: Config, scene: Scene | None, out: Path) -> None:
+def _print_summary(measured: Measured, config: Config, scene: Scene | None, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     if not measured.frames:
-        print("ended before the first frame")
+        print("stopped before the first frame")
         return
-    table = Table(title="what a subscriber received", title_justify="left", show_header=False)
+    table = Table(title="Received by a subscriber", title_justify="left", show_header=False)
     table.add_row("model", config.model.name)
     table.add_row("frames", f"{measured.frames} of {measured.size[0]}x{measured.size[1]}")
     table.add_row("frames/s", f"{measured.rate:.1f}")
-    table.add_row("not tracked", f"{measured.dropped} frames (newest wins)")
+    table.add_row("dropped", f"{measured.dropped} frames (newest wins)")
     ordered = sorted(measured.latencies_ms)
     table.add_row("camera to subscriber", f"median {statistics.median(ordered):.0f} ms, longest {ordered[-1]:.0f} ms")
     for obj_id, ious in measured.ious.items():
@@ -218,5 +221,5 @@ def _summarise(measured: Measured, config: Config, scene: Scene | None, out: Pat
         table.add_row(f"IoU of {name}", f"{statistics.mean(ious):.3f}")
     if measured.ious:
         table.add_row("IoU of all", f"{statistics.mean(iou for each in measured.ious.values() for iou in each):.3f}")
-    table.add_row("drawn", str(out))
+    table.add_row("written to", str(out))
     Console().print(table)

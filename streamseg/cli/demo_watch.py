@@ -1,4 +1,4 @@
-"""The demo's subscriber: counts, measures against the scene's truth, and draws what the daemon publishes."""
+"""The demo's subscriber: measures what the daemon publishes, compares it with the scene's true masks, and draws it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from streamseg.cli.video_writer import picture_file
+from streamseg.cli.video_writer import open_writer
 from streamseg.client import FramePair, PairedSubscriber
 from streamseg.common.draw import draw_masks
 from streamseg.errors import StreamsegError, SubscribeTimeoutError
@@ -28,15 +28,15 @@ _WINDOW: Final = 30
 
 @dataclass
 class Measured:
-    """What was seen so far.
+    """Measurements so far.
 
     Attributes:
-        frames: Pictures with masks.
-        seconds: From the first to the last one.
-        latencies_ms: Of each frame, from its capture to this process.
-        ious: Object id -> IoU with the truth on each frame; empty without a scene.
-        size: Of the last frame.
-        dropped: Frames that were not tracked, as the daemon counts them.
+        frames: Number of pictures with masks.
+        seconds: Time from the first to the last one.
+        latencies_ms: Latency of each frame, from capture to this process.
+        ious: Object id -> IoU with the true mask on each frame; empty without a scene.
+        size: Size of the last frame.
+        dropped: Frames that were not tracked, as counted by the daemon.
     """
 
     frames: int = 0
@@ -48,11 +48,11 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Frames a second."""
+        """Frames per second."""
         return (self.frames - 1) / self.seconds if self.seconds > 0 else 0.0
 
     def now(self) -> str:
-        """The last moments in a line."""
+        """Return the most recent measurements as one line."""
         text = f"frame {self.frames:>4}  {self.rate:5.1f} frames/s"
         if recent := self.latencies_ms[-_WINDOW:]:
             text += f"  {statistics.median(recent):5.0f} ms old"
@@ -66,17 +66,17 @@ class Watcher(threading.Thread):
 
     Args:
         endpoint: Where the daemon publishes.
-        stream: Id of its stream.
-        scene: What the stream shows, for the truth; None for a clip.
-        out: File to draw into.
-        frames: End after so many frames; None: after ``seconds``.
-        seconds: End so long after the first frame.
+        stream: Id of the stream.
+        scene: The scene that the stream shows, for its true masks; None for a clip.
+        out: Output file.
+        frames: Stop after this many frames; None: after ``seconds``.
+        seconds: Stop this long after the first frame.
         progress: Called after each frame.
-        done: Called at the end, whatever its reason.
+        done: Called at the end, for any reason.
 
     Attributes:
-        measured: What was seen.
-        error: What ended it early.
+        measured: The measurements.
+        error: The error that ended it early, if any.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Watcher(threading.Thread):
         """Receive, measure and draw. The thread's body."""
         try:
             with (
-                picture_file(self._out) as file,
+                open_writer(self._out) as file,
                 PairedSubscriber(self._endpoint, streams=[self._stream]) as subscriber,
             ):
                 while not self._enough() and (pair := self._next(subscriber)) is not None:
@@ -122,7 +122,7 @@ class Watcher(threading.Thread):
             self._done()
 
     def stop(self) -> None:
-        """End soon. From any thread."""
+        """Ask the thread to stop. Callable from any thread."""
         self._stopping.set()
 
     def _enough(self) -> bool:

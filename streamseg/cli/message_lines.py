@@ -1,4 +1,4 @@
-"""A message of the daemon as one readable line."""
+"""Format messages of the daemon as readable lines."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 
 def plain(text: str) -> str:
-    """Return text without control characters: what comes from elsewhere may not move the cursor or begin a line."""
+    """Return text without control characters, so that foreign text cannot control the terminal."""
     return text.translate(_CONTROL)
 
 
 def message_line(message: Message) -> str:
-    """Return one line: time, stream, kind, and what the message says."""
+    """Return one line: time, stream, kind and content."""
     when = datetime.fromtimestamp(message.t_wall_ns / 1e9).isoformat(sep=" ", timespec="milliseconds")[11:]
     match message:
         case FrameMessage():
@@ -78,7 +78,7 @@ def _event(message: EventMessage) -> str:
 
 
 def stream_state(message: StatusMessage | Status) -> str:
-    """Say in words how a stream is."""
+    """Describe the state of a stream in words."""
     width, height = message.size
     parts = [
         message.state + (", tracking is paused" if message.paused else ""),
@@ -100,9 +100,9 @@ def stream_state(message: StatusMessage | Status) -> str:
 
 
 def daemon_state(message: DaemonStatusMessage | DaemonStatus) -> str:
-    """Say in words how the daemon is."""
+    """Describe the state of the daemon in words."""
     processes = ", ".join(f"{name} {state}" for name, state in message.processes.items())
     restarts = sum(message.restarts.values())
-    where = f"{message.model} on {message.device}" if message.device else f"{message.model} is being loaded"
+    where = f"{message.model} on {message.device}" if message.device else f"loading {message.model}"
     text = f"{where}, up {message.uptime_s:.0f} s; {processes or 'starting'}"
     return f"{text}; {restarts} restarts" if restarts else text

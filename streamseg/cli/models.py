@@ -1,4 +1,4 @@
-"""``streamseg models``: which there are, where they lie, fetch one."""
+"""``streamseg models``: list models, download them, show their paths."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List models, fetch their checkpoints, show where they lie.", no_args_is_help=True)
+app = typer.Typer(help="List models, download their checkpoints, show their paths.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_models() -> None:
-    """Show all models, and which are here.
+    """List all models, and which are installed.
 
     [bold]Example[/bold]
 
@@ -23,7 +23,7 @@ def list_models() -> None:
     from streamseg.models.registry import ALIASES, MODELS, models_directory
 
     table = Table(box=None, pad_edge=False)
-    for title in ("name", "short", "size", "here", "about"):
+    for title in ("name", "short", "size", "installed", "about"):
         table.add_column(title, no_wrap=title != "about")
     for entry in MODELS.values():
         short = next((alias for alias, name in ALIASES.items() if name == entry.name), "")
@@ -34,10 +34,10 @@ def list_models() -> None:
         table.add_row(entry.name, short, size, "yes" if here else "no", entry.about)
     console = Console()
     if not console.is_terminal:
-        # Read by a program or a pager: no line may be cut to the width of a screen that is not there.
+        # For a program or a pager, do not wrap lines at the default width of a terminal.
         console = Console(width=200)
     console.print(table)
-    print(f"\nCheckpoints lie in {models_directory()} (STREAMSEG_MODELS sets another directory).")
+    print(f"\nCheckpoints are in {models_directory()} (set STREAMSEG_MODELS to change this).")
 
 
 @app.command()
@@ -45,10 +45,10 @@ def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name or short name of 'streamseg models list'.")],
     mirror: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Fetch from this http(s) address in place of the publisher's."),
+        typer.Option(metavar="URL", help="Download from this http(s) address instead of the publisher's."),
     ] = None,
 ) -> None:
-    """Fetch a model's checkpoint; what was fetched before is kept, and its digest is checked.
+    """Download a model's checkpoint, resume a partial download, and verify the digest.
 
     [bold]Example[/bold]
 
@@ -78,10 +78,10 @@ def pull(
 @app.command("path")
 def show_path(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A model; without it, the directory of all.")
+        str | None, typer.Argument(metavar="NAME", help="A model. Default: the directory of all models.")
     ] = None,
 ) -> None:
-    """Print where a model's checkpoint lies, or the directory of all.
+    """Print the path of a model's checkpoint, or the directory of all models.
 
     [bold]Examples[/bold]
 
@@ -100,10 +100,10 @@ def show_path(
         print(entry.packaged)
         return
     if entry.checkpoint is None:
-        raise ModelError(f"model {entry.name!r} has no checkpoint: it needs none")
+        raise ModelError(f"model {entry.name!r} has no checkpoint and needs none")
     path = models_directory() / entry.checkpoint.file_name
     if not path.is_file():
         raise ModelError(
-            f"model {entry.name!r} is not here: run `streamseg models pull {name}` (it would lie at {path})"
+            f"model {entry.name!r} is not installed: run `streamseg models pull {name}` (expected at {path})"
         )
     print(path)

@@ -1,4 +1,4 @@
-"""``streamseg probe``: what a source is."""
+"""``streamseg probe``: measure a source."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
 def probe(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="Camera, file or scene; '${NAME}' is taken from the environment.")
+        str, typer.Argument(metavar="URL", help="Camera, file or scene; '${NAME}' is an environment variable.")
     ],
-    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to look.")] = 5.0,
-    transport: Annotated[str, typer.Option(metavar="tcp|udp", help="RTSP: how packets travel.")] = "tcp",
-    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Longest wait for it to open, in seconds.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure, in seconds.")] = 5.0,
+    transport: Annotated[str, typer.Option(metavar="tcp|udp", help="RTSP: transport of the media packets.")] = "tcp",
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=600, help="Maximum time to open the source, in seconds.")
+    ] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at a video source: its size, rate, codec, delay, and whose clock its time stamps follow.
+    """Open a video source and report its size, frame rate, codec, latency and clock.
 
     [bold]Examples[/bold]
 
@@ -30,13 +32,13 @@ def probe(
     import sys
 
     from streamseg.config.load import config_from_mapping
-    from streamseg.sources.probe import probe as look
+    from streamseg.sources.probe import probe as measure
 
     stream = {"source": url, "transport": transport, "open_timeout_s": timeout}
     config = config_from_mapping({"streams": {"probe": stream}})
     if sys.stderr.isatty():
-        print(f"looking for {seconds:g} s ...", file=sys.stderr)
-    report = look(config.streams["probe"], seconds)
+        print(f"measuring for {seconds:g} s ...", file=sys.stderr)
+    report = measure(config.streams["probe"], seconds)
     if as_json:
         import msgspec
 
@@ -47,20 +49,20 @@ def probe(
 
 
 def _lines(report: ProbeReport) -> list[tuple[str, str]]:
-    """What a person wants to know, in order."""
+    """The report as (name, value) for people."""
     shape = report.format
     length = f", {report.frames_announced} frames" if report.frames_announced is not None else ""
     lines = [
         ("source", report.address),
         ("kind", f"{report.kind}, {'live' if report.live else 'file: no frame is dropped'}{length}"),
         ("codec", report.codec),
-        ("size", f"{shape.width} x {shape.height}, {shape.pixel_format}{_colours(report)}"),
+        ("size", f"{shape.width} x {shape.height}, {shape.pixel_format}{_color(report)}"),
         ("rate", f"{_number(report.rate_measured)} frames/s measured, {_number(report.rate_announced)} announced"),
         ("frames", f"{report.frames} in {report.seconds:.1f} s{', then it ended' if report.ended else ''}"),
         ("damaged", f"{report.corrupt} packets"),
         ("opened in", f"{report.open_s * 1000:.0f} ms, first frame after {report.first_frame_s * 1000:.0f} ms"),
-        ("decoding", f"{report.decode_ms:.1f} ms a frame"),
-        ("evenness", f"+-{_number(report.jitter_ms)} ms between frames, longest {_number(report.longest_gap_ms)} ms"),
+        ("decoding", f"{report.decode_ms:.1f} ms per frame"),
+        ("jitter", f"+-{_number(report.jitter_ms)} ms between frames, longest gap {_number(report.longest_gap_ms)} ms"),
         ("clock", _clock(report)),
     ]
     return [(name, value) for name, value in lines if value]
@@ -70,7 +72,7 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1f}"
 
 
-def _colours(report: ProbeReport) -> str:
+def _color(report: ProbeReport) -> str:
     if report.format.pixel_format not in ("yuv420p", "nv12"):
         return ""
     return f" {report.format.matrix}, {'full' if report.format.full_range else 'video'} range"
@@ -82,6 +84,6 @@ def _clock(report: ProbeReport) -> str:
             offset = f", {report.clock_offset_ms:+.0f} ms when decoded" if report.clock_offset_ms is not None else ""
             return f"the camera's own (RTCP){offset}"
         case "arrival":
-            return "this machine's, when a frame arrives"
+            return "this machine's, at the arrival of a frame"
         case "file":
             return "this machine's, when a frame is played"

@@ -1,4 +1,4 @@
-"""``streamseg prompt``: which objects a running daemon follows."""
+"""``streamseg prompt``: the tracked objects of a running daemon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json,
 if TYPE_CHECKING:
     from streamseg.protocol.control import ObjectEntry
 
-app = typer.Typer(help="Say what a running daemon is to follow.", no_args_is_help=True)
+app = typer.Typer(help="Add, correct and remove tracked objects of a running daemon.", no_args_is_help=True)
 
 Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream.")]
 
@@ -24,28 +24,28 @@ def add(
         list[str] | None,
         typer.Option(
             metavar="X,Y",
-            help="A point on the object; X,Y,0 is a point that is not on it. In pixels, or percent: 50%,40%.",
+            help="A point on the object; X,Y,0 is a point not on it. In pixels, or in percent: 50%,40%.",
         ),
     ] = None,
     box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object.")] = None,
     mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A picture of the object's mask at video size.")
+        Path | None, typer.Option(metavar="FILE", help="An image of the object's mask, of the video's size.")
     ] = None,
     obj_id: Annotated[
-        int | None, typer.Option("--object", min=1, metavar="ID", help="Correct this object. Default: a new one.")
+        int | None, typer.Option("--object", min=1, metavar="ID", help="Correct this object. Default: track a new one.")
     ] = None,
-    label: Annotated[str, typer.Option(metavar="TEXT", help="Its name.")] = "",
+    label: Annotated[str, typer.Option(metavar="TEXT", help="Name of the object.")] = "",
     frame: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="The frame that you saw. Default: the newest.")
+        int | None, typer.Option(min=0, metavar="N", help="The frame that the marks refer to. Default: the newest.")
     ] = None,
-    newest: Annotated[bool, typer.Option("--or-newest", help="If that frame is gone, take the newest.")] = False,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Only say what would come of it; nothing is followed.")
+    newest: Annotated[
+        bool, typer.Option("--or-newest", help="If that frame is no longer held, use the newest.")
     ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only report the mask; track nothing.")] = False,
     control: Control = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start to follow an object, or correct one.
+    """Track a new object, or correct one.
 
     [bold]Examples[/bold]
 
@@ -58,7 +58,7 @@ def add(
 
     marks = prompt_of(point or (), box, mask)
     if marks is None:
-        raise ConfigError("there is nothing to follow: give --point, --box or --mask, for example --point 50%,40%")
+        raise ConfigError("nothing to track: use --point, --box or --mask, for example --point 50%,40%")
     with daemon_at(control) as daemon:
         result = daemon.add_prompt(
             stream,
@@ -77,7 +77,7 @@ def add(
         return
     x, y, w, h = result.bbox
     name = f"object {result.object_id}" if result.object_id else "a new object"
-    what = "would be" if preview else "is followed from" if result.new else "was corrected on"
+    what = "would be" if preview else "is tracked from" if result.new else "was corrected on"
     where = f"frame {result.frame}" if not preview else f"on frame {result.frame}"
     print(f"{name} {what} {where}: {result.area} pixels in {w}x{h} at {x},{y}, score {result.score:.2f}")
 
@@ -96,7 +96,7 @@ def remove(
     obj_id: Annotated[int, typer.Argument(metavar="OBJECT", min=1, help="Id of the object.")],
     control: Control = None,
 ) -> None:
-    """Follow an object no longer.
+    """Stop tracking an object.
 
     [bold]Example[/bold]
 
@@ -104,7 +104,7 @@ def remove(
     """
     with daemon_at(control) as daemon:
         daemon.remove_object(stream, obj_id)
-    print(f"object {obj_id} of {stream} is no longer followed")
+    print(f"object {obj_id} of {stream} is no longer tracked")
 
 
 @app.command("list")
@@ -113,7 +113,7 @@ def list_objects(
     control: Control = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the objects that are followed.
+    """List the tracked objects.
 
     [bold]Example[/bold]
 
@@ -128,7 +128,7 @@ def list_objects(
     if rows:
         print_table([("STREAM", "ID", "STATE", "SCORE", "PROMPTS", "BOX", "LABEL"), *rows])
     else:
-        print("no object is followed")
+        print("no objects")
 
 
 def _cells(obj: ObjectEntry) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def _cells(obj: ObjectEntry) -> tuple[str, ...]:
 
 @app.command()
 def reset(stream: Stream, control: Control = None) -> None:
-    """Forget all objects of a stream.
+    """Remove all objects of a stream.
 
     [bold]Example[/bold]
 
@@ -147,4 +147,4 @@ def reset(stream: Stream, control: Control = None) -> None:
     """
     with daemon_at(control) as daemon:
         daemon.reset(stream)
-    print(f"all objects of {stream} are forgotten")
+    print(f"all objects of {stream} are removed")

@@ -1,4 +1,4 @@
-"""``--point``, ``--box`` and ``--mask``: how a person marks an object on the command line."""
+"""``--point``, ``--box`` and ``--mask``: mark an object on the command line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def prompt_of(points: Sequence[str], box: str | None, mask: Path | None) -> dict
 
     Args:
         points: ``X,Y`` or ``X,Y,0`` each, in pixels or, with ``%``, in percent of the picture.
-        box: ``X0,Y0,X1,Y1`` likewise.
-        mask: A picture of the object's mask.
+        box: ``X0,Y0,X1,Y1``, likewise.
+        mask: An image of the object's mask.
 
     Raises:
-        ConfigError: a mark is no such text, or pixels and percent are mixed.
+        ConfigError: a mark cannot be parsed, or pixels and percent are mixed.
     """
     if not points and box is None and mask is None:
         return None
@@ -34,7 +34,7 @@ def prompt_of(points: Sequence[str], box: str | None, mask: Path | None) -> dict
     if mask is not None:
         prompt["mask"] = str(mask)
     if len(units) > 1:
-        raise ConfigError("--point and --box: some are pixels, some percent (%): write all of them alike")
+        raise ConfigError("--point and --box mix pixels and percent (%): use one of them")
     if "%" in units:
         prompt["coords"] = "normalized"
     return prompt
@@ -44,8 +44,8 @@ def _read_point(text: str, units: set[str]) -> list[float]:
     parts = text.split(",")
     if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2].strip() not in ("0", "1")):
         raise ConfigError(
-            f"--point {text!r}: write X,Y for a point on the object, X,Y,0 for one that is not on it, "
-            "for example --point 320,240"
+            f"--point {text!r}: write X,Y for a point on the object, X,Y,0 for one not on it, for example "
+            "--point 320,240"
         )
     point = [_read_coordinate(part, units, "--point", text) for part in parts[:2]]
     return [*point, float(parts[2])] if len(parts) == 3 else point
@@ -58,5 +58,5 @@ def _read_coordinate(part: str, units: set[str], option: str, text: str) -> floa
         return float(number[:-1]) / 100 if number.endswith("%") else float(number)
     except ValueError:
         raise ConfigError(
-            f"{option} {text!r}: {part!r} is no number: write pixels (320) or percent of the picture (50%)"
+            f"{option} {text!r}: {part!r} is not a number: write pixels (320) or percent of the picture (50%)"
         ) from None

@@ -1,4 +1,4 @@
-"""``streamseg run``: the daemon."""
+"""``streamseg run``: start the daemon."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from streamseg.config.schema import Config
 
 STREAM: Final = "cam"
-"""Id of the one stream that ``--source`` makes."""
+"""Id of the stream that ``--source`` creates."""
 
-_ONE = "One source, without a file"
-_BOTH = "With and without a file"
+_ONE = "One source, without a configuration file"
+_BOTH = "With or without a configuration file"
 
 
 def run(
@@ -29,8 +29,8 @@ def run(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Camera, file or scene: rtsp://..., webcam:0, clip.mp4, scene:default. The stream is called 'cam'. "
-            "Write '${NAME}' for a password in the environment.",
+            help="Camera, file or scene: rtsp://..., webcam:0, clip.mp4, scene:default. The stream's id is 'cam'. "
+            "Write '${NAME}' to take a password from the environment.",
             rich_help_panel=_ONE,
         ),
     ] = None,
@@ -38,7 +38,7 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="X,Y",
-            help="A point on the object; X,Y,0 is a point that is not on it. In pixels, or percent: 50%,40%. "
+            help="A point on the object; X,Y,0 is a point not on it. In pixels, or in percent: 50%,40%. "
             "All points belong to one object.",
             rich_help_panel=_ONE,
         ),
@@ -50,14 +50,15 @@ def run(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A picture of the object's mask at video size; not black is the object.",
+            help="An image of the object's mask, of the video's size; every pixel that is not black counts.",
             rich_help_panel=_ONE,
         ),
     ] = None,
     pace: Annotated[
-        str | None, typer.Option(metavar="live|fast", help="Files: at their own rate (live).", rich_help_panel=_ONE)
+        str | None,
+        typer.Option(metavar="live|fast", help="Files: play at their own rate (live).", rich_help_panel=_ONE),
     ] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Files: begin again at the end.", rich_help_panel=_ONE)] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Files: start over at the end.", rich_help_panel=_ONE)] = False,
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A name of 'streamseg models list', or a checkpoint.", rich_help_panel=_BOTH),
@@ -66,18 +67,18 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="With the path of a checkpoint: the sam2 config or YAML file that describes it.",
+            help="With the path of a checkpoint: its sam2 config or YAML file.",
             rich_help_panel=_BOTH,
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.", rich_help_panel=_BOTH)
+        str | None, typer.Option(metavar="auto|cpu|cuda", help="Device of the model.", rich_help_panel=_BOTH)
     ] = None,
     endpoint: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Where masks are published: tcp://127.0.0.1:5555 (default), ipc:///PATH. Several may be given.",
+            help="Where to publish masks: tcp://127.0.0.1:5555 (default) or ipc:///PATH. Repeat for several.",
             rich_help_panel=_BOTH,
         ),
     ] = None,
@@ -85,7 +86,7 @@ def run(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Where the daemon takes requests: ipc:///PATH, tcp://127.0.0.1:PORT. Default: this user's own.",
+            help="Where the daemon takes control requests: ipc:///PATH or tcp://127.0.0.1:PORT. Default: one per user.",
             rich_help_panel=_BOTH,
         ),
     ] = None,
@@ -93,26 +94,29 @@ def run(
         str | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="Serve a page to watch and click, and the HTTP interface: 127.0.0.1:8080.",
+            help="Serve a web page to watch and click, and the HTTP interface, for example at 127.0.0.1:8080.",
             rich_help_panel=_BOTH,
         ),
     ] = None,
     wait_for_subscriber: Annotated[
         bool,
-        typer.Option("--wait-for-subscriber", help="Begin when somebody subscribes.", rich_help_panel=_BOTH),
+        typer.Option(
+            "--wait-for-subscriber", help="Open the sources when the first subscriber connects.", rich_help_panel=_BOTH
+        ),
     ] = False,
     log_level: Annotated[
-        str | None, typer.Option(metavar="debug|info|warning|error", help="Least severity.", rich_help_panel=_BOTH)
+        str | None,
+        typer.Option(metavar="debug|info|warning|error", help="Lowest level that is logged.", rich_help_panel=_BOTH),
     ] = None,
     log_format: Annotated[
-        str | None, typer.Option(metavar="text|json", help="Lines of the log.", rich_help_panel=_BOTH)
+        str | None, typer.Option(metavar="text|json", help="Format of the log.", rich_help_panel=_BOTH)
     ] = None,
 ) -> None:
-    """Track objects in one or more streams and publish their masks, until Ctrl-C or the end of all files.
+    """Track objects in one or more video streams and publish their masks, until Ctrl-C or the end of all files.
 
-    Give a CONFIG, or --source for a single stream without a file.
+    Pass a CONFIG file, or --source for a single stream without a file.
 
-    With a CONFIG, options of the last group take the place of its settings.
+    With a CONFIG, options of the last group override its settings.
 
     [bold]Examples[/bold]
 
@@ -174,7 +178,7 @@ def _from_file(path: Path, overrides: dict[str, dict[str, Any]], given: dict[str
 
     if given:
         names = ", ".join({"prompts": "--point, --box or --mask"}.get(name, f"--{name}") for name in given)
-        raise ConfigError(f"{names} cannot go with a CONFIG: write it into {path}, or leave the CONFIG out")
+        raise ConfigError(f"{names} cannot be combined with a CONFIG: write it into {path}, or remove the CONFIG")
     return load_config(path, overrides)
 
 
@@ -183,7 +187,7 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
 
     if "source" not in given:
         raise ConfigError(
-            "there is nothing to run: give a CONFIG or --source, for example\n"
+            "nothing to run: pass a CONFIG or --source, for example\n"
             "  streamseg run --source webcam:0 --model small --point 320,240\n"
             "  streamseg demo"
         )
@@ -200,7 +204,7 @@ def _run(config: Config, read_config: Callable[[], Config] | None) -> int:
     log = logging.getLogger(__name__)
     for stream, settings in config.streams.items():
         if not settings.prompts:
-            log.warning("stream %s has no prompts: nothing in it is followed until somebody adds one", stream)
+            log.warning("stream %s has no prompts: nothing is tracked until one is added", stream)
     daemon = Daemon(config, read_config)
 
     def ready() -> None:

@@ -1,4 +1,4 @@
-"""``streamseg status``: how a running daemon is."""
+"""``streamseg status``: the state of a running daemon."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json
 
 
 def status(control: Control = None, as_json: AsJson = False) -> None:
-    """Say how a running daemon and its streams are.
+    """Show the state of a running daemon and its streams.
 
     [bold]Example[/bold]
 
       streamseg status
     """
     with daemon_at(control) as daemon:
-        answer = daemon.get_status()
+        reply = daemon.get_status()
     if as_json:
-        print_json(answer)
+        print_json(reply)
         return
     from streamseg.cli.message_lines import daemon_state, plain, stream_state
 
-    print(daemon_state(answer.daemon) if answer.daemon else "the daemon is starting")
-    for stream in answer.streams:
+    print(daemon_state(reply.daemon) if reply.daemon else "the daemon is starting")
+    for stream in reply.streams:
         print(plain(f"{stream.stream}: {stream_state(stream)}"))

@@ -1,4 +1,4 @@
-"""``streamseg stream``: the sources of a running daemon."""
+"""``streamseg stream``: the streams of a running daemon."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import typer
 
 from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json, print_table
 
-app = typer.Typer(help="Add and remove sources of a running daemon.", no_args_is_help=True)
+app = typer.Typer(help="Add, list and remove streams of a running daemon.", no_args_is_help=True)
 
 
 @app.command()
 def add(
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Its id, yours to choose.")],
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream, your choice.")],
     source: Annotated[str, typer.Argument(metavar="URL", help="rtsp://..., webcam:0, clip.mp4, scene:default.")],
-    transport: Annotated[str | None, typer.Option(metavar="tcp|udp", help="RTSP: how packets travel.")] = None,
-    pace: Annotated[str | None, typer.Option(metavar="live|fast", help="Files: at their own rate (live).")] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Files: begin again at the end.")] = False,
+    transport: Annotated[
+        str | None, typer.Option(metavar="tcp|udp", help="RTSP: transport of the media packets.")
+    ] = None,
+    pace: Annotated[str | None, typer.Option(metavar="live|fast", help="Files: play at their own rate (live).")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Files: start over at the end.")] = False,
     on_discontinuity: Annotated[
-        str | None, typer.Option(metavar="keep|reset|reprompt", help="What becomes of objects after a reconnect.")
+        str | None, typer.Option(metavar="keep|reset|reprompt", help="What happens to objects after a reconnect.")
     ] = None,
     control: Control = None,
 ) -> None:
-    """Begin to read and track a source, until the daemon ends or the stream is removed.
+    """Add a stream and track it until the daemon stops or the stream is removed.
 
     [bold]Example[/bold]
 
@@ -44,14 +46,14 @@ def add(
     }
     with daemon_at(control) as daemon:
         daemon.add_stream(stream, {name: value for name, value in settings.items() if value is not None})
-    print(f"{stream} is being opened: `streamseg stream list` shows its state")
+    print(f"opening {stream}: `streamseg stream list` shows its state")
 
 
 @app.command()
 def remove(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream.")], control: Control = None
 ) -> None:
-    """Close a source and forget its objects.
+    """Close a stream and remove its objects.
 
     [bold]Example[/bold]
 
@@ -64,7 +66,7 @@ def remove(
 
 @app.command("list")
 def list_streams(control: Control = None, as_json: AsJson = False) -> None:
-    """List the sources and their state.
+    """List the streams and their state.
 
     [bold]Example[/bold]
 

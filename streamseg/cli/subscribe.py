@@ -1,4 +1,4 @@
-"""``streamseg subscribe``: what a daemon publishes, as lines."""
+"""``streamseg subscribe``: print the messages of a daemon."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _TURN_S: Final = 0.5
 def subscribe(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where the daemon publishes.")] = DEFAULT_ENDPOINT,
     stream: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only this stream; several may be given. Default: all.")
+        list[str] | None, typer.Option(metavar="ID", help="Only this stream; repeat for several. Default: all.")
     ] = None,
     kinds: Annotated[
-        str, typer.Option(metavar="KIND,...", help="Of masks, objects, image, events, status.")
+        str, typer.Option(metavar="KIND,...", help="Any of masks, objects, image, events, status.")
     ] = "objects,events,status",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print each message's header as it came, one JSON object a line.")
+        bool, typer.Option("--json", help="Print the header of each message, one JSON object per line.")
     ] = False,
-    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after N messages.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N messages.")] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.1, metavar="S", help="Fail when no message comes for S seconds.")
+        float | None, typer.Option(min=0.1, metavar="S", help="Fail if no message arrives for S seconds.")
     ] = None,
 ) -> None:
-    """Print a line for each message of a daemon, until Ctrl-C.
+    """Print a line for each message that a daemon publishes, until Ctrl-C.
 
     [bold]Examples[/bold]
 
@@ -51,10 +51,10 @@ def subscribe(
     for number, (message, header) in enumerate(_messages(endpoint, stream, chosen, timeout), 1):
         line = header.decode() if as_json else message_line(message)
         try:
-            # Flushed, so that a reader behind a pipe sees a message when it comes.
+            # Flushed, so that a reader behind a pipe sees a message at once.
             print(line, flush=True)
         except BrokenPipeError:
-            # That reader is gone (`| head`), nothing is wrong; without this Python would complain at its end.
+            # The reader is gone (`| head`), which is no error; without this Python would complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if number == count:
@@ -64,14 +64,14 @@ def subscribe(
 def _messages(
     endpoint: str, streams: list[str] | None, kinds: list[str], timeout_s: float | None
 ) -> Iterator[tuple[Message, bytes]]:
-    """Yield every message in order, with the bytes of its header."""
+    """Yield every message in order, with its header as bytes."""
     import zmq
 
     from streamseg.client.connect import connect
     from streamseg.client.core import SubscriberCore
     from streamseg.client.inbox import AllInbox
 
-    # The library's core with a loop of our own, since results do not keep the bytes that they were made of.
+    # The library's core with our own loop, since results do not keep the original bytes.
     core: SubscriberCore[Message] = SubscriberCore(endpoint, streams or None, cast("list[Kind]", kinds), AllInbox())
     silence = _Silence(timeout_s, core.timeout_error)
     with zmq.Context() as context, ExitStack() as connection:
@@ -93,11 +93,11 @@ def _messages(
 
 
 class _Silence:
-    """How long nothing came, and what is said about it.
+    """Time without a message, and when to report it.
 
     Args:
-        timeout_s: Longest silence; None for any.
-        error: Makes the error of a silence that was too long.
+        timeout_s: Longest silence; None for no limit.
+        error: Creates the error for a longer silence.
     """
 
     def __init__(self, timeout_s: float | None, error: Callable[[float], Exception]) -> None:
@@ -107,14 +107,14 @@ class _Silence:
         self._hinted = False
 
     def broken(self) -> None:
-        """A message came."""
+        """Record a message."""
         self._since, self._hinted = time.monotonic(), True
 
     def check(self, endpoint: str) -> None:
-        """Raise after the time-out; before the first message, say once that nothing came yet."""
+        """Raise after the timeout; print one hint if the first message takes long."""
         silent_s = time.monotonic() - self._since
         if self._timeout_s is not None and silent_s >= self._timeout_s:
             raise self._error(self._timeout_s)
         if silent_s >= _HINT_AFTER_S and not self._hinted:
             self._hinted = True
-            print(f"nothing came from {endpoint} yet: is `streamseg run` running there?", file=sys.stderr)
+            print(f"no message from {endpoint} yet: is `streamseg run` running there?", file=sys.stderr)

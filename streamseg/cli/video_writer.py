@@ -1,7 +1,7 @@
-"""Write pictures to a file: an MP4, or one PNG.
+"""Write pictures to an MP4 file, or the last one to a PNG file.
 
-They go to a ``.part`` beside it that takes its place at the end: a file that was there before stays until then, and
-stays for good if no picture came.
+The output goes to a ``.part`` file that replaces the target at the end, so an existing file is kept until then, and
+kept for good if there was no picture.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from streamseg.errors import ConfigError, StreamsegError
 if TYPE_CHECKING:
     from streamseg.common.draw import Picture
 
-FILM_SUFFIX: Final = ".mp4"
-STILL_SUFFIX: Final = ".png"
+VIDEO_SUFFIX: Final = ".mp4"
+IMAGE_SUFFIX: Final = ".png"
 _TICKS: Final = 90_000
 _FASTEST: Final = 240
 
 
-class PictureFile(Protocol):
-    """A file that takes pictures. A context manager: it is whole when it is left, also after an error."""
+class PictureWriter(Protocol):
+    """A file to which pictures are written. A context manager: leaving it completes the file, also after an error."""
 
     def add(self, picture: Picture, time_s: float) -> None:
-        """Take the next picture.
+        """Write the next picture.
 
         Args:
             picture: ``uint8 [H, W, 3]``, RGB.
-            time_s: When it is to be seen; only differences count.
+            time_s: Its presentation time; only differences count.
         """
 
     def __enter__(self) -> Self: ...
@@ -45,13 +45,13 @@ class PictureFile(Protocol):
 
 
 def check_out(path: Path) -> None:
-    """Check that ``path`` can be written to, without doing so.
+    """Check that ``path`` can be written, without writing it.
 
     Raises:
         ConfigError: the suffix is unknown, the folder missing or not writable, or the path is a folder.
     """
-    if path.suffix.lower() not in (FILM_SUFFIX, STILL_SUFFIX):
-        raise ConfigError(f"--out {str(path)!r}: give a name that ends in {FILM_SUFFIX} or {STILL_SUFFIX}")
+    if path.suffix.lower() not in (VIDEO_SUFFIX, IMAGE_SUFFIX):
+        raise ConfigError(f"--out {str(path)!r}: use a name that ends in {VIDEO_SUFFIX} or {IMAGE_SUFFIX}")
     folder = path.absolute().parent
     if not folder.is_dir():
         raise ConfigError(f"--out {str(path)!r}: there is no folder {str(folder)!r}: create it first")
@@ -61,7 +61,7 @@ def check_out(path: Path) -> None:
         raise ConfigError(f"--out {str(path)!r} is a folder: give the name of a file")
 
 
-def picture_file(path: Path) -> PictureFile:
+def open_writer(path: Path) -> PictureWriter:
     """Return a writer for ``path``, by its suffix.
 
     Raises:
@@ -69,14 +69,14 @@ def picture_file(path: Path) -> PictureFile:
         StreamsegError: the file cannot be written.
     """
     check_out(path)
-    return Film(path) if path.suffix.lower() == FILM_SUFFIX else Still(path)
+    return VideoWriter(path) if path.suffix.lower() == VIDEO_SUFFIX else ImageWriter(path)
 
 
-class Still:
-    """The last picture, as PNG.
+class ImageWriter:
+    """Writes the last picture as PNG.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class Still:
         self._last: Picture | None = None
 
     def add(self, picture: Picture, time_s: float) -> None:
-        """Keep the picture in place of the one before."""
+        """Keep the picture instead of the previous one."""
         self._last = picture.copy()
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ class Still:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._last is not None:
-            _, png = cv2.imencode(STILL_SUFFIX, self._last[:, :, ::-1])
+            _, png = cv2.imencode(IMAGE_SUFFIX, self._last[:, :, ::-1])
             part = _part_of(self._path)
             try:
                 part.write_bytes(png.tobytes())
@@ -104,17 +104,17 @@ class Still:
                 raise _not_written(self._path, failure) from None
 
 
-class Film:
-    """An MP4 (H.264) that plays as fast as its pictures came.
+class VideoWriter:
+    """Writes an MP4 (H.264) with the timing of its pictures.
 
-    Pictures of another size than the first are scaled to it.
+    Pictures of other sizes are scaled to that of the first.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
     """
 
     def __init__(self, path: Path) -> None:
-        import av  # heavy, and only needed for films
+        import av  # slow to import, and only needed for videos
 
         self._av = av
         self._path = path
@@ -132,13 +132,13 @@ class Film:
     def add(self, picture: Picture, time_s: float) -> None:
         """Append a picture."""
         if self._stream is None:
-            self._begin(picture, time_s)
+            self._start(picture, time_s)
         assert self._stream is not None
         width, height = self._size
         if (picture.shape[0] & ~1, picture.shape[1] & ~1) != (height, width):
             picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
-        # Stamps must rise, whatever the clock did.
+        # Timestamps must increase, whatever the clock did.
         pts = max(round((time_s - self._first_s) * _TICKS), self._last_pts + _TICKS // _FASTEST)
         frame.pts = self._last_pts = pts
         frame.time_base = Fraction(1, _TICKS)
@@ -147,8 +147,8 @@ class Film:
         except OSError as error:
             raise _not_written(self._path, error) from error
 
-    def _begin(self, picture: Picture, time_s: float) -> None:
-        # H.264 with yuv420p takes even sizes only.
+    def _start(self, picture: Picture, time_s: float) -> None:
+        # H.264 with yuv420p needs an even size.
         height, width = (side & ~1 for side in picture.shape[:2])
         stream = self._container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -176,7 +176,7 @@ class Film:
 
 
 def _part_of(path: Path) -> Path:
-    # The process's number: two writers of one name do not mix their bytes.
+    # The process id keeps two writers of the same file apart.
     return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 

@@ -1,4 +1,4 @@
-"""``streamseg view``: masks drawn over the picture of the same frame, in a window or a file."""
+"""``streamseg view``: show a stream with its masks, in a window or a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streamseg.client import PairedSubscriber
     from streamseg.client.results import FramePair
 
-_FILM_FRAMES: Final = 300
+_VIDEO_FRAMES: Final = 300
 _FIRST_S: Final = 30.0
 _TURN_S: Final = 0.25
 
@@ -24,27 +24,27 @@ _TURN_S: Final = 0.25
 def view(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where the daemon publishes.")] = DEFAULT_ENDPOINT,
     stream: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which stream. Default: the first that sends a picture.")
+        str | None, typer.Option(metavar="ID", help="Id of the stream. Default: the first that sends a picture.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write FILE.mp4, or FILE.png (one picture), in place of a window."),
+        typer.Option(metavar="FILE", help="Write FILE.mp4, or FILE.png (one picture), instead of opening a window."),
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help=f"End after N frames. Default: {_FILM_FRAMES} for MP4, 1 for PNG."),
+        typer.Option(min=1, metavar="N", help=f"Stop after N frames. Default: {_VIDEO_FRAMES} for MP4, 1 for PNG."),
     ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
             min=0.1,
             metavar="S",
-            help=f"Fail when no picture comes for S seconds. Default: {_FIRST_S:g} for the first, then for ever: "
-            "a camera may be gone for a while.",
+            help=f"Fail if no picture arrives for S seconds. Default: {_FIRST_S:g} for the first, then no limit, since "
+            "a camera may be offline for a while.",
         ),
     ] = None,
 ) -> None:
-    """Show a stream with its masks, in a window until q, or in a file where there is no display.
+    """Show a stream with its masks in a window (q closes it), or write a file if there is no display.
 
     [bold]Examples[/bold]
 
@@ -81,13 +81,13 @@ def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, tim
     from rich.console import Console
     from rich.progress import Progress
 
-    from streamseg.cli.video_writer import STILL_SUFFIX, picture_file
+    from streamseg.cli.video_writer import IMAGE_SUFFIX, open_writer
     from streamseg.common.draw import draw_masks
 
-    wanted = frames or (1 if out.suffix.lower() == STILL_SUFFIX else _FILM_FRAMES)
+    wanted = frames or (1 if out.suffix.lower() == IMAGE_SUFFIX else _VIDEO_FRAMES)
     console = Console(stderr=True)
     written, name = 0, ""
-    with picture_file(out) as file, Progress(console=console, disable=not console.is_terminal) as bar:
+    with open_writer(out) as file, Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"writing {out}", total=wanted)
         try:
             for pair in _pairs(endpoint, stream, timeout_s):
@@ -103,9 +103,9 @@ def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, tim
 
 
 def _pairs(
-    endpoint: str, stream: str | None, timeout_s: float | None, go_on: Callable[[], bool] = lambda: True
+    endpoint: str, stream: str | None, timeout_s: float | None, keep_going: Callable[[], bool] = lambda: True
 ) -> Iterator[FramePair]:
-    """Yield pictures with the masks of the same frame, of one stream, while ``go_on`` (asked at each turn) says so."""
+    """Yield pictures with the masks of the same frame, of one stream, while ``keep_going()`` is true."""
     from streamseg.client import PairedSubscriber
 
     with PairedSubscriber(endpoint, streams=[stream] if stream else None) as subscriber:
@@ -114,11 +114,11 @@ def _pairs(
             stream = stream or pair.stream
             if pair.stream == stream:
                 yield pair
-            pair = subscriber.receive(timeout_s) if timeout_s else _after_any_outage(subscriber, go_on)
+            pair = subscriber.receive(timeout_s) if timeout_s else _receive_after_outage(subscriber, keep_going)
 
 
-def _after_any_outage(subscriber: PairedSubscriber, go_on: Callable[[], bool]) -> FramePair | None:
-    while go_on():
+def _receive_after_outage(subscriber: PairedSubscriber, keep_going: Callable[[], bool]) -> FramePair | None:
+    while keep_going():
         try:
             return subscriber.receive(_TURN_S)
         except SubscribeTimeoutError:

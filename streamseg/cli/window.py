@@ -1,4 +1,4 @@
-"""A window for pictures, where there is a display and an OpenCV that can open one."""
+"""A window for pictures, if there is a display and OpenCV can open windows."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _ESCAPE: Final = 27
 
 
 def window_obstacle() -> str | None:
-    """Return why no window can be opened here; None if one can."""
+    """Return the reason why no window can be opened; None if one can."""
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "there is no display"
-    # streamseg installs the headless wheel, which cannot; a user may have put another one in its place.
+    # streamseg installs the headless wheel, which has no windows; a user may have replaced it.
     found = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
     if found is None or found[1].upper() == "NONE":
-        return "this OpenCV (opencv-python-headless) opens no windows"
+        return "this OpenCV (opencv-python-headless) has no windows"
     return None
 
 
 class Window:
-    """One window; ``q``, Escape or its close button ends it.
+    """One window, closed by ``q``, Escape or its close button.
 
     Args:
-        title: Of the window.
+        title: Title of the window.
     """
 
     def __init__(self, title: str) -> None:
@@ -37,7 +37,7 @@ class Window:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
 
     def show(self, picture: Picture) -> bool:
-        """Show a picture (RGB); False when the user has closed the window.
+        """Show a picture (RGB); return False once the user has closed the window.
 
         Blocks: about a millisecond.
         """
@@ -45,7 +45,7 @@ class Window:
         return self.is_open()
 
     def is_open(self) -> bool:
-        """False when the user has closed the window; has to be asked often, or the window stands still.
+        """Return False once the user has closed the window. Call it often, or the window freezes.
 
         Blocks: about a millisecond.
         """

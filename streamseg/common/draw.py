@@ -1,4 +1,8 @@
-"""Draw masks over a picture: stable colours, outlines, and a label for each object."""
+"""Draw masks over a picture: stable colors, outlines, and a label for each object.
+
+Ours because drawing libraries (``supervision``, ``torchvision.utils``) copy and blend the whole picture per object;
+this touches only the pixels within the objects' boxes, at the frame rate of a video.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamseg.common.palette import colour_of
+from streamseg.common.palette import color_of
 
 Picture = NDArray[np.uint8]
 Rect = tuple[int, int, int, int]
@@ -28,17 +32,17 @@ def draw_masks(
 ) -> Picture:
     """Return the picture with objects drawn over it.
 
-    An object that is seen gets a tint, an outline and a label at its box; one that is not is named, with its state,
-    in the lower left corner. Only pixels within the objects' boxes are touched.
+    A visible object gets a tint, an outline and a label at its box; the others are listed, with their state, in the
+    lower left corner. Only pixels within the objects' boxes are touched.
 
     Args:
         image_rgb: ``uint8 [H, W, 3]``.
-        objects: What the client received or the tracker returned; later ones lie on top. Read of each are ``id`` or
+        objects: Objects received by the client or returned by the tracker; later ones are on top. Each has ``id`` or
             ``obj_id``; ``roi`` (x, y, w, h); ``crop`` or ``mask``, boolean, of the size of ``roi`` or of the
-            picture; and where there, ``label``, ``state`` and ``score`` or ``iou_prediction``.
-        opacity: Of the tint, 0 to 1.
+            picture; and optionally ``label``, ``state`` and ``score`` or ``iou_prediction``.
+        opacity: Opacity of the tint, 0 to 1.
         labels: Write labels.
-        out: Array to draw into, may be ``image_rgb`` itself; a new one otherwise.
+        out: Array to draw into, may be ``image_rgb`` itself; a new one if None.
     """
     if out is None:
         out = image_rgb.copy()
@@ -55,13 +59,13 @@ def draw_masks(
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """An object, whatever its class.
+    """An object to draw, independent of its class.
 
     Attributes:
-        crop: ``uint8 [h, w]`` of ``roi``, 0 or 1; None if nothing of the object is seen.
+        crop: ``uint8 [h, w]`` of ``roi``, 0 or 1; None if the object is not visible.
     """
 
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
     text: str
     roi: Rect
     crop: Picture | None
@@ -80,30 +84,30 @@ class _Drawn:
         text = f"{obj_id} {getattr(item, 'label', '')}".strip()
         state = str(getattr(item, "state", ""))
         if crop is None or state in ("occluded", "lost"):
-            text = f"{text}: {state or 'not seen'}"
+            text = f"{text}: {state or 'not visible'}"
         else:
             score = getattr(item, "score", getattr(item, "iou_prediction", None))
             text = text if score is None else f"{text} {float(score):.2f}"
-        return cls(colour_of(obj_id), text if labelled else "", roi, crop)
+        return cls(color_of(obj_id), text if labelled else "", roi, crop)
 
 
 def _tint(image: Picture, item: _Drawn, opacity: float) -> None:
-    """Colour an object's pixels and its rim, in place."""
+    """Tint an object's pixels and draw its outline, in place."""
     x, y, w, h = item.roi
     assert item.crop is not None
     area = image[y : y + h, x : x + w]
-    # One table for each channel: cheaper than arithmetic on the pixels.
-    levels = np.arange(256)[:, None] * (1.0 - opacity) + np.array(item.colour) * opacity
+    # A lookup table per channel is cheaper than arithmetic on the pixels.
+    levels = np.arange(256)[:, None] * (1.0 - opacity) + np.array(item.color) * opacity
     tinted = cv2.LUT(np.ascontiguousarray(area), (levels + 0.5).astype(np.uint8)[None])
     cv2.copyTo(tinted, item.crop, area)
     width = max(1, round(min(image.shape[:2]) / 360))
     kernel = np.ones((3, 3), dtype=np.uint8)
     core = cv2.erode(item.crop, kernel, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    area[(item.crop != 0) & (core == 0)] = item.colour
+    area[(item.crop != 0) & (core == 0)] = item.color
 
 
 def _write_labels(image: Picture, drawn: list[_Drawn]) -> None:
-    """Write each label above its object or, if there is no room, inside; never over another label."""
+    """Write each label above its object, or inside it if there is no room; never over another label."""
     height, width = image.shape[:2]
     scale = max(0.36, min(height, width) / 900)
     stroke = 1 if scale < 0.7 else 2
@@ -125,8 +129,8 @@ def _write_labels(image: Picture, drawn: list[_Drawn]) -> None:
             if x < other[0] + other[2] and other[0] < x + w and y < other[1] + other[3] and other[1] < y + h:
                 y = min(other[1] + other[3] + 1, max(0, height - h))
         placed.append((x, y, w, h))
-        cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), item.colour, cv2.FILLED)
-        bright = 0.30 * item.colour[0] + 0.59 * item.colour[1] + 0.11 * item.colour[2] > 110
+        cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), item.color, cv2.FILLED)
+        bright = 0.30 * item.color[0] + 0.59 * item.color[1] + 0.11 * item.color[2] > 110
         ink = (10, 10, 10) if bright else (255, 255, 255)
         at = (x + pad, y + text_h + pad // 2)
         cv2.putText(image, item.text, at, _FONT, scale, ink, stroke, cv2.LINE_AA)

@@ -1,6 +1,7 @@
-"""What streamseg writes to stderr: one readable line or one JSON object a record, never with a password in it.
+"""Logging to stderr: one line of text or one JSON object per record, without passwords.
 
-Fields go into ``extra``::
+Built on the standard library's ``logging``; libraries such as ``structlog`` would not remove the part that is ours,
+which is redaction. Fields go into ``extra``::
 
     log.info("connected", extra={"stream": "cam1", "fps": 25.0})
 """
@@ -21,12 +22,12 @@ from streamseg.common.redact import redact
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# A camera's own words reach our log: no line break and no terminal command may come through.
+# Text from cameras reaches our log: escape line breaks and terminal control sequences.
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {9: " ", 10: "\\n", 13: "\\r"}
 
 
 class LogSettings(Protocol):
-    """What is logged and how, as ``log`` in a configuration has it."""
+    """Log settings, as in ``log`` of a configuration."""
 
     @property
     def level(self) -> Literal["debug", "info", "warning", "error"]:
@@ -35,18 +36,18 @@ class LogSettings(Protocol):
 
     @property
     def format(self) -> Literal["text", "json"]:
-        """One readable line or one JSON object a record."""
+        """One line of text or one JSON object per record."""
         ...
 
 
 def setup_logging(config: LogSettings, process: str) -> None:
     """Send this process's logs, warnings and uncaught errors to stderr.
 
-    Call it once in each process, before anything is logged; a second call replaces what the first set up.
+    Call it once in each process, before anything is logged; a second call replaces the first.
 
     Args:
-        config: Least level, and the format.
-        process: Name that every line carries, for example ``capture:cam1``.
+        config: Lowest level, and the format.
+        process: Name of the process in every line, for example ``capture:cam1``.
     """
     handler = _StreamsegHandler(sys.stderr)
     handler.addFilter(_RedactingFilter())
@@ -62,7 +63,7 @@ def setup_logging(config: LogSettings, process: str) -> None:
 
 
 def logs_json() -> bool:
-    """Return whether :func:`setup_logging` was called, and chose JSON."""
+    """Return whether :func:`setup_logging` was called with the JSON format."""
     return any(
         isinstance(handler, _StreamsegHandler) and isinstance(handler.formatter, JsonFormatter)
         for handler in logging.getLogger().handlers
@@ -70,7 +71,7 @@ def logs_json() -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-31 12:00:00.123 INFO    capture:cam1 | connected  fps=25.0``, a traceback on lines of its own.
+    """``2026-01-31 12:00:00.123 INFO    capture:cam1 | connected  fps=25.0``, with a traceback on extra lines.
 
     Args:
         process: Name of this process.
@@ -91,7 +92,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: ``time`` (UTC), ``level``, ``process``, ``logger``, ``message``, its fields, ``error``.
+    """One JSON object per record: ``time`` (UTC), ``level``, ``process``, ``logger``, ``message``, fields, ``error``.
 
     Args:
         process: Name of this process.
@@ -110,7 +111,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        # A field cannot hide one of ours.
+        # An extra field cannot override one of ours.
         line = {**_fields(record), **line}
         if error := _error_text(record):
             line["error"] = error
@@ -118,20 +119,20 @@ class JsonFormatter(logging.Formatter):
 
 
 class _StreamsegHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Marks our own handler among the root logger's."""
+    """Identifies our handler among those of the root logger."""
 
 
 class _RedactingFilter(logging.Filter):
-    """Take passwords out of a record, whatever its caller put in.
+    """Remove passwords from every part of a record.
 
-    The record itself is changed, so that no later handler sees them either.
+    The record itself is changed, so that later handlers do not see them either.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - a broken log call must not break what it reports on
-            message = f"{record.msg!r} (does not fit its arguments: {error})"
+        except Exception as error:  # noqa: BLE001 - a wrong log call must not break its caller
+            message = f"{record.msg!r} (does not match its arguments: {error})"
         record.msg, record.args = redact(message), None
         if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
             record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
@@ -146,7 +147,7 @@ class _RedactingFilter(logging.Filter):
 
 
 def _plain(value: object) -> object:
-    """A field as JSON and text can show it, without passwords."""
+    """Return a field as plain value for JSON and text, without passwords."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     try:

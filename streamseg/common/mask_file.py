@@ -1,4 +1,4 @@
-"""Read the picture of a mask."""
+"""Read mask images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamseg.errors import PromptError
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask picture: every pixel that is not black belongs to the object.
+    """Read a mask image: every pixel that is not black belongs to the object.
 
     Returns:
         ``bool [height, width]``.
@@ -19,14 +19,14 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         PromptError: it cannot be read, or is all black.
     """
-    import cv2  # 0.1 s, and only a mask prompt needs it
+    import cv2  # takes 0.1 s, and only a mask prompt needs it
 
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # it prints where there is none
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # it prints if there is no file
     if picture is None:
-        raise PromptError(f"mask {path} cannot be read: give a PNG of the video's size")
-    if picture.ndim == 3:  # an alpha channel says nothing about the object
+        raise PromptError(f"mask {path} cannot be read: use a PNG of the video's size")
+    if picture.ndim == 3:  # the alpha channel does not count
         picture = picture[..., :3].max(axis=2)
     mask: NDArray[np.bool_] = np.asarray(picture) > 0
     if not mask.any():
-        raise PromptError(f"mask {path} is all black: paint the object in any other colour")
+        raise PromptError(f"mask {path} is all black: paint the object in any other color")
     return mask

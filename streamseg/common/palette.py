@@ -1,4 +1,4 @@
-"""The colour of each object: the same in every picture, every process and every browser."""
+"""The color of each object: the same in every picture, process and browser."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PALETTE: Final[tuple[tuple[int, int, int], ...]] = (
     (213, 94, 0),
     (190, 190, 190),
 )
-"""Okabe and Ito's colours, told apart with any colour vision, in an order that suits pictures of nature; RGB."""
+"""Okabe and Ito's colors, which are distinct for any color vision, in an order that suits natural scenes; RGB."""
 
 
-def colour_of(obj_id: int) -> tuple[int, int, int]:
-    """Return an object's colour, RGB."""
+def color_of(obj_id: int) -> tuple[int, int, int]:
+    """Return an object's color, RGB."""
     return PALETTE[(obj_id - 1) % len(PALETTE)]

@@ -1,4 +1,10 @@
-"""Take credentials out of text before it is logged, published or shown."""
+"""Take credentials out of text that streamseg did not write itself: FFmpeg's messages, tracebacks, requests.
+
+A source address hides its own secret exactly (:class:`streamseg.sources.address.SourceAddress`). Foreign text says
+nowhere what is secret, so this module works with patterns, and rather takes too much. They are ours because general
+scrubbers (``detect-secrets``, ``scrubadub``) look for the shape of known tokens, not for camera addresses, and take no
+bound on time.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +12,25 @@ import re
 from itertools import pairwise
 from typing import Final
 
-# What one rule takes away can uncover something to another; a bound keeps the time linear.
+# What one rule removes can expose something to another. The bound keeps the time linear.
 _MAX_PASSES: Final = 8
 _LINE_END: Final = re.compile(r"([\r\n]+)")
 _SCHEME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-")
 _MAX_SCHEME: Final = 16
-# Where the next address begins for certain: whatever came before it belongs to none.
+# Where the next address certainly begins: text before it is not part of it.
 _NEXT_ADDRESS: Final = re.compile(rf"[\s'\"][a-zA-Z][a-zA-Z0-9+.-]{{0,{_MAX_SCHEME}}}://")
 _SPACE: Final = re.compile(r"\s")
-# The quote that opened an address closes it where the text goes on as JSON or a repr does. Any other quote may belong
-# to a password.
+# The quote that opened an address closes it where JSON or a repr would go on. Any other quote may be part of a
+# password.
 _CLOSED: Final = {quote: re.compile(rf"\s|{quote}(?=[,;:)\]}}>\s]|$)") for quote in "'\""}
-# A host, and a port or nothing: such an address has no user and no password, so what follows it is prose.
+# A host with an optional port: such an address has no user and no password, so the text after it is prose.
 _COMPLETE: Final = re.compile(
     r"(?:\[[0-9a-fA-F:.]*\]|localhost|[\w-]+(?:\.[\w-]+)+|(?=/))(?::\d{1,5})?(?:[/?#].*|[.,;:!)'\"\]]*)$"
 )
 _COMPLETE_IN_QUOTES: Final = re.compile(r"[\w.-]*(?::\d{1,5})?(?:[/?#].*)?$")
 _HOST_FOLLOWS: Final = re.compile(r"@[\w\[]")
 _PATH_BEGINS: Final = re.compile(r"[/?#]")
-# Cameras take passwords as `?pwd=...`, but also as a path: `/user=admin&password=...` and `/user=admin_password=...`.
+# Cameras take passwords in the path as well: `/user=admin&password=...` and `/user=admin_password=...`.
 _TELLING: Final = (
     r"password|passwd|passphrase|passcode|pwd|token|secret|api[_-]?key|access[_-]?key|private[_-]?key|signature"
 )
@@ -37,6 +43,20 @@ _ASSIGNED: Final = re.compile(
 _QUOTED: Final = re.compile(
     rf"(?P<key>['\"][a-z_-]{{0,32}}(?:{_TELLING})['\"]\s{{0,8}}:\s{{0,8}})(?:\"[^\"\n]*\"|'[^'\n]*')", re.IGNORECASE
 )
+# Query parameters of cameras that hold no secret. The value of every other parameter is hidden.
+# fmt: off
+_HARMLESS: Final = frozenset((
+    "user", "usr", "username", "channel", "channelid", "ch", "chn", "cam", "camera", "cameraid", "stream", "streamid",
+    "streamtype", "subtype", "substream", "profile", "unicast", "multicast", "proto", "protocol", "transport",
+    "transportmode", "transmode", "tcp", "udp", "enablesrtp", "resolution", "res", "size", "width", "height", "w", "h",
+    "x", "y", "fps", "framerate", "rate", "maxfps", "videocodec", "videoencoding", "codec", "encoding", "vcodec",
+    "audio", "video", "format", "type", "quality", "compression", "bitrate", "videobitrate", "gop", "rotation",
+    "mirror", "flip", "color", "colour", "overlay", "clock", "date", "timeout", "pkt_size", "listen", "mode",
+))
+# fmt: on
+_HARMLESS_VALUE: Final = re.compile(r"[\w.+-]{0,32}")
+_TOKEN_OF_TEXT: Final = re.compile(r"[^\s'\"<>]+")
+_PARAMETER: Final = re.compile(r"[^&;]+")
 _AUTHORIZATION: Final = re.compile(r"(?P<key>authorization['\"]?\s{0,8}[:=]\s{0,8}['\"]?\w+\s)[^\r\n]+", re.IGNORECASE)
 
 
@@ -45,9 +65,10 @@ def redact(text: str) -> str:
 
     In an address, everything from the user name's colon to the *last* ``@`` that may belong to the address goes, so
     that passwords with an unencoded ``@``, ``/``, ``?``, ``#``, quote or space are covered too; so does a user name
-    without a password, which may be a token. Settings with telling names (``password=``, ``token=``) and the
-    credentials of HTTP headers go as well. When in doubt it takes too much. Takes time linear in the length of
-    ``text``; redacting twice changes nothing more.
+    without a password, which may be a token. Values of its query go unless the parameter is known to be harmless.
+    Settings with telling names (``password=``, ``token=``) and the credentials of HTTP headers go as well.
+
+    Takes time linear in the length of ``text``; redacting twice changes nothing more.
     """
     for _ in range(_MAX_PASSES):
         before, text = text, _redact_once(text)
@@ -61,7 +82,34 @@ def _redact_once(text: str) -> str:
         text = "".join(_without_userinfos(line) for line in _LINE_END.split(text))
     text = _AUTHORIZATION.sub(lambda match: f"{match['key']}***", text)
     text = _ASSIGNED.sub(lambda match: f"{match['key'] or match['short']}***", text)
-    return _QUOTED.sub(lambda match: f'{match["key"]}"***"', text)
+    text = _QUOTED.sub(lambda match: f'{match["key"]}"***"', text)
+    if "://" in text and "?" in text:
+        text = _TOKEN_OF_TEXT.sub(lambda match: _without_query_values(match[0]), text)
+    return text
+
+
+def mask_query(query: str) -> str:
+    """Return the query of a camera's address, without its ``?``, with every value that may be a secret as ``***``."""
+    return _PARAMETER.sub(lambda match: _masked_parameter(match[0]), query)
+
+
+def _masked_parameter(parameter: str) -> str:
+    key, equals, value = parameter.partition("=")
+    if key.lower() in _HARMLESS and _HARMLESS_VALUE.fullmatch(value):
+        return parameter
+    if not equals:
+        return "***"
+    return f"{key}=***" if value else parameter
+
+
+def _without_query_values(token: str) -> str:
+    """Mask the query of the address in a token of text; the punctuation after it belongs to the sentence."""
+    slashes = token.find("://")
+    mark = token.find("?", slashes + 3) if slashes >= 0 else -1
+    if mark < 0:
+        return token
+    query = token[mark + 1 :].rstrip(",.:;)")
+    return f"{token[: mark + 1]}{mask_query(query)}{token[mark + 1 + len(query) :]}"
 
 
 def _without_userinfos(line: str) -> str:
@@ -72,7 +120,7 @@ def _without_userinfos(line: str) -> str:
 
 
 def _without_userinfo(line: str, start: int, end: int) -> str:
-    """The part of a line, up to where the next address begins for certain, with its addresses redacted."""
+    """Part of a line, up to where the next address certainly begins, with its addresses redacted."""
     last_at = _last_at(line, start, end)
     kept: list[str] = []
     while (slashes := line.find("://", start, end)) >= 0:
@@ -99,7 +147,7 @@ def _without_userinfo(line: str, start: int, end: int) -> str:
 
 
 def _last_at(line: str, start: int, end: int) -> int:
-    """Where the last ``@`` stands that a host follows; -1 if none does."""
+    """Position of the last ``@`` that a host follows; -1 without one."""
     at = line.rfind("@", start, end)
     while at >= 0 and _HOST_FOLLOWS.match(line, at, end) is None:
         at = line.rfind("@", start, at)
@@ -107,12 +155,12 @@ def _last_at(line: str, start: int, end: int) -> int:
 
 
 def _reopened(line: str, quote: str, stop: int, at: int, end: int) -> bool:
-    """Whether the quote at ``stop`` is part of a password: the ``@`` stands in no string, and another quote closes."""
+    """Whether the quote at ``stop`` is part of a password: the ``@`` is in no other string and another quote closes."""
     return at > stop and line.count(quote, stop, at) % 2 == 1 and line.find(quote, at, end) >= 0
 
 
 def _quote_before(line: str, slashes: int) -> str:
-    """The quote that stands right before the scheme; empty if none does."""
+    """The quote right before the scheme; empty if there is none."""
     at = slashes - 1
     while at >= max(0, slashes - _MAX_SCHEME) and line[at] in _SCHEME_CHARACTERS:
         at -= 1
@@ -126,5 +174,5 @@ def _secret_begin(line: str, begin: int, stop: int, at: int) -> int | None:
     colon = line.find(":", begin, at)
     if colon >= 0:
         return colon + 1
-    # A token stands in place of the user name; it holds no space, and an @ in a path is none of it.
+    # A token instead of a user name holds no space, and an @ in the path is not its end.
     return begin if at < stop and _PATH_BEGINS.search(line, begin, at) is None else None

@@ -1,4 +1,4 @@
-"""What differs between two configurations, sorted by what it takes to change it in a running daemon."""
+"""Compare two configurations by what it takes to apply the difference to a running daemon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamseg.config.schema import Config, PromptConfig, StreamConfig
 
 _GROUPS: Final = ("model", "publish", "control", "http", "log")
 _OF_WORKER: Final = ("on_discontinuity", "lost_after_s", "repeat_static", "prompts")
-"""Settings of a stream that its source has nothing to do with."""
+"""Settings of a stream that do not affect its source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class StreamDifference:
     """How one stream's settings differ.
 
     Attributes:
-        source: Its source must be opened anew.
+        source: Its source must be reopened.
         removed: Ids of objects that are no longer configured.
-        prompts: Prompts that are new, or not what they were.
+        prompts: Prompts that are new or changed.
     """
 
     source: bool
@@ -48,7 +48,7 @@ def difference(before: StreamConfig, after: StreamConfig) -> StreamDifference | 
 
 
 def needs_restart(before: Config, after: Config) -> tuple[str, ...]:
-    """Return the names of settings that differ and cannot change while the daemon runs."""
+    """Return the names of changed settings that need a restart of the daemon."""
     return tuple(
         f"{group}.{field.name}"
         for group in _GROUPS

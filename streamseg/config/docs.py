@@ -1,4 +1,4 @@
-"""The table of all settings in ``docs/configuration.md``: ``python -m streamseg.config.docs`` prints it anew."""
+"""The table of all settings in ``docs/configuration.md``; ``python -m streamseg.config.docs`` prints it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streamseg.config.validate import expected, settings
 
 
 def settings_table() -> str:
-    """Return a Markdown table of every setting: its path, its values, its default, what it does."""
+    """Return a Markdown table of every setting: path, values, default, description."""
     rows = ["| setting | values | default | what it does |", "|---|---|---|---|"]
     for path, field in settings(Config):
         if _is_group(field):

@@ -1,6 +1,8 @@
-"""Fill ``${NAME}`` in a configuration from the environment.
+"""Replace ``${NAME}`` in a configuration with environment variables.
 
-This happens after the YAML was read, so a password can hold any character without changing the file's meaning.
+This happens after parsing, so a password can contain any character without changing the meaning of the file. It is
+our own code because ``string.Template`` and ``os.path.expandvars`` have no defaults, do not percent-encode inside
+addresses, and do not report which setting used which variable.
 """
 
 from __future__ import annotations
@@ -15,16 +17,16 @@ from streamseg.config.problems import Path, Problems, Template
 _VARIABLE: Final = re.compile(
     r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\$\{[^}]*\}?)"
 )
-# The part of an address that holds the user's name and password, up to where a variable stands in it.
+# The user name and password of an address, up to a variable in it.
 _IN_USERINFO: Final = re.compile(r"://[^/?#@\s]*$")
 
 
 def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) -> tuple[Any, dict[Path, Template]]:
     """Return ``tree`` with every variable replaced by its value.
 
-    ``${NAME}`` must be set; ``${NAME:-default}`` takes the default where it is unset or empty; ``$$`` is a dollar
-    sign. Keys are left alone. In the user and password part of an address values are percent-encoded, so the
-    variable holds the password as it is.
+    ``${NAME}`` must be set; ``${NAME:-default}`` uses the default if it is unset or empty; ``$$`` is a dollar sign.
+    Keys are not changed. In the user name and password of an address values are percent-encoded, so the variable
+    holds the plain password.
 
     Args:
         tree: Plain values, as YAML gives them.
@@ -32,7 +34,7 @@ def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) ->
         problems: Receives variables that are not set.
 
     Returns:
-        The new tree, and for every setting that used a variable, what it was before.
+        The new tree, and the original text of every setting that uses a variable.
     """
     templates: dict[Path, Template] = {}
 
@@ -64,8 +66,7 @@ def _fill(template: str, environment: Mapping[str, str], path: Path, problems: P
         if match["broken"]:
             problems.add(
                 path,
-                f"{match[0]!r} is no variable: write ${{NAME}} or ${{NAME:-default}}, or $${{ for the characters "
-                "themselves",
+                f"{match[0]!r} is not a variable: write ${{NAME}} or ${{NAME:-default}}, or $${{ for a literal ${{",
             )
             return ""
         value = environment.get(name)
@@ -74,8 +75,7 @@ def _fill(template: str, environment: Mapping[str, str], path: Path, problems: P
         if value is None:
             problems.add(
                 path,
-                f"the environment variable {name} is not set: export {name} before the start, "
-                f"or write ${{{name}:-default}}",
+                f"the environment variable {name} is not set: export {name} first, or write ${{{name}:-default}}",
             )
             return ""
         in_userinfo = _IN_USERINFO.search(template, 0, match.start()) and "@" in template[match.end() :]

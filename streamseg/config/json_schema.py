@@ -1,4 +1,4 @@
-"""The settings as JSON Schema, for editors that check and complete YAML."""
+"""The settings as JSON Schema, for editors that validate and complete YAML."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a configuration file, after ``${NAME}`` was filled in."""
+    """Return the JSON Schema (draft 2020-12) of a configuration file whose ``${NAME}`` variables are replaced."""
     schema = msgspec.json.schema(Config)
     root = schema["$defs"]["Config"]
-    root["patternProperties"] = {f"^{EXTENSION}": {"description": "A place for YAML anchors; nothing reads it."}}
+    root["patternProperties"] = {f"^{EXTENSION}": {"description": "Ignored; a place for YAML anchors."}}
     root["properties"]["streams"]["propertyNames"] = {"pattern": "^[a-z0-9-][a-z0-9_-]{0,63}$"}
     return {"$schema": DIALECT, "title": "Configuration of streamseg", **schema}

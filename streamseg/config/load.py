@@ -30,7 +30,7 @@ from streamseg.errors import ConfigError
 T = TypeVar("T", bound=msgspec.Struct)
 
 EXTENSION = "x-"
-"""Top-level keys that begin so are a place for YAML anchors; nothing else reads them."""
+"""Top-level keys with this prefix are ignored; they are a place for YAML anchors."""
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> Config:
@@ -39,13 +39,13 @@ def load_config(path: str | Path, overrides: Mapping[str, Mapping[str, Any]] = M
     Relative paths in it (masks, checkpoints, video files and folders) start at the file's own folder.
 
     Args:
-        path: Of the file.
-        overrides: Group -> setting -> value that takes the place of the file's, for example
+        path: Path of the file.
+        overrides: Group -> setting -> value that replaces the one in the file, for example
             ``{"model": {"device": "cpu"}}``.
 
     Raises:
-        ConfigError: the file cannot be read, or settings are wrong: the message has a line for each, with the
-            number of its line, its path, its value (without passwords) and the mend.
+        ConfigError: the file cannot be read, or settings are invalid: the message has a line for each, with its
+            line number, its path, its value (without passwords) and the fix.
     """
     document = read_document(Path(path))
     tree = document.tree
@@ -56,14 +56,14 @@ def load_config(path: str | Path, overrides: Mapping[str, Mapping[str, Any]] = M
 
 
 def config_from_mapping(mapping: Mapping[str, Any], *, base: Path | None = None) -> Config:
-    """Check settings that are given as plain values, as YAML would give them.
+    """Check settings given as plain values, as YAML would give them.
 
     Args:
-        mapping: Settings; ``${NAME}`` in them is filled from the environment, as in a file.
+        mapping: Settings; ``${NAME}`` in them is replaced from the environment, as in a file.
         base: Folder at which relative paths start; the working directory if None.
 
     Raises:
-        ConfigError: settings are wrong: one line for each, with its path, its value and the mend.
+        ConfigError: settings are invalid: one line for each, with its path, its value and the fix.
     """
     return _load(dict(mapping), base=base or Path.cwd(), document=None)
 
@@ -71,16 +71,16 @@ def config_from_mapping(mapping: Mapping[str, Any], *, base: Path | None = None)
 def stream_from_mapping(
     stream: str, settings: Mapping[str, Any], *, max_objects: int, base: Path | None = None
 ) -> StreamConfig:
-    """Check the settings of one stream that are given as plain values; nothing in them is filled from the environment.
+    """Check the settings of one stream given as plain values; environment variables are not replaced.
 
     Args:
         stream: Its id.
-        settings: What stands below ``streams.NAME`` in a file.
-        max_objects: Most objects a stream.
+        settings: The content of ``streams.NAME`` in a file.
+        max_objects: Maximum number of objects per stream.
         base: Folder at which relative paths start; the working directory if None.
 
     Raises:
-        ConfigError: settings are wrong: one line for each, with its path, its value and the mend.
+        ConfigError: settings are invalid: one line for each, with its path, its value and the fix.
     """
     path = ("streams", stream)
     problems = Problems()
@@ -99,12 +99,12 @@ def _load(tree: Any, *, base: Path, document: Document | None) -> Config:
         tree = {key: value for key, value in tree.items() if not str(key).startswith(EXTENSION)}
     if not isinstance(tree, dict) or not tree:
         name = document.name if document else "the configuration"
-        raise ConfigError(f"{name} holds no settings: begin with\nstreams:\n  cam:\n    source: webcam:0")
+        raise ConfigError(f"{name} has no settings: start with\nstreams:\n  cam:\n    source: webcam:0")
     problems = Problems()
     filled, problems.templates = substitute(tree, os.environ, problems)
     unset = {problem.path for problem in problems.found}
     read_value(filled, Config, (), problems)
-    # A variable that is not set was reported; that its setting is empty now is no news.
+    # An unset variable was reported already; its empty value is not a second problem.
     missing = problems.found[: len(unset)]
     problems.found = missing + [problem for problem in problems.found[len(unset) :] if problem.path not in unset]
     config = _check_parts(filled, base, problems)
@@ -114,7 +114,7 @@ def _load(tree: Any, *, base: Path, document: Document | None) -> Config:
 
 
 def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config:
-    """Apply the rules to every part whose types are right, so that one wrong setting hides no other."""
+    """Apply the rules to every part that has the right types, so that one invalid setting does not hide others."""
 
     def part(value: Any, struct: type[T], path: tuple[str, ...]) -> T | None:
         return None if problems.any_under(path) else read_value(value, struct, path, problems)
@@ -153,7 +153,7 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
 
 
 def _message(found: list[Problem], document: Document | None) -> str:
-    count = "one setting is wrong" if len(found) == 1 else f"{len(found)} settings are wrong"
+    count = "one setting is invalid" if len(found) == 1 else f"{len(found)} settings are invalid"
     lines = [f"{document.name if document else 'configuration'}: {count}"]
     for problem in sorted(found, key=lambda problem: document.line(problem.path) if document else 0):
         where = f"line {document.line(problem.path)}: " if document else ""

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: gathered, so that a user mends all of it at once."""
+"""Problems found in a configuration: collected, so that a user can fix all of them at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 from streamseg.common.redact import redact
 
 Path = tuple[str | int, ...]
-"""Where a setting stands: ``("streams", "cam1", "prompts", 0, "box")``."""
+"""Where a setting is: ``("streams", "cam1", "prompts", 0, "box")``."""
 
 _MAX_SHOWN: Final = 80
 _SECRET_NAME: Final = re.compile(r"pass|pwd|secret|token|key|auth|credential", re.IGNORECASE)
 
 
 def path_name(path: Path) -> str:
-    """Return the path as people write it: ``streams.cam1.prompts[0].box``."""
+    """Return a path in the form that people write: ``streams.cam1.prompts[0].box``."""
     name = ""
     for step in path:
         name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
@@ -26,11 +26,11 @@ def path_name(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One setting that is wrong.
+    """One invalid setting.
 
     Attributes:
-        path: Where it stands; empty for the file as a whole.
-        text: Its value and the mend, without passwords.
+        path: Where it is; empty for the file as a whole.
+        text: Its value and the fix, without passwords.
     """
 
     path: Path
@@ -39,11 +39,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A setting with values of the environment, before they were filled in.
+    """A setting that uses environment variables, before they were replaced.
 
     Attributes:
-        text: As it is written in the file.
-        values: Variable as it is written -> what was filled in. Each may be a password.
+        text: As written in the file.
+        values: Variable as written -> its value, which may be a password.
     """
 
     text: str
@@ -52,10 +52,10 @@ class Template:
 
 @dataclass(slots=True)
 class Problems:
-    """All that was found so far.
+    """The problems found so far.
 
     Attributes:
-        templates: Settings that hold values of the environment: these are never shown.
+        templates: Settings that use environment variables; their values are never shown.
         found: In the order of discovery.
     """
 
@@ -63,18 +63,18 @@ class Problems:
     found: list[Problem] = field(default_factory=list)
 
     def add(self, path: Path, text: str) -> None:
-        """Take note of a setting that is wrong."""
+        """Record an invalid setting."""
         if (template := self.templates.get(path)) is not None:
             for variable, value in template.values.items():
                 text = text.replace(value, variable) if value else text
         self.found.append(Problem(path, text))
 
     def any_under(self, path: Path) -> bool:
-        """Whether something is wrong at ``path`` or below it."""
+        """Whether there is a problem at ``path`` or below it."""
         return any(problem.path[: len(path)] == path for problem in self.found)
 
     def show(self, path: Path, value: object) -> str:
-        """Return a value as a message may show it: short, and without passwords."""
+        """Return a value for a message: short, and without passwords."""
         if (template := self.templates.get(path)) is not None:
             return _short(redact(template.text))
         if path and isinstance(path[-1], str) and _SECRET_NAME.search(path[-1]):

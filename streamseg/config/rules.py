@@ -1,4 +1,4 @@
-"""What types cannot say: names, addresses and prompts that make sense. Reads no file, but looks whether some exist."""
+"""Checks that types cannot express: names, addresses and prompts. Reads no file, but checks that some exist."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streamseg.protocol.topics import MAX_IPC_PATH, STREAM_ID, is_loopback
 from streamseg.sources.address import describe
 
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")
-_WATCHED: Final = "everybody there could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true"
-_CONTROLLED: Final = "everybody there could control the daemon: use 127.0.0.1 or an ipc:// address"
+_WATCHED: Final = "anyone there could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true"
+_CONTROLLED: Final = "anyone there could control the daemon: use 127.0.0.1 or an ipc:// address"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 MIN_TOKEN: Final = 16
@@ -27,28 +27,28 @@ _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def check_stream_id(stream: str, path: Path, problems: Problems) -> None:
-    """A stream's name must fit into a topic."""
+    """Check that a stream's id can be part of a topic."""
     if STREAM_ID.fullmatch(stream) is None:
-        mended = "".join(character if STREAM_ID.fullmatch(character) else "-" for character in stream.lower())[:64]
-        problems.add(path, f"{stream!r} cannot name a stream: use a-z, 0-9, _ and -, for example {mended or 'cam1'}")
+        fixed = "".join(character if STREAM_ID.fullmatch(character) else "-" for character in stream.lower())[:64]
+        problems.add(path, f"{stream!r} is not a valid stream id: use a-z, 0-9, _ and -, for example {fixed or 'cam1'}")
     elif stream.startswith("_"):
         problems.add(
-            path, f"{stream!r}: names that begin with _ are streamseg's own: use {stream.lstrip('_') or 'cam1'}"
+            path, f"{stream!r}: ids that begin with _ are reserved for streamseg: use {stream.lstrip('_') or 'cam1'}"
         )
 
 
 def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objects: int) -> None:
-    """The source must be of a known kind, and the prompts sensible."""
+    """Check a stream: its source must be of a known kind, its prompts must make sense."""
     url = _URL.match(stream.source)
     if url is not None and url[1].lower() != "file" and any(character.isspace() for character in stream.source):
-        # Nothing of it is shown: where its password ends is hard to tell.
-        problems.add((*path, "source"), f"the {url[1]}:// address holds white space: percent-encode it as %20")
+        # Not shown, since no one can tell where its password ends.
+        problems.add((*path, "source"), f"the {url[1]}:// address contains white space: percent-encode it as %20")
     else:
         _check_source(stream, path, problems)
     if len(stream.prompts) > max_objects:
         problems.add(
             (*path, "prompts"),
-            f"{len(stream.prompts)} objects, but model.max_objects is {max_objects}: raise it or follow fewer",
+            f"{len(stream.prompts)} objects, but model.max_objects is {max_objects}: raise it, or use fewer prompts",
         )
     first: dict[int, int] = {}
     for index, prompt in enumerate(stream.prompts):
@@ -56,44 +56,43 @@ def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objec
         if prompt.object in first:
             problems.add(
                 (*here, "object"),
-                f"{prompt.object} is prompts[{first[prompt.object]}] already: give each object an id of its own, "
-                "and all points of one object in one prompt",
+                f"{prompt.object} is already the object of prompts[{first[prompt.object]}]: give each object its own "
+                "id, and put all points of one object into one prompt",
             )
         first.setdefault(prompt.object, index)
         _check_prompt(prompt, here, problems)
 
 
 def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> None:
-    """Endpoints must be addresses that can be bound, and nobody may watch by accident."""
+    """Check that endpoints can be bound, and that none is public by accident."""
     for index, endpoint in enumerate(publish.endpoints):
         here = (*path, "endpoints", index)
         if endpoint in publish.endpoints[:index]:
-            problems.add(here, f"{problems.show(here, endpoint)} stands twice: leave one out")
-        mend = None if publish.allow_unauthenticated else _WATCHED
-        _check_endpoint(endpoint, here, problems, mend)
+            problems.add(here, f"duplicate endpoint {problems.show(here, endpoint)}: remove one of them")
+        _check_endpoint(endpoint, here, problems, None if publish.allow_unauthenticated else _WATCHED)
     if publish.encoding == "bits_zstd" and importlib.util.find_spec("zstandard") is None:
-        problems.add(
-            (*path, "encoding"), "bits_zstd needs a package: pip install 'streamseg[fast]', or choose coco_rle"
-        )
+        problems.add((*path, "encoding"), "bits_zstd needs a package: pip install 'streamseg[fast]', or use coco_rle")
 
 
 def check_control(control: ControlConfig, path: Path, problems: Problems) -> None:
-    """The endpoint must be an address that can be bound, and nobody elsewhere may reach it."""
+    """Check that the endpoint can be bound, and is not reachable from other machines."""
     if control.endpoint is not None:
         _check_endpoint(control.endpoint, (*path, "endpoint"), problems, _CONTROLLED)
 
 
 def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
-    """The page's address must be one to bind, and nobody may click by accident."""
+    """Check the page's address, and that it is not public without a token."""
     if http.token is not None and (len(http.token) < MIN_TOKEN or not _TOKEN.fullmatch(http.token)):
         problems.add(
             (*path, "token"),
-            f"is too easy to guess or to mistype: give at least {MIN_TOKEN} letters, digits or any of - _ . ~, "
-            "for example the output of: openssl rand -hex 16",
+            f"is too easy to guess: use at least {MIN_TOKEN} letters, digits, or any of - _ . ~, for example the "
+            "output of: openssl rand -hex 16",
         )
     for index, host in enumerate(http.hosts):
         if not _HOST_NAME.fullmatch(host):
-            problems.add((*path, "hosts", index), f"{host!r} is no host name: write it without port, as camera.example")
+            problems.add(
+                (*path, "hosts", index), f"{host!r} is not a host name: write it without a port, like camera.example"
+            )
     if http.listen is None:
         return
     here = (*path, "listen")
@@ -102,22 +101,22 @@ def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
     if not separator or not host:
         problems.add(here, f"{shown} has no port: write HOST:PORT, for example 127.0.0.1:8080")
     elif not (port.isascii() and port.isdigit() and 0 <= int(port) <= 65535):
-        problems.add(here, f"{shown} has no usable port: give one from 1 to 65535, or 0 for one that is free")
+        problems.add(here, f"{shown} has an invalid port: use 1 to 65535, or 0 for any free port")
     elif host != "localhost" and _address(host) is None:
-        problems.add(here, f"{shown}: a name cannot be bound: give an address of this machine, 127.0.0.1 for this one")
+        problems.add(here, f"{shown}: a host name cannot be bound: use an IP address of this machine, like 127.0.0.1")
     elif not is_loopback(host) and http.token is None:
         problems.add(
             here,
-            f"{shown} can be reached from other machines and everybody there could watch and click: use 127.0.0.1, "
-            "or set http.token",
+            f"{shown} is reachable from other machines, and anyone there could watch and click: use 127.0.0.1, or set "
+            "http.token",
         )
 
 
 def check_model(model: ModelConfig, path: Path, problems: Problems) -> None:
-    """The model's name must be known; whether its checkpoint is here, the worker finds out."""
+    """Check that the model is known. Whether its checkpoint is installed is the worker's business."""
     if is_checkpoint_path(model.name):
-        if not FilePath(model.name).is_file():
-            problems.add((*path, "name"), f"there is no file {model.name!r}: correct the path")
+        if not _is_file(model.name):
+            problems.add((*path, "name"), f"there is no file {_short(model.name)}: check the path")
         return
     try:
         find(model.name)
@@ -126,7 +125,7 @@ def check_model(model: ModelConfig, path: Path, problems: Problems) -> None:
     if model.config is not None:
         problems.add(
             (*path, "config"),
-            f"{model.config!r} goes with the path of a checkpoint, not with the name {model.name!r}: leave it out",
+            f"{model.config!r} needs model.name to be the path of a checkpoint, not the name {model.name!r}: remove it",
         )
 
 
@@ -137,7 +136,7 @@ def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
         problems.add((*path, "source"), str(error))
     else:
         if stream.loop and described.live:
-            problems.add((*path, "loop"), "true, but this source is live and has no beginning: leave it out")
+            problems.add((*path, "loop"), "true, but this source is live and cannot start over: remove it")
 
 
 def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:
@@ -149,34 +148,43 @@ def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:
     ]
     for problem in {problem.field: problem for problem in reversed(found)}.values():  # the first of each field
         problems.add((*path, *problem.field), problem.message)
-    if prompt.mask is not None and not FilePath(prompt.mask).is_file():
-        problems.add((*path, "mask"), f"there is no file {prompt.mask!r}: correct the path")
+    if prompt.mask is not None and not _is_file(prompt.mask):
+        problems.add((*path, "mask"), f"there is no file {_short(prompt.mask)}: check the path")
 
 
 def _check_endpoint(endpoint: str, path: Path, problems: Problems, if_public: str | None) -> None:
-    """Check an address to bind; ``if_public`` says what is wrong with one that others reach, None if nothing is."""
+    """Check an address to bind; ``if_public`` says why it must not be public, None if it may be."""
     shown = problems.show(path, endpoint)
     scheme, separator, rest = endpoint.partition("://")
     if not separator or scheme not in ("tcp", "ipc"):
-        problems.add(path, f"{shown} cannot be bound: give tcp://HOST:PORT or ipc:///PATH")
+        problems.add(path, f"{shown} cannot be bound: write tcp://HOST:PORT or ipc:///PATH")
     elif scheme == "ipc":
         if not rest.startswith("/"):
             problems.add(path, f"{shown} has no absolute path: write ipc:///PATH, with three slashes")
         elif len(os.fsencode(rest)) > MAX_IPC_PATH:
-            problems.add(path, f"{shown} is too long: sockets take paths of at most {MAX_IPC_PATH} bytes")
-        elif not FilePath(rest).parent.is_dir():
+            problems.add(path, f"{shown} is too long: the path of a socket has at most {MAX_IPC_PATH} bytes")
+        elif not os.path.isdir(FilePath(rest).parent):  # noqa: PTH112 - never raises
             problems.add(path, f"{shown}: there is no folder {str(FilePath(rest).parent)!r}: create it first")
     else:
         host, separator, port = rest.rpartition(":")
         if not separator or not host:
             problems.add(path, f"{shown} has no port: write tcp://HOST:PORT, for example tcp://127.0.0.1:5555")
         elif port != "*" and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-            problems.add(path, f"{shown} has no usable port: give one from 1 to 65535, or * for one that is free")
+            problems.add(path, f"{shown} has an invalid port: use 1 to 65535, or * for any free port")
         elif not is_loopback(host):
             if host not in _WILDCARDS and _address(host) is None and "." in host:
-                problems.add(path, f"{shown}: a name cannot be bound: give an address of this machine")
+                problems.add(path, f"{shown}: a host name cannot be bound: use an IP address of this machine")
             elif if_public is not None:
-                problems.add(path, f"{shown} can be reached from other machines and {if_public}")
+                problems.add(path, f"{shown} is reachable from other machines, and {if_public}")
+
+
+def _is_file(path: str) -> bool:
+    """Unlike ``Path.is_file`` this never raises, whatever the path."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _short(path: str, length: int = 200) -> str:
+    return repr(path if len(path) <= length else f"{path[:length]}...")
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

@@ -1,4 +1,8 @@
-"""Turn plain values into the schema's types; unlike ``msgspec.convert`` it goes on after the first error."""
+"""Convert plain values to the schema's types.
+
+Our own walk over the schema, because ``msgspec.convert`` stops at the first error and quotes neither value nor fix.
+It converts the leaves.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from streamseg.config.schema import Config
 _MAX_SUGGESTIONS: Final = 20
 
 WRONG: Final = object()
-"""Stands for a value that could not be read; what is wrong with it is among the problems."""
+"""Marks a value that could not be converted; the reason is among the problems."""
 
 
 def read_value(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
@@ -24,7 +28,7 @@ def read_value(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
     Args:
         value: Plain value: dict, list, str, int, float, bool, None.
         hint: A type that msgspec understands.
-        path: Where the value stands.
+        path: Where the value is.
         problems: Receives everything that is wrong with it.
     """
     base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
@@ -36,21 +40,21 @@ def read_value(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
     if get_origin(base) is tuple and args[-1] is ...:
         return _read_list(value, hint, args[0], path, problems)
     try:
-        # A value of the environment is always text: there "5" is a number as well.
+        # An environment variable is always text, so "5" counts as a number there.
         return msgspec.convert(value, hint, strict=path not in problems.templates)
     except msgspec.ValidationError:
         return _wrong(value, hint, path, problems)
 
 
 def expected(hint: Any) -> str:
-    """Say in words which values a type takes: ``a number above 0, at most 3600``."""
+    """Describe in words which values a type takes: ``a number above 0, at most 3600``."""
     return _in_words(inspect.type_info(hint))
 
 
 def settings(
     struct: type[msgspec.Struct] = Config, path: Path = ()
 ) -> Iterator[tuple[Path, msgspec.structs.FieldInfo]]:
-    """Yield every setting of the schema with its path, in order; ``NAME`` and ``[]`` stand for what users add."""
+    """Yield every setting of the schema with its path, in order; ``NAME`` and ``[]`` mark what users add."""
     for field in msgspec.structs.fields(struct):
         here = (*path, field.name)
         yield here, field
@@ -72,22 +76,22 @@ def _read_struct(value: Any, struct: type[msgspec.Struct], path: Path, problems:
     for key, item in value.items():
         if key not in fields:
             here = (*path, str(key))
-            # A suggestion takes a millisecond, and nobody reads hundreds.
-            mend = _nearest(key, path, fields) if len(problems.found) < _MAX_SUGGESTIONS else "leave it out"
-            problems.add(here, f"{problems.show(here, item)}: there is no such setting; {mend}")
+            # A suggestion takes a millisecond; hundreds of them are slow and useless.
+            fix = _nearest(key, path, fields) if len(problems.found) < _MAX_SUGGESTIONS else "remove it"
+            problems.add(here, f"{problems.show(here, item)}: there is no such setting; {fix}")
             read[str(key)] = WRONG
         else:
             read[key] = read_value(item, fields[key].type, (*path, key), problems)
     for name, field in fields.items():
         if field.required and name not in value:
-            problems.add((*path, name), f"is missing: give {expected(field.type)}")
+            problems.add((*path, name), f"is missing: expected {expected(field.type)}")
             read[name] = WRONG
     return WRONG if any(item is WRONG for item in read.values()) else struct(**read)
 
 
 def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:
     if value is None or value == {}:
-        # The schema has one such group: the streams.
+        # The only such group in the schema is the streams.
         problems.add(path, "is empty: at least one stream is needed, for example cam: {source: webcam:0}")
         return WRONG
     if not isinstance(value, dict):
@@ -96,7 +100,7 @@ def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
     for key, item in value.items():
         here = (*path, str(key))
         if not isinstance(key, str):
-            problems.add(here, f"YAML reads this name as {type(key).__name__} {key}: put it in quotes")
+            problems.add(here, f"YAML reads this name as {type(key).__name__} {key}: quote it")
         read[str(key)] = read_value(item, item_hint, here, problems)
     return WRONG if any(item is WRONG for item in read.values()) else read
 
@@ -114,10 +118,10 @@ def _read_list(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
 
 
 def _wrong(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
-    mend = f"give {expected(hint)}"
+    fix = f"expected {expected(hint)}"
     if value is None:
-        mend += ", or leave the line out"
-    problems.add(path, f"{problems.show(path, value)} is not possible: {mend}")
+        fix += ", or remove the line"
+    problems.add(path, f"{problems.show(path, value)} is invalid: {fix}")
     return WRONG
 
 
@@ -151,7 +155,8 @@ def _in_words(info: inspect.Type) -> str:
         case inspect.FloatType():
             return f"a number{_bounds(info)}"
         case inspect.LiteralType(values=values):
-            return " or ".join(str(value) for value in values)
+            *first, last = map(str, values)
+            return f"{', '.join(first)} or {last}" if first else last
         case inspect.TupleType(item_types=items):
             return f"a list of {len(items)} {_plural(items[0])}"
         case inspect.VarTupleType(item_type=item):

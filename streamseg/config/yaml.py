@@ -1,4 +1,9 @@
-"""Read a YAML file into plain values: safely, bounded, and with the lines that its settings stand on."""
+"""Read a YAML file into plain values: safe, bounded, and with the line of each setting.
+
+Based on PyYAML, which the model builder needs anyway. ``ruamel.yaml`` would not make this shorter: lines come from
+composed nodes in both, its error for a duplicate key quotes the two values (perhaps passwords) and not the first
+line, and YAML 1.2 booleans take one resolver here.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +19,26 @@ from streamseg.errors import ConfigError
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_VALUES: Final = 20_000
-"""Counted with every alias written out, so that a few anchors cannot grow into billions of values."""
+"""Counted with every alias expanded, so that a few anchors cannot grow into billions of values."""
 MAX_DEPTH: Final = 20
 
 
 class _Loader(yaml.SafeLoader):
-    """Only ``true`` and ``false`` are booleans, as in YAML 1.2: ``on`` and ``off`` are the words of a setting."""
+    """As in YAML 1.2, only ``true`` and ``false`` are booleans: ``on`` and ``off`` are values of a setting."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Construct a value; one that Python cannot hold (February 30, 5,000 digits) is an error with its line."""
+        try:
+            return super().construct_object(node, deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever int(), date() or PyYAML's own code raises
+            raise yaml.constructor.ConstructorError(None, None, str(error)[:120], node.start_mark) from None
 
 
 _Loader.add_implicit_resolver(
@@ -33,22 +47,22 @@ _Loader.add_implicit_resolver(
 
 
 class Document:
-    """A YAML file that was read.
+    """The content of a YAML file.
 
     Attributes:
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
         tree: Its content: dict, list, str, int, float, bool, None (and dates, which no setting takes).
     """
 
     def __init__(self, name: str, text: str) -> None:
-        """Read ``text``.
+        """Parse ``text``.
 
         Args:
-            name: Of the file.
+            name: Name of the file.
             text: Its content.
 
         Raises:
-            ConfigError: it is not YAML, holds a key twice, or is too large; the message names the line.
+            ConfigError: it is not YAML, has a duplicate key, or is too large; the message names the line.
         """
         self.name = name
         try:
@@ -56,7 +70,7 @@ class Document:
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             raise ConfigError(
-                f"{name}:{line}: not valid YAML: a control character (code {error.character}): delete it"
+                f"{name}:{line}: not valid YAML: it contains a control character (code {error.character}): delete it"
             ) from None
         try:
             self._root = loader.get_single_node()
@@ -76,7 +90,7 @@ class Document:
             loader.dispose()
 
     def line(self, path: problems.Path) -> int:
-        """Return the line on which a setting stands, or the nearest one above it that exists; from 1."""
+        """Return the line of a setting, from 1; of the nearest group above it if the setting is not in the file."""
         node, line = self._root, 1
         for step in path:
             found = _child(node, step)
@@ -91,7 +105,7 @@ def read_document(path: Path) -> Document:
     """Read a configuration file.
 
     Raises:
-        ConfigError: it cannot be read, is larger than :data:`MAX_BYTES`, is not UTF-8 or not proper YAML.
+        ConfigError: it cannot be read, is larger than :data:`MAX_BYTES`, or is not UTF-8 or not YAML.
     """
     try:
         if path.is_dir():
@@ -102,7 +116,7 @@ def read_document(path: Path) -> Document:
         reason = error.strerror or str(error)
         raise ConfigError(f"{path} cannot be read ({reason}): give the path of a YAML file") from None
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB: that is no configuration of streamseg")
+        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB: this is not a configuration of streamseg")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -111,14 +125,14 @@ def read_document(path: Path) -> Document:
 
 
 def _check_size(name: str, root: yaml.Node) -> None:
-    """Walks aliases as often as they are used: what comes after (checks, conversion) does so too."""
+    """Count values and levels, following each alias every time it is used, as the checks after this do."""
     count = 0
     waiting = [(root, 1)]
     while waiting:
         node, depth = waiting.pop()
         count += 1
         if count > MAX_VALUES:
-            raise ConfigError(f"{name}: more than {MAX_VALUES} values with all anchors written out")
+            raise ConfigError(f"{name}: more than {MAX_VALUES} values with all aliases expanded")
         if depth > MAX_DEPTH:
             raise ConfigError(
                 f"{name}:{node.start_mark.line + 1}: nested too deeply: settings have at most {MAX_DEPTH} levels"
@@ -130,7 +144,7 @@ def _check_size(name: str, root: yaml.Node) -> None:
 
 
 def _check_keys(name: str, root: yaml.Node) -> None:
-    """PyYAML lets the last of two equal keys win without a word."""
+    """Refuse duplicate keys; PyYAML silently takes the last one."""
     waiting, seen_nodes = [root], set[int]()
     while waiting:
         node = waiting.pop()
@@ -144,8 +158,8 @@ def _check_keys(name: str, root: yaml.Node) -> None:
                 if isinstance(key, yaml.ScalarNode):
                     if key.value in first:
                         raise ConfigError(
-                            f"{name}:{line}: {key.value!r} stands twice, first on line {first[key.value]}: "
-                            "leave one of them out"
+                            f"{name}:{line}: duplicate key {key.value!r}, first on line {first[key.value]}: "
+                            "remove one of them"
                         )
                     first[key.value] = line
                 waiting += [key, value]
@@ -168,7 +182,7 @@ def _hint(error: yaml.MarkedYAMLError) -> str:
     if "\\t" in problem or "tab" in problem:
         return " (indent with spaces, not with tabs)"
     if "mapping values are not allowed" in problem:
-        return " (indent the lines of one group alike, and quote text that holds ': ')"
+        return " (indent the lines of a group equally, and quote text that contains ': ')"
     if "undefined alias" in problem:
-        return " (define it with & above its first use)"
+        return " (define it with & before its first use)"
     return ""

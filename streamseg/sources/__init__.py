@@ -1,1 +1,1 @@
-"""Where frames come from: cameras, servers, files and generated scenes."""
+"""Video sources: cameras, servers, files and generated scenes."""

@@ -1,4 +1,4 @@
-"""What an address of a source means: the table of source kinds. Opens nothing."""
+"""What the address of a source means: its kind, and how it is shown without its secrets. Opens nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from streamseg.common.redact import redact
+from streamseg.common.redact import mask_query, redact
 from streamseg.errors import ConfigError
 from streamseg.sources.scene.spec import SceneSpec, nearest
 
@@ -32,11 +32,69 @@ _URL_KINDS: Final[dict[str, AvKind]] = {
 _PREFIXES: Final = ("file", "webcam", "lavfi", "scene")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DEVICE: Final = re.compile(r"/dev/video\d+")
+_MAX_WEBCAM_DIGITS: Final = 4
+
+_AUTHORITY: Final = re.compile(r"[^/?#]*")
+_HOST_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\[\]:@\s]+)(:\d{0,5})?")
+_MAX_PORT: Final = 65535
+_PATH_ASSIGNMENT: Final = re.compile(r"[^/&;]*=[^/]*")
+_MIN_SECRET: Final = 4
+"""A shorter secret is hidden where its address appears, but not wherever its letters do."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SourceAddress:
+    """An address that knows its own secrets.
+
+    Attributes:
+        text: As given, secrets included.
+        shown: For people and logs: password, token and query values as ``***``. Of an address that cannot be parsed
+            it is the scheme and nothing more, since no one can tell where its password ends.
+        secrets: The parts of ``text`` that ``shown`` hides, as written and decoded.
+        fault: What is wrong with it, None if it can be parsed. Never holds a part of it.
+    """
+
+    text: str
+    shown: str
+    secrets: tuple[str, ...] = ()
+    fault: str | None = None
+
+    @classmethod
+    def of(cls, text: str) -> SourceAddress:
+        """Parse an address. Never raises: a broken one has a ``fault``."""
+        scheme, separator, rest = text.partition("://")
+        if separator and _SCHEME.fullmatch(f"{scheme.strip()}:") and scheme.strip().lower() != "file":
+            return _parse_url(text, scheme.strip(), rest)
+        shown = redact(text)
+        if (_scheme(text) not in _PREFIXES or "@" in text) and not os.path.exists(text):  # noqa: PTH110 - never raises
+            # Perhaps a URL without its scheme or its slashes, or an FFmpeg filter that opens one.
+            path, mark, query = _without_userinfo(shown).partition("?")
+            shown = f"{path}{mark}{mask_query(query)}"
+        return cls(text, _printable(shown), (text,) if shown != text else ())
+
+    def without_secrets(self, text: str) -> str:
+        """Return a message about this source, of FFmpeg or an operating system, without the source's secrets."""
+        text = text.replace(self.text, self.shown)
+        for secret in self.secrets:
+            if len(secret) >= _MIN_SECRET:
+                text = text.replace(secret, "***")
+        return redact(text)
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def __repr__(self) -> str:
+        return f"SourceAddress({self.shown!r})"
+
+
+def shown_address(address: str) -> str:
+    """Return an address as it may be logged, published or shown. Never raises."""
+    return SourceAddress.of(address).shown
 
 
 @dataclass(frozen=True, slots=True)
 class SourceDescription:
-    """What can be said of a source without opening it.
+    """What is known of a source without opening it.
 
     Attributes:
         kind: As in :class:`streamseg.sources.base.SourceInfo`.
@@ -68,14 +126,18 @@ def local_path(address: str) -> Path | None:
     if scheme == "file":
         rest = address.partition(":")[2]
         # file:///a/b and file://localhost/a/b are URLs, file:a/b is a path with a prefix.
-        return Path(unquote(urlsplit(address).path)) if rest.startswith("//") else Path(rest)
+        return Path(unquote(f"/{rest[2:].partition('/')[2]}")) if rest.startswith("//") else Path(rest)
     if _DEVICE.fullmatch(address) or (scheme is not None and not os.path.exists(address)):  # noqa: PTH110 - never raises
         return None
     return Path(address)
 
 
 def classify(address: str) -> tuple[Kind, str]:
-    """Return the kind of an address and the form of it that the kind's class takes."""
+    """Return the kind of an address and the form of it that the kind's class takes.
+
+    Raises:
+        ConfigError: as :func:`describe`.
+    """
     path = local_path(address)
     if path is not None:
         return _classify_path(address, path)
@@ -86,33 +148,93 @@ def classify(address: str) -> tuple[Kind, str]:
     if scheme in _URL_KINDS:
         return _classify_url(address, scheme)
     if scheme == "webcam":
-        if not (rest.isascii() and rest.isdigit()):
-            raise ConfigError(f"{address!r} names no webcam: write webcam:NUMBER, for example webcam:0")
+        if not (rest.isascii() and rest.isdigit() and len(rest) <= _MAX_WEBCAM_DIGITS):
+            raise ConfigError(f"{_short(address)} is not a webcam: write webcam:NUMBER, for example webcam:0")
         return "v4l2", f"/dev/video{int(rest)}"
     if scheme == "lavfi":
         if not rest:
-            raise ConfigError("'lavfi:' names no filter: write for example lavfi:testsrc2=size=640x360:rate=30")
+            raise ConfigError("'lavfi:' has no filter: write for example lavfi:testsrc2=size=640x360:rate=30")
         return "lavfi", rest
     if scheme == "scene":
         return "scene", address
     known = (*_URL_KINDS, *_PREFIXES)
     raise ConfigError(
-        f"{redact(address)!r}: sources of kind {scheme!r} are unknown{nearest(scheme, known)} (known: "
+        f"{_short(address)}: unknown kind of source {scheme[:40]!r}{nearest(scheme[:40], known)} (known: "
         f"{', '.join(f'{name}:' for name in known)}, /dev/videoN, and paths of files and folders)"
     )
 
 
+def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
+    authority = _AUTHORITY.match(rest)
+    assert authority is not None
+    userinfo, at, host_and_port = authority[0].rpartition("@")
+    tail = rest[authority.end() :]
+    hidden = SourceAddress(text, f"{scheme}://***", _with_decoded(rest), None)
+    fault = _fault_of(scheme, host_and_port, tail)
+    if fault is not None:
+        return SourceAddress(text, hidden.shown, hidden.secrets, fault)
+    if "@" in tail and (at or ":" in host_and_port):
+        # The path may hold an @, but so may a password with an unencoded slash: rtsp://user:12/34@host.
+        return hidden
+    user, colon, password = userinfo.partition(":")
+    shown_user = "" if not at else f"{user}:***@" if colon else "***@"
+    secrets = [password if colon else userinfo] if at else []
+    path, mark, query = tail.partition("?")
+    shown_path = _PATH_ASSIGNMENT.sub(lambda match: mask_query(match[0]), path)
+    shown_query = mask_query(query)
+    for plain, masked in ((path, shown_path), (query, shown_query)):
+        if plain != masked:
+            secrets += [value.partition("=")[2] or value for value in re.split("[&;/]", plain) if value not in masked]
+    shown = redact(f"{scheme}://{shown_user}{host_and_port}{shown_path}{mark}{shown_query}")
+    decoded = tuple(form for secret in secrets if secret for form in _with_decoded(secret))
+    return SourceAddress(text, _printable(shown), decoded)
+
+
+def _fault_of(scheme: str, host_and_port: str, tail: str) -> str | None:
+    """What is wrong with the part of a URL that names its host, in words that quote none of it."""
+    encode = (
+        "if the password holds any of # / ? @ : %, percent-encode them (# is %23, / is %2F, ? is %3F), or write "
+        f"{scheme}://USER:${{CAM_PASSWORD}}@HOST/PATH and set that variable, which is encoded for you"
+    )
+    if any(character.isspace() for character in host_and_port + tail):
+        return f"the {scheme}:// address contains white space: percent-encode it as %20"
+    if not host_and_port or host_and_port.startswith(":"):
+        return f"the {scheme}:// address has no host: write {scheme}://HOST/PATH; {encode}"
+    match = _HOST_AND_PORT.fullmatch(host_and_port)
+    if match is None or (match[3] and len(match[3]) > 1 and int(match[3][1:]) > _MAX_PORT):
+        return f"the {scheme}:// address is not valid: its host or its port (0 to {_MAX_PORT}) cannot be read; {encode}"
+    if "@" in tail.partition("#")[2]:
+        return f"the {scheme}:// address is not valid: it holds a # before its last @; {encode}"
+    return None
+
+
+def _with_decoded(secret: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(form for form in (secret, unquote(secret)) if form))
+
+
+def _without_userinfo(text: str) -> str:
+    """Return a text that may hold an address without everything between its first colon and its last ``@``."""
+    if "@" not in text or ":" not in text or "***@" in text:
+        return text
+    return f"{text.partition(':')[0]}:***@{text.rpartition('@')[2]}"
+
+
+def _printable(text: str) -> str:
+    """Return text as valid UTF-8: a file name may hold bytes that are not, which Python keeps as surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _classify_url(address: str, scheme: str) -> tuple[Kind, str]:
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname
-        parts.port  # noqa: B018 - looked at because it raises for a port that is none
-    except ValueError as error:
-        raise ConfigError(f"{redact(address)!r} is no valid address: {error}") from None
-    if not host:
-        raise ConfigError(f"{redact(address)!r} names no host: write {scheme}://HOST/PATH")
+    if "://" not in address:
+        raise ConfigError(f"the {scheme} address has no //: write {scheme}://HOST/PATH")
+    fault = SourceAddress.of(address).fault
+    if fault is not None:
+        raise ConfigError(fault)
+    # FFmpeg knows its protocols in lower case only.
+    url = scheme + address[len(scheme) :]
+    path = re.split("[?#]", url, maxsplit=1)[0].lower()
     kind = _URL_KINDS[scheme]
-    return ("hls" if kind == "http" and parts.path.lower().endswith((".m3u8", ".m3u")) else kind), address
+    return ("hls" if kind == "http" and path.endswith((".m3u8", ".m3u")) else kind), url
 
 
 def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
@@ -129,11 +251,22 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
         similar = difflib.get_close_matches(missing, sorted(entry.name for entry in folder.iterdir()), n=1)
     except (OSError, ValueError, RuntimeError) as error:
         # No permission, a name that is too long, a NUL in it, an unknown ~user.
-        raise ConfigError(f"{redact(address)!r} cannot be a file or folder: {error}") from None
-    mend = (
-        f"did you mean {str(folder / similar[0])!r}?" if similar else f"{str(folder.resolve())!r} holds nothing alike"
+        raise ConfigError(f"{_short(address)} cannot be a file or folder: {_short_reason(error)}") from None
+    fix = (
+        f"did you mean {str(folder / similar[0])!r}?"
+        if similar
+        else f"{str(folder.resolve())!r} holds nothing with a similar name"
     )
-    raise ConfigError(f"there is no file or folder {redact(address)!r}: {mend}")
+    raise ConfigError(f"there is no file or folder {_short(address)}: {fix}")
+
+
+def _short(address: str, length: int = 200) -> str:
+    shown = shown_address(address)
+    return repr(shown if len(shown) <= length else f"{shown[:length]}...")
+
+
+def _short_reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def _scheme(address: str) -> str | None:

@@ -1,7 +1,7 @@
 """Decoding on an NVIDIA GPU (NVDEC), through FFmpeg.
 
-Pictures come back to the host as NV12, or P010 where the video has more than 8 bits: the capture process is not the
-one that owns the GPU's tensors, and the ring carries frames of all kinds of sources alike.
+Pictures are copied to the host as NV12, or P010 if the video has more than 8 bits: the capture process does not own
+the GPU's tensors, and the ring carries the frames of every kind of source in the same way.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from streamseg.sources.av_errors import reason
 from streamseg.sources.av_options import Decoder
 
 _OF_THE_GPU: Final = frozenset({"nv12", "p010le", "p012le", "p016le"})
-# The process's one context, rather than one for each video stream of each connection.
+# One context per process, not one per video stream and connection.
 _SHARED_CONTEXT: Final[dict[str, object]] = {"primary_ctx": "1"}
 
 
 def hardware_of(decoder: Decoder) -> HWAccel | None:
     """Return what ``av.open`` takes as ``hwaccel``; None to decode on the CPU.
 
-    Video that the GPU does not decode is left to the CPU; :func:`decoded_by_gpu` tells from its pictures.
+    Video that the GPU cannot decode falls back to the CPU; :func:`decoded_by_gpu` tells from its pictures.
 
     Raises:
-        SourceOpenError: there is no such device. ``av.open`` would say so too, in words that fit anything.
+        SourceOpenError: there is no such device. ``av.open`` would fail too, with a generic message.
     """
     if decoder == "software":
         return None
@@ -37,18 +37,18 @@ def hardware_of(decoder: Decoder) -> HWAccel | None:
         _try_device(decoder)
     except (av.error.FFmpegError, OSError, NotImplementedError) as error:
         raise SourceOpenError(
-            f"decoder {decoder}: no NVIDIA GPU can be opened for decoding ({reason(error)}): install its driver, or "
+            f"decoder {decoder}: no NVIDIA GPU can be opened for decoding ({reason(error)}): install the driver, or "
             "set decoder to software"
         ) from None
     return HWAccel(decoder, allow_software_fallback=True, options=_SHARED_CONTEXT)
 
 
 def decoded_by_gpu(picture: VideoFrame) -> bool:
-    """Whether a picture came from the GPU. FFmpeg goes back to the CPU without a word, with the first picture."""
+    """Whether a picture came from the GPU. FFmpeg falls back to the CPU silently, at the first picture."""
     return picture.format.name in _OF_THE_GPU
 
 
-@functools.cache  # an error is not kept
+@functools.cache  # does not cache errors
 def _try_device(decoder: Decoder) -> None:
     if decoder not in hwdevices_available():
         raise NotImplementedError("FFmpeg was built without it")

@@ -1,6 +1,6 @@
-"""How each kind of source is opened by FFmpeg: address, format and options.
+"""How FFmpeg opens each kind of source: address, format and options.
 
-FFmpeg takes unknown options without a word, so every name here was looked up in the library and seen to work.
+FFmpeg ignores unknown options silently, so every name here was looked up in its sources and seen to work.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ Decoder = Literal["software", "cuda"]
 AvKind = Literal["rtsp", "rtmp", "http", "hls", "v4l2", "file", "lavfi"]
 
 LISTEN_SCHEMES: Final = {"rtsp+listen://": "rtsp://", "rtmp+listen://": "rtmp://"}
-"""Addresses that wait for a publisher to connect to us, rather than connecting to a server."""
+"""Schemes that wait for a publisher to connect, instead of connecting to a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenArguments:
-    """What ``av.open`` is called with.
+    """Arguments of ``av.open``.
 
     Attributes:
-        url: As FFmpeg wants it.
-        format: Name of the demuxer; None where FFmpeg finds out by itself.
-        options: For the demuxer and its protocol.
+        url: The address in FFmpeg's form.
+        format: Name of the demuxer; None if FFmpeg detects it.
+        options: Options of the demuxer and its protocol.
     """
 
     url: str
@@ -36,23 +36,23 @@ def open_arguments(address: str, kind: AvKind, *, transport: Transport, open_tim
     """Return how to open ``address`` with the least delay.
 
     Args:
-        address: Of the source; a lavfi graph and a device come without prefix.
-        kind: What it is.
+        address: Address of the source; a lavfi graph or device without prefix.
+        kind: Kind of the source.
         transport: RTSP only.
         open_timeout_s: How long a listening source waits for its publisher.
     """
     url, listen = _listening(address)
     match kind:
         case "rtsp":
-            # One packet is enough: what it lacks the decoder finds out. By default FFmpeg collects a second of
-            # pictures first, which then arrive late and all at once. Video only: sound would restart the stall clock.
+            # One packet is enough; the decoder finds out the rest. By default FFmpeg first collects a second of
+            # pictures, which then arrive late and all at once. Video only: sound would reset the stall clock.
             options = {"probesize": "32", "allowed_media_types": "video", "rtsp_transport": transport}
             if listen:
-                # Without listen_timeout its default (-1 s) is out of range of the option that it is passed on to.
+                # The default of listen_timeout (-1 s) is out of range for the option that FFmpeg passes it to.
                 options |= {"rtsp_flags": "listen", "listen_timeout": str(math.ceil(open_timeout_s))}
             return OpenArguments(url, options=options)
         case "rtmp":
-            # FLV announces sound that may never come; by default FFmpeg waits for it up to 90 s of video.
+            # FLV may announce sound that never comes; by default FFmpeg waits for it during up to 90 s of video.
             options = {"rtmp_live": "live", "analyzeduration": "500000", "fpsprobesize": "0"}
             return OpenArguments(url, options=options | ({"listen": "1"} if listen else {}))
         case "http" | "hls":

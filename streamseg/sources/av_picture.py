@@ -1,4 +1,4 @@
-"""A decoded FFmpeg picture as planes that the ring carries, without a copy where its layout is one of ours."""
+"""Convert decoded FFmpeg pictures to planes for the ring, without a copy if the ring supports the pixel format."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _NATIVE: Final[dict[str, PixelFormat]] = {
 }
 _FFMPEG_NAME: Final[dict[PixelFormat, str]] = {"yuv420p": "yuv420p", "rgb24": "rgb24", "gray8": "gray"}
 
-# AVColorSpace. Everything else, unspecified above all, is BT.601 at every size: that is what FFmpeg's scaler takes it
-# for, hence what `to_ndarray("rgb24")` and pictures extracted with `ffmpeg` look like, on which SAM 2 is run elsewhere.
+# AVColorSpace. Everything else, in particular unspecified, is BT.601 at every size: FFmpeg's scaler treats it so, and
+# with it `to_ndarray("rgb24")` and the images that `ffmpeg` extracts, on which SAM 2 usually runs.
 _MATRICES: Final[dict[int, ColorMatrix]] = {1: "bt709", 9: "bt2020", 10: "bt2020"}
 
 
 class PictureReader:
-    """Turns FFmpeg's pictures into planes. Used by one thread."""
+    """Converts FFmpeg's pictures to planes. Used by one thread."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def read(self, picture: VideoFrame) -> tuple[FrameFormat, tuple[Plane, ...]]:
-        """Return a picture's format and planes, turned upright if its display matrix says so.
+        """Return a picture's format and planes, turned upright according to its display matrix.
 
-        Pixel formats that the ring does not carry become the nearest that it does: RGB kinds ``rgb24``, grey kinds
-        ``gray8``, all others ``yuv420p`` of the same matrix and range.
+        Pixel formats that the ring does not carry are converted to the nearest: RGB kinds to ``rgb24``, gray kinds to
+        ``gray8``, all others to ``yuv420p`` of the same matrix and range.
 
         Lifetime: the planes are views of the picture's memory (which they keep alive) or of a converted copy.
         """
@@ -46,12 +46,12 @@ class PictureReader:
         pixel_format = _NATIVE.get(picture.format.name)
         if pixel_format is None or (pixel_format == "nv12" and quarter_turns):
             pixel_format = _nearest(picture.format)
-            colour_range = ColorRange.JPEG if full_range else ColorRange.MPEG
+            target_range = ColorRange.JPEG if full_range else ColorRange.MPEG
             picture = self._reformatter.reformat(
                 picture,
                 format=_FFMPEG_NAME[pixel_format],
-                src_color_range=colour_range,
-                dst_color_range=ColorRange.JPEG if pixel_format != "yuv420p" else colour_range,
+                src_color_range=target_range,
+                dst_color_range=ColorRange.JPEG if pixel_format != "yuv420p" else target_range,
                 threads=1,
             )
         frame_format = FrameFormat(picture.width, picture.height, pixel_format, matrix, full_range)
@@ -77,7 +77,7 @@ def _plane(picture: VideoFrame, index: int, shape: tuple[int, int]) -> Plane:
 def _turned(
     frame_format: FrameFormat, planes: tuple[Plane, ...], quarter_turns: int
 ) -> tuple[FrameFormat, tuple[Plane, ...]]:
-    """Turn a picture by quarter turns anticlockwise."""
+    """Rotate a picture counterclockwise by quarter turns."""
     width, height = frame_format.width, frame_format.height
     if quarter_turns % 2:
         width, height = height, width

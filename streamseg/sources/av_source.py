@@ -6,9 +6,9 @@ import time
 from fractions import Fraction
 from typing import Final, Literal
 
-from streamseg.common.redact import redact
 from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
 from streamseg.frame import FrameStamps, SourceFrame
+from streamseg.sources.address import shown_address
 from streamseg.sources.av_options import AvKind, Decoder, Transport
 from streamseg.sources.av_picture import PictureReader
 from streamseg.sources.av_session import NO_PICTURE_S, AvSession, StampedPicture
@@ -22,22 +22,22 @@ class AvSource:
     """A source that FFmpeg reads. Implements :class:`streamseg.sources.base.FrameSource`.
 
     A live source is read as it comes: the caller must drain it. A source with an end is released at the pace of its
-    stamps (``live``) or as fast as it is read (``fast``); HTTP and HLS addresses count as live unless they announce a
-    duration. HLS comes in bursts of a segment and is therefore always paced.
+    timestamps (``live``) or as fast as it is read (``fast``); HTTP and HLS addresses count as live unless they
+    announce a duration. HLS arrives in bursts of a segment and is therefore always paced.
 
-    With B-frames the stamps are those of the picture's own packet. Pictures are turned upright if their display
-    matrix says so.
+    With B-frames the stamps are those of the picture's own packet. Pictures are turned upright according to their
+    display matrix.
 
     Args:
-        address: As FFmpeg opens it: ``/dev/video0``, a lavfi graph without prefix, a file, or a URL.
+        address: Address in FFmpeg's form: ``/dev/video0``, a lavfi graph without prefix, a file, or a URL.
             ``rtsp+listen://`` and ``rtmp+listen://`` bind that address and wait for a publisher.
-        kind: What it is.
+        kind: Kind of the source.
         transport: RTSP only.
-        open_timeout_s: Longest wait for opening.
+        open_timeout_s: Maximum time to open it.
         stall_timeout_s: Longest time without a packet of a live source.
         pace: Not for live sources: release frames at their own rate, or at once.
-        loop: Not for live sources: begin again at the end.
-        decoder: What decodes.
+        loop: Not for live sources: start over at the end.
+        decoder: Where to decode.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class AvSource:
     def open(self) -> SourceInfo:
         """Open the source.
 
-        Blocks: up to the open time-out; a name server that does not answer can take longer.
+        Blocks: up to the open timeout; longer if a name server does not answer.
 
         Raises:
             SourceOpenError: it cannot be opened.
-            SourceNotFoundError: the server answers that it does not have it, or there is no such file or device.
+            SourceNotFoundError: the server says that it does not have it, or there is no such file or device.
             SourceAuthError: the credentials are wrong or missing.
         """
         self.close()
@@ -106,12 +106,12 @@ class AvSource:
     def read(self) -> SourceFrame:
         """Return the next decoded frame.
 
-        Blocks: until the next frame, up to the stall time-out (live) or until it is due (at most 10 s).
+        Blocks: until the next frame, up to the stall timeout (live) or until it is due (at most 10 s).
 
         Raises:
-            EndOfStreamError: the source is at its end, or the rest of it cannot be read.
-            SourceStalledError: no packet came within the stall time-out.
-            SourceDisconnectedError: a live source ended or failed, or sends what cannot be decoded.
+            EndOfStreamError: the end of the source, or the rest of it cannot be read.
+            SourceStalledError: no packet within the stall timeout.
+            SourceDisconnectedError: a live source ended or failed, or its packets cannot be decoded.
         """
         stamped, self._first = self._first or self._next_picture(), None
         frame_format, planes = self._pictures.read(stamped.picture)
@@ -142,21 +142,22 @@ class AvSource:
             self._first = self._next_picture(timeout_s)
         except SourceError as error:
             self.close()
-            raise SourceOpenError(f"{redact(self._address)}: opened, but no picture came from it ({error})") from None
+            shown = shown_address(self._address)
+            raise SourceOpenError(f"{shown}: opened, but no picture arrived ({error})") from None
         return self._first
 
     def _next_picture(self, timeout_s: float | None = None) -> StampedPicture:
         while True:
             if self._session is None:
-                raise SourceDisconnectedError(f"{redact(self._address)}: not open: call open() first")
+                raise SourceDisconnectedError(f"{shown_address(self._address)}: not open: call open() first")
             try:
                 return self._session.next_picture(timeout_s or max(NO_PICTURE_S, self._stall_timeout_s))
             except EndOfStreamError:
-                if not (self._loop and self._released):  # without a picture it would go round for ever
+                if not (self._loop and self._released):  # without a picture it would loop forever
                     raise
-                self._begin_again()
+                self._start_over()
 
-    def _begin_again(self) -> None:
+    def _start_over(self) -> None:
         pacer = self._pacer
         self.close()
         self._session, self._pacer = self._connect(), pacer  # keeps its pace over the seam
@@ -169,7 +170,7 @@ class AvSource:
         if self._pacer is not None:
             self._pacer.wait(None if picture.pts is None else float(picture.pts * time_base))
         if self._session is not None and not self._session.live:
-            # As if its data came when the frame was due, and was decoded then.
+            # As if its data had arrived and been decoded when the frame was due.
             t_wall_ns, t_source, t_decoded_ns = time.time_ns(), "file", time.monotonic_ns()
             t_captured_ns = t_decoded_ns - stamped.decode_ns
         return FrameStamps(

@@ -10,13 +10,13 @@ from streamseg.frame import SourceFrame
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What an opened source says of itself.
+    """Properties of an opened source.
 
     Attributes:
         kind: ``rtsp``, ``rtmp``, ``http``, ``hls``, ``v4l2``, ``file``, ``images``, ``lavfi`` or ``scene``.
-        live: The source goes on whether it is read or not. Live sources are always drained and newest wins;
-            the others wait for the worker, so that no frame is lost.
-        width: In pixels, as announced; a frame's own format is what counts.
+        live: The source continues whether it is read or not. Live sources are always drained, and the newest frame
+            wins; the others wait for the worker, so no frame is dropped.
+        width: In pixels, as announced; the format of each frame is authoritative.
         height: In pixels.
         frame_rate: Frames per second as announced; None if unknown.
         codec: Name of the codec, for people.
@@ -35,17 +35,17 @@ class SourceInfo:
 class FrameSource(Protocol):
     """A video source. Used by one thread: ``open``, ``read`` until it raises, ``close``.
 
-    A source never reconnects by itself: that is the capture process's work. After an error it can be closed and
-    opened again.
+    A source never reconnects by itself; the capture process does that. After an error it can be closed and opened
+    again.
     """
 
     def open(self) -> SourceInfo:
         """Open the source.
 
-        Blocks: up to the open time-out that the source was built with.
+        Blocks: up to the open timeout that the source was built with.
 
         Raises:
-            SourceOpenError: it cannot be opened; the message names the redacted address and the mend.
+            SourceOpenError: it cannot be opened; the message names the redacted address and the fix.
             SourceAuthError: the credentials are wrong or missing.
         """
         ...
@@ -53,17 +53,17 @@ class FrameSource(Protocol):
     def read(self) -> SourceFrame:
         """Return the next decoded frame.
 
-        Blocks: until the next frame, up to the stall time-out.
+        Blocks: until the next frame, up to the stall timeout.
 
         Raises:
-            EndOfStreamError: a file, folder or scene is at its end.
-            SourceStalledError: a live source gave nothing within the stall time-out.
+            EndOfStreamError: the end of a file, folder or scene.
+            SourceStalledError: no frame of a live source within the stall timeout.
             SourceDisconnectedError: a live source ended or failed.
         """
         ...
 
     def close(self) -> None:
-        """Free everything. Safe to call twice, and after a failed ``open``."""
+        """Free all resources. Safe to call twice, and after a failed ``open``."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""A folder of pictures as a video."""
+"""A folder of images as a video."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ DEFAULT_FPS: Final = 30
 
 
 class ImageFolderSource:
-    """The pictures of a folder in natural order (``2.jpg`` before ``10.jpg``), delivered as RGB.
+    """The images of a folder in natural order (``2.jpg`` before ``10.jpg``), delivered as RGB.
 
-    Pixels are as OpenCV decodes them: 8 bits, three channels, transparency ignored, turned upright if the picture's
-    EXIF orientation says so. Pictures may differ in size. A picture that cannot be read is counted as corrupt and
-    its time passes without a frame. ``pts`` counts pictures, unreadable ones included, and goes on rising when the
-    folder begins again.
+    Pixels are as OpenCV decodes them: 8 bits, three channels, without transparency, turned upright according to the
+    EXIF orientation. Images may differ in size. An image that cannot be read counts as corrupt, and its time passes
+    without a frame. ``pts`` counts all images, unreadable ones included, and keeps rising when the folder starts over.
 
     Args:
-        folder: Where the pictures lie; its own ``.jpg .jpeg .png .bmp .webp`` files, not those of folders in it.
-        fps: Pictures a second.
+        folder: Folder with ``.jpg .jpeg .png .bmp .webp`` files; subfolders are ignored.
+        fps: Images per second.
         pace: At that rate, or as fast as they are read.
-        loop: Begin again after the last picture.
+        loop: Start over after the last image.
     """
 
     def __init__(
@@ -49,10 +48,10 @@ class ImageFolderSource:
         self._corrupt = 0
 
     def open(self) -> SourceInfo:
-        """List the folder; which pictures there are is settled here.
+        """List the folder. Images added later are not seen.
 
         Raises:
-            SourceOpenError: the folder cannot be listed, or has no picture that can be read.
+            SourceOpenError: the folder cannot be listed, or has no readable image.
         """
         try:
             entries = [entry for entry in self._folder.iterdir() if entry.suffix.lower() in SUFFIXES]
@@ -61,11 +60,11 @@ class ImageFolderSource:
         pictures = sorted((entry for entry in entries if entry.is_file()), key=_natural_order)
         if not pictures:
             raise SourceOpenError(
-                f"the folder {str(self._folder)!r} holds no pictures: put {', '.join(SUFFIXES)} in it"
+                f"the folder {str(self._folder)!r} contains no images ({', '.join(SUFFIXES)}): check the path"
             )
         first = next((image for image in map(_read_rgb, pictures) if image is not None), None)
         if first is None:
-            raise SourceOpenError(f"none of the {len(pictures)} pictures in {str(self._folder)!r} can be read")
+            raise SourceOpenError(f"none of the {len(pictures)} images in {str(self._folder)!r} can be read")
         self._pictures = pictures
         self._pacer = Pacer(1.0 / self._fps) if self._paced else None
         self._count = 0
@@ -81,13 +80,13 @@ class ImageFolderSource:
         )
 
     def read(self) -> SourceFrame:
-        """Return the next picture that can be read.
+        """Return the next readable image.
 
         Blocks: until it is due.
 
         Raises:
-            EndOfStreamError: all pictures were read.
-            SourceError: the source is not open, or pictures vanished so that none of a whole round can be read.
+            EndOfStreamError: all images were read.
+            SourceError: the source is not open, or no image of a whole round can be read any more.
         """
         if not self._pictures:
             raise SourceError(f"the folder {str(self._folder)!r} is not open: call open() first")
@@ -95,9 +94,9 @@ class ImageFolderSource:
             place = self._count % len(self._pictures)
             if place == 0 and self._count:
                 if not self._loop:
-                    raise EndOfStreamError(f"all {len(self._pictures)} pictures of {str(self._folder)!r} were read")
+                    raise EndOfStreamError(f"all {len(self._pictures)} images of {str(self._folder)!r} were read")
                 if not self._good_this_round:
-                    raise SourceError(f"no picture of {str(self._folder)!r} can be read any more")
+                    raise SourceError(f"no image of {str(self._folder)!r} can be read any more")
                 self._good_this_round = False
             pts = self._count
             self._count += 1
@@ -113,26 +112,26 @@ class ImageFolderSource:
             self._corrupt += 1
 
     def close(self) -> None:
-        """Forget the pictures."""
+        """Drop the list of images."""
         self._pictures = []
 
     @property
     def corrupt(self) -> int:
-        """Pictures since construction that could not be read."""
+        """Images since construction that could not be read."""
         return self._corrupt
 
 
 def _natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
-    """Digits compare as numbers; the name itself decides between ``1.jpg`` and ``01.jpg``."""
+    """Sort key: digits compare as numbers; the name decides between ``1.jpg`` and ``01.jpg``."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts if part], path.name
 
 
 def _read_rgb(path: Path) -> Plane | None:
-    """Return ``uint8 [H, W, 3]``, or None if the file is no picture that can be read."""
+    """Return ``uint8 [H, W, 3]``, or None if the file is not a readable image."""
     try:
         data = np.fromfile(path, dtype=np.uint8)
-        # imdecode rather than imread: it takes any path, and prints nothing about a bad one.
+        # Not imread, which prints to stderr and does not take every path.
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
         return None

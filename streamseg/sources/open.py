@@ -1,6 +1,6 @@
-"""Open a source: from an address and its settings to the class that reads it.
+"""Build the source of a stream from its settings.
 
-Importing this module loads no video library: the class of a source is imported when one is opened.
+Importing this module loads no video library; the class of a source is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
 
 class SourceSettings(Protocol):
-    """The settings of a stream that its source depends on, as ``streams.NAME`` in a configuration has them."""
+    """The settings of a stream that concern its source, named as in ``streams.NAME`` of a configuration."""
 
     @property
     def source(self) -> str:
-        """Its address."""
+        """Address of the source."""
         ...
 
     @property
     def transport(self) -> Transport:
-        """RTSP only: how packets travel."""
+        """RTSP only: transport of the media packets."""
         ...
 
     @property
     def open_timeout_s(self) -> float:
-        """Longest wait for its first frame, in seconds."""
+        """Maximum time to open the source, in seconds."""
         ...
 
     @property
     def stall_timeout_s(self) -> float:
-        """Longest wait for a later frame, in seconds."""
+        """Maximum time without a frame of a live source, in seconds."""
         ...
 
     @property
     def pace(self) -> Literal["live", "fast"]:
-        """Sources with an end: at their own rate, or as fast as they are read."""
+        """Sources with an end: play at their own rate, or as fast as they are read."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class SourceSettings(Protocol):
 
     @property
     def decoder(self) -> Decoder:
-        """What decodes video."""
+        """Where video is decoded."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Releases frames at the rate of their presentation stamps."""
+"""Release frames at the rate of their presentation timestamps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 MAX_WAIT_S: Final = 10.0
-"""A longer gap between two frames is a jump of the stamps, not a pause to be waited for."""
+"""A longer gap between two frames is a jump of the timestamps, not a pause to wait for."""
 
 _SLACK_S: Final = 0.1
 
@@ -14,12 +14,12 @@ _SLACK_S: Final = 0.1
 class Pacer:
     """Waits before each frame so that frames come at their own rate, never faster.
 
-    A reader that is slower than that delays what follows; short hiccups (0.1 s) are caught up.
+    A slower reader delays all later frames; short delays (0.1 s) are caught up.
 
     Args:
-        interval_s: Between frames, until their stamps tell.
-        catch_up: Frames that are late are released at once however late, so that a live source that comes in
-            bursts (HLS) keeps its distance to the present instead of falling behind more and more.
+        interval_s: Interval between frames until their timestamps show it.
+        catch_up: Release late frames at once, however late, so that a live source that comes in bursts (HLS) keeps
+            its delay instead of falling behind.
     """
 
     def __init__(self, interval_s: float, *, catch_up: bool = False) -> None:
@@ -29,7 +29,7 @@ class Pacer:
         self._due: float | None = None
 
     def wait(self, time_s: float | None) -> None:
-        """Wait until the frame with presentation time ``time_s`` (None: unknown) is due.
+        """Wait until the frame with presentation time ``time_s`` (None if unknown) is due.
 
         Blocks: at most ``MAX_WAIT_S``.
         """

@@ -1,4 +1,4 @@
-"""Look at a source for some seconds and say what it is."""
+"""Measure a source for some seconds."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from streamseg.common.redact import redact
 from streamseg.errors import EndOfStreamError
 from streamseg.frame import FrameFormat, FrameStamps, StampSource
+from streamseg.sources.address import shown_address
 from streamseg.sources.open import SourceSettings, open_source
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What a source is, as seen over some seconds.
+    """Properties of a source, measured over some seconds.
 
     Attributes:
-        address: Without credentials.
+        address: Address without credentials.
         kind: As in :class:`streamseg.sources.base.SourceInfo`.
-        live: It has no end of its own.
-        codec: For people.
-        format: Of the last frame: size, pixel layout as delivered, colours.
+        live: The source has no end of its own.
+        codec: Name of the codec, for people.
+        format: Format of the last frame: size, pixel layout as delivered, color.
         frames_announced: Length of a file in frames; None if unknown or endless.
-        rate_announced: Frames a second, as the source says; None if it does not.
-        rate_measured: Frames a second, as they came; None with fewer than two frames.
-        seconds: How long was looked.
-        frames: Frames seen.
+        rate_announced: Frames per second that the source announces; None if it does not.
+        rate_measured: Frames per second that arrived; None with fewer than two frames.
+        seconds: Duration of the measurement.
+        frames: Number of frames read.
         corrupt: Packets that could not be decoded.
-        open_s: Until it was open.
-        first_frame_s: Until the first frame, opening included.
+        open_s: Time to open the source.
+        first_frame_s: Time to the first frame, including opening.
         jitter_ms: Standard deviation of the time between two frames; None with fewer than three.
         longest_gap_ms: Longest time between two frames; None with fewer than two.
         decode_ms: Median time from a frame's data to its picture.
-        clock: Of the last frame's wall-clock stamp. A camera's own (``rtcp``) begins some seconds after the start.
-        clock_offset_ms: With ``rtcp``: median age of a frame when it was decoded, by its camera's clock: delay, plus
-            by how much that clock is behind ours.
-        ended: The source came to its end meanwhile.
+        clock: Clock of the last frame's wall time. The camera's own (``rtcp``) is known some seconds after the start.
+        clock_offset_ms: With ``rtcp``: median age of a decoded frame by the camera's clock: the delay, plus how far
+            that clock is behind ours.
+        ended: The source reached its end.
     """
 
     address: str
@@ -65,14 +65,14 @@ def probe(config: SourceSettings, seconds: float = 5.0) -> ProbeReport:
     """Open a source as a stream would, read it for some seconds, and close it.
 
     Args:
-        config: Of the stream.
+        config: Settings of the stream.
         seconds: How long to read after the first frame.
 
-    Blocks: up to the open time-out, ``seconds``, and the stall time-out.
+    Blocks: up to the sum of the open timeout, ``seconds`` and the stall timeout.
 
     Raises:
-        ConfigError: the address is none.
-        SourceError: it cannot be opened, fails or stalls, or has no frame.
+        ConfigError: the address is invalid.
+        SourceError: the source cannot be opened, fails, stalls, or has no frame.
     """
     source = open_source(config)
     started = time.monotonic()
@@ -95,13 +95,13 @@ def probe(config: SourceSettings, seconds: float = 5.0) -> ProbeReport:
             except EndOfStreamError:
                 ended = True
                 break
-        looked_s = time.monotonic() - started - first_frame_s
+        measured_s = time.monotonic() - started - first_frame_s
         corrupt = source.corrupt
     finally:
         source.close()
     gaps_ms = [(after.t_captured_ns - before.t_captured_ns) / 1e6 for before, after in itertools.pairwise(stamps)]
     return ProbeReport(
-        address=redact(config.source),
+        address=shown_address(config.source),
         kind=info.kind,
         live=info.live,
         codec=info.codec,
@@ -109,7 +109,7 @@ def probe(config: SourceSettings, seconds: float = 5.0) -> ProbeReport:
         frames_announced=info.frames,
         rate_announced=info.frame_rate,
         rate_measured=1000 / statistics.mean(gaps_ms) if gaps_ms and sum(gaps_ms) > 0 else None,
-        seconds=looked_s,
+        seconds=measured_s,
         frames=len(stamps),
         corrupt=corrupt,
         open_s=open_s,

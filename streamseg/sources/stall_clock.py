@@ -1,4 +1,4 @@
-"""How long a source has been silent, told from when FFmpeg hands out packets."""
+"""Measure how long a source has been silent, from the times at which FFmpeg returns packets."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 
 
 class StallClock:
-    """Measures silence. Pure: every method is told the time, in seconds of one monotonic clock.
+    """Measures silence. Pure: the caller passes the time, in seconds of one monotonic clock.
 
-    An RTSP reader whose codec is parsed (H.264, H.265) holds a packet back until the next one begins, and hands it
-    out at the first read time-out. So a server that stopped shows only at the second time-out in a row, which is
-    why the read time-out must be half the stall time-out; and a packet that comes at a time-out is not a sign of
-    life at that time.
+    For codecs that need parsing (H.264, H.265) FFmpeg's RTSP demuxer holds a packet back until the next one starts,
+    and returns it at the first read timeout. So a stopped server shows only at the second timeout in a row, which is
+    why the read timeout must be half the stall timeout; and a packet that arrives at a timeout is no sign of life at
+    that time.
 
     Args:
-        now: The present.
+        now: Current time.
         stall_timeout_s: Longest silence.
-        flush_after_s: The read time-out at which a held packet is handed out; infinite if none is ever held.
+        flush_after_s: The read timeout at which a held packet is returned; infinite if none is ever held.
     """
 
     def __init__(self, now: float, stall_timeout_s: float, flush_after_s: float = math.inf) -> None:
@@ -26,17 +26,17 @@ class StallClock:
         self._holds_packet = False
 
     def packet(self, asked: float, now: float) -> None:
-        """Take note of a packet that was asked for at ``asked`` and came now."""
+        """Record a packet that was requested at ``asked`` and arrived now."""
         flushed = now - asked >= 0.95 * self._flush_after_s
-        # A packet that was held when we asked had come by then. One that was not came at some time since (a slow
-        # camera): the latest is assumed.
+        # A held packet had arrived before the request. Any other arrived at some time since (a slow camera): assume
+        # the latest.
         self._heard_at = asked if flushed and self._holds_packet else now
         self._holds_packet = not flushed
 
     def timed_out(self) -> None:
-        """Take note of a read time-out without a packet: none is held."""
+        """Record a read timeout without a packet: none is held."""
         self._holds_packet = False
 
     def stalled(self, now: float) -> bool:
-        """Whether the source was silent for the stall time-out."""
+        """Whether the source was silent for the stall timeout."""
         return now - self._heard_at >= 0.95 * self._stall_timeout_s

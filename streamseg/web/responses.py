@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from streamseg.client import DaemonStatusMessage, EventMessage, StatusMessage
-from streamseg.common.palette import colour_of
+from streamseg.common.palette import color_of
 from streamseg.protocol.control import ErrorBody
 from streamseg.protocol.published import ObjectInfo
 
@@ -28,7 +28,7 @@ class ObjectResponse(ObjectInfo, frozen=True, kw_only=True):
     @classmethod
     def from_message(cls, obj: ObjectInfo, age_s: float) -> ObjectResponse:
         """Convert an object of a published message."""
-        red, green, blue = colour_of(obj.id)
+        red, green, blue = color_of(obj.id)
         fields = {name: getattr(obj, name) for name in ObjectInfo.__struct_fields__}
         return cls(**fields, age_s=round(age_s, 1), colour=f"#{red:02x}{green:02x}{blue:02x}")
 

@@ -54,30 +54,30 @@ def test_wrong_usage(invoke, arguments):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run"], "there is nothing to run: give a CONFIG or --source"),
+        (["run"], "nothing to run: pass a CONFIG or --source"),
         (["run", "missing.yaml"], "missing.yaml cannot be read (No such file or directory)"),
-        (["run", CONFIGS / "demo.yaml", "--source", "webcam:0"], "--source cannot go with a CONFIG"),
-        (["run", CONFIGS / "demo.yaml", "--point", "1,2", "--loop"], "--loop, --point, --box or --mask cannot go"),
+        (["run", CONFIGS / "demo.yaml", "--source", "webcam:0"], "--source cannot be combined with a CONFIG"),
+        (["run", CONFIGS / "demo.yaml", "--point", "1,2", "--loop"], "--loop, --point, --box or --mask cannot be"),
         (["run", CONFIGS / "demo.yaml", "--model", "tinny"], "model 'tinny' is unknown: did you mean 'tiny'?"),
         (["run", CONFIGS / "demo.yaml", "--model", "x/y.pt"], "model.name: there is no file"),
-        (["run", CONFIGS / "demo.yaml", "--model-config", "a.yaml"], "model.config: 'a.yaml' goes with the path of a"),
-        (["run", CONFIGS / "demo.yaml", "--device", "gpu"], "model.device: 'gpu' is not possible"),
-        (["run", CONFIGS / "demo.yaml", "--endpoint", "tcp://0.0.0.0:1"], "can be reached from other machines"),
-        (["run", CONFIGS / "demo.yaml", "--log-level", "loud"], "log.level: 'loud' is not possible"),
+        (["run", CONFIGS / "demo.yaml", "--model-config", "a.yaml"], "model.config: 'a.yaml' needs model.name to be"),
+        (["run", CONFIGS / "demo.yaml", "--device", "gpu"], "model.device: 'gpu' is invalid"),
+        (["run", CONFIGS / "demo.yaml", "--endpoint", "tcp://0.0.0.0:1"], "is reachable from other machines"),
+        (["run", CONFIGS / "demo.yaml", "--log-level", "loud"], "log.level: 'loud' is invalid"),
         (["run", "--source", "gopher://x"], "streams.cam.source: "),
         (["run", "--source", "scene:default", "--point", "1"], "--point '1': write X,Y"),
         (["run", "--source", "scene:default", "--mask", "missing.png"], "mask: there is no file"),
-        (["run", "--source", "scene:default", "--pace", "slow"], "streams.cam.pace: 'slow' is not possible"),
+        (["run", "--source", "scene:default", "--pace", "slow"], "streams.cam.pace: 'slow' is invalid"),
         (["run", "--source", "rtsp://u:${NO_SUCH_VARIABLE}@h/"], "the environment variable NO_SUCH_VARIABLE is not"),
-        (["demo", "--frames", "1", "--seconds", "1"], "--frames and --seconds: give one of them"),
-        (["demo", "--out", "x.gif"], "--out 'x.gif': give a name that ends in .mp4 or .png"),
+        (["demo", "--frames", "1", "--seconds", "1"], "--frames and --seconds cannot be combined"),
+        (["demo", "--out", "x.gif"], "--out 'x.gif': use a name that ends in .mp4 or .png"),
         (["demo", "--size", "big"], "write WIDTHxHEIGHT"),
-        (["demo", "--box", "1,2,3,4"], "--box and --mask go with --source"),
-        (["demo", "--source", "clip.mp4"], "--source needs the object to follow"),
+        (["demo", "--box", "1,2,3,4"], "--box and --mask need --source"),
+        (["demo", "--source", "clip.mp4"], "--source needs an object to track"),
         (["view", "ipc:///tmp/x", "--out", "x.avi"], "ends in .mp4 or .png"),
         (["subscribe", "nowhere"], "write tcp://HOST:PORT or ipc:///PATH"),
         (["subscribe", "--kinds", "maks"], "kinds: 'maks' is unknown"),
-        (["probe", "gopher://x"], "sources of kind 'gopher' are unknown"),
+        (["probe", "gopher://x"], "unknown kind of source 'gopher'"),
     ],
 )
 def test_mistakes_are_explained(invoke, arguments, words):
@@ -126,8 +126,8 @@ def test_demo_runs_where_the_runtime_folder_is_not_there(invoke, monkeypatch, tm
 def test_config_check(invoke):
     result = invoke("config", "check", CONFIGS / "demo.yaml")
     assert result.exit_code == 0
-    assert "is right" in result.output
-    assert "stream scene: scene:simple, 3 objects to follow" in result.output
+    assert "is valid" in result.output
+    assert "stream scene: scene:simple, 3 objects to track" in result.output
 
 
 def test_config_check_shows_no_password_and_what_is_still_to_do(invoke, monkeypatch):

@@ -42,7 +42,7 @@ def fine(done):
 
 def test_prompts_are_added_listed_corrected_and_removed(run):
     text = fine(run("prompt", "add", "cam", "--box", "10,20,40,60", "--label", "cup"))
-    assert re.fullmatch(r"object 1 is followed from frame \d+: 1200 pixels in 30x40 at 10,20, score 1\.00\n", text)
+    assert re.fullmatch(r"object 1 is tracked from frame \d+: 1200 pixels in 30x40 at 10,20, score 1\.00\n", text)
     text = fine(run("prompt", "add", "cam", "--object", 1, "--point", "50%,50%"))
     assert text.startswith("object 1 was corrected on frame ")
     text = fine(run("prompt", "add", "cam", "--point", "20,30", "--preview"))
@@ -61,7 +61,7 @@ def test_prompts_are_added_listed_corrected_and_removed(run):
     (listed,) = json.loads(fine(run("prompt", "list", "cam", "--json")))
     assert [obj["id"] for obj in listed["objects"]] == [2]
     fine(run("prompt", "reset", "cam"))
-    assert fine(run("prompt", "list")) == "no object is followed\n"
+    assert fine(run("prompt", "list")) == "no objects\n"
 
 
 def test_streams_are_added_listed_and_removed(run):
@@ -90,7 +90,7 @@ def test_status_says_how_all_is(run):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("prompt", "add", "cam"), 2, "there is nothing to follow: give --point"),
+        (("prompt", "add", "cam"), 2, "nothing to track: use --point"),
         (("prompt", "add", "cam", "--point", "x"), 2, "write X,Y"),
         (("prompt", "add", "cam9", "--point", "1,1"), 1, "there is no stream 'cam9', but: cam"),
         (("prompt", "add", "cam", "--point", "999,1"), 1, "is outside the frame, which is 320x180"),
@@ -99,7 +99,7 @@ def test_status_says_how_all_is(run):
         (("prompt", "remove", "cam", 99), 1, "has no object 99"),
         (("prompt", "reset", "cam9"), 1, "there is no stream"),
         (("stream", "add", "cam", "scene:simple"), 1, "stream 'cam' exists already"),
-        (("stream", "add", "X", "scene:simple"), 2, "cannot name a stream"),
+        (("stream", "add", "X", "scene:simple"), 2, "is not a valid stream id"),
         (("stream", "add", "x", "ftp://y"), 2, "streams.x.source"),
         (("stream", "remove", "cam9"), 1, "there is no stream"),
         (("status", "--control", "ipc:///nowhere/x"), 1, "no daemon listens at ipc:///nowhere/x"),

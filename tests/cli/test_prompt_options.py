@@ -40,11 +40,11 @@ def test_mask():
         (["1"], None, "--point '1': write X,Y"),
         (["1,2,3,4"], None, "write X,Y"),
         (["1,2,2"], None, "write X,Y"),
-        (["a,2"], None, "'a' is no number"),
+        (["a,2"], None, "'a' is not a number"),
         ([], "1,2,3", "--box '1,2,3': write X0,Y0,X1,Y1"),
-        ([], "1,2,3,x", "'x' is no number"),
-        (["50%,20"], None, "some are pixels, some percent"),
-        (["50%,20%"], "1,2,3,4", "some are pixels, some percent"),
+        ([], "1,2,3,x", "'x' is not a number"),
+        (["50%,20"], None, "mix pixels and percent"),
+        (["50%,20%"], "1,2,3,4", "mix pixels and percent"),
     ],
 )
 def test_marks_that_cannot_be(points, box, words):

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamseg.cli.video_writer import check_out, picture_file
+from streamseg.cli.video_writer import check_out, open_writer
 from streamseg.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def frames_of(path):
 
 
 def test_a_film_keeps_times_and_colours(tmp_path):
-    with picture_file(tmp_path / "a.mp4") as film:
+    with open_writer(tmp_path / "a.mp4") as film:
         for time_s, colour in ((100.0, (250, 0, 0)), (100.1, (0, 250, 0)), (100.5, (0, 0, 250))):
             film.add(picture(colour), time_s)
     frames = frames_of(tmp_path / "a.mp4")
@@ -30,7 +30,7 @@ def test_a_film_keeps_times_and_colours(tmp_path):
 
 
 def test_times_that_stand_still_or_run_backwards(tmp_path):
-    with picture_file(tmp_path / "a.mp4") as film:
+    with open_writer(tmp_path / "a.mp4") as film:
         for time_s in (5.0, 5.0, 4.0, 5.2):
             film.add(picture(9), time_s)
     times = [time_s for time_s, _ in frames_of(tmp_path / "a.mp4")]
@@ -39,7 +39,7 @@ def test_times_that_stand_still_or_run_backwards(tmp_path):
 
 
 def test_odd_and_changing_sizes(tmp_path):
-    with picture_file(tmp_path / "a.mp4") as film:
+    with open_writer(tmp_path / "a.mp4") as film:
         for number, size in enumerate(((65, 49), (64, 48), (320, 240), (31, 201))):
             film.add(picture(9, size), number)
     assert [image.shape for _, image in frames_of(tmp_path / "a.mp4")] == [(48, 64, 3)] * 4
@@ -47,7 +47,7 @@ def test_odd_and_changing_sizes(tmp_path):
 
 def test_a_film_is_whole_after_an_error(tmp_path):
     def film_and_fail():
-        with picture_file(tmp_path / "a.mp4") as film:
+        with open_writer(tmp_path / "a.mp4") as film:
             film.add(picture(9), 0.0)
             raise ZeroDivisionError
 
@@ -58,7 +58,7 @@ def test_a_film_is_whole_after_an_error(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png"])
 def test_no_picture_no_file(tmp_path, name):
-    with picture_file(tmp_path / name):
+    with open_writer(tmp_path / name):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -67,10 +67,10 @@ def test_no_picture_no_file(tmp_path, name):
 def test_a_file_that_is_there_stays_until_the_new_one_is_whole(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"mine")
-    with picture_file(path):
+    with open_writer(path):
         assert path.read_bytes() == b"mine"
     assert path.read_bytes() == b"mine"
-    with picture_file(path) as file:
+    with open_writer(path) as file:
         file.add(picture(9), 0.0)
         assert path.read_bytes() == b"mine"
     assert len(frames_of(path) if name == "a.mp4" else [cv2.imread(str(path))]) == 1
@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, name):
 
 
 def test_a_still_is_the_last_picture(tmp_path):
-    with picture_file(tmp_path / "a.png") as still:
+    with open_writer(tmp_path / "a.png") as still:
         still.add(picture((1, 2, 3)), 0.0)
         still.add(picture((10, 20, 30)), 1.0)
     assert cv2.imread(str(tmp_path / "a.png"))[0, 0].tolist() == [30, 20, 10]
@@ -99,4 +99,4 @@ def test_names_that_cannot_be(tmp_path):
         check_out(tmp_path / "missing" / "a.mp4")
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(ConfigError, match="is a folder"):
-        picture_file(tmp_path / "folder.mp4")
+        open_writer(tmp_path / "folder.mp4")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamseg.common.draw import draw_masks
-from streamseg.common.palette import PALETTE, colour_of
+from streamseg.common.palette import PALETTE, color_of
 from streamseg.tracker.types import ObjectResult
 
 
@@ -60,9 +60,9 @@ def test_tracker_results_and_full_size_masks_draw_the_same() -> None:
 
 
 def test_colours_belong_to_ids() -> None:
-    assert colour_of(1) == colour_of(1 + len(PALETTE))
-    assert len({colour_of(obj_id) for obj_id in range(1, len(PALETTE) + 1)}) == len(PALETTE)
-    assert colour_of(0) in PALETTE
+    assert color_of(1) == color_of(1 + len(PALETTE))
+    assert len({color_of(obj_id) for obj_id in range(1, len(PALETTE) + 1)}) == len(PALETTE)
+    assert color_of(0) in PALETTE
 
 
 @pytest.mark.parametrize("size", [(320, 180), (640, 360), (1920, 1080), (90, 160), (16, 16)])
@@ -85,7 +85,7 @@ def test_labels_stay_inside_and_do_not_cover_each_other(size: tuple[int, int]) -
 
 
 def item_colour(item: Received) -> tuple[int, int, int]:
-    return colour_of(item.id)
+    return color_of(item.id)
 
 
 def test_an_unseen_object_is_named_in_the_corner_and_nowhere_else() -> None:

@@ -87,7 +87,7 @@ def test_no_password_comes_through_whatever_the_caller_does(layout):
     assert PASSWORD not in text
     assert text.count("***") >= 11
     assert "too few" in text
-    assert "does not fit its arguments" in text
+    assert "does not match its arguments" in text
     assert "uncaught SystemError" in text
     assert "uncaught ZeroDivisionError in thread t" in text
     assert "ValueError: rtsp://admin:***@cam/x" in text
@@ -124,7 +124,7 @@ def test_values_that_cannot_be_shown():
     lines = [json.loads(line) for line in logged(body, layout="json")]
     assert lines[0]["f"] == "(Broken that cannot be shown: ValueError)"
     assert lines[0]["n"] is None
-    assert "does not fit its arguments" in lines[1]["message"]
+    assert "does not match its arguments" in lines[1]["message"]
 
 
 def test_warnings_are_logged():

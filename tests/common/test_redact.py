@@ -31,7 +31,7 @@ SECRET = "hunter2"
         ("rtsp://u:hunter2@a/1 and rtsp://v:hunter2@b/2", "rtsp://u:***@a/1 and rtsp://v:***@b/2"),
         ("a rtsp://u:hunter2@a/1\nb me@example.org", "a rtsp://u:***@a/1\nb me@example.org"),
         ("https://hunter2@github.example/x", "https://***@github.example/x"),
-        ("http://cam/?to=rtsp://u:hunter2@h", "http://cam/?to=rtsp:***@h"),
+        ("http://cam/?to=rtsp://u:hunter2@h", "http://cam/?to=***"),
         ("rtsp://cam/live?user=a&password=hunter2&channel=1", "rtsp://cam/live?user=a&password=***&channel=1"),
         ("rtsp://cam:554/user=admin&password=hunter2&channel=1", "rtsp://cam:554/user=admin&password=***&channel=1"),
         ("rtsp://cam/user=admin_password=hunter2_channel=1", "rtsp://cam/user=admin_password=***"),

@@ -23,7 +23,7 @@ def test_this_machine_needs_no_token(listen):
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7:80"])
 def test_others_need_one(listen):
-    with pytest.raises(ConfigError, match=r"http\.listen: .*everybody there could watch and click: .*set http\.token"):
+    with pytest.raises(ConfigError, match=r"http\.listen: .*anyone there could watch and click: .*set http\.token"):
         check(listen=listen)
     assert check(listen=listen, token=TOKEN).token == TOKEN
 
@@ -33,10 +33,10 @@ def test_others_need_one(listen):
     [
         ("8080", "has no port: write HOST:PORT"),
         (":8080", "has no port: write HOST:PORT"),
-        ("127.0.0.1:http", "no usable port"),
-        ("127.0.0.1:65536", "no usable port"),
-        ("camera.example:80", "a name cannot be bound"),
-        ("*:80", "a name cannot be bound"),
+        ("127.0.0.1:http", "invalid port"),
+        ("127.0.0.1:65536", "invalid port"),
+        ("camera.example:80", "a host name cannot be bound"),
+        ("*:80", "a host name cannot be bound"),
     ],
 )
 def test_addresses_that_cannot_be(listen, words):
@@ -53,7 +53,7 @@ def test_a_token_that_is_no_good_is_not_shown(token):
 
 @pytest.mark.parametrize("host", ["", "camera.example:80", "http://camera.example", "-x", "a/b"])
 def test_names_that_are_none(host):
-    with pytest.raises(ConfigError, match="is no host name"):
+    with pytest.raises(ConfigError, match="is not a host name"):
         check(hosts=[host])
 
 

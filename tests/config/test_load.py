@@ -86,17 +86,17 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     message = str(caught.value)
-    assert message.splitlines()[0] == f"{path}: 8 settings are wrong"
+    assert message.splitlines()[0] == f"{path}: 8 settings are invalid"
     found = lines_of(message)
     assert found[0].startswith("line 4: streams.cam1.stal_timeout_s: 3: there is no such setting")
     assert found[0].endswith("did you mean stall_timeout_s?")
-    assert found[1] == "line 5: streams.cam1.loop: 'maybe' is not possible: give true or false"
-    assert found[2].startswith("line 6: streams.Cam 2: 'Cam 2' cannot name a stream")
+    assert found[1] == "line 5: streams.cam1.loop: 'maybe' is invalid: expected true or false"
+    assert found[2].startswith("line 6: streams.Cam 2: 'Cam 2' is not a valid stream id")
     assert found[3].startswith("line 10: streams.Cam 2.prompts[0].box: the box [5.0, 5.0, 1.0, 1.0] is empty")
-    assert found[4].startswith("line 11: streams.Cam 2.prompts[1].object: 1 is prompts[0] already")
+    assert found[4].startswith("line 11: streams.Cam 2.prompts[1].object: 1 is already the object of prompts[0]")
     assert found[5].startswith("line 12: streams.Cam 2.prompts[1].points[0]: [1.5, 0.5] is outside the picture")
-    assert found[6].startswith("line 15: model.image_size: 500 is not possible: give a whole number from 64 to 2048")
-    assert found[7].startswith("line 17: publish.endpoints[0]: 'tcp://0.0.0.0:5555' can be reached")
+    assert found[6].startswith("line 15: model.image_size: 500 is invalid: expected a whole number from 64 to 2048")
+    assert found[7].startswith("line 17: publish.endpoints[0]: 'tcp://0.0.0.0:5555' is reachable")
 
 
 @pytest.mark.parametrize(
@@ -104,35 +104,35 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
     [
         ({"streams": {}}, "streams: is empty: at least one stream is needed, for example cam: {source: webcam:0}"),
         ({"streams": None}, "streams: is empty: at least one stream is needed"),
-        ({"streams": []}, "streams: [] is not possible: give a group of settings for each name, at least one"),
-        ({"model": {}}, "streams: is missing: give a group of settings for each name, at least one"),
-        ({"streams": {"cam": None}}, "streams.cam: empty is not possible: give a group of settings (source, "),
-        ({"streams": {"cam": {}}}, "streams.cam.source: is missing: give text"),
+        ({"streams": []}, "streams: [] is invalid: expected a group of settings for each name, at least one"),
+        ({"model": {}}, "streams: is missing: expected a group of settings for each name, at least one"),
+        ({"streams": {"cam": None}}, "streams.cam: empty is invalid: expected a group of settings (source, "),
+        ({"streams": {"cam": {}}}, "streams.cam.source: is missing: expected text"),
         ({**cam(), "endpoints": ["x"]}, "endpoints: a list: there is no such setting; did you mean publish.endpoints?"),
         (
             {**cam(), "frobnicate": 1},
             "there is no such setting; the file takes streams, model, publish, control, http, log",
         ),
-        ({**cam(), "log": None}, "log: empty is not possible: give a group of settings (level, format), or leave"),
-        ({**cam(), "log": {"level": "loud"}}, "log.level: 'loud' is not possible: give debug or error or info"),
-        ({"streams": {1: {"source": "scene:default"}}}, "streams.1: YAML reads this name as int 1: put it in quotes"),
-        ({"streams": {"_x": {"source": "scene:default"}}}, "names that begin with _ are streamseg's own"),
-        (cam(stall_timeout_s=0), "0 is not possible: give a number above 0"),
-        (cam(stall_timeout_s="5"), "'5' is not possible: give a number above 0"),
-        (cam(stall_timeout_s=float("nan")), "streams.cam.stall_timeout_s: nan is not possible"),
-        (cam(open_timeout_s=True), "true is not possible"),
+        ({**cam(), "log": None}, "log: empty is invalid: expected a group of settings (level, format), or remove"),
+        ({**cam(), "log": {"level": "loud"}}, "log.level: 'loud' is invalid: expected debug, error, info or warning"),
+        ({"streams": {1: {"source": "scene:default"}}}, "streams.1: YAML reads this name as int 1: quote it"),
+        ({"streams": {"_x": {"source": "scene:default"}}}, "ids that begin with _ are reserved"),
+        (cam(stall_timeout_s=0), "0 is invalid: expected a number above 0"),
+        (cam(stall_timeout_s="5"), "'5' is invalid: expected a number above 0"),
+        (cam(stall_timeout_s=float("nan")), "streams.cam.stall_timeout_s: nan is invalid"),
+        (cam(open_timeout_s=True), "true is invalid"),
         (cam(loop=True, source="rtsp://h/x"), "streams.cam.loop: true, but this source is live"),
         (cam(source="gopher://h/x"), "streams.cam.source: "),
         (cam(prompts=[{"object": 1}]), "streams.cam.prompts[0]: the prompt is empty: give points, a box or a mask"),
-        (cam(prompts=[{"object": 0, "box": [0, 0, 1, 1]}]), "prompts[0].object: 0 is not possible"),
-        (cam(prompts=[{"object": 1, "points": [[1]]}]), "points[0]: [1] is not possible: give a list of 2 to 3 numb"),
-        (cam(prompts=[{"object": 1, "points": [1, 2]}]), "points[0]: 1 is not possible: give a list of 2 to 3"),
+        (cam(prompts=[{"object": 0, "box": [0, 0, 1, 1]}]), "prompts[0].object: 0 is invalid"),
+        (cam(prompts=[{"object": 1, "points": [[1]]}]), "points[0]: [1] is invalid: expected a list of 2 to 3 numb"),
+        (cam(prompts=[{"object": 1, "points": [1, 2]}]), "points[0]: 1 is invalid: expected a list of 2 to 3"),
         (cam(prompts=[{"object": 1, "points": [[1, 2, 3]]}]), "label 3 is invalid: 1 is on the object, 0 is off"),
         (cam(prompts=[{"object": 1, "points": [[1, 2, 0]]}]), "all points are off the object"),
         (cam(prompts=[{"object": 1, "points": [[float("nan"), 2]]}]), "outside the picture"),
         (cam(prompts=[{"object": 1, "points": [[float("inf"), 2]]}]), "outside the picture"),
         (cam(prompts=[{"object": 1, "points": [[-1, 2]]}]), "coordinates are 0 or more pixels"),
-        (cam(prompts=[{"object": 1, "box": [0, 0, 1]}]), "box: [0, 0, 1] is not possible: give a list of 4 numbers"),
+        (cam(prompts=[{"object": 1, "box": [0, 0, 1]}]), "box: [0, 0, 1] is invalid: expected a list of 4 numbers"),
         (cam(prompts=[{"object": 1, "mask": "/no/such.png"}]), "mask: there is no file '/no/such.png'"),
         (cam(prompts=[{"object": 1, "mask": "/no/such", "box": [0, 0, 1, 1]}]), "a mask stands alone"),
         (
@@ -141,11 +141,14 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
         ),
         ({**cam(), "model": {"name": "tinny"}}, "model.name: model 'tinny' is unknown: did you mean 'tiny'?"),
         ({**cam(), "model": {"name": "./x.pt"}}, "model.name: there is no file"),
-        ({**cam(), "model": {"name": "tiny", "config": "a.yaml"}}, "model.config: 'a.yaml' goes with the path"),
-        ({**cam(), "model": {"device": "gpu"}}, "'gpu' is not possible: give text like auto, cpu, cuda, cuda:1"),
+        (
+            {**cam(), "model": {"name": "tiny", "config": "a.yaml"}},
+            "model.config: 'a.yaml' needs model.name to be the path",
+        ),
+        ({**cam(), "model": {"device": "gpu"}}, "'gpu' is invalid: expected text like auto, cpu, cuda, cuda:1"),
     ],
 )
-def test_refusals_name_the_path_the_value_and_the_mend(mapping, words):
+def test_refusals_name_the_path_the_value_and_the_fix(mapping, words):
     assert words in refused(mapping)
 
 
@@ -153,13 +156,13 @@ def test_refusals_name_the_path_the_value_and_the_mend(mapping, words):
     ("endpoint", "words"),
     [
         ("tcp://127.0.0.1", "has no port"),
-        ("tcp://127.0.0.1:0", "has no usable port"),
-        ("tcp://127.0.0.1:99999", "has no usable port"),
-        ("tcp://*:5555", "can be reached from other machines"),
-        ("tcp://192.0.2.1:5555", "can be reached from other machines"),
-        ("tcp://[2001:db8::1]:5555", "can be reached from other machines"),
-        ("tcp://eth0:5555", "can be reached from other machines"),
-        ("tcp://camera.example:5555", "a name cannot be bound"),
+        ("tcp://127.0.0.1:0", "has an invalid port"),
+        ("tcp://127.0.0.1:99999", "has an invalid port"),
+        ("tcp://*:5555", "is reachable from other machines"),
+        ("tcp://192.0.2.1:5555", "is reachable from other machines"),
+        ("tcp://[2001:db8::1]:5555", "is reachable from other machines"),
+        ("tcp://eth0:5555", "is reachable from other machines"),
+        ("tcp://camera.example:5555", "a host name cannot be bound"),
         ("ipc://relative", "has no absolute path"),
         ("ipc:///no/such/folder/s", "there is no folder"),
         ("ipc:///tmp/" + "x" * 110, "is too long"),
@@ -182,7 +185,7 @@ def test_a_public_endpoint_with_permission():
 
 
 def test_endpoints_stand_once():
-    assert "stands twice" in refused({**cam(), "publish": {"endpoints": ["tcp://127.0.0.1:1"] * 2}})
+    assert "duplicate endpoint" in refused({**cam(), "publish": {"endpoints": ["tcp://127.0.0.1:1"] * 2}})
 
 
 def test_relative_paths_start_at_the_file(tmp_path, monkeypatch):
@@ -226,7 +229,7 @@ def test_a_password_in_a_message_is_the_variables_name(tmp_path, monkeypatch):
         }
     )
     assert "hunter2" not in message
-    assert "streams.cam.transport: ${SECRET_WORD} is not possible" in message
+    assert "streams.cam.transport: ${SECRET_WORD} is invalid" in message
     assert "publish.endpoints[0]: ${SECRET_WORD} cannot be bound" in message
     assert "streams.cam.password: ***: there is no such setting" in message
 
@@ -244,7 +247,7 @@ def test_a_password_in_a_source_that_is_no_source_is_not_shown(monkeypatch):
 def test_white_space_in_an_address_is_refused_without_showing_it(source):
     message = refused(cam(source=source, prompts=[{"object": 1}]))
     assert "streams.cam.source: the " in message
-    assert ":// address holds white space: percent-encode it as %20" in message
+    assert ":// address contains white space: percent-encode it as %20" in message
     assert "hunter2" not in message
     assert "prompts[0]: the prompt is empty" in message
 
@@ -262,7 +265,7 @@ def test_environment_values_are_numbers_where_numbers_are_wanted(monkeypatch):
     assert config.model.threads == 3
     assert config.streams["cam"].stall_timeout_s == 2.5
     monkeypatch.setenv("THREADS", "many")
-    assert "model.threads: ${THREADS} is not possible" in refused({**cam(), "model": {"threads": "${THREADS}"}})
+    assert "model.threads: ${THREADS} is invalid" in refused({**cam(), "model": {"threads": "${THREADS}"}})
 
 
 def test_variables_that_are_not_set_are_all_told(monkeypatch):
@@ -270,16 +273,16 @@ def test_variables_that_are_not_set_are_all_told(monkeypatch):
     monkeypatch.delenv("NO_SUCH_2", raising=False)
     message = refused({**cam(source="rtsp://u:${NO_SUCH_1}@h"), "model": {"threads": "${NO_SUCH_2}"}})
     assert lines_of(message) == [
-        "streams.cam.source: the environment variable NO_SUCH_1 is not set: export NO_SUCH_1 before the start, "
+        "streams.cam.source: the environment variable NO_SUCH_1 is not set: export NO_SUCH_1 first, "
         "or write ${NO_SUCH_1:-default}",
-        "model.threads: the environment variable NO_SUCH_2 is not set: export NO_SUCH_2 before the start, "
+        "model.threads: the environment variable NO_SUCH_2 is not set: export NO_SUCH_2 first, "
         "or write ${NO_SUCH_2:-default}",
     ]
 
 
 def test_a_broken_variable_is_told():
-    assert "'${1x}' is no variable" in refused(cam(source="rtsp://u:${1x}@h"))
-    assert "'${X' is no variable" in refused(cam(source="rtsp://h/${X"))
+    assert "'${1x}' is not a variable" in refused(cam(source="rtsp://u:${1x}@h"))
+    assert "'${X' is not a variable" in refused(cam(source="rtsp://h/${X"))
 
 
 @pytest.mark.parametrize(

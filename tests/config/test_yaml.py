@@ -26,8 +26,8 @@ def test_anchors_and_merges():
 
 
 def test_a_key_twice_is_refused_with_both_lines():
-    assert refused("a: 1\nb: 2\na: 3\n") == "c.yaml:3: 'a' stands twice, first on line 1: leave one of them out"
-    assert "'k' stands twice" in refused("list:\n  - k: 1\n    k: 2\n")
+    assert refused("a: 1\nb: 2\na: 3\n") == "c.yaml:3: duplicate key 'a', first on line 1: remove one of them"
+    assert "duplicate key 'k'" in refused("list:\n  - k: 1\n    k: 2\n")
 
 
 def test_a_tag_makes_no_object():
@@ -39,6 +39,12 @@ def test_broken_yaml_names_the_line(text):
     message = refused(text)
     assert message.startswith("c.yaml:")
     assert "not valid YAML" in message
+
+
+@pytest.mark.parametrize("value", ["2026-02-30", "9" * 5000, "!!int x", "!!float x", "!!timestamp x", "!!binary x="])
+def test_values_that_python_cannot_hold_are_errors_with_their_line(value):
+    assert refused(f"a: 1\nx-since: {value}\n").startswith("c.yaml:2: not valid YAML: ")
+    assert refused(f"a: 1\n? {value}\n: 1\n").startswith("c.yaml:2: not valid YAML: ")
 
 
 def test_control_characters():
@@ -76,7 +82,7 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "text", "x-only: 1\n"])
 def test_a_file_without_settings_shows_how_to_begin(text, tmp_path):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="holds no settings: begin with"):
+    with pytest.raises(ConfigError, match="has no settings: start with"):
         load_config(tmp_path / "c.yaml")
 
 

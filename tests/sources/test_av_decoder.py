@@ -21,7 +21,7 @@ HAS_GPU = Path("/dev/nvidiactl").exists()
 def test_without_a_gpu_the_error_says_what_to_do(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=3)
     source = open_source(config_from_mapping({"streams": {"a": {"source": str(path), "decoder": "cuda"}}}).streams["a"])
-    with pytest.raises(SourceOpenError, match=r"decoder cuda: no NVIDIA GPU .*: install its driver, or set decoder to"):
+    with pytest.raises(SourceOpenError, match=r"decoder cuda: no NVIDIA GPU .*: install the driver, or set decoder to"):
         source.open()
     source.close()
 

@@ -76,11 +76,11 @@ def test_an_unreadable_picture_is_counted_and_its_time_passes(tmp_path: Path) ->
     assert source.corrupt == 2
 
 
-def test_folders_without_pictures_are_refused_with_the_mend(tmp_path: Path) -> None:
-    with pytest.raises(SourceOpenError, match=r"holds no pictures: put .jpg"):
+def test_folders_without_pictures_are_refused_with_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(SourceOpenError, match=r"contains no images .\.jpg"):
         ImageFolderSource(tmp_path).open()
     (tmp_path / "1.png").write_bytes(b"no")
-    with pytest.raises(SourceOpenError, match="none of the 1 pictures"):
+    with pytest.raises(SourceOpenError, match="none of the 1 images"):
         ImageFolderSource(tmp_path).open()
     with pytest.raises(SourceOpenError, match="cannot be listed"):
         ImageFolderSource(tmp_path / "gone").open()

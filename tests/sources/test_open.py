@@ -66,9 +66,9 @@ def test_local_path_of_a_file_that_is_not_there_yet() -> None:
         ("rtps://u:secret@h/x", ["'rtps'", "did you mean 'rtsps'", "rtps://u:***@h"]),
         ("scen:default", ["'scen'", "did you mean 'scene'"]),
         ("gopher://h/x", ["'gopher'", "known: rtsp:", "/dev/videoN"]),
-        ("rtsp:///x", ["names no host", "rtsp://HOST/PATH"]),
-        ("http://h:99999/x", ["h:99999", "ort"]),
-        ("http://[::1/x", ["no valid address"]),
+        ("rtsp:///x", ["has no host", "rtsp://HOST/PATH"]),
+        ("http://h:99999/x", ["http://", "port (0 to 65535)"]),
+        ("http://[::1/x", ["is not valid"]),
         ("webcam:front", ["'webcam:front'", "webcam:0"]),
         ("lavfi:", ["lavfi:testsrc2"]),
         ("scene:default?sed=1", ["did you mean 'seed'"]),
@@ -90,7 +90,7 @@ def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None
     (tmp_path / "clip.mp4").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"clpi\.mp4.*did you mean .*/clip\.mp4"):
         describe(str(tmp_path / "clpi.mp4"))
-    with pytest.raises(ConfigError, match="holds nothing alike"):
+    with pytest.raises(ConfigError, match="holds nothing with a similar name"):
         describe(str(tmp_path / "other" / "x.mp4"))
 
 

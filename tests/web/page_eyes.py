@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page
 
-from streamseg.common.palette import colour_of
+from streamseg.common.palette import color_of
 from streamseg.sources.scene.code import read_frame_code
 from streamseg.sources.scene.source import Scene
 
@@ -56,7 +56,7 @@ class Eyes:
         number = read_frame_code(picture)
         assert number is not None
         bare = self._scene.render(number).astype(float)
-        color = np.array(colour_of(obj_id), float)
+        color = np.array(color_of(obj_id), float)
 
         def off(expected: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.abs(picture - expected).max(axis=2)

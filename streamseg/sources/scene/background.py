@@ -1,4 +1,4 @@
-"""What the generated scene's objects move over: a surface that pans, and light that pans over it."""
+"""Background of the generated scene: a surface that pans, and light that pans over it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamseg.sources.scene.spec import SceneSpec
 from streamseg.sources.scene.texture import Picture, calm_ground, mix, pond_floor, water_light
 
 _REACH: Final = 0.11
-"""How far the surface moves to each side, in widths and heights of the picture."""
+"""How far the surface moves to each side, as a fraction of the picture's width and height."""
 
 _GROUND_MS: Final = (47_000, 31_000)
 _LIGHT_MS: Final = (13_000, 17_000)
@@ -23,7 +23,7 @@ class Background:
     """A moving background.
 
     Args:
-        spec: Of the scene.
+        spec: The scene's spec.
     """
 
     def __init__(self, spec: SceneSpec) -> None:
@@ -40,7 +40,7 @@ class Background:
             self._light = water_light(seed, height, width, unit)
 
     def draw(self, turns: Turns, out: Picture) -> None:
-        """Fill a picture with the background at the time that ``turns`` knows."""
+        """Fill a picture with the background at the time given by ``turns``."""
         width, height = self._size
         x, y = self._offset(turns, _GROUND_MS, 2)
         out[...] = self._ground[y % 2][x % 2][y // 2 : y // 2 + height, x // 2 : x // 2 + width]
@@ -59,8 +59,8 @@ class Background:
 def _phases(image: Picture) -> list[list[Picture]]:
     """Shift an image by half a pixel down and right: ``[down][right]`` gives the image, one row and column smaller.
 
-    Both phases lie a quarter of a pixel off the original, to either side, so that all are equally sharp: otherwise
-    a slow pan would flicker.
+    Both phases are a quarter of a pixel off the original, to either side, so that all are equally sharp; otherwise a
+    slow pan would flicker.
     """
     wide = image.astype(np.uint16)
     return [

@@ -1,4 +1,4 @@
-"""Who plays in each preset of the generated scene, and how they move: poses as pure functions of time."""
+"""The objects of each preset of the generated scene, and their motion: poses as pure functions of time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from streamseg.sources.scene.spec import SceneSpec
 from streamseg.sources.scene.texture import mix, uniform
 
 Turns = Callable[[int], float]
-"""Milliseconds of a period -> turns of it done so far, in [0, 1)."""
+"""Period in milliseconds -> elapsed fraction of the current turn, in [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where an object is.
+    """Position and orientation of an object.
 
     Attributes:
-        x: Of its centre, in pixels; pixel centres lie at .5.
-        y: Likewise.
-        angle: Of its heading in radians, clockwise from the right.
-        scale: Pixels for each of its own units (half its length).
-        sway: Turns of its swimming stroke.
+        x: Center, in pixels; pixel centers are at .5.
+        y: Center, likewise.
+        angle: Heading in radians, clockwise from the right.
+        scale: Pixels per unit of the object (half its length).
+        sway: Phase of its swimming stroke, in turns.
     """
 
     x: float
@@ -36,24 +36,24 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One object of a scene: what it looks like, and the ellipse that it moves on.
+    """One object of a scene: its appearance, and the ellipse that it moves on.
 
     Attributes:
-        kind: What it looks like.
-        half_length: Half its length, in heights of the picture.
-        centre: Of the ellipse, in widths and heights of the picture.
-        reach: Its half axes, in widths and heights.
-        period_ms: Of one round; negative: counter-clockwise.
-        start: Turns at time zero.
-        spin_ms: Of one turn about itself; negative: counter-clockwise. Swimmers head where they move instead.
-        swell: How much it grows and shrinks, as a share of its size.
-        name: For people.
-        seed: Of its texture.
+        kind: Appearance.
+        half_length: Half its length, as a fraction of the picture's height.
+        center: Center of the ellipse, as a fraction of the picture's width and height.
+        reach: Half axes of the ellipse, likewise.
+        period_ms: Time of one round; negative: counterclockwise.
+        start: Phase at time zero, in turns.
+        spin_ms: Time of one rotation; negative: counterclockwise. Swimmers point where they move instead.
+        swell: How much it grows and shrinks, as a fraction of its size.
+        name: Name for people.
+        seed: Seed of its texture.
     """
 
     kind: Kind
     half_length: float
-    centre: tuple[float, float]
+    center: tuple[float, float]
     reach: tuple[float, float]
     period_ms: int
     start: float
@@ -63,11 +63,11 @@ class Actor:
     seed: int = 0
 
     def pose(self, turns: Turns, width: int, height: int) -> Pose:
-        """Return the object's pose; ``turns`` knows the time."""
+        """Return the object's pose at the time given by ``turns``."""
         direction = math.copysign(1.0, self.period_ms)
         theta = 2.0 * math.pi * (self.start + direction * turns(abs(self.period_ms)))
-        x = (self.centre[0] + self.reach[0] * math.cos(theta)) * width
-        y = (self.centre[1] + self.reach[1] * math.sin(theta)) * height
+        x = (self.center[0] + self.reach[0] * math.cos(theta)) * width
+        y = (self.center[1] + self.reach[1] * math.sin(theta)) * height
         if self.kind.swims:
             angle = math.atan2(
                 direction * self.reach[1] * height * math.cos(theta),
@@ -80,7 +80,7 @@ class Actor:
         return Pose(x, y, angle, self.half_length * height * breath, turns(1_100 + self.seed % 300))
 
 
-# Fish first: they swim below everything else, and ids rise from the lowest to the topmost.
+# Fish first: they are below everything else, and ids rise from the lowest to the topmost object.
 _LAYERS: Final = (KOI, LILY_PAD, MAPLE_LEAF, BALL)
 
 _POND: Final = (
@@ -95,7 +95,7 @@ _POND: Final = (
 )
 
 _LEAVE: Final = (
-    # Past the right edge for a quarter of its round: it leaves, and comes back 2 s later.
+    # Past the right edge for a quarter of its round: it leaves and returns 2 s later.
     Actor(KOI, 0.29, (0.82, 0.50), (0.52, 0.28), 8_000, 0.55),
     Actor(LILY_PAD, 0.25, (0.24, 0.74), (0.05, 0.05), 21_000, 0.60, spin_ms=-52_000),
     *_POND[2:],
@@ -109,7 +109,7 @@ _CROSSING: Final = (
     Actor(KOI, 0.20, (0.50, 0.50), (0.36, 0.34), -16_000, 0.25),
 )
 
-PLAIN_COLOURS: Final = (
+PLAIN_COLORS: Final = (
     ("disc", (220, 40, 40)),
     ("square", (40, 80, 230)),
     ("triangle", (240, 200, 30)),
@@ -122,7 +122,7 @@ PLAIN_COLOURS: Final = (
 
 _SIMPLE: Final = tuple(
     Actor(
-        plain_kind(shape, colour),
+        plain_kind(shape, color),
         0.16,
         ((0.20, 0.50, 0.80)[place % 3], (0.30, 0.72)[place // 3 % 2] if place < 6 else 0.5),
         (0.06, 0.09),
@@ -131,7 +131,7 @@ _SIMPLE: Final = tuple(
         spin_ms=(25_000, -31_000)[place % 2],
         swell=0.05,
     )
-    for place, (shape, colour) in enumerate(PLAIN_COLOURS)
+    for place, (shape, color) in enumerate(PLAIN_COLORS)
 )
 
 _CASTS: Final = {"default": _POND, "leave": _LEAVE, "crossing": _CROSSING, "simple": _SIMPLE}
@@ -157,9 +157,9 @@ def cast(spec: SceneSpec) -> list[Actor]:
                 name=actor.kind.name if count == 1 else f"{actor.kind.name} {count}",
                 seed=seed,
                 half_length=varied(actor.half_length, 0.08, 52),
-                centre=(varied(actor.centre[0], 0.05, 53), varied(actor.centre[1], 0.05, 54)),
+                center=(varied(actor.center[0], 0.05, 53), varied(actor.center[1], 0.05, 54)),
                 start=actor.start + 0.06 * (uniform(seed, 55) - 0.5),
-                # Look-alikes must keep meeting, and a leaver its rhythm: their periods stay.
+                # Fixed periods, so that look-alikes keep meeting and the leaver keeps its rhythm.
                 period_ms=actor.period_ms if spec.preset != "default" else round(varied(actor.period_ms, 0.1, 56)),
             )
         )

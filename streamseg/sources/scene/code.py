@@ -1,8 +1,9 @@
-"""A frame number drawn into a picture, for machines: says which frame one holds after any amount of coding.
+"""A machine-readable frame number drawn into a picture, which identifies the frame after any amount of coding.
 
 Two rows of 24 black or white square cells in the upper left corner: 32 bits of the number, then 16 bits of
-CRC-16/CCITT (start 0xFFFF, so that neither a black nor a white picture is a number), highest bit first. A cell is
-``height // 45`` pixels wide (8 at 640x360), enough for JPEG and H.264 at any usable quality.
+CRC-16/CCITT (initial value 0xFFFF, so that neither a black nor a white picture is a number), highest bit first. A
+cell is ``height // 45`` pixels wide (8 at 640x360), enough for JPEG and H.264 at any usable quality. Ours because a
+QR or ArUco code is larger, and slower to read in every test frame.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _LEAST_CONTRAST: Final = 64
 
 
 def code_rectangle(width: int, height: int) -> tuple[int, int]:
-    """Return the (width, height) in pixels of the code, whose corner is (0, 0), in a picture of that size."""
+    """Return (width, height) in pixels of the code, whose corner is (0, 0), in a picture of that size."""
     cell = _cell_px(width, height)
     return _COLUMNS * cell, _ROWS * cell
 
@@ -41,7 +42,7 @@ def draw_frame_code(image: NDArray[np.uint8], number: int) -> None:
 
 
 def read_frame_code(image_rgb: NDArray[np.uint8]) -> int | None:
-    """Return the number that :func:`draw_frame_code` drew into a picture of this size, None if there is none.
+    """Return the number that :func:`draw_frame_code` drew into a picture of this size; None without one.
 
     Args:
         image_rgb: ``uint8 [H, W, 3]``, in either order of channels.
@@ -50,7 +51,7 @@ def read_frame_code(image_rgb: NDArray[np.uint8]) -> int | None:
     if image_rgb.shape[0] < _ROWS * cell or image_rgb.shape[1] < _COLUMNS * cell:
         return None
     strip = image_rgb[: _ROWS * cell, : _COLUMNS * cell].reshape(_ROWS, cell, _COLUMNS, cell, 3)
-    margin = cell // 4  # coding smears the edges of a cell into its neighbours
+    margin = cell // 4  # coding blurs the edges of a cell into its neighbors
     means = strip[:, margin : cell - margin, :, margin : cell - margin].mean(axis=(1, 3, 4)).ravel()
     if means.max() - means.min() < _LEAST_CONTRAST:
         return None

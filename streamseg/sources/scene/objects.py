@@ -1,7 +1,7 @@
 """Painters of the generated scene's objects: each draws one object, once, into a sprite.
 
-A painter works in the object's own coordinates: u to the right (the way it heads), v down, the object within -1..1,
-on a grid of texels. It returns the colour of each texel and how far inside the object's outline it lies.
+A painter works in the object's own coordinates: u to the right (its heading), v down, the object within -1..1, on a
+grid of texels. It returns the color of each texel and its signed distance from the object's outline.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from streamseg.sources.scene.texture import Field, blend, flat, mix, noise, smoothstep, uniform
 
 Painter = Callable[[int, Field, Field, float], tuple[Field, Field]]
-"""(seed, u, v, texel) -> (colour ``[h, w, 3]`` 0..1, inside ``[h, w]``: > 0 inside, in units of u, v)."""
+"""(seed, u, v, texel) -> (color ``[h, w, 3]`` 0..1, inside ``[h, w]``: > 0 inside, in units of u, v)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class Kind:
     """A kind of object.
 
     Attributes:
-        name: For people.
-        paint: Draws it.
-        half_height: Extent in v of its sprite, room for its shadow included; in u it is always 1.
-        swims: It bends like a fish, and heads where it moves.
-        plain: One flat colour with hard edges and no shadow.
+        name: Name for people.
+        paint: Its painter.
+        half_height: Extent of its sprite in v, including room for its shadow; in u it is always 1.
+        swims: It bends like a fish, and points where it moves.
+        plain: One flat color with hard edges and no shadow.
     """
 
     name: str
@@ -78,14 +78,14 @@ def _lily_pad(seed: int, u: Field, v: Field, texel: float) -> tuple[Field, Field
     inside = np.minimum(rim - radius, np.where(u > 0.0, notch, 1.0))
     h, w = u.shape
     mottle = noise(mix(seed, 22), h, w, 0.35 / texel, 4)
-    colour = blend(flat((0.16, 0.40, 0.13), u), (0.46, 0.66, 0.22), smoothstep(0.2, 0.8, mottle) * 0.75)
+    color = blend(flat((0.16, 0.40, 0.13), u), (0.46, 0.66, 0.22), smoothstep(0.2, 0.8, mottle) * 0.75)
     spokes = np.abs(np.sin(angle * 6.5))
     vein = smoothstep(0.16, 0.02, spokes * radius) * smoothstep(0.82, 0.55, radius)
-    colour = blend(colour, (0.70, 0.82, 0.42), 0.55 * vein)
-    colour = blend(colour, (0.50, 0.30, 0.16), 0.75 * smoothstep(0.075, 0.0, inside))
+    color = blend(color, (0.70, 0.82, 0.42), 0.55 * vein)
+    color = blend(color, (0.50, 0.30, 0.16), 0.75 * smoothstep(0.075, 0.0, inside))
     light = 0.82 + 0.20 * radius + 0.14 * spokes * radius - 0.16 * v
     gloss = np.exp(-(((u + 0.30) / 0.34) ** 2) - ((v + 0.36) / 0.20) ** 2)
-    return colour * light[..., None] + (0.16 * gloss)[..., None], inside
+    return color * light[..., None] + (0.16 * gloss)[..., None], inside
 
 
 _MAPLE_HALF: Final = (
@@ -101,7 +101,7 @@ def _maple_leaf(seed: int, u: Field, v: Field, texel: float) -> tuple[Field, Fie
     inside = _polygon(np.concatenate([half, half[::-1] * [1.0, -1.0]]), u, v, texel)
     h, w = u.shape
     blush = noise(mix(seed, 31), h, w, 0.5 / texel, 4)
-    colour = blend(flat((0.72, 0.10, 0.06), u), (0.96, 0.52, 0.10), smoothstep(0.35, 0.72, blush + 0.10 * u))
+    color = blend(flat((0.72, 0.10, 0.06), u), (0.96, 0.52, 0.10), smoothstep(0.35, 0.72, blush + 0.10 * u))
     crease, root_u = np.full(u.shape, 9.0), -0.3
     for tip_u, tip_v in _MAPLE_VEINS:
         vein_u = tip_u - root_u
@@ -110,8 +110,8 @@ def _maple_leaf(seed: int, u: Field, v: Field, texel: float) -> tuple[Field, Fie
         crease = np.minimum(crease, away + 0.012 * share)
     fold = smoothstep(0.0, 0.22, crease)
     light = 0.80 + 0.30 * fold - 0.22 * v * (1.0 - 0.3 * fold)
-    colour = blend(colour * light[..., None], (0.98, 0.80, 0.42), 0.75 * smoothstep(0.022, 0.008, crease))
-    return blend(colour, (0.45, 0.16, 0.08), smoothstep(-0.28, -0.34, u) * smoothstep(0.06, 0.03, np.abs(v))), inside
+    color = blend(color * light[..., None], (0.98, 0.80, 0.42), 0.75 * smoothstep(0.022, 0.008, crease))
+    return blend(color, (0.45, 0.16, 0.08), smoothstep(-0.28, -0.34, u) * smoothstep(0.06, 0.03, np.abs(v))), inside
 
 
 _BALL_PANELS: Final = (
@@ -124,30 +124,30 @@ def _ball(seed: int, u: Field, v: Field, texel: float) -> tuple[Field, Field]:
     del texel
     radius = np.hypot(u, v) / 0.78
     z = np.sqrt(np.clip(1.0 - radius * radius, 0.0, 1.0))
-    # The ball's pole is turned towards the viewer, a little to one side.
+    # The ball's pole points toward the viewer, a little to one side.
     tilt = 0.5
     pole, side = v * np.sin(tilt) / 0.78 + z * np.cos(tilt), v * np.cos(tilt) / 0.78 - z * np.sin(tilt)
     panel = np.arctan2(side, u / 0.78) * 3.0 / np.pi + 6.0 * uniform(seed, 41)
-    colour = np.array(_BALL_PANELS)[np.floor(panel).astype(np.intp) % 6]
+    color = np.array(_BALL_PANELS)[np.floor(panel).astype(np.intp) % 6]
     seam = np.abs(panel - np.rint(panel)) * np.sqrt(np.clip(1.0 - pole * pole, 0.0, 1.0))
-    colour = blend(colour, (0.55, 0.55, 0.55), 0.5 * smoothstep(0.035, 0.012, seam))
-    colour = blend(colour, (0.97, 0.96, 0.94), smoothstep(0.955, 0.965, pole))
+    color = blend(color, (0.55, 0.55, 0.55), 0.5 * smoothstep(0.035, 0.012, seam))
+    color = blend(color, (0.97, 0.96, 0.94), smoothstep(0.955, 0.965, pole))
     facing = -0.42 * u / 0.78 - 0.55 * v / 0.78 + 0.72 * z
     light = 0.42 + 0.66 * np.clip(facing, 0.0, 1.0)
     gloss = np.clip(facing, 0.0, 1.0) ** 40
-    return colour * light[..., None] + (0.55 * gloss)[..., None], (1.0 - radius) * 0.78
+    return color * light[..., None] + (0.55 * gloss)[..., None], (1.0 - radius) * 0.78
 
 
-def _ellipse(u: Field, v: Field, centre_u: float, centre_v: float, a: float, b: float, angle: float) -> Field:
-    du, dv = u - centre_u, v - centre_v
+def _ellipse(u: Field, v: Field, center_u: float, center_v: float, a: float, b: float, angle: float) -> Field:
+    du, dv = u - center_u, v - center_v
     along, across = du * np.cos(angle) + dv * np.sin(angle), dv * np.cos(angle) - du * np.sin(angle)
     return np.asarray((1.0 - np.hypot(along / a, across / b)) * b)
 
 
 def _polygon(points: Field, u: Field, v: Field, texel: float) -> Field:
-    """Signed distance to a polygon's outline from its filled picture, exact to a quarter of a texel at the edge.
+    """Signed distance to a polygon's outline, from its rasterized area; exact to a quarter of a texel at the edge.
 
-    Filled here and not by OpenCV, whose versions differ in the pixels along an edge.
+    Not filled by OpenCV, whose versions differ in the pixels along an edge.
     """
     fine = 4
     rows, columns = u.shape[0] * fine, u.shape[1] * fine
@@ -156,7 +156,7 @@ def _polygon(points: Field, u: Field, v: Field, texel: float) -> Field:
     for x0, y0, x1, y1 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
         if y0 == y1:
             continue
-        crossed = np.arange(max(0, round(min(y0, y1))), min(rows, round(max(y0, y1))))  # rows whose centre it passes
+        crossed = np.arange(max(0, round(min(y0, y1))), min(rows, round(max(y0, y1))))  # rows whose center it passes
         at = x0 + (crossed + 0.5 - y0) / (y1 - y0) * (x1 - x0)
         np.add.at(toggles, (crossed, np.clip(np.ceil(at - 0.5), 0, columns).astype(np.intp)), 1)
     filled = np.cumsum(toggles[:, :columns], axis=1) & 1
@@ -164,8 +164,8 @@ def _polygon(points: Field, u: Field, v: Field, texel: float) -> Field:
     return np.asarray((coverage - 0.5) * texel)
 
 
-def plain_kind(shape: str, colour: tuple[int, int, int]) -> Kind:
-    """Return a flat shape (``disc``, ``square``, ``triangle`` or ``star``) of one colour."""
+def plain_kind(shape: str, color: tuple[int, int, int]) -> Kind:
+    """Return a flat shape (``disc``, ``square``, ``triangle`` or ``star``) of one color."""
 
     def paint(seed: int, u: Field, v: Field, texel: float) -> tuple[Field, Field]:
         del seed
@@ -178,7 +178,7 @@ def plain_kind(shape: str, colour: tuple[int, int, int]) -> Kind:
             turns = np.arange(2 * corners) / (2 * corners) * 2.0 * np.pi
             reach = np.where(np.arange(2 * corners) % 2 == 0, 0.88, inner)
             inside = _polygon(np.stack([np.cos(turns) * reach, np.sin(turns) * reach], axis=1), u, v, texel)
-        return flat((colour[0] / 255.0, colour[1] / 255.0, colour[2] / 255.0), u), inside
+        return flat((color[0] / 255.0, color[1] / 255.0, color[2] / 255.0), u), inside
 
     return Kind(shape, paint, plain=True)
 

@@ -1,12 +1,12 @@
-"""The generated scene: pictures of moving objects together with the exact truth about where they are.
+"""The generated scene: pictures of moving objects together with their exact masks (the truth).
 
-Frame ``n`` depends on the scene's spec and ``n`` alone, not on which frames were asked for before. All drawing is
-integer arithmetic, so that every machine makes the same bytes.
+Frame ``n`` depends only on the scene's spec and ``n``, not on earlier calls. All drawing uses integer arithmetic, so
+every machine produces the same bytes.
 
-What "exact" means: every pixel belongs to at most one object, the topmost that covers at least half of it. Edges are
-smoothed towards the background inside of the outline only, and never towards another object; so another colour of an
-object would change pixels of its truth and no others. A shadow belongs to no object. The frame code, if drawn,
-covers what lies below it.
+"Exact" means: every pixel belongs to at most one object, the topmost one that covers at least half of it. Edges are
+smoothed toward the background inside the outline only, and never toward another object; so changing the color of an
+object would change the pixels of its mask and no others. A shadow belongs to no object. The frame code, if drawn,
+covers what is below it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Scene:
         spec: What to show, as a spec or an address.
 
     Attributes:
-        spec: The spec.
-        names: Object id -> its name, from the lowest object to the topmost; ids begin at 1.
+        spec: The scene's spec.
+        names: Object id -> its name, from the lowest object to the topmost; ids start at 1.
 
     Raises:
-        ConfigError: the address is wrong.
+        ConfigError: the address is invalid.
     """
 
     def __init__(self, spec: SceneSpec | str) -> None:
@@ -61,8 +61,8 @@ class Scene:
         """Return frame ``n``.
 
         Args:
-            n: Number of the frame, from 0.
-            out: Array to draw into; a new one otherwise.
+            n: Frame number, from 0.
+            out: Array to draw into; a new one if None.
 
         Returns:
             ``uint8 [H, W, 3]``, RGB.
@@ -82,16 +82,16 @@ class Scene:
         return out
 
     def truth(self, n: int) -> dict[int, BoolMask]:
-        """Return for each object the pixels of frame ``n`` that show it.
+        """Return the mask of each object in frame ``n``.
 
         Returns:
-            Object id -> ``bool [H, W]``; all False for an object that is not in sight.
+            Object id -> ``bool [H, W]``; all False for an object that is not visible.
         """
         owners = self._owners_of(n)
         return {obj_id: owners == obj_id for obj_id in self.names}
 
     def truth_box(self, n: int, obj_id: int) -> tuple[int, int, int, int]:
-        """Return x, y, w, h in pixels of an object's visible part, zeros if it is not in sight.
+        """Return x, y, w, h in pixels of an object's visible part, zeros if it is not visible.
 
         Raises:
             KeyError: there is no such object.
@@ -104,11 +104,11 @@ class Scene:
         return (x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
 
     def visible(self, n: int) -> tuple[int, ...]:
-        """Return the ids of the objects that at least one pixel of frame ``n`` shows."""
+        """Return the ids of the objects of which frame ``n`` shows at least one pixel."""
         return tuple(int(owner) for owner in np.unique(self._owners_of(n)) if owner)
 
     def click_point(self, n: int, obj_id: int) -> tuple[int, int] | None:
-        """Return x, y of the pixel deepest inside an object's visible part; None if it is not in sight.
+        """Return x, y of the pixel deepest inside an object's visible part; None if it is not visible.
 
         Raises:
             KeyError: there is no such object.
@@ -116,7 +116,7 @@ class Scene:
         mask = self._mask(n, obj_id)
         if not mask.any():
             return None
-        # The picture's edge counts as the object's edge, hence the border.
+        # The border makes the picture's edge count as the object's edge.
         bordered = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
         depth = cv2.distanceTransform(bordered, cv2.DIST_L1, 3, dstType=cv2.CV_8U)[1:-1, 1:-1]
         row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
@@ -124,18 +124,18 @@ class Scene:
 
     def _mask(self, n: int, obj_id: int) -> BoolMask:
         if obj_id not in self.names:
-            raise KeyError(f"object {obj_id} is not in {self.spec.address}: it has objects 1 to {len(self.names)}")
+            raise KeyError(f"{self.spec.address} has no object {obj_id}: it has objects 1 to {len(self.names)}")
         return np.asarray(self._owners_of(n) == obj_id)
 
     def _shown(self, n: int) -> int:
-        """The frame that is shown as frame ``n``: with a cache, its frames forth and back."""
+        """The frame shown as frame ``n``; with a cache, its frames forward and backward."""
         if not self.spec.cache:
             return n
         last = self.spec.cache - 1
         return last - abs(last - n % (2 * last)) if last else 0
 
     def _turns(self, n: int, period_ms: int) -> float:
-        """Share of a period that has passed at frame ``n``; exact for any ``n``, so that months do not wear it."""
+        """Elapsed fraction of a period at frame ``n``; exact for any ``n``, so there is no drift after months."""
         fps = self.spec.fps
         whole = period_ms * fps.numerator
         return (n * 1000 * fps.denominator % whole) / whole
@@ -148,7 +148,7 @@ class Scene:
         ]
 
     def _owners_of(self, n: int) -> Picture:
-        """``uint8 [H, W]``: the id of the object that each pixel of frame ``n`` shows, 0 for none."""
+        """``uint8 [H, W]``: id of the object at each pixel of frame ``n``, 0 for none."""
         if self._owners is None or self._owners[0] != n:
             owners = np.zeros((self.spec.height, self.spec.width), dtype=np.uint8)
             for obj_id, (sprite, stamp) in enumerate(zip(self._sprites, self._stamps(self._shown(n)), strict=True), 1):
@@ -163,28 +163,28 @@ class Scene:
         self._background.draw(lambda period_ms: self._turns(shown, period_ms), out)
         taken = np.zeros(out.shape[:2], dtype=np.bool_)
         for place, (sprite, stamp) in enumerate(zip(self._sprites, self._stamps(shown), strict=True)):
-            # The higher an object lies, the further off its shadow falls.
+            # The higher an object is, the farther away its shadow falls.
             lay_under(sprite, stamp, round((5 + 2 * place) * self.spec.height / 360.0), out)
             lay_over(sprite, stamp, out, taken)
 
 
 class SceneSource:
-    """A generated scene as a video source. Its ``pts`` is the frame's number, its time base one frame.
+    """A generated scene as a video source. Its ``pts`` is the frame number, its time base one frame.
 
-    So any consumer can compute the truth of a frame that it received: ``Scene(address).truth(header.pts)``.
+    So any consumer can compute the true masks of a received frame: ``Scene(address).truth(header.pts)``.
 
-    A live scene is a camera: frame ``n`` is due ``n / fps`` seconds after :meth:`open`, and who reads late gets the
-    newest frame that is due; the frames between are counted in :attr:`skipped`, but they are no drops, no more than
-    what a camera films while it is switched off. Due times are computed from the start, so that nothing drifts.
-    A scene with ``live=0`` is a file: every frame comes, paced as a file's frames are or as fast as they are read.
+    A live scene behaves like a camera: frame ``n`` is due ``n / fps`` seconds after :meth:`open`, and a late reader
+    gets the newest frame that is due. :attr:`skipped` counts the frames in between; they are not drops. Due times are
+    computed from the start, so there is no drift. A scene with ``live=0`` behaves like a file: every frame is
+    delivered, at its own rate or as fast as it is read.
 
     Args:
         address: ``scene:NAME?key=value&...``.
         pace: With ``live=0``: at the scene's own rate, or as fast as it is read.
-        loop: With ``frames``: begin again at frame 0 after the last one.
+        loop: With ``frames``: start over at frame 0 after the last one.
 
     Raises:
-        ConfigError: the address is wrong.
+        ConfigError: the address is invalid.
     """
 
     def __init__(self, address: str, *, pace: Literal["live", "fast"] = "live", loop: bool = False) -> None:
@@ -200,9 +200,9 @@ class SceneSource:
         self._skipped = 0
 
     def open(self) -> SourceInfo:
-        """Paint the scene's objects, and all frames of its cache, then start its clock.
+        """Paint the scene's objects and the frames of its cache, then start its clock.
 
-        Blocks: some tenths of a second; with a cache, for as long as that takes to render.
+        Blocks: some tenths of a second; with a cache, until it is rendered.
         """
         scene = self._scene = Scene(self.spec)
         self._image = np.empty((self.spec.height, self.spec.width, 3), dtype=np.uint8)
@@ -227,7 +227,7 @@ class SceneSource:
         Blocks: until it is due, at most one second.
 
         Raises:
-            EndOfStreamError: the scene has ``frames``, and all were read or, live, are over.
+            EndOfStreamError: the scene has ``frames``, and all were read or, if live, are past.
             SourceError: the source is not open.
         """
         if self._scene is None:
@@ -240,7 +240,7 @@ class SceneSource:
         n = self._due
         if spec.frames is not None:
             if n >= spec.frames and not self._loop:
-                raise EndOfStreamError(f"{spec.address}: its {spec.frames} frames are over")
+                raise EndOfStreamError(f"{spec.address}: end after {spec.frames} frames")
             n %= spec.frames
         self._due += 1
         captured_ns, wall_ns = time.monotonic_ns(), time.time_ns()
@@ -257,7 +257,7 @@ class SceneSource:
         return SourceFrame(self._format, planes, stamps)
 
     def close(self) -> None:
-        """Free the pictures."""
+        """Free the scene's pictures."""
         self._scene = None
         self._image = np.empty((0, 0, 3), dtype=np.uint8)
 
@@ -268,11 +268,11 @@ class SceneSource:
 
     @property
     def skipped(self) -> int:
-        """Frames of a live scene since construction that went by unread; their ``pts`` is missing downstream."""
+        """Frames of a live scene since construction that were not read in time; their ``pts`` is missing downstream."""
         return self._skipped
 
     def _wait_live(self) -> None:
-        """Wait until the next frame is due; if it was due before, go on to the newest that is."""
+        """Wait until the next frame is due; if that time has passed, go to the newest frame that is due."""
         fps = self.spec.fps
         now_ns = time.monotonic_ns() - self._started_ns
         newest = now_ns * fps.numerator // (fps.denominator * 1_000_000_000)
@@ -287,7 +287,7 @@ class SceneSource:
         width, height = self.spec.width, self.spec.height
         if self.spec.format == "rgb24":
             return (self._image.reshape(height, 3 * width),)
-        # OpenCV's I420: BT.601, limited range; chroma of the upper left pixel of each two by two.
+        # OpenCV's I420: BT.601, limited range; chroma from the upper left pixel of each 2x2 block.
         packed = np.asarray(cv2.cvtColor(self._image, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8).reshape(-1)
         luma, quarter = width * height, (width // 2) * (height // 2)
         return (

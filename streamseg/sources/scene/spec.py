@@ -1,4 +1,4 @@
-"""The address of a generated scene: ``scene:NAME?key=value&...`` and what each key means."""
+"""The address of a generated scene, ``scene:NAME?key=value&...``, and the meaning of each key."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ MAX_CACHE_BYTES: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class SceneSpec:
-    """Everything that a scene's pictures depend on, and how they are delivered.
+    """All parameters of a scene's pictures and their delivery.
 
     Attributes:
         preset: ``default`` (a pond: fish below, leaves above, always in view), ``leave`` (object 1 leaves the
             picture and returns, every 8 s), ``crossing`` (two look-alikes that pass over each other), ``simple``
-            (plainly coloured shapes, slow, without shading).
-        seed: Varies textures, colours, sizes and paths.
+            (slow shapes in plain colors, without shading).
+        seed: Varies textures, colors, sizes and paths.
         width: In pixels.
         height: In pixels.
-        fps: Frames per second; motion is given in seconds, so another rate samples the same motion.
+        fps: Frames per second; motion is defined in seconds, so another rate samples the same motion.
         frames: Number of frames; None: endless.
         objects: Number of objects; their ids are 1 to ``objects``, from the lowest to the topmost.
-        live: Behave as a camera does: time goes on whether the source is read or not. Otherwise as a file does.
-        code: Draw the frame's number into the picture (see :mod:`streamseg.sources.scene.code`).
-        cache: Render that many frames once, then play them forth and back; 0: render each frame. Saves CPU time
+        live: Behave like a camera: time passes whether the source is read or not. Otherwise like a file.
+        code: Draw the frame number into the picture (see :mod:`streamseg.sources.scene.code`).
+        cache: Render this many frames once, then play them forward and backward; 0: render each frame. Saves CPU time
             in benchmarks.
-        format: Layout of the delivered frames.
+        format: Pixel format of the delivered frames.
     """
 
     preset: Preset = "default"
@@ -60,22 +60,22 @@ class SceneSpec:
         if cache_bytes > MAX_CACHE_BYTES:
             raise ConfigError(
                 f"scene: cache={self.cache} frames of {self.width}x{self.height} would take {cache_bytes >> 20} MiB: "
-                f"take at most {MAX_CACHE_BYTES // (self.width * self.height * 3)}"
+                f"use at most {MAX_CACHE_BYTES // (self.width * self.height * 3)}"
             )
 
     @classmethod
     def parse(cls, address: str) -> SceneSpec:
-        """Read an address.
+        """Parse an address.
 
         Args:
             address: ``scene:NAME?key=value&...``; without a name, ``default``.
 
         Raises:
-            ConfigError: the name, a key or a value is unknown or impossible.
+            ConfigError: the name, a key or a value is unknown or invalid.
         """
         scheme, _, rest = address.partition(":")
         if scheme != "scene":
-            raise ConfigError(f"{address!r} is no scene address: write scene:NAME, for example scene:default")
+            raise ConfigError(f"{address!r} is not a scene: write scene:NAME, for example scene:default")
         name, _, query = rest.partition("?")
         preset = name or "default"
         _refuse_unknown(preset, DEFAULT_OBJECTS, f"{address!r}: scene")
@@ -86,7 +86,7 @@ class SceneSpec:
                 raise ConfigError(f"{address!r}: {item!r} has no value: write {item}=VALUE")
             _refuse_unknown(key, _PARSERS, f"{address!r}: parameter")
             if key in values:
-                raise ConfigError(f"{address!r}: parameter {key!r} is given twice")
+                raise ConfigError(f"{address!r}: duplicate parameter {key!r}")
             values[key] = value
         known_preset = cast(Preset, preset)
         spec = cls(preset=known_preset, objects=DEFAULT_OBJECTS[known_preset])
@@ -94,7 +94,7 @@ class SceneSpec:
             for key, value in values.items():
                 spec = _PARSERS[key](spec, value)
         except ValueError as error:
-            raise ConfigError(f"{address!r}: {key}={value!r} is not possible: {error}") from None
+            raise ConfigError(f"{address!r}: {key}={value!r} is invalid: {error}") from None
         return spec
 
     @property
@@ -127,9 +127,9 @@ def _whole(value: str, low: int, high: int) -> int:
     try:
         number = int(value)
     except ValueError:
-        raise ValueError("a whole number is needed") from None
+        raise ValueError("expected a whole number") from None
     if not low <= number <= high:
-        raise ValueError(f"it must lie in {low} to {high}")
+        raise ValueError(f"expected {low} to {high}")
     return number
 
 
@@ -155,9 +155,9 @@ def _fps(spec: SceneSpec, value: str) -> SceneSpec:
         fps = Fraction(value).limit_denominator(100_000)
     except (ValueError, ZeroDivisionError):
         raise ValueError("write a number or a fraction, for example 30 or 30000/1001") from None
-    # At less than one frame a second a live read would have to wait longer than the time-outs around it.
+    # Below one frame per second a live read would wait longer than the timeouts around it.
     if not 1 <= fps <= 240:
-        raise ValueError("it must lie in 1 to 240")
+        raise ValueError("expected 1 to 240")
     return replace(spec, fps=fps)
 
 

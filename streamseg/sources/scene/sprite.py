@@ -1,4 +1,7 @@
-"""An object painted once, and stamped into pictures at any place, angle and size, in integer arithmetic."""
+"""An object painted once, then drawn into pictures at any position, angle and size, in integer arithmetic.
+
+Not ``cv2.warpAffine``, whose interpolation differs between machines in the last bit.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from streamseg.sources.scene.cast import Actor, Pose
 from streamseg.sources.scene.texture import Picture, to_bytes
 
 _TEXELS_A_PIXEL: Final = 2.0
-"""Sprites are finer than the picture and blurred to its pixels: then taking the nearest texel shows no steps, and
-needs no interpolation, whose arithmetic would differ between machines."""
+"""Sprites are finer than the picture and blurred to its pixel size, so that the nearest texel shows no steps and no
+interpolation is needed, whose arithmetic would differ between machines."""
 
 _ONE: Final = 1 << 16
 _NO_FRACTION: Final = np.empty(0, dtype=np.uint16)
@@ -26,12 +29,12 @@ _SHADOW_STRENGTH: Final = 0.42
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A sprite laid into the picture's pixels, before it is clipped to the picture.
+    """A sprite mapped to the picture's pixels, before clipping.
 
     Attributes:
-        left: Column of the picture where it begins; may be negative.
-        top: Row likewise.
-        texels: ``int16 [h, w, 2]``: column and row of the sprite for each pixel; may lie outside of it.
+        left: First column in the picture; may be negative.
+        top: First row, likewise.
+        texels: ``int16 [h, w, 2]``: column and row of the sprite for each pixel; may be outside the sprite.
     """
 
     left: int
@@ -40,15 +43,15 @@ class Stamp:
 
 
 class Sprite:
-    """One object's picture.
+    """The image of one object.
 
     Args:
-        actor: Which object.
-        height: Of the video in pixels; decides the sprite's fineness.
+        actor: The object.
+        height: Height of the video in pixels; determines the sprite's resolution.
 
     Attributes:
-        rgba: ``uint8 [rows, columns, 4]``: colour, and its weight over what lies below; 0 is not the object's.
-        shadow: ``uint8``, coarser: how much the shadow darkens, of 255; None without one.
+        rgba: ``uint8 [rows, columns, 4]``: color and opacity; opacity 0 is outside the object.
+        shadow: ``uint8``, at lower resolution: how much the shadow darkens, of 255; None without a shadow.
     """
 
     def __init__(self, actor: Actor, height: int) -> None:
@@ -61,16 +64,16 @@ class Sprite:
             (np.arange(columns) + 0.5) * texel - 1.0,
             indexing="ij",
         )
-        colour, inside = kind.paint(actor.seed, u, v, texel)
+        color, inside = kind.paint(actor.seed, u, v, texel)
         coverage = _blur(to_bytes(np.clip(0.5 + inside / texel, 0.0, 1.0)))
-        # A pixel is the object's if the object covers at least half of it. Below that nothing of it is drawn.
+        # A pixel belongs to the object if the object covers at least half of it; otherwise nothing is drawn.
         weight = np.where(coverage >= 128, 255 if kind.plain else coverage, 0).astype(np.uint8)
-        self.rgba: Picture = np.ascontiguousarray(np.dstack([_blur(to_bytes(colour)), weight]))
+        self.rgba: Picture = np.ascontiguousarray(np.dstack([_blur(to_bytes(color)), weight]))
         self.shadow: Picture | None = None if kind.plain else _shadow(coverage)
         self._swims = kind.swims
 
     def place(self, pose: Pose) -> Stamp:
-        """Find the texel of each pixel that the sprite covers in a pose."""
+        """Return the texel of each pixel that the sprite covers in a pose."""
         rows, columns = self.rgba.shape[:2]
         texels_a_pixel = columns / (2.0 * pose.scale)
         cos, sin = math.cos(pose.angle), math.sin(pose.angle)
@@ -94,7 +97,7 @@ class Sprite:
         return Stamp(left, top, texels)
 
     def _stroke(self, sway: float) -> NDArray[np.int32]:
-        """How far a swimming body is bent aside, in texels, for each column: a wave that grows towards the tail."""
+        """Sideways bend of a swimming body in texels, per column: a wave that grows toward the tail."""
         columns = self.rgba.shape[1]
         bend = []
         for column in range(0, columns, 4):
@@ -109,30 +112,30 @@ def lay_over(sprite: Sprite, stamp: Stamp, picture: Picture, taken: NDArray[np.b
 
     Args:
         sprite: The object.
-        stamp: Where it lies.
-        picture: ``uint8 [H, W, 3]``; changed.
-        taken: ``bool [H, W]``: pixels that show an object already; changed.
+        stamp: Its position.
+        picture: ``uint8 [H, W, 3]``; modified.
+        taken: ``bool [H, W]``: pixels that already show an object; modified.
     """
     clipped = _clip(stamp, picture.shape[1], picture.shape[0])
     if clipped is None:
         return
     rows, columns, texels = clipped
     rgba = _sample_rgba(sprite, texels)
-    colour, weight = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dtype=np.uint8), rgba[..., 3]
+    color, weight = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dtype=np.uint8), rgba[..., 3]
     area, below = picture[rows, columns], taken[rows, columns]
     shown = weight > 0
     edge = np.flatnonzero(shown & (weight < 255) & ~below)
     share = weight.ravel()[edge].astype(np.uint16)[:, None]
     share += share >> 7  # 0..256
     y, x = np.divmod(edge, weight.shape[1])
-    smoothed = (colour[y, x] * share + area[y, x] * (256 - share) + 128) >> 8
-    cv2.copyTo(colour, shown.view(np.uint8), area)
+    smoothed = (color[y, x] * share + area[y, x] * (256 - share) + 128) >> 8
+    cv2.copyTo(color, shown.view(np.uint8), area)
     area[y, x] = smoothed
     below |= shown
 
 
 def lay_under(sprite: Sprite, stamp: Stamp, offset: int, picture: Picture) -> None:
-    """Darken a picture by an object's shadow, ``offset`` pixels below and half as far to the right of the object."""
+    """Darken a picture by an object's shadow, ``offset`` pixels below the object and half as far to its right."""
     if sprite.shadow is None:
         return
     moved = Stamp(stamp.left + offset // 2, stamp.top + offset, stamp.texels)
@@ -142,12 +145,12 @@ def lay_under(sprite: Sprite, stamp: Stamp, offset: int, picture: Picture) -> No
     rows, columns, texels = clipped
     light = cv2.cvtColor(255 - _nearest(sprite.shadow, texels >> _SHADOW_SHIFT), cv2.COLOR_GRAY2RGB)
     area = picture[rows, columns]
-    # Products of bytes divided by 255 are never halfway between two numbers, so no machine rounds them otherwise.
+    # A product of bytes divided by 255 is never halfway between two integers, so every machine rounds it equally.
     cv2.multiply(area, light, dst=area, scale=1 / 255)
 
 
 def own(sprite: Sprite, stamp: Stamp, obj_id: int, owners: Picture) -> None:
-    """Write an object's id into a map of owners ``uint8 [H, W]`` wherever the object is seen."""
+    """Write an object's id into a map of owners ``uint8 [H, W]`` wherever the object is visible."""
     clipped = _clip(stamp, owners.shape[1], owners.shape[0])
     if clipped is not None:
         rows, columns, texels = clipped
@@ -155,7 +158,7 @@ def own(sprite: Sprite, stamp: Stamp, obj_id: int, owners: Picture) -> None:
 
 
 def _clip(stamp: Stamp, width: int, height: int) -> tuple[slice, slice, NDArray[np.int16]] | None:
-    """Return the rows and columns of a picture that a stamp covers and their texels, None if it lies outside."""
+    """Return the rows and columns of a picture that a stamp covers and their texels, None if it is outside."""
     rows, columns = stamp.texels.shape[:2]
     top, left = max(0, stamp.top), max(0, stamp.left)
     bottom, right = min(height, stamp.top + rows), min(width, stamp.left + columns)
@@ -166,8 +169,8 @@ def _clip(stamp: Stamp, width: int, height: int) -> tuple[slice, slice, NDArray[
 
 
 def _sample_rgba(sprite: Sprite, texels: NDArray[np.int16]) -> Picture:
-    """Return the texel of each pixel ``uint8 [h, w, 4]``, zeros outside of the sprite."""
-    # Four bytes at once: three times as fast as one after the other.
+    """Return the texel of each pixel ``uint8 [h, w, 4]``, zeros outside the sprite."""
+    # Four bytes at once is three times as fast as one at a time.
     packed = sprite.rgba.view(np.int32)[..., 0]
     return _nearest(packed, texels)[..., None].view(np.uint8)
 
@@ -178,14 +181,14 @@ def _nearest(image: NDArray[Any], texels: NDArray[np.int16]) -> NDArray[Any]:
 
 
 def _blur(image: Picture) -> Picture:
-    """Average each texel with its three neighbours to the left and above: a pixel's width at two texels a pixel."""
+    """Average each texel with its three neighbors to the left and above: one pixel wide at two texels per pixel."""
     wide = np.pad(image.astype(np.uint16), [(1, 0), (1, 0)] + [(0, 0)] * (image.ndim - 2), mode="edge")
     total = wide[1:, 1:] + wide[:-1, 1:] + wide[1:, :-1] + wide[:-1, :-1]
     return np.asarray((total + 2) >> 2, dtype=np.uint8)
 
 
 def _shadow(coverage: Picture) -> Picture:
-    """Return the blurred outline at a quarter of the fineness, 0..255 times the shadow's strength."""
+    """Return the blurred outline at a quarter of the resolution, 0..255 times the shadow's strength."""
     rows, columns = (length // _SHADOW_COARSENESS for length in coverage.shape)
     coarse = coverage[: rows * _SHADOW_COARSENESS, : columns * _SHADOW_COARSENESS]
     coarse = coarse.reshape(rows, _SHADOW_COARSENESS, columns, _SHADOW_COARSENESS).astype(np.int64)
@@ -198,7 +201,7 @@ def _shadow(coverage: Picture) -> Picture:
             high = np.take(sums, np.arange(2 * width + 1, sums.shape[axis]), axis=axis)
             low = np.take(sums, np.arange(sums.shape[axis] - 2 * width - 1), axis=axis)
             strength = (high - low) // (2 * width + 1)
-    # The outermost texels must be nothing, or the shadow would end in a visible edge.
+    # The outermost texels must be zero, or the shadow would have a visible edge.
     strength[[0, -1]] = 0
     strength[:, [0, -1]] = 0
     return np.asarray((strength * round(256 * _SHADOW_STRENGTH)) >> 8, dtype=np.uint8)

@@ -1,7 +1,7 @@
 """Procedural textures of the generated scene: hashing, smooth noise, pebbles, light on the water.
 
-Reproducible on every machine: random numbers come from an integer hash (numpy's generators may change with its
-version), and all the rest is float64, whose last-bit differences between machines vanish in 8 bits.
+Reproducible on every machine: random numbers come from an integer hash (numpy's generators may change between
+versions), and the rest is float64, whose last-bit differences between machines vanish in 8 bits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MASK: Final = (1 << 64) - 1
 
 
 def mix(*parts: int) -> int:
-    """Return a 64-bit hash of some integers (splitmix64's finaliser over each)."""
+    """Return a 64-bit hash of some integers (splitmix64's finalizer over each)."""
     state = 0x9E3779B97F4A7C15
     for part in parts:
         state = (state ^ (part & _MASK)) * 0xBF58476D1CE4E5B9 & _MASK
@@ -45,11 +45,11 @@ def noise(seed: int, height: int, width: int, cell: float, octaves: int = 4) -> 
     """Return fractal value noise ``float64 [height, width]`` around 0.5, mostly within 0.2 to 0.8.
 
     Args:
-        seed: Of the pattern.
+        seed: Seed of the pattern.
         height: In pixels.
         width: In pixels.
-        cell: Size in pixels of the largest blobs; each octave halves it.
-        octaves: How many sizes are summed.
+        cell: Size of the largest blobs in pixels; each octave halves it.
+        octaves: Number of sizes that are summed.
     """
     total = np.zeros((height, width))
     weight, weights = 1.0, 0.0
@@ -71,27 +71,27 @@ def smoothstep(low: float, high: float, value: Field) -> Field:
     return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
-def blend(colour: Field, other: Field | tuple[float, float, float], share: Field | float) -> Field:
-    """Return ``colour`` with ``share`` (0..1) of it replaced by another; colours are ``float64 [H, W, 3]``."""
+def blend(color: Field, other: Field | tuple[float, float, float], share: Field | float) -> Field:
+    """Return ``color`` with ``share`` (0..1) of it replaced by another; colors are ``float64 [H, W, 3]``."""
     amount = share[..., None] if isinstance(share, np.ndarray) else share
-    return np.asarray(colour + (np.asarray(other) - colour) * amount)
+    return np.asarray(color + (np.asarray(other) - color) * amount)
 
 
-def flat(colour: tuple[float, float, float], like: Field) -> Field:
-    """Return one colour in the shape of a field: ``float64 [H, W, 3]``."""
-    return np.broadcast_to(np.array(colour), (*like.shape, 3)).copy()
+def flat(color: tuple[float, float, float], like: Field) -> Field:
+    """Return one color in the shape of a field: ``float64 [H, W, 3]``."""
+    return np.broadcast_to(np.array(color), (*like.shape, 3)).copy()
 
 
-def to_bytes(colour: Field) -> Picture:
+def to_bytes(color: Field) -> Picture:
     """Turn 0..1 into ``uint8``."""
-    return np.asarray(np.clip(colour * 255.0 + 0.5, 0.0, 255.0), dtype=np.uint8)
+    return np.asarray(np.clip(color * 255.0 + 0.5, 0.0, 255.0), dtype=np.uint8)
 
 
 def pond_floor(seed: int, height: int, width: int, unit: float) -> Picture:
     """Return pebbles under greenish water: ``uint8 [height, width, 3]``.
 
     Args:
-        seed: Of the pattern.
+        seed: Seed of the pattern.
         height: In pixels.
         width: In pixels.
         unit: Pixels for each of 360 lines of the video, so that another size shows the same scene.
@@ -102,11 +102,11 @@ def pond_floor(seed: int, height: int, width: int, unit: float) -> Picture:
     slope_y, slope_x = np.gradient(0.55 * nearest * nearest - 0.30 * grain - 0.25 * smoothstep(0.0, 0.3, gap))
     light = np.clip(1.0 + (0.7 * slope_x + 1.0 * slope_y) * 6.0 * unit, 0.4, 1.5)
     warmth = ((stone * 7.31) % 1.0)[..., None]
-    colour = np.array([0.34, 0.44, 0.44]) * (1.0 - warmth) + np.array([0.52, 0.49, 0.40]) * warmth
-    colour = colour * (0.70 + 0.50 * stone)[..., None] * (0.75 + 0.5 * grain)[..., None] * light[..., None]
-    colour *= (0.38 + 0.62 * smoothstep(0.0, 0.16, gap))[..., None]
+    color = np.array([0.34, 0.44, 0.44]) * (1.0 - warmth) + np.array([0.52, 0.49, 0.40]) * warmth
+    color = color * (0.70 + 0.50 * stone)[..., None] * (0.75 + 0.5 * grain)[..., None] * light[..., None]
+    color *= (0.38 + 0.62 * smoothstep(0.0, 0.16, gap))[..., None]
     depth = smoothstep(0.25, 0.75, noise(mix(seed, 4), height, width, 260.0 * unit, 3))
-    return to_bytes(blend(colour, (0.04, 0.22, 0.25), 0.34 + 0.34 * depth))
+    return to_bytes(blend(color, (0.04, 0.22, 0.25), 0.34 + 0.34 * depth))
 
 
 def water_light(seed: int, height: int, width: int, unit: float) -> Picture:
@@ -123,7 +123,7 @@ def water_light(seed: int, height: int, width: int, unit: float) -> Picture:
 
 
 def calm_ground(seed: int, height: int, width: int, unit: float) -> Picture:
-    """Return a plain grey surface with faint grain: ``uint8 [height, width, 3]``."""
+    """Return a plain gray surface with faint grain: ``uint8 [height, width, 3]``."""
     grain = noise(mix(seed, 7), height, width, 40.0 * unit, 5)
     return to_bytes(np.array([0.46, 0.47, 0.48]) + 0.22 * (grain - 0.5)[..., None])
 

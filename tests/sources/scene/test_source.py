@@ -69,7 +69,7 @@ def test_motion_is_given_in_seconds() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_another_colour_of_an_object_changes_exactly_the_pixels_of_its_truth(preset: str) -> None:
+def test_another_color_of_an_object_changes_exactly_the_pixels_of_its_truth(preset: str) -> None:
     scene = Scene(f"scene:{preset}?{SMALL}&objects=5&seed=2")
     for n in (0, 40, 95, 170):
         before, truth = scene.render(n), scene.truth(n)
@@ -134,7 +134,7 @@ def test_box_is_the_tight_box_of_the_truth() -> None:
         scene.truth_box(20, 9)
 
 
-def test_simple_shows_each_object_in_one_plain_colour_of_its_own() -> None:
+def test_simple_shows_each_object_in_one_plain_color_of_its_own() -> None:
     scene = Scene(f"scene:simple?{SMALL}&objects=8")
     image, truth = scene.render(33), scene.truth(33)
     colours = {obj_id: {tuple(pixel) for pixel in image[mask].tolist()} for obj_id, mask in truth.items()}
@@ -224,7 +224,7 @@ def test_address_is_read_and_written() -> None:
         ("scene:simpel", ["'simpel'", "did you mean 'simple'", "crossing"]),
         ("scene:default?sed=3", ["'sed'", "did you mean 'seed'", "scene:default?sed=3"]),
         ("scene:default?seed", ["'seed'", "seed=VALUE"]),
-        ("scene:default?seed=1&seed=2", ["'seed'", "twice"]),
+        ("scene:default?seed=1&seed=2", ["'seed'", "duplicate"]),
         ("scene:default?seed=-1", ["seed='-1'", "0 to"]),
         ("scene:default?seed=x", ["seed='x'", "whole number"]),
         ("scene:default?size=640", ["size='640'", "WIDTHxHEIGHT"]),
@@ -243,7 +243,7 @@ def test_address_is_read_and_written() -> None:
         ("file:x", ["'file:x'", "scene:default"]),
     ],
 )
-def test_a_wrong_address_is_refused_with_the_value_and_the_mend(address: str, words: list[str]) -> None:
+def test_a_wrong_address_is_refused_with_the_value_and_the_fix(address: str, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         SceneSpec.parse(address)
     for word in words:
