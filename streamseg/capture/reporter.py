@@ -12,13 +12,13 @@ import threading
 import time
 from typing import Final
 
-from streamseg.common.redact import redact
 from streamseg.ipc.messages import CaptureReport, StreamEvent
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
 from streamseg.protocol.published import EventKind, StreamState
 from streamseg.ring.frame_ring import FrameRing
+from streamseg.sources.address import SourceAddress
 
 log = logging.getLogger("streamseg.capture")
 
@@ -45,7 +45,7 @@ class CaptureReporter:
     def __init__(self, stream: str, source: str, ring: FrameRing, link: ChildLink, internal_endpoint: str) -> None:
         self.stop = threading.Event()
         self._stream = stream
-        self._source = redact(source)
+        self._address = SourceAddress.of(source)
         self._ring = ring
         self._link = link
         # A socket is for one thread at a time: guarded by the lock.
@@ -81,7 +81,7 @@ class CaptureReporter:
         """
         with self._lock:
             self._state = state
-            self._last_error = self._last_error if error is None else redact(error)
+            self._last_error = self._last_error if error is None else self._address.without_secrets(error)
             self._size = self._size if size is None else size
             self._send_report()
 
@@ -105,7 +105,7 @@ class CaptureReporter:
             t_wall_ns=time.time_ns(),
             epoch=self._ring.counters().epoch,
             frame_id=frame_id,
-            detail=redact(detail),
+            detail=self._address.without_secrets(detail),
         )
         with self._lock:
             self._publisher.send_reliable(event)
@@ -158,7 +158,7 @@ class CaptureReporter:
         report = CaptureReport(
             stream=self._stream,
             state=self._state,
-            source=self._source,
+            source=self._address.shown,
             size=self._size,
             fps=self._fps,
             frames=counters.frames,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streamseg.common.redact import redact
+from streamseg.sources.address import shown_address
 
 Path = tuple[str | int, ...]
 """Where a setting is: ``("streams", "cam1", "prompts", 0, "box")``."""
@@ -85,7 +86,7 @@ class Problems:
             case bool():
                 return "true" if value else "false"
             case str():
-                return repr(_short(redact(value)))
+                return repr(_short(shown_address(value)))
             case Mapping():
                 return "a group of settings"
             case Sequence() if all(isinstance(item, (int, float)) for item in value):

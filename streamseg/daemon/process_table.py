@@ -15,7 +15,6 @@ import msgspec
 
 from streamseg import __version__
 from streamseg.capture.process import CaptureSpec
-from streamseg.common.redact import redact
 from streamseg.config.schema import Config, StreamConfig
 from streamseg.control.process import ControlSpec
 from streamseg.errors import ConfigError, ModelError, StreamsegError
@@ -24,6 +23,7 @@ from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import DaemonInfo, Report
 from streamseg.publish.process import PublisherSpec
 from streamseg.ring.frame_ring import FrameRing
+from streamseg.sources.address import shown_address
 from streamseg.web.process import WebSpec
 from streamseg.worker.process import WorkerSpec
 
@@ -112,7 +112,7 @@ class ProcessTable:
             publish=msgspec.structs.replace(self._config.publish, endpoints=self.publish),
             internal_endpoint=self.internal_endpoint,
             commands_endpoint=self._commands_endpoint,
-            streams={stream: redact(running.settings.source) for stream, running in streams.items()},
+            streams={stream: shown_address(running.settings.source) for stream, running in streams.items()},
             model=self._config.model.name,
             version=__version__,
             local_endpoint=None if self.listen is None else self._local_endpoint,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from streamseg.common.redact import redact
 from streamseg.config.diff import StreamDifference
 from streamseg.config.schema import StreamConfig
 from streamseg.daemon.announcer import Announcer
@@ -17,7 +16,7 @@ from streamseg.daemon.process_table import CONTROL, PUBLISHER, WORKER, ProcessTa
 from streamseg.ipc.supervisor_messages import ChangeStream, CloseStream, OpenStream, PromptsSaved
 from streamseg.protocol.published import EventKind
 from streamseg.ring.frame_ring import FrameRing, Policy, RingCounters
-from streamseg.sources.address import describe
+from streamseg.sources.address import describe, shown_address
 
 _STOP_S: Final = 2.0
 """Time for the capture process of a removed stream to stop by itself."""
@@ -52,7 +51,7 @@ class StreamSet:
         ring = FrameRing(policy=_policy(settings), after=self._counters.pop(stream, None))
         running = RunningStream(settings, ring, from_file=from_file)
         self.running[stream] = running
-        message = OpenStream(stream, settings, redact(settings.source), ring.shape)
+        message = OpenStream(stream, settings, shown_address(settings.source), ring.shape)
         # The publisher first: it must know the stream before the worker sends anything about it.
         for name in (PUBLISHER, WORKER):
             if name in self._children:

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 
-from streamseg.common.redact import redact
 from streamseg.errors import ControlError, FrameExpiredError, NothingToUndoError, PromptError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.saved_prompts import SavedObject, normalize_prompt
@@ -35,6 +34,7 @@ from streamseg.protocol.control import (
 from streamseg.protocol.mask_codec import encode_rle
 from streamseg.protocol.scores import presence_of, score_of
 from streamseg.protocol.topics import topic
+from streamseg.sources.address import shown_address
 from streamseg.tracker.types import ObjectResult, check_prompt
 from streamseg.worker.prompts import build_prompt
 from streamseg.worker.tracked_stream import Latest, TrackedStream
@@ -222,7 +222,7 @@ def _stream_entry(stream: TrackedStream) -> StreamEntry:
     latest = stream.latest
     return StreamEntry(
         stream=stream.name,
-        source=redact(stream.config.source),
+        source=shown_address(stream.config.source),
         paused=stream.paused,
         frame=latest.frame_id if latest else None,
         size=latest.size if latest else (0, 0),
