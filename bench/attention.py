@@ -1,9 +1,10 @@
-"""Memory attention's product by itself: to a full memory, and to one that is partly filled, with a mask and by ranges.
+"""Times the attention of the memory attention alone: a full memory, a partly filled one with a mask, and ranges.
 
     python bench/attention.py --model sam2.1_hiera_t --image-size 1024
 
-On CUDA each is a recorded graph, in bfloat16, the fastest of torch's kernels that can do it. Of the partly filled
-memory all conditioning slots are read and one is filled. By ranges ``parts`` is into how many each lane's keys are cut.
+On CUDA, each variant is a recorded graph in bfloat16 with the fastest of torch's kernels that supports it. Of the
+partly filled memory, all conditioning slots are read and one is filled. For ranges, ``parts`` is the number of pieces
+into which each lane's keys are cut.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from streamseg.tracker.sam2.ranged_attention import VARLEN_KERNELS, KeyRanges, a
 
 @dataclass
 class Row:
-    """Milliseconds of one way at one number of lanes."""
+    """One variant at one number of lanes."""
 
     lanes: int
     memory: str
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def measured(predictor: CameraPredictor, lanes: int, device: torch.device) -> list[Row]:
-    """Each way of attending that the device has, for so many lanes."""
+    """Time every variant that the device supports."""
     step, shape = predictor.step, predictor.bank.shape
     full, read = (step.keys(shape, conditioning) for conditioning in (1, shape.conditioning_frames))
     channels = step.model.hidden_dim
@@ -91,7 +92,7 @@ def measured(predictor: CameraPredictor, lanes: int, device: torch.device) -> li
 
 
 def table(rows: list[Row]) -> str:
-    """The fastest of each memory, as Markdown."""
+    """Markdown table with the fastest kernel for each memory."""
     memories = ("full", "masked", "ranged")
     lines = [f"| lanes | {' | '.join(f'{memory}, ms | by' for memory in memories)} |", "|---" * 7 + "|"]
     for lanes in dict.fromkeys(row.lanes for row in rows):
@@ -99,7 +100,7 @@ def table(rows: list[Row]) -> str:
         for memory in memories:
             found = [row for row in rows if (row.lanes, row.memory) == (lanes, memory)]
             best = min(found, key=lambda row: row.ms, default=None)
-            cells += ["", "nothing"] if best is None else [f"{best.ms:.3f}", best.kernel]
+            cells += ["", "none"] if best is None else [f"{best.ms:.3f}", best.kernel]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

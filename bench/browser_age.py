@@ -1,9 +1,9 @@
-"""How old pictures are in a browser that takes 100 ms for each of them.
+"""How old pictures are in a browser that needs 100 ms for each.
 
-Two arms beside each other, on one daemon (the generated scene, model ``colour``): ``page`` is the page's WebSocket,
-where a picture is sent when the one before was acknowledged; ``free`` is a server that sends every picture as it comes,
-as previews usually do. Both clients are processes of their own, and do the same: take a message, work for 100 ms,
-note how old the frame is then, which is what a person would see.
+Two arms on one daemon (the generated scene, model ``color``). ``page`` is the page's WebSocket, which sends a picture
+when the one before is acknowledged. ``free`` is a server that sends every picture, as previews usually do. Both
+clients run in processes of their own and do the same: receive a message, work for 100 ms, then note the age of the
+frame, which is what a person would see.
 
     python bench/browser_age.py
     python bench/browser_age.py --seconds 30 --size 1280x720 --work-ms 100
@@ -83,11 +83,11 @@ def start_daemon(folder: Path, size: str, fps: int) -> tuple[subprocess.Popen[st
     width, height = map(int, size.split("x"))
     prompt = {"object": 1, "label": "disc", "points": [[width // 4, height // 4]]}
     config = {
-        "model": {"name": "colour"},
+        "model": {"name": "color"},
         "publish": {"endpoints": [f"ipc://{folder}/masks"]},
         "control": {"endpoint": f"ipc://{folder}/control"},
         "http": {"listen": "127.0.0.1:0"},
-        # Rendered once, so that drawing the scene does not take the cores from what is measured.
+        # Rendered once, so that drawing the scene takes no CPU from what is measured.
         "streams": {STREAM: {"source": f"scene:simple?size={size}&fps={fps}&cache=20", "prompts": [prompt]}},
     }
     file = folder / "config.yaml"
@@ -97,11 +97,11 @@ def start_daemon(folder: Path, size: str, fps: int) -> tuple[subprocess.Popen[st
     for line in daemon.stderr:
         if "the page is at " in line:
             return daemon, line.rpartition(" ")[2].strip()
-    raise SystemExit("the daemon ended before its page was there")
+    raise SystemExit("the daemon ended before it served its page")
 
 
 def in_own_process(spawn: Any, arm: str, url: str, seconds: float, work_s: float) -> list[float]:
-    """Run a client in a process of its own; return the ages that it saw."""
+    """Run a client in its own process; return the ages it saw, in ms."""
     ours, theirs = spawn.Pipe()
     client = spawn.Process(target=take_slowly, args=(arm, url, seconds, work_s, theirs), daemon=True)
     client.start()
@@ -111,7 +111,7 @@ def in_own_process(spawn: Any, arm: str, url: str, seconds: float, work_s: float
 
 
 def take_slowly(arm: str, url: str, seconds: float, work_s: float, out: Connection) -> None:
-    """The slow browser. Ages are of the same machine's monotonic clock."""
+    """Act as the slow browser. Ages are by the machine's monotonic clock."""
     ages: list[float] = []
     with connect(url, open_timeout=READY_S, max_size=None) as socket:
         if arm == "page":
@@ -127,7 +127,7 @@ def take_slowly(arm: str, url: str, seconds: float, work_s: float, out: Connecti
 
 
 def next_header(socket: ClientConnection) -> dict[str, Any]:
-    """The header of the next picture; texts are passed over."""
+    """Return the header of the next picture; text messages are skipped."""
     while isinstance(data := socket.recv(READY_S), str):
         pass
     (length,) = struct.unpack_from("<I", data)
@@ -136,7 +136,7 @@ def next_header(socket: ClientConnection) -> dict[str, Any]:
 
 
 def serve_freely(endpoint: str, out: Connection) -> None:
-    """The other arm: every picture is sent to whoever connects; the only bound is the network's own."""
+    """Serve the other arm: send every picture to every client, limited only by the network."""
     asyncio.run(_serve_freely(endpoint, out))
 
 

@@ -1,10 +1,10 @@
 """The camera predictor (segment-anything-2-real-time) as an arm of ``tracker.py``.
 
-Its package is called ``sam2`` too, so it runs in a process of its own, which times its frames itself. It gets prepared
-frames in place of pictures. What it does beyond the others: it interpolates the masks to the frame's size, here the
-model's. As shipped, ``vos_optimized=True`` compiles nothing, since nobody can set its flags; ``forced`` sets them, that
-of the image encoder too. It tracks one camera: several get a predictor each, one after another. On a machine without
-CUDA, its hard-coded ``cuda`` is redirected.
+Its package is also called ``sam2``, so it runs in a process of its own, which times its frames itself. It gets
+prepared frames instead of pictures. Unlike the others, it interpolates the masks to the frame's size, here the
+model's. As shipped, ``vos_optimized=True`` compiles nothing, because its flags cannot be set from outside; ``forced``
+sets them, including the one for the image encoder. It tracks one camera; several cameras get one predictor each and
+run one after another. On a machine without CUDA, its hard-coded ``cuda`` is redirected.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from torch import Tensor
 
 
 class ForkArm:
-    """See ``tracker_arms.Arm``. If its process ends, what is asked of it next raises EOFError.
+    """See ``tracker_arms.Arm``. If its process ends, the next call raises EOFError.
 
     Args:
-        checkout: Of the fork.
+        checkout: Folder with a checkout of the fork.
         config: Name of the model.
-        size: Side of its input.
-        weights: Of the model that the others run.
-        dtype: Of autocast; None for float32.
-        forced: Whether its compile flags are set.
+        size: Side of the model's input in pixels.
+        weights: State dict of the model that the other arms run.
+        dtype: For autocast; None for float32.
+        forced: Set its compile flags.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ForkArm:
             environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
             command = [sys.executable, __file__, str(theirs.fileno())]
             self._child = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])
-        # As arrays: torch would send a handle of shared memory, which only a child of multiprocessing may open.
+        # As arrays: torch would send a shared-memory handle, which only a multiprocessing child may open.
         on_cpu = {name: value.cpu().numpy() for name, value in weights.items()}
         self._line.send((config, size, on_cpu, dtype, forced))
 
@@ -76,7 +76,7 @@ class ForkArm:
 
 
 def serve(line: Connection) -> None:
-    """Run the fork until the line ends."""
+    """Run the fork until the connection is closed."""
     from streamseg.tracker.sam2.build import _build
 
     config, size, weights, dtype, forced = line.recv()
@@ -121,13 +121,13 @@ def serve(line: Connection) -> None:
             line.send(None)
         else:
             outputs, times = timed(track, frames, values[0])
-            # At a quarter of the size, as the others give them.
+            # At a quarter of the size, like the masks of the other arms.
             masks = torch.stack([output.float().cpu()[:, 2::4, 2::4] for output in outputs])
             line.send((masks.numpy(), times))
 
 
 def _compile_all(predictor: Any) -> None:
-    """As its flags do. That of the encoder is turned off in its config."""
+    """Do what its flags do; the encoder's flag is turned off in its config."""
     for part in ("memory_encoder", "memory_attention", "prompt_encoder", "mask_decoder"):
         setattr(predictor, f"compile_{part}", True)
     predictor._compile_all_components()
@@ -135,7 +135,7 @@ def _compile_all(predictor: Any) -> None:
 
 
 def compile_image_encoder(model: Any) -> None:
-    """As ``compile_image_encoder=True`` has SAM2Base do it, of a model that is built already."""
+    """Compile as SAM2Base does with ``compile_image_encoder=True``, but on a model that is already built."""
     model.image_encoder.forward = torch.compile(
         model.image_encoder.forward, mode="max-autotune", fullgraph=True, dynamic=False
     )

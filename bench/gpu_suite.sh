@@ -1,24 +1,24 @@
 #!/bin/sh
-# Everything that waits for a GPU, in parts of less than ten minutes each. Run it again to go on where it stopped: a
-# part that is done left OUT/NAME.done. Each writes OUT/NAME.json (or .txt) and a section of OUT/RESULTS.md with
-# hardware, versions, clocks and date; move that into bench/RESULTS.md.
+# Every benchmark and test that needs a GPU, in parts of less than ten minutes. Run it again to resume: a finished part
+# leaves OUT/NAME.done. Each part writes OUT/NAME.json (or .txt) and a section of OUT/RESULTS.md with hardware, versions,
+# clocks and date, to be moved into bench/RESULTS.md.
 #
 #   bench/gpu_suite.sh OUT [PART ...]     without parts: all
 #   FORK=PATH        absolute path of a checkout of segment-anything-2-real-time: adds its arms
 #   PYTHON=PATH      default: python of the environment; one word, the path of an interpreter
-#   PYTHONPATH=PATH  absolute path of a folder that holds the package transformers (`pip install --no-deps --target PATH`
-#                    it and what it needs, but not torch and numpy, which would hide those of the environment): adds
+#   PYTHONPATH=PATH  absolute path of a folder that holds the package transformers and its dependencies except torch and
+#                    numpy, which would hide those of the environment (`pip install --no-deps --target PATH`): adds
 #                    its arm
-#   TRAIN="--coco FOLDER --renders FOLDER"     adds the part that trains nano on, from streamseg/models/nano.pt
+#   TRAIN="--coco FOLDER --renders FOLDER"     adds a part that continues the training of streamseg/models/nano.pt
 #
-# Parts come in the order of what is asked for: parity, then what has a target, then the rest of the grid. The first
-# start of each compiles for minutes; bench/tracker.py writes what it has before the arms that compile for longest, so a
-# part that ran out of time has a table, too.
+# The most important parts come first: parity, then the headline figures, then the rest of the grid. The first start of
+# each compiles for minutes. bench/tracker.py writes its results before the arms that compile longest, so a part that
+# runs out of time has a table too.
 #
-# On a machine that has torch and no package registry: put wheels of the other dependencies (pyproject.toml) for its
-# Python there, sam2's built with SAM2_BUILD_CUDA=0, install them without dependencies, and give PYTHON. Of torch 2.11
-# it is known (from a CPU) that the tracker runs eager and through torch.compile as it does on a GPU, but that its
-# varlen_attn cannot attend to ranges, so a mask is taken; the tests of ranges fail there.
+# On a machine with torch but without a package registry: copy wheels of the other dependencies (pyproject.toml) for its
+# Python there, with sam2 built with SAM2_BUILD_CUDA=0, install them without dependencies, and set PYTHON. With torch
+# 2.11, as far as a CPU can show, the tracker runs eager and through torch.compile as on a GPU, but its varlen_attn cannot
+# attend to ranges, so a mask is used and the tests of ranges fail.
 set -eu
 
 out=$1
@@ -26,10 +26,10 @@ shift
 python=${PYTHON:-python}
 limit=590
 mkdir -p "$out"
-out=$(realpath "$out")  # before the cd below: it may have been given relative to where the caller is
+out=$(realpath "$out")  # before the cd below, since it may be relative
 results=$out/RESULTS.md
 cd "$(dirname "$0")/.."
-# Compiled code is kept beside the results, so that a part that ran out of time finds it again.
+# Compiled code is kept with the results, so that a part that ran out of time finds it again.
 TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$out/inductor}
 export TORCHINDUCTOR_CACHE_DIR PYTHONPATH=bench${PYTHONPATH:+:$PYTHONPATH}
 
@@ -67,13 +67,13 @@ parity() { # NAME TESTS
 }
 
 steady() { # SIZE MODEL
-    part "steady_$2_$1" "After everything that happens: $2 at $1" "$python" -W ignore \
+    part "steady_$2_$1" "After every event: $2 at $1" "$python" -W ignore \
         bench/steady.py --model "sam2.1_hiera_$2" --image-size "$1" --compile on \
         --json "$out/steady_$2_$1.json" --markdown "$out/steady_$2_$1.md"
 }
 
 latency() { # CAMERAS RATE
-    part "latency_t_$1_$2" "Glass to subscriber: tiny at 512, $1 cameras at $2 frames/s" \
+    part "latency_t_$1_$2" "End to end: tiny at 512, $1 cameras at $2 frames/s" \
         "$python" bench/latency.py --model sam2.1_hiera_t --image-size 512 --compile on --streams "$1" \
         --objects 1 --rates "$2" --seconds 10 --start-timeout 540 \
         --json "$out/latency_t_$1_$2.json" --markdown "$out/latency_t_$1_$2.md"
@@ -101,7 +101,7 @@ tracker tracker_t_512_cameras_8 sam2.1_hiera_t 512 1 8
 for size in 512 1024; do
     steady "$size" t
 done
-# The code of tiny at 512 is compiled by now. If it is not, these wait for nearly all of a part's time, and the next run
+# Tiny at 512 is compiled by now. If it is not, these parts wait most of their time for it, and the next run
 # finds it.
 latency 8 30
 part start "From the start to the first mask" "$python" bench/start.py --model sam2.1_hiera_t --image-size 512 \
@@ -132,7 +132,7 @@ for model in b+ l; do
 done
 stages l
 if [ -n "${TRAIN:-}" ]; then
-    # Goes on from its own last.pt when it is run again.
+    # Resumes from its own last.pt when run again.
     part train "nano: nine minutes of training on" "$python" -m training.train --out "$out/nano" \
         --start-from streamseg/models/nano.pt --device cuda --budget-minutes 8 $TRAIN
 fi

@@ -1,4 +1,4 @@
-"""What figures were measured on, and where they are written together with that."""
+"""Describes the machine that figures were measured on, and writes figures together with it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 def write_results(
     text: str, data: Mapping[str, Any], args: argparse.Namespace, about: Mapping[str, Any] | None = None
 ) -> None:
-    """Print what a benchmark ran on, and write its results beside that.
+    """Print the machine, and write a benchmark's results together with it.
 
     Args:
-        text: Markdown, written to ``args.markdown`` if that was given. A later call of the same run has all of it.
-        data: Written as JSON to ``args.json`` if that was given.
-        args: Of the command line.
-        about: What it ran on; None for :func:`machine`.
+        text: Markdown for ``args.markdown``, if given. A later call in the same run replaces the file.
+        data: For ``args.json``, if given.
+        args: Parsed command line.
+        about: Description of the machine; None for :func:`machine`.
     """
     where = machine() if about is None else about
     if args.json:
@@ -33,7 +33,7 @@ def write_results(
 
 
 def processor() -> str:
-    """Name of the CPU."""
+    """Return the name of the CPU."""
     listed = Path("/proc/cpuinfo")
     for line in listed.read_text().splitlines() if listed.exists() else []:
         if line.startswith("model name"):
@@ -42,8 +42,8 @@ def processor() -> str:
 
 
 def machine() -> dict[str, object]:
-    """Processor, load, versions, and of a GPU its name, driver and clocks."""
-    import torch  # the daemon that `pipeline.py` runs has no use for it, and it takes seconds
+    """Return processor, load and versions; for a GPU also its name, driver and clocks."""
+    import torch  # here, because it takes seconds and `pipeline.py` does not need it
 
     found: dict[str, object] = {
         "date": time.strftime("%Y-%m-%d %H:%M"),

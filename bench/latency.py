@@ -1,8 +1,7 @@
-"""Glass to subscriber: how old masks are when they arrive, at fixed arrival rates, with what was dropped on the way.
+"""Age of masks when they arrive at a subscriber, at fixed camera rates, and the share of frames that were dropped.
 
-Runs the real daemon with a real model on the generated scene, played as a camera would (newest wins), and a subscriber
-in another process. Age is counted from the stamp of the frame's capture to the parsed message. A config of sam2 gets
-random weights.
+Runs the real daemon with a real model on the generated scene, played like a camera (newest wins), and a subscriber in
+another process. The age is counted from the capture stamp to the parsed message. A sam2 config gets random weights.
 
     python bench/latency.py                                  # nano, one and four objects, 5 to 30 frames/s
     python bench/latency.py --model sam2.1_hiera_t --compile on --rates 15 30 --streams 8
@@ -56,8 +55,10 @@ def main() -> None:
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--streams", type=int, nargs="+", default=[1])
     parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each rate")
-    parser.add_argument("--start-timeout", type=float, default=60.0, help="seconds until the first masks; compiling")
-    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument(
+        "--start-timeout", type=float, default=60.0, help="seconds until the first masks, compilation included"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--json", type=Path, help="write all rows here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()

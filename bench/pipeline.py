@@ -1,12 +1,12 @@
-"""What everything but the model costs: from a decoded frame to a subscriber that has its mask.
+"""What everything except the model costs, from a decoded frame to a subscriber that has its mask.
 
-Runs the real daemon (capture processes, ring, worker, publisher) with the model ``fixed``, which returns its prompt's
-mask at once, and a subscriber in a process of its own. Both arms, the frame ring and a pickled
-``multiprocessing.Queue`` in its place, run in turns in one run.
+Runs the real daemon (capture processes, ring, worker, publisher) with the model ``echo``, which returns its prompt's
+mask at once, and a subscriber in a process of its own. Two arms run in turns in one run: the frame ring, and a
+pickled ``multiprocessing.Queue`` instead of it.
 
-Sources: ``camera`` is the generated scene as a live source (yuv420p, 20 pictures rendered once and played as a camera
-would: newest wins, drops are counted; there is nothing to decode). ``h264`` is the same scene as an H.264 file, played
-at its own rate: with decoding, without drops, since files wait.
+Sources: ``camera`` is the generated scene as a live source (yuv420p, 20 pictures rendered once; newest wins, drops
+are counted; there is nothing to decode). ``h264`` is the same scene as an H.264 file played at its own rate: it is
+decoded, and drops nothing because files wait.
 
     python bench/pipeline.py                               # the grid of RESULTS.md
     python bench/pipeline.py --streams 4 --sizes 720p --seconds 20
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def camera(size: tuple[int, int]) -> str:
-    """Address of the scene as a camera that costs next to nothing."""
+    """Return the address of the scene as a camera that costs almost nothing."""
     return f"scene:default?size={size[0]}x{size[1]}&cache=20&format=yuv420p"
 
 
@@ -115,7 +115,7 @@ def write_clip(folder: Path, size: str) -> Path:
 
 
 def serve(config_file: Path, transport: str) -> None:
-    """Run the daemon, with the queue in place of the ring if asked."""
+    """Run the daemon, with the queue instead of the ring if requested."""
     from streamseg import supervisor
     from streamseg.config.load import load_config
 
@@ -128,7 +128,7 @@ def serve(config_file: Path, transport: str) -> None:
 
 @contextmanager
 def running_daemon(config: dict[str, Any], folder: Path, transport: str = "ring") -> Iterator[tuple[str, int]]:
-    """Run the daemon; gives the address that it publishes at, and its process id."""
+    """Run the daemon; yields its publish endpoint and its process id."""
     endpoint = f"ipc://{folder}/bench-{os.getpid()}-{time.monotonic_ns()}"
     config_file = folder / "config.yaml"
     own = {"publish": {"endpoints": [endpoint]}, "log": {"level": "warning"}}
@@ -149,7 +149,7 @@ def measure(source: str, address: str, transport: str, streams: int, size: str, 
     width, height = SIZES[size]
     box = [width // 4, height // 4, width // 2, height // 2]
     config = {
-        "model": {"name": "fixed", "device": "cpu"},
+        "model": {"name": "echo", "device": "cpu"},
         "streams": {
             f"cam{index}": {
                 "source": address,
@@ -198,7 +198,7 @@ def measure(source: str, address: str, transport: str, streams: int, size: str, 
 
 
 def cpu_seconds(pid: int) -> dict[str, float]:
-    """CPU time of the daemon's processes by kind; the supervisor names them."""
+    """Return the CPU time of the daemon's processes by kind."""
     seconds = {"capture": 0.0, "worker": 0.0, "publisher": 0.0}
     for child in psutil.Process(pid).children(recursive=True):
         kind = child.name().split(":")[0]
@@ -209,7 +209,7 @@ def cpu_seconds(pid: int) -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the machine."""
     import av
     import zmq
 

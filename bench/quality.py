@@ -1,14 +1,14 @@
-"""How good the masks are: J, F and J&F over a folder laid out as DAVIS, and IoU and presence on generated scenes.
+"""How good the masks are: J, F and J&F on a folder laid out as DAVIS; IoU and presence on generated scenes.
 
-Streaming, one pass: a prompt on the first frame, which is not counted; then every frame once, in order. The prompt is
-made of the first frame's annotation. All arms run in one run, sequence by sequence.
+Streaming, one pass: a prompt on the first frame, which is not counted, then every frame once, in order. The prompt is
+made from the first frame's annotation. All arms run in one run, sequence by sequence.
 
     python bench/quality.py --davis FOLDER                        # nano with mask, box and click; the alternatives
     python bench/quality.py --davis FOLDER --checkpoint nano.pt --config nano --json result.json --markdown result.md
     python bench/quality.py --scenes                              # IoU and presence on the generated scenes
 
-The folder holds ``JPEGImages/SEQUENCE/*.jpg`` and ``Annotations/SEQUENCE/*.png``; each value above 0 of an annotation
-is an object, which is tracked for itself; J and F are means over the objects.
+The folder holds ``JPEGImages/SEQUENCE/*.jpg`` and ``Annotations/SEQUENCE/*.png``. Each value above 0 in an annotation
+is an object, which is tracked by itself; J and F are means over the objects.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SCENE_FPS = 15
 
 @dataclass(frozen=True, slots=True)
 class SequenceScore:
-    """One arm on one sequence; means over its objects and all frames but the first."""
+    """One arm on one sequence: means over its objects and all frames except the first."""
 
     arm: str
     prompt: PromptKind
@@ -75,11 +75,11 @@ class SceneScore:
     Attributes:
         scene: Its address.
         objects: How many were tracked.
-        frames: For how long.
-        iou: Mean over objects and frames in which the object is in sight.
-        presence: Share of objects and frames where the object score tells rightly whether it is in sight.
-        hidden: Share of objects and frames in which the object is not in sight: what a constant answer gets wrong.
-        ms_a_frame: Time in the tracker, pre- and postprocessing included, for all objects together.
+        frames: Number of frames.
+        iou: Mean over objects and frames in which the object is visible.
+        presence: Share of objects and frames whose object score is right about visibility.
+        hidden: Share of objects and frames in which the object is hidden: the error of a constant answer.
+        ms_a_frame: Time in the tracker for all objects, with pre- and postprocessing.
     """
 
     scene: str
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="*", help="only these")
     parser.add_argument("--scenes", action="store_true", help="run the generated scenes")
     parser.add_argument("--model", default="nano", help="model of the registry")
-    parser.add_argument("--checkpoint", type=Path, help="own weights in place of the registry's")
+    parser.add_argument("--checkpoint", type=Path, help="own weights instead of the registry's")
     parser.add_argument("--config", help="config of --checkpoint")
     parser.add_argument("--dtype", default="float32", help="precision, as model.dtype; RESULTS.md's is the default")
     parser.add_argument("--image-size", type=int, help="side of the model's input, as model.image_size")
@@ -223,7 +223,7 @@ def read_picture(path: Path) -> Picture:
 def read_annotation(path: Path) -> Picture:
     """Return ``uint8 [H, W]``: 0, or the number of the object.
 
-    Read with Pillow, which sam2 needs anyway: OpenCV would turn the indices of a palette into colours.
+    Read with Pillow, which sam2 needs anyway: OpenCV would turn palette indices into colors.
     """
     with Image.open(path) as image:
         return np.asarray(image if image.mode in ("P", "L") else image.convert("1")).astype(np.uint8)
@@ -245,7 +245,7 @@ def davis_table(scores: list[SequenceScore]) -> str:
 
 def scene_table(scores: list[SceneScore]) -> str:
     """Return a Markdown table of the scenes."""
-    rows = ["| scene | objects | frames | IoU | presence right | object hidden | ms a frame |", "|" + "---|" * 7]
+    rows = ["| scene | objects | frames | IoU | presence right | object hidden | ms per frame |", "|" + "---|" * 7]
     for s in scores:
         figures = (f"{value:.3f}" for value in (s.iou, s.presence, s.hidden))
         rows.append(f"| {s.scene} | {s.objects} | {s.frames} | {' | '.join(figures)} | {s.ms_a_frame:.1f} |")
@@ -253,7 +253,7 @@ def scene_table(scores: list[SceneScore]) -> str:
 
 
 def describe_machine(threads: int) -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Describe the machine."""
     return {
         "processor": processor(),
         "threads": str(threads),

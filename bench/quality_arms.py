@@ -1,4 +1,4 @@
-"""What is compared: our tracker, and the cheap alternatives that it has to beat. All are given one frame at a time."""
+"""The arms of ``quality.py``: our tracker and the cheap alternatives it has to beat, frame by frame."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _STREAM = "quality"
 
 
 class Arm(Protocol):
-    """A way to follow one object through a video."""
+    """A way to track one object through a video."""
 
     def start(self, picture: Picture, truth: BoolMask, kind: PromptKind) -> None:
-        """Take the first frame, ``uint8 [H, W, 3]`` RGB, and the prompt that is made of its truth."""
+        """Take the first frame, ``uint8 [H, W, 3]`` RGB, and the prompt made from its truth."""
         ...
 
     def track(self, picture: Picture) -> BoolMask:
@@ -39,10 +39,10 @@ class Arm(Protocol):
 
 
 class TrackerArm:
-    """Our tracker, through its public face. One arm follows any number of objects.
+    """Our tracker, through its public interface. Tracks any number of objects.
 
     Args:
-        tracker: Is reset at each start.
+        tracker: Reset at each start.
     """
 
     def __init__(self, tracker: Sam2Tracker) -> None:
@@ -91,23 +91,23 @@ class FlowArm:
     def start(self, picture: Picture, truth: BoolMask, kind: PromptKind) -> None:
         """See :class:`Arm`."""
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        self._gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         self._mask = as_mask(truth, kind).astype(np.float32)
         height, width = truth.shape
         self._columns, self._rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
 
     def track(self, picture: Picture) -> BoolMask:
         """See :class:`Arm`."""
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        backward = self._flow.calc(grey, self._grey, None)
+        gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        backward = self._flow.calc(gray, self._gray, None)
         columns, rows = self._columns + backward[..., 0], self._rows + backward[..., 1]
         self._mask = cv2.remap(self._mask, columns, rows, cv2.INTER_LINEAR)
-        self._grey = grey
+        self._gray = gray
         return np.asarray(self._mask > 0.5)
 
 
 class BoxTrackerArm:
-    """The box of OpenCV's MIL tracker (Babenko et al. 2009), filled: the one that needs no network's file."""
+    """The filled box of OpenCV's MIL tracker (Babenko et al. 2009), which needs no model file."""
 
     def start(self, picture: Picture, truth: BoolMask, kind: PromptKind) -> None:
         """See :class:`Arm`."""
@@ -133,11 +133,11 @@ def tracker_arm(
     """Return our tracker with a model of the registry, or with an own checkpoint and its config.
 
     Args:
-        model: Of the registry.
-        config: Of the checkpoint.
-        checkpoint: In place of the registry's.
-        threads: Of torch.
-        settings: More of ``ModelConfig``.
+        model: Name in the registry.
+        config: Config of the checkpoint.
+        checkpoint: Used instead of the registry's.
+        threads: CPU threads of torch.
+        settings: Other fields of ``ModelConfig``.
     """
     torch.set_num_threads(threads)
     name = str(checkpoint.absolute()) if checkpoint is not None else model
@@ -166,7 +166,7 @@ def make_prompt(obj_id: int, truth: BoolMask, kind: PromptKind) -> Prompt:
 
 
 def as_mask(truth: BoolMask, kind: PromptKind) -> BoolMask:
-    """Return what a method that knows only masks can make of the prompt: the mask itself, or the box filled."""
+    """Return the prompt as a mask, for methods that take only masks: the mask itself, or the filled box."""
     if kind == "mask":
         return truth
     x0, y0, x1, y1 = bounding_box(truth)

@@ -40,7 +40,7 @@ def boundary_accuracy(predicted: BoolMask, truth: BoolMask, tolerance: float = B
 
 
 def boundary(mask: BoolMask) -> BoolMask:
-    """Return the pixels that differ from their right, lower or lower right neighbour; beyond the edge lies the same."""
+    """Return the pixels that differ from their right, lower or lower right neighbor inside the picture."""
     edges = np.zeros_like(mask)
     edges[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
     edges[:-1] |= mask[:-1] ^ mask[1:]

@@ -1,7 +1,7 @@
-"""The same pipeline with a pickled ``multiprocessing.Queue`` in place of the frame ring: the other arm of the bench.
+"""A pickled ``multiprocessing.Queue`` with the interface of the frame ring: the other arm of ``pipeline.py``.
 
-It offers the part of the ring's interface that the daemon uses, with the same newest-wins policy, so that everything
-else is the same code.
+It has the part of the interface that the daemon uses and the same newest-wins policy, so everything else is the same
+code.
 """
 
 from __future__ import annotations

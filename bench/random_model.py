@@ -1,6 +1,6 @@
 """Model settings for a machine that has neither published checkpoints nor a network.
 
-The weights of a config of sam2 are random: that does not change the speed.
+A sam2 config gets random weights, which does not change the speed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def model_settings(name: str, folder: Path, **more: Any) -> dict[str, Any]:
     """Return the settings of a model, as ``ModelConfig`` takes them.
 
     Args:
-        name: A name of the registry, which is left as it is, or of a config of sam2, such as ``sam2.1_hiera_t``.
-        folder: Where random weights of a config are written. They must be there until the model is built.
-        more: More of ``ModelConfig``; what is None is left out.
+        name: A name in the registry, used as it is, or a sam2 config such as ``sam2.1_hiera_t``.
+        folder: Folder for a config's random weights, which must exist until the model is built.
+        more: Other fields of ``ModelConfig``; None is left out.
     """
     given = {key: value for key, value in more.items() if value is not None}
     if name in MODELS or name not in config_names():

@@ -1,7 +1,7 @@
 """The official predictor on a stream: frame by frame, with its dictionaries pruned.
 
-Bit-exact to ``SAM2VideoPredictor.propagate_in_video`` on the same frames, and bounded. It is what the product is
-measured against; it tracks objects one after another, as the official code does.
+Bit-exact to ``SAM2VideoPredictor.propagate_in_video`` on the same frames, with bounded memory. The tracker is
+measured against it. Like the official code, it tracks one object after another.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ _ENDLESS = 1 << 62  # num_frames: the reference only asks whether there are 16 a
 
 
 class ReferencePredictor:
-    """As :class:`~streamseg.tracker.predictor.CameraPredictor`, by the official code.
+    """The interface of :class:`~streamseg.tracker.predictor.CameraPredictor` over the official code.
 
     Args:
         model: From :func:`~streamseg.tracker.sam2.build.build_reference_model`.
-        max_objects: Most objects of one stream.
-        conditioning_frames: Prompted frames that are remembered of an object: the first and the newest.
+        max_objects: Limit per stream.
+        conditioning_frames: Prompted frames kept per object: the first and the newest.
     """
 
     def __init__(self, model: SAM2VideoPredictor, *, max_objects: int = 16, conditioning_frames: int = 4) -> None:
         self.model = model
         self.max_objects = max_objects
         self._conditioning_frames = conditioning_frames
-        # The official predictor drops the predicted IoUs: they are noted where the decoder returns them.
+        # The official predictor drops the predicted IoUs, so they are recorded where the decoder returns them.
         self._ious = torch.zeros(1, 1)
         model.sam_mask_decoder.register_forward_hook(self._note_ious)
         self._states: dict[str, dict[str, Any]] = {}
         self._frames: dict[str, int] = {}
 
     def open_stream(self, stream: str) -> None:
-        """Start a stream without objects; one that is open starts again."""
+        """Open a stream without objects; an open one is reset."""
         self._states[stream] = self._new_state()
         self._frames[stream] = -1
 
     def close_stream(self, stream: str) -> None:
-        """End a stream and free its objects. A stream that is not open is left alone."""
+        """Close a stream and free its objects. Does nothing if it is not open."""
         self._states.pop(stream, None)
         self._frames.pop(stream, None)
 
     @torch.inference_mode()
     def track(self, images: Mapping[str, Tensor]) -> dict[str, TrackOutput]:
-        """Take the next frame of one or more open streams and return their objects on it."""
+        """Track the next frame of one or more streams and return their objects."""
         return {name: self._track_stream(name, image) for name, image in images.items()}
 
     @torch.inference_mode()
@@ -110,7 +110,7 @@ class ReferencePredictor:
     def _track_stream(self, name: str, image: Tensor) -> TrackOutput:
         state, model = self._opened(name), self.model
         if state["obj_ids"]:
-            # Remembers what was prompted on the last frame, whose features are still cached.
+            # Stores what was prompted on the last frame, whose features are still cached.
             model.propagate_in_video_preflight(state)
         self._frames[name] = frame = self._frames[name] + 1
         state["images"] = {frame: image}
@@ -136,7 +136,7 @@ class ReferencePredictor:
         return self._output(tuple(state["obj_ids"]), outputs, ious)
 
     def _prune(self, state: dict[str, Any], idx: int, frame: int) -> None:
-        """Drop what neither this frame nor a correction of it will read."""
+        """Drop entries that neither this frame nor a correction of it reads."""
         outputs = state["output_dict_per_obj"][idx]
         oldest = frame - (self.model.max_obj_ptrs_in_encoder - 1)
         conditioning = sorted(outputs["cond_frame_outputs"])
@@ -172,7 +172,7 @@ class ReferencePredictor:
         self._ious = output[1].clone()  # VOS mode: a CUDA graph writes to the same place again
 
     def _new_state(self) -> dict[str, Any]:
-        """What ``SAM2VideoPredictor.init_state`` makes of a video file, for a video that has not begun."""
+        """Return the state that ``SAM2VideoPredictor.init_state`` makes, for a video that has not begun."""
         per_object = (
             "point_inputs_per_obj",
             "mask_inputs_per_obj",

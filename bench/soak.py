@@ -1,11 +1,11 @@
-"""Memory and descriptors of a running daemon over a long time, while objects come and go.
+"""Memory and file descriptors of a running daemon over a long time, while objects come and go.
 
     python bench/soak.py --minutes 60
     python bench/soak.py --minutes 9 --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 600 --rate 30
 
-Two cameras; every few seconds an object is added, corrected and removed, and the third camera is closed and opened. The
-first fifth of the samples counts as warm-up; then the growth of each process is the slope of a line through the rest. A
-config of sam2 gets random weights. Ends with status 1 if a process had to be restarted.
+Two cameras. Every few seconds an object is added, corrected or removed, or a third camera is opened or closed. The
+first fifth of the samples counts as warm-up; the growth of each process is the slope of a line through the rest. A
+sam2 config gets random weights. The exit status is 1 if a process had to be restarted.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ DOOR = "door"
 
 @dataclass
 class Record:
-    """What was seen so far."""
+    """All samples so far."""
 
     frames: int = 0
     samples: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
-    """Name and id of a process -> seconds, resident MiB, descriptors."""
+    """Name and id of a process -> (seconds, resident MiB, descriptors)."""
     device_memory: list[tuple[float, float]] = field(default_factory=list)
-    """Seconds, MiB that the worker holds of a GPU's memory."""
+    """(Seconds, MiB of GPU memory held by the worker)."""
     restarts: dict[str, int] = field(default_factory=dict)
 
     def sample(self, seconds: float, daemon: psutil.Process, controller: Controller) -> None:
-        """Look at every process."""
+        """Sample every process."""
         for process in (daemon, *daemon.children()):
             try:
                 found = (seconds, process.memory_info().rss / 2**20, process.num_fds())
                 name = f"{process.name()} {process.pid}"
             except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue  # it ended since it was listed: that of the camera that was just closed
+                continue  # it ended after it was listed: the capture process of the camera just closed
             self.samples.setdefault(name, []).append(found)
         status = controller.get_status().daemon
         self.device_memory.append((seconds, status.device_memory_bytes / 2**20))
@@ -62,7 +62,7 @@ class Record:
 
 def main() -> None:
     args = arguments()
-    # A time limit from outside still leaves the table and stops the daemon.
+    # With a time limit from outside, the table is still written and the daemon stopped.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     record = Record()
     try:
@@ -81,11 +81,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
-    parser.add_argument("--rate", type=int, default=5, help="frames a second of each camera")
+    parser.add_argument("--rate", type=int, default=5, help="frames per second of each camera")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between changes")
-    parser.add_argument("--start-timeout", type=float, default=60.0, help="seconds until the first masks; compiling")
-    parser.add_argument("--threads", type=int, help="of torch on a CPU")
-    parser.add_argument("--json", type=Path, help="written anew at every sample")
+    parser.add_argument(
+        "--start-timeout", type=float, default=60.0, help="seconds until the first masks, compilation included"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads of torch")
+    parser.add_argument("--json", type=Path, help="rewritten at every sample")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     return parser.parse_args()
 
@@ -118,7 +120,7 @@ def watch(
     args: argparse.Namespace,
     source: str,
 ) -> None:
-    """Make changes, and take a sample when the third camera was closed."""
+    """Make changes, and sample after the third camera is closed."""
     began = time.monotonic()
     changes = 0
     next_change = began
@@ -146,9 +148,9 @@ def watch(
 
 
 def table(record: Record) -> str:
-    """A row for each process of which two samples are left, as Markdown; then device memory and restarts."""
+    """Return a Markdown table of all processes with two samples or more, then device memory and restarts."""
     lines = [
-        "| process | samples | MiB after a fifth | MiB at the end | MiB an hour | descriptors after, at the end |",
+        "| process | samples | MiB after warm-up | MiB at the end | MiB per hour | descriptors after, at the end |",
         "|---|---|---|---|---|---|",
     ]
     for name, values in record.samples.items():
@@ -161,14 +163,14 @@ def table(record: Record) -> str:
     lines.append("")
     held = np.array(record.device_memory[len(record.device_memory) // 5 :])
     if len(held) > 1:
-        lines.append(f"Device memory: {held[0, 1]:.1f} MiB, at the end {held[-1, 1]:.1f}, {slope(held):+.1f} an hour.")
+        lines.append(f"Device memory: {held[0, 1]:.1f} MiB, at the end {held[-1, 1]:.1f}, {slope(held):+.1f} per hour.")
     restarts = ", ".join(f"{name} {count}" for name, count in record.restarts.items()) or "unknown"
     lines.append(f"Restarts: {restarts}. Masks: {record.frames}.")
     return "\n".join(lines)
 
 
 def slope(values: np.ndarray) -> float:
-    """MiB an hour of rows that begin with seconds and MiB."""
+    """Return the growth in MiB per hour of rows that begin with seconds and MiB."""
     return float(np.polyfit(values[:, 0], values[:, 1], 1)[0] * 3600)
 
 

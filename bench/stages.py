@@ -1,10 +1,10 @@
-"""Where a frame's time goes: each stage of the tracker by itself, then the whole step under torch's profiler.
+"""Where a frame's time goes: each stage of the tracker alone, then the whole step under torch's profiler.
 
     python bench/stages.py --model nano --dtype bfloat16
     python bench/stages.py --model sam2.1_hiera_t --image-size 1024 --dtype bfloat16 --trace trace.json
 
-Eager. The bound is what a stage's arithmetic, counted by torch as it runs, would take at ``--tflops``, the peak that
-the device can reach; without it the best of a few large matrix products is measured and taken for that.
+Eager. The bound is the time that a stage's arithmetic, counted by torch as it runs, would take at ``--tflops``, the
+peak of the device. Without ``--tflops``, the peak is measured as the best of a few large matrix products.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Row:
     ms: float
     gflop: float
     times_its_bound: float | None
-    """None: it does no arithmetic that torch counts."""
+    """None if it does no arithmetic that torch counts."""
 
 
 def main() -> None:
@@ -55,9 +55,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--tflops", type=float, help="peak of the device in this precision")
     parser.add_argument("--trace", type=Path, help="write a trace for chrome://tracing or ui.perfetto.dev")
-    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--json", type=Path, help="write the stages here")
-    parser.add_argument("--markdown", type=Path, help="write the stages and what took the most time here")
+    parser.add_argument("--markdown", type=Path, help="write the stages and the most expensive operations here")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, int]) -> dict[str, Callable[[], object]]:
-    """The parts of one frame's work on what the predictor holds, in order."""
+    """Return the stages of one frame, in order, on the predictor's present state."""
     step, bank, engine = predictor.step, predictor.bank, predictor.engine
     format_ = FrameFormat(*video, "yuv420p")
     rng = np.random.default_rng(0)
@@ -143,7 +143,7 @@ def counted_flops(function: Callable[[], object]) -> int:
 
 
 def measured_tflops(device: torch.device, dtype: torch.dtype) -> float:
-    """The fastest of a few square matrix products."""
+    """Return the speed of the fastest of a few square matrix products."""
     best = 0.0
     for side in (1024, 2048) if device.type == "cpu" else (4096, 8192):
         a = torch.randn(side, side, dtype=dtype, device=device)

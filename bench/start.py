@@ -1,10 +1,10 @@
-"""How long from the start of the daemon to the first mask of a prompt that its configuration holds.
+"""Time from the start of the daemon to the first mask of a configured prompt.
 
     python bench/start.py --compile off on --starts 5
     python bench/start.py --model sam2.1_hiera_t --image-size 512 --compile on
 
-Compiled code is kept where ``TORCHINDUCTOR_CACHE_DIR`` or this user's cache is; one start more, which may have to
-compile, comes before those that count. A config of sam2 gets random weights.
+Compiled code is cached in ``TORCHINDUCTOR_CACHE_DIR``, or else in this user's cache. One extra start, which may have
+to compile, comes before the ones that count. A sam2 config gets random weights.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def first_mask_s(model: dict[str, Any], folder: Path, timeout_s: float) -> float:
-    """Start a daemon, wait for a mask in which there is something, and stop it."""
+    """Start a daemon, wait for a mask that is not empty, and stop it."""
     prompts = [{"object": 1, "box": [320, 180, 640, 540]}]
     config = {"model": model, "streams": {"cam": {"source": SOURCE, "prompts": prompts}}}
     began = time.monotonic()
@@ -84,7 +84,7 @@ def table(rows: list[Row], *, header: bool = True) -> str:
     lines = []
     if header:
         lines += [
-            "| model | compile | the start before, s | median s | least s | greatest s |",
+            "| model | compile | first start, s | median s | min s | max s |",
             "|---|---|---|---|---|---|",
         ]
     lines += [

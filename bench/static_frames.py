@@ -1,15 +1,15 @@
-"""What `repeat_static` saves and what it costs: the same frames with and without it, side by side.
+"""What ``repeat_static`` saves and what it costs: the same frames with and without it, side by side.
 
     export OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=3000             # as the worker sets them
     python bench/static_frames.py                                  # generated scenes that stop and go on
     python bench/static_frames.py --davis FOLDER --clip bottles.mp4 0 287,109,344,312 --json r.json --markdown r.md
 
-Two trackers get each frame one after the other, as a worker gives it to them, from memory; where noise is ours, a third
-one gets the same pictures with other noise and without the option. Masks are compared with each other on every frame
-but the first, and with the truth where there is one. `--davis` is a folder laid out as DAVIS, of which the first object
-is followed. `--clip` is a video, the frame to begin with and a box on it.
-Times are CPU time of all threads, which other work on the machine changes less than the time that passes; the latter is
-in the JSON.
+Two trackers get each frame from memory, one after the other, as in a worker. Where we add the noise, a third tracker
+gets the same pictures with other noise, without the option. Masks are compared with each other on every frame but the
+first, and with the truth where there is one. ``--davis`` is a folder laid out as DAVIS, of which the first object is
+tracked. ``--clip`` is a video, its first frame and a box on it.
+
+Times are CPU time of all threads, which depends less on other work than wall time does; wall time is in the JSON.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ STREAM = "s"
 SIZE = (640, 360)
 FPS = 30
 NOISE = 3.0
-"""Sigma of the noise on generated pictures, in levels of each pixel and colour."""
+"""Sigma of the noise on generated pictures, in levels of each pixel and channel."""
 
 MOVING, STANDING = 60, 120
-"""Frames of a scene between a start and a stop, and the other way round."""
+"""Frames of a scene in motion, and at rest."""
 
 HELD = 300
-"""Frames of a single picture."""
+"""Frames for which a single picture is held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One frame: ``uint8 [H, W, 3]`` RGB, and object -> its mask, where that is known."""
+    """One frame: ``uint8 [H, W, 3]`` RGB, and object -> true mask, where known."""
 
     rgb: Plane
     truths: dict[int, BoolMask]
@@ -65,13 +65,13 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """What both arms see.
+    """The input of both arms.
 
     Attributes:
-        name: For the table.
-        frames: Begins it.
-        prompts: On its first frame; empty: that frame's truth.
-        other_noise: Begins the same with other noise; None where the noise is the camera's.
+        name: Its name in the table.
+        frames: Starts it from the first frame.
+        prompts: For the first frame; if empty, that frame's truth is used.
+        other_noise: Starts the same video with other noise; None if the noise is the camera's.
     """
 
     name: str
@@ -82,24 +82,24 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One video with and without the option; means over objects and all frames but the first.
+    """One video with and without the option: means over objects and all frames except the first.
 
     Attributes:
         video: Its name.
-        frames: Without the first.
-        repeated: Share of them that was not tracked.
-        off_ms: CPU time of a frame, from its planes to the message for the publisher.
-        on_ms: The same with the option.
-        off_wall_ms: Time that passed.
-        on_wall_ms: The same with the option.
-        agreement: IoU of the masks with and without.
-        least: The same of the object and frame that differ most.
-        off_j: J of the masks without; None without a truth.
-        off_f: F.
+        frames: Number of frames, without the first.
+        repeated: Share of frames that were not tracked.
+        off_ms: CPU time per frame without the option, from its planes to the message for the publisher.
+        on_ms: CPU time with the option.
+        off_wall_ms: Wall time without the option.
+        on_wall_ms: Wall time with the option.
+        agreement: IoU of the masks with and without the option.
+        least: Lowest of these IoUs.
+        off_j: J without the option; None without a truth.
+        off_f: F without the option.
         on_j: J with the option.
-        on_f: F.
-        noise: IoU of the masks without the option and those of the same pictures with other noise, also without: what
-            the model makes of noise alone. None where the noise is the camera's.
+        on_f: F with the option.
+        noise: IoU of two runs without the option that differ only in their noise. None if the noise is the
+            camera's.
     """
 
     video: str
@@ -119,7 +119,7 @@ class Score:
 
 
 class Arm:
-    """A tracker and its stream, as a worker drives them."""
+    """A tracker with one stream, driven as in a worker."""
 
     def __init__(self, model: ModelConfig, *, repeat_static: bool) -> None:
         self._tracker = create_tracker(model)
@@ -128,7 +128,7 @@ class Arm:
         self._stream: TrackedStream | None = None
 
     def start(self, frame: Frame, prompts: dict[int, SavedPrompt]) -> None:
-        """Forget all and prompt the first frame."""
+        """Start over and prompt the first frame."""
         if self._stream is not None:
             self._stream.close()
         self._stream = TrackedStream(STREAM, self._config, self._tracker)
@@ -137,7 +137,7 @@ class Arm:
             self._stream.add_prompt(obj_id, "", prompt, None)
 
     def take(self, frame: Frame) -> tuple[float, float]:
-        """Do what the worker does for a frame, and return CPU time and time passed in ms."""
+        """Process a frame as the worker does; return CPU time and wall time in ms."""
         stream = self._stream
         assert stream is not None
         began = time.process_time(), time.perf_counter()
@@ -147,7 +147,7 @@ class Arm:
 
     @property
     def repeated(self) -> int:
-        """Frames so far that were not tracked."""
+        """Number of frames that were not tracked."""
         assert self._stream is not None
         return self._stream.repeated
 
@@ -176,12 +176,12 @@ def as_frame(number: int, rgb: Plane, pixel_format: PixelFormat = "yuv420p") -> 
 
 
 def as_mark(mask: BoolMask) -> SavedPrompt:
-    """Return a mask as it is prompted."""
+    """Return a mask as a prompt."""
     return SavedPrompt(mask=Rle(mask.shape, encode_rle(mask).decode()))
 
 
 def scene(address: str, standing: int, seed: int) -> Iterator[Shown]:
-    """A scene that moves, stands, moves and stands; with a sensor's noise, which never stands."""
+    """Yield a scene that moves, rests, moves and rests, with sensor noise on every frame."""
     played = Scene(f"{address}{'&' if '?' in address else '?'}fps={FPS}&size={SIZE[0]}x{SIZE[1]}")
     moving = MOVING if standing else MOVING + STANDING
     rng = np.random.default_rng(seed)
@@ -194,21 +194,21 @@ def scene(address: str, standing: int, seed: int) -> Iterator[Shown]:
 
 
 def held(rgb: Plane, frames: int, seed: int) -> Iterator[Shown]:
-    """One picture with noise."""
+    """Yield one picture with changing noise."""
     rng = np.random.default_rng(seed)
     for _ in range(frames):
         yield Shown(np.clip(rgb + rng.normal(0, NOISE, rgb.shape), 0, 255).round().astype(np.uint8), {})
 
 
 def clip(path: Path, first: int, most: int = 1) -> Iterator[Shown]:
-    """So many frames of a video from one on."""
+    """Yield ``most`` frames of a video, beginning with frame ``first``."""
     with av.open(str(path)) as video:
         for picture in islice(video.decode(video=0), first, first + most):
             yield Shown(picture.to_ndarray(format="rgb24"), {})
 
 
 def davis(folder: Path, sequence: str) -> Iterator[Shown]:
-    """A sequence and its first object."""
+    """Yield a sequence with its first object."""
     for path in sorted((folder / "JPEGImages" / sequence).glob("*.jpg")):
         yield Shown(
             read_picture(path), {1: read_annotation(folder / "Annotations" / sequence / f"{path.stem}.png") > 0}
@@ -216,7 +216,7 @@ def davis(folder: Path, sequence: str) -> Iterator[Shown]:
 
 
 def score(video: Video, off: Arm, on: Arm, noisy: Arm) -> Score:
-    """Run the arms over a video; ``noisy`` gets the one with other noise, if there is one."""
+    """Run the arms over a video; ``noisy`` gets the version with other noise, if there is one."""
     frames = video.frames()
     others = None if video.other_noise is None else video.other_noise()
     first = next(frames)
@@ -267,7 +267,7 @@ def score(video: Video, off: Arm, on: Arm, noisy: Arm) -> Score:
 
 
 def detector_ms(pixel_format: PixelFormat, size: tuple[int, int] = (1920, 1080), times: int = 200) -> float:
-    """Median time of the comparison alone, on one thread."""
+    """Return the median time of the comparison alone, on one thread."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -285,8 +285,8 @@ def detector_ms(pixel_format: PixelFormat, size: tuple[int, int] = (1920, 1080),
 
 
 HEAD = (
-    "| video | frames | repeated | CPU ms a frame off | on | ratio | IoU off/on, mean | least | off/off, other noise "
-    "| J&F off | on |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    "| video | frames | repeated | CPU ms per frame, off | on | ratio | IoU off/on, mean | lowest "
+    "| off/off, other noise | J&F off | on |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -313,7 +313,7 @@ def row(one: Score) -> str:
 
 
 def videos(args: argparse.Namespace) -> Iterator[Video]:
-    """All videos of the command line with their prompts."""
+    """Yield all videos of the command line with their prompts."""
     for address in ("scene:simple?objects=1", "scene:default"):
         for name, standing in (("stops", STANDING), ("never stops", 0)):
             play = partial(scene, address, standing)
@@ -336,7 +336,7 @@ def main() -> None:
     parser.add_argument("--clip", nargs=3, action="append", default=[], metavar=("FILE", "FIRST", "X0,Y0,X1,Y1"))
     parser.add_argument("--clip-frames", type=int, default=300, help="most frames of a clip")
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path, help="write the tables here")
     args = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Does a frame ever take long? The 20 frames after everything that happens to a tracker, against its steady state.
+"""Whether a frame ever takes long: the 20 frames after every event in a tracker, against its steady state.
 
     python bench/steady.py
     python bench/steady.py --model sam2.1_hiera_t --image-size 512 --compile on
 
-Frames of video in, masks of video size out, one stream. After each event the greatest time of the next 20 frames is
+Video frames in, masks of the video's size out, one stream. After each event, the slowest of the next 20 frames is
 divided by the median of 60 frames in which nothing happens, with the same objects. The prompt itself is timed apart.
-A config of sam2 gets random weights.
+A sam2 config gets random weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEADY = 60
 
 
 class Player:
-    """Feeds frames of the scene, and times them."""
+    """Tracks frames of the scene and times them."""
 
     def __init__(self, tracker: Sam2Tracker) -> None:
         self._tracker = tracker
@@ -44,7 +44,7 @@ class Player:
         tracker.open_stream(STREAM)
 
     def frames_ms(self, count: int) -> list[float]:
-        """Track so many frames."""
+        """Track ``count`` frames; return the time of each in ms."""
         times = []
         for _ in range(count):
             shown = self._pictures[self.size]
@@ -66,12 +66,12 @@ class Player:
         self._tracker.remove_object(STREAM, obj_id)
 
     def resize(self) -> None:
-        """Go on with another size of video."""
+        """Continue with another video size."""
         self.size = (640, 360)
 
 
 def pictures(size: tuple[int, int]) -> list[tuple[FrameFormat, tuple[np.ndarray, ...]]]:
-    """Ten frames of the scene, as RGB."""
+    """Return ten frames of the scene as RGB."""
     scene = Scene(f"scene:simple?size={size[0]}x{size[1]}")
     rgb = FrameFormat(*size, "rgb24")
     return [(rgb, (scene.render(index).reshape(size[1], 3 * size[0]),)) for index in range(10)]
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
     parser.add_argument("--steady", type=int, default=STEADY, help="frames of each median")
-    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
@@ -122,7 +122,7 @@ def main() -> None:
 
 def table(rows: list[dict[str, float | str]]) -> str:
     """Rows as Markdown."""
-    lines = ["| after | the event itself, ms | steady, ms a frame | greatest of 20 / steady |", "|---|---|---|---|"]
+    lines = ["| after | the event, ms | median, ms per frame | slowest of 20 / median |", "|---|---|---|---|"]
     lines += [
         f"| {row['event']} | {row['event_ms']:.1f} | {row['steady_ms']:.1f} | {row['ratio']:.2f} |" for row in rows
     ]

@@ -1,30 +1,36 @@
-"""How fast the tracker is beside the official code: same weights, same frames in memory, one process, one run.
+"""How fast the tracker is next to the official code: same weights, same frames in memory, one process, one run.
 
-Arms of one case run in blocks that alternate, in an order that rotates; what counts are the ratios of one round. The
-compute step alone is timed: a normalised frame on the device in, low-res masks on the device out (``pipeline.py`` and
-``latency.py`` time the rest).
+The arms of a case run in alternating blocks, in an order that rotates; the ratios within a round are what counts.
+Only the compute step is timed: a normalized frame on the device in, low-res masks on the device out (``pipeline.py``
+and ``latency.py`` time the rest).
 
     python bench/tracker.py                          # the grid of this machine: a small one on a CPU
     python bench/tracker.py --models sam2.1_hiera_t --sizes 512 --objects 1 8 --dtypes bfloat16
     python bench/tracker.py --vos --fork PATH        # with the slow arms
     uv run --with transformers python bench/tracker.py      # with the arm `transformers`
 
-Arms: ``official`` is ``SAM2VideoPredictor``, its dictionaries pruned (bit-exact, ``tests/tracker/test_parity.py``).
-``official vos`` is ``SAM2VideoPredictorVOS`` (``vos_optimized=True``). ``fork`` and ``fork forced`` are the camera
-predictor in a checkout, as shipped and with all compile flags set (``camera_fork.py``). ``transformers`` is Hugging
-Face's model of the same weights, where its package is importable, for the SAM 2.1 models alone: in the last precision
-given and, if that is given too, in float32 (``transformers_video.py``). Known handicaps: the official predictor loops
-over objects, and its VOS mode leaves glue eager; the fork as shipped compiles nothing, and its outputs differ from the
-reference; it and the official predictor take one camera after another. ``ours compiled`` prepares the sizes of its case
-alone, as those that compile at the first call do; the product prepares all, so its start takes longer (``start.py``). A
-fork's start has that of a process and its imports in it.
+Arms:
 
-The ``max-autotune`` of ``official vos`` and ``fork forced`` takes many minutes on a CPU: there they run only with
-``--vos``, and anywhere only after all others were measured and written; then all are measured again. An arm that raises
-is left out and named.
+- ``official``: ``SAM2VideoPredictor`` with its dictionaries pruned (bit-exact, ``tests/tracker/test_parity.py``).
+- ``official vos``: ``SAM2VideoPredictorVOS`` (``vos_optimized=True``).
+- ``fork``, ``fork forced``: the camera predictor from a checkout, as shipped and with all compile flags set
+  (``camera_fork.py``).
+- ``transformers``: Hugging Face's model with the same weights, if its package can be imported, for SAM 2.1 only; in
+  the last precision given and, if that is given too, in float32 (``transformers_video.py``).
+- ``ours compiled`` prepares only the sizes of its case, like the others, which compile at the first call. The product
+  prepares all sizes, so its start takes longer (``start.py``).
 
-Weights are random, but for nano: that does not change the speed. ``agree`` is the share of pixels on whose side an arm
-and the official float32 code agree, on the frames after the prompts; ``official`` in another precision is the floor.
+Known handicaps: the official predictor loops over objects, and its VOS mode leaves glue code eager; the fork as
+shipped compiles nothing, and its outputs differ from the reference; both take one camera after another. The start of
+a fork includes the start of its process and its imports.
+
+``official vos`` and ``fork forced`` compile with ``max-autotune``, which takes many minutes on a CPU: there they run
+only with ``--vos``. Everywhere they run after all other arms were measured and written; then all arms are measured
+again. An arm that raises is left out and named.
+
+Weights are random, except nano's, which does not change the speed. ``agree`` is the share of pixels that fall on the
+same side as in the official float32 code, on the frames after the prompts; ``official`` in another precision is the
+floor.
 """
 
 from __future__ import annotations
@@ -58,14 +64,14 @@ CLIP_FRAMES = 40
 
 
 class Begun(NamedTuple):
-    """What was seen of an arm up to the end of its warm-up.
+    """An arm up to the end of its warm-up.
 
     Attributes:
-        start_s: Seconds up to the end of the prompts.
-        first_frames_max_ms: Longest of the frames after them.
-        masks: Of the frames of the warm-up.
-        gpu_peak_mib: Most memory of the GPU that tensors of this process had beside those of other arms. What only the
-            replay of a graph needs is not among it. None for an arm that is another process.
+        start_s: Seconds from nothing to the end of the prompts.
+        first_frames_max_ms: Slowest of the frames after them.
+        masks: On the frames of the warm-up.
+        gpu_peak_mib: Peak GPU memory of this arm's tensors, without what only the replay of a graph needs. None for an
+            arm that is another process.
     """
 
     start_s: float
@@ -76,7 +82,7 @@ class Begun(NamedTuple):
 
 @dataclass
 class Row:
-    """One arm of one case. Times are milliseconds a frame of all cameras."""
+    """One arm of one case. Times are milliseconds per frame of all cameras."""
 
     model: str
     size: int
@@ -91,7 +97,7 @@ class Row:
     gpu_peak_mib: float | None
     rounds_ms: list[float] = field(repr=False)
     ratios: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-    """Official arm -> how many times as fast: least, median, greatest round."""
+    """Peer -> speed-up over it: lowest, median and highest round."""
 
 
 def main() -> None:
@@ -106,14 +112,14 @@ def main() -> None:
         "--dtypes", nargs="+", choices=DTYPES, default=["bfloat16"] if cuda else ["float32", "bfloat16"]
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--block", type=int, default=100 if cuda else 4, help="frames of a block")
+    parser.add_argument("--block", type=int, default=100 if cuda else 4, help="frames per block")
     parser.add_argument("--warm-up", type=int, default=50 if cuda else 16, help="frames before the first block")
     parser.add_argument("--vos", action=argparse.BooleanOptionalAction, default=cuda, help="the arm `official vos`")
     parser.add_argument(
         "--compiled", action=argparse.BooleanOptionalAction, default=True, help="the arm `ours compiled`"
     )
     parser.add_argument("--fork", type=Path, help="checkout of segment-anything-2-real-time: adds its two arms")
-    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
@@ -137,7 +143,7 @@ def main() -> None:
             )
             slow = {name: make for name, make in makers.items() if name.startswith(SLOW)}
             case = Case((model, size, objects, cameras), frames)
-            # What is slow comes after all others were measured: if time runs out then, their figures are there.
+            # Slow arms come last, so that the figures of the others exist if time runs out.
             for arms in ({name: make for name, make in makers.items() if name not in slow}, slow):
                 is_more = case.warm_up(arms, args.warm_up)
                 report.put(case.measure(args.rounds, args.block, args.warm_up + 1) if is_more else [], case)
@@ -145,13 +151,13 @@ def main() -> None:
 
 
 def wake(device: torch.device) -> None:
-    """Have torch load its libraries, so that the first arm's start is not the one that does."""
+    """Make torch load its libraries, so that this is not counted as the first arm's start."""
     x = torch.ones(1, 8, 8, 8, device=device)
     functional.conv2d(x, x) @ x[0, 0, :1, :1]
 
 
 def clip(size: int, device: torch.device) -> Tensor:
-    """``[CLIP_FRAMES, 3, size, size]``: the generated scene, normalised, on the device."""
+    """Return ``[CLIP_FRAMES, 3, size, size]``: the generated scene, normalized, on the device."""
     scene = Scene("scene:simple?size=640x360")
     pictures = np.stack([scene.render(index) for index in range(CLIP_FRAMES)])
     rgb = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
@@ -161,10 +167,10 @@ def clip(size: int, device: torch.device) -> Tensor:
 
 
 class Case:
-    """Arms that track the same objects on the same frames. One that raises is left out, and said to be.
+    """Arms that track the same objects on the same frames. An arm that raises is left out and named.
 
     Args:
-        of: Model, size, objects, cameras.
+        of: (Model, size, objects, cameras).
         frames: The clip, on the device.
     """
 
@@ -176,13 +182,13 @@ class Case:
         self.failures: dict[str, str] = {}
 
     def warm_up(self, makers: Makers, count: int) -> bool:
-        """Add arms: make each, prompt it, and have it track so many frames. Return whether one came up."""
+        """Make each arm, prompt it and track ``count`` frames. Returns whether any arm came up."""
         held = len(self._arms)
         for name, make in makers.items():
             print(f"{name}: warming up", flush=True)
             with self._noting_failures(name):
                 self._begin(name, make, count)
-            gc.collect()  # what is left of an arm that failed
+            gc.collect()  # remains of an arm that failed
         return len(self._arms) > held
 
     def _begin(self, name: str, make: Callable[[], Arm], count: int) -> None:
@@ -201,12 +207,12 @@ class Case:
         self._arms[name] = arm
 
     def measure(self, rounds: int, block: int, first: int) -> list[Row]:
-        """Run blocks of all arms in turns.
+        """Run blocks of all arms in turn.
 
         Args:
-            rounds: Blocks of each.
-            block: Frames of a block.
-            first: The number of the first frame.
+            rounds: Blocks per arm.
+            block: Frames per block.
+            first: Number of the first frame.
         """
         names = [name for name in self._arms if name not in self.failures]
         blocks: dict[str, list[list[float]]] = {name: [] for name in names}
@@ -222,10 +228,10 @@ class Case:
         return [self._row(name, blocks[name], medians) for name in names]
 
     def close(self) -> None:
-        """Free all arms and what they hold."""
+        """Close all arms and free their memory."""
         while self._arms:
             self._arms.popitem()[1].close()
-        torch._dynamo.reset()  # or it keeps what it compiled of the same code, and gives up at the eighth
+        torch._dynamo.reset()  # else it keeps every variant of the same code, and gives up at the eighth
         gc.collect()
         torch.cuda.empty_cache()
 
@@ -253,7 +259,7 @@ class Case:
     def _noting_failures(self, name: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever it is: the figures of the others count
+        except Exception as error:  # noqa: BLE001 - the other arms are measured all the same
             traceback.print_exc()
             self.failures[name] = f"{type(error).__name__}: {error}".splitlines()[0]
 
@@ -263,7 +269,7 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def begin_peak_mib(device: torch.device) -> float:
-    """What is in use now: other arms are there too."""
+    """Reset the peak; return the memory in use, since other arms hold some."""
     if device.type != "cuda":
         return 0.0
     torch.cuda.reset_peak_memory_stats(device)
@@ -275,7 +281,7 @@ def peak_mib(device: torch.device) -> float:
 
 
 class Report:
-    """Prints and writes all that was measured so far."""
+    """Prints and writes everything measured so far."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
@@ -283,7 +289,7 @@ class Report:
         self._failed: dict[str, None] = {}
 
     def put(self, rows: Sequence[Row], case: Case) -> None:
-        """Add rows of a case. They replace what is known of the same arms; what is known of others stays."""
+        """Add rows of a case; they replace earlier rows of the same arms."""
         self._rows.setdefault(case.of, {}).update({row.arm: row for row in rows})
         model, size, objects, cameras = case.of
         for name, why in case.failures.items():
@@ -295,7 +301,7 @@ class Report:
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as Markdown; ratios are median (least to greatest) of the rounds."""
+    """Rows as Markdown; ratios are median (lowest to highest) over the rounds."""
     lines = [
         "| model | objects x cameras | arm | median ms | p99 ms | first 20, worst ms | start s | agree "
         "| times as fast as |",

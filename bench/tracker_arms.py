@@ -1,4 +1,4 @@
-"""What ``tracker.py`` compares: ours, the official predictor, its VOS mode, and the packages of others."""
+"""The arms of ``tracker.py``: ours, the official predictor, its VOS mode, and other projects' packages."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ NANO_WEIGHTS = Path(__file__).parent.parent / "streamseg" / "models" / "nano.pt"
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TRANSFORMERS = find_spec("transformers") is not None
 SLOW = ("official vos", "fork forced")
-"""Beginnings of the names of arms that compile with ``max-autotune``, for minutes."""
+"""Name prefixes of arms that compile with ``max-autotune``, for minutes."""
 
 
 class Arm(Protocol):
-    """One way to track."""
+    """One tracker to measure."""
 
     def start(self, frames: Tensor, objects: int, cameras: int) -> None:
         """Take the first frame of every camera and prompt its objects with :func:`prompt_mask`."""
         ...
 
     def run(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[float]]:
-        """Track those frames of the clip on every camera, see :func:`timed`; logits are the first camera's."""
+        """Track these frames on every camera, see :func:`timed`. Returns the first camera's logits, and times."""
         ...
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free its memory."""
 
 
 Makers = dict[str, Callable[[], Arm]]
 
 
 class PredictorArm:
-    """Ours, or the official code, in one precision."""
+    """Our tracker or the official code, in one precision."""
 
     def __init__(self, predictor: CameraPredictor | ReferencePredictor, autocast: torch.dtype | None) -> None:
         self._predictor = predictor
@@ -94,20 +94,20 @@ def make_arms(
     slow: bool,
     fork: Path | None,
 ) -> Makers:
-    """Name -> what makes the arm, those of :data:`SLOW` at the end.
+    """Return name -> maker of the arm, :data:`SLOW` ones last.
 
-    The official one in float32 comes first: the others are compared with its masks.
+    The official float32 arm comes first: the others are compared with its masks.
 
     Args:
-        model: Name of a config.
+        model: Name of a sam2 config, or nano.
         size: Side of the model's input.
-        objects: Of each camera.
-        cameras: How many.
-        dtypes: Of :data:`DTYPES`; others' packages run in the last.
-        device: Where.
-        compiled: Whether ours runs compiled too.
-        slow: Whether the slow arms are among them.
-        fork: Checkout of the camera fork, if there is one.
+        objects: Per camera.
+        cameras: Number of cameras.
+        dtypes: Names from :data:`DTYPES`; other packages run in the last one.
+        device: Where to run.
+        compiled: Add ours compiled.
+        slow: Add the slow arms.
+        fork: Checkout of the camera fork, if any.
     """
     checkpoint = NANO_WEIGHTS if model == "nano" else None
     all_buckets = CPU_BUCKETS if device.type == "cpu" else CUDA_BUCKETS
@@ -125,7 +125,7 @@ def make_arms(
     def official(dtype: torch.dtype | None, *, vos: bool) -> Arm:
         built = built_by(build_reference_model, device)
         if vos:
-            # What `build_sam2_video_predictor(vos_optimized=True)` makes, of a model that is built already.
+            # As `build_sam2_video_predictor(vos_optimized=True)` does, on a model that is already built.
             built.__class__ = SAM2VideoPredictorVOS
             built._compile_all_components()
             compile_image_encoder(built)
@@ -142,7 +142,7 @@ def make_arms(
         return ForkArm(checkout, model, size, built.state_dict(), DTYPES[dtypes[-1]], forced=forced)
 
     def hugging_face(dtype: torch.dtype | None) -> Arm:
-        # Not above: the package is no dependency of this project.
+        # Imported here: the package is not a dependency of this project.
         from transformers_video import TransformersArm
 
         built = built_by(build_model, torch.device("cpu"))
@@ -172,6 +172,6 @@ def make_arms(
 
 @torch.no_grad()
 def see_objects(model: torch.nn.Module, checkpoint: Path | None) -> None:
-    """Let random weights see every object: an unseen one has a constant mask, and nothing could be compared."""
+    """Make random weights report every object as visible: masks of invisible ones are constant."""
     if checkpoint is None:
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(8.0)

@@ -1,14 +1,14 @@
 """Hugging Face's SAM 2 (``transformers``, ``Sam2VideoModel``) as an arm of ``tracker.py``.
 
-It runs in its streaming mode: a session is given frame after frame. The session keeps every frame and every output, and
-nothing of its interface drops them; the arm prunes it as the official predictor is pruned. Weights and session are in
-the arm's precision: the session has a setting for that, and on a CPU it is no slower than autocast.
+It runs in its streaming mode: a session is given one frame after another. The session keeps every frame and every
+output and has no method to drop them, so the arm prunes it as the official predictor is pruned. Weights and session
+are in the arm's precision: the session has a setting for that, and on a CPU it is no slower than autocast.
 
-Read with version 5.23. Known differences from the reference, of a frame that was prompted with a mask: the object
-pointer is taken from the best of three masks instead of the single one, and the memory is encoded from the mask itself
+Read with version 5.23. Known differences from the reference on a frame that was prompted with a mask: the object
+pointer comes from the best of three masks instead of the single one, and the memory is encoded from the mask itself
 instead of its low-res copy. Without those two, the logits agree to about 1e-6 in float32. Known handicaps: it is not
-compiled; behind the image encoder it loops over objects, but for the memory encoder; the sine encodings of the image
-and RoPE's angles are computed anew on every frame, and in Hiera a product of queries and keys that nothing reads.
+compiled; after the image encoder it loops over objects, except in the memory encoder; the sine encodings of the image
+and RoPE's angles are recomputed on every frame, and Hiera computes a product of queries and keys that nothing reads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from transformers import (
     Sam2VisionConfig,
 )
 
-# sam2's names as regular expressions, and what `transformers` calls them; applied in this order.
+# sam2's names as regular expressions -> names in `transformers`; applied in this order.
 _NAMES = {
     r"^image_encoder\.trunk": "vision_encoder.backbone",
     r"^image_encoder\.neck\.convs\.(\d)\.conv": r"vision_encoder.neck.convs.\1",
@@ -65,7 +65,7 @@ _NAMES = {
     r"\.pwconv": ".pointwise_conv",
     r"^obj_ptr_tpos_proj": "temporal_positional_encoding_projection_layer",
     r"^obj_ptr_proj": "object_pointer_proj",
-    # Perceptrons, of two layers (`mlp`) or three: the first and the last have names.
+    # Perceptrons of two layers (`mlp`) or three; the first and the last layer have names.
     r"\.mlp\.layers\.0": ".mlp.proj_in",
     r"\.mlp\.layers\.1": ".mlp.proj_out",
     r"(mlps\.\d|_head|object_pointer_proj)\.layers\.0": r"\1.proj_in",
@@ -128,7 +128,7 @@ class TransformersArm:
     def _track(self, frame: Tensor) -> Tensor:
         masks = []
         for session in self._sessions:
-            # The session would number a frame by how many it keeps, which pruning changes.
+            # By itself, the session numbers a frame by how many it keeps, which pruning changes.
             output = self._model(inference_session=session, frame=frame, frame_idx=self._number)
             masks.append(output.pred_masks[:, 0])
             self._prune(session)
@@ -136,7 +136,7 @@ class TransformersArm:
         return masks[0]
 
     def _prune(self, session: Sam2VideoInferenceSession) -> None:
-        """Drop what the next frame will not read."""
+        """Drop entries that the next frame does not read."""
         session.processed_frames.clear()
         oldest = self._number + 1 - (self._model.config.max_object_pointers_in_encoder - 1)
         for index in range(session.get_obj_num()):
@@ -145,7 +145,7 @@ class TransformersArm:
 
 
 def _config(model: SAM2Base) -> Sam2VideoConfig:
-    """Describe a model to ``transformers``; what is the same in all published models is its default."""
+    """Return the ``transformers`` config of a model; fields that all published models share are defaults."""
     trunk, size = model.image_encoder.trunk, model.image_size
     ends = trunk.stage_ends
     widths = trunk.channel_list[::-1]
@@ -174,7 +174,7 @@ def _config(model: SAM2Base) -> Sam2VideoConfig:
 
 
 def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of sam2 under the names of ``transformers``."""
+    """Return sam2's weights under the names of ``transformers``."""
     renamed, points = {}, []
     for name, value in weights.items():
         if name.startswith("sam_prompt_encoder.point_embeddings."):

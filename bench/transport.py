@@ -1,12 +1,13 @@
 """What it costs to move frames from a capture process to the worker: the frame ring, a queue, a socket.
 
-A producer process hands over yuv420p frames at 30 frames/s, a consumer process gets each as planes and looks at its
-corners; nothing is decoded or tracked. All arms run in turns in one run, so that a busy machine hurts them alike.
+A producer process hands over yuv420p frames at 30 frames/s. A consumer process gets each as planes and reads their
+corners; nothing is decoded or tracked. All arms run in turns in one run, so that a busy machine slows them alike.
 
     python bench/transport.py                        # 720p and 1080p, all arms, 3 rounds of 5 s
     python bench/transport.py --arms ring queue --sizes 1080p --rounds 1 --seconds 10
 
-Latency is from just before the hand-over to the planes at hand. CPU time is of the whole process (all its threads).
+Latency is from just before the hand-over until the planes can be read. CPU time is of the whole process (all
+threads).
 """
 
 from __future__ import annotations
@@ -45,18 +46,18 @@ Received = tuple[FrameStamps, tuple[Plane, ...]]
 
 
 class Arm(Protocol):
-    """One way to move frames. Made by the parent, pickled into both processes."""
+    """One way to move frames. Created by the parent, pickled into both processes."""
 
     def sender(self) -> Callable[[SourceFrame], object]:
-        """Producer: return what hands a frame over."""
+        """Producer: return the function that hands a frame over."""
         ...
 
     def receive(self) -> Iterator[Received]:
-        """Consumer: yield frames, each valid until the next, until none came for ``SILENCE_S``."""
+        """Consumer: yield frames, each valid until the next, until none comes for ``SILENCE_S``."""
         ...
 
     def close(self) -> None:
-        """Parent: free what the arm holds."""
+        """Parent: free the arm's resources."""
         ...
 
 
@@ -130,7 +131,7 @@ class SocketArm:
                 )
 
     def close(self) -> None:
-        """Nothing: both sockets went with their processes."""
+        """Do nothing: both sockets ended with their processes."""
 
 
 ARMS: dict[str, type[RingArm] | type[QueueArm] | type[SocketArm]] = {
@@ -156,7 +157,7 @@ class Row:
 
 @dataclass
 class Round:
-    """What one round of one arm gave."""
+    """One round of one arm."""
 
     sent: int
     latencies_ms: list[float]
@@ -170,7 +171,7 @@ def produce(arm: Arm, size: tuple[int, int], count: int, line: Connection) -> No
     rng = np.random.default_rng(0)
     pictures = [
         tuple(rng.integers(0, 256, shape, np.uint8) for shape in frame_format.plane_shapes)
-        for _ in range(8)  # more than a cache holds, as a decoder's output
+        for _ in range(8)  # more than a cache holds, like a decoder's output
     ]
     send = arm.sender()
     line.send("ready")
@@ -183,7 +184,7 @@ def produce(arm: Arm, size: tuple[int, int], count: int, line: Connection) -> No
         now = time.monotonic_ns()
         stamps = FrameStamps(time.time_ns(), "arrival", now, now, number, (1, FRAMES_PER_S))
         send(SourceFrame(frame_format, pictures[number % len(pictures)], stamps))
-    line.recv()  # the consumer has them all: a queue's thread and a socket's are done as well
+    line.recv()  # the consumer has them all, so the threads of queue and socket are done as well
     line.send((time.process_time_ns() - cpu) / 1e6)
 
 
@@ -255,7 +256,7 @@ def row(name: str, size: str, rounds: list[Round]) -> Row:
 def table(rows: list[Row]) -> str:
     """Return the rows as Markdown."""
     lines = [
-        "| size | transport | frames | latency median, p99 ms | CPU ms a frame: producer, consumer |",
+        "| size | transport | frames | latency median, p99 ms | CPU ms per frame: producer, consumer |",
         "|---|---|---|---|---|",
     ]
     lines += [
@@ -267,7 +268,7 @@ def table(rows: list[Row]) -> str:
 
 
 def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
+    """Describe the machine."""
     return {
         "cpu": processor(),
         "cores": len(os.sched_getaffinity(0)),
