@@ -1,12 +1,19 @@
-"""The table of all settings in ``docs/configuration.md``; ``python -m streamseg.config.docs`` prints it."""
+"""The table of settings in ``docs/configuration.md``; ``python -m streamseg.config.docs FILE`` rewrites it there."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from streamseg.config.problems import path_name
 from streamseg.config.schema import Config
 from streamseg.config.validate import expected, settings
+
+_BEGIN: Final = "<!-- settings -->\n"
+_END: Final = "<!-- end of settings -->"
 
 
 def settings_table() -> str:
@@ -45,5 +52,13 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{field.default if isinstance(field.default, str) else msgspec.json.encode(field.default).decode()}`"
 
 
+def with_settings_table(text: str) -> str:
+    """Return a document with the table between its two markers replaced by the present one."""
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    return before + begin + settings_table() + end + after
+
+
 if __name__ == "__main__":
-    print(settings_table(), end="")
+    document = Path(sys.argv[1])
+    document.write_text(with_settings_table(document.read_text()))

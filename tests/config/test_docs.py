@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from streamseg.config.docs import describe_setting, settings_table
+from streamseg.config.docs import describe_setting, settings_table, with_settings_table
 from streamseg.config.json_schema import json_schema
 from streamseg.config.load import load_config
 from streamseg.config.problems import path_name
@@ -58,5 +58,12 @@ def test_every_setting_is_in_the_documentation():
 
 def test_the_table_in_the_documentation_is_up_to_date():
     text = (REPOSITORY / "docs" / "configuration.md").read_text()
-    shown = text.partition("<!-- settings -->\n")[2].partition("<!-- end of settings -->")[0]
-    assert shown == settings_table(), "lay the output of `python -m streamseg.config.docs` between the markers"
+    assert settings_table() in text, "run `python -m streamseg.config.docs docs/configuration.md`"
+    assert with_settings_table(text) == text
+
+
+def test_the_table_is_rewritten_between_its_markers():
+    old = "Before.\n\n<!-- settings -->\n| old |\n<!-- end of settings -->\n\nAfter.\n"
+    new = with_settings_table(old)
+    assert new == old.replace("| old |\n", settings_table())
+    assert with_settings_table(new) == new
