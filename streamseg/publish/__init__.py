@@ -1,1 +1,1 @@
-"""From tracked frames to bytes on the wire."""
+"""The publisher process: from tracked frames to messages for subscribers."""

@@ -1,4 +1,4 @@
-"""A frame of the ring as JPEG, in the right colours."""
+"""Converts a frame to JPEG, with its own color matrix and range."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Bgr = NDArray[np.uint8]
 
 
 def encode_jpeg(frame: Frame, quality: int) -> bytes:
-    """Return the frame's picture.
+    """Return the frame as JPEG.
 
     Args:
-        frame: Of any pixel format.
+        frame: A frame of any pixel format.
         quality: 1..100.
 
     Raises:
@@ -24,12 +24,12 @@ def encode_jpeg(frame: Frame, quality: int) -> bytes:
     picture = frame.planes[0] if frame.format.pixel_format == "gray8" else to_bgr(frame)
     encoded, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
-        raise cv2.error(f"no JPEG of a {frame.format.width}x{frame.format.height} picture")
+        raise cv2.error(f"OpenCV cannot encode a picture of {frame.format.width}x{frame.format.height} as JPEG")
     return data.tobytes()
 
 
 def to_bgr(frame: Frame) -> Bgr:
-    """Return ``uint8 [height, width, 3]``, blue first, as OpenCV wants it."""
+    """Convert a frame to ``uint8 [height, width, 3]`` in BGR order, as OpenCV expects."""
     width, height = frame.format.width, frame.format.height
     planes = frame.planes
     match frame.format.pixel_format:
@@ -47,10 +47,10 @@ def to_bgr(frame: Frame) -> Bgr:
 
 
 def _yuv_to_bgr(frame_format: FrameFormat, luma: Plane, chroma: NDArray[np.uint8]) -> Bgr:
-    """Convert by the frame's own matrix and range: OpenCV's converters know only BT.601 in video range.
+    """Convert with the frame's own matrix and range: OpenCV's converters support only BT.601 in video range.
 
     Args:
-        frame_format: Names matrix and range.
+        frame_format: Has the matrix and range.
         luma: ``uint8 [height, width]``.
         chroma: ``uint8 [ceil(height / 2), ceil(width / 2), 2]``: Cb, Cr.
     """
@@ -59,9 +59,9 @@ def _yuv_to_bgr(frame_format: FrameFormat, luma: Plane, chroma: NDArray[np.uint8
     yuv = np.empty((height, width, 3), np.uint8)
     cv2.mixChannels([luma, np.ascontiguousarray(full[:height, :width])], [yuv], [0, 0, 1, 1, 2, 2])
     to_rgb = yuv_to_rgb_matrix(frame_format.matrix, frame_format.full_range)
-    return _as_uint8(cv2.transform(yuv, to_rgb[::-1].copy()))  # its rows the other way round give BGR
+    return _as_uint8(cv2.transform(yuv, to_rgb[::-1].copy()))  # reversed rows give BGR
 
 
 def _as_uint8(array: object) -> NDArray[np.uint8]:
-    """Give OpenCV's result its type, which its stubs leave open."""
+    """Cast an OpenCV result, which its stubs leave untyped."""
     return np.asarray(array, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Pictures are encoded on a thread of their own, so that no mask waits behind a JPEG (5 to 7 ms at 1080p)."""
+"""A thread that encodes pictures, so that no mask waits behind a JPEG (5 to 7 ms at 1080p)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What became of a frame's picture.
+    """The picture of a frame.
 
     Attributes:
-        frame: The frame it belongs to.
-        jpeg: None if it could not be encoded.
+        frame: The frame.
+        jpeg: The picture; None if it could not be encoded.
     """
 
     frame: TrackedFrame
@@ -30,13 +30,13 @@ class Picture:
 
 
 class PictureThread:
-    """Encodes pictures, one at a time, the newest of each stream; OpenCV lets go of the GIL meanwhile.
+    """Encodes pictures one at a time, the newest of each stream. OpenCV releases the GIL meanwhile.
 
-    A stream has at most one picture waiting: a newer one takes its place. Whatever happens, a slot of the ring that
-    came in is released here.
+    At most one picture of a stream waits; a newer one replaces it. The thread releases every ring slot that it is
+    given, also when encoding fails.
 
     Args:
-        encode: Turns a frame into JPEG.
+        encode: Converts a frame to JPEG.
     """
 
     def __init__(self, encode: Callable[[Frame], bytes]) -> None:
@@ -51,25 +51,25 @@ class PictureThread:
         self._thread.start()
 
     def fileno(self) -> int:
-        """Descriptor that is readable while :meth:`take_finished` has something."""
+        """Descriptor that is readable while :meth:`take_finished` has pictures."""
         return self._done_fd
 
     def submit(self, frame: TrackedFrame, held: HeldFrame) -> bool:
-        """Have a picture encoded. Never waits.
+        """Queue a frame for encoding. Never blocks.
 
         Returns:
-            False if a picture of this stream that was still waiting had to go for it.
+            False if it replaced a frame of this stream that was still waiting.
         """
         with self._changed:
             superseded = self._waiting.get(frame.stream)
-            self._waiting[frame.stream] = (frame, held)  # keeps its turn among the streams
+            self._waiting[frame.stream] = (frame, held)  # the stream keeps its place in the queue
             self._changed.notify()
         if superseded is not None:
             superseded[1].release()
         return superseded is None
 
     def take_finished(self) -> list[Picture]:
-        """Return what was finished since the last call."""
+        """Return the pictures finished since the last call."""
         try:
             os.eventfd_read(self._done_fd)
         except BlockingIOError:
@@ -77,7 +77,7 @@ class PictureThread:
         return [self._finished.popleft() for _ in range(len(self._finished))]
 
     def close(self) -> None:
-        """End the thread and release what waits.
+        """Stop the thread and release the frames that wait.
 
         Blocks: for the picture that is being encoded, up to 0.2 s.
         """
@@ -108,7 +108,7 @@ class PictureThread:
         try:
             return self._encode(frame)
         except Exception:
-            if not self._has_failed:  # the next ones are counted
-                log.exception("a picture could not be encoded: further ones are only counted")
+            if not self._has_failed:
+                log.exception("a picture cannot be encoded; later failures are only counted")
             self._has_failed = True
             return None

@@ -18,14 +18,14 @@ _MAX_IN_WINDOW: Final = 1000
 
 
 class Total:
-    """A sum over counters that begin again at 0 when the process that counts is replaced."""
+    """Sums a counter that restarts at 0 when its process is replaced."""
 
     def __init__(self) -> None:
         self._finished = 0
         self._last = 0
 
-    def see(self, count: int) -> None:
-        """Take note of what the counter says now."""
+    def update(self, count: int) -> None:
+        """Take the counter's current value."""
         if count < self._last:
             self._finished += self._last
         self._last = count
@@ -37,13 +37,13 @@ class Total:
 
 
 class StreamStatus:
-    """Gathers what is to be said of one stream.
+    """Gathers the status of one stream.
 
     Args:
-        stream: Its id.
-        source: Its redacted address, until its capture process says more.
-        ring: Its frames.
-        origin: Who publishes.
+        stream: Id of the stream.
+        source: Redacted address of the source, until the capture process reports it.
+        ring: Ring of the stream.
+        origin: Identity of the publisher.
     """
 
     def __init__(self, stream: str, source: str, ring: FrameRing, origin: Origin) -> None:
@@ -63,20 +63,20 @@ class StreamStatus:
         self._latencies: deque[tuple[int, int, int, int]] = deque(maxlen=_MAX_IN_WINDOW)
 
     def on_capture(self, report: CaptureReport) -> None:
-        """Take the capture process's report."""
+        """Take a report of the capture process."""
         self._capture = report
-        self._reconnects.see(report.reconnects)
-        self._see_drops(report.drops)
+        self._reconnects.update(report.reconnects)
+        self._update_drops(report.drops)
 
     def on_worker(self, report: WorkerReport) -> None:
-        """Take the worker's report."""
-        self._tracked.see(report.tracked.get(self._stream, 0))
-        self._repeated.see(report.repeated.get(self._stream, 0))
+        """Take a report of the worker."""
+        self._tracked.update(report.tracked.get(self._stream, 0))
+        self._repeated.update(report.repeated.get(self._stream, 0))
         self._paused = self._stream in report.paused
-        self._see_drops(report.drops.get(self._stream, {}))
+        self._update_drops(report.drops.get(self._stream, {}))
 
     def on_frame(self, frame: TrackedFrame) -> None:
-        """Take note of a frame whose masks have just been published."""
+        """Count a frame whose masks were just published."""
         self._paused = frame.paused
         if frame.paused:
             self._objects = 0
@@ -86,16 +86,16 @@ class StreamStatus:
         self._latencies.append((frame.t_captured_ns, frame.t_decoded_ns, frame.t_tracked_ns, time.monotonic_ns()))
 
     def count_drop(self, reason: str) -> int:
-        """Count something that the publisher itself could not send, by ``stage/reason``; return how many so far."""
+        """Count a message that the publisher itself dropped, by ``stage/reason``; return the total."""
         self._own_drops[reason] += 1
         return self._own_drops[reason]
 
-    def _see_drops(self, drops: Mapping[str, int]) -> None:
+    def _update_drops(self, drops: Mapping[str, int]) -> None:
         for reason, count in drops.items():
-            self._drops.setdefault(reason, Total()).see(count)
+            self._drops.setdefault(reason, Total()).update(count)
 
     def message(self, seq: int, *, published: Mapping[str, int], subscribed: list[str]) -> Status:
-        """Return the status of now."""
+        """Return the current status."""
         ring = self._ring.counters()
         drops: Counter[str] = Counter(self._own_drops)
         drops.update({reason: total.value for reason, total in self._drops.items()})
@@ -130,7 +130,7 @@ class StreamStatus:
         )
 
     def _recent(self) -> list[tuple[int, int, int, int]]:
-        """Stamps (captured, decoded, tracked, published) of the last second's frames."""
+        """Return the stamps (captured, decoded, tracked, published) of the last second's frames."""
         oldest = time.monotonic_ns() - _WINDOW_NS
         while self._latencies and self._latencies[0][3] < oldest:
             self._latencies.popleft()

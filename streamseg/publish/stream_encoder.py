@@ -1,4 +1,4 @@
-"""From a tracked frame to the parts of a message. ``docs/protocol.md`` is the contract."""
+"""Builds published messages from tracked frames and events. ``docs/protocol.md`` is the contract."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _json = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What all messages of a publisher share.
+    """Identity of a publisher: the fields that all its messages share.
 
     Attributes:
-        session: Of the daemon.
-        publisher: Of this publisher process.
+        session: Id of the daemon's run.
+        publisher: Id of this publisher process.
         clock: Name of this machine's monotonic clock.
         model: Name of the model.
     """
@@ -38,16 +38,16 @@ class Origin:
 
 
 class StreamEncoder:
-    """Makes the messages of one stream, or of the daemon itself, and numbers them.
+    """Builds and numbers the messages of one stream, or of the daemon itself.
 
     Args:
-        stream: Its id.
-        origin: Who publishes.
-        encoding: Of masks.
+        stream: Id of the stream.
+        origin: Identity of the publisher.
+        encoding: Encoding of masks.
         now_ns: The monotonic clock.
 
     Attributes:
-        published: Kind -> number of messages made, which is also the next ``seq``.
+        published: Kind -> number of messages built, which is also the next ``seq``.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class StreamEncoder:
         self.published: dict[str, int] = {}
 
     def masks(self, frame: TrackedFrame) -> Parts:
-        """Return a message with all objects and a mask part for each that is seen.
+        """Return a message with all objects and a mask part for each visible one.
 
         Raises:
-            ProtocolError: a mask of the frame is not what it says.
+            ProtocolError: a mask's size contradicts its bits.
         """
         parts: Parts = []
         objects = []
@@ -74,7 +74,7 @@ class StreamEncoder:
                 objects.append(_mask_object(tracked, part=1 + len(parts), encoding=self._encoding))
             else:
                 objects.append(_mask_object(tracked))
-        # Stamped after the masks were encoded.
+        # The header is built last: t_published_ns comes after the encoding.
         header = Masks(objects=objects, repeats=frame.repeats, **self._frame_fields(frame, "masks"))
         return self._message("masks", header, parts)
 
@@ -89,7 +89,7 @@ class StreamEncoder:
         return self._message("image", Image(**self._frame_fields(frame, "image")), [jpeg])
 
     def event(self, event: StreamEvent) -> Parts:
-        """Return a message that tells what happened."""
+        """Return a message for an event."""
         return self._message(
             "events",
             Event(
@@ -108,11 +108,11 @@ class StreamEncoder:
         )
 
     def status(self, status: msgspec.Struct) -> Parts:
-        """Return a message of a status whose ``seq`` is :meth:`next_seq`."""
+        """Return a message for a status, whose ``seq`` must be :meth:`next_seq`."""
         return self._message("status", status)
 
     def next_seq(self, kind: Kind) -> int:
-        """Number of the next message of this kind."""
+        """Return the number of the next message of this kind."""
         return self.published.get(kind, 0)
 
     def _message(self, kind: Kind, header: msgspec.Struct, parts: Iterable[bytes] = ()) -> Parts:

@@ -1,4 +1,4 @@
-"""Who wants what: the table of subscriptions behind "encode only what somebody subscribes to"."""
+"""The table of subscriptions: only topics with a subscriber are encoded."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Wanted = tuple[str, Kind]
 
 _SUBSCRIBE = 1
 _UNSUBSCRIBE = 0
-_OF_A_STREAM: Final = re.compile(rb"v1/[a-z0-9_-]{1,64}/((masks|objects|image|events|status)/)?")
+_STREAM_PREFIX: Final = re.compile(rb"v1/[a-z0-9_-]{1,64}/((masks|objects|image|events|status)/)?")
 _MAX_EARLY: Final = 256
-"""Kept subscriptions to streams that are not there."""
+"""Subscriptions kept for streams that do not exist yet."""
 
 
 class Subscriptions:
-    """Follows the messages of an XPUB socket in verbose mode (each subscription, and the last cancellation).
+    """Tracks the messages of an XPUB socket in verbose mode (every subscription, only the last cancellation).
 
-    A prefix that none of our topics begins with is kept only if it asks for a stream that may come, and not many of
-    those, so the table stays small whatever a hostile subscriber sends.
+    A prefix that matches no topic is kept only if it names a stream that may be added later, and only a limited number
+    of them, so that the table stays small whatever a hostile subscriber sends.
 
     Args:
         streams: Ids of all streams.
@@ -38,22 +38,22 @@ class Subscriptions:
             self.add_stream(stream)
 
     def add_stream(self, stream: str) -> None:
-        """Know one more stream, to which somebody may have subscribed before it was there."""
+        """Add a stream. Earlier subscriptions to it take effect."""
         for kind in get_args(Kind):
             self._topics[topic(stream, kind)] = (stream, kind)
         self._sort_prefixes()
 
     def remove_stream(self, stream: str) -> None:
-        """Forget a stream; subscriptions to it are kept in case it comes again."""
+        """Remove a stream. Subscriptions to it are kept in case it is added again."""
         for kind in get_args(Kind):
             self._topics.pop(topic(stream, kind), None)
         self._sort_prefixes()
 
     def handle(self, message: bytes) -> set[Wanted]:
-        """Take a message from the socket; anything that is no subscription to one of our topics is ignored.
+        """Handle a message of the socket. Anything but a subscription to one of our topics is ignored.
 
         Returns:
-            What the message subscribed to, also if somebody else did so before; empty otherwise.
+            The topics that it subscribes to, even if another subscriber did so before; otherwise empty.
         """
         if not message or message[0] not in (_SUBSCRIBE, _UNSUBSCRIBE):
             return set()
@@ -62,33 +62,33 @@ class Subscriptions:
             self._early.discard(prefix)
             if prefix in self._prefixes:
                 self._prefixes.remove(prefix)
-                self._count()
+                self._update_wanted()
             return set()
         matching = {wanted for name, wanted in self._topics.items() if name.startswith(prefix)}
         if not matching:
-            if len(self._early) < _MAX_EARLY and _OF_A_STREAM.fullmatch(prefix):
+            if len(self._early) < _MAX_EARLY and _STREAM_PREFIX.fullmatch(prefix):
                 self._early.add(prefix)
             return set()
         if prefix not in self._prefixes:
             self._prefixes.add(prefix)
-            self._count()
+            self._update_wanted()
         return matching
 
     def _sort_prefixes(self) -> None:
-        """Tell the prefixes that match a topic from those that are early."""
+        """Separate the prefixes that match a topic from the early ones."""
         every = self._prefixes | self._early
         self._prefixes = {prefix for prefix in every if any(name.startswith(prefix) for name in self._topics)}
         self._early = set(sorted(every - self._prefixes)[:_MAX_EARLY])
-        self._count()
+        self._update_wanted()
 
-    def _count(self) -> None:
+    def _update_wanted(self) -> None:
         prefixes = tuple(self._prefixes)
         self._wanted = frozenset(wanted for name, wanted in self._topics.items() if name.startswith(prefixes))
 
     def wants(self, stream: str, kind: Kind) -> bool:
-        """Whether somebody subscribes to this topic."""
+        """Whether the topic has a subscriber."""
         return (stream, kind) in self._wanted
 
     def kinds(self, stream: str) -> list[str]:
-        """Kinds of this stream that somebody subscribes to."""
+        """Return the kinds of a stream that have subscribers."""
         return [kind for kind in get_args(Kind) if (stream, kind) in self._wanted]

@@ -1,6 +1,8 @@
-"""Frames from one writing process to reading processes, through shared memory, without copying them twice.
+"""A ring of frames in shared memory: one writing process, several reading processes, one copy of each frame.
 
-``docs/architecture.md`` says why it is so, ``docs/frame_ring.md`` what lies where.
+``docs/architecture.md`` explains the design, ``docs/frame_ring.md`` shows the bytes. Ours because a queue or a socket
+copies each frame several times (``docs/frame_ring.md``, "What it costs"), and ``multiprocessing.shared_memory`` leaves
+named files behind when processes are killed.
 """
 
 from __future__ import annotations
@@ -19,21 +21,21 @@ from streamseg.ring.writer import RingWriter
 __all__ = ["FrameRing", "HeldFrame", "Policy", "RingCounters", "RingReader", "RingShape", "RingWriter", "Role"]
 
 DEFAULT_SLOT_BYTES: Final = 64 * 1024 * 1024
-"""Room for 8K yuv420p. Costs nothing until it is used."""
+"""Fits 8K yuv420p. Memory is only allocated when it is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class RingCounters:
-    """What a ring has seen.
+    """Counters of a ring.
 
     Attributes:
-        frames: Frames written so far; also the next ``frame_id``. Includes those that were dropped.
-        superseded: Frames that a newer one pushed out before anybody took them.
-        no_slot: Frames that found every slot held.
+        frames: Frames written, including dropped ones; also the next ``frame_id``.
+        superseded: Frames replaced by a newer one before a reader took them.
+        no_slot: Frames dropped because every slot was held.
         abandoned: Frames that a worker held when it died.
-        epoch: Present epoch.
-        pending: Frames that wait to be taken.
-        held: Slots that are held by, or offered to, a reader.
+        epoch: Current epoch.
+        pending: Frames waiting for a reader.
+        held: Slots held by, or offered to, a reader.
     """
 
     frames: int
@@ -46,13 +48,13 @@ class RingCounters:
 
     @property
     def dropped(self) -> int:
-        """Frames that were lost here, for whatever reason."""
+        """Frames dropped by the ring, for any reason."""
         return self.superseded + self.no_slot + self.abandoned
 
 
 @dataclass(frozen=True, slots=True)
 class RingShape:
-    """What it takes, beside its descriptors, to use a ring in another process."""
+    """What another process needs to open a ring, besides its descriptors."""
 
     policy: Policy
     slots: int
@@ -60,18 +62,18 @@ class RingShape:
 
 
 class FrameRing:
-    """A ring of frames between processes: one writer, one reader for each role.
+    """A ring of frames between processes: one writer, and one reader per role.
 
-    Made by the supervisor, which passes it to children in ``Process(args=...)`` of the spawn context, as often as it
-    likes; a child that runs already gets :attr:`shape` and :attr:`fds`, for :meth:`of`. A process may be killed at any
-    instant: its successor's :meth:`writer` or :meth:`reader` puts things right.
+    The supervisor creates it and passes it to children in ``Process(args=...)`` of the spawn context, any number of
+    times. A running child gets :attr:`shape` and :attr:`fds`, for :meth:`of`. A process may be killed at any instant:
+    its successor's :meth:`writer` or :meth:`reader` repairs the ring.
 
     Args:
-        policy: ``newest``: a frame pushes out the one before it, the writer never waits. ``every``: nothing is
-            dropped, the writer waits for a free slot.
+        policy: ``newest``: a frame replaces the waiting one, and the writer never waits. ``every``: no frame is
+            dropped, and the writer waits for a free slot.
         slots: Number of slots, 2 to 16.
-        slot_bytes: The largest frame in bytes; rounded up to whole pages.
-        after: Counters of a ring before this one, for the same stream: numbers of frames and epochs go on.
+        slot_bytes: Size of the largest frame; rounded up to whole pages.
+        after: Counters of an earlier ring of the same stream, which this one continues.
 
     Raises:
         RingError: the number of slots or their size is out of range.
@@ -86,9 +88,9 @@ class FrameRing:
         after: RingCounters | None = None,
     ) -> None:
         if not layout.MIN_SLOTS <= slots <= layout.MAX_SLOTS:
-            raise RingError(f"slots is {slots}: give {layout.MIN_SLOTS} to {layout.MAX_SLOTS}")
+            raise RingError(f"slots is {slots}: expected {layout.MIN_SLOTS} to {layout.MAX_SLOTS}")
         if slot_bytes < 1:
-            raise RingError(f"slot_bytes is {slot_bytes}: give the size of the largest frame")
+            raise RingError(f"slot_bytes is {slot_bytes}: expected the size of the largest frame")
         self._policy = policy
         self._memory = RingMemory(slots, slot_bytes)
         if after is not None:
@@ -100,7 +102,7 @@ class FrameRing:
 
     @classmethod
     def of(cls, shape: RingShape, fds: Sequence[int]) -> FrameRing:
-        """Return the ring that another process described; ``fds`` are this process's own copies of its descriptors."""
+        """Open a ring of another process; ``fds`` are this process's own copies of its descriptors."""
         ring = cls.__new__(cls)
         ring._policy = shape.policy
         ring._memory = RingMemory.of(shape.slots, shape.slot_bytes, fds)
@@ -108,18 +110,18 @@ class FrameRing:
 
     @property
     def shape(self) -> RingShape:
-        """What another process needs to know of it."""
+        """Parameters for :meth:`of` in another process."""
         return RingShape(self._policy, self._memory.slots, self._memory.slot_bytes)
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """What another process needs copies of. Lifetime: until :meth:`close`."""
+        """Descriptors for :meth:`of` in another process. Lifetime: until :meth:`close`."""
         return self._memory.fds
 
     def writer(self) -> RingWriter:
-        """Return the writing end; frees what a dead predecessor was writing.
+        """Return the writer. Frees the slot that a dead predecessor was writing.
 
-        There must be no other writer: start it when the process of the one before is known to be dead.
+        There must be no other writer: call it once the process of the previous one is known to be dead.
         """
         with self._memory.locked() as control:
             for entry in control.slots:
@@ -129,17 +131,17 @@ class FrameRing:
         return RingWriter(self._memory, self._policy)
 
     def reader(self, role: Role) -> RingReader:
-        """Return a reading end; frees what a dead predecessor in this role held.
+        """Return the reader of a role. Frees the slots that a dead predecessor in this role held.
 
-        What was shared with the predecessor is freed as well, and so is what it shared with others that they have
-        not adopted: the message that tells them may never have been sent.
+        Also withdraws slots that were shared with the predecessor, and slots that it shared with others and they have
+        not adopted yet: the message about them may never have been sent.
         """
         bit = role_bit(role)
         with self._memory.locked() as control:
             for entry in control.slots:
                 if role == "worker" and entry.holders & bit:
                     control.abandoned += 1
-                entry.offered &= bit  # offers that this role made
+                entry.offered &= bit  # withdraw the offers of this role
                 entry.drop(bit)
             control.accepts[layout.ROLES.index(role)] = 0
             self._memory.slot_free.ring()
@@ -147,7 +149,7 @@ class FrameRing:
         return RingReader(self._memory, role)
 
     def counters(self) -> RingCounters:
-        """Return the counters, all of one instant. Takes no lock and never waits; from any process and thread."""
+        """Return a consistent snapshot of the counters. Lock-free and non-blocking, from any process and thread."""
         control = self._memory.snapshot()
         states = [entry.state for entry in control.slots]
         return RingCounters(
@@ -161,8 +163,8 @@ class FrameRing:
         )
 
     def close(self) -> None:
-        """Give up this process's part of the ring. Safe to call twice, and while views of frames exist.
+        """Close the ring in this process. Safe to call twice, and while views of frames exist.
 
-        Lifetime: views that were read before stay valid memory, but the ring no longer protects their content.
+        Lifetime: existing views stay valid memory, but the ring no longer protects their content.
         """
         self._memory.close()

@@ -1,8 +1,8 @@
-"""Where each byte of a frame ring lies. Pure: packs and unpacks, no I/O. ``docs/frame_ring.md`` shows the tables.
+"""Byte layout of a frame ring. Pure packing and unpacking, no I/O. ``docs/frame_ring.md`` shows the tables.
 
-The control block (who owns which slot, and all counters) exists twice; one byte, the selector, says which copy
-counts. A change is written to the other copy and then the selector flips: a single byte store, so that a process
-that is killed at any instant leaves either the old state or the new one, never half of each.
+The control block (owners of the slots, counters) exists twice; one byte, the selector, tells which copy is active. A
+change is written to the inactive copy, then the selector flips. That is a single byte store, so a process killed at
+any instant leaves either the old state or the new one, never a mix.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ META_AT: Final = 2048
 META_BYTES: Final = 64
 
 FREE: Final = 0
-"""Anybody's. The writer may claim it."""
+"""Free for the writer to claim."""
 WRITING: Final = 1
-"""The writer's, until it publishes."""
+"""Being written."""
 READY: Final = 2
-"""A frame that nobody has taken yet."""
+"""Holds a frame that no reader has taken yet."""
 HELD: Final = 3
-"""A frame that was taken and that at least one role holds or is offered."""
+"""Holds a frame that at least one role holds or is offered."""
 
 _COUNTERS = struct.Struct("<5Q2B6x")
 _SLOT = struct.Struct("<3BxIQ")
@@ -51,20 +51,20 @@ assert CONTROL_AT[0] + _COUNTERS.size + MAX_SLOTS * _SLOT.size + _CHECKSUM.size 
 
 
 def role_bit(role: Role) -> int:
-    """Return the bit that stands for ``role`` in ``holders`` and ``offered``."""
+    """Return the bit of ``role`` in ``holders`` and ``offered``."""
     return 1 << ROLES.index(role)
 
 
 @dataclass(slots=True)
 class SlotEntry:
-    """Who owns a slot.
+    """State and owners of a slot.
 
     Attributes:
         state: ``FREE``, ``WRITING``, ``READY`` or ``HELD``.
-        holders: A bit for each role that reads it now.
-        offered: A bit for each role that it was shared with and that has not adopted it yet.
-        frame_id: Of the frame in it; stale while it is free or written.
-        epoch: Likewise.
+        holders: Bits of the roles that are reading it.
+        offered: Bits of the roles that it was shared with and that have not adopted it yet.
+        frame_id: Id of its frame; stale while the slot is free or being written.
+        epoch: Epoch of its frame; likewise.
     """
 
     state: int = FREE
@@ -74,7 +74,7 @@ class SlotEntry:
     epoch: int = 0
 
     def drop(self, bits: int) -> bool:
-        """Take the roles ``bits`` off this slot; return whether that made it free."""
+        """Remove the roles ``bits`` from this slot; return whether that freed it."""
         self.holders &= ~bits
         self.offered &= ~bits
         if self.state != HELD or self.holders or self.offered:
@@ -85,16 +85,16 @@ class SlotEntry:
 
 @dataclass(slots=True)
 class Control:
-    """All of a ring that changes, but for the frames themselves.
+    """The mutable state of a ring, without the frames.
 
     Attributes:
-        next_frame_id: Also the number of frames so far, those without a slot included.
-        epoch: Present epoch.
-        superseded: Frames that a newer one pushed out before anybody took them.
-        no_slot: Frames that found every slot held.
+        next_frame_id: Also the number of frames so far, including those without a slot.
+        epoch: Current epoch.
+        superseded: Frames replaced by a newer one before a reader took them.
+        no_slot: Frames dropped because every slot was held.
         abandoned: Frames that a worker held when it died.
-        accepts: For each of ``ROLES``: how many slots it is willing to hold by being shared with.
-        slots: One entry for each slot.
+        accepts: For each of ``ROLES``, how many shared slots it holds at most.
+        slots: One entry per slot.
     """
 
     next_frame_id: int
@@ -111,7 +111,7 @@ class Control:
         return cls(0, 0, 0, 0, 0, [0] * len(ROLES), [SlotEntry() for _ in range(slots)])
 
     def pack(self) -> bytes:
-        """Turn into bytes that end in their checksum."""
+        """Pack into bytes that end with their checksum."""
         parts = [
             _COUNTERS.pack(self.next_frame_id, self.epoch, self.superseded, self.no_slot, self.abandoned, *self.accepts)
         ]
@@ -121,7 +121,7 @@ class Control:
 
     @classmethod
     def unpack(cls, data: bytes) -> Control | None:
-        """Turn bytes back, or return None if their checksum is wrong (they were read while they changed)."""
+        """Unpack bytes; return None if the checksum is wrong, because they changed while they were read."""
         payload = data[: -_CHECKSUM.size]
         if _CHECKSUM.unpack_from(data, len(payload))[0] != zlib.crc32(payload):
             return None
@@ -134,12 +134,12 @@ class Control:
 
 
 def control_bytes(slots: int) -> int:
-    """Return how long a packed :class:`Control` is."""
+    """Return the size of a packed :class:`Control`."""
     return _COUNTERS.size + slots * _SLOT.size + _CHECKSUM.size
 
 
 def pack_meta(frame_format: FrameFormat, stamps: FrameStamps) -> bytes:
-    """Turn what a slot's frame is into its 64 bytes."""
+    """Pack a frame's description into 64 bytes."""
     return _META.pack(
         frame_format.width,
         frame_format.height,
@@ -157,7 +157,7 @@ def pack_meta(frame_format: FrameFormat, stamps: FrameStamps) -> bytes:
 
 
 def unpack_meta(data: bytes) -> tuple[FrameFormat, FrameStamps]:
-    """Turn a slot's 64 bytes back."""
+    """Unpack a frame's description."""
     width, height, pixel_format, matrix, full_range, t_source, has_pts, *numbers = _META.unpack(data)
     t_wall_ns, t_captured_ns, t_decoded_ns, pts, numerator, denominator = numbers
     return (

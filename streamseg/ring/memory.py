@@ -1,7 +1,7 @@
-"""The memory, the lock and the two bells that the processes of a frame ring share.
+"""The memory, the lock and the two wake-up descriptors that the processes of a frame ring share.
 
-Everything is nameless (memfd, eventfd): nothing to unlink, nothing left behind when all processes are killed, and
-no use of /dev/shm, which is 64 MB small in many containers.
+All of them are anonymous (memfd, eventfd): there is nothing to unlink, nothing is left when all processes are killed,
+and /dev/shm is not used, which has only 64 MB in many containers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from streamseg.ring import layout
 from streamseg.ring.layout import Control
 
 LOCK_TIMEOUT_S: Final = 5.0
-"""The lock is held for microseconds; whoever holds it for seconds is a stopped process."""
+"""The lock is held for microseconds; a process that holds it for seconds is stopped."""
 
 _SNAPSHOT_TRIES: Final = 1000
 
@@ -33,10 +33,10 @@ _SLOTS_AT: Final = max(layout.HEADER_BYTES, mmap.ALLOCATIONGRANULARITY)  # 64 Ki
 
 
 class Bell:
-    """An eventfd: readable from :meth:`ring` until :meth:`silence`.
+    """An eventfd that is readable from :meth:`ring` until :meth:`silence`.
 
     Args:
-        fd: The eventfd, which the bell then owns.
+        fd: The eventfd; the bell owns it.
     """
 
     def __init__(self, fd: int) -> None:
@@ -44,7 +44,7 @@ class Bell:
 
     def ring(self) -> None:
         """Make it readable. Never blocks."""
-        with contextlib.suppress(BlockingIOError):  # the count is at its end, hence readable already
+        with contextlib.suppress(BlockingIOError):  # the counter is at its maximum, so it is readable already
             os.eventfd_write(self.fd, 1)
 
     def silence(self) -> None:
@@ -63,16 +63,15 @@ class Bell:
 
 
 class RingMemory:
-    """A header page and equal slots in one sealed memfd, with a lock that dies with its holder.
+    """A header page and equal slots in one sealed memfd, with a lock that the kernel releases when its holder dies.
 
-    The lock is a POSIX record lock, which has traps: it belongs to the process, so that it does not keep two threads
-    apart (hence a :class:`threading.Lock` around it), and it is dropped when the process closes *any* descriptor of
-    the file. Every ``mmap`` object owns such a descriptor, therefore mappings are made once and closed in
-    :meth:`close` alone.
+    The lock is a POSIX record lock, which has two traps. It belongs to the process and does not separate threads, so a
+    :class:`threading.Lock` surrounds it. And it is released when the process closes *any* descriptor of the file; every
+    ``mmap`` object owns one, so mappings are made once and closed only in :meth:`close`.
 
     Args:
         slots: Number of slots.
-        slot_bytes: Size of each; rounded up to whole pages.
+        slot_bytes: Size of each slot; rounded up to whole pages.
     """
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
@@ -80,7 +79,7 @@ class RingMemory:
         self.slot_bytes = -(-slot_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self._fd = os.memfd_create("streamseg-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self._fd, self._size)
-        # Sealed, so that no process can make another one die of SIGBUS by shrinking the file.
+        # Sealed, so that no process can kill another with SIGBUS by shrinking the file.
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, seals)
         self.frame_ready = Bell(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
@@ -101,26 +100,26 @@ class RingMemory:
 
     @classmethod
     def of(cls, slots: int, slot_bytes: int, fds: Sequence[int]) -> RingMemory:
-        """Return the memory that belongs to :attr:`fds` of another process, which the caller was given copies of."""
+        """Open the memory of another process from copies of its :attr:`fds`."""
         memory = cls.__new__(cls)
         memory._take(slots, slot_bytes, fds)
         return memory
 
     @property
     def fds(self) -> tuple[int, int, int]:
-        """The memory and its two bells. Lifetime: until :meth:`close`."""
+        """Descriptors of the memory and the two bells. Lifetime: until :meth:`close`."""
         return self._fd, self.frame_ready.fd, self.slot_free.fd
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a child needs.
+        """Return the state for a child process that is being spawned.
 
         Raises:
-            RingError: this is not the start of a child process; later it takes :attr:`fds` and :meth:`of`.
+            RingError: no child is being spawned; a running one is given :attr:`fds`, for :meth:`of`.
         """
         if context.get_spawning_popen() is None:
             raise RingError(
                 "a FrameRing can only be pickled while a child process is spawned: pass it in Process(args), "
-                "or its shape and descriptors later"
+                "or send its shape and descriptors to a running child"
             )
         self._check_open()
         return {
@@ -136,7 +135,7 @@ class RingMemory:
         self.slots = slots
         self.slot_bytes = slot_bytes
         for fd in fds:
-            os.set_inheritable(fd, False)  # came over an exec; this process's own children shall not get them
+            os.set_inheritable(fd, False)  # inherited over exec; not to be passed on to children
         self._fd = fds[0]
         self.frame_ready = Bell(fds[1])
         self.slot_free = Bell(fds[2])
@@ -148,7 +147,7 @@ class RingMemory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Control]:
-        """Hold the ring's lock and get its state; nothing of it changes but by :meth:`commit`.
+        """Hold the ring's lock and return its state. Changes take effect by :meth:`commit`.
 
         Blocks: up to ``LOCK_TIMEOUT_S``.
 
@@ -177,7 +176,7 @@ class RingMemory:
             except OSError as error:  # EACCES or EAGAIN: another process has it
                 if time.monotonic() > deadline:
                     raise RingError(
-                        f"another process held the frame ring's lock for {LOCK_TIMEOUT_S} s: it is stopped; end it"
+                        f"another process held the frame ring's lock for {LOCK_TIMEOUT_S} s: it is stopped; kill it"
                     ) from error
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, 1e-3)
@@ -187,7 +186,7 @@ class RingMemory:
     def _state(self) -> Control:
         control = self._read_active()
         if control is None:
-            raise RingError("the frame ring's control block is damaged: a process wrote where it must not; restart")
+            raise RingError("the frame ring's control block is corrupt: restart the daemon")
         return control
 
     def _read_active(self) -> Control | None:
@@ -195,7 +194,7 @@ class RingMemory:
         return Control.unpack(self._header[at : at + layout.control_bytes(self.slots)])
 
     def commit(self, control: Control) -> None:
-        """Make ``control`` the ring's state, all of it or nothing. Only while holding the lock."""
+        """Replace the ring's state atomically. Requires the lock."""
         other = 1 - self._header[layout.SELECTOR_AT]
         data = control.pack()
         at = layout.CONTROL_AT[other]
@@ -203,10 +202,9 @@ class RingMemory:
         self._header[layout.SELECTOR_AT] = other
 
     def snapshot(self) -> Control:
-        """Return the state without the lock, so that nobody's death or stop can make the caller wait.
+        """Return a consistent copy of the state without taking the lock, so that no stopped process delays the caller.
 
-        It is one that the ring was in: a copy that was overwritten while it was read fails its checksum and is read
-        again. It may be old by the time it is looked at.
+        A copy that was overwritten while it was read fails its checksum and is read again.
 
         Raises:
             RingError: the ring is closed.
@@ -216,22 +214,22 @@ class RingMemory:
             control = self._read_active()
             if control is not None:
                 return control
-        raise RingError("the frame ring's control block is damaged: a process wrote where it must not; restart")
+        raise RingError("the frame ring's control block is corrupt: restart the daemon")
 
     def read_meta(self, slot: int) -> bytes:
-        """Return the description of the frame in ``slot``. Only while holding the slot."""
+        """Return the description of the frame in ``slot``. Requires holding the slot."""
         at = layout.META_AT + slot * layout.META_BYTES
         return self._header[at : at + layout.META_BYTES]
 
     def write_meta(self, slot: int, meta: bytes) -> None:
-        """Describe the frame in ``slot``. Only while writing the slot."""
+        """Write the description of the frame in ``slot``. Requires writing the slot."""
         at = layout.META_AT + slot * layout.META_BYTES
         self._header[at : at + layout.META_BYTES] = meta
 
     def planes(self, slot: int, frame_format: FrameFormat, *, writable: bool) -> tuple[Plane, ...]:
-        """Return the planes of a frame in ``slot`` as views, one after the other without gaps.
+        """Return the planes of the frame in ``slot`` as views of the shared memory.
 
-        Views that are not writable lie on a mapping that the kernel protects.
+        Read-only views use a mapping that the kernel protects against writes.
         """
         pages = self._slots_mapped(writable)
         offset = slot * self.slot_bytes
@@ -249,15 +247,15 @@ class RingMemory:
             if access not in self._pages:
                 size = self.slots * self.slot_bytes
                 pages = mmap.mmap(self._fd, size, access=access, offset=_SLOTS_AT)
-                # frombuffer, not ndarray(buffer=...): only the former keeps the mapping alive as long as its views.
+                # frombuffer, not ndarray(buffer=...): only the former keeps the mapping alive while views exist.
                 self._pages[access] = np.frombuffer(pages, np.uint8)
                 self._maps.append(pages)
             return self._pages[access]
 
     def close(self) -> None:
-        """Give up this process's descriptors and mappings. Safe to call twice.
+        """Close this process's descriptors and mappings. Safe to call twice.
 
-        A mapping that a NumPy view still looks at goes with the last such view.
+        A mapping with NumPy views is unmapped with the last view.
         """
         with self._thread_lock:
             if self._closed:

@@ -1,4 +1,4 @@
-"""The reading end of a frame ring."""
+"""The reader of a frame ring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamseg.ring.memory import RingMemory
 
 
 class RingReader:
-    """Reads frames of a ring in place. Made by :meth:`FrameRing.reader`."""
+    """Reads frames of a ring in place. Returned by :meth:`FrameRing.reader`."""
 
     def __init__(self, memory: RingMemory, role: Role) -> None:
         self._memory = memory
@@ -21,10 +21,10 @@ class RingReader:
         self._bit = role_bit(role)
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable while a frame may be ready: for a ``zmq.Poller`` or ``select.poll``.
+        """Return a descriptor for polling that is readable while a frame may be ready.
 
-        It never misses a frame, but may be readable once without one. :meth:`take` makes it unreadable when
-        nothing is left; do not read from it.
+        It never misses a frame, but may be readable once without one. :meth:`take` makes it unreadable when no frame
+        is left; do not read from it.
         """
         return self._memory.frame_ready.fd
 
@@ -36,14 +36,14 @@ class RingReader:
         return self._memory.frame_ready.wait(timeout_s)
 
     def take(self) -> HeldFrame | None:
-        """Hold the oldest frame that is ready; None if there is none. Does not wait for one.
+        """Hold and return the oldest ready frame; None if there is none. Does not wait.
 
         Lifetime: the frame's planes are views of shared memory, valid until it is released.
         """
         with self._memory.locked() as control:
             ready = [slot for slot, entry in enumerate(control.slots) if entry.state == layout.READY]
             if len(ready) <= 1:
-                # Bells are rung under the lock, so the one for a later frame cannot be lost here.
+                # The bell rings under the lock, so a later frame cannot be missed here.
                 self._memory.frame_ready.silence()
             if not ready:
                 return None
@@ -55,17 +55,18 @@ class RingReader:
         return HeldFrame(self._memory, self._role, slot, entry)
 
     def accept(self, max_held: int) -> None:
-        """Say how many slots that others share with it this role is willing to hold at a time; 0 is none."""
+        """Set how many shared slots this role holds at most; 0: none."""
         if not 0 <= max_held <= self._memory.slots:
-            raise RingError(f"max_held is {max_held}: give 0 to {self._memory.slots}, the number of slots")
+            raise RingError(f"max_held is {max_held}: expected 0 to {self._memory.slots}, the number of slots")
         with self._memory.locked() as control:
             control.accepts[layout.ROLES.index(self._role)] = max_held
             self._memory.commit(control)
 
     def adopt(self, slot: int, frame_id: int) -> HeldFrame | None:
-        """Hold a frame that another role shared with this one; None if the offer no longer stands.
+        """Hold a frame that another role shared with this one.
 
-        That is so when either end was restarted in between.
+        Returns:
+            None if the offer is no longer valid, because either process was restarted meanwhile.
         """
         if not 0 <= slot < self._memory.slots:
             return None
@@ -80,10 +81,10 @@ class RingReader:
 
 
 class HeldFrame:
-    """A frame in a slot that nobody writes to until it is released. A context manager that releases it.
+    """A frame in a slot that is not overwritten until it is released. A context manager that releases it.
 
     Attributes:
-        frame: The frame. Lifetime: its planes are valid until :meth:`release`; they cannot be written to.
+        frame: The frame, read-only. Lifetime: its planes are valid until :meth:`release`.
         slot: Number of its slot.
     """
 
@@ -96,16 +97,19 @@ class HeldFrame:
         self.frame = Frame(entry.frame_id, entry.epoch, frame_format, planes, stamps)
 
     def share_with(self, role: Role) -> bool:
-        """Offer the slot to another role, before releasing it; False if that role holds as many as it accepts.
+        """Share the slot with another role before releasing it.
 
-        Tell that role ``slot`` and ``frame.frame_id``, for its :meth:`RingReader.adopt`. If it cannot be told,
-        :meth:`withdraw`.
+        Send ``slot`` and ``frame.frame_id`` to that role, for its :meth:`RingReader.adopt`; :meth:`withdraw` if the
+        message cannot be sent.
+
+        Returns:
+            False if that role holds as many slots as it accepts.
         """
         bit = role_bit(role)
         with self._memory.locked() as control:
-            entry = self._mine(control)
+            entry = self._own_entry(control)
             if entry is None:
-                raise RingError(f"frame {self.frame.frame_id} was released: share it before")
+                raise RingError(f"frame {self.frame.frame_id} was released: share it earlier")
             shared = sum(bool((other.holders | other.offered) & bit) for other in control.slots)
             if shared >= control.accepts[layout.ROLES.index(role)]:
                 return False
@@ -114,25 +118,25 @@ class HeldFrame:
             return True
 
     def withdraw(self, role: Role) -> None:
-        """Take an offer back that ``role`` could not be told of. One that was adopted stays."""
+        """Withdraw an offer to ``role``. A slot that it has adopted stays held."""
         with self._memory.locked() as control:
-            entry = self._mine(control)
+            entry = self._own_entry(control)
             if entry is not None:
                 entry.offered &= ~role_bit(role)
                 self._memory.commit(control)
 
     def release(self) -> None:
-        """Let go of the slot. Safe to call twice, and after the ring was closed in another thread."""
+        """Release the slot. Safe to call twice, and after the ring was closed in another thread."""
         with contextlib.suppress(RingClosedError), self._memory.locked() as control:
-            entry = self._mine(control)
+            entry = self._own_entry(control)
             if entry is None:
                 return
             if entry.drop(self._bit):
                 self._memory.slot_free.ring()
             self._memory.commit(control)
 
-    def _mine(self, control: Control) -> SlotEntry | None:
-        """Return the slot's entry; None if this role no longer holds it (released, or freed by its successor)."""
+    def _own_entry(self, control: Control) -> SlotEntry | None:
+        """Return the slot's entry; None if this role no longer holds it (released, or freed by a successor)."""
         entry = control.slots[self.slot]
         return entry if entry.frame_id == self.frame.frame_id and entry.holders & self._bit else None
 

@@ -1,4 +1,4 @@
-"""The writing end of a frame ring."""
+"""The writer of a frame ring."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from streamseg.ring.memory import RingMemory
 
 
 class RingWriter:
-    """Writes frames into a ring. Used by one thread. Made by :meth:`FrameRing.writer`."""
+    """Writes frames into a ring. Used by one thread. Returned by :meth:`FrameRing.writer`."""
 
     def __init__(self, memory: RingMemory, policy: Policy) -> None:
         self._memory = memory
         self._policy = policy
 
     def write(self, frame: SourceFrame, timeout_s: float = 0.0) -> int | None:
-        """Copy a frame into the ring and return its ``frame_id``; None if it was dropped because every slot is held.
-
-        A dropped frame uses up an id as well, so that readers see the gap. Policy ``every`` never returns None.
+        """Copy a frame into the ring.
 
         Blocks: policy ``every``: up to ``timeout_s`` for a free slot. Policy ``newest`` does not wait.
 
+        Returns:
+            Its ``frame_id``; None if it was dropped because every slot is held (policy ``newest`` only). A dropped
+            frame uses up an id, so that readers see the gap.
+
         Raises:
             FrameTooLargeError: the frame is larger than a slot.
-            RingFullError: policy ``every``: no slot came free in time. The frame has used up no id: write it again.
-            RingError: the planes are not what the format says.
+            RingFullError: policy ``every``: no slot was freed in time. No id is used up: write the frame again.
+            RingError: the planes do not match the format.
         """
         self._check(frame)
         slot = self._claim_newest() if self._policy == "newest" else self._claim_every(timeout_s)
@@ -46,7 +48,7 @@ class RingWriter:
         return self._publish(slot)
 
     def begin_epoch(self) -> int:
-        """Start the next epoch, that of all frames written from now on, and return its number."""
+        """Start the next epoch for all frames written from now on, and return its number."""
         with self._memory.locked() as control:
             control.epoch += 1
             self._memory.commit(control)
@@ -58,17 +60,17 @@ class RingWriter:
                 f"a frame of {frame.format.width}x{frame.format.height} {frame.format.pixel_format} has "
                 f"{frame.format.nbytes} bytes, the frame ring carries {self._memory.slot_bytes}: use a smaller source"
             )
-        # Checked by hand, because copyto would stretch a plane of one row to all rows without a word.
+        # Checked here, because copyto would silently broadcast a plane of one row to all rows.
         shapes = tuple(plane.shape for plane in frame.planes)
         if shapes != frame.format.plane_shapes or any(plane.dtype != np.uint8 for plane in frame.planes):
             types = ", ".join(f"{plane.dtype} {list(plane.shape)}" for plane in frame.planes)
-            raise RingError(f"planes are {types}: {frame.format} wants uint8 {frame.format.plane_shapes}")
+            raise RingError(f"planes are {types}: {frame.format} needs uint8 {frame.format.plane_shapes}")
 
     def _claim_newest(self) -> int | None:
         with self._memory.locked() as control:
             slot = _first(control, layout.FREE)
             if slot is None:
-                slot = _first(control, layout.READY)  # not held: its frame would be superseded anyhow
+                slot = _first(control, layout.READY)  # not held: its frame would be superseded anyway
                 if slot is not None:
                     control.superseded += 1
             if slot is None:
@@ -88,12 +90,12 @@ class RingWriter:
                     control.slots[slot].state = layout.WRITING
                     self._memory.commit(control)
                     return slot
-                # Under the lock nothing can come free, so the next sound of this bell is one that counts.
+                # No slot can be freed while we hold the lock, so a later ring of the bell is not lost.
                 self._memory.slot_free.silence()
             if not self._memory.slot_free.wait(deadline - time.monotonic()):
                 raise RingFullError(
-                    f"no slot of the frame ring came free within {timeout_s} s: its readers hold or have yet to take "
-                    f"all {self._memory.slots}"
+                    f"no slot of the frame ring was freed within {timeout_s} s: readers hold or have yet to take all "
+                    f"{self._memory.slots} slots"
                 )
 
     def _publish(self, slot: int) -> int:
@@ -106,7 +108,7 @@ class RingWriter:
             frame_id = control.next_frame_id
             control.slots[slot] = SlotEntry(layout.READY, frame_id=frame_id, epoch=control.epoch)
             control.next_frame_id += 1
-            # The bell first: killed between the two, this writer leaves a needless wake-up rather than a lost one.
+            # The bell first: if killed between the two, this writer leaves a spurious wake-up, not a lost one.
             self._memory.frame_ready.ring()
             self._memory.commit(control)
             return frame_id
@@ -118,5 +120,5 @@ class RingWriter:
 
 
 def _first(control: Control, state: int) -> int | None:
-    """Return the lowest slot in ``state``: always the same few slots are used, so that the others cost no memory."""
+    """Return the lowest slot in ``state``: reusing the same few slots leaves the others unallocated."""
     return next((slot for slot, entry in enumerate(control.slots) if entry.state == state), None)

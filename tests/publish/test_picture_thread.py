@@ -96,7 +96,7 @@ def test_an_error_releases_the_slot_and_the_next_goes_on(stage, caplog):
             last = finished(thread)
         assert last == [("cam1", 2, b"jpeg")]
     assert stage.all_free()
-    assert caplog.text.count("could not be encoded") == 1
+    assert caplog.text.count("cannot be encoded") == 1
 
 
 def test_close_releases_what_waits(stage):

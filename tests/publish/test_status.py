@@ -14,11 +14,11 @@ from streamseg.ring.frame_ring import FrameRing
 from tests.publish.publisher_children import tracked_frame
 
 
-def test_total_goes_on_when_its_counter_begins_anew():
+def test_total_continues_when_its_counter_restarts():
     total = Total()
     assert total.value == 0
     for count, value in [(3, 3), (3, 3), (5, 5), (0, 5), (2, 7), (1, 8), (4, 11)]:
-        total.see(count)
+        total.update(count)
         assert total.value == value
 
 

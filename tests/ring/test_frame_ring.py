@@ -231,7 +231,7 @@ def test_sharing_is_bounded_by_what_the_other_accepts(make_ring: MakeRing) -> No
     assert still_open is not None, "accept(0) refuses new offers, not those made"
     still_open.release()
     assert ring.counters().held == 0
-    with pytest.raises(RingError, match="max_held is 5: give 0 to 4"):
+    with pytest.raises(RingError, match="max_held is 5: expected 0 to 4"):
         publisher.accept(5)
 
 
@@ -317,7 +317,7 @@ def test_too_large_a_frame_is_refused(make_ring: MakeRing) -> None:
 )
 def test_planes_must_be_what_the_format_says(make_ring: MakeRing, planes: tuple[np.ndarray, ...]) -> None:
     ring = make_ring()
-    with pytest.raises(RingError, match="wants uint8"):
+    with pytest.raises(RingError, match="needs uint8"):
         ring.writer().write(SourceFrame(FrameFormat(64, 48, "gray8"), planes, stamps()))
     assert ring.counters().frames == 0
 

@@ -192,11 +192,11 @@ def test_counters_are_of_one_instant_while_the_ring_is_busy(make_ring: MakeRing,
     line.send(b"stop")
 
 
-def test_a_damaged_control_block_is_noticed(make_ring: MakeRing) -> None:
+def test_a_corrupt_control_block_is_detected(make_ring: MakeRing) -> None:
     ring = make_ring()
     header = ring._memory._header
     at = layout.CONTROL_AT[header[layout.SELECTOR_AT]]
     header[at] ^= 1
     for use in (ring.counters, ring.writer):
-        with pytest.raises(RingError, match="damaged"):
+        with pytest.raises(RingError, match="corrupt"):
             use()

@@ -1,0 +1,103 @@
+"""The publisher's sockets."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+import zmq
+
+from streamseg.config.schema import PublishConfig
+from streamseg.ipc.commands import StatusCopy
+from streamseg.ipc.commands import encode as encode_command
+from streamseg.ipc.endpoints import PathClaim, bind, require_private
+from streamseg.protocol.topics import INTERNAL_HWM, PUBLISH_HWM
+from streamseg.publish.stream_encoder import Parts
+
+_LINGER_MS: Final = 200
+_MAX_SUBSCRIPTION_BYTES: Final = 1024
+
+
+class PublisherSockets:
+    """A PULL socket for internal messages, an XPUB socket for subscribers, a DEALER socket to the control process.
+
+    The publisher binds the first two, so that the processes on both sides can come and go.
+
+    Args:
+        commands_endpoint: Address of the control process.
+
+    Attributes:
+        inbox: Internal messages.
+        outlet: Subscriptions in, published messages out.
+    """
+
+    def __init__(self, commands_endpoint: str) -> None:
+        self._claims: list[PathClaim] = []
+        self._context = zmq.Context()
+        self.inbox = self._context.socket(zmq.PULL)
+        self.inbox.setsockopt(zmq.RCVHWM, INTERNAL_HWM)
+        self.outlet = self._context.socket(zmq.XPUB)
+        self.outlet.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self.outlet.setsockopt(zmq.SNDHWM, PUBLISH_HWM)
+        self.outlet.setsockopt(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION_BYTES)
+        self.outlet.setsockopt(zmq.LINGER, _LINGER_MS)
+        self.outlet.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self._status_copies = self._context.socket(zmq.DEALER)
+        self._status_copies.setsockopt(zmq.SNDHWM, INTERNAL_HWM)
+        self._status_copies.setsockopt(zmq.IMMEDIATE, 1)
+        self._status_copies.connect(commands_endpoint)
+
+    def bind(self, internal_endpoint: str, publish: PublishConfig, local_endpoint: str | None) -> list[str]:
+        """Bind all endpoints.
+
+        Args:
+            internal_endpoint: Address of the inbox.
+            publish: Public addresses of the outlet.
+            local_endpoint: Additional address of the outlet, for processes of this daemon.
+
+        Returns:
+            The public addresses, with real ports.
+
+        Raises:
+            ConfigError: one cannot be bound, or other machines reach it although that is not allowed.
+        """
+        self._bind(self.inbox, internal_endpoint, "the internal endpoint")
+        addresses = []
+        for endpoint in publish.endpoints:
+            if not publish.allow_unauthenticated:
+                require_private(
+                    endpoint,
+                    "publish.endpoints",
+                    "could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true",
+                )
+            addresses.append(self._bind(self.outlet, endpoint, "publish.endpoints"))
+        if local_endpoint is not None:
+            self._bind(self.outlet, local_endpoint, "the local endpoint")
+        return addresses
+
+    def _bind(self, socket: zmq.Socket[bytes], endpoint: str, setting: str) -> str:
+        address, claim = bind(socket, endpoint, setting)
+        if claim is not None:
+            self._claims.append(claim)
+        return address
+
+    def publish(self, parts: Parts) -> None:
+        """Send to the subscribers of the topic. Never blocks: what a slow one cannot take is lost for it alone."""
+        self.outlet.send_multipart(parts, zmq.NOBLOCK)
+
+    def copy_status(self, stream: str, status: bytes) -> None:
+        """Send a copy of a status to the control process. Never blocks."""
+        with contextlib.suppress(zmq.Again):  # the control process is away
+            self._status_copies.send(encode_command(StatusCopy(stream, status)), zmq.NOBLOCK)
+
+    def close(self) -> None:
+        """Close the sockets and remove their files.
+
+        Blocks: up to 0.2 s, for subscribers that are slow to take the last messages.
+        """
+        self.inbox.close(linger=0)
+        self._status_copies.close(linger=0)
+        self.outlet.close()
+        self._context.term()
+        for claim in self._claims:
+            claim.release()
