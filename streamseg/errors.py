@@ -3,29 +3,29 @@
 ::
 
     StreamsegError
-    ├── ConfigError            a setting is wrong: names the field, the value and the mend
-    ├── ModelError             a model or checkpoint cannot be had, read or built
+    ├── ConfigError            a setting is wrong: names the field, the value and the fix
+    ├── ModelError             a model or checkpoint cannot be fetched, read or built
     ├── PromptError            a prompt cannot be applied to this frame or object
     │   ├── FrameExpiredError      the frame is no longer held
-    │   └── NothingToUndoError     the object has no prompt that could be taken back
+    │   └── NothingToUndoError     the object has no prompt to undo
     ├── SourceError            a video source failed
-    │   ├── SourceOpenError        could not be opened (refused, not found, not a video, time-out)
-    │   │   ├── SourceAuthError        the server wants other credentials
-    │   │   └── SourceNotFoundError    the server, disk or machine does not have it
-    │   ├── SourceStalledError     was open, then gave nothing for the stall time-out
-    │   ├── SourceDisconnectedError  was open, then ended although it is live
-    │   └── EndOfStreamError       a file's last frame was read; not a fault
-    ├── RingError              the frame ring was used wrongly
+    │   ├── SourceOpenError        could not be opened (refused, not found, not a video, timeout)
+    │   │   ├── SourceAuthError        the server rejected the credentials
+    │   │   └── SourceNotFoundError    the server, file or device does not exist
+    │   ├── SourceStalledError     was open, then sent nothing for the stall timeout
+    │   ├── SourceDisconnectedError  a live source ended
+    │   └── EndOfStreamError       the last frame of a file was read; not a failure
+    ├── RingError              the frame ring failed or was misused
     │   ├── FrameTooLargeError     a frame does not fit into a slot
     │   ├── RingClosedError        it was closed
-    │   └── RingFullError          back-pressure: no slot came free within the time-out
+    │   └── RingFullError          backpressure: no slot became free within the timeout
     ├── ProtocolError          bytes from a socket are not what the protocol says
-    ├── SubscribeTimeoutError  no message came within the time-out
-    ├── ControlError           the daemon did not do what was asked: has a code
+    ├── SubscribeTimeoutError  no message arrived within the timeout
+    ├── ControlError           the daemon refused a request, or is unreachable: has a code
     └── ProcessError           a child process could not be started or kept running
 
-Messages are for the person at the keyboard: what was wrong, with its value, and what to do. They never hold a
-password: whoever puts a URL into a message redacts it first (:func:`streamseg.common.redact.redact`).
+Messages are for the person at the keyboard: what is wrong, with its value, and what to do. They never contain a
+password: redact a URL before it goes into a message (:func:`streamseg.common.redact.redact`).
 """
 
 
@@ -33,20 +33,20 @@ class StreamsegError(Exception):
     """Base of all errors that streamseg raises on purpose.
 
     Attributes:
-        exit_code: What the command line exits with when this error ends it.
+        exit_code: Exit code of the command line when this error ends it.
     """
 
     exit_code = 1
 
 
 class ConfigError(StreamsegError):
-    """A setting is wrong. The message names the field's path, its value and the mend."""
+    """A setting is wrong. The message names the field's path, its value and the fix."""
 
     exit_code = 2
 
 
 class ModelError(StreamsegError):
-    """A model or checkpoint cannot be had, read or built."""
+    """A model or checkpoint cannot be fetched, read or built."""
 
     exit_code = 3
 
@@ -56,11 +56,11 @@ class PromptError(StreamsegError):
 
 
 class FrameExpiredError(PromptError):
-    """The frame that a prompt is meant for is no longer held. The message names it, the oldest and the newest held."""
+    """The frame that a prompt names is no longer held. The message names it, and the oldest and newest frames held."""
 
 
 class NothingToUndoError(PromptError):
-    """The object has no prompt that could be taken back."""
+    """The object has no prompt to undo."""
 
 
 class SourceError(StreamsegError):
@@ -74,27 +74,27 @@ class SourceOpenError(SourceError):
 
 
 class SourceAuthError(SourceOpenError):
-    """The server wants other credentials."""
+    """The server rejected the credentials."""
 
 
 class SourceNotFoundError(SourceOpenError):
-    """The server does not have this stream, the disk this file, or the machine this device."""
+    """The server does not have this stream, or the file or device does not exist."""
 
 
 class SourceStalledError(SourceError):
-    """The source was open, then gave no frame within the stall time-out."""
+    """The source was open, then sent no frame within the stall timeout."""
 
 
 class SourceDisconnectedError(SourceError):
-    """A live source was open and then ended."""
+    """A live source ended."""
 
 
 class EndOfStreamError(SourceError):
-    """The last frame of a file was read. Not a fault."""
+    """The last frame of a file was read. Not a failure."""
 
 
 class RingError(StreamsegError):
-    """The frame ring was used wrongly."""
+    """The frame ring failed or was misused."""
 
 
 class FrameTooLargeError(RingError):
@@ -106,7 +106,7 @@ class RingClosedError(RingError):
 
 
 class RingFullError(RingError):
-    """No slot came free within the time-out."""
+    """No slot became free within the timeout."""
 
 
 class ProtocolError(StreamsegError):
@@ -114,16 +114,16 @@ class ProtocolError(StreamsegError):
 
 
 class SubscribeTimeoutError(StreamsegError, TimeoutError):
-    """No message came within the time-out."""
+    """No message arrived within the timeout."""
 
 
 class ControlError(StreamsegError):
-    """The daemon did not do what was asked.
+    """The daemon refused a request, or cannot be reached.
 
     Args:
-        code: For programs: one of ``docs/protocol.md``, "Control"; ``UNREACHABLE`` if no daemon answered.
-        message: For people.
-        retryable: The same request may succeed when it is sent again.
+        code: Stable name, for programs: see ``docs/protocol.md``, "Control"; ``UNREACHABLE`` if no daemon answered.
+        message: What is wrong and how to fix it.
+        retryable: The same request may succeed later.
     """
 
     def __init__(self, code: str, message: str, retryable: bool = False) -> None:

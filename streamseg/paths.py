@@ -1,4 +1,4 @@
-"""Where files and sockets live: this user's cache, runtime folder and default control socket."""
+"""Where files and sockets are: the user's cache, the runtime directory and the default control socket."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 
 from streamseg.protocol.topics import MAX_IPC_PATH
 
-# The longest name that streamseg appends to such a folder, with some to spare: "/streamseg-demo-xxxxxxxx/masks" is 30.
+# The longest name that streamseg appends to such a directory, plus some spare: "/streamseg-demo-xxxxxxxx/masks" is 30.
 _MAX_ADDED: Final = 32
 
 
 def cache_directory() -> Path:
-    """Return ``streamseg`` in the user's cache; it may not exist yet.
+    """Return ``streamseg`` in the user's cache directory; it may not exist yet.
 
-    The cache is ``$XDG_CACHE_HOME``, or ``~/.cache`` if that is unset or not absolute (as its specification says).
+    The cache is ``$XDG_CACHE_HOME``, or ``~/.cache`` if that is unset or not absolute, as its specification says.
     Everything in it can be downloaded or computed again: checkpoints, compiled code.
     """
     cache = os.environ.get("XDG_CACHE_HOME", "")
@@ -25,15 +25,15 @@ def cache_directory() -> Path:
 
 
 def is_private(found: os.stat_result) -> bool:
-    """Return whether a file or folder belongs to this user and neither its group nor others may write to it."""
+    """Return whether a file or directory belongs to this user and only this user may write to it."""
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def runtime_parent() -> str | None:
-    """Return the folder for this run's sockets: XDG_RUNTIME_DIR if it is a writable directory, else None.
+    """Return XDG_RUNTIME_DIR if it is a writable directory, else None.
 
-    A container or ``su`` often passes on a folder that does not exist or belongs to another user. A folder whose path
-    is too long for a socket's address is skipped, too.
+    A container or ``su`` often passes on a directory that does not exist or belongs to another user. A path that is
+    too long for the address of a socket does not count either.
     """
     folder = os.environ.get("XDG_RUNTIME_DIR")
     if folder and _has_room(folder) and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
@@ -42,9 +42,9 @@ def runtime_parent() -> str | None:
 
 
 def sockets_parent() -> str:
-    """Return the folder in which a run creates its own for its sockets.
+    """Return the directory in which a run creates its own directory for sockets.
 
-    That is :func:`runtime_parent`, or the system's folder for temporary files.
+    That is :func:`runtime_parent`, or the system's directory for temporary files.
     """
     return runtime_parent() or _temporary()
 
@@ -52,7 +52,7 @@ def sockets_parent() -> str:
 def default_control_endpoint() -> str:
     """Return the address of this user's daemon, the same for the daemon and for its clients.
 
-    It lies in XDG_RUNTIME_DIR, or in a folder of this user in the system's folder for temporary files.
+    It is in XDG_RUNTIME_DIR, or in a directory of this user in the system's directory for temporary files.
     """
     parent = runtime_parent()
     path = Path(parent) / "streamseg-control" if parent else _own_folder() / "control"
@@ -60,10 +60,10 @@ def default_control_endpoint() -> str:
 
 
 def make_default_folder() -> bool:
-    """Create the folder of :func:`default_control_endpoint`, readable by this user only.
+    """Create the directory of :func:`default_control_endpoint`, readable by this user only.
 
     Returns:
-        False if the folder belongs to another user: no socket in it can be trusted.
+        False if the directory belongs to another user: no socket in it can be trusted.
     """
     if runtime_parent():
         return True
@@ -72,7 +72,7 @@ def make_default_folder() -> bool:
 
 
 def default_folder_is_ours() -> bool:
-    """Return whether the folder of :func:`default_control_endpoint` belongs to this user or does not exist."""
+    """Return whether the directory of :func:`default_control_endpoint` belongs to this user or does not exist."""
     if runtime_parent():
         return True
     try:

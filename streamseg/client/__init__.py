@@ -1,4 +1,4 @@
-"""For programs that consume masks, or say what to follow. Imports neither torch nor av nor OpenCV until needed.
+"""Python clients: subscribe to masks, and control a daemon. Imports neither torch nor av; OpenCV only when needed.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Message parts to results: every field checked, no I/O."""
+"""Message parts to results, with every field checked. No I/O."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def assemble(parts: Sequence[bytes]) -> Message:
     """Turn a message's parts into a result. Further parts and unknown fields are ignored.
 
     Raises:
-        ProtocolError: this is no message of protocol v1.
+        ProtocolError: this is not a message of protocol v1.
     """
     match = _TOPIC.fullmatch(parts[0]) if len(parts) > 1 else None
     if match is None:
@@ -94,7 +94,7 @@ def _object_mask(obj: MaskObject, size: tuple[int, int], parts: Sequence[bytes])
         if not inside:
             raise ProtocolError(f"object {obj.id}: roi {roi} is not inside the frame of {size[0]}x{size[1]}")
         if not 2 <= obj.part < len(parts):
-            raise ProtocolError(f"object {obj.id}: there is no part {obj.part} in a message of {len(parts)}")
+            raise ProtocolError(f"object {obj.id}: there is no part {obj.part} in a message of {len(parts)} parts")
         data = parts[obj.part]
     return ObjectMask(**_object_fields(obj), roi=roi, size=size, encoding=encoding, data=data)
 
@@ -110,7 +110,7 @@ def _object_fields(obj: MaskObject) -> dict[str, Any]:
 
 def _image_frame(header: Image, parts: Sequence[bytes]) -> ImageFrame:
     if header.encoding != "jpeg" or len(parts) < 3:
-        raise ProtocolError(f"a picture as {header.encoding!r} in {len(parts)} parts: expected jpeg in 3")
+        raise ProtocolError(f"a picture encoded as {header.encoding!r} in {len(parts)} parts: expected jpeg in 3")
     return ImageFrame(**_frame_fields(header), jpeg=parts[2])
 
 
@@ -170,4 +170,4 @@ def _nanoseconds(text: str) -> int:
             return int(text)
     except ValueError:
         pass
-    raise ProtocolError(f"{text[:40]!r} is no number of nanoseconds")
+    raise ProtocolError(f"{text[:40]!r} is not a number of nanoseconds")

@@ -34,16 +34,16 @@ R = TypeVar("R")
 class AsyncController:
     """:class:`streamseg.client.Controller` for asyncio. Any number of tasks of one event loop may use it at once.
 
-    Every method waits up to ``timeout_s`` and raises :class:`~streamseg.errors.ControlError` with a ``code``: the
-    daemon's, or ``UNREACHABLE`` if no daemon is there.
+    Every method waits up to ``timeout_s`` and raises :class:`~streamseg.errors.ControlError` with a ``code``: one of
+    the daemon's, or ``UNREACHABLE`` if no daemon responds.
 
     Args:
-        endpoint: The daemon's ``control.endpoint``; None for this user's daemon with the default address.
-        timeout_s: Longest wait for an answer.
-        connect_timeout_s: Longest wait for a daemon to be there.
+        endpoint: The daemon's ``control.endpoint``; None for the default address of this user's daemon.
+        timeout_s: Longest wait for a reply.
+        connect_timeout_s: Longest wait for a connection.
 
     Raises:
-        ConfigError: the endpoint is impossible.
+        ConfigError: the endpoint is invalid.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class AsyncController:
 
     @property
     def endpoint(self) -> str:
-        """Where the daemon is expected."""
+        """The daemon's address."""
         return self._core.endpoint
 
     async def hello(self) -> Hello:
-        """Return who the daemon is: version, session, model, streams, and where it publishes."""
+        """Return the daemon's version, session, model, streams, and the addresses at which it publishes."""
         return await self._do(calls.hello())
 
     async def list(self, stream: str | None = None) -> tuple[StreamEntry, ...]:
-        """Return the streams with their objects, all or one."""
+        """Return all streams, or one, with their objects."""
         return await self._do(calls.listing(stream))
 
     async def add_prompt(
@@ -93,19 +93,19 @@ class AsyncController:
         on_expired: OnExpired = "error",
         preview: bool = False,
     ) -> PromptResult:
-        """Start an object, correct one, or show what would come of it.
+        """Start an object, correct one, or preview a mask.
 
         Args:
             stream: Id of the stream.
-            object_id: The object to start or correct; None: a new one, the daemon picks its id.
-            label: Its name; on an object that exists, an empty label keeps the name that it has.
+            object_id: The object to start or correct; None starts a new one with an id of the daemon's choice.
+            label: Its name; empty on an existing object keeps its name.
             points: (x, y) or (x, y, label); label 1 is on the object (default), 0 is off.
             box: (x0, y0, x1, y1).
-            mask: ``bool [height, width]`` of the whole frame, or COCO RLE; stands alone.
+            mask: ``bool [height, width]`` of the whole frame, or COCO RLE; without points and box.
             coords: Unit of points and box: ``normalized`` (0..1 of the frame) or ``pixels``.
-            frame: Number of the frame that the user saw; None: the newest.
-            on_expired: If the daemon no longer has that frame: an error (``FRAME_EXPIRED``), or take the ``newest``.
-            preview: Return the mask and change nothing.
+            frame: Number of the frame that the prompt was made on; None: the newest.
+            on_expired: If the daemon no longer holds that frame: ``error`` (``FRAME_EXPIRED``), or use the ``newest``.
+            preview: Only return the mask; nothing changes.
         """
         return await self._do(
             calls.add_prompt(
@@ -123,11 +123,11 @@ class AsyncController:
         )
 
     async def undo_prompt(self, stream: str, object_id: int) -> Undone:
-        """Take an object's last prompt back; with its only one goes the object."""
+        """Undo an object's last prompt. Undoing its only prompt removes the object."""
         return await self._do(calls.undo_prompt(stream, object_id))
 
     async def remove_object(self, stream: str, object_id: int) -> None:
-        """Follow an object no longer. Its id is not used again."""
+        """Stop tracking an object. Its id is not used again."""
         await self._do(calls.remove_object(stream, object_id))
 
     async def label_object(self, stream: str, object_id: int, label: str) -> None:
@@ -135,7 +135,7 @@ class AsyncController:
         await self._do(calls.label_object(stream, object_id, label))
 
     async def set_prompts(self, stream: str, prompts: Iterable[Mapping[str, Any]]) -> PromptsSet:
-        """Say which objects a stream shall have, all of them; those whose prompt is the same as before are left alone.
+        """Set all objects of a stream. Objects whose prompt is unchanged are left alone.
 
         Args:
             stream: Id of the stream.
@@ -145,40 +145,40 @@ class AsyncController:
         return await self._do(calls.set_prompts(stream, prompts))
 
     async def reset(self, stream: str) -> None:
-        """Forget all objects of a stream."""
-        await self._do(calls.of_stream("reset", stream))
+        """Remove all objects of a stream."""
+        await self._do(calls.on_stream("reset", stream))
 
     async def snapshot(self, stream: str) -> Snapshot:
         """Return the newest tracked frame's masks."""
         return await self._do(calls.snapshot(stream))
 
     async def pause(self, stream: str) -> None:
-        """Stop tracking a stream; its pictures are published as before."""
-        await self._do(calls.of_stream("pause", stream))
+        """Pause tracking of a stream; its pictures are still published."""
+        await self._do(calls.on_stream("pause", stream))
 
     async def resume(self, stream: str) -> None:
-        """Track a stream again that was paused."""
-        await self._do(calls.of_stream("resume", stream))
+        """Resume tracking of a paused stream."""
+        await self._do(calls.on_stream("resume", stream))
 
     async def get_status(self, stream: str | None = None) -> StatusResult:
-        """Return the newest status messages of the daemon and of its streams, all or one."""
+        """Return the newest status messages of the daemon and of all streams, or one."""
         return await self._do(calls.get_status(stream))
 
     async def add_stream(self, stream: str, settings: Mapping[str, Any]) -> None:
-        """Begin to read and track a source.
+        """Add a stream: open its source and track it.
 
         Args:
             stream: Its id.
-            settings: What stands below ``streams.NAME`` in a configuration file; at least ``source``.
+            settings: As under ``streams.NAME`` in a configuration file; at least ``source``.
         """
         await self._do(calls.add_stream(stream, settings))
 
     async def remove_stream(self, stream: str) -> None:
-        """Close a source and forget its objects."""
-        await self._do(calls.of_stream("remove_stream", stream))
+        """Remove a stream: close its source and drop its objects."""
+        await self._do(calls.on_stream("remove_stream", stream))
 
     async def reload(self) -> Reloaded:
-        """Let the daemon read its configuration file anew and change what differs."""
+        """Reload the daemon's configuration file and apply the changes."""
         return await self._do(calls.reload())
 
     async def _do(self, call: Call[R]) -> R:
@@ -192,15 +192,15 @@ class AsyncController:
             raise self._core.unreachable()
         if self._reader is None:
             self._reader = loop.create_task(self._read())
-        answer: asyncio.Future[Reply] = loop.create_future()
-        self._waiting[request_id] = answer
+        reply: asyncio.Future[Reply] = loop.create_future()
+        self._waiting[request_id] = reply
         try:
             while (remaining_s := began + self._timeout_s - loop.time()) > 0:
-                with contextlib.suppress(zmq.Again):  # the daemon is away: the next time will do
+                with contextlib.suppress(zmq.Again):  # not connected: the next resend does it
                     await self._socket.send_multipart(parts, zmq.NOBLOCK)
-                done, _ = await asyncio.wait({answer}, timeout=min(RESEND_S, remaining_s))
+                done, _ = await asyncio.wait({reply}, timeout=min(RESEND_S, remaining_s))
                 if done:
-                    return self._core.result(call, answer.result())
+                    return self._core.result(call, reply.result())
             raise self._core.unanswered(call, self._timeout_s)
         finally:
             del self._waiting[request_id]
@@ -211,9 +211,9 @@ class AsyncController:
             reply = self._core.read(await self._socket.recv_multipart())
             if reply is None:
                 continue
-            answer = self._waiting.get(reply.id)
-            if answer is not None and not answer.done():
-                answer.set_result(reply)
+            waiting = self._waiting.get(reply.id)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(reply)
 
     async def close(self) -> None:
         """Disconnect. Safe to call twice."""

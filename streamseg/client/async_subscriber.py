@@ -48,17 +48,17 @@ class _AsyncReceiver(Generic[R]):
 
     @property
     def stats(self) -> SubscriberStats:
-        """Counters since this subscriber was made."""
+        """Counters since this subscriber was created."""
         return self._core.stats
 
     async def receive(self, timeout_s: float | None = None) -> R:
         """Return the next result.
 
         Args:
-            timeout_s: Longest wait, ``math.inf`` for ever; None for that of the constructor, or 30 s if that has none.
+            timeout_s: Longest wait, ``math.inf`` for no limit; None for the constructor's, or 30 s if it has none.
 
         Raises:
-            SubscribeTimeoutError: none came in time; the message says what is known of the reason.
+            SubscribeTimeoutError: none arrived in time; the message says why, as far as known.
             StreamsegError: the subscriber is closed.
         """
         if self._closed:
@@ -124,14 +124,14 @@ class AsyncSubscriber(_AsyncReceiver[R]):
 
     Args:
         endpoint: Where the daemon publishes.
-        streams: Ids of the streams; default: all that the daemon has, also those to come.
+        streams: Ids of the streams; default: all, including streams added later.
         kinds: Any of ``masks``, ``objects``, ``image``, ``events``, ``status``.
         mode: ``latest`` or ``all``, as in :class:`streamseg.client.Subscriber`.
-        timeout_s: Longest wait for a result, of :meth:`receive` and in iteration. Default: iteration waits for ever, so
-            that a camera's outage does not end it, and :meth:`receive` waits for 30 s.
+        timeout_s: Longest wait for a result, in :meth:`receive` and in iteration. Default: iteration waits without
+            limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
 
     Raises:
-        ConfigError: the endpoint, a stream id or a kind is impossible.
+        ConfigError: the endpoint, a stream id or a kind is invalid.
     """
 
     @overload
@@ -172,11 +172,11 @@ class AsyncPairedSubscriber(_AsyncReceiver[FramePair]):
 
     Args:
         endpoint: Where the daemon publishes.
-        streams: Ids of the streams; default: all that the daemon has.
+        streams: Ids of the streams; default: all.
         timeout_s: Longest wait for a pair, as in :class:`AsyncSubscriber`.
 
     Raises:
-        ConfigError: the endpoint or a stream id is impossible.
+        ConfigError: the endpoint or a stream id is invalid.
     """
 
     def __init__(

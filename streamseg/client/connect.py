@@ -1,4 +1,4 @@
-"""Make the ZeroMQ socket of a subscriber, blocking or for asyncio."""
+"""Create the ZeroMQ socket of a subscriber, blocking or for asyncio."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _RECONNECT_MAX_MS: Final = 2000
 
 
 def connect(context: zmq.Context[S], endpoint: str, topics: Iterable[bytes]) -> S:
-    """Return a SUB socket that connects, and connects again whenever the other side comes back.
+    """Return a SUB socket that connects, and reconnects when the daemon comes back.
 
     Raises:
-        ConfigError: the endpoint is no ZeroMQ address.
+        ConfigError: the endpoint is not a ZeroMQ address.
     """
     socket = context.socket(zmq.SUB)
     socket.setsockopt(zmq.RCVHWM, PUBLISH_HWM)

@@ -1,4 +1,4 @@
-"""What was lost between two messages of the same stream and kind."""
+"""Find losses between messages of the same stream and kind."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from streamseg.client.results import FrameMessage, Message
 class Continuity:
     """Follows the sequence numbers of one stream and kind.
 
-    A restart of the publisher or the daemon starts them anew: what was lost meanwhile is unknown, and not a gap.
+    A restart of the publisher or the daemon resets them: losses during the restart are unknown and not counted.
     """
 
     def __init__(self) -> None:
         self._last: Message | None = None
 
     def follow(self, message: Message) -> tuple[int, int] | None:
-        """Take the next message.
+        """Process the next message.
 
         Returns:
-            (gap, skipped): messages lost on the way, and frames for which none was sent, since the one before; None
-            if it is not newer than the one before.
+            (gap, skipped): messages lost on the way, and frames for which none was sent, since the last message; None
+            if this one is not newer than the last.
         """
         last = self._last
         gap = skipped = 0

@@ -1,4 +1,4 @@
-"""The operations of a daemon as calls: arguments in, the type of the result known."""
+"""The operations of a daemon as typed calls, shared by the blocking and the asyncio controller."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Mask = NDArray[np.bool_] | Rle | Mapping[str, Any]
 
 
 def hello() -> Call[Hello]:
-    """Who the daemon is."""
+    """Describe the daemon."""
     return Call("hello", None, NoArgs(), _to(Hello))
 
 
 def listing(stream: str | None) -> Call[tuple[StreamEntry, ...]]:
-    """Streams with their objects."""
+    """List streams with their objects."""
     return Call("list", stream, NoArgs(), lambda raw: msgspec.json.decode(raw, type=Listing).streams)
 
 
@@ -63,7 +63,7 @@ def add_prompt(
     on_expired: OnExpired,
     preview: bool,
 ) -> Call[PromptResult]:
-    """Start or correct an object, or only show what would come of it."""
+    """Start or correct an object, or preview a mask."""
     args = {
         "object_id": object_id,
         "label": label,
@@ -84,12 +84,12 @@ def add_prompt(
 
 
 def undo_prompt(stream: str, object_id: int) -> Call[Undone]:
-    """Take an object's last prompt back."""
+    """Undo an object's last prompt."""
     return Call("undo_prompt", stream, _object("undo_prompt", object_id), _to(Undone))
 
 
 def remove_object(stream: str, object_id: int) -> Call[None]:
-    """Follow an object no longer."""
+    """Stop tracking an object."""
     return Call("remove_object", stream, _object("remove_object", object_id), _nothing)
 
 
@@ -100,7 +100,7 @@ def label_object(stream: str, object_id: int, label: str) -> Call[None]:
 
 
 def set_prompts(stream: str, prompts: Iterable[Mapping[str, Any]]) -> Call[PromptsSet]:
-    """Say which objects a stream shall have."""
+    """Set all objects of a stream."""
     args = {
         "prompts": [
             {**prompt, "mask": _rle(prompt["mask"])} if prompt.get("mask") is not None else dict(prompt)
@@ -110,28 +110,28 @@ def set_prompts(stream: str, prompts: Iterable[Mapping[str, Any]]) -> Call[Promp
     return Call("set_prompts", stream, _args("set_prompts", args, SetPrompts), _to(PromptsSet))
 
 
-def of_stream(op: str, stream: str) -> Call[None]:
+def on_stream(op: str, stream: str) -> Call[None]:
     """``reset``, ``pause``, ``resume``, ``remove_stream``."""
     return Call(op, stream, NoArgs(), _nothing)
 
 
 def snapshot(stream: str) -> Call[Snapshot]:
-    """The newest frame's masks."""
+    """Get the newest frame's masks."""
     return Call("snapshot", stream, NoArgs(), lambda raw: Snapshot.of(msgspec.json.decode(raw, type=SnapshotResult)))
 
 
 def get_status(stream: str | None) -> Call[StatusResult]:
-    """The newest status messages."""
+    """Get the newest status messages."""
     return Call("get_status", stream, NoArgs(), _to(StatusResult))
 
 
 def add_stream(stream: str, settings: Mapping[str, Any]) -> Call[None]:
-    """Begin to read and track a source."""
+    """Add a stream."""
     return Call("add_stream", stream, _args("add_stream", {"settings": dict(settings)}, AddStream), _nothing)
 
 
 def reload() -> Call[Reloaded]:
-    """Read the configuration file anew."""
+    """Reload the configuration file."""
     return Call("reload", None, NoArgs(), _to(Reloaded))
 
 
@@ -140,7 +140,7 @@ def _object(op: str, object_id: int) -> ObjectArgs:
 
 
 def _args(op: str, values: Mapping[str, Any], kind: type[T]) -> T:
-    """Check arguments here as the daemon would, so that a slip is told where it was made."""
+    """Check arguments as the daemon does, so that a mistake is reported before it is sent."""
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
@@ -152,11 +152,11 @@ def _to(result: type[T]) -> Any:
 
 
 def _nothing(raw: msgspec.Raw) -> None:
-    """The reply says no more than that it was done."""
+    """The reply has no result."""
 
 
 def _rle(mask: Mask) -> Rle:
-    """Return a mask as it travels."""
+    """Return a mask as run lengths."""
     if isinstance(mask, Rle):
         return mask
     if isinstance(mask, Mapping):

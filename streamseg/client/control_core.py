@@ -1,4 +1,4 @@
-"""The controller without I/O: requests to bytes, replies to results, time-outs.
+"""The controller without I/O: requests to bytes, replies to results.
 
 :mod:`streamseg.client.controller` and :mod:`streamseg.client.async_controller` are thin layers around it.
 """
@@ -22,25 +22,25 @@ R = TypeVar("R")
 S = TypeVar("S", bound=zmq.Socket[Any])
 
 DEFAULT_TIMEOUT_S: Final = 20.0
-"""Longer than the daemon's own time-outs, so that its word comes first."""
+"""Longer than the daemon's own timeouts, so that its error arrives first."""
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
 RESEND_S: Final = 3.0
-"""A request without an answer is sent again with the same id, in case the daemon's end was restarted."""
+"""A request without a reply is sent again with the same id, in case the control process was restarted."""
 
 _reply = msgspec.json.Decoder(Reply)
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[R]):
-    """What a method asks for.
+    """A request and how to read its reply.
 
     Attributes:
         op: Name of the operation.
         stream: Id of the stream, if any.
         args: Its arguments.
-        convert: Makes the method's result of the reply's.
+        convert: Turns the result in the reply into the result of the method.
     """
 
     op: str
@@ -50,19 +50,19 @@ class Call(Generic[R]):
 
 
 class ControlCore:
-    """Bytes of requests out, results in.
+    """Encodes requests and decodes replies.
 
     Args:
         endpoint: Where the daemon listens; None for this user's daemon.
 
     Raises:
-        ConfigError: somebody else owns the folder of the default address.
+        ConfigError: another user owns the directory of the default address.
     """
 
     def __init__(self, endpoint: str | None) -> None:
         if endpoint is None and not default_folder_is_ours():
             raise ConfigError(
-                f"{default_control_endpoint()} lies in a folder of somebody else: remove it, or give an endpoint"
+                f"{default_control_endpoint()} is in a directory that another user owns: remove it, or give an endpoint"
             )
         self.endpoint = default_control_endpoint() if endpoint is None else endpoint
         self._client = secrets.token_hex(8)
@@ -72,7 +72,7 @@ class ControlCore:
         """Return a new request's id and its message parts.
 
         Raises:
-            ControlError: it is longer than the daemon takes.
+            ControlError: it is longer than the daemon accepts.
         """
         request_id = f"r{next(self._numbers)}"
         data = msgspec.json.encode(
@@ -87,35 +87,35 @@ class ControlCore:
         )
         if len(data) > MAX_REQUEST_BYTES:
             raise ControlError(
-                "BAD_REQUEST", f"{call.op}: the request has {len(data)} bytes, at most {MAX_REQUEST_BYTES} are taken"
+                "BAD_REQUEST", f"{call.op}: the request has {len(data)} bytes, the limit is {MAX_REQUEST_BYTES}"
             )
         return request_id, [b"", data]
 
     def read(self, parts: Sequence[bytes]) -> Reply | None:
-        """Return the reply that a message holds; None for anything else."""
+        """Return the reply in a message; None if it is malformed."""
         try:
             return _reply.decode(parts[-1])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
             return None
 
     def result(self, call: Call[R], reply: Reply) -> R:
-        """Return what a reply says.
+        """Return the result in a reply.
 
         Raises:
-            ControlError: the daemon refused, with its code and the mend.
-            ProtocolError: the reply makes no sense.
+            ControlError: the daemon refused the request.
+            ProtocolError: the reply is invalid.
         """
         if reply.ok:
             try:
                 return call.convert(reply.result)
             except msgspec.DecodeError as error:
-                raise ProtocolError(f"{call.op}: the daemon's reply makes no sense: {error}") from None
+                raise ProtocolError(f"{call.op}: the daemon's reply is invalid: {error}") from None
         if reply.error is None:
-            raise ProtocolError(f"{call.op}: the daemon refused without a reason")
+            raise ProtocolError(f"{call.op}: the daemon's reply has neither result nor error")
         raise reply.error.exception()
 
     def unreachable(self) -> ControlError:
-        """Return the error of a request that could not even be sent."""
+        """Return the error for a request that could not be sent."""
         return ControlError(
             "UNREACHABLE",
             f"no daemon listens at {self.endpoint}: is `streamseg run` running there, and is this its "
@@ -124,17 +124,17 @@ class ControlCore:
         )
 
     def unanswered(self, call: Call[Any], timeout_s: float) -> ControlError:
-        """Return the error of a request that was sent and not answered."""
+        """Return the error for a request without a reply."""
         return ControlError(
-            "TIMEOUT", f"{call.op}: {self.endpoint} gave no answer within {timeout_s:g} s", retryable=True
+            "TIMEOUT", f"{call.op}: {self.endpoint} did not reply within {timeout_s:g} s", retryable=True
         )
 
 
 def connect(context: zmq.Context[S], endpoint: str) -> S:
-    """Return a DEALER socket; nothing is queued in it while no daemon is there.
+    """Return a DEALER socket that queues nothing while it is not connected.
 
     Raises:
-        ConfigError: the endpoint is no ZeroMQ address.
+        ConfigError: the endpoint is not a ZeroMQ address.
     """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)

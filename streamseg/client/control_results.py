@@ -1,4 +1,4 @@
-"""What a controller's methods return where masks are concerned: they are decoded when asked for."""
+"""Results of a controller that hold masks, which are decoded when first read."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from streamseg.protocol.mask_codec import BoolMask, decode_mask
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What came of a prompt.
+    """The result of a prompt.
 
     Attributes:
         object_id: The object; 0 in a preview of a new one.
         label: Its name.
-        new: The prompt started it.
-        frame: Number of the frame that was prompted: the one asked for, the one that it repeats, or the newest.
-        newest: Number of the newest tracked frame, up to which the object was followed from ``frame``.
+        new: The prompt started it, rather than correcting it.
+        frame: Number of the prompted frame: the requested one, the one that it repeats, or the newest.
+        newest: Number of the newest tracked frame; the object was tracked from ``frame`` up to it.
         size: (width, height) of ``frame`` in pixels.
-        bbox: x, y, w, h of its mask on ``frame``; zeros if nothing is seen.
+        bbox: x, y, w, h of its mask on ``frame``; zeros if it is not seen.
         area: Pixels of its mask on ``frame``.
         score: The model's estimate of that mask's IoU, 0..1.
         presence: Probability that the object is visible on ``frame``, 0..1.
-        rle: The mask on ``frame`` as it came; None unless this is a preview.
+        rle: The encoded mask on ``frame``; None unless this is a preview.
     """
 
     object_id: int
@@ -46,7 +46,7 @@ class PromptResult:
 
     @classmethod
     def of(cls, result: Prompted) -> PromptResult:
-        """Take what came over the wire."""
+        """Convert the result in a reply."""
         fields = msgspec.structs.asdict(result)
         return cls(rle=fields.pop("mask"), **fields)
 
@@ -55,7 +55,7 @@ class PromptResult:
         """``bool [height, width]`` of the mask on ``frame``; None unless this is a preview.
 
         Raises:
-            ProtocolError: the bytes are no mask.
+            ProtocolError: the bytes are not a mask.
         """
         return _decode(self.rle, self.size) if self.rle is not None else None
 
@@ -68,13 +68,13 @@ class ObjectSnapshot:
         id: Its id.
         label: Its name.
         state: ``tracked``, ``occluded`` or ``lost``.
-        prompts: How many prompts it has.
-        bbox: x, y, w, h; zeros if nothing is seen.
+        prompts: Number of its prompts.
+        bbox: x, y, w, h; zeros if it is not seen.
         area: Pixels.
         score: The model's estimate of the mask's IoU, 0..1.
         presence: Probability that the object is visible, 0..1.
         size: (width, height) of the frame in pixels.
-        rle: Its mask as it came; None if nothing is seen.
+        rle: The encoded mask; None if it is not seen.
     """
 
     id: int
@@ -90,7 +90,7 @@ class ObjectSnapshot:
 
     @classmethod
     def of(cls, result: SnapshotObject, size: tuple[int, int]) -> ObjectSnapshot:
-        """Take what came over the wire."""
+        """Convert the result in a reply."""
         fields: dict[str, Any] = msgspec.structs.asdict(result)
         return cls(rle=fields.pop("mask"), size=size, **fields)
 
@@ -99,7 +99,7 @@ class ObjectSnapshot:
         """``bool [height, width]`` of the whole frame.
 
         Raises:
-            ProtocolError: the bytes are no mask.
+            ProtocolError: the bytes are not a mask.
         """
         if self.rle is None:
             return np.zeros((self.size[1], self.size[0]), np.bool_)
@@ -116,7 +116,7 @@ class Snapshot:
         epoch: Of the stream.
         size: (width, height) in pixels.
         t_wall_ns: When it was captured, Unix epoch.
-        image_topic: Where its picture is published, under the same frame number, while somebody subscribes.
+        image_topic: Topic of its picture, which has the same frame number; published while it has subscribers.
         objects: Its objects, oldest first.
     """
 
@@ -130,7 +130,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, result: SnapshotResult) -> Snapshot:
-        """Take what came over the wire."""
+        """Convert the result in a reply."""
         fields = msgspec.structs.asdict(result)
         fields["t_wall_ns"] = int(result.t_wall_ns)
         fields["objects"] = tuple(ObjectSnapshot.of(obj, result.size) for obj in result.objects)

@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class Controller:
-    """Asks a daemon to do things: each method is an operation, and returns when it is done. Used by one thread.
+    """Controls a daemon. Each method is one operation and returns when it is done. Used by one thread.
 
     ::
 
@@ -38,16 +38,16 @@ class Controller:
             cup = control.add_prompt("cam", points=[(0.42, 0.63)], label="cup", frame=message.frame)
             control.remove_object("cam", cup.object_id)
 
-    Every method blocks up to ``timeout_s`` and raises :class:`~streamseg.errors.ControlError` with a ``code``: the
-    daemon's, or ``UNREACHABLE`` if no daemon is there.
+    Every method blocks up to ``timeout_s`` and raises :class:`~streamseg.errors.ControlError` with a ``code``: one of
+    the daemon's, or ``UNREACHABLE`` if no daemon responds.
 
     Args:
-        endpoint: The daemon's ``control.endpoint``; None for this user's daemon with the default address.
-        timeout_s: Longest wait for an answer.
-        connect_timeout_s: Longest wait for a daemon to be there.
+        endpoint: The daemon's ``control.endpoint``; None for the default address of this user's daemon.
+        timeout_s: Longest wait for a reply.
+        connect_timeout_s: Longest wait for a connection.
 
     Raises:
-        ConfigError: the endpoint is impossible.
+        ConfigError: the endpoint is invalid.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class Controller:
 
     @property
     def endpoint(self) -> str:
-        """Where the daemon is expected."""
+        """The daemon's address."""
         return self._core.endpoint
 
     def hello(self) -> Hello:
-        """Return who the daemon is: version, session, model, streams, and where it publishes."""
+        """Return the daemon's version, session, model, streams, and the addresses at which it publishes."""
         return self._do(calls.hello())
 
     def list(self, stream: str | None = None) -> tuple[StreamEntry, ...]:
-        """Return the streams with their objects, all or one."""
+        """Return all streams, or one, with their objects."""
         return self._do(calls.listing(stream))
 
     def add_prompt(
@@ -95,19 +95,19 @@ class Controller:
         on_expired: OnExpired = "error",
         preview: bool = False,
     ) -> PromptResult:
-        """Start an object, correct one, or show what would come of it.
+        """Start an object, correct one, or preview a mask.
 
         Args:
             stream: Id of the stream.
-            object_id: The object to start or correct; None: a new one, the daemon picks its id.
-            label: Its name; on an object that exists, an empty label keeps the name that it has.
+            object_id: The object to start or correct; None starts a new one with an id of the daemon's choice.
+            label: Its name; empty on an existing object keeps its name.
             points: (x, y) or (x, y, label); label 1 is on the object (default), 0 is off.
             box: (x0, y0, x1, y1).
-            mask: ``bool [height, width]`` of the whole frame, or COCO RLE; stands alone.
+            mask: ``bool [height, width]`` of the whole frame, or COCO RLE; without points and box.
             coords: Unit of points and box: ``normalized`` (0..1 of the frame) or ``pixels``.
-            frame: Number of the frame that the user saw; None: the newest.
-            on_expired: If the daemon no longer has that frame: an error (``FRAME_EXPIRED``), or take the ``newest``.
-            preview: Return the mask and change nothing.
+            frame: Number of the frame that the prompt was made on; None: the newest.
+            on_expired: If the daemon no longer holds that frame: ``error`` (``FRAME_EXPIRED``), or use the ``newest``.
+            preview: Only return the mask; nothing changes.
         """
         return self._do(
             calls.add_prompt(
@@ -125,11 +125,11 @@ class Controller:
         )
 
     def undo_prompt(self, stream: str, object_id: int) -> Undone:
-        """Take an object's last prompt back; with its only one goes the object."""
+        """Undo an object's last prompt. Undoing its only prompt removes the object."""
         return self._do(calls.undo_prompt(stream, object_id))
 
     def remove_object(self, stream: str, object_id: int) -> None:
-        """Follow an object no longer. Its id is not used again."""
+        """Stop tracking an object. Its id is not used again."""
         self._do(calls.remove_object(stream, object_id))
 
     def label_object(self, stream: str, object_id: int, label: str) -> None:
@@ -137,7 +137,7 @@ class Controller:
         self._do(calls.label_object(stream, object_id, label))
 
     def set_prompts(self, stream: str, prompts: Iterable[Mapping[str, Any]]) -> PromptsSet:
-        """Say which objects a stream shall have, all of them; those whose prompt is the same as before are left alone.
+        """Set all objects of a stream. Objects whose prompt is unchanged are left alone.
 
         Args:
             stream: Id of the stream.
@@ -147,40 +147,40 @@ class Controller:
         return self._do(calls.set_prompts(stream, prompts))
 
     def reset(self, stream: str) -> None:
-        """Forget all objects of a stream."""
-        self._do(calls.of_stream("reset", stream))
+        """Remove all objects of a stream."""
+        self._do(calls.on_stream("reset", stream))
 
     def snapshot(self, stream: str) -> Snapshot:
         """Return the newest tracked frame's masks."""
         return self._do(calls.snapshot(stream))
 
     def pause(self, stream: str) -> None:
-        """Stop tracking a stream; its pictures are published as before."""
-        self._do(calls.of_stream("pause", stream))
+        """Pause tracking of a stream; its pictures are still published."""
+        self._do(calls.on_stream("pause", stream))
 
     def resume(self, stream: str) -> None:
-        """Track a stream again that was paused."""
-        self._do(calls.of_stream("resume", stream))
+        """Resume tracking of a paused stream."""
+        self._do(calls.on_stream("resume", stream))
 
     def get_status(self, stream: str | None = None) -> StatusResult:
-        """Return the newest status messages of the daemon and of its streams, all or one."""
+        """Return the newest status messages of the daemon and of all streams, or one."""
         return self._do(calls.get_status(stream))
 
     def add_stream(self, stream: str, settings: Mapping[str, Any]) -> None:
-        """Begin to read and track a source.
+        """Add a stream: open its source and track it.
 
         Args:
             stream: Its id.
-            settings: What stands below ``streams.NAME`` in a configuration file; at least ``source``.
+            settings: As under ``streams.NAME`` in a configuration file; at least ``source``.
         """
         self._do(calls.add_stream(stream, settings))
 
     def remove_stream(self, stream: str) -> None:
-        """Close a source and forget its objects."""
-        self._do(calls.of_stream("remove_stream", stream))
+        """Remove a stream: close its source and drop its objects."""
+        self._do(calls.on_stream("remove_stream", stream))
 
     def reload(self) -> Reloaded:
-        """Let the daemon read its configuration file anew and change what differs."""
+        """Reload the daemon's configuration file and apply the changes."""
         return self._do(calls.reload())
 
     def _do(self, call: Call[R]) -> R:
@@ -204,7 +204,7 @@ class Controller:
         raise self._core.unanswered(call, self._timeout_s)
 
     def _send(self, parts: Sequence[bytes]) -> None:
-        """Send if the daemon is there; if it is not, the next time will do."""
+        """Send if the daemon is connected; otherwise the next resend does it."""
         with contextlib.suppress(zmq.Again):
             self._socket.send_multipart(parts, zmq.NOBLOCK)
 

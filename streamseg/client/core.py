@@ -1,4 +1,4 @@
-"""The subscriber without I/O: which topics, what is malformed, lost or too old, what to deliver next.
+"""The subscriber without I/O: topics, malformed, lost and stale messages, and what to deliver next.
 
 :mod:`streamseg.client.subscriber` and :mod:`streamseg.client.async_subscriber` are thin layers around it.
 """
@@ -21,25 +21,25 @@ from streamseg.protocol.topics import DAEMON, STREAM_ID, Kind, topic
 log = logging.getLogger(__name__)
 
 MAX_BEHIND_NS: Final = 2_000_000_000
-"""Mode ``all``: a reader that is further behind loses its backlog rather than falling back for ever."""
+"""Mode ``all``: a reader that is further behind loses its backlog, or it would never catch up."""
 
 _SHED_PAUSE_NS: Final = 5_000_000_000
 _MAX_STREAMS: Final = 1024
 _DAEMON_KINDS: Final = ("events", "status")
 _DISCOVERY: Final = topic(DAEMON, "status")
-# Two machines' clocks drift apart by less than this.
+# The clocks of two machines drift apart by less than this.
 _DRIFT: Final = 1e-3
 
 
 @dataclass
 class SubscriberStats:
-    """What a subscriber has seen since it was made.
+    """Counters of a subscriber since it was created.
 
     Attributes:
-        received: Messages that came.
-        malformed: Messages that were skipped since they are not of the protocol.
-        stale: Messages that were skipped since something newer had come before.
-        backlogs_shed: Reconnects of mode ``all`` to get rid of a backlog of more than 2 s.
+        received: Messages received.
+        malformed: Messages skipped because they violate the protocol.
+        stale: Messages skipped because a newer one had arrived before.
+        backlogs_shed: Reconnects of mode ``all`` that dropped a backlog of more than 2 s.
     """
 
     received: int = 0
@@ -53,15 +53,15 @@ class SubscriberCore(Generic[Result_co]):
 
     Args:
         endpoint: For error messages.
-        streams: Ids of the streams; None for all that the daemon has, also those to come.
+        streams: Ids of the streams; None for all, including streams added later.
         kinds: Kinds of messages.
-        inbox: What is delivered, and in which order.
+        inbox: Decides what is delivered, and in which order.
 
     Attributes:
         stats: Counters.
 
     Raises:
-        ConfigError: a stream id or kind is impossible.
+        ConfigError: a stream id or kind is invalid.
     """
 
     def __init__(
@@ -85,17 +85,17 @@ class SubscriberCore(Generic[Result_co]):
             self._add_streams(self._streams)
 
     def topics(self) -> list[bytes]:
-        """All topics to subscribe to on a new connection; the daemon's status is among them, to find streams."""
+        """Return all topics for a new connection, including the daemon's status, which lists the streams."""
         self._fresh_topics.clear()
         return [*dict.fromkeys((*self._topics, _DISCOVERY))]
 
     def take_fresh_topics(self) -> list[bytes]:
-        """Topics that came up since the last call."""
+        """Return the topics added since the last call."""
         fresh, self._fresh_topics = self._fresh_topics, []
         return fresh
 
     def feed(self, parts: Sequence[bytes]) -> None:
-        """Take a message from the socket, whatever it holds."""
+        """Process a message from the socket, well-formed or not."""
         self.stats.received += 1
         continuity = self._topics.get(parts[0]) if parts else None
         if continuity is None and not (parts and parts[0] == _DISCOVERY):
@@ -105,9 +105,7 @@ class SubscriberCore(Generic[Result_co]):
         except ProtocolError as error:
             self.stats.malformed += 1
             if self.stats.malformed == 1:
-                log.warning(
-                    "%s sent what is not of the protocol, further ones are only counted: %s", self._endpoint, error
-                )
+                log.warning("%s sent a malformed message; further ones are only counted: %s", self._endpoint, error)
             return
         if isinstance(message, DaemonStatusMessage):
             self._learn_streams(message.streams)
@@ -147,15 +145,15 @@ class SubscriberCore(Generic[Result_co]):
         return self._inbox.take()
 
     def wants_more(self) -> bool:
-        """Whether to read on from the socket before the next delivery."""
+        """Return whether to read more from the socket before the next delivery."""
         return self._inbox.wants_more() and not self._shed
 
     def _is_backlog(self, message: Message) -> bool:
-        """Whether the message is so old that the layer around shall reconnect, to be rid of what is queued."""
+        """Return whether the message is so old that the caller must reconnect to drop the queue."""
         if self._shed:
             return True
         if not (self._sheds_backlog and isinstance(message, FrameMessage)) or message.t_source == "file":
-            return False  # nobody needs a file's masks to be fresh, but everybody needs all of them
+            return False  # masks of a file need to be complete, not fresh
         now_ns = time.monotonic_ns()
         behind_ns = self._lag.measure(message, now_ns)
         if behind_ns <= MAX_BEHIND_NS or now_ns < self._shed_again_ns:
@@ -164,32 +162,32 @@ class SubscriberCore(Generic[Result_co]):
         self._shed_again_ns = now_ns + _SHED_PAUSE_NS
         self.stats.backlogs_shed += 1
         log.warning(
-            "%s: %.1f s behind, the backlog is given up; `gap` of the next message says how much was lost",
+            "%s: %.1f s behind, the backlog is dropped; `gap` of the next message says how much was lost",
             self._endpoint,
             behind_ns / 1e9,
         )
         return True
 
     def take_shed(self) -> bool:
-        """Whether the layer around shall reconnect now."""
+        """Return whether the caller must reconnect now."""
         shed, self._shed = self._shed, False
         return shed
 
     def timeout_error(self, timeout_s: float) -> SubscribeTimeoutError:
-        """Return the error that says what did not come, and why as far as can be told."""
+        """Return the error that says what did not arrive, and why as far as known."""
         wanted = "/".join(self._kinds)
         of = f" of {', '.join(self._streams)}" if self._streams else ""
         if self._daemon_streams is None:
-            why = "nothing was heard from there: is streamseg running, and is this its publish.endpoints?"
+            why = "nothing was received: is streamseg running, and is this its publish.endpoints?"
         elif unknown := [stream for stream in self._streams or () if stream not in (*self._daemon_streams, DAEMON)]:
-            why = f"the daemon has no stream {unknown[0]!r}, but: {', '.join(self._daemon_streams)}"
+            why = f"the daemon has no stream {unknown[0]!r}; streams: {', '.join(self._daemon_streams) or 'none'}"
         else:
             why = "the daemon is up: `streamseg subscribe` with kind status shows the state of its streams"
-        return SubscribeTimeoutError(f"no {wanted}{of} came from {self._endpoint} within {timeout_s:g} s: {why}")
+        return SubscribeTimeoutError(f"no {wanted}{of} arrived from {self._endpoint} within {timeout_s:g} s: {why}")
 
 
 class _Lag:
-    """How far behind its publishing a message is read; on another machine, against the least lag seen there."""
+    """Measures the time from publishing to reading; on another machine, relative to the shortest time seen."""
 
     def __init__(self) -> None:
         self._least_ns: float | None = None
@@ -200,8 +198,8 @@ class _Lag:
         lag_ns: float = now_ns - message.t_published_ns
         if message.same_clock:
             return lag_ns
-        # The clocks' difference is unknown: the quickest message stands for "not behind". It is allowed to rise
-        # slowly, since the clocks drift.
+        # The difference of the clocks is unknown: the fastest message counts as "not behind". The minimum may rise
+        # slowly, because clocks drift.
         if self._least_ns is None or self._clock_of != message.session:
             self._least_ns = lag_ns
         self._least_ns = min(lag_ns, self._least_ns + (now_ns - self._seen_ns) * _DRIFT)
@@ -223,7 +221,7 @@ def _checked_streams(streams: Iterable[str]) -> tuple[str, ...]:
     given = (streams,) if isinstance(streams, str) else tuple(dict.fromkeys(streams))
     for stream in given:
         if not STREAM_ID.fullmatch(stream):
-            raise ConfigError(f"streams: {stream!r} is no id of a stream: a-z, 0-9, _ and -, at most 64 characters")
+            raise ConfigError(f"streams: {stream!r} is not a stream id: use a-z, 0-9, _ and -, at most 64 characters")
     if not given:
-        raise ConfigError("streams: give at least one id, or leave it out for all")
+        raise ConfigError("streams: give at least one id, or leave streams out for all")
     return given

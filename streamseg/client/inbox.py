@@ -1,4 +1,4 @@
-"""What waits to be delivered: the newest of each stream, everything in order, or pairs of picture and masks."""
+"""Messages that wait for delivery: the newest of each stream, all in order, or pairs of picture and masks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MAX_UNPAIRED: Final = 32
 
 
 class Inbox(Protocol[Result_co]):
-    """Holds messages between the socket and the user. Bounded."""
+    """Holds messages between the socket and the caller. Bounded."""
 
     def put(self, message: Message) -> None:
-        """Take a message that came."""
+        """Add a received message."""
         ...
 
     def take(self) -> Result_co | None:
@@ -27,18 +27,18 @@ class Inbox(Protocol[Result_co]):
         ...
 
     def wants_more(self) -> bool:
-        """Whether to read on from the socket before the next delivery."""
+        """Return whether to read more from the socket before the next delivery."""
         ...
 
 
 class AllInbox:
-    """Everything in order. One at a time is taken from the socket: the queue is ZeroMQ's, which has a bound."""
+    """All messages in order. One at a time is read from the socket: the queue is ZeroMQ's, which is bounded."""
 
     def __init__(self) -> None:
         self._waiting: deque[Message] = deque()
 
     def put(self, message: Message) -> None:
-        """Take a message that came."""
+        """Add a received message."""
         self._waiting.append(message)
 
     def take(self) -> Message | None:
@@ -46,25 +46,25 @@ class AllInbox:
         return self._waiting.popleft() if self._waiting else None
 
     def wants_more(self) -> bool:
-        """Whether nothing waits."""
+        """Return True while it is empty."""
         return not self._waiting
 
 
 class LatestInbox:
-    """The newest message of each stream and kind; but every event, since an event overtakes none."""
+    """The newest message of each stream and kind, and every event."""
 
     def __init__(self) -> None:
         self._events: deque[EventMessage] = deque()
         self._newest: dict[tuple[str, str], Message] = {}
 
     def put(self, message: Message) -> None:
-        """Take a message that came; what it supersedes is counted in it."""
+        """Add a received message; a message that it replaces is counted in it."""
         if isinstance(message, EventMessage):
             self._put_event(message)
             return
         key = (message.stream, message.kind)
         old = self._newest.get(key)
-        # The key keeps its place, so that a fast stream cannot hold up a slow one.
+        # The key keeps its place, so that a fast stream cannot starve a slow one.
         self._newest[key] = message if old is None else _superseding(message, old)
 
     def _put_event(self, event: EventMessage) -> None:
@@ -74,7 +74,7 @@ class LatestInbox:
             self._events[0] = replace(self._events[0], gap=self._events[0].gap + lost.gap + 1)
 
     def take(self) -> Message | None:
-        """Return the oldest event, else the newest message of the stream and kind whose turn it is."""
+        """Return the oldest event, else the newest message of the next stream and kind."""
         if self._events:
             return self._events.popleft()
         if self._newest:
@@ -82,7 +82,7 @@ class LatestInbox:
         return None
 
     def wants_more(self) -> bool:
-        """Always: only an empty socket tells what is the newest."""
+        """Return True: the newest message is known only when the socket is empty."""
         return True
 
 
@@ -95,9 +95,10 @@ def _superseding(message: Message, old: Message) -> Message:
 
 
 class PairInbox:
-    """The newest frame of each stream whose picture and masks have both come.
+    """The newest frame of each stream whose picture and masks have both arrived.
 
-    A picture comes later than its masks, by the time that JPEG takes; masks whose picture was dropped never pair.
+    A picture arrives later than its masks, by the time that JPEG encoding takes. Masks whose picture was dropped never
+    pair.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class PairInbox:
         self._newest: dict[str, FramePair] = {}
 
     def put(self, message: Message) -> None:
-        """Take a message that came."""
+        """Add a received message."""
         if isinstance(message, MaskFrame):
             image = self._images.setdefault(message.stream, _Unpaired()).match(message)
             if image is None:
@@ -121,11 +122,11 @@ class PairInbox:
                 self._newest[message.stream] = FramePair(message, masks)
 
     def take(self) -> FramePair | None:
-        """Return the newest pair of the stream whose turn it is."""
+        """Return the newest pair of the next stream."""
         return self._newest.pop(next(iter(self._newest))) if self._newest else None
 
     def wants_more(self) -> bool:
-        """Always: only an empty socket tells what is the newest."""
+        """Return True: the newest message is known only when the socket is empty."""
         return True
 
 
@@ -133,7 +134,7 @@ F = TypeVar("F", MaskFrame, ImageFrame)
 
 
 class _Unpaired(Generic[F]):
-    """Frames of one stream that wait for their other half, oldest first."""
+    """Frames of one stream that wait for their counterpart, oldest first."""
 
     def __init__(self) -> None:
         self._waiting: deque[F] = deque(maxlen=_MAX_UNPAIRED)
@@ -142,7 +143,7 @@ class _Unpaired(Generic[F]):
         self._waiting.append(frame)
 
     def match(self, other: FrameMessage) -> F | None:
-        """Return the frame that belongs to ``other``; forget it and all older ones, whose half will not come."""
+        """Return the frame that belongs to ``other``; drop it and all older ones, which will not pair any more."""
         for index, frame in enumerate(self._waiting):
             if (frame.session, frame.frame) == (other.session, other.frame):
                 for _ in range(index + 1):

@@ -1,4 +1,4 @@
-"""Decode a picture that came over the wire, after a look at how large it says it is."""
+"""Decode a received JPEG, after a check of the size in its header."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from streamseg.errors import ProtocolError
 
-# Start-of-frame segments hold the size: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC).
+# Start-of-frame segments contain the size: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -22,11 +22,11 @@ def decode_jpeg(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
         ``uint8 [height, width, 3]``, red first.
 
     Raises:
-        ProtocolError: the bytes are no JPEG of that size.
+        ProtocolError: the bytes are not a JPEG of that size.
     """
     announced = jpeg_size(data)
-    if announced != size:  # before anything of that size is allocated
-        raise ProtocolError(f"a JPEG of {announced[0]}x{announced[1]} pixels came for a frame of {size[0]}x{size[1]}")
+    if announced != size:  # checked before memory is allocated
+        raise ProtocolError(f"a JPEG of {announced[0]}x{announced[1]} pixels for a frame of {size[0]}x{size[1]}")
     import cv2
 
     try:
@@ -39,7 +39,7 @@ def decode_jpeg(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Return (width, height) as a JPEG's header has them.
+    """Return (width, height) from the header of a JPEG.
 
     Raises:
         ProtocolError: there is no such header.
@@ -50,4 +50,4 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
             if data[at + 1] in _START_OF_FRAME:
                 return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
             at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4]))
-    raise ProtocolError("not a JPEG: it has no header that tells its size")
+    raise ProtocolError("not a JPEG: its header has no size")

@@ -1,4 +1,4 @@
-"""What a subscriber gets: one frozen class for each kind of message. Masks and pictures are decoded when asked for."""
+"""Results of a subscriber: one frozen class per kind of message. Masks and pictures are decoded when first read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ObjectMask(ObjectInfo, frozen=True, dict=True):
         """``bool [roi h, roi w]``: the mask inside ``roi``; ``[0, 0]`` without a mask.
 
         Raises:
-            ProtocolError: the bytes are no mask.
+            ProtocolError: the bytes are not a mask.
             ConfigError: the encoding needs a package that is not installed.
         """
         if self.encoding == "none":
@@ -54,7 +54,7 @@ class ObjectMask(ObjectInfo, frozen=True, dict=True):
         """``bool [height, width]`` of the whole frame.
 
         Raises:
-            ProtocolError: the bytes are no mask.
+            ProtocolError: the bytes are not a mask.
             ConfigError: the encoding needs a package that is not installed.
         """
         width, height = self.size
@@ -71,7 +71,7 @@ class ObjectMask(ObjectInfo, frozen=True, dict=True):
 
 @dataclass(frozen=True)
 class FrameMessage:
-    """What every message about a frame says.
+    """Fields of every message about a frame.
 
     Attributes:
         stream: Id of the stream.
@@ -82,21 +82,21 @@ class FrameMessage:
         frame: Number of the captured frame; the same in all kinds of messages.
         t_wall_ns: Capture time, Unix epoch.
         t_source: Clock of ``t_wall_ns``: ``rtcp`` (the camera's), ``arrival`` or ``file`` (the daemon's).
-        t_captured_ns: Monotonic clock of the daemon's machine: the frame's data arrived.
-        t_decoded_ns: ...it was decoded.
-        t_tracked_ns: ...its masks were ready.
-        t_published_ns: ...this message was sent.
-        same_clock: This process shares that clock: it may compare these stamps with ``time.monotonic_ns()``.
-        age_ms: How old the frame was when it was received: exact on the daemon's machine, elsewhere as good as the
-            two machines' wall clocks agree.
-        pts: The source's stamp in units of ``time_base``.
+        t_captured_ns: Monotonic clock of the daemon's machine, when the frame's data arrived.
+        t_decoded_ns: Likewise, when it was decoded.
+        t_tracked_ns: Likewise, when its masks were ready.
+        t_published_ns: Likewise, when this message was sent.
+        same_clock: This process shares that clock and may compare these stamps with ``time.monotonic_ns()``.
+        age_ms: Age of the frame when it was received: exact on the daemon's machine, elsewhere as accurate as the wall
+            clocks of the two machines.
+        pts: The source's own timestamp in units of ``time_base``.
         time_base: Seconds per unit as (numerator, denominator).
         size: (width, height) of the frame in pixels.
         model: Name of the model.
-        dropped: Captured frames of this session and stream that were lost so far: no masks were sent for them.
-        gap: Messages of this kind and stream that were sent after the last one you got and were lost on the way.
-        skipped: Frames since the last one you got for which the daemon sent no such message.
-        superseded: Messages since the last one you got that came, but were overtaken by this one (mode ``latest``).
+        dropped: Captured frames of this session and stream for which no masks were sent, so far.
+        gap: Messages of this kind and stream that were lost on the way since the last one.
+        skipped: Frames since the last message for which the daemon sent no message of this kind.
+        superseded: Messages since the last one that this one replaced before they were delivered (mode ``latest``).
     """
 
     kind: ClassVar[Kind]
@@ -131,8 +131,8 @@ class MaskFrame(FrameMessage):
 
     Attributes:
         objects: In order of age.
-        repeats: Frame whose masks these are: this frame's picture had not changed since, so it was not tracked; None:
-            the frame's own.
+        repeats: Number of the frame that the masks were computed on, if this one was not tracked because its picture
+            had not changed; None: the masks are the frame's own.
     """
 
     kind = "masks"
@@ -161,7 +161,7 @@ class ImageFrame(FrameMessage):
     """A frame's picture.
 
     Attributes:
-        jpeg: As it came.
+        jpeg: As received.
     """
 
     kind = "image"
@@ -170,10 +170,10 @@ class ImageFrame(FrameMessage):
 
     @cached_property
     def rgb(self) -> NDArray[np.uint8]:
-        """``uint8 [height, width, 3]``, decoded when first asked for.
+        """``uint8 [height, width, 3]``, decoded when first read.
 
         Raises:
-            ProtocolError: the bytes are no JPEG of the frame's size.
+            ProtocolError: the bytes are not a JPEG of the frame's size.
         """
         return decode_jpeg(self.jpeg, self.size)
 
@@ -203,21 +203,21 @@ class FramePair:
 
 @dataclass(frozen=True)
 class EventMessage:
-    """Something happened to a stream, or to the daemon (stream ``_daemon``).
+    """An event of a stream, or of the daemon (stream ``_daemon``).
 
     Attributes:
         stream: Id of the stream.
         session: Changes when the daemon restarts.
         publisher: Changes when the daemon's publisher process restarts.
         seq: Number of this message among those of its publisher and stream.
-        event: What happened, for example ``object_lost``; a newer daemon may know more than ``docs/protocol.md``.
+        event: What happened, for example ``object_lost``; a newer daemon may send kinds that are not documented here.
         t_wall_ns: When, Unix epoch.
         epoch: Epoch of the stream at that time.
-        frame: Frame that it belongs to, if any.
-        object: Object that it belongs to, if any.
-        label: That object's name.
+        frame: Number of the frame it belongs to, if any.
+        object: Id of the object it belongs to, if any.
+        label: Name of that object.
         detail: For people.
-        gap: Events of this stream that were lost on the way since the last one you got.
+        gap: Events of this stream that were lost on the way since the last one.
     """
 
     kind: ClassVar[Kind] = "events"
@@ -249,22 +249,22 @@ class StatusMessage:
         state: Of the source: ``starting``, ``connecting``, ``streaming``, ``reconnecting``, ``ended`` or ``failed``.
         source: Its address, without credentials.
         size: (width, height) in pixels; zeros until known.
-        fps_in: Frames a second captured.
-        fps_out: Frames a second with masks, tracked or repeated.
+        fps_in: Frames captured per second.
+        fps_out: Frames with masks per second, tracked or repeated.
         frames: Captured in this session.
         tracked: Tracked in this session.
-        drops: Every loss, by ``stage/reason``.
+        drops: Every lost frame, counted by ``stage/reason``.
         reconnects: Of this session.
-        epoch: Present epoch.
+        epoch: Current epoch.
         objects: Number of objects.
         latency_ms: Stage -> median of the last second: ``decode``, ``track``, ``publish``, ``total``.
         published: Kind -> messages published by this publisher.
-        subscribed: Kinds that somebody subscribes to.
+        subscribed: Kinds that have subscribers.
         last_error: Of the source; empty when all is well.
-        paused: Nothing in it is tracked, by request.
-        repeated: Frames of this session that were not tracked, since their picture had not changed: they came with the
-            masks of the last that was.
-        gap: Status messages of this stream that were lost on the way since the last one you got.
+        paused: Tracking is paused by request.
+        repeated: Frames of this session that were not tracked because their picture had not changed, and were sent
+            with the masks of the last tracked one.
+        gap: Status messages of this stream that were lost on the way since the last one.
     """
 
     kind: ClassVar[Kind] = "status"
@@ -304,17 +304,17 @@ class DaemonStatusMessage:
         publisher: Changes when the daemon's publisher process restarts.
         seq: Number of this message among those of its publisher.
         t_wall_ns: When, Unix epoch.
-        clock: Names the monotonic clock of the daemon's machine.
+        clock: Name of the monotonic clock of the daemon's machine.
         version: Of streamseg.
         model: Name of the model.
-        device: Of the worker.
+        device: The worker's.
         uptime_s: Of the daemon.
         streams: Ids of all streams.
         processes: Name -> state.
         restarts: Name -> restarts in this session.
-        device_memory_bytes: What the worker holds of a GPU's memory; 0 on a CPU.
-        recompiles: Graphs compiled after the warm-up, and times that all were recorded anew.
-        gap: Status messages of the daemon that were lost on the way since the last one you got.
+        device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
+        recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
+        gap: Status messages of the daemon that were lost on the way since the last one.
     """
 
     kind: ClassVar[Kind] = "status"
@@ -338,4 +338,4 @@ class DaemonStatusMessage:
 
 
 Message = MaskFrame | ObjectsFrame | ImageFrame | EventMessage | StatusMessage | DaemonStatusMessage
-"""Whatever a subscriber can get."""
+"""Everything that a subscriber can receive."""

@@ -1,4 +1,4 @@
-"""Receive results in a plain loop."""
+"""Receive results in a blocking loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Mode = Literal["latest", "all"]
 R = TypeVar("R")
 
 DEFAULT_TIMEOUT_S: Final = 30.0
-"""Longest wait of ``receive()`` where none was given."""
+"""Longest wait of ``receive()`` by default."""
 MAX_POLL_S: Final = 3600.0
 _MAX_DRAINED: Final = 1000
 
@@ -50,19 +50,19 @@ class _Receiver(Generic[R]):
 
     @property
     def stats(self) -> SubscriberStats:
-        """Counters since this subscriber was made."""
+        """Counters since this subscriber was created."""
         return self._core.stats
 
     def receive(self, timeout_s: float | None = None) -> R:
         """Return the next result.
 
         Args:
-            timeout_s: Longest wait, ``math.inf`` for ever; None for that of the constructor, or 30 s if that has none.
+            timeout_s: Longest wait, ``math.inf`` for no limit; None for the constructor's, or 30 s if it has none.
 
         Blocks: until there is one, up to ``timeout_s``.
 
         Raises:
-            SubscribeTimeoutError: none came in time; the message says what is known of the reason.
+            SubscribeTimeoutError: none arrived in time; the message says why, as far as known.
             StreamsegError: the subscriber is closed.
         """
         if self._closed:
@@ -123,21 +123,21 @@ class _Receiver(Generic[R]):
 class Subscriber(_Receiver[R]):
     """Receives what a daemon publishes: iterate over it, or call :meth:`receive`. Used by one thread.
 
-    It connects in the background and again whenever the daemon comes back. Bytes that are not of the protocol are
-    counted (``stats.malformed``) and skipped.
+    It connects in the background, and reconnects when the daemon comes back. Malformed messages are counted
+    (``stats.malformed``) and skipped.
 
     Args:
         endpoint: Where the daemon publishes.
-        streams: Ids of the streams; default: all that the daemon has, also those to come.
+        streams: Ids of the streams; default: all, including streams added later.
         kinds: Any of ``masks``, ``objects``, ``image``, ``events``, ``status``.
-        mode: ``latest``: the newest message of each stream and kind (and every event); what it overtook is counted
-            in ``superseded``. ``all``: every message in order; a reader that falls more than 2 s behind loses its
-            backlog, which ``gap`` and ``stats.backlogs_shed`` tell.
-        timeout_s: Longest wait for a result, of :meth:`receive` and in iteration. Default: iteration waits for ever, so
-            that a camera's outage does not end it, and :meth:`receive` waits for 30 s.
+        mode: ``latest``: the newest message of each stream and kind, and every event; older messages that it replaced
+            are counted in ``superseded``. ``all``: every message in order; a reader more than 2 s behind loses its
+            backlog, counted in ``gap`` and ``stats.backlogs_shed``.
+        timeout_s: Longest wait for a result, in :meth:`receive` and in iteration. Default: iteration waits without
+            limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
 
     Raises:
-        ConfigError: the endpoint, a stream id or a kind is impossible.
+        ConfigError: the endpoint, a stream id or a kind is invalid.
     """
 
     @overload
@@ -174,16 +174,16 @@ class Subscriber(_Receiver[R]):
 
 
 class PairedSubscriber(_Receiver[FramePair]):
-    """Receives pictures with the masks of the same frame: always the newest frame of each stream that has both.
+    """Receives pictures with the masks of the same frame: the newest frame of each stream that has both.
 
     Args:
         endpoint: Where the daemon publishes.
-        streams: Ids of the streams; default: all that the daemon has.
-        timeout_s: Longest wait for a pair, of :meth:`receive` and in iteration. Default: iteration waits for ever, so
-            that a camera's outage does not end it, and :meth:`receive` waits for 30 s.
+        streams: Ids of the streams; default: all.
+        timeout_s: Longest wait for a pair, in :meth:`receive` and in iteration. Default: iteration waits without
+            limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
 
     Raises:
-        ConfigError: the endpoint or a stream id is impossible.
+        ConfigError: the endpoint or a stream id is invalid.
     """
 
     def __init__(
@@ -196,15 +196,15 @@ class PairedSubscriber(_Receiver[FramePair]):
         super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s)
 
 
-def longest_wait_s(given_s: float | None, constructor_s: float | None) -> float:
-    """Return how long a ``receive(given_s)`` may wait."""
-    if given_s is not None:
-        return given_s
+def longest_wait_s(timeout_s: float | None, constructor_s: float | None) -> float:
+    """Return how long ``receive`` may wait, given its own argument and the constructor's."""
+    if timeout_s is not None:
+        return timeout_s
     return DEFAULT_TIMEOUT_S if constructor_s is None else constructor_s
 
 
 def inbox_of(mode: Mode) -> Inbox[Any]:
-    """Return the inbox that makes a mode what it is.
+    """Return the inbox of a mode.
 
     Raises:
         ConfigError: there is no such mode.

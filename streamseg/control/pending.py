@@ -1,4 +1,4 @@
-"""Commands that somebody waits for, each with its time-out. Bounded."""
+"""Commands in progress and the clients that wait for them, each with a timeout. Bounded."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ MAX_PENDING: Final = 256
 MAX_OF_ONE_CONNECTION: Final = 32
 _MAX_RECEIVERS: Final = 4
 _REMEMBERED_S: Final = 60.0
-"""After its time-out a command may still be done; so long a repeated request gets its outcome."""
+"""A command may still complete after its timeout. Until then, a repeated request waits for its outcome."""
 
 
 @dataclass(slots=True)
 class Pending:
-    """A command on its way.
+    """A command in progress.
 
     Attributes:
         number: Of the command.
         key: Client and id of the request.
-        asked: The request.
-        target: Who carries it out.
-        deadline: When those that wait are told that it takes too long; later, when it is forgotten.
-        receivers: Connections that wait for the answer; none after the time-out.
+        request: The request.
+        target: The process that executes it.
+        deadline: When it times out; after that, when it is forgotten.
+        receivers: Connections that wait for the reply; empty after the timeout.
     """
 
     number: int
     key: Key
-    asked: ParsedRequest
+    request: ParsedRequest
     target: Target
     deadline: float
     receivers: list[bytes] = field(default_factory=list)
 
 
 class PendingTable:
-    """All commands on their way.
+    """All commands in progress.
 
     Args:
-        timeout_s: Longest wait for an outcome.
+        timeout_s: Timeout of a command.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -56,43 +56,43 @@ class PendingTable:
         return len(self._by_number)
 
     def find(self, key: Key) -> Pending | None:
-        """Return the command that a request has led to."""
+        """Return the command of a request, if it is in progress."""
         return self._by_key.get(key)
 
-    def add(self, number: int, key: Key, asked: ParsedRequest, target: Target, receiver: bytes, now: float) -> None:
-        """Take a command in.
+    def add(self, number: int, key: Key, request: ParsedRequest, target: Target, receiver: bytes, now: float) -> None:
+        """Add a command.
 
         Raises:
-            ControlError: too many wait, or too many of this connection.
+            ControlError: too many commands are pending, in all or for this connection.
         """
         if len(self) >= MAX_PENDING:
-            raise control_error("BUSY", f"{MAX_PENDING} requests are waiting: try again")
+            raise control_error("BUSY", f"{MAX_PENDING} requests are waiting: try again later")
         if sum(receiver in pending.receivers for pending in self._by_number.values()) >= MAX_OF_ONE_CONNECTION:
-            raise control_error("BUSY", f"{MAX_OF_ONE_CONNECTION} requests of yours are waiting: wait for an answer")
-        pending = Pending(number, key, asked, target, now + self._timeout_s, [receiver])
+            raise control_error("BUSY", f"{MAX_OF_ONE_CONNECTION} of your requests are waiting: wait for a reply")
+        pending = Pending(number, key, request, target, now + self._timeout_s, [receiver])
         self._by_number[number] = self._by_key[key] = pending
 
     def join(self, pending: Pending, receiver: bytes, now: float) -> None:
-        """Let one more connection wait; after a time-out they wait anew."""
+        """Add a connection that waits; after a timeout, this starts a new one."""
         if not pending.receivers:
             pending.deadline = now + self._timeout_s
         if receiver not in pending.receivers:
             pending.receivers = [*pending.receivers, receiver][-_MAX_RECEIVERS:]
 
     def pop(self, number: int) -> Pending | None:
-        """Return the command that an outcome belongs to, and forget it."""
+        """Remove and return a command."""
         pending = self._by_number.pop(number, None)
         if pending is not None:
             del self._by_key[pending.key]
         return pending
 
     def pop_target(self, target: Target) -> list[Pending]:
-        """Return all commands that were given to somebody who died, and forget them."""
+        """Remove and return all commands of a process that died."""
         numbers = [number for number, pending in self._by_number.items() if pending.target == target]
         return [pending for number in numbers if (pending := self.pop(number)) is not None]
 
     def time_out(self, now: float) -> list[tuple[Pending, list[bytes]]]:
-        """Return the commands that take too long now, with those who wait for them."""
+        """Return the commands that have just timed out, with the connections that waited."""
         late = []
         for pending in [one for one in self._by_number.values() if now >= one.deadline]:
             if pending.receivers:
@@ -104,5 +104,5 @@ class PendingTable:
         return late
 
     def next_deadline(self) -> float | None:
-        """When :meth:`time_out` has something to do next."""
+        """Return when :meth:`time_out` is next due."""
         return min((pending.deadline for pending in self._by_number.values()), default=None)

@@ -1,8 +1,7 @@
-"""The control process: the only one that knows requests. It reads, refuses, passes on, and owns every time-out.
+"""The control process: receives requests, checks them, forwards them as commands, and owns every timeout.
 
-Commands about objects go to the worker over a socket of our own, those about streams to the supervisor over the line
-to it. Whatever comes in from outside ends here unless it is a request whose form is right; and if libzmq ends a process
-over it, it is this one.
+Commands about objects go to the worker over an internal socket, commands about streams to the supervisor over its link.
+No malformed input gets past this process; if some input makes libzmq abort, it is this process that ends.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from streamseg.common.redact import redact
 from streamseg.config.schema import LogConfig
 from streamseg.control.parse import ParsedRequest, parse, request_id
 from streamseg.control.pending import Key, Pending, PendingTable, Target
-from streamseg.control.reply_cache import ReplyCache, digest_of, reused
+from streamseg.control.reply_cache import ReplyCache, digest_of, id_reused
 from streamseg.errors import ConfigError, ControlError
 from streamseg.ipc.command_socket import WORKER_ID
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, decode_to_control, encode
@@ -42,32 +41,33 @@ from streamseg.protocol.control import (
     Reply,
     SetPrompts,
     control_error,
+    stream_not_found,
 )
 from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM
 
 log = logging.getLogger(__name__)
 
-_TURN_MESSAGES: Final = 64
+_MAX_PER_TURN: Final = 64
 _PROGRESS_S: Final = 1.0
-_OF_SUPERVISOR: Final = frozenset({"add_stream", "remove_stream", "reload"})
-_CHANGES_NOTHING: Final = frozenset({"hello", "list", "snapshot", "get_status"})
+_SUPERVISOR_OPS: Final = frozenset({"add_stream", "remove_stream", "reload"})
+_READ_ONLY_OPS: Final = frozenset({"hello", "list", "snapshot", "get_status"})
 
 
 @dataclass(frozen=True)
 class ControlSpec:
-    """What a control process needs to know.
+    """Arguments of the control process.
 
     Attributes:
         session: Id of this run of the daemon.
-        endpoint: Where to listen; None: at this user's own address, if that is free.
+        endpoint: Where to listen; None: at the user's default address, if it is free.
         other_endpoint: Where to listen if it is not.
         commands_endpoint: Where to listen for the worker and the publisher.
         model: Name of the model.
-        max_objects: Most objects a stream.
+        max_objects: Largest number of objects per stream.
         version: Of streamseg.
-        info: What may change.
-        command_timeout_s: Longest wait for a command's outcome.
-        log: What to log.
+        info: The state of the daemon at the start.
+        command_timeout_s: Timeout of a command.
+        log: Log settings.
     """
 
     session: str
@@ -83,7 +83,7 @@ class ControlSpec:
 
 
 def main(spec: ControlSpec, connection: Connection) -> None:
-    """Answer requests until the supervisor says stop. The child's entry point.
+    """Serve requests until the supervisor says stop. The child's entry point.
 
     Raises:
         ConfigError: the endpoint cannot be bound.
@@ -107,21 +107,21 @@ class _StatusResponse(msgspec.Struct):
 
 
 class Control:
-    """The control process's sockets and its loop.
+    """The sockets and the loop of the control process.
 
     Args:
-        spec: What to do.
+        spec: Its arguments.
         link: To the supervisor.
     """
 
     def __init__(self, spec: ControlSpec, link: ChildLink) -> None:
         self._spec = spec
         self._link = link
-        self._facts = spec.info
-        # Not from 0: outcomes of a process before this one may still come.
+        self._info = spec.info
+        # Not from 0: outcomes for an earlier control process may still arrive.
         self._numbers = itertools.count(time.monotonic_ns())
         self._pending = PendingTable(spec.command_timeout_s)
-        self._answers = ReplyCache()
+        self._replies = ReplyCache()
         self._statuses: dict[str, bytes] = {}
         self._progress_at = 0.0
         self._claims: list[PathClaim] = []
@@ -131,19 +131,19 @@ class Control:
         self._clients.setsockopt(zmq.RCVHWM, CONTROL_HWM)
         self._clients.setsockopt(zmq.SNDHWM, CONTROL_HWM)
         self._clients.setsockopt(zmq.LINGER, 200)
-        self._inside = self._context.socket(zmq.ROUTER)
-        self._inside.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a worker that is not there is an error, not a hole
-        self._inside.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._inside.setsockopt(zmq.RCVHWM, INTERNAL_HWM)
-        self._inside.setsockopt(zmq.SNDHWM, INTERNAL_HWM)
+        self._internal = self._context.socket(zmq.ROUTER)
+        self._internal.setsockopt(zmq.ROUTER_MANDATORY, 1)  # sending to an absent worker is an error, not a silent drop
+        self._internal.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._internal.setsockopt(zmq.RCVHWM, INTERNAL_HWM)
+        self._internal.setsockopt(zmq.SNDHWM, INTERNAL_HWM)
 
     def open(self) -> None:
-        """Bind both sockets and tell the supervisor where clients find us.
+        """Bind both sockets and report the public address to the supervisor.
 
         Raises:
             ConfigError: the configured endpoint cannot be bound.
         """
-        self._bind(self._inside, self._spec.commands_endpoint, "the endpoint for commands")
+        self._bind(self._internal, self._spec.commands_endpoint, "the endpoint for commands")
         address = self._bind_public()
         log.info("control at %s", address)
         self._link.send(Report("ready", address))
@@ -158,11 +158,11 @@ class Control:
         try:
             if make_default_folder():
                 return self._bind(self._clients, default_control_endpoint(), setting)
-            why = f"{default_control_endpoint()!r} lies in a folder of somebody else"
+            why = f"{default_control_endpoint()!r} is in a directory that another user owns"
         except (ConfigError, OSError) as error:
             why = str(error)
         address = self._bind(self._clients, self._spec.other_endpoint, setting)
-        log.warning("%s; this daemon is at %s instead", why, address)
+        log.warning("%s; this daemon listens at %s instead", why, address)
         return address
 
     def _bind(self, socket: zmq.Socket[bytes], endpoint: str, setting: str) -> str:
@@ -172,24 +172,24 @@ class Control:
         return address
 
     def run(self) -> None:
-        """Answer until the supervisor says stop."""
+        """Serve until the supervisor says stop."""
         poller = zmq.Poller()
-        for waited_for in (self._link.fileno(), self._clients, self._inside):
-            poller.register(waited_for, zmq.POLLIN)
+        for source in (self._link.fileno(), self._clients, self._internal):
+            poller.register(source, zmq.POLLIN)
         while not self._link.stop_requested():
             poller.poll(self._wait_ms())
-            # In this order: an outcome that we were told of is answered before the same request is done anew.
-            self._take_messages()
-            self._take_outcomes()
-            self._take_requests()
+            # In this order: an outcome that has arrived is sent before the same request is executed again.
+            self._receive_supervisor()
+            self._receive_worker()
+            self._receive_requests()
             self._time_out()
             self._report()
-        self._give_up(self._pending.pop_target("worker"), "WORKER_RESTARTING", "the daemon is ending")
-        self._give_up(self._pending.pop_target("supervisor"), "WORKER_RESTARTING", "the daemon is ending")
+        self._fail(self._pending.pop_target("worker"), "WORKER_RESTARTING", "the daemon is stopping")
+        self._fail(self._pending.pop_target("supervisor"), "WORKER_RESTARTING", "the daemon is stopping")
 
     def close(self) -> None:
-        """Close everything and remove the files of sockets."""
-        self._inside.close(linger=0)
+        """Close the sockets and remove their files."""
+        self._internal.close(linger=0)
         self._clients.close()
         self._context.term()
         for claim in self._claims:
@@ -207,8 +207,8 @@ class Control:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def _take_requests(self) -> None:
-        for _ in range(_TURN_MESSAGES):
+    def _receive_requests(self) -> None:
+        for _ in range(_MAX_PER_TURN):
             try:
                 receiver, *parts = self._clients.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -217,59 +217,60 @@ class Control:
                 self._handle(receiver, parse(parts))
             except ControlError as error:
                 log.debug("refused: %s: %s", error.code, error)
-                self._answer(receiver, request_id(parts), ErrorBody.of(error))
+                self._respond(receiver, request_id(parts), ErrorBody.of(error))
 
-    def _handle(self, receiver: bytes, asked: ParsedRequest) -> None:
-        """Answer a request, or pass it on.
+    def _handle(self, receiver: bytes, request: ParsedRequest) -> None:
+        """Reply to a request or forward it.
 
         Raises:
-            ControlError: it cannot be done.
+            ControlError: it is refused.
         """
-        key = (asked.client or f"@{receiver.hex()}", asked.id)
-        if (answer := self._answers.find(key, asked)) is not None:
-            self._send(receiver, answer)
+        key = (request.client or f"@{receiver.hex()}", request.id)
+        if (reply := self._replies.find(key, request)) is not None:
+            self._send(receiver, reply)
             return
         if (pending := self._pending.find(key)) is not None:
-            if digest_of(pending.asked) != digest_of(asked):
-                raise reused(asked)
+            if digest_of(pending.request) != digest_of(request):
+                raise id_reused(request)
             self._pending.join(pending, receiver, time.monotonic())
             return
-        if asked.stream and asked.op != "add_stream" and asked.stream not in self._facts.streams:
-            there = ", ".join(self._facts.streams) or "none"
-            raise control_error("STREAM_NOT_FOUND", f"there is no stream {asked.stream!r}, but: {there}")
-        match asked.op:
+        if request.stream and request.op != "add_stream" and request.stream not in self._info.streams:
+            raise stream_not_found(request.stream, self._info.streams)
+        match request.op:
             case "hello":
-                self._answer(receiver, asked.id, self._hello())
+                self._respond(receiver, request.id, self._hello())
             case "get_status":
-                self._answer(receiver, asked.id, self._status(asked.stream))
+                self._respond(receiver, request.id, self._status(request.stream))
             case _:
-                self._check(asked)
-                self._pass_on(receiver, key, asked)
+                self._check(request)
+                self._forward(receiver, key, request)
 
-    def _check(self, asked: ParsedRequest) -> None:
-        most = self._spec.max_objects
-        if isinstance(asked.args, SetPrompts) and len(asked.args.prompts) > most:
+    def _check(self, request: ParsedRequest) -> None:
+        limit = self._spec.max_objects
+        if isinstance(request.args, SetPrompts) and len(request.args.prompts) > limit:
             raise control_error(
-                "BAD_PROMPT", f"{len(asked.args.prompts)} objects, but model.max_objects is {most}: follow fewer"
+                "BAD_PROMPT", f"{len(request.args.prompts)} objects, but model.max_objects is {limit}: give fewer"
             )
 
-    def _pass_on(self, receiver: bytes, key: Key, asked: ParsedRequest) -> None:
-        target: Target = "supervisor" if asked.op in _OF_SUPERVISOR else "worker"
-        # Only a client with a name is known again by a control process after this one.
-        request = f"{asked.client} {asked.id}" if asked.client and _changes(asked) else ""
-        command = Command(next(self._numbers), asked.op, asked.stream, msgspec.json.encode(asked.args), request)
-        self._pending.add(command.number, key, asked, target, receiver, time.monotonic())
+    def _forward(self, receiver: bytes, key: Key, request: ParsedRequest) -> None:
+        target: Target = "supervisor" if request.op in _SUPERVISOR_OPS else "worker"
+        # Only a client with a name is recognized by a later control process.
+        request_key = f"{request.client} {request.id}" if request.client and _changes(request) else ""
+        command = Command(
+            next(self._numbers), request.op, request.stream, msgspec.json.encode(request.args), request_key
+        )
+        self._pending.add(command.number, key, request, target, receiver, time.monotonic())
         if target == "supervisor":
             self._link.send(command)
             return
         try:
-            self._inside.send_multipart([WORKER_ID, encode(command)], zmq.NOBLOCK)
-            log.debug("%s %s: given to the worker", asked.op, asked.stream)
+            self._internal.send_multipart([WORKER_ID, encode(command)], zmq.NOBLOCK)
+            log.debug("%s %s: sent to the worker", request.op, request.stream)
         except zmq.ZMQError as error:
             self._pending.pop(command.number)
             if error.errno == zmq.EAGAIN:
-                raise control_error("BUSY", "the worker has too much to do: try again") from None
-            raise control_error("WORKER_RESTARTING", "the worker is starting: try again in some seconds") from None
+                raise control_error("BUSY", "the worker is too busy: try again") from None
+            raise control_error("WORKER_RESTARTING", "the worker is starting: try again in a few seconds") from None
 
     def _hello(self) -> bytes:
         return msgspec.json.encode(
@@ -278,15 +279,15 @@ class Control:
                 session=self._spec.session,
                 model=self._spec.model,
                 max_objects=self._spec.max_objects,
-                publish=self._facts.publish,
-                streams=self._facts.streams,
+                publish=self._info.publish,
+                streams=self._info.streams,
                 ops=tuple(OPERATIONS),
             )
         )
 
     def _status(self, stream: str) -> bytes:
         daemon = self._statuses.get(DAEMON)
-        chosen = (stream,) if stream else self._facts.streams
+        chosen = (stream,) if stream else self._info.streams
         return msgspec.json.encode(
             _StatusResponse(
                 None if daemon is None else msgspec.Raw(daemon),
@@ -294,90 +295,92 @@ class Control:
             )
         )
 
-    # --- what became of them ----------------------------------------------------------------------------------------
+    # --- outcomes -------------------------------------------------------------------------------------------------
 
-    def _take_messages(self) -> None:
-        for order in self._link.take_messages():
-            match order:
+    def _receive_supervisor(self) -> None:
+        for message in self._link.take_messages():
+            match message:
                 case DaemonInfo():
-                    self._facts = order
-                    for stream in self._statuses.keys() - {*order.streams, DAEMON}:
+                    self._info = message
+                    for stream in self._statuses.keys() - {*message.streams, DAEMON}:
                         del self._statuses[stream]
                 case WorkerGone():
-                    self._give_up(
+                    self._fail(
                         self._pending.pop_target("worker"),
                         "WORKER_RESTARTING",
-                        "the worker died over it or before it, and is started anew: try again in some seconds",
+                        "the worker died and is being restarted: try again in a few seconds",
                     )
                 case Outcome():
-                    self._conclude(order)
+                    self._finish(message)
 
-    def _take_outcomes(self) -> None:
-        for _ in range(_TURN_MESSAGES):
+    def _receive_worker(self) -> None:
+        for _ in range(_MAX_PER_TURN):
             try:
-                _, data = self._inside.recv_multipart(zmq.NOBLOCK)
+                _, data = self._internal.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             try:
                 message = decode_to_control(data)
-            except msgspec.DecodeError as error:  # a bug, but no reason to stop answering
-                log.error("an internal message makes no sense: %s", error)
+            except msgspec.DecodeError as error:  # a bug, but no reason to stop serving
+                log.error("invalid internal message skipped: %s", error)
                 continue
             if isinstance(message, StatusCopy):
-                if message.stream in (*self._facts.streams, DAEMON):
+                if message.stream in (*self._info.streams, DAEMON):
                     self._statuses[message.stream] = message.status
             else:
-                self._conclude(message)
+                self._finish(message)
 
-    def _conclude(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         pending = self._pending.pop(outcome.number)
         if pending is None:
             return
-        asked, error = pending.asked, outcome.error
-        changes = _changes(asked)
+        request, error = pending.request, outcome.error
+        changes = _changes(request)
         if changes:
-            log.info("%s %s: %s", asked.op, asked.stream, "done" if error is None else f"{error.code}: {error.message}")
-        answer = _reply(asked.id, outcome.result if error is None else error)
+            log.info(
+                "%s %s: %s", request.op, request.stream, "done" if error is None else f"{error.code}: {error.message}"
+            )
+        reply = _reply(request.id, outcome.result if error is None else error)
         if changes and (error is None or not error.retryable):
-            self._answers.keep(pending.key, asked, answer)
+            self._replies.keep(pending.key, request, reply)
         for receiver in pending.receivers:
-            self._send(receiver, answer)
+            self._send(receiver, reply)
 
-    def _give_up(self, commands: Sequence[Pending], code: ErrorCode, why: str) -> None:
+    def _fail(self, commands: Sequence[Pending], code: ErrorCode, why: str) -> None:
         for pending in commands:
-            error = ErrorBody.of(control_error(code, f"{pending.asked.op}: {why}"))
+            error = ErrorBody.of(control_error(code, f"{pending.request.op}: {why}"))
             for receiver in pending.receivers:
-                self._answer(receiver, pending.asked.id, error)
+                self._respond(receiver, pending.request.id, error)
 
     def _time_out(self) -> None:
         for pending, receivers in self._pending.time_out(time.monotonic()):
-            late = f"{pending.asked.op}: the {pending.target} gave no answer within {self._spec.command_timeout_s:g} s"
+            late = f"{pending.request.op}: the {pending.target} did not reply within {self._spec.command_timeout_s:g} s"
             error = control_error(
-                "TIMEOUT", f"{late}; it may still do it: the same request again, with the same id, waits for that"
+                "TIMEOUT", f"{late}; it may still complete: send the same request, with the same id, to wait for it"
             )
-            log.warning("%s %s: %s", pending.asked.op, pending.asked.stream, error)
+            log.warning("%s %s: %s", pending.request.op, pending.request.stream, error)
             for receiver in receivers:
-                self._answer(receiver, pending.asked.id, ErrorBody.of(error))
+                self._respond(receiver, pending.request.id, ErrorBody.of(error))
 
-    # --- out --------------------------------------------------------------------------------------------------------
+    # --- replies ----------------------------------------------------------------------------------------------------
 
-    def _answer(self, receiver: bytes, request: str, said: bytes | ErrorBody) -> None:
-        self._send(receiver, _reply(request, said))
+    def _respond(self, receiver: bytes, request_id: str, outcome: bytes | ErrorBody) -> None:
+        self._send(receiver, _reply(request_id, outcome))
 
-    def _send(self, receiver: bytes, answer: bytes) -> None:
-        """Send to a client. Never waits: what a client does not take is lost for it, and it may ask again."""
+    def _send(self, receiver: bytes, reply: bytes) -> None:
+        """Send a reply. Never blocks: a client that does not read loses it, and may repeat its request."""
         try:
-            self._clients.send_multipart([receiver, b"", answer], zmq.NOBLOCK)
+            self._clients.send_multipart([receiver, b"", reply], zmq.NOBLOCK)
         except zmq.Again:
-            log.debug("a client takes no answers")
+            log.debug("a client does not read its replies")
 
 
-def _changes(asked: ParsedRequest) -> bool:
-    return asked.op not in _CHANGES_NOTHING and not (isinstance(asked.args, AddPrompt) and asked.args.preview)
+def _changes(request: ParsedRequest) -> bool:
+    return request.op not in _READ_ONLY_OPS and not (isinstance(request.args, AddPrompt) and request.args.preview)
 
 
-def _reply(request: str, said: bytes | ErrorBody) -> bytes:
-    if isinstance(said, ErrorBody):
-        error = msgspec.structs.replace(said, message=redact(said.message))
-        return msgspec.json.encode(Reply(v=CONTROL_VERSION, id=request, ok=False, error=error))
-    return msgspec.json.encode(Reply(v=CONTROL_VERSION, id=request, ok=True, result=msgspec.Raw(said)))
+def _reply(request_id: str, outcome: bytes | ErrorBody) -> bytes:
+    if isinstance(outcome, ErrorBody):
+        error = msgspec.structs.replace(outcome, message=redact(outcome.message))
+        return msgspec.json.encode(Reply(v=CONTROL_VERSION, id=request_id, ok=False, error=error))
+    return msgspec.json.encode(Reply(v=CONTROL_VERSION, id=request_id, ok=True, result=msgspec.Raw(outcome)))

@@ -1,4 +1,4 @@
-"""ReplyCache that were given, so that a request that comes twice is done once. Bounded."""
+"""Replies to executed requests, so that a repeated request is not executed twice. Bounded."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from streamseg.control.pending import Key
 from streamseg.errors import ControlError
 from streamseg.protocol.control import control_error
 
-MAX_ANSWERS: Final = 1000
+MAX_REPLIES: Final = 1000
 MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 class ReplyCache:
-    """The newest answers by client and request id.
+    """The newest replies by client and request id.
 
     Args:
-        most: Most answers.
-        most_bytes: Most bytes of all answers together.
+        max_replies: Largest number of replies.
+        max_bytes: Largest total size.
     """
 
-    def __init__(self, most: int = MAX_ANSWERS, most_bytes: int = MAX_BYTES) -> None:
-        self._most = most
-        self._most_bytes = most_bytes
+    def __init__(self, max_replies: int = MAX_REPLIES, max_bytes: int = MAX_BYTES) -> None:
+        self._max_replies = max_replies
+        self._max_bytes = max_bytes
         self._bytes = 0
-        self._answers: OrderedDict[Key, tuple[bytes, bytes]] = OrderedDict()
+        self._replies: OrderedDict[Key, tuple[bytes, bytes]] = OrderedDict()
 
-    def find(self, key: Key, asked: ParsedRequest) -> bytes | None:
-        """Return the answer that was given to this request.
+    def find(self, key: Key, request: ParsedRequest) -> bytes | None:
+        """Return the reply to an earlier request with the same key, if any.
 
         Raises:
-            ControlError: the id was used for another request.
+            ControlError: the id was used for a different request.
         """
-        found = self._answers.get(key)
+        found = self._replies.get(key)
         if found is None:
             return None
-        digest, answer = found
-        if digest != digest_of(asked):
-            raise reused(asked)
-        self._answers.move_to_end(key)
-        return answer
+        digest, reply = found
+        if digest != digest_of(request):
+            raise id_reused(request)
+        self._replies.move_to_end(key)
+        return reply
 
-    def keep(self, key: Key, asked: ParsedRequest, answer: bytes) -> None:
-        """Keep an answer; the oldest go where it gets too much."""
-        self._answers[key] = (digest_of(asked), answer)
-        self._bytes += len(answer)
-        while len(self._answers) > self._most or self._bytes > self._most_bytes:
-            _, (_, oldest) = self._answers.popitem(last=False)
+    def keep(self, key: Key, request: ParsedRequest, reply: bytes) -> None:
+        """Add a reply; the oldest are dropped to stay within the limits."""
+        self._replies[key] = (digest_of(request), reply)
+        self._bytes += len(reply)
+        while len(self._replies) > self._max_replies or self._bytes > self._max_bytes:
+            _, (_, oldest) = self._replies.popitem(last=False)
             self._bytes -= len(oldest)
 
 
-def digest_of(asked: ParsedRequest) -> bytes:
-    """What two requests for the same have in common."""
-    return hashlib.blake2b(asked.data, digest_size=16).digest()
+def digest_of(request: ParsedRequest) -> bytes:
+    """Return a digest that is equal for requests with the same content."""
+    return hashlib.blake2b(request.data, digest_size=16).digest()
 
 
-def reused(asked: ParsedRequest) -> ControlError:
-    """Return the error of an id that stands for two requests."""
-    return control_error("BAD_REQUEST", f"id {asked.id!r} was used for another request: choose a new one for each")
+def id_reused(request: ParsedRequest) -> ControlError:
+    """Return the error for an id that is used for two different requests."""
+    return control_error("BAD_REQUEST", f"id {request.id!r} was used for another request: use a new id for each")

@@ -15,7 +15,7 @@ from streamseg.daemon.stream_set import StreamSet
 from streamseg.errors import ConfigError, ControlError, StreamsegError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.completed_requests import CompletedRequests
-from streamseg.protocol.control import AddStream, ErrorBody, Nothing, Reloaded, control_error
+from streamseg.protocol.control import AddStream, ErrorBody, Nothing, Reloaded, control_error, stream_not_found
 
 log = logging.getLogger(__name__)
 
@@ -133,8 +133,7 @@ class StreamRequests:
 
     def _remove(self, stream: str) -> Nothing:
         if stream not in self._streams.running:
-            ids = ", ".join(self._streams.running) or "none"
-            raise control_error("STREAM_NOT_FOUND", f"there is no stream {stream!r}; streams: {ids}")
+            raise stream_not_found(stream, self._streams.running)
         self._streams.remove(stream)
         self._streams.announce("stream_removed", stream)
         return Nothing()

@@ -26,7 +26,7 @@ from streamseg.daemon.stream_requests import StreamRequests
 from streamseg.daemon.stream_set import StreamSet
 from streamseg.errors import ControlError, ProcessError, StreamsegError
 from streamseg.ipc.commands import Command
-from streamseg.ipc.endpoints import remove_left_behind
+from streamseg.ipc.endpoints import remove_stale_socket
 from streamseg.ipc.supervisor_messages import ChildMessage, PromptsSaved, Report, WorkerGone
 from streamseg.paths import default_control_endpoint, sockets_parent
 
@@ -285,4 +285,4 @@ class Daemon:
         """Remove the socket files of children that were killed (a busy machine) before they could."""
         control = self.control_endpoint or self._config.control.endpoint or default_control_endpoint()
         for endpoint in (*self._config.publish.endpoints, control):
-            remove_left_behind(endpoint)
+            remove_stale_socket(endpoint)

@@ -1,1 +1,1 @@
-"""How the daemon's own processes talk to each other."""
+"""Messages and sockets between the daemon's own processes."""

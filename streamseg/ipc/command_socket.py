@@ -1,4 +1,4 @@
-"""The worker's end of the socket on which commands come."""
+"""The worker's end of the command socket."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from streamseg.protocol.topics import INTERNAL_HWM
 log = logging.getLogger(__name__)
 
 WORKER_ID: Final = b"worker"
-"""By which the control process addresses it."""
+"""Routing id by which the control process addresses the worker."""
 
 
 class CommandSocket:
-    """Takes commands and answers them. Used by one thread.
+    """Receives commands and returns their outcomes. Used by one thread.
 
     Args:
         endpoint: Where the control process listens for the worker.
@@ -37,30 +37,30 @@ class CommandSocket:
         self.socket.connect(endpoint)
 
     def wait_connected(self, timeout_s: float) -> None:
-        """Wait until commands can come, so that a worker that says it is ready is.
+        """Wait until the control process is connected, so that a ready worker can take commands.
 
-        Blocks: up to ``timeout_s``; a control process that is away longer is no reason not to track.
+        Blocks: up to ``timeout_s``. Tracking does not depend on it, so there is no error after that.
         """
         self.socket.poll(int(timeout_s * 1000), zmq.POLLOUT)
 
     def take(self) -> Command | None:
-        """Return the next command that came, if any. Never waits."""
+        """Return the next command, if any. Never blocks."""
         while True:
             try:
                 return decode_command(self.socket.recv(zmq.NOBLOCK))
             except zmq.Again:
                 return None
             except msgspec.DecodeError as error:  # a bug, but no reason to stop tracking
-                log.error("a command makes no sense: %s", error)
+                log.error("invalid command skipped: %s", error)
 
     def answer(self, outcome: Outcome) -> None:
-        """Send what became of a command. Never waits: if the control process is away, nobody waits for it any more."""
+        """Send the outcome of a command. Never blocks: if the control process is gone, so are the clients that wait."""
         try:
             self.socket.send(encode(outcome), zmq.NOBLOCK)
         except zmq.Again:
-            log.warning("a command's outcome could not be told: the control process is away")
+            log.warning("the outcome of a command could not be sent: the control process is gone")
 
     def close(self) -> None:
-        """Close the socket; what is queued has 200 ms to leave."""
+        """Close the socket. Queued messages have 200 ms to be sent."""
         self.socket.close()
         self._context.term()

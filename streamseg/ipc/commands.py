@@ -1,8 +1,8 @@
-"""Commands from the control process to those that carry them out, and what became of them.
+"""Commands from the control process to the worker or the supervisor, and their outcomes.
 
-They travel as MessagePack over the ipc socket to the worker (``streamseg/ipc/command_socket.py``), and over the
-supervisor's link (``streamseg/ipc/supervisor_link.py``). The control process has checked the arguments; they stay JSON,
-and so does the result, which it passes on unread.
+They travel as MessagePack to the worker over an ipc socket (``streamseg/ipc/command_socket.py``), and to the supervisor
+over its link (``streamseg/ipc/supervisor_link.py``). The control process has checked the arguments. They stay JSON, and
+so does the result, which it passes on unread.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from streamseg.protocol.control import ErrorBody
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Something to do.
+    """A request to execute.
 
     Attributes:
-        number: Of this command; its outcome carries it again.
+        number: Of this command; repeated in its outcome.
         op: Operation, as in ``protocol/control.py``.
-        stream: Which stream; empty for none.
+        stream: Id of the stream; empty for none.
         args: JSON of the operation's arguments.
-        request: Names the request that led to it, the same when that comes again; empty if it may be done twice.
+        request: Identifies the client's request, so that a retry is not executed twice; empty if it may be.
     """
 
     number: int
@@ -31,12 +31,12 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """What became of a command.
+    """The result of a command.
 
     Attributes:
         number: Of the command.
         result: JSON of the operation's result; empty if it failed.
-        error: Why it failed.
+        error: Why it failed, if it did.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class StatusCopy(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A status message that was just published, for clients that ask: publisher to control process.
+    """A status message that was just published: publisher to control process, for ``get_status``.
 
     Attributes:
         stream: Id of the stream, ``_daemon`` for the daemon.
@@ -64,23 +64,23 @@ _to_control: msgspec.msgpack.Decoder[ToControl] = msgspec.msgpack.Decoder(ToCont
 
 
 def encode(message: Command | ToControl) -> bytes:
-    """Turn a message into bytes."""
+    """Encode a message."""
     return _encoder.encode(message)
 
 
 def decode_command(data: bytes) -> Command:
-    """Turn bytes into a command.
+    """Decode a command.
 
     Raises:
-        msgspec.DecodeError: they are none; between our own processes that is a bug.
+        msgspec.DecodeError: the bytes are not a command, which is a bug between our own processes.
     """
     return _commands.decode(data)
 
 
 def decode_to_control(data: bytes) -> ToControl:
-    """Turn bytes into what the control process gets.
+    """Decode a message to the control process.
 
     Raises:
-        msgspec.DecodeError: they are none; between our own processes that is a bug.
+        msgspec.DecodeError: the bytes are not such a message, which is a bug between our own processes.
     """
     return _to_control.decode(data)

@@ -1,4 +1,7 @@
-"""Commands that were carried out, at the end of those who do: a control process that dies forgets what it answered."""
+"""Results of executed requests, so that a retry is not executed twice.
+
+The worker and the supervisor keep them, because the control process loses its replies when it dies.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,18 @@ _MAX_ENTRIES: Final = 64
 
 
 class CompletedRequests:
-    """The newest outcomes by their request, so that one which comes again is not done twice."""
+    """The newest outcomes by request."""
 
     def __init__(self) -> None:
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
 
     def find(self, command: Command) -> Outcome | None:
-        """Return the outcome of the command that the same request led to before."""
+        """Return the outcome of an earlier command for the same request, if there was one."""
         outcome = self._outcomes.get(command.request) if command.request else None
         return None if outcome is None else msgspec.structs.replace(outcome, number=command.number)
 
     def keep(self, command: Command, outcome: Outcome) -> None:
-        """Take note of an outcome, unless the same request may have another one later."""
+        """Store an outcome, unless it is a retryable error."""
         if not command.request or (outcome.error is not None and outcome.error.retryable):
             return
         self._outcomes[command.request] = outcome

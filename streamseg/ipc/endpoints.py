@@ -1,4 +1,4 @@
-"""Bind sockets, with errors that name the setting, and without stealing another daemon's address."""
+"""Bind sockets, with errors that name the setting, and without taking another daemon's address."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ import zmq
 from streamseg.errors import ConfigError
 from streamseg.protocol.topics import MAX_IPC_PATH, is_loopback
 
-BIND_MENDS: Final = {
-    errno.EADDRINUSE: "another program listens there, perhaps a second streamseg: end it or choose another address",
+BIND_FIXES: Final = {
+    errno.EADDRINUSE: "another program listens there, perhaps a second streamseg: stop it or choose another address",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
     errno.ENODEV: "no network interface of this machine has that name",
-    errno.EACCES: "no permission: choose a port above 1023, or a folder that this user may write to",
-    errno.ENOENT: "there is no such folder: create it first",
-    errno.ENOTDIR: "there is no such folder: create it first",
+    errno.EACCES: "permission denied: choose a port above 1023, or a directory that this user may write to",
+    errno.ENOENT: "the directory does not exist: create it first",
+    errno.ENOTDIR: "the directory does not exist: create it first",
 }
-"""Error number of a failed bind -> why, and what to do."""
+"""Error number of a failed bind -> reason and fix."""
 
 _FORM: Final = "write tcp://HOST:PORT or ipc:///PATH"
 
 
 class PathClaim:
-    """The sole right to a Unix socket's path, from construction to :meth:`release`.
+    """An exclusive claim to the path of a Unix socket, from construction to :meth:`release`.
 
-    A second bind to a path silently takes it from the first, and the first daemon's subscribers with it. So there is
-    a lock file beside the socket; the kernel drops the lock when its holder dies.
+    A second bind silently replaces the first socket and cuts off its subscribers. A lock file beside the socket
+    prevents that; the kernel drops the lock when its holder dies.
 
     Args:
         path: Of the socket.
 
     Raises:
-        BlockingIOError: another process has it.
-        OSError: the lock file cannot be made.
+        BlockingIOError: another process holds the claim.
+        OSError: the lock file cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class PathClaim:
             except OSError:
                 os.close(fd)
                 raise
-            os.close(fd)  # its owner removed the file between our open and our lock
+            os.close(fd)  # the previous owner removed the file between our open and our lock
         self._fd = fd
 
     def _is_ours(self, fd: int) -> bool:
@@ -63,7 +63,7 @@ class PathClaim:
             return False
 
     def release(self) -> None:
-        """Remove the socket's file and the lock."""
+        """Remove the socket file and the lock."""
         if self._path.is_socket():
             self._path.unlink(missing_ok=True)
         self._lock_path.unlink(missing_ok=True)
@@ -74,15 +74,15 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, setting: str) -> tuple[str, P
     """Bind a socket.
 
     Args:
-        socket: To be bound.
-        endpoint: ``tcp://HOST:PORT`` (port ``*``: one that is free) or ``ipc:///PATH``.
-        setting: What to call the endpoint in errors, for example ``publish.endpoints``.
+        socket: The socket to bind.
+        endpoint: ``tcp://HOST:PORT`` (port ``*``: any free one) or ``ipc:///PATH``.
+        setting: Name of the setting for errors, for example ``publish.endpoints``.
 
     Returns:
-        The address it listens on, and for ``ipc`` the claim to release after the socket is closed.
+        The bound address, and for ``ipc`` the claim to release after the socket is closed.
 
     Raises:
-        ConfigError: it cannot be bound; says why and what to do.
+        ConfigError: the endpoint cannot be bound; the message gives reason and fix.
     """
     claim = None
     try:
@@ -95,22 +95,22 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, setting: str) -> tuple[str, P
         finally:
             os.umask(before)
     except BlockingIOError:
-        raise _refusal(setting, endpoint, BIND_MENDS[errno.EADDRINUSE]) from None
+        raise _bind_error(setting, endpoint, BIND_FIXES[errno.EADDRINUSE]) from None
     except (OSError, zmq.ZMQError) as error:
         if claim is not None:
             claim.release()
-        raise _refusal(setting, endpoint, BIND_MENDS.get(error.errno or 0, f"{error}; {_FORM}")) from None
+        raise _bind_error(setting, endpoint, BIND_FIXES.get(error.errno or 0, f"{error}; {_FORM}")) from None
     return socket.get_string(zmq.LAST_ENDPOINT), claim
 
 
-def remove_left_behind(endpoint: str) -> None:
-    """Remove the files of an ``ipc`` socket whose owner was killed before it could; not those of one that is in use.
+def remove_stale_socket(endpoint: str) -> None:
+    """Remove the files that a killed process left at an ``ipc`` endpoint. A socket in use is left alone.
 
     Args:
-        endpoint: What was to be bound; other transports leave nothing behind.
+        endpoint: Of any transport; only ``ipc`` leaves files.
     """
     path = Path(endpoint.removeprefix("ipc://"))
-    with contextlib.suppress(OSError):  # somebody has it, or it is nowhere that we may look
+    with contextlib.suppress(OSError):  # in use, or in a directory that we may not read
         lock_alone = not path.exists() and path.with_name(path.name + ".lock").exists()
         if endpoint.startswith("ipc:///") and (path.is_socket() or lock_alone):
             PathClaim(path).release()
@@ -119,32 +119,34 @@ def remove_left_behind(endpoint: str) -> None:
 def _ipc_path(endpoint: str, setting: str) -> Path:
     path = endpoint.removeprefix("ipc://")
     if not path.startswith("/"):
-        raise _refusal(setting, endpoint, "the path is not absolute: write ipc:///PATH, with three slashes")
+        raise _bind_error(setting, endpoint, "the path is not absolute: write ipc:///PATH, with three slashes")
     if len(os.fsencode(path)) > MAX_IPC_PATH:
-        raise _refusal(setting, endpoint, f"sockets take paths of at most {MAX_IPC_PATH} bytes: use a shorter one")
+        raise _bind_error(
+            setting, endpoint, f"the path is longer than {MAX_IPC_PATH} bytes, a socket's limit: shorten it"
+        )
     if Path(path).exists() and not Path(path).is_socket():
-        raise _refusal(
-            setting, endpoint, "there is a file that is no socket: choose another path"
+        raise _bind_error(
+            setting, endpoint, "the path exists and is not a socket: choose another one"
         )  # bind would delete it
     return Path(path)
 
 
-def _refusal(setting: str, endpoint: str, reason: str) -> ConfigError:
+def _bind_error(setting: str, endpoint: str, reason: str) -> ConfigError:
     return ConfigError(f"{setting}: {endpoint!r} cannot be bound: {reason}")
 
 
 def require_private(endpoint: str, setting: str, danger: str) -> None:
-    """Check that only this machine reaches an endpoint; there is no authentication yet.
+    """Check that an endpoint is reachable from this machine alone; there is no authentication yet.
 
     Args:
-        endpoint: Its address.
-        setting: What to call it in the error.
-        danger: What others could do, and the mend.
+        endpoint: The address.
+        setting: Name of the setting for the error.
+        danger: What others could do, and the fix.
 
     Raises:
-        ConfigError: others can reach it.
+        ConfigError: other machines can reach it.
     """
     if endpoint.startswith("ipc://"):
         return
     if not is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0]):
-        raise ConfigError(f"{setting}: {endpoint!r} can be reached from other machines and everybody there {danger}")
+        raise ConfigError(f"{setting}: {endpoint!r} is reachable from other machines, where anyone {danger}")

@@ -1,6 +1,6 @@
 """Messages between streamseg's own processes: MessagePack over one PUSH/PULL socket into the publisher.
 
-Every message is one part. The publisher binds, everybody else connects (see ``streamseg/protocol/topics.py``).
+Every message is one part. The publisher binds; the other processes connect.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from streamseg.protocol.published import EventKind, ObjectState, StreamState
 
 
 class TrackedObject(msgspec.Struct, frozen=True, array_like=True):
-    """One object of a frame, its mask packed to bits.
+    """One object of a frame, its mask packed into bits.
 
     Attributes:
         roi: x, y, w, h of the mask's bounding box.
@@ -33,11 +33,12 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A frame with its masks: worker to publisher, one for each frame that the worker took.
 
     Attributes:
-        slot: Slot of the stream's ring that the worker shared with the publisher, so that it can send the
-            picture; -1 if it was not shared. The publisher must release it.
-        dropped: Frames of this stream that were dropped so far.
-        paused: The frame was not tracked, since the stream is paused.
-        repeats: Frame whose masks these are: this one showed the same and was not tracked; None: its own.
+        slot: Slot of the stream's ring that the worker shares with the publisher for the picture; -1 if it is not
+            shared. The publisher must release it.
+        dropped: Frames of this stream dropped so far.
+        paused: The frame was not tracked because the stream is paused.
+        repeats: Number of the frame that the masks were computed on, if this one was not tracked because its picture
+            had not changed; None: the masks are its own.
     """
 
     stream: str
@@ -59,7 +60,7 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Something happened to a stream or to the daemon (stream ``_daemon``)."""
+    """An event of a stream or of the daemon (stream ``_daemon``)."""
 
     stream: str
     kind: EventKind
@@ -75,7 +76,7 @@ class CaptureReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """State of a source: capture process to publisher, at 1 Hz and at each change.
 
     Attributes:
-        drops: Cumulative, by ``stage/reason``; without the ring's own, which every process can read there.
+        drops: Cumulative, by ``stage/reason``, without the ring's own counters, which every process can read.
     """
 
     stream: str
@@ -95,13 +96,13 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     Attributes:
         model: Name of the model.
-        device: What it runs on, for people.
+        device: Device that it runs on, for people.
         tracked: Stream -> frames tracked since the worker started.
         drops: Stream -> cumulative drops by ``stage/reason``.
         paused: Ids of the streams that are paused.
-        device_memory_bytes: What it holds of a GPU's memory; 0 on a CPU.
-        recompiles: Graphs compiled after the warm-up, and times that all were recorded anew.
-        repeated: Stream -> frames since the worker started whose masks were repeated.
+        device_memory_bytes: GPU memory held; 0 on a CPU.
+        recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
+        repeated: Stream -> frames since the worker started that were sent with repeated masks.
     """
 
     model: str
@@ -129,14 +130,14 @@ _decoder: msgspec.msgpack.Decoder[InternalMessage] = msgspec.msgpack.Decoder(Int
 
 
 def encode(message: InternalMessage) -> bytes:
-    """Turn a message into bytes."""
+    """Encode a message."""
     return _encoder.encode(message)
 
 
 def decode(data: bytes | memoryview) -> InternalMessage:
-    """Turn bytes into a message.
+    """Decode a message.
 
     Raises:
-        msgspec.DecodeError: the bytes are no such message; between our own processes that is a bug.
+        msgspec.DecodeError: the bytes are not such a message, which is a bug between our own processes.
     """
     return _decoder.decode(data)

@@ -1,4 +1,4 @@
-"""The sending end of the socket on which all processes talk to the publisher."""
+"""The sending end of the socket to the publisher, used by all other processes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _MAX_WAITING: Final = 100
 class PublisherSocket:
     """Sends internal messages to the publisher. Used by one thread.
 
-    While the publisher is down nothing is queued (``ZMQ_IMMEDIATE``): after its restart subscribers get fresh masks
-    rather than a backlog of old ones.
+    Nothing is queued while the publisher is down (``ZMQ_IMMEDIATE``): after its restart, subscribers get new masks
+    rather than a backlog.
 
     Args:
         endpoint: Where the publisher binds its PULL socket.
 
     Attributes:
-        lost_events: Stream -> events of it that were given up because too many waited: drops of stage ``event``,
-            reason ``publisher_away``.
+        lost_events: Stream -> events dropped because too many were waiting: drops of stage ``event``, reason
+            ``publisher_away``.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -40,10 +40,10 @@ class PublisherSocket:
     def try_send(self, message: InternalMessage, timeout_s: float = 0.0) -> bool:
         """Send a message.
 
-        Blocks: up to ``timeout_s`` while the queue is full or the publisher away.
+        Blocks: up to ``timeout_s`` while the queue is full or the publisher is down.
 
         Returns:
-            False if it could not be sent; the caller counts it.
+            False if it could not be sent; the caller counts the drop.
         """
         if timeout_s > 0 and not self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT):
             return False
@@ -54,9 +54,9 @@ class PublisherSocket:
         return True
 
     def send_reliable(self, event: StreamEvent) -> None:
-        """Send an event. It must not be lost while the publisher is away, as it is when all start at once.
+        """Send an event, or keep it until the publisher is up, as when all processes start at once.
 
-        It waits, in order, for :meth:`flush`. The oldest of more than 100 is dropped and counted.
+        Waiting events are sent in order by :meth:`flush`. The oldest of more than 100 is dropped and counted.
         """
         if len(self._waiting) == _MAX_WAITING:
             self.lost_events[self._waiting.popleft().stream] += 1
@@ -64,11 +64,11 @@ class PublisherSocket:
         self.flush()
 
     def flush(self) -> None:
-        """Send what waits, as far as that is possible now."""
+        """Send waiting events until the socket would block."""
         while self._waiting and self.try_send(self._waiting[0]):
             self._waiting.popleft()
 
     def close(self) -> None:
-        """Close the socket; what is queued has 200 ms to leave."""
+        """Close the socket. Queued messages have 200 ms to be sent."""
         self._socket.close()
         self._context.term()

@@ -1,4 +1,4 @@
-"""What it takes to follow a stream's objects again: kept by the supervisor, since it outlives the worker.
+"""Prompts and names of a stream's objects, saved by the supervisor so that a restarted worker can track them again.
 
 Imports nothing of the tracker.
 """
@@ -14,7 +14,7 @@ from streamseg.config.schema import PromptConfig
 from streamseg.protocol.control import Coords, PromptArgs, Rle
 
 MAX_PROMPTS: Final = 16
-"""Prompts of an object that are kept: the first one, and the newest corrections."""
+"""Prompts saved per object: the first one and the newest corrections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class SavedObject:
     Attributes:
         obj_id: Its id.
         label: Its name.
-        prompts: In the order in which they were given: the first started it.
+        prompts: In order; the first one started the object.
     """
 
     obj_id: int
@@ -49,7 +49,7 @@ class SavedObject:
     prompts: tuple[SavedPrompt, ...]
 
     def corrected(self, prompt: SavedPrompt) -> SavedObject:
-        """Return it with one more prompt; the oldest correction is given up for it where there are too many."""
+        """Return the object with one more prompt. Beyond :data:`MAX_PROMPTS`, the oldest correction is dropped."""
         prompts = (*self.prompts, prompt)
         if len(prompts) > MAX_PROMPTS:
             prompts = (prompts[0], *prompts[2:])
@@ -62,8 +62,8 @@ class SavedStream:
 
     Attributes:
         objects: Oldest first.
-        next_id: Greater than every id that an object of this stream has had.
-        paused: Nothing in it is tracked.
+        next_id: Larger than every id that an object of this stream has had.
+        paused: Tracking is paused.
     """
 
     objects: tuple[SavedObject, ...] = ()
@@ -71,7 +71,7 @@ class SavedStream:
     paused: bool = False
 
     def changed(self, removed: Iterable[int], prompts: Iterable[PromptConfig]) -> SavedStream:
-        """Return it after a change of the configured prompts, as the worker would have it."""
+        """Return the stream after a change of its configured prompts, as the worker would save it."""
         new = {
             prompt.object: SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),)) for prompt in prompts
         }
@@ -84,7 +84,7 @@ class SavedStream:
 
 
 def configured(prompts: tuple[PromptConfig, ...]) -> SavedStream:
-    """Return what is kept of a stream that begins with configured prompts."""
+    """Return the saved form of a stream that starts with its configured prompts."""
     return SavedStream(
         tuple(SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),)) for prompt in prompts),
         next_id=1 + max((prompt.object for prompt in prompts), default=0),
@@ -92,7 +92,7 @@ def configured(prompts: tuple[PromptConfig, ...]) -> SavedStream:
 
 
 def normalize_prompt(prompt: PromptConfig | PromptArgs) -> SavedPrompt:
-    """Return a configured or requested prompt in the form that the daemon keeps."""
+    """Return a configured or requested prompt in the daemon's own form."""
     mask = Path(prompt.mask) if isinstance(prompt.mask, str) else prompt.mask
     points = tuple((point[0], point[1], point[2] if len(point) == 3 else 1.0) for point in prompt.points)
     return SavedPrompt(points, prompt.box, mask, prompt.coords)

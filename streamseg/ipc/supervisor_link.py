@@ -1,8 +1,8 @@
-"""The line between the supervisor and one child process.
+"""The link between the supervisor and one child process.
 
-The child reports that it is ready and still makes progress; the supervisor tells it to stop and sends it messages
-(``streamseg/ipc/supervisor_messages.py``). The link is a socket pair: either end notices at once when the other dies, a
-child can wait for it in the same poll as for its frames, and file descriptors of a new ring can travel on it.
+The child reports that it is ready and makes progress; the supervisor sends it messages
+(``streamseg/ipc/supervisor_messages.py``) and asks it to stop. The link is a socket pair: each end notices at once when
+the other dies, a child can poll it together with its frames, and the descriptors of a new ring can be sent over it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PR_SET_PDEATHSIG = 1
 
 STOP: Final = b"stop"
 OF_SUPERVISOR: Final = frozenset({signal.SIGINT, signal.SIGHUP})
-"""Signals that children leave to the supervisor."""
+"""Signals that only the supervisor handles."""
 
 _MAX_DESCRIPTORS: Final = 8
 
 
 class ChildLink:
-    """The child's end of the line.
+    """The child's end of the link.
 
     Args:
         connection: One end of a duplex pipe.
@@ -43,13 +43,13 @@ class ChildLink:
         self._connection = connection
         self._send_lock = threading.Lock()
         self._stopping = False
-        self._orders: list[SupervisorMessage] = []
+        self._messages: list[SupervisorMessage] = []
 
     def attach(self) -> None:
-        """Make this process end with its supervisor. Called first thing in the child, by its main thread.
+        """Make this process end with its supervisor. The child's main thread calls it first.
 
-        SIGINT and SIGHUP are left to the supervisor (a terminal sends them to the whole group); SIGTERM keeps its
-        default, so that a child that hangs in foreign code still ends.
+        SIGINT and SIGHUP are ignored, because a terminal sends them to the whole group and the supervisor handles
+        them. SIGTERM keeps its default action, so that it ends a child that hangs in foreign code.
         """
         for number in OF_SUPERVISOR:
             signal.signal(number, signal.SIG_IGN)
@@ -60,7 +60,7 @@ class ChildLink:
             os._exit(1)
 
     def fileno(self) -> int:
-        """Descriptor that is readable when the supervisor said something or died."""
+        """Descriptor that is readable when the supervisor sent a message or died."""
         return self._connection.fileno()
 
     def stop_requested(self, timeout_s: float = 0.0) -> bool:
@@ -78,60 +78,60 @@ class ChildLink:
         return self._stopping
 
     def take_messages(self) -> list[SupervisorMessage]:
-        """Return what the supervisor ordered since the last call."""
+        """Return the messages from the supervisor since the last call."""
         try:
             while not self._stopping and self._connection.poll():
                 self._receive()
         except (EOFError, OSError):
             self._stopping = True
-        orders, self._orders = self._orders, []
-        return orders
+        messages, self._messages = self._messages, []
+        return messages
 
     def _receive(self) -> None:
         data = self._connection.recv_bytes()
         if data == STOP:
             self._stopping = True
             return
-        order: SupervisorMessage = pickle.loads(data)
-        if isinstance(order, OpenStream):
-            order = replace(order, ring=FrameRing.of(order.shape, self._receive_descriptors()))
-        self._orders.append(order)
+        message: SupervisorMessage = pickle.loads(data)
+        if isinstance(message, OpenStream):
+            message = replace(message, ring=FrameRing.of(message.shape, self._receive_descriptors()))
+        self._messages.append(message)
 
     def _receive_descriptors(self) -> list[int]:
-        """Return the descriptors that follow an order: they come with a byte of their own, right behind it."""
-        with socket.fromfd(self._connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            byte, fds, _, _ = socket.recv_fds(line, 1, _MAX_DESCRIPTORS)
+        """Return the descriptors that follow a message, sent with one byte of their own."""
+        with socket.fromfd(self._connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            byte, fds, _, _ = socket.recv_fds(link, 1, _MAX_DESCRIPTORS)
         if not byte:
-            raise EOFError("the supervisor died in the middle of an order")
+            raise EOFError("the supervisor died in the middle of a message")
         return fds
 
-    def send(self, said: ChildMessage) -> None:
-        """Tell the supervisor something. A supervisor that is gone is noticed by :meth:`stop_requested`."""
+    def send(self, message: ChildMessage) -> None:
+        """Send a message to the supervisor. If it is gone, :meth:`stop_requested` returns True."""
         with self._send_lock, contextlib.suppress(OSError, ValueError):
-            self._connection.send(said)
+            self._connection.send(message)
 
 
-def send_message(connection: Connection, order: SupervisorMessage, fds: Sequence[int] = ()) -> bool:
-    """Give a child an order; the supervisor's end.
+def send_message(connection: Connection, message: SupervisorMessage, fds: Sequence[int] = ()) -> bool:
+    """Send a message to a child; the supervisor's end. Never blocks.
 
     Args:
         connection: To the child.
-        order: What to do.
+        message: The message.
         fds: Descriptors that belong to it.
 
     Returns:
-        False if the child takes nothing more: it is dead, or has not listened for long. Never waits for one like that.
+        False if the child cannot take it: it is dead, or has not read for long.
     """
     try:
-        # A Unix socket is writable while most of its buffer is free, which is more room than an order needs.
-        room = select.poll()
-        room.register(connection, select.POLLOUT)
-        if not room.poll(0):
+        # A Unix socket is writable while most of its buffer is free, which is more than a message needs.
+        writable = select.poll()
+        writable.register(connection, select.POLLOUT)
+        if not writable.poll(0):
             return False
-        connection.send_bytes(pickle.dumps(order))
+        connection.send_bytes(pickle.dumps(message))
         if fds:
-            with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as line:
-                socket.send_fds(line, [b"+"], list(fds))
+            with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as link:
+                socket.send_fds(link, [b"+"], list(fds))
     except OSError:
         return False
     return True

@@ -1,6 +1,6 @@
-"""What the supervisor says to its children, and a child to the supervisor, over the line between them.
+"""Messages between the supervisor and its children.
 
-Pickled: between our own processes of one start, over a nameless socket pair.
+They are pickled: both ends are our own processes of the same start, over an unnamed socket pair.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from streamseg.ring.frame_ring import FrameRing, RingShape
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a child says of itself.
+    """State of a child.
 
     Attributes:
-        kind: ``ready``, ``progress`` (still alive: sent as often as the child's loop turns, at most once a
-            second), ``subscribed`` (publisher: somebody subscribes to masks, objects or
-            pictures), ``ended`` (capture: a file is at its end), ``fatal`` (no restart would help).
+        kind: ``ready``; ``progress`` (the child's loop turns; sent at most once a second); ``subscribed`` (publisher:
+            masks, objects or pictures have a subscriber); ``ended`` (capture: end of the file); ``fatal`` (a restart
+            would not help).
         text: For people.
-        exit_code: With ``fatal``: what the daemon should exit with.
+        exit_code: With ``fatal``: exit code for the daemon.
     """
 
     kind: Literal["ready", "progress", "subscribed", "ended", "fatal"]
@@ -33,25 +33,25 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class PromptsSaved:
-    """Worker: what it would take to follow a stream's objects again. Sent before the change is confirmed to anybody."""
+    """Worker: a stream's prompts changed. Sent before the change is confirmed to the client."""
 
     stream: str
     saved: SavedStream
 
 
 ChildMessage = Report | PromptsSaved | Command
-"""What a child says; a :class:`~streamseg.ipc.commands.Command` comes from the control process."""
+"""From a child; a :class:`~streamseg.ipc.commands.Command` comes from the control process."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Worker and publisher: there is one more stream.
+    """Worker and publisher: a stream was added.
 
     Attributes:
         stream: Its id.
-        settings: Of it.
+        settings: Its settings.
         source: Its address, without credentials.
-        shape: Of its ring, whose descriptors follow the order.
+        shape: Of its ring, whose descriptors follow the message.
         ring: The ring; set by the receiving end.
     """
 
@@ -64,20 +64,20 @@ class OpenStream:
 
 @dataclass(frozen=True, slots=True)
 class CloseStream:
-    """Worker and publisher: a stream is no more."""
+    """Worker and publisher: a stream was removed."""
 
     stream: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeStream:
-    """Worker: a stream has other settings now.
+    """Worker: the settings of a stream changed.
 
     Attributes:
         stream: Its id.
-        settings: The new ones.
-        removed: Ids of objects to follow no longer.
-        prompts: Objects that are new or whose prompt is another now.
+        settings: The new settings.
+        removed: Ids of objects to remove.
+        prompts: New objects, and objects whose prompt changed.
     """
 
     stream: str
@@ -88,11 +88,11 @@ class ChangeStream:
 
 @dataclass(frozen=True, slots=True)
 class DaemonInfo:
-    """Control process: what it tells clients of the daemon, and needs in order to refuse.
+    """Control process: the state of the daemon that it needs to check and answer requests.
 
     Attributes:
         streams: Ids of all streams.
-        publish: Where masks are published.
+        publish: Addresses at which masks are published.
     """
 
     streams: tuple[str, ...]
@@ -101,8 +101,8 @@ class DaemonInfo:
 
 @dataclass(frozen=True, slots=True)
 class WorkerGone:
-    """Control process: the worker died; nobody answers the commands that it had."""
+    """Control process: the worker died, and its pending commands with it."""
 
 
 SupervisorMessage = OpenStream | CloseStream | ChangeStream | DaemonInfo | WorkerGone | Outcome
-"""What the supervisor says; an :class:`~streamseg.ipc.commands.Outcome` answers a command."""
+"""From the supervisor; an :class:`~streamseg.ipc.commands.Outcome` answers a command."""

@@ -1,4 +1,4 @@
-"""Which machine's monotonic clock a stamp belongs to."""
+"""Names for monotonic clocks, to tell whether two processes share one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def clock_name() -> str:
     """Return 8 hexadecimal digits that name this machine's monotonic clock since its last boot.
 
-    Two processes that get the same name may compare their ``time.monotonic_ns()``. It is a digest of the kernel's boot
-    id, so it says nothing else of the machine. Empty where the kernel tells none: then nobody shares the clock.
+    Two processes with the same name may compare their ``time.monotonic_ns()``. The name is a digest of the kernel's
+    boot id and reveals nothing else about the machine. It is empty where the kernel has no boot id: such a clock is
+    never shared.
     """
     try:
         boot_id = _BOOT_ID.read_bytes().strip()

@@ -1,12 +1,12 @@
 """Control, schema v1: typed requests and replies. ``docs/protocol.md``, "Control", is the contract.
 
-A request names its operation; its arguments are a struct of their own, and so is its result (:data:`OPERATIONS`).
-Requests refuse fields that they do not know, so that a slip of the pen is told; readers of replies ignore them.
+Each operation has a struct for its arguments and one for its result (:data:`OPERATIONS`). Unknown fields in a request
+are an error, so that typos do not pass silently; readers of replies ignore them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -19,7 +19,7 @@ from streamseg.protocol.published import Box, DaemonStatus, Status
 CONTROL_VERSION: Final = 1
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 MAX_SETTINGS_BYTES: Final = 16 * 1024
-"""Of an ``add_stream`` request: it goes on over pipes that hold little, to processes that have other work."""
+"""Limit of an ``add_stream`` request: it is passed on over pipes with small buffers."""
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 
@@ -42,7 +42,7 @@ ErrorCode = Literal[
 ]
 
 RETRYABLE: Final[frozenset[str]] = frozenset({"NO_FRAME_YET", "WORKER_RESTARTING", "TIMEOUT", "BUSY"})
-"""Codes of errors that may be over when the same request is sent again."""
+"""Codes of errors that may have passed when the same request is sent again."""
 
 ObjectId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Label = Annotated[str, Meta(max_length=100)]
@@ -56,7 +56,7 @@ class Rle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         size: [height, width], in COCO's order.
-        counts: As pycocotools writes it, as text.
+        counts: Compressed counts as text, as pycocotools writes them.
     """
 
     size: tuple[int, int]
@@ -67,17 +67,17 @@ class Rle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Operations that need no more than a stream, or not even that."""
+    """No arguments besides the stream, if any."""
 
 
 class PromptArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What marks an object: points and a box, or a mask alone.
+    """Marks an object: points and a box, or a mask alone.
 
     Attributes:
         points: [x, y] or [x, y, label]: label 1 is on the object (default), 0 is off.
         box: [x0, y0, x1, y1].
-        mask: At the video's size.
-        coords: Unit of points and box: 0..1 of the frame's width and height, or pixels.
+        mask: Of the whole frame.
+        coords: Unit of points and box: ``normalized`` (0..1 of the frame's width and height) or ``pixels``.
     """
 
     points: Annotated[
@@ -89,14 +89,14 @@ class PromptArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class AddPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``add_prompt``: start an object, or correct one.
+    """``add_prompt``: start an object or correct one.
 
     Attributes:
-        object_id: None: a new object, the daemon picks its id.
-        label: Of a new object; on one that exists, an empty label keeps the one it has.
-        frame: Number of the frame that the marks were made on; None: the newest.
-        on_expired: If that frame is gone: an error, or the newest frame in its place.
-        preview: Only show the mask; nothing changes.
+        object_id: The object; None starts a new one with an id of the daemon's choice.
+        label: Name of the object; empty on an existing object keeps its name.
+        frame: Number of the frame that the prompt was made on; None: the newest.
+        on_expired: If that frame is no longer held: fail, or use the newest frame.
+        preview: Only return the mask; nothing changes.
     """
 
     object_id: ObjectId | None = None
@@ -107,7 +107,7 @@ class AddPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ObjectArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``remove_object``, ``undo_prompt``: which object."""
+    """``remove_object``, ``undo_prompt``: the object."""
 
     object_id: ObjectId
 
@@ -126,13 +126,13 @@ class SetPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SetPrompts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``set_prompts``: the objects that the stream shall have, all of them."""
+    """``set_prompts``: all objects of the stream."""
 
     prompts: Annotated[tuple[SetPrompt, ...], Meta(max_length=256)]
 
 
 class AddStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``add_stream``: what stands below ``streams.NAME`` in a configuration file."""
+    """``add_stream``: settings, as under ``streams.NAME`` in a configuration file."""
 
     settings: dict[str, Any]
 
@@ -141,7 +141,7 @@ class AddStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Nothing(msgspec.Struct, frozen=True):
-    """It was done; there is nothing to tell."""
+    """The request was done; there is no result."""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,12 +149,12 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         version: Of streamseg.
-        session: Id of this run of the daemon, the same as in published messages.
+        session: Id of this run of the daemon, as in published messages.
         model: Name of the model.
-        max_objects: Most objects a stream.
+        max_objects: Largest number of objects per stream.
         publish: Addresses at which masks are published.
         streams: Ids of all streams.
-        ops: Operations that the daemon knows.
+        ops: Operations that the daemon supports.
     """
 
     version: str
@@ -172,9 +172,9 @@ class ObjectEntry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: Its id.
         label: Its name; may be empty.
-        state: ``tracked``, ``occluded``, ``lost``; ``waiting``: its prompt waits for the stream's next frame.
-        prompts: How many prompts it has: one that started it, the others corrections.
-        bbox: x, y, w, h on the newest frame; zeros if nothing is seen.
+        state: ``tracked``, ``occluded``, ``lost``, or ``waiting`` until its prompt is applied to the next frame.
+        prompts: Number of its prompts: the one that started it and its corrections.
+        bbox: x, y, w, h on the newest frame; zeros if it is not seen.
         area: Pixels.
         score: The model's estimate of the mask's IoU, 0..1.
         presence: Probability that the object is visible, 0..1.
@@ -196,7 +196,7 @@ class StreamEntry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         stream: Its id.
         source: Its address, without credentials.
-        paused: Its frames are published, but nothing in it is tracked.
+        paused: Its frames are published but not tracked.
         frame: Number of the newest tracked frame; None before the first.
         size: Width and height in pixels; zeros before the first frame.
         objects: Its objects, oldest first.
@@ -222,15 +222,15 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         object_id: The object; 0 in a preview of a new one.
         label: Its name.
-        new: The prompt started it.
-        frame: Number of the frame that was prompted: the one asked for, the one that it repeats, or the newest.
-        newest: Number of the newest frame, up to which the object was followed from ``frame``.
+        new: The prompt started it, rather than correcting it.
+        frame: Number of the prompted frame: the requested one, the one that it repeats, or the newest.
+        newest: Number of the newest tracked frame; the object was tracked from ``frame`` up to it.
         size: Width and height of ``frame`` in pixels.
-        bbox: x, y, w, h of its mask on ``frame``; zeros if nothing is seen.
+        bbox: x, y, w, h of its mask on ``frame``; zeros if it is not seen.
         area: Pixels of its mask on ``frame``.
         score: The model's estimate of that mask's IoU, 0..1.
         presence: Probability that the object is visible on ``frame``, 0..1.
-        mask: On ``frame``; only in a preview.
+        mask: On ``frame``; only for a preview.
     """
 
     object_id: int
@@ -251,7 +251,7 @@ class Undone(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         object_id: The object.
-        prompts: How many prompts it has left; 0: its only one was taken back, and the object with it.
+        prompts: Number of prompts left; 0: its only prompt was undone, which removed the object.
     """
 
     object_id: int
@@ -259,7 +259,7 @@ class Undone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SnapshotObject(ObjectEntry, frozen=True, kw_only=True):
-    """One object of ``snapshot``: as in ``list``, with its mask; None if nothing is seen."""
+    """One object of ``snapshot``: as in ``list``, with its mask; None if it is not seen."""
 
     mask: Rle | None = None
 
@@ -273,7 +273,7 @@ class SnapshotResult(msgspec.Struct, frozen=True, kw_only=True):
         epoch: Of the stream.
         size: Width and height in pixels.
         t_wall_ns: When it was captured, Unix epoch.
-        image_topic: Where its picture is published, under the same frame number, while somebody subscribes.
+        image_topic: Topic of its picture, which has the same frame number; published while it has subscribers.
         objects: Its objects, oldest first.
     """
 
@@ -287,7 +287,7 @@ class SnapshotResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusResult(msgspec.Struct, frozen=True, kw_only=True):
-    """``get_status``: the newest status messages, at most a second or so old; None or absent while there are none.
+    """``get_status``: the newest status messages, about a second old at most; None or absent before the first.
 
     Attributes:
         daemon: As on ``v1/_daemon/status/``.
@@ -299,12 +299,12 @@ class StatusResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptsSet(msgspec.Struct, frozen=True, kw_only=True):
-    """``set_prompts``: ids of objects, by what became of them.
+    """``set_prompts``: ids of objects.
 
     Attributes:
-        kept: The prompt is the same as before; the object and its memory were left alone.
-        prompted: They are prompted anew, on the next frame.
-        removed: They are no longer followed.
+        kept: The prompt is unchanged; the object and its memory were left alone.
+        prompted: New or changed; prompted on the next frame.
+        removed: No longer tracked.
     """
 
     kept: tuple[int, ...]
@@ -313,15 +313,15 @@ class PromptsSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """``reload``: what became of the streams, and what needs a restart of the daemon.
+    """``reload``: ids of streams, and settings that need a restart of the daemon.
 
     Attributes:
-        added: Streams that are new.
-        removed: Streams that are gone.
-        restarted: Streams whose source was opened anew, since settings of it changed.
-        changed: Streams of which only prompts or policy changed; their sources were not touched.
+        added: New streams.
+        removed: Streams that were closed.
+        restarted: Streams whose source was reopened because its settings changed.
+        changed: Streams with changed prompts or policy; their sources were left alone.
         unchanged: All others.
-        needs_restart: Settings that differ in the file, but cannot change in a running daemon.
+        needs_restart: Settings that changed in the file but cannot change in a running daemon.
     """
 
     added: tuple[str, ...]
@@ -370,15 +370,15 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a client sends.
+    """A request.
 
     Attributes:
         v: Version of the protocol.
-        id: Of this request, unique for its client. Sent twice, it is done once and answered twice.
-        op: What to do.
-        client: Name of the client, if its requests shall be known again when they come over another connection.
-        stream: Which stream, for most operations.
-        args: Of the type that belongs to ``op``.
+        id: Unique for the client. A request that is sent twice is executed once and answered twice.
+        op: Name of the operation.
+        client: Name of the client; lets the daemon recognize a repeated request on another connection.
+        stream: Id of the stream, for most operations.
+        args: Arguments of the type that belongs to ``op``.
     """
 
     v: int
@@ -411,15 +411,20 @@ def control_error(code: ErrorCode, message: str) -> ControlError:
     return ControlError(code, message, code in RETRYABLE)
 
 
+def stream_not_found(stream: str, streams: Iterable[str]) -> ControlError:
+    """Return the error for a stream that does not exist; it lists those that do."""
+    return control_error("STREAM_NOT_FOUND", f"there is no stream {stream!r}; streams: {', '.join(streams) or 'none'}")
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the daemon answers.
+    """A reply.
 
     Attributes:
         v: Version of the protocol.
         id: Of the request; empty if it could not be read.
-        ok: Whether it was done.
-        result: Of the type that belongs to the operation.
-        error: Otherwise.
+        ok: Whether the request succeeded.
+        result: Result of the type that belongs to the operation, on success.
+        error: Otherwise, why it failed.
     """
 
     v: int

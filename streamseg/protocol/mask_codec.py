@@ -1,9 +1,9 @@
 """Masks to bytes and back: the encodings of ``docs/protocol.md``.
 
-A mask travels as the crop inside its ``roi``; everything outside is background. Encoding happens in the publisher,
-on masks that we made ourselves, in C. Decoding happens to bytes from a socket, so it is written here in numpy with
-every size checked before memory is touched; pycocotools' decoder takes strings that end in the middle of a number
-or whose runs do not add up to the mask. It is no slower than the one in C.
+A mask is sent as the crop inside its ``roi``; everything outside is background. Encoding is done by pycocotools or
+rlemasklib, in C, on our own masks. The decoder is ours because it reads bytes from a network: every size is checked
+before memory is allocated, while pycocotools accepts strings that end in the middle of a number or whose runs do not
+add up to the mask. In numpy it is as fast as the one in C.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 BoolMask = NDArray[np.bool_]
 
 MAX_PIXELS: Final = 2**26
-"""Most pixels of a frame; 8K video has half as many."""
+"""Largest frame in pixels; 8K video has half as many."""
 
 MAX_MASK_BYTES: Final = 2**23
-"""Most bytes of one encoded mask. Real ones are a few kilobytes; noise at 4K just fits."""
+"""Longest encoded mask in bytes. Real ones are a few kilobytes; noise at 4K just fits."""
 
 _ZSTD_LEVEL = 1
 _MAX_COUNT_CHARS = 7
 
 
 def require_encoding(encoding: Encoding) -> None:
-    """Check that the encoding can be used here.
+    """Check that the packages of an encoding are installed.
 
     Raises:
         ConfigError: its package is not installed.
@@ -47,7 +47,7 @@ def require_encoding(encoding: Encoding) -> None:
 
 
 def encode_bits(bits: bytes, size: tuple[int, int], encoding: Encoding) -> bytes:
-    """Encode a mask that is packed to bits.
+    """Encode a mask that is packed into bits.
 
     Args:
         bits: ``np.packbits(mask, axis=1).tobytes()``: ceil(width / 8) bytes a row.
@@ -55,7 +55,7 @@ def encode_bits(bits: bytes, size: tuple[int, int], encoding: Encoding) -> bytes
         encoding: ``coco_rle`` or ``bits_zstd``.
 
     Raises:
-        ProtocolError: ``bits`` does not have the length that ``size`` asks for, or the result is too long to send.
+        ProtocolError: the length of ``bits`` does not match ``size``, or the result is too long to send.
     """
     width, height = size
     row_bytes = _row_bytes(size)
@@ -88,14 +88,14 @@ def decode_mask(data: bytes, size: tuple[int, int], encoding: str) -> BoolMask:
 
     Args:
         data: The message part.
-        size: (width, height) of the mask: those of its ``roi``, not of the frame.
-        encoding: As named in the message.
+        size: (width, height) of the mask: of its ``roi``, not of the frame.
+        encoding: Name from the message.
 
     Returns:
         ``bool [height, width]``, contiguous.
 
     Raises:
-        ProtocolError: the bytes are no such mask, or the encoding is unknown.
+        ProtocolError: the bytes are not such a mask, or the encoding is unknown.
         ConfigError: ``bits_zstd`` without the package zstandard.
     """
     _row_bytes(size)
@@ -111,7 +111,7 @@ def decode_mask(data: bytes, size: tuple[int, int], encoding: str) -> BoolMask:
 
 
 def _row_bytes(size: tuple[int, int]) -> int:
-    """Return the bytes of a packed row, after a check of the size."""
+    """Check the size and return the bytes of a packed row."""
     width, height = size
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise ProtocolError(f"a mask cannot be {width}x{height} pixels: at least 1x1, at most {MAX_PIXELS} pixels")
@@ -120,8 +120,8 @@ def _row_bytes(size: tuple[int, int]) -> int:
 
 # --- COCO RLE -------------------------------------------------------------------------------------------------------
 # Run lengths of the pixels read column by column, beginning with a (possibly empty) run of background. From the
-# fourth on, each is the difference to the one before last. Every number is written in groups of 5 bits, lowest
-# first, as the character 48 + group; bit 5 says that more follow, bit 4 of the last group is the sign.
+# fourth run on, each is the difference to the run before last. Each number is written in groups of 5 bits, lowest
+# first, as the character 48 + group; bit 5 says that more groups follow, bit 4 of the last group is the sign.
 
 
 def _encode_rle(mask: NDArray[np.uint8]) -> bytes:
@@ -138,7 +138,7 @@ def _find_rle_encoder() -> Callable[[NDArray[np.uint8]], bytes]:
     import cv2
     from pycocotools import mask as coco
 
-    # pycocotools wants columns: OpenCV transposes ten times faster than numpy, which took longer than the encoding.
+    # pycocotools reads columns. OpenCV transposes ten times faster than numpy, which took longer than encoding.
     return lambda mask: bytes(coco.encode(cv2.transpose(mask).T)["counts"])
 
 
@@ -153,7 +153,7 @@ def _decode_rle(data: bytes, size: tuple[int, int]) -> BoolMask:
 
 
 def _run_lengths(data: bytes) -> NDArray[np.int64]:
-    """Return the run lengths, not yet checked against a mask's size. At most 2**58 each, so sums cannot overflow."""
+    """Return the run lengths, not yet checked against the size of the mask."""
     groups = np.frombuffer(data, dtype=np.uint8) - np.uint8(48)
     if len(groups) == 0 or groups.max() > 63 or groups[-1] & 0x20:
         raise ProtocolError("coco_rle: not a COCO counts string")
@@ -186,7 +186,7 @@ def _decode_bits(data: bytes, size: tuple[int, int]) -> BoolMask:
     import zstandard
 
     try:
-        # The library allocates what the frame announces, whatever maximum it is given: so look first.
+        # The library allocates what the frame announces, whatever `max_output_size` is: look first.
         announced = zstandard.get_frame_parameters(data).content_size
         if announced != row_bytes * height:
             raise ProtocolError(

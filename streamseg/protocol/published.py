@@ -1,9 +1,9 @@
 """Public messages, schema v1: what subscribers receive as JSON headers. ``docs/protocol.md`` is the contract.
 
-Nanoseconds are decimal strings, since JavaScript's numbers end at 2**53. Unknown fields are ignored by readers, and
-fields that name one of several things (``state``, ``kind``, ``encoding``, ``t_source``) are plain strings here, so that
-a reader of today takes a daemon that knows one more; the values of today are the ``Literal`` types below. A breaking
-change gets new topics (``v2/``).
+Nanoseconds are decimal strings, because JavaScript's numbers are exact only up to 2**53. Readers ignore unknown fields.
+Fields with a set of values (``state``, ``kind``, ``encoding``, ``t_source``) are plain strings here, so that a reader
+accepts the values of a newer daemon; today's values are the ``Literal`` types below. A breaking change gets new topics
+(``v2/``).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MaskObject(ObjectInfo, frozen=True, kw_only=True):
 
 
 class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """Fields that every message about a frame begins with.
+    """Fields of every message about a frame.
 
     Attributes:
         v: Version of the protocol.
@@ -79,22 +79,22 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         session: Changes when the daemon restarts.
         publisher: Changes when the publisher process restarts, also within a session.
         epoch: Rises at each reconnect, size change or time jump of the source.
-        seq: Counts published messages of this publisher, stream and kind from 0: a gap was lost on the way to you.
-        frame: Counts captured frames of the session: a gap was skipped by us.
+        seq: Counts messages of this publisher, stream and kind from 0: a gap was lost on the way to the subscriber.
+        frame: Counts captured frames of the session: a gap was skipped by the daemon.
         t_wall_ns: Capture time, Unix epoch.
-        t_source: Clock of ``t_wall_ns``: ``rtcp`` (the camera's), ``arrival`` or ``file`` (ours).
-        clock: Names the monotonic clock of the stamps below. A reader that computes the same name
+        t_source: Clock of ``t_wall_ns``: ``rtcp`` (the camera's), ``arrival`` or ``file`` (the daemon's).
+        clock: Name of the monotonic clock of the stamps below. A reader that computes the same name
             (:func:`streamseg.protocol.clock.clock_name`) runs on the same machine and may compare them with its
             own clock.
-        t_captured_ns: Monotonic clock of the daemon's machine: the frame's data arrived.
-        t_decoded_ns: ...it was decoded.
-        t_tracked_ns: ...its masks were ready.
-        t_published_ns: ...this message was sent.
-        pts: The source's stamp in units of ``time_base``.
+        t_captured_ns: Monotonic clock of the daemon's machine, when the frame's data arrived.
+        t_decoded_ns: Likewise, when it was decoded.
+        t_tracked_ns: Likewise, when its masks were ready.
+        t_published_ns: Likewise, when this message was sent.
+        pts: The source's own timestamp in units of ``time_base``.
         time_base: Seconds per unit as [numerator, denominator].
         size: Width and height of the frame in pixels.
         model: Name of the model.
-        dropped: Captured frames of this session and stream that were lost so far: no masks were sent for them.
+        dropped: Captured frames of this session and stream for which no masks were sent, so far.
     """
 
     v: int = PROTOCOL_VERSION
@@ -119,11 +119,11 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Masks(FrameHeader, frozen=True, kw_only=True, tag="masks"):
-    """Header of ``v1/<stream>/masks/``: objects, with a mask part for each that is seen.
+    """Header of ``v1/<stream>/masks/``: objects, with a mask part for each visible one.
 
     Attributes:
-        repeats: Frame whose masks these are: this frame's picture had not changed since, so it was not tracked; None:
-            the frame's own.
+        repeats: Number of the frame that these masks were computed on, if this frame was not tracked because its
+            picture had not changed; None: the masks are the frame's own.
     """
 
     objects: list[MaskObject]
@@ -138,7 +138,7 @@ class Objects(FrameHeader, frozen=True, kw_only=True, tag="objects"):
 
 
 class Image(FrameHeader, frozen=True, kw_only=True, tag="image"):
-    """Header of ``v1/<stream>/image/``: the picture of that frame as JPEG in part 2."""
+    """Header of ``v1/<stream>/image/``: the frame's picture as JPEG in part 2."""
 
     encoding: str = "jpeg"
 
@@ -152,9 +152,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
         kind: What happened.
         t_wall_ns: When.
         epoch: Epoch of the stream at that time.
-        frame: Frame that it belongs to, if any.
-        object: Object that it belongs to, if any.
-        label: That object's name.
+        frame: Number of the frame it belongs to, if any.
+        object: Id of the object it belongs to, if any.
+        label: Name of that object.
         detail: For people.
     """
 
@@ -173,28 +173,28 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
-    """Once a second and stream: ``v1/<stream>/status/``, part 1. Its absence means that the daemon is down.
+    """State of a stream, sent once a second on ``v1/<stream>/status/``, part 1. Silence means that the daemon is down.
 
     Attributes:
         state: Of the source.
         source: Its address, without credentials.
         size: Width and height in pixels, zeros until known.
-        fps_in: Frames a second captured, over the last second or so.
-        fps_out: Frames a second with masks, tracked or repeated.
+        fps_in: Frames captured per second, over about the last second.
+        fps_out: Frames with masks per second, tracked or repeated.
         frames: Captured in this session.
         tracked: Tracked in this session.
-        drops: Every frame that was lost, by ``stage/reason``; none is lost uncounted.
+        drops: Every lost frame, counted by ``stage/reason``.
         reconnects: Of this session.
-        epoch: Present epoch.
+        epoch: Current epoch.
         objects: Number of objects.
-        latency_ms: Stage -> median of the last second: ``decode`` (captured to decoded), ``track`` (decoded to
-            its masks were ready), ``publish`` (until published), ``total``; empty when there were no masks.
+        latency_ms: Stage -> median of the last second: ``decode`` (from captured), ``track`` (from decoded),
+            ``publish`` (from tracked), ``total``; empty without masks.
         published: Kind -> messages published so far by this publisher.
-        subscribed: Kinds that somebody subscribes to now.
+        subscribed: Kinds that have subscribers now.
         last_error: Of the source, without credentials; empty when all is well.
-        paused: Nothing in it is tracked, by request; pictures are published.
-        repeated: Frames of this session that were not tracked, since their picture had not changed: they were sent
-            with the masks of the last that was.
+        paused: Tracking is paused by request; pictures are still published.
+        repeated: Frames of this session that were not tracked because their picture had not changed, and were sent
+            with the masks of the last tracked one.
     """
 
     v: int = PROTOCOL_VERSION
@@ -223,19 +223,19 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
 
 
 class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_field="type"):
-    """Once a second: ``v1/_daemon/status/``, part 1.
+    """State of the daemon, sent once a second on ``v1/_daemon/status/``, part 1.
 
     Attributes:
         clock: As in frame headers.
         version: Of streamseg.
         model: Name of the model.
-        device: Of the worker, for example ``cpu`` or ``cuda:0 (NVIDIA H100)``.
+        device: The worker's, for example ``cpu`` or ``cuda:0 (NVIDIA H100)``.
         uptime_s: Of the daemon.
         streams: Ids of all streams.
         processes: Name -> state (``starting``, ``ready``, ``restarting``, ``ended``).
         restarts: Name -> number of restarts in this session.
-        device_memory_bytes: What the worker holds of a GPU's memory; 0 on a CPU.
-        recompiles: Graphs compiled after the warm-up, and times that all were recorded anew.
+        device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
+        recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
     """
 
     v: int = PROTOCOL_VERSION

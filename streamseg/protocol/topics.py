@@ -1,8 +1,8 @@
-"""All topics and sockets in one table, with what to expect of each.
+"""Topics, socket limits and addresses.
 
-High-water marks are libzmq's, in messages. PUB drops the newest message at the mark; 64 with a client that drains
-to the newest keeps messages 8 to 17 ms old, while a mark of 1 made them 1 to 5 s old. Never ZMQ_CONFLATE (loses
-frames with multipart messages) and never ZMQ_HEARTBEAT_* (aborts a slow consumer: libzmq #3937).
+High-water marks are libzmq's, in messages. PUB drops the newest message at the mark. A mark of 64 with a client that
+drains to the newest message keeps messages 8 to 17 ms old; a mark of 1 made them 1 to 5 s old. Never set ZMQ_CONFLATE
+(it breaks multipart messages) or ZMQ_HEARTBEAT_* (it aborts a slow consumer: libzmq #3937).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Final, Literal
 Kind = Literal["masks", "objects", "image", "events", "status"]
 
 DAEMON: Final = "_daemon"
-"""The stream id under which the daemon itself speaks."""
+"""Stream id of the daemon itself."""
 
 STREAM_ID: Final = re.compile(r"[a-z0-9_-]{1,64}")
-"""What a stream may be called; a leading underscore is kept for ourselves."""
+"""Form of a stream id; a leading underscore is reserved."""
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
 
 MAX_IPC_PATH: Final = 107
-"""Bytes of a Unix socket's path that the kernel takes."""
+"""Longest path of a Unix socket that the kernel accepts, in bytes."""
 
 PUBLISH_HWM: Final = 64
 INTERNAL_HWM: Final = 256
@@ -37,8 +37,8 @@ class Topic:
 
     Attributes:
         kind: Its name.
-        rate: How often it comes, for people and for tests.
-        encoded_on_demand: Work is done for it only while somebody subscribes.
+        rate: How often it is sent.
+        encoded_on_demand: It is encoded only while it has subscribers.
     """
 
     kind: Kind
@@ -58,13 +58,13 @@ TOPICS: Final[dict[Kind, Topic]] = {
 def topic(stream: str, kind: Kind) -> bytes:
     """Return the topic's bytes, for example ``b"v1/cam1/masks/"``.
 
-    It ends in a slash because ZeroMQ matches prefixes: without it a subscriber of ``cam1`` would get ``cam10``.
+    It ends in a slash because ZeroMQ matches prefixes: without it, a subscriber of ``cam1`` would get ``cam10``.
     """
     return f"v1/{stream}/{kind}/".encode()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host: an address, in brackets or not, or the name of one."""
+    """Return whether a host (a name, or an address with or without brackets) is reachable from this machine alone."""
     host = host.strip("[]")
     try:
         return ip_address(host).is_loopback

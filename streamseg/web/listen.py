@@ -7,7 +7,7 @@ import socket
 from typing import Final
 
 from streamseg.errors import ConfigError
-from streamseg.ipc.endpoints import BIND_MENDS
+from streamseg.ipc.endpoints import BIND_FIXES
 
 _SEND_BUFFER_BYTES: Final = 256 * 1024
 
@@ -35,6 +35,6 @@ def listen_on(address: str) -> tuple[socket.socket, str]:
         bound.bind((ip, int(port)))
     except OSError as error:
         bound.close()
-        mend = BIND_MENDS.get(error.errno or errno.EINVAL, error.strerror)
+        mend = BIND_FIXES.get(error.errno or errno.EINVAL, error.strerror)
         raise ConfigError(f"http.listen: {address!r} cannot be bound: {mend}") from None
     return bound, f"http://{host}:{bound.getsockname()[1]}/"

@@ -30,6 +30,7 @@ from streamseg.protocol.control import (
     StreamEntry,
     Undone,
     control_error,
+    stream_not_found,
 )
 from streamseg.protocol.mask_codec import encode_rle
 from streamseg.protocol.scores import presence_of, score_of
@@ -67,9 +68,7 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
 
 def _find_stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedStream:
     if stream not in streams:
-        raise control_error(
-            "STREAM_NOT_FOUND", f"there is no stream {stream!r}; streams: {', '.join(streams) or 'none'}"
-        )
+        raise stream_not_found(stream, streams)
     return streams[stream]
 
 

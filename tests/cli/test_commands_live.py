@@ -90,7 +90,7 @@ def test_view_draws_masks_over_their_own_frame(streamseg, endpoint):
 def test_view_of_an_unknown_stream(streamseg, endpoint):
     done = streamseg("view", endpoint, "--stream", "nope", "--out", "still.png", "--timeout", 1.5)
     assert done.returncode == 1
-    assert "the daemon has no stream 'nope', but: scene" in done.stderr
+    assert "the daemon has no stream 'nope'; streams: scene" in done.stderr
     assert list(streamseg.folder.iterdir()) == []
 
 

@@ -92,7 +92,7 @@ def test_status_says_how_all_is(run):
     [
         (("prompt", "add", "cam"), 2, "nothing to track: use --point"),
         (("prompt", "add", "cam", "--point", "x"), 2, "write X,Y"),
-        (("prompt", "add", "cam9", "--point", "1,1"), 1, "there is no stream 'cam9', but: cam"),
+        (("prompt", "add", "cam9", "--point", "1,1"), 1, "there is no stream 'cam9'; streams: cam"),
         (("prompt", "add", "cam", "--point", "999,1"), 1, "is outside the frame, which is 320x180"),
         (("prompt", "add", "cam", "--point", "1,1", "--frame", "0"), 1, "is not held"),
         (("prompt", "add", "cam", "--mask", "none.png"), 1, "cannot be read"),

@@ -200,11 +200,11 @@ def test_named_streams_are_not_joined_by_others(golden):
 
 def test_the_timeout_says_what_is_known(golden):
     subject = core(LatestInbox(), streams=("cam2",))
-    assert "nothing was heard from there: is streamseg running" in str(subject.timeout_error(2.5))
+    assert "nothing was received: is streamseg running" in str(subject.timeout_error(2.5))
     subject.feed(golden("daemon_status", streams=["cam1", "door"]))
     text = str(subject.timeout_error(2.5))
-    assert text.startswith("no masks of cam2 came from ipc:///x within 2.5 s: ")
-    assert "no stream 'cam2', but: cam1, door" in text
+    assert text.startswith("no masks of cam2 arrived from ipc:///x within 2.5 s: ")
+    assert "no stream 'cam2'; streams: cam1, door" in text
     subject.feed(golden("daemon_status", seq=1, streams=["cam2"]))
     assert "the daemon is up" in str(subject.timeout_error(2.5))
 

@@ -32,7 +32,7 @@ def test_progressive_headers_are_read():
 
 
 def test_another_size_is_refused_before_it_is_decoded():
-    with pytest.raises(ProtocolError, match="50x30 pixels came for a frame of 640x480"):
+    with pytest.raises(ProtocolError, match="50x30 pixels for a frame of 640x480"):
         decode_jpeg(JPEG, (640, 480))
     at = JPEG.index(b"\xff\xc0") + 5
     bomb = JPEG[:at] + b"\xff\xff\xff\xff" + JPEG[at + 4 :]

@@ -120,7 +120,7 @@ def test_a_listener_that_speaks_no_zeromq_is_a_timeout():
             peer, _ = listener.accept()
             with peer:
                 peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
-                with pytest.raises(SubscribeTimeoutError, match=f"{endpoint} within 0.3 s: nothing was heard"):
+                with pytest.raises(SubscribeTimeoutError, match=f"{endpoint} within 0.3 s: nothing was received"):
                     subscriber.receive()
 
 

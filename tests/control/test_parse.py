@@ -41,10 +41,10 @@ def test_arguments_get_their_types():
         ([b"{}"], "BAD_REQUEST", "a message of 1 parts"),
         ([b"x", b"{}"], "BAD_REQUEST", "an empty one and the request"),
         ([b"", b"", b"{}"], "BAD_REQUEST", "a message of 3 parts"),
-        ([b"", b""], "BAD_REQUEST", "no JSON object"),
-        ([b"", b"\xff\xfe"], "BAD_REQUEST", "no JSON object"),
-        ([b"", b"[" * 100_000], "BAD_REQUEST", "no JSON object"),
-        ([b"", b'{"id":' + b'{"a":' * 100_000], "BAD_REQUEST", "no JSON object"),
+        ([b"", b""], "BAD_REQUEST", "not a JSON object"),
+        ([b"", b"\xff\xfe"], "BAD_REQUEST", "not a JSON object"),
+        ([b"", b"[" * 100_000], "BAD_REQUEST", "not a JSON object"),
+        ([b"", b'{"id":' + b'{"a":' * 100_000], "BAD_REQUEST", "not a JSON object"),
         ([b"", b'{"v":1}'], "BAD_REQUEST", "missing required field `id`"),
         (request(op="list", v=2), "UNSUPPORTED_VERSION", "v is 2"),
         (request(op="list", v="1"), "BAD_REQUEST", "$.v"),
@@ -53,7 +53,7 @@ def test_arguments_get_their_types():
         (request(op="list", id="x" * 65), "BAD_REQUEST", "$.id"),
         (request(op="list", lable="x"), "BAD_REQUEST", "unknown field `lable`"),
         (request(op="lst"), "UNKNOWN_OP", "did you mean list?"),
-        (request(op="frobnicate"), "UNKNOWN_OP", "there are: hello, list"),
+        (request(op="frobnicate"), "UNKNOWN_OP", "use one of hello, list"),
         (request(op="reset"), "BAD_REQUEST", "reset needs a stream"),
         (request(op="hello", stream="cam"), "BAD_REQUEST", "leave the field stream out"),
         (request(op="list", args=None), "BAD_REQUEST", "list: Expected `object`"),
@@ -73,7 +73,7 @@ def test_arguments_get_their_types():
         (request(op="add_stream", stream="cam", args={"settings": []}), "BAD_REQUEST", "$.settings"),
     ],
 )
-def test_wrong_requests_are_refused_with_code_and_mend(parts, code, words):
+def test_wrong_requests_are_refused_with_code_and_fix(parts, code, words):
     found, message = refused(parts)
     assert found == code
     assert words in message
@@ -122,6 +122,6 @@ def test_anything_is_a_request_or_is_refused(parts):
 
 def test_settings_are_small():
     """They go on through pipes to processes that have other work: a megabyte of them would hold those up."""
-    with pytest.raises(ControlError, match="settings take at most 16384") as error:
+    with pytest.raises(ControlError, match="the limit is 16384") as error:
         parse(request(op="add_stream", stream="cam2", args={"settings": {"source": "x" * 20_000}}))
     assert error.value.code == "BAD_REQUEST"

@@ -55,7 +55,7 @@ def test_the_table_is_bounded_in_all_and_for_one_connection():
     table = PendingTable(10.0)
     for number in range(MAX_OF_ONE_CONNECTION):
         table.add(number, ("me", str(number)), asked(), "worker", b"a", now=0.0)
-    with pytest.raises(ControlError, match="of yours are waiting") as caught:
+    with pytest.raises(ControlError, match="of your requests are waiting") as caught:
         table.add(1000, ("me", "x"), asked(), "worker", b"a", now=0.0)
     assert (caught.value.code, caught.value.retryable) == ("BUSY", True)
     for number in range(len(table), MAX_PENDING):
@@ -74,7 +74,7 @@ def test_answers_are_kept_for_the_same_request_only():
 
 
 def test_answers_are_bounded_by_number_and_by_bytes():
-    answers = ReplyCache(most=3, most_bytes=100)
+    answers = ReplyCache(max_replies=3, max_bytes=100)
     for number in range(5):
         answers.keep(("me", str(number)), asked(), b"x")
         answers.find(("me", "2"), asked())
@@ -83,5 +83,5 @@ def test_answers_are_bounded_by_number_and_by_bytes():
     assert answers.find(("me", "4"), asked()) == b"x"
     assert answers.find(("me", "3"), asked()) is None
     answers.keep(("me", "too large"), asked(), b"x" * 101)
-    assert not answers._answers
+    assert not answers._replies
     assert answers._bytes == 0

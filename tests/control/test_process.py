@@ -160,7 +160,7 @@ def test_after_a_time_out_the_same_request_gets_the_late_outcome(control):
     command = running.command()
     error = receive(client)["error"]
     assert (error["code"], error["retryable"]) == ("TIMEOUT", True)
-    assert "the worker gave no answer within 0.3 s" in error["message"]
+    assert "the worker did not reply within 0.3 s" in error["message"]
     running.answer(command, b'{"late":1}')
     assert ask(client, op="hello", id="barrier")["ok"]
     assert ask(client, op="pause", stream="cam")["result"] == {"late": 1}
@@ -197,7 +197,7 @@ def test_an_unknown_stream_is_named_by_every_operation(control):
     for op in ops:
         error = ask(client, id=op, op=op, stream="cam9", args=args.get(op, {}))["error"]
         assert error["code"] == "STREAM_NOT_FOUND"
-        assert error["message"] == "there is no stream 'cam9', but: cam"
+        assert error["message"] == "there is no stream 'cam9'; streams: cam"
 
 
 def test_too_many_objects_are_refused_before_the_worker_hears_of_them(control):
@@ -246,7 +246,7 @@ def test_its_end_is_told_to_those_who_wait(control):
     send(client, op="pause", stream="cam")
     running.command()
     running.connection.send_bytes(b"stop")
-    assert "the daemon is ending" in receive(client)["error"]["message"]
+    assert "the daemon is stopping" in receive(client)["error"]["message"]
     running.process.join(timeout=10)
     assert not Path(running.endpoint.removeprefix("ipc://")).exists()
 
@@ -276,7 +276,7 @@ def test_an_address_that_was_configured_is_had_or_refused(control):
 
 def test_nobody_else_may_reach_it(control):
     fatal = control(endpoint="tcp://0.0.0.0:*").said(Report, "fatal")
-    assert "everybody there could control the daemon" in fatal.text
+    assert "anyone could control the daemon" in fatal.text
 
 
 # --- hostile --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,110 @@
+"""Every example runs against a real daemon and does what its first line says."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import queue
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.e2e.daemon_process import DaemonProcess
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TIMEOUT_S = 60
+CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """A daemon that follows a disc in a generated scene by its color."""
+    config = {
+        "streams": {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}},
+        "model": {"name": "echo"},
+    }
+    running = DaemonProcess(config, tmp_path_factory.mktemp("daemon"))
+    running.wait_log("ready: masks at")
+    yield running
+    running.close()
+
+
+class Example:
+    """A running example and what it prints."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+
+    def line(self, pattern: str) -> re.Match[str]:
+        """Return the next line that matches."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if found := re.search(pattern, self._lines.get(timeout=TIMEOUT_S)):
+                    return found
+        raise AssertionError(f"no line with {pattern!r}")
+
+    def end(self) -> int:
+        code = self.process.wait(TIMEOUT_S)
+        self._reader.join(TIMEOUT_S)
+        return code
+
+
+@contextlib.contextmanager
+def example(name: str, *args: str) -> Iterator[Example]:
+    with subprocess.Popen([sys.executable, str(EXAMPLES / name), *args], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Example(process)
+        finally:
+            process.kill()
+
+
+def test_subscribe(daemon: DaemonProcess):
+    with example("subscribe.py", daemon.endpoint) as running:
+        first, second = (running.line(r"^cam frame (\d+): cup is tracked, (\d+) of 57600 pixels") for _ in range(2))
+        assert int(second[1]) > int(first[1])
+        assert int(first[2]) > 0
+
+
+def test_async_subscribe(daemon: DaemonProcess):
+    with example("async_subscribe.py", daemon.endpoint, daemon.control) as running:
+        running.line(r"^streamseg \S+ with echo: cam$")
+        areas = running.line(r"^cam \d+: \{1: (\d+).*\}, \d+ ms old$")
+        assert int(areas[1]) > 0
+
+
+def test_click(daemon: DaemonProcess):
+    place = ["--endpoint", daemon.endpoint, "--control", daemon.control]
+    with example("click.py", "cam", "0.3", "0.6", "--label", "plate", *place) as running:
+        clicked = running.line(r"^object (\d+): (\d+) pixels on frame \d+")
+        assert int(clicked[1]) > 1
+        assert int(clicked[2]) > 0
+        running.line(r"^frame \d+: tracked at")
+        assert running.end() == 0
+
+
+@pytest.mark.parametrize("name", ["opencv_view.py", "supervision_view.py"])
+def test_views(daemon: DaemonProcess, tmp_path: Path, name: str):
+    if name.startswith("supervision") and importlib.util.find_spec("supervision") is None:
+        pytest.skip("needs the package supervision")
+    file = tmp_path / "view.png"
+    with example(name, daemon.endpoint, "--out", str(file)) as running:
+        assert running.end() == 0
+    picture = cv2.imread(str(file))
+    assert picture is not None
+    assert picture.shape == (180, 320, 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
