@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Final, Literal
 
 from streamseg.common.backoff import Backoff, BackoffPolicy
-from streamseg.daemon.process_table import ProcessEntry, run_child
+from streamseg.daemon.process_table import ProcessEntry
+from streamseg.daemon.run_child import run_child
 from streamseg.ipc.supervisor_link import OF_SUPERVISOR, STOP, send_message
 from streamseg.ipc.supervisor_messages import ChildMessage, Report, SupervisorMessage
 
@@ -72,7 +76,8 @@ class Child:
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_SUPERVISOR)
         try:
-            process.start()
+            with _no_main_script():
+                process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # the child has the only copy: its death is an end-of-file here
@@ -259,3 +264,17 @@ def _join(children: Iterable[Child], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while (sentinels := [child.sentinel for child in children if child.alive()]) and time.monotonic() < deadline:
         wait(sentinels, timeout=max(0.0, deadline - time.monotonic()))
+
+
+@contextlib.contextmanager
+def _no_main_script() -> Iterator[None]:
+    """Hide ``__main__`` from multiprocessing: the child needs nothing of the script that started the daemon.
+
+    It would import it, and the `streamseg` command with it: 0.1 s of CPU for each child.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +13,13 @@ from streamseg import __version__
 from streamseg.capture.process import CaptureSpec
 from streamseg.config.schema import Config, StreamConfig
 from streamseg.control.process import ControlSpec
-from streamseg.errors import ConfigError, ModelError, StreamsegError
 from streamseg.ipc.saved_prompts import SavedStream
-from streamseg.ipc.supervisor_link import ChildLink
-from streamseg.ipc.supervisor_messages import DaemonInfo, Report
+from streamseg.ipc.supervisor_messages import DaemonInfo
 from streamseg.publish.process import PublisherSpec
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.sources.address import shown_address
 from streamseg.web.process import WebSpec
 from streamseg.worker.process import WorkerSpec
-
-log = logging.getLogger(__name__)
 
 PUBLISHER = "publisher"
 WORKER = "worker"
@@ -174,19 +166,3 @@ def _rings(streams: Mapping[str, RunningStream]) -> dict[str, FrameRing]:
 def capture_name(stream: str) -> str:
     """Return the name of a stream's capture process."""
     return f"capture:{stream}"
-
-
-def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connection) -> None:
-    """Run a child's ``main``: the first function in every child process. Reports errors that a restart cannot fix."""
-    Path("/proc/self/comm").write_text(name[:15])  # what `ps` and `top` show
-    try:
-        importlib.import_module(module).main(*args, connection)
-    except (ConfigError, ModelError) as error:
-        ChildLink(connection).send(Report("fatal", str(error), error.exit_code))
-        sys.exit(error.exit_code)
-    except StreamsegError as error:
-        log.error("%s", error)
-        sys.exit(error.exit_code)
-    except Exception:  # a bug: logged, since the log redacts and a bare traceback does not
-        log.critical("%s stopped by an unexpected error", name, exc_info=True)
-        sys.exit(1)

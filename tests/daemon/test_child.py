@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
+from pathlib import Path
 
 import psutil
 import pytest
@@ -183,3 +186,32 @@ def test_messages_of_a_child_that_stops_for_a_restart_are_ignored(make_child):
     wait([child.sentinel], timeout=60)
     assert child.take_messages() == []
     assert child.state == "restarting"
+
+
+def test_a_child_does_not_run_the_script_that_started_the_daemon(tmp_path):
+    script = tmp_path / "starts_a_child.py"
+    script.write_text(
+        """
+from multiprocessing.connection import wait
+from streamseg.daemon.child import Child
+from streamseg.daemon.process_table import ProcessEntry
+
+print("the script runs", flush=True)
+child = Child(ProcessEntry("test:obeys", "tests.daemon.child_mains", ("obeys",), 60.0, 30.0))
+child.start()
+while not child.take_messages() and child.alive():
+    wait(child.waitables(), timeout=60)
+print(child.state)
+child.ask_to_stop()
+wait([child.sentinel], timeout=60)
+"""
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.returncode) == ("the script runs\nready\n", 0), done.stderr

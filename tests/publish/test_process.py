@@ -17,7 +17,7 @@ import zmq
 
 from streamseg.client import DaemonStatusMessage, EventMessage, PairedSubscriber, Subscriber
 from streamseg.config.schema import PublishConfig
-from streamseg.daemon.process_table import run_child
+from streamseg.daemon.run_child import run_child
 from streamseg.errors import SubscribeTimeoutError
 from streamseg.ipc.messages import CaptureReport, DaemonReport, StreamEvent, WorkerReport
 from streamseg.publish.process import PublisherSpec
