@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
-from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
@@ -57,9 +56,9 @@ def tracked(model: SAM2Base, images: torch.Tensor, engine: object = Engine, dtyp
     show(model, 0)
     predictor = CameraPredictor(model, autocast=dtype, engine=engine)  # type: ignore[arg-type]
     predictor.warm_up(lambda what, share: None)
-    before = counters["stats"]["unique_graphs"]
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     run = play(predictor, images.to(model.device), EVENTS)
-    assert counters["stats"]["unique_graphs"] == before
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
     return Run(
         *(
             {key: tuple(value.cpu() for value in pair) for key, pair in part.items()}
@@ -118,7 +117,7 @@ def masks_of_streams(model: SAM2Base, engine: object, dtype: torch.dtype | None)
     show(model, 0)
     predictor = CameraPredictor(model, autocast=dtype, engine=engine)  # type: ignore[arg-type]
     predictor.warm_up(lambda what, share: None)
-    before = counters["stats"]["unique_graphs"]
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     names = ("a", "b", "c")
     images = {name: clip(24, model.image_size, seed=seed).to(model.device) for seed, name in enumerate(names)}
     for name in names:
@@ -131,7 +130,7 @@ def masks_of_streams(model: SAM2Base, engine: object, dtype: torch.dtype | None)
             for event in (*EVENTS[0], *EVENTS[4]):
                 assert isinstance(event, Add)
                 predictor.add_prompt(names[frame], event.obj_id, **event.arguments())
-    assert counters["stats"]["unique_graphs"] == before
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
     assert predictor.engine.recorded_anew == 0
     return torch.cat(found).cpu()
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
-from torch._dynamo.utils import counters
 
 from streamseg.errors import ModelError
 from streamseg.tracker.compiled import compile as compiling
@@ -56,7 +55,7 @@ class ReplayingRecorder:
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
-    counters.clear()
+    torch._dynamo.utils.counters.clear()
     yield
     torch._dynamo.reset()
 
@@ -81,7 +80,7 @@ def quiet(what: str, share: float) -> None:
 
 
 def graphs() -> int:
-    return int(counters["stats"]["unique_graphs"])
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 @pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
@@ -175,6 +174,7 @@ def test_padding_does_not_break(small: SAM2Base) -> None:
     assert all(getattr(predictor.bank, name).isfinite().all() for name in predictor.bank.FIELDS)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("two_threads")
 def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
