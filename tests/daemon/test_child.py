@@ -202,8 +202,7 @@ child.start()
 while not child.take_messages() and child.alive():
     wait(child.waitables(), timeout=60)
 print(child.state)
-child.ask_to_stop()
-wait([child.sentinel], timeout=60)
+child.kill()
 """
     )
     root = Path(__file__).parents[2]
