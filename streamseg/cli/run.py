@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -153,12 +154,13 @@ def _overrides(
     log_level: str | None,
     log_format: str | None,
 ) -> dict[str, dict[str, Any]]:
+    from streamseg.config.relative import absolute_path
     from streamseg.models.registry import is_checkpoint_path
 
     if model is not None and is_checkpoint_path(model):
-        model = str(Path(model).expanduser().absolute())
-    if model_config is not None and (file := Path(model_config).expanduser().absolute()).is_file():
-        model_config = str(file)
+        model = absolute_path(Path.cwd(), model)
+    if model_config is not None and os.path.isfile(file := absolute_path(Path.cwd(), model_config)):  # noqa: PTH113
+        model_config = file
     settings: dict[str, dict[str, Any]] = {
         "model": {"name": model, "config": model_config, "device": device},
         "publish": {"endpoints": endpoints or None, "wait_for_subscriber": wait_for_subscriber or None},

@@ -32,11 +32,12 @@ def add(
 
       streamseg stream add door rtsp://cam.example/1
     """
+    from streamseg.config.relative import absolute_path
     from streamseg.sources.address import local_path
 
     path = local_path(source)
     if path is not None:  # the daemon runs in another folder
-        source = str(Path(path).expanduser().absolute())
+        source = absolute_path(Path.cwd(), str(path))
     settings: dict[str, Any] = {
         "source": source,
         "transport": transport,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -14,27 +15,28 @@ from streamseg.sources.address import local_path
 def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
     """Return the stream with the paths of its mask files and its video file or folder resolved against ``base``."""
     prompts = tuple(
-        prompt if prompt.mask is None else msgspec.structs.replace(prompt, mask=_at(base, prompt.mask))
+        prompt if prompt.mask is None else msgspec.structs.replace(prompt, mask=absolute_path(base, prompt.mask))
         for prompt in stream.prompts
     )
     # White space before a URL makes it look like a path; the rules refuse it.
     address = stream.source[:1].isspace() and "://" in stream.source
     path = None if address else local_path(stream.source)
-    source = stream.source if path is None else _at(base, str(path))
+    source = stream.source if path is None else absolute_path(base, str(path))
     return msgspec.structs.replace(stream, source=source, prompts=prompts)
 
 
 def model_at(base: Path, model: ModelConfig) -> ModelConfig:
     """Return the model with the paths of its checkpoint and config file resolved against ``base``."""
-    name = _at(base, model.name) if is_checkpoint_path(model.name) else model.name
+    name = absolute_path(base, model.name) if is_checkpoint_path(model.name) else model.name
     config = model.config
-    if config is not None and (file := _at(base, config)) and Path(file).is_file():
+    if config is not None and (file := absolute_path(base, config)) and os.path.isfile(file):  # noqa: PTH113 - never raises
         config = file
     return msgspec.structs.replace(model, name=name, config=config)
 
 
-def _at(base: Path, path: str) -> str:
+def absolute_path(base: Path, path: str) -> str:
+    """Return a path resolved against ``base``, with ``~`` expanded. Never raises: an unknown ``~user`` is kept."""
     try:
         return str(base / Path(path).expanduser())
-    except RuntimeError:  # ~user of an unknown user: the rules say that there is no such file
+    except (RuntimeError, ValueError):  # no such user, or a name that no file can have
         return path

@@ -66,11 +66,12 @@ class SourceAddress:
         if separator and _SCHEME.fullmatch(f"{scheme.strip()}:") and scheme.strip().lower() != "file":
             return _parse_url(text, scheme.strip(), rest)
         shown = redact(text)
-        if (_scheme(text) not in _PREFIXES or "@" in text) and not os.path.exists(text):  # noqa: PTH110 - never raises
+        plain = _scheme(text) in _PREFIXES and not ("@" in text and "//" in text)
+        if not plain and not os.path.exists(text):  # noqa: PTH110 - never raises
             # Perhaps a URL without its scheme or its slashes, or an FFmpeg filter that opens one.
             path, mark, query = _without_userinfo(shown).partition("?")
             shown = f"{path}{mark}{mask_query(query)}"
-        return cls(text, _printable(shown), (text,) if shown != text else ())
+        return cls(text, _printable(shown), _pieces(text) if shown != text else ())
 
     def without_secrets(self, text: str) -> str:
         """Return a message about this source, of FFmpeg or an operating system, without the source's secrets."""
@@ -169,7 +170,7 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     assert authority is not None
     userinfo, at, host_and_port = authority[0].rpartition("@")
     tail = rest[authority.end() :]
-    hidden = SourceAddress(text, f"{scheme}://***", _with_decoded(rest), None)
+    hidden = SourceAddress(text, f"{scheme}://***", _pieces(rest), None)
     fault = _fault_of(scheme, host_and_port, tail)
     if fault is not None:
         return SourceAddress(text, hidden.shown, hidden.secrets, fault)
@@ -184,7 +185,8 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     shown_query = mask_query(query)
     for plain, masked in ((path, shown_path), (query, shown_query)):
         if plain != masked:
-            secrets += [value.partition("=")[2] or value for value in re.split("[&;/]", plain) if value not in masked]
+            hidden_values = [value.partition("=")[2] or value for value in re.split("[&;/]", plain)]
+            secrets += [piece for value in hidden_values if value not in masked for piece in _pieces(value)]
     shown = redact(f"{scheme}://{shown_user}{host_and_port}{shown_path}{mark}{shown_query}")
     decoded = tuple(form for secret in secrets if secret for form in _with_decoded(secret))
     return SourceAddress(text, _printable(shown), decoded)
@@ -210,6 +212,12 @@ def _fault_of(scheme: str, host_and_port: str, tail: str) -> str | None:
 
 def _with_decoded(secret: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(form for form in (secret, unquote(secret)) if form))
+
+
+def _pieces(text: str) -> tuple[str, ...]:
+    """Return everything that may be the secret of a text in which it cannot be found, the longest first."""
+    pieces = {form for piece in re.split(r"[^\w%.~-]|_", text) for form in _with_decoded(piece)}
+    return (text, *sorted(pieces, key=len, reverse=True))
 
 
 def _without_userinfo(text: str) -> str:

@@ -1,0 +1,128 @@
+"""Addresses that hide their own secrets, and addresses that nothing but a ConfigError comes of."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from streamseg.config.load import config_from_mapping
+from streamseg.errors import ConfigError
+from streamseg.sources.address import SourceAddress, describe, local_path, shown_address
+
+SECRET = "Tr0ub4dor"
+
+
+def refusal(function, argument):
+    """The message of a ConfigError, empty without one; anything else is raised."""
+    try:
+        function(argument)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://admin:Tr0ub4dor#3@host/",
+        "rtsp://admin:Tr0ub4dor/3@host/",
+        "rtsp://admin:Tr0ub4dor?3@host/x",
+        "rtsp://admin:#Tr0ub4dor@host/",
+        "rtsp://admin:1/Tr0ub4dor@host:554/x",
+        "rtsp://admin:p@Tr0ub4dor#3@host/",
+        "rtsp://admin:Tr0ub4dor",  # cut at a & by the shell
+        "rtsp://admin:[Tr0ub4dor/@host/",
+        "RTSP://admin:Tr0ub4dor:x@:99999/",
+        "http://Tr0ub4dor:x:y/",
+        "rtps://admin:Tr0ub4dor#3@host/",
+        "rtsp:admin:Tr0ub4dor@host/",
+        "rtsp:/admin:Tr0ub4dor@host/",
+        "admin:Tr0ub4dor@host/x",
+        "lavfi:movie=rtsp\\://u\\:Tr0ub4dor@h",
+        "192.0.2.1:554/x?p=Tr0ub4dor",
+        *(
+            f"http://cam/v.cgi?user=admin&{key}=Tr0ub4dor&channel=1"
+            for key in ("pw", "p", "loginpas", "authbasic", "jwt", "sid", "hmac", "PWD", "x-key", "user2", "")
+        ),
+        "http://cam/v.cgi?Tr0ub4dor",
+        "http://cam/v.cgi?channel=1;pw=Tr0ub4dor",
+        "http://cam/v.cgi?user=admin:Tr0ub4dor",
+        "rtsp://cam/user=admin&password=Tr0ub4dor&channel=1",
+        "rtsp://cam/user=admin_password=Tr0ub4dor_channel=1.sdp",
+        "rtsp://Tr0ub4dor@cam/1",
+    ],
+)
+def test_no_secret_of_an_address_is_shown(address):
+    parsed = SourceAddress.of(address)
+    assert SECRET not in parsed.shown
+    assert SECRET not in f"{parsed} {parsed!r}"
+    assert SECRET not in parsed.without_secrets(f"FFmpeg: cannot open {address}: port {SECRET} is not a number")
+    for mapping in ({"source": address}, {"source": address, "loop": True}, {"source": [address]}):
+        assert SECRET not in refusal(config_from_mapping, {"streams": {"cam": mapping}})
+
+
+@pytest.mark.parametrize("password", ["Tr0ub4dor#3", "Tr0ub4dor/3", "Tr0ub4dor?3"])
+def test_an_unencoded_password_is_refused_with_the_way_to_write_it(password):
+    with pytest.raises(ConfigError) as caught:
+        describe(f"rtsp://admin:{password}@host/")
+    assert "percent-encode" in str(caught.value)
+    assert "rtsp://USER:${CAM_PASSWORD}@HOST/PATH" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://admin:s3cret@cam:554/Streaming/Channels/101", "rtsp://admin:***@cam:554/Streaming/Channels/101"),
+        ("rtsp://u:p@ss@cam/1", "rtsp://u:***@cam/1"),
+        ("rtsp://cam/cam/realmonitor?channel=1&subtype=0", "rtsp://cam/cam/realmonitor?channel=1&subtype=0"),
+        ("http://cam/axis-media?resolution=640x480&fps=10", "http://cam/axis-media?resolution=640x480&fps=10"),
+        ("rtsps://[2001:db8::1]:322/a", "rtsps://[2001:db8::1]:322/a"),
+        ("rtsp://cam/profile@2x", "rtsp://cam/profile@2x"),
+        ("scene:default?seed=1&size=320x180", "scene:default?seed=1&size=320x180"),
+        ("/data/clip.mp4", "/data/clip.mp4"),
+        ("caf\udce9/clip.mp4", "caf\\udce9/clip.mp4"),
+    ],
+)
+def test_what_is_harmless_stays(address, shown):
+    assert shown_address(address) == shown
+
+
+def test_a_password_in_a_foreign_message_is_replaced_exactly():
+    address = SourceAddress.of("rtsp://admin:p%40ss-w0rd@cam/1?pw=q%C3%BCery")
+    for text in ("tried p%40ss-w0rd", "tried p@ss-w0rd", "tried q%C3%BCery", "tried qüery"):
+        assert address.without_secrets(text) == "tried ***"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(max_size=40)
+    | st.lists(
+        st.sampled_from(
+            [*":/@?#&=.[]%~ ", "rtsp", "http", "file", "webcam", "scene", "lavfi", "::1", "9" * 20, "\0", "é"]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+@example("~nouser/clip.mp4")
+@example("webcam:" + "9" * 5000)
+@example("webcam:" + "\u0661" * 3)
+@example("file://[x/y")
+@example("\ud800")
+@example("a" * 100_000)
+@example("/" * 5000 + "x")
+def test_nothing_but_a_config_error_comes_of_any_address(address):
+    shown_address(address).encode()
+    local_path(address)
+    for value in (address, f"rtsp://{address}", f"~{address}", f"scene:{address}", f"http://{address}"):
+        stream = {"source": value, "prompts": [{"object": 1, "mask": value}]}
+        refusal(config_from_mapping, {"streams": {"cam": stream}}).encode()
+
+
+def test_a_password_of_any_characters_is_shown_nowhere():
+    @settings(max_examples=300, deadline=None)
+    @given(st.text("#/?@:&=%[]' \"$;,abc1", min_size=1, max_size=12))
+    def check(password):
+        address = f"rtsp://admin:{password}{SECRET}@cam.example/x"
+        assert SECRET not in shown_address(address)
+        assert SECRET not in refusal(describe, address)
+
+    check()
