@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from streamseg.common.image_file import ImageError, read_image
 from streamseg.errors import PromptError
+
+_UNCHANGED = -1  # cv2.IMREAD_UNCHANGED, without its import
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -17,16 +20,15 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         ``bool [height, width]``.
 
     Raises:
-        PromptError: it cannot be read, or is all black.
+        PromptError: it cannot be read, is too large, or is all black.
     """
-    import cv2  # takes 0.1 s, and only a mask prompt needs it
-
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # it prints if there is no file
-    if picture is None:
-        raise PromptError(f"mask {path} cannot be read: use a PNG of the video's size")
+    try:
+        picture = read_image(path, _UNCHANGED)
+    except ImageError as error:
+        raise PromptError(f"mask {path} cannot be read ({error}): use a PNG of the video's size") from None
     if picture.ndim == 3:  # the alpha channel does not count
         picture = picture[..., :3].max(axis=2)
-    mask: NDArray[np.bool_] = np.asarray(picture) > 0
+    mask: NDArray[np.bool_] = picture > 0
     if not mask.any():
         raise PromptError(f"mask {path} is all black: paint the object in any other color")
     return mask

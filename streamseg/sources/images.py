@@ -1,44 +1,59 @@
-"""A folder of images as a video."""
+"""Image files as a video: a folder, or all files that match a pattern."""
 
 from __future__ import annotations
 
+import logging
 import re
 import time
+from fractions import Fraction
+from glob import glob
 from pathlib import Path
 from typing import Final, Literal
 
 import cv2
 import numpy as np
 
+from streamseg.common.image_file import ImageError, read_image
 from streamseg.errors import EndOfStreamError, SourceError, SourceOpenError
 from streamseg.frame import FrameFormat, FrameStamps, Plane, SourceFrame
 from streamseg.sources.base import SourceInfo
 from streamseg.sources.pacer import Pacer
 
-SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+log = logging.getLogger(__name__)
 
-DEFAULT_FPS: Final = 30
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+
+DEFAULT_FPS: Final = 30.0
+
+_NUMBER: Final = re.compile(r"%0?(\d?)d")
 
 
 class ImageFolderSource:
-    """The images of a folder in natural order (``2.jpg`` before ``10.jpg``), delivered as RGB.
+    """Image files in natural order (``2.jpg`` before ``10.jpg``) as a video, delivered as RGB.
 
     Pixels are as OpenCV decodes them: 8 bits, three channels, without transparency, turned upright according to the
-    EXIF orientation. Images may differ in size. An image that cannot be read counts as corrupt, and its time passes
-    without a frame. ``pts`` counts all images, unreadable ones included, and keeps rising when the folder starts over.
+    EXIF orientation. Images may differ in size. An image that cannot be read, or is too large, counts as corrupt, and
+    its time passes without a frame. ``pts`` counts all images, unreadable ones included, and keeps rising when the
+    sequence starts over.
 
     Args:
-        folder: Folder with ``.jpg .jpeg .png .bmp .webp`` files; subfolders are ignored.
+        path: A folder, of which the image files (:data:`SUFFIXES`) are read, but not those of its subfolders; or a
+            pattern of file names: ``shots/*.png``, ``shots/img%03d.png``.
         fps: Images per second.
         pace: At that rate, or as fast as they are read.
         loop: Start over after the last image.
     """
 
     def __init__(
-        self, folder: Path, *, fps: int = DEFAULT_FPS, pace: Literal["live", "fast"] = "live", loop: bool = False
+        self,
+        path: Path,
+        *,
+        fps: float = DEFAULT_FPS,
+        pace: Literal["live", "fast"] = "live",
+        loop: bool = False,
     ) -> None:
-        self._folder = folder
-        self._fps = fps
+        self._path = path
+        self._fps = Fraction(fps).limit_denominator(1000)
         self._paced = pace == "live"
         self._loop = loop
         self._pictures: list[Path] = []
@@ -48,25 +63,15 @@ class ImageFolderSource:
         self._corrupt = 0
 
     def open(self) -> SourceInfo:
-        """List the folder. Images added later are not seen.
+        """List the images. Those added later are not seen.
 
         Raises:
-            SourceOpenError: the folder cannot be listed, or has no readable image.
+            SourceOpenError: there is no image, or none that can be read.
         """
-        try:
-            entries = [entry for entry in self._folder.iterdir() if entry.suffix.lower() in SUFFIXES]
-        except OSError as error:
-            raise SourceOpenError(f"the folder {str(self._folder)!r} cannot be listed: {error.strerror}") from None
-        pictures = sorted((entry for entry in entries if entry.is_file()), key=_natural_order)
-        if not pictures:
-            raise SourceOpenError(
-                f"the folder {str(self._folder)!r} contains no images ({', '.join(SUFFIXES)}): check the path"
-            )
-        first = next((image for image in map(_read_rgb, pictures) if image is not None), None)
-        if first is None:
-            raise SourceOpenError(f"none of the {len(pictures)} images in {str(self._folder)!r} can be read")
+        pictures = _list_images(self._path)
+        first = _first_readable(pictures)
         self._pictures = pictures
-        self._pacer = Pacer(1.0 / self._fps) if self._paced else None
+        self._pacer = Pacer(float(1 / self._fps)) if self._paced else None
         self._count = 0
         self._good_this_round = False
         return SourceInfo(
@@ -89,27 +94,31 @@ class ImageFolderSource:
             SourceError: the source is not open, or no image of a whole round can be read any more.
         """
         if not self._pictures:
-            raise SourceError(f"the folder {str(self._folder)!r} is not open: call open() first")
+            raise SourceError(f"the folder {str(self._path)!r} is not open: call open() first")
         while True:
             place = self._count % len(self._pictures)
             if place == 0 and self._count:
                 if not self._loop:
-                    raise EndOfStreamError(f"all {len(self._pictures)} images of {str(self._folder)!r} were read")
+                    raise EndOfStreamError(f"all {len(self._pictures)} images of {str(self._path)!r} were read")
                 if not self._good_this_round:
-                    raise SourceError(f"no image of {str(self._folder)!r} can be read any more")
+                    raise SourceError(f"no image of {str(self._path)!r} can be read any more")
                 self._good_this_round = False
             pts = self._count
             self._count += 1
             if self._pacer is not None:
-                self._pacer.wait(pts / self._fps)
+                self._pacer.wait(float(pts / self._fps))
             captured_ns, wall_ns = time.monotonic_ns(), time.time_ns()
-            image = _read_rgb(self._pictures[place])
-            if image is not None:
-                self._good_this_round = True
-                height, width = image.shape[:2]
-                stamps = FrameStamps(wall_ns, "file", captured_ns, time.monotonic_ns(), pts, (1, self._fps))
-                return SourceFrame(FrameFormat(width, height, "rgb24"), (image.reshape(height, 3 * width),), stamps)
-            self._corrupt += 1
+            try:
+                image = _read_rgb(self._pictures[place])
+            except ImageError as error:
+                self._corrupt += 1
+                log.warning("%s is skipped: %s", self._pictures[place], error)
+                continue
+            self._good_this_round = True
+            height, width = image.shape[:2]
+            time_base = (self._fps.denominator, self._fps.numerator)
+            stamps = FrameStamps(wall_ns, "file", captured_ns, time.monotonic_ns(), pts, time_base)
+            return SourceFrame(FrameFormat(width, height, "rgb24"), (image.reshape(height, 3 * width),), stamps)
 
     def close(self) -> None:
         """Drop the list of images."""
@@ -121,18 +130,49 @@ class ImageFolderSource:
         return self._corrupt
 
 
+def _list_images(path: Path) -> list[Path]:
+    try:
+        if path.is_dir():
+            found = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES]
+        elif numbered := _NUMBER.search(path.name):
+            before, after = path.name[: numbered.start()], path.name[numbered.end() :]
+            digits = rf"\d{{{int(numbered[1] or 1)},}}"
+            wanted = re.compile(f"{re.escape(before)}{digits}{re.escape(after)}")
+            found = [entry for entry in path.parent.iterdir() if wanted.fullmatch(entry.name)]
+        elif any(character in str(path) for character in "*?["):
+            found = [Path(name) for name in glob(str(path))]  # noqa: PTH207 - any part may hold a wildcard
+        else:
+            found = list(path.iterdir())  # raises the error that says why
+        pictures = sorted((entry for entry in found if entry.is_file()), key=_natural_order)
+    except OSError as error:
+        raise SourceOpenError(f"{str(path)!r} cannot be listed: {error.strerror}") from None
+    if not pictures:
+        what = f"contains no images ({', '.join(SUFFIXES)})" if path.is_dir() else "matches no files"
+        raise SourceOpenError(f"{str(path)!r} {what}: check the path")
+    return pictures
+
+
+def _first_readable(pictures: list[Path]) -> Plane:
+    why = ""
+    for picture in pictures:
+        try:
+            return _read_rgb(picture)
+        except ImageError as error:
+            why = why or f"{picture.name!r}: {error}"
+    raise SourceOpenError(f"none of the {len(pictures)} images in {str(pictures[0].parent)!r} can be read ({why})")
+
+
 def _natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
     """Sort key: digits compare as numbers; the name decides between ``1.jpg`` and ``01.jpg``."""
     parts = re.split(r"(\d+)", path.name.lower())
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts if part], path.name
+    # isdecimal as \d does: isdigit is also true for characters that int() refuses, like a circled 1.
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts if part], path.name
 
 
-def _read_rgb(path: Path) -> Plane | None:
-    """Return ``uint8 [H, W, 3]``, or None if the file is not a readable image."""
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-        # Not imread, which prints to stderr and does not take every path.
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None
-    return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+def _read_rgb(path: Path) -> Plane:
+    """Return ``uint8 [H, W, 3]``.
+
+    Raises:
+        ImageError: it is too large, or not a readable image.
+    """
+    return np.asarray(cv2.cvtColor(read_image(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))

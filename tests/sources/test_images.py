@@ -1,5 +1,8 @@
 """A folder of pictures as a video."""
 
+import resource
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -109,3 +112,61 @@ def test_paced_pictures_never_come_before_they_are_due(tmp_path: Path) -> None:
     stamps = [source.read().stamps for _ in range(8)]
     for stamp in stamps:
         assert stamp.t_captured_ns - stamps[0].t_captured_ns >= stamp.pts * 10_000_000 - 2_000_000
+
+
+def test_names_that_int_cannot_read_are_sorted_all_the_same(tmp_path: Path) -> None:
+    for name in ("\u24602.jpg", "\u00b2.jpg", "\u0663.jpg", "10.jpg", "9.jpg", f"{'9' * 200}.jpg"):
+        write(tmp_path / name, 50)
+    source = ImageFolderSource(tmp_path, pace="fast")
+    assert source.open().frames == 6
+    assert len(read_all(source)) == 6
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A small PNG file, valid but for its data, with a size of any extent in its header."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(min((3 * width + 1) * height, 1 << 20)), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    for number, size in enumerate([(30_000, 30_000), (2**31 - 1, 1), (9_000, 9_000), (40_000, 2_000)]):
+        (tmp_path / f"{number}.png").write_bytes(png_that_claims(*size))
+    with pytest.raises(SourceOpenError, match=r"none of the 4 images .* can be read .*900000000|pixels"):
+        ImageFolderSource(tmp_path).open()
+    write(tmp_path / "5.png", 50)
+    source = ImageFolderSource(tmp_path, pace="fast")
+    source.open()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(read_all(source)) == 1
+    assert source.corrupt == 4
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB; decoded, one takes 2.7 GB
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ppm", ".avif"])
+def test_more_formats(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path / f"a{suffix}", 50)
+    assert ImageFolderSource(tmp_path).open().codec == suffix[1:]
+
+
+def test_patterns_of_names(tmp_path: Path) -> None:
+    for name in ("img001.png", "img002.png", "img10.png", "other.png", "img003.jpg"):
+        write(tmp_path / name, 50)
+    for pattern, count in (("img%03d.png", 2), ("img%d.png", 3), ("*.png", 4), ("img0*.*", 3), ("img00[12].png", 2)):
+        source = ImageFolderSource(tmp_path / pattern, pace="fast")
+        assert source.open().frames == count, pattern
+    with pytest.raises(SourceOpenError, match="matches no files"):
+        ImageFolderSource(tmp_path / "x*.png").open()
+
+
+def test_the_rate_of_a_folder(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"{number}.png", 50)
+    source = ImageFolderSource(tmp_path, fps=2.5, pace="fast")
+    assert source.open().frame_rate == 2.5
+    frame = read_all(source)[2]
+    assert (frame.stamps.pts, frame.stamps.time_base) == (2, (2, 5))

@@ -1,0 +1,93 @@
+"""Read image files: refused by the size in their header, before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+MAX_PIXELS: Final = 64 * 1024 * 1024
+"""Twice 8K. A PNG of a hundred kilobytes can claim a billion pixels."""
+
+MAX_BYTES: Final = 512 * 1024 * 1024
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "GIF")
+
+
+class ImageError(Exception):
+    """An image cannot be read, or is too large. The message does not name the file."""
+
+
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Return the (width, height) in the header of an image; None if its format is unknown.
+
+    Raises:
+        ImageError: it has more than :data:`MAX_PIXELS` pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            size: tuple[int, int] = Image.open(io.BytesIO(data), formats=_FORMATS).size
+    except Image.DecompressionBombError:
+        raise ImageError(f"it has more than {MAX_PIXELS:,} pixels, which is refused: use a smaller image") from None
+    except Exception:  # noqa: BLE001 - the plugins raise whatever a broken header makes them
+        return None
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(
+            f"it has {size[0]}x{size[1]} pixels, more than {MAX_PIXELS:,}, which is refused: use a smaller image"
+        )
+    return size
+
+
+def decode_image(data: bytes, flags: int) -> NDArray[Any]:
+    """Decode an image.
+
+    Args:
+        data: Content of the file.
+        flags: Of ``cv2.imdecode``.
+
+    Returns:
+        As ``cv2.imdecode``: BGR, or what ``flags`` say.
+
+    Raises:
+        ImageError: it is too large, or cannot be read.
+    """
+    import cv2  # takes 0.1 s to import
+
+    try:
+        # imdecode, not imread, which prints to stderr and does not take every path.
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if header_size(data) is not None else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError("it is not a readable image")
+    return np.asarray(image)
+
+
+def read_image(path: Path, flags: int) -> NDArray[Any]:
+    """Read and decode an image file.
+
+    Raises:
+        ImageError: it cannot be read, or is too large.
+    """
+    return decode_image(read_bytes(path), flags)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of an image file.
+
+    Raises:
+        ImageError: it is not a file, cannot be read, or is larger than :data:`MAX_BYTES`.
+    """
+    try:
+        if not path.is_file():
+            raise ImageError("there is no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(f"it is larger than {MAX_BYTES >> 20} MiB: use a smaller image")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from None
