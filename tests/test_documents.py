@@ -5,6 +5,7 @@ Fast: nothing is started, no model is loaded. Commands are found in fenced block
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -109,3 +110,25 @@ def test_the_commands_are_found_and_a_wrong_one_is_noticed() -> None:
     assert [unknown_part(line) for line in commands(text)] == [None, None]
     assert unknown_part("models push small") == "push"
     assert unknown_part("run --sauce webcam:0") == "--sauce"
+
+
+def said_by_the_program() -> set[str]:
+    """Every text in the program's source, without the values that are filled in."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "streamseg").rglob("*.py")]
+    texts = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    parts = {part.strip() for text in texts if isinstance(text, str) for part in re.split("%[.0-9]*[a-z]", text)}
+    return {part for part in parts if len(part) >= 12}
+
+
+def test_troubleshooting_quotes_messages_that_exist() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = re.findall(r"^\| `(?P<message>[^|]+)` \|", text, re.MULTILINE)
+    said = said_by_the_program()
+    assert len(quoted) >= 12
+    names = {"FRAME_EXPIRED", "WORKER_RESTARTING"}
+    gone = [
+        message
+        for message in quoted
+        if not any(part in message or message in part for part in said) and message not in names
+    ]
+    assert gone == []
