@@ -39,6 +39,41 @@ class PromptConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ] = "pixels"
 
 
+PicturePoint = tuple[Coordinate, Coordinate]
+
+
+class ZoneConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An area of the picture. Events say when an object enters and leaves it."""
+
+    polygon: Annotated[
+        tuple[PicturePoint, ...], Meta(min_length=3, max_length=64, description="Its corners: [[x, y], ...].")
+    ]
+    coords: Annotated[
+        Literal["pixels", "normalized"],
+        Meta(description="Unit of the corners: pixels of the video, or 0..1 of its width and height."),
+    ] = "pixels"
+    share: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="Share of an object's mask inside the polygon from which it is in the zone; it has left when "
+            "less than half of that share is inside.",
+        ),
+    ] = 0.5
+
+
+class LineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A line in the picture. Events say when an object crosses it, forward (from its left to its right) or backward."""
+
+    start: Annotated[PicturePoint, Meta(description="One end: [x, y].")]
+    end: Annotated[PicturePoint, Meta(description="The other end: [x, y].")]
+    coords: Annotated[
+        Literal["pixels", "normalized"],
+        Meta(description="Unit of the ends: pixels of the video, or 0..1 of its width and height."),
+    ] = "pixels"
+
+
 class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One video source and the objects to track in it."""
 
@@ -87,6 +122,12 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         ),
     ] = False
     prompts: Annotated[tuple[PromptConfig, ...], Meta(description="Objects to track from the first frame on.")] = ()
+    zones: Annotated[
+        dict[str, ZoneConfig], Meta(max_length=32, description="Areas to watch, by name: events say who is inside.")
+    ] = {}
+    lines: Annotated[
+        dict[str, LineConfig], Meta(max_length=32, description="Lines to watch, by name: events say who crosses them.")
+    ] = {}
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,0 +1,245 @@
+"""Which zones an object's mask is in, how long it stayed, and which lines it crossed.
+
+A zone is a polygon of the picture. An object enters when at least ``share`` of its mask lies inside, and leaves when
+less than half of that does: a mask that trembles on the border makes one event, not one a frame.
+
+A line has two ends, and a forward direction: from its left to its right, as seen from ``start`` towards ``end``. An
+object crosses it when the centroid of its mask passes between the ends. A band along the line counts as neither side,
+for the same reason.
+
+Occluded objects keep their zones and their side, so that an object that crosses behind an obstacle is counted when it
+appears again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamseg.config.schema import LineConfig, ZoneConfig
+from streamseg.tracker.types import ObjectResult
+
+Direction = Literal["forward", "backward"]
+LeaveReason = Literal["moved", "lost", "removed", "reset"]
+
+_LEAVE_BELOW: Final = 0.5
+"""Share of a zone's ``share`` below which an object has left."""
+
+_BAND: Final = 0.005
+"""Half width of the band along a line that counts as neither side, as a share of the picture's diagonal."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneEntered:
+    """An object is in a zone now."""
+
+    zone: str
+    obj_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneLeft:
+    """An object was in a zone.
+
+    Attributes:
+        zone: The zone.
+        obj_id: The object.
+        dwell_s: How long, in the stream's own time.
+        reason: Whether it moved out, or is not followed any more.
+    """
+
+    zone: str
+    obj_id: int
+    dwell_s: float
+    reason: LeaveReason
+
+
+@dataclass(frozen=True, slots=True)
+class LineCrossed:
+    """An object passed from one side of a line to the other."""
+
+    line: str
+    obj_id: int
+    direction: Direction
+
+
+RegionEvent = ZoneEntered | ZoneLeft | LineCrossed
+
+
+class RegionMonitor:
+    """Zones and lines of one stream.
+
+    Args:
+        zones: By name.
+        lines: By name.
+
+    Attributes:
+        counts: Since the worker started: (``entered`` or ``left``, zone), or (``forward`` or ``backward``, line).
+    """
+
+    def __init__(self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig]) -> None:
+        self._zone_settings = dict(zones)
+        self._line_settings = dict(lines)
+        self._size = (0, 0)
+        self._zones: dict[str, _Zone] = {}
+        self._lines: dict[str, _Line] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def update(self, result: ObjectResult, now_ns: int) -> list[RegionEvent]:
+        """Take an object that is seen on a frame.
+
+        Args:
+            result: Its mask, not empty.
+            now_ns: The frame's time on the stream's own clock.
+        """
+        self._rasterize(result.size)
+        events: list[RegionEvent] = []
+        for name, zone in self._zones.items():
+            events += zone.update(name, result, now_ns)
+        for name, line in self._lines.items():
+            events += line.update(name, result)
+        return self._counted(events)
+
+    def forget(self, obj_id: int, now_ns: int, reason: LeaveReason) -> list[RegionEvent]:
+        """Drop an object that is lost or removed: it leaves the zones that it is in."""
+        for line in self._lines.values():
+            line.seen.pop(obj_id, None)
+        left = [zone.leave(name, obj_id, now_ns, reason) for name, zone in self._zones.items() if obj_id in zone.inside]
+        return self._counted(left)
+
+    def clear(self, now_ns: int) -> list[RegionEvent]:
+        """Drop all objects."""
+        objects = {obj_id for zone in self._zones.values() for obj_id in zone.inside}
+        for line in self._lines.values():
+            line.seen.clear()
+        return [event for obj_id in sorted(objects) for event in self.forget(obj_id, now_ns, "reset")]
+
+    def inside(self) -> dict[str, int]:
+        """Return how many objects each zone holds."""
+        return {name: len(self._zones[name].inside) if name in self._zones else 0 for name in self._zone_settings}
+
+    def change(self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig]) -> None:
+        """Take other settings. Zones and lines that are the same keep their objects."""
+        self._zones = {name: kept for name, kept in self._zones.items() if zones.get(name) == self._zone_settings[name]}
+        self._lines = {name: kept for name, kept in self._lines.items() if lines.get(name) == self._line_settings[name]}
+        self._zone_settings, self._line_settings = dict(zones), dict(lines)
+        size, self._size = self._size, (0, 0)
+        if size != (0, 0):
+            self._rasterize(size)
+
+    def _rasterize(self, size: tuple[int, int]) -> None:
+        """Make zones and lines for frames of a size; what exists keeps its objects."""
+        if size == self._size:
+            return
+        self._size = size
+        for name, zone in self._zone_settings.items():
+            held = self._zones[name].inside if name in self._zones else {}
+            self._zones[name] = _Zone(_polygon_mask(zone, size), zone.share, held)
+        for name, line in self._line_settings.items():
+            self._lines[name] = _Line(*_ends(line, size), band_px=_BAND * float(np.hypot(*size)))
+
+    def _counted(self, events: list[RegionEvent]) -> list[RegionEvent]:
+        self.counts.update(_count_of(event) for event in events)
+        return events
+
+
+def _count_of(event: RegionEvent) -> tuple[str, str]:
+    match event:
+        case ZoneEntered(zone=zone):
+            return "entered", zone
+        case ZoneLeft(zone=zone):
+            return "left", zone
+        case LineCrossed(line=line, direction=direction):
+            return direction, line
+
+
+@dataclass(slots=True)
+class _Zone:
+    """A zone at the size of a frame.
+
+    Attributes:
+        mask: ``bool [H, W]``.
+        share: Of an object's mask, from which it is inside.
+        inside: Object -> when it entered, ns.
+    """
+
+    mask: NDArray[np.bool_]
+    share: float
+    inside: dict[int, int] = field(default_factory=dict)
+
+    def update(self, name: str, result: ObjectResult, now_ns: int) -> Iterator[RegionEvent]:
+        x, y, w, h = result.roi
+        share = np.count_nonzero(self.mask[y : y + h, x : x + w] & result.mask) / result.area
+        if result.obj_id not in self.inside:
+            if share >= self.share:
+                self.inside[result.obj_id] = now_ns
+                yield ZoneEntered(name, result.obj_id)
+        elif share < self.share * _LEAVE_BELOW:
+            yield self.leave(name, result.obj_id, now_ns, "moved")
+
+    def leave(self, name: str, obj_id: int, now_ns: int, reason: LeaveReason) -> ZoneLeft:
+        # A file that loops begins again: time that runs backwards is no dwell.
+        dwell_s = max(now_ns - self.inside.pop(obj_id), 0) / 1e9
+        return ZoneLeft(name, obj_id, dwell_s, reason)
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line at the size of a frame.
+
+    Attributes:
+        start: x, y in pixels.
+        end: x, y in pixels.
+        band_px: Half width of the band that counts as neither side.
+        seen: Object -> its side and centroid when it was last seen outside the band.
+    """
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    band_px: float
+    seen: dict[int, tuple[bool, tuple[float, float]]] = field(default_factory=dict)
+
+    def update(self, name: str, result: ObjectResult) -> Iterator[RegionEvent]:
+        distance = self._signed_distance(result.centroid)
+        if abs(distance) <= self.band_px:
+            return
+        right = distance > 0
+        before = self.seen.get(result.obj_id)
+        self.seen[result.obj_id] = right, result.centroid
+        if before is not None and before[0] != right and self._between_ends(before[1], result.centroid):
+            yield LineCrossed(name, result.obj_id, "forward" if right else "backward")
+
+    def _signed_distance(self, point: tuple[float, float]) -> float:
+        """Distance from the endless line, > 0 on its right; y points down."""
+        (x0, y0), (x1, y1) = self.start, self.end
+        cross = (x1 - x0) * (point[1] - y0) - (y1 - y0) * (point[0] - x0)
+        return cross / float(np.hypot(x1 - x0, y1 - y0))
+
+    def _between_ends(self, before: tuple[float, float], after: tuple[float, float]) -> bool:
+        """Whether the way from one side to the other leads between the ends."""
+        path = _Line(before, after, 0.0)
+        return path._signed_distance(self.start) * path._signed_distance(self.end) <= 0
+
+
+def _polygon_mask(zone: ZoneConfig, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Rasterize a polygon: ``bool [H, W]``."""
+    import cv2  # 0.1 s, and only a stream with zones needs it
+
+    width, height = size
+    mask = np.zeros((height, width), np.uint8)
+    corners = np.array([_pixels(corner, zone.coords, size) for corner in zone.polygon])
+    cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
+    return mask.astype(np.bool_)
+
+
+def _ends(line: LineConfig, size: tuple[int, int]) -> tuple[tuple[float, float], tuple[float, float]]:
+    return _pixels(line.start, line.coords, size), _pixels(line.end, line.coords, size)
+
+
+def _pixels(point: tuple[float, float], coords: str, size: tuple[int, int]) -> tuple[float, float]:
+    return (point[0] * size[0], point[1] * size[1]) if coords == "normalized" else point
