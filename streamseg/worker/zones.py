@@ -109,8 +109,8 @@ class RegionMonitor:
         """Drop an object that is lost or removed: it leaves the zones that it is in."""
         for line in self._lines.values():
             line.seen.pop(obj_id, None)
-        left = [zone.leave(name, obj_id, now_ns, reason) for name, zone in self._zones.items() if obj_id in zone.inside]
-        return self._counted(left)
+        holding = [(name, zone) for name, zone in self._zones.items() if obj_id in zone.inside]
+        return self._counted([zone.leave(name, obj_id, now_ns, reason) for name, zone in holding])
 
     def clear(self, now_ns: int) -> list[RegionEvent]:
         """Drop all objects."""
