@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamseg.errors import ProtocolError
 
 TOLERANCE_PX: Final = 0.7
-"""Largest distance of a border pixel from its polygon: below the half diagonal of a pixel, so small objects stay exact."""
+"""Largest distance of a border pixel from its polygon; below 0.707 small objects stay exact."""
 
 MAX_CORNERS: Final = 100_000
 """Most corners of one mask. Real ones have dozens."""
