@@ -161,7 +161,7 @@ def _fields(message: Event | Status | DaemonStatus) -> dict[str, Any]:
     fields = msgspec.structs.asdict(message)
     del fields["v"]
     fields["t_wall_ns"] = _nanoseconds(message.t_wall_ns)
-    return fields
+    return {name: value for name, value in fields.items() if value is not msgspec.UNSET}
 
 
 def _nanoseconds(text: str) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamseg.client.jpeg import decode_jpeg
 from streamseg.protocol.mask_codec import BoolMask, decode_mask, encode_rle
-from streamseg.protocol.published import Box, ObjectInfo
+from streamseg.protocol.published import Box, ObjectInfo, Region, RegionCounts
 from streamseg.protocol.topics import Kind
 
 
@@ -217,6 +217,7 @@ class EventMessage:
         object: Id of the object it belongs to, if any.
         label: Name of that object.
         detail: For people.
+        region: The zone or line that it is about, if any.
         gap: Events of this stream that were lost on the way since the last one.
     """
 
@@ -233,6 +234,7 @@ class EventMessage:
     object: int | None
     label: str
     detail: str
+    region: Region | None = None
     gap: int = 0
 
 
@@ -264,6 +266,7 @@ class StatusMessage:
         paused: Tracking is paused by request.
         repeated: Frames of this session that were not tracked because their picture had not changed, and were sent
             with the masks of the last tracked one.
+        regions: Counts of its zones and lines in this session; None if it has none.
         gap: Status messages of this stream that were lost on the way since the last one.
     """
 
@@ -291,6 +294,7 @@ class StatusMessage:
     last_error: str
     paused: bool = False
     repeated: int = 0
+    regions: RegionCounts | None = None
     gap: int = 0
 
 

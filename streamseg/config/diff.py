@@ -10,7 +10,7 @@ import msgspec
 from streamseg.config.schema import Config, PromptConfig, StreamConfig
 
 _GROUPS: Final = ("model", "publish", "control", "http", "log")
-_OF_WORKER: Final = ("on_discontinuity", "lost_after_s", "repeat_static", "prompts")
+_OF_WORKER: Final = ("on_discontinuity", "lost_after_s", "repeat_static", "prompts", "zones", "lines")
 """Settings of a stream that do not affect its source."""
 
 

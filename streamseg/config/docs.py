@@ -47,7 +47,7 @@ def _values(hint: object) -> str:
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
-    if field.default is None or field.default in ("", ()):
+    if field.default in (None, "", (), msgspec.NODEFAULT):  # no default, but a factory: an empty group
         return ""
     return f"`{field.default if isinstance(field.default, str) else msgspec.json.encode(field.default).decode()}`"
 

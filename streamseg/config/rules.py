@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import re
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path as FilePath
 from typing import Final
 
 from streamseg.config.problems import Path, Problems
-from streamseg.config.schema import ControlConfig, HttpConfig, ModelConfig, PromptConfig, PublishConfig, StreamConfig
+from streamseg.config.schema import (
+    ControlConfig,
+    HttpConfig,
+    LineConfig,
+    ModelConfig,
+    PromptConfig,
+    PublishConfig,
+    StreamConfig,
+    ZoneConfig,
+)
 from streamseg.errors import ModelError, StreamsegError
 from streamseg.models.registry import find, is_checkpoint_path
 from streamseg.protocol import prompt_rules
@@ -61,6 +72,10 @@ def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objec
             )
         first.setdefault(prompt.object, index)
         _check_prompt(prompt, here, problems)
+    for name, zone in stream.zones.items():
+        _check_zone(name, zone, (*path, "zones", name), problems)
+    for name, line in stream.lines.items():
+        _check_line(name, line, (*path, "lines", name), problems)
 
 
 def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> None:
@@ -137,6 +152,36 @@ def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
     else:
         if stream.loop and described.live:
             problems.add((*path, "loop"), "true, but this source is live and cannot start over: remove it")
+
+
+def _check_zone(name: str, zone: ZoneConfig, path: Path, problems: Problems) -> None:
+    _check_region_name(name, path, problems)
+    _check_region_points(zone.polygon, zone.coords, (*path, "polygon"), problems)
+    doubled_area = sum(
+        x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(zone.polygon, (*zone.polygon[1:], zone.polygon[0]), strict=True)
+    )
+    if doubled_area == 0:
+        problems.add((*path, "polygon"), "has no area: its corners must not all lie on one line")
+
+
+def _check_line(name: str, line: LineConfig, path: Path, problems: Problems) -> None:
+    _check_region_name(name, path, problems)
+    _check_region_points((line.start, line.end), line.coords, path, problems)
+    if line.start == line.end:
+        problems.add(path, f"start and end are both {list(line.start)}: a line needs two ends")
+
+
+def _check_region_name(name: str, path: Path, problems: Problems) -> None:
+    if STREAM_ID.fullmatch(name) is None:
+        problems.add(path, f"{name!r} is not a valid name: use a-z, 0-9, _ and -")
+
+
+def _check_region_points(points: Iterable[tuple[float, float]], coords: str, path: Path, problems: Problems) -> None:
+    for point in points:
+        if coords == "normalized" and not all(value <= 1 for value in point):
+            problems.add(path, f"{list(point)} is outside 0..1: use normalized coordinates, or coords: pixels")
+        if not all(map(math.isfinite, point)):
+            problems.add(path, f"{list(point)} is not a point of the picture")
 
 
 def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:

@@ -7,6 +7,7 @@ It converts the leaves.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -90,11 +91,11 @@ def _read_struct(value: Any, struct: type[msgspec.Struct], path: Path, problems:
 
 
 def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:
-    if value is None or value == {}:
-        # The only such group in the schema is the streams.
+    if path == ("streams",) and (value is None or value == {}):
         problems.add(path, "is empty: at least one stream is needed, for example cam: {source: webcam:0}")
         return WRONG
-    if not isinstance(value, dict):
+    max_length = _max_length(hint)
+    if not isinstance(value, dict) or len(value) > max_length:
         return _wrong(value, hint, path, problems)
     read: dict[str, Any] = {}
     for key, item in value.items():
@@ -103,6 +104,15 @@ def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
             problems.add(here, f"YAML reads this name as {type(key).__name__} {key}: quote it")
         read[str(key)] = read_value(item, item_hint, here, problems)
     return WRONG if any(item is WRONG for item in read.values()) else read
+
+
+def _max_length(hint: Any) -> float:
+    """Most entries of a group."""
+    info = inspect.type_info(hint)
+    if isinstance(info, inspect.Metadata):
+        info = info.type
+    assert isinstance(info, inspect.DictType)
+    return math.inf if info.max_length is None else info.max_length
 
 
 def _read_list(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streamseg.protocol.published import EventKind, ObjectState, StreamState
+from streamseg.protocol.published import EventKind, ObjectState, Region, RegionCounts, StreamState
 
 
 class TrackedObject(msgspec.Struct, frozen=True, array_like=True):
@@ -70,6 +70,7 @@ class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
     obj_id: int | None = None
     label: str = ""
     detail: str = ""
+    region: Region | None = None
 
 
 class CaptureReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -103,6 +104,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         device_memory_bytes: GPU memory held; 0 on a CPU.
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
         repeated: Stream -> frames since the worker started that were sent with repeated masks.
+        regions: Stream -> counts of its zones and lines since the worker started.
     """
 
     model: str
@@ -113,6 +115,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     device_memory_bytes: int = 0
     recompiles: int = 0
     repeated: dict[str, int] = {}
+    regions: dict[str, RegionCounts] = {}
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.errors import ConfigError, ProtocolError
+from streamseg.protocol.polygons import decode_polygons, encode_polygons
 
 if TYPE_CHECKING:
     from streamseg.protocol.published import Encoding
@@ -52,7 +53,7 @@ def encode_bits(bits: bytes, size: tuple[int, int], encoding: Encoding) -> bytes
     Args:
         bits: ``np.packbits(mask, axis=1).tobytes()``: ceil(width / 8) bytes a row.
         size: (width, height) of the mask, the ``roi``'s.
-        encoding: ``coco_rle`` or ``bits_zstd``.
+        encoding: ``coco_rle``, ``bits_zstd`` or ``polygons``.
 
     Raises:
         ProtocolError: the length of ``bits`` does not match ``size``, or the result is too long to send.
@@ -67,8 +68,11 @@ def encode_bits(bits: bytes, size: tuple[int, int], encoding: Encoding) -> bytes
             data = _encode_rle(np.unpackbits(rows, axis=1, count=width))
         case "bits_zstd":
             data = _zstd_compress(bits)
+        case "polygons":
+            rows = np.frombuffer(bits, dtype=np.uint8).reshape(height, row_bytes)
+            data = encode_polygons(np.unpackbits(rows, axis=1, count=width))
         case _:
-            raise ProtocolError(f"masks cannot be encoded as {encoding!r}: coco_rle or bits_zstd")
+            raise ProtocolError(f"masks cannot be encoded as {encoding!r}: coco_rle, bits_zstd or polygons")
     if len(data) > MAX_MASK_BYTES:
         raise ProtocolError(f"a mask of {len(data)} bytes is too long to send: at most {MAX_MASK_BYTES}")
     return data
@@ -106,8 +110,12 @@ def decode_mask(data: bytes, size: tuple[int, int], encoding: str) -> BoolMask:
             return _decode_rle(data, size)
         case "bits_zstd":
             return _decode_bits(data, size)
+        case "polygons":
+            return decode_polygons(data, size)
         case _:
-            raise ProtocolError(f"mask encoding {encoding!r} is unknown to this version: coco_rle or bits_zstd")
+            raise ProtocolError(
+                f"mask encoding {encoding!r} is unknown to this version: coco_rle, bits_zstd or polygons"
+            )
 
 
 def _row_bytes(size: tuple[int, int]) -> int:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 PROTOCOL_VERSION = 1
 
 Box = tuple[int, int, int, int]
 """x, y, w, h in pixels."""
 
-Encoding = Literal["coco_rle", "bits_zstd", "none"]
+Encoding = Literal["coco_rle", "bits_zstd", "polygons", "none"]
 ObjectState = Literal["tracked", "occluded", "lost"]
 EventKind = Literal[
     "object_added",
@@ -26,6 +26,9 @@ EventKind = Literal[
     "object_occluded",
     "object_lost",
     "object_removed",
+    "zone_entered",
+    "zone_left",
+    "line_crossed",
     "prompt_rejected",
     "stream_connected",
     "stream_reconnecting",
@@ -143,6 +146,41 @@ class Image(FrameHeader, frozen=True, kw_only=True, tag="image"):
     encoding: str = "jpeg"
 
 
+class Region(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The zone or line that an event is about.
+
+    Attributes:
+        name: Its name in the settings.
+        dwell_s: ``zone_left``: seconds that the object was inside, by the stream's own time.
+        reason: ``zone_left``: ``moved``, or why the object is not followed any more: ``lost``, ``removed``, ``reset``.
+        direction: ``line_crossed``: ``forward`` (from the line's left to its right, seen from its start) or
+            ``backward``.
+    """
+
+    name: str
+    dwell_s: float | None = None
+    reason: str | None = None
+    direction: str | None = None
+
+
+class RegionCounts(msgspec.Struct, frozen=True):
+    """What happened at a stream's zones and lines.
+
+    Attributes:
+        inside: Zone -> objects inside.
+        entered: Zone -> times that an object entered.
+        left: Zone -> times that an object left.
+        forward: Line -> crossings from its left to its right.
+        backward: Line -> crossings from its right to its left.
+    """
+
+    inside: dict[str, int] = {}
+    entered: dict[str, int] = {}
+    left: dict[str, int] = {}
+    forward: dict[str, int] = {}
+    backward: dict[str, int] = {}
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="type"):
     """Something happened: ``v1/<stream>/events/``, part 1.
 
@@ -156,6 +194,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
         object: Id of the object it belongs to, if any.
         label: Name of that object.
         detail: For people.
+        region: The zone or line that it is about; left out if there is none.
     """
 
     v: int = PROTOCOL_VERSION
@@ -170,6 +209,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
     object: int | None = None
     label: str = ""
     detail: str = ""
+    region: Region | UnsetType = UNSET
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
@@ -195,6 +235,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         paused: Tracking is paused by request; pictures are still published.
         repeated: Frames of this session that were not tracked because their picture had not changed, and were sent
             with the masks of the last tracked one.
+        regions: Counts of its zones and lines in this session; left out if it has none.
     """
 
     v: int = PROTOCOL_VERSION
@@ -220,6 +261,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     last_error: str = ""
     paused: bool = False
     repeated: int = 0
+    regions: RegionCounts | UnsetType = UNSET
 
 
 class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_field="type"):

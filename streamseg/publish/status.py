@@ -8,8 +8,10 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from streamseg.ipc.messages import CaptureReport, TrackedFrame, WorkerReport
-from streamseg.protocol.published import Status
+from streamseg.protocol.published import RegionCounts, Status
 from streamseg.publish.stream_encoder import Origin
 from streamseg.ring.frame_ring import FrameRing
 
@@ -36,6 +38,24 @@ class Total:
         return self._finished + self._last
 
 
+class RegionTotals:
+    """Counts of zones and lines over all workers of a session."""
+
+    def __init__(self) -> None:
+        self._totals: dict[tuple[str, str], Total] = {}
+
+    def update(self, counts: RegionCounts) -> RegionCounts:
+        """Take the worker's counts, and return those of the session."""
+        kinds = {"entered": counts.entered, "left": counts.left, "forward": counts.forward, "backward": counts.backward}
+        sums = {kind: {name: self._sum(kind, name, count) for name, count in kinds[kind].items()} for kind in kinds}
+        return RegionCounts(inside=counts.inside, **sums)
+
+    def _sum(self, kind: str, name: str, count: int) -> int:
+        total = self._totals.setdefault((kind, name), Total())
+        total.update(count)
+        return total.value
+
+
 class StreamStatus:
     """Gathers the status of one stream.
 
@@ -58,6 +78,8 @@ class StreamStatus:
         self._drops: dict[str, Total] = {}
         self._own_drops: Counter[str] = Counter()
         self._objects = 0
+        self._region_totals = RegionTotals()
+        self._regions: RegionCounts | None = None
         self._paused = False
         self._size = (0, 0)
         self._latencies: deque[tuple[int, int, int, int]] = deque(maxlen=_MAX_IN_WINDOW)
@@ -74,6 +96,8 @@ class StreamStatus:
         self._repeated.update(report.repeated.get(self._stream, 0))
         self._paused = self._stream in report.paused
         self._update_drops(report.drops.get(self._stream, {}))
+        counts = report.regions.get(self._stream)
+        self._regions = None if counts is None else self._region_totals.update(counts)
 
     def on_frame(self, frame: TrackedFrame) -> None:
         """Count a frame whose masks were just published."""
@@ -127,6 +151,7 @@ class StreamStatus:
             last_error=capture.last_error if capture else "",
             paused=self._paused,
             repeated=self._repeated.value,
+            regions=msgspec.UNSET if self._regions is None else self._regions,
         )
 
     def _recent(self) -> list[tuple[int, int, int, int]]:

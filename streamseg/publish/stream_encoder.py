@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from streamseg.ipc.messages import StreamEvent, TrackedFrame, TrackedObject
 from streamseg.protocol.mask_codec import encode_bits
@@ -104,6 +105,7 @@ class StreamEncoder:
                 object=event.obj_id,
                 label=event.label,
                 detail=event.detail,
+                region=UNSET if event.region is None else event.region,
             ),
         )
 

@@ -119,6 +119,31 @@ def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
             states.add_metric((status.stream, state), status.state == state)
     yield drops
     yield states
+    yield from _region_metrics(statuses)
+
+
+def _region_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
+    inside = GaugeMetricFamily("streamseg_zone_objects", "Objects inside a zone.", labels=("stream", "zone"))
+    entered = CounterMetricFamily("streamseg_zone_entered", "Objects that entered a zone.", labels=("stream", "zone"))
+    left = CounterMetricFamily("streamseg_zone_left", "Objects that left a zone.", labels=("stream", "zone"))
+    crossed = CounterMetricFamily(
+        "streamseg_line_crossed", "Objects that crossed a line.", labels=("stream", "line", "direction")
+    )
+    watched = [status for status in statuses if status.regions is not None]
+    for status in watched:
+        assert status.regions is not None
+        for family, counts in (
+            (inside, status.regions.inside),
+            (entered, status.regions.entered),
+            (left, status.regions.left),
+        ):
+            for zone, count in counts.items():
+                family.add_metric((status.stream, zone), count)
+        for direction, counts in (("forward", status.regions.forward), ("backward", status.regions.backward)):
+            for line, count in counts.items():
+                crossed.add_metric((status.stream, line, direction), count)
+    if watched:
+        yield from (inside, entered, left, crossed)
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

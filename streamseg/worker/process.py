@@ -250,6 +250,11 @@ class Worker:
                 device_memory_bytes=self._tracker.device_memory_bytes,
                 recompiles=self._tracker.recompiles,
                 repeated={stream: tracked.repeated for stream, tracked in self._streams.items()},
+                regions={
+                    stream: counts
+                    for stream, tracked in self._streams.items()
+                    if (counts := tracked.region_counts()) is not None
+                },
                 paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )

@@ -17,13 +17,14 @@ from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.ipc.messages import StreamEvent, TrackedObject
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream, configured, normalize_prompt
-from streamseg.protocol.published import EventKind, ObjectState
+from streamseg.protocol.published import EventKind, ObjectState, Region, RegionCounts
 from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
 from streamseg.worker.frame_turn import FrameResult, FrameTurn, pack_object
 from streamseg.worker.object_states import ObjectStates
 from streamseg.worker.object_table import ObjectTable
 from streamseg.worker.prompts import build_prompt
 from streamseg.worker.static_frames import StaticFrames
+from streamseg.worker.zones import RegionEvent, RegionMonitor
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class TrackedStream:
             self._table.clear()
         self._states = ObjectStates(lost_after_ns=0)
         self._static = StaticFrames()
+        self._regions = RegionMonitor({}, {})
+        self._stream_time_ns = 0
         self._use_settings(config)
         self._epoch: int | None = None
         self._turn: FrameTurn | None = None
@@ -113,6 +116,7 @@ class TrackedStream:
         if self._epoch is not None and frame.epoch != self._epoch:
             self._on_discontinuity(frame)
         self._epoch = frame.epoch
+        self._stream_time_ns = frame.stamps.stream_time_ns
         repeats = self.latest.frame_id if self.latest is not None and self._is_static(frame) else None
         tracks = not self.paused and repeats is None
         self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=tracks, repeats=repeats)
@@ -203,6 +207,11 @@ class TrackedStream:
         state, event = self._states.update(result.obj_id, visible, frame.stamps.stream_time_ns)
         if event is not None:
             self._event(event, frame, obj_id=result.obj_id, label=label)
+        if visible:
+            self._report_regions(self._regions.update(result, frame.stamps.stream_time_ns), label, frame)
+        elif event == "object_lost":
+            left = self._regions.forget(result.obj_id, frame.stamps.stream_time_ns, "lost")
+            self._report_regions(left, label, frame)
         if self.latest is not None:
             self.latest.states[result.obj_id] = state
         return pack_object(result, label, state)
@@ -325,6 +334,10 @@ class TrackedStream:
         events, self._events = self._events, []
         return events
 
+    def region_counts(self) -> RegionCounts | None:
+        """Return what happened at the stream's zones and lines; None if it has none."""
+        return self._regions.counts()
+
     def take_saved(self) -> SavedStream | None:
         """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
         return self._table.snapshot(paused=self.paused)
@@ -334,6 +347,7 @@ class TrackedStream:
     def _use_settings(self, config: StreamConfig) -> None:
         self.config = config
         self._states.lost_after_ns = int(config.lost_after_s * 1e9)
+        self._regions.change(config.zones, config.lines)
         self._repeat_static = config.repeat_static
         if not self._repeat_static:
             self._static.forget()
@@ -348,6 +362,7 @@ class TrackedStream:
         self._states.forget(obj_id)
         if self.latest is not None:
             self.latest.results.pop(obj_id, None)
+        self._report_regions(self._regions.forget(obj_id, self._stream_time_ns, "removed"), label)
         if followed:
             self._event("object_removed", obj_id=obj_id, label=label)
 
@@ -355,9 +370,16 @@ class TrackedStream:
         """Drop all that belongs to the tracker's memory, which is gone; the objects stay in the table."""
         self._static.forget()
         self._states.clear()
+        for event in self._regions.clear(self._stream_time_ns):
+            self._report_regions([event], self._table.objects[event.obj_id].label)
         self._table.forget_tracking()
         if self.latest is not None:
             self.latest.results.clear()
+
+    def _report_regions(self, events: Iterable[RegionEvent], label: str, frame: Frame | None = None) -> None:
+        for event in events:
+            kind, region = event.published()
+            self._event(kind, frame, obj_id=event.obj_id, label=label, detail=event.text(label), region=region)
 
     def _event(
         self,
@@ -367,6 +389,7 @@ class TrackedStream:
         obj_id: int | None = None,
         label: str = "",
         detail: str = "",
+        region: Region | None = None,
     ) -> None:
         """Record an event of a frame. Without ``frame`` it belongs to the newest tracked frame and happens now."""
         latest = self.latest
@@ -380,5 +403,6 @@ class TrackedStream:
                 obj_id=obj_id,
                 label=label,
                 detail=detail,
+                region=region,
             )
         )

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.config.schema import LineConfig, ZoneConfig
+from streamseg.protocol.published import EventKind, Region, RegionCounts
 from streamseg.tracker.types import ObjectResult
 
 Direction = Literal["forward", "backward"]
@@ -41,6 +42,14 @@ class ZoneEntered:
     zone: str
     obj_id: int
 
+    def published(self) -> tuple[EventKind, Region]:
+        """Return the event's kind and region as they are published."""
+        return "zone_entered", Region(self.zone)
+
+    def text(self, label: str) -> str:
+        """Return it for people."""
+        return f"{_name(self.obj_id, label)} entered {self.zone}"
+
 
 @dataclass(frozen=True, slots=True)
 class ZoneLeft:
@@ -58,6 +67,15 @@ class ZoneLeft:
     dwell_s: float
     reason: LeaveReason
 
+    def published(self) -> tuple[EventKind, Region]:
+        """Return the event's kind and region as they are published."""
+        return "zone_left", Region(self.zone, dwell_s=round(self.dwell_s, 3), reason=self.reason)
+
+    def text(self, label: str) -> str:
+        """Return it for people."""
+        reason = "" if self.reason == "moved" else f" ({self.reason})"
+        return f"{_name(self.obj_id, label)} left {self.zone} after {self.dwell_s:.1f} s{reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class LineCrossed:
@@ -66,6 +84,14 @@ class LineCrossed:
     line: str
     obj_id: int
     direction: Direction
+
+    def published(self) -> tuple[EventKind, Region]:
+        """Return the event's kind and region as they are published."""
+        return "line_crossed", Region(self.line, direction=self.direction)
+
+    def text(self, label: str) -> str:
+        """Return it for people."""
+        return f"{_name(self.obj_id, label)} crossed {self.line} {self.direction}"
 
 
 RegionEvent = ZoneEntered | ZoneLeft | LineCrossed
@@ -78,8 +104,6 @@ class RegionMonitor:
         zones: By name.
         lines: By name.
 
-    Attributes:
-        counts: Since the worker started: (``entered`` or ``left``, zone), or (``forward`` or ``backward``, line).
     """
 
     def __init__(self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig]) -> None:
@@ -88,7 +112,7 @@ class RegionMonitor:
         self._size = (0, 0)
         self._zones: dict[str, _Zone] = {}
         self._lines: dict[str, _Line] = {}
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self._counts: dict[str, Counter[str]] = {kind: Counter() for kind in ("entered", "left", "forward", "backward")}
 
     def update(self, result: ObjectResult, now_ns: int) -> list[RegionEvent]:
         """Take an object that is seen on a frame.
@@ -119,9 +143,18 @@ class RegionMonitor:
             line.seen.clear()
         return [event for obj_id in sorted(objects) for event in self.forget(obj_id, now_ns, "reset")]
 
-    def inside(self) -> dict[str, int]:
-        """Return how many objects each zone holds."""
-        return {name: len(self._zones[name].inside) if name in self._zones else 0 for name in self._zone_settings}
+    def counts(self) -> RegionCounts | None:
+        """Return what happened since the worker started; None without zones and lines."""
+        if not self._zone_settings and not self._line_settings:
+            return None
+        zones, lines, counts = self._zone_settings, self._line_settings, self._counts
+        return RegionCounts(
+            inside={name: len(self._zones[name].inside) if name in self._zones else 0 for name in zones},
+            entered={name: counts["entered"][name] for name in zones},
+            left={name: counts["left"][name] for name in zones},
+            forward={name: counts["forward"][name] for name in lines},
+            backward={name: counts["backward"][name] for name in lines},
+        )
 
     def change(self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig]) -> None:
         """Take other settings. Zones and lines that are the same keep their objects."""
@@ -144,8 +177,14 @@ class RegionMonitor:
             self._lines[name] = _Line(*_ends(line, size), band_px=_BAND * float(np.hypot(*size)))
 
     def _counted(self, events: list[RegionEvent]) -> list[RegionEvent]:
-        self.counts.update(_count_of(event) for event in events)
+        for event in events:
+            kind, name = _count_of(event)
+            self._counts[kind][name] += 1
         return events
+
+
+def _name(obj_id: int, label: str) -> str:
+    return f"{label} ({obj_id})" if label else f"object {obj_id}"
 
 
 def _count_of(event: RegionEvent) -> tuple[str, str]:

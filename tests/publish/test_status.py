@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from streamseg.ipc.messages import CaptureReport, WorkerReport
-from streamseg.publish.status import StreamStatus, Total
+from streamseg.protocol.published import RegionCounts
+from streamseg.publish.status import RegionTotals, StreamStatus, Total
 from streamseg.publish.stream_encoder import Origin
 from streamseg.ring.frame_ring import FrameRing
 from tests.publish.publisher_children import tracked_frame
@@ -74,3 +75,15 @@ def test_repeated_frames_are_counted_apart_and_go_on_when_the_worker_is_replaced
 def test_own_drops_are_counted_by_reason(status):
     assert [status.count_drop("image/slow") for _ in range(3)] == [1, 2, 3]
     assert message(status).drops == {"image/slow": 3}
+
+
+def test_counts_of_zones_go_on_when_the_worker_is_replaced():
+    totals = RegionTotals()
+    before = RegionCounts(inside={"door": 1}, entered={"door": 3}, left={"door": 2}, forward={"gate": 4}, backward={})
+    assert totals.update(before) == before
+    new_worker = RegionCounts(
+        inside={"door": 0}, entered={"door": 1}, left={"door": 1}, forward={"gate": 0}, backward={}
+    )
+    assert totals.update(new_worker) == RegionCounts(
+        inside={"door": 0}, entered={"door": 4}, left={"door": 3}, forward={"gate": 4}, backward={}
+    )

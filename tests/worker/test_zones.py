@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streamseg.config.schema import LineConfig, ZoneConfig
+from streamseg.protocol.published import RegionCounts
 from streamseg.tracker.types import ObjectResult
 from streamseg.worker.zones import LineCrossed, RegionMonitor, ZoneEntered, ZoneLeft
 
@@ -20,6 +21,12 @@ def square(x: int, y: int, side: int = 10, obj_id: int = 1) -> ObjectResult:
     return ObjectResult(obj_id, SIZE, (x, y, side, side), mask, side * side, (x + middle, y + middle), 0.9, 5.0)
 
 
+def inside(monitor: RegionMonitor) -> dict[str, int]:
+    counts = monitor.counts()
+    assert counts is not None
+    return counts.inside
+
+
 def move(monitor: RegionMonitor, xs: list[int], y: int = 40, obj_id: int = 1) -> list[object]:
     """Every event while an object is at each x for a second."""
     return [event for t, x in enumerate(xs) for event in monitor.update(square(x, y, obj_id=obj_id), t * SECOND)]
@@ -28,8 +35,7 @@ def move(monitor: RegionMonitor, xs: list[int], y: int = 40, obj_id: int = 1) ->
 def test_an_object_enters_and_leaves_with_its_dwell_time() -> None:
     monitor = RegionMonitor({"left": LEFT_HALF}, {})
     assert move(monitor, [150, 80, 60, 150]) == [ZoneEntered("left", 1), ZoneLeft("left", 1, 2.0, "moved")]
-    assert monitor.counts == {("entered", "left"): 1, ("left", "left"): 1}
-    assert monitor.inside() == {"left": 0}
+    assert monitor.counts() == RegionCounts(inside={"left": 0}, entered={"left": 1}, left={"left": 1})
 
 
 def test_a_mask_that_trembles_on_the_border_makes_one_event() -> None:
@@ -49,7 +55,7 @@ def test_what_is_lost_removed_or_reset_leaves() -> None:
     monitor = RegionMonitor({"left": LEFT_HALF}, {})
     for obj_id in (1, 2, 3):
         monitor.update(square(10, 40, obj_id=obj_id), 0)
-    assert monitor.inside() == {"left": 3}
+    assert inside(monitor) == {"left": 3}
     assert monitor.forget(1, 4 * SECOND, "lost") == [ZoneLeft("left", 1, 4.0, "lost")]
     assert monitor.forget(2, 5 * SECOND, "removed") == [ZoneLeft("left", 2, 5.0, "removed")]
     assert monitor.clear(6 * SECOND) == [ZoneLeft("left", 3, 6.0, "reset")]
@@ -67,7 +73,7 @@ def test_a_line_is_crossed_in_both_directions() -> None:
     monitor = RegionMonitor({}, {"gate": UP})
     assert move(monitor, [40, 80, 110, 150]) == [LineCrossed("gate", 1, "forward")]
     assert move(monitor, [110, 60]) == [LineCrossed("gate", 1, "backward")]
-    assert monitor.counts == {("forward", "gate"): 1, ("backward", "gate"): 1}
+    assert monitor.counts() == RegionCounts(forward={"gate": 1}, backward={"gate": 1})
 
 
 def test_an_object_that_hovers_over_a_line_does_not_cross_it() -> None:
@@ -101,7 +107,7 @@ def test_changed_settings_keep_what_did_not_change() -> None:
     monitor = RegionMonitor({"left": LEFT_HALF, "gone": LEFT_HALF}, {"gate": UP})
     monitor.update(square(40, 40), 0)
     monitor.change({"left": LEFT_HALF, "new": LEFT_HALF}, {"gate": UP})
-    assert monitor.inside() == {"left": 1, "new": 0}
+    assert inside(monitor) == {"left": 1, "new": 0}
     assert move(monitor, [40]) == [ZoneEntered("new", 1)]
 
 
@@ -111,4 +117,10 @@ def test_a_frame_of_another_size_keeps_objects_inside() -> None:
     monitor.update(square(10, 40), 0)
     half = ObjectResult(1, (100, 50), (5, 20, 5, 5), np.ones((5, 5), np.bool_), 25, (7.0, 22.0), 0.9, 5.0)
     assert monitor.update(half, SECOND) == []
-    assert monitor.inside() == {"left": 1}
+    assert inside(monitor) == {"left": 1}
+
+
+def test_a_stream_without_zones_and_lines_has_no_counts() -> None:
+    monitor = RegionMonitor({}, {})
+    assert move(monitor, [10, 150]) == []
+    assert monitor.counts() is None
