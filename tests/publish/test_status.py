@@ -81,9 +81,7 @@ def test_counts_of_zones_go_on_when_the_worker_is_replaced():
     totals = RegionTotals()
     before = RegionCounts(inside={"door": 1}, entered={"door": 3}, left={"door": 2}, forward={"gate": 4}, backward={})
     assert totals.update(before) == before
-    new_worker = RegionCounts(
-        inside={"door": 0}, entered={"door": 1}, left={"door": 1}, forward={"gate": 0}, backward={}
-    )
-    assert totals.update(new_worker) == RegionCounts(
+    after = RegionCounts(inside={"door": 0}, entered={"door": 1}, left={"door": 1}, forward={"gate": 0}, backward={})
+    assert totals.update(after) == RegionCounts(
         inside={"door": 0}, entered={"door": 4}, left={"door": 3}, forward={"gate": 4}, backward={}
     )
