@@ -5,9 +5,11 @@ import { decodeRle } from "./mask_codec.js";
 const OPACITY = 0.4;
 const scratch = document.createElement("canvas");
 
-/** Paint a frame on a canvas, which is resized to the frame. */
-export async function paintFrame(canvas, { header, jpeg, masks }) {
-  const bitmap = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
+/** Decode the picture of a frame. */
+export const decodePicture = ({ jpeg }) => createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
+
+/** Paint a frame on a canvas, which is resized to the frame. Closes the decoded picture. */
+export function paintFrame(canvas, { header, masks }, bitmap) {
   const [width, height] = header.size;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d", { alpha: false });

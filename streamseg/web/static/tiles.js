@@ -1,7 +1,7 @@
 // All streams as tiles; clicking one shows it large.
 
 import { find, make, setText } from "./dom.js";
-import { paintFrame } from "./paint.js";
+import { decodePicture, paintFrame } from "./paint.js";
 import { on, store } from "./store.js";
 
 const box = find("#tiles");
@@ -11,7 +11,7 @@ const tiles = new Map();
 /** Paint a frame on the tile of its stream. */
 export async function showOnTile(frame) {
   const tile = tiles.get(frame.header.stream);
-  if (tile) await paintFrame(tile.canvas, frame);
+  if (tile) paintFrame(tile.canvas, frame, await decodePicture(frame));
 }
 
 /** Copy the large picture to the tile of its stream. */

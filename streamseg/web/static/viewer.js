@@ -2,7 +2,7 @@
 
 import { find } from "./dom.js";
 import { CLICK_SHOWN_MS, drawOverlay } from "./overlay.js";
-import { paintFrame } from "./paint.js";
+import { decodePicture, paintFrame } from "./paint.js";
 import { store, update } from "./store.js";
 
 const picture = find("#picture");
@@ -14,9 +14,10 @@ let frozen = null;
 
 /** Show a frame. Resolves when it is on the screen, which is after the end of a drag: a box must fit its picture. */
 export async function showFrame(frame) {
-  await frozen?.promise;
+  const bitmap = await decodePicture(frame);
+  while (frozen) await frozen.promise; // after decoding, so that the picture cannot change once a drag has begun
   if (frame.header.stream !== store.stream) return;
-  await paintFrame(picture, frame);
+  paintFrame(picture, frame, bitmap);
   view.header = frame.header;
   Object.assign(picture.dataset, { stream: frame.header.stream, frame: frame.header.frame });
   update({ frame: frame.header });
