@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from streamseg.client import Controller
+from tests.e2e.daemon_process import wait_for
 from tests.web.web_daemon import STREAMS, WebDaemon
 
 
@@ -30,6 +31,8 @@ def web(shared_daemon: WebDaemon) -> WebDaemon:
     """The shared daemon, without objects."""
     for stream in STREAMS:
         shared_daemon.json("POST", f"/v1/streams/{stream}/reset")
+        path = f"/v1/streams/{stream}/objects"
+        wait_for(lambda path=path: not shared_daemon.json("GET", path)["objects"], 20, "a frame without objects")
     return shared_daemon
 
 

@@ -39,10 +39,18 @@ class Eyes:
         self._page.wait_for_selector("#picture[data-frame]")
         return self
 
-    def picture(self) -> NDArray[np.uint8]:
-        """The picture on the screen, masks included: ``uint8 [H, W, 3]``."""
+    def rgba(self) -> NDArray[np.uint8]:
+        """The picture on the screen, masks included: ``uint8 [H, W, 4]``."""
         width, height, data = self._page.evaluate(_READ)
-        return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)[..., :3]
+        return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """The same without its alpha channel."""
+        return self.rgba()[..., :3]
+
+    def truth(self, truth_id: int) -> NDArray[np.bool_]:
+        """The true mask of an object in the picture on the screen."""
+        return self._scene.truth(self.frame())[truth_id]
 
     def frame(self) -> int:
         """Number that is drawn into the picture on the screen."""

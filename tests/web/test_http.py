@@ -12,6 +12,7 @@ import pytest
 from streamseg.client.jpeg import decode_jpeg
 from streamseg.sources.scene.code import read_frame_code
 from streamseg.sources.scene.source import Scene
+from streamseg.web.app import STATIC
 from tests.e2e.daemon_process import wait_for
 from tests.web.web_daemon import SCENE, SIZE
 
@@ -189,6 +190,11 @@ def test_connections_that_are_no_requests(web, head):
         except ConnectionResetError:
             pass
     assert web.json("GET", "/healthz")["ok"]
+
+
+def test_the_page_is_small():
+    """150 kB in all, without compression."""
+    assert sum(path.stat().st_size for path in STATIC.iterdir()) <= 150_000
 
 
 def test_the_page_is_whole(web):

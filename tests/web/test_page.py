@@ -5,39 +5,16 @@ from __future__ import annotations
 import signal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from streamseg.sources.scene.source import Scene
 from tests.e2e.daemon_process import wait_for
 from tests.servers.live_servers import free_port
+from tests.web.page_driver import BALL, GOOD, SQUARE, click_object, open_cam, rows, wait_for_mask
 from tests.web.page_eyes import Eyes
 from tests.web.web_daemon import SCENE, STREAMS, YARD
 
 pytestmark = pytest.mark.chromium
-
-BALL, SQUARE = 1, 2
-GOOD = 0.85
-
-
-def rows(page: Page):
-    return page.locator("#objects .object")
-
-
-def open_cam(open_page, url, **options) -> tuple[Page, Eyes]:
-    page = open_page(url, **options)
-    return page, Eyes(page, Scene(SCENE)).wait_for_picture()
-
-
-def wait_for_mask(eyes, obj_id, truth_id):
-    wait_for(lambda: eyes.iou(obj_id, truth_id) > GOOD, 10, f"object {obj_id} painted on {truth_id}")
-
-
-def click_object(page, eyes, truth_id):
-    """Click an object of the scene; return the id that it got."""
-    before = rows(page).count()
-    page.mouse.click(*eyes.place_of(truth_id))
-    expect(rows(page)).to_have_count(before + 1)
-    return int(rows(page).nth(before).get_attribute("data-id"))
 
 
 def test_click_an_object_and_see_its_mask_on_it(web, open_page):
@@ -72,6 +49,7 @@ def test_nano_follows_what_is_clicked(start, open_page):
 def test_a_second_one_by_a_box_and_both_stay_apart(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     first = click_object(page, eyes, BALL)
+    page.keyboard.press("Escape")
     start, end = eyes.corners_of(SQUARE)
     page.mouse.move(*start)
     page.mouse.down()

@@ -31,6 +31,7 @@ export async function sendPrompt(prompt, header, onExpired = "error") {
     const result = await api.prompt(header.stream, request);
     history.push([header.stream, result.object_id]);
     history.splice(0, history.length - MAX_HISTORY);
+    if (header.stream === store.stream) select(result.object_id, result.newest + 1);
   } catch (error) {
     const retry = { label: "Try again", run: () => sendPrompt(prompt, header, onExpired) };
     const newest = { label: "Use the newest picture", run: () => sendPrompt(prompt, header, "newest") };
@@ -62,8 +63,9 @@ export function remove(object) {
 
 export const rename = (object, label) => attempt(() => api.rename(store.stream, object, label));
 
-export function select(object) {
-  update({ selected: object, negative: object === null ? false : store.negative });
+/** Select an object; null for none. `from`: first frame on which it must exist. */
+export function select(object, from = 0) {
+  update({ selected: object, selectedFrom: from, negative: object === null ? false : store.negative });
 }
 
 export function reset() {

@@ -1,12 +1,21 @@
-// The state of the shown stream and of the daemon.
+// The state of the shown stream and of the daemon: one sentence, and the figures behind it.
 
 import { find, make, setText } from "./dom.js";
 import { on, store } from "./store.js";
 
+const OLD_MS = 1000;
+const SLOW_SHARE = 0.6;
+const summary = find("#health-summary");
 const list = find("#health");
 const drops = find("#drops");
 /** Name -> element of the value. */
 const rows = new Map();
+
+const REASONS = {
+  superseded: "a newer one was ready", no_slot: "all buffers were in use", abandoned: "the worker restarted",
+  queue_full: "the publisher was busy", invalid: "a mask could not be encoded", slow: "a newer one was ready",
+  not_shared: "the encoder was busy", error: "the encoder failed",
+};
 
 for (const name of ["source", "frames/s in", "frames/s out", "capture to screen", "… decode", "… track", "… publish",
   "frames repeated", "picture", "reconnects", "last error", "process restarts", "running for"]) {
@@ -20,25 +29,47 @@ function row(name, text, level = "") {
 }
 
 const ms = (value) => value === undefined || value === null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
-const bad = (state) => ({ streaming: "", reconnecting: "bad", failed: "bad" })[state] ?? "warn";
+const levelOf = (state) => ({ streaming: "", reconnecting: "bad", failed: "bad" })[state] ?? "warn";
+
+/** The sentence, and how bad it is: what is wrong and what to do, or that all is well. */
+function diagnose(status, daemon, screenMs) {
+  const waiting = Object.entries(daemon?.processes ?? {}).find(([, state]) => state !== "ready");
+  if (!status) return ["Waiting for the first status of this stream.", "warn"];
+  if (status.state === "failed") return [`The source failed${reason(status)}. Check its address.`, "bad"];
+  if (status.state === "reconnecting") return [`The source is lost${reason(status)}. It is reconnected by itself; check power and network.`, "bad"];
+  if (status.state === "ended") return ["The source has ended.", "warn"];
+  if (status.state !== "streaming") return [`The source is ${status.state}.`, "warn"];
+  if (waiting) return [`The ${waiting[0]} process is ${waiting[1]}. It recovers by itself.`, "warn"];
+  if (status.paused) return ["Tracking is paused: press Resume.", "warn"];
+  if (status.fps_out < status.fps_in * SLOW_SHARE) {
+    return [`Only ${status.fps_out.toFixed(0)} of ${status.fps_in.toFixed(0)} frames/s get masks: use a smaller model or fewer objects.`, "warn"];
+  }
+  if (screenMs > OLD_MS) return [`The picture is ${(screenMs / 1000).toFixed(1)} s old: the network or this computer is slow.`, "warn"];
+  return [`All good: ${status.fps_out.toFixed(0)} frames/s, ${ms(screenMs)} from capture to screen.`, ""];
+}
+
+const reason = (status) => status.last_error ? `: ${status.last_error.replace(/\.$/, "")}` : "";
 
 function show() {
+  const { daemon } = store;
   const status = store.statuses.get(store.stream);
+  const screenMs = store.frame?.screen_ms;
+  const [sentence, level] = diagnose(status, daemon, screenMs);
+  setText(summary, sentence);
+  summary.dataset.level = level;
   if (status) {
     const { latency_ms: latency } = status;
-    row("source", status.state, bad(status.state));
+    row("source", status.state, levelOf(status.state));
     row("frames/s in", status.fps_in.toFixed(1));
-    row("frames/s out", status.fps_out.toFixed(1), status.fps_out < status.fps_in * 0.6 ? "warn" : "");
-    const screen = store.frame?.screen_ms;
-    row("capture to screen", ms(screen), screen > 1000 ? "bad" : screen > 300 ? "warn" : "");
+    row("frames/s out", status.fps_out.toFixed(1), status.fps_out < status.fps_in * SLOW_SHARE ? "warn" : "");
+    row("capture to screen", ms(screenMs), screenMs > OLD_MS ? "bad" : screenMs > 300 ? "warn" : "");
     for (const stage of ["decode", "track", "publish"]) row(`… ${stage}`, ms(latency[stage]));
     row("frames repeated", String(status.repeated));
-    row("picture", status.size[0] ? `${status.size.join(" × ")}` : "–");
+    row("picture", status.size[0] ? status.size.join(" × ") : "–");
     row("reconnects", String(status.reconnects), status.reconnects ? "warn" : "");
     row("last error", status.last_error || "none", status.last_error ? "bad" : "");
     showDrops(status.drops);
   }
-  const { daemon } = store;
   if (daemon) {
     const restarts = Object.values(daemon.restarts).reduce((sum, count) => sum + count, 0);
     row("process restarts", String(restarts), restarts ? "warn" : "");
@@ -46,18 +77,16 @@ function show() {
   }
 }
 
-/** Stage and reason in words. A loss at stage `image` concerns only the picture; the masks of the frame were published. */
-function stageAndReason(name) {
-  const [stage, reason] = name.split("/");
-  return [stage === "image" ? "picture only" : stage, reason.replaceAll("_", " ")];
+/** What was lost and why, in words. A loss at stage `image` concerns only the picture; the frame's masks were published. */
+function inWords(name) {
+  const [stage, cause] = name.split("/");
+  return [stage === "image" ? "picture" : "frame", REASONS[cause] ?? cause.replaceAll("_", " ")];
 }
 
 function showDrops(counts) {
-  const body = drops.tBodies[0];
-  const lines = Object.entries(counts).map(([name, count]) => [...stageAndReason(name), String(count)]);
+  const lines = Object.entries(counts).map(([name, count]) => [...inWords(name), String(count)]);
   drops.hidden = lines.length === 0;
-  const newRows = lines.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
-  body.replaceChildren(...newRows);
+  drops.tBodies[0].replaceChildren(...lines.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell)))));
 }
 
 function duration(seconds) {

@@ -1,12 +1,16 @@
 // Keyboard shortcuts of the page, and a crosshair on the picture that clicks without a mouse.
 
 import { remove, select, togglePause, undo } from "./actions.js";
+import { saveSnapshot } from "./capture.js";
 import { find } from "./dom.js";
-import { box, click } from "./pointer.js";
+import { box, click, clickOrSelect } from "./pointer.js";
 import { freeze, unfreeze, updateOverlay } from "./viewer.js";
 import { store, update } from "./store.js";
+import { nextEffect, toggleFullscreen } from "./view_menu.js";
+import { resetZoom, zoomAt } from "./zoom.js";
 
 const STEP = 0.02;
+const KEY_ZOOM = 1.5;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** Listen for shortcuts. `showStream(id)` shows another stream, `confirmReset()` is the reset button. */
@@ -27,10 +31,18 @@ export function initKeyboard({ showStream, confirmReset }) {
     r: confirmReset,
     "[": () => stepStream(-1),
     "]": () => stepStream(1),
+    f: toggleFullscreen,
+    l: () => update({ labels: !store.labels }),
+    v: nextEffect,
+    s: saveSnapshot,
+    "+": () => zoomAt([0.5, 0.5], KEY_ZOOM),
+    "=": () => zoomAt([0.5, 0.5], KEY_ZOOM),
+    "-": () => zoomAt([0.5, 0.5], 1 / KEY_ZOOM),
+    0: resetZoom,
     "?": () => find("#help").showModal(),
   };
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, dialog")) return;
+    if (event.target.closest('input:not([type="range"]), select, dialog')) return;
     if ((event.ctrlKey || event.metaKey) && event.key === "z") {
       event.preventDefault();
       undo();
@@ -70,7 +82,8 @@ export function initCrosshair(canvas) {
       crosshair ??= [0.5, 0.5];
       crosshair = [clamp(crosshair[0] + x * step), clamp(crosshair[1] + y * step)];
     } else if (event.key === "Enter" && crosshair && store.frame) {
-      click(crosshair, event.shiftKey || store.negative ? 0 : 1, store.frame);
+      if (event.shiftKey || store.negative) click(crosshair, 0, store.frame);
+      else clickOrSelect(crosshair, store.frame);
     } else if (event.key.toLowerCase() === "b" && crosshair && store.frame) {
       if (corner) {
         box(corner, crosshair, cornerFrame);

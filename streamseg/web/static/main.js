@@ -8,11 +8,14 @@ import { addEvent } from "./events.js";
 import { initHealth } from "./health.js";
 import { initCrosshair, initKeyboard } from "./keyboard.js";
 import { initObjects } from "./objects.js";
+import { initPageUrl, requestedStream, requestStream } from "./page_url.js";
 import { initPointer } from "./pointer.js";
 import { on, store, update } from "./store.js";
 import { initTiles, showOnTile } from "./tiles.js";
 import { confirmReset, initToolbar } from "./toolbar.js";
-import { clearViewer, redraw, showFrame } from "./viewer.js";
+import { initViewMenu } from "./view_menu.js";
+import { clearViewer, showFrame } from "./viewer.js";
+import { resetZoom } from "./zoom.js";
 
 const STATE_TEXT = { connecting: "connecting", live: "live", silent: "no response", lost: "connection lost" };
 
@@ -21,7 +24,13 @@ function showStream(stream) {
   select(null);
   update({ stream });
   clearViewer();
+  resetZoom();
   connection.watch(stream);
+}
+
+function chooseStream(stream) {
+  requestStream(stream);
+  showStream(stream);
 }
 
 /** Log what happens to the connection of this page, which the daemon cannot report. */
@@ -78,21 +87,24 @@ const connection = new Connection({
     for (const id of store.statuses.keys()) if (!streams.includes(id)) store.statuses.delete(id);
     update({ daemon, streams });
     setText(find("#model"), `${daemon.model}${daemon.device ? ` on ${daemon.device}` : ""}`);
-    if (!streams.includes(store.stream) && streams.length) showStream(streams[0]);
+    if (streams.includes(requestedStream())) showStream(requestedStream());
+    else if (!streams.includes(store.stream) && streams.length) showStream(streams[0]);
   },
 });
 
 on("statuses stream frame", () => showNotice());
-on("selected", redraw);
 on("stream", () => find("#overlay").setAttribute("aria-label", `Live picture of ${store.stream}`));
 on("frame", () => {
-  const { selected, frame } = store;
-  if (selected !== null && frame && !frame.objects.some((object) => object.id === selected)) select(null);
+  const { selected, selectedFrom, frame } = store;
+  if (selected === null || !frame || frame.frame < selectedFrom) return;
+  if (!frame.objects.some((object) => object.id === selected)) select(null);
 });
 initToolbar();
 initPointer(find("#overlay"));
 initCrosshair(find("#overlay"));
-initKeyboard({ showStream, confirmReset });
+initKeyboard({ showStream: chooseStream, confirmReset });
 initObjects();
 initHealth();
-initTiles(showStream);
+initTiles(chooseStream);
+initViewMenu();
+initPageUrl(showStream);

@@ -1,34 +1,58 @@
-// Mouse, pen and touch on the picture: clicks, boxes and negative clicks.
+// Mouse, pen and touch on the picture: hover, clicks, boxes, zoom.
 
-import { sendPrompt } from "./actions.js";
-import { freeze, unfreeze, updateOverlay, showClick } from "./viewer.js";
+import { select, sendPrompt } from "./actions.js";
+import { clearPreview, previewAt } from "./preview.js";
 import { store } from "./store.js";
+import { freeze, objectUnder, showClick, unfreeze, updateOverlay } from "./viewer.js";
+import { setZoom, toPicture, zoomAt } from "./zoom.js";
 
 const DRAG_PX = 8;
 const LONG_PRESS_MS = 550;
+const WHEEL_ZOOM = 0.0015;
+const MAX_WHEEL_PX = 150;
 
 /** Listen on the canvas over the picture. */
 export function initPointer(canvas) {
+  /** Pointer id -> position on the screen, of fingers. */
+  const fingers = new Map();
   let press = null;
+  let pan = null;
+  let pinch = null;
 
-  const position = (event) => {
+  const onScreen = (event) => {
     const box = canvas.getBoundingClientRect();
-    const fraction = (value, size) => Math.min(1, Math.max(0, value / size));
-    return [fraction(event.clientX - box.left, box.width), fraction(event.clientY - box.top, box.height)];
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   };
+  const onPicture = (event) => toPicture(onScreen(event)).map((value) => Math.min(1, Math.max(0, value)));
+  const labelOf = (event) => event.shiftKey || store.negative ? 0 : 1;
 
   const end = () => {
     clearTimeout(press?.timer);
-    press = null;
+    press = pan = null;
     unfreeze();
   };
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (press) { end(); return; } // a second finger cancels the first
-    if (event.button !== 0 || !store.frame) return;
+    if (event.pointerType === "touch") {
+      fingers.set(event.pointerId, onScreen(event));
+      if (fingers.size === 2) {
+        end();
+        pinch = startPinch([...fingers.values()]);
+        return;
+      }
+    }
+    if (press || pan) { end(); return; }
+    if (!store.frame) return;
     canvas.setPointerCapture(event.pointerId);
+    clearPreview();
+    if (event.button === 1 || event.button === 0 && event.altKey) {
+      event.preventDefault();
+      pan = { id: event.pointerId, point: onPicture(event) };
+      return;
+    }
+    if (event.button !== 0) return;
     freeze(); // the prompt belongs to the picture on the screen
-    press = { id: event.pointerId, start: position(event), client: [event.clientX, event.clientY], header: store.frame, dragged: false };
+    press = { id: event.pointerId, start: onPicture(event), client: [event.clientX, event.clientY], header: store.frame, dragged: false };
     if (event.pointerType !== "mouse") {
       const pressed = press;
       press.timer = setTimeout(() => {
@@ -38,26 +62,93 @@ export function initPointer(canvas) {
   });
 
   canvas.addEventListener("pointermove", (event) => {
-    if (press?.id !== event.pointerId) return;
-    const moved = Math.hypot(event.clientX - press.client[0], event.clientY - press.client[1]);
-    press.dragged ||= moved > DRAG_PX;
-    if (press.dragged) updateOverlay({ box: ordered(press.start, position(event)) });
+    if (fingers.has(event.pointerId)) fingers.set(event.pointerId, onScreen(event));
+    if (pinch) {
+      if (fingers.size === 2) movePinch(pinch, [...fingers.values()]);
+    } else if (pan?.id === event.pointerId) {
+      setZoom(pan.point, onScreen(event), store.zoom.scale);
+    } else if (press?.id === event.pointerId) {
+      drag(event);
+    } else if (event.pointerType === "mouse" && !event.buttons) {
+      hover(event);
+    }
   });
+
+  function drag(event) {
+    press.dragged ||= Math.hypot(event.clientX - press.client[0], event.clientY - press.client[1]) > DRAG_PX;
+    if (!press.dragged) return;
+    if (event.pointerType === "touch") { // a finger moves the picture; where it fills the screen, the browser scrolls
+      const { id, start } = press;
+      end();
+      if (store.zoom.scale > 1) pan = { id, point: start };
+    } else {
+      updateOverlay({ box: ordered(press.start, onPicture(event)) });
+    }
+  }
+
+  function hover(event) {
+    const point = onPicture(event);
+    const hovered = objectUnder(point);
+    updateOverlay({ hovered });
+    canvas.style.cursor = hovered === null || hovered === store.selected ? "" : "pointer";
+    if (!store.frame || hovered !== null && labelOf(event) === 1) clearPreview();
+    else if (labelOf(event) === 1 || store.selected !== null) previewAt(point, labelOf(event));
+  }
 
   canvas.addEventListener("pointerup", (event) => {
-    if (press?.id !== event.pointerId) return;
+    fingers.delete(event.pointerId);
+    if (pinch) {
+      if (fingers.size === 0) pinch = null;
+      return;
+    }
+    if (press?.id !== event.pointerId) { if (pan?.id === event.pointerId) pan = null; return; }
     const { start, dragged, header } = press;
+    const stop = onPicture(event);
+    if (dragged) box(start, stop, header);
+    else if (labelOf(event) === 1 && !event.ctrlKey && !event.metaKey) clickOrSelect(start, header);
+    else click(start, labelOf(event), header);
     end();
-    if (dragged) box(start, position(event), header);
-    else click(start, event.shiftKey || store.negative ? 0 : 1, header);
   });
 
-  canvas.addEventListener("pointercancel", end);
+  canvas.addEventListener("pointercancel", (event) => {
+    fingers.delete(event.pointerId);
+    if (fingers.size === 0) pinch = null;
+    end();
+  });
+  canvas.addEventListener("pointerleave", (event) => {
+    if (event.pointerType !== "mouse") return;
+    clearPreview();
+    updateOverlay({ hovered: null });
+  });
   canvas.addEventListener("contextmenu", (event) => {
     event.preventDefault(); // a long press also fires this event
     if (event.pointerType === "touch" || !store.frame || event.button !== 2) return;
-    click(position(event), 0, store.frame);
+    click(onPicture(event), 0, store.frame);
   });
+  canvas.addEventListener("wheel", (event) => {
+    if (event.deltaY > 0 && store.zoom.scale === 1 && !event.ctrlKey) return; // nothing to zoom out of: scroll the page
+    event.preventDefault();
+    const pixels = event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 40 : 1) * (event.ctrlKey ? 5 : 1);
+    zoomAt(onScreen(event), Math.exp(-WHEEL_ZOOM * Math.max(-MAX_WHEEL_PX, Math.min(MAX_WHEEL_PX, pixels))));
+  }, { passive: false });
+}
+
+const middle = ([[x0, y0], [x1, y1]]) => [(x0 + x1) / 2, (y0 + y1) / 2];
+const distance = ([[x0, y0], [x1, y1]]) => Math.max(0.02, Math.hypot(x1 - x0, y1 - y0));
+
+function startPinch(points) {
+  return { point: toPicture(middle(points)), distance: distance(points), scale: store.zoom.scale };
+}
+
+function movePinch(pinch, points) {
+  setZoom(pinch.point, middle(points), pinch.scale * distance(points) / pinch.distance);
+}
+
+/** Select the object at a point; if there is none, or it is selected already, prompt with the point. */
+export function clickOrSelect(point, header) {
+  const object = objectUnder(point);
+  if (object !== null && object !== store.selected) select(object);
+  else click(point, 1, header);
 }
 
 /** Prompt with a point: label 1 is on the object, 0 is off. */

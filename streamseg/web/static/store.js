@@ -16,8 +16,20 @@ export const store = {
   frame: null,
   /** Id of the selected object; null: the next click starts a new one. */
   selected: null,
+  /** First frame on which the selected object must exist: a new one is not on the screen yet. */
+  selectedFrom: 0,
   /** Clicks are negative. */
   negative: false,
+  /** How masks are shown: see effects.js. */
+  effect: "color",
+  opacity: 0.4,
+  labels: true,
+  /** Show the mask that a click would give. */
+  preview: true,
+  /** A recording is in progress. */
+  recording: false,
+  /** Visible part of the picture: its left top corner, normalized, and the magnification. */
+  zoom: { x: 0, y: 0, scale: 1 },
 };
 
 /** Whether tracking of the shown stream is paused. */

@@ -1,7 +1,8 @@
 // All streams as tiles; clicking one shows it large.
 
 import { find, make, setText } from "./dom.js";
-import { decodePicture, paintFrame } from "./paint.js";
+import { paintFrame } from "./effects.js";
+import { decodeMasks, decodePicture } from "./masks.js";
 import { on, store } from "./store.js";
 
 const box = find("#tiles");
@@ -11,7 +12,10 @@ const tiles = new Map();
 /** Paint a frame on the tile of its stream. */
 export async function showOnTile(frame) {
   const tile = tiles.get(frame.header.stream);
-  if (tile) paintFrame(tile.canvas, frame, await decodePicture(frame));
+  if (!tile) return;
+  const bitmap = await decodePicture(frame);
+  paintFrame(tile.canvas, frame.header.size, bitmap, decodeMasks(frame), { effect: "color", opacity: 0.4 });
+  bitmap.close();
 }
 
 /** Copy the large picture to the tile of its stream. */

@@ -5,6 +5,7 @@ import { find, setText } from "./dom.js";
 import { isPaused, on, store, update } from "./store.js";
 
 const CONFIRM_MS = 3000;
+const TOUCH = matchMedia("(pointer: coarse)").matches;
 const buttons = {
   newObject: find("#new-object"), negative: find("#negative"), undo: find("#undo"), remove: find("#remove"),
   pause: find("#pause"), reset: find("#reset"),
@@ -37,9 +38,10 @@ function show() {
   setText(buttons.pause.lastChild, paused ? " Resume" : " Pause");
   buttons.negative.disabled = buttons.remove.disabled = selected === null;
   const name = selected === null ? "" : ` ${selected}`;
-  let hint = "Click an object to follow it, or drag a box around it.";
-  if (selected !== null) hint = `Click to add to object${name}; shift-click or long press to remove a part. Esc: new object.`;
-  if (negative) hint = `Click a part that does not belong to object${name}.`;
+  const click = TOUCH ? "Tap" : "Click";
+  let hint = TOUCH ? "Tap an object to follow it." : "Click an object to follow it, or drag a box around it.";
+  if (selected !== null) hint = `${click} to add to object${name}, ${TOUCH ? "hold" : "shift-click"} to exclude a part. ${TOUCH ? "New" : "Esc"}: another object.`;
+  if (negative) hint = `${click} a part that does not belong to object${name}.`;
   if (paused) hint += " Tracking is paused.";
   setText(find("#hint"), hint);
 }

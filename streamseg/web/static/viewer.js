@@ -1,27 +1,52 @@
 // The large picture and the overlay on it.
 
 import { find } from "./dom.js";
+import { paintFrame } from "./effects.js";
+import { decodeMasks, decodePicture, objectAt } from "./masks.js";
 import { CLICK_SHOWN_MS, drawOverlay } from "./overlay.js";
-import { decodePicture, paintFrame } from "./paint.js";
-import { store, update } from "./store.js";
+import { on, store, update } from "./store.js";
 
+const viewport = find("#viewport");
 const picture = find("#picture");
 const overlay = find("#overlay");
 const MAX_CLICKS = 10;
+/** Magnification from which single pixels are shown. */
+const PIXELS_FROM = 3;
 
-const view = { header: null, selected: null, box: null, crosshair: null, corner: null, clicks: [] };
+const view = { header: null, box: null, crosshair: null, corner: null, clicks: [], preview: null, hovered: null };
+/** The picture on the screen: { header, bitmap, objects }. */
+let shown = null;
 let frozen = null;
 
 /** Show a frame. Resolves when it is on the screen, which is after the end of a drag: a box must fit its picture. */
 export async function showFrame(frame) {
   const bitmap = await decodePicture(frame);
   while (frozen) await frozen.promise; // after decoding, so that the picture cannot change once a drag has begun
-  if (frame.header.stream !== store.stream) return;
-  paintFrame(picture, frame, bitmap);
-  view.header = frame.header;
-  Object.assign(picture.dataset, { stream: frame.header.stream, frame: frame.header.frame });
-  update({ frame: frame.header });
+  const { header } = frame;
+  if (header.stream !== store.stream) {
+    bitmap.close();
+    return;
+  }
+  shown?.bitmap.close();
+  shown = { header, bitmap, objects: decodeMasks(frame) };
+  view.header = header;
+  const [numerator, denominator] = header.sample_aspect ?? [1, 1];
+  viewport.style.setProperty("--aspect", header.size[0] * numerator / (header.size[1] * denominator));
+  paint();
+  Object.assign(picture.dataset, { stream: header.stream, frame: header.frame });
+  update({ frame: header });
   redraw();
+}
+
+function paint() {
+  if (shown) paintFrame(picture, shown.header.size, shown.bitmap, shown.objects, store);
+}
+
+/** Id of the object at a normalized point of the picture on the screen; null if there is none. */
+export function objectUnder([x, y]) {
+  if (!shown) return null;
+  const [width, height] = shown.header.size;
+  return objectAt(shown.objects, Math.min(width - 1, Math.floor(x * width)), Math.min(height - 1, Math.floor(y * height)));
 }
 
 /** Keep the current picture until `unfreeze`. */
@@ -39,15 +64,16 @@ export function unfreeze() {
 /** Clear the picture before another stream is shown. */
 export function clearViewer() {
   unfreeze();
-  view.header = null;
-  view.clicks = [];
-  picture.getContext("2d", { alpha: false }).fillRect(0, 0, picture.width, picture.height);
+  shown?.bitmap.close();
+  shown = null;
+  Object.assign(view, { header: null, clicks: [], preview: null, hovered: null });
+  picture.getContext("2d").clearRect(0, 0, picture.width, picture.height);
   delete picture.dataset.frame;
   update({ frame: null });
   redraw();
 }
 
-/** Update the overlay: { box, crosshair, corner }. */
+/** Update the overlay: { box, crosshair, corner, preview, hovered }. */
 export function updateOverlay(changes) {
   Object.assign(view, changes);
   redraw();
@@ -61,21 +87,16 @@ export function showClick(x, y, label) {
 }
 
 export function redraw() {
-  fit();
-  drawOverlay(overlay, { ...view, selected: store.selected });
+  drawOverlay(overlay, view);
 }
 
-/** Align the overlay with the picture, which may be narrower than its box. */
-function fit() {
-  const box = picture.getBoundingClientRect();
-  const scale = Math.min(box.width / picture.width, box.height / picture.height);
-  const width = picture.width * scale, height = picture.height * scale;
-  Object.assign(overlay.style, {
-    width: `${width}px`,
-    height: `${height}px`,
-    left: `${picture.offsetLeft + (box.width - width) / 2}px`,
-    top: `${picture.offsetTop + (box.height - height) / 2}px`,
-  });
+function applyZoom() {
+  const { x, y, scale } = store.zoom;
+  picture.style.transform = scale === 1 ? "" : `scale(${scale}) translate(${-100 * x}%, ${-100 * y}%)`;
+  const magnification = scale * viewport.clientWidth / picture.width;
+  picture.style.imageRendering = scale > 1 && magnification > PIXELS_FROM ? "pixelated" : "";
+  overlay.style.touchAction = scale > 1 ? "none" : "pan-y"; // a swipe moves the picture if there is something to move
+  redraw();
 }
 
 function withResolvers() {
@@ -84,4 +105,7 @@ function withResolvers() {
   return { promise, resolve };
 }
 
-new ResizeObserver(redraw).observe(picture);
+on("effect opacity", paint);
+on("selected labels", redraw);
+on("zoom", applyZoom);
+new ResizeObserver(applyZoom).observe(viewport);

@@ -1,0 +1,153 @@
+"""What a click does to the selection, and the preview of a click."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.daemon_process import wait_for
+from tests.web.page_driver import BALL, SQUARE, click_object, open_cam, rows, wait_for_mask
+
+pytestmark = pytest.mark.chromium
+
+PREVIEW = """async () => {
+    const canvas = document.querySelector("#overlay");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let white = 0;
+    for (let at = 0; at < data.length; at += 4) white += data[at] > 200 && data[at + 3] > 60;
+    return white / (canvas.width * canvas.height);
+}"""
+
+
+def selected(page):
+    """Id of the selected object, or None."""
+    row = page.locator("#objects .object[data-selected]")
+    return int(row.get_attribute("data-id")) if row.count() else None
+
+
+def expect_selected(page, obj_id):
+    expect(page.locator("#objects .object[data-selected]")).to_have_attribute("data-id", str(obj_id))
+
+
+def prompts(web):
+    return {each["id"]: each["prompts"] for each in web.objects()}
+
+
+def test_a_new_object_stays_selected_and_the_next_click_improves_it(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    expect_selected(page, ball)
+    page.mouse.click(*eyes.place_of(BALL))
+    wait_for(lambda: prompts(web) == {ball: 2}, 10, "a second point on the same object")
+    expect_selected(page, ball)
+
+
+def test_a_click_on_a_followed_object_selects_it(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    square = click_object(page, eyes, SQUARE)
+    wait_for_mask(eyes, ball, BALL)
+    wait_for_mask(eyes, square, SQUARE)
+    expect_selected(page, square)
+    page.mouse.click(*eyes.place_of(BALL))
+    expect_selected(page, ball)
+    page.keyboard.press("Escape")
+    expect(page.locator("#objects .object[data-selected]")).to_have_count(0)
+    page.mouse.click(*eyes.place_of(SQUARE))
+    expect_selected(page, square)
+    assert prompts(web) == {ball: 1, square: 1}, "selecting is no prompt"
+
+
+def test_a_click_beside_the_selected_object_adds_to_it(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    page.mouse.click(*eyes.place_of(SQUARE))
+    wait_for(lambda: prompts(web) == {ball: 2}, 10, "a point beside it")
+    expect(rows(page)).to_have_count(1)
+
+
+def test_control_click_prompts_on_a_followed_object(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, ball, BALL)
+    page.keyboard.press("Escape")
+    page.keyboard.down("Control")
+    page.mouse.click(*eyes.place_of(BALL))
+    page.keyboard.up("Control")
+    expect(rows(page)).to_have_count(2)
+
+
+def test_the_selection_ends_when_another_program_removes_the_object(web, control, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    control.remove_object("cam", ball)
+    expect(rows(page)).to_have_count(0)
+    expect(page.locator("#remove")).to_be_disabled()
+    assert selected(page) is None
+
+
+def test_hover_shows_the_mask_that_a_click_would_give(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    expect(rows(page)).to_have_count(0)
+    page.mouse.move(*eyes.place_of(BALL))
+    wait_for(lambda: page.evaluate(PREVIEW) > 0.01, 10, "the preview")
+    # The ball covers this share of the picture.
+    expected = np.count_nonzero(eyes.truth(BALL)) / (640 * 360)
+    assert page.evaluate(PREVIEW) == pytest.approx(expected, rel=0.25)
+    assert web.objects() == [], "a preview changes nothing"
+    page.mouse.move(5, 5)
+    wait_for(lambda: page.evaluate(PREVIEW) == 0, 10, "no preview outside the picture")
+
+
+def test_hovering_over_a_followed_object_asks_nothing(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, ball, BALL)
+    page.mouse.move(5, 5)
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.mouse.move(*eyes.place_of(BALL))
+    expect(page.locator("#overlay")).to_be_visible()
+    page.mouse.move(*eyes.place_of(BALL))
+    assert not [url for url in requests if url.endswith("/prompts")]
+
+
+def test_one_preview_is_in_flight_at_a_time(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    answered = []
+
+    def later(route):
+        answered.append(route.request.post_data_json)
+        route.continue_()
+
+    page.route("**/prompts", later)
+    x, y = eyes.place_of(SQUARE)
+    for step in range(60):
+        page.mouse.move(x + step % 7, y + step % 5)
+    wait_for(lambda: page.evaluate("true") and bool(answered), 10, "a preview")
+    assert len(answered) < 20
+    assert all(each["preview"] for each in answered)
+    page.locator("#preview").click()
+    expect(page.locator("#preview")).to_have_attribute("aria-pressed", "false")
+    count = len(answered)
+    page.mouse.move(x, y)
+    page.mouse.move(x + 1, y)
+    wait_for(lambda: page.evaluate(PREVIEW) == 0, 10, "no preview once it is off")
+    assert len(answered) <= count + 1
+
+
+def test_a_preview_that_fails_is_silent(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    failed = []
+
+    def refuse(route):
+        failed.append(route.request.url)
+        route.fulfill(status=503, body='{"error": {"code": "BUSY", "message": "busy", "retryable": true}}')
+
+    page.route("**/prompts", refuse)
+    page.mouse.move(*eyes.place_of(SQUARE))
+    wait_for(lambda: page.evaluate("true") and bool(failed), 10, "a refused preview")
+    expect(page.locator(".notification")).to_have_count(0)
+    page.unroute("**/prompts")
+    click_object(page, eyes, BALL)
