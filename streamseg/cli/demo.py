@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from streamseg.cli.prompt_options import CoordsOption, prompt_of
 from streamseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def demo(
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --source: an image of the object's mask.")
     ] = None,
+    coords: CoordsOption = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")] = "auto",
     page: Annotated[
         bool, typer.Option("--page/--no-page", help=f"Serve the web page at {_PAGE}, or at a free port.")
@@ -70,7 +72,6 @@ def demo(
 
       streamseg demo --model small --source clip.mp4 --box 100,80,420,400
     """
-    from streamseg.cli.prompt_options import prompt_of
     from streamseg.cli.video_writer import check_out
     from streamseg.config.load import config_from_mapping
     from streamseg.paths import sockets_parent
@@ -78,7 +79,7 @@ def demo(
     if frames is not None and seconds is not None:
         raise ConfigError("--frames and --seconds cannot be combined: use one of them")
     check_out(out)  # before the model is loaded
-    prompt = prompt_of(point or (), box, mask)
+    prompt = prompt_of(point or (), box, mask, coords)
     stream, scene = _clip(source, prompt) if source is not None else _scene(model, size, prompt)
     with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=sockets_parent()) as folder:
         config = config_from_mapping(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json, print_table
+from streamseg.cli.prompt_options import CoordsOption, prompt_of
 
 if TYPE_CHECKING:
     from streamseg.protocol.control import ObjectEntry
@@ -31,6 +32,7 @@ def add(
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="An image of the object's mask, of the video's size.")
     ] = None,
+    coords: CoordsOption = None,
     obj_id: Annotated[
         int | None, typer.Option("--object", min=1, metavar="ID", help="Correct this object. Default: track a new one.")
     ] = None,
@@ -53,10 +55,9 @@ def add(
 
       streamseg prompt add cam --object 3 --point 410,220,0
     """
-    from streamseg.cli.prompt_options import prompt_of
     from streamseg.errors import ConfigError
 
-    marks = prompt_of(point or (), box, mask)
+    marks = prompt_of(point or (), box, mask, coords)
     if marks is None:
         raise ConfigError("nothing to track: use --point, --box or --mask, for example --point 50%,40%")
     with daemon_at(control) as daemon:

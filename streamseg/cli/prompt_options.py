@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from streamseg.errors import ConfigError
 
+CoordsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--coords",
+        metavar="pixels|normalized",
+        help="Unit of numbers without % in --point and --box: pixels (default), or 0..1 of the width and height.",
+    ),
+]
 
-def prompt_of(points: Sequence[str], box: str | None, mask: Path | None) -> dict[str, Any] | None:
+
+def prompt_of(
+    points: Sequence[str], box: str | None, mask: Path | None, coords: str | None = None
+) -> dict[str, Any] | None:
     """Return the marks as one prompt of a configuration, for object 1; None without marks.
 
     Args:
-        points: ``X,Y`` or ``X,Y,0`` each, in pixels or, with ``%``, in percent of the picture.
+        points: ``X,Y`` or ``X,Y,0`` each, in the unit of ``coords`` or, with ``%``, in percent of the picture.
         box: ``X0,Y0,X1,Y1``, likewise.
         mask: An image of the object's mask.
+        coords: ``pixels`` or ``normalized``; None: pixels.
 
     Raises:
-        ConfigError: a mark cannot be parsed, or pixels and percent are mixed.
+        ConfigError: a mark cannot be parsed, or units are mixed.
     """
+    if coords not in (None, "pixels", "normalized"):
+        raise ConfigError(f"--coords {coords!r} is unknown: write pixels or normalized")
     if not points and box is None and mask is None:
         return None
     prompt: dict[str, Any] = {"object": 1}
@@ -35,8 +51,12 @@ def prompt_of(points: Sequence[str], box: str | None, mask: Path | None) -> dict
         prompt["mask"] = str(mask)
     if len(units) > 1:
         raise ConfigError("--point and --box mix pixels and percent (%): use one of them")
+    if "%" in units and coords is not None:
+        raise ConfigError("--coords and percent (%) exclude each other: leave out one of them")
     if "%" in units:
         prompt["coords"] = "normalized"
+    elif coords is not None:
+        prompt["coords"] = coords
     return prompt
 
 

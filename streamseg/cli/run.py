@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from streamseg.cli.prompt_options import CoordsOption, prompt_of
 from streamseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def run(
             rich_help_panel=_ONE,
         ),
     ] = None,
+    coords: CoordsOption = None,
     pace: Annotated[
         str | None,
         typer.Option(metavar="live|fast", help="Files: play at their own rate (live).", rich_help_panel=_ONE),
@@ -132,9 +134,8 @@ def run(
     overrides = _overrides(
         model, model_config, device, endpoint, control, http, wait_for_subscriber, log_level, log_format
     )
-    from streamseg.cli.prompt_options import prompt_of
 
-    prompt = prompt_of(point or (), box, mask)
+    prompt = prompt_of(point or (), box, mask, coords)
     stream = {"source": source, "pace": pace, "loop": loop or None, "prompts": [prompt] if prompt else None}
     given = {name: value for name, value in stream.items() if value is not None}
     if config is None:

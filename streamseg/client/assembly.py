@@ -95,6 +95,8 @@ def _object_mask(obj: MaskObject, size: tuple[int, int], parts: Sequence[bytes])
             raise ProtocolError(f"object {obj.id}: roi {roi} is not inside the frame of {size[0]}x{size[1]}")
         if not 2 <= obj.part < len(parts):
             raise ProtocolError(f"object {obj.id}: there is no part {obj.part} in a message of {len(parts)} parts")
+        if encoding == "none":
+            raise ProtocolError(f"object {obj.id}: part {obj.part} holds its mask, but encoding is missing or none")
         data = parts[obj.part]
     return ObjectMask(**_object_fields(obj), roi=roi, size=size, encoding=encoding, data=data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -32,12 +33,13 @@ from streamseg.protocol.control import (
     StreamEntry,
     Undone,
 )
-from streamseg.protocol.mask_codec import encode_rle
+from streamseg.protocol.mask_codec import BoolMask, encode_rle
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-Mask = NDArray[np.bool_] | Rle | Mapping[str, Any]
-"""A mask of the whole frame: ``bool [height, width]``, or COCO's ``{"size": [height, width], "counts": ...}``."""
+Mask = NDArray[np.bool_] | NDArray[np.integer[Any]] | Rle | Mapping[str, Any]
+"""A mask of the whole frame: ``bool [height, width]``, integers of 0 and 1 or of 0 and 255, or COCO's
+``{"size": [height, width], "counts": ...}`` with compressed counts."""
 
 
 def hello() -> Call[Hello]:
@@ -160,10 +162,44 @@ def _rle(mask: Mask) -> Rle:
     if isinstance(mask, Rle):
         return mask
     if isinstance(mask, Mapping):
-        counts = mask["counts"]
-        height, width = mask["size"]
-        return Rle((int(height), int(width)), counts.decode() if isinstance(counts, bytes) else counts)
-    array = np.ascontiguousarray(mask, dtype=np.bool_)
-    if array.ndim != 2:
-        raise ControlError("BAD_REQUEST", f"the mask has {array.ndim} dimensions: give bool [height, width]")
+        return _coco_rle(mask)
+    array = _bool_mask(np.asarray(mask))
     return Rle((array.shape[0], array.shape[1]), encode_rle(array).decode())
+
+
+def _coco_rle(mask: Mapping[str, Any]) -> Rle:
+    counts = mask.get("counts")
+    if isinstance(counts, bytes):
+        counts = counts.decode("ascii", "replace")
+    if not isinstance(counts, str):
+        raise ControlError(
+            "BAD_REQUEST",
+            f"mask: counts is a {type(counts).__name__}: give a compressed string, as pycocotools.mask.encode or "
+            "frPyObjects returns it",
+        )
+    try:
+        height, width = (operator.index(side) for side in mask["size"])
+    except (KeyError, TypeError, ValueError):
+        raise ControlError("BAD_REQUEST", f"mask: size is {mask.get('size')!r}: give [height, width]") from None
+    return Rle((height, width), counts)
+
+
+def _bool_mask(array: NDArray[Any]) -> BoolMask:
+    """Return a mask as contiguous ``bool [height, width]``.
+
+    Raises:
+        ControlError: it is not clear which values mean the object. Logits, for example, are never zero.
+    """
+    if array.ndim != 2 or 0 in array.shape:
+        raise ControlError("BAD_REQUEST", f"mask: the shape is {array.shape}: give bool [height, width]")
+    if array.dtype != np.bool_:
+        if not np.issubdtype(array.dtype, np.integer):
+            raise ControlError("BAD_REQUEST", f"mask: the values are {array.dtype}: give bool, for example logits > 0")
+        values = np.unique(array)
+        if not (np.isin(values, (0, 1)).all() or np.isin(values, (0, 255)).all()):
+            raise ControlError(
+                "BAD_REQUEST",
+                f"mask: {array.dtype} values from {values[0]} to {values[-1]}: give bool, or integers that are all 0 "
+                "and 1 or all 0 and 255",
+            )
+    return np.ascontiguousarray(array != 0)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from streamseg.errors import ProtocolError
-from streamseg.protocol.control import Prompted, Rle, SnapshotObject, SnapshotResult
+from streamseg.protocol.control import PixelBox, PixelPoint, Prompted, Rle, SnapshotObject, SnapshotResult
 from streamseg.protocol.mask_codec import BoolMask, decode_mask
 
 
@@ -30,6 +30,8 @@ class PromptResult:
         score: The model's estimate of that mask's IoU, 0..1.
         presence: Probability that the object is visible on ``frame``, 0..1.
         rle: The encoded mask on ``frame``; None unless this is a preview.
+        points_px: The points of the prompt as (x, y, label), in pixels of ``frame``; empty from daemons before 0.2.
+        box_px: The box of the prompt as (x0, y0, x1, y1), in pixels of ``frame``; likewise.
     """
 
     object_id: int
@@ -43,6 +45,8 @@ class PromptResult:
     score: float
     presence: float
     rle: Rle | None = field(default=None, repr=False)
+    points_px: tuple[PixelPoint, ...] = ()
+    box_px: PixelBox | None = None
 
     @classmethod
     def of(cls, result: Prompted) -> PromptResult:

@@ -187,8 +187,7 @@ def _check_region_points(points: Iterable[tuple[float, float]], coords: str, pat
 def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:
     points, box = prompt.points, prompt.box
     found = [
-        *prompt_rules.range_problems(points, box, coords=prompt.coords),
-        *prompt_rules.part_problems(points, box, has_mask=prompt.mask is not None),
+        *prompt_rules.request_problems(points, box, has_mask=prompt.mask is not None, coords=prompt.coords),
         *prompt_rules.start_problems(points, box),
     ]
     for problem in {problem.field: problem for problem in reversed(found)}.values():  # the first of each field

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streamseg.protocol.control import CONTROL_VERSION, MAX_SETTINGS_BYTES, OPERATIONS, Request, control_error
+from streamseg.protocol.control import (
+    CONTROL_VERSION,
+    MAX_SETTINGS_BYTES,
+    OPERATIONS,
+    PromptArgs,
+    Request,
+    SetPrompt,
+    SetPrompts,
+    control_error,
+)
+from streamseg.protocol.prompt_rules import request_problems
 
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -97,6 +107,24 @@ def parse(parts: Sequence[bytes]) -> ParsedRequest:
         raise control_error("BAD_REQUEST", f"{request.op}: {error} (args)") from None
     stream = request.stream or ""
     return ParsedRequest(request.id, request.client, request.op, stream, args, _comparable(request.op, stream, args))
+
+
+def check_prompts(args: msgspec.Struct) -> None:
+    """Check the prompts of a request by the rules that need no frame.
+
+    Raises:
+        ControlError: a prompt is invalid.
+    """
+    prompts: Sequence[PromptArgs] = ()
+    if isinstance(args, PromptArgs):
+        prompts = (args,)
+    elif isinstance(args, SetPrompts):
+        prompts = args.prompts
+    for prompt in prompts:
+        name = f"object {prompt.object_id}: " if isinstance(prompt, SetPrompt) else ""
+        has_mask = prompt.mask is not None
+        for problem in request_problems(prompt.points, prompt.box, has_mask=has_mask, coords=prompt.coords):
+            raise control_error("BAD_PROMPT", f"{name}{problem.message}")
 
 
 def _comparable(op: str, stream: str, args: msgspec.Struct) -> bytes:

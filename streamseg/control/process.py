@@ -20,10 +20,10 @@ import zmq
 from streamseg.common.logs import setup_logging
 from streamseg.common.redact import redact
 from streamseg.config.schema import LogConfig
-from streamseg.control.parse import ParsedRequest, parse, request_id
+from streamseg.control.parse import ParsedRequest, check_prompts, parse, request_id
 from streamseg.control.pending import Key, Pending, PendingTable, Target
 from streamseg.control.reply_cache import ReplyCache, digest_of, id_reused
-from streamseg.errors import ConfigError, ControlError
+from streamseg.errors import ConfigError, ControlError, ProtocolError
 from streamseg.ipc.command_socket import WORKER_ID
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, decode_to_control, encode
 from streamseg.ipc.endpoints import PathClaim, bind, require_private
@@ -66,6 +66,7 @@ class ControlSpec:
         max_objects: Largest number of objects per stream.
         version: Of streamseg.
         info: The state of the daemon at the start.
+        worker_id: Routing id of the worker, known to no one else.
         command_timeout_s: Timeout of a command.
         log: Log settings.
     """
@@ -78,6 +79,7 @@ class ControlSpec:
     max_objects: int
     version: str
     info: DaemonInfo
+    worker_id: bytes = WORKER_ID
     command_timeout_s: float = 10.0
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -246,6 +248,7 @@ class Control:
                 self._forward(receiver, key, request)
 
     def _check(self, request: ParsedRequest) -> None:
+        check_prompts(request.args)
         limit = self._spec.max_objects
         if isinstance(request.args, SetPrompts) and len(request.args.prompts) > limit:
             raise control_error(
@@ -264,7 +267,7 @@ class Control:
             self._link.send(command)
             return
         try:
-            self._internal.send_multipart([WORKER_ID, encode(command)], zmq.NOBLOCK)
+            self._internal.send_multipart([self._spec.worker_id, encode(command)], zmq.NOBLOCK)
             log.debug("%s %s: sent to the worker", request.op, request.stream)
         except zmq.ZMQError as error:
             self._pending.pop(command.number)
@@ -316,12 +319,14 @@ class Control:
     def _receive_worker(self) -> None:
         for _ in range(_MAX_PER_TURN):
             try:
-                _, data = self._internal.recv_multipart(zmq.NOBLOCK)
+                sender, *parts = self._internal.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             try:
-                message = decode_to_control(data)
-            except msgspec.DecodeError as error:  # a bug, but no reason to stop serving
+                message = decode_to_control(b"".join(parts))
+                if isinstance(message, Outcome) and sender != self._spec.worker_id:
+                    raise ProtocolError("an outcome that is not the worker's")
+            except (msgspec.DecodeError, ProtocolError) as error:  # a bug or an intruder, but no reason to stop serving
                 log.error("invalid internal message skipped: %s", error)
                 continue
             if isinstance(message, StatusCopy):

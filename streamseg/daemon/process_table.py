@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,7 @@ class ProcessTable:
         self.control_endpoint = ""
         self.listen = config.http.listen
         self._commands_endpoint = f"ipc://{runtime / 'commands'}"
+        self._worker_id = b"worker-" + secrets.token_bytes(16)
         self._local_endpoint = f"ipc://{runtime / 'publish'}"
 
     def info(self, streams: Iterable[str]) -> DaemonInfo:
@@ -119,6 +121,7 @@ class ProcessTable:
             streams={stream: running.settings for stream, running in streams.items()},
             internal_endpoint=self.internal_endpoint,
             commands_endpoint=self._commands_endpoint,
+            worker_id=self._worker_id,
             saved={stream: running.saved for stream, running in streams.items() if running.saved is not None},
             log=self._config.log,
         )
@@ -135,6 +138,7 @@ class ProcessTable:
             max_objects=self._config.model.max_objects,
             version=__version__,
             info=self.info(streams),
+            worker_id=self._worker_id,
             log=self._config.log,
         )
         return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), 30, 10)

@@ -6,6 +6,7 @@ Running processes learn of a change by a message, later ones by their arguments.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Final
 
 from streamseg.config.diff import StreamDifference
@@ -13,6 +14,7 @@ from streamseg.config.schema import StreamConfig
 from streamseg.daemon.announcer import Announcer
 from streamseg.daemon.child import Child
 from streamseg.daemon.process_table import CONTROL, PUBLISHER, WORKER, ProcessTable, RunningStream, capture_name
+from streamseg.ipc.saved_prompts import SavedStream, configured
 from streamseg.ipc.supervisor_messages import ChangeStream, CloseStream, OpenStream, PromptsSaved
 from streamseg.protocol.published import EventKind
 from streamseg.ring.frame_ring import FrameRing, Policy, RingCounters
@@ -21,8 +23,30 @@ from streamseg.sources.address import describe, shown_address
 _STOP_S: Final = 2.0
 """Time for the capture process of a removed stream to stop by itself."""
 _MAX_COUNTERS: Final = 256
+_MAX_REMOVED: Final = 1024
 """Removed streams whose counters are kept, in case they are added again."""
 _MAX_STOPPING: Final = 8
+
+
+class RemovedIds:
+    """Where the ids of removed streams continue if they are added again. Bounded.
+
+    What is forgotten about the oldest streams raises the start of all unknown ones, so that no id is assigned twice.
+    """
+
+    def __init__(self) -> None:
+        self._next_ids: dict[str, int] = {}
+        self._start = 1
+
+    def note(self, stream: str, next_id: int) -> None:
+        """Note where the ids of a removed stream continue."""
+        self._next_ids[stream] = max(next_id, self._next_ids.pop(stream, 1))
+        if len(self._next_ids) > _MAX_REMOVED:
+            self._start = max(self._start, self._next_ids.pop(next(iter(self._next_ids))))
+
+    def find(self, stream: str) -> int:
+        """Return where the ids of a stream continue."""
+        return self._next_ids.get(stream, self._start)
 
 
 class StreamSet:
@@ -44,14 +68,15 @@ class StreamSet:
         self.running: dict[str, RunningStream] = {}
         self._capturing = False
         self._counters: dict[str, RingCounters] = {}
+        self._next_ids = RemovedIds()
         self._stopping: list[tuple[Child, float]] = []
 
     def add(self, stream: str, settings: StreamConfig, *, from_file: bool) -> None:
         """Add a stream: open it in publisher and worker, then start its capture process."""
         ring = FrameRing(policy=_policy(settings), after=self._counters.pop(stream, None))
-        running = RunningStream(settings, ring, from_file=from_file)
+        running = RunningStream(settings, ring, saved=self._continue_ids(stream, settings), from_file=from_file)
         self.running[stream] = running
-        message = OpenStream(stream, settings, shown_address(settings.source), ring.shape)
+        message = OpenStream(stream, settings, shown_address(settings.source), ring.shape, saved=running.saved)
         # The publisher first: it must know the stream before the worker sends anything about it.
         for name in (PUBLISHER, WORKER):
             if name in self._children:
@@ -60,6 +85,11 @@ class StreamSet:
         self._children[capture.name] = capture
         if self._capturing:
             capture.start()
+
+    def _continue_ids(self, stream: str, settings: StreamConfig) -> SavedStream | None:
+        """Return the start of a stream that existed before: its ids are not assigned again."""
+        next_id, saved = self._next_ids.find(stream), configured(settings.prompts)
+        return None if next_id <= saved.next_id else replace(saved, next_id=next_id)
 
     def start_captures(self) -> None:
         """Start the capture processes of all streams, including those added later."""
@@ -78,6 +108,8 @@ class StreamSet:
         self._stopping.append((capture, time.monotonic() + _STOP_S))
         for name in (WORKER, PUBLISHER):
             self._children[name].send(CloseStream(stream))
+        saved = running.saved or configured(running.settings.prompts)
+        self._next_ids.note(stream, saved.next_id)
         self._counters[stream] = running.ring.counters()
         if len(self._counters) > _MAX_COUNTERS:
             del self._counters[next(iter(self._counters))]
@@ -103,6 +135,8 @@ class StreamSet:
         """Save what the worker follows, for the next worker."""
         if message.stream in self.running:
             self.running[message.stream].saved = message.saved
+        else:  # sent before the worker knew that the stream was removed
+            self._next_ids.note(message.stream, message.saved.next_id)
 
     def announce(self, kind: EventKind, stream: str) -> None:
         """Tell subscribers and the control process that a stream was added or removed."""

@@ -14,7 +14,7 @@ from streamseg.protocol.topics import INTERNAL_HWM
 log = logging.getLogger(__name__)
 
 WORKER_ID: Final = b"worker"
-"""Routing id by which the control process addresses the worker."""
+"""Routing id by which the control process addresses the worker, unless a daemon chooses a secret one."""
 
 
 class CommandSocket:
@@ -22,12 +22,13 @@ class CommandSocket:
 
     Args:
         endpoint: Where the control process listens for the worker.
+        routing_id: By which the control process addresses it. Another peer with the same id would take its place.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, routing_id: bytes = WORKER_ID) -> None:
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.ROUTING_ID, WORKER_ID)
+        self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
         self.socket.setsockopt(zmq.SNDHWM, INTERNAL_HWM)
         self.socket.setsockopt(zmq.RCVHWM, INTERNAL_HWM)
         self.socket.setsockopt(zmq.IMMEDIATE, 1)

@@ -5,13 +5,17 @@ Imports nothing of the tracker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from streamseg.config.schema import PromptConfig
 from streamseg.protocol.control import Coords, PromptArgs, Rle
+from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
+
+_MAX_SKIPPED_IDS: Final = 1_000_000
 
 MAX_PROMPTS: Final = 16
 """Prompts saved per object: the first one and the newest corrections."""
@@ -62,7 +66,7 @@ class SavedStream:
 
     Attributes:
         objects: Oldest first.
-        next_id: Larger than every id that an object of this stream has had.
+        next_id: Where the search for a free id begins (:func:`free_id`).
         paused: Tracking is paused.
     """
 
@@ -79,15 +83,40 @@ class SavedStream:
         return replace(
             self,
             objects=(*(obj for obj in self.objects if obj.obj_id not in gone), *new.values()),
-            next_id=max((self.next_id, *(obj_id + 1 for obj_id in new))),
+            next_id=next_id_after(self.next_id, new),
         )
+
+
+def next_id_after(next_id: int, used: Iterable[int]) -> int:
+    """Return the next automatic id after objects with these ids were added.
+
+    Ids are not assigned twice, so the next one is larger than all before. A client's own id that is far larger would
+    use up all in between: it is skipped when the automatic ids get there.
+    """
+    for obj_id in sorted(used):
+        if next_id <= obj_id <= next_id + _MAX_SKIPPED_IDS:
+            next_id = obj_id + 1
+    return next_id
+
+
+def free_id(next_id: int, taken: Container[int]) -> int:
+    """Return the next id for a new object.
+
+    Args:
+        next_id: Ids below were assigned before.
+        taken: Ids of the present objects.
+    """
+    for obj_id in itertools.chain(range(next_id, MAX_OBJECT_ID + 1), range(1, next_id)):
+        if obj_id not in taken:
+            return obj_id
+    raise AssertionError("a stream has fewer objects than there are ids")
 
 
 def configured(prompts: tuple[PromptConfig, ...]) -> SavedStream:
     """Return the saved form of a stream that starts with its configured prompts."""
     return SavedStream(
         tuple(SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),)) for prompt in prompts),
-        next_id=1 + max((prompt.object for prompt in prompts), default=0),
+        next_id=next_id_after(1, (prompt.object for prompt in prompts)),
     )
 
 

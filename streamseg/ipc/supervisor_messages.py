@@ -51,6 +51,7 @@ class OpenStream:
         stream: Its id.
         settings: Its settings.
         source: Its address, without credentials.
+        saved: What the worker follows, if it differs from the settings.
         shape: Of its ring, whose descriptors follow the message.
         ring: The ring; set by the receiving end.
     """
@@ -60,6 +61,7 @@ class OpenStream:
     source: str
     shape: RingShape
     ring: FrameRing | None = field(default=None, compare=False)
+    saved: SavedStream | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from streamseg.errors import ControlError
+from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.published import Box, DaemonStatus, Status
 
 CONTROL_VERSION: Final = 1
@@ -44,11 +45,13 @@ ErrorCode = Literal[
 RETRYABLE: Final[frozenset[str]] = frozenset({"NO_FRAME_YET", "WORKER_RESTARTING", "TIMEOUT", "BUSY"})
 """Codes of errors that may have passed when the same request is sent again."""
 
-ObjectId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+ObjectId = Annotated[int, Meta(ge=1, le=MAX_OBJECT_ID)]
 Label = Annotated[str, Meta(max_length=100)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Coords = Literal["normalized", "pixels"]
 OnExpired = Literal["error", "newest"]
+PixelPoint = tuple[float, float, float]
+PixelBox = tuple[float, float, float, float]
 
 
 class Rle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -231,6 +234,8 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
         score: The model's estimate of that mask's IoU, 0..1.
         presence: Probability that the object is visible on ``frame``, 0..1.
         mask: On ``frame``; only for a preview.
+        points_px: The points of the prompt as (x, y, label), in pixels of ``frame``.
+        box_px: The box of the prompt as (x0, y0, x1, y1), in pixels of ``frame``.
     """
 
     object_id: int
@@ -244,6 +249,8 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     presence: float
     mask: Rle | None = None
+    points_px: tuple[PixelPoint, ...] = ()
+    box_px: PixelBox | None = None
 
 
 class Undone(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ add up to the mask. In numpy it is as fast as the one in C.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +32,7 @@ MAX_MASK_BYTES: Final = 2**23
 
 _ZSTD_LEVEL = 1
 _MAX_COUNT_CHARS = 7
+_CHUNK_CHARS = 2**16
 
 
 def require_encoding(encoding: Encoding) -> None:
@@ -152,29 +153,73 @@ def _find_rle_encoder() -> Callable[[NDArray[np.uint8]], bytes]:
 
 def _decode_rle(data: bytes, size: tuple[int, int]) -> BoolMask:
     width, height = size
-    area = width * height
-    counts = _run_lengths(data)
-    if counts.min() < 0 or counts.max() > area or int(counts.sum()) != area:
-        raise ProtocolError(f"coco_rle: the runs do not add up to the {width}x{height} pixels of the mask")
-    is_object = np.arange(len(counts)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(is_object, counts).reshape(width, height).T)
+    chunks = _checked_counts(data, size)  # before memory for the mask is allocated
+    pixels = np.empty(width * height, np.bool_)
+    at = run = 0
+    for counts in chunks:
+        is_object = np.arange(run, run + len(counts)) % 2 == 1
+        filled = np.repeat(is_object, counts)
+        pixels[at : at + len(filled)] = filled
+        at, run = at + len(filled), run + len(counts)
+    return np.ascontiguousarray(pixels.reshape(width, height).T)
 
 
-def _run_lengths(data: bytes) -> NDArray[np.int64]:
-    """Return the run lengths, not yet checked against the size of the mask."""
-    groups = np.frombuffer(data, dtype=np.uint8) - np.uint8(48)
-    if len(groups) == 0 or groups.max() > 63 or groups[-1] & 0x20:
-        raise ProtocolError("coco_rle: not a COCO counts string")
-    ends = np.flatnonzero((groups & 0x20) == 0)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    chars = ends - starts + 1
-    if chars.max() > _MAX_COUNT_CHARS:
-        raise ProtocolError(f"coco_rle: a run of more than {_MAX_COUNT_CHARS} characters")
+def _checked_counts(data: bytes, size: tuple[int, int]) -> list[NDArray[np.uint32]]:
+    """Return the run lengths in chunks. Memory is bounded until it is known that they add up to the mask."""
+    area = size[0] * size[1]
+    chunks: list[NDArray[np.uint32]] = []
+    total = runs = 0
+    for counts in _run_lengths(data):
+        total, runs = total + int(counts.sum()), runs + len(counts)
+        # A mask has at most one run for each pixel, after a first one that may be empty.
+        if counts.min() < 0 or counts.max() > area or total > area or runs > area + 1:
+            break
+        chunks.append(counts.astype(np.uint32))
+    else:
+        if total == area:
+            return chunks
+    raise ProtocolError(f"coco_rle: the runs do not add up to the {size[0]}x{size[1]} pixels of the mask")
+
+
+def _run_lengths(data: bytes) -> Iterator[NDArray[np.int64]]:
+    """Yield the run lengths in chunks, not yet checked against the size of the mask."""
+    start = run = 0
+    earlier = [0, 0]  # the last run of each parity; that of an even run does not include the first run
+    while start < len(data) or not data:
+        groups = np.frombuffer(data[start : start + _CHUNK_CHARS], dtype=np.uint8) - np.uint8(48)
+        ends = np.flatnonzero((groups & 0x20) == 0)
+        is_last = start + len(groups) == len(data)
+        if len(groups) == 0 or groups.max() > 63 or (is_last and groups[-1] & 0x20):
+            raise ProtocolError("coco_rle: not a COCO counts string")
+        chars = np.diff(ends, prepend=-1)
+        if len(ends) == 0 or chars.max() > _MAX_COUNT_CHARS:
+            raise ProtocolError(f"coco_rle: a run of more than {_MAX_COUNT_CHARS} characters")
+        groups = groups[: ends[-1] + 1]
+        numbers = _numbers(groups, ends, chars)
+        for parity in (0, 1):
+            own = numbers[(run + parity) % 2 :: 2]
+            if run == 0 and parity == 0:
+                own = own[1:]
+            if len(own):
+                own[0] += earlier[parity]
+                np.cumsum(own, out=own)
+                earlier[parity] = int(own[-1])
+        yield numbers
+        start, run = start + len(groups), run + len(numbers)
+
+
+def _numbers(groups: NDArray[np.uint8], ends: NDArray[np.int64], chars: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the numbers that the groups spell.
+
+    Args:
+        groups: ``[G]``, each 5 bits and a bit that says whether more follow.
+        ends: ``[N]``, index of the last group of each number.
+        chars: ``[N]``, number of groups of each number.
+    """
+    starts = ends - chars + 1
     place = 5 * (np.arange(len(groups)) - np.repeat(starts, chars))
     numbers = np.add.reduceat((groups & 0x1F).astype(np.int64) << place, starts)
     numbers -= np.where(groups[ends] & 0x10, np.int64(1) << (5 * chars), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
     return numbers
 
 

@@ -6,8 +6,12 @@ Each function yields the problems that it finds, so that a caller can report all
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+MAX_OBJECT_ID: Final = 2**31 - 1
 
 Point = Sequence[float]
 """(x, y) or (x, y, label)."""
@@ -26,6 +30,13 @@ class PromptProblem:
 
     field: tuple[str | int, ...]
     message: str
+
+
+def id_problem(obj_id: object) -> str | None:
+    """Return why a value cannot be an object id; None if it can."""
+    if isinstance(obj_id, bool) or not hasattr(obj_id, "__index__") or not 1 <= operator.index(obj_id) <= MAX_OBJECT_ID:
+        return f"object id {obj_id!r} is invalid: give a whole number from 1 to {MAX_OBJECT_ID}"
+    return None
 
 
 def part_problems(points: Sequence[Point], box: Box | None, *, has_mask: bool) -> Iterator[PromptProblem]:
@@ -58,12 +69,32 @@ def range_problems(points: Sequence[Point], box: Box | None, *, coords: str) -> 
         box: As given.
         coords: Their unit, ``normalized`` or ``pixels``.
     """
-    highest = 1.0 if coords == "normalized" else math.inf
-    allowed = "within 0..1, since coords is normalized" if coords == "normalized" else "0 or more pixels"
-    for field, values in _coordinates(points, box):
+    normalized = coords == "normalized"
+    given = list(_coordinates(points, box))
+    for field, values in given:
         # No pixel is at infinity; the comparison is false for NaN.
-        if not all(0 <= value <= highest and value != math.inf for value in values):
-            yield PromptProblem(field, f"{list(values)} is outside the picture: coordinates are {allowed}")
+        if all(0 <= value <= (1.0 if normalized else math.inf) and value != math.inf for value in values):
+            continue
+        fix = (
+            "within 0..1, since coords is normalized (for pixels set coords to pixels)"
+            if normalized
+            else "0 or more pixels"
+        )
+        yield PromptProblem(field, f"{list(values)} is outside the picture: coordinates are {fix}")
+    every = [value for _, values in given for value in values]
+    if not normalized and any(value % 1 for value in every) and all(0 <= value <= 1 for value in every):
+        # The unit is never guessed: the top left pixel of the frame is an unlikely place for all of a prompt.
+        yield PromptProblem(
+            given[0][0], f"{list(given[0][1])} looks normalized, but coords is pixels: set coords to normalized"
+        )
+
+
+def request_problems(
+    points: Sequence[Point], box: Box | None, *, has_mask: bool, coords: str
+) -> Iterator[PromptProblem]:
+    """Check all that is known of a prompt before its frame is."""
+    yield from range_problems(points, box, coords=coords)
+    yield from part_problems(points, box, has_mask=has_mask)
 
 
 def frame_problems(points: Sequence[Point], box: Box | None, size: tuple[int, int]) -> Iterator[PromptProblem]:

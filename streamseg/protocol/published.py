@@ -141,9 +141,13 @@ class Objects(FrameHeader, frozen=True, kw_only=True, tag="objects"):
 
 
 class Image(FrameHeader, frozen=True, kw_only=True, tag="image"):
-    """Header of ``v1/<stream>/image/``: the frame's picture as JPEG in part 2."""
+    """Header of ``v1/<stream>/image/``: the frame's picture in part 2.
 
-    encoding: str = "jpeg"
+    Attributes:
+        encoding: ``jpeg``.
+    """
+
+    encoding: str
 
 
 class Region(msgspec.Struct, frozen=True, omit_defaults=True):

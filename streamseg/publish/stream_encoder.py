@@ -87,7 +87,7 @@ class StreamEncoder:
 
     def image(self, frame: TrackedFrame, jpeg: bytes) -> Parts:
         """Return a message with the frame's picture."""
-        return self._message("image", Image(**self._frame_fields(frame, "image")), [jpeg])
+        return self._message("image", Image(**self._frame_fields(frame, "image"), encoding="jpeg"), [jpeg])
 
     def event(self, event: StreamEvent) -> Parts:
         """Return a message for an event."""

@@ -113,6 +113,12 @@ class FrameHistory(Generic[Picture]):
         for past in reversed(self._frames):
             if past.frame_id <= frame_id <= past.last_id:
                 return past
+        if frame_id > oldest.frame_id:
+            near = min((past.frame_id for past in self._frames), key=lambda held: abs(held - frame_id))
+            raise FrameExpiredError(
+                f"object {obj_id}: frame {frame_id} of stream {self._stream!r} was dropped and never tracked; held "
+                f"are frames from {oldest.frame_id} to {newest.last_id}: prompt one that has masks, for example {near}"
+            )
         raise FrameExpiredError(
             f"object {obj_id}: frame {frame_id} of stream {self._stream!r} is not held: frames {oldest.frame_id} to "
             f"{newest.last_id} are: prompt one of them, or raise model.history_frames"

@@ -121,11 +121,11 @@ class Sam2Tracker:
             for _ in get_args(PixelFormat):
                 self.track({_WARM_UP_STREAM: next(frames)})
             for count in range(objects):
-                self.add_prompt(_WARM_UP_STREAM, _warm_up_prompts(count)[count % 3])
+                self.add_prompt(_WARM_UP_STREAM, _warm_up_prompts(count + 1)[count % 3])
                 for frame in range(settle):
                     progress(f"tracking {count + 1} of {objects} objects", (count * settle + frame) / steps)
                     self.track({_WARM_UP_STREAM: next(frames)})
-                self.add_prompt(_WARM_UP_STREAM, _warm_up_prompts(count)[0])
+                self.add_prompt(_WARM_UP_STREAM, _warm_up_prompts(count + 1)[0])
         finally:
             self.close_stream(_WARM_UP_STREAM)
         synchronize(model.device)
@@ -276,7 +276,7 @@ class Sam2Tracker:
 def given_prompt(prompt: Prompt, size: tuple[int, int]) -> GivenPrompt:
     """Turn a prompt from pixels of a frame of that (width, height) into what the predictor takes."""
     if prompt.mask is not None:
-        return {"mask": torch.from_numpy(prompt.mask)}
+        return {"mask": torch.from_numpy(np.ascontiguousarray(prompt.mask))}  # torch takes no negative strides
     scale = torch.tensor(size, dtype=torch.float32)
     return {
         "points_norm": torch.tensor([(point.x, point.y) for point in prompt.points]).reshape(-1, 2) / scale,

@@ -49,7 +49,7 @@ class Prompt:
         mask: ``bool [height, width]`` at video resolution.
 
     Raises:
-        PromptError: the parts do not go together or are empty.
+        PromptError: the id is invalid, or the parts do not go together or are empty.
     """
 
     obj_id: int
@@ -58,6 +58,8 @@ class Prompt:
     mask: BoolMask | None = None
 
     def __post_init__(self) -> None:
+        if problem := prompt_rules.id_problem(self.obj_id):
+            raise PromptError(problem)
         _raise_first(self, prompt_rules.part_problems(_plain(self.points), self.box, has_mask=self.mask is not None))
 
 

@@ -37,12 +37,10 @@ from streamseg.protocol.scores import presence_of, score_of
 from streamseg.protocol.topics import topic
 from streamseg.sources.address import shown_address
 from streamseg.tracker.types import ObjectResult, check_prompt
-from streamseg.worker.prompts import build_prompt
+from streamseg.worker.prompts import build_prompt, pixel_marks
 from streamseg.worker.tracked_stream import Latest, TrackedStream
 
 log = logging.getLogger(__name__)
-
-_MAX_ID: Final = 2**31 - 1
 
 
 def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Outcome:
@@ -80,10 +78,6 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
         raise control_error("BAD_REQUEST", f"stream {stream.name!r} is paused and not tracked: resume it first")
     latest = _require_latest(stream)
     obj_id = stream.free_id if args.object_id is None else args.object_id
-    if obj_id > _MAX_ID:
-        raise control_error(
-            "BAD_REQUEST", f"stream {stream.name!r} has used up its ids: give an object_id that is free"
-        )
     new = not stream.is_followed(obj_id)
     prompt = normalize_prompt(args)
 
@@ -96,6 +90,7 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
 
     frame, prompted = _on_frame(args, apply)
     known = stream.objects.get(obj_id)
+    points, box = pixel_marks(prompt, prompted.size)
     return Prompted(
         object_id=0 if args.preview and args.object_id is None else obj_id,
         label=args.label or (known.label if known else ""),
@@ -108,6 +103,8 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
         score=score_of(prompted.iou_prediction),
         presence=presence_of(prompted.object_score_logits),
         mask=_rle(prompted) if args.preview else None,
+        points_px=points,
+        box_px=box,
     )
 
 

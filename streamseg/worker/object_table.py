@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
+from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream, free_id, next_id_after
 
 PendingPrompt = tuple[int, SavedPrompt]
 """Object id and prompt."""
@@ -15,10 +15,10 @@ class ObjectTable:
 
     Args:
         objects: Objects to start with; all their prompts are pending.
-        next_id: Greater than every id that was ever used in the stream.
+        next_id: Where the search for a free id begins.
 
     Attributes:
-        next_id: The next free id.
+        next_id: Where the search for a free id begins.
         changed: Something changed since :meth:`snapshot`; may be set by the owner.
     """
 
@@ -36,6 +36,11 @@ class ObjectTable:
         return self._objects
 
     @property
+    def free_id(self) -> int:
+        """An id for a new object."""
+        return free_id(self.next_id, self._objects)
+
+    @property
     def has_pending(self) -> bool:
         """Whether prompts wait for the next tracked frame."""
         return bool(self._pending)
@@ -47,7 +52,7 @@ class ObjectTable:
     def save(self, obj: SavedObject) -> None:
         """Add or replace an object."""
         self._objects[obj.obj_id] = obj
-        self.next_id = max(self.next_id, obj.obj_id + 1)
+        self.next_id = next_id_after(self.next_id, (obj.obj_id,))
         self.changed = True
 
     def follow(self, obj_id: int) -> bool:

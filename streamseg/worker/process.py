@@ -20,7 +20,7 @@ import zmq
 
 from streamseg.common.logs import setup_logging
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
-from streamseg.ipc.command_socket import CommandSocket
+from streamseg.ipc.command_socket import WORKER_ID, CommandSocket
 from streamseg.ipc.completed_requests import CompletedRequests
 from streamseg.ipc.messages import WorkerReport
 from streamseg.ipc.publisher_socket import PublisherSocket
@@ -62,6 +62,7 @@ class WorkerSpec:
         streams: Stream id -> settings.
         internal_endpoint: Address of the publisher.
         commands_endpoint: Address of the control process.
+        worker_id: Routing id by which the control process addresses it.
         saved: Stream id -> what an earlier worker followed, if it differs from the settings.
         log: What to log.
     """
@@ -70,6 +71,7 @@ class WorkerSpec:
     streams: Mapping[str, StreamConfig]
     internal_endpoint: str
     commands_endpoint: str
+    worker_id: bytes = WORKER_ID
     saved: Mapping[str, SavedStream] = field(default_factory=dict)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -130,7 +132,7 @@ class Worker:
         self._tracker = tracker
         self._link = link
         self._publisher = PublisherSocket(spec.internal_endpoint)
-        self._commands = CommandSocket(spec.commands_endpoint)
+        self._commands = CommandSocket(spec.commands_endpoint, spec.worker_id)
         self._completed = CompletedRequests()
         self._poller = zmq.Poller()
         self._poller.register(link.fileno(), zmq.POLLIN)
@@ -185,10 +187,10 @@ class Worker:
 
     def _handle_message(self, message: SupervisorMessage) -> None:
         match message:
-            case OpenStream(stream=stream, settings=settings, ring=ring):
+            case OpenStream(stream=stream, settings=settings, ring=ring, saved=saved):
                 assert ring is not None
                 self._rings[stream] = ring
-                self._open(TrackedStream(stream, settings, self._tracker))
+                self._open(TrackedStream(stream, settings, self._tracker, saved=saved))
             case CloseStream(stream=stream):
                 self._poller.unregister(self._readers.pop(stream).fileno())
                 self._streams.pop(stream).close()

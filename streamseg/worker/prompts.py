@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamseg.common.mask_file import read_mask
 from streamseg.errors import PromptError, ProtocolError
 from streamseg.ipc.saved_prompts import SavedPrompt
-from streamseg.protocol.control import Rle
+from streamseg.protocol.control import PixelBox, PixelPoint, Rle
 from streamseg.protocol.mask_codec import decode_mask
 from streamseg.tracker.types import BoolMask, Point, Prompt
 
@@ -22,20 +22,24 @@ def build_prompt(obj_id: int, given: SavedPrompt, size: tuple[int, int]) -> Prom
         PromptError: the parts of the prompt contradict each other, or the mask cannot be read or has another size.
             The tracker checks whether the marks lie inside the frame.
     """
-    width, height = size
-    scale_x, scale_y = (width, height) if given.coords == "normalized" else (1, 1)
-    points = tuple(Point(x * scale_x, y * scale_y, int(label)) for x, y, label in given.points)
-    box = None
-    if given.box is not None:
-        x0, y0, x1, y1 = given.box
-        box = (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
+    points, box = pixel_marks(given, size)
     mask = None
     if isinstance(given.mask, Rle):
         mask = _decode_rle(obj_id, given.mask, size)
     elif given.mask is not None:
         mask = read_mask(given.mask)
         _check_size(obj_id, (mask.shape[1], mask.shape[0]), size)
-    return Prompt(obj_id, points=points, box=box, mask=mask)
+    return Prompt(obj_id, points=tuple(Point(x, y, int(label)) for x, y, label in points), box=box, mask=mask)
+
+
+def pixel_marks(given: SavedPrompt, size: tuple[int, int]) -> tuple[tuple[PixelPoint, ...], PixelBox | None]:
+    """Return the points and the box of a prompt in pixels of a frame of this (width, height)."""
+    scale_x, scale_y = size if given.coords == "normalized" else (1, 1)
+    points = tuple((x * scale_x, y * scale_y, label) for x, y, label in given.points)
+    if given.box is None:
+        return points, None
+    x0, y0, x1, y1 = given.box
+    return points, (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
 
 
 def _decode_rle(obj_id: int, rle: Rle, size: tuple[int, int]) -> BoolMask:

@@ -226,7 +226,7 @@ class TrackedStream:
     @property
     def free_id(self) -> int:
         """An id that no object of this stream has had."""
-        return self._table.next_id
+        return self._table.free_id
 
     def is_followed(self, obj_id: int) -> bool:
         """Whether the tracker has the object. It has not while the object's prompt is pending or rejected."""

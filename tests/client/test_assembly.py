@@ -179,3 +179,13 @@ def test_the_clocks_name_is_as_the_contract_says():
     if not boot_id.exists():
         pytest.skip("this kernel tells no boot id")
     assert clock_name() == hashlib.sha256(b"streamseg clock " + boot_id.read_bytes().strip()).hexdigest()[:8]
+
+
+@pytest.mark.parametrize("kind", ["masks_coco_rle", "image"])
+def test_a_header_without_encoding_is_a_protocol_error(golden, kind):
+    parts = golden(kind)
+    header = json.loads(parts[1])
+    for holder in header.get("objects", [header]):
+        holder.pop("encoding")
+    with pytest.raises(ProtocolError, match="encoding"):
+        assemble([parts[0], json.dumps(header).encode(), *parts[2:]])

@@ -37,6 +37,7 @@ class ControlProcess:
             max_objects=16,
             version="0.0.1",
             info=DaemonInfo(("cam",), ("tcp://127.0.0.1:5555",)),
+            worker_id=b"worker-" + os.urandom(8),
             command_timeout_s=timeout_s,
         )
         self.context = zmq.Context()
@@ -77,12 +78,15 @@ class ControlProcess:
 
     def start_worker(self) -> None:
         """Connect as the worker does, and wait until commands get through."""
-        self.worker = CommandSocket(self.spec.commands_endpoint)
+        self.worker = CommandSocket(self.spec.commands_endpoint, self.spec.worker_id)
         probe = self.client()
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             send(probe, op="list", id=os.urandom(4).hex())
-            if self.worker.socket.poll(100):
+            poller = zmq.Poller()
+            for socket in (self.worker.socket, probe):
+                poller.register(socket, zmq.POLLIN)
+            if self.worker.socket in dict(poller.poll(WAIT_MS)):
                 self.answer(self.command(), b"{}")
             if receive(probe)["ok"]:
                 return

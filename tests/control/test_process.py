@@ -9,11 +9,12 @@ import socket as net
 from pathlib import Path
 
 import psutil
+import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamseg.ipc.commands import Command, Outcome
+from streamseg.ipc.commands import Command, Outcome, StatusCopy, encode
 from streamseg.ipc.supervisor_messages import DaemonInfo, Report, WorkerGone
 from streamseg.protocol.control import MAX_REQUEST_BYTES, OPERATIONS, ErrorBody
 from tests.control.control_children import ask, receive, send
@@ -373,3 +374,57 @@ def test_a_paused_supervisor_does_not_keep_it_from_ending(control):
     running.connection.close()  # the supervisor died
     running.process.join(timeout=10)
     assert running.process.exitcode == 0
+
+
+# --- intruders ------------------------------------------------------------------------------------------------------
+
+
+def test_another_peer_cannot_take_the_place_of_the_worker(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    with zmq.Context() as context:
+        intruder = context.socket(zmq.DEALER)
+        intruder.linger = 0
+        intruder.setsockopt(zmq.ROUTING_ID, b"worker")
+        intruder.connect(running.spec.commands_endpoint)
+        intruder.send(encode(StatusCopy("_daemon", b'{"model":"theirs"}')))
+        client = running.client()
+        while ask(client, op="get_status", id=os.urandom(4).hex())["result"]["daemon"] is None:
+            pass  # until the intruder is connected
+        send(client, op="pause", stream="cam")
+        command = running.command()
+        intruder.send(encode(Outcome(command.number, b'{"forged":true}')))
+        intruder.send_multipart([b"many", b"parts", b""])
+        intruder.send(encode(StatusCopy("_daemon", b'{"model":"later"}')))
+        other = running.client()
+        while ask(other, op="get_status", id=os.urandom(4).hex())["result"]["daemon"] != {"model": "later"}:
+            pass
+        running.answer(command, b'{"real":true}')
+        assert receive(client)["result"] == {"real": True}
+        intruder.close()
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "message"),
+    [
+        ("add_prompt", {"points": [[0.5, 0.5, 0.7]]}, "label 0.7 is invalid"),
+        ("add_prompt", {"points": [[0.5, 0.5, -0.4]]}, "label -0.4 is invalid"),
+        ("add_prompt", {"points": [[320, 180]]}, "for pixels set coords to pixels"),
+        ("add_prompt", {"points": [[0.5, 0.5]], "coords": "pixels"}, "set coords to normalized"),
+        ("add_prompt", {"box": [0.5, 0.5, 0.1, 0.9]}, "is empty"),
+        ("add_prompt", {}, "the prompt is empty"),
+        (
+            "set_prompts",
+            {"prompts": [{"object_id": 3, "points": [[0.1, 0.1, 2]]}]},
+            "object 3: [0.1, 0.1, 2.0]: label 2",
+        ),
+    ],
+)
+def test_prompts_that_cannot_be_meant_do_not_reach_the_worker(control, op, args, message):
+    running = control()
+    running.ready()
+    running.start_worker()
+    error = ask(running.client(), op=op, stream="cam", args=args)["error"]
+    assert error["code"] == "BAD_PROMPT"
+    assert message in error["message"]

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from streamseg.config.schema import PromptConfig
-from streamseg.ipc.saved_prompts import MAX_PROMPTS, SavedObject, SavedPrompt, configured, normalize_prompt
+from streamseg.ipc.saved_prompts import (
+    MAX_PROMPTS,
+    SavedObject,
+    SavedPrompt,
+    configured,
+    free_id,
+    next_id_after,
+    normalize_prompt,
+)
 from streamseg.protocol.control import PromptArgs
+from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 
 BOX = PromptConfig(object=3, label="cup", box=(0, 0, 9, 9))
 
@@ -39,3 +50,21 @@ def test_a_changed_configuration_leaves_what_was_clicked():
         (9, (SavedPrompt(box=(0, 0, 1, 1), coords="pixels"),)),
     ]
     assert changed.next_id == 10
+
+
+@pytest.mark.parametrize("far", [MAX_OBJECT_ID, MAX_OBJECT_ID - 1, 10**9, 5_000_000])
+def test_a_far_id_does_not_use_up_the_others(far):
+    next_id = next_id_after(next_id_after(1, (1, 2)), (far,))
+    assert [free_id(next_id, {1, 2, far}), next_id] == [3, 3]
+    assert free_id(far, {far}) == (far + 1 if far < MAX_OBJECT_ID else 1)
+
+
+def test_ids_are_not_assigned_twice():
+    next_id = 1
+    for _ in range(100):
+        obj_id = free_id(next_id, ())
+        assert obj_id >= next_id
+        next_id = next_id_after(next_id, (obj_id,))
+    assert next_id == 101
+    assert next_id_after(next_id, (5, 300)) == 301
+    assert free_id(MAX_OBJECT_ID + 1, {1, 2}) == 3  # all were assigned: those that are free again

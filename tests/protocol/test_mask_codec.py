@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -158,3 +159,26 @@ def test_missing_zstandard_is_said_clearly(monkeypatch):
         require_encoding("bits_zstd")
     with pytest.raises(ConfigError, match="not installed"):
         decode_mask(b"", (4, 4), "bits_zstd")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (480, 640), (1500, 1400)])
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.5, 1.0])
+def test_masks_of_any_number_of_runs_read_back(shape, density):
+    mask = np.random.default_rng(7).random(shape) < density
+    np.testing.assert_array_equal(decode_mask(encode_rle(mask), (shape[1], shape[0]), "coco_rle"), mask)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"0" * 2**23, b"1" * 2**23, b"PPPPPP0" * (2**23 // 7), b"o" * (2**23 - 1) + b"0"],
+    ids=["empty runs", "runs of one", "long numbers", "one endless number"],
+)
+@pytest.mark.parametrize("size", [(10, 10), (8192, 8192)])
+def test_the_longest_rle_that_does_not_add_up_is_refused_before_it_is_expanded(data, size):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match="coco_rle"):
+            decode_mask(data, size, "coco_rle")
+        assert tracemalloc.get_traced_memory()[1] < 48 * 2**20  # the mask alone would take 64 MiB
+    finally:
+        tracemalloc.stop()

@@ -93,3 +93,18 @@ def test_a_history_holds_the_newest_frame_at_least():
 )
 def test_chosen_evenly_and_always_the_last(count, most, chosen):
     assert evenly(range(count), most) == chosen
+
+
+def test_a_frame_in_a_gap_was_dropped():
+    history = FrameHistory("cam", capacity=4)
+    for number, frame_id in enumerate((0, 2, 7, 8)):
+        history.add(blank(frame_id), number, None)
+    for dropped, near in ((1, 0), (3, 2), (5, 7), (6, 7)):
+        with pytest.raises(
+            FrameExpiredError, match=f"frame {dropped} of stream 'cam' was dropped and never tracked.*{near}$"
+        ):
+            history.find(1, dropped)
+    history.add(blank(9), 4, None)
+    for gone in (0, 1):
+        with pytest.raises(FrameExpiredError, match=f"frame {gone} of stream 'cam' is not held: frames 2 to 9 are"):
+            history.find(1, gone)

@@ -330,3 +330,13 @@ def test_a_graph_that_is_compiled_after_the_warm_up_is_counted() -> None:
     torch.compile(lambda value: value + 1, backend="eager")(torch.ones(3))
     assert tracker.recompiles == 1
     dynamo.counters.clear()
+
+
+def test_masks_with_negative_strides_are_followed(tracker: Sam2Tracker) -> None:
+    mask = np.zeros((90, 160), dtype=np.bool_)
+    mask[60:80, 10:40] = True
+    for obj_id, flipped in enumerate((mask[::-1], mask[:, ::-1], mask[::-1, ::-1]), start=1):
+        tracker.track({"a": frame(obj_id)})
+        given = tracker.preview("a", Prompt(obj_id, mask=flipped)).prompted
+        same = tracker.preview("a", Prompt(obj_id, mask=flipped.copy())).prompted
+        np.testing.assert_array_equal(given.full_mask, same.full_mask)

@@ -232,6 +232,6 @@ def test_of_two_alike_the_nearer_is_taken():
         results = tracker.track({"cam": rgb_frame(picture)})["cam"]
         if n == 0:
             results = [
-                tracker.add_prompt("cam", prompt_for(i, truth, "mask")).current for i, truth in enumerate(truths)
+                tracker.add_prompt("cam", prompt_for(i, truth, "mask")).current for i, truth in enumerate(truths, 1)
             ]
         assert [iou(result, truth) for result, truth in zip(results, truths, strict=True)] == [1.0, 1.0]

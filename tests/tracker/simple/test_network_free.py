@@ -214,3 +214,9 @@ def test_drawn_prompts():
 def test_without_torch():
     code = "import sys, streamseg.tracker.simple.echo, streamseg.tracker.simple.color; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("obj_id", [None, "cup", 1.5, -1, 0, 2**31, True])
+def test_what_is_no_object_id_is_refused(obj_id):
+    with pytest.raises(PromptError, match="give a whole number from 1 to 2147483647"):
+        Prompt(obj_id, points=(Point(5, 5),))

@@ -1,0 +1,86 @@
+"""Masks as a program gives them: what is meant is certain, or they are refused with the fix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamseg.client import control_calls
+from streamseg.errors import ControlError
+from streamseg.protocol.mask_codec import decode_mask
+
+TRUTH = np.zeros((6, 9), bool)
+TRUTH[1:4, 2:8] = True
+TRUTH[2, 3] = False
+
+
+def sent(mask):
+    """The mask that the daemon would get."""
+    call = control_calls.add_prompt(
+        "cam",
+        object_id=None,
+        label="",
+        points=(),
+        box=None,
+        mask=mask,
+        coords="normalized",
+        frame=None,
+        on_expired="error",
+        preview=False,
+    )
+    height, width = call.args.mask.size
+    return decode_mask(call.args.mask.counts.encode(), (width, height), "coco_rle")
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        TRUTH,
+        TRUTH.astype(np.uint8),
+        TRUTH.astype(np.uint8) * 255,
+        TRUTH.astype(np.int64),
+        TRUTH.astype(np.uint16) * 255,
+        TRUTH[::-1][::-1],
+        np.asfortranarray(TRUTH),
+        TRUTH.repeat(2, axis=1)[:, ::2],
+        TRUTH.tolist(),
+    ],
+    ids=["bool", "0 and 1", "0 and 255", "int64", "uint16", "reversed twice", "columns", "every second", "lists"],
+)
+def test_clear_masks_arrive_as_they_are(mask):
+    np.testing.assert_array_equal(sent(mask), TRUTH)
+
+
+def test_negative_strides_are_followed():
+    np.testing.assert_array_equal(sent(TRUTH[::-1, ::-1]), np.rot90(TRUTH, 2))
+
+
+@pytest.mark.parametrize(
+    ("mask", "fix"),
+    [
+        (np.where(TRUTH, 5.0, -5.0), "the values are float64: give bool, for example logits > 0"),
+        (np.where(TRUTH, 1.0, 0.0).astype(np.float32), "the values are float32"),
+        (TRUTH.astype(np.float16), "the values are float16"),
+        (TRUTH.astype(complex), "the values are complex128"),
+        (TRUTH.astype(object), "the values are object"),
+        (
+            np.where(TRUTH, 7, 0),
+            "int64 values from 0 to 7: give bool, or integers that are all 0 and 1 or all 0 and 255",
+        ),
+        (np.where(TRUTH, 1, -1), "int64 values from -1 to 1"),
+        (np.where(TRUTH, 255, 1).astype(np.uint8), "uint8 values from 1 to 255"),
+        (np.dstack([TRUTH] * 3), r"the shape is \(6, 9, 3\): give bool \[height, width\]"),
+        (np.zeros((0, 9), bool), "the shape is"),
+        (np.bool_(True), "the shape is"),
+        ({"size": [6, 9]}, "counts is a NoneType: give a compressed string"),
+        ({"size": [6, 9], "counts": [1, 2, 3]}, "counts is a list"),
+        ({"counts": "1"}, "size is None: give"),
+        ({"size": [6], "counts": "1"}, r"size is \[6\]"),
+        ({"size": ["six", 9], "counts": "1"}, "size is"),
+    ],
+)
+def test_unclear_masks_are_refused_with_the_fix(mask, fix):
+    for ask in (sent, lambda mask: control_calls.set_prompts("cam", [{"object_id": 1, "mask": mask}])):
+        with pytest.raises(ControlError, match=f"^mask: {fix}") as refused:
+            ask(mask)
+        assert refused.value.code == "BAD_REQUEST"
