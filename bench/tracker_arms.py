@@ -15,7 +15,8 @@ from sam2.sam2_video_predictor import SAM2VideoPredictorVOS
 from timed import prompt_mask, timed
 from torch import Tensor
 
-from streamseg.tracker.compiled.compile import CPU_BUCKETS, CUDA_BUCKETS, Buckets, CompiledEngine, parts
+from streamseg.tracker.compiled.buckets import CPU_BUCKETS, CUDA_BUCKETS, Buckets, parts
+from streamseg.tracker.compiled.compile import CompiledEngine
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.build import build_model, build_reference_model

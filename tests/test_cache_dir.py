@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamseg.paths import cache_directory
-from streamseg.tracker.compiled.code_cache import keep_compiled_code
+from streamseg.tracker.compiled.code_cache import use_persistent_cache
 
 PLACE = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -28,7 +28,7 @@ def test_it_is_where_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_compiled_code_is_kept_there_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    keep_compiled_code()
+    use_persistent_cache()
     folder = tmp_path / "streamseg" / "compiled"
     assert os.environ[PLACE] == str(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -37,7 +37,7 @@ def test_compiled_code_is_kept_there_for_this_user_alone(tmp_path: Path, monkeyp
 def test_a_place_that_was_named_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv(PLACE, "/elsewhere")
-    keep_compiled_code()
+    use_persistent_cache()
     assert os.environ[PLACE] == "/elsewhere"
 
 
@@ -47,6 +47,6 @@ def test_a_cache_that_cannot_be_made_is_no_error(
     (tmp_path / "streamseg").write_text("a file")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with caplog.at_level(logging.WARNING):
-        keep_compiled_code()
+        use_persistent_cache()
     assert PLACE not in os.environ
-    assert "not kept for the next start" in caplog.text
+    assert "not cached for the next start" in caplog.text

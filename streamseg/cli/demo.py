@@ -101,13 +101,13 @@ def demo(
 
 def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], Scene]:
     """The generated scene, with a box around each of its objects on frame 0."""
-    from streamseg.models.registry import find
+    from streamseg.models.registry import kind_of
     from streamseg.sources.scene.source import Scene
 
     if prompt is not None:
         raise ConfigError("--point, --box and --mask need --source: the objects of the scene are marked already")
     # A tracker that follows colors needs objects of one color.
-    plain = "/" not in model and not model.endswith((".pt", ".pth")) and find(model).kind != "sam2"
+    plain = kind_of(model) != "sam2"
     scene = Scene(f"scene:{'simple' if plain else 'default'}?size={size}")
     prompts = []
     for obj_id, name in scene.names.items():

@@ -42,7 +42,12 @@ def list_models() -> None:
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name or short name of 'streamseg models list'.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A name of 'streamseg models list', or an id of the Hugging Face Hub (OWNER/NAME)."
+        ),
+    ],
     mirror: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Download from this http(s) address instead of the publisher's."),
@@ -53,14 +58,14 @@ def pull(
     [bold]Example[/bold]
 
       streamseg models pull small
+
+      streamseg models pull facebook/sam2.1-hiera-tiny
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     from streamseg.models import download
-    from streamseg.models.registry import find
 
-    entry = find(name)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -70,8 +75,10 @@ def pull(
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(entry.name, total=entry.checkpoint.nbytes if entry.checkpoint else None)
-        path = download.pull(entry, base_url=mirror, progress=lambda done, _total: bar.update(task, completed=done))
+        task = bar.add_task(name, total=None)
+        path = download.pull(
+            name, base_url=mirror, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
     print(path)
 
 
@@ -90,10 +97,17 @@ def show_path(
       streamseg models path small
     """
     from streamseg.errors import ModelError
+    from streamseg.models.huggingface import find_local, is_model_id
     from streamseg.models.registry import find, models_directory
 
     if name is None:
         print(models_directory())
+        return
+    if is_model_id(name):
+        local = find_local(name)
+        if local is None:
+            raise ModelError(f"model {name!r} is not here: run `streamseg models pull {name}`")
+        print(local.checkpoint)
         return
     entry = find(name)
     if entry.packaged is not None:

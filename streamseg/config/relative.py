@@ -27,7 +27,7 @@ def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
 
 def model_at(base: Path, model: ModelConfig) -> ModelConfig:
     """Return the model with the paths of its checkpoint and config file resolved against ``base``."""
-    name = absolute_path(base, model.name) if is_checkpoint_path(model.name) else model.name
+    name = absolute_path(base, model.name) if is_checkpoint_path(model.name, base) else model.name
     config = model.config
     if config is not None and (file := absolute_path(base, config)) and os.path.isfile(file):  # noqa: PTH113 - never raises
         config = file

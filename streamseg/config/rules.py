@@ -23,6 +23,7 @@ from streamseg.config.schema import (
     ZoneConfig,
 )
 from streamseg.errors import ModelError, StreamsegError
+from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import find, is_checkpoint_path
 from streamseg.protocol import prompt_rules
 from streamseg.protocol.topics import MAX_IPC_PATH, STREAM_ID, is_loopback
@@ -132,6 +133,8 @@ def check_model(model: ModelConfig, path: Path, problems: Problems) -> None:
     if is_checkpoint_path(model.name):
         if not _is_file(model.name):
             problems.add((*path, "name"), f"there is no file {_short(model.name)}: check the path")
+        return
+    if is_model_id(model.name):
         return
     try:
         find(model.name)

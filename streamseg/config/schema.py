@@ -134,10 +134,14 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """The model, shared by all streams."""
 
     name: Annotated[
-        str, Meta(min_length=1, description="A name of `streamseg models list`, or the path of a checkpoint.")
+        str,
+        Meta(
+            min_length=1,
+            description="A name of `streamseg models list`, the path of a checkpoint, or a Hugging Face id.",
+        ),
     ] = "nano"
     config: Annotated[
-        str | None, Meta(description="With the path of a checkpoint: a sam2 config name or a YAML file.")
+        str | None, Meta(description="With the path or id of a checkpoint: a sam2 config name or a YAML file.")
     ] = None
     image_size: Annotated[
         Annotated[int, Meta(ge=64, le=2048, multiple_of=32)] | None,

@@ -1,4 +1,4 @@
-"""Model names, checkpoints, and how they are fetched."""
+"""Model names, checkpoints, and fetching them."""
 
 from streamseg.models.registry import MODELS, Checkpoint, ModelEntry, ResolvedModel, find, models_directory, resolve
 

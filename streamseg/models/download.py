@@ -1,4 +1,8 @@
-"""Fetch a checkpoint: resumable, checked, and in place only when it is whole."""
+"""Fetches a checkpoint from its publisher's address: resumable, verified, renamed only when complete.
+
+For plain addresses, which no library resumes and verifies; ids of the Hugging Face Hub are left to its own library
+(:mod:`streamseg.models.huggingface`).
+"""
 
 from __future__ import annotations
 
@@ -13,30 +17,33 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from streamseg.common.redact import redact
 from streamseg.errors import ModelError
+from streamseg.models import huggingface
+from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import Checkpoint, ModelEntry, find, models_directory
 
-_CHUNK: Final = 1 << 18
+_CHUNK_BYTES: Final = 1 << 18
 _SPARE_BYTES: Final = 64 << 20
-"""Room that is left free on the disk."""
+"""Space that must stay free on the disk."""
 
-_WORTHWHILE: Final = 1 << 20
-"""A try that brought at least this much was not in vain: large files come through bad lines, yet tries are bounded."""
+_MIN_PROGRESS_BYTES: Final = 1 << 20
+"""An attempt that fetched at least this much does not count as failed, so a bad line still gets a large file."""
 
 _MAX_PAUSE_S: Final = 10.0
-_TRY_AGAIN: Final = frozenset({408, 425, 429})
+_RETRY_STATUSES: Final = frozenset({408, 425, 429})
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that are here and the bytes of the whole file."""
 
 
-class _CutError(Exception):
-    """The transfer failed in a way that another try may mend."""
+class _TransferError(Exception):
+    """The transfer failed in a way that another attempt may fix."""
 
 
 def pull(
@@ -51,46 +58,53 @@ def pull(
 ) -> Path:
     """Fetch a model's checkpoint unless it is there already.
 
-    What arrives is kept in ``FILE.part`` beside the target, also when this is interrupted, and the next call goes on
-    from there. It gets its name only after size and digest were found right and it is safe on the disk. A file of
-    that name with other content is replaced.
+    Data is written to ``FILE.part`` next to the target and survives an interruption; the next call resumes there. The
+    file is renamed only after its size and digest were verified and it is synced to the disk. An existing file with
+    other content is replaced.
 
-    Blocks: until the file is there; a server that is silent for ``timeout_s`` counts as a failed try.
+    Blocks: until the file is there. A server that is silent for ``timeout_s`` counts as a failed attempt.
 
     Args:
-        model: Name or entry of the model.
-        directory: Where to; default: :func:`~streamseg.models.registry.models_directory`. Made if missing.
-        base_url: ``http`` or ``https`` address of a mirror, in place of the publisher's, that offers the file under
-            its own name.
-        progress: Called about four times a megabyte.
-        timeout_s: Longest wait for a connection and for each piece of the answer.
-        attempts: Tries in a row that may bring less than 1 MiB before this gives up.
-        pause_s: Before the second try; doubles with each further one, to 10 s.
+        model: Name or entry of the model, or an id of the Hugging Face Hub. The Hub's library decides where those files
+            go and when it gives up.
+        directory: Where to put it; default: :func:`~streamseg.models.registry.models_directory`. Created if missing.
+        base_url: ``http`` or ``https`` address of a mirror that offers the file under its own name.
+        progress: Called about four times per megabyte.
+        timeout_s: Longest wait for a connection and for each piece of the response.
+        attempts: Consecutive attempts that may fetch less than 1 MiB before this gives up.
+        pause_s: Pause before the second attempt; doubles with each further one, up to 10 s.
 
     Returns:
         The file.
 
     Raises:
-        ModelError: the model is unknown or has no checkpoint, nothing can be fetched, what came is wrong, the disk is
-            full, or another process is fetching this file.
+        ModelError: The model is unknown or has no checkpoint, the file cannot be fetched or is wrong, the disk is full,
+            or another process is fetching it.
     """
+    report = progress or (lambda done, total: None)
+    if isinstance(model, str) and is_model_id(model):
+        if base_url is not None:
+            raise ModelError(
+                f"{base_url} cannot be the mirror of an id of the Hugging Face Hub: set HF_ENDPOINT instead"
+            )
+        return huggingface.fetch(model, report).checkpoint
     entry = find(model) if isinstance(model, str) else model
     checkpoint = entry.checkpoint
     if checkpoint is None:
-        raise ModelError(f"model {entry.name!r} has no checkpoint to fetch: it needs none")
+        raise ModelError(f"model {entry.name!r} has no checkpoint to fetch")
     url = checkpoint.url if base_url is None else f"{base_url.rstrip('/')}/{checkpoint.file_name}"
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname or address.username is not None:
-        raise ModelError(f"{redact(url)} cannot be fetched from: give an http:// or https:// address without a login")
+        raise ModelError(f"{redact(url)} is invalid: expected an http:// or https:// address without a login")
     directory = (directory or models_directory()).expanduser().absolute()
     target = directory / checkpoint.file_name
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if _is_right(target, checkpoint):
+        if _is_complete(target, checkpoint):
             return target
         with _locked_part(target) as part:
             if part is not None:
-                transfer = _Transfer(checkpoint, url, part, progress or (lambda done, total: None), timeout_s)
+                transfer = _Transfer(checkpoint, url, part, report, timeout_s)
                 transfer.run(attempts, pause_s)
                 Path(part.name).replace(target)
                 _sync_directory(directory)
@@ -103,37 +117,40 @@ class _Transfer:
     """Fills one part file.
 
     Args:
-        checkpoint: What is fetched.
-        url: From where.
-        part: The part file, locked by us, open for reading and writing.
-        progress: Told how far it got.
+        checkpoint: What to fetch.
+        url: Its address.
+        part: The part file, locked, open for reading and writing.
+        progress: Called after each piece.
         timeout_s: Longest wait for the server.
     """
 
-    def __init__(self, checkpoint: Checkpoint, url: str, part: IO[bytes], progress: Progress, timeout_s: float) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, url: str, part: BufferedRandom, progress: Progress, timeout_s: float
+    ) -> None:
         self._checkpoint = checkpoint
         self._url = url
         self._part = part
+        self._target = Path(part.name).with_suffix("")
         self._progress = progress
         self._timeout_s = timeout_s
         self._etag: str | None = None
 
     def run(self, attempts: int, pause_s: float) -> None:
-        """Fetch until the part file is whole and right.
+        """Fetch until the part file is complete and verified.
 
-        A file that was pieced together from several answers and has a wrong digest is fetched once more from its
-        beginning: the file at the server may have changed in between.
+        A file that was resumed and has a wrong digest is fetched once more from the start: the file on the server may
+        have changed in between.
         """
         resumed = self._have() > 0
-        self._fetch_all(attempts, pause_s)
-        if resumed and not self._digest_is_right():
+        self._fetch(attempts, pause_s)
+        if resumed and not self._is_verified():
             self._part.truncate(0)
-            self._fetch_all(attempts, pause_s)
-        if not self._digest_is_right():
+            self._fetch(attempts, pause_s)
+        if not self._is_verified():
             Path(self._part.name).unlink()
             raise ModelError(
                 f"{self._url} is not {self._checkpoint.file_name}: its sha256 is not {self._checkpoint.sha256}. "
-                "What came was deleted; try again, or fetch the file from another place"
+                "It was deleted; try again, or fetch the file from another address"
             )
         self._part.flush()
         os.fsync(self._part.fileno())
@@ -141,43 +158,49 @@ class _Transfer:
     def _have(self) -> int:
         return os.fstat(self._part.fileno()).st_size
 
-    def _fetch_all(self, attempts: int, pause_s: float) -> None:
+    def _is_verified(self) -> bool:
+        self._part.seek(0)
+        return hashlib.file_digest(self._part, "sha256").hexdigest() == self._checkpoint.sha256
+
+    def _fetch(self, attempts: int, pause_s: float) -> None:
+        """Fetch what is missing, in as many requests as it takes."""
         whole = self._checkpoint.nbytes
         if self._have() > whole:
             self._part.truncate(0)
         failed = 0
         while (before := self._have()) < whole:
-            self._check_room(whole - before)
+            self._check_space(whole - before)
             try:
-                self._fetch_some()
-            except _CutError as error:
-                failed = 0 if self._have() - before >= _WORTHWHILE else failed + 1
+                self._request()
+            except _TransferError as error:
+                failed = 0 if self._have() - before >= _MIN_PROGRESS_BYTES else failed + 1
                 if failed >= attempts:
-                    raise ModelError(self._gave_up(error)) from error
+                    raise self._give_up(error) from error
                 time.sleep(min(pause_s * 2 ** max(failed - 1, 0), _MAX_PAUSE_S))
 
-    def _check_room(self, missing: int) -> None:
-        free = shutil.disk_usage(Path(self._part.name).parent).free
-        if free < missing + _SPARE_BYTES:
+    def _check_space(self, missing: int) -> None:
+        folder = self._target.parent
+        free, needed = shutil.disk_usage(folder).free, missing + _SPARE_BYTES
+        if free < needed:
             raise ModelError(
-                f"{Path(self._part.name).parent} has {free >> 20} MiB free, {(missing + _SPARE_BYTES) >> 20} MiB are "
-                "needed: make room, or set STREAMSEG_MODELS to another directory"
+                f"{folder} has {free >> 20} MiB free and needs {needed >> 20} MiB: make room, or set STREAMSEG_MODELS "
+                "to another folder"
             )
 
-    def _gave_up(self, error: _CutError) -> str:
+    def _give_up(self, error: _TransferError) -> ModelError:
         have, whole = self._have(), self._checkpoint.nbytes
-        kept = f" {have >> 20} of {whole >> 20} MiB are here and are kept for the next try." if have else ""
-        return (
-            f"{self._url} cannot be fetched: {error}.{kept} Without network, fetch it elsewhere and lay it at "
-            f"{Path(self._part.name).with_suffix('')} (sha256 {self._checkpoint.sha256})"
+        kept = f" {have >> 20} of {whole >> 20} MiB are here and are kept for the next attempt." if have else ""
+        return ModelError(
+            f"{self._url} cannot be fetched: {error}.{kept} Without a network, fetch it elsewhere and put it at "
+            f"{self._target} (sha256 {self._checkpoint.sha256})"
         )
 
-    def _fetch_some(self) -> None:
-        """One request: append to the part file what the server gives.
+    def _request(self) -> None:
+        """Send one request and append the response to the part file.
 
         Raises:
-            _CutError: it ended early.
-            ModelError: no further try would help.
+            _TransferError: The response is incomplete.
+            ModelError: Another attempt would not help.
         """
         have = self._have()
         request = urllib.request.Request(self._url, headers={"Accept-Encoding": "identity", "User-Agent": "streamseg"})
@@ -189,31 +212,31 @@ class _Transfer:
             response = urllib.request.urlopen(request, timeout=self._timeout_s)
         except urllib.error.HTTPError as error:
             error.close()
-            raise self._refusal(error.code, have) from error
+            raise self._refused(error.code, have) from error
         except urllib.error.URLError as error:
-            raise _CutError(f"no connection ({_reason(error.reason)})") from error
+            raise _TransferError(f"no connection ({_describe(error.reason)})") from error
         except (http.client.HTTPException, OSError) as error:
-            raise _CutError(f"no answer ({_reason(error)})") from error
+            raise _TransferError(f"no answer ({_describe(error)})") from error
         with response:
             self._begin(response, have)
             while piece := _read(response):
                 self._append(piece)
         if self._have() < self._checkpoint.nbytes:
-            raise _CutError("the server ended the transfer early")
+            raise _TransferError("the server ended the transfer early")
 
     def _begin(self, response: http.client.HTTPResponse, have: int) -> None:
-        """Check what the answer announces, and place the file's end where it begins."""
+        """Check the response's headers, and position the part file where the response begins."""
         start, total = 0, response.getheader("Content-Length")
         if response.status == 206:
             given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.getheader("Content-Range", ""))
             if given is None or int(given[1]) != have:
                 self._part.truncate(0)
-                raise _CutError("the server sent another part than it was asked for")
+                raise _TransferError("the server sent another range than was requested")
             start, total = have, given[2] if given[2] != "*" else None
         if total is not None and int(total) != self._checkpoint.nbytes:
             raise ModelError(
-                f"{self._url} has {total} bytes in place of {self._checkpoint.nbytes}: it is another file, or a page "
-                "of a proxy or login. Check the address and the network"
+                f"{self._url} has {total} bytes, expected {self._checkpoint.nbytes}: it is another file, or a page of "
+                "a proxy or login. Check the address and the network"
             )
         etag = response.getheader("ETag")
         self._etag = None if etag is None or etag.startswith("W/") else etag
@@ -230,27 +253,24 @@ class _Transfer:
         self._part.flush()
         self._progress(self._have(), self._checkpoint.nbytes)
 
-    def _refusal(self, status: int, have: int) -> _CutError | ModelError:
+    def _refused(self, status: int, have: int) -> _TransferError | ModelError:
         if status == 416 and have:
             self._part.truncate(0)
-            return _CutError("the server has nothing after what is here")
-        if status >= 500 or status in _TRY_AGAIN:
-            return _CutError(f"the server answered {status}")
+            return _TransferError("the server has nothing after what is here")
+        if status >= 500 or status in _RETRY_STATUSES:
+            return _TransferError(f"the server answered {status}")
         return ModelError(
-            f"{self._url} cannot be fetched: the server answered {status}. Check the address, or lay the file at "
-            f"{Path(self._part.name).with_suffix('')} yourself (sha256 {self._checkpoint.sha256})"
+            f"{self._url} cannot be fetched: the server answered {status}. Check the address, or put the file at "
+            f"{self._target} yourself (sha256 {self._checkpoint.sha256})"
         )
-
-    def _digest_is_right(self) -> bool:
-        return _digest(self._part) == self._checkpoint.sha256
 
 
 @contextlib.contextmanager
-def _locked_part(target: Path) -> Iterator[IO[bytes] | None]:
-    """Open and lock the part file; None if somebody else finished the target meanwhile.
+def _locked_part(target: Path) -> Iterator[BufferedRandom | None]:
+    """Open and lock the part file; yields None if another process has just finished the target.
 
-    Whoever held the lock before may have renamed or deleted the file that we opened, so after locking it must still be
-    the one of that name; writing on would damage a finished checkpoint.
+    The previous holder of the lock may have renamed or deleted the file that we opened, so after locking, the path
+    must still lead to the same file: writing to a renamed one would damage a finished checkpoint.
     """
     path = Path(f"{target}.part")
     with contextlib.ExitStack() as stack:
@@ -272,38 +292,28 @@ def _locked_part(target: Path) -> Iterator[IO[bytes] | None]:
                 return
 
 
-def _is_at(file: IO[bytes], path: Path) -> bool:
+def _is_at(file: BufferedRandom, path: Path) -> bool:
     return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
-def _is_right(path: Path, checkpoint: Checkpoint) -> bool:
+def _is_complete(path: Path, checkpoint: Checkpoint) -> bool:
     if not path.is_file() or path.stat().st_size != checkpoint.nbytes:
         return False
     with path.open("rb") as file:
-        return _digest(file) == checkpoint.sha256
-
-
-def _digest(file: IO[bytes]) -> str:
-    file.seek(0)
-    digest = hashlib.sha256()
-    while piece := file.read(1 << 20):
-        digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest() == checkpoint.sha256
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
-    """Whatever is there next: waiting for a full chunk would hide a slow server's progress."""
+    """Return the next piece. Waiting for a whole chunk would hide a slow server's progress."""
     try:
-        return response.read1(_CHUNK)
+        return response.read1(_CHUNK_BYTES)
     except (http.client.HTTPException, OSError) as error:
-        raise _CutError(f"the transfer broke off ({_reason(error)})") from error
+        raise _TransferError(f"the transfer broke off ({_describe(error)})") from error
 
 
-def _reason(error: object) -> str:
-    """Short text of a network error, for people."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return str(error) or type(error).__name__
+def _describe(error: object) -> str:
+    """Return a network error as short text."""
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,7 +1,7 @@
-"""The table of models, and how a setting becomes a model: name or path -> config and checkpoint.
+"""The table of models, and how the model setting is resolved: a name, path or Hub id -> config and checkpoint.
 
-Digests and sizes were taken from public projects that record them for Meta's own addresses, each agreed on by at
-least three; Meta publishes none itself. Imports no torch, so that the command line can list models at once.
+Meta publishes no digests. The sizes and digests here are from public projects that record them for Meta's addresses;
+at least three agree on each. Imports no torch, so the command line can list models quickly.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from streamseg.errors import ModelError
+from streamseg.models.huggingface import find_local, is_model_id
 from streamseg.paths import cache_directory
 
 ModelKind = Literal["sam2", "echo", "color"]
@@ -28,7 +29,7 @@ class Checkpoint:
     """A file of weights that can be fetched.
 
     Attributes:
-        url: Where its publisher offers it.
+        url: The publisher's address.
         nbytes: Its exact size.
         sha256: Its digest, in lower-case hexadecimal.
     """
@@ -39,21 +40,21 @@ class Checkpoint:
 
     @property
     def file_name(self) -> str:
-        """Name of the file, at its publisher's as in our directory."""
+        """Name of the file, the same at the publisher and in our directory."""
         return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model that has a name.
+    """A named model.
 
     Attributes:
         name: Its full name.
         kind: What runs it: the SAM 2 tracker or one of the trackers without a network.
-        config: ``sam2``: a config name of the sam2 package, or the absolute path of a YAML file; else empty.
-        checkpoint: Its weights; None: there are none to fetch.
-        about: One line for people.
-        packaged: Its weights, where they come with streamseg.
+        config: For ``sam2``, a config name of the sam2 package or the absolute path of a YAML file; else empty.
+        checkpoint: Its weights; None if there are none to fetch.
+        about: One line of description.
+        packaged: Its weights, if they come with streamseg.
     """
 
     name: str
@@ -65,29 +66,29 @@ class ModelEntry:
 
 
 class ModelSettings(Protocol):
-    """The settings that choose a model, as ``model`` in a configuration has them."""
+    """The settings that choose a model: part of ``model`` in a configuration."""
 
     @property
     def name(self) -> str:
-        """A name of :data:`MODELS`, an alias, or the path of a checkpoint."""
+        """A name of :data:`MODELS`, an alias, the path of a checkpoint, or an id of the Hugging Face Hub."""
         ...
 
     @property
     def config(self) -> str | None:
-        """The config of a checkpoint given by its path."""
+        """The config, for a checkpoint that is given by its path or id."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """What the worker builds.
+    """A model that the worker can build.
 
     Attributes:
-        name: The model's full name; for an own checkpoint, its file name without the suffix.
+        name: The model's full name or its id; for a path, the file name without the suffix.
         kind: What runs it.
-        config: ``sam2``: a config name of the sam2 package (``configs/...``), or the absolute path of a YAML file;
+        config: For ``sam2``, a config name of the sam2 package (``configs/...``) or the absolute path of a YAML file;
             else empty.
-        checkpoint: The existing file of weights; None: it has none, being no network.
+        checkpoint: The existing file of weights; None if it is not a network.
     """
 
     name: str
@@ -142,7 +143,7 @@ _ENTRIES: Final = (
 )
 
 MODELS: Final[dict[str, ModelEntry]] = {entry.name: entry for entry in _ENTRIES}
-"""Name -> model, in the order in which they are shown."""
+"""Name -> model, in display order."""
 
 ALIASES: Final[dict[str, str]] = {
     **{size: f"sam2.1_hiera_{size}" for size in _SIZES},
@@ -150,16 +151,16 @@ ALIASES: Final[dict[str, str]] = {
     "colour": "color",
     "fixed": "echo",
 }
-"""Short name -> name. Case, ``-`` for ``_`` and ``+`` for ``_plus`` make no difference either."""
+"""Short name -> name. Case is ignored, and ``-`` equals ``_``, ``+`` equals ``_plus``."""
 
 _BY_FILE_NAME: Final = {entry.checkpoint.file_name: entry for entry in _ENTRIES if entry.checkpoint is not None}
 _SAM2_CONFIGS: Final = {Path(entry.config).name: entry.config for entry in _BY_FILE_NAME.values()}
 
 
 def models_directory() -> Path:
-    """Return where checkpoints lie: ``$STREAMSEG_MODELS``, else ``streamseg/models`` in the user's cache.
+    """Return the folder of checkpoints: ``$STREAMSEG_MODELS``, or ``streamseg/models`` in the user's cache.
 
-    The directory need not exist.
+    It may not exist yet.
     """
     if own := os.environ.get("STREAMSEG_MODELS"):
         return Path(own).expanduser().absolute()
@@ -167,10 +168,10 @@ def models_directory() -> Path:
 
 
 def find(name: str) -> ModelEntry:
-    """Return the model of that name or alias.
+    """Return the model with that name or alias.
 
     Raises:
-        ModelError: there is none; the message gives the nearest name.
+        ModelError: There is none; the message suggests the closest name.
     """
     wanted = name.strip().lower().replace("-", "_").replace("+", "_plus")
     entry = MODELS.get(ALIASES.get(wanted, wanted))
@@ -179,26 +180,44 @@ def find(name: str) -> ModelEntry:
     return entry
 
 
-def is_checkpoint_path(name: str) -> bool:
-    """Return whether a model's name is the path of a checkpoint: it has a ``/`` or ends in ``.pt`` or ``.pth``."""
-    return "/" in name or name.endswith(_CHECKPOINT_SUFFIXES)
+def is_checkpoint_path(name: str, folder: Path | None = None) -> bool:
+    """Return whether a model's name is the path of a checkpoint: it has a ``/`` or ends in ``.pt`` or ``.pth``.
+
+    An id of the Hugging Face Hub (``owner/name``) is not a path, unless a file of that name exists.
+
+    Args:
+        name: The name.
+        folder: Where relative paths start; None for the working directory.
+    """
+    return ("/" in name or name.endswith(_CHECKPOINT_SUFFIXES)) and not is_model_id(name, folder)
+
+
+def kind_of(name: str) -> ModelKind:
+    """Return what runs a model with that name, path or id.
+
+    Raises:
+        ModelError: It is neither a path nor an id, and the name is unknown.
+    """
+    return "sam2" if is_model_id(name) or is_checkpoint_path(name) else find(name).kind
 
 
 def resolve(settings: ModelSettings) -> ResolvedModel:
-    """Turn the model setting into something that can be built, with all files in place.
+    """Resolve the model setting to existing files. Nothing is fetched.
 
     Relative paths start at the working directory.
 
     Raises:
-        ModelError: the name is unknown, or a file is missing; the message says how to get it.
+        ModelError: The name is unknown, or a file is missing; the message says how to get it.
     """
     if is_checkpoint_path(settings.name):
-        return _resolve_own(Path(settings.name).expanduser().absolute(), settings.config)
+        return _resolve_path(Path(settings.name).expanduser().absolute(), settings.config)
+    if is_model_id(settings.name):
+        return _resolve_id(settings.name, settings.config)
     entry = find(settings.name)
     if settings.config is not None:
         raise ModelError(
-            f"model.config {settings.config!r} goes with the path of an own checkpoint, not with the name "
-            f"{settings.name!r}: leave it out"
+            f"model.config {settings.config!r} is for the path or id of a checkpoint; {settings.name!r} is the name of "
+            "a model with a config of its own: remove model.config"
         )
     if entry.checkpoint is None:
         return ResolvedModel(entry.name, entry.kind, entry.config, entry.packaged)
@@ -208,35 +227,52 @@ def resolve(settings: ModelSettings) -> ResolvedModel:
 
 
 def _check_checkpoint(path: Path, name: str, checkpoint: Checkpoint) -> None:
-    """Size only: the digest was checked when it was fetched, and takes a second for a large file."""
+    """Check the size only: the digest was checked at the download, and takes a second for a large file."""
     if not path.is_file():
         raise ModelError(
             f"model {name!r} has no checkpoint at {path}: run `streamseg models pull {name}` "
-            f"({checkpoint.nbytes / 2**20:.0f} MiB). For a machine without network, fetch {checkpoint.url} elsewhere "
-            f"and lay it there (or set STREAMSEG_MODELS to its directory); its sha256 is {checkpoint.sha256}"
+            f"({checkpoint.nbytes / 2**20:.0f} MiB). Without a network, fetch {checkpoint.url} elsewhere and put it "
+            f"there (or set STREAMSEG_MODELS to its folder); its sha256 is {checkpoint.sha256}"
         )
     if (size := path.stat().st_size) != checkpoint.nbytes:
         raise ModelError(
-            f"{path} has {size} bytes in place of {checkpoint.nbytes}, it is incomplete or something else: "
-            f"run `streamseg models pull {name}`, or fetch {checkpoint.url} anew and lay it there"
+            f"{path} has {size} bytes, expected {checkpoint.nbytes}: it is incomplete or another file: "
+            f"run `streamseg models pull {name}`, or fetch {checkpoint.url} again and put it there"
         )
 
 
-def _resolve_own(path: Path, config: str | None) -> ResolvedModel:
+def _resolve_path(path: Path, config: str | None) -> ResolvedModel:
     if not path.is_file():
         hint = f", or use the name {path.stem!r}" if path.name in _BY_FILE_NAME else ""
         raise ModelError(f"there is no checkpoint at {path}: correct model.name{hint}")
-    if config is not None:
-        return ResolvedModel(path.stem, "sam2", _own_config(config), path)
-    if path.name not in _BY_FILE_NAME:
+    return ResolvedModel(path.stem, "sam2", _config_of(path, config), path)
+
+
+def _resolve_id(model_id: str, config: str | None) -> ResolvedModel:
+    found = find_local(model_id)
+    if found is None:
         raise ModelError(
-            f"checkpoint {path} needs its config: set model.config (or give --model-config) to one of "
+            f"there is no file {model_id!r}, and the model of that id is not in this machine's cache of the Hugging "
+            f"Face Hub: run `streamseg models pull {model_id}`, or correct model.name"
+        )
+    if config is None and found.checkpoint.name not in _BY_FILE_NAME and found.config is not None:
+        return ResolvedModel(model_id, "sam2", str(found.config), found.checkpoint)
+    return ResolvedModel(model_id, "sam2", _config_of(found.checkpoint, config), found.checkpoint)
+
+
+def _config_of(checkpoint: Path, config: str | None) -> str:
+    """Return the config of a checkpoint: the configured one, or that of Meta's file of the same name."""
+    if config is not None:
+        return _find_config(config)
+    if checkpoint.name not in _BY_FILE_NAME:
+        raise ModelError(
+            f"checkpoint {checkpoint} needs its config: set model.config (or --model-config) to one of "
             f"{', '.join(_SAM2_CONFIGS)}, or to the path of a YAML file"
         )
-    return ResolvedModel(path.stem, "sam2", _BY_FILE_NAME[path.name].config, path)
+    return _BY_FILE_NAME[checkpoint.name].config
 
 
-def _own_config(config: str) -> str:
+def _find_config(config: str) -> str:
     """Accept a config name of sam2 with or without its folder, the name of a model, or the path of a YAML file."""
     path = Path(config).expanduser().absolute()
     if path.is_file():
@@ -254,4 +290,4 @@ def _own_config(config: str) -> str:
 
 def _nearest(wanted: str, known: list[str]) -> str:
     near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"

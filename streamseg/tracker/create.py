@@ -1,4 +1,4 @@
-"""From the model's settings to a tracker."""
+"""Builds the tracker that the settings name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def create_tracker(config: ModelConfig) -> Tracker:
     """Build the tracker that the settings name.
 
     Raises:
-        ModelError: the model is unknown, its checkpoint missing or unreadable.
+        ModelError: The model is unknown, or its checkpoint is missing or unreadable.
     """
     model = resolve(config)
     match model.kind:

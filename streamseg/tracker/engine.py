@@ -1,6 +1,6 @@
-"""Runs the encoder and the tracking step as they are: every batch at its own size.
+"""Runs the encoder and the tracking step eagerly: every batch at its own size.
 
-:mod:`streamseg.tracker.compiled.compile` runs the very same functions compiled, at a few fixed sizes.
+:mod:`streamseg.tracker.compiled.compile` runs the same functions compiled, at a few fixed sizes.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from streamseg.tracker.sam2.ranged_attention import VARLEN_DTYPES, VARLEN_KERNEL
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 Progress = Callable[[str, float], None]
-"""Told what is being done, and the share that is done."""
+"""Called with what is being done and the share that is done (0..1)."""
 
 
-def hold_in(step: TrackStep, dtype: torch.dtype) -> None:
-    """Hold the weights of matrix products and convolutions as autocast would cast them, which it does on every frame.
+def cast_weights(step: TrackStep, dtype: torch.dtype) -> None:
+    """Convert the weights of matrix products and convolutions once, which autocast does on every frame.
 
-    The results are the same. Tiny at 256 pixels on two Zen 4 cores: 24 of 145 ms went into casting weights.
+    The results are the same. Tiny at 256 pixels on two Zen 4 cores: 24 of 145 ms went into converting weights.
 
     Raises:
-        ValueError: another engine holds the model's weights in low precision already.
+        ValueError: Another engine has converted the model's weights already.
     """
     if step.model.sam_mask_decoder.conv_s0.weight.dtype != torch.float32:
-        raise ValueError("the model's weights are not in float32: build it anew for each predictor")
+        raise ValueError("the model's weights are not float32: build a new model for each predictor")
     for module in step.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             module.to(dtype)
-    step.attention.hold_in(dtype)
+    step.attention.cast_weights(dtype)
 
 
 def precision(step: TrackStep, autocast: torch.dtype | None) -> AbstractContextManager[object]:
-    """The context in which a model computes; None for float32."""
+    """Return the context in which a model computes; ``autocast`` None is float32."""
     return nullcontext() if autocast is None else torch.autocast(step.model.device.type, dtype=autocast)
 
 
 def _preferring(kernels: list[SDPBackend]) -> AbstractContextManager[object]:
-    """The context in which torch takes the first of them that can; none leaves it to torch."""
+    """Return the context in which torch uses the first of these kernels that can; none leaves the choice to torch."""
     return sdpa_kernel(kernels, set_priority=True) if kernels else nullcontext()
 
 
@@ -52,7 +52,7 @@ class LaneFrame(NamedTuple):
     """One lane's next frame.
 
     Attributes:
-        lane: Its place in the bank.
+        lane: The lane's place in the bank.
         frame: The frame's number.
         row: The frame's row in the features.
     """
@@ -70,14 +70,14 @@ class Engine:
         autocast: Precision of the model's arithmetic; None for float32.
 
     Attributes:
-        least_lanes: Lanes that a bank should have from the beginning.
-        needs_padding_lane: Whether a lane has to be kept free for padding.
-        attention_candidates: Attention kernels that are tried on a CUDA device.
-        kernels_in_order: Those that were chosen; empty to leave it to torch.
-        recorded_anew: How often graphs had to be recorded again after the warm-up.
+        initial_lanes: Lanes that a bank should start with.
+        needs_padding_lane: Whether one lane is reserved for padding.
+        attention_candidates: Attention kernels to try on a CUDA device.
+        kernels_in_order: Attention kernels by preference; empty leaves the choice to torch, as on a CPU.
+        rerecordings: How often all graphs were recorded again.
     """
 
-    least_lanes = 1
+    initial_lanes = 1
     needs_padding_lane = False
     attention_candidates: Sequence[SDPBackend] = ANY_SHAPES
 
@@ -86,23 +86,51 @@ class Engine:
         self._autocast = autocast
         self._device = step.model.device
         self.kernels_in_order: list[SDPBackend] = []
-        self.recorded_anew = 0
+        self.rerecordings = 0
         if autocast is not None:
-            hold_in(step, autocast)
-
-    def precision(self) -> AbstractContextManager[object]:
-        """The context in which the model computes."""
-        return precision(self._step, self._autocast)
+            cast_weights(step, autocast)
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
-        """Prepare everything that any later call needs."""
+        """Prepare everything that later calls need."""
         self.choose_kernels(bank)
 
     def bank_grew(self, bank: MemoryBank) -> None:
-        """Take note that the memory is another one now, with more lanes: those of the old one are as they were."""
+        """Handle that the bank was replaced by a larger one; existing lanes are unchanged."""
+
+    def encode(self, images: Tensor) -> Features:
+        """Encode frames ``[S, 3, image_size, image_size]``."""
+        with self.kernels(), self.precision():
+            return self._step.encode(images)
+
+    def track(
+        self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
+    ) -> StepOutput:
+        """Track each lane on its frame and remember it, see :meth:`TrackStep.forward`.
+
+        Lifetime: the result belongs to the caller.
+        """
+        index, own = self._inputs(lanes, features)
+        with self.kernels(), self.precision():
+            out: StepOutput = self._step(bank, index, own, conditioning, masked)
+        return out
+
+    def precision(self) -> AbstractContextManager[object]:
+        """Return the context in which the model computes."""
+        return precision(self._step, self._autocast)
+
+    def kernels(self) -> AbstractContextManager[object]:
+        """Return the context in which torch uses the chosen attention kernels.
+
+        It is never part of what is compiled: torch would not cache such code.
+        """
+        return _preferring(self.kernels_in_order)
+
+    def prompt_kernels(self) -> AbstractContextManager[object]:
+        """Return the same for prompts, which have any shape: without cuDNN's kernel, which plans for each new one."""
+        return _preferring([kernel for kernel in self.kernels_in_order if kernel != SDPBackend.CUDNN_ATTENTION])
 
     def choose_kernels(self, bank: MemoryBank) -> None:
-        """On a CUDA device, choose the attention kernels by measurement. Syncs. On a CPU torch has one."""
+        """Choose the attention kernels of a CUDA device by measuring them. Syncs. On a CPU torch has one."""
         if self._device.type != "cuda":
             return
         shape = bank.shape
@@ -121,35 +149,10 @@ class Engine:
         self._step.attention.attend_ranges = chosen.ranges
 
     def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
-        """What takes as long as the function does where this engine runs it."""
+        """Return a function that takes as long as this one does when this engine runs it."""
         return function
 
-    def kernels(self) -> AbstractContextManager[object]:
-        """The context in which torch takes the kernels that were chosen.
-
-        It is never part of what is compiled: torch would not keep such code for the next start.
-        """
-        return _preferring(self.kernels_in_order)
-
-    def prompt_kernels(self) -> AbstractContextManager[object]:
-        """The same for prompts, which come in every shape: without cuDNN's kernel, which plans anew for each."""
-        return _preferring([kernel for kernel in self.kernels_in_order if kernel != SDPBackend.CUDNN_ATTENTION])
-
-    def encode(self, images: Tensor) -> Features:
-        """Encode frames ``[S, 3, image_size, image_size]``."""
-        with self.kernels(), self.precision():
-            return self._step.encode(images)
-
-    def track(
-        self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
-    ) -> StepOutput:
-        """Track each lane on its frame and remember it, see :meth:`TrackStep.forward`. Lifetime: the caller's."""
-        index, own = self._inputs(lanes, features)
-        with self.kernels(), self.precision():
-            out: StepOutput = self._step(bank, index, own, conditioning, masked)
-        return out
-
     def _inputs(self, lanes: Sequence[LaneFrame], features: Features) -> tuple[Tensor, Features]:
-        """``[2, B]`` int64 lanes and frames, and each lane's own features."""
+        """Return ``[2, B]`` int64 lanes and frames, and each lane's own features."""
         index = torch.tensor(list(zip(*lanes, strict=True))).to(self._device, non_blocking=True)
         return index[:2], features.row(lanes[0].row) if len(lanes) == 1 else features.select(index[2])

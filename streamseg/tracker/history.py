@@ -1,4 +1,4 @@
-"""The newest frames of a stream, so that a prompt can reach the frame that the user saw. Imports no torch."""
+"""The newest frames of a stream, so that a prompt can apply to the frame that the user saw. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ class PastFrame(Generic[Picture]):
 
     Attributes:
         frame_id: The frame's own number; has gaps where frames were dropped.
-        last_id: Number of the last frame after it that repeats it: shows the same and was not tracked; its own if none
-            does.
-        number: The tracker's count of the stream's frames; has none.
+        last_id: Number of the last frame that repeats this one (shows the same and was not tracked), or its own.
+        number: The tracker's count of the stream's frames; has no gaps.
         size: (width, height) in pixels.
-        picture: What the tracker keeps of it.
+        picture: What the tracker keeps of the frame.
     """
 
     frame_id: int
@@ -37,33 +36,33 @@ class PastFrame(Generic[Picture]):
 class FrameHistory(Generic[Picture]):
     """The newest tracked frames of one stream.
 
-    A new epoch or another size empties it: the source was interrupted, and a mask is not carried over the cut to
-    pictures that may show another place. A prompt that comes later belongs to a frame that is gone.
+    A new epoch or size clears it: the source was interrupted, and masks are not carried over to pictures that may show
+    something else. A later prompt on a frame from before the cut is refused as expired.
 
     Args:
-        stream: Its id, for messages.
-        capacity: Most frames, the newest among them.
+        stream: The stream's id, for messages.
+        capacity: Maximum number of frames, including the newest.
     """
 
     def __init__(self, stream: str, capacity: int) -> None:
         if capacity < 1:
-            raise ValueError(f"a history of {capacity} frames: the newest one needs 1")
+            raise ValueError(f"history_frames {capacity} is invalid: expected 1 or more")
         self._stream = stream
         self._frames: deque[PastFrame[Picture]] = deque(maxlen=capacity)
         self._epoch = 0
 
     @property
     def newest(self) -> PastFrame[Picture] | None:
-        """The frame that was tracked last; None before the first."""
+        """The last tracked frame; None before the first."""
         return self._frames[-1] if self._frames else None
 
     def add(self, frame: Frame, number: int, picture: Picture) -> None:
-        """Hold a frame that was tracked just now, in place of the oldest.
+        """Add a tracked frame, and drop the oldest if there are too many.
 
         Args:
             frame: The frame; its planes are not kept.
-            number: The tracker's count.
-            picture: What the tracker keeps of it.
+            number: The tracker's count of the stream's frames.
+            picture: What the tracker keeps of the frame.
         """
         size = (frame.format.width, frame.format.height)
         if self._frames and (frame.epoch != self._epoch or size != self._frames[-1].size):
@@ -72,31 +71,33 @@ class FrameHistory(Generic[Picture]):
         self._frames.append(PastFrame(frame.frame_id, frame.frame_id, number, size, picture))
 
     def repeat(self, frame_id: int) -> None:
-        """Take note of a frame that shows what the newest one does: whoever names it means that one.
+        """Record a frame that repeats the newest one: prompts on it apply to that one.
 
-        A range for each frame that is held, so this takes no room. Frames in between that were dropped, of which nobody
-        was sent a picture, belong to it too.
+        Only a range of numbers is stored per frame. It includes dropped frames in between, whose pictures were never
+        sent to anyone.
 
         Args:
-            frame_id: The frame; later than all before.
+            frame_id: The frame; later than all earlier ones.
 
         Raises:
-            ValueError: there is no frame that it could repeat.
+            ValueError: No frame was tracked yet.
         """
         if not self._frames:
-            raise ValueError(f"frame {frame_id} of stream {self._stream!r} repeats nothing: no frame was tracked yet")
+            raise ValueError(
+                f"frame {frame_id} of stream {self._stream!r} cannot be a repetition: no frame was tracked yet"
+            )
         self._frames[-1] = replace(self._frames[-1], last_id=frame_id)
 
     def find(self, obj_id: int, frame_id: int | None) -> PastFrame[Picture]:
-        """Return the frame that a prompt is meant for: the one named, or the tracked one that it repeats.
+        """Return the frame that a prompt applies to: the given one, or the tracked one that it repeats.
 
         Args:
             obj_id: The prompt's object, for messages.
             frame_id: The frame; None for the newest.
 
         Raises:
-            PromptError: no frame was tracked yet, or this one has not been.
-            FrameExpiredError: the frame is no longer held, or was never tracked.
+            PromptError: No frame was tracked yet, or this one was not.
+            FrameExpiredError: The frame is no longer held, or was never tracked.
         """
         if not self._frames:
             raise PromptError(
@@ -108,7 +109,7 @@ class FrameHistory(Generic[Picture]):
         if frame_id > newest.last_id:
             raise PromptError(
                 f"object {obj_id}: frame {frame_id} of stream {self._stream!r} was not tracked yet: the newest is "
-                f"{newest.last_id}: prompt a frame that was seen"
+                f"{newest.last_id}: prompt that one or an earlier one"
             )
         for past in reversed(self._frames):
             if past.frame_id <= frame_id <= past.last_id:
@@ -125,20 +126,20 @@ class FrameHistory(Generic[Picture]):
         )
 
     def since(self, number: int) -> list[PastFrame[Picture]]:
-        """Return the frames from a number on that are held, oldest first; at least the newest if there is one."""
+        """Return the held frames from a number on, oldest first."""
         return [past for past in self._frames if past.number >= number]
 
     def until(self, number: int) -> list[PastFrame[Picture]]:
-        """Return the frames up to a number that are held, newest first."""
+        """Return the held frames up to a number, newest first."""
         return [past for past in reversed(self._frames) if past.number <= number]
 
 
-def evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """Choose at most so many items, evenly spaced; the last one is among them.
+def evenly(items: Sequence[Item], max_count: int) -> list[Item]:
+    """Choose items at even distances, including the last one.
 
     Args:
         items: In order.
-        most: 1 or more.
+        max_count: How many to choose at most; 1 or more.
     """
-    count = min(most, len(items))
+    count = min(max_count, len(items))
     return [items[-(-(place + 1) * len(items) // count) - 1] for place in range(count)]

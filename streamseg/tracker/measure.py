@@ -1,4 +1,4 @@
-"""Box, area and centroid of a mask, computed once for everybody downstream. Imports no torch."""
+"""Box, area and centroid of a mask, computed once for all consumers. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 Sums = NDArray[np.int64]
-"""Pixels of an object in each column of a picture, or in each row."""
+"""Number of an object's pixels in each column of a picture, or in each row."""
 
 
 class Counted(NamedTuple):
-    """A part of a frame that holds all of an object, and how many of its pixels lie where.
+    """A part of a frame that contains a whole object, and its pixel counts.
 
     Attributes:
-        in_column: ``[columns]`` of the part.
-        in_row: ``[rows]`` of the part.
+        in_column: ``[columns]``; pixels per column of the part.
+        in_row: ``[rows]``; pixels per row of the part.
         crop: Returns a copy of the mask between those columns and rows of the part: left, top, right, bottom.
         origin: (x, y) of the part's first pixel.
     """
@@ -32,7 +32,7 @@ class Counted(NamedTuple):
 
 
 def counted(mask: BoolMask, origin: tuple[int, int] = (0, 0)) -> Counted:
-    """Count the pixels of ``bool [rows, columns]``. The mask has to stay as it is until the part was measured."""
+    """Count the pixels of ``bool [rows, columns]``. The mask must not change until the part is measured."""
     return Counted(
         _sums(mask, axis=0),
         _sums(mask, axis=1),
@@ -44,14 +44,14 @@ def counted(mask: BoolMask, origin: tuple[int, int] = (0, 0)) -> Counted:
 def object_result(
     obj_id: int, size: tuple[int, int], part: Counted, *, iou_prediction: float, object_score_logits: float
 ) -> ObjectResult:
-    """Measure an object and crop its mask to its bounding box.
+    """Measure an object and crop its mask to the bounding box.
 
     Args:
         obj_id: The object's id.
         size: (width, height) of the video frame in pixels.
-        part: Of the frame.
-        iou_prediction: Passed on.
-        object_score_logits: Passed on.
+        part: The part of the frame that contains it.
+        iou_prediction: Copied to the result.
+        object_score_logits: Copied to the result.
     """
     in_column, in_row, crop, (x0, y0) = part
     area = int(in_column.sum())
@@ -77,7 +77,7 @@ def object_result(
 
 
 def _sums(mask: BoolMask, axis: int) -> Sums:
-    """Pixels in each column (axis 0) or row (axis 1): ``cv2.reduce`` is ten times faster than numpy's sum of bools."""
+    """Count pixels per column (axis 0) or row (axis 1). ``cv2.reduce`` is ten times faster than numpy's bool sum."""
     if mask.size == 0:
         return np.zeros(mask.shape[1 - axis], dtype=np.int64)
     sums = cv2.reduce(mask.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)

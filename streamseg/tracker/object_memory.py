@@ -1,7 +1,7 @@
-"""What is known of one object beside the tensors of its lane: its prompts, its newest masks, and how to undo a prompt.
+"""The host side of one object's memory: its prompts, its newest masks, and how to undo a prompt.
 
-A prompt may come for a frame that is not the newest one. Then all that the lane remembers from that frame on came of
-the mask that the prompt replaces: it is dropped, and the caller tracks the object anew from there.
+A prompt may apply to a frame that is not the newest. The lane's memory from that frame on then came from the mask that
+the prompt replaces, so it is dropped, and the caller tracks the object again from there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streamseg.tracker.sam2.step import StepOutput
 
 
 class _Conditioning(NamedTuple):
-    """A conditioning frame as its slot held it, and its mask if the frame could still be prompted."""
+    """The content of a conditioning slot, and the frame's mask if it can still be prompted."""
 
     frame: int
     features: Tensor
@@ -27,14 +27,14 @@ class _Conditioning(NamedTuple):
     output: StepOutput | None
 
 
-class _Given(NamedTuple):
-    """What a prompt changed.
+class _AppliedPrompt(NamedTuple):
+    """What a prompt changed, so that it can be undone.
 
     Attributes:
         frame: The prompted frame.
-        slot: The conditioning slot that it took.
-        replaced: What the slot held before.
-        prompt: The earlier prompt on that frame, to which this one's points were added.
+        slot: The conditioning slot that it was written to.
+        replaced: The previous content of the slot.
+        prompt: The earlier prompt on that frame, to which the points were added.
     """
 
     frame: int
@@ -45,15 +45,15 @@ class _Given(NamedTuple):
 
 @dataclass(slots=True)
 class ObjectMemory:
-    """What is known on the host of one object.
+    """One object, on the host.
 
     Attributes:
-        lane: Its place in the bank.
-        undo_depth: Most prompts that can be taken back.
-        gap: The newest frame that the rings may miss: all after it were tracked.
-        conditioning_frames: By slot.
+        lane: Its index in the bank.
+        undo_depth: Maximum number of prompts that can be undone.
+        gap: The newest frame that may be missing from the rings: all later ones were tracked.
+        conditioning_frames: Frame numbers by slot.
         outputs: By frame: masks (``B`` = 1) of the frames that can still be prompted.
-        prompts: By frame: the same of prompts; clicks on one frame add up.
+        prompts: By frame: the prompts on those frames; clicks on one frame add up.
     """
 
     lane: int
@@ -62,22 +62,22 @@ class ObjectMemory:
     conditioning_frames: list[int] = field(default_factory=list)
     outputs: dict[int, StepOutput] = field(default_factory=dict)
     prompts: dict[int, PromptTensors] = field(default_factory=dict)
-    _undo: deque[_Given] = field(init=False)
+    _undo: deque[_AppliedPrompt] = field(init=False)
 
     def __post_init__(self) -> None:
         self._undo = deque(maxlen=self.undo_depth)
 
     def began_before(self, frame: int) -> bool:
-        """Whether there is memory that a frame can be tracked with."""
+        """Return whether there is memory to track a frame with."""
         return any(conditioning < frame for conditioning in self.conditioning_frames)
 
     @property
     def can_undo(self) -> bool:
-        """Whether a prompt is known that could be taken back."""
+        """Whether there is a prompt to undo."""
         return bool(self._undo)
 
     def note_tracked(self, frame: int, output: StepOutput, oldest: int) -> None:
-        """Hold the mask of a tracked frame, and none from before ``oldest``: those cannot be prompted any more."""
+        """Keep the mask of a tracked frame, and drop those before ``oldest``, which can no longer be prompted."""
         self.outputs[frame] = output
         for held in (self.outputs, self.prompts):
             for old in [held_frame for held_frame in held if held_frame < oldest]:
@@ -86,46 +86,46 @@ class ObjectMemory:
     def remember_prompt(
         self, bank: MemoryBank, frame: int, newest: int, prompt: PromptTensors, out: PromptOutput
     ) -> None:
-        """Make a frame a conditioning frame. What was tracked after it is forgotten.
+        """Make a frame a conditioning frame, and drop the memory of frames tracked after it.
 
         Args:
             bank: Written.
             frame: The prompted frame.
             newest: The stream's newest frame.
-            prompt: All that was given on the frame so far.
-            out: What came of it.
+            prompt: Everything given on the frame so far.
+            out: Its result.
         """
         slot = conditioning_slot(self.conditioning_frames, frame, bank.shape.conditioning_frames)
-        self._undo.append(_Given(frame, slot, self._conditioning(bank, slot), self.prompts.get(frame)))
+        self._undo.append(_AppliedPrompt(frame, slot, self._conditioning(bank, slot), self.prompts.get(frame)))
         self.conditioning_frames[slot : slot + 1] = [frame]
         self._forget_since(bank, frame, newest)
         bank.write_conditioning(self.lane, slot, frame, out.features, out.pointer)
         self.outputs[frame], self.prompts[frame] = out.step, prompt
 
     def undo_prompt(self, bank: MemoryBank, newest: int) -> int | None:
-        """Make the conditioning memory what it would be without the last prompt. What came of the prompt is forgotten.
+        """Restore the conditioning memory from before the last prompt, and drop the memory that the prompt led to.
 
         Returns:
-            The first frame to track anew; None if it was the only prompt: nothing is left to track.
+            The first frame to track again; None if it was the only prompt.
         """
-        given = self._undo.pop()
-        if given.replaced is not None:
-            self.conditioning_frames[given.slot] = given.replaced.frame
+        undone = self._undo.pop()
+        if undone.replaced is not None:
+            self.conditioning_frames[undone.slot] = undone.replaced.frame
             bank.write_conditioning(
-                self.lane, given.slot, given.replaced.frame, given.replaced.features, given.replaced.pointer
+                self.lane, undone.slot, undone.replaced.frame, undone.replaced.features, undone.replaced.pointer
             )
         else:
-            del self.conditioning_frames[given.slot]
-            bank.clear_conditioning(self.lane, given.slot)
+            del self.conditioning_frames[undone.slot]
+            bank.clear_conditioning(self.lane, undone.slot)
         if not self.conditioning_frames:
             return None
-        self._forget_since(bank, given.frame, newest)
-        self.prompts.pop(given.frame, None)
-        if given.prompt is not None:
-            self.prompts[given.frame] = given.prompt
-        if given.replaced is not None and given.replaced.output is not None:
-            self.outputs[given.replaced.frame] = given.replaced.output
-        return max(given.frame, min(self.conditioning_frames))
+        self._forget_since(bank, undone.frame, newest)
+        self.prompts.pop(undone.frame, None)
+        if undone.prompt is not None:
+            self.prompts[undone.frame] = undone.prompt
+        if undone.replaced is not None and undone.replaced.output is not None:
+            self.outputs[undone.replaced.frame] = undone.replaced.output
+        return max(undone.frame, min(self.conditioning_frames))
 
     def _conditioning(self, bank: MemoryBank, slot: int) -> _Conditioning | None:
         if slot == len(self.conditioning_frames):
@@ -134,7 +134,7 @@ class ObjectMemory:
         return _Conditioning(frame, *bank.read_conditioning(self.lane, slot), self.outputs.get(frame))
 
     def _forget_since(self, bank: MemoryBank, frame: int, newest: int) -> None:
-        """Forget all tracked frames from one on. Masks of conditioning frames stay: the user gave them."""
+        """Drop all tracked frames from one on. Masks of conditioning frames stay: the user gave them."""
         bank.forget_since(self.lane, frame)
         for later in [held for held in self.outputs if held >= frame and held not in self.conditioning_frames]:
             del self.outputs[later]

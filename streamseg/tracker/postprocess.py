@@ -2,8 +2,8 @@
 
 The reference (``sam2/sam2_video_predictor.py``, ``_get_orig_video_res_output``) interpolates all logits bilinearly to
 the video's size (``align_corners=False``); the object is where they are > 0. The masks here are the same bit for bit,
-but on the CPU only the rectangle that can hold the object is interpolated. On a device pixels are counted and packed to
-bits there, and all that belongs to the streams of a call comes over in one transfer.
+but on the CPU only the rectangle that can contain the object is interpolated. On a device pixels are counted and packed
+to bits there, and one transfer brings the results of all streams of a call to the host.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from streamseg.tracker.measure import Counted, counted, object_result
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 _LANES_AT_ONCE: Final = 8
-"""Lanes that are interpolated together on a device: bounds its memory to 8 float frames (265 MB at 4K)."""
+"""Lanes that are interpolated together on a device: limits the memory to 8 float frames (265 MB at 4K)."""
 
 Size = tuple[int, int]
 """(width, height) of a video frame in pixels."""
 
 
 class LowRes(NamedTuple):
-    """Objects of one stream on one frame, as the model gives them.
+    """Objects of one stream on one frame, as the model returns them.
 
     Attributes:
         obj_ids: The objects' ids, N of them.
-        mask_logits: ``float [N, h, w]``; object where > 0. Beside NaN and infinities a mask means little.
+        mask_logits: ``float [N, h, w]``; object where > 0. Not meaningful near NaN and infinities.
         iou_prediction: ``float [N]``.
         object_score_logits: ``float [N]``; > 0: visible.
         size: Of the video frame.
@@ -53,9 +53,9 @@ class LowRes(NamedTuple):
 
 
 def to_results(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
-    """Turn the masks of some streams' objects into results, stream by stream.
+    """Convert the masks of several streams' objects to results, stream by stream.
 
-    Syncs: on a device, one transfer for all of them.
+    Syncs once on a device: one transfer for all streams.
     """
     if all(stream.mask_logits.device.type == "cpu" for stream in streams):
         return [_on_cpu(stream) for stream in streams]
@@ -77,7 +77,7 @@ def _on_device(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
     by_size: dict[Size, list[LowRes]] = {}
     for stream in streams:
         if len(stream.obj_ids) != len(stream.mask_logits):
-            raise ValueError(f"{len(stream.obj_ids)} objects, but {len(stream.mask_logits)} masks")
+            raise ValueError(f"there are {len(stream.obj_ids)} objects but {len(stream.mask_logits)} masks")
         if stream.obj_ids:
             by_size.setdefault(stream.size, []).append(stream)
     if not by_size:
@@ -96,7 +96,7 @@ def _on_device(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
 
 
 def _interpolate(logits: Tensor, rows: int, columns: int) -> Tensor:
-    """``[..., h, w] -> [..., rows, columns]``, the reference's interpolation."""
+    """Interpolate ``[..., h, w]`` to ``[..., rows, columns]`` as the reference does."""
     flat = logits.reshape(1, -1, *logits.shape[-2:])
     return functional.interpolate(flat, size=(rows, columns), mode="bilinear", align_corners=False).view(
         *logits.shape[:-2], rows, columns
@@ -143,13 +143,13 @@ def _reach(first: int, last: int, low: int, high: int) -> tuple[int, int]:
 
 
 class _Packed(NamedTuple):
-    """Lanes of one video size, all in bytes: ``[N, ...]``.
+    """Lanes of one video size: ``[N, ...]``.
 
     Attributes:
         scores: ``float32 [N, 2]``.
-        in_column: ``int32 [N, width]``; pixels of the object.
-        in_row: ``int32 [N, height]``.
-        bits: ``uint8 [N, height, ceil(width / 8)]``, first pixel in the highest bit.
+        in_column: ``int32 [N, width]``; the object's pixels per column.
+        in_row: ``int32 [N, height]``; per row.
+        bits: ``uint8 [N, height, ceil(width / 8)]``, first pixel in the most significant bit.
     """
 
     scores: Tensor
@@ -159,7 +159,7 @@ class _Packed(NamedTuple):
 
 
 def _pack(mask_logits: Tensor, scores: Tensor, size: Size) -> _Packed:
-    """Interpolate, threshold, count and pack to bits where the logits are."""
+    """Interpolate, threshold, count and pack to bits on the logits' device."""
     width, height = size
     row_bytes = (width + 7) // 8
     weights = _bit_weights(mask_logits.device)
@@ -178,8 +178,8 @@ def _pack(mask_logits: Tensor, scores: Tensor, size: Size) -> _Packed:
 
 
 def _fetch(packed: Sequence[_Packed]) -> list[_Packed]:
-    """Bring everything over in one piece. Syncs."""
-    # Words come before bytes: so each of them lies at an address that is a multiple of its size.
+    """Copy everything to the host in one transfer. Syncs."""
+    # Large elements come first, so each tensor starts at a multiple of its element size.
     places = sorted(
         ((index, field) for index in range(len(packed)) for field in _Packed._fields),
         key=lambda place: -getattr(packed[place[0]], place[1]).element_size(),
@@ -187,7 +187,7 @@ def _fetch(packed: Sequence[_Packed]) -> list[_Packed]:
     tensors = [getattr(packed[index], field) for index, field in places]
     everything = torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
     if everything.device.type == "cuda":
-        # Pinned, or the driver would copy it twice. Torch keeps such memory and hands it out again.
+        # Pinned, otherwise the driver copies it twice. Torch caches pinned memory.
         host = torch.empty(everything.shape, dtype=torch.uint8, pin_memory=True)
         host.copy_(everything, non_blocking=True)
         torch.cuda.current_stream(everything.device).synchronize()
@@ -200,7 +200,7 @@ def _fetch(packed: Sequence[_Packed]) -> list[_Packed]:
     return [_Packed(**fields) for fields in found]
 
 
-@functools.cache  # a constant that is uploaded makes the host wait for all that was queued before
+@functools.cache  # uploading a constant makes the host wait for all queued work
 def _bit_weights(device: torch.device) -> Tensor:
     return torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=device)
 
@@ -213,10 +213,10 @@ def _measured(
     in_row: NDArray[np.int32],
     bits: NDArray[np.uint8],
 ) -> ObjectResult:
-    """Make a result of one lane of what :class:`_Packed` holds."""
+    """Return the result of one lane of :class:`_Packed`."""
 
     def crop(left: int, top: int, right: int, bottom: int) -> BoolMask:
-        """Cut out the bytes that hold the object before they are unpacked."""
+        """Unpack only the bytes that contain the object."""
         first = left // 8
         mask = np.unpackbits(bits[top:bottom, first : (right + 7) // 8], axis=1)
         return np.ascontiguousarray(mask[:, left - 8 * first : right - 8 * first]).view(np.bool_)

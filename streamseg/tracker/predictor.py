@@ -1,7 +1,8 @@
-"""The streaming predictor: several streams, several objects, on normalised image tensors.
+"""The streaming predictor: several streams with several objects, on normalized image tensors.
 
-Frames come one at a time and are never kept but the last; a caller that keeps more can prompt those too. All objects of
-all streams of a call go through the model in one batch; a stream without objects costs nothing until a prompt comes.
+Frames arrive one at a time, and only the last one is kept; a caller that keeps more can prompt those too. All objects
+of all streams of a call go through the model in one batch. A stream without objects costs nothing until its first
+prompt.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 
 class TrackOutput(NamedTuple):
-    """Objects of one stream on one frame, in order of age. Lifetime: the tensors are the caller's.
+    """Objects of one stream on one frame, oldest first. Lifetime: the tensors belong to the caller.
 
     Attributes:
-        obj_ids: The objects; those that are forgotten are left out.
+        obj_ids: The objects, without forgotten ones.
         mask_logits: ``[N, h, w]`` float32 at a quarter of the model's input size; object where > 0.
         iou_prediction: ``[N]`` float32.
         object_score_logits: ``[N]`` float32; > 0: the object is visible.
@@ -40,7 +41,7 @@ class TrackOutput(NamedTuple):
 
 
 class PastImage(NamedTuple):
-    """A frame that was tracked before.
+    """A frame that was tracked earlier.
 
     Attributes:
         frame: Its number in the stream, see :meth:`CameraPredictor.frame`.
@@ -65,24 +66,24 @@ class _Stream:
 class CameraPredictor:
     """Tracks objects through streams with bounded memory.
 
-    Equal to the official ``propagate_in_video`` up to rounding, see ``docs/tracker.md``. Used by one thread.
+    Equal to the official ``propagate_in_video`` up to rounding, see ``docs/tracker.md``. Not thread-safe.
 
     Args:
-        model: From :func:`~streamseg.tracker.sam2.build.build_model`. The predictor owns it from now on: in low
-            precision it changes the weights.
-        max_objects: Most objects of one stream.
-        conditioning_frames: Prompted frames that are remembered of an object: the first and the newest.
-        history_frames: Newest frames of a stream that can be prompted.
-        undo_depth: Most prompts of an object that can be taken back.
+        model: From :func:`~streamseg.tracker.sam2.build.build_model`. The predictor owns it from now on and, in low
+            precision, converts its weights.
+        max_objects: Maximum number of objects per stream.
+        conditioning_frames: Prompted frames that an object remembers: the first and the newest.
+        history_frames: Number of newest frames of a stream that can be prompted.
+        undo_depth: Maximum number of prompts per object that can be undone.
         autocast: Precision of the model's arithmetic; None for float32.
-        spatial_frames: Frames before the present one whose memory is read; None for the model's own number.
+        spatial_frames: Frames before the current one whose memory is read; None for the model's default.
         pointer_frames: The same for object pointers.
-        engine: Makes what runs encoder and step, from the step and the precision.
+        engine: Constructs the engine from the step and the precision.
 
     Attributes:
         step: The tracking step.
         engine: Runs encoder and step.
-        bank: The memory of all lanes; grows in powers of two to the most objects that there were at a time.
+        bank: The memory of all lanes; doubles whenever there are more objects than lanes.
     """
 
     def __init__(
@@ -99,7 +100,9 @@ class CameraPredictor:
         engine: Callable[[TrackStep, torch.dtype | None], Engine] = Engine,
     ) -> None:
         if conditioning_frames < 2:
-            raise ValueError(f"conditioning_frames is {conditioning_frames}: the first and a newest need 2")
+            raise ValueError(
+                f"conditioning_frames {conditioning_frames} is invalid: expected 2 or more (first and newest)"
+            )
         self.model = model
         self.max_objects = max_objects
         self.history_frames = history_frames
@@ -117,45 +120,45 @@ class CameraPredictor:
         with torch.inference_mode():
             self.step = TrackStep(model, shape.spatial_frames).to(model.device)
             self.engine = engine(self.step, autocast)
-            self.bank = MemoryBank(shape, self.engine.least_lanes, model.device)
+            self.bank = MemoryBank(shape, self.engine.initial_lanes, model.device)
         self._free_lanes = list(reversed(range(self.bank.lanes)))
         self._streams: dict[str, _Stream] = {}
 
     @torch.inference_mode()
     def warm_up(self, progress: Progress) -> None:
-        """Prepare the engine for every number of streams and objects. Call it once, before the first prompt."""
+        """Prepare the engine for any number of streams and objects. Call it once, before the first prompt."""
         padding = self._take_lane() if self.engine.needs_padding_lane else 0
         self.engine.warm_up(self.bank, padding, progress)
 
     def open_stream(self, stream: str) -> None:
-        """Start a stream without objects; one that is open starts again."""
+        """Start a stream without objects. A stream that is already open is restarted."""
         self.close_stream(stream)
         self._streams[stream] = _Stream()
 
     def close_stream(self, stream: str) -> None:
-        """End a stream and free its objects. A stream that is not open is left alone."""
+        """End a stream and free its objects. Does nothing if it is not open."""
         if stream in self._streams:
             self.reset(stream)
             del self._streams[stream]
 
     def objects(self, stream: str) -> tuple[int, ...]:
-        """Ids of a stream's objects, forgotten ones too, in order of age."""
+        """Return the ids of a stream's objects, including forgotten ones, oldest first."""
         return tuple(self._opened(stream).objects)
 
     def frame(self, stream: str) -> int:
-        """How many frames a stream has had before its newest; -1 if none at all."""
+        """Return the number of the stream's newest frame, counted from 0; -1 before the first."""
         return self._opened(stream).frame
 
     def remembers(self, stream: str, obj_id: int) -> bool:
-        """Whether an object is there and not forgotten: a prompt would correct it."""
+        """Return whether an object exists and is not forgotten, so that a prompt corrects it."""
         return self._opened(stream).objects.get(obj_id) is not None
 
     @torch.inference_mode()
     def track(self, images: Mapping[str, Tensor]) -> dict[str, TrackOutput]:
-        """Take the next frame of one or more open streams and return their objects on it.
+        """Track the next frame of one or more open streams and return their objects.
 
         Args:
-            images: Stream -> ``[3, image_size, image_size]``, normalised, on the model's device. Kept until the
+            images: Stream -> ``[3, image_size, image_size]``, normalized, on the model's device. Kept until the
                 stream's next frame.
         """
         for name, image in images.items():
@@ -174,17 +177,17 @@ class CameraPredictor:
     ) -> TrackOutput:
         """Add an object, or correct one, on one frame, and remember that frame as a conditioning frame.
 
-        Points on the same frame add up, until a box or a mask begins anew. Points refine the object's mask there. What
-        the object remembers from later frames is forgotten: :meth:`retrack` it on some of them, the newest at last.
+        Points on the same frame add up and refine the object's mask there; a box or a mask replaces them. Memory of
+        later frames is dropped: call :meth:`retrack` on some of them, the newest last.
 
         Args:
             stream: The stream.
-            obj_id: The object; an id that is new or forgotten starts a new object.
-            at: One of the stream's ``history_frames`` newest; None for the newest.
+            obj_id: The object; a new or forgotten id starts a new object.
+            at: One of the stream's ``history_frames`` newest frames; None for the newest.
             given: The prompt.
 
         Raises:
-            PromptError: no frame was tracked yet, or the stream is full.
+            PromptError: No frame was tracked yet, or the stream is full.
         """
         state = self._opened(stream)
         frame, prompt, out = self._prompt(stream, obj_id, at, given)
@@ -198,18 +201,18 @@ class CameraPredictor:
     def preview(
         self, stream: str, obj_id: int, *, at: PastImage | None = None, **given: Unpack[GivenPrompt]
     ) -> TrackOutput:
-        """Return what :meth:`add_prompt` would, and remember nothing.
+        """Return what :meth:`add_prompt` would, without changing anything.
 
         Raises:
-            PromptError: as :meth:`add_prompt`.
+            PromptError: As :meth:`add_prompt`.
         """
         return TrackOutput((obj_id,), *self._prompt(stream, obj_id, at, given)[2].step)
 
     @torch.inference_mode()
     def retrack(self, stream: str, obj_id: int, at: PastImage) -> TrackOutput:
-        """Track one object anew on a frame after its first prompt, and remember that frame.
+        """Track one object again on a frame after its first prompt, and remember that frame.
 
-        Only what it remembers of frames before that one counts. A prompted frame is as it was prompted.
+        Only memory of earlier frames is used. A prompted frame keeps the result of its prompt.
         """
         state = self._opened(stream)
         obj = state.remembered()[obj_id]
@@ -221,24 +224,25 @@ class CameraPredictor:
 
     @torch.inference_mode()
     def undo_prompt(self, stream: str, obj_id: int) -> int | None:
-        """Take back the last prompt of an object: its conditioning memory is as if that had never been given.
+        """Undo the last prompt of an object: its conditioning memory becomes what it was before.
 
-        Memory of tracked frames from the prompted one on is forgotten.
+        Memory of tracked frames from the prompted one on is dropped.
 
         Returns:
-            The number of the first frame to :meth:`retrack`; None if the object is gone with its only prompt.
+            The number of the first frame to :meth:`retrack`; None if that was its only prompt, which removes the
+            object.
 
         Raises:
-            NothingToUndoError: nothing is left that could be taken back.
-            PromptError: there is no such object.
+            NothingToUndoError: No prompt is left to undo.
+            PromptError: There is no such object.
         """
         state = self._opened(stream)
         self._check_object(stream, obj_id)
         obj = state.objects[obj_id]
         if obj is None or not obj.can_undo:
             raise NothingToUndoError(
-                f"object {obj_id}: nothing to undo: the last {self._undo_depth} prompts at most can be taken back, and "
-                "none after its memory was cleared"
+                f"object {obj_id}: nothing to undo: at most the last {self._undo_depth} prompts can be undone, and "
+                "none given before its memory was cleared"
             )
         first = obj.undo_prompt(self.bank, state.frame)
         if first is None:
@@ -249,14 +253,14 @@ class CameraPredictor:
         """Forget an object.
 
         Raises:
-            PromptError: there is no such object.
+            PromptError: There is no such object.
         """
         self._check_object(stream, obj_id)
         self.forget_object(stream, obj_id)
         del self._opened(stream).objects[obj_id]
 
     def forget_object(self, stream: str, obj_id: int) -> None:
-        """Free an object's memory. It keeps its id and its place, but is not tracked until it is prompted again."""
+        """Free an object's memory. It keeps its id and position, but is not tracked until the next prompt."""
         objects = self._opened(stream).objects
         obj = objects[obj_id]
         if obj is not None:
@@ -271,16 +275,16 @@ class CameraPredictor:
 
     def _opened(self, stream: str) -> _Stream:
         if stream not in self._streams:
-            raise PromptError(f"stream {stream} is not open")
+            raise PromptError(f"stream {stream} is not open: call open_stream first")
         return self._streams[stream]
 
     def _check_prompt(self, name: str, stream: _Stream, obj_id: int) -> None:
         if stream.image is None:
-            raise PromptError(f"object {obj_id}: stream {name} has had no frame yet: prompt after its first frame")
+            raise PromptError(f"object {obj_id}: stream {name} has no frame yet: prompt it after its first frame")
         if obj_id not in stream.objects and len(stream.objects) >= self.max_objects:
             raise PromptError(
-                f"object {obj_id}: stream {name} follows {self.max_objects} objects already, the most that "
-                "model.max_objects allows: remove one"
+                f"object {obj_id}: stream {name} already follows {self.max_objects} objects, the limit of "
+                "model.max_objects: remove one first"
             )
 
     def _check_object(self, name: str, obj_id: int) -> None:
@@ -292,7 +296,7 @@ class CameraPredictor:
     def _prompt(
         self, name: str, obj_id: int, at: PastImage | None, given: GivenPrompt
     ) -> tuple[int, PromptTensors, PromptOutput]:
-        """Segment an object as prompted; return the frame, all that was given on it, and what came of it."""
+        """Segment an object as prompted; return the frame, the combined prompt on it, and the result."""
         stream = self._opened(name)
         self._check_prompt(name, stream, obj_id)
         frame = stream.frame if at is None else at.frame
@@ -315,7 +319,7 @@ class CameraPredictor:
         return frame, prompt, out
 
     def _features_of(self, name: str, at: PastImage | None) -> Features:
-        """Features of one frame; those of the newest are kept, those of an older one are not."""
+        """Return the features of one frame. Only those of the newest frame are cached."""
         stream = self._streams[name]
         if at is not None and at.frame != stream.frame:
             return self.engine.encode(at.image[None])
@@ -325,7 +329,7 @@ class CameraPredictor:
         return stream.features
 
     def _encode(self, names: list[str]) -> Features:
-        """Encode the last images of streams in one batch; each stream keeps its row of it."""
+        """Encode the last images of streams in one batch, and cache each stream's row."""
         streams = [self._streams[name] for name in names]
         features = self.engine.encode(torch.stack([stream.image for stream in streams if stream.image is not None]))
         for row, stream in enumerate(streams):
@@ -352,7 +356,7 @@ class CameraPredictor:
         return outputs
 
     def _settled(self, obj: ObjectMemory, frame: int, conditioning: int) -> bool:
-        """Whether all slots that will be read of a lane are filled: no warm-up, no gap where a prompt was."""
+        """Return whether all slots to read are filled: not right after the start, nor after a prompt."""
         return len(obj.conditioning_frames) == conditioning and frame - obj.gap > self.bank.shape.pointer_frames
 
     def _take_lane(self) -> int:

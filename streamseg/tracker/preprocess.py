@@ -1,10 +1,10 @@
 """From a captured frame to the model's input.
 
-The reference (``sam2/utils/misc.py``, ``_load_img_as_tensor``) takes an RGB picture, resizes it to a square with PIL
-(bicubic, antialiased, rounded to 8 bit), divides by 255 and normalises. The same is done here, from any pixel layout
-of the ring: chroma is repeated to full size as FFmpeg does it by default, the colour matrix is applied and rounded,
-then the picture is resized and normalised. On the CPU the steps are OpenCV's and torch's 8-bit kernels; on a device the
-raw planes are uploaded and everything is done there in float32.
+The reference (``sam2/utils/misc.py``, ``_load_img_as_tensor``) resizes an RGB picture to a square with PIL (bicubic,
+antialiased, rounded to 8 bit), divides by 255 and normalizes. The same is done here from every pixel layout of the
+ring: chroma is repeated to full size as FFmpeg does by default, the color matrix is applied and rounded, then the
+picture is resized and normalized. On the CPU the steps are 8-bit kernels of OpenCV and torch. On a device the raw
+planes are uploaded and everything runs there in float32.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from streamseg.tracker.rgb import RgbConverter
 
 
 class Preprocessor:
-    """Turns frames into model input.
+    """Converts frames to model input.
 
-    Used by one thread. Its costs and errors stand in ``docs/models.md``.
+    Not thread-safe. ``docs/models.md`` lists its cost and its error.
 
     Args:
         image_size: Side of the square model input in pixels.
-        device: Where the result lies.
+        device: Device of the result.
         dtype: Of the result; the arithmetic is float32 or 8-bit.
         mean: Of RGB, in 0..1.
         std: Of RGB, in 0..1.
@@ -51,47 +51,47 @@ class Preprocessor:
         self._to_rgb = RgbConverter()
 
     def __call__(self, frame: Frame) -> torch.Tensor:
-        """Return ``dtype [3, image_size, image_size]``: normalised RGB on the device.
+        """Return ``dtype [3, image_size, image_size]``: normalized RGB on the device.
 
-        The frame's planes are not used after the return.
+        The frame's planes are not used after this returns.
 
         Raises:
-            StreamsegError: the planes are not what the frame's format says.
+            StreamsegError: The planes do not match the frame's format.
         """
-        return self.normalise(self.resize(frame))
+        return self.normalize(self.resize(frame))
 
     def resize(self, frame: Frame) -> torch.Tensor:
-        """Return ``uint8 [3, image_size, image_size]`` RGB on the device (``[1, ...]`` from grey): a compact copy.
+        """Return ``uint8 [3, image_size, image_size]`` RGB on the device (``[1, ...]`` for gray): a compact copy.
 
         Raises:
-            StreamsegError: the planes are not what the frame's format says.
+            StreamsegError: The planes do not match the frame's format.
         """
         shapes = tuple(plane.shape for plane in frame.planes)
         if shapes != frame.format.plane_shapes:
-            raise StreamsegError(f"frame {frame.frame_id} has planes {shapes} in place of {frame.format.plane_shapes}")
+            raise StreamsegError(f"frame {frame.frame_id} has planes {shapes}: expected {frame.format.plane_shapes}")
         if self._device.type == "cpu":
             return self._resize_8bit(self._to_rgb(frame))
-        return self._resize_float(self._upload(frame), frame.format).to(torch.uint8)  # whole numbers already
+        return self._resize_float(self._upload(frame), frame.format).to(torch.uint8)  # already integers
 
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn what :meth:`resize` gave into ``dtype [3, image_size, image_size]``."""
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Convert the result of :meth:`resize` to ``dtype [3, image_size, image_size]``."""
         return torch.addcmul(self._shift, pixels.float(), self._scale).to(self._dtype)
 
     def _resize_8bit(self, rgb: Plane) -> torch.Tensor:
-        """``uint8 [3, S, S]``, nearly all equal to PIL's; torch's fast kernel wants channels last."""
+        """Return ``uint8 [3, S, S]``, nearly equal to PIL's result; torch's fast kernel needs channels last."""
         picture = _tensor(rgb).permute(2, 0, 1)[None]
         resized = functional.interpolate(picture, size=self._side, mode="bicubic", antialias=True)
         return resized[0].contiguous()
 
     def _upload(self, frame: Frame) -> list[torch.Tensor]:
-        # Planes as they are: a quarter of the bytes of float RGB, or less. The pinned copies outlive the frame: torch's
-        # host allocator keeps them until the transfer is done.
+        # The planes are at most a quarter of the bytes of float RGB. The pinned copies outlive the frame: torch's host
+        # allocator keeps them until the transfer is done.
         return [_tensor(plane).pin_memory().to(self._device, non_blocking=True) for plane in frame.planes]
 
     def _resize_float(self, planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor:
-        """``float32 [3, S, S]`` in 0..255 (``[1, S, S]`` from grey).
+        """Return ``float32 [3, S, S]`` in 0..255 (``[1, S, S]`` for gray).
 
-        As PIL does it, rows first, and clipped to 8 bit after each direction: in one go, bright edges overshoot and
+        Rows first and rounded to 8 bit after each direction, as in PIL: in a single pass, bright edges overshoot and
         differ by up to 5 levels.
         """
         picture = _float_rgb(planes, fmt)[None]
@@ -101,7 +101,7 @@ class Preprocessor:
 
 
 def _float_rgb(planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor:
-    """``float32 [3, height, width]`` in 0..255 (``[1, ...]`` from grey) on the planes' device."""
+    """Return ``float32 [3, height, width]`` in 0..255 (``[1, ...]`` for gray) on the planes' device."""
     h, w = fmt.height, fmt.width
     match fmt.pixel_format:
         case "rgb24":
@@ -121,13 +121,13 @@ def _float_rgb(planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor
     return rgb.clamp_(0, 255).round_()
 
 
-@functools.cache  # a constant that is uploaded makes the host wait for all that was queued before
+@functools.cache  # uploading a constant makes the host wait for all queued work
 def _matrix(matrix: ColorMatrix, full_range: bool, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(yuv_to_rgb_matrix(matrix, full_range)).to(device)
 
 
 def _tensor(plane: Plane) -> torch.Tensor:
-    """Share a plane's memory. The ring's may be read-only, which torch warns of; nothing here writes to them."""
+    """Return a tensor that shares a plane's memory. Torch warns of read-only memory; nothing here writes to it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(plane)

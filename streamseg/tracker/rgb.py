@@ -11,10 +11,10 @@ from streamseg.frame import Frame, FrameFormat, Plane, yuv_to_rgb_matrix
 
 
 class RgbConverter:
-    """Turns frames of any layout into 8-bit RGB on the CPU.
+    """Converts frames of any layout to 8-bit RGB on the CPU.
 
-    Keeps scratch memory for the largest frame so far: a fresh 6 MB array for each 1080p frame costs more in page
-    faults than the conversion itself.
+    Keeps scratch memory for the largest frame so far: a new 6 MB array for each 1080p frame would cost more in page
+    faults than the conversion.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class RgbConverter:
     def __call__(self, frame: Frame) -> Plane:
         """Return ``uint8 [height, width, 3]`` RGB.
 
-        Lifetime: valid until the next call and no longer than the frame: an ``rgb24`` frame is returned as it is.
+        Lifetime: valid until the next call, and no longer than the frame: an ``rgb24`` frame is not copied.
         """
         fmt = frame.format
         h, w = fmt.height, fmt.width
@@ -43,7 +43,7 @@ class RgbConverter:
                 return _array(cv2.transform(yuv, matrix, self._take("rgb", (h, w, 3))))
 
     def _double(self, name: str, plane: Plane) -> Plane:
-        """Repeat each sample twice in both directions: a 16-bit product writes two equal bytes at once."""
+        """Repeat each sample twice in both directions. A 16-bit multiplication writes two equal bytes at once."""
         rows, columns = plane.shape
         out = self._take(name, (2 * rows, 2 * columns))
         np.multiply(plane, 257, out=out.view(np.uint16)[0::2], dtype=np.uint16)
@@ -58,7 +58,7 @@ class RgbConverter:
 
 
 def sample_rgb(frame: Frame, step: int) -> Plane:
-    """Return a coarse picture: one pixel of each ``step x step`` block, without filtering.
+    """Return a coarse picture: one pixel per ``step x step`` block, without filtering.
 
     Returns:
         ``uint8 [ceil(height / step), ceil(width / step), 3]`` RGB of its own memory.
@@ -71,8 +71,8 @@ def sample_rgb(frame: Frame, step: int) -> Plane:
             picture = frame.planes[0].reshape(fmt.height, fmt.width, 3).take(rows, axis=0).take(columns, axis=1)
             return picture if fmt.pixel_format == "rgb24" else _array(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
         case "gray8":
-            grey = frame.planes[0].take(rows, axis=0).take(columns, axis=1)
-            return _array(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB))
+            gray = frame.planes[0].take(rows, axis=0).take(columns, axis=1)
+            return _array(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
         case "yuv420p" | "nv12":
             luma, *chroma = _yuv_planes(fmt, frame.planes)
             sampled = [luma.take(rows, axis=0).take(columns, axis=1)]

@@ -1,6 +1,6 @@
-"""What goes into a tracker and what comes out: prompts and masks, independent of the model behind it.
+"""A tracker's inputs and outputs: prompts and masks, independent of the model.
 
-Imports neither torch nor anything of the service.
+Imports neither torch nor any part of the service.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Point:
     Attributes:
         x: Pixels of the video frame, from the left.
         y: Pixels, from the top.
-        label: 1 for "on the object", 0 for "not on the object".
+        label: 1 is on the object (positive), 0 is off it (negative).
     """
 
     x: float
@@ -39,8 +39,8 @@ class Point:
 class Prompt:
     """What to segment, on one frame.
 
-    Points and a box may come together; a mask stands alone. On an object that is tracked already, a prompt is a
-    correction: points refine the object's present mask.
+    Points and a box may be combined; a mask may not. On an object that is already tracked, a prompt is a correction:
+    points refine the object's current mask.
 
     Attributes:
         obj_id: The object's permanent id; a new id starts a new object.
@@ -49,7 +49,7 @@ class Prompt:
         mask: ``bool [height, width]`` at video resolution.
 
     Raises:
-        PromptError: the id is invalid, or the parts do not go together or are empty.
+        PromptError: The id is invalid, or the parts cannot be combined, or there are none.
     """
 
     obj_id: int
@@ -64,15 +64,16 @@ class Prompt:
 
 
 def check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None:
-    """Refuse a prompt that cannot be meant for this frame.
+    """Refuse a prompt that does not fit a frame.
 
     Args:
-        prompt: Of any kind.
+        prompt: The prompt.
         size: (width, height) of the frame in pixels.
-        is_new: It starts an object, rather than correcting one.
+        is_new: Whether it starts an object instead of correcting one.
 
     Raises:
-        PromptError: a point or corner is outside, the mask has another size or type, or a new object has no pixel.
+        PromptError: A point or corner is outside the frame, the mask has the wrong size or type, or a new object has no
+            pixel.
     """
     width, height = size
     points = _plain(prompt.points)
@@ -80,7 +81,7 @@ def check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None
     if prompt.mask is not None and (prompt.mask.shape != (height, width) or prompt.mask.dtype != np.bool_):
         raise PromptError(
             f"object {prompt.obj_id}: the mask is {prompt.mask.dtype} {prompt.mask.shape}: "
-            f"give bool ({height}, {width}), the frame's height and width"
+            f"expected bool ({height}, {width}), the frame's height and width"
         )
     if not is_new:
         return
@@ -105,12 +106,12 @@ class ObjectResult:
     Attributes:
         obj_id: The object's id.
         size: (width, height) of the video frame in pixels.
-        roi: (x, y, w, h): the mask's bounding box in pixels; (0, 0, 0, 0) if nothing of the object is seen.
-        mask: ``bool [roi h, roi w]``: the mask inside ``roi``; everything outside is background.
-        area: Pixels of the object.
-        centroid: (x, y) mean of its pixel coordinates, (0.0, 0.0) if none.
+        roi: (x, y, w, h): the mask's bounding box in pixels; (0, 0, 0, 0) if the mask is empty.
+        mask: ``bool [roi h, roi w]``: the mask inside ``roi``; all other pixels are background.
+        area: Number of the object's pixels.
+        centroid: (x, y) mean of its pixel coordinates; (0.0, 0.0) if the mask is empty.
         iou_prediction: The model's estimate of this mask's IoU.
-        object_score_logits: > 0: the model holds the object to be visible.
+        object_score_logits: > 0: the model considers the object visible.
     """
 
     obj_id: int
@@ -124,7 +125,7 @@ class ObjectResult:
 
     @property
     def full_mask(self) -> BoolMask:
-        """``bool [height, width]`` of the whole frame; allocated anew at each call."""
+        """``bool [height, width]`` of the whole frame; a new array at each call."""
         full = np.zeros((self.size[1], self.size[0]), dtype=np.bool_)
         x, y, w, h = self.roi
         full[y : y + h, x : x + w] = self.mask
@@ -138,7 +139,7 @@ class PromptResult:
     Attributes:
         frame_id: The frame that was prompted.
         prompted: The object's mask on that frame.
-        current: Its mask on the stream's newest tracked frame, after catching up; the same if that was prompted.
+        current: Its mask on the newest tracked frame, after catching up; ``prompted`` if that is the prompted frame.
     """
 
     frame_id: int
@@ -160,37 +161,37 @@ class Preview:
 
 
 class Tracker(Protocol):
-    """Follows objects through one or several streams.
+    """Tracks objects through one or more streams.
 
-    A stream's frames are given in order to :meth:`track`; a prompt applies to any of the newest frames. Used by one
-    thread. State is bounded by construction: ``max_objects`` a stream, fixed memory an object, a number of frames.
+    Pass a stream's frames to :meth:`track` in order; a prompt may apply to any of the newest frames. Not thread-safe.
+    State is bounded: ``max_objects`` per stream, fixed memory per object, a fixed number of frames.
     """
 
     @property
     def device(self) -> str:
-        """What the model runs on, for people: ``cpu``, ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
+        """What the model runs on, for display: ``cpu``, ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
         ...
 
     @property
     def device_memory_bytes(self) -> int:
-        """What this process holds of a GPU's memory; 0 on a CPU."""
+        """GPU memory that this process holds; 0 on a CPU."""
         ...
 
     @property
     def recompiles(self) -> int:
-        """Graphs that were compiled after :meth:`warm_up`, and times that all were recorded anew."""
+        """Graphs compiled after :meth:`warm_up`, plus how often all graphs were recorded again."""
         ...
 
     @property
     def streams_at_once(self) -> int:
-        """How many streams' frames are best given in one call: more would only wait for each other."""
+        """How many streams to pass in one call: more would only wait for each other."""
         ...
 
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
-        """Run every path once, so that the first real frame is as fast as the rest.
+        """Run every path once, so that the first real frame is as fast as the others.
 
         Args:
-            progress: Called with what is being done and the share done so far (0..1).
+            progress: Called with what is being done and the share that is done (0..1).
         """
         ...
 
@@ -199,56 +200,56 @@ class Tracker(Protocol):
         ...
 
     def close_stream(self, stream: str) -> None:
-        """End a stream and free its objects. A stream that is not open is left alone."""
+        """End a stream and free its objects. Does nothing if it is not open."""
         ...
 
     def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
-        """Take the next frame of one or more streams and return their objects' masks on it, in order of age.
+        """Track the next frame of one or more streams; return their objects' masks, oldest object first.
 
-        All objects of a call go through the model in one batch. The frames' planes are not used after the return.
+        All objects of a call go through the model in one batch. The frames' planes are not used after this returns.
         """
         ...
 
     def repeat(self, stream: str, frame_id: int) -> None:
-        """Take note of a frame that shows the same as the newest tracked one and is not given to :meth:`track`.
+        """Record a frame that repeats the newest tracked one and is not passed to :meth:`track`.
 
-        A prompt that names it applies to that one.
+        A prompt on it applies to the tracked one.
         """
         ...
 
     def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
-        Blocks: for the prompted frame and a few between it and the newest.
+        Blocks: to track the prompted frame and some of the frames up to the newest.
 
         Args:
             stream: The stream.
-            prompt: In pixels of that frame.
+            prompt: The prompt, in pixels of that frame.
             frame_id: One of the newest tracked frames, or one that repeats it; None for the newest.
 
         Raises:
-            FrameExpiredError: the frame is no longer held; a new epoch or size of the stream ends all before it.
-            PromptError: the frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
+            FrameExpiredError: The frame is no longer held. A new epoch or size of the stream expires all older frames.
+            PromptError: The frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
         """
         ...
 
     def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> Preview:
-        """Return the mask that :meth:`add_prompt` would give on that frame. Nothing changes.
+        """Return the mask that :meth:`add_prompt` would give on that frame, without changing anything.
 
         Raises:
-            PromptError: as :meth:`add_prompt`.
+            PromptError: As :meth:`add_prompt`.
         """
         ...
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
-        """Take back the last prompt of an object, and track it anew from that frame on, or from the oldest held.
+        """Undo the last prompt of an object and track it again from that frame on, or from the oldest held.
 
         Returns:
-            The masks on that frame and on the newest; None if it was the only prompt: the object is gone with it.
+            The masks on that frame and on the newest; None if that was its only prompt, which removes the object.
 
         Raises:
-            NothingToUndoError: the object's last prompts were taken back already, or are too long ago.
-            PromptError: there is no such object.
+            NothingToUndoError: No prompt is left to undo.
+            PromptError: There is no such object.
         """
         ...
 
@@ -256,7 +257,7 @@ class Tracker(Protocol):
         """Forget an object.
 
         Raises:
-            PromptError: there is no such object.
+            PromptError: There is no such object.
         """
         ...
 

@@ -94,7 +94,7 @@ def test_an_own_checkpoint_with_its_config(invoke, monkeypatch, tmp_path, of_the
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.pt").touch()
     (tmp_path / "own.yaml").touch()
-    with pytest.raises(ModelError, match="or give --model-config"):
+    with pytest.raises(ModelError, match="or --model-config"):
         resolve(ModelConfig(name="own.pt"))
     result = invoke("run", *of_the_file, "--model", "own.pt", "--model-config", given)
     assert result.exit_code == 0, result.exception

@@ -71,7 +71,7 @@ def test_tries_that_bring_much_are_not_counted(file_server, tmp_path):
 
 def test_a_later_call_goes_on_from_the_part_file(file_server, tmp_path):
     file_server.script = ["cut:2000000", "503", "503"]
-    with pytest.raises(ModelError, match=r"1 of 3 MiB are here and are kept.*lay it at .*weights\.pt \(sha256"):
+    with pytest.raises(ModelError, match=r"1 of 3 MiB are here and are kept.*put it at .*weights\.pt \(sha256"):
         fetch(file_server.entry(), tmp_path, attempts=2)
     assert (tmp_path / "weights.pt.part").stat().st_size == 2_000_000
     assert_whole(fetch(file_server.entry(), tmp_path), file_server.content)
@@ -139,7 +139,7 @@ def test_a_wrong_digest_leaves_nothing(file_server, tmp_path):
 def test_a_login_page_is_not_taken_for_the_file(file_server, tmp_path):
     entry = file_server.entry()
     file_server.content = b"<html>Please log in</html>"
-    with pytest.raises(ModelError, match=r"has 26 bytes in place of 3200000: .*proxy or login"):
+    with pytest.raises(ModelError, match=r"has 26 bytes, expected 3200000: .*proxy or login"):
         fetch(entry, tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert len(file_server.asked) == 1
@@ -177,7 +177,7 @@ def test_nobody_listens(file_server, tmp_path):
     with socket.socket() as taken:  # bound but not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ModelError, match=r"no connection \(.*refused\).*Without network.*weights\.pt \(sha256"):
+        with pytest.raises(ModelError, match=r"no connection \(.*refused\).*Without a network.*weights\.pt \(sha256"):
             fetch(file_server.entry(), tmp_path, base_url=nobody)
 
 
@@ -231,7 +231,7 @@ def test_an_interrupted_pull_keeps_what_it_has(file_server, tmp_path):
 
 @pytest.mark.parametrize("base_url", ["file:///etc", "ftp://host", "weights", "http://"])
 def test_only_http(tmp_path, base_url):
-    with pytest.raises(ModelError, match="give an http"):
+    with pytest.raises(ModelError, match="expected an http"):
         fetch(MODELS["sam2.1_hiera_tiny"], tmp_path, base_url=base_url)
 
 

@@ -13,7 +13,8 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch.nn.attention import SDPBackend
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
-from streamseg.tracker.compiled.compile import Buckets, CompiledEngine
+from streamseg.tracker.compiled.buckets import Buckets
+from streamseg.tracker.compiled.compile import CompiledEngine
 from streamseg.tracker.compiled.cuda_graphs import CudaGraphRecorder
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
@@ -89,14 +90,14 @@ def test_cuda_graphs_equal_eager(on_cuda: SAM2Base, dtype: torch.dtype | None) -
 def test_a_bank_that_grows(on_cuda: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs that were recorded for the smaller one would write to what is gone."""
     torch._dynamo.reset()
-    monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
+    monkeypatch.setattr(CompiledEngine, "initial_lanes", 2)
     images = clip(24, on_cuda.image_size)
     engine = partial(CompiledEngine, buckets=Buckets(lanes=(1, 4), streams=(1,), pad=True))
     grown: list[CompiledEngine] = []
     monkeypatch.setattr(CompiledEngine, "bank_grew", counted(CompiledEngine.bank_grew, grown))
     found = difference(tracked(on_cuda, images), tracked(on_cuda, images, engine))
     torch._dynamo.reset()
-    assert [each.recorded_anew for each in grown] == [1]  # to 4 lanes, one of them for padding
+    assert [each.rerecordings for each in grown] == [1]  # to 4 lanes, one of them for padding
     assert found.agreement > 0.99, found
     assert found.logits < TOLERANCE, found
 
@@ -131,7 +132,7 @@ def masks_of_streams(model: SAM2Base, engine: object, dtype: torch.dtype | None)
                 assert isinstance(event, Add)
                 predictor.add_prompt(names[frame], event.obj_id, **event.arguments())
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
-    assert predictor.engine.recorded_anew == 0
+    assert predictor.engine.rerecordings == 0
     return torch.cat(found).cpu()
 
 

@@ -83,7 +83,7 @@ def test_a_repeated_frame_goes_with_the_one_that_it_repeats():
 
 
 def test_a_history_holds_the_newest_frame_at_least():
-    with pytest.raises(ValueError, match="needs 1"):
+    with pytest.raises(ValueError, match="expected 1 or more"):
         FrameHistory("cam", 0)
 
 

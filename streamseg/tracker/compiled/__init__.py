@@ -1,1 +1,1 @@
-"""Compiled functions and CUDA graphs, and how they are cached."""
+"""Compiled functions and CUDA graphs, and the cache of compiled code on disk."""

@@ -1,12 +1,13 @@
-"""Compiled functions on disk, so that the next start neither traces nor compiles them.
+"""Compiled functions on disk, so that later starts neither trace nor compile them.
 
-Torch keeps the code that it compiled, but traces a function anew in every process, to look that code up: seconds for
-each, and there are a dozen. A function that was compiled ahead of its calls can be kept whole: on a CPU as a library
-(:mod:`streamseg.tracker.compiled.packaged_code`), on CUDA in torch's own way
+Torch caches the code that it compiled, but every process traces each function again to look that code up: seconds for
+each of a dozen functions. A function that is compiled ahead of its calls can be cached whole: on a CPU as a library
+(:mod:`streamseg.tracker.compiled.library`), on CUDA in torch's own format
 (``torch.compiler.load_compiled_function``, which torch calls experimental).
 
-What a function was compiled from is in the name of its folder (:func:`fingerprint`): code, model, precision, machine.
-Weights are not: they stay inputs. To read such a file is to run it, so nobody else may be able to write it.
+A folder is named after everything that its functions were compiled from (:func:`fingerprint`): code, model, precision,
+machine. Weights are not part of that: they remain inputs. Loading such a file runs it, so only this user may be able
+to write it.
 """
 
 from __future__ import annotations
@@ -24,24 +25,34 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol
 
 import torch
 from torch import nn
 
 from streamseg.paths import cache_directory, is_private
-from streamseg.tracker.compiled.packaged_code import PARTIAL, PackagedFunction, check_whole, keep_package, package
+from streamseg.tracker import torch_private
+from streamseg.tracker.compiled.library import (
+    PARTIAL,
+    LibraryFunction,
+    check_intact,
+    compile_library,
+    install_library,
+)
 
 log = logging.getLogger(__name__)
 
-_PLACE: Final = "TORCHINDUCTOR_CACHE_DIR"
-_KEPT_KINDS: Final = 8
-"""Folders that are kept, one for each model, size, precision and version that was used lately: 10 to 40 MB each."""
+Format = Literal["library", "torch"]
+"""A library of AOTInductor, for a CPU, or a function in torch's own format."""
+
+_CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"
+_MAX_FOLDERS: Final = 8
+"""Most recently used folders that are kept, one per model, size, precision and version: 10 to 40 MB each."""
 
 _IN_USE_S: Final = 3600.0
-"""A folder that was written or used so lately may be another daemon's, and stays."""
+"""A folder that was written or read this recently may belong to a running daemon and is kept."""
 
-_READ: Final = (
+_COMPILER_VARIABLES: Final = (
     "TORCHINDUCTOR_",
     "TORCHDYNAMO_",
     "TORCH_COMPILE_",
@@ -50,190 +61,170 @@ _READ: Final = (
     "ATEN_CPU_CAPABILITY",
     "CXX",
 )
-"""How the names of environment variables begin that torch reads when it compiles."""
+"""Prefixes of the environment variables that torch reads when it compiles."""
 
 
 class CompiledFunction(Protocol):
     """A function that was compiled ahead of its calls."""
 
     def __call__(self, *args: Any) -> Any:
-        """Run; the inputs must be as those that it was compiled for, which is not looked at."""
+        """Run. The inputs must be of the kind that it was compiled for; this is not checked."""
         ...
 
     def guard_check(self, *args: Any) -> bool:
-        """Whether it can take these inputs."""
+        """Return whether it can take these inputs."""
         ...
 
 
-class _OfTorch(CompiledFunction, Protocol):
-    """One of torch's own."""
+def use_persistent_cache() -> None:
+    """Make torch cache compiled code in this user's cache, unless the environment names another folder.
 
-    def disable_guard_check(self) -> None:
-        """Leave that to the caller."""
-        ...
-
-    def save_compiled_function(self, path: str) -> None:
-        """Write it to a file, at once."""
-        ...
-
-
-def keep_compiled_code() -> None:
-    """Have torch keep compiled code with this user's other files, unless the environment names a place.
-
-    By itself it takes the folder for temporary files, which a restart of the machine or of a service empties. Call it
-    before anything is compiled.
+    By default torch uses the folder for temporary files, which a reboot or a service restart empties. Call this before
+    anything is compiled.
     """
     try:
         folder = cache_directory() / "compiled"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
-        log.warning("compiled code is not kept for the next start: %s", error)
+        log.warning("compiled code is not cached for the next start: %s", error)
         return
     if os.access(folder, os.W_OK | os.X_OK):
-        os.environ.setdefault(_PLACE, str(folder))
+        os.environ.setdefault(_CACHE_VARIABLE, str(folder))
 
 
-class KeptFunctions:
+class FunctionCache:
     """The compiled functions of one fingerprint.
 
     Args:
-        folder: Holds those of all fingerprints; None to keep nothing.
-        kind: The fingerprint.
+        folder: Holds the folders of all fingerprints; None caches nothing.
+        fingerprint: See :func:`fingerprint`.
     """
 
-    def __init__(self, folder: Path | None, kind: str) -> None:
-        self._folder = None if folder is None else folder / kind
+    def __init__(self, folder: Path | None, fingerprint: str) -> None:
+        self._folder = None if folder is None else folder / fingerprint
 
     @classmethod
-    def of(cls, kind: str) -> KeptFunctions:
-        """Those where torch keeps its code; nothing is kept if nobody said where that is, or others may write there."""
-        named = os.environ.get(_PLACE)
+    def of(cls, fingerprint: str) -> FunctionCache:
+        """Return the cache in torch's own cache folder; it caches nothing if that is not set or others can write."""
+        named = os.environ.get(_CACHE_VARIABLE)
         if not named:
-            return cls(None, kind)
-        place = Path(named)
-        for folder in (place, place / "streamseg", place / "streamseg" / kind):
+            return cls(None, fingerprint)
+        root = Path(named)
+        for folder in (root, root / "streamseg", root / "streamseg" / fingerprint):
             if folder.exists() and not is_private(folder.stat()):
-                log.warning("compiled code is not kept for the next start: others may write to %s", folder)
-                return cls(None, kind)
-        return cls(place / "streamseg", kind)
+                log.warning("compiled code is not cached for the next start: other users can write to %s", folder)
+                return cls(None, fingerprint)
+        return cls(root / "streamseg", fingerprint)
 
     def load(self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction | None:
-        """Return a function that an earlier process kept; None if there is none that works.
+        """Return a function that an earlier process cached; None if there is none that works.
 
         Args:
-            name: Of the function.
+            name: The function's name in the cache.
             function: What was compiled.
-            inputs: It is run on them once; what it writes to them is the caller's to throw away.
+            inputs: The cached function is run on them once; anything it writes to them is to be discarded.
         """
         if self._folder is None or not (path := self._folder / name).exists():
             return None
         try:
-            kept = _load_library(path, function, inputs) if path.is_dir() else _load_torch_s(path, inputs)
-            kept(*inputs)
-        except Exception as error:  # noqa: BLE001 - a file that was cut short raises whatever unpickling meets
-            log.warning("compiled code in %s cannot be used and is made anew: %s", path, error)
+            cached = _load_library(path, function, inputs) if path.is_dir() else _load_torch(path, inputs)
+            cached(*inputs)
+        except Exception as error:  # noqa: BLE001 - unpickling a truncated file raises anything
+            log.warning("compiled code in %s is unusable and is compiled again: %s", path, error)
             return None
-        with suppress(OSError):  # a cache that may only be read is as good
-            os.utime(self._folder)  # so that it is not the one that is dropped
-        return kept
+        with suppress(OSError):  # a read-only cache works as well
+            os.utime(self._folder)  # marks the folder as recently used
+        return cached
 
-    def make(
-        self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...], *, packaged: bool
+    def compile(
+        self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...], output: Format
     ) -> CompiledFunction:
-        """Compile a function for such inputs, and keep it. Blocks: seconds, tens of them at the first time.
+        """Compile a function for inputs of this kind, and cache it. Blocks: seconds, tens of them at the first time.
 
-        That it cannot be kept is logged, no error.
+        A failure to cache it is logged, not raised.
 
         Args:
-            name: Of the function.
-            function: Of modules, banks, tensors and constants; nothing but the shapes, strides and types of the tensors
-                is looked at again.
+            name: The function's name in the cache.
+            function: Takes modules, banks, tensors and constants. Later only shapes, strides and types of the tensors
+                are checked.
             inputs: Positional.
-            packaged: As a library, on a CPU.
+            output: What to compile it to.
 
         Raises:
-            RuntimeError: it cannot be compiled.
-            ValueError: it holds constants that are no weights.
+            RuntimeError: It cannot be compiled.
+            ValueError: It contains constants that are not weights.
         """
-        folder = self._made_folder()
-        if not packaged:
-            # On in torch 2.15, a switch in torch 2.11, which a machine with a GPU and no registry may have.
-            with torch._dynamo.config.patch(enable_aot_compile=True):
-                compiled: Any = torch.compile(
-                    function, fullgraph=True, dynamic=False, options={"guard_filter_fn": only_tensors}
-                )
-                made = compiled.aot_compile((inputs, {}))
-            made.disable_guard_check()
+        folder = self._writable_folder()
+        if output == "torch":
+            compiled = torch_private.compile_function(function, inputs)
+            compiled.disable_guard_check()
             if folder is not None:
-                self._keep(folder / name, made.save_compiled_function)
-            return cast(CompiledFunction, made)
-        # Not in /tmp, if it can be helped: libraries cannot be loaded from where nothing may be executed.
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as place:
-            package(function, inputs, Path(place))
-            loaded = PackagedFunction(Path(place), function, inputs)  # before it is kept: only what works is
+                self._write(folder / name, compiled.save_compiled_function)
+            return compiled
+        # Not in /tmp if possible: libraries cannot be loaded from a filesystem that is mounted `noexec`.
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as temporary:
+            compile_library(function, inputs, Path(temporary))
+            loaded = LibraryFunction(Path(temporary), function, inputs)  # first: only what works is cached
             if folder is not None:
-                self._keep(folder / name, lambda path: keep_package(Path(place), Path(path)))
+                self._write(folder / name, lambda path: install_library(Path(temporary), Path(path)))
             return loaded
 
-    def _made_folder(self) -> Path | None:
-        """The folder, which is made if need be; None if nothing can be kept."""
+    def _writable_folder(self) -> Path | None:
+        """Return the folder, created if necessary; None if nothing can be cached."""
         if self._folder is None:
             return None
         try:
-            for folder in (self._folder.parent, self._folder):  # `parents` would give these the rights of any folder
+            for folder in (self._folder.parent, self._folder):  # `parents` alone would use the default mode for these
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(self._folder, os.W_OK | os.X_OK):
-                raise PermissionError(f"{self._folder} may not be written to")
+                raise PermissionError(f"{self._folder} is not writable")
         except OSError as error:
-            log.warning("compiled code is not kept for the next start: %s", error)
+            log.warning("compiled code is not cached for the next start: %s", error)
             return None
         return self._folder
 
-    def _keep(self, path: Path, write: Callable[[str], None]) -> None:
+    def _write(self, path: Path, write: Callable[[str], None]) -> None:
         try:
             write(str(path))
         except Exception as error:  # noqa: BLE001 - torch raises many kinds, and the function works all the same
-            log.warning("compiled code is not kept for the next start: %s", error)
+            log.warning("compiled code is not cached for the next start: %s", error)
             return
-        with suppress(OSError):  # another daemon may drop them just now
-            self._drop_oldest(path.parent.parent)
-            for left in path.parent.glob(f"{PARTIAL}*"):  # by a process that was killed
-                if time.time() - left.stat().st_mtime > _IN_USE_S:
-                    shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # another daemon may be deleting them right now
+            _delete_oldest(path.parent.parent)
+            for leftover in path.parent.glob(f"{PARTIAL}*"):  # of a process that was killed
+                if time.time() - leftover.stat().st_mtime > _IN_USE_S:
+                    shutil.rmtree(leftover, ignore_errors=True)
 
-    def _drop_oldest(self, folder: Path) -> None:
-        by_age = sorted(folder.iterdir(), key=lambda kind: kind.stat().st_mtime, reverse=True)
-        for kind in by_age[_KEPT_KINDS:]:
-            if time.time() - kind.stat().st_mtime > _IN_USE_S:
-                shutil.rmtree(kind, ignore_errors=True)
+
+def _delete_oldest(folder: Path) -> None:
+    """Delete the least recently used folders, but none that is in use."""
+    by_age = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+    for entry in by_age[_MAX_FOLDERS:]:
+        if time.time() - entry.stat().st_mtime > _IN_USE_S:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _load_library(path: Path, function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction:
-    check_whole(path)
-    return PackagedFunction(path, function, inputs)
+    check_intact(path)
+    return LibraryFunction(path, function, inputs)
 
 
-def _load_torch_s(path: Path, inputs: tuple[Any, ...]) -> CompiledFunction:
-    with path.open("rb") as file:
-        function = cast(_OfTorch, torch.compiler.load_compiled_function(file))
+def _load_torch(path: Path, inputs: tuple[Any, ...]) -> CompiledFunction:
+    function = torch_private.load_function(path)
     if not function.guard_check(*inputs):
         raise ValueError("it was compiled for other inputs")
     function.disable_guard_check()
     return function
 
 
-only_tensors: Final = torch.compiler.keep_tensor_guards_unsafe
-"""Guards of the compiled code. Of the model nothing changes; to look whether it has takes 1 of nano's 19 ms a frame."""
-
-
 def fingerprint(module: nn.Module, *others: object) -> str:
-    """Name all that compiled code depends on, other than its inputs' shapes.
+    """Return a name for everything that compiled code depends on, other than its inputs' shapes.
 
-    Nothing but the inputs' shapes is looked at again when such code is run, so this errs towards too many names.
+    Cached code checks nothing but the shapes of its inputs, so this includes too much rather than too little.
 
     Args:
-        module: Its structure, plain attributes and shapes count, its weights do not.
-        others: What else tracing reads; told apart by ``repr``.
+        module: Its structure, plain attributes and shapes count; its weights do not.
+        others: Anything else that tracing reads, distinguished by ``repr``.
     """
     digest = hashlib.sha256()
 
@@ -241,8 +232,9 @@ def fingerprint(module: nn.Module, *others: object) -> str:
         digest.update(repr(value).encode() + b"\0")
 
     add((sys.version, platform.machine(), torch.__version__, torch.get_num_threads()))
-    add(torch.cpu.get_capabilities())
-    add(sorted((name, value) for name, value in os.environ.items() if name.startswith(_READ) and name != _PLACE))
+    add(torch_private.cpu_capabilities())
+    variables = os.environ.items()
+    add(sorted(item for item in variables if item[0].startswith(_COMPILER_VARIABLES) and item[0] != _CACHE_VARIABLE))
     for source in ("streamseg", "sam2"):
         add([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in _sources(source)])
     for device in {tensor.device for tensor in module.parameters() if tensor.device.type == "cuda"}:
@@ -266,7 +258,7 @@ def _sources(package: str) -> list[Path]:
 
 
 def _plain(value: object) -> str:
-    """What a constant of the graph may be made of, as text; modules and tensors are looked at by themselves."""
+    """Return as text whatever a constant of the graph may consist of; modules and tensors are added separately."""
     match value:
         case bool() | int() | float() | str() | bytes() | None | torch.dtype() | torch.device():
             return repr(value)

@@ -1,16 +1,17 @@
-"""All compilation: the encoder and the tracking step at a few fixed sizes, prepared ahead, on CUDA as graphs.
+"""The engine that compiles: encoder and tracking step at a few fixed sizes, ahead of time, on CUDA as graphs.
 
-What is compiled is :meth:`TrackStep.encode` and :meth:`TrackStep.forward`, as they run eagerly. A batch of any size is
-put together from *buckets*: on a CUDA device it is padded to the next bucket, where a few lanes more cost next to
-nothing; on a CPU, where every lane costs its full work, it is split (7 = 4 + 2 + 1) and nothing is padded. Which memory
-slots are filled is a mask, so objects that join, leave, are corrected or differ in age never change a shape.
+The functions are :meth:`TrackStep.encode` and :meth:`TrackStep.forward`, as they run eagerly. A batch of any size is
+composed of *buckets*: on a CUDA device it is padded to the next bucket, where a few more lanes cost next to nothing; on
+a CPU, where every lane costs its full work, it is split (7 = 4 + 2 + 1) without padding. A mask says which memory slots
+are filled, so objects that join, leave, are corrected or differ in age never change a shape.
 
-Weights stay inputs of the compiled code, so that it can be kept on disk for whatever weights. Torch can also freeze
-them into it, packed for the CPU; then nano in bfloat16 took 16 in place of 19 ms a frame (tiny the same 80 ms), and
-every start 40 s.
+Weights stay inputs of the compiled code, so the code on disk serves any weights. Torch can also freeze them into the
+code, packed for the CPU: nano in bfloat16 then took 16 instead of 19 ms a frame (tiny the same 80 ms), and every start
+40 s.
 
-Each (size, slots, mask) is compiled ahead of its calls, as a function of its own that is kept on disk
-(:mod:`streamseg.tracker.compiled.code_cache`).
+Each (size, slots, mask) is compiled as a function of its own and cached on disk
+(:mod:`streamseg.tracker.compiled.code_cache`). A torch that cannot do that compiles at every start
+(:mod:`streamseg.tracker.torch_private`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import shutil
 import time
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
@@ -29,12 +29,9 @@ import torch
 from torch import Tensor
 
 from streamseg.errors import ModelError
-from streamseg.tracker.compiled.code_cache import (
-    CompiledFunction,
-    KeptFunctions,
-    fingerprint,
-    only_tensors,
-)
+from streamseg.tracker import torch_private
+from streamseg.tracker.compiled.buckets import CPU_BUCKETS, CUDA_BUCKETS, Buckets, parts
+from streamseg.tracker.compiled.code_cache import CompiledFunction, Format, FunctionCache, fingerprint
 from streamseg.tracker.compiled.cuda_graphs import CudaGraphRecorder, GraphRecorder, RecordedFunction
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, precision
 from streamseg.tracker.sam2.attention_backend import FIXED_SHAPES
@@ -43,49 +40,19 @@ from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 log = logging.getLogger(__name__)
 
-_LEAST_LANES: Final = 32
-"""A bank that grows has all CUDA graphs of the step recorded anew, which holds up every camera: begin with enough."""
-
-
-@dataclass(frozen=True, slots=True)
-class Buckets:
-    """Batch sizes that are prepared.
-
-    Attributes:
-        lanes: Of the step, rising.
-        streams: Of the encoder, rising.
-        pad: Whether a batch is padded to the next size, or split into sizes without a rest (they begin with 1).
-    """
-
-    lanes: tuple[int, ...]
-    streams: tuple[int, ...]
-    pad: bool
-
-
-CPU_BUCKETS: Final = Buckets(lanes=(1, 2, 4), streams=(1,), pad=False)
-CUDA_BUCKETS: Final = Buckets(lanes=(1, 2, 4, 8, 16), streams=(1, 2, 4, 8), pad=True)
-
-
-def parts(count: int, sizes: Sequence[int], *, pad: bool) -> list[int]:
-    """Sizes that together take ``count`` items, the last one with room left over if ``pad``."""
-    found: list[int] = []
-    while count > 0:
-        roomy = next((size for size in sizes if size >= count), None) if pad else None
-        size = roomy if roomy is not None else max(size for size in sizes if size <= count)
-        found.append(size)
-        count -= size
-    return found
+_INITIAL_LANES: Final = 32
+"""Growing the bank re-records all CUDA graphs of the step, which stalls every camera: start with enough lanes."""
 
 
 def choose_compile(setting: str, device: torch.device) -> bool:
     """Turn ``model.compile`` into yes or no: ``auto`` compiles on CUDA; on a CPU the first start takes minutes.
 
     Raises:
-        ModelError: on a CPU, ``on`` needs a C++ compiler and there is none.
+        ModelError: ``on`` needs a C++ compiler on a CPU, and there is none.
     """
     if setting == "on" and device.type == "cpu" and not _has_cpp_compiler():
         raise ModelError(
-            "model.compile is on, and torch finds no C++ compiler (g++ or clang++): install one or set off"
+            "model.compile is on, but torch finds no C++ compiler (g++ or clang++): install one, or set it to off"
         )
     return setting == "on" or (setting == "auto" and device.type == "cuda")
 
@@ -96,19 +63,19 @@ def _has_cpp_compiler() -> bool:
 
 
 class CompiledEngine(Engine):
-    """The same functions, compiled at fixed sizes.
+    """Encoder and step, compiled at fixed sizes.
 
-    A size that was not prepared is compiled when it is first asked for; after :meth:`warm_up` none is left.
+    A size that was not prepared is compiled when it is first used; :meth:`warm_up` prepares all of them.
 
     Args:
-        step: Holds the model, which does not change any more.
+        step: Holds the model, which must not change afterwards.
         autocast: Precision of the model's arithmetic; None for float32.
-        buckets: Sizes; None for the device's own.
-        recorder: Records graphs; None for CUDA's on CUDA and none on a CPU.
+        buckets: Batch sizes; None for the device's default.
+        recorder: Records graphs; None for CUDA graphs on CUDA and none on a CPU.
         backend: Of ``torch.compile``.
     """
 
-    least_lanes = _LEAST_LANES
+    initial_lanes = _INITIAL_LANES
     needs_padding_lane = True
     attention_candidates = FIXED_SHAPES
 
@@ -129,25 +96,25 @@ class CompiledEngine(Engine):
         self._compiled: dict[str, Callable[..., Any]] = {}
         self._recorded: dict[str, RecordedFunction] = {}
         self._padding: LaneFrame | None = None
-        self._kept = KeptFunctions(None, "")
+        self._cache = FunctionCache(None, "")
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
-        """Compile, and on CUDA record, every size and variant.
+        """Compile every size and variant, and on CUDA record it.
 
-        Blocks: minutes at the first start, seconds later: compiled code is kept on disk.
+        Blocks: minutes at the first start, seconds later, since compiled code is cached on disk.
 
         Args:
-            bank: Its size does not matter for what is compiled.
+            bank: Any number of lanes; the compiled code does not depend on it.
             padding_lane: Belongs to the engine from now on.
-            progress: Told before each size.
+            progress: Called before each size.
         """
         step = self._step
         self.choose_kernels(bank)  # before anything is traced
-        self._kept = KeptFunctions.of(
+        self._cache = FunctionCache.of(
             fingerprint(step, self._autocast, bank.shape, self.kernels_in_order, step.attention.attend_ranges)
         )
         self._padding = LaneFrame(padding_lane, 1, 0)
-        # A lane that remembers nothing would attend to nothing, which is NaN.
+        # A lane without any memory would attend to nothing, which gives NaN.
         bank.conditioning_frame[padding_lane, 0] = 0
         streams = len(self._buckets.streams)
         total = streams + len(self._step_variants(bank))
@@ -161,46 +128,30 @@ class CompiledEngine(Engine):
         )
 
     def bank_grew(self, bank: MemoryBank) -> None:
-        """Record all graphs of the step anew, which hold the old bank's addresses; compiled code takes any bank.
+        """Record all graphs of the step again: they hold the old bank's addresses. Compiled code takes any bank.
 
-        At once: later, each size would hold up the first frame that needs it.
+        This happens at once; otherwise each size would stall the first frame that needs it.
         """
         if self._recorder is None:
             return
         began = time.monotonic()
         self._recorded = {name: graph for name, graph in self._recorded.items() if name.startswith("encode_")}
-        self.recorded_anew += 1
+        self.rerecordings += 1
         if self._padding is not None:
             self._prepare_step(bank, self.encode(self._blank(1)), lambda size, done: None)
         log.warning(
-            "room for %d objects in place of fewer: graphs were recorded anew, for %.2f s",
+            "the memory bank grew to %d objects: recorded all graphs again in %.2f s",
             bank.lanes,
             time.monotonic() - began,
         )
 
-    def _blank(self, streams: int) -> Tensor:
-        side = self._step.model.image_size
-        return torch.zeros(streams, 3, side, side, device=self._device)
-
-    def _prepare_step(self, bank: MemoryBank, features: Features, begins: Callable[[int, int], None]) -> None:
-        """Run the step at every size and variant, on the padding lane.
-
-        Args:
-            bank: The memory.
-            features: Of whatever frames.
-            begins: Told the size, and how many are done, before each.
-        """
-        for done, (size, conditioning, masked) in enumerate(self._step_variants(bank)):
-            begins(size, done)
-            self._run_step(bank, self._pad(size), features, conditioning, masked)
-
     def encode(self, images: Tensor) -> Features:
-        """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the caller's."""
+        """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the result belongs to the caller."""
         found, start = [], 0
         for size in parts(len(images), self._buckets.streams, pad=self._buckets.pad):
             part = images[start : start + size]
             room = size - len(part)
-            # The last picture again, rather than zeros: whatever is there must be finite.
+            # Padded with the last picture instead of zeros: any finite values will do.
             padded = torch.cat([part, part[-1:].expand(room, -1, -1, -1)]) if room else part.contiguous()
             found.append((self._call(f"encode_{size}", _encode, (self._step, self._autocast), None, padded), len(part)))
             start += len(part)
@@ -213,7 +164,7 @@ class CompiledEngine(Engine):
     def track(
         self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
     ) -> StepOutput:
-        """Track each lane on its frame and remember it. Lifetime: the caller's."""
+        """Track each lane on its frame and remember it. Lifetime: the result belongs to the caller."""
         outputs, start = [], 0
         for size in parts(len(lanes), self._buckets.lanes, pad=self._buckets.pad):
             part = lanes[start : start + size]
@@ -226,10 +177,30 @@ class CompiledEngine(Engine):
             else StepOutput(*(torch.cat(values) for values in zip(*outputs, strict=True)))
         )
 
+    def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
+        """Return a replay where graphs are used. It has its own memory pool, which is freed after the timing."""
+        return function if self._recorder is None else CudaGraphRecorder(self._device).record(function)[0]
+
+    def _blank(self, streams: int) -> Tensor:
+        side = self._step.model.image_size
+        return torch.zeros(streams, 3, side, side, device=self._device)
+
     def _pad(self, count: int) -> list[LaneFrame]:
         if count and self._padding is None:
-            raise RuntimeError("there is no lane for padding: call warm_up first")
+            raise RuntimeError("there is no padding lane: call warm_up first")
         return [self._padding] * count if self._padding is not None else []
+
+    def _prepare_step(self, bank: MemoryBank, features: Features, begins: Callable[[int, int], None]) -> None:
+        """Run the step at every size and variant, on the padding lane.
+
+        Args:
+            bank: The memory.
+            features: Of any frames.
+            begins: Called before each with the size and the number done.
+        """
+        for done, (size, conditioning, masked) in enumerate(self._step_variants(bank)):
+            begins(size, done)
+            self._run_step(bank, self._pad(size), features, conditioning, masked)
 
     def _run_step(
         self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
@@ -241,21 +212,17 @@ class CompiledEngine(Engine):
             StepOutput, self._call(name, _track, (self._step, self._autocast, slots, masked), bank, index, *own)
         )
 
-    def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
-        """A graph where graphs are replayed, in a memory pool of its own: both are gone when it was timed."""
-        return function if self._recorder is None else CudaGraphRecorder(self._device).record(function)[0]
-
     def _step_variants(self, bank: MemoryBank) -> list[tuple[int, int, bool]]:
-        """Size, conditioning slots and whether they are masked, of all that :meth:`track` may need."""
+        """Return (size, conditioning slots, masked) of everything that :meth:`track` may need."""
         most = bank.shape.conditioning_frames
         kinds = sorted({self._variant(slots, masked, most) for slots in (1, most) for masked in (False, True)})
         return [(size, *kind) for size in self._buckets.lanes for kind in kinds]
 
     def _variant(self, conditioning: int, masked: bool, most: int) -> tuple[int, bool]:
-        """Slots to read and whether they are masked: an object that was never corrected needs one, others have all.
+        """Return the slots to read and whether they are masked: one slot if no object was corrected, else all.
 
-        The mask is left out where that pays: CUDA's fastest attention kernels take none. A kernel for ranges makes it
-        cheap, whatever is empty: then one variant serves all that is not full.
+        The mask is dropped where that pays: CUDA's fastest attention kernels take none. With a kernel for ranges, any
+        empty slot is cheap, so one variant serves everything that is not full.
         """
         ranges = self._step.attention.attend_ranges is not None
         masked = masked or conditioning > 1 or (self._device.type == "cpu" and not ranges)
@@ -273,7 +240,7 @@ class CompiledEngine(Engine):
 
         Args:
             name: Of the size and variant.
-            function: Of what is in ``head``, the bank and the inputs.
+            function: Takes ``head``, the bank and the inputs.
             head: Arguments that are constants of the compiled code.
             bank: Memory that it reads and writes, if any.
             inputs: Tensors.
@@ -298,47 +265,56 @@ class CompiledEngine(Engine):
         bank: MemoryBank | None,
         inputs: tuple[Tensor, ...],
     ) -> Callable[..., Any]:
-        example_bank = None if bank is None else bank.grown(bank.lanes)  # what is tried on it is thrown away
+        """Compile for inputs of this kind, or load what an earlier process compiled."""
+        example_bank = None if bank is None else bank.grown(bank.lanes)  # a copy: trial runs write to it
         example = (*head, example_bank, *inputs)
         at_call = partial(self._compile_at_call, name, function)
-        if self._backend != "inductor":
-            _take_any_number_of_lanes(example_bank)
+        output = self._cached_format()
+        if output is None:
+            _allow_any_number_of_lanes(example_bank)
             compiled = at_call()
             compiled(*example)
             return compiled
-        ahead = self._kept.load(name, function, example)
+        ahead = self._cache.load(name, function, example)
         if ahead is None:
-            packaged = self._device.type == "cpu"
-            if not packaged:
-                _take_any_number_of_lanes(example_bank)
-            ahead = self._kept.make(name, function, example, packaged=packaged)
-        return _Ahead(name, ahead, at_call)
+            if output == "torch":
+                _allow_any_number_of_lanes(example_bank)
+            ahead = self._cache.compile(name, function, example, output)
+        return _AheadOfTime(name, ahead, at_call)
+
+    def _cached_format(self) -> Format | None:
+        """Return what functions are compiled to; None if this torch cannot store them for the device."""
+        if self._backend != "inductor":
+            return None
+        if self._device.type == "cpu":
+            return "library" if torch_private.HAS_LIBRARIES else None
+        return "torch" if torch_private.HAS_SAVED_FUNCTIONS else None
 
     def _compile_at_call(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """What is compiled when it is called, and anew for inputs of another kind."""
+        """Return a function that is compiled when it is called, and again for inputs of another kind."""
         return torch.compile(
-            _own_code(function, name),
+            _with_own_code(function, name),
             backend=self._backend,
             fullgraph=True,
             dynamic=False,
-            options={"guard_filter_fn": only_tensors},
+            options=torch_private.GUARD_OPTIONS,
         )
 
 
-class _Ahead:
-    """A function that was compiled ahead of its calls, and what is to run if other inputs come after all.
+class _AheadOfTime:
+    """A function that was compiled ahead of its calls, with a fallback for other inputs.
 
-    By itself it would go wrong then; so it is only slow, and counted as a recompile.
+    The compiled code would give wrong results for those. The fallback is merely slow, and counts as a recompile.
     """
 
     def __init__(self, name: str, function: CompiledFunction, at_call: Callable[[], Callable[..., Any]]) -> None:
         self._name, self._function, self._make_at_call = name, function, at_call
-        self._at_call: Callable[..., Any] | None = None  # to make it takes torch's compiler: seconds to import
+        self._at_call: Callable[..., Any] | None = None  # made on demand: importing torch's compiler takes seconds
 
     def __call__(self, *inputs: Any) -> Any:
         if self._function.guard_check(*inputs):
             return self._function(*inputs)
-        log.warning("%s: inputs are not as they were at warm-up: compiling in the middle of a stream", self._name)
+        log.warning("%s: inputs differ from those at warm-up: compiling in the middle of a stream", self._name)
         if self._at_call is None:
             self._at_call = self._make_at_call()
         return self._at_call(*inputs)
@@ -347,8 +323,8 @@ class _Ahead:
 def _encode(step: TrackStep, autocast: torch.dtype | None, bank: None, images: Tensor) -> Features:
     with precision(step, autocast):
         features = step.encode(images)
-    # One layout, whatever the encoder's: rows of a batch and selected rows must not be two graphs of the step.
-    # `contiguous` alone leaves a batch of one the odd stride that it may have.
+    # One memory layout, whatever the encoder's: otherwise rows of a batch and selected rows would be two graphs of the
+    # step. `contiguous` alone would keep the unusual stride that a batch of one may have.
     return Features(*(level.reshape(-1).view(level.shape) for level in features))
 
 
@@ -366,21 +342,21 @@ def _track(
     return out
 
 
-def _take_any_number_of_lanes(example: MemoryBank | None) -> None:
-    """Mark a bank, so that what is compiled for it takes as many lanes as there are.
+def _allow_any_number_of_lanes(example: MemoryBank | None) -> None:
+    """Mark a bank so that code compiled for it takes any number of lanes.
 
-    Only a copy: functions that were loaded do not take tensors that are marked.
+    Only ever mark a copy: loaded functions refuse marked tensors.
     """
     if example is None:
         return
     for field in MemoryBank.FIELDS:
-        torch._dynamo.mark_dynamic(getattr(example, field), 0)
+        torch_private.mark_dynamic(getattr(example, field), 0)
 
 
-def _own_code(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A copy of a function with a code object of its own.
+def _with_own_code(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return a copy of a function with its own code object.
 
-    torch._dynamo keeps its graphs by code object, tries them one after another, and gives up at the eighth.
+    torch._dynamo keeps its graphs by code object, tries them in turn, and gives up after eight.
     """
     plain = cast(types.FunctionType, function)
     return types.FunctionType(plain.__code__.replace(co_name=name), plain.__globals__, name, plain.__defaults__)

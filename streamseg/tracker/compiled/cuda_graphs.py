@@ -1,7 +1,7 @@
-"""CUDA graphs: what a function does on the device is recorded once, then replayed at one go.
+"""CUDA graphs: the kernels that a function launches are recorded once and then replayed together.
 
-A graph has fixed places: inputs are copied in, outputs copied out. Whatever else the function uses, such as weights and
-the memory bank, it uses where that was when the graph was recorded.
+A graph has fixed addresses: inputs are copied in, outputs are copied out. Weights and the memory bank are used at the
+addresses that they had when the graph was recorded.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 
 
 class GraphRecorder(Protocol):
-    """Records what a function does on a device, to be replayed at once. The only thing that tests put in its place."""
+    """Records the work of a function on a device for replay. The only part that tests replace."""
 
     def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        """Return what replays the function's work, and the outputs that a replay writes.
+        """Return a function that replays the work, and the outputs that each replay overwrites.
 
-        The function is run a few times before, so it must not matter how often.
+        The function is run a few times first, so it must be repeatable.
         """
         ...
 
 
 class CudaGraphRecorder:
-    """CUDA graphs of one memory pool, tried and recorded on one stream beside the default one."""
+    """CUDA graphs that share one memory pool, warmed up and recorded on a stream beside the default one."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -33,10 +33,10 @@ class CudaGraphRecorder:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        """As :class:`GraphRecorder` says. Syncs."""
+        """See :class:`GraphRecorder`. Syncs."""
         with torch.cuda.device(self._device):  # torch records on the current device, whatever the stream's
-            # Compiling, autotuning and the libraries' workspaces, which each stream has of its own, must be over before
-            # anything is recorded (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
+            # Compilation, autotuning and the libraries' workspaces (one per stream) must be done before recording
+            # starts (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
                 for _ in range(3):
@@ -54,7 +54,7 @@ class RecordedFunction:
     Args:
         recorder: Records it.
         function: Returns a named tuple of tensors.
-        inputs: Of the kind that it will be called with; it is run on them.
+        inputs: Of the shapes and types that it will be called with; it is run on them.
     """
 
     def __init__(self, recorder: GraphRecorder, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
@@ -62,8 +62,8 @@ class RecordedFunction:
         self._replay, self._outputs = recorder.record(lambda: function(*self._inputs))
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """Return what the function would. Lifetime: the caller's."""
-        for mine, given in zip(self._inputs, inputs, strict=True):
-            mine.copy_(given, non_blocking=True)
+        """Return what the function would. Lifetime: the result belongs to the caller."""
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own.copy_(given, non_blocking=True)
         self._replay()
         return type(self._outputs)(*(value.clone() for value in self._outputs))

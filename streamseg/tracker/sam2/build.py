@@ -24,8 +24,8 @@ from streamseg.tracker.sam2.checkpoint import load_checkpoint
 
 SIZE_MULTIPLE_PX = 32
 _TARGET_PREFIXES = ("sam2.", "streamseg.")
-# What `sam2.build_sam` sets when it builds a predictor with its post-processing, but for hole filling: that needs a
-# CUDA extension which the package on PyPI does not hold.
+# What `sam2.build_sam` sets for a predictor with post-processing, without hole filling: that needs a CUDA extension
+# which the package on PyPI does not include.
 _POSTPROCESSING = {
     "sam_mask_decoder_extra_args": {
         "dynamic_multimask_via_stability": True,
@@ -34,7 +34,7 @@ _POSTPROCESSING = {
     },
     "binarize_mask_from_pts_for_mem_enc": True,
 }
-# Switches of SAM2Base that the tracker's own glue takes for granted; the same in all published configs.
+# Switches of SAM2Base that the tracker assumes; all published configs have these values.
 _REQUIRED = {
     "memory_temporal_stride_for_eval": 1,
     "max_cond_frames_in_attn": -1,
@@ -49,7 +49,7 @@ _REQUIRED = {
 
 
 def config_names() -> list[str]:
-    """Names that :func:`build_model` knows: sam2's own configs and this package's."""
+    """Return the names that :func:`build_model` knows: sam2's configs and this package's."""
     return sorted(_named_configs())
 
 
@@ -65,21 +65,21 @@ def build_model(
 
     Args:
         config: A name (:func:`config_names`, such as ``sam2.1_hiera_t`` or ``nano``; sam2's own spelling,
-            ``configs/sam2.1/sam2.1_hiera_t.yaml``, is known too) or the path of a YAML file.
+            ``configs/sam2.1/sam2.1_hiera_t.yaml``, is accepted too) or the path of a YAML file.
         image_size: Side of the square model input in pixels, a multiple of 32; None for the config's own.
         checkpoint: File of ``{"model": state_dict}``; None leaves the weights random.
         device: Where the model goes.
-        seed: Of the random weights; torch's global generator is left as it was.
+        seed: Of random weights; torch's global generator is restored.
 
     Raises:
-        ModelError: the config or the checkpoint cannot be read, or they do not fit each other.
+        ModelError: The config or the checkpoint cannot be read, or they do not match.
     """
     model: SAM2Base = _build(config, "sam2.modeling.sam2_base.SAM2Base", {}, image_size, checkpoint, device, seed)
     for field, wanted in _REQUIRED.items():
         if getattr(model, field) != wanted:
             raise ModelError(
-                f"model config {config}: {field} is {getattr(model, field)}, the tracker needs {wanted}: "
-                "use a config of the kind that sam2 publishes"
+                f"model config {config}: {field} is {getattr(model, field)}, but the tracker needs {wanted}: "
+                "use a config like those that sam2 publishes"
             )
     return model
 
@@ -94,11 +94,11 @@ def build_reference_model(
 ) -> SAM2VideoPredictor:
     """Build the official predictor from the same config and weights as :func:`build_model`.
 
-    A correction makes its frame a conditioning frame: otherwise the official predictor forgets the correction when it
-    goes on (``sam2_video_predictor.py:591``).
+    A correction makes its frame a conditioning frame; otherwise the official predictor forgets the correction when it
+    propagates (``sam2_video_predictor.py:591``).
 
     Raises:
-        ModelError: as :func:`build_model`.
+        ModelError: As :func:`build_model`.
     """
     extra = {"fill_hole_area": 0, "non_overlap_masks": False, "add_all_frames_to_correct_as_cond": True}
     target = "sam2.sam2_video_predictor.SAM2VideoPredictor"
@@ -122,7 +122,7 @@ def _build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            # "all": plain lists instead of OmegaConf's, which torch.compile cannot see through.
+            # "all": plain lists instead of OmegaConf's, which torch.compile cannot trace.
             model = instantiate(node, _convert_="all")
         except (InstantiationException, OmegaConfBaseException) as error:
             raise ModelError(f"model config {config} does not describe a SAM 2 model: {error}") from error
@@ -146,7 +146,9 @@ def _load_config(config: str | Path) -> DictConfig:
     key = str(config).rpartition("/")[2].removesuffix(".yaml") if str(config).startswith("configs/") else str(config)
     path = named.get(key, Path(config))
     if not path.is_file():
-        raise ModelError(f"model config {config} is unknown: give the path of a YAML file or one of {', '.join(named)}")
+        raise ModelError(
+            f"model config {config} is unknown: expected the path of a YAML file or one of {', '.join(named)}"
+        )
     try:
         tree = OmegaConf.load(path)
         OmegaConf.resolve(tree)
@@ -154,7 +156,9 @@ def _load_config(config: str | Path) -> DictConfig:
         raise ModelError(f"model config {path} cannot be read: {error}") from error
     node = tree.get("model") if isinstance(tree, DictConfig) else None
     if not isinstance(node, DictConfig) or "image_size" not in node:
-        raise ModelError(f"model config {path} has no `model:` with an `image_size:`: give a config as sam2 ships them")
+        raise ModelError(
+            f"model config {path} has no `model:` with an `image_size:`: expected a config like those of sam2"
+        )
     _check_targets(node, path)
     return node
 
@@ -170,16 +174,18 @@ def _check_targets(node: DictConfig | ListConfig, path: Path) -> None:
 
 
 def _set_image_size(node: DictConfig, image_size: int, config: str | Path) -> None:
-    """Set the input's side and everything that follows from it."""
+    """Set the side of the input and everything that depends on it."""
     if image_size < 2 * SIZE_MULTIPLE_PX or image_size % SIZE_MULTIPLE_PX:
-        raise ModelError(f"model.image_size {image_size}: give a multiple of {SIZE_MULTIPLE_PX} from 64 on")
+        raise ModelError(
+            f"model.image_size {image_size} is invalid: expected a multiple of {SIZE_MULTIPLE_PX}, 64 or more"
+        )
     try:
         side = image_size // int(node.get("backbone_stride", 16))
         node.image_size = image_size
         layer = node.memory_attention.layer
         layer.self_attention.feat_sizes = layer.cross_attention.feat_sizes = [side, side]
         for encoding in (node.image_encoder.neck.position_encoding, node.memory_encoder.position_encoding):
-            # The warm cache goes to the default CUDA device if there is one, wherever the model goes.
+            # The warm cache would go to the default CUDA device if there is one, wherever the model goes.
             encoding.warmup_cache = False
             encoding.image_size = image_size
     except (OmegaConfBaseException, AttributeError) as error:

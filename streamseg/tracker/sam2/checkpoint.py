@@ -1,4 +1,4 @@
-"""Loads a checkpoint into a model, and says plainly why it cannot."""
+"""Loads a checkpoint into a model, with clear errors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from streamseg.errors import ModelError
 
 
 def load_checkpoint(model: nn.Module, path: Path, config: str) -> None:
-    """Load the weights of a file as sam2 publishes them, ``{"model": state_dict}``, strictly.
+    """Load weights in the format that sam2 publishes, ``{"model": state_dict}``, strictly.
 
-    The file is mapped, not read, and nothing in it is executed.
+    The file is memory-mapped, and nothing in it is executed.
 
     Args:
-        model: Takes the weights.
+        model: Receives the weights.
         path: The file.
-        config: What the model was built from; for messages.
+        config: What the model was built from, for messages.
 
     Raises:
-        ModelError: the file is missing, damaged or of another kind, or holds other weights than the model has.
+        ModelError: The file is missing, damaged, or not a checkpoint, or it does not fit the model.
     """
     given = _read_state_dict(path)
     wanted = model.state_dict()

@@ -1,10 +1,10 @@
-"""EfficientNet-Lite0 as an image trunk of SAM 2: the small, quantisation-friendly member of its family.
+"""EfficientNet-Lite0 as an image trunk of SAM 2: the small, quantization-friendly member of its family.
 
 Architecture: M. Tan, Q. Le, "EfficientNet" (2019), and the authors' Lite variant: no squeeze-and-excitation, ReLU6,
 stem and head not scaled. Written for sam2's ``ImageEncoder``: the trunk has ``channel_list`` and returns a list of
 feature maps, finest first.
 
-Batch normalisation is folded into the convolutions, so inference has nothing to fold and training nothing to freeze.
+Batch normalization is folded into the convolutions: inference has nothing to fold and training nothing to freeze.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 
 class Stage(NamedTuple):
-    """Inverted residual blocks of one shape, of which the first may halve the resolution."""
+    """Inverted residual blocks of one shape; the first may halve the resolution."""
 
     channels: int
     blocks: int
@@ -36,14 +36,14 @@ STAGES = (
     Stage(192, 4, 5, 2, 6),
     Stage(320, 1, 3, 1, 6),
 )
-# Stages after which a feature map leaves the trunk: the last one of strides 4, 8, 16 and 32.
+# Stages whose feature maps are returned: the last of each of strides 4, 8, 16 and 32.
 OUTPUT_STAGES = (1, 2, 4, 6)
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution that pads as TensorFlow's "same" does: for an even input and stride 2, one more at the far end.
+    """A convolution with TensorFlow's "same" padding: for an even input and stride 2, one pixel more at the far end.
 
-    The pretrained weights were trained so; symmetric padding would shift every level by a pixel.
+    The pretrained weights were trained with it; symmetric padding would shift every level by a pixel.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -59,7 +59,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; with a shortcut where the shape stays."""
+    """Expand, filter each channel, project; with a shortcut if the shape stays the same."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -77,10 +77,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The trunk: a picture in, feature maps of strides 4, 8, 16 and 32 out.
+    """The trunk: returns feature maps of strides 4, 8, 16 and 32 of a picture.
 
     Attributes:
-        channel_list: Channels of the feature maps, coarsest first, as sam2's ``ImageEncoder`` wants it.
+        channel_list: Channels of the feature maps, coarsest first, as sam2's ``ImageEncoder`` expects.
     """
 
     def __init__(self) -> None:
@@ -101,9 +101,9 @@ class EfficientNetLite0(nn.Module):
         """Return the feature maps, finest first.
 
         Args:
-            image: ``float [B, 3, H, W]``: normalised RGB, H and W multiples of 32.
+            image: ``float [B, 3, H, W]``: normalized RGB, H and W multiples of 32.
         """
-        # Channels last: the encoder then takes a fifth less time on a CPU (24 in place of 29 ms on one Zen 4 core).
+        # Channels last: the encoder takes a fifth less time on a CPU (24 instead of 29 ms on one Zen 4 core).
         x = functional.relu6(self.stem(image.contiguous(memory_format=torch.channels_last)), inplace=True)
         features = []
         for index, stage in enumerate(self.stages):

@@ -1,17 +1,17 @@
 """sam2's image trunk Hiera rewritten for speed: the same function of the same weights, for pictures of one size.
 
-``sam2/modeling/backbones/hieradet.py`` has the original. Its windows of 14 and 7 tokens do not divide the feature maps
-of 1,024, 512 or 256 pixels, so it pads them with zeros, and projects and multiplies the padding too: at 256 pixels two
-tokens of three are padding. Here,
+The original is ``sam2/modeling/backbones/hieradet.py``. Its windows of 14 and 7 tokens do not divide the feature maps
+of 1,024, 512 or 256 pixels, so it pads them with zeros and computes on the padding too: at 256 pixels two of three
+tokens are padding. Here,
 
-- tokens are projected before they are padded: what a zero projects to is the bias;
-- on a CPU, nothing is padded: the keys of a window's padding are all the same, and so are their values, so one of them
-  takes the place of all, with the logarithm of their number added to its score. That makes up to four batches of
-  windows of one, each of kernels of its own: on CUDA windows are padded (which is faster there was not measured);
-- the output is projected after the padding is cut off;
-- the position embedding is interpolated once, not for each picture;
-- between blocks a map is rows of tokens, ``[B, h * w, C]``: ``[B, h, w, C]`` torch's compiler takes for a picture, lays
-  it out as one, and reads it scalar by scalar in every norm.
+- tokens are projected before they are padded: a zero projects to the bias;
+- on a CPU, nothing is padded: the keys of a window's padding are all equal, and so are their values, so one key stands
+  for all of them, with the logarithm of their number added to its score. This splits the windows into up to four
+  batches with kernels of their own, so on CUDA windows are padded (which is faster there was not measured);
+- the output is projected after the padding is removed;
+- the position embedding is interpolated once, not per picture;
+- between blocks a map is stored as rows of tokens, ``[B, h * w, C]``: torch's compiler treats ``[B, h, w, C]`` as a
+  picture, chooses the layout of pictures, and reads it scalar by scalar in every norm.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from torch.nn import functional
 from streamseg.errors import ModelError
 
 _WHOLE_SCORES_LIMIT = 256
-"""Most keys of a window whose attention weights are held whole on a CPU."""
+"""Largest number of keys of a window whose attention weights are held at once on a CPU."""
 
 
 class FixedHiera(nn.Module):
     """The trunk.
 
     Args:
-        trunk: The model's own; its weights are shared.
+        trunk: Of the model; shares its weights.
         image_size: Side of the pictures in pixels.
 
     Raises:
-        ModelError: the trunk is not of the kind that sam2 publishes.
+        ModelError: The trunk is not of the kind that sam2 publishes.
     """
 
     pos_embed: Tensor
@@ -58,8 +58,8 @@ class FixedHiera(nn.Module):
         self._blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """``[B, 3, image_size, image_size]`` -> ``[B, C, h, w]`` of strides 4, 8, 16 and 32."""
-        # The convolution's result has channels outermost, and sums of it would keep that layout.
+        """Return feature maps ``[B, C, h, w]`` of strides 4, 8, 16 and 32 of ``[B, 3, image_size, image_size]``."""
+        # The convolution's result has channels outermost, and sums would keep that layout.
         hidden = self._patch_embed(images).flatten(1, 2).contiguous() + self.pos_embed
         found = []
         for number, block in enumerate(self._blocks):
@@ -71,28 +71,28 @@ class FixedHiera(nn.Module):
 
 
 class _Block(nn.Module):
-    """One block: attention in windows or over everything, two linear layers. At a new stage queries are pooled.
+    """One block: attention in windows or over the whole map, two linear layers. A new stage pools the queries.
 
     Args:
-        block: The model's own.
-        side: Of the maps that come, in tokens.
+        block: Of the model; shares its weights.
+        side: Side of the incoming maps in tokens.
 
     Raises:
-        ModelError: pooling would leave a part of a window over.
+        ModelError: The window is not a multiple of the pooling stride.
     """
 
     def __init__(self, block: MultiScaleBlock, side: int) -> None:
         super().__init__()
         self._source = block
         self._side = side
-        self._window = int(block.window_size) or side  # without windows, one that holds the whole map
+        self._window = int(block.window_size) or side  # no windows: one that covers the whole map
         self._heads = int(block.attn.num_heads)
         self._stride = int(block.q_stride[0]) if block.q_stride else 1
         self.out_side = side // self._stride
         if self._window % self._stride:
             raise ModelError(
                 f"image_encoder.trunk.window_spec: a window of {self._window} tokens cannot be pooled by "
-                f"{self._stride}: give a multiple of {self._stride}"
+                f"{self._stride}: expected a multiple of {self._stride}"
             )
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class _Block(nn.Module):
         return hidden + cast(Tensor, block.mlp(block.norm2(hidden)))
 
     def _pool(self, x: Tensor) -> Tensor:
-        """Greatest of each ``stride x stride`` of tokens ``[..., h, w, C]``."""
+        """Return the maximum of each ``stride x stride`` block of tokens ``[..., h, w, C]``."""
         if self._stride == 1:
             return x
         step = range(self._stride)
@@ -136,7 +136,7 @@ class _Block(nn.Module):
         return projected
 
     def _attend_in_windows(self, qkv: Tensor, tall: int, wide: int) -> Tensor:
-        """Attention in windows that hold ``tall * wide`` tokens and are otherwise padding.
+        """Attention in windows of ``tall * wide`` real tokens; the rest of a window is padding.
 
         Args:
             qkv: ``[B, rows, columns, 3 * C']``, whole windows.
@@ -148,7 +148,7 @@ class _Block(nn.Module):
         """
         batch, rows, columns, _ = qkv.shape
         down, across, heads = rows // tall, columns // wide, self._heads
-        # [3, B, down, across, heads, tall, wide, C' / heads]: windows and heads come to lie together in one copy.
+        # [3, B, down, across, heads, tall, wide, C' / heads]: one copy makes windows and heads adjacent.
         parted = qkv.reshape(batch, down, tall, across, wide, 3, heads, -1).permute(5, 0, 1, 3, 6, 2, 4, 7)
         q, k, v = parted.reshape(3, batch * down * across, heads, tall, wide, -1).unbind()
         q, k, v = self._pool(q).flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3)
@@ -167,32 +167,32 @@ def _join(parts: list[Tensor], dim: int) -> Tensor:
 
 
 def _pads(device: torch.device) -> bool:
-    """Whether windows that hold padding are filled up and multiplied as the others are."""
+    """Return whether partial windows are padded to full ones."""
     return device.type != "cpu"
 
 
 def _pad(x: Tensor, value: Tensor, count: int) -> Tensor:
-    """Add that many rows and columns of one value ``[C]`` to ``[B, h, w, C]``."""
+    """Append ``count`` rows and columns of the value ``[C]`` to ``[B, h, w, C]``."""
     value = value.to(x.dtype)
     x = torch.cat([x, value.expand(x.shape[0], x.shape[1], count, -1)], dim=2)
     return torch.cat([x, value.expand(x.shape[0], count, x.shape[2], -1)], dim=1)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, last_counts: int) -> Tensor:
-    """``[N, heads, tokens, C]`` of each -> ``[N, heads, queries, C]``; the last key stands for ``last_counts``."""
+    """Attend with ``[N, heads, tokens, C]`` of each; the last key stands for ``last_counts`` equal ones."""
     bias = None
     if last_counts > 1:
         last = torch.full((1,), math.log(last_counts), device=k.device)
         bias = functional.pad(last, (k.shape[2] - 1, 0))
     if q.device.type == "cpu" and k.shape[2] <= _WHOLE_SCORES_LIMIT:
-        # torch's CPU kernel is made for long sequences. Two Zen 4 cores, 64 windows of 64 tokens of 96 channels: 0.5 in
-        # place of 1.1 ms in bfloat16, 0.8 in place of 1.0 ms in float32; 16 of 196: 1.0 and 1.7 in place of 1.8 ms.
+        # torch's CPU kernel is made for long sequences. Two Zen 4 cores, 64 windows of 64 tokens of 96 channels: 0.5
+        # instead of 1.1 ms in bfloat16, 0.8 instead of 1.0 ms in float32; 16 of 196: 1.0 and 1.7 instead of 1.8 ms.
         flat_q, flat_k, flat_v = (part.flatten(0, 1) for part in (q, k, v))
         nothing = torch.zeros((), dtype=q.dtype, device=q.device)
         scores = torch.baddbmm(nothing, flat_q, flat_k.mT, beta=0, alpha=q.shape[-1] ** -0.5)
         if bias is not None:
             scores = scores + bias  # in float32, as the softmax
         return torch.bmm(scores.softmax(dim=-1).to(v.dtype), flat_v).view(*q.shape[:3], v.shape[3])
-    # The kernel takes a mask of the queries' type only; the published models' windows never come here in bfloat16.
+    # The kernel only takes a mask of the queries' type. Windows of published models never get here in bfloat16.
     mask = None if bias is None else bias.to(q.dtype).expand(1, 1, 1, -1)
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)

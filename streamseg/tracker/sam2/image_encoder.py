@@ -1,8 +1,8 @@
-"""sam2's image encoder, up to what the tracker needs of it: the same function of the same weights, done with less.
+"""The part of sam2's image encoder that the tracker needs: the same function of the same weights with less work.
 
-``sam2/modeling/backbones/image_encoder.py`` and ``SAM2Base.forward_image`` have the original. There the two finest
-levels go through a convolution of the neck and one of the decoder, both of one pixel and with nothing in between: their
-product is one convolution, to an eighth or a quarter of the channels.
+The original is ``sam2/modeling/backbones/image_encoder.py`` and ``SAM2Base.forward_image``. There the two finest levels
+pass through a 1x1 convolution of the neck and then one of the decoder. The two are combined here into one convolution
+to an eighth or a quarter of the channels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streamseg.tracker.sam2.hiera import FixedHiera
 
 
 class Levels(NamedTuple):
-    """What leaves the encoder of ``B`` pictures.
+    """The encoder's outputs for ``B`` pictures.
 
     Attributes:
         top: ``[B, C, h, w]`` at stride 16.
@@ -37,10 +37,10 @@ class FixedImageEncoder(nn.Module):
     """Trunk and neck, and the decoder's convolutions of the finer levels.
 
     Args:
-        model: Whose weights are shared; those of folded convolutions are copied as they are now.
+        model: Shares its weights; those of the combined convolutions are copied.
 
     Raises:
-        ModelError: neck or trunk are not of the kind that sam2 publishes.
+        ModelError: Neck or trunk are not of the kind that sam2 publishes.
     """
 
     def __init__(self, model: SAM2Base) -> None:
@@ -54,24 +54,24 @@ class FixedImageEncoder(nn.Module):
             or any(layer.kernel_size != (1, 1) or layer.padding != (0, 0) for layer in convolutions)
         ):
             raise ModelError(
-                "image_encoder.neck: the tracker runs necks as SAM 2's: fpn_top_down_levels [2, 3], fpn_interp_model "
-                "nearest, fuse_type sum, scalp 1, kernel_size 1: build the model so"
+                "image_encoder.neck is not supported: the tracker needs fpn_top_down_levels [2, 3], fpn_interp_model "
+                "nearest, fuse_type sum, scalp 1 and kernel_size 1, as in SAM 2"
             )
         self._trunk = FixedHiera(trunk, model.image_size) if isinstance(trunk, Hiera) else trunk
         self._coarsest, self._top = convolutions[:2]
-        self._stride8 = _one_after_the_other(convolutions[2], decoder.conv_s1)
-        self._stride4 = _one_after_the_other(convolutions[3], decoder.conv_s0)
+        self._stride8 = _combined(convolutions[2], decoder.conv_s1)
+        self._stride4 = _combined(convolutions[3], decoder.conv_s0)
 
     def forward(self, images: Tensor) -> Levels:
-        """Encode ``[B, 3, image_size, image_size]``, normalised."""
+        """Encode ``[B, 3, image_size, image_size]``, normalized."""
         stride4, stride8, top, coarsest = self._trunk(images)
         doubled = functional.interpolate(self._coarsest(coarsest).float(), scale_factor=2.0, mode="nearest")
         return Levels(self._top(top) + doubled, self._stride8(stride8), self._stride4(stride4))
 
 
 @torch.no_grad()
-def _one_after_the_other(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """Return the one convolution that two of one pixel are."""
+def _combined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Return the single convolution that equals two 1x1 convolutions in a row."""
     both = nn.Conv2d(first.in_channels, second.out_channels, 1, device=first.weight.device).requires_grad_(False)
     outer, inner = second.weight[:, :, 0, 0].double(), first.weight[:, :, 0, 0].double()
     assert first.bias is not None

@@ -1,12 +1,13 @@
 """sam2's memory attention rewritten for speed: the same function of the same weights, with fixed shapes.
 
-What is exact algebra is done once, when the model is loaded (``sam2/modeling/memory_attention.py`` has the original):
+These exact transformations are applied once, when the model is loaded (the original is
+``sam2/modeling/memory_attention.py``):
 
-- The channels that the rotary encoding turns together lie in two halves, not side by side: a product of queries and
-  keys does not depend on the order of channels, and halves are read without strides. Complex numbers are gone.
+- The two channels of each rotary pair are stored in separate halves instead of side by side. A product of queries and
+  keys does not depend on the order of channels, halves are read without strides, and no complex numbers are needed.
 - The scale of the product is part of the queries' rotation.
-- Attention is linear in its values, and its weights sum to 1. So the output projection is folded into the value
-  projection, and both can be applied after the sum in place of before it.
+- Attention is linear in its values and its weights sum to 1. So the output projection is folded into the value
+  projection, and both can be applied after the sum instead of before.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from streamseg.errors import ModelError
 from streamseg.tracker.sam2.ranged_attention import AttendRanges, KeyRanges
 
 _SUMMED_FIRST_LIMIT = 1024
-"""Most queries of a lane whose attention weights are held whole: 1,024 and 7 frames of memory make 30 MB."""
+"""Largest number of queries whose attention weights are held at once: 1,024 and 7 frames of memory take 30 MB."""
 
 
 class MemoryTokens(NamedTuple):
-    """What the present frame attends to: spatial tokens, then pointers.
+    """What the current frame attends to: spatial tokens, then pointers.
 
-    Which of them count is said by a bias, by ranges, or not at all: then all do. At least one of each lane must.
+    A bias or ranges say which of them count; without either, all do. At least one token of each lane must count.
 
     Attributes:
-        spatial: ``[B, N, tokens, memory_dim]``; rotated by their place in the feature map.
-        spatial_pos: ``[N, tokens, memory_dim]``, or of each lane ``[B, N, tokens, memory_dim]``; added to the keys.
-        pointers: ``[B, Q, memory_dim]``; have no place, so they are not rotated.
+        spatial: ``[B, N, tokens, memory_dim]``; rotated by their position in the feature map.
+        spatial_pos: ``[N, tokens, memory_dim]``, or per lane ``[B, N, tokens, memory_dim]``; added to the keys.
+        pointers: ``[B, Q, memory_dim]``; have no position, so they are not rotated.
         pointers_pos: ``[B, Q, memory_dim]``.
         bias: ``[B, 1, N * tokens + Q]`` float32: 0 where a token counts, else -inf; or None.
         ranges: The tokens that count, of ``N * tokens + Q``; or None.
@@ -49,19 +50,19 @@ class MemoryTokens(NamedTuple):
 
 
 class FixedMemoryAttention(nn.Module):
-    """sam2's memory attention, over tokens of fixed number.
+    """sam2's memory attention over a fixed number of tokens.
 
-    The first self-attention does not depend on the object. It stands apart (:meth:`attend_to_self`), so that it can be
-    computed once for all objects of a stream.
+    The first self-attention does not depend on the object. It is a separate method (:meth:`attend_to_self`), computed
+    once for all objects of a stream.
 
     Args:
-        modules: The model's own layers; their projections are copied as they are now.
+        modules: The model's layers; their projections are copied.
 
     Attributes:
-        attend_ranges: The kernel for memory of which a range counts; None if such memory is to come with a bias.
+        attend_ranges: The kernel for partly filled memory; None if such memory comes with a bias.
 
     Raises:
-        ModelError: the layers are not of the kind that sam2 publishes.
+        ModelError: The layers are not of the kind that sam2 publishes.
     """
 
     def __init__(self, modules: MemoryAttention) -> None:
@@ -71,17 +72,17 @@ class FixedMemoryAttention(nn.Module):
         self._layers = nn.ModuleList(_Layer(layer) for layer in modules.layers)
         self.attend_ranges: AttendRanges | None = None
 
-    def hold_in(self, dtype: torch.dtype) -> None:
-        """Hold the projections' weights in the precision that they are used in."""
+    def cast_weights(self, dtype: torch.dtype) -> None:
+        """Convert the projections' weights to the precision that they are used in."""
         for module in self.modules():
             if isinstance(module, _Projections):
-                module.hold_in(dtype)
+                module.cast_weights(dtype)
 
     def _layer(self, number: int) -> _Layer:
         return cast(_Layer, self._layers[number])
 
     def attend_to_self(self, features: Tensor, pos: Tensor) -> Tensor:
-        """Let the present frame of each stream attend to itself.
+        """Let the current frame of each stream attend to itself.
 
         Args:
             features: ``[S, tokens, C]``.
@@ -93,12 +94,12 @@ class FixedMemoryAttention(nn.Module):
         return self._layer(0).attend_to_self(features + 0.1 * pos if self._pos_at_input else features, pos)
 
     def forward(self, attended: Tensor, pos: Tensor, memory: MemoryTokens) -> Tensor:
-        """Condition present frames on the memory of lanes.
+        """Condition current frames on the memory of lanes.
 
         Args:
             attended: ``[B, tokens, C]`` of each lane's stream, from :meth:`attend_to_self`.
             pos: ``[tokens, C]``.
-            memory: What each lane remembers.
+            memory: Of each lane.
 
         Returns:
             ``[B, tokens, C]``.
@@ -154,7 +155,7 @@ class _Layer(nn.Module):
 
 
 class _Projections(nn.Module):
-    """Weights of one attention of one head, folded as the module's head says."""
+    """Weights of one single-head attention, transformed as the module docstring describes."""
 
     query_weight: Tensor
     query_bias: Tensor
@@ -170,13 +171,13 @@ class _Projections(nn.Module):
     def __init__(self, attention: RoPEAttention) -> None:
         super().__init__()
         if attention.num_heads != 1:
-            raise ModelError(f"memory attention has {attention.num_heads} heads, the tracker needs 1")
+            raise ModelError(f"memory attention has {attention.num_heads} heads: the tracker supports 1")
         channels = attention.q_proj.out_features
         halves = torch.cat([torch.arange(0, channels, 2), torch.arange(1, channels, 2)])
         out, value = attention.out_proj, attention.v_proj
         folded = out.weight.double() @ value.weight.double()
         folded_bias = out.weight.double() @ value.bias.double() + out.bias.double()
-        # [tokens, C / 2]; the reference keeps them as one complex tensor (position_encoding.compute_axial_cis).
+        # [tokens, C / 2]; one complex tensor in the reference (position_encoding.compute_axial_cis).
         cos, sin = attention.freqs_cis.real, attention.freqs_cis.imag
         scale = channels**-0.5
         for name, tensor in {
@@ -193,41 +194,41 @@ class _Projections(nn.Module):
         }.items():
             self.register_buffer(name, tensor.detach().contiguous(), persistent=False)
 
-    def hold_in(self, dtype: torch.dtype) -> None:
-        """See :meth:`FixedMemoryAttention.hold_in`. The values' bias is also added in float32, so it stays."""
+    def cast_weights(self, dtype: torch.dtype) -> None:
+        """See :meth:`FixedMemoryAttention.cast_weights`. The bias of values is added in float32, so it is kept."""
         for name in ("query_weight", "query_bias", "key_weight", "key_bias", "value_weight"):
             self.register_buffer(name, getattr(self, name).to(dtype), persistent=False)
 
     def queries(self, x: Tensor) -> Tensor:
-        """``[B, tokens, C]`` -> ``[B, tokens, C]``, rotated and scaled."""
-        return _turn(functional.linear(x, self.query_weight, self.query_bias), self.query_cos, self.query_sin)
+        """Project ``[B, tokens, C]`` to queries ``[B, tokens, C]``, rotated and scaled."""
+        return _rotate_halves(functional.linear(x, self.query_weight, self.query_bias), self.query_cos, self.query_sin)
 
     def keys(self, x: Tensor) -> Tensor:
-        """``[..., tokens, D]`` -> ``[..., tokens, C]``, not rotated yet."""
+        """Project ``[..., tokens, D]`` to keys ``[..., tokens, C]``, not rotated yet."""
         return functional.linear(x, self.key_weight, self.key_bias)
 
     def rotate(self, keys: Tensor) -> Tensor:
-        """Turn keys ``[..., tokens, C]`` of one feature map by their places."""
-        return _turn(keys, self.key_cos, self.key_sin)
+        """Rotate keys ``[..., tokens, C]`` of one feature map by their positions."""
+        return _rotate_halves(keys, self.key_cos, self.key_sin)
 
     def values(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """``[B, keys, D]`` -> ``[B, keys, C]``, without the bias, which is added to the sum."""
+        """Project ``[B, keys, D]`` to values ``[B, keys, C]`` without the bias, which is added to the sum."""
         return functional.linear(x, self.value_weight).to(dtype)
 
     def attend(self, q: Tensor, k: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """Attention and everything after it.
+        """Attend, and apply the output projection.
 
         Args:
             q: ``[B, tokens, C]``.
             k: ``[B, keys, C]``.
-            values: ``[B, keys, D]``, not projected.
+            values: ``[B, keys, D]``, not projected yet.
             bias: As in :class:`MemoryTokens`.
         """
         narrow = 4 * values.shape[-1] <= k.shape[-1] or q.dtype != torch.float32
         if narrow and q.device.type == "cpu" and q.shape[1] <= _SUMMED_FIRST_LIMIT:
             # Sum the raw 64 channels, then project: a quarter of the work, and no projection of all keys. torch's CPU
-            # kernel cannot do this. One Zen 4 core, 256 queries, 1,811 keys, C = 256, 1 lane: 4.1 in place of 6.8 ms
-            # in float32, 2.4 in place of 7.8 ms in bfloat16. For C = 128 in float32 torch's kernel is faster (3.2
+            # kernel cannot do this. One Zen 4 core, 256 queries, 1,811 keys, C = 256, 1 lane: 4.1 instead of 6.8 ms
+            # in float32, 2.4 instead of 7.8 ms in bfloat16. For C = 128 in float32 torch's kernel is faster (3.2
             # against 4.8 ms).
             scores = torch.bmm(q, k.mT) if bias is None else torch.baddbmm(bias.to(q.dtype), q, k.mT)
             summed = torch.bmm(scores.softmax(dim=-1).to(values.dtype), values)
@@ -238,7 +239,7 @@ class _Projections(nn.Module):
         return out[:, 0] + self.value_bias
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the two halves of the channels of ``[..., tokens, C]`` by their token's angles, in float32."""
+def _rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the two halves of the channels of ``[..., tokens, C]`` by their token's angles, in float32."""
     first, second = x.float().chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)

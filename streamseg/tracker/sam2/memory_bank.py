@@ -1,12 +1,12 @@
-"""What the tracker remembers of each object, in tensors of fixed size.
+"""The memory bank: what the tracker remembers of each object, in tensors of fixed size.
 
-A *lane* is one (stream, object) pair. Of a lane, what equals the official ``propagate_in_video`` exactly is kept and
-nothing else: memory and pointer of each conditioning frame, the spatial memory of the six frames before the present
-one, the object pointers of the fifteen before it.
+A *lane* is one (stream, object) pair. A lane holds exactly what the official ``propagate_in_video`` reads: memory and
+pointer of each conditioning frame, the spatial memory of the six frames before the current one, and the object pointers
+of the fifteen frames before it.
 
-Rings are written at ``frame % slots`` and never rolled; a slot says which frame it holds. They have as many slots more
-than are read as there are frames that can be prompted, so that each of those can be corrected with all the memory that
-it was tracked with.
+Rings are written at ``frame % slots`` and never rolled; each slot records which frame it holds. For each frame that can
+be prompted, a ring has one slot more than is read, so that frame can be corrected with the memory that it was tracked
+with.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ import torch
 from torch import Tensor
 
 NEVER = -(1 << 40)
-"""Frame of a slot that holds nothing: older than any ring, and still an exact integer everywhere."""
+"""Frame number of an empty slot: older than any frame in a ring, and an exact integer in every type."""
 
 POINTER_AGE_LIMIT = 1 << 15
-"""Oldest age in frames that a pointer is encoded with: far beyond any clip that a model was trained or tested on, but
-a stream runs for months, and the sine of a huge float32 is noise."""
+"""Largest age in frames that a pointer is encoded with: far beyond the clips that models are trained and tested on. A
+stream runs for months, and the sine of a huge float32 is noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class BankShape:
-    """Sizes that a model and the tracker's settings give a bank.
+    """Sizes of a bank, which follow from the model and the tracker's settings.
 
     Attributes:
         tokens: Spatial tokens of one frame's memory (feature map height x width).
         memory_dim: Channels of a spatial token.
         pointer_dim: Channels of an object pointer.
-        spatial_frames: Frames before the present one whose spatial memory is read.
-        pointer_frames: Frames before the present one whose pointers are read.
+        spatial_frames: Frames before the current one whose spatial memory is read.
+        pointer_frames: Frames before the current one whose pointers are read.
         conditioning_frames: Conditioning frames that are kept.
-        history_frames: Newest frames that can be prompted.
+        history_frames: Number of newest frames that can be prompted.
     """
 
     tokens: int
@@ -61,18 +61,18 @@ class BankShape:
 
 
 class Recall(NamedTuple):
-    """What ``B`` lanes remember, read for one frame each. Conditioning slots come first, then ages 1, 2, ...
+    """The memory of ``B`` lanes, read for one frame each. Conditioning slots come first, then ages 1, 2, ...
 
-    Packed, each lane has an order of its own: spatial slots that are not valid come first, pointers that are not valid
-    come last, so that all that counts is one piece where pointers follow the spatial slots.
+    When packed, each lane has its own order: invalid spatial slots come first and invalid pointers last. Pointers
+    follow the spatial slots, so everything that counts is contiguous.
 
     Attributes:
         features: ``[B, N, tokens, memory_dim]`` bfloat16; N = conditioning slots + ``spatial_frames``.
         features_valid: ``[B, N]`` bool.
-        features_age: ``[B, N]`` int64; frames since, 0 for a conditioning frame of whatever age.
+        features_age: ``[B, N]`` int64; age in frames, 0 for every conditioning frame.
         pointers: ``[B, Q, pointer_dim]`` float32; Q = conditioning slots + ``pointer_frames``.
         pointers_valid: ``[B, Q]`` bool.
-        pointer_age: ``[B, Q]`` int64; frames since.
+        pointer_age: ``[B, Q]`` int64; age in frames.
     """
 
     features: Tensor
@@ -84,15 +84,15 @@ class Recall(NamedTuple):
 
 
 class _Slots(NamedTuple):
-    """Slots to read of ``B`` lanes, ``[B, N]`` each: the place in the bank, whether it counts, frames since."""
+    """Slots to read of ``B`` lanes, ``[B, N]`` each: index in the bank, whether it counts, age in frames."""
 
     place: Tensor
     valid: Tensor
     age: Tensor
 
     def packed(self, *, valid_first: bool) -> _Slots:
-        """The same slots of each lane with those that count in one piece, at the beginning or the end."""
-        # Integers, since not every backend sorts booleans.
+        """Return the slots with the valid ones of each lane moved to the beginning or the end."""
+        # As integers: not every backend sorts booleans.
         order = (self.valid != valid_first).to(torch.int32).argsort(dim=1, stable=True)
         return _Slots(*(values.gather(1, order) for values in self))
 
@@ -100,9 +100,8 @@ class _Slots(NamedTuple):
 class MemoryBank:
     """Memory of a fixed number of lanes.
 
-    Every tensor's first dimension is the lane. Spatial memory is bfloat16, as in the reference, whatever the model
-    computes in. The ``k`` conditioning frames and the ring are one tensor, so that what is read is copied once,
-    in whatever order.
+    The first dimension of every tensor is the lane. Spatial memory is bfloat16, as in the reference, whatever the
+    model computes in. The ``k`` conditioning frames and the ring share one tensor, so memory is gathered in one copy.
 
     Attributes:
         features: ``[lanes, k + ring_slots, tokens, memory_dim]`` bfloat16.
@@ -123,7 +122,7 @@ class MemoryBank:
         def frames(slots: int) -> Tensor:
             return torch.full((lanes, slots), NEVER, dtype=torch.int64, device=device)
 
-        # Zeros rather than whatever was there: an unused slot is masked, but NaN times nought is NaN.
+        # Zeros instead of uninitialized memory: empty slots are masked, but NaN times 0 is NaN.
         self.features = torch.zeros(
             lanes, cond + shape.ring_slots, shape.tokens, shape.memory_dim, dtype=torch.bfloat16, device=device
         )
@@ -141,24 +140,24 @@ class MemoryBank:
         return sum(getattr(self, field).nbytes for field in self.FIELDS)
 
     def tensors(self) -> list[Tensor]:
-        """All tensors that it is made of: those of ``FIELDS`` first, then constants."""
+        """Return all its tensors: those of ``FIELDS`` first, then constants."""
         return [*(getattr(self, field) for field in self.FIELDS), *(getattr(self, name) for name in self._CONSTANTS)]
 
     def of(self, tensors: Sequence[Tensor]) -> MemoryBank:
-        """Return a bank that is made of those, in the order of :meth:`tensors`."""
+        """Return a bank that consists of these tensors, in the order of :meth:`tensors`."""
         bank = copy.copy(self)
         for name, tensor in zip((*self.FIELDS, *self._CONSTANTS), tensors, strict=True):
             setattr(bank, name, tensor)
         return bank
 
     def recall(self, lanes: Tensor, frames: Tensor, conditioning: int, *, packed: bool = False) -> Recall:
-        """Read what each lane remembers at a frame; frames not before it are not valid.
+        """Read the memory of each lane for a frame. Only earlier frames are valid.
 
         Args:
             lanes: ``[B]`` int64.
             frames: ``[B]`` int64; the frame that is about to be tracked or corrected.
-            conditioning: Slots of conditioning frames to read, from the first.
-            packed: Whether each lane's slots are put in order, see :class:`Recall`.
+            conditioning: Number of conditioning slots to read.
+            packed: Whether to pack each lane's slots, see :class:`Recall`.
         """
         cond_frame = self.conditioning_frame[lanes, :conditioning]
         cond_valid = (cond_frame < frames[:, None]) & (cond_frame != NEVER)
@@ -189,7 +188,7 @@ class MemoryBank:
         )
 
     def write_tracked(self, lanes: Tensor, frames: Tensor, features: Tensor, pointers: Tensor) -> None:
-        """Remember a tracked (non-conditioning) frame of each lane.
+        """Store a tracked (non-conditioning) frame of each lane.
 
         Args:
             lanes: ``[B]`` int64, all different.
@@ -206,7 +205,7 @@ class MemoryBank:
         self.pointer_frame[lanes, slots] = frames
 
     def write_conditioning(self, lane: int, slot: int, frame: int, features: Tensor, pointer: Tensor) -> None:
-        """Remember a conditioning frame, in place of what the slot held and of the frame's tracked memory.
+        """Store a conditioning frame. Replaces what the slot held and the tracked memory of that frame.
 
         Args:
             lane: The lane.
@@ -218,7 +217,7 @@ class MemoryBank:
         self.features[lane, slot] = features.to(torch.bfloat16)
         self.pointers[lane, slot] = pointer.float()
         self.conditioning_frame[lane, slot] = frame
-        # If the frame was tracked, its ring slots hold it: a frame is remembered once.
+        # If the frame was tracked, the rings hold it too: each frame is remembered only once.
         for frames in (self.ring_frame[lane], self.pointer_frame[lane]):
             frames.masked_fill_(frames == frame, NEVER)
 
@@ -229,20 +228,20 @@ class MemoryBank:
 
     @torch.inference_mode()
     def clear_conditioning(self, lane: int, slot: int) -> None:
-        """Forget a conditioning frame, its values too."""
+        """Forget a conditioning frame and zero its values."""
         self.features[lane, slot] = 0
         self.pointers[lane, slot] = 0
         self.conditioning_frame[lane, slot] = NEVER
 
     @torch.inference_mode()
     def forget_since(self, lane: int, frame: int) -> None:
-        """Forget what a lane remembers of tracked frames from one on; conditioning frames stay."""
+        """Forget the tracked frames of a lane from one frame on; conditioning frames stay."""
         for frames in (self.ring_frame[lane], self.pointer_frame[lane]):
             frames.masked_fill_(frames >= frame, NEVER)
 
     @torch.inference_mode()
     def clear_lane(self, lane: int) -> None:
-        """Forget everything of a lane, its values too: a masked NaN would poison whoever gets the lane next."""
+        """Forget all memory of a lane and zero its values: a masked NaN would break the next object in this lane."""
         for field in self.FIELDS:
             getattr(self, field)[lane].zero_()
         for frames in (self.conditioning_frame, self.ring_frame, self.pointer_frame):
@@ -250,17 +249,17 @@ class MemoryBank:
 
     @torch.inference_mode()
     def read_lane(self, lane: int) -> dict[str, Tensor]:
-        """Copy a lane's memory out, by field: a value that can be written, moved, and given to another bank."""
+        """Copy a lane's memory, by field: it can be saved, moved, or written to another bank."""
         return {field: getattr(self, field)[lane].clone() for field in self.FIELDS}
 
     @torch.inference_mode()
     def write_lane(self, lane: int, memory: dict[str, Tensor]) -> None:
-        """Put what :meth:`read_lane` gave into a lane of a bank of the same shape."""
+        """Restore what :meth:`read_lane` returned into a lane of a bank of the same shape."""
         for field in self.FIELDS:
             getattr(self, field)[lane].copy_(memory[field])
 
     def grown(self, lanes: int) -> MemoryBank:
-        """Return a bank of more lanes that holds this one's."""
+        """Return a larger bank with a copy of this one's lanes."""
         bank = MemoryBank(self.shape, lanes, self.ring_frame.device)
         for field in self.FIELDS:
             getattr(bank, field)[: self.lanes].copy_(getattr(self, field))
@@ -271,9 +270,9 @@ def conditioning_slot(held: list[int], frame: int, slots: int) -> int:
     """Choose the slot for a conditioning frame: the first one and the newest ``slots - 1`` are kept.
 
     Args:
-        held: Conditioning frames of the lane, by slot; slots fill up from 0.
-        frame: The new one; one that is held already keeps its slot.
-        slots: How many there are, 2 or more.
+        held: Conditioning frames of the lane by slot; slots fill up from 0.
+        frame: The new one; a frame that is held already keeps its slot.
+        slots: Number of slots, 2 or more.
     """
     if frame in held:
         return held.index(frame)

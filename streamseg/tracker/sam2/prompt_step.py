@@ -1,9 +1,9 @@
 """Applies a prompt to one object on one frame.
 
-Prompts are rare and come in every shape, so they run eager, one at a time, and unpadded: a padded point would be a
-real token of the decoder and change the result. The heads are sam2's own (``SAM2Base._forward_sam_heads`` and
-``_use_mask_as_output``); memory is encoded as the official predictor encodes it before it goes on
-(``SAM2VideoPredictor.propagate_in_video_preflight``): from the low-res mask, binarised.
+Prompts are rare and vary in shape, so they run eagerly, one at a time, and unpadded: a padding point would be a real
+token of the decoder and change the result. The heads are sam2's own (``SAM2Base._forward_sam_heads`` and
+``_use_mask_as_output``). Memory is encoded from the binarized low-res mask, as the official predictor does before it
+propagates (``SAM2VideoPredictor.propagate_in_video_preflight``).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from streamseg.tracker.sam2.memory_bank import MemoryBank
 from streamseg.tracker.sam2.prompt_tensors import PromptTensors
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
-_LOGITS_LIMIT = 32.0  # as the reference clamps earlier logits before they go into the decoder again
+_LOGITS_LIMIT = 32.0  # the reference clamps earlier logits to this before it feeds them to the decoder
 
 
 class PromptOutput(NamedTuple):
-    """A prompted frame of one object.
+    """The result of a prompt on one frame of one object.
 
     Attributes:
-        step: Its mask, for ``B`` = 1.
-        features: ``[tokens, memory_dim]``; the frame's memory.
-        pointer: ``[C]``; its object pointer.
+        step: The mask, for ``B`` = 1.
+        features: ``[tokens, memory_dim]``; the memory of the frame.
+        pointer: ``[C]``; the object pointer.
     """
 
     step: StepOutput
@@ -47,11 +47,11 @@ def apply_prompt(
 
     Args:
         step: Holds the model.
-        features: Of the one frame.
+        features: Of the frame.
         prompt: The prompt.
-        memory: (bank, lane, frame, conditioning slots in use) to correct an object that has a past; None for a new
-            one, which looks at this frame alone.
-        earlier_logits: ``[1, h, w]``; the object's mask on this frame before this prompt, which points refine.
+        memory: (bank, lane, frame, conditioning slots in use) to correct an object with memory; None for a new
+            object, which sees this frame only.
+        earlier_logits: ``[1, h, w]``; the object's mask on this frame before the prompt, which points refine.
     """
     model, side = step.model, step.side
     top = step.as_map(features.top)
@@ -84,7 +84,7 @@ def apply_prompt(
         is_mask_from_pts=True,
     )
     return PromptOutput(
-        # Of several candidate masks the best is taken, so the largest predicted IoU is its own.
+        # The best of several candidate masks was taken, so the largest predicted IoU belongs to it.
         StepOutput(low_res[:, 0].float(), ious.amax(dim=1).float(), score[:, 0].float()),
         encoded[0].flatten(1).t(),
         pointer[0],

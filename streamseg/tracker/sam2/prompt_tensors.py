@@ -1,4 +1,4 @@
-"""Turns points, boxes and masks into what the model takes, exactly as the official predictor does.
+"""Converts points, boxes and masks to the model's inputs, exactly as the official predictor does.
 
 Follows ``SAM2VideoPredictor.add_new_points_or_box`` and ``add_new_mask``.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 
 class GivenPrompt(TypedDict, total=False):
-    """A prompt as shares of the frame's width and height. A mask stands alone.
+    """A prompt in normalized coordinates (0..1 of width and height). A mask comes without points and box.
 
     Attributes:
         points_norm: ``[P, 2]`` float32.
@@ -31,10 +31,10 @@ class GivenPrompt(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptTensors:
-    """A prompt in the model's coordinates: points, or a mask.
+    """A prompt in the model's coordinates: points or a mask.
 
     Attributes:
-        points: ``[1, P, 2]`` float32 in pixels of the model input; a box is its two corners, first.
+        points: ``[1, P, 2]`` float32 in pixels of the model input; a box is two points and comes first.
         labels: ``[1, P]`` int32; 1 positive, 0 negative, 2 and 3 the corners of a box.
         mask: ``[1, 1, image_size, image_size]`` float32 of 0 and 1.
     """
@@ -47,16 +47,16 @@ class PromptTensors:
 def prompt_tensors(
     given: GivenPrompt, earlier: PromptTensors | None, image_size: int, device: torch.device
 ) -> PromptTensors:
-    """Put a prompt into the model's coordinates. Points are added to earlier ones; a box or a mask begins anew.
+    """Convert a prompt to the model's coordinates. Points add to earlier ones; a box or a mask replaces them.
 
     Args:
         given: The prompt.
-        earlier: What was given on the same frame before.
+        earlier: The earlier prompt on the same frame.
         image_size: Side of the model input.
         device: Where the result goes.
 
     Raises:
-        ValueError: the prompt is empty, or has points without as many labels.
+        ValueError: The prompt is empty, or the numbers of points and labels differ.
     """
     mask, box_norm = given.get("mask"), given.get("box_norm")
     if mask is not None:
@@ -71,10 +71,10 @@ def prompt_tensors(
 def point_tensors(
     points_norm: Tensor | None, labels: Tensor | None, box_norm: Tensor | None, image_size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Put a box and points into one list of points in pixels of the model input.
+    """Convert a box and points to one list of points in pixels of the model input.
 
     Args:
-        points_norm: ``[P, 2]`` float32, shares of width and height.
+        points_norm: ``[P, 2]`` float32, 0..1 of width and height.
         labels: ``[P]`` of 0 and 1.
         box_norm: ``[4]`` float32; its corners come first, with labels 2 and 3.
         image_size: Side of the model input.
@@ -84,17 +84,17 @@ def point_tensors(
         ``[1, P, 2]`` float32 and ``[1, P]`` int32.
 
     Raises:
-        ValueError: neither points nor a box, or points without as many labels.
+        ValueError: There are neither points nor a box, or the numbers of points and labels differ.
     """
     coords = torch.zeros(0, 2) if points_norm is None else points_norm.float().cpu()
     kinds = torch.zeros(0, dtype=torch.int32) if labels is None else labels.to("cpu", torch.int32)
     if coords.shape != (len(kinds), 2):
-        raise ValueError(f"points are {tuple(coords.shape)}, labels {tuple(kinds.shape)}: give [P, 2] and [P]")
+        raise ValueError(f"points are {tuple(coords.shape)} and labels {tuple(kinds.shape)}: expected [P, 2] and [P]")
     if box_norm is not None:
         coords = torch.cat([box_norm.float().cpu().reshape(2, 2), coords])
         kinds = torch.cat([torch.tensor([2, 3], dtype=torch.int32), kinds])
     if len(kinds) == 0:
-        raise ValueError("the prompt is empty: give points, a box or a mask")
+        raise ValueError("the prompt is empty: expected points, a box or a mask")
     return (coords[None] * image_size).to(device), kinds[None].to(device)
 
 

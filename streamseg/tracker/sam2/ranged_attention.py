@@ -1,8 +1,8 @@
-"""Attention to one range of each lane's keys, which begins and ends where a tensor on the device says.
+"""Attention to one range of each lane's keys. Start and length of the range are tensors on the device.
 
-A mask keeps CUDA's flash kernels away, a range does not: torch's attention for sequences of different lengths takes
-where each begins and how long it is from the device (``torch.nn.attention.varlen``). So nothing is read back to the
-host, and one recorded graph serves however much of a memory is filled.
+CUDA's flash kernels take no mask, but they take ranges: torch's attention for sequences of different lengths reads the
+start and the length of each sequence from the device (``torch.nn.attention.varlen``). So nothing is read back to the
+host, and one recorded graph serves a memory that is filled to any degree.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from streamseg.tracker import torch_private
+
 
 class KeyRanges(NamedTuple):
-    """Which keys count: one range of each lane's, at least one key long.
+    """Which keys count: one range per lane, at least one key long.
 
     Attributes:
-        starts: ``[B]`` int32; the first key that counts, of the lane's own.
+        starts: ``[B]`` int32; index of the first key that counts, within the lane.
         lengths: ``[B]`` int32; how many count.
     """
 
@@ -28,7 +30,7 @@ class KeyRanges(NamedTuple):
 
 
 class AttendRanges(Protocol):
-    """The kernel: one head, the scale is part of the queries. What tests put a plain one in the place of."""
+    """The kernel: one head; the queries are scaled already."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, ranges: KeyRanges) -> Tensor:
         """Attend to the keys that count. Does not sync.
@@ -46,7 +48,7 @@ class AttendRanges(Protocol):
 
 
 def attend_ranges_masked(q: Tensor, k: Tensor, v: Tensor, ranges: KeyRanges) -> Tensor:
-    """As :class:`AttendRanges` says, with a mask: runs everywhere, in every precision, and gains nothing."""
+    """Implement :class:`AttendRanges` with a mask: runs everywhere, in every precision, without the gain in speed."""
     place = torch.arange(k.shape[1], dtype=torch.int32, device=k.device)
     starts, lengths = ranges.starts[:, None], ranges.lengths[:, None]
     counts = (place >= starts) & (place < starts + lengths)
@@ -55,29 +57,30 @@ def attend_ranges_masked(q: Tensor, k: Tensor, v: Tensor, ranges: KeyRanges) -> 
 
 @dataclass(frozen=True, slots=True)
 class VarlenAttention:
-    """As :class:`AttendRanges` says, by torch's flash kernel. CUDA, float16 or bfloat16, C a multiple of 8 up to 256.
+    """Implement :class:`AttendRanges` with torch's flash kernel.
 
-    What the sources say of FlashAttention-2, which is what torch 2.15 ships: lane ``b``'s keys begin at row
-    ``cu_seqlens_k[b]``, any row, and ``seqused_k[b]`` of them count; where the next lane begins is not looked at then
-    (``BlockInfo`` in flash-attention's ``csrc/flash_attn/src/block_info.h``). Both are int32, contiguous, on the
-    device, of ``lanes + 1`` and ``lanes`` entries (``mha_varlen_fwd`` in torch's
-    ``aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp``). Keys and values outside are not read, so
-    what is there may be NaN; without a key the output is 0 and the logarithm of its weight, wrongly, +inf
-    (``flash_fwd_kernel.h``).
+    Needs CUDA, float16 or bfloat16, and C a multiple of 8 up to 256.
 
-    That function cuts no lane's keys into parts that run side by side (the one behind
-    ``scaled_dot_product_attention`` does), and 1,024 queries of one lane fill an eighth of a large GPU. So a lane can
-    be given as several, each with a part of the keys; softmax over parts is exact if each part's sum is weighted by
-    its own (the split of https://pytorch.org/blog/flash-decoding/).
+    According to the sources of FlashAttention-2, which torch 2.15 ships: lane ``b``'s keys begin at row
+    ``cu_seqlens_k[b]``, which may be any row, and ``seqused_k[b]`` of them count; the start of the next lane is not
+    used then (``BlockInfo`` in flash-attention's ``csrc/flash_attn/src/block_info.h``). Both are int32, contiguous, on
+    the device, with ``lanes + 1`` and ``lanes`` entries (``mha_varlen_fwd`` in torch's
+    ``aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp``). Keys and values outside the range are not
+    read, so they may be NaN. A range without keys gives output 0 and, wrongly, log-sum +inf (``flash_fwd_kernel.h``).
+
+    That kernel does not split the keys of a lane over the GPU (the one behind ``scaled_dot_product_attention`` does),
+    and 1,024 queries of one lane fill an eighth of a large GPU. So a lane can be passed as several, each with a part
+    of the keys. The result is exact if each part is weighted by its log-sum (the method of
+    https://pytorch.org/blog/flash-decoding/).
 
     Attributes:
-        splits: Parts of the keys if there is one lane; for more lanes as many less.
+        splits: Parts of the keys for one lane; correspondingly fewer for more lanes.
     """
 
     splits: int
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, ranges: KeyRanges) -> Tensor:
-        """As :class:`AttendRanges` says."""
+        """See :class:`AttendRanges`."""
         from torch.nn.attention.varlen import AuxRequest, varlen_attn  # loads torch's compiler: seconds
 
         lanes, tokens, channels = q.shape
@@ -92,14 +95,14 @@ class VarlenAttention:
             k.reshape(lanes * keys, 1, channels),
             v.reshape(lanes * keys, 1, channels),
             cu_seq_q=torch.arange(lanes * parts + 1, dtype=torch.int32, device=q.device) * tokens,
-            # The last entry is asked for, and not looked at.
+            # The last entry is required but not used.
             cu_seq_k=functional.pad(begins, (0, 1), value=lanes * keys),
             max_q=tokens,
             max_k=keys,
             return_aux=AuxRequest(lse=True),
             scale=1.0,
             seqused_k=lengths.flatten(),
-            # Of no effect on the flash kernel here, and cuDNN, which may come first, is not asked for what has it.
+            # No effect on the flash kernel, but it excludes cuDNN, which might be chosen first.
             num_splits=1,
         )
         if parts == 1:
@@ -110,9 +113,9 @@ class VarlenAttention:
 
 
 def _split(ranges: KeyRanges, parts: int) -> tuple[Tensor, Tensor]:
-    """Cut each range ``[B]`` into so many of all but the same length: ``[B, parts]`` starts and lengths.
+    """Split each range ``[B]`` into parts of nearly equal length: ``[B, parts]`` starts and lengths.
 
-    A range that is too short has parts without a key.
+    If a range is shorter than the number of parts, some parts are empty.
     """
     starts, lengths = ranges.starts[:, None], ranges.lengths[:, None]
     part = torch.arange(parts, dtype=torch.int32, device=starts.device)
@@ -121,8 +124,10 @@ def _split(ranges: KeyRanges, parts: int) -> tuple[Tensor, Tensor]:
     return starts + before, torch.minimum(lengths - before, size)
 
 
-VARLEN_KERNELS: Final = tuple(VarlenAttention(splits) for splits in (1, 2, 4, 8, 16))
-"""Candidates on a CUDA device."""
+VARLEN_KERNELS: Final = (
+    tuple(VarlenAttention(splits) for splits in (1, 2, 4, 8, 16)) if torch_private.HAS_RANGED_ATTENTION else ()
+)
+"""Candidates on a CUDA device; none if torch lacks the kernel."""
 
 VARLEN_DTYPES: Final = (torch.float16, torch.bfloat16)
-"""What they compute in."""
+"""Precisions that they support."""

@@ -1,8 +1,8 @@
 """One tracking step of a batch of lanes, after the image encoder.
 
-Memory attention, mask decoder, memory encoder, ring write: a function of tensors with shapes that the number of lanes
-fixes, no value read back to the host, traceable as one graph. The modules are sam2's; the glue is ours and follows
-``sam2_base.py``: ``_prepare_memory_conditioned_features``, ``_forward_sam_heads``, ``_encode_new_memory``.
+Memory attention, mask decoder, memory encoder, ring write: a function of tensors whose shapes depend on the number of
+lanes only, without a value read back to the host, traceable as one graph. The modules are sam2's; the glue is ours and
+follows ``sam2_base.py``: ``_prepare_memory_conditioned_features``, ``_forward_sam_heads``, ``_encode_new_memory``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Features(NamedTuple):
     stride4: Tensor
 
     def row(self, row: int) -> Features:
-        """The features of one stream, as a view."""
+        """Return the features of one stream, as a view."""
         return Features(*(level[row : row + 1] for level in self))
 
     def select(self, rows: Tensor) -> Features:
-        """The features of streams ``[B]`` int64: a copy of each for each of its lanes."""
+        """Return a copy of the features of streams ``[B]`` int64, one per lane."""
         return Features(*(level.index_select(0, rows) for level in self))
 
 
@@ -60,11 +60,11 @@ class StepOutput(NamedTuple):
 
 
 class TrackStep(nn.Module):
-    """The step. Its result is written into the bank and returned.
+    """The step. Writes its result into the bank and returns the masks.
 
     Args:
         model: In evaluation mode, on its device.
-        spatial_frames: Frames before the present one that are read.
+        spatial_frames: Frames before the current one whose memory is read.
     """
 
     top_pos: Tensor
@@ -81,13 +81,13 @@ class TrackStep(nn.Module):
         self.side = model.image_size // model.backbone_stride
         self.image_encoder = FixedImageEncoder(model)
         self.attention = FixedMemoryAttention(model.memory_attention)
-        # A pointer as wide as the features is cut into tokens as wide as the memory.
+        # A pointer is as wide as the features and is split into tokens as wide as the memory.
         self._pointer_tokens = int(model.hidden_dim // model.mem_dim)
         self.multimask = bool(model._use_multimask(is_init_cond_frame=False, point_inputs=None))
         self._cache_constants(spatial_frames)
 
     def _cache_constants(self, spatial_frames: int) -> None:
-        """Compute once what the reference computes on each frame."""
+        """Compute once what the reference computes for every frame."""
         model, side = self.model, self.side
         device = model.device
 
@@ -98,7 +98,7 @@ class TrackStep(nn.Module):
         no_point = torch.zeros(1, 1, 2, device=device), -torch.ones(1, 1, dtype=torch.int32, device=device)
         sparse, dense = model.sam_prompt_encoder(points=no_point, boxes=None, masks=None)
         # Age a is encoded by entry a - 1, a conditioning frame of any age by the last entry (sam2_base.py:582). That
-        # one comes first here, so that age 0 can stand for it.
+        # entry comes first here, so conditioning frames are encoded as age 0.
         encodings = model.maskmem_tpos_enc[:, 0]
         temporal = torch.cat([encodings[-1:], encodings[:spatial_frames]])
         memory_pos = encoding(model.memory_encoder.position_encoding)
@@ -111,12 +111,12 @@ class TrackStep(nn.Module):
         self.register_buffer("no_mask", dense.contiguous(), persistent=False)
 
     def keys(self, shape: BankShape, conditioning: int) -> int:
-        """How many tokens of memory a lane attends to if so many conditioning frames are read."""
+        """Return how many memory tokens a lane attends to with that many conditioning frames."""
         spatial, pointers = shape.spatial_frames + conditioning, shape.pointer_frames + conditioning
         return spatial * shape.tokens + pointers * self._pointer_tokens
 
     def encode(self, images: Tensor) -> Features:
-        """Encode frames ``[S, 3, image_size, image_size]``: all that does not depend on objects."""
+        """Encode frames ``[S, 3, image_size, image_size]``: everything that does not depend on objects."""
         top, stride8, stride4 = self.image_encoder(images)
         tokens = top.flatten(2).transpose(1, 2)
         return Features(tokens, self.attention.attend_to_self(tokens, self.top_pos), stride8, stride4)
@@ -124,15 +124,15 @@ class TrackStep(nn.Module):
     def forward(
         self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool
     ) -> StepOutput:
-        """Track each lane on its stream's present frame and remember it.
+        """Track each lane on its stream's current frame and remember it.
 
         Args:
             bank: Memory of all lanes; written.
             index: ``[2, B]`` int64: lane, frame number.
-            features: Of each lane's present frame.
+            features: Of each lane's current frame.
             conditioning: Slots of conditioning frames to read.
-            masked: Whether some of the slots that are read may be empty: then they are packed if memory attention has
-                a kernel for ranges, else masked. False is the caller's word that all slots are filled.
+            masked: Whether some of the slots may be empty: then they are packed if memory attention has a kernel for
+                ranges, else masked. With False the caller guarantees that all slots are filled.
         """
         lanes, frames = index.unbind(0)
         conditioned = self.condition(bank, index, features, conditioning, masked)
@@ -142,7 +142,7 @@ class TrackStep(nn.Module):
         return StepOutput(logits[:, 0], iou, score[:, 0].float())
 
     def condition(self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool) -> Tensor:
-        """Fuse the present frame's features with each lane's memory.
+        """Fuse the current frame's features with each lane's memory.
 
         Args: as :meth:`forward`.
 
@@ -165,7 +165,7 @@ class TrackStep(nn.Module):
         batch, pointers = recall.pointers.shape[:2]
         pointer_tokens = recall.pointers.reshape(batch, pointers * self._pointer_tokens, model.mem_dim)
         if model.add_tpos_enc_to_obj_ptrs:
-            # Normalised by the largest age for a video of 16 frames and more: a stream has no length.
+            # Normalized by the largest age of videos of 16 frames and more: a stream has no length.
             age = recall.pointer_age / (model.max_obj_ptrs_in_encoder - 1)
             width = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim
             encoded = model.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=width))
@@ -174,7 +174,7 @@ class TrackStep(nn.Module):
             pointer_pos = torch.zeros_like(pointer_tokens)
         return MemoryTokens(
             spatial=recall.features.float(),
-            # Slots that are packed lie otherwise in each lane: their encoding is gathered by age.
+            # Packed slots have a different order in each lane, so their encoding is gathered by age.
             spatial_pos=self.memory_pos + self.temporal[recall.features_age][:, :, None]
             if packed
             else torch.cat([self.slot_pos[:1].expand(conditioning, -1, -1), self.slot_pos[1:]]),
@@ -185,14 +185,14 @@ class TrackStep(nn.Module):
         )
 
     def _bias(self, recall: Recall) -> Tensor:
-        """See :class:`MemoryTokens`."""
+        """Return the bias of :class:`MemoryTokens`."""
         spatial_valid = recall.features_valid.repeat_interleave(recall.features.shape[2], dim=1)
         pointer_valid = recall.pointers_valid.repeat_interleave(self._pointer_tokens, dim=1)
         valid = torch.cat([spatial_valid, pointer_valid], dim=1)[:, None]
         return torch.zeros(valid.shape, device=valid.device).masked_fill(~valid, -torch.inf)
 
     def _ranges(self, recall: Recall) -> KeyRanges:
-        """The tokens that count of what was packed."""
+        """Return which of the packed tokens count."""
         slots, tokens = recall.features.shape[1:3]
         spatial = recall.features_valid.sum(dim=1, dtype=torch.int32)
         pointers = recall.pointers_valid.sum(dim=1, dtype=torch.int32)
@@ -231,7 +231,7 @@ class TrackStep(nn.Module):
         size = (model.image_size, model.image_size)
         full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         scaled = torch.sigmoid(full) * model.sigmoid_scale_for_mem_enc + model.sigmoid_bias_for_mem_enc
-        encoder = model.memory_encoder  # as its forward, without the position encoding, which is a constant
+        encoder = model.memory_encoder  # its forward without the position encoding, which is a constant
         fused = encoder.fuser(encoder.pix_feat_proj(top) + encoder.mask_downsampler(scaled))
         memory: Tensor = encoder.out_proj(fused)
         if model.no_obj_embed_spatial is not None:

@@ -1,4 +1,4 @@
-"""A tracker that follows a colour: it proves that masks belong to their frames, without a model."""
+"""A tracker that follows a color. It shows that masks belong to their frames, without a model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WORKING_SIDE: Final = 640
 """Longest side of the picture that is searched; larger frames are sampled at every second, third... pixel."""
 
 _TOLERANCE: Final = np.array([40.0, 14.0, 14.0])
-"""Least distance from the mean Y, Cr, Cb that still counts as the object: light changes more than hue does."""
+"""Minimum tolerance around the mean Y, Cr, Cb of the object: light changes more than hue."""
 
-_LEAST_SHARE: Final = 0.1
-"""Share of its usual area that a region needs to be taken for the object again."""
+_MIN_SHARE: Final = 0.1
+"""Smallest share of its usual area that a region needs to be recognized as the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class _Picture:
 
 
 @dataclass(slots=True)
-class _Sought:
-    """What an object looks like, and where it was.
+class _Target:
+    """An object: what it looks like, and where it was.
 
     Attributes:
-        low: Least Y, Cr, Cb of its colour.
-        high: Greatest.
-        seed: ``bool [h, w]`` of the coarse picture: where the prompt was; None once the object was found.
+        low: Minimum Y, Cr, Cb of its color.
+        high: Maximum.
+        seed: ``bool [h, w]`` of the coarse picture: where the prompt was; None after the object was found.
         position: Its last centroid as shares of the frame.
         area: Its usual area as a share of the frame.
-        latest: The frame that it was last looked for on, and what came out.
+        latest: The frame that was searched last, and the result.
     """
 
     low: NDArray[np.float64]
@@ -54,15 +54,15 @@ class _Sought:
     latest: tuple[_Picture, ObjectResult] | None = None
 
 
-class ColorTracker(NetworkFreeTracker[_Picture, _Sought]):
-    """Follows a connected region of the prompt's colour near its last position.
+class ColorTracker(NetworkFreeTracker[_Picture, _Target]):
+    """Follows a connected region of the prompt's color near its last position.
 
-    For tests and benchmarks of the pipeline: it has learned nothing, takes everything that touches the object and
-    looks alike for a part of it, and is at its best with plainly coloured things. When the colour is not seen, the
-    mask is empty and ``object_score_logits`` negative; the object is found again wherever a region of the colour and
-    of at least a tenth of its usual area appears. ``iou_prediction`` is the region's share of that area, at most 1.
+    For tests and benchmarks of the pipeline. Everything of a similar color that touches the object counts as part of
+    it, so it works best with plainly colored objects. When the color is not visible, the mask is empty and
+    ``object_score_logits`` negative. The object is found again where a region of that color and of at least a tenth of
+    its usual area appears. ``iou_prediction`` is the region's share of that area, at most 1.
 
-    A prompt on an existing object makes it follow what the prompt shows now. Points off the object are ignored.
+    A prompt on an existing object replaces its color. Negative points are ignored.
     """
 
     def _look(self, frame: Frame) -> _Picture:
@@ -70,49 +70,49 @@ class ColorTracker(NetworkFreeTracker[_Picture, _Sought]):
         picture = cv2.cvtColor(sample_rgb(frame, step), cv2.COLOR_RGB2YCrCb)
         return _Picture(np.asarray(picture, dtype=np.uint8), step)
 
-    def _prompted(self, view: _Picture, prompt: Prompt, size: tuple[int, int], present: _Sought | None) -> _Sought:
-        shown = _shown(prompt, size)
-        if shown is None:
-            assert present is not None  # a new object with nothing but points off it was refused
+    def _prompted(self, view: _Picture, prompt: Prompt, size: tuple[int, int], present: _Target | None) -> _Target:
+        certain = _certain_part(prompt, size)
+        if certain is None:
+            assert present is not None  # a new object with negative points only was refused
             return present
-        rows, columns = np.nonzero(prompt_mask(shown, size))
+        rows, columns = np.nonzero(prompt_mask(certain, size))
         seed = np.zeros(view.pixels.shape[:2], dtype=np.bool_)
         seed[rows // view.step, columns // view.step] = True
         pixels = view.pixels[seed].astype(np.float64)
         reach = np.clip(3 * pixels.std(axis=0), _TOLERANCE, 2 * _TOLERANCE)
         middle = np.median(pixels, axis=0)
-        return _Sought(middle - reach, middle + reach, seed)
+        return _Target(middle - reach, middle + reach, seed)
 
-    def _follow(self, follower: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
+    def _follow(self, follower: _Target, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
         if follower.latest is None or follower.latest[0] is not view:
             follower.latest = (view, _find(follower, view, size, obj_id))
         return follower.latest[1]
 
 
-def _find(sought: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
-    close = cv2.inRange(view.pixels, sought.low, sought.high)
+def _find(target: _Target, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
+    close = cv2.inRange(view.pixels, target.low, target.high)
     close = cv2.morphologyEx(close, cv2.MORPH_CLOSE, np.ones((3, 3), dtype=np.uint8))
     h, w = view.pixels.shape[:2]
     labels, stats, centroids = _regions(np.asarray(close, dtype=np.uint8))
     areas = stats[1:, cv2.CC_STAT_AREA] / (h * w)
     places = (centroids[1:] + 0.5) / (w, h)
-    if sought.seed is not None:
-        seed_h, seed_w = sought.seed.shape  # of the frame that was prompted: the size may have changed since
-        y_seed, x_seed = np.nonzero(sought.seed)
+    if target.seed is not None:
+        seed_h, seed_w = target.seed.shape  # of the prompted frame: the size may have changed since
+        y_seed, x_seed = np.nonzero(target.seed)
         touched = labels[y_seed * h // seed_h, x_seed * w // seed_w]
         worth = np.bincount(touched, minlength=len(stats))[1:].astype(np.float64)
         worth[worth == 0] = -np.inf
     else:
-        distance = np.hypot(*(places - sought.position).T)
-        worth = np.where(areas >= _LEAST_SHARE * sought.area, np.minimum(areas / sought.area, 1.0) - distance, -np.inf)
+        distance = np.hypot(*(places - target.position).T)
+        worth = np.where(areas >= _MIN_SHARE * target.area, np.minimum(areas / target.area, 1.0) - distance, -np.inf)
     if worth.size == 0 or worth.max() == -np.inf:
         return object_result(
             obj_id, size, counted(np.zeros((0, 0), dtype=np.bool_)), iou_prediction=0.0, object_score_logits=-10.0
         )
     best = int(worth.argmax())
-    sought.area = float(areas[best]) if sought.seed is not None else 0.9 * sought.area + 0.1 * float(areas[best])
-    sought.seed = None
-    sought.position = (float(places[best, 0]), float(places[best, 1]))
+    target.area = float(areas[best]) if target.seed is not None else 0.9 * target.area + 0.1 * float(areas[best])
+    target.seed = None
+    target.position = (float(places[best, 0]), float(places[best, 1]))
     x, y, columns, rows = (int(value) for value in stats[best + 1, : cv2.CC_STAT_AREA])
     mask = (labels[y : y + rows, x : x + columns] == best + 1).repeat(view.step, axis=0).repeat(view.step, axis=1)
     left, top = x * view.step, y * view.step
@@ -120,13 +120,13 @@ def _find(sought: _Sought, view: _Picture, size: tuple[int, int], obj_id: int) -
         obj_id,
         size,
         counted(np.ascontiguousarray(mask[: size[1] - top, : size[0] - left]), (left, top)),
-        iou_prediction=min(float(areas[best]) / sought.area, 1.0),
+        iou_prediction=min(float(areas[best]) / target.area, 1.0),
         object_score_logits=10.0,
     )
 
 
 def _regions(close: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """``cv2.connectedComponentsWithStats`` within the bounding box of what is set: most of the frame is not."""
+    """Run ``cv2.connectedComponentsWithStats`` inside the bounding box of the set pixels, a small part of a frame."""
     labels = np.zeros(close.shape, dtype=np.intp)
     x, y, columns, rows = cv2.boundingRect(close)
     if rows == 0:
@@ -136,8 +136,11 @@ def _regions(close: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.int
     return labels, np.add(part[2], (x, y, 0, 0, 0), dtype=np.intp), np.add(part[3], (x, y), dtype=np.float64)
 
 
-def _shown(prompt: Prompt, size: tuple[int, int]) -> Prompt | None:
-    """Keep what surely lies on the object: points on it, the middle of its box, its mask. None: nothing does."""
+def _certain_part(prompt: Prompt, size: tuple[int, int]) -> Prompt | None:
+    """Return the part of a prompt that is certainly on the object; None if there is none.
+
+    That is the mask, the positive points, or the middle of the box.
+    """
     points = tuple(point for point in prompt.points if point.label == 1)
     if prompt.mask is not None:
         return prompt

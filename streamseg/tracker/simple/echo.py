@@ -1,4 +1,4 @@
-"""A tracker that does nothing: it shows what the pipeline costs without a model."""
+"""A tracker that repeats its prompts. It shows the cost of the pipeline without a model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class _Repeated:
 
 
 class EchoTracker(NetworkFreeTracker[tuple[int, int], _Repeated]):
-    """Returns each object's prompt as its mask, unchanged, for every frame at once.
+    """Returns each object's prompt as its mask, unchanged, on every frame.
 
-    A box becomes a rectangle, a click a small disc. When the frame's size changes, the mask is scaled with it. The
-    frame's planes are not read.
+    A box becomes a rectangle, a click a small disc. The mask is scaled when the frame's size changes. The frame's
+    planes are not read.
     """
 
     def _look(self, frame: Frame) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What trackers without a network have in common: streams, prompts and their limits."""
+"""The common base of trackers without a network: streams, prompts and their limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DISC_RADIUS: Final = 0.03
 
 @dataclass(slots=True)
 class _Seen(Generic[View, Follower]):
-    """A frame's view, and the objects' followers after it: a correction goes on from there."""
+    """A frame's view, and the objects' followers after it, where a correction starts from."""
 
     view: View
     followers: dict[int, Follower]
@@ -38,9 +38,9 @@ class _Stream(Generic[View, Follower]):
 
     Attributes:
         history: The newest frames.
-        frames: How many there have been.
-        followers: Of the objects, as they are now.
-        undo: Of each object, by prompt: the frame's number, and the follower before it; None if it began there.
+        frames: Number of frames so far.
+        followers: The objects' current followers.
+        undo: By object, for each prompt: the frame's number and the previous follower; None if the object is new.
     """
 
     history: FrameHistory[_Seen[View, Follower]]
@@ -50,16 +50,16 @@ class _Stream(Generic[View, Follower]):
 
 
 class NetworkFreeTracker(ABC, Generic[View, Follower]):
-    """A :class:`~streamseg.tracker.types.Tracker` whose objects are followed one by one, without a network.
+    """A :class:`~streamseg.tracker.types.Tracker` that follows objects one by one, without a network.
 
-    A subclass says what it keeps of a frame (its *view*) and of an object (its *follower*, of which a shallow copy is
-    a follower of its own).
+    A subclass defines what it keeps of a frame (its *view*) and of an object (its *follower*). A shallow copy of a
+    follower must be independent of the original.
 
     Args:
-        max_objects: Most objects a stream.
-        history_frames: Newest frames of a stream that can be prompted.
-        catch_up_frames: Most frames that a prompt on an older frame goes through on its way to the newest.
-        undo_depth: Most prompts of an object that can be taken back.
+        max_objects: Maximum number of objects per stream.
+        history_frames: Number of newest frames of a stream that can be prompted.
+        catch_up_frames: How many frames, at most, a prompt on an older frame is tracked through up to the newest.
+        undo_depth: Maximum number of prompts per object that can be undone.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
 
     @abstractmethod
     def _look(self, frame: Frame) -> View:
-        """Return what is needed of a frame; it must not refer to the frame's planes."""
+        """Return the view of a frame; it must not refer to the frame's planes."""
 
     @abstractmethod
     def _prompted(self, view: View, prompt: Prompt, size: tuple[int, int], present: Follower | None) -> Follower:
-        """Return a follower for a prompt; ``present`` follows the object so far if this is a correction."""
+        """Return a follower for a prompt; ``present`` is the current follower if this is a correction."""
 
     @abstractmethod
     def _follow(self, follower: Follower, view: View, size: tuple[int, int], obj_id: int) -> ObjectResult:
-        """Find the object on a frame. Called again with the same view, it returns the same."""
+        """Find the object on a frame. Repeated calls with the same view return the same result."""
 
     @property
     def device(self) -> str:
@@ -90,21 +90,21 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
 
     @property
     def device_memory_bytes(self) -> int:
-        """It uses no GPU."""
+        """0: no GPU is used."""
         return 0
 
     @property
     def recompiles(self) -> int:
-        """Nothing is compiled."""
+        """0: nothing is compiled."""
         return 0
 
     @property
     def streams_at_once(self) -> int:
-        """One: nothing is shared between streams."""
+        """1: streams share no work."""
         return 1
 
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
-        """Nothing needs warming up."""
+        """Do nothing: there is nothing to warm up."""
         progress("nothing to warm up", 1.0)
 
     def open_stream(self, stream: str) -> None:
@@ -112,14 +112,14 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         self._streams[stream] = _Stream(FrameHistory(stream, self._history_frames))
 
     def close_stream(self, stream: str) -> None:
-        """End a stream and free its objects. A stream that is not open is left alone."""
+        """End a stream and free its objects. Does nothing if it is not open."""
         self._streams.pop(stream, None)
 
     def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
-        """Take the next frame of one or more streams and return their objects' masks on it, in order of age.
+        """Track the next frame of one or more streams; return their objects' masks, oldest object first.
 
         Raises:
-            StreamsegError: a stream is not open.
+            StreamsegError: A stream is not open.
         """
         results = {}
         for name, frame in frames.items():
@@ -136,15 +136,15 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         return results
 
     def repeat(self, stream: str, frame_id: int) -> None:
-        """Take note of a frame that shows what the newest tracked one does: who prompts it means that one."""
+        """Record a frame that repeats the newest tracked one: prompts on it apply to that one."""
         self._streams[stream].history.repeat(frame_id)
 
     def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
         Raises:
-            FrameExpiredError: the frame is no longer held.
-            PromptError: the frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
+            FrameExpiredError: The frame is no longer held.
+            PromptError: The frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
         """
         state, past = self._prompted_frame(stream, prompt, frame_id)
         present = self._follower_at(state, past, prompt.obj_id)
@@ -155,10 +155,10 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         return self._go_on(state, prompt.obj_id, past)
 
     def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> Preview:
-        """Return the mask that :meth:`add_prompt` would give on that frame. Nothing changes.
+        """Return the mask that :meth:`add_prompt` would give on that frame, without changing anything.
 
         Raises:
-            PromptError: as :meth:`add_prompt`.
+            PromptError: As :meth:`add_prompt`.
         """
         state, past = self._prompted_frame(stream, prompt, frame_id)
         present = self._follower_at(state, past, prompt.obj_id)
@@ -166,21 +166,21 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         return Preview(past.frame_id, self._follow(follower, past.picture.view, past.size, prompt.obj_id))
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
-        """Take back the last prompt of an object, and follow it anew from that frame on, or from the oldest held.
+        """Undo the last prompt of an object and follow it again from that frame on, or from the oldest held.
 
         Returns:
-            The masks on that frame and on the newest; None if the object is gone.
+            The masks on that frame and on the newest; None if that was its only prompt, which removes the object.
 
         Raises:
-            NothingToUndoError: nothing is left that could be taken back.
-            PromptError: there is no such object.
+            NothingToUndoError: No prompt is left to undo.
+            PromptError: There is no such object.
         """
         state = self._streams.get(stream)
         if state is None or obj_id not in state.followers:
             raise PromptError(f"stream {stream!r} has no object {obj_id}")
         if not state.undo[obj_id]:
             raise NothingToUndoError(
-                f"object {obj_id}: nothing to undo: the last {self._undo_depth} prompts at most can be taken back"
+                f"object {obj_id}: nothing to undo: at most the last {self._undo_depth} prompts can be undone"
             )
         number, before = state.undo[obj_id].pop()
         if before is None:
@@ -193,7 +193,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         """Forget an object.
 
         Raises:
-            PromptError: there is no such object.
+            PromptError: There is no such object.
         """
         state = self._streams.get(stream)
         if state is None or state.followers.pop(obj_id, None) is None:
@@ -211,7 +211,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
     def _prompted_frame(
         self, stream: str, prompt: Prompt, frame_id: int | None
     ) -> tuple[_Stream[View, Follower], PastFrame[_Seen[View, Follower]]]:
-        """Find the frame that a prompt is meant for, and refuse a prompt that cannot be applied to it."""
+        """Find the frame that a prompt applies to, and refuse a prompt that does not fit it."""
         state = self._streams.get(stream)
         if state is None:
             raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
@@ -219,7 +219,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         is_new = prompt.obj_id not in state.followers
         if is_new and len(state.followers) >= self._max_objects:
             raise PromptError(
-                f"object {prompt.obj_id}: stream {stream!r} has {self._max_objects} objects already: "
+                f"object {prompt.obj_id}: stream {stream!r} already has {self._max_objects} objects: "
                 "remove one, or raise model.max_objects"
             )
         check_prompt(prompt, past.size, is_new=is_new)
@@ -228,7 +228,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
     def _follower_at(
         self, state: _Stream[View, Follower], past: PastFrame[_Seen[View, Follower]], obj_id: int
     ) -> Follower | None:
-        """Copy an object's follower as it was on a frame; as it is now if that is not known; None if it is new."""
+        """Return a copy of an object's follower on a frame, or of the current one; None if the object is new."""
         for earlier in state.history.until(past.number):
             if obj_id in earlier.picture.followers:
                 return copy(earlier.picture.followers[obj_id])
@@ -237,7 +237,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
     def _go_on(
         self, state: _Stream[View, Follower], obj_id: int, start: PastFrame[_Seen[View, Follower]]
     ) -> PromptResult:
-        """Follow one object from a frame on through some frames to the newest, and note where it was on them."""
+        """Follow one object from a frame on through some frames to the newest, and record it on them."""
         _, *later = state.history.since(start.number)
         for past in (start, *later):
             past.picture.followers.pop(obj_id, None)
@@ -255,10 +255,10 @@ def prompt_mask(prompt: Prompt, size: tuple[int, int], present: BoolMask | None 
     Args:
         prompt: What to draw.
         size: (width, height) of the frame.
-        present: ``bool [height, width]``: the mask that clicks alone correct; clicks off the object cut discs out.
+        present: ``bool [height, width]``: the mask that clicks without a box correct; negative clicks cut discs out.
 
     Returns:
-        ``bool [height, width]`` of its own memory.
+        ``bool [height, width]``, a new array.
     """
     width, height = size
     if prompt.mask is not None:

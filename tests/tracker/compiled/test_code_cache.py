@@ -16,11 +16,19 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 from torch.nn import functional
 
-from streamseg.tracker.compiled.code_cache import CompiledFunction, KeptFunctions, fingerprint
-from streamseg.tracker.compiled.compile import _Ahead
-from streamseg.tracker.compiled.packaged_code import PARTIAL, keep_package
+from streamseg.tracker import torch_private
+from streamseg.tracker.compiled.code_cache import CompiledFunction, FunctionCache, fingerprint
+from streamseg.tracker.compiled.compile import _AheadOfTime
+from streamseg.tracker.compiled.library import PARTIAL, install_library
 from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank
 from streamseg.tracker.sam2.step import TrackStep
+
+needs_libraries = pytest.mark.skipif(
+    not torch_private.HAS_LIBRARIES, reason=f"torch {torch.__version__} makes no libraries that take their weights"
+)
+needs_saved_functions = pytest.mark.skipif(
+    not torch_private.HAS_SAVED_FUNCTIONS, reason=f"torch {torch.__version__} cannot save compiled functions"
+)
 
 
 class Scaled(nn.Module):
@@ -54,24 +62,26 @@ def remember(bank: MemoryBank, lanes: Tensor) -> Out:
 
 
 @pytest.fixture(scope="module")
-def library(torch_s_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def library(torch_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds ``run``, compiled for a weight of 4 x 4 and rows of ``[3, 4]``."""
     folder = tmp_path_factory.mktemp("library")
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(torch_s_cache))
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(torch_cache))
         module, x = Scaled(2.0), torch.randn(3, 4)
-        assert is_right(kept(folder).make("run", run, (module, x), packaged=True)(module, x), module, x)
+        assert is_right(kept(folder).compile("run", run, (module, x), "library")(module, x), module, x)
     return folder
 
 
-@pytest.fixture(params=["library", "torch's"])
+@pytest.fixture(
+    params=[pytest.param("library", marks=needs_libraries), pytest.param("torch", marks=needs_saved_functions)]
+)
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The same, in either way, for one test."""
     if request.param == "library":
         shutil.copytree(request.getfixturevalue("library"), tmp_path, dirs_exist_ok=True)
     else:
         module, x = Scaled(2.0), torch.randn(3, 4)
-        assert is_right(kept(tmp_path).make("run", run, (module, x), packaged=False)(module, x), module, x)
+        assert is_right(kept(tmp_path).compile("run", run, (module, x), "torch")(module, x), module, x)
     return tmp_path
 
 
@@ -81,8 +91,8 @@ def load(folder: Path, *inputs: object) -> CompiledFunction:
     return found
 
 
-def kept(folder: Path) -> KeptFunctions:
-    return KeptFunctions(folder, "kind")
+def kept(folder: Path) -> FunctionCache:
+    return FunctionCache(folder, "kind")
 
 
 def is_right(out: Out, module: Scaled, x: Tensor) -> bool:
@@ -90,14 +100,14 @@ def is_right(out: Out, module: Scaled, x: Tensor) -> bool:
 
 
 @pytest.fixture(scope="module")
-def torch_s_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def torch_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One for all tests: they compile the same few lines again and again."""
     return tmp_path_factory.mktemp("torch")
 
 
 @pytest.fixture(autouse=True)
-def _inference(torch_s_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(torch_s_cache))
+def _inference(torch_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(torch_cache))
     with torch.inference_mode():
         yield
 
@@ -113,10 +123,11 @@ def test_a_function_is_loaded_and_given_other_weights(cache: Path) -> None:
         for other in (torch.randn(2, 4), torch.randn(4, 3).t(), x.to(torch.bfloat16)):
             assert not loaded.guard_check(module, other)
     assert kept(cache).load("run", run, (module, torch.randn(2, 4))) is None
-    assert KeptFunctions(cache, "other kind").load("run", run, (module, x)) is None
+    assert FunctionCache(cache, "other kind").load("run", run, (module, x)) is None
     assert kept(cache).load("another", run, (module, x)) is None
 
 
+@needs_libraries
 def test_weights_of_a_library_are_the_module_s_own(library: Path) -> None:
     module, x = Scaled(2.0), torch.randn(3, 4)
     function = load(library, module, x)
@@ -128,10 +139,11 @@ def test_weights_of_a_library_are_the_module_s_own(library: Path) -> None:
     assert not function.guard_check(Scaled(2.0), x)
 
 
+@needs_libraries
 def test_a_library_takes_a_bank_of_any_number_of_lanes(tmp_path: Path) -> None:
     bank = MemoryBank(BankShape(tokens=4, memory_dim=2, pointer_dim=8), 3, torch.device("cpu"))
     lanes = torch.tensor([2, 1])
-    function = kept(tmp_path).make("run", remember, (bank, lanes), packaged=True)
+    function = kept(tmp_path).compile("run", remember, (bank, lanes), "library")
     for given in (bank, bank.grown(7)):
         assert function.guard_check(given, lanes)
         expected = remember(given.grown(given.lanes), lanes)
@@ -143,6 +155,7 @@ def test_a_library_takes_a_bank_of_any_number_of_lanes(tmp_path: Path) -> None:
     assert not function.guard_check(other, lanes)
 
 
+@needs_libraries
 def test_kept_libraries_take_neither_torch_s_compiler_nor_a_c_compiler(tmp_path: Path, library: Path) -> None:
     """In a process of its own, with nothing on the PATH and an empty folder for temporary files."""
     module, x = Scaled(2.0), torch.randn(3, 4)
@@ -168,7 +181,7 @@ print(sorted({{"torch._dynamo", "torch._inductor"}} & set(sys.modules)))
 
 def test_other_inputs_are_served_slowly_and_said(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     module, x, other = Scaled(2.0), torch.randn(3, 4), torch.randn(2, 4)
-    ahead = _Ahead("run", load(cache, module, x), lambda: run)
+    ahead = _AheadOfTime("run", load(cache, module, x), lambda: run)
     assert is_right(ahead(module, x), module, x)
     assert "in the middle" not in caplog.text
     with caplog.at_level(logging.WARNING):
@@ -184,37 +197,41 @@ def test_a_file_that_cannot_be_read_is_no_error(
     (tmp_path / "kind" / "run").write_bytes(content)
     with caplog.at_level(logging.WARNING):
         assert kept(tmp_path).load("run", run, ()) is None
-    assert "made anew" in caplog.text
+    assert "compiled again" in caplog.text
 
 
+@needs_libraries
 def test_a_file_gives_way_to_a_library(tmp_path: Path, library: Path) -> None:
     (tmp_path / "kind").mkdir()
     (tmp_path / "kind" / "run").write_bytes(b"nothing of the kind")
-    keep_package(library / "kind" / "run", tmp_path / "kind" / "run")
+    install_library(library / "kind" / "run", tmp_path / "kind" / "run")
     inputs = (Scaled(2.0), torch.randn(3, 4))
     assert is_right(load(tmp_path, *inputs)(*inputs), *inputs)
 
 
+@needs_saved_functions
 def test_what_is_kept_is_this_user_s_alone_whatever_others_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     inputs = (Scaled(2.0), torch.randn(3, 4))
     before = os.umask(0o002)
     try:
-        KeptFunctions.of("kind").make("run", run, inputs, packaged=False)
+        FunctionCache.of("kind").compile("run", run, inputs, "torch")
     finally:
         os.umask(before)
-    assert KeptFunctions.of("kind").load("run", run, inputs) is not None
+    assert FunctionCache.of("kind").load("run", run, inputs) is not None
 
 
+@needs_saved_functions
 def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
     old, young = tmp_path / "kind" / f"{PARTIAL}old", tmp_path / "kind" / f"{PARTIAL}young"
     for folder in (old, young):
         folder.mkdir(parents=True)
     os.utime(old, (1_000_000, 1_000_000))
-    kept(tmp_path).make("run", run, (Scaled(2.0), torch.randn(3, 4)), packaged=False)
+    kept(tmp_path).compile("run", run, (Scaled(2.0), torch.randn(3, 4)), "torch")
     assert (old.exists(), young.exists()) == (False, True)
 
 
+@needs_libraries
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(path.read_bytes()[:1000]), Path.unlink])
 def test_a_library_that_is_not_whole_is_made_anew(
     tmp_path: Path, library: Path, spoil: Callable[[Path], None], caplog: pytest.LogCaptureFixture
@@ -225,39 +242,42 @@ def test_a_library_that_is_not_whole_is_made_anew(
     spoil(shared_object)
     with caplog.at_level(logging.WARNING):
         assert kept(tmp_path).load("run", run, inputs) is None
-    assert "made anew" in caplog.text
-    keep_package(library / "kind" / "run", tmp_path / "kind" / "run")
+    assert "compiled again" in caplog.text
+    install_library(library / "kind" / "run", tmp_path / "kind" / "run")
     assert is_right(load(tmp_path, *inputs)(*inputs), *inputs)
     assert [path.name for path in (tmp_path / "kind").iterdir()] == ["run"]
 
 
+@needs_saved_functions
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "kind").write_text("a file")
     inputs = (Scaled(2.0), torch.randn(3, 4))
     with caplog.at_level(logging.WARNING):
-        function = kept(tmp_path).make("run", run, inputs, packaged=False)
-    assert "not kept for the next start" in caplog.text
+        function = kept(tmp_path).compile("run", run, inputs, "torch")
+    assert "not cached for the next start" in caplog.text
     assert is_right(function(*inputs), *inputs)
 
 
+@needs_saved_functions
 def test_a_folder_that_may_not_be_written_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may do everything
     inputs = (Scaled(2.0), torch.randn(3, 4))
     with caplog.at_level(logging.WARNING):
-        function = kept(tmp_path).make("run", run, inputs, packaged=False)
-    assert "may not be written to" in caplog.text
+        function = kept(tmp_path).compile("run", run, inputs, "torch")
+    assert "is not writable" in caplog.text
     assert is_right(function(*inputs), *inputs)
     assert list((tmp_path / "kind").iterdir()) == []
 
 
+@needs_saved_functions
 def test_only_the_kinds_that_were_used_last_are_kept(tmp_path: Path) -> None:
     for age in range(10):
         folder = tmp_path / f"kind{age}"
         folder.mkdir()
         os.utime(folder, (1_000_000 - age, 1_000_000 - age))
-    KeptFunctions(tmp_path, "new").make("run", run, (Scaled(2.0), torch.randn(3, 4)), packaged=False)
+    FunctionCache(tmp_path, "new").compile("run", run, (Scaled(2.0), torch.randn(3, 4)), "torch")
     assert {folder.name for folder in tmp_path.iterdir()} == {"new", *(f"kind{age}" for age in range(7))}
 
 
@@ -279,14 +299,14 @@ def test_code_that_others_could_have_written_is_not_run(
     (tmp_path / "streamseg" / "kind" / "run").write_bytes(b"nothing that can be read")
     (tmp_path / folder).chmod(0o777)
     with caplog.at_level(logging.WARNING):
-        assert KeptFunctions.of("kind").load("run", run, ()) is None
-    assert "others may write" in caplog.text
-    assert "cannot be used" not in caplog.text
+        assert FunctionCache.of("kind").load("run", run, ()) is None
+    assert "other users can write" in caplog.text
+    assert "is unusable" not in caplog.text
 
 
 def test_nothing_is_kept_where_nobody_said_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    assert KeptFunctions.of("kind").load("run", run, ()) is None
+    assert FunctionCache.of("kind").load("run", run, ()) is None
 
 
 def test_the_fingerprint_is_of_everything_but_weights(small: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:

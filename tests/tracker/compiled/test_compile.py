@@ -13,8 +13,10 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 
 from streamseg.errors import ModelError
+from streamseg.tracker import torch_private
 from streamseg.tracker.compiled import compile as compiling
-from streamseg.tracker.compiled.compile import Buckets, CompiledEngine, choose_compile, parts
+from streamseg.tracker.compiled.buckets import Buckets, parts
+from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.memory_bank import MemoryBank
 from tests.tracker.tracker_scenes import Add, Change, Events, Remove, clip, difference, play, show
@@ -108,7 +110,7 @@ def test_a_bank_that_grows(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, buckets: Buckets, recorder: ReplayingRecorder | None
 ) -> None:
     """Nothing is compiled for it. Graphs are recorded anew, all of them at once, and counted."""
-    monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
+    monkeypatch.setattr(CompiledEngine, "initial_lanes", 2)
     images = clip(12, small.image_size)
     predictor = compiled(small, buckets, recorder=recorder)
     predictor.warm_up(quiet)
@@ -131,7 +133,7 @@ def test_a_bank_that_grows(
         of_the_step = 2 * len(buckets.lanes)
         assert recordings == [of_the_step, of_the_step]  # to 4 lanes and to 8
         assert recorder.recorded == at_warm_up + sum(recordings)
-        assert predictor.engine.recorded_anew == 2
+        assert predictor.engine.rerecordings == 2
     assert difference(play(CameraPredictor(small), images, EVENTS), run).logits < TOLERANCE
 
 
@@ -180,7 +182,7 @@ def test_padding_does_not_break(small: SAM2Base) -> None:
 def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And that a later start, which compiles nothing, does the same with other weights; its bank grows, too."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(CompiledEngine, "least_lanes", 2)
+    monkeypatch.setattr(CompiledEngine, "initial_lanes", 2)
     images = clip(24, small.image_size)
     events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
     kept: dict[str, int] = {}
@@ -195,12 +197,15 @@ def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.M
         predictor = compiled(model, ONE, backend="inductor")
         predictor.warm_up(quiet)
         written = {str(path): path.stat().st_mtime_ns for path in tmp_path.glob("streamseg/*/*")}
-        assert {Path(path).name for path in written} == {"encode_1", "track_1_1_masked", "track_1_4_masked"}
+        if torch_private.HAS_LIBRARIES:
+            assert {Path(path).name for path in written} == {"encode_1", "track_1_1_masked", "track_1_4_masked"}
         assert written == kept or start == "first"
         kept = written
+        prepared = graphs()
+        assert prepared == 0 or not torch_private.HAS_LIBRARIES
         run = play(predictor, images, events)
         assert predictor.bank.lanes > 2
-        assert graphs() == 0
+        assert graphs() == prepared
         found = difference(wanted, run)
         assert found.logits < TOLERANCE, (start, found)
         assert found.agreement > 0.995, (start, found)

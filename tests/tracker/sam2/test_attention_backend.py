@@ -9,7 +9,8 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch.nn.attention import SDPBackend
 from torch.nn.functional import scaled_dot_product_attention
 
-from streamseg.tracker.compiled.compile import Buckets, CompiledEngine
+from streamseg.tracker.compiled.buckets import Buckets
+from streamseg.tracker.compiled.compile import CompiledEngine
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2 import attention_backend, memory_attention

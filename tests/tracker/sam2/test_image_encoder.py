@@ -95,7 +95,7 @@ def test_windows_that_a_pool_does_not_divide_are_refused():
     model = build_model("sam2.1_hiera_t", image_size=256)
     model.image_encoder.trunk.blocks[3].window_size = 5
     with pytest.raises(
-        ModelError, match=r"window_spec: a window of 5 tokens cannot be pooled by 2: give a multiple of 2"
+        ModelError, match=r"window_spec: a window of 5 tokens cannot be pooled by 2: expected a multiple of 2"
     ):
         FixedImageEncoder(model)
 
@@ -106,8 +106,8 @@ def test_weights_held_in_bfloat16_give_what_autocast_gives(small: SAM2Base, monk
         {0: [Add(1, points=[(0.5, 0.5, 1)])], 2: [Add(1, points=[(0.6, 0.6, 1)])]},
     )
     runs, kept = [], []
-    for hold_in in (engine.hold_in, lambda step, dtype: None):
-        monkeypatch.setattr(engine, "hold_in", hold_in)
+    for cast_weights in (engine.cast_weights, lambda step, dtype: None):
+        monkeypatch.setattr(engine, "cast_weights", cast_weights)
         model = copy.deepcopy(small)
         show(model, 0)
         predictor = CameraPredictor(model, autocast=torch.bfloat16)

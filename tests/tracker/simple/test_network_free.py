@@ -78,7 +78,7 @@ def test_max_objects_and_removal(tracker):
     tracker.track({"cam": frame()})
     tracker.add_prompt("cam", BOX)
     tracker.add_prompt("cam", Prompt(2, box=(10, 10, 30, 30)))
-    with pytest.raises(PromptError, match=r"has 2 objects already: remove one, or raise model\.max_objects"):
+    with pytest.raises(PromptError, match=r"already has 2 objects: remove one, or raise model\.max_objects"):
         tracker.add_prompt("cam", Prompt(3, box=(10, 10, 30, 30)))
     tracker.add_prompt("cam", BOX)
     tracker.remove_object("cam", 2)

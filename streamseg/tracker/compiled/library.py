@@ -1,13 +1,13 @@
-"""Functions compiled by AOTInductor: how compiled code runs on a CPU, and is kept on disk.
+"""Functions compiled by AOTInductor: how compiled code runs on a CPU and is cached on disk.
 
-``torch.export`` makes a graph of a function, AOTInductor a folder with a library of it. To load that takes hundredths
-of a second and neither torch's compiler nor a C++ compiler. Code that ``torch.compile`` kept takes both: seconds to
-import the one; and wherever /tmp was emptied, the other compiles its headers anew. On CUDA it would take CUDA's own
-headers and compiler, which torch does not bring along: there :mod:`streamseg.tracker.compiled.code_cache` uses
-torch's own way.
+``torch.export`` traces a function, AOTInductor compiles the graph to a shared library in a folder. Loading one takes
+hundredths of a second and needs neither torch's compiler nor a C++ compiler. Code that ``torch.compile`` caches needs
+both: the one takes seconds to import, the other recompiles its headers wherever /tmp was emptied. On CUDA,
+AOTInductor would need CUDA's own headers and compiler, which torch does not ship, so
+:mod:`streamseg.tracker.compiled.code_cache` uses ``torch.compiler`` there.
 
-Weights are not in the library: it is told where they lie. What it is given is not looked at by the library at all, so
-:meth:`PackagedFunction.guard_check` does it.
+Weights are not part of the library: it is given their addresses. The library does not check its inputs, so
+:meth:`LibraryFunction.guard_check` does.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, Final, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from streamseg.tracker import torch_private
 from streamseg.tracker.sam2.memory_bank import MemoryBank
 
 _NAME: Final = "model"
@@ -30,30 +31,28 @@ _INPUTS: Final = "streamseg_inputs"
 _DIGEST: Final = "streamseg.sha256"
 
 PARTIAL: Final = ".making-"
-"""How the names of folders begin that are not finished."""
+"""Prefix of the names of unfinished folders."""
 
 
-class PackagedFunction:
-    """A compiled function.
+class LibraryFunction:
+    """A compiled function in a loaded library.
 
-    It is called with the modules that it was loaded for, and with the constants that it was compiled for. Their weights
-    may be written to, but not exchanged for other tensors. While it runs it holds Python's lock, as torch does not
-    otherwise: other threads of the process wait for it (a worker has none).
+    It must be called with the same modules that it was loaded for and the constants that it was compiled for. Weights
+    may be changed in place but not replaced by other tensors. Unlike torch itself it holds the GIL while it runs, so
+    other threads of the process wait (a worker has none).
 
     Args:
-        folder: Holds the library; it may go once this is built.
-        function: What was compiled, for its annotation.
-        inputs: As those that it was compiled for.
+        folder: Holds the library; may be deleted once this is constructed.
+        function: What was compiled, for its return annotation.
+        inputs: Of the kind that it was compiled for.
 
     Raises:
-        ValueError: it was compiled for other inputs.
-        RuntimeError: there is no such library, or it cannot be loaded.
+        ValueError: It was compiled for other inputs.
+        RuntimeError: There is no library, or it cannot be loaded.
     """
 
     def __init__(self, folder: Path, function: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
-        # torch._inductor.aoti_load_package does the same, but imports torch's compiler for it: 3 s. One
-        # thread calls, so one runner is enough.
-        self._library = torch._C._aoti.AOTIModelPackageLoader(str(folder), _NAME, True, 1, -1, False)
+        self._library = torch_private.load_library(folder, _NAME)
         self._signature = _signature(inputs)
         if self._library.get_metadata().get(_INPUTS) != repr(self._signature):
             raise ValueError("it was compiled for other inputs")
@@ -62,17 +61,17 @@ class PackagedFunction:
         weights = _weights(self._modules)
         names = self._library.get_constant_fqns()
         if missing := [name for name in names if name not in weights]:
-            raise ValueError(f"it has constants that are no weights: {missing}")
-        # It only knows where they lie: they must live on, even if a module's `data` is exchanged.
+            raise ValueError(f"it contains constants that are not weights: {missing}")
+        # The library holds addresses only: keep the tensors alive even if a module's `data` is replaced.
         self._weights = {name: weights[name].detach() for name in names}
         self._library.load_constants(self._weights, False, True, True)
 
     def __call__(self, *args: Any) -> Any:
-        """Run; the arguments must be as those that it was compiled for."""
+        """Run; the arguments must be of the kind that it was compiled for."""
         return self._output(self._library.boxed_run([tensor for tensor, _ in _parts(args)]))
 
     def guard_check(self, *args: Any) -> bool:
-        """Whether it can take these arguments; constants among them are not looked at."""
+        """Return whether it can take these arguments; constants among them are not compared."""
         given = _modules(args)
         return (
             _signature(args) == self._signature
@@ -81,29 +80,30 @@ class PackagedFunction:
         )
 
 
-def package(function: Callable[..., Any], inputs: tuple[Any, ...], folder: Path) -> None:
+def compile_library(function: Callable[..., Any], inputs: tuple[Any, ...], folder: Path) -> None:
     """Compile a function into a library. Blocks: tens of seconds.
 
     Args:
-        function: Of modules, a bank, tensors and constants, to a named tuple of tensors, which its annotation says.
-        inputs: Positional. It is traced on them; what it writes to them is the caller's to throw away. Of a bank, there
-            may be any number of lanes but one and nought.
-        folder: To write to; it is there.
+        function: Takes modules, a bank, tensors and constants; returns a named tuple of tensors, as its annotation
+            says.
+        inputs: Positional. The function is traced on them; anything it writes to them is to be discarded. The number
+            of a bank's lanes stays variable, but must be 2 or more.
+        folder: An existing folder to write to.
 
     Raises:
-        RuntimeError: it cannot be compiled.
+        RuntimeError: It cannot be compiled.
     """
     tensors = [tensor for tensor, _ in _parts(inputs)]
     sizes = [{0: torch.export.Dim.DYNAMIC} if lanes else None for _, lanes in _parts(inputs)]
     exported = torch.export.export(_Exported(function, inputs), (tensors,), dynamic_shapes=(sizes,), strict=False)
     with tempfile.TemporaryDirectory(prefix="streamseg-") as temporary:
         archive = Path(temporary) / f"{_NAME}.pt2"
-        torch._inductor.aoti_compile_and_package(
+        torch_private.compile_library(
             exported,
-            package_path=str(archive),
-            inductor_configs={
+            archive,
+            {
                 "aot_inductor.package_constants_in_so": False,
-                # Else weights of up to 8 numbers, of all the same ones, or all of them are written into the code.
+                # Otherwise weights of up to 8 numbers, or of equal ones, or all weights are written into the code.
                 "always_keep_tensor_constants": True,
                 "joint_graph_constant_folding": False,
                 "freezing": False,
@@ -114,11 +114,11 @@ def package(function: Callable[..., Any], inputs: tuple[Any, ...], folder: Path)
             content.extractall(folder)
 
 
-def keep_package(folder: Path, path: Path) -> None:
-    """Copy a library to a place where later starts find it, in place of what is there.
+def install_library(folder: Path, path: Path) -> None:
+    """Copy a library to where later starts look for it, replacing what is there.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
     try:
@@ -130,21 +130,21 @@ def keep_package(folder: Path, path: Path) -> None:
             path.unlink(missing_ok=True)
         partial.rename(path)
     except OSError:
-        if not (path / _DIGEST).is_file():  # else another daemon has just kept its own
+        if not (path / _DIGEST).is_file():  # else another daemon has just installed its own
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_whole(path: Path) -> None:
-    """See that a library is what was kept: of one that a power cut cut short, loading would end the process.
+def check_intact(path: Path) -> None:
+    """Compare a library with its digest: loading one that a power cut truncated would end the process.
 
     Raises:
-        ValueError: it is not.
-        OSError: it cannot be read.
+        ValueError: It differs.
+        OSError: It cannot be read.
     """
     if _digest(path) != (path / _DIGEST).read_text():
-        raise ValueError("its files are not those that were written")
+        raise ValueError("its files differ from those that were written")
 
 
 def _digest(folder: Path) -> str:
@@ -156,13 +156,13 @@ def _digest(folder: Path) -> str:
 
 
 def _output_of(function: Callable[..., Any]) -> Callable[[Iterable[Tensor]], Any]:
-    """What makes a function's result of tensors, by its annotation."""
+    """Return what builds a function's result from tensors, by its annotation."""
     make: Callable[[Iterable[Tensor]], Any] = get_type_hints(function)["return"]._make
     return make
 
 
 class _Exported(nn.Module):
-    """A function of tensors alone, with the modules that it is called with as parts."""
+    """A function of tensors only, with the modules among its arguments as submodules."""
 
     def __init__(self, function: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class _Exported(nn.Module):
 
 
 def _with(value: Any, given: Iterator[Tensor]) -> Any:
-    """An argument with other tensors in it."""
+    """Return an argument with its tensors replaced by the next of the given ones."""
     match value:
         case Tensor():
             return next(given)
@@ -187,7 +187,7 @@ def _with(value: Any, given: Iterator[Tensor]) -> Any:
 
 
 def _parts(args: tuple[Any, ...]) -> Iterator[tuple[Tensor, bool]]:
-    """Each tensor, and whether its first dimension is a bank's lanes, of which there may be any number."""
+    """Yield each tensor, and whether its first dimension is a bank's lanes, whose number is variable."""
     for value in args:
         match value:
             case Tensor():
@@ -198,7 +198,7 @@ def _parts(args: tuple[Any, ...]) -> Iterator[tuple[Tensor, bool]]:
 
 
 def _signature(args: tuple[Any, ...]) -> list[tuple[tuple[int, ...], tuple[int, ...], torch.dtype]]:
-    """All that the library relies on of the tensors."""
+    """Return everything that the library assumes about the tensors: shape, strides, dtype."""
     return [(tuple(tensor.shape[lanes:]), tensor.stride(), tensor.dtype) for tensor, lanes in _parts(args)]
 
 
@@ -207,7 +207,7 @@ def _modules(args: tuple[Any, ...]) -> dict[str, nn.Module]:
 
 
 def _weights(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
-    """All parameters and buffers by all of their names: the compiler chooses among those of shared ones."""
+    """Return all parameters and buffers by every name they have: the compiler picks one name of a shared tensor."""
     return {
         f"{name}.{key}": tensor
         for name, module in modules.items()

@@ -1,0 +1,142 @@
+"""Everything that streamseg uses of torch beyond its public interface, with what to do where a version lacks it.
+
+torch 2.7 and newer work. The newer ones can do more, and each `HAS_...` here says from which version on that was
+tested; older ones fall back to plain ``torch.compile`` or to an attention mask.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import torch
+from torch import Tensor
+
+
+def _version(text: str) -> tuple[int, int]:
+    """``"2.15.0+cu132"`` -> ``(2, 15)``."""
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+VERSION: Final = _version(torch.__version__)
+
+HAS_SAVED_FUNCTIONS: Final = VERSION >= (2, 11)
+"""Whether a compiled function can be saved and loaded (``torch.compiler.load_compiled_function``)."""
+
+HAS_LIBRARIES: Final = VERSION >= (2, 15)
+"""Whether AOTInductor makes libraries that take their weights by address."""
+
+HAS_RANGED_ATTENTION: Final = VERSION >= (2, 11)
+"""Whether ``torch.nn.attention.varlen`` takes the length of each range from the device."""
+
+GUARD_OPTIONS: Final[dict[str, Any]] = (
+    {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
+    if hasattr(torch.compiler, "keep_tensor_guards_unsafe")
+    else {}
+)
+"""Options of ``torch.compile`` that drop all guards but those on tensors.
+
+The model does not change, and checking that it has not takes 1 of nano's 19 ms a frame. Older versions check.
+"""
+
+
+class SavableFunction(Protocol):
+    """A function that torch compiled ahead of its calls."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Run; the inputs must be of the kind that it was compiled for."""
+        ...
+
+    def guard_check(self, *args: Any) -> bool:
+        """Whether it can take these inputs."""
+        ...
+
+    def disable_guard_check(self) -> None:
+        """Leave that check to the caller."""
+        ...
+
+    def save_compiled_function(self, path: str) -> None:
+        """Write it to a file."""
+        ...
+
+
+def compile_function(function: Callable[..., Any], inputs: tuple[Any, ...]) -> SavableFunction:
+    """Compile a function ahead of its calls. Needs :data:`HAS_SAVED_FUNCTIONS`. Blocks: up to tens of seconds."""
+    with torch._dynamo.config.patch(enable_aot_compile=True):  # on by default in torch 2.15, off in 2.11
+        compiled: Any = torch.compile(function, fullgraph=True, dynamic=False, options=GUARD_OPTIONS)
+        return cast(SavableFunction, compiled.aot_compile((inputs, {})))
+
+
+def load_function(path: Path) -> SavableFunction:
+    """Load what :meth:`SavableFunction.save_compiled_function` wrote. Loading a file runs what is in it."""
+    with path.open("rb") as file:
+        return cast(SavableFunction, torch.compiler.load_compiled_function(file))
+
+
+class Library(Protocol):
+    """A library of AOTInductor."""
+
+    def boxed_run(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Run. The inputs are not checked."""
+        ...
+
+    def get_metadata(self) -> dict[str, str]:
+        """What was stored with it."""
+        ...
+
+    def get_constant_fqns(self) -> list[str]:
+        """Names of the weights that it needs."""
+        ...
+
+    def load_constants(
+        self, constants: dict[str, Tensor], use_inactive: bool, check_full_update: bool, user_managed: bool
+    ) -> None:
+        """Tell it where the weights lie."""
+        ...
+
+
+def compile_library(exported: Any, path: Path, options: dict[str, Any]) -> None:
+    """Compile an exported program into an archive with a library. Needs :data:`HAS_LIBRARIES`. Blocks: tens of seconds.
+
+    Args:
+        exported: From ``torch.export.export``.
+        path: The archive, ``NAME.pt2``.
+        options: Of the compiler.
+    """
+    torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
+
+
+def load_library(folder: Path, name: str) -> Library:
+    """Load a library from an unpacked archive.
+
+    ``torch._inductor.aoti_load_package`` does the same, but imports torch's compiler for it, which takes 3 s. One
+    thread calls, so one runner is enough.
+    """
+    return cast(Library, torch._C._aoti.AOTIModelPackageLoader(str(folder), name, True, 1, -1, False))
+
+
+def mark_dynamic(tensor: Tensor, dim: int) -> None:
+    """Compile what is traced with this tensor for any size of that dimension."""
+    torch._dynamo.mark_dynamic(tensor, dim)
+
+
+def compiled_graphs() -> int:
+    """How many graphs ``torch.compile`` has made in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")  # not imported yet: nothing was compiled; importing takes a second
+    return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
+
+
+def cpu_capabilities() -> dict[str, Any]:
+    """Instruction sets of this CPU by name, such as ``avx512_bf16`` and ``amx_bf16``."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return dict(torch.cpu.get_capabilities())
+    found: dict[str, Any] = {
+        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
+        "amx_bf16": torch.cpu._is_amx_tile_supported(),  # every CPU with AMX tiles multiplies bfloat16 in them
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+    }
+    return found
