@@ -170,7 +170,7 @@ def test_models_path(invoke, tmp_path):
     [
         (["nano"], "has no checkpoint to fetch"),
         (["tinny"], "did you mean 'tiny'?"),
-        (["tiny", "--mirror", "ftp://x"], "give an http:// or https:// address"),
+        (["tiny", "--mirror", "ftp://x"], "expected an http:// or https:// address"),
     ],
 )
 def test_models_that_cannot_be_pulled(invoke, arguments, words):

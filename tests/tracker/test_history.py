@@ -78,7 +78,7 @@ def test_a_repeated_frame_goes_with_the_one_that_it_repeats():
         history.add(blank(2 + number), 1 + number, "later")
     with pytest.raises(FrameExpiredError, match=r"frame 1 of stream 'cam'.* 2 to 6"):
         history.find(1, 1)
-    with pytest.raises(ValueError, match="repeats nothing"):
+    with pytest.raises(ValueError, match="cannot be a repetition"):
         filled(0).repeat(0)
 
 

@@ -159,5 +159,5 @@ def test_lengths_must_agree():
     stream = LowRes([1, 2], torch.ones(1, 8, 8), torch.zeros(1), torch.zeros(1), (32, 32))
     with pytest.raises(ValueError, match="zip"):
         to_results([stream])
-    with pytest.raises(ValueError, match="2 objects, but 1 masks"):
+    with pytest.raises(ValueError, match="2 objects but 1 masks"):
         _on_device([stream])

@@ -74,7 +74,7 @@ def test_refused_prompts_change_nothing(tracker: Sam2Tracker) -> None:
         "outside": Prompt(1, points=(Point(161, 45),)),
         "nan": Prompt(1, points=(Point(float("nan"), 45),)),
         r"outside the frame, which is 160x90": Prompt(1, box=(100, 20, 170, 60)),
-        r"give bool \(90, 160\)": Prompt(1, mask=np.ones((160, 90), dtype=np.bool_)),
+        r"expected bool \(90, 160\)": Prompt(1, mask=np.ones((160, 90), dtype=np.bool_)),
         "empty": Prompt(1, mask=np.zeros((90, 160), dtype=np.bool_)),
         "off the object": Prompt(1, points=(Point(1, 1, 0),)),
     }
@@ -133,7 +133,7 @@ def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplo
     assert all(
         "stream broken" in line and f"object {obj_id}" in line for obj_id, line in zip((7, 3), said, strict=True)
     )
-    with pytest.raises(PromptError, match="needs a positive one"):  # nothing is left to correct
+    with pytest.raises(PromptError, match="needs one on it"):  # nothing is left to correct
         tracker.add_prompt("broken", Prompt(7, points=(Point(1, 1, 0),)))
     assert tracker.add_prompt("broken", click).current.object_score_logits > 0
     seen, waiting = tracker.track({"broken": frame(3)})["broken"]

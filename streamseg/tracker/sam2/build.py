@@ -1,29 +1,53 @@
 """Builds SAM 2 models from sam2's configs, a YAML file, or a config of this package.
 
 The configs are read with OmegaConf and instantiated directly: hydra's global state, which sam2 sets up at its import,
-is neither needed nor touched.
+is neither needed nor touched. Instantiating calls what a config names as ``_target_``, so only the classes of
+:data:`TARGETS` are allowed.
 """
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
-from yaml import YAMLError
 
 from streamseg.errors import ModelError
 from streamseg.tracker.sam2.checkpoint import load_checkpoint
 
 SIZE_MULTIPLE_PX = 32
-_TARGET_PREFIXES = ("sam2.", "streamseg.")
+TARGETS: Final = frozenset(
+    {
+        "sam2.modeling.backbones.hieradet.Hiera",
+        "sam2.modeling.backbones.image_encoder.FpnNeck",
+        "sam2.modeling.backbones.image_encoder.ImageEncoder",
+        "sam2.modeling.memory_attention.MemoryAttention",
+        "sam2.modeling.memory_attention.MemoryAttentionLayer",
+        "sam2.modeling.memory_encoder.CXBlock",
+        "sam2.modeling.memory_encoder.Fuser",
+        "sam2.modeling.memory_encoder.MaskDownSampler",
+        "sam2.modeling.memory_encoder.MemoryEncoder",
+        "sam2.modeling.position_encoding.PositionEmbeddingSine",
+        "sam2.modeling.sam.transformer.RoPEAttention",
+        "sam2.modeling.sam2_base.SAM2Base",
+        "sam2.sam2_video_predictor.SAM2VideoPredictor",
+        "streamseg.tracker.efficientnet_lite.EfficientNetLite0",
+        "streamseg.tracker.sam2.efficientnet_lite.EfficientNetLite0",
+    }
+)
+"""The classes that a config may name: those of the published models, and our own."""
+
+_REFUSED_KEYS: Final = {"weights_path": "it would read another file: give the weights as model.name"}
+"""Arguments of those classes that have effects of their own."""
+
+_RESOLVER: Final = re.compile(r"\$\{[^${}]*(?::|\$\{)")
+"""``${oc.env:NAME}`` and other functions of OmegaConf, and what could hide one; plain ``${a.b}`` is allowed."""
 # What `sam2.build_sam` sets for a predictor with post-processing, without hole filling: that needs a CUDA extension
 # which the package on PyPI does not include.
 _POSTPROCESSING = {
@@ -124,7 +148,7 @@ def _build(
         try:
             # "all": plain lists instead of OmegaConf's, which torch.compile cannot trace.
             model = instantiate(node, _convert_="all")
-        except (InstantiationException, OmegaConfBaseException) as error:
+        except Exception as error:
             raise ModelError(f"model config {config} does not describe a SAM 2 model: {error}") from error
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, str(config))
@@ -150,27 +174,45 @@ def _load_config(config: str | Path) -> DictConfig:
             f"model config {config} is unknown: expected the path of a YAML file or one of {', '.join(named)}"
         )
     try:
-        tree = OmegaConf.load(path)
-        OmegaConf.resolve(tree)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        text = path.read_text(encoding="utf-8")
+        if found := _RESOLVER.search(text):
+            raise ModelError(f"model config {path}: {found[0]}...}} is not allowed: write the value itself")
+        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=True, throw_on_missing=True)
+    except ModelError:
+        raise
+    except Exception as error:  # the parser and OmegaConf raise many kinds
         raise ModelError(f"model config {path} cannot be read: {error}") from error
-    node = tree.get("model") if isinstance(tree, DictConfig) else None
-    if not isinstance(node, DictConfig) or "image_size" not in node:
+    node = tree.get("model") if isinstance(tree, dict) else None
+    if not isinstance(node, dict) or not isinstance(node.get("image_size"), int):
         raise ModelError(
             f"model config {path} has no `model:` with an `image_size:`: expected a config like those of sam2"
         )
-    _check_targets(node, path)
-    return node
+    _check_targets(node, "model", path)
+    return OmegaConf.create(node)
 
 
-def _check_targets(node: DictConfig | ListConfig, path: Path) -> None:
-    """Refuse a config that would call anything but model code: instantiating runs what ``_target_`` names."""
-    children = node.values() if isinstance(node, DictConfig) else node
-    if isinstance(node, DictConfig) and not str(node.get("_target_", "sam2.")).startswith(_TARGET_PREFIXES):
-        raise ModelError(f"model config {path}: _target_ {node.get('_target_')} is not a module of sam2 or streamseg")
-    for child in children:
-        if isinstance(child, DictConfig | ListConfig):
-            _check_targets(child, path)
+def _check_targets(node: object, place: str, path: Path) -> None:
+    """Refuse a config that would call anything but the allowed classes.
+
+    Args:
+        node: A part of the config, in plain values.
+        place: Its place in the config, for messages.
+        path: The config's file, for messages.
+    """
+    if isinstance(node, list):
+        for number, child in enumerate(node):
+            _check_targets(child, f"{place}[{number}]", path)
+    if not isinstance(node, dict):
+        return
+    if "_target_" in node and not (isinstance(node["_target_"], str) and node["_target_"] in TARGETS):
+        raise ModelError(
+            f"model config {path}: {place}._target_ {node['_target_']!r} is not allowed: expected one of "
+            f"{', '.join(sorted(TARGETS))}"
+        )
+    for key, child in node.items():
+        if child is not None and key in _REFUSED_KEYS:
+            raise ModelError(f"model config {path}: {place}.{key} is not allowed: {_REFUSED_KEYS[key]}")
+        _check_targets(child, f"{place}.{key}", path)
 
 
 def _set_image_size(node: DictConfig, image_size: int, config: str | Path) -> None:
@@ -188,5 +230,5 @@ def _set_image_size(node: DictConfig, image_size: int, config: str | Path) -> No
             # The warm cache would go to the default CUDA device if there is one, wherever the model goes.
             encoding.warmup_cache = False
             encoding.image_size = image_size
-    except (OmegaConfBaseException, AttributeError) as error:
+    except Exception as error:
         raise ModelError(f"model config {config} does not describe a SAM 2 model: {error}") from error

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +26,21 @@ def load_checkpoint(model: nn.Module, path: Path, config: str) -> None:
         config: What the model was built from, for messages.
 
     Raises:
-        ModelError: The file is missing, damaged, or not a checkpoint, or it does not fit the model.
+        ModelError: The file is missing, damaged, or not a checkpoint, it holds something else than finite numbers, or
+            it does not fit the model.
     """
     given = _read_state_dict(path)
     wanted = model.state_dict()
     missing = [name for name in wanted if name not in given]
     unexpected = [name for name in given if name not in wanted]
+    unusable = {name: reason for name, value in given.items() if (reason := _why_unusable(value)) is not None}
     reshaped = [name for name in wanted if name in given and wanted[name].shape != given[name].shape]
+    if unusable:
+        name, reason = next(iter(unusable.items()))
+        raise ModelError(
+            f"checkpoint {path} has {len(unusable)} unusable weights (such as {name}, which {reason}): save it again "
+            "with plain, finite tensors on the CPU"
+        )
     faults = [
         f"{len(names)} {what} (such as {names[0]})"
         for what, names in (("missing", missing), ("not in the model", unexpected), ("of another shape", reshaped))
@@ -42,16 +54,52 @@ def load_checkpoint(model: nn.Module, path: Path, config: str) -> None:
     model.load_state_dict(given)
 
 
+_KINDS: Final[tuple[tuple[Callable[[Tensor], bool], str], ...]] = (
+    (lambda value: value.is_meta, "is on the meta device and has no data"),
+    (lambda value: value.is_nested, "is a nested tensor"),
+    (lambda value: value.layout != torch.strided, "is sparse"),
+    (lambda value: value.is_quantized, "is quantized"),
+    (lambda value: not value.is_floating_point(), "holds no floating-point numbers"),
+    (lambda value: not bool(value.to(torch.float32).isfinite().all()), "holds NaN or infinite numbers"),
+)
+"""What makes a weight unusable, the cheap checks first."""
+
+
+def _why_unusable(value: Tensor) -> str | None:
+    return next((reason for applies, reason in _KINDS if applies(value)), None)
+
+
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelError(f"checkpoint {path} does not exist")
+    if _is_legacy(path):
+        raise ModelError(
+            f"checkpoint {path} is in torch's legacy format of before 1.6: load it with torch.load and save it again "
+            "with torch.save"
+        )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sparse and quantized tensors, which are refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"checkpoint {path} holds more than weights and is not opened") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ModelError(f"checkpoint {path} is damaged, cut short, or no checkpoint: fetch it again") from error
+        raise ModelError(f"checkpoint {path} contains more than weights and is not opened") from error
+    except Exception as error:
+        raise ModelError(f"checkpoint {path} is damaged, incomplete, or not a checkpoint: fetch it again") from error
     weights = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ModelError(f'checkpoint {path} is not laid out as sam2 lays it out: {{"model": state_dict}}')
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise ModelError(f'checkpoint {path} is not in the format of sam2: expected {{"model": state_dict}}')
     return weights
+
+
+_LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+"""The number that torch's legacy format begins with, as pickle writes it."""
+
+
+def _is_legacy(path: Path) -> bool:
+    """Return whether a file is in the format that torch wrote before 1.6. It cannot be memory-mapped."""
+    if zipfile.is_zipfile(path):
+        return False
+    with path.open("rb") as file:
+        return _LEGACY_MAGIC in file.read(32)

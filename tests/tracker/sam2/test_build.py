@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,9 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from sam2.modeling.sam2_base import SAM2Base
 
+import streamseg.models
 from streamseg.errors import ModelError
-from streamseg.tracker.sam2.build import build_model, build_reference_model, config_names
+from streamseg.tracker.sam2.build import TARGETS, build_model, build_reference_model, config_names
 
 SMALL_SAM2 = Path(__file__).parents[1] / "small_sam2.yaml"
 
@@ -102,9 +105,9 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
     assert "1 of another shape (such as no_obj_ptr)" in refusal()
     assert "model.config" in refusal()
     torch.save(weights, path)
-    assert "laid out" in refusal()
+    assert "not in the format of sam2" in refusal()
     torch.save({"model": {"a": [1]}}, path)
-    assert "laid out" in refusal()
+    assert "not in the format of sam2" in refusal()
 
 
 def test_damaged_checkpoints(tmp_path: Path) -> None:
@@ -112,14 +115,14 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "html": b"<html>not found</html>"}.items():
         path = tmp_path / f"{name}.pt"
         path.write_bytes(content)
-        with pytest.raises(ModelError, match="damaged, cut short, or no checkpoint"):
+        with pytest.raises(ModelError, match="damaged, incomplete, or not a checkpoint"):
             build_model(SMALL_SAM2, checkpoint=path)
 
 
 def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "evil.pt"
     torch.save({"model": {"weight": Path("x")}}, path)
-    with pytest.raises(ModelError, match="holds more than weights"):
+    with pytest.raises(ModelError, match="contains more than weights"):
         build_model(SMALL_SAM2, checkpoint=path)
 
 
@@ -134,10 +137,98 @@ def test_configs_that_are_refused(tmp_path: Path) -> None:
         "cannot be read": "model: [",
         "no `model:`": "other: 1",
         "does not describe": text.replace("d_model: 64", "d_modell: 64"),
-        "not a module of": text.replace("sam2.modeling.memory_encoder.Fuser", "os.system"),
+        "is not allowed: expected one of": text.replace("sam2.modeling.memory_encoder.Fuser", "os.system"),
         "soft_no_obj_ptr is True": text + "  soft_no_obj_ptr: true\n",
     }.items():
         path = tmp_path / "config.yaml"
         path.write_text(broken)
         with pytest.raises(ModelError, match=fault):
             build_model(path)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("os.system", "sam2.build_sam.torch.load", "sam2.modeling.sam2_utils.np.load", "streamseg.paths.os.unlink"),
+        *("sam2.modeling.memory_encoder.Fuser.forward", "sam2.build_sam.build_sam2", "torch.nn.Linear", ""),
+        *("streamseg.tracker.sam2.checkpoint.torch.load", "${oc.env:HOME}", "1", "null", "[sam2]", "{a: 1}"),
+    ],
+)
+@pytest.mark.parametrize("place", ["sam2.modeling.memory_encoder.Fuser", "sam2.modeling.sam2_base.SAM2Base", "added"])
+def test_only_the_named_classes_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, place: str
+) -> None:
+    called: list[object] = []
+    monkeypatch.setattr("hydra.utils.instantiate", called.append)
+    monkeypatch.setattr("streamseg.tracker.sam2.build.instantiate", called.append)
+    text = SMALL_SAM2.read_text()
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"{text}\n  extra: [{{deeper: {{_target_: {target}}}}}]\n"
+        if place == "added"
+        else text.replace(f"_target_: {place}\n", f"_target_: {target}\n", 1)
+    )
+    with pytest.raises(ModelError, match="is not allowed") as refusal:
+        build_model(path)
+    assert called == []
+    assert str(Path.home()) not in str(refusal.value).replace(str(path), "")
+
+
+def test_every_allowed_class_exists() -> None:
+    for target in TARGETS:
+        module, _, name = target.rpartition(".")
+        assert isinstance(getattr(importlib.import_module(module), name), type)
+
+
+def test_the_old_address_of_the_trunk(tmp_path: Path) -> None:
+    text = (Path(streamseg.models.__file__).with_name("nano.yaml")).read_text()
+    old = text.replace("streamseg.tracker.sam2.efficientnet_lite", "streamseg.tracker.efficientnet_lite")
+    assert old != text
+    (tmp_path / "old.yaml").write_text(old)
+    assert parameters(build_model(tmp_path / "old.yaml")) == parameters(build_model("nano"))
+
+
+def test_a_config_that_reads_files_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        SMALL_SAM2.read_text().replace(
+            "_target_: sam2.modeling.backbones.hieradet.Hiera\n",
+            "_target_: sam2.modeling.backbones.hieradet.Hiera\n      weights_path: /etc/passwd\n",
+        )
+    )
+    with pytest.raises(ModelError, match=r"trunk\.weights_path is not allowed"):
+        build_model(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda value: value.to("meta"), "on the meta device"),
+        (lambda value: value.to_sparse(), "is sparse"),
+        (lambda value: value.flatten(1).to_sparse_csr(), "is sparse"),
+        (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "is quantized"),
+        (lambda value: value.to(torch.complex64), "no floating-point numbers"),
+        (lambda value: value > 0, "no floating-point numbers"),
+        (lambda value: torch.full_like(value, torch.nan), "NaN or infinite"),
+        (lambda value: value.index_fill(0, torch.tensor([0]), torch.inf), "NaN or infinite"),
+    ],
+    ids=["meta", "sparse", "csr", "quantized", "complex", "bool", "nan", "inf"],
+)
+@pytest.mark.filterwarnings("ignore")  # torch's, of such tensors
+def test_weights_that_are_no_plain_numbers(
+    tmp_path: Path, spoil: Callable[[torch.Tensor], torch.Tensor], reason: str
+) -> None:
+    weights = build_model(SMALL_SAM2).state_dict()
+    weights["no_obj_ptr"] = spoil(weights["no_obj_ptr"])
+    torch.save({"model": weights}, tmp_path / "a.pt")
+    with pytest.raises(
+        ModelError, match=rf"1 unusable weights \(such as no_obj_ptr, which .*{reason}.*\): save it again"
+    ):
+        build_model(SMALL_SAM2, checkpoint=tmp_path / "a.pt")
+
+
+def test_the_legacy_format_is_named(tmp_path: Path) -> None:
+    state = {"model": build_model(SMALL_SAM2).state_dict()}
+    torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(ModelError, match="legacy format"):
+        build_model(SMALL_SAM2, checkpoint=tmp_path / "a.pt")

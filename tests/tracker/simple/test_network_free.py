@@ -107,7 +107,7 @@ def test_a_frame_from_before_a_reset_can_be_prompted(tracker):
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (Prompt(1, mask=np.ones((10, 10), np.bool_)), r"the mask is bool \(10, 10\): give bool \(64, 96\)"),
+        (Prompt(1, mask=np.ones((10, 10), np.bool_)), r"the mask is bool \(10, 10\): expected bool \(64, 96\)"),
         (Prompt(1, mask=np.zeros((64, 96), np.bool_)), "the mask is empty"),
         (Prompt(1, points=(Point(97, 5),)), r"\(97, 5\) is outside the frame, which is 96x64"),
         (Prompt(1, points=(Point(5, -1),)), "outside"),
