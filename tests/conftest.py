@@ -1,6 +1,19 @@
 """Tests that run side by side, and the daemons that they start, compute with one thread each."""
 
+from __future__ import annotations
+
 import os
+import uuid
+
+import psutil
+import pytest
+
+_SESSION = "STREAMSEG_TEST_SESSION"
+_FIRST = _SESSION not in os.environ
+"""Whether this process is the test run itself, rather than one of its workers."""
+
+# Whatever the tests start inherits it: that is how processes that are left over are found.
+os.environ.setdefault(_SESSION, uuid.uuid4().hex)
 
 # Here, before anything imports torch: threads of two processes on the same cores wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -15,3 +28,26 @@ def pytest_xdist_auto_num_workers() -> int:
     At most four: each imports torch and has its own daemons.
     """
     return min(2 * len(os.sched_getaffinity(0)), 4)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run if a process that a test started outlives it."""
+    if not _FIRST:
+        return
+    _, left = psutil.wait_procs(_processes_of_this_run(), timeout=15)
+    for process in left:
+        print(f"\nleft over by a test: {process}")
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _processes_of_this_run() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(_SESSION) == os.environ[_SESSION]:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found

@@ -55,10 +55,11 @@ class DaemonProcess:
 
     def child(self, name: str) -> psutil.Process:
         """The child that the supervisor calls ``name``."""
-        wait_for(lambda: self._children(name), 30, f"a child named {name}\n{self.log}")
-        return self._children(name)[0]
+        wait_for(lambda: self.children(name), 30, f"a child named {name}\n{self.log}")
+        return self.children(name)[0]
 
-    def _children(self, name: str) -> list[psutil.Process]:
+    def children(self, name: str) -> list[psutil.Process]:
+        """All running children that the supervisor calls ``name``; empty while one is replaced."""
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:

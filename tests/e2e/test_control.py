@@ -445,11 +445,11 @@ def test_streams_are_opened_and_closed_many_times_without_a_trace(daemon):
             control.list("cam")
 
         open_and_close()
-        wait_for(lambda: len(running._children("capture:door")) == 0, 20, "the end of the capture process")
+        wait_for(lambda: len(running.children("capture:door")) == 0, 20, "the end of the capture process")
         before = settled(lambda: [open_files(process) for process in processes])
         for _ in range(10):
             open_and_close()
-        wait_for(lambda: len(running._children("capture:door")) == 0, 20, "the end of all capture processes")
+        wait_for(lambda: len(running.children("capture:door")) == 0, 20, "the end of all capture processes")
         after = settled(lambda: [open_files(process) for process in processes])
         # A process may open something of its own meanwhile; what each of ten doors leaves behind is ten.
         for now, then in zip(after, before, strict=True):

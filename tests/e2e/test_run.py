@@ -315,11 +315,11 @@ def test_file_that_is_over_is_not_played_again(daemon):
     with Subscriber(running.endpoint, kinds=("status",), mode="all") as subscriber:
         next(m for m in subscriber if isinstance(m, StatusMessage) and m.state == "ended")
         running.child("capture:film").kill()
-        wait_for(lambda: not running._children("capture:film"), 20, "the end of the child")
+        wait_for(lambda: not running.children("capture:film"), 20, "the end of the child")
         later = [next(m for m in subscriber if isinstance(m, StatusMessage) and m.stream == "film") for _ in range(4)]
     assert {status.frames for status in later} == {20}
     assert {status.epoch for status in later} == {0}
-    assert not running._children("capture:film")
+    assert not running.children("capture:film")
     assert running.end() == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
+from torch import Tensor
 
 from bench.reference_predictor import ReferencePredictor
 from streamseg.tracker.predictor import CameraPredictor
@@ -58,6 +59,12 @@ SCENARIOS: dict[str, Events] = {
         34: [Add(5, points=[(0.6, 0.6, 1)])],
         45: [Add(7, mask=(0.2, 0.1, 0.5, 0.5)), Add(7, points=[(0.45, 0.45, 0)])],
     },
+}
+
+PUBLISHED_EVENTS: Events = {
+    0: [CLICK],
+    5: [Add(2, box=(0.2, 0.3, 0.6, 0.7))],
+    22: [Add(1, points=[(0.3, 0.3, 0)])],
 }
 
 
@@ -173,13 +180,19 @@ def test_a_correction_lasts(small: SAM2Base) -> None:
     assert all(not torch.allclose(plain.tracked[t, 1][0], corrected.tracked[t, 1][0], atol=1e-3) for t in (11, 20, 24))
 
 
-@pytest.mark.parametrize(("config", "frames"), [("sam2.1_hiera_t", 60), ("sam2_hiera_t", 24)])
-def test_published_architectures(config: str, frames: int, partly_filled: Change) -> None:
-    """Four attention layers, and SAM 2.0's pointers without a temporal encoding."""
+@pytest.fixture(scope="module", params=[("sam2.1_hiera_t", 60), ("sam2_hiera_t", 24)], ids=lambda param: param[0])
+def published(request: pytest.FixtureRequest) -> tuple[SAM2Base, Tensor, Run]:
+    """A published architecture, a clip, and the official predictor's run on it, which takes seconds."""
+    config, frames = request.param
     size = 64
     official, model = build_reference_model(config, image_size=size), build_model(config, image_size=size)
     for one in (official, model):
         excite(one, attention=1.5)
-    events: Events = {0: [CLICK], 5: [Add(2, box=(0.2, 0.3, 0.6, 0.7))], 22: [Add(1, points=[(0.3, 0.3, 0)])]}
-    wanted = play_official(official, clip(frames, size), events)
-    assert_close(wanted, play(partly_filled(CameraPredictor(model)), clip(frames, size), events))
+    images = clip(frames, size)
+    return model, images, play_official(official, images, PUBLISHED_EVENTS)
+
+
+def test_published_architectures(published: tuple[SAM2Base, Tensor, Run], partly_filled: Change) -> None:
+    """Four attention layers, and SAM 2.0's pointers without a temporal encoding."""
+    model, images, wanted = published
+    assert_close(wanted, play(partly_filled(CameraPredictor(model)), images, PUBLISHED_EVENTS))

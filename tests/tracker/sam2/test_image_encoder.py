@@ -16,27 +16,41 @@ from tests.tracker.tracker_scenes import Add, clip, play, show
 
 
 @torch.inference_mode()
-def both(model: SAM2Base) -> tuple[Levels, Levels]:
-    """What the official encoder and ours make of two pictures."""
-    images = clip(2, model.image_size)
-    stride4, stride8, top = model.forward_image(images)["backbone_fpn"]
-    return Levels(top, stride8, stride4), FixedImageEncoder(model)(images)
+def official(model: SAM2Base) -> Levels:
+    """What the official encoder makes of two pictures."""
+    stride4, stride8, top = model.forward_image(clip(2, model.image_size))["backbone_fpn"]
+    return Levels(top, stride8, stride4)
+
+
+@torch.inference_mode()
+def ours(model: SAM2Base) -> Levels:
+    """What our encoder makes of the same two pictures."""
+    found: Levels = FixedImageEncoder(model)(clip(2, model.image_size))
+    return found
 
 
 # 256: two tokens of three are padding; 224: none; 96: the map is smaller than a window; 320: some, and at other places
 # in the last two stages.
-@pytest.mark.parametrize(
-    ("config", "size"),
-    [("sam2.1_hiera_t", 256), ("sam2.1_hiera_t", 224), ("sam2.1_hiera_b+", 320), ("sam2.1_hiera_l", 96)],
+@pytest.fixture(
+    scope="module",
+    params=[("sam2.1_hiera_t", 256), ("sam2.1_hiera_t", 224), ("sam2.1_hiera_b+", 320), ("sam2.1_hiera_l", 96)],
+    ids=lambda param: f"{param[0]}-{param[1]}",
 )
+def published(request: pytest.FixtureRequest) -> tuple[SAM2Base, Levels]:
+    """A model and what its official encoder makes of two pictures: both take seconds."""
+    config, size = request.param
+    torch.manual_seed(0)
+    model = build_model(config, image_size=size)
+    return model, official(model)
+
+
 @pytest.mark.parametrize("whole_scores", [0, 256])
 @pytest.mark.parametrize("pads", [False, True])
-def test_it_is_the_official_encoder(config, size, whole_scores, pads, monkeypatch):
+def test_it_is_the_official_encoder(published, whole_scores, pads, monkeypatch):
     monkeypatch.setattr(hiera, "_WHOLE_SCORES_LIMIT", whole_scores)
     monkeypatch.setattr(hiera, "_pads", lambda device: pads)
-    torch.manual_seed(0)
-    official, ours = both(build_model(config, image_size=size))
-    for wanted, given in zip(official, ours, strict=True):
+    model, expected = published
+    for wanted, given in zip(expected, ours(model), strict=True):
         assert given.shape == wanted.shape
         assert (given - wanted).abs().max() < 1e-4 * wanted.std()
 
@@ -48,15 +62,15 @@ def test_in_bfloat16_it_is_as_far_from_float32_as_the_official_one(config):
         images = clip(1, 256)
         exact = model.forward_image(images)["backbone_fpn"][2]
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            official = model.forward_image(images)["backbone_fpn"][2]
-            ours = FixedImageEncoder(model)(images).top
-    errors = [float((found.float() - exact).pow(2).mean().sqrt()) for found in (ours, official)]
+            from_official = model.forward_image(images)["backbone_fpn"][2]
+            from_ours = FixedImageEncoder(model)(images).top
+    errors = [float((found.float() - exact).pow(2).mean().sqrt()) for found in (from_ours, from_official)]
     assert errors[0] < 1.2 * errors[1]
 
 
 def test_nano_s_neck_is_folded_too():
-    official, ours = both(build_model("nano", image_size=256))
-    for wanted, given in zip(official, ours, strict=True):
+    model = build_model("nano", image_size=256)
+    for wanted, given in zip(official(model), ours(model), strict=True):
         assert (given - wanted).abs().max() < 1e-4 * wanted.std()
 
 
@@ -77,11 +91,10 @@ def test_padding_counts(pads, spoil, monkeypatch: pytest.MonkeyPatch):
     model = build_model("sam2.1_hiera_t", image_size=256)
     for block in model.image_encoder.trunk.blocks:
         torch.nn.init.normal_(block.attn.qkv.bias)
-    official, ours = both(model)
-    assert (ours.top - official.top).abs().max() < 1e-4 * official.top.std()
+    expected = official(model).top
+    assert (ours(model).top - expected).abs().max() < 1e-4 * expected.std()
     spoil(monkeypatch)
-    _, wrong = both(model)
-    assert (wrong.top - official.top).abs().max() > 1e-2 * official.top.std()
+    assert (ours(model).top - expected).abs().max() > 1e-2 * expected.std()
 
 
 def test_another_neck_is_refused(small: SAM2Base):
