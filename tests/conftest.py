@@ -9,9 +9,6 @@ import psutil
 import pytest
 
 _SESSION = "STREAMSEG_TEST_SESSION"
-_FIRST = _SESSION not in os.environ
-"""Whether this process is the test run itself, rather than one of its workers."""
-
 # Whatever the tests start inherits it: that is how processes that are left over are found.
 os.environ.setdefault(_SESSION, uuid.uuid4().hex)
 
@@ -32,8 +29,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run if a process that a test started outlives it."""
-    if not _FIRST:
+    """Fail the run if a process that a test started outlives it.
+
+    Looked at once the workers of pytest-xdist have ended: the helper processes of multiprocessing end with them.
+    """
+    if not session.config.pluginmanager.hasplugin("dsession"):
         return
     _, left = psutil.wait_procs(_processes_of_this_run(), timeout=15)
     for process in left:
