@@ -148,6 +148,8 @@ def _frame_fields(header: FrameHeader) -> dict[str, Any]:
 
 def _event_message(event: Event) -> EventMessage:
     fields = _fields(event)
+    fields["t_mono_ns"] = _nanoseconds(event.t_mono_ns) if event.t_mono_ns else None
+    fields["objects"] = () if isinstance(event.objects, msgspec.UnsetType) else tuple(event.objects)
     return EventMessage(event=fields.pop("kind"), **fields)
 
 

@@ -218,6 +218,9 @@ class EventMessage:
         label: Name of that object.
         detail: For people.
         region: The zone or line that it is about, if any.
+        t_mono_ns: When it happened, by the monotonic clock of the daemon's machine; None from a daemon before 0.2.
+        clock: Name of that clock.
+        objects: ``tracker_reset``: ids of the objects it was about.
         gap: Events of this stream that were lost on the way since the last one.
     """
 
@@ -235,6 +238,9 @@ class EventMessage:
     label: str
     detail: str
     region: Region | None = None
+    t_mono_ns: int | None = None
+    clock: str = ""
+    objects: tuple[int, ...] = ()
     gap: int = 0
 
 

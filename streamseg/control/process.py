@@ -32,6 +32,7 @@ from streamseg.ipc.supervisor_messages import DaemonInfo, Report, WorkerGone
 from streamseg.paths import default_control_endpoint, make_default_folder
 from streamseg.protocol.control import (
     CONTROL_VERSION,
+    FEATURES,
     MAX_REQUEST_BYTES,
     OPERATIONS,
     AddPrompt,
@@ -285,6 +286,7 @@ class Control:
                 publish=self._info.publish,
                 streams=self._info.streams,
                 ops=tuple(OPERATIONS),
+                features=FEATURES,
             )
         )
 

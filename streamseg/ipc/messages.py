@@ -5,6 +5,8 @@ Every message is one part. The publisher binds; the other processes connect.
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from streamseg.protocol.published import EventKind, ObjectState, Region, RegionCounts, StreamState
@@ -60,7 +62,13 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """An event of a stream or of the daemon (stream ``_daemon``)."""
+    """An event of a stream or of the daemon (stream ``_daemon``).
+
+    Attributes:
+        t_wall_ns: Capture time of the frame it belongs to, else now.
+        t_mono_ns: When it happened, by the machine's monotonic clock.
+        objects: Ids of several objects; None if it is not about several.
+    """
 
     stream: str
     kind: EventKind
@@ -71,6 +79,8 @@ class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
     label: str = ""
     detail: str = ""
     region: Region | None = None
+    t_mono_ns: int = msgspec.field(default_factory=time.monotonic_ns)
+    objects: list[int] | None = None
 
 
 class CaptureReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +23,10 @@ MAX_SETTINGS_BYTES: Final = 16 * 1024
 """Limit of an ``add_stream`` request: it is passed on over pipes with small buffers."""
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
+
+Feature = Literal["event_clock", "reset_objects", "prompt_pixels"]
+FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
+"""What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""
 
 ErrorCode = Literal[
     "BAD_REQUEST",
@@ -158,6 +162,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
         publish: Addresses at which masks are published.
         streams: Ids of all streams.
         ops: Operations that the daemon supports.
+        features: What it supports beyond the first version of this protocol; see :data:`FEATURES`.
     """
 
     version: str
@@ -167,6 +172,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     publish: tuple[str, ...]
     streams: tuple[str, ...]
     ops: tuple[str, ...]
+    features: tuple[str, ...] = ()
 
 
 class ObjectEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -199,6 +199,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
         label: Name of that object.
         detail: For people.
         region: The zone or line that it is about; left out if there is none.
+        t_mono_ns: When it happened, by the monotonic clock of the daemon's machine; orders the events of all streams.
+        clock: Name of that clock.
+        objects: ``tracker_reset``: ids of the objects it was about; otherwise left out.
     """
 
     v: int = PROTOCOL_VERSION
@@ -214,6 +217,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
     label: str = ""
     detail: str = ""
     region: Region | UnsetType = UNSET
+    t_mono_ns: str = ""
+    clock: str = ""
+    objects: list[int] | UnsetType = UNSET
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):

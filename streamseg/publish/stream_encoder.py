@@ -106,6 +106,9 @@ class StreamEncoder:
                 label=event.label,
                 detail=event.detail,
                 region=UNSET if event.region is None else event.region,
+                t_mono_ns=str(event.t_mono_ns),
+                clock=self._origin.clock,
+                objects=UNSET if event.objects is None else event.objects,
             ),
         )
 

@@ -36,6 +36,11 @@ class ObjectTable:
         return self._objects
 
     @property
+    def followed(self) -> tuple[SavedObject, ...]:
+        """The objects that the tracker has, oldest first."""
+        return tuple(obj for obj in self._objects.values() if obj.obj_id in self._followed)
+
+    @property
     def free_id(self) -> int:
         """An id for a new object."""
         return free_id(self.next_id, self._objects)

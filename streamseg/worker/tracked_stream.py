@@ -86,6 +86,7 @@ class TrackedStream:
         self._tracker = tracker
         self._memory_lost = memory_lost
         self._table = ObjectTable(saved.objects, saved.next_id)
+        self._lost = saved.objects if memory_lost else ()
         if memory_lost and config.on_discontinuity == "reset":
             self._table.clear()
         self._states = ObjectStates(lost_after_ns=0)
@@ -112,7 +113,8 @@ class TrackedStream:
         """
         if self._memory_lost:
             self._memory_lost = False
-            self._event("tracker_reset", frame, detail="the worker was restarted and has lost its memory")
+            lost, self._lost = self._lost, ()
+            self._on_reset(lost, "the worker was restarted and has lost its memory", frame)
         if self._epoch is not None and frame.epoch != self._epoch:
             self._on_discontinuity(frame)
         self._epoch = frame.epoch
@@ -179,13 +181,14 @@ class TrackedStream:
         if policy == "keep":
             self._table.retry_rejected()
             return
+        followed = self._table.followed
         self._tracker.reset(self.name)
         self._forget_tracking()
         if policy == "reset":
             self._table.clear()
         else:
             self._table.reprompt_all()
-        self._event("tracker_reset", frame, detail=f"epoch {frame.epoch} began and on_discontinuity is {policy}")
+        self._on_reset(followed, f"epoch {frame.epoch} began and on_discontinuity is {policy}", frame)
 
     def _apply(self, obj_id: int, prompt: SavedPrompt, frame: Frame, latest: Latest) -> None:
         known = self._table.objects[obj_id]
@@ -316,10 +319,11 @@ class TrackedStream:
 
     def reset(self, reason: str) -> None:
         """Forget all objects."""
+        followed = self._table.followed
         self._tracker.reset(self.name)
         self._forget_tracking()
         self._table.clear()
-        self._event("tracker_reset", detail=reason)
+        self._on_reset(followed, reason)
 
     def pause(self, paused: bool) -> None:
         """Pause or resume tracking."""
@@ -366,6 +370,13 @@ class TrackedStream:
         if followed:
             self._event("object_removed", obj_id=obj_id, label=label)
 
+    def _on_reset(self, followed: Sequence[SavedObject], reason: str, frame: Frame | None = None) -> None:
+        """Record a reset of the tracker, and which of the objects that it followed are gone for good."""
+        self._event("tracker_reset", frame, detail=reason, objects=[obj.obj_id for obj in followed])
+        for obj in followed:
+            if obj.obj_id not in self._table.objects:
+                self._event("object_removed", frame, obj_id=obj.obj_id, label=obj.label)
+
     def _forget_tracking(self) -> None:
         """Drop all that belongs to the tracker's memory, which is gone; the objects stay in the table."""
         self._static.forget()
@@ -390,6 +401,7 @@ class TrackedStream:
         label: str = "",
         detail: str = "",
         region: Region | None = None,
+        objects: list[int] | None = None,
     ) -> None:
         """Record an event of a frame. Without ``frame`` it belongs to the newest tracked frame and happens now."""
         latest = self.latest
@@ -404,5 +416,6 @@ class TrackedStream:
                 label=label,
                 detail=detail,
                 region=region,
+                objects=objects,
             )
         )

@@ -192,6 +192,7 @@ def test_objects_from_their_first_click_to_their_end(daemon):
             ("object_added", ""),
             ("object_removed", "old"),
             ("tracker_reset", ""),
+            ("object_removed", ""),
             ("object_added", "last"),
         ]
     assert running.end() == 0

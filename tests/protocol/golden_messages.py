@@ -1,4 +1,4 @@
-"""One message of every type, with fixed content. Run as a script to write the golden files anew."""
+"""One message of every type, with fixed content. Run as a script to rewrite the golden files."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def messages() -> dict[str, list[bytes]]:
     frame = tracked_frame()
     one = encoder()
     daemon = encoder("_daemon")
-    second, repeating = encoder(), encoder()
+    second, repeating, reset = encoder(), encoder(), encoder()
     second.objects(frame)
     return {
         "masks_coco_rle": one.masks(frame),
@@ -81,9 +81,33 @@ def messages() -> dict[str, list[bytes]]:
         "objects_repeated": repeating.objects(msgspec.structs.replace(frame, repeats=1237)),
         "image": one.image(frame, JPEG),
         "event_object": one.event(
-            StreamEvent("cam1", "object_lost", 1_790_000_000_200_000_000, 3, 1240, 2, "chat é", "not seen for 3 s")
+            StreamEvent(
+                "cam1",
+                "object_lost",
+                1_790_000_000_200_000_000,
+                3,
+                1240,
+                2,
+                "chat é",
+                "not seen for 3 s",
+                t_mono_ns=998_877_800_000_000,
+            )
         ),
-        "event_daemon": daemon.event(StreamEvent("_daemon", "worker_restarted", 1_790_000_000_300_000_000)),
+        "event_reset": reset.event(
+            StreamEvent(
+                "cam1",
+                "tracker_reset",
+                1_790_000_000_250_000_000,
+                4,
+                1241,
+                detail="epoch 4 began",
+                t_mono_ns=998_877_850_000_000,
+                objects=[1, 2, 3],
+            )
+        ),
+        "event_daemon": daemon.event(
+            StreamEvent("_daemon", "worker_restarted", 1_790_000_000_300_000_000, t_mono_ns=998_877_900_000_000)
+        ),
         "status": one.status(
             Status(
                 stream="cam1",

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_messages_have_not_changed(name):
 
 def test_every_golden_file_is_checked():
     files = {path.stem for path in golden_messages.FOLDER.glob("*.bin")}
-    assert files == {*NAMES, "masks_bits_zstd"}
+    assert files == {*NAMES, "masks_bits_zstd", "event_object_0_1", "event_daemon_0_1"}
 
 
 @pytest.mark.parametrize("name", ["masks_coco_rle", "masks_bits_zstd"])
@@ -85,12 +86,27 @@ def test_the_other_kinds_read_back():
     assert (daemon.streams, daemon.restarts, daemon.clock) == (["cam1"], {"worker": 1}, "5ca1ab1e")
 
 
+def test_events_tell_when_they_happened_and_resets_of_which_objects():
+    events = [assemble(golden_messages.read(f"event_{name}")) for name in ("object", "reset", "daemon")]
+    assert [event.t_mono_ns for event in events] == [998_877_800_000_000, 998_877_850_000_000, 998_877_900_000_000]
+    assert {event.clock for event in events} == {"5ca1ab1e"}
+    assert [event.objects for event in events] == [(), (1, 2, 3), ()]
+
+
+@pytest.mark.parametrize("name", ["event_object", "event_daemon"])
+def test_events_of_version_0_1_are_understood(name):
+    old, new = (assemble(golden_messages.read(f"{name}{version}")) for version in ("_0_1", ""))
+    assert isinstance(old, EventMessage)
+    assert (old.t_mono_ns, old.clock, old.objects) == (None, "", ())
+    assert old == replace(new, t_mono_ns=None, clock="")
+
+
 @pytest.mark.parametrize("name", [*NAMES, "masks_bits_zstd"])
 def test_every_field_is_in_the_contract(name):
     contract = PROTOCOL.read_text()
     header = json.loads(golden_messages.read(name)[1])
     objects = header["objects"] if isinstance(header.get("objects"), list) else []
-    names = {*header, *(key for obj in objects for key in obj)}
+    names = {*header, *(key for obj in objects if isinstance(obj, dict) for key in obj)}
     missing = {name for name in names if f"`{name}`" not in contract}
     assert not missing
 

@@ -56,7 +56,7 @@ def test_prompts_apply_to_the_first_frame():
     ("policy", "expected"),
     [
         ("keep", ([7], [])),
-        ("reset", ([], ["tracker_reset"])),
+        ("reset", ([], ["tracker_reset", "object_removed"])),
         ("reprompt", ([7], ["tracker_reset", "object_added"])),
     ],
 )
@@ -77,7 +77,7 @@ def test_a_rejected_prompt_is_tried_again_when_the_size_changes():
     ("policy", "expected"),
     [
         ("keep", ([7], ["tracker_reset", "object_added"])),
-        ("reset", ([], ["tracker_reset"])),
+        ("reset", ([], ["tracker_reset", "object_removed"])),
         ("reprompt", ([7], ["tracker_reset", "object_added"])),
     ],
 )
@@ -312,3 +312,25 @@ def test_an_object_that_is_not_seen_is_lost_in_time_while_its_frame_is_repeated(
     assert repeater.stream.tracked == 1 + SETTLED
     lost = [event for event in repeater.stream.take_events() if event.kind == "object_lost"]
     assert [event.frame_id for event in lost] == [lost_at]
+
+
+@pytest.mark.parametrize(("policy", "gone"), [("reprompt", []), ("reset", [7])])
+def test_a_reset_lists_its_objects_and_says_which_are_gone(policy: str, gone: list[int]):
+    follower = Follower(policy)
+    follower.feed(frame(0))
+    (result,) = track_frames(follower.tracker, {"cam": follower.stream}, {"cam": frame(1, epoch=1)})
+    assert [obj.obj_id for obj in result.objects] == [obj_id for obj_id in (7,) if obj_id not in gone]
+    events = follower.stream.take_events()
+    assert (events[0].kind, events[0].objects) == ("tracker_reset", [7])
+    assert [event.obj_id for event in events if event.kind == "object_removed"] == gone
+    stamps = [event.t_mono_ns for event in events]
+    assert stamps == sorted(stamps)
+
+
+@pytest.mark.parametrize(("policy", "gone"), [("keep", []), ("reset", [7])])
+def test_a_new_worker_lists_the_objects_of_the_one_before(policy: str, gone: list[int]):
+    follower = Follower(policy, memory_lost=True)
+    list(track_frames(follower.tracker, {"cam": follower.stream}, {"cam": frame(0)}))
+    events = follower.stream.take_events()
+    assert (events[0].kind, events[0].objects) == ("tracker_reset", [7])
+    assert [event.obj_id for event in events if event.kind == "object_removed"] == gone
