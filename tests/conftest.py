@@ -7,6 +7,7 @@ import uuid
 
 import psutil
 import pytest
+from hypothesis import settings
 
 _SESSION = "STREAMSEG_TEST_SESSION"
 # Whatever the tests start inherits it: that is how processes that are left over are found.
@@ -15,6 +16,10 @@ os.environ.setdefault(_SESSION, uuid.uuid4().hex)
 # Here, before anything imports torch: threads of two processes on the same cores wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("streamseg", deadline=None)
+settings.load_profile("streamseg")
 
 pytest_plugins = ["tests.servers.fixtures"]
 
