@@ -5,6 +5,9 @@ antialiased, rounded to 8 bit), divides by 255 and normalizes. The same is done 
 ring: chroma is repeated to full size as FFmpeg does by default, the color matrix is applied and rounded, then the
 picture is resized and normalized. On the CPU the steps are 8-bit kernels of OpenCV and torch. On a device the raw
 planes are uploaded and everything runs there in float32.
+
+The resize has two passes, and the result is rounded to 8 bit after each, so their order matters.
+:func:`resizes_vertically_first` follows the installed Pillow.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
+from importlib import metadata
 
 import torch
 from torch.nn import functional
@@ -80,6 +84,9 @@ class Preprocessor:
     def _resize_8bit(self, rgb: Plane) -> torch.Tensor:
         """Return ``uint8 [3, S, S]``, nearly equal to PIL's result; torch's fast kernel needs channels last."""
         picture = _tensor(rgb).permute(2, 0, 1)[None]
+        height, width = rgb.shape[:2]
+        if resizes_vertically_first((width, height), self._side[0]):  # the kernel itself starts horizontally
+            picture = functional.interpolate(picture, size=(self._side[0], width), mode="bicubic", antialias=True)
         resized = functional.interpolate(picture, size=self._side, mode="bicubic", antialias=True)
         return resized[0].contiguous()
 
@@ -91,13 +98,30 @@ class Preprocessor:
     def _resize_float(self, planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor:
         """Return ``float32 [3, S, S]`` in 0..255 (``[1, S, S]`` for gray).
 
-        Rows first and rounded to 8 bit after each direction, as in PIL: in a single pass, bright edges overshoot and
-        differ by up to 5 levels.
+        In PIL's order and rounded to 8 bit after each pass: in a single pass, bright edges overshoot and differ by up
+        to 5 levels.
         """
         picture = _float_rgb(planes, fmt)[None]
-        for size in ((fmt.height, self._side[1]), self._side):
+        side = self._side[0]
+        vertically_first = resizes_vertically_first((fmt.width, fmt.height), side)
+        for size in ((side, fmt.width) if vertically_first else (fmt.height, side), self._side):
             picture = functional.interpolate(picture, size=size, mode="bicubic", antialias=True).clamp_(0, 255).round_()
         return picture[0]
+
+
+def resizes_vertically_first(size: tuple[int, int], side: int) -> bool:
+    """Return whether the installed Pillow resizes a picture of (width, height) to a square vertically first.
+
+    From version 13 on it does so if that removes more than twice as many rows as the horizontal pass removes columns
+    (https://github.com/python-pillow/Pillow/pull/9549). A test compares this rule with the installed version.
+    """
+    width, height = size
+    return _pillow_major() >= 13 and height - side > 2 * max(width - side, 0)
+
+
+@functools.cache
+def _pillow_major() -> int:
+    return int(metadata.version("pillow").split(".")[0])
 
 
 def _float_rgb(planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor:

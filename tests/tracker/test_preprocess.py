@@ -11,7 +11,7 @@ from sam2.utils.misc import _load_img_as_tensor
 
 from streamseg.errors import StreamsegError
 from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat
-from streamseg.tracker.preprocess import Preprocessor
+from streamseg.tracker.preprocess import Preprocessor, resizes_vertically_first
 from streamseg.tracker.rgb import RgbConverter
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 25))
@@ -51,6 +51,50 @@ def test_cpu_agrees_with_pil(pixel_format, side):
     assert error.max() <= 2.01
     assert (error > 1.01).mean() < 1e-4
     assert error.mean() < 0.02
+
+
+TALL = [(180, 320), (90, 270), (101, 219), (300, 500), (40, 400), (200, 337), (200, 336), (65, 66)]
+
+
+@pytest.mark.parametrize("size", TALL)
+@pytest.mark.parametrize("side", [64, 128])
+def test_tall_frames_agree_with_pil(size, side):
+    """Noise alone: the order of the passes shows everywhere."""
+    width, height = size
+    picture = np.random.default_rng(2).integers(0, 256, (height, 3 * width), dtype=np.uint8)
+    frame = Frame(0, 0, FrameFormat(width, height, "rgb24"), (picture,), STAMPS)
+    wanted = with_pil(frame, side)
+    preprocessor = Preprocessor(side, CPU, torch.float32)
+    on_device = preprocessor._resize_float([torch.tensor(picture)], frame.format).permute(1, 2, 0).numpy()
+    for error in (np.abs(levels(preprocessor(frame)) - wanted), np.abs(on_device - wanted)):
+        assert error.max() <= 2.01
+        assert (error > 1.01).mean() < 1e-3
+        assert error.mean() < 0.02
+
+
+def test_the_order_of_passes_is_the_installed_pillows():
+    """Pillow's own result is compared with its two passes in either order, around the place where the order changes."""
+    rng = np.random.default_rng(3)
+    for side in (32, 64):
+        for width in (24, 33, 40, 70, 100, 151):
+            turn = side + 2 * max(width - side, 0)
+            for height in (side + 1, turn - 1, turn, turn + 1, turn + 40, 4 * width + side):
+                if height <= side or width == side:
+                    continue  # one pass, or an enlargement: both orders are alike or not in question
+                picture = Image.fromarray(rng.integers(0, 256, (height, width), dtype=np.uint8))
+                first = (width, side) if resizes_vertically_first((width, height), side) else (side, height)
+                in_two = picture.resize(first).resize((side, side))
+                assert np.array_equal(picture.resize((side, side)), in_two), (side, width, height)
+
+
+def test_a_tall_picture_comes_out_as_from_the_official_loader(tmp_path):
+    picture = np.random.default_rng(4).integers(0, 256, (480, 200, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "0.png")
+    official, *_ = _load_img_as_tensor(tmp_path / "0.png", 128)
+    expected = (official.float() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    frame = Frame(0, 0, FrameFormat(200, 480, "rgb24"), (picture.reshape(480, 600),), STAMPS)
+    ours = Preprocessor(128, CPU, torch.float32)(frame)
+    assert (ours - expected).abs().max() <= 1.01 / 255 / min(STD)
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
