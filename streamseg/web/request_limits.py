@@ -7,6 +7,7 @@ import logging
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
@@ -89,7 +90,7 @@ class RequestLimits:
         except ApiError as error:
             if not started:
                 await error.response()(scope, receive, limited_send)
-        except (TimeoutError, OSError) as error:
+        except (ClientDisconnect, TimeoutError, OSError) as error:
             log.debug("%s: the client is gone or too slow: %s", scope["path"], error)
         except Exception:  # a bug: details go to the log, which redacts secrets, and not to the client
             log.exception("%s %s failed", scope["method"], scope["path"])

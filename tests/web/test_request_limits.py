@@ -59,6 +59,20 @@ def test_a_reader_that_takes_nothing_is_given_up(monkeypatch):
         ask(stuck)
 
 
+def test_a_client_that_leaves_in_the_middle_of_a_body_is_no_error(caplog):
+    async def drip(scope, receive, send):
+        messages = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+
+        async def leave():
+            return messages.pop(0)
+
+        await RequestLimits(length)(scope, leave, send)
+
+    with pytest.raises(IndexError):  # there is no one to respond to
+        ask(drip, method="POST")
+    assert caplog.text == ""
+
+
 def test_a_fault_of_ours_is_told_without_its_details(caplog):
     async def broken(scope, receive, send):
         raise ZeroDivisionError("secret")
