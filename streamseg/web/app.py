@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -50,8 +52,10 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
     ]
     document = msgspec.json.encode(openapi_document(operations))
 
+    static = _Static(directory=STATIC)
+
     async def page(request: Request) -> Response:
-        return FileResponse(STATIC / "index.html")
+        return await static.get_response("index.html", request.scope)
 
     async def openapi(request: Request) -> Response:
         return Response(document, media_type="application/json")
@@ -60,12 +64,12 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
         await serve_live(websocket, hub, clients)
 
     routes: list[BaseRoute] = [
-        Route("/", page),
+        Route("/", page, middleware=[Middleware(GZipMiddleware)]),
         Route("/openapi.json", openapi),
         Route("/login", show_login, methods=["GET"]),
         Route("/login", log_in, methods=["POST"]),
         WebSocketRoute("/v1/live", live),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        Mount("/static", static, middleware=[Middleware(GZipMiddleware)]),
     ]
     routes += [Route(operation.path, operation.handler, methods=[operation.method]) for operation in operations]
     app = Starlette(
@@ -74,6 +78,15 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
     )
     app.state.token = http.token
     return RequestLimits(Guard(app, token=http.token, hosts=http.hosts))
+
+
+class _Static(StaticFiles):
+    """Files of the page. Browsers keep them, but ask each time whether they have changed (ETag)."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

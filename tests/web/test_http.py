@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import re
 import socket
 import urllib.request
@@ -206,6 +207,16 @@ def test_connections_that_are_no_requests(web, head):
         except ConnectionResetError:
             pass
     assert web.json("GET", "/healthz")["ok"]
+
+
+@pytest.mark.parametrize("path", ["/", "/static/main.js"])
+def test_files_of_the_page_are_compressed_and_cached(web, path):
+    status, headers, packed = web.ask("GET", path, headers={"Accept-Encoding": "gzip"})
+    assert (status, headers["content-encoding"], headers["cache-control"]) == (200, "gzip", "no-cache")
+    assert gzip.decompress(packed) == web.ask("GET", path)[2]
+    again, _, data = web.ask("GET", path, headers={"If-None-Match": headers["etag"]})
+    assert (again, data) == (304, b"")
+    assert web.ask("GET", "/v1/streams")[1]["cache-control"] == "no-store"
 
 
 def test_the_page_is_small():

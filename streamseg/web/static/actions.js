@@ -39,6 +39,9 @@ export async function sendPrompt(prompt, header, onExpired = "error") {
   }
 }
 
+/** Whether there is something to undo. */
+export const canUndo = () => store.selected !== null || history.some(([stream]) => stream === store.stream);
+
 /** Undo the last prompt of the selected object, or the last prompt of the stream if none is selected. */
 export function undo() {
   const last = history.findLastIndex(([stream, object]) =>

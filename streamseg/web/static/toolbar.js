@@ -1,7 +1,7 @@
 // The buttons above the picture, and the hint below it.
 
-import { remove, reset, select, togglePause, undo } from "./actions.js";
-import { find, setText } from "./dom.js";
+import { canUndo, remove, reset, select, togglePause, undo } from "./actions.js";
+import { find, setText, throttle } from "./dom.js";
 import { isPaused, on, store, update } from "./store.js";
 
 const CONFIRM_MS = 3000;
@@ -37,6 +37,7 @@ function show() {
   buttons.pause.setAttribute("aria-pressed", String(paused));
   setText(buttons.pause.lastChild, paused ? " Resume" : " Pause");
   buttons.negative.disabled = buttons.remove.disabled = selected === null;
+  showAvailable();
   const name = selected === null ? "" : ` ${selected}`;
   const click = TOUCH ? "Tap" : "Click";
   let hint = TOUCH ? "Tap an object to follow it." : "Click an object to follow it, or drag a box around it.";
@@ -44,6 +45,12 @@ function show() {
   if (negative) hint = `${click} a part that does not belong to object${name}.`;
   if (paused) hint += " Tracking is paused.";
   setText(find("#hint"), hint);
+}
+
+/** Switch off the buttons that have nothing to do. */
+function showAvailable() {
+  buttons.undo.disabled = !canUndo();
+  buttons.reset.disabled = !store.frame?.objects.length;
 }
 
 /** Listen to the buttons. */
@@ -56,5 +63,6 @@ export function initToolbar() {
   buttons.reset.onclick = confirmReset;
   find("#help-button").onclick = () => find("#help").showModal();
   on("selected negative statuses stream", show);
+  on("frame", throttle(200, showAvailable));
   show();
 }
