@@ -1,7 +1,8 @@
 """The WebSocket of the page: pictures with masks, status and events.
 
-One picture is in flight. The browser acknowledges it when it is on the screen, and only then is the next one sent,
-which is always the newest. A slow browser therefore sees fewer pictures, all of them current, and no queue builds up.
+One picture is in flight, in the grid one of each stream. The browser acknowledges it when it is on the screen, and only
+then is the next one sent, which is always the newest. A slow browser therefore sees fewer pictures, all of them
+current, and no queue builds up.
 """
 
 from __future__ import annotations
@@ -34,13 +35,23 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 _TILE_PERIOD_S: Final = 1.0
 _TILE_TIMEOUT_S: Final = 2.0
 _MAX_EVENTS: Final = 100
+_MAX_GRID: Final = 32
 _SCREEN_MS_FRAMES: Final = 30
 
 
-class Watch(msgspec.Struct, tag="watch", frozen=True):
-    """Sent by the browser: show this stream large."""
+StreamName = Annotated[str, Meta(max_length=64)]
 
-    stream: Annotated[str, Meta(max_length=64)]
+
+class Watch(msgspec.Struct, tag="watch", frozen=True):
+    """Sent by the browser: which streams it shows.
+
+    Attributes:
+        stream: The one that is shown large.
+        grid: All streams to send live, if they are shown side by side. The others come as tiles, once a second or so.
+    """
+
+    stream: StreamName
+    grid: Annotated[tuple[StreamName, ...], Meta(max_length=_MAX_GRID)] = ()
 
 
 class Ack(msgspec.Struct, tag="ack", frozen=True):
@@ -91,10 +102,11 @@ class _Session:
         self._wake = asyncio.Event()
         self._watching = contextlib.ExitStack()
         self._stream: str | None = None
-        self._feed: Feed | None = None
-        self._last_sent: FramePair | None = None
+        self._grid: tuple[str, ...] = ()
+        self._feeds: dict[str, Feed] = {}
+        self._last_sent: dict[str, FramePair] = {}
         self._last_was_tile = False
-        self._in_flight: tuple[int, FramePair] | None = None
+        self._in_flight: dict[str, tuple[int, FramePair]] = {}
         self._n = 0
         self._tiles: dict[str, FramePair] = {}
         self._statuses: dict[str, StatusMessage] = {}
@@ -108,7 +120,9 @@ class _Session:
     async def run(self) -> None:
         """Serve until the connection ends, which raises."""
         self._wake.set()
-        with self._watching, self._hub.listening(self):
+        with contextlib.ExitStack() as stack:
+            stack.callback(lambda: self._watching.close())
+            stack.enter_context(self._hub.listening(self))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive())
                 tasks.create_task(self._send())
@@ -146,33 +160,38 @@ class _Session:
             if isinstance(request, Ack):
                 self._acknowledge(request.n)
             else:
-                self._watch(request.stream)
+                self._watch(request)
 
     def _acknowledge(self, n: int) -> None:
-        if self._in_flight is None or self._in_flight[0] != n:
-            return
-        pair = self._in_flight[1]
-        self._in_flight = None
-        if pair.stream == self._stream:
-            self._screen_ms.append(_age_ms(pair))
-        self._wake.set()
+        for stream, (number, pair) in self._in_flight.items():
+            if number == n:
+                del self._in_flight[stream]
+                if stream == self._stream:
+                    self._screen_ms.append(_age_ms(pair))
+                self._wake.set()
+                return
 
-    def _watch(self, stream: str) -> None:
-        if stream != self._stream:
-            self._stream = stream
+    def _watch(self, request: Watch) -> None:
+        if request.stream != self._stream:
+            self._stream = request.stream
             self._screen_ms.clear()
-            self._tiles.pop(stream, None)
-            self._follow()
+        self._grid = request.grid
+        self._follow()
 
     def _follow(self) -> None:
-        """Watch the feed of the stream that is shown large."""
-        view = self._hub.streams.get(self._stream or "")
-        feed = None if view is None else view.feed
-        if feed is not self._feed:
-            self._watching.close()
-            self._feed, self._last_sent = feed, None
-            if feed is not None:
-                self._watching.enter_context(feed.watched(self._wake.set))
+        """Watch the feeds of the streams that are sent live."""
+        live = self._grid or (() if self._stream is None else (self._stream,))
+        streams = self._hub.streams
+        feeds = {stream: streams[stream].feed for stream in live if stream in streams}
+        if feeds == self._feeds:
+            return
+        watching = contextlib.ExitStack()
+        for stream, feed in feeds.items():
+            watching.enter_context(feed.watched(self._wake.set))
+            self._tiles.pop(stream, None)
+        self._watching.close()  # after the new ones are watched, so that a feed in both goes on
+        self._watching, self._feeds = watching, feeds
+        self._last_sent = {stream: pair for stream, pair in self._last_sent.items() if stream in feeds}
 
     # --- to the browser ----------------------------------------------------------------------------------------------
 
@@ -181,7 +200,7 @@ class _Session:
             await self._wake.wait()
             self._wake.clear()
             await self._send_status()
-            if self._in_flight is None and (pair := self._next_picture()) is not None:
+            while (pair := self._next_picture()) is not None:
                 await self._send_frame(pair)
 
     async def _send_status(self) -> None:
@@ -200,14 +219,25 @@ class _Session:
             await self._websocket.send_text(text)
 
     def _next_picture(self) -> FramePair | None:
-        """Return the next picture to send: tiles first, but never two in a row while the large stream has a new one."""
-        newest = None if self._feed is None else self._feed.newest
-        new = newest if newest is not self._last_sent else None
-        if self._tiles and (new is None or not self._last_was_tile):
+        """Return the next picture to send, if one may be sent.
+
+        Tiles come first, but never two in a row while a live stream has a new picture. Live streams take turns.
+        """
+        if self._in_flight and not self._grid:
+            return None
+        new = None
+        for stream, feed in self._feeds.items():
+            newest = feed.newest
+            if newest is not None and newest is not self._last_sent.get(stream) and stream not in self._in_flight:
+                new = newest
+                break
+        if self._tiles and not self._in_flight and (new is None or not self._last_was_tile):
             self._last_was_tile = True
             return self._tiles.pop(next(iter(self._tiles)))
         if new is not None:
-            self._last_sent, self._last_was_tile = new, False
+            self._last_was_tile = False
+            self._last_sent[new.stream] = new
+            self._feeds[new.stream] = self._feeds.pop(new.stream)  # to the end of the line
         return new
 
     async def _send_frame(self, pair: FramePair) -> None:
@@ -221,7 +251,7 @@ class _Session:
         except ProtocolError as error:
             log.warning("frame %d cannot be sent to the page: %s", pair.frame, error, extra={"stream": pair.stream})
             return
-        self._in_flight = (self._n, pair)
+        self._in_flight[pair.stream] = (self._n, pair)
         async with asyncio.timeout(_SEND_TIMEOUT_S):
             await self._websocket.send_bytes(data)
 
@@ -229,7 +259,7 @@ class _Session:
         """Fetch one picture of each other stream in turn, so that the daemon encodes only a few of them."""
         while True:
             for stream, view in list(self._hub.streams.items()):
-                if stream == self._stream:
+                if stream in self._feeds:
                     continue
                 with contextlib.suppress(TimeoutError):
                     self._tiles[stream] = await view.feed.next_pair(_TILE_TIMEOUT_S)

@@ -51,8 +51,8 @@ class LiveClient:
         address = url.replace("http://", "ws://") + "v1/live"
         self.connection: ClientConnection = connect(address, open_timeout=10, close_timeout=2, **options)
 
-    def watch(self, stream: str) -> None:
-        self.send({"type": "watch", "stream": stream})
+    def watch(self, stream: str, grid: tuple[str, ...] = ()) -> None:
+        self.send({"type": "watch", "stream": stream, "grid": grid})
 
     def acknowledge(self, frame: Frame) -> None:
         self.send({"type": "ack", "n": frame.header["n"]})

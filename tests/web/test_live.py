@@ -86,6 +86,30 @@ def test_other_streams_come_as_tiles(web):
             client.acknowledge(frame)
 
 
+def test_the_streams_of_a_grid_are_all_live_with_one_picture_of_each_in_flight(web):
+    with LiveClient(web.url) as client:
+        client.watch("cam", grid=("cam", "yard", "nowhere"))
+        first = [client.next_frame(), client.next_frame()]
+        assert {frame.header["stream"] for frame in first} == {"cam", "yard"}
+        for _ in range(4):
+            assert client.next_text_only()["type"] in ("status", "daemon", "event")
+        (yard,) = [frame for frame in first if frame.header["stream"] == "yard"]
+        client.acknowledge(yard)
+        began = time.monotonic()
+        for _ in range(10):
+            frame = client.next_frame()
+            assert frame.header["stream"] == "yard", "the picture of the other one is still in flight"
+            client.acknowledge(frame)
+        assert time.monotonic() - began < 5, "ten pictures of a stream with ten a second"
+        client.watch("cam")
+        client.acknowledge(next(frame for frame in first if frame is not yard))
+        streams = []
+        while streams.count("cam") < 10:
+            frame = client.next_frame()
+            streams.append(frame.header["stream"])
+            client.acknowledge(frame)
+
+
 def test_a_stream_that_is_not_there_is_no_error(web):
     with LiveClient(web.url) as client:
         client.watch("nowhere")

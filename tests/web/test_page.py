@@ -191,6 +191,19 @@ def test_the_daemon_is_lost_and_comes_back(start, open_page):
     click_object(page, eyes, BALL)
 
 
+def test_health_is_one_sentence_that_says_what_is_wrong(web, open_page):
+    page, _ = open_cam(open_page, web.url)
+    expect(page.locator("#health-summary")).to_contain_text("All good")
+    expect(page.locator("#health")).to_be_hidden()
+    page.keyboard.press("p")
+    expect(page.locator("#health-summary")).to_contain_text("Tracking is paused: press Resume")
+    page.keyboard.press("p")
+    expect(page.locator("#health-summary")).to_contain_text("All good")
+    page.locator("details summary").click()
+    expect(page.locator("#health")).to_contain_text("capture to screen")
+    assert "superseded" not in page.locator("aside").inner_text()
+
+
 def test_a_page_server_that_dies_is_replaced_at_the_same_place(start, open_page):
     daemon = start({"cam": STREAMS["cam"]})
     page, _ = open_cam(open_page, daemon.url)

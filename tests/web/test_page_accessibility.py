@@ -45,6 +45,9 @@ def test_no_violations(web, control, open_page, look):
         expect(page.locator(dialog)).to_be_visible()
         assert violations(page) == []
         page.keyboard.press("Escape")
+    page.locator("#grid").click()
+    expect(page.locator("#frame")).to_be_hidden()
+    assert violations(page) == []
 
 
 def test_the_login_page(start, open_page):

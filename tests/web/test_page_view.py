@@ -233,6 +233,30 @@ def test_the_address_holds_stream_and_view(web, open_page):
     expect(other.locator("#effect")).to_have_value("color")
 
 
+def test_the_grid_shows_all_streams_live_and_a_click_shows_one(web, control, open_page):
+    page, _ = open_cam(open_page, web.url)
+    made = control.add_prompt("yard", points=[(0.5, 0.5)])
+    page.keyboard.press("g")
+    expect(page.locator("#frame")).to_be_hidden()
+    assert page.title() == "2 streams – streamseg"
+    other = open_page(page.url)
+    expect(other.locator("#frame")).to_be_hidden()
+    watching = "streamseg_watching 2"
+    wait_for(lambda: watching in web.ask("GET", "/metrics")[2].decode(), 10, "one seat for each viewer")
+    sample = """stream => { const canvas = document.querySelector(`.tile[data-stream="${stream}"] canvas`);
+        return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, 12).data].join(); }"""
+    for stream in ("cam", "yard"):
+        seen = set()
+        wait_for(
+            lambda seen=seen, stream=stream: len(seen) > 5 or seen.add(page.evaluate(sample, stream)), 10, "pictures"
+        )
+    page.locator('.tile[data-stream="yard"]').click()
+    page.wait_for_selector('#picture[data-stream="yard"]')
+    expect(page.locator("#frame")).to_be_visible()
+    expect(rows(page)).to_have_count(1)
+    assert int(rows(page).first.get_attribute("data-id")) == made.object_id
+
+
 def test_an_address_of_a_stream_that_does_not_exist_shows_another(web, open_page):
     page = open_page(f"{web.url}#stream=nowhere")
     page.wait_for_selector('#picture[data-stream="cam"]')

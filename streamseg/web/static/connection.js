@@ -14,7 +14,7 @@ export class Connection {
    */
   constructor(handlers) {
     this.handlers = handlers;
-    this.stream = null;
+    this.request = null;
     this.socket = null;
     this.retryMs = MIN_RETRY_MS;
     this.lastMessageAt = 0;
@@ -26,9 +26,10 @@ export class Connection {
     this.connect();
   }
 
-  watch(stream) {
-    this.stream = stream;
-    this.send({ type: "watch", stream });
+  /** Ask for pictures: `stream` is shown large; the streams of `grid`, if any, are all sent live. */
+  watch(stream, grid = []) {
+    this.request = { type: "watch", stream, grid };
+    this.send(this.request);
   }
 
   send(message) {
@@ -45,7 +46,7 @@ export class Connection {
     socket.onopen = () => {
       clearTimeout(this.timer);
       this.lastMessageAt = performance.now();
-      if (this.stream !== null) this.watch(this.stream);
+      if (this.request !== null) this.send(this.request);
     };
     socket.onmessage = ({ data }) => this.socket === socket && this.onMessage(socket, data);
     socket.onclose = ({ reason }) => this.socket === socket && this.onClose(reason);

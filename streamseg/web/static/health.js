@@ -45,7 +45,17 @@ function diagnose(status, daemon, screenMs) {
     return [`Only ${status.fps_out.toFixed(0)} of ${status.fps_in.toFixed(0)} frames/s get masks: use a smaller model or fewer objects.`, "warn"];
   }
   if (screenMs > OLD_MS) return [`The picture is ${(screenMs / 1000).toFixed(1)} s old: the network or this computer is slow.`, "warn"];
-  return [`All good: ${status.fps_out.toFixed(0)} frames/s, ${ms(screenMs)} from capture to screen.`, ""];
+  const age = screenMs ? `, ${ms(screenMs)} from capture to screen` : "";
+  return [`All good: ${status.fps_out.toFixed(0)} frames/s${age}.`, ""];
+}
+
+/** The sentence for the grid: that of the first stream with a problem. */
+function diagnoseAll() {
+  for (const stream of store.streams) {
+    const [sentence, level] = diagnose(store.statuses.get(stream), store.daemon, null);
+    if (level) return [`${stream}: ${sentence}`, level];
+  }
+  return [`All good: ${store.streams.length} streams.`, ""];
 }
 
 const reason = (status) => status.last_error ? `: ${status.last_error.replace(/\.$/, "")}` : "";
@@ -54,7 +64,7 @@ function show() {
   const { daemon } = store;
   const status = store.statuses.get(store.stream);
   const screenMs = store.frame?.screen_ms;
-  const [sentence, level] = diagnose(status, daemon, screenMs);
+  const [sentence, level] = store.grid ? diagnoseAll() : diagnose(status, daemon, screenMs);
   setText(summary, sentence);
   summary.dataset.level = level;
   if (status) {
@@ -98,5 +108,5 @@ function duration(seconds) {
 
 /** Observe the store. */
 export function initHealth() {
-  on("statuses daemon stream", show);
+  on("statuses daemon stream grid", show);
 }

@@ -34,6 +34,7 @@ export function initKeyboard({ showStream, confirmReset }) {
     f: toggleFullscreen,
     l: () => update({ labels: !store.labels }),
     v: nextEffect,
+    g: () => update({ grid: !store.grid }),
     s: saveSnapshot,
     "+": () => zoomAt([0.5, 0.5], KEY_ZOOM),
     "=": () => zoomAt([0.5, 0.5], KEY_ZOOM),

@@ -25,10 +25,24 @@ function showStream(stream) {
   update({ stream });
   clearViewer();
   resetZoom();
-  connection.watch(stream);
+  watch();
+}
+
+const MAX_GRID = 32;
+
+function watch() {
+  connection.watch(store.stream, store.grid ? store.streams.slice(0, MAX_GRID) : []);
+}
+
+function onGrid() {
+  document.body.toggleAttribute("data-grid", store.grid);
+  select(null);
+  clearViewer();
+  if (store.stream !== null) watch();
 }
 
 function chooseStream(stream) {
+  if (store.grid) update({ grid: false });
   requestStream(stream);
   showStream(stream);
 }
@@ -77,7 +91,7 @@ function showNotice(reason = "") {
 
 const connection = new Connection({
   onState,
-  onFrame: (frame) => frame.header.stream === store.stream ? showFrame(frame) : showOnTile(frame),
+  onFrame: (frame) => frame.header.stream === store.stream && !store.grid ? showFrame(frame) : showOnTile(frame),
   onEvent: addEvent,
   onStatus(status) {
     store.statuses.set(status.id, status);
@@ -85,7 +99,9 @@ const connection = new Connection({
   },
   onDaemon(daemon, streams) {
     for (const id of store.statuses.keys()) if (!streams.includes(id)) store.statuses.delete(id);
+    const changed = streams.join() !== store.streams.join();
     update({ daemon, streams });
+    if (changed && store.grid && store.stream !== null) watch();
     setText(find("#model"), `${daemon.model}${daemon.device ? ` on ${daemon.device}` : ""}`);
     if (streams.includes(requestedStream())) showStream(requestedStream());
     else if (!streams.includes(store.stream) && streams.length) showStream(streams[0]);
@@ -93,6 +109,7 @@ const connection = new Connection({
 });
 
 on("statuses stream frame", () => showNotice());
+on("grid", onGrid);
 on("stream", () => find("#overlay").setAttribute("aria-label", `Live picture of ${store.stream}`));
 on("frame", () => {
   const { selected, selectedFrom, frame } = store;

@@ -3,6 +3,8 @@
 import { EFFECTS } from "./effects.js";
 import { on, store, update } from "./store.js";
 
+const title = () => store.grid ? `${store.streams.length} streams – streamseg`
+  : store.stream === null ? "streamseg" : `${store.stream} – streamseg`;
 const DEFAULTS = { effect: store.effect, opacity: store.opacity, labels: store.labels };
 /** The stream that the address or the user asked for. It may not exist at the moment. */
 let requested = null;
@@ -24,6 +26,7 @@ function read() {
     effect: effect in EFFECTS ? effect : DEFAULTS.effect,
     opacity: opacity >= 0 && opacity <= 1 ? opacity : DEFAULTS.opacity,
     labels: fields.get("labels") !== "off",
+    grid: fields.get("view") === "grid",
   });
 }
 
@@ -31,6 +34,7 @@ function write() {
   const fields = new URLSearchParams();
   const stream = requested ?? store.stream;
   if (stream !== null) fields.set("stream", stream);
+  if (store.grid) fields.set("view", "grid");
   if (store.effect !== DEFAULTS.effect) fields.set("effect", store.effect);
   if (store.opacity !== DEFAULTS.opacity) fields.set("opacity", String(store.opacity));
   if (!store.labels) fields.set("labels", "off");
@@ -40,8 +44,8 @@ function write() {
 /** Apply the address, and keep it up to date. `showStream(id)` shows a stream large. */
 export function initPageUrl(showStream) {
   read();
-  on("stream effect opacity labels", write);
-  on("stream", () => { document.title = store.stream === null ? "streamseg" : `${store.stream} – streamseg`; });
+  on("stream effect opacity labels grid", write);
+  on("stream streams grid", () => { document.title = title(); });
   window.addEventListener("hashchange", () => {
     read();
     if (store.streams.includes(requested)) showStream(requested);

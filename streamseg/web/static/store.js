@@ -12,6 +12,8 @@ export const store = {
   statuses: new Map(),
   /** Id of the stream shown large. */
   stream: null,
+  /** All streams are shown side by side. */
+  grid: false,
   /** Header of the picture on the screen; prompts carry its frame number. */
   frame: null,
   /** Id of the selected object; null: the next click starts a new one. */

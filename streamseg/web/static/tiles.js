@@ -6,6 +6,7 @@ import { decodeMasks, decodePicture } from "./masks.js";
 import { on, store } from "./store.js";
 
 const box = find("#tiles");
+const TILE = { effect: "color", opacity: 0.4 };
 /** Stream -> { element, canvas, text }. */
 const tiles = new Map();
 
@@ -14,7 +15,7 @@ export async function showOnTile(frame) {
   const tile = tiles.get(frame.header.stream);
   if (!tile) return;
   const bitmap = await decodePicture(frame);
-  paintFrame(tile.canvas, frame.header.size, bitmap, decodeMasks(frame), { effect: "color", opacity: 0.4 });
+  paintFrame(tile.canvas, frame.header.size, bitmap, decodeMasks(frame), store.grid ? store : TILE);
   bitmap.close();
 }
 
@@ -22,7 +23,7 @@ export async function showOnTile(frame) {
 function copyLargePicture() {
   const tile = tiles.get(store.stream);
   const picture = find("#picture");
-  if (!tile || !store.frame || box.hidden) return;
+  if (!tile || !store.frame || box.hidden || store.grid) return;
   Object.assign(tile.canvas, { width: 320, height: Math.round(320 * picture.height / picture.width) });
   tile.canvas.getContext("2d").drawImage(picture, 0, 0, tile.canvas.width, tile.canvas.height);
 }
@@ -48,11 +49,12 @@ export function initTiles(showStream) {
       }
       const status = store.statuses.get(id);
       const tile = tiles.get(id);
-      tile.element.setAttribute("aria-pressed", String(id === store.stream));
+      tile.element.setAttribute("aria-pressed", String(id === store.stream && !store.grid));
       setText(tile.text, status ? `${status.state} · ${count(status.objects)}` : "");
     }
-    box.hidden = store.streams.length < 2;
+    box.hidden = store.streams.length < 2 && !store.grid;
+    box.style.setProperty("--columns", Math.ceil(Math.sqrt(store.streams.length)));
     copyLargePicture();
   };
-  on("streams statuses stream", show);
+  on("streams statuses stream grid", show);
 }

@@ -9,7 +9,7 @@ import { resetZoom } from "./zoom.js";
 
 const controls = {
   effect: find("#effect"), opacity: find("#opacity"), labels: find("#labels"), preview: find("#preview"),
-  zoom: find("#zoom"), fullscreen: find("#fullscreen"), snapshot: find("#snapshot"), record: find("#record"), share: find("#share-button"),
+  zoom: find("#zoom"), grid: find("#grid"), fullscreen: find("#fullscreen"), snapshot: find("#snapshot"), record: find("#record"), share: find("#share-button"),
 };
 
 export function toggleFullscreen() {
@@ -31,6 +31,8 @@ function show() {
   controls.preview.setAttribute("aria-pressed", String(store.preview));
   controls.record.setAttribute("aria-pressed", String(store.recording));
   setText(controls.record.lastChild, store.recording ? " Stop" : " Record");
+  controls.grid.setAttribute("aria-pressed", String(store.grid));
+  controls.grid.hidden = store.streams.length < 2 && !store.grid;
   controls.snapshot.disabled = controls.record.disabled = store.frame === null;
 }
 
@@ -45,6 +47,7 @@ export function initViewMenu() {
   controls.opacity.oninput = () => update({ opacity: Number(controls.opacity.value) });
   controls.labels.onclick = () => update({ labels: !store.labels });
   controls.preview.onclick = () => update({ preview: !store.preview });
+  controls.grid.onclick = () => update({ grid: !store.grid });
   controls.zoom.onclick = resetZoom;
   controls.fullscreen.onclick = toggleFullscreen;
   controls.snapshot.onclick = saveSnapshot;
@@ -53,7 +56,7 @@ export function initViewMenu() {
   initShare();
   let hadFrame = false;
   on("frame", () => { if (hadFrame !== (store.frame !== null)) { hadFrame = !hadFrame; show(); } });
-  on("effect opacity labels preview recording", show);
+  on("effect opacity labels preview recording streams grid", show);
   on("zoom", showZoom);
   show();
 }
