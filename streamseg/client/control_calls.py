@@ -32,6 +32,7 @@ from streamseg.protocol.control import (
     StatusResult,
     StreamEntry,
     Undone,
+    UndoneChange,
 )
 from streamseg.protocol.mask_codec import BoolMask, encode_rle
 
@@ -101,15 +102,30 @@ def label_object(stream: str, object_id: int, label: str) -> Call[None]:
     return Call("label_object", stream, _args("label_object", args, LabelObject), _nothing)
 
 
-def set_prompts(stream: str, prompts: Iterable[Mapping[str, Any]]) -> Call[PromptsSet]:
+def undo(stream: str) -> Call[UndoneChange]:
+    """Undo the newest change of a stream."""
+    return Call("undo", stream, NoArgs(), _to(UndoneChange), feature="undo")
+
+
+def set_prompts(
+    stream: str, prompts: Iterable[Mapping[str, Any]], frame: int | None = None, on_expired: OnExpired = "error"
+) -> Call[PromptsSet]:
     """Set all objects of a stream."""
-    args = {
+    args: dict[str, Any] = {
         "prompts": [
             {**prompt, "mask": _rle(prompt["mask"])} if prompt.get("mask") is not None else dict(prompt)
             for prompt in prompts
         ]
     }
-    return Call("set_prompts", stream, _args("set_prompts", args, SetPrompts), _to(PromptsSet))
+    if frame is not None:
+        args |= {"frame": frame, "on_expired": on_expired}
+    return Call(
+        "set_prompts",
+        stream,
+        _args("set_prompts", args, SetPrompts),
+        _to(PromptsSet),
+        feature=None if frame is None else "prompts_on_frame",
+    )
 
 
 def on_stream(op: str, stream: str) -> Call[None]:

@@ -16,7 +16,15 @@ import zmq
 
 from streamseg.errors import ConfigError, ControlError, ProtocolError
 from streamseg.paths import default_control_endpoint, default_folder_is_ours
-from streamseg.protocol.control import CONTROL_VERSION, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, Reply, Request
+from streamseg.protocol.control import (
+    CONTROL_VERSION,
+    MAX_REPLY_BYTES,
+    MAX_REQUEST_BYTES,
+    Feature,
+    Hello,
+    Reply,
+    Request,
+)
 
 R = TypeVar("R")
 S = TypeVar("S", bound=zmq.Socket[Any])
@@ -41,12 +49,14 @@ class Call(Generic[R]):
         stream: Id of the stream, if any.
         args: Its arguments.
         convert: Turns the result in the reply into the result of the method.
+        feature: What the daemon must support; None: any daemon does.
     """
 
     op: str
     stream: str | None
     args: msgspec.Struct
     convert: Callable[[msgspec.Raw], R]
+    feature: Feature | None = None
 
 
 class ControlCore:
@@ -66,6 +76,7 @@ class ControlCore:
             )
         self.endpoint = default_control_endpoint() if endpoint is None else endpoint
         self._client = secrets.token_hex(8)
+        self._features: frozenset[str] = frozenset()
         self._numbers = itertools.count()
 
     def request(self, call: Call[Any]) -> tuple[str, list[bytes]]:
@@ -113,6 +124,24 @@ class ControlCore:
         if reply.error is None:
             raise ProtocolError(f"{call.op}: the daemon's reply has neither result nor error")
         raise reply.error.exception()
+
+    def must_ask(self, call: Call[Any]) -> bool:
+        """Return whether ``hello`` must tell first if the daemon supports the call."""
+        return call.feature is not None and call.feature not in self._features
+
+    def check_feature(self, call: Call[Any], daemon: Hello) -> None:
+        """Check that the daemon supports a call.
+
+        Raises:
+            ControlError: it is too old.
+        """
+        self._features = frozenset(daemon.features)
+        if self.must_ask(call):
+            what = call.op if call.feature == call.op else f"{call.op} with these arguments"
+            raise ControlError(
+                "UNSUPPORTED",
+                f"{what}: the daemon at {self.endpoint} is streamseg {daemon.version}, too old: update it",
+            )
 
     def unreachable(self) -> ControlError:
         """Return the error for a request that could not be sent."""

@@ -24,6 +24,7 @@ from streamseg.protocol.control import (
     StatusResult,
     StreamEntry,
     Undone,
+    UndoneChange,
 )
 
 R = TypeVar("R")
@@ -136,15 +137,32 @@ class Controller:
         """Name an object."""
         self._do(calls.label_object(stream, object_id, label))
 
-    def set_prompts(self, stream: str, prompts: Iterable[Mapping[str, Any]]) -> PromptsSet:
+    def undo(self, stream: str) -> UndoneChange:
+        """Undo the newest change of a stream: a prompt, a removal, a reset or a name.
+
+        The last 8 changes can be undone for 60 s. An object comes back with its memory if the stream had room for it
+        meanwhile; otherwise it is prompted again on the next frame.
+        """
+        return self._do(calls.undo(stream))
+
+    def set_prompts(
+        self,
+        stream: str,
+        prompts: Iterable[Mapping[str, Any]],
+        *,
+        frame: int | None = None,
+        on_expired: OnExpired = "error",
+    ) -> PromptsSet:
         """Set all objects of a stream. Objects whose prompt is unchanged are left alone.
 
         Args:
             stream: Id of the stream.
             prompts: For each object ``object_id`` and, as in :meth:`add_prompt`, ``label``, ``points``, ``box``,
                 ``mask`` and ``coords``.
+            frame: Number of the frame that all prompts were made on; None: they are applied to the next frame.
+            on_expired: If the daemon no longer holds that frame: ``error`` (``FRAME_EXPIRED``), or use the ``newest``.
         """
-        return self._do(calls.set_prompts(stream, prompts))
+        return self._do(calls.set_prompts(stream, prompts, frame, on_expired))
 
     def reset(self, stream: str) -> None:
         """Remove all objects of a stream."""
@@ -186,6 +204,8 @@ class Controller:
     def _do(self, call: Call[R]) -> R:
         if self._closed:
             raise StreamsegError("the controller is closed")
+        if self._core.must_ask(call):
+            self._core.check_feature(call, self.hello())
         request_id, parts = self._core.request(call)
         began = time.monotonic()
         if not self._socket.poll(int(min(self._connect_timeout_s, self._timeout_s) * 1000), zmq.POLLOUT):

@@ -24,7 +24,7 @@ MAX_SETTINGS_BYTES: Final = 16 * 1024
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 
-Feature = Literal["event_clock", "reset_objects", "prompt_pixels"]
+Feature = Literal["event_clock", "reset_objects", "prompt_pixels", "prompts_on_frame", "undo"]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""
 
@@ -132,10 +132,18 @@ class SetPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     label: Label = ""
 
 
-class SetPrompts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``set_prompts``: all objects of the stream."""
+class SetPrompts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """``set_prompts``: all objects of the stream.
+
+    Attributes:
+        prompts: The objects.
+        frame: Number of the frame that all prompts were made on; None: the next one.
+        on_expired: If that frame is no longer held: fail, or use the newest frame.
+    """
 
     prompts: Annotated[tuple[SetPrompt, ...], Meta(max_length=256)]
+    frame: Annotated[int, Meta(ge=0)] | None = None
+    on_expired: OnExpired = "error"
 
 
 class AddStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -311,6 +319,20 @@ class StatusResult(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[Status, ...]
 
 
+class PixelMarks(msgspec.Struct, frozen=True, kw_only=True):
+    """Points and box of one object in pixels.
+
+    Attributes:
+        object_id: The object.
+        points_px: (x, y, label).
+        box_px: (x0, y0, x1, y1).
+    """
+
+    object_id: int
+    points_px: tuple[PixelPoint, ...] = ()
+    box_px: PixelBox | None = None
+
+
 class PromptsSet(msgspec.Struct, frozen=True, kw_only=True):
     """``set_prompts``: ids of objects.
 
@@ -318,11 +340,29 @@ class PromptsSet(msgspec.Struct, frozen=True, kw_only=True):
         kept: The prompt is unchanged; the object and its memory were left alone.
         prompted: New or changed; prompted on the next frame.
         removed: No longer tracked.
+        frame: Number of the frame that was prompted; None: the prompts wait for the next one.
+        marks: The prompts in pixels of that frame, else of the newest one; empty before the first.
     """
 
     kept: tuple[int, ...]
     prompted: tuple[int, ...]
     removed: tuple[int, ...]
+    frame: int | None = None
+    marks: tuple[PixelMarks, ...] = ()
+
+
+class UndoneChange(msgspec.Struct, frozen=True, kw_only=True):
+    """``undo``.
+
+    Attributes:
+        op: The operation that was undone.
+        object_ids: Ids of the objects that it had changed.
+        left: Number of changes that can still be undone.
+    """
+
+    op: str
+    object_ids: tuple[int, ...]
+    left: int
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -371,6 +411,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "remove_object": Operation(ObjectArgs, Nothing),
     "label_object": Operation(LabelObject, Nothing),
     "set_prompts": Operation(SetPrompts, PromptsSet),
+    "undo": Operation(NoArgs, UndoneChange),
     "reset": Operation(NoArgs, Nothing),
     "snapshot": Operation(NoArgs, SnapshotResult),
     "pause": Operation(NoArgs, Nothing),

@@ -88,27 +88,26 @@ class FrameHistory(Generic[Picture]):
             )
         self._frames[-1] = replace(self._frames[-1], last_id=frame_id)
 
-    def find(self, obj_id: int, frame_id: int | None) -> PastFrame[Picture]:
+    def find(self, obj_id: int | None, frame_id: int | None) -> PastFrame[Picture]:
         """Return the frame that a prompt applies to: the given one, or the tracked one that it repeats.
 
         Args:
-            obj_id: The prompt's object, for messages.
+            obj_id: The prompt's object, for messages; None: several.
             frame_id: The frame; None for the newest.
 
         Raises:
             PromptError: No frame was tracked yet, or this one was not.
             FrameExpiredError: The frame is no longer held, or was never tracked.
         """
+        whose = "" if obj_id is None else f"object {obj_id}: "
         if not self._frames:
-            raise PromptError(
-                f"object {obj_id}: stream {self._stream!r} has no frame yet: prompt it after its first frame"
-            )
+            raise PromptError(f"{whose}stream {self._stream!r} has no frame yet: prompt it after its first frame")
         oldest, newest = self._frames[0], self._frames[-1]
         if frame_id is None:
             return newest
         if frame_id > newest.last_id:
             raise PromptError(
-                f"object {obj_id}: frame {frame_id} of stream {self._stream!r} was not tracked yet: the newest is "
+                f"{whose}frame {frame_id} of stream {self._stream!r} was not tracked yet: the newest is "
                 f"{newest.last_id}: prompt that one or an earlier one"
             )
         for past in reversed(self._frames):
@@ -117,11 +116,11 @@ class FrameHistory(Generic[Picture]):
         if frame_id > oldest.frame_id:
             near = min((past.frame_id for past in self._frames), key=lambda held: abs(held - frame_id))
             raise FrameExpiredError(
-                f"object {obj_id}: frame {frame_id} of stream {self._stream!r} was dropped and never tracked; held "
+                f"{whose}frame {frame_id} of stream {self._stream!r} was dropped and never tracked; held "
                 f"are frames from {oldest.frame_id} to {newest.last_id}: prompt one that has masks, for example {near}"
             )
         raise FrameExpiredError(
-            f"object {obj_id}: frame {frame_id} of stream {self._stream!r} is not held: frames {oldest.frame_id} to "
+            f"{whose}frame {frame_id} of stream {self._stream!r} is not held: frames {oldest.frame_id} to "
             f"{newest.last_id} are: prompt one of them, or raise model.history_frames"
         )
 

@@ -169,6 +169,15 @@ class Sam2Tracker:
         """Record a frame that repeats the newest tracked one: prompts on it apply to that one."""
         self._histories[stream].repeat(frame_id)
 
+    def find_frame(self, stream: str, frame_id: int | None) -> int:
+        """Return the tracked frame to which a prompt for a frame applies: that one, or the one that it repeats.
+
+        Raises:
+            FrameExpiredError: the frame is no longer held, or was dropped.
+            PromptError: no frame was tracked yet, or this one was not.
+        """
+        return self._histories[stream].find(None, frame_id).frame_id
+
     def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 

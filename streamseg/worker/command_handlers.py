@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from streamseg.protocol.control import (
     Nothing,
     ObjectArgs,
     ObjectEntry,
+    PixelMarks,
     Prompted,
     PromptsSet,
     Rle,
@@ -29,6 +30,7 @@ from streamseg.protocol.control import (
     SnapshotResult,
     StreamEntry,
     Undone,
+    UndoneChange,
     control_error,
     stream_not_found,
 )
@@ -39,8 +41,11 @@ from streamseg.sources.address import shown_address
 from streamseg.tracker.types import ObjectResult, check_prompt
 from streamseg.worker.prompts import build_prompt, pixel_marks
 from streamseg.worker.tracked_stream import Latest, TrackedStream
+from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES
 
 log = logging.getLogger(__name__)
+
+_UNDOABLE: Final = frozenset({"add_prompt", "set_prompts", "remove_object", "reset", "label_object"})
 
 
 def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Outcome:
@@ -54,7 +59,7 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
             chosen = [_find_stream(streams, command.stream)] if command.stream else list(streams.values())
             result: msgspec.Struct = Listing(streams=tuple(_stream_entry(stream) for stream in chosen))
         else:
-            result = _HANDLERS[command.op](_find_stream(streams, command.stream), args)
+            result = _handle(command.op, _find_stream(streams, command.stream), args)
     except ControlError as error:
         return Outcome(command.number, error=ErrorBody.of(error))
     except Exception:
@@ -62,6 +67,14 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
         failure = ErrorBody(code="INTERNAL", message=f"{command.op} failed: see the daemon's log")
         return Outcome(command.number, error=failure)
     return Outcome(command.number, msgspec.json.encode(result))
+
+
+def _handle(op: str, stream: TrackedStream, args: Any) -> msgspec.Struct:
+    before = dict(stream.objects)
+    result = _HANDLERS[op](stream, args)
+    if op in _UNDOABLE:
+        stream.undo_stack.record(op, before, stream.objects)
+    return result
 
 
 def _find_stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedStream:
@@ -74,8 +87,7 @@ def _find_stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedSt
 
 
 def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
-    if stream.paused:
-        raise control_error("BAD_REQUEST", f"stream {stream.name!r} is paused and not tracked: resume it first")
+    _require_not_paused(stream)
     latest = _require_latest(stream)
     obj_id = stream.free_id if args.object_id is None else args.object_id
     new = not stream.is_followed(obj_id)
@@ -108,6 +120,11 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
     )
 
 
+def _require_not_paused(stream: TrackedStream) -> None:
+    if stream.paused:
+        raise control_error("BAD_REQUEST", f"stream {stream.name!r} is paused and not tracked: resume it first")
+
+
 def _on_frame(args: AddPrompt, apply: Callable[[int | None], tuple[int, ObjectResult]]) -> tuple[int, ObjectResult]:
     """Apply a prompt to the frame that the user saw. If it has expired, ``on_expired`` decides."""
     try:
@@ -126,9 +143,22 @@ def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
     if not stream.is_followed(args.object_id):
         raise control_error("NOTHING_TO_UNDO", f"object {args.object_id} has no applied prompt yet: remove it instead")
     try:
-        return Undone(object_id=args.object_id, prompts=stream.undo_prompt(args.object_id))
+        left = stream.undo_prompt(args.object_id)
     except NothingToUndoError as error:
         raise control_error("NOTHING_TO_UNDO", str(error)) from None
+    stream.undo_stack.forget(args.object_id)
+    return Undone(object_id=args.object_id, prompts=left)
+
+
+def _undo(stream: TrackedStream, _args: Any) -> UndoneChange:
+    change = stream.undo_stack.take()
+    if change is None:
+        raise control_error(
+            "NOTHING_TO_UNDO",
+            f"stream {stream.name!r} has no change to undo: the last {MAX_CHANGES} are kept for {MAX_AGE_S:g} s",
+        )
+    stream.restore(change.before)
+    return UndoneChange(op=change.op, object_ids=tuple(change.before), left=len(stream.undo_stack))
 
 
 def _check_prompt(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
@@ -147,6 +177,7 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     wanted = {prompt.object_id: prompt for prompt in args.prompts}
     if len(wanted) < len(args.prompts):
         raise control_error("BAD_PROMPT", "duplicate object_id: put all points of one object into one prompt")
+    frame = _frame_of(stream, args)
     for obj_id, prompt in wanted.items():
         _check_prompt(stream, obj_id, prompt)
     removed = tuple(obj_id for obj_id in stream.objects if obj_id not in wanted)
@@ -160,8 +191,50 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
         unchanged.append(obj_id)
         if known.label != prompt.label:
             stream.label_object(obj_id, prompt.label)
-    stream.replace_objects(removed, prompted)
-    return PromptsSet(kept=tuple(unchanged), prompted=tuple(obj.obj_id for obj in prompted), removed=removed)
+    if frame is None:
+        stream.replace_objects(removed, prompted, can_undo=True)
+    else:
+        stream.replace_objects((*removed, *(obj.obj_id for obj in prompted)), (), can_undo=True)
+        _start_on_frame(stream, prompted, frame)
+    return PromptsSet(
+        kept=tuple(unchanged),
+        prompted=tuple(obj.obj_id for obj in prompted),
+        removed=removed,
+        frame=frame,
+        marks=_marks(stream, prompted),
+    )
+
+
+def _frame_of(stream: TrackedStream, args: SetPrompts) -> int | None:
+    """Return the held frame that the prompts are for; None: the next one."""
+    if args.frame is None:
+        return None
+    _require_not_paused(stream)
+    _require_latest(stream)
+    try:
+        try:
+            return stream.find_frame(args.frame)
+        except FrameExpiredError as error:
+            if args.on_expired == "error":
+                raise control_error("FRAME_EXPIRED", f"{error}; to use the newest frame, set on_expired") from None
+            return stream.find_frame(None)
+    except PromptError as error:
+        raise control_error("BAD_PROMPT", str(error)) from None
+
+
+def _start_on_frame(stream: TrackedStream, objects: Sequence[SavedObject], frame: int) -> None:
+    for obj in objects:
+        try:
+            stream.add_prompt(obj.obj_id, obj.label, obj.prompts[0], frame)
+        except PromptError as error:  # the form was checked: the tracker has no room, or the model broke
+            raise control_error("BAD_PROMPT", str(error)) from None
+
+
+def _marks(stream: TrackedStream, objects: Sequence[SavedObject]) -> tuple[PixelMarks, ...]:
+    if stream.latest is None:
+        return ()
+    marks = ((obj.obj_id, pixel_marks(obj.prompts[0], stream.latest.size)) for obj in objects)
+    return tuple(PixelMarks(object_id=obj_id, points_px=points, box_px=box) for obj_id, (points, box) in marks)
 
 
 # --- objects and streams --------------------------------------------------------------------------------------------
@@ -169,7 +242,7 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
 
 def _remove_object(stream: TrackedStream, args: ObjectArgs) -> Nothing:
     _require_object(stream, args.object_id)
-    stream.remove_object(args.object_id)
+    stream.remove_object(args.object_id, can_undo=True)
     return Nothing()
 
 
@@ -265,6 +338,7 @@ def _rle(result: ObjectResult) -> Rle:
 _HANDLERS: Final[Mapping[str, Callable[[TrackedStream, Any], msgspec.Struct]]] = {
     "add_prompt": _add_prompt,
     "undo_prompt": _undo_prompt,
+    "undo": _undo,
     "remove_object": _remove_object,
     "label_object": _label_object,
     "set_prompts": _set_prompts,

@@ -144,7 +144,16 @@ class Worker:
         self._scheduler = FairScheduler(tracker.streams_at_once)
         for stream, config in spec.streams.items():
             memory_lost = _was_tracked(rings[stream])
-            self._open(TrackedStream(stream, config, tracker, saved=spec.saved.get(stream), memory_lost=memory_lost))
+            self._open(
+                TrackedStream(
+                    stream,
+                    config,
+                    tracker,
+                    saved=spec.saved.get(stream),
+                    memory_lost=memory_lost,
+                    max_objects=spec.model.max_objects,
+                )
+            )
 
     def run(self) -> None:
         """Track until the supervisor asks to stop."""
@@ -190,7 +199,11 @@ class Worker:
             case OpenStream(stream=stream, settings=settings, ring=ring, saved=saved):
                 assert ring is not None
                 self._rings[stream] = ring
-                self._open(TrackedStream(stream, settings, self._tracker, saved=saved))
+                self._open(
+                    TrackedStream(
+                        stream, settings, self._tracker, saved=saved, max_objects=self._spec.model.max_objects
+                    )
+                )
             case CloseStream(stream=stream):
                 self._poller.unregister(self._readers.pop(stream).fileno())
                 self._streams.pop(stream).close()

@@ -13,17 +13,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from streamseg.config.schema import PromptConfig, StreamConfig
-from streamseg.errors import PromptError
+from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.frame import Frame
 from streamseg.ipc.messages import StreamEvent, TrackedObject
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream, configured, normalize_prompt
 from streamseg.protocol.published import EventKind, ObjectState, Region, RegionCounts
 from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
 from streamseg.worker.frame_turn import FrameResult, FrameTurn, pack_object
+from streamseg.worker.hidden_objects import HiddenObjects
 from streamseg.worker.object_states import ObjectStates
 from streamseg.worker.object_table import ObjectTable
 from streamseg.worker.prompts import build_prompt
 from streamseg.worker.static_frames import StaticFrames
+from streamseg.worker.undo import UndoStack
 from streamseg.worker.zones import RegionEvent, RegionMonitor
 
 log = logging.getLogger(__name__)
@@ -61,8 +63,12 @@ class TrackedStream:
         memory_lost: An earlier worker tracked the stream, and its memory of the objects died with it. The objects
             are prompted again, or forgotten if ``on_discontinuity`` is ``reset``.
 
+        max_objects: Largest number of objects. Removed ones are tracked on while there is room, so that a removal can
+            be undone; 0: they are not.
+
     Attributes:
         config: Its settings.
+        undo_stack: The last changes that clients made.
         paused: Frames are not tracked.
         tracked: Number of frames tracked.
         repeated: Number of frames that were not tracked because they showed the same as the last tracked frame.
@@ -77,6 +83,7 @@ class TrackedStream:
         *,
         saved: SavedStream | None = None,
         memory_lost: bool = False,
+        max_objects: int = 0,
     ) -> None:
         saved = configured(config.prompts) if saved is None else saved
         self.name = name
@@ -96,6 +103,8 @@ class TrackedStream:
         self._use_settings(config)
         self._epoch: int | None = None
         self._turn: FrameTurn | None = None
+        self._hidden = HiddenObjects(max_objects, lambda obj_id: tracker.remove_object(name, obj_id))
+        self.undo_stack = UndoStack()
         self._events: list[StreamEvent] = []
         tracker.open_stream(name)
 
@@ -154,7 +163,7 @@ class TrackedStream:
             frame.epoch,
             (frame.format.width, frame.format.height),
             frame.stamps.t_wall_ns,
-            {result.obj_id: result for result in results},
+            self._hidden.take_results(results),
             {},
         )
         for obj_id, prompt in self._table.take_pending():
@@ -183,6 +192,7 @@ class TrackedStream:
             return
         followed = self._table.followed
         self._tracker.reset(self.name)
+        self._hidden.clear()
         self._forget_tracking()
         if policy == "reset":
             self._table.clear()
@@ -194,6 +204,7 @@ class TrackedStream:
         known = self._table.objects[obj_id]
         try:
             built = build_prompt(obj_id, prompt, latest.size)
+            self._make_room(obj_id)
             latest.results[obj_id] = self._tracker.add_prompt(self.name, built).current
         except PromptError as error:
             self._table.reject(obj_id, prompt)
@@ -242,7 +253,9 @@ class TrackedStream:
             PromptError: the frame is gone, or the prompt does not fit it.
         """
         assert self.latest is not None
-        result = self._tracker.add_prompt(self.name, build_prompt(obj_id, prompt, self.latest.size), frame_id)
+        built = build_prompt(obj_id, prompt, self.latest.size)
+        self._make_room(obj_id)
+        result = self._tracker.add_prompt(self.name, built, frame_id)
         self._static.unsettle()
         self._table.discard_prompts(obj_id)
         known = self._table.objects.get(obj_id)
@@ -262,7 +275,18 @@ class TrackedStream:
             PromptError: as :meth:`add_prompt`.
         """
         assert self.latest is not None
-        return self._tracker.preview(self.name, build_prompt(obj_id, prompt, self.latest.size), frame_id)
+        built = build_prompt(obj_id, prompt, self.latest.size)
+        self._make_room(obj_id)
+        return self._tracker.preview(self.name, built, frame_id)
+
+    def find_frame(self, frame_id: int | None) -> int:
+        """Return the tracked frame that a prompt for a frame applies to; None: the newest.
+
+        Raises:
+            FrameExpiredError: the frame is no longer held.
+            PromptError: it was not tracked yet.
+        """
+        return self._tracker.find_frame(self.name, frame_id)
 
     def undo_prompt(self, obj_id: int) -> int:
         """Undo an object's last prompt.
@@ -285,21 +309,75 @@ class TrackedStream:
             self.latest.results[obj_id] = result.current
         return len(known.prompts)
 
-    def remove_object(self, obj_id: int) -> None:
-        """Stop following an object. Its prompts may still be pending."""
-        if self._table.is_followed(obj_id):
-            self._tracker.remove_object(self.name, obj_id)
+    def remove_object(self, obj_id: int, *, can_undo: bool = False) -> None:
+        """Stop following an object. Its prompts may still be pending.
+
+        Args:
+            obj_id: The object.
+            can_undo: The tracker follows it for another minute if there is room, so that :meth:`restore` can.
+        """
+        obj, followed = self._table.objects[obj_id], self._table.is_followed(obj_id)
+        result = self.latest.results.get(obj_id) if self.latest is not None else None
         self._forget(obj_id)
+        if followed and can_undo:
+            self._hidden.hide(obj, result)
+        elif followed:
+            self._tracker.remove_object(self.name, obj_id)
+
+    def restore(self, before: Mapping[int, SavedObject | None]) -> None:
+        """Undo a change of objects.
+
+        An object that the tracker no longer has is prompted again on the next tracked frame.
+
+        Args:
+            before: Id -> the object as it was before the change; None if it did not exist.
+        """
+        for obj_id, then in before.items():
+            now = self._table.objects.get(obj_id)
+            if then is None:
+                if now is not None:
+                    self.remove_object(obj_id)
+            elif now is None:
+                self._bring_back(then)
+            else:
+                if now.prompts != then.prompts and not self._took_back(now, then):
+                    self.replace_objects((), (then,))
+                self.label_object(obj_id, then.label)
+
+    def _bring_back(self, obj: SavedObject) -> None:
+        result = self._hidden.show(obj)
+        if result is None or self.latest is None:
+            self.replace_objects((), (obj,))
+            return
+        self._table.save(obj)
+        self._static.unsettle()
+        self._follow(obj)
+        self.latest.results[obj.obj_id] = result
+
+    def _took_back(self, now: SavedObject, then: SavedObject) -> bool:
+        """Undo an object's last prompt in the tracker, if that is all that differs; return whether it was."""
+        if then.corrected(now.prompts[-1]).prompts != now.prompts or not self._table.is_followed(now.obj_id):
+            return False
+        try:
+            self.undo_prompt(now.obj_id)
+        except NothingToUndoError:
+            return False
+        self._table.save(then)
+        return True
+
+    def _make_room(self, obj_id: int) -> None:
+        if not self._table.is_followed(obj_id):
+            self._hidden.make_room(len(self._table.followed), obj_id)
 
     def label_object(self, obj_id: int, label: str) -> None:
         """Name an object."""
         self._table.save(replace(self._table.objects[obj_id], label=label))
 
-    def replace_objects(self, removed: Iterable[int], added: Iterable[SavedObject]) -> None:
+    def replace_objects(self, removed: Iterable[int], added: Iterable[SavedObject], *, can_undo: bool = False) -> None:
         """Remove objects and start others on the next tracked frame. An added object replaces the one with its id."""
         for obj_id in removed:
             if obj_id in self._table.objects:
-                self.remove_object(obj_id)
+                self.remove_object(obj_id, can_undo=can_undo)
         for obj in added:
             if obj.obj_id in self._table.objects:
                 self.remove_object(obj.obj_id)
@@ -315,14 +393,17 @@ class TrackedStream:
             prompts: Configured prompts that are new or different.
         """
         self._use_settings(config)
+        self.undo_stack.clear()
         self.replace_objects(removed, (SavedObject(one.object, one.label, (normalize_prompt(one),)) for one in prompts))
 
     def reset(self, reason: str) -> None:
-        """Forget all objects."""
+        """Forget all objects. The tracker follows them for another minute, so that :meth:`restore` can undo it."""
         followed = self._table.followed
-        self._tracker.reset(self.name)
+        results = dict(self.latest.results) if self.latest is not None else {}
         self._forget_tracking()
         self._table.clear()
+        for obj in followed:
+            self._hidden.hide(obj, results.get(obj.obj_id))
         self._on_reset(followed, reason)
 
     def pause(self, paused: bool) -> None:

@@ -198,6 +198,70 @@ def test_objects_from_their_first_click_to_their_end(daemon):
     assert running.end() == 0
 
 
+def test_ids_are_not_used_up_and_not_assigned_twice(daemon):
+    running = daemon({"model": {"name": "color"}, "streams": {"cam": {"source": FILE_LIKE}}})
+    with controller(running) as control:
+        first_frame(control)
+
+        def added(**fields: object) -> int:
+            return control.add_prompt("cam", box=(0.1, 0.1, 0.4, 0.4), **fields).object_id
+
+        assert added() == 1
+        assert added(object_id=2**31 - 1) == 2**31 - 1
+        assert added() == 2
+        control.remove_object("cam", 2)
+        control.remove_object("cam", 2**31 - 1)
+        assert added() == 3
+        control.reset("cam")
+        assert added() == 4
+        control.remove_stream("cam")
+        control.add_stream("cam", {"source": FILE_LIKE})
+        first_frame(control)
+        assert added() == 5
+        running.child("worker").kill()
+        running.wait_log("worker ended .killed by SIGKILL.: restart")
+        control.remove_stream("cam")
+        control.add_stream("cam", {"source": FILE_LIKE})
+        wait_for(lambda: _has_frame(control), 60, "a frame of the new stream")
+        assert added() == 6
+    assert running.end() == 0
+
+
+def _has_frame(control: Controller) -> bool:
+    with contextlib.suppress(ControlError):
+        return control.list("cam")[0].frame is not None
+    return False
+
+
+def test_changes_are_undone_with_both_controllers(daemon):
+    running = daemon({"model": {"name": "color"}, "streams": {"cam": {"source": FILE_LIKE}}})
+    with controller(running) as control:
+        seen = first_frame(control)
+        assert {"undo", "prompts_on_frame"} <= {*control.hello().features}
+        prompts = [{"object_id": 1, "label": "cup", "box": (0.2, 0.2, 0.6, 0.6)}]
+        started = control.set_prompts("cam", prompts, frame=seen, on_expired="newest")
+        assert started.prompted == (1,)
+        assert started.frame is not None
+        assert started.marks[0].box_px == (64, 36, 192, 108)
+        control.remove_object("cam", 1)
+        undone = control.undo("cam")
+        assert (undone.op, undone.object_ids, undone.left) == ("remove_object", (1,), 1)
+        assert [obj.label for obj in control.list("cam")[0].objects] == ["cup"]
+
+    async def again() -> str:
+        async with AsyncController(running.control) as controller:
+            await controller.reset("cam")
+            await controller.undo("cam")
+            assert [obj.id for obj in (await controller.list("cam"))[0].objects] == [1]
+            return (await controller.undo("cam")).op
+
+    assert asyncio.run(again()) == "set_prompts"
+    with controller(running) as control:
+        assert control.list("cam")[0].objects == ()
+        refused("NOTHING_TO_UNDO", lambda: control.undo("cam"))
+    assert running.end() == 0
+
+
 def test_set_prompts_touches_only_what_differs(daemon):
     running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE}}})
     with controller(running) as control:
@@ -315,7 +379,7 @@ def test_a_control_process_that_is_killed_is_replaced_at_the_same_address(daemon
         worker.suspend()
         thread = threading.Thread(target=click)
         thread.start()
-        running.wait_log("add_prompt cam: given to the worker")
+        running.wait_log("add_prompt cam: sent to the worker")
         process.kill()
         worker.resume()
         event = next(m for m in subscriber if isinstance(m, EventMessage) and m.event == "control_restarted")

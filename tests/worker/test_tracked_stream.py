@@ -223,7 +223,13 @@ def test_prompts_that_wait_are_applied_to_a_frame_that_is_tracked():
     repeater = Repeater()
     next_id = 1 + repeater.settle()
     answer = repeater.ask("set_prompts", '{"prompts": [{"object_id": 9, "points": [[0.5, 0.5]]}]}')
-    assert answer == {"kept": [], "prompted": [9], "removed": [7]}
+    assert {name: answer[name] for name in ("kept", "prompted", "removed")} == {
+        "kept": [],
+        "prompted": [9],
+        "removed": [7],
+    }
+    assert answer["frame"] is None  # of the next one
+    assert answer["marks"] == [{"object_id": 9, "points_px": [[160.0, 90.0, 1.0]], "box_px": None}]
     prompted = repeater.feed(shown(next_id))
     assert (prompted.repeats, [obj.obj_id for obj in prompted.objects]) == (None, [9])
     last = next_id + SETTLED

@@ -1,0 +1,74 @@
+"""The last changes that a client made to a stream's objects, so that they can be undone."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from streamseg.ipc.saved_prompts import SavedObject
+
+MAX_CHANGES: Final = 8
+MAX_AGE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change that can be undone.
+
+    Attributes:
+        op: The operation that made it.
+        before: Id -> the object as it was before; None if it did not exist. Only objects that changed.
+        made_at: When, in seconds of the clock.
+    """
+
+    op: str
+    before: Mapping[int, SavedObject | None]
+    made_at: float
+
+
+class UndoStack:
+    """The newest changes of one stream. Holds references to prompts, no masks of its own; bounded in number and time.
+
+    Args:
+        clock: Returns seconds, for tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changes: deque[Change] = deque(maxlen=MAX_CHANGES)
+
+    def __len__(self) -> int:
+        self._expire()
+        return len(self._changes)
+
+    def record(self, op: str, before: Mapping[int, SavedObject], after: Mapping[int, SavedObject]) -> None:
+        """Record an operation by the objects before and after it, if it changed any."""
+        changed = {
+            obj_id: before.get(obj_id) for obj_id in (*before, *after) if before.get(obj_id) != after.get(obj_id)
+        }
+        if changed:
+            self._changes.append(Change(op, changed, self._clock()))
+
+    def take(self) -> Change | None:
+        """Remove and return the newest change; None if there is none of the last minute."""
+        self._expire()
+        return self._changes.pop() if self._changes else None
+
+    def forget(self, obj_id: int) -> None:
+        """Remove the newest change of an object: it was undone by other means."""
+        for change in reversed(self._changes):
+            if obj_id in change.before:
+                self._changes.remove(change)
+                return
+
+    def clear(self) -> None:
+        """Remove all changes."""
+        self._changes.clear()
+
+    def _expire(self) -> None:
+        oldest = self._clock() - MAX_AGE_S
+        while self._changes and self._changes[0].made_at < oldest:
+            self._changes.popleft()

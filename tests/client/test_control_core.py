@@ -1,0 +1,47 @@
+"""A client that is newer than its daemon fails with a sentence, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from msgspec.structs import replace
+
+from streamseg.client import control_calls as calls
+from streamseg.client.control_core import ControlCore
+from streamseg.errors import ControlError
+from streamseg.protocol.control import FEATURES, Hello
+
+OLD = Hello(version="0.1.0", session="9f", model="nano", max_objects=16, publish=(), streams=("cam",), ops=("hello",))
+PROMPT = {"object_id": 1, "points": [[0.5, 0.5]]}
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (calls.undo("cam"), "undo: "),
+        (calls.set_prompts("cam", [PROMPT], frame=7), "set_prompts with these arguments: "),
+    ],
+)
+def test_what_an_old_daemon_lacks_is_said(call, name):
+    core = ControlCore("ipc:///x")
+    assert core.must_ask(call)
+    with pytest.raises(ControlError, match=f"{name}the daemon at ipc:///x is streamseg 0.1.0, too old") as refused:
+        core.check_feature(call, OLD)
+    assert refused.value.code == "UNSUPPORTED"
+
+
+def test_a_daemon_that_has_it_is_asked_once():
+    core = ControlCore("ipc:///x")
+    core.check_feature(calls.undo("cam"), replace(OLD, features=FEATURES))
+    assert not core.must_ask(calls.undo("cam"))
+    assert not core.must_ask(calls.set_prompts("cam", [PROMPT], frame=7))
+
+
+def test_what_every_daemon_knows_is_sent_as_ever():
+    """An old daemon refuses fields that it does not know."""
+    core = ControlCore("ipc:///x")
+    call = calls.set_prompts("cam", [PROMPT])
+    assert not core.must_ask(call)
+    _, (_, data) = core.request(call)
+    assert [*json.loads(data)["args"]] == ["prompts"]
