@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 MAX_PIXELS: Final = 64 * 1024 * 1024
 """Twice 8K. A PNG of a hundred kilobytes can claim a billion pixels."""
@@ -28,6 +27,8 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     Raises:
         ImageError: it has more than :data:`MAX_PIXELS` pixels.
     """
+    from PIL import Image  # most processes never read an image file
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
