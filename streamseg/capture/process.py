@@ -72,7 +72,7 @@ def main(spec: CaptureSpec, ring: FrameRing, connection: Connection) -> None:
     from streamseg.sources.address import describe
     from streamseg.sources.open import open_source
 
-    live = describe(spec.config.source).live
+    live = describe(spec.config.source).live is not False
     source = open_source(spec.config)
     reporter = CaptureReporter(spec.stream, spec.config.source, ring, link, spec.internal_endpoint)
     link.send(Report("ready"))
@@ -92,7 +92,7 @@ class Capture:
         ring: Ring of the stream.
         reporter: Sends reports; its ``stop`` ends the loop.
         link: Link to the supervisor.
-        live: Reconnect when the source fails. A source with an end is read once.
+        live: Reconnect when the source fails. A source with an end is read once. Corrected when the source is open.
     """
 
     def __init__(
@@ -136,6 +136,8 @@ class Capture:
     def _stream_once(self) -> None:
         self._reporter.alive_for(self._config.open_timeout_s + _OPEN_SLACK_S)
         info = self._source.open()
+        self._live = info.live
+        self._writer.use_policy("newest" if info.live or self._config.pace == "camera" else "every")
         continuity = Continuity(live=self._live)
         while not self._reporter.stop.is_set():
             self._reporter.alive_for(self._config.stall_timeout_s + _READ_SLACK_S)

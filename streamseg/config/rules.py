@@ -155,6 +155,8 @@ def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
     else:
         if stream.loop and described.live:
             problems.add((*path, "loop"), "true, but this source is live and cannot start over: remove it")
+        if stream.fps is not None and described.kind != "images":
+            problems.add((*path, "fps"), f"{stream.fps:g}, but this source has its own rate: remove it")
 
 
 def _check_zone(name: str, zone: ZoneConfig, path: Path, problems: Problems) -> None:

@@ -98,9 +98,20 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Seconds, Meta(description="A live source without a frame for this long counts as disconnected.")
     ] = 5.0
     pace: Annotated[
-        Literal["live", "fast"],
-        Meta(description="Files only: play at the file's own rate, or as fast as the model can. No frame is dropped."),
+        Literal["live", "fast", "camera"],
+        Meta(
+            description="Files only: play at the file's own rate (live) or as fast as the model can (fast), without "
+            "dropping a frame; or at its own rate with frames dropped if the model is slower, like a camera (camera)."
+        ),
     ] = "live"
+    fps: Annotated[
+        Annotated[float, Meta(ge=0.01, le=1000)] | None,
+        Meta(description="Image folders only: images per second; default: 30."),
+    ] = None
+    video_stream: Annotated[
+        Annotated[int, Meta(ge=0, le=1000)] | None,
+        Meta(description="Which video stream of a source with several, from 0; default: the best, as FFmpeg chooses."),
+    ] = None
     loop: Annotated[bool, Meta(description="Files only: start over at the end.")] = False
     on_discontinuity: Annotated[
         Literal["keep", "reset", "reprompt"],

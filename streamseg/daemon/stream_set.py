@@ -172,4 +172,6 @@ class StreamSet:
 
 def _policy(settings: StreamConfig) -> Policy:
     """Return the ring's policy. A source with an end waits for the worker, so that no frame is lost."""
-    return "newest" if describe(settings.source).live else "every"
+    # None: the capture process decides when it has opened the source (RingWriter.use_policy).
+    drops = settings.pace == "camera" or describe(settings.source).live is not False
+    return "newest" if drops else "every"

@@ -47,6 +47,13 @@ class RingWriter:
             raise
         return self._publish(slot)
 
+    def use_policy(self, policy: Policy) -> None:
+        """Change the policy from the next frame on. Only the writer acts by it, and may learn it after the ring exists.
+
+        A server's address may be a camera or a file; opening it tells.
+        """
+        self._policy = policy
+
     def begin_epoch(self) -> int:
         """Start the next epoch for all frames written from now on, and return its number."""
         with self._memory.locked() as control:

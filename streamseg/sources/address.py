@@ -29,9 +29,13 @@ _URL_KINDS: Final[dict[str, AvKind]] = {
     "http": "http",
     "https": "http",
 }
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+"""Files with these names are read as images; others, animated GIFs too, by FFmpeg."""
+
 _PREFIXES: Final = ("file", "webcam", "lavfi", "scene")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DEVICE: Final = re.compile(r"/dev/video\d+")
+_PATTERN: Final = re.compile(r"[*?\[]|%0?\d?d")
 _MAX_WEBCAM_DIGITS: Final = 4
 
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
@@ -100,11 +104,12 @@ class SourceDescription:
     Attributes:
         kind: As in :class:`streamseg.sources.base.SourceInfo`.
         live: It goes on whether it is read or not: its ring takes the newest frame. Otherwise every frame counts,
-            at whatever pace it is read.
+            at whatever pace it is read. None: only opening it tells, since a server's address may be a camera or a
+            file (:attr:`streamseg.sources.base.SourceInfo.live`).
     """
 
     kind: Kind
-    live: bool
+    live: bool | None
 
 
 def describe(address: str) -> SourceDescription:
@@ -118,7 +123,7 @@ def describe(address: str) -> SourceDescription:
     kind, target = classify(address)
     if kind == "scene":
         return SourceDescription("scene", SceneSpec.parse(target).live)
-    return SourceDescription(kind, kind not in ("file", "images", "lavfi"))
+    return SourceDescription(kind, None if kind in ("http", "hls") else kind not in ("file", "images", "lavfi"))
 
 
 def local_path(address: str) -> Path | None:
@@ -252,14 +257,23 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
         path = path.expanduser()
         if path.is_dir():
             return "images", str(path)
+        if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+            return "images", str(path)  # not FFmpeg, which decodes an image of any size, to find out what it is
         if path.exists():
             return "file", str(path)
+        if _PATTERN.search(path.name) and path.parent.is_dir():
+            return "images", str(path)
         folder = next(parent for parent in path.parents if parent.is_dir())
         missing = path.relative_to(folder).parts[0]
         similar = difflib.get_close_matches(missing, sorted(entry.name for entry in folder.iterdir()), n=1)
+        if path.is_symlink():
+            raise ConfigError(f"{_short(address)} is a link to {_short(os.readlink(path))}, which does not exist")  # noqa: PTH115
     except (OSError, ValueError, RuntimeError) as error:
         # No permission, a name that is too long, a NUL in it, an unknown ~user.
         raise ConfigError(f"{_short(address)} cannot be a file or folder: {_short_reason(error)}") from None
+    if address == "webcam" or (address.isascii() and address.isdigit()):
+        number = address[:_MAX_WEBCAM_DIGITS] if address.isdigit() else 0
+        raise ConfigError(f"there is no file {_short(address)}: for a webcam write webcam:{number}")
     fix = (
         f"did you mean {str(folder / similar[0])!r}?"
         if similar

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+import socket
+from pathlib import Path
+from typing import BinaryIO, Final
+from urllib.parse import urlsplit
 
 import av.error
 
@@ -11,6 +15,7 @@ from streamseg.errors import SourceAuthError, SourceNotFoundError, SourceOpenErr
 from streamseg.sources.address import SourceAddress
 from streamseg.sources.av_options import AvKind
 
+_MAX_BOXES: Final = 1000
 _SERVERS: Final = frozenset({"rtsp", "rtmp", "http", "hls"})
 
 
@@ -48,14 +53,69 @@ def open_error(
             return SourceOpenError(
                 f"{shown}: no answer within {timeout_s:.3g} s: check host, port and firewall, or raise open_timeout_s"
             )
-        case av.error.InvalidDataError() if kind not in _SERVERS:
-            return SourceOpenError(f"{shown}: this is not a video that FFmpeg can read")
+        case av.error.InvalidDataError() | av.error.EOFError() if kind not in _SERVERS:
+            return SourceOpenError(f"{shown}: {_why_invalid(address.text)}")
+        case av.error.ProtocolNotFoundError():
+            return SourceOpenError(
+                f"{shown}: the installed FFmpeg (of PyAV) does not support this protocol: use another one, or build "
+                "PyAV with an FFmpeg that does"
+            )
+        case _ if kind in _SERVERS and (host := _unknown_host(address)) is not None:
+            # Where the password is not encoded, what looks like the host is a part of it.
+            name = f"the host name {host!r}" if host.lower() in shown.lower() else "its host name"
+            fix = "check the host name and the DNS, and percent-encode the password"
+            return SourceOpenError(f"{shown}: cannot be opened: {name} is unknown: {fix}")
         case _ if kind in _SERVERS:
             why = address.without_secrets(reason(error))
             return SourceOpenError(f"{shown}: cannot be opened ({why}): check host name, port and path")
         case _:
             why = address.without_secrets(reason(error))
             return SourceOpenError(f"{shown}: cannot be opened ({why}): check the address")
+
+
+def _unknown_host(address: SourceAddress) -> str | None:
+    """Return the host of an address if it cannot be resolved. FFmpeg only says "Input/output error"."""
+    try:
+        host = urlsplit(address.text).hostname
+        if host:
+            socket.getaddrinfo(host, None)
+    except socket.gaierror:
+        return host
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _why_invalid(path: str) -> str:
+    """Why FFmpeg calls a file invalid, as far as its first bytes tell."""
+    try:
+        with Path(path).open("rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                return "the file is empty"
+            if _lacks_index(file):
+                return (
+                    "the video is incomplete: its index (moov) is missing, because the recording was interrupted or is "
+                    "still being written: wait for its end, or repair the file"
+                )
+    except (OSError, ValueError):
+        pass
+    return "this is not a video that FFmpeg can read"
+
+
+def _lacks_index(file: BinaryIO) -> bool:
+    """Whether a file is an MP4 or QuickTime without ``moov``: FFmpeg cannot find its pictures."""
+    size, position, kinds = file.seek(0, os.SEEK_END), 0, set[bytes]()
+    while position + 8 <= size and len(kinds) < _MAX_BOXES:
+        file.seek(position)
+        head = file.read(16)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        kinds.add(kind)
+        if length < 8:  # 0: up to the end of the file
+            break
+        position += length
+    return bool(kinds & {b"ftyp", b"mdat"}) and b"moov" not in kinds
 
 
 def reason(error: Exception) -> str:

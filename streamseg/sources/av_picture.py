@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +21,8 @@ _NATIVE: Final[dict[str, PixelFormat]] = {
     "bgr24": "bgr24",
     "gray": "gray8",
 }
+_DISPLAY_MATRIX: Final = "DISPLAYMATRIX"
+_MATRIX: Final = struct.Struct("=9i")
 _FFMPEG_NAME: Final[dict[PixelFormat, str]] = {"yuv420p": "yuv420p", "rgb24": "rgb24", "gray8": "gray"}
 
 # AVColorSpace. Everything else, in particular unspecified, is BT.601 at every size: FFmpeg's scaler treats it so, and
@@ -42,9 +46,9 @@ class PictureReader:
         """
         full_range = picture.color_range == ColorRange.JPEG or picture.format.name.startswith("yuvj")
         matrix = _MATRICES.get(picture.colorspace, "bt601")
-        quarter_turns = round(picture.rotation / 90) % 4
+        flip, quarter_turns = _orientation(picture)
         pixel_format = _NATIVE.get(picture.format.name)
-        if pixel_format is None or (pixel_format == "nv12" and quarter_turns):
+        if pixel_format is None or (pixel_format == "nv12" and (flip or quarter_turns)):
             pixel_format = _nearest(picture.format)
             target_range = ColorRange.JPEG if full_range else ColorRange.MPEG
             picture = self._reformatter.reformat(
@@ -56,9 +60,38 @@ class PictureReader:
             )
         frame_format = FrameFormat(picture.width, picture.height, pixel_format, matrix, full_range)
         planes = tuple(_plane(picture, index, shape) for index, shape in enumerate(frame_format.plane_shapes))
+        if flip:
+            planes = tuple(_flipped(plane, frame_format) for plane in planes)
         if quarter_turns:
             return _turned(frame_format, planes, quarter_turns)
         return frame_format, planes
+
+
+def _orientation(picture: VideoFrame) -> tuple[bool, int]:
+    """Return how a picture must be turned for display: first mirrored left to right or not, then by quarter turns.
+
+    Like FFmpeg's own autorotation this takes the whole display matrix. ``picture.rotation`` has its angle only, and
+    an angle that is wrong for mirrored pictures.
+    """
+    try:
+        side_data: Any = picture.side_data.get(_DISPLAY_MATRIX)
+    except ValueError:  # side data of a kind that PyAV does not know, like a JPEG's EXIF
+        return False, round(picture.rotation / 90) % 4
+    if side_data is None:
+        return False, 0
+    a, b, _, c, d, *_ = _MATRIX.unpack(bytes(side_data)[: _MATRIX.size])
+    # The picture's x axis is displayed along (a, b) and its y axis along (c, d), y pointing down.
+    flip = a * d - b * c < 0
+    if flip:
+        a, b = -a, -b
+    return flip, round(-math.degrees(math.atan2(b, a)) / 90) % 4
+
+
+def _flipped(plane: Plane, frame_format: FrameFormat) -> Plane:
+    if frame_format.pixel_format in ("rgb24", "bgr24"):
+        rows, row_bytes = plane.shape
+        return plane.reshape(rows, row_bytes // 3, 3)[:, ::-1].reshape(rows, row_bytes)
+    return plane[:, ::-1]
 
 
 def _nearest(video_format: VideoFormat) -> PixelFormat:

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -15,11 +16,19 @@ import av.error
 from av import VideoFrame
 from av.codec.context import ThreadType
 
-from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceOpenError, SourceStalledError
+from streamseg.common.image_file import MAX_PIXELS
+from streamseg.errors import (
+    EndOfStreamError,
+    SourceDisconnectedError,
+    SourceError,
+    SourceOpenError,
+    SourceStalledError,
+)
 from streamseg.sources.address import SourceAddress
 from streamseg.sources.av_clock import PacketClock, PacketStamp
 from streamseg.sources.av_decoder import decoded_by_gpu, hardware_of
 from streamseg.sources.av_errors import open_error, reason
+from streamseg.sources.av_file import checked_file
 from streamseg.sources.av_options import AvKind, Decoder, Transport, open_arguments
 from streamseg.sources.stall_clock import StallClock
 
@@ -31,6 +40,9 @@ NO_PICTURE_S: Final = 30.0
 _ALWAYS_LIVE: Final = frozenset({"rtsp", "rtmp", "v4l2"})
 _MAY_BE_LIVE: Final = frozenset({"http", "hls"})
 _MAX_CORRUPT_RUN: Final = 300
+_MAX_SHORT_S: Final = 1.0
+"""A file whose last picture is this long before its announced end is cut off."""
+
 _DECODER_THREADS: Final = min(4, os.cpu_count() or 1)
 
 
@@ -60,10 +72,14 @@ class AvSession:
         stall_timeout_s: Longest time without a packet of a live source.
         low_delay: Decode without frame threads, each of which delays every picture by one frame.
         decoder: Where to decode.
+        video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
 
     Attributes:
+        kind: As given, or ``hls`` if an HTTP address turned out to be one.
         live: The source has no end of its own.
+        pictures: Pictures decoded so far.
         corrupt: Packets that could not be decoded.
+        damaged: Packets with missing data that were decoded all the same.
 
     Blocks: up to ``open_timeout_s``; longer if a name server does not answer.
 
@@ -83,8 +99,9 @@ class AvSession:
         stall_timeout_s: float,
         low_delay: bool,
         decoder: Decoder = "software",
+        video_stream: int | None = None,
     ) -> None:
-        self.corrupt = 0
+        self.pictures = self.corrupt = self.damaged = 0
         self._address = SourceAddress.of(address)
         self._shown = self._address.shown
         self._stall_timeout_s = stall_timeout_s
@@ -95,31 +112,38 @@ class AvSession:
         hardware = hardware_of(decoder)
         started = time.monotonic()
         try:
-            self._container = av.open(
-                arguments.url,
-                "r",
-                format=arguments.format,
-                # Not `options`: PyAV 16 crashes with them if streams appear late (FLV, MPEG-TS).
-                container_options=arguments.options,
-                timeout=(step_timeout_s, read_timeout_s),
-                metadata_errors="replace",
-                hwaccel=hardware,
+            checked = (
+                checked_file(address, self._shown, open_timeout_s) if kind == "file" else nullcontext(arguments.url)
             )
+            with checked as url:
+                self._container = av.open(
+                    url,
+                    "r",
+                    format=arguments.format,
+                    # Not `options`: PyAV 16 crashes with them if streams appear late (FLV, MPEG-TS).
+                    container_options=arguments.options,
+                    timeout=(step_timeout_s, read_timeout_s),
+                    metadata_errors="replace",
+                    hwaccel=hardware,
+                )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             elapsed_s = time.monotonic() - started
             # `from None`: FFmpeg's own text contains the address with its password, and tracebacks are logged.
             raise open_error(error, self._address, kind, elapsed_s=elapsed_s, timeout_s=step_timeout_s) from None
-        if not self._container.streams.video:
-            self._container.close()
-            raise SourceOpenError(f"{self._shown}: contains no video")
-        self.live = kind in _ALWAYS_LIVE or (kind in _MAY_BE_LIVE and self._container.duration is None)
-        self.stream = self._container.streams.video[0]
+        self.stream = self._choose_stream(video_stream)
+        self.kind: AvKind = "hls" if kind == "http" and self._container.format.name.startswith("hls") else kind
+        self.live = kind in _ALWAYS_LIVE or (kind in _MAY_BE_LIVE and self._is_endless())
         self._context = self.stream.codec_context
         self._context.thread_type = ThreadType.SLICE if low_delay or self.live else ThreadType.AUTO
         self._context.thread_count = _DECODER_THREADS
+        self._context.options = {"max_pixels": str(MAX_PIXELS)}
         self._context.copy_opaque = True  # passes each packet's stamp on to its picture
         self._clock = PacketClock()
         self._packets = self._demux()
+        self._pending: Any = None
+        self._read = 0
+        self._end_s = 0.0
+        self._failure: str | None = None
         self._decoded: list[VideoFrame] = []
         flush_after_s = read_timeout_s if kind == "rtsp" else math.inf
         self._stall_clock = StallClock(time.monotonic(), stall_timeout_s, flush_after_s)
@@ -135,18 +159,23 @@ class AvSession:
         picture.
 
         Raises:
-            EndOfStreamError: the end of the source, or the rest of it cannot be read.
+            EndOfStreamError: the end of the source, or the rest of a file on this machine cannot be read.
             SourceStalledError: no packet within the stall timeout.
-            SourceDisconnectedError: a live source ended or failed, or its packets cannot be decoded.
+            SourceDisconnectedError: a live source ended or failed, its packets cannot be decoded, or the connection
+                broke before the end of a file.
+            SourceError: the end of a source of which no picture could be decoded.
         """
         deadline = time.monotonic() + timeout_s
         while not self._decoded:
-            self._decode(self._next_packet())
+            if self._failure is not None:
+                raise self._end_error()
+            self._advance()
             if not self._decoded and time.monotonic() > deadline:
                 raise SourceDisconnectedError(
                     f"{self._shown}: packets arrive, but none could be decoded to a picture for {timeout_s:.0f} s: "
                     "check the camera's codec and key frame interval"
                 )
+        self.pictures += 1
         picture = self._decoded.pop(0)
         stamp = picture.opaque if isinstance(picture.opaque, PacketStamp) else self._stamp
         assert stamp is not None
@@ -162,24 +191,125 @@ class AvSession:
         # All streams, so that packets of the others cannot hide that the video is silent.
         return cast(Generator[Any, None, None], self._container.demux())
 
+    def _choose_stream(self, number: int | None) -> Any:
+        streams = self._container.streams
+        if not streams.video:
+            found = ", ".join(stream.codec_context.name for stream in streams.audio)
+            self._container.close()
+            raise SourceOpenError(
+                f"{self._shown}: contains no video{f', only sound ({found})' if found else ''}: use another source"
+            )
+        if number is None:
+            return streams.best("video") or streams.video[0]
+        count = len(streams.video)  # streams must not be touched once the container is closed
+        if number >= count:
+            self._container.close()
+            raise SourceOpenError(
+                f"{self._shown}: video_stream is {number}, but there are {count} video streams: use 0 to {count - 1}"
+            )
+        return streams.video[number]
+
+    def _is_endless(self) -> bool:
+        """Whether a server's answer has no end. Only known once it is open: a file and a camera look alike before."""
+        if self._container.duration is not None:
+            return False
+        return self.kind == "hls" or self._container.size <= 0
+
+    def _advance(self) -> None:
+        """Decode the next packet; at the end take the last pictures out of the decoder."""
+        try:
+            packet = self._next_packet()
+        except StopIteration:
+            self._failure = ""
+        except (av.error.FFmpegError, OSError) as error:
+            self._failure = self._reason(error)
+            self._decoded = self._drain()
+        else:
+            self._decode(packet)
+        if self._failure is not None and self.live:
+            raise self._end_error()
+
+    def _end_error(self) -> SourceError:
+        """Return what to raise once all pictures of a source are delivered, with how many there were."""
+        if self.live:
+            why = f"connection lost ({self._failure})" if self._failure else "the server ended the stream"
+            return SourceDisconnectedError(f"{self._shown}: {why}")
+        bad = self.corrupt + self.damaged
+        damage = f", {bad} damaged packet{'' if bad == 1 else 's'}" if bad else ""
+        if not self.pictures:
+            why = f": {self._failure}" if self._failure else ""
+            return SourceError(
+                f"{self._shown}: no picture could be decoded ({self._read} packets read{damage}{why}): check the file"
+            )
+        count = f"{self.pictures} picture{'' if self.pictures == 1 else 's'}{damage}"
+        missing = self._failure or self._missing()
+        if not missing:
+            return EndOfStreamError(f"{self._shown}: end of the video after {count}")
+        if self.kind in _MAY_BE_LIVE:
+            return SourceDisconnectedError(
+                f"{self._shown}: the connection broke before the end of the video ({missing}), after {count}"
+            )
+        log.warning("%s: the file is cut off or damaged (%s)", self._shown, missing)
+        return EndOfStreamError(f"{self._shown}: the rest cannot be read ({missing}), after {count}")
+
+    def _missing(self) -> str:
+        """What is missing at the end of a file, by what it announced; empty if nothing is."""
+        if self.stream.frames > self._read:
+            return f"{self._read} of {self.stream.frames} packets"
+        duration_us = self._container.duration
+        if self.stream.frames or not duration_us or not self._end_s:
+            return ""
+        start_s = (self._container.start_time or 0) / 1e6
+        short_s = duration_us / 1e6 - (self._end_s - start_s)
+        return f"its last {short_s:.1f} s are missing" if short_s > _MAX_SHORT_S else ""
+
+    def _drain(self) -> list[VideoFrame]:
+        """Return the pictures that are still in the decoder."""
+        try:
+            return list(self._context.decode(None))
+        except (av.error.FFmpegError, OSError, ValueError):
+            return []
+
     def _next_packet(self) -> Any:
+        packet, self._pending = self._pending or self._read_packet(), None
+        if packet.is_corrupt and packet.size and not self.live:
+            self._note_damage()
+            following = self._read_packet()
+            if following.size:
+                self._pending = following
+            else:
+                # Cut off within its last packet. With an error in it, frame threads would drop the pictures before it.
+                return following
+        return packet
+
+    def _note_damage(self) -> None:
+        self._warn_of_damage()
+        self.damaged += 1
+
+    def _note_corrupt(self) -> None:
+        self._warn_of_damage()
+        self.corrupt += 1
+        self._corrupt_run += 1
+
+    def _warn_of_damage(self) -> None:
+        if not (self.damaged or self.corrupt or self.live):
+            log.warning("%s: damaged data after %d pictures: going on", self._shown, self.pictures)
+
+    def _read_packet(self) -> Any:
         while True:
             asked = time.monotonic()
             try:
                 packet = next(self._packets)
-            except StopIteration:
-                if self.live:
-                    raise SourceDisconnectedError(f"{self._shown}: the server ended the stream") from None
-                raise EndOfStreamError(f"{self._shown}: end of the video") from None
             except (av.error.ExitError, TimeoutError):
                 self._stall_clock.timed_out()
                 self._check_stalled()
                 self._packets = self._demux()  # an iterator that raised is exhausted
-            except (av.error.FFmpegError, OSError) as error:
-                self._fail(error)
             else:
                 if packet.stream is self.stream:
                     self._stall_clock.packet(asked, time.monotonic())
+                    if packet.size:
+                        self._read += 1
+                        self._note_time(packet)
                     return packet
                 self._check_stalled()  # audio packets do not count as video
 
@@ -187,11 +317,9 @@ class AvSession:
         if self.live and self._stall_clock.stalled(time.monotonic()):
             raise SourceStalledError(f"{self._shown}: no video for {self._stall_timeout_s:.3g} s")
 
-    def _fail(self, error: Exception) -> None:
-        if self.live:
-            raise SourceDisconnectedError(f"{self._shown}: connection lost ({self._reason(error)})") from None
-        self.corrupt += 1
-        raise EndOfStreamError(f"{self._shown}: the rest cannot be read ({self._reason(error)})") from None
+    def _note_time(self, packet: Any) -> None:
+        if packet.pts is not None and packet.time_base is not None:
+            self._end_s = max(self._end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
     def _reason(self, error: Exception) -> str:
         return self._address.without_secrets(reason(error))
@@ -202,9 +330,10 @@ class AvSession:
         try:
             self._decoded = packet.decode()
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            self.corrupt += 1
-            self._corrupt_run += 1
-            if self._corrupt_run >= _MAX_CORRUPT_RUN:
+            if packet.is_corrupt and not self.live:
+                self.damaged -= 1  # counted here instead
+            self._note_corrupt()
+            if self._corrupt_run >= _MAX_CORRUPT_RUN and self.live:
                 raise SourceDisconnectedError(
                     f"{self._shown}: {self._corrupt_run} packets in a row could not be decoded ({self._reason(error)})"
                 ) from None

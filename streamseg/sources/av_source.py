@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final
 
 from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
 from streamseg.frame import FrameStamps, SourceFrame
@@ -12,7 +12,7 @@ from streamseg.sources.address import shown_address
 from streamseg.sources.av_options import AvKind, Decoder, Transport
 from streamseg.sources.av_picture import PictureReader
 from streamseg.sources.av_session import NO_PICTURE_S, AvSession, StampedPicture
-from streamseg.sources.base import SourceInfo
+from streamseg.sources.base import Pace, SourceInfo
 from streamseg.sources.pacer import Pacer
 
 _RATE_IF_UNKNOWN: Final = 25.0
@@ -35,9 +35,11 @@ class AvSource:
         transport: RTSP only.
         open_timeout_s: Maximum time to open it.
         stall_timeout_s: Longest time without a packet of a live source.
-        pace: Not for live sources: release frames at their own rate, or at once.
+        pace: Not for live sources: release frames at their own rate (``live``), at once (``fast``), or at their own
+            rate without ever falling behind (``camera``).
         loop: Not for live sources: start over at the end.
         decoder: Where to decode.
+        video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
     """
 
     def __init__(
@@ -48,17 +50,20 @@ class AvSource:
         transport: Transport = "tcp",
         open_timeout_s: float = 10.0,
         stall_timeout_s: float = 5.0,
-        pace: Literal["live", "fast"] = "live",
+        pace: Pace = "live",
         loop: bool = False,
         decoder: Decoder = "software",
+        video_stream: int | None = None,
     ) -> None:
         self._address = address
         self._kind: AvKind = kind
         self._transport: Transport = transport
         self._open_timeout_s = open_timeout_s
         self._stall_timeout_s = stall_timeout_s
-        self._paced = pace == "live"
+        self._paced = pace != "fast"
+        self._catch_up = pace == "camera"
         self._loop = loop
+        self._video_stream = video_stream
         self._decoder: Decoder = decoder
         self._pictures = PictureReader()
         self._session: AvSession | None = None
@@ -87,14 +92,14 @@ class AvSource:
         session = self._session = self._connect()
         live, stream = session.live, session.stream
         rate = stream.average_rate or stream.guessed_rate
-        if self._kind == "hls" or (self._paced and not live):
-            self._pacer = Pacer(1.0 / float(rate or _RATE_IF_UNKNOWN), catch_up=live)
+        if (session.kind == "hls" and (live or self._paced)) or (self._paced and not live):
+            self._pacer = Pacer(1.0 / float(rate or _RATE_IF_UNKNOWN), catch_up=live or self._catch_up)
         width, height = stream.codec_context.width, stream.codec_context.height
         if not (width and height):
             first = self._first_picture(max(0.1, deadline - time.monotonic()))
             width, height = first.picture.width, first.picture.height
         return SourceInfo(
-            kind=self._kind,
+            kind=session.kind,
             live=live,
             width=width,
             height=height,
@@ -135,6 +140,7 @@ class AvSource:
             stall_timeout_s=self._stall_timeout_s,
             low_delay=self._paced,
             decoder=self._decoder,
+            video_stream=self._video_stream,
         )
 
     def _first_picture(self, timeout_s: float) -> StampedPicture:

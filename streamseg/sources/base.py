@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from streamseg.frame import SourceFrame
+
+Pace = Literal["live", "fast", "camera"]
+"""How a source with an end is played: at its own rate, as fast as it is read, or at its own rate with late frames
+dropped, as a camera would."""
 
 
 @dataclass(frozen=True, slots=True)

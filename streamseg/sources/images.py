@@ -8,7 +8,7 @@ import time
 from fractions import Fraction
 from glob import glob
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import cv2
 import numpy as np
@@ -16,12 +16,12 @@ import numpy as np
 from streamseg.common.image_file import ImageError, read_image
 from streamseg.errors import EndOfStreamError, SourceError, SourceOpenError
 from streamseg.frame import FrameFormat, FrameStamps, Plane, SourceFrame
-from streamseg.sources.base import SourceInfo
+from streamseg.sources.address import IMAGE_SUFFIXES as SUFFIXES
+from streamseg.sources.base import Pace, SourceInfo
 from streamseg.sources.pacer import Pacer
 
 log = logging.getLogger(__name__)
 
-SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 
 DEFAULT_FPS: Final = 30.0
 
@@ -37,10 +37,10 @@ class ImageFolderSource:
     sequence starts over.
 
     Args:
-        path: A folder, of which the image files (:data:`SUFFIXES`) are read, but not those of its subfolders; or a
-            pattern of file names: ``shots/*.png``, ``shots/img%03d.png``.
+        path: A folder, of which the image files (:data:`SUFFIXES`) are read, but not those of its subfolders; a
+            pattern of file names (``shots/*.png``, ``shots/img%03d.png``); or one image file.
         fps: Images per second.
-        pace: At that rate, or as fast as they are read.
+        pace: At that rate (``camera``: without ever falling behind), or as fast as they are read.
         loop: Start over after the last image.
     """
 
@@ -49,12 +49,12 @@ class ImageFolderSource:
         path: Path,
         *,
         fps: float = DEFAULT_FPS,
-        pace: Literal["live", "fast"] = "live",
+        pace: Pace = "live",
         loop: bool = False,
     ) -> None:
         self._path = path
         self._fps = Fraction(fps).limit_denominator(1000)
-        self._paced = pace == "live"
+        self._pace = pace
         self._loop = loop
         self._pictures: list[Path] = []
         self._pacer: Pacer | None = None
@@ -71,7 +71,8 @@ class ImageFolderSource:
         pictures = _list_images(self._path)
         first = _first_readable(pictures)
         self._pictures = pictures
-        self._pacer = Pacer(float(1 / self._fps)) if self._paced else None
+        paced = self._pace != "fast"
+        self._pacer = Pacer(float(1 / self._fps), catch_up=self._pace == "camera") if paced else None
         self._count = 0
         self._good_this_round = False
         return SourceInfo(
@@ -132,7 +133,9 @@ class ImageFolderSource:
 
 def _list_images(path: Path) -> list[Path]:
     try:
-        if path.is_dir():
+        if path.is_file():
+            found = [path]
+        elif path.is_dir():
             found = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES]
         elif numbered := _NUMBER.search(path.name):
             before, after = path.name[: numbered.start()], path.name[numbered.end() :]

@@ -6,10 +6,10 @@ Importing this module loads no video library; the class of a source is imported 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from streamseg.sources.address import classify
-from streamseg.sources.base import FrameSource
+from streamseg.sources.base import FrameSource, Pace
 
 if TYPE_CHECKING:
     from streamseg.sources.av_options import Decoder, Transport
@@ -39,8 +39,8 @@ class SourceSettings(Protocol):
         ...
 
     @property
-    def pace(self) -> Literal["live", "fast"]:
-        """Sources with an end: play at their own rate, or as fast as they are read."""
+    def pace(self) -> Pace:
+        """Sources with an end: how they are played."""
         ...
 
     @property
@@ -51,6 +51,16 @@ class SourceSettings(Protocol):
     @property
     def decoder(self) -> Decoder:
         """Where video is decoded."""
+        ...
+
+    @property
+    def video_stream(self) -> int | None:
+        """Which of several video streams, from 0; None: FFmpeg's choice."""
+        ...
+
+    @property
+    def fps(self) -> float | None:
+        """Images per second of a folder; None: 30."""
         ...
 
 
@@ -66,9 +76,10 @@ def open_source(settings: SourceSettings) -> FrameSource:
 
         return SceneSource(target, pace=settings.pace, loop=settings.loop)
     if kind == "images":
-        from streamseg.sources.images import ImageFolderSource
+        from streamseg.sources.images import DEFAULT_FPS, ImageFolderSource
 
-        return ImageFolderSource(Path(target), pace=settings.pace, loop=settings.loop)
+        fps = DEFAULT_FPS if settings.fps is None else settings.fps
+        return ImageFolderSource(Path(target), fps=fps, pace=settings.pace, loop=settings.loop)
     from streamseg.sources.av_source import AvSource
 
     return AvSource(
@@ -80,4 +91,5 @@ def open_source(settings: SourceSettings) -> FrameSource:
         pace=settings.pace,
         loop=settings.loop,
         decoder=settings.decoder,
+        video_stream=settings.video_stream,
     )

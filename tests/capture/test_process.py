@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.capture.capture_harness import CaptureHarness
-from tests.servers.live_servers import GstRtspServer, MjpegServer, Publisher, black_hole, free_port, write_video
+from tests.servers.live_servers import (
+    GstRtspServer,
+    MjpegServer,
+    Publisher,
+    black_hole,
+    free_port,
+    serve_folder,
+    write_video,
+)
 
 STOP_LIMIT_S = 0.8  # then the supervisor sends SIGTERM
 
@@ -281,3 +289,27 @@ def test_ids_have_no_gap_but_the_counted(harness: Make) -> None:
     counters = capture.ring.counters()
     assert missing == counters.superseded + counters.no_slot
     assert counters.frames == ids[-1] + 1
+
+
+def test_a_file_behind_http_waits_for_its_reader(harness: Make, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=40)
+    with serve_folder(tmp_path) as url:
+        capture = harness(policy="newest", slots=2)  # the supervisor cannot know that it is a file
+        capture.start(source=f"{url}/{path.name}", pace="fast")
+        capture.wait_for(lambda: capture.has_said("ended"))
+        capture.drain()
+        assert [frame.frame_id for frame in capture.frames] == [*range(40)]
+        assert capture.ring.counters().dropped == 0
+        capture.stop()
+
+
+def test_a_file_played_as_a_camera_drops_frames_for_a_slow_reader(harness: Make, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=40)
+    capture = harness(policy="newest", slots=2)
+    capture.start(source=str(path), pace="camera")
+    capture.wait_for(lambda: capture.has_said("ended"), take=0)
+    counters = capture.ring.counters()
+    assert counters.frames == 40
+    assert counters.dropped >= 38, "nothing was read: all but what the slots hold was dropped, and counted"
+    capture.wait_for(lambda: capture.kinds() == ["stream_connected", "stream_ended"], take=0)
+    capture.stop()

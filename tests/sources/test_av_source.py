@@ -2,15 +2,20 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import psutil
 import pytest
+from PIL import Image, ImageOps
 
+from streamseg.config.schema import StreamConfig
 from streamseg.errors import (
     EndOfStreamError,
     SourceDisconnectedError,
+    SourceError,
     SourceNotFoundError,
     SourceOpenError,
     StreamsegError,
@@ -18,6 +23,7 @@ from streamseg.errors import (
 from streamseg.sources.av_options import AvKind
 from streamseg.sources.av_session import AvSession
 from streamseg.sources.av_source import AvSource
+from streamseg.sources.open import open_source
 from tests.servers.live_servers import black_hole, free_port, write_video
 
 
@@ -102,8 +108,10 @@ def test_a_loop_without_a_picture_ends(tmp_path: Path) -> None:
     path.write_bytes(data)
     source = AvSource(str(path), "file", pace="fast", loop=True)
     source.open()
-    with pytest.raises((EndOfStreamError, SourceDisconnectedError)):
+    with pytest.raises(SourceError, match=r"no picture could be decoded \(3 packets read, 3 damaged packets\)") as end:
         source.read()
+    assert not isinstance(end.value, EndOfStreamError)
+    assert end.value.exit_code == 4
     source.close()
 
 
@@ -171,7 +179,7 @@ UNENCODED = "p@ss/w?rd#1"  # FFmpeg takes the wrong part of this for the host
         ("rtsp://user:{secret}@127.0.0.1:{closed}/cam", "rtsp", SourceOpenError, "refused"),
         ("http://user:{secret}@127.0.0.1:{closed}/cam", "http", SourceOpenError, "refused"),
         ("rtmp://user:{secret}@127.0.0.1:{closed}/cam", "rtmp", SourceOpenError, "refused"),
-        ("rtsp://user:{secret}@no-such-host.invalid/cam", "rtsp", SourceOpenError, "check host name"),
+        ("rtsp://user:{secret}@no-such-host.invalid/cam", "rtsp", SourceOpenError, "check the host name"),
         ("rtsp://user:{unencoded}@127.0.0.1/cam", "rtsp", SourceOpenError, "cannot be opened"),
         ("http://user:{unencoded}@127.0.0.1/cam", "http", SourceOpenError, "cannot be opened"),
         ("rtsp://user:{secret}@127.0.0.1:{hole}/cam", "rtsp", SourceOpenError, "no answer within"),
@@ -233,3 +241,70 @@ def test_webcam() -> None:
     source.close()
     assert info.live
     assert frame.format.width > 0
+
+
+@pytest.fixture
+def oriented(tmp_path: Path) -> Callable[[tuple[int, ...]], tuple[np.ndarray, np.ndarray]]:
+    """Return (coded picture, delivered picture) of a video with a display matrix."""
+
+    def deliver(matrix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:24, :32] = 255
+        picture[-8:, -16:] = 128
+        path = tmp_path / f"{abs(hash(matrix))}.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+            stream.set_display_matrix(list(matrix))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                container.mux(packet)
+        source = AvSource(str(path), "file", pace="fast")
+        source.open()
+        got = source.read()
+        source.close()
+        return picture[..., 0], np.asarray(got.planes[0])[: got.format.height, : got.format.width]
+
+    return deliver
+
+
+ONE, W = 1 << 16, 1 << 30
+MATRICES = {
+    "as it is": ((ONE, 0, 0, 0, ONE, 0, 0, 0, W), lambda p: p),
+    "mirrored": ((-ONE, 0, 0, 0, ONE, 0, 0, 0, W), lambda p: p[:, ::-1]),
+    "upside down": ((-ONE, 0, 0, 0, -ONE, 0, 0, 0, W), lambda p: p[::-1, ::-1]),
+    "mirrored top to bottom": ((ONE, 0, 0, 0, -ONE, 0, 0, 0, W), lambda p: p[::-1]),
+    "transposed": ((0, ONE, 0, ONE, 0, 0, 0, 0, W), lambda p: p.T),
+    "turned right": ((0, ONE, 0, -ONE, 0, 0, 0, 0, W), lambda p: np.rot90(p, -1)),
+    "transposed the other way": ((0, -ONE, 0, -ONE, 0, 0, 0, 0, W), lambda p: p[::-1, ::-1].T),
+    "turned left": ((0, -ONE, 0, ONE, 0, 0, 0, 0, W), lambda p: np.rot90(p)),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_whole_display_matrix_is_applied(oriented, name: str) -> None:  # type: ignore[no-untyped-def]
+    matrix, expected = MATRICES[name]
+    coded, delivered = oriented(matrix)
+    want = expected(coded)
+    assert delivered.shape == want.shape
+    # Limited range and lossy chroma move levels, not the three areas.
+    levels = np.digitize(delivered, (60, 190))
+    assert np.mean(levels == np.digitize(want, (60, 190))) > 0.99
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_single_jpeg_is_turned_as_its_exif_says(tmp_path: Path, orientation: int) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255
+    picture[-8:, -16:] = 128
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
+    want = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")).convert("L"))
+    source = open_source(StreamConfig(source=str(tmp_path / "a.jpg"), pace="fast"))
+    source.open()
+    got = source.read()
+    source.close()
+    delivered = np.asarray(got.planes[0]).reshape(got.format.height, got.format.width, 3)[..., 0]
+    assert delivered.shape == want.shape
+    assert np.mean(np.digitize(delivered, (60, 190)) == np.digitize(want, (60, 190))) > 0.98

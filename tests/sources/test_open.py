@@ -21,8 +21,8 @@ from streamseg.sources.scene.source import SceneSource
         ("RTSPS://camera/1", "rtsp", True),
         ("rtsp+listen://127.0.0.1:8554/x", "rtsp", True),
         ("rtmp://camera/live", "rtmp", True),
-        ("http://camera/video.mjpg", "http", True),
-        ("https://host/live/index.M3U8?x=1", "hls", True),
+        ("http://camera/video.mjpg", "http", None),
+        ("https://host/live/index.M3U8?x=1", "hls", None),
         ("/dev/video0", "v4l2", True),
         ("/dev/video77", "v4l2", True),
         ("webcam:0", "v4l2", True),
@@ -31,7 +31,7 @@ from streamseg.sources.scene.source import SceneSource
         ("scene:default?live=0", "scene", False),
     ],
 )
-def test_kinds_by_address(address: str, kind: str, live: bool) -> None:
+def test_kinds_by_address(address: str, kind: str, live: bool | None) -> None:
     described = describe(address)
     assert (described.kind, described.live) == (kind, live)
     assert local_path(address) is None

@@ -12,7 +12,6 @@ covers what is below it.
 from __future__ import annotations
 
 import time
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from streamseg.errors import EndOfStreamError, SourceError
 from streamseg.frame import FrameFormat, FrameStamps, Plane, SourceFrame
-from streamseg.sources.base import SourceInfo
+from streamseg.sources.base import Pace, SourceInfo
 from streamseg.sources.pacer import Pacer
 from streamseg.sources.scene.background import Background
 from streamseg.sources.scene.cast import cast
@@ -180,16 +179,17 @@ class SceneSource:
 
     Args:
         address: ``scene:NAME?key=value&...``.
-        pace: With ``live=0``: at the scene's own rate, or as fast as it is read.
+        pace: With ``live=0``: at the scene's own rate (``camera``: without ever falling behind), or as fast as it is
+            read.
         loop: With ``frames``: start over at frame 0 after the last one.
 
     Raises:
         ConfigError: the address is invalid.
     """
 
-    def __init__(self, address: str, *, pace: Literal["live", "fast"] = "live", loop: bool = False) -> None:
+    def __init__(self, address: str, *, pace: Pace = "live", loop: bool = False) -> None:
         self.spec = SceneSpec.parse(address)
-        self._paced = pace == "live"
+        self._pace = pace
         self._loop = loop
         self._scene: Scene | None = None
         self._image = np.empty((0, 0, 3), dtype=np.uint8)
@@ -210,7 +210,8 @@ class SceneSource:
             scene.render(n, self._image)
         self._due = 0
         self._started_ns = time.monotonic_ns()
-        self._pacer = Pacer(float(1 / self.spec.fps)) if self._paced else None
+        paced = self._pace != "fast"
+        self._pacer = Pacer(float(1 / self.spec.fps), catch_up=self._pace == "camera") if paced else None
         return SourceInfo(
             kind="scene",
             live=self.spec.live,

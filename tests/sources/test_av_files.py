@@ -1,0 +1,292 @@
+"""Files that are not whole, files behind HTTP, and files that are none: what is delivered, and what is said of it."""
+
+import http.server
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from streamseg.config.schema import StreamConfig
+from streamseg.errors import ConfigError, EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
+from streamseg.sources.address import describe
+from streamseg.sources.av_source import AvSource
+from streamseg.sources.open import open_source
+from tests.servers.live_servers import free_port, serve_folder, write_video
+from tests.sources.test_images import png_that_claims
+
+
+def fast_start(path: Path, to: Path) -> Path:
+    """Copy a video with its index in front, so that a part of it can be played."""
+    with av.open(str(path)) as source, av.open(str(to), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return to
+
+
+def read_to_the_end(source: AvSource) -> tuple[int, SourceError]:
+    """Return how many frames came, and the error after them."""
+    count = 0
+    while True:
+        try:
+            source.read()
+        except SourceError as error:
+            return count, error
+        count += 1
+
+
+@contextmanager
+def serve(data: bytes, *, break_after: int | None = None, content_type: str = "video/mp4") -> Iterator[str]:
+    """Serve bytes at every path, whatever its query; with ``break_after`` the connection breaks there."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0] or 0)
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(len(data) - start))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.end_headers()
+            try:
+                self.wfile.write(data[start:break_after])
+            except OSError:
+                return
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("pace", ["fast", "live"])
+def test_a_cut_off_file_gives_all_that_it_holds(tmp_path: Path, pace: str, caplog: pytest.LogCaptureFixture) -> None:
+    whole = fast_start(write_video(tmp_path / "a.mp4", frames=40, options={"bf": "0", "g": "10"}), tmp_path / "b.mp4")
+    with av.open(str(whole)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    position, size = packets[25]
+    (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[: position + size // 2])
+    source = AvSource(str(tmp_path / "cut.mp4"), "file", pace=pace)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        source.open()
+        count, error = read_to_the_end(source)
+        source.close()
+    assert count == 25
+    assert isinstance(error, EndOfStreamError)
+    assert "the rest cannot be read (26 of 40 packets), after 25 pictures, 1 damaged packet" in str(error)
+    assert any("cut off or damaged" in record.getMessage() for record in caplog.records)
+
+
+def test_a_whole_file_says_how_many_pictures_it_had(tmp_path: Path) -> None:
+    source = AvSource(str(write_video(tmp_path / "a.mp4", frames=12)), "file", pace="fast")
+    source.open()
+    count, error = read_to_the_end(source)
+    source.close()
+    assert count == 12
+    assert str(error).endswith("end of the video after 12 pictures")
+
+
+def test_damage_in_a_file_is_said_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_video(tmp_path / "a.ts", frames=40)
+    data = bytearray(path.read_bytes())
+    start = len(data) // 2 // 188 * 188
+    del data[start : start + 3 * 188]  # three packets are lost
+    path.write_bytes(data)
+    source = AvSource(str(path), "file", pace="fast")
+    with caplog.at_level(logging.WARNING):
+        source.open()
+        count, error = read_to_the_end(source)
+        source.close()
+    assert 20 < count <= 40
+    assert "damaged packet" in str(error)
+    assert any("damaged data after" in record.getMessage() for record in caplog.records)
+
+
+def test_a_video_file_behind_http_is_a_file(tmp_path: Path) -> None:
+    data = fast_start(write_video(tmp_path / "a.mp4", frames=40), tmp_path / "b.mp4").read_bytes()
+    with serve(data) as url:
+        address = f"{url}/clip.mp4?channel=1"
+        assert describe(address).live is None, "only opening it tells"
+        source = open_source(StreamConfig(source=address, pace="fast"))
+        info = source.open()
+        assert (info.kind, info.live, info.frames) == ("http", False, 40)
+        count, error = read_to_the_end(source)  # type: ignore[arg-type]
+        source.close()
+    assert count == 40
+    assert isinstance(error, EndOfStreamError)
+
+
+def test_a_connection_that_breaks_half_way_is_an_error_with_a_count(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "a.mp4", frames=40, size=(640, 480), options={"qp": "10"})
+    data = fast_start(clip, tmp_path / "b.mp4").read_bytes()
+    with serve(data, break_after=len(data) * 7 // 10) as url:
+        source = AvSource(f"{url}/clip.mp4", "http", pace="fast")
+        source.open()
+        count, error = read_to_the_end(source)
+        source.close()
+    assert 5 < count < 40
+    assert isinstance(error, SourceDisconnectedError)
+    assert error.exit_code == 4
+    assert f"after {count} pictures" in str(error)
+
+
+def hls_folder(folder: Path, frames: int = 60) -> Path:
+    folder.mkdir()
+    with av.open(str(folder / "x.m3u8"), "w", options={"hls_time": "1", "hls_playlist_type": "vod"}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "25", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return folder
+
+
+def test_a_recorded_hls_stream_is_a_file_and_a_running_one_is_paced(tmp_path: Path) -> None:
+    folder = hls_folder(tmp_path / "hls")
+    with serve_folder(folder) as url:
+        playlist = (folder / "x.m3u8").read_text().replace("x0", f"{url}/x0").replace("x1", f"{url}/x1")
+        playlist = playlist.replace("x2", f"{url}/x2")
+        with serve(playlist.encode(), content_type="application/vnd.apple.mpegurl") as plain:
+            source = AvSource(f"{plain}/live?id=7", "http", pace="fast")
+            info = source.open()
+            assert (info.kind, info.live) == ("hls", False)
+            count, error = read_to_the_end(source)
+            source.close()
+            assert (count, type(error)) == (60, EndOfStreamError)
+        running = playlist.replace("#EXT-X-ENDLIST\n", "").replace("#EXT-X-PLAYLIST-TYPE:VOD\n", "")
+        with serve(running.encode(), content_type="application/vnd.apple.mpegurl") as plain:
+            source = AvSource(f"{plain}/live?id=7", "http")
+            info = source.open()
+            assert (info.kind, info.live) == ("hls", True)
+            started = time.monotonic()
+            for _ in range(20):
+                source.read()
+            source.close()
+            assert time.monotonic() - started > 19 / 25 - 0.1, "a segment comes at once, its frames one by one"
+
+
+def test_a_file_played_as_a_camera_never_falls_behind(tmp_path: Path) -> None:
+    source = AvSource(str(write_video(tmp_path / "a.mp4", frames=30)), "file", pace="camera")
+    source.open()
+    first = source.read()
+    time.sleep(1.0)
+    started = time.monotonic()
+    for _ in range(20):
+        source.read()
+    assert time.monotonic() - started < 0.7, "what is due comes at once"
+    last = source.read()
+    source.close()
+    assert first.stamps.t_source == last.stamps.t_source == "file"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"no video at all", "not a video that FFmpeg can read"),
+        (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom\x00\x00\xff\xffmdat" + bytes(5000), r"its index \(moov\)"),
+        (png_that_claims(30_000, 30_000), "more than"),
+    ],
+)
+def test_files_that_are_no_video_are_named_as_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "a.dat").write_bytes(content)
+    with pytest.raises(SourceOpenError, match=words):
+        AvSource(str(tmp_path / "a.dat"), "file").open()
+
+
+def test_sound_alone_is_named(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    with pytest.raises(SourceOpenError, match=r"contains no video, only sound \(aac\)"):
+        AvSource(str(tmp_path / "a.mp4"), "file").open()
+
+
+def test_a_fifo_without_a_writer_respects_the_time_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    started = time.monotonic()
+    with pytest.raises(SourceOpenError, match=r"nothing was written to this FIFO within 0\.5 s"):
+        AvSource(str(tmp_path / "pipe"), "file", open_timeout_s=0.5).open()
+    assert time.monotonic() - started < 5
+
+
+def test_a_fifo_with_a_writer_is_played(tmp_path: Path) -> None:
+    data = write_video(tmp_path / "a.ts", frames=30).read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(data), daemon=True)
+    writer.start()
+    source = AvSource(str(tmp_path / "pipe"), "file", pace="fast")
+    source.open()
+    count, error = read_to_the_end(source)
+    source.close()
+    writer.join(10)
+    assert count == 30
+    assert isinstance(error, EndOfStreamError)
+
+
+def test_the_video_stream_can_be_chosen(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        streams = []
+        for width in (64, 320, 96):
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
+            streams.append(stream)
+        for stream in streams:
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, stream.width, 3), np.uint8), format="rgb24")
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                container.mux(packet)
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        best = container.streams.best("video").width
+    for number, width in ((None, best), (0, 64), (1, 320), (2, 96)):
+        source = AvSource(str(tmp_path / "a.mkv"), "file", pace="fast", video_stream=number)
+        assert source.open().width == width
+        assert source.read().format.width == width
+        source.close()
+    with pytest.raises(SourceOpenError, match="video_stream is 3, but there are 3 video streams: use 0 to 2"):
+        AvSource(str(tmp_path / "a.mkv"), "file", video_stream=3).open()
+
+
+def test_an_unknown_host_is_named() -> None:
+    with pytest.raises(SourceOpenError, match=r"the host name 'no-such-host\.invalid' is unknown"):
+        AvSource("http://no-such-host.invalid/x", "http").open()
+
+
+@pytest.mark.parametrize("address", ["0", "7", "webcam"])
+def test_a_bare_number_suggests_the_webcam(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"for a webcam write webcam:{address if address != 'webcam' else 0}"):
+        describe(address)
+
+
+def test_a_dangling_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").symlink_to(tmp_path / "gone.mp4")
+    with pytest.raises(ConfigError, match=r"clip\.mp4' is a link to .*gone\.mp4', which does not exist"):
+        describe(str(tmp_path / "clip.mp4"))
+
+
+@pytest.mark.parametrize("scheme", ["Rtsp", "HTTP", "rTmP"])
+def test_schemes_in_any_case(scheme: str) -> None:
+    source = open_source(StreamConfig(source=f"{scheme}://127.0.0.1:{free_port()}/x", open_timeout_s=2))
+    with pytest.raises(SourceOpenError, match="connection refused"):
+        source.open()
