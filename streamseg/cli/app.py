@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from streamseg.cli import config, demo, models, probe, prompt, run, status, stream, subscribe, view
+from streamseg.cli import config, demo, models, probe, prompt, reload, run, status, stream, subscribe, view
 from streamseg.common.redact import redact
 from streamseg.errors import StreamsegError
 
@@ -35,6 +35,7 @@ app.command("subscribe")(subscribe.subscribe)
 app.command("view")(view.view)
 app.command("probe")(probe.probe)
 app.command("status")(status.status)
+app.command("reload")(reload.reload)
 app.add_typer(prompt.app, name="prompt")
 app.add_typer(stream.app, name="stream")
 app.add_typer(models.app, name="models")

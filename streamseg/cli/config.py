@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,25 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file."
     try:
         resolve(config.model)
     except ModelError as error:
-        print(f"  note: {error}")
+        print(f"  warning: {error}")
+    if (problem := _cuda_problem(config.model.device)) is not None:
+        print(f"  warning: model.device is {config.model.device}, but {problem}")
+
+
+def _cuda_problem(device: str) -> str | None:
+    """Why a CUDA device cannot be used here; None if it can. Asks the driver, since importing torch takes seconds."""
+    if not device.startswith("cuda"):
+        return None
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    except (OSError, AttributeError):
+        return "this machine has no NVIDIA driver: use auto or cpu"
+    if failed or not count.value:
+        return "the NVIDIA driver finds no GPU here: use auto or cpu"
+    number = int(device.partition(":")[2] or 0)
+    return None if number < count.value else f"there are only {count.value} GPUs: use cuda:0 to cuda:{count.value - 1}"
 
 
 @app.command()

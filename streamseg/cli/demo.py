@@ -49,6 +49,13 @@ def demo(
         Path | None, typer.Option(metavar="FILE", help="With --source: an image of the object's mask.")
     ] = None,
     coords: CoordsOption = None,
+    pace: Annotated[
+        str,
+        typer.Option(
+            metavar="camera|live|fast",
+            help="With --source: drop frames like a camera if the model is slow, or track every frame.",
+        ),
+    ] = "camera",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the model runs.")] = "auto",
     page: Annotated[
         bool, typer.Option("--page/--no-page", help=f"Serve the web page at {_PAGE}, or at a free port.")
@@ -80,7 +87,7 @@ def demo(
         raise ConfigError("--frames and --seconds cannot be combined: use one of them")
     check_out(out)  # before the model is loaded
     prompt = prompt_of(point or (), box, mask, coords)
-    stream, scene = _clip(source, prompt) if source is not None else _scene(model, size, prompt)
+    stream, scene = _clip(source, prompt, pace) if source is not None else _scene(model, size, prompt)
     with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=sockets_parent()) as folder:
         config = config_from_mapping(
             {
@@ -129,13 +136,14 @@ def _page_address() -> str:
     return _PAGE
 
 
-def _clip(source: str, prompt: dict[str, Any] | None) -> tuple[dict[str, Any], None]:
+def _clip(source: str, prompt: dict[str, Any] | None, pace: str) -> tuple[dict[str, Any], None]:
     if prompt is None:
         raise ConfigError(
             "--source needs an object to track, on the clip's first frame: use --point X,Y, --box X0,Y0,X1,Y1 or "
             "--mask FILE"
         )
-    return {"source": source, "prompts": [prompt]}, None
+    # As a camera: with a slow model the clip would otherwise fall behind more and more.
+    return {"source": source, "pace": pace, "prompts": [prompt]}, None
 
 
 def _print_plan(config: Config, scene: Scene | None) -> None:

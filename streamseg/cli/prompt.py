@@ -108,6 +108,42 @@ def remove(
     print(f"object {obj_id} of {stream} is no longer tracked")
 
 
+@app.command()
+def undo(
+    stream: Stream,
+    obj_id: Annotated[int, typer.Argument(metavar="OBJECT", min=1, help="Id of the object.")],
+    control: Control = None,
+) -> None:
+    """Take back the last prompt of an object.
+
+    [bold]Example[/bold]
+
+      streamseg prompt undo cam 3
+    """
+    with daemon_at(control) as daemon:
+        undone = daemon.undo_prompt(stream, obj_id)
+    gone = ", which removed it: it had no other" if undone.prompts == 0 else ""
+    print(f"took back the last prompt of object {obj_id} of {stream}{gone}")
+
+
+@app.command()
+def label(
+    stream: Stream,
+    obj_id: Annotated[int, typer.Argument(metavar="OBJECT", min=1, help="Id of the object.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Its new name.")],
+    control: Control = None,
+) -> None:
+    """Rename an object.
+
+    [bold]Example[/bold]
+
+      streamseg prompt label cam 3 cup
+    """
+    with daemon_at(control) as daemon:
+        daemon.label_object(stream, obj_id, text)
+    print(f"object {obj_id} of {stream} is now called {text!r}")
+
+
 @app.command("list")
 def list_objects(
     stream: Annotated[str | None, typer.Argument(metavar="STREAM", help="Only this stream.")] = None,

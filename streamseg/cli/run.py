@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 STREAM: Final = "cam"
 """Id of the stream that ``--source`` creates."""
 
+_CONFIG_SUFFIXES: Final = (".yaml", ".yml", ".json", ".conf", ".cfg", ".example", ".tmpl")
+"""A file with another suffix is a video or an image; without one, it is a configuration."""
+
 _ONE = "One source, without a configuration file"
 _BOTH = "With or without a configuration file"
 
 
 def run(
     config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="YAML file; see docs/configuration.md and configs/.")
+        str | None,
+        typer.Argument(
+            metavar="CONFIG|SOURCE",
+            help="YAML file (see docs/configuration.md and configs/), or a camera, video file or folder, as --source.",
+        ),
     ] = None,
     source: Annotated[
         str | None,
@@ -117,31 +124,47 @@ def run(
 ) -> None:
     """Track objects in one or more video streams and publish their masks, until Ctrl-C or the end of all files.
 
-    Pass a CONFIG file, or --source for a single stream without a file.
+    Pass a CONFIG file, or the address of a SOURCE for a single stream without a file.
 
     With a CONFIG, options of the last group override its settings.
 
     [bold]Examples[/bold]
 
-      streamseg run --source webcam:0 --model small --point 320,240
+      streamseg run webcam:0 --model small --point 320,240
 
-      streamseg run --source 'rtsp://me:${PASSWORD}@cam/1' --box 10,20,300,400
+      streamseg run 'rtsp://me:${PASSWORD}@cam/1' --box 10,20,300,400
+
+      streamseg run clip.mp4 --pace fast --point 50%,50%
 
       streamseg run configs/several_cameras.yaml --device cuda
 
-      streamseg run --source webcam:0 --model mine.pt --model-config sam2.1_hiera_t.yaml --point 50%,50%
+      streamseg run webcam:0 --model mine.pt --model-config sam2.1_hiera_t.yaml --point 50%,50%
     """
     overrides = _overrides(
         model, model_config, device, endpoint, control, http, wait_for_subscriber, log_level, log_format
     )
 
     prompt = prompt_of(point or (), box, mask, coords)
+    if config is not None and _is_source(config):
+        if source is not None:
+            raise ConfigError("the source is given twice, with and without --source: remove one of them")
+        config, source = None, config
     stream = {"source": source, "pace": pace, "loop": loop or None, "prompts": [prompt] if prompt else None}
     given = {name: value for name, value in stream.items() if value is not None}
     if config is None:
         raise typer.Exit(_run(_from_options(overrides, given), None))
-    read_config = partial(_from_file, config, overrides, given)
+    read_config = partial(_from_file, Path(config), overrides, given)
     raise typer.Exit(_run(read_config(), read_config))
+
+
+def _is_source(argument: str) -> bool:
+    """Whether an argument names a source, not a configuration file."""
+    from streamseg.sources.address import local_path
+
+    path = local_path(argument)
+    if path is None or argument in ("-", "webcam") or argument.isdigit() or os.path.isdir(path):  # noqa: PTH112
+        return True
+    return path.suffix.lower() not in ("", *_CONFIG_SUFFIXES)
 
 
 def _overrides(
@@ -190,8 +213,8 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
 
     if "source" not in given:
         raise ConfigError(
-            "nothing to run: pass a CONFIG or --source, for example\n"
-            "  streamseg run --source webcam:0 --model small --point 320,240\n"
+            "nothing to run: pass a CONFIG or a SOURCE, for example\n"
+            "  streamseg run webcam:0 --model small --point 320,240\n"
             "  streamseg demo"
         )
     return config_from_mapping({"streams": {STREAM: given}, **overrides})

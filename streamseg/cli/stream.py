@@ -9,7 +9,9 @@ import typer
 
 from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json, print_table
 
-app = typer.Typer(help="Add, list and remove streams of a running daemon.", no_args_is_help=True)
+app = typer.Typer(help="Add, list, pause and remove streams of a running daemon.", no_args_is_help=True)
+
+Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream.")]
 
 
 @app.command()
@@ -19,7 +21,9 @@ def add(
     transport: Annotated[
         str | None, typer.Option(metavar="tcp|udp", help="RTSP: transport of the media packets.")
     ] = None,
-    pace: Annotated[str | None, typer.Option(metavar="live|fast", help="Files: play at their own rate (live).")] = None,
+    pace: Annotated[
+        str | None, typer.Option(metavar="live|fast|camera", help="Files: play at their own rate (live).")
+    ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Files: start over at the end.")] = False,
     on_discontinuity: Annotated[
         str | None, typer.Option(metavar="keep|reset|reprompt", help="What happens to objects after a reconnect.")
@@ -51,9 +55,7 @@ def add(
 
 
 @app.command()
-def remove(
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream.")], control: Control = None
-) -> None:
+def remove(stream: Stream, control: Control = None) -> None:
     """Close a stream and remove its objects.
 
     [bold]Example[/bold]
@@ -63,6 +65,45 @@ def remove(
     with daemon_at(control) as daemon:
         daemon.remove_stream(stream)
     print(f"{stream} is closed")
+
+
+@app.command()
+def pause(stream: Stream, control: Control = None) -> None:
+    """Stop tracking a stream until it is resumed; its objects and their memory are kept.
+
+    [bold]Example[/bold]
+
+      streamseg stream pause door
+    """
+    with daemon_at(control) as daemon:
+        daemon.pause(stream)
+    print(f"{stream} is paused")
+
+
+@app.command()
+def resume(stream: Stream, control: Control = None) -> None:
+    """Track a paused stream again.
+
+    [bold]Example[/bold]
+
+      streamseg stream resume door
+    """
+    with daemon_at(control) as daemon:
+        daemon.resume(stream)
+    print(f"{stream} is tracked again")
+
+
+@app.command()
+def reset(stream: Stream, control: Control = None) -> None:
+    """Remove all objects of a stream.
+
+    [bold]Example[/bold]
+
+      streamseg stream reset door
+    """
+    with daemon_at(control) as daemon:
+        daemon.reset(stream)
+    print(f"{stream} has no objects any more")
 
 
 @app.command("list")

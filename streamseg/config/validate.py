@@ -123,7 +123,11 @@ def _read_list(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
     shortest, longest = info.min_length or 0, info.max_length
     if not isinstance(value, (list, tuple)) or not shortest <= len(value) <= (longest or len(value)):
         return _wrong(value, hint, path, problems)
-    read = [read_value(item, item_hint, (*path, index), problems) for index, item in enumerate(value)]
+    trial = Problems(templates=problems.templates)
+    read = [read_value(item, item_hint, (*path, index), trial) for index, item in enumerate(value)]
+    if len(trial.found) >= len(value) and _fits([value], hint):  # one entry, where a list of them belongs
+        return _wrong(value, hint, path, problems)
+    problems.found += trial.found
     return WRONG if any(item is WRONG for item in read) else tuple(read)
 
 
@@ -131,8 +135,34 @@ def _wrong(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
     fix = f"expected {expected(hint)}"
     if value is None:
         fix += ", or remove the line"
+    elif form := _right_form(value, hint, path, problems):
+        fix += f": write {form}"
     problems.add(path, f"{problems.show(path, value)} is invalid: {fix}")
     return WRONG
+
+
+def _right_form(value: Any, hint: Any, path: Path, problems: Problems) -> str:
+    """How to write a value that has the wrong form only; empty if there is no way to tell."""
+    name = path[-1] if path else ""
+    shown = problems.show(path, value).strip("'")
+    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if name == "listen" and isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
+        return f"listen: 127.0.0.1:{value}"
+    if isinstance(base, type) and issubclass(base, msgspec.Struct) and isinstance(value, str):
+        for field in ("name", "source"):
+            if field in base.__struct_fields__:
+                return f"{name}: {{{field}: {shown}}}"
+    if get_origin(base) is tuple and _fits([value], hint):
+        return f"{name}: [{shown}]"
+    return ""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    try:
+        msgspec.convert(value, hint)
+    except (msgspec.ValidationError, RecursionError):
+        return False
+    return True
 
 
 def _nearest(key: object, path: Path, fields: Mapping[str, object]) -> str:

@@ -1,0 +1,29 @@
+"""``streamseg reload``: have a running daemon read its configuration file again."""
+
+from __future__ import annotations
+
+from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json
+
+
+def reload(control: Control = None, as_json: AsJson = False) -> None:
+    """Read the configuration file again and apply what changed. A file with a mistake changes nothing.
+
+    [bold]Example[/bold]
+
+      streamseg reload
+    """
+    with daemon_at(control) as daemon:
+        reply = daemon.reload()
+    if as_json:
+        print_json(reply)
+        return
+    changes = (
+        ("added", reply.added),
+        ("removed", reply.removed),
+        ("reopened", reply.restarted),
+        ("changed", reply.changed),
+    )
+    text = "; ".join(f"{what} {', '.join(streams)}" for what, streams in changes if streams)
+    print(text or "no stream changed")
+    if reply.needs_restart:
+        print(f"restart the daemon to apply: {', '.join(reply.needs_restart)}")
