@@ -271,8 +271,9 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
     except (OSError, ValueError, RuntimeError) as error:
         # No permission, a name that is too long, a NUL in it, an unknown ~user.
         raise ConfigError(f"{_short(address)} cannot be a file or folder: {_short_reason(error)}") from None
-    if address == "webcam" or (address.isascii() and address.isdigit()):
-        number = address[:_MAX_WEBCAM_DIGITS] if address.isdigit() else 0
+    name = path.name  # settings make paths absolute before they come here
+    if name == "webcam" or (name.isascii() and name.isdigit()):
+        number = name[:_MAX_WEBCAM_DIGITS] if name != "webcam" else 0
         raise ConfigError(f"there is no file {_short(address)}: for a webcam write webcam:{number}")
     fix = (
         f"did you mean {str(folder / similar[0])!r}?"

@@ -14,7 +14,8 @@ from streamseg.models.registry import MODELS, resolve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COMMANDS = ["run", "demo", "subscribe", "view", "probe", "models list", "models pull", "models path"]
-COMMANDS += ["config check", "config schema"]
+COMMANDS += ["config check", "config schema", "reload", "status", "prompt undo", "prompt label"]
+COMMANDS += ["stream pause", "stream resume", "stream reset"]
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_wrong_usage(invoke, arguments):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run"], "nothing to run: pass a CONFIG or --source"),
+        (["run"], "nothing to run: pass a CONFIG or a SOURCE"),
         (["run", "missing.yaml"], "missing.yaml cannot be read (No such file or directory)"),
         (["run", CONFIGS / "demo.yaml", "--source", "webcam:0"], "--source cannot be combined with a CONFIG"),
         (["run", CONFIGS / "demo.yaml", "--point", "1,2", "--loop"], "--loop, --point, --box or --mask cannot be"),
@@ -65,6 +66,16 @@ def test_wrong_usage(invoke, arguments):
         (["run", CONFIGS / "demo.yaml", "--endpoint", "tcp://0.0.0.0:1"], "is reachable from other machines"),
         (["run", CONFIGS / "demo.yaml", "--log-level", "loud"], "log.level: 'loud' is invalid"),
         (["run", "--source", "gopher://x"], "streams.cam.source: "),
+        (["run", "scene:default", "--source", "scene:simple"], "the source is given twice"),
+        (["run", "gone.mp4"], "streams.cam.source: there is no file or folder"),
+        (["run", "0"], "for a webcam write webcam:0"),
+        (["run", "webcam"], "for a webcam write webcam:0"),
+        (["run", "rtsp://admin:Tr0ub4dor#3@host/"], "percent-encode"),
+        (["run", "scene:default", "--coords", "px"], "--coords 'px' is invalid: use pixels or"),
+        (
+            ["run", "scene:default", "--coords", "pixels", "--point", "5%,5%"],
+            "--coords cannot be combined with percent",
+        ),
         (["run", "--source", "scene:default", "--point", "1"], "--point '1': write X,Y"),
         (["run", "--source", "scene:default", "--mask", "missing.png"], "mask: there is no file"),
         (["run", "--source", "scene:default", "--pace", "slow"], "streams.cam.pace: 'slow' is invalid"),
@@ -137,6 +148,42 @@ def test_config_check_shows_no_password_and_what_is_still_to_do(invoke, monkeypa
     assert "rtsp://admin:***@192.0.2.10:554/stream1" in result.output
     assert "hunter2" not in result.output
     assert "streamseg models pull" in result.output
+
+
+@pytest.mark.parametrize("source", ["scene:default?frames=9", "webcam:0", "rtsp://u:pw@cam/1", "clip.mp4", "folder"])
+def test_a_source_may_be_the_argument_of_run(invoke, monkeypatch, tmp_path, source):
+    taken = []
+    monkeypatch.setattr(run, "_run", lambda config, read_config: taken.append((config, read_config)) or 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").touch()
+    (tmp_path / "folder").mkdir()
+    result = invoke("run", source, "--point", "0.5,0.25", "--coords", "normalized", "--pace", "camera")
+    assert result.exit_code == 0, result.exception
+    (config, read_config) = taken[0]
+    assert config.streams["cam"].source.endswith(source)
+    assert config.streams["cam"].pace == "camera"
+    assert config.streams["cam"].prompts[0].coords == "normalized"
+    assert config.streams["cam"].prompts[0].points == ((0.5, 0.25),)
+    assert read_config is None
+
+
+@pytest.mark.parametrize("name", ["c.yaml", "c.yml", "settings"])
+def test_a_configuration_is_still_one(invoke, monkeypatch, tmp_path, name):
+    taken = []
+    monkeypatch.setattr(run, "_run", lambda config, read_config: taken.append(read_config) or 0)
+    (tmp_path / name).write_text("streams: {cam: {source: 'scene:default'}}")
+    assert invoke("run", tmp_path / name).exit_code == 0
+    assert taken[0] is not None
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU")
+def test_config_check_warns_of_a_gpu_that_is_not_there(invoke, tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "streams: {cam: {source: 'scene:default'}}\nmodel: {name: color, device: 'cuda:0'}"
+    )
+    result = invoke("config", "check", tmp_path / "c.yaml")
+    assert result.exit_code == 0
+    assert "warning: model.device is cuda:0, but" in result.output
 
 
 def test_config_schema(invoke):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.cli.executable import Streamseg, read_until
+from tests.servers.live_servers import free_port
 
 CONFIG = """
 model: {name: fixed}
@@ -62,6 +63,37 @@ def test_prompts_are_added_listed_corrected_and_removed(run):
     assert [obj["id"] for obj in listed["objects"]] == [2]
     fine(run("prompt", "reset", "cam"))
     assert fine(run("prompt", "list")) == "no objects\n"
+
+
+def test_an_object_is_renamed_and_its_last_prompt_taken_back(run):
+    fine(run("prompt", "add", "cam", "--box", "10,20,40,60"))
+    (listed,) = json.loads(fine(run("prompt", "list", "cam", "--json")))
+    number = listed["objects"][-1]["id"]
+    assert fine(run("prompt", "label", "cam", number, "cup")) == f"object {number} of cam is now called 'cup'\n"
+    fine(run("prompt", "add", "cam", "--object", number, "--point", "0.5,0.5", "--coords", "normalized"))
+    assert fine(run("prompt", "undo", "cam", number)).startswith("took back the last prompt")
+    (listed,) = json.loads(fine(run("prompt", "list", "cam", "--json")))
+    (kept,) = (obj for obj in listed["objects"] if obj["id"] == number)
+    assert (kept["label"], kept["prompts"]) == ("cup", 1)
+    assert "which removed it" in fine(run("prompt", "undo", "cam", number))
+    fine(run("stream", "reset", "cam"))
+
+
+def test_a_stream_is_paused_and_resumed(run):
+    fine(run("stream", "pause", "cam"))
+    assert "paused" in fine(run("stream", "list"))
+    fine(run("stream", "resume", "cam"))
+    assert fine(run("reload")) == "no stream changed\n"
+    assert json.loads(fine(run("reload", "--json")))["unchanged"] == ["cam"]
+
+
+def test_status_can_be_checked(run):
+    fine(run("status", "--check"))
+    fine(run("stream", "add", "gone", f"rtsp://127.0.0.1:{free_port()}/x"))
+    done = run("status", "--check")
+    assert done.returncode == 1
+    assert done.stderr == "no masks from: gone\n"
+    fine(run("stream", "remove", "gone"))
 
 
 def test_streams_are_added_listed_and_removed(run):
