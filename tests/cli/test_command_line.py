@@ -71,10 +71,10 @@ def test_wrong_usage(invoke, arguments):
         (["run", "0"], "for a webcam write webcam:0"),
         (["run", "webcam"], "for a webcam write webcam:0"),
         (["run", "rtsp://admin:Tr0ub4dor#3@host/"], "percent-encode"),
-        (["run", "scene:default", "--coords", "px"], "--coords 'px' is invalid: use pixels or"),
+        (["run", "scene:default", "--coords", "px"], "--coords 'px' is unknown: write pixels or"),
         (
             ["run", "scene:default", "--coords", "pixels", "--point", "5%,5%"],
-            "--coords cannot be combined with percent",
+            "--coords and percent (%) exclude each other",
         ),
         (["run", "--source", "scene:default", "--point", "1"], "--point '1': write X,Y"),
         (["run", "--source", "scene:default", "--mask", "missing.png"], "mask: there is no file"),

@@ -30,15 +30,6 @@ def test_percent_is_normalized():
     }
 
 
-def test_fractions():
-    assert prompt_of(["0.5,0.4"], None, None, "normalized") == {
-        "object": 1,
-        "points": [[0.5, 0.4]],
-        "coords": "normalized",
-    }
-    assert prompt_of(["5,4"], None, None, "pixels") == {"object": 1, "points": [[5.0, 4.0]]}
-
-
 def test_mask():
     assert prompt_of((), None, Path("m.png")) == {"object": 1, "mask": "m.png"}
 
