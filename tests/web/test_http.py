@@ -88,6 +88,13 @@ def test_everything_that_a_person_can_do(web):
     assert web.objects() == []
 
 
+def test_prompts_are_normalized_and_repeated_in_pixels(web):
+    made = prompt(web, points=[[0.25, 0.5], [0.5, 0.75, 0]], preview=True)
+    assert made["points_px"] == [[160, 180, 1], [320, 270, 0]]
+    assert prompt(web, points=[[160, 180]], coords="pixels", preview=True)["points_px"] == [[160, 180, 1]]
+    assert prompt(web, points=[], box=[0.25, 0.25, 0.5, 0.5], preview=True)["box_px"] == [160, 90, 320, 180]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
@@ -97,6 +104,9 @@ def test_everything_that_a_person_can_do(web):
         ("POST", "/v1/streams/cam/prompts", {"points": [[0.5, 0.5]], "frame": 0}, 410, "FRAME_EXPIRED"),
         ("POST", "/v1/streams/cam/prompts", {}, 422, "BAD_PROMPT"),
         ("POST", "/v1/streams/cam/prompts", {"points": [[2.0, 0.5]]}, 422, "BAD_PROMPT"),
+        ("POST", "/v1/streams/cam/prompts", {"points": [[320, 180]]}, 422, "BAD_PROMPT"),
+        ("POST", "/v1/streams/cam/prompts", {"points": [[0.5, 0.5]], "coords": "pixels"}, 422, "BAD_PROMPT"),
+        ("POST", "/v1/streams/cam/prompts", {"points": [[0.5, 0.5, 0.7]]}, 422, "BAD_PROMPT"),
         ("POST", "/v1/streams/cam/prompts", {"pionts": []}, 400, "BAD_REQUEST"),
         ("POST", "/v1/streams/cam/prompts", [], 400, "BAD_REQUEST"),
         ("DELETE", "/v1/streams/cam/objects/99", None, 404, "OBJECT_NOT_FOUND"),
