@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 
 import uvicorn
@@ -112,6 +113,13 @@ async def the_oldest_unfinished_connection_makes_room(client: Client) -> None:
     assert await is_closed(more[0], 5)
 
 
+async def a_burst_of_connections_leaves_room(client: Client) -> None:
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*[client.open(REQUEST[:-2]) for _ in range(min(1500, open_files // 3))])
+        assert await client.response() == b"0 bytes"
+
+
 async def a_long_head_is_refused(client: Client) -> None:
     reader, _ = await client.open(REQUEST[:-2] + b"x: " + b"y" * MAX_HEAD_BYTES)
     assert not (await reader.readline()).startswith(b"HTTP/1.1 200")
@@ -119,6 +127,8 @@ async def a_long_head_is_refused(client: Client) -> None:
 
 async def main() -> None:
     """Run all checks."""
+    # The usual limit on open files; the server raises its own. The clients of the burst are in the same process.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     http_protocol.HEAD_TIMEOUT_S = HEAD_TIMEOUT_S
     http_protocol.MAX_CONNECTIONS = MAX_CONNECTIONS
     ready = asyncio.Event()
@@ -133,6 +143,7 @@ async def main() -> None:
             an_unfinished_head_is_closed,
             lambda client: an_idle_connection_and_a_websocket_outlive_the_head_timeout(client, port),
             the_oldest_unfinished_connection_makes_room,
+            a_burst_of_connections_leaves_room,
             a_long_head_is_refused,
         ):
             client = Client(port)
