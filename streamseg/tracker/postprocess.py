@@ -25,6 +25,10 @@ from streamseg.tracker.types import BoolMask, ObjectResult
 _LANES_AT_ONCE: Final = 8
 """Lanes that are interpolated together on a device: limits the memory to 8 float frames (265 MB at 4K)."""
 
+_SMALL_PX: Final = 128
+"""Frames with a side of at most this length are interpolated in one pass. torch has another kernel for outputs whose
+height and width add up to at most 128, which rounds differently, so neither pass may be that small."""
+
 Size = tuple[int, int]
 """(width, height) of a video frame in pixels."""
 
@@ -125,7 +129,7 @@ def _crop(logits: Tensor, size: Size) -> tuple[tuple[int, int], BoolMask]:
         return (0, 0), np.zeros((0, 0), dtype=np.bool_)
     y0, y1 = _reach(int(rows[0]), int(rows[-1]), low_h, height)
     x0, x1 = _reach(int(columns[0]), int(columns[-1]), low_w, width)
-    if 2 * (y1 - y0) * (x1 - x0) > height * width:  # one pass over everything is faster
+    if 2 * (y1 - y0) * (x1 - x0) > height * width or min(size) <= _SMALL_PX:  # one pass over everything
         return (x0, y0), (_interpolate(logits, height, width)[y0:y1, x0:x1] > 0).numpy()
     first, last = max(int(rows[0]) - 1, 0), min(int(rows[-1]) + 2, low_h)
     wide = torch.zeros(low_h, x1 - x0)

@@ -71,6 +71,23 @@ def test_masks_are_the_references_bit_for_bit(seed, low, size, spread, level, bi
         assert_measured(result, mask)
 
 
+@pytest.mark.parametrize("size", [(65, 1), (1, 65), (65, 2), (100, 40), (1000, 10), (7, 900), (128, 130), (129, 131)])
+@pytest.mark.parametrize("low", [16, 64])
+def test_thin_and_small_frames(low, size):
+    """Interpolation of 10 and -10 passes through exactly 0, where every rounding shows."""
+    logits = torch.cat(
+        [blobs(seed, 2, low, (0.01, 1.0, 10.0)[seed % 3], (-3.0, 0.0, 2.0)[seed // 3 % 3]) for seed in range(60)]
+    )
+    logits = torch.where(logits > 0, 10.0, -10.0)
+    results = of_one(range(len(logits)), logits, torch.zeros(len(logits)), torch.zeros(len(logits)), size)
+    wrong = [
+        index
+        for index, (result, mask) in enumerate(zip(results, full_masks(logits, size), strict=True))
+        if not np.array_equal(result.full_mask, mask)
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("size", [(1920, 1080), (1280, 720), (640, 360), (255, 257)])
 @pytest.mark.parametrize("low", [64, 128, 256])
 def test_usual_sizes(low, size):
