@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamseg.client import AsyncController
-from streamseg.protocol.control import AddPrompt, Label, Listing, Prompted, Undone
+from streamseg.protocol.control import AddPrompt, Label, Listing, Prompted, Undone, UndoneChange
 from streamseg.web.hub import Hub
 from streamseg.web.operations import Operation, json_response, path_object_id, read_body
 from streamseg.web.read_api import find_stream
@@ -65,6 +65,14 @@ class ControlApi:
                 Undone,
                 errors=errors | {409},
             ),
+            Operation(
+                "POST",
+                f"{stream_path}/undo",
+                self.undo_change,
+                "Undo the last change of a stream: a prompt, a removal, a reset or a name.",
+                UndoneChange,
+                errors=errors | {409},
+            ),
             Operation("POST", f"{stream_path}/reset", self.reset, "Remove all objects.", None, errors=errors),
             Operation("POST", f"{stream_path}/pause", self.pause, "Pause tracking.", None, errors=errors),
             Operation("POST", f"{stream_path}/resume", self.resume, "Resume tracking.", None, errors=errors),
@@ -96,6 +104,10 @@ class ControlApi:
         """Remove an object."""
         await self._controller.remove_object(self._stream(request), path_object_id(request))
         return Response(status_code=204)
+
+    async def undo_change(self, request: Request) -> Response:
+        """Undo the last change of a stream."""
+        return json_response(await self._controller.undo(self._stream(request)))
 
     async def undo(self, request: Request) -> Response:
         """Undo the last prompt of an object."""

@@ -83,6 +83,11 @@ def test_everything_that_a_person_can_do(web):
     web.json("POST", "/v1/streams/cam/resume")
     web.json("DELETE", path)
     assert web.objects() == []
+    undone = web.json("POST", "/v1/streams/cam/undo")
+    assert (undone["op"], undone["object_ids"]) == ("remove_object", [made["object_id"]])
+    assert [each["label"] for each in web.objects()] == ["two"]
+    web.json("POST", "/v1/streams/cam/reset")
+    assert web.objects() == []
     preview = prompt(web, preview=True)
     assert preview["mask"]["size"] == [SIZE[1], SIZE[0]]
     assert web.objects() == []

@@ -90,6 +90,30 @@ def test_corrections_undo_name_and_removal(web, open_page):
     expect(page.locator("#events")).to_contain_text(f"{obj_id} ball removed")
 
 
+def test_undo_brings_back_what_was_removed_reset_or_renamed(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    expect(page.locator("#undo")).to_be_disabled()
+    ball = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, ball, BALL)
+    name = rows(page).first.locator("input")
+    name.fill("ball")
+    name.press("Enter")
+    wait_for(lambda: web.objects()[0]["label"] == "ball", 10, "its name")
+    page.keyboard.press("u")
+    wait_for(lambda: web.objects()[0]["label"] == "", 10, "no name again")
+    page.keyboard.press("Delete")
+    expect(rows(page)).to_have_count(0)
+    page.keyboard.press("u")
+    expect(rows(page)).to_have_count(1)
+    wait_for_mask(eyes, ball, BALL)
+    page.keyboard.press("r")
+    page.keyboard.press("r")
+    expect(rows(page)).to_have_count(0)
+    page.locator("#undo").click()
+    expect(rows(page)).to_have_count(1)
+    wait_for_mask(eyes, ball, BALL)
+
+
 def test_pause_resume_and_reset(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     click_object(page, eyes, BALL)

@@ -4,9 +4,17 @@ import { showError } from "./notifications.js";
 import { api } from "./api.js";
 import { isPaused, store, update } from "./store.js";
 
-const MAX_HISTORY = 50;
-/** Prompts made here, oldest first, so that undo works without a selection: [stream, object]. */
-const history = [];
+/** How long the daemon can undo a change. */
+const UNDO_MS = 60000;
+/** Stream -> until when its last change can be undone, as far as this page knows. */
+const undoableUntil = new Map();
+const noteChange = (stream) => undoableUntil.set(stream, performance.now() + UNDO_MS);
+
+/** Note a change by another program. */
+export function noteEvent({ stream, kind, t_wall_ms: at }) {
+  const isChange = ["object_added", "object_removed", "tracker_reset"].includes(kind);
+  if (isChange && at > performance.timeOrigin) noteChange(stream);
+}
 
 /** Run an action; show its error with a button to try again. */
 async function attempt(action) {
@@ -29,8 +37,7 @@ export async function sendPrompt(prompt, header, onExpired = "error") {
   const request = { ...prompt, object_id: objectId, frame: header.frame, on_expired: onExpired };
   try {
     const result = await api.prompt(header.stream, request);
-    history.push([header.stream, result.object_id]);
-    history.splice(0, history.length - MAX_HISTORY);
+    noteChange(header.stream);
     if (header.stream === store.stream) select(result.object_id, result.newest + 1);
   } catch (error) {
     const retry = { label: "Try again", run: () => sendPrompt(prompt, header, onExpired) };
@@ -40,19 +47,26 @@ export async function sendPrompt(prompt, header, onExpired = "error") {
 }
 
 /** Whether there is something to undo. */
-export const canUndo = () => store.selected !== null || history.some(([stream]) => stream === store.stream);
+export const canUndo = () => undoableUntil.get(store.stream) > performance.now();
 
-/** Undo the last prompt of the selected object, or the last prompt of the stream if none is selected. */
-export function undo() {
-  const last = history.findLastIndex(([stream, object]) =>
-    stream === store.stream && (store.selected === null || object === store.selected));
-  const object = store.selected ?? history[last]?.[1];
-  if (object === undefined) {
-    showError({ message: "There is nothing to undo: select an object to undo its last click.", code: "NOTHING_TO_UNDO" });
+/** Undo the last change of the stream: a prompt, a removal, a reset or a name. */
+export async function undo() {
+  const { stream } = store;
+  if (!canUndo()) {
+    showError({ message: "There is nothing to undo: a change can be undone for a minute.", code: "NOTHING_TO_UNDO" });
     return;
   }
-  if (last >= 0) history.splice(last, 1);
-  attempt(() => api.undo(store.stream, object));
+  const result = await attempt(() => api.undo(stream));
+  if (!result || result.left === 0) undoableUntil.delete(stream);
+}
+
+/** Change the objects of the shown stream. */
+async function change(action) {
+  const { stream } = store;
+  await attempt(async () => {
+    await action(stream);
+    noteChange(stream);
+  });
 }
 
 export function remove(object) {
@@ -61,10 +75,10 @@ export function remove(object) {
     return;
   }
   if (store.selected === object) select(null);
-  attempt(() => api.remove(store.stream, object));
+  change((stream) => api.remove(stream, object));
 }
 
-export const rename = (object, label) => attempt(() => api.rename(store.stream, object, label));
+export const rename = (object, label) => change((stream) => api.rename(stream, object, label));
 
 /** Select an object; null for none. `from`: first frame on which it must exist. */
 export function select(object, from = 0) {
@@ -73,7 +87,7 @@ export function select(object, from = 0) {
 
 export function reset() {
   select(null);
-  return attempt(() => api.reset(store.stream));
+  return change((stream) => api.reset(stream));
 }
 
 /** Pause or resume tracking; the next status of the stream shows the result. */

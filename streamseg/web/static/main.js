@@ -1,6 +1,6 @@
 // Entry point of the page: messages of the daemon update the store, and each panel observes the store.
 
-import { select } from "./actions.js";
+import { noteEvent, select } from "./actions.js";
 import { api } from "./api.js";
 import { Connection } from "./connection.js";
 import { find, setText } from "./dom.js";
@@ -92,7 +92,10 @@ function showNotice(reason = "") {
 const connection = new Connection({
   onState,
   onFrame: (frame) => frame.header.stream === store.stream && !store.grid ? showFrame(frame) : showOnTile(frame),
-  onEvent: addEvent,
+  onEvent(event) {
+    addEvent(event);
+    noteEvent(event);
+  },
   onStatus(status) {
     store.statuses.set(status.id, status);
     update({ statuses: store.statuses });
