@@ -32,9 +32,10 @@ def probe(
     import sys
 
     from streamseg.config.load import config_from_mapping
+    from streamseg.sources.address import standard_input
     from streamseg.sources.probe import probe as measure
 
-    stream = {"source": url, "transport": transport, "open_timeout_s": timeout}
+    stream = {"source": standard_input() if url == "-" else url, "transport": transport, "open_timeout_s": timeout}
     config = config_from_mapping({"streams": {"probe": stream}})
     if sys.stderr.isatty():
         print(f"measuring for {seconds:g} s ...", file=sys.stderr)

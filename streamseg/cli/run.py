@@ -149,6 +149,10 @@ def run(
         if source is not None:
             raise ConfigError("the source is given twice, with and without --source: remove one of them")
         config, source = None, config
+    if source == "-":
+        from streamseg.sources.address import standard_input
+
+        source = standard_input()
     stream = {"source": source, "pace": pace, "loop": loop or None, "prompts": [prompt] if prompt else None}
     given = {name: value for name, value in stream.items() if value is not None}
     if config is None:

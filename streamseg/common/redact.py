@@ -28,6 +28,8 @@ _COMPLETE: Final = re.compile(
     r"(?:\[[0-9a-fA-F:.]*\]|localhost|[\w-]+(?:\.[\w-]+)+|(?=/))(?::\d{1,5})?(?:[/?#].*|[.,;:!)'\"\]]*)$"
 )
 _COMPLETE_IN_QUOTES: Final = re.compile(r"[\w.-]*(?::\d{1,5})?(?:[/?#].*)?$")
+# `${NAME}` is what a message tells users to write instead of a password.
+_PLACEHOLDER: Final = re.compile(r"\$\{[A-Za-z_]\w*\}")
 _HOST_FOLLOWS: Final = re.compile(r"@[\w\[]")
 _PATH_BEGINS: Final = re.compile(r"[/?#]")
 # Cameras take passwords in the path as well: `/user=admin&password=...` and `/user=admin_password=...`.
@@ -136,7 +138,7 @@ def _without_userinfo(line: str, start: int, end: int) -> str:
         elif not quoted or _reopened(line, quote, stop, last_at, end):
             at = max(at, last_at)
         hide_from = _secret_begin(line, begin, stop, at)
-        if hide_from is not None:
+        if hide_from is not None and not _PLACEHOLDER.fullmatch(line, hide_from, at):
             kept += [line[start:hide_from], "***"]
             start = at
             stop = max(stop, at)

@@ -155,7 +155,7 @@ def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
     else:
         if stream.loop and described.live:
             problems.add((*path, "loop"), "true, but this source is live and cannot start over: remove it")
-        if stream.fps is not None and described.kind != "images":
+        if stream.fps is not None and described.kind not in ("images", "snapshot"):
             problems.add((*path, "fps"), f"{stream.fps:g}, but this source has its own rate: remove it")
 
 

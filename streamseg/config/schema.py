@@ -81,8 +81,9 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         str,
         Meta(
             min_length=1,
-            description="rtsp://, rtmp://, http:// or https:// (MJPEG, HLS), /dev/video0 or webcam:0, a video file, "
-            "a folder of pictures, lavfi:FILTER, or scene:NAME.",
+            description="rtsp://, rtmp://, http:// or https:// (MJPEG, HLS, files), udp:// or rtp:// (MPEG-TS), an "
+            ".sdp file, snapshot+http://, webcam:0 or /dev/video0, screen:, a video or image file, a folder or "
+            "pattern (*.png, %03d.png) of images, lavfi:FILTER, or scene:NAME.",
         ),
     ]
     transport: Annotated[Literal["tcp", "udp"], Meta(description="RTSP only: transport of the media packets.")] = "tcp"
@@ -106,7 +107,7 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ] = "live"
     fps: Annotated[
         Annotated[float, Meta(ge=0.01, le=1000)] | None,
-        Meta(description="Image folders only: images per second; default: 30."),
+        Meta(description="Image folders: images per second, default 30. Snapshots: requests per second, default 5."),
     ] = None
     video_stream: Annotated[
         Annotated[int, Meta(ge=0, le=1000)] | None,

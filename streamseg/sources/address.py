@@ -17,7 +17,10 @@ from streamseg.sources.scene.spec import SceneSpec, nearest
 if TYPE_CHECKING:
     from streamseg.sources.av_options import AvKind
 
-Kind = Literal["rtsp", "rtmp", "http", "hls", "v4l2", "file", "images", "lavfi", "scene"]
+Kind = Literal[
+    "rtsp", "rtmp", "http", "hls", "udp", "rtp", "srt", "sdp", "snapshot", "screen", "v4l2", "file", "images", "lavfi",
+    "scene",
+]  # fmt: skip
 
 _URL_KINDS: Final[dict[str, AvKind]] = {
     "rtsp": "rtsp",
@@ -28,11 +31,19 @@ _URL_KINDS: Final[dict[str, AvKind]] = {
     "rtmp+listen": "rtmp",
     "http": "http",
     "https": "http",
+    "udp": "udp",
+    "rtp": "rtp",
+    "srt": "srt",
+    "snapshot+http": "snapshot",
+    "snapshot+https": "snapshot",
 }
+_RECEIVING: Final = frozenset({"udp", "rtp", "srt"})
+"""Schemes of which the host may be empty: any address of this machine."""
+
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 """Files with these names are read as images; others, animated GIFs too, by FFmpeg."""
 
-_PREFIXES: Final = ("file", "webcam", "lavfi", "scene")
+_PREFIXES: Final = ("file", "webcam", "screen", "lavfi", "scene")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DEVICE: Final = re.compile(r"/dev/video\d+")
 _PATTERN: Final = re.compile(r"[*?\[]|%0?\d?d")
@@ -163,6 +174,8 @@ def classify(address: str) -> tuple[Kind, str]:
         return "lavfi", rest
     if scheme == "scene":
         return "scene", address
+    if scheme == "screen":
+        return "screen", rest
     known = (*_URL_KINDS, *_PREFIXES)
     raise ConfigError(
         f"{_short(address)}: unknown kind of source {scheme[:40]!r}{nearest(scheme[:40], known)} (known: "
@@ -183,7 +196,7 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
         # The path may hold an @, but so may a password with an unencoded slash: rtsp://user:12/34@host.
         return hidden
     user, colon, password = userinfo.partition(":")
-    shown_user = "" if not at else f"{user}:***@" if colon else "***@"
+    shown_user = "" if not at else f"{user}:***@" if colon else "***@" if userinfo else "@"
     secrets = [password if colon else userinfo] if at else []
     path, mark, query = tail.partition("?")
     shown_path = _PATH_ASSIGNMENT.sub(lambda match: mask_query(match[0]), path)
@@ -205,6 +218,8 @@ def _fault_of(scheme: str, host_and_port: str, tail: str) -> str | None:
     )
     if any(character.isspace() for character in host_and_port + tail):
         return f"the {scheme}:// address contains white space: percent-encode it as %20"
+    if scheme.lower() in _RECEIVING and host_and_port.startswith(":"):
+        host_and_port = f"0.0.0.0{host_and_port}"
     if not host_and_port or host_and_port.startswith(":"):
         return f"the {scheme}:// address has no host: write {scheme}://HOST/PATH; {encode}"
     match = _HOST_AND_PORT.fullmatch(host_and_port)
@@ -259,6 +274,8 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
             return "images", str(path)
         if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
             return "images", str(path)  # not FFmpeg, which decodes an image of any size, to find out what it is
+        if path.suffix.lower() == ".sdp" and path.is_file():
+            return "sdp", str(path)
         if path.exists():
             return "file", str(path)
         if _PATTERN.search(path.name) and path.parent.is_dir():
@@ -296,3 +313,8 @@ def _scheme(address: str) -> str | None:
     """The lower-case scheme of an address; None for a path. One letter is no scheme."""
     match = _SCHEME.match(address)
     return match[1].lower() if match else None
+
+
+def standard_input() -> str:
+    """Return the path of this process's standard input, which its child processes can open too."""
+    return f"/proc/{os.getpid()}/fd/0"

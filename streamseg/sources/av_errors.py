@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import av.error
 
 from streamseg.common.redact import redact
-from streamseg.errors import SourceAuthError, SourceNotFoundError, SourceOpenError
+from streamseg.errors import ConfigError, SourceAuthError, SourceNotFoundError, SourceOpenError
 from streamseg.sources.address import SourceAddress
 from streamseg.sources.av_options import AvKind
 
 _MAX_BOXES: Final = 1000
-_SERVERS: Final = frozenset({"rtsp", "rtmp", "http", "hls"})
+_SERVERS: Final = frozenset({"rtsp", "rtmp", "http", "hls", "udp", "rtp", "srt", "snapshot"})
 
 
 def open_error(
@@ -55,10 +55,10 @@ def open_error(
             )
         case av.error.InvalidDataError() | av.error.EOFError() if kind not in _SERVERS:
             return SourceOpenError(f"{shown}: {_why_invalid(address.text)}")
-        case av.error.ProtocolNotFoundError():
-            return SourceOpenError(
-                f"{shown}: the installed FFmpeg (of PyAV) does not support this protocol: use another one, or build "
-                "PyAV with an FFmpeg that does"
+        case av.error.ProtocolNotFoundError() | av.error.DemuxerNotFoundError():
+            raise ConfigError(  # trying again would not help
+                f"{shown}: the FFmpeg that PyAV brings does not support {kind}: use another protocol, or install a "
+                "PyAV that was built with an FFmpeg that does"
             )
         case _ if kind in _SERVERS and (host := _unknown_host(address)) is not None:
             # Where the password is not encoded, what looks like the host is a part of it.

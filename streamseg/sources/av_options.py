@@ -6,12 +6,15 @@ FFmpeg ignores unknown options silently, so every name here was looked up in its
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Transport = Literal["tcp", "udp"]
 Decoder = Literal["software", "cuda"]
-AvKind = Literal["rtsp", "rtmp", "http", "hls", "v4l2", "file", "lavfi"]
+AvKind = Literal[
+    "rtsp", "rtmp", "http", "hls", "udp", "rtp", "srt", "sdp", "snapshot", "screen", "v4l2", "file", "lavfi"
+]
 
 LISTEN_SCHEMES: Final = {"rtsp+listen://": "rtsp://", "rtmp+listen://": "rtmp://"}
 """Schemes that wait for a publisher to connect, instead of connecting to a server."""
@@ -57,6 +60,19 @@ def open_arguments(address: str, kind: AvKind, *, transport: Transport, open_tim
             return OpenArguments(url, options=options | ({"listen": "1"} if listen else {}))
         case "http" | "hls":
             return OpenArguments(url, options={"analyzeduration": "1000000", "fpsprobesize": "0"})
+        case "udp" | "rtp" | "srt":
+            # A full buffer drops packets, and the stream goes on.
+            options = {"analyzeduration": "1000000", "fpsprobesize": "0", "overrun_nonfatal": "1"}
+            return OpenArguments(url, options=options)
+        case "sdp":
+            options = {"protocol_whitelist": "file,crypto,data,udp,rtp,srtp,tcp", "analyzeduration": "1000000"}
+            return OpenArguments(url, format="sdp", options=options)
+        case "snapshot":
+            # With `loop` FFmpeg requests the same address for each picture.
+            options = {"loop": "1", "pattern_type": "none", "fpsprobesize": "0", "analyzeduration": "0"}
+            return OpenArguments(url.removeprefix("snapshot+"), format="image2", options=options)
+        case "screen":
+            return OpenArguments(url or os.environ.get("DISPLAY", ":0"), format="x11grab", options={"framerate": "30"})
         case "v4l2":
             return OpenArguments(url, format="v4l2")
         case "lavfi":

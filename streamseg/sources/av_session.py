@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 NO_PICTURE_S: Final = 30.0
 """How long packets may arrive without a picture: a camera's next key frame can be more than 10 s away."""
 
-_ALWAYS_LIVE: Final = frozenset({"rtsp", "rtmp", "v4l2"})
+_ALWAYS_LIVE: Final = frozenset({"rtsp", "rtmp", "udp", "rtp", "srt", "sdp", "snapshot", "screen", "v4l2"})
 _MAY_BE_LIVE: Final = frozenset({"http", "hls"})
 _MAX_CORRUPT_RUN: Final = 300
 _MAX_SHORT_S: Final = 1.0

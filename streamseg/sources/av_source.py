@@ -16,6 +16,7 @@ from streamseg.sources.base import Pace, SourceInfo
 from streamseg.sources.pacer import Pacer
 
 _RATE_IF_UNKNOWN: Final = 25.0
+_SNAPSHOT_FPS: Final = 5.0
 
 
 class AvSource:
@@ -40,6 +41,7 @@ class AvSource:
         loop: Not for live sources: start over at the end.
         decoder: Where to decode.
         video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
+        fps: Snapshots only: how many to request per second; None: 5.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class AvSource:
         loop: bool = False,
         decoder: Decoder = "software",
         video_stream: int | None = None,
+        fps: float | None = None,
     ) -> None:
         self._address = address
         self._kind: AvKind = kind
@@ -64,6 +67,7 @@ class AvSource:
         self._catch_up = pace == "camera"
         self._loop = loop
         self._video_stream = video_stream
+        self._fps = fps or _SNAPSHOT_FPS
         self._decoder: Decoder = decoder
         self._pictures = PictureReader()
         self._session: AvSession | None = None
@@ -71,6 +75,11 @@ class AvSource:
         self._first: StampedPicture | None = None
         self._released = 0
         self._corrupt_before = 0
+
+    @property
+    def damaged(self) -> int:
+        """Packets of the present connection with missing data, which were decoded all the same."""
+        return self._session.damaged if self._session else 0
 
     @property
     def corrupt(self) -> int:
@@ -91,9 +100,11 @@ class AvSource:
         deadline = time.monotonic() + self._open_timeout_s
         session = self._session = self._connect()
         live, stream = session.live, session.stream
-        rate = stream.average_rate or stream.guessed_rate
+        rate = self._fps if self._kind == "snapshot" else stream.average_rate or stream.guessed_rate
         if (session.kind == "hls" and (live or self._paced)) or (self._paced and not live):
             self._pacer = Pacer(1.0 / float(rate or _RATE_IF_UNKNOWN), catch_up=live or self._catch_up)
+        elif self._kind == "snapshot":
+            self._pacer = Pacer(1.0 / self._fps)
         width, height = stream.codec_context.width, stream.codec_context.height
         if not (width and height):
             first = self._first_picture(max(0.1, deadline - time.monotonic()))
@@ -174,7 +185,9 @@ class AvSource:
         t_wall_ns, t_source, t_captured_ns = stamp.t_wall_ns, stamp.t_source, stamp.t_captured_ns
         t_decoded_ns = time.monotonic_ns()
         if self._pacer is not None:
-            self._pacer.wait(None if picture.pts is None else float(picture.pts * time_base))
+            # The timestamps of snapshots only count them.
+            unknown = picture.pts is None or self._kind == "snapshot"
+            self._pacer.wait(None if unknown else float((picture.pts or 0) * time_base))
         if self._session is not None and not self._session.live:
             # As if its data had arrived and been decoded when the frame was due.
             t_wall_ns, t_source, t_decoded_ns = time.time_ns(), "file", time.monotonic_ns()

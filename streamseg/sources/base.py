@@ -17,7 +17,7 @@ class SourceInfo:
     """Properties of an opened source.
 
     Attributes:
-        kind: ``rtsp``, ``rtmp``, ``http``, ``hls``, ``v4l2``, ``file``, ``images``, ``lavfi`` or ``scene``.
+        kind: One of :data:`streamseg.sources.address.Kind`.
         live: The source continues whether it is read or not. Live sources are always drained, and the newest frame
             wins; the others wait for the worker, so no frame is dropped.
         width: In pixels, as announced; the format of each frame is authoritative.

@@ -60,7 +60,7 @@ class SourceSettings(Protocol):
 
     @property
     def fps(self) -> float | None:
-        """Images per second of a folder; None: 30."""
+        """Images per second of a folder (None: 30) or requests per second of a snapshot (None: 5)."""
         ...
 
 
@@ -92,4 +92,5 @@ def open_source(settings: SourceSettings) -> FrameSource:
         loop=settings.loop,
         decoder=settings.decoder,
         video_stream=settings.video_stream,
+        fps=settings.fps,
     )

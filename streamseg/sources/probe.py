@@ -28,7 +28,7 @@ class ProbeReport:
         rate_measured: Frames per second that arrived; None with fewer than two frames.
         seconds: Duration of the measurement.
         frames: Number of frames read.
-        corrupt: Packets that could not be decoded.
+        corrupt: Packets that could not be decoded, or with missing data.
         open_s: Time to open the source.
         first_frame_s: Time to the first frame, including opening.
         jitter_ms: Standard deviation of the time between two frames; None with fewer than three.
@@ -96,7 +96,7 @@ def probe(config: SourceSettings, seconds: float = 5.0) -> ProbeReport:
                 ended = True
                 break
         measured_s = time.monotonic() - started - first_frame_s
-        corrupt = source.corrupt
+        corrupt = source.corrupt + getattr(source, "damaged", 0)
     finally:
         source.close()
     gaps_ms = [(after.t_captured_ns - before.t_captured_ns) / 1e6 for before, after in itertools.pairwise(stamps)]

@@ -66,6 +66,7 @@ def test_passwords_go(text, redacted):
         "key=3 obj_id=4 auth: none",
         "scene:default?seed=1",
         "12:30 @ home",
+        "write rtsp://USER:${CAM_PASSWORD}@HOST/PATH and set that variable",
     ],
 )
 def test_other_text_stays(text):

@@ -1,0 +1,144 @@
+"""Sources that need no server: packets that come by UDP, snapshots that are polled, standard input."""
+
+import http.server
+import io
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from streamseg.config.load import config_from_mapping
+from streamseg.config.schema import StreamConfig
+from streamseg.errors import ConfigError
+from streamseg.sources.address import describe, shown_address
+from streamseg.sources.open import open_source
+from tests.servers.live_servers import free_port, write_video
+
+
+@contextmanager
+def sending(url: str, container_format: str) -> Iterator[None]:
+    """Send a video by UDP, 25 pictures a second, until the context is left."""
+    stop = threading.Event()
+
+    def send() -> None:
+        with av.open(url, "w", format=container_format) as container:
+            stream = container.add_stream("mpeg4", rate=25, options={"g": "5"})
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for number in itertools.count():
+                if stop.wait(0.04):
+                    return
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number % 256, np.uint8), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("listen", "send_to", "container_format", "kind"),
+    [
+        ("udp://127.0.0.1:{}", "udp://127.0.0.1:{}?pkt_size=1316", "mpegts", "udp"),
+        ("UDP://:{}", "udp://127.0.0.1:{}?pkt_size=1316", "mpegts", "udp"),
+        ("rtp://127.0.0.1:{}", "rtp://127.0.0.1:{}", "rtp_mpegts", "rtp"),
+        ("sdp", "rtp://127.0.0.1:{}", "rtp_mpegts", "sdp"),
+    ],
+)
+def test_packets_by_udp(tmp_path: Path, listen: str, send_to: str, container_format: str, kind: str) -> None:
+    port = free_port() & ~1  # RTP uses the next one as well
+    address = listen.format(port)
+    if listen == "sdp":
+        address = str(tmp_path / "a.sdp")
+        text = f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 33\n"
+        Path(address).write_text(text)
+    described = describe(address)
+    assert (described.kind, described.live) == (kind, True)
+    with sending(send_to.format(port), container_format):
+        source = open_source(StreamConfig(source=address, open_timeout_s=30))
+        info = source.open()
+        frames = [source.read() for _ in range(5)]
+        source.close()
+    assert (info.kind, info.live, info.codec) == (kind, True, "mpeg4")
+    assert {(frame.format.width, frame.format.height) for frame in frames} == {(64, 48)}
+
+
+def test_a_protocol_that_the_wheel_lacks_is_refused_by_name() -> None:
+    if "srt" in av_protocols():
+        pytest.skip("this FFmpeg has srt")
+    with pytest.raises(ConfigError, match="the FFmpeg that PyAV brings does not support srt: use another protocol"):
+        open_source(StreamConfig(source="srt://127.0.0.1:9000")).open()
+
+
+def av_protocols() -> set[str]:
+    try:
+        av.open("srt://127.0.0.1:1?timeout=1", timeout=0.1)
+    except av.error.ProtocolNotFoundError:
+        return set()
+    except (av.error.FFmpegError, OSError):
+        return {"srt"}
+    return {"srt"}
+
+
+def test_snapshots_are_polled_at_their_rate() -> None:
+    requests = itertools.count(1)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            image = io.BytesIO()
+            Image.fromarray(np.full((48, 64, 3), next(requests) * 3 % 250, np.uint8)).save(image, "JPEG")
+            self.send_response(200)
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Content-Length", str(len(image.getvalue())))
+            self.end_headers()
+            self.wfile.write(image.getvalue())
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"snapshot+http://u:pw-of-it@127.0.0.1:{server.server_port}/snap.jpg?channel=1"
+    assert "pw-of-it" not in shown_address(address)
+    config_from_mapping({"streams": {"cam": {"source": address, "fps": 10}}})
+    source = open_source(StreamConfig(source=address, fps=10))
+    info = source.open()
+    started = time.monotonic()
+    levels = [int(source.read().planes[0].mean()) for _ in range(6)]
+    took_s = time.monotonic() - started
+    source.close()
+    server.shutdown()
+    server.server_close()
+    assert (info.kind, info.live, info.frame_rate) == ("snapshot", True, 10.0)
+    assert len(set(levels)) == 6, "each is requested for itself"
+    assert took_s > 0.45, "ten a second"
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.ts", frames=20)
+    command = [sys.executable, "-m", "streamseg", "probe", "-", "--seconds", "30", "--json"]
+    with path.open("rb") as file, subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE) as cat:
+        done = subprocess.run(command, stdin=cat.stdout, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"frames":20' in done.stdout
+    assert '"ended":true' in done.stdout
+
+
+@pytest.mark.parametrize("address", ["udp://", "udp://@", "snapshot+http:///x", "srt://h:99999", "screen"])
+def test_addresses_of_these_kinds_that_cannot_be(address: str) -> None:
+    with pytest.raises(ConfigError):
+        describe(address)
