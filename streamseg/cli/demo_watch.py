@@ -118,6 +118,8 @@ class Watcher(threading.Thread):
                     self._progress(self.measured)
         except StreamsegError as error:
             self.error = error
+        except Exception as error:  # noqa: BLE001 - a thread's error would be lost, and the demo report success
+            self.error = StreamsegError(f"the demo's subscriber failed: {type(error).__name__}: {error}")
         finally:
             self._done()
 

@@ -6,6 +6,7 @@ kept for good if there was no picture.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -128,6 +129,7 @@ class VideoWriter:
         self._size = (0, 0)
         self._first_s = 0.0
         self._last_pts = -_TICKS
+        self._failed = False
 
     def add(self, picture: Picture, time_s: float) -> None:
         """Append a picture."""
@@ -144,7 +146,8 @@ class VideoWriter:
         frame.time_base = Fraction(1, _TICKS)
         try:
             self._container.mux(self._stream.encode(frame))
-        except OSError as error:
+        except (OSError, self._av.error.FFmpegError) as error:
+            self._failed = True
             raise _not_written(self._path, error) from error
 
     def _start(self, picture: Picture, time_s: float) -> None:
@@ -162,17 +165,25 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._stream is not None:
-                self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._file.close()
-            if self._stream is not None:
-                self._part.replace(self._path)
-        except OSError as failure:
+            if not self._failed:
+                self._complete()
+        except (OSError, self._av.error.FFmpegError) as failure:
+            self._failed = True
             raise _not_written(self._path, failure) from failure
         finally:
-            self._file.close()
+            if self._failed:  # close what is left, whatever that says: the first error is the one to report
+                for close in (self._container.close, self._file.close):
+                    with contextlib.suppress(OSError, self._av.error.FFmpegError):
+                        close()
             self._part.unlink(missing_ok=True)
+
+    def _complete(self) -> None:
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        self._file.close()
+        if self._stream is not None:
+            self._part.replace(self._path)
 
 
 def _part_of(path: Path) -> Path:
@@ -180,5 +191,6 @@ def _part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
-def _not_written(path: Path, error: OSError) -> StreamsegError:
-    return StreamsegError(f"{path} cannot be written: {error.strerror or error}")
+def _not_written(path: Path, error: Exception) -> StreamsegError:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return StreamsegError(f"{path} cannot be written: {reason or error}")

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import av
 import cv2
@@ -100,3 +102,31 @@ def test_names_that_cannot_be(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(ConfigError, match="is a folder"):
         open_writer(tmp_path / "folder.mp4")
+
+
+def write_to_a_full_disk(path, limit):
+    """Write a video in a process whose files may not grow beyond ``limit`` bytes; return what it says."""
+    program = f"""
+import pathlib, resource
+import numpy as np
+from streamseg.cli.video_writer import open_writer
+from streamseg.errors import StreamsegError
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    with open_writer(pathlib.Path({str(path)!r})) as file:
+        for number in range(40):
+            file.add(np.random.default_rng(number).integers(0, 255, (120, 160, 3), np.uint8), number / 30)
+    print("written")
+except StreamsegError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(("name", "limit"), [("a.mp4", 20_000), ("a.mp4", 1000), ("a.mp4", 10), ("a.png", 1000)])
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, name, limit):
+    assert write_to_a_full_disk(tmp_path / name, limit) == f"{tmp_path / name} cannot be written: File too large"
+    assert list(tmp_path.iterdir()) == []
+    assert write_to_a_full_disk(tmp_path / name, 10_000_000) == "written"
