@@ -39,6 +39,9 @@ _WRITE_TIMEOUT_S: Final = 0.2
 _READ_SLACK_S: Final = 45.0
 """Time for a read beyond the stall time-out. A source that has neither returned nor raised by then hangs."""
 
+_PROGRESS_S: Final = 5.0
+"""How often the progress of a file is logged."""
+
 _OPEN_SLACK_S: Final = 20.0
 """Time for opening beyond the open time-out: resolving a host name has time-outs of its own."""
 
@@ -115,6 +118,8 @@ class Capture:
         self._backoff = Backoff(RECONNECT)
         self._connections = 0
         self._too_large = 0
+        self._first_frame = 0
+        self._progress_at = 0.0
         self._last_error = ""
 
     def run(self) -> None:
@@ -148,7 +153,17 @@ class Capture:
             elif broken:
                 self._begin_epoch(broken, frame)
             self._write(frame)
+            self._log_progress(info)
             self._reporter.lost("decode/corrupt", self._source.corrupt)
+
+    def _log_progress(self, info: SourceInfo) -> None:
+        """Log how far a source with an end has come."""
+        if info.live or time.monotonic() - self._progress_at < _PROGRESS_S:
+            return
+        self._progress_at = time.monotonic()
+        frames = self._ring.counters().frames - self._first_frame
+        share = f" of {info.frames} ({frames / info.frames:.0%})" if info.frames else ""
+        log.info("played %d%s frames", frames, share)
 
     def _begin_connection(self, info: SourceInfo, frame: SourceFrame) -> None:
         """Report a new connection at its first frame: only now is it known to work."""
@@ -158,6 +173,7 @@ class Capture:
             self._reporter.reconnected()
         # Frames of an earlier connection, maybe of an earlier capture process, belong to another epoch.
         before = self._ring.counters()
+        self._first_frame, self._progress_at = before.frames, time.monotonic()
         epoch = self._writer.begin_epoch() if before.frames else before.epoch
         self._last_error = ""
         size = (frame.format.width, frame.format.height)
