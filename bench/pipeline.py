@@ -116,13 +116,13 @@ def write_clip(folder: Path, size: str) -> Path:
 
 def serve(config_file: Path, transport: str) -> None:
     """Run the daemon, with the queue instead of the ring if requested."""
-    from streamseg import supervisor
     from streamseg.config.load import load_config
+    from streamseg.daemon import stream_set, supervisor
 
     if transport == "queue":
         from queue_ring import QueueRing
 
-        supervisor.FrameRing = QueueRing  # type: ignore[misc, assignment]
+        stream_set.FrameRing = QueueRing  # type: ignore[misc, assignment]
     sys.exit(supervisor.Daemon(load_config(config_file)).run())
 
 

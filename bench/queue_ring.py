@@ -23,9 +23,10 @@ _SPAWN = multiprocessing.get_context("spawn")
 class QueueRing:
     """A queue of pickled frames; stands in for ``FrameRing``."""
 
-    def __init__(self, *, policy: str, slots: int = 6, slot_bytes: int = 0) -> None:
-        del slots, slot_bytes
+    def __init__(self, *, policy: str, slots: int = 6, slot_bytes: int = 0, after: object = None) -> None:
+        del slots, slot_bytes, after
         self._policy = policy
+        self.shape = SimpleNamespace(policy=policy)
         self._queue: Any = _SPAWN.Queue(maxsize=2)
         self._counts = _SPAWN.Array("q", 4)  # frames, superseded, epoch, taken
 
@@ -35,6 +36,9 @@ class QueueRing:
     def reader(self, role: str) -> QueueRing:
         del role
         return self
+
+    def use_policy(self, policy: str) -> None:
+        self._policy = policy
 
     def begin_epoch(self) -> int:
         self._counts[2] += 1

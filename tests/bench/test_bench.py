@@ -7,6 +7,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "bench"
 SMALL_SAM2 = ROOT / "tests" / "tracker" / "small_sam2.yaml"
@@ -49,3 +51,14 @@ def test_the_tracker_s(tmp_path: Path) -> None:
     for n, line in zip((1, 2), found["failed"], strict=True):
         assert f"{n} x 1: fork float32 failed: EOFError" in line
     assert (tmp_path / "result.md").read_text().count("ours eager float32") == 2
+
+
+@pytest.mark.parametrize("transport", ["ring", "queue"])
+def test_the_pipeline_s(tmp_path: Path, transport: str) -> None:
+    """The daemon that latency.py, start.py and soak.py start, too, and the transport that it is compared with."""
+    result = tmp_path / "result.json"
+    arm = ("--streams", 1, "--sizes", "720p", "--sources", "camera", "--transports", transport)
+    run(BENCH / "pipeline.py", *arm, "--seconds", 1, "--json", result)
+    (row,) = json.loads(result.read_text())["rows"]
+    assert row["transport"] == transport
+    assert row["captured"] > 0

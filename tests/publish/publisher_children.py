@@ -1,4 +1,4 @@
-"""What test_publisher_process.py runs in other processes, and the publisher as a process of its own."""
+"""What test_process.py runs in other processes, and the publisher as a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No request without end, and no error without an response."""
+"""No request without end, and no error without a response."""
 
 import asyncio
 
