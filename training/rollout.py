@@ -80,9 +80,7 @@ class Rollout:
         first, last = self.position, min(self.position + self.batch.window, len(self.batch.images))
         images = normalize(self.batch.images[first:last].to(self._device, non_blocking=True))
         truth = self.batch.truth[:, first:last].to(self._device, non_blocking=True)
-        features = model.forward_image(images.flatten(0, 1))
-        _, levels, encodings, sizes = model._prepare_backbone_features(features)
-        picture = _Picture(levels, encodings, sizes)
+        picture = _Picture.of_frames(model, images.flatten(0, 1))
         losses: list[FrameLoss] = []
         tracked = []
         with _decoder_outputs(model) as decoded:
@@ -158,18 +156,27 @@ _Decoded = list[tuple[Tensor, Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """Features of frames or lanes: each level and encoding is ``[cells, N, channels]``."""
+    """Features of frames or lanes, laid out as sam2 wants them: each level and encoding is ``[cells, N, channels]``."""
 
     levels: list[Tensor]
     encodings: list[Tensor]
     sizes: list[tuple[int, int]]
 
+    @classmethod
+    def of_frames(cls, model: SAM2Base, images: Tensor) -> _Picture:
+        """Encode ``images [N, 3, S, S]``."""
+        features = model.forward_image(images)
+        # Plain memory order, once: each lane's part is then one piece, and sam2's permutations are views of it.
+        features["backbone_fpn"] = [level.contiguous() for level in features["backbone_fpn"]]
+        _, levels, encodings, sizes = model._prepare_backbone_features(features)
+        return cls(levels, encodings, sizes)
+
     def of(self, rows: Tensor) -> _Picture:
-        return _Picture(
-            [level.index_select(1, rows) for level in self.levels],
-            [part.index_select(1, rows) for part in self.encodings],
-            self.sizes,
-        )
+        """Return the features of these frames, ``int64 [L]``; one frame may be taken many times."""
+        levels = [level.permute(1, 2, 0).index_select(0, rows).permute(2, 0, 1) for level in self.levels]
+        # The same for every frame.
+        encodings = [part[:, :1].expand(-1, len(rows), -1) for part in self.encodings]
+        return _Picture(levels, encodings, self.sizes)
 
 
 @dataclass(frozen=True, slots=True)

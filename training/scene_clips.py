@@ -32,10 +32,9 @@ def compose_scene_clip(
     gap: float,
     seeds: range = TRAINING_SEEDS,
 ) -> Clip:
-    """Compose one clip; what is in sight in its first frame has a mask. Other arguments as in ``compose_clip``.
+    """Compose one clip, as ``compose_clip`` does; what is in sight in its first frame has a mask.
 
-    Args:
-        seeds: The scene's seed is one of these.
+    The scene's seed is one of ``seeds``.
     """
     while True:
         preset = _PRESETS[rng.integers(len(_PRESETS))]
