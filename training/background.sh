@@ -81,10 +81,10 @@ begin() {
 }
 
 end() {
-    local first deadline=$((SECONDS + 300))
+    local found deadline=$((SECONDS + 300))
     signal CONT || { echo "it does not run"; return; }
-    first=$(alive | head -n 1)
-    kill -TERM "$first"
+    mapfile -t found < <(alive)
+    kill -TERM "${found[0]}"
     while [ -n "$(alive)" ]; do
         [ $SECONDS -lt $deadline ] || { echo "it has not ended after 5 minutes" >&2; return 1; }
         sleep 0.5
@@ -93,11 +93,11 @@ end() {
 }
 
 describe() {
-    local state=stopped first
-    first=$(alive | head -n 1)
-    if [ -n "$first" ]; then
+    local state=stopped found
+    mapfile -t found < <(alive)
+    if [ ${#found[@]} -gt 0 ]; then
         state=running
-        [ "$(sed 's/.*) //; s/ .*//' "/proc/$first/stat")" = T ] && state=paused
+        [ "$(sed 's/.*) //; s/ .*//' "/proc/${found[0]}/stat")" = T ] && state=paused
     fi
     [ -d "$code" ] || { echo "there is no run in $run"; return; }
     echo "$state at commit $(git -C "$code" rev-parse --short HEAD), in $run"
