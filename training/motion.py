@@ -59,8 +59,7 @@ def path(rng: np.random.Generator, frames: int, step: float, wobble: float) -> F
 def fold(values: Floats, low: float, high: float) -> Floats:
     """Return the values reflected at both limits, as a ball between two walls."""
     width = high - low
-    position = np.abs((values - low + width) % (2 * width) - width)
-    return (high - position).astype(np.float32)
+    return (low + np.abs((values - low + width) % (2 * width) - width)).astype(np.float32)
 
 
 def quads(rng: np.random.Generator, shot: Shot, size: Floats, places: Floats, angle: float, gap: float) -> Floats:

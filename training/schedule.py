@@ -107,7 +107,7 @@ PLANS = {
     "further": Plan(
         phases=(Phase(1.00, 256, 3, 8, 16, prompt_shares=(0.5, 0.25, 0.25), asides=2, long_share=0.1),),
         validation=Phase(1.0, 256, 60, 60, 20, asides=0, scene_share=0.0, long_share=1.0, long_min=60, long_window=5),
-        validation_batches=3,
+        validation_batches=2,
         scene_batches=1,
     ),
     # Proves within seconds that the loss falls and the result loads.

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--pid-file", type=Path, help="gets each process of the run: its id and its start time, as in /proc/PID/stat"
     )
     parser.add_argument("--save-minutes", type=float, default=10.0)
-    parser.add_argument("--validate-minutes", type=float, default=30.0)
+    parser.add_argument("--validate-minutes", type=float, default=60.0)
     options = parser.parse_args(arguments)
     run_ranks(_train, options, options.processes)
 

@@ -50,7 +50,8 @@ class Trainer:
     def __init__(self, model: SAM2Base, device: torch.device, learning_rate: float, weight_decay: float = 0.05) -> None:
         self.device = device
         self.model = model.to(device).train().requires_grad_(True)
-        self.model.image_encoder.to(memory_format=torch.channels_last)
+        for part in (self.model.image_encoder, self.model.memory_encoder):
+            part.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.trunk_is_trained = True
         self.steps = 0
