@@ -5,9 +5,13 @@
 #   training/background.sh pause | resume                        while a benchmark or the test suite runs
 #   training/background.sh stop                                  save and end; `start` goes on
 #   training/background.sh status                                how far it is
+#   training/background.sh anneal MINUTES                        weights to judge: a copy whose rate falls to nothing
 #
 # OPTIONs are those of `python -m training.train` (material, rate, plan); the run remembers them. Without options, a new
 # run takes its material from NANO_COCO, NANO_RENDERS and NANO_MORE. It goes on from the weights that ship.
+#
+# The run itself keeps its rate: while a copy is annealed it stands still, and then it goes on where it was. What comes of
+# it is training/run/anneal/nano.pt.
 #
 # The run lives in training/run (or in $NANO_RUN): a git worktree at the commit it was started with, checkpoints and log.
 set -euo pipefail
@@ -35,6 +39,18 @@ signal() {
     local found
     mapfile -t found < <(alive)
     [ ${#found[@]} -gt 0 ] && kill "-$1" "${found[@]}" 2>/dev/null
+}
+
+# Trains with the options that come after `--`; what comes before it is put before the command.
+launch() {
+    local before=()
+    while [ "$1" != -- ]; do
+        before+=("$1")
+        shift
+    done
+    OMP_NUM_THREADS=1 exec "${before[@]}" nice -n 19 ionice -c 3 "$python" -m training.train --pid-file "$pids" \
+        --start-from streamseg/models/nano.pt --plan further --processes "$(nproc)" --learning-rate 3e-4 \
+        --warmup-steps 50 "${@:2}"
 }
 
 begin() {
@@ -68,9 +84,7 @@ begin() {
     mapfile -t options <"$run/options"
     rm -f "$pids"
     cd "$code"
-    OMP_NUM_THREADS=1 nohup setsid nice -n 19 ionice -c 3 "$python" -m training.train --out "$run" --pid-file "$pids" \
-        --start-from streamseg/models/nano.pt --plan further --endless --processes "$(nproc)" --learning-rate 3e-4 \
-        --warmup-steps 50 "${options[@]}" >>"$run/output.txt" 2>&1 </dev/null &
+    launch nohup setsid -- "${options[@]}" --out "$run" --endless >>"$run/output.txt" 2>&1 </dev/null &
     local trainer=$!
     # The trainer writes its processes' ids once it has read its material.
     while [ ! -f "$pids" ]; do
@@ -92,6 +106,19 @@ end() {
     echo "saved and stopped"
 }
 
+anneal() {
+    local minutes=$1 options
+    end
+    rm -rf "$run/anneal"
+    mkdir "$run/anneal"
+    cp "$run/last.pt" "$run/anneal/stable.pt"
+    mapfile -t options <"$run/options"
+    rm -f "$pids"
+    (cd "$code" && launch -- "${options[@]}" --out "$run/anneal" --extend --budget-minutes "$minutes" --cooldown 1)
+    begin
+    echo "annealed: $run/anneal/nano.pt"
+}
+
 describe() {
     local state=stopped found
     mapfile -t found < <(alive)
@@ -110,5 +137,6 @@ case "${1:-}" in
     resume) signal CONT && echo resumed || echo "it does not run" ;;
     stop) end ;;
     status) describe ;;
-    *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    anneal) anneal "${2:?how many minutes?}" ;;
+    *) sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

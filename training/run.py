@@ -20,6 +20,7 @@ from streamseg.tracker.build import build_model
 from training.batches import BatchDataset, Request, make_batch, normalize
 from training.checkpoints import load_state, save_atomically
 from training.material import Folders, load_material
+from training.precision import fast_precision
 from training.pretrained import find_pretrained_trunk
 from training.ranks import Ranks
 from training.rollout_queue import RolloutQueue
@@ -91,7 +92,7 @@ class Run:
             if progress > 1 - self._cooldown and not self._stable_saved:
                 self._stable_saved = True
                 self._save("stable.pt")
-            self._trainer.train_trunk(progress >= options.trunk_from)
+            self._trainer.train_trunk(options.trunk_stages if progress >= options.trunk_from else 0)
             factor = rate_factor(self.step, progress, warmup_steps=options.warmup_steps, cooldown=self._cooldown)
             reports.append(self._trainer.step(queue.next(), factor, self._ranks))
             self.step += 1
@@ -175,9 +176,8 @@ class Run:
     def _validate(self) -> None:
         """Measure the averaged weights; the ranks share the work."""
         trainer, ranks = self._trainer, self._ranks
-        trainer.train_trunk(False)
         mine = list(self._validation.items())[ranks.rank :: ranks.size]
-        with trainer.precision():
+        with fast_precision(trainer.device):
             measured = {name: measure(trainer.average, batches, trainer.device) for name, batches in mine}
         for part in ranks.gather(measured):
             for name, quality in part.items():
@@ -196,12 +196,12 @@ class Run:
 
     def _write_pids(self, batches: object) -> None:
         workers = [worker.pid for worker in getattr(batches, "_workers", ())]
-        lines = self._ranks.gather("".join(f"{pid} {_start_time(pid)}\n" for pid in (os.getpid(), *workers)))
+        lines = self._ranks.gather("".join(f"{pid} {start_time(pid)}\n" for pid in (os.getpid(), *workers)))
         if self._options.pid_file is not None and self._ranks.rank == 0:
             self._options.pid_file.write_text("".join(lines))
 
 
-def _start_time(pid: int) -> str:
+def start_time(pid: int) -> str:
     """Return when a process began, in ticks since the machine started: with its id it is unmistakable."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 

@@ -38,9 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--warmup-steps", type=int, default=100)
     parser.add_argument("--cooldown", type=float, default=0.75, help="share of the run in which the rate falls")
-    parser.add_argument(
-        "--trunk-from", type=float, default=1.0, help="progress from which the trunk is trained too; a GPU can"
-    )
+    parser.add_argument("--trunk-stages", type=int, default=0, help="how many of the trunk's last stages are trained")
+    parser.add_argument("--trunk-from", type=float, default=0.0, help="progress from which they are")
     parser.add_argument("--in-turn", type=int, default=6, help="batches under way at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

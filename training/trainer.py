@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from training.attention import plain_attention
 from training.batches import Batch
 from training.losses import FrameLoss
+from training.precision import fast_precision, keep_float32
 from training.ranks import Ranks
 from training.rollout import Rollout, Window
 
@@ -53,7 +53,9 @@ class Trainer:
         for part in (self.model.image_encoder, self.model.memory_encoder):
             part.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.trunk_is_trained = True
+        self._trunk_stages = -1
+        self._exact: list[RemovableHandle] = []
+        self.train_trunk(0)
         self.steps = 0
         self._rate = learning_rate
         self._optimizer = torch.optim.AdamW(list(self._groups(weight_decay)), lr=learning_rate)
@@ -68,11 +70,20 @@ class Trainer:
             yield {"params": matrices, "weight_decay": weight_decay, "share": share}
             yield {"params": vectors, "weight_decay": 0.0, "share": share}
 
-    def train_trunk(self, trained: bool) -> None:
-        """Say whether the trunk is trained from now on; frozen, it costs a third."""
-        if trained != self.trunk_is_trained:
-            self.model.image_encoder.trunk.requires_grad_(trained)
-            self.trunk_is_trained = trained
+    def train_trunk(self, stages: int) -> None:
+        """Say how many of the trunk's last stages are trained from now on; the others stay as they are."""
+        if stages == self._trunk_stages:
+            return
+        self._trunk_stages = stages
+        trunk = self.model.image_encoder.trunk
+        trunk.requires_grad_(stages >= len(trunk.stages))
+        for handle in self._exact:
+            handle.remove()
+        self._exact = []
+        for stage in trunk.stages[len(trunk.stages) - stages :]:
+            stage.requires_grad_(True)
+            if self.device.type == "cpu":
+                self._exact += keep_float32(stage)
 
     def step(self, rollout: Rollout, rate_factor: float, ranks: Ranks) -> StepReport:
         """Train the next window of ``rollout``, together with the other ranks; ``rate_factor`` scales the full rate.
@@ -83,7 +94,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate * rate_factor * group["share"]
         set_image_size(self.model, rollout.batch.images.shape[2])
-        with self.precision():
+        with fast_precision(self.device):
             window = rollout.advance(self.model)
         total = torch.stack([loss.total for loss in window.losses]).mean()
         if not torch.isfinite(total):
@@ -116,22 +127,6 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.steps = state.get("average_steps", state["step"])
-
-    @contextmanager
-    def precision(self) -> Iterator[None]:
-        """Compute in bfloat16 where that is faster.
-
-        A CPU with bfloat16 instructions takes a third less time a step at 256 px; one without them would only emulate
-        it. The trunk's depthwise convolutions are the exception: trained in bfloat16, a step takes 19 s.
-        """
-        if self.device.type == "cuda":
-            with torch.autocast("cuda", torch.bfloat16):
-                yield
-        elif torch.cpu._is_avx512_bf16_supported() and not self.trunk_is_trained:
-            with torch.autocast("cpu", torch.bfloat16), plain_attention():
-                yield
-        else:
-            yield
 
     @torch.no_grad()
     def _update_average(self) -> None:

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from streamseg.tracker.build import build_model, build_reference_model
@@ -42,6 +44,20 @@ def test_the_loss_falls() -> None:
     batches = [make_batch(Material(), 0, Request(step, phase)) for step in range(2)]
     losses = [trainer.step(Rollout(batches[step % 2], trainer.device), 1.0, Ranks()).loss for step in range(10)]
     assert np.mean(losses[-2:]) < 0.5 * np.mean(losses[:2]), losses
+
+
+@pytest.mark.parametrize("stages", [0, 2, 7])
+def test_only_the_last_stages_of_the_trunk_are_trained(stages: int) -> None:
+    phase = replace(PLANS["proof"].phases[0], side_px=32, frame_budget=2, frames_min=2, frames_max=2)
+    trainer = Trainer(build_model("nano"), torch.device("cpu"), 1e-3)
+    trainer.train_trunk(stages)
+    before = [[part.clone() for part in stage.parameters()] for stage in trainer.model.image_encoder.trunk.stages]
+    trainer.step(Rollout(make_batch(Material(), 0, Request(0, phase)), trainer.device), 1.0, Ranks())
+    changed = [
+        any(not torch.equal(part, old) for part, old in zip(stage.parameters(), parts, strict=True))
+        for stage, parts in zip(trainer.model.image_encoder.trunk.stages, before, strict=True)
+    ]
+    assert changed == [False] * (7 - stages) + [True] * stages
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path) -> None:
