@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from streamseg.tracker.build import build_model
-from training.batches import BatchDataset, Request, make_batch, normalize
+from training.batches import Batch, BatchDataset, Request, make_batch, normalize
 from training.checkpoints import load_state, save_atomically
 from training.material import Folders, load_material
 from training.precision import fast_precision
@@ -26,7 +26,7 @@ from training.ranks import Ranks
 from training.rollout_queue import RolloutQueue
 from training.schedule import PLANS, Phase, phase_at, rate_factor
 from training.start import start_weights
-from training.trainer import Trainer, export_weights
+from training.trainer import StepReport, Trainer, export_weights
 from training.validation import measure, validation_batches
 
 # A step that seems to take longer was paused (SIGSTOP, a suspended machine): that time does not use up the budget.
@@ -59,6 +59,8 @@ class Run:
         self._stable_saved = False
         self._cooldown = 0.0 if options.endless else options.cooldown
         self._stopping = False
+        self._reports: list[StepReport] = []
+        self._logged = self._counted = time.monotonic()
         self._resume()
 
     def train(self) -> None:
@@ -70,52 +72,60 @@ class Run:
             signal.signal(signal.SIGTERM, previous)
 
     def _train(self) -> None:
-        options = self._options
-        loader = DataLoader(
-            BatchDataset(self._material, options.seed),
-            sampler=self._requests(),  # type: ignore[arg-type]
-            batch_size=None,
-            num_workers=options.workers,
-            prefetch_factor=3 if options.workers else None,
-        )
-        batches = iter(loader)
+        options, ranks = self._options, self._ranks
+        batches = iter(self._loader())
         self._write_pids(batches)
         queue = RolloutQueue(batches, self._trainer.device, options.in_turn, self._drawn)
         if self.step == 0 and options.start_from is not None:
             self._validate()
-        saved = logged = validated = counted = time.monotonic()
-        reports = []
+        saving, validating = _Every(options.save_minutes), _Every(options.validate_minutes)
+        self._logged = self._counted = time.monotonic()
         while True:
-            progress, stopping = self._ranks.mean(self.progress(), float(self._stopping))
+            progress, stopping = ranks.mean(self.progress(), float(self._stopping))
             if progress >= 1 or stopping:
                 break
-            if progress > 1 - self._cooldown and not self._stable_saved:
-                self._stable_saved = True
-                self._save("stable.pt")
-            self._trainer.train_trunk(options.trunk_stages if progress >= options.trunk_from else 0)
-            factor = rate_factor(self.step, progress, warmup_steps=options.warmup_steps, cooldown=self._cooldown)
-            reports.append(self._trainer.step(queue.next(), factor, self._ranks))
-            self.step += 1
-            self._drawn = queue.drawn
-            now = time.monotonic()
-            self._spent_s += min(now - counted, _LONGEST_STEP_S)
-            counted = now
-            if now - logged > 60 or self.step % 100 == 0:
-                fields = asdict(reports[-1])
-                means = {name: sum(getattr(report, name) for report in reports) / len(reports) for name in fields}
-                self._log({"event": "train", "steps_a_second": len(reports) / (now - logged), "rate": factor, **means})
-                reports, logged = [], now
-            if now - saved > 60 * options.save_minutes:
+            self._step(queue, progress)
+            if saving.due():
                 self._save("last.pt")
-                saved = now
-            if self._ranks.mean(now - validated)[0] > 60 * options.validate_minutes:
+            # Together: validation is work for all ranks.
+            if ranks.mean(float(validating.due()))[0] > 0:
                 self._validate()
-                validated = counted = time.monotonic()
+                self._counted = time.monotonic()
         self._save("last.pt")
         if progress >= 1:
+            if ranks.rank == 0:
+                export_weights(self._trainer.average.state_dict(), self._out / "nano.pt")
             self._validate()
-        if progress >= 1 and self._ranks.rank == 0:
-            export_weights(self._trainer.average.state_dict(), self._out / "nano.pt")
+
+    def _step(self, queue: RolloutQueue, progress: float) -> None:
+        options = self._options
+        if progress > 1 - self._cooldown and not self._stable_saved:
+            self._stable_saved = True
+            self._save("stable.pt")
+        self._trainer.train_trunk(options.trunk_stages if progress >= options.trunk_from else 0)
+        factor = rate_factor(self.step, progress, warmup_steps=options.warmup_steps, cooldown=self._cooldown)
+        self._reports.append(self._trainer.step(queue.next(), factor, self._ranks))
+        self.step += 1
+        self._drawn = queue.drawn
+        now = time.monotonic()
+        self._spent_s += min(now - self._counted, _LONGEST_STEP_S)
+        self._counted = now
+        if now - self._logged > 60 or self.step % 100 == 0:
+            reports = [asdict(report) for report in self._reports]
+            means = {name: sum(report[name] for report in reports) / len(reports) for name in reports[0]}
+            pace = len(reports) / (now - self._logged)
+            self._log({"event": "train", "steps_a_second": pace, "rate": factor, **means})
+            self._reports, self._logged = [], now
+
+    def _loader(self) -> DataLoader[Batch]:
+        workers = self._options.workers
+        return DataLoader(
+            BatchDataset(self._material, self._options.seed),
+            sampler=self._requests(),  # type: ignore[arg-type]
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=3 if workers else None,
+        )
 
     def progress(self) -> float:
         """Return how much of the run is done, in 0..1; 0 in an endless one."""
@@ -199,6 +209,21 @@ class Run:
         lines = self._ranks.gather("".join(f"{pid} {start_time(pid)}\n" for pid in (os.getpid(), *workers)))
         if self._options.pid_file is not None and self._ranks.rank == 0:
             self._options.pid_file.write_text("".join(lines))
+
+
+class _Every:
+    """Says once every so many minutes that they are over."""
+
+    def __init__(self, minutes: float) -> None:
+        self._seconds = 60 * minutes
+        self._since = time.monotonic()
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self._since < self._seconds:
+            return False
+        self._since = now
+        return True
 
 
 def start_time(pid: int) -> str:
