@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,13 +32,20 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+def _wait_until(true: Callable[[], bool]) -> None:
+    """A signal is obeyed when its process is scheduled next."""
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_pausing_stops_the_processes_of_the_run(tmp_path: Path, sleeper: int) -> None:
     (tmp_path / "pids").write_text(f"{sleeper} {start_time(sleeper)}\n")
     assert _run("pause", tmp_path) == "paused\n"
-    assert _state(sleeper) == "T"
+    _wait_until(lambda: _state(sleeper) == "T")
     assert _run("resume", tmp_path) == "resumed\n"
-    time.sleep(0.05)
-    assert _state(sleeper) != "T"
+    _wait_until(lambda: _state(sleeper) != "T")
 
 
 def test_a_process_that_only_has_the_id_is_left_alone(tmp_path: Path, sleeper: int) -> None:
