@@ -1,4 +1,4 @@
-"""Batches of clips, made on the fly: each depends on the run's seed and its step alone, whoever makes it."""
+"""Batches of clips, made on the fly: each depends on the run's seed and its number alone, in any process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.clip import Clip, compose_clip
+from training.clip import compose_clip
 from training.material import Material
 from training.prompts import PromptKind
-from training.scene_clips import compose_scene_clip
+from training.scene_clips import TRAINING_SEEDS, compose_scene_clip
 from training.schedule import Phase
 
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -40,7 +40,8 @@ class Batch:
         truth: ``bool [L, T, S, S]``.
         kind: Of the prompts.
         corrections: Clicks that follow the prompt.
-        asides: Prompts that the first frame is asked with besides.
+        window: Frames that are trained at a time.
+        asides: Questions about single frames, asked besides in each window.
     """
 
     request: Request
@@ -49,17 +50,35 @@ class Batch:
     truth: Tensor
     kind: PromptKind
     corrections: int
-    asides: tuple[PromptKind, ...]
+    window: int
+    asides: int
 
 
-def make_batch(material: Material, seed: int, request: Request) -> Batch:
-    """Compose the batch of one step; the same seed, step and phase give the same batch."""
+def make_batch(material: Material, seed: int, request: Request, scene_seeds: range = TRAINING_SEEDS) -> Batch:
+    """Compose one batch; the same arguments give the same batch.
+
+    Args:
+        material: What composed clips are made of.
+        seed: Of the run.
+        request: Number and phase of the batch.
+        scene_seeds: Of the generated scenes.
+    """
     rng = np.random.default_rng([seed, request.step])
     phase = request.phase
     kind = _KINDS[rng.choice(len(_KINDS), p=phase.prompt_shares)]
-    frames = int(rng.integers(phase.frames_min, phase.frames_max + 1))
-    count = max(1, phase.frame_budget // frames)
-    clips = [_clip(material, rng, phase, frames) for _ in range(count)]
+    is_long = rng.random() < phase.long_share
+    low, high = (phase.long_min, phase.long_max) if is_long else (phase.frames_min, phase.frames_max)
+    frames = int(rng.integers(low, high + 1))
+    window = phase.long_window if is_long else frames
+    gap_max = phase.long_gap_max if is_long else phase.gap_max
+    clips = []
+    for _ in range(max(1, phase.frame_budget // window)):
+        gap = float(np.exp(rng.uniform(np.log(0.3), np.log(gap_max))))
+        size = {"frames": frames, "side_px": phase.side_px, "max_objects": phase.objects_per_clip}
+        if rng.random() < phase.scene_share:
+            clips.append(compose_scene_clip(rng, gap=gap, seeds=scene_seeds, **size))
+        else:
+            clips.append(compose_clip(material, rng, gap=gap, **size))
     return Batch(
         request,
         torch.from_numpy(np.stack([clip.frames for clip in clips], 1)),
@@ -67,23 +86,12 @@ def make_batch(material: Material, seed: int, request: Request) -> Batch:
         torch.from_numpy(np.concatenate([clip.masks for clip in clips])),
         kind,
         int(rng.integers(1, 3)) if kind != "mask" and rng.random() < phase.correction_share else 0,
-        # A mask is not decoded; so the decoder is asked with a box or a click besides, which costs no trunk.
-        (_KINDS[rng.integers(1, 3)],) if kind == "mask" and phase.asides else (),
+        window,
+        phase.asides,
     )
 
 
-def _clip(material: Material, rng: np.random.Generator, phase: Phase, frames: int) -> Clip:
-    gap = float(np.exp(rng.uniform(np.log(0.3), np.log(phase.gap_max))))
-    if rng.random() < phase.scene_share:
-        return compose_scene_clip(
-            rng, frames=frames, side_px=phase.side_px, max_objects=phase.objects_per_clip, gap=gap
-        )
-    return compose_clip(
-        material, rng, frames=frames, side_px=phase.side_px, max_objects=phase.objects_per_clip, gap=gap
-    )
-
-
-def normalise(images: Tensor) -> Tensor:
+def normalize(images: Tensor) -> Tensor:
     """Turn ``uint8 [T, B, S, S, 3]`` into model input, ``float32 [T, B, 3, S, S]`` with channels last in memory."""
     mean, std = (torch.tensor(values, device=images.device) for values in (_PIXEL_MEAN, _PIXEL_STD))
     return images.float().sub_(mean).div_(std).permute(0, 1, 4, 2, 3)

@@ -1,11 +1,12 @@
-"""The pictures that clips are made of: photographs with outlined objects, and cut-outs with transparency.
+"""The pictures that clips are made of: photographs, cut-outs with transparency, and objects seen from all sides.
 
-Every source is under a permissive licence (``docs/nano.md`` lists them); DAVIS is never among them.
+Every source is under a permissive license (``docs/nano.md`` lists them); DAVIS is never among them.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,12 @@ Picture = NDArray[np.uint8]
 
 _SPRITE_SIDE_PX = 224
 _MIN_CUTOUT_SIDE_PX = 24
+_MIN_VIEWS = 4
 _HELD_OUT_EVERY = 12
 # Larger outlines are tables and grounds, on which other objects lie.
 _MAX_NATURAL_SHARE = 0.4
+# Code points that change an emoji's skin or style, but not the object.
+_EMOJI_VARIANTS = frozenset({"fe0f", "1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"})
 
 
 @dataclass(slots=True)
@@ -30,63 +34,93 @@ class Photo:
 
     Attributes:
         rgb: ``uint8 [H, W, 3]``.
-        masks: One for each object, ``uint8 [H, W]``, 0 or 255.
+        masks: One for each outlined object, ``uint8 [H, W]``, 0 or 255. The rest may hold objects, too.
     """
 
     rgb: Picture
     masks: list[Picture] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Material:
-    """What clips are made of.
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the material lies; what is None is left out.
 
     Attributes:
-        photos: Backgrounds, and objects in their natural place. Empty: backgrounds are generated.
+        coco: Folder of ``images/`` and COCO's ``instances.json``.
+        renders: Folder of pictures with an alpha channel, one object each, named by their code points.
+        more: Folder of ``photos/``, ``instances.json``, ``backgrounds/`` and ``cutouts/{render,cloth}/``.
+    """
+
+    coco: Path | None = None
+    renders: Path | None = None
+    more: Path | None = None
+
+
+@dataclass(slots=True)
+class Material:
+    """What clips are made of. A list may be empty; without photographs and backgrounds, backgrounds are generated.
+
+    Attributes:
+        photos: Photographs with outlined objects: backgrounds, and objects in their natural place.
+        backgrounds: ``uint8 [H, W, 3]``: photographs without outlines.
         cutouts: ``uint8 [h, w, 4]``, RGB and alpha: objects cut out of photographs.
+        garments: The same: clothes.
         renders: The same, rendered.
+        turns: For each object its views along an orbit, ``uint8 [h, w, 4]``, all of one size.
     """
 
     photos: list[Photo] = field(default_factory=list)
+    backgrounds: list[Picture] = field(default_factory=list)
     cutouts: list[Picture] = field(default_factory=list)
+    garments: list[Picture] = field(default_factory=list)
     renders: list[Picture] = field(default_factory=list)
+    turns: list[list[Picture]] = field(default_factory=list)
 
 
-def load_material(coco: Path | None, renders: Path | None, *, held_out: bool = False) -> Material:
-    """Read the material from its folders; a source that is None stays empty.
+def load_material(folders: Folders, *, held_out: bool = False) -> Material:
+    """Read the material from its folders.
 
-    Every twelfth photograph (with its cut-outs) and render is held out for validation.
+    A twelfth of the photographs (with their cut-outs), renders, objects and garments is held out for validation: all
+    views of an object, and all variants of an emoji, are on the same side.
 
     Args:
-        coco: Folder of ``images/`` and ``instances.json``.
-        renders: Folder of pictures with an alpha channel.
-        held_out: Return what is held out, in place of the rest.
+        folders: Where it lies.
+        held_out: Return what is held out instead of the rest.
     """
     material = Material()
-    if coco is not None:
-        _read_coco(coco, material, held_out)
-    if renders is not None:
-        for index, path in enumerate(sorted(renders.iterdir())):
-            if (index % _HELD_OUT_EVERY == 0) == held_out:
-                picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-                if picture is not None and picture.ndim == 3 and picture.shape[2] == 4:
-                    material.renders.append(_sprite(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA)))
+    if folders.coco is not None:
+        _read_photos(folders.coco / "images", folders.coco / "instances.json", material, held_out)
+    if folders.renders is not None:
+        _read_renders(folders.renders, material, held_out)
+    if folders.more is not None:
+        _read_photos(folders.more / "photos", folders.more / "instances.json", material, held_out)
+        _read_backgrounds(folders.more / "backgrounds", material, held_out)
+        for path in sorted((folders.more / "cutouts" / "cloth").iterdir()):
+            if _is_held_out(path.stem) == held_out:
+                material.garments.append(_sprite(_read_rgba(path)))
+        for folder in sorted((folders.more / "cutouts" / "render").iterdir()):
+            if _is_held_out(folder.name) == held_out:
+                views = _shared_size([_read_rgba(path) for path in sorted(folder.iterdir())])
+                if len(views) >= _MIN_VIEWS:
+                    material.turns.append(views)
     return material
 
 
-def _read_coco(folder: Path, material: Material, held_out: bool) -> None:
-    table = json.loads((folder / "instances.json").read_text())
+def _is_held_out(name: str) -> bool:
+    return zlib.crc32(name.encode()) % _HELD_OUT_EVERY == 0
+
+
+def _read_photos(images: Path, instances: Path, material: Material, held_out: bool) -> None:
+    table = json.loads(instances.read_text())
     outlines: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in table["annotations"]:
         if not annotation["iscrowd"]:
             outlines[annotation["image_id"]].append(annotation)
+    # By position: earlier weights were trained with this very split.
     for index, image in enumerate(sorted(table["images"], key=lambda image: image["id"])):
         if (index % _HELD_OUT_EVERY == 0) != held_out:
             continue
-        bgr = cv2.imread(str(folder / "images" / image["file_name"]), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise FileNotFoundError(f"{folder}: {image['file_name']} is missing or no picture")
-        photo = Photo(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+        photo = Photo(_read_rgb(images / image["file_name"]))
         for annotation in outlines[image["id"]]:
             mask = _polygon_mask(annotation["segmentation"], photo.rgb.shape[:2])
             _, _, width, height = annotation["bbox"]
@@ -98,6 +132,42 @@ def _read_coco(folder: Path, material: Material, held_out: bool) -> None:
         material.photos.append(photo)
 
 
+def _read_renders(folder: Path, material: Material, held_out: bool) -> None:
+    paths = sorted(folder.iterdir())
+    reserved = {_emoji(path.stem) for path in paths[::_HELD_OUT_EVERY]}
+    for index, path in enumerate(paths):
+        kept = index % _HELD_OUT_EVERY == 0 if held_out else _emoji(path.stem) not in reserved
+        if kept:
+            picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            if picture is not None and picture.ndim == 3 and picture.shape[2] == 4:
+                material.renders.append(_sprite(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA)))
+
+
+def _emoji(stem: str) -> tuple[str, ...]:
+    return tuple(part for part in stem.split("-") if part not in _EMOJI_VARIANTS)
+
+
+def _read_backgrounds(folder: Path, material: Material, held_out: bool) -> None:
+    """A garment's photograph is on the side of its cut-out: they share the name after ``cloth_``."""
+    for path in sorted(folder.glob("*.jpg")):
+        if _is_held_out(path.stem.removeprefix("cloth_")) == held_out:
+            material.backgrounds.append(_read_rgb(path))
+
+
+def _read_rgb(path: Path) -> Picture:
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise FileNotFoundError(f"{path} is missing or no picture")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _read_rgba(path: Path) -> Picture:
+    bgra = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if bgra is None or bgra.ndim != 3 or bgra.shape[2] != 4:
+        raise FileNotFoundError(f"{path} is missing or has no alpha channel")
+    return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
+
+
 def _polygon_mask(polygons: list[list[float]], shape: tuple[int, ...]) -> Picture:
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.round(np.reshape(points, (-1, 2))).astype(np.int32) for points in polygons], 255)
@@ -107,9 +177,18 @@ def _polygon_mask(polygons: list[list[float]], shape: tuple[int, ...]) -> Pictur
 def _sprite(rgba: Picture) -> Picture:
     """Crop to what is visible, shrink to a handy size, and keep a transparent pixel all round."""
     left, top, width, height = cv2.boundingRect(rgba[..., 3])
-    crop = rgba[top : top + height, left : left + width]
+    return _handy(rgba[top : top + height, left : left + width])
+
+
+def _handy(rgba: Picture) -> Picture:
+    height, width = rgba.shape[:2]
     scale = _SPRITE_SIDE_PX / max(width, height)
     if scale < 1:
         size = (max(2, round(width * scale)), max(2, round(height * scale)))
-        crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(np.pad(crop, ((1, 1), (1, 1), (0, 0))))
+        rgba = cv2.resize(rgba, size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(np.pad(rgba, ((1, 1), (1, 1), (0, 0))))
+
+
+def _shared_size(views: list[Picture]) -> list[Picture]:
+    """Keep the views whose canvas is the first one's, so that the object keeps its scale and center."""
+    return [_handy(view) for view in views if view.shape == views[0].shape]

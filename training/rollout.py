@@ -1,12 +1,15 @@
-"""One clip through the model as it tracks: prompt the first frame, carry the memory on, decode every frame.
+"""Clips through the model as it tracks: prompt the first frame, carry the memory on, decode every frame.
 
 The steps are sam2's own (``SAM2Base._track_step``). What is trained are the decoder's raw outputs: ``_track_step``
 itself replaces the masks of objects that it takes for hidden, which would cut the gradient.
+
+A clip is trained a window of frames at a time. Gradients flow within a window; the memory that it starts with is what
+the model made of the frames before it, mistakes included (truncated backpropagation through time).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,87 +18,165 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
+from training.batches import Batch, normalize
 from training.losses import FrameLoss, frame_loss
 from training.prompts import PromptKind, correction_click, first_click, noisy_boxes
 
 # Pointers of as many frames are attended to as in an endless video.
 _NUM_FRAMES = 16
 _LOGIT_LIMIT = 32.0
+# Smaller pieces of an object, in pixels of the input, are no fair question.
+_MIN_ASIDE_PX = 64
+_ASIDE_KINDS: tuple[PromptKind, ...] = ("box", "point")
+_ASIDE_CORRECTION_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """What came of a batch.
+class Window:
+    """What came of some frames of a batch.
 
     Attributes:
+        first: Index of the first one in its clip.
         losses: One for each decoder output that was trained.
-        masks: ``bool [L, T, H/4, W/4]``: the predictions.
-        score_logits: ``[L, T]``: > 0 says that the object is visible.
+        masks: ``bool [L, W, H/4, W/4]``: the predictions.
+        score_logits: ``[L, W]``: > 0 says that the object is visible.
+        iou_predictions: ``[L, W]``: what the model expects of its masks.
     """
 
+    first: int
     losses: list[FrameLoss]
     masks: Tensor
     score_logits: Tensor
+    iou_predictions: Tensor
 
 
-def roll_out(
-    model: SAM2Base,
-    images: Tensor,
-    lane_clips: Tensor,
-    truth: Tensor,
-    kind: PromptKind,
-    corrections: int,
-    generator: torch.Generator,
-    asides: Sequence[PromptKind] = (),
-) -> Rollout:
-    """Track every lane through its clip.
+class Rollout:
+    """One batch on its way through a model.
 
     Args:
-        model: In training mode for gradients that match its use; its ``image_size`` must be the images' side.
-        images: ``float [T, B, 3, S, S]``: normalised RGB.
-        lane_clips: ``int64 [L]``: the clip of each lane.
-        truth: ``bool [L, T, S, S]``.
-        kind: Of the prompt on the first frame.
-        corrections: Clicks into the error region that follow a box or a click.
-        generator: Of the prompts, on the CPU.
-        asides: Prompts that the first frame is asked with besides, each by itself: their masks are trained but not
-            remembered. The trunk's features serve them all, so that a batch teaches every kind of prompt.
+        batch: Its clips all start with a prompt.
+        device: Where the model is.
     """
-    frames, clips = images.shape[:2]
-    features = model.forward_image(images.flatten(0, 1))
-    _, levels, encodings, sizes = model._prepare_backbone_features(features)
-    memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-    losses, masks, scores = [], [], []
-    with _decoder_outputs(model) as decoded:
-        for t in range(frames):
-            rows = t * clips + lane_clips
-            frame = _Frame([level[:, rows] for level in levels], [part[:, rows] for part in encodings], sizes)
-            if t == 0:
-                for aside in asides:
-                    _step(model, frame, t, _prompts(aside, truth[:, 0], generator), memory)
-                    losses.append(frame_loss(*decoded[-1], truth[:, 0]))
-            prompts = _prompts(kind, truth[:, 0], generator) if t == 0 else _Prompts()
-            outputs = _step(model, frame, t, prompts, memory)
-            for _ in range(corrections if t == 0 and kind != "mask" else 0):
-                losses.append(frame_loss(*decoded[-1], truth[:, 0]))
-                prompts = _correct(prompts, outputs, truth[:, 0], generator)
-                outputs = _step(model, frame, t, prompts, memory)
-            if prompts.masks is None:
-                losses.append(frame_loss(*decoded[-1], truth[:, t]))
-            current, low_res, high_res, pointer, score = outputs
-            current["obj_ptr"] = pointer
-            model._encode_memory_in_output(frame.features, sizes, prompts.points, True, high_res, score, current)
-            memory["cond_frame_outputs" if t == 0 else "non_cond_frame_outputs"][t] = current
-            masks.append(low_res[:, 0].detach() > 0)
-            scores.append(score[:, 0].detach())
-    return Rollout(losses, torch.stack(masks, 1), torch.stack(scores, 1))
+
+    def __init__(self, batch: Batch, device: torch.device) -> None:
+        self.batch = batch
+        self.position = 0
+        self._device = device
+        self._lane_clips = batch.lane_clips.to(device, non_blocking=True)
+        self._generator = torch.Generator().manual_seed(batch.request.step)
+        self._memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+
+    @property
+    def done(self) -> bool:
+        """Whether every frame was tracked."""
+        return self.position >= len(self.batch.images)
+
+    def advance(self, model: SAM2Base) -> Window:
+        """Track the next window of the batch.
+
+        Args:
+            model: In training mode for gradients that match its use; its ``image_size`` is the images' side.
+        """
+        first, last = self.position, min(self.position + self.batch.window, len(self.batch.images))
+        images = normalize(self.batch.images[first:last].to(self._device, non_blocking=True))
+        truth = self.batch.truth[:, first:last].to(self._device, non_blocking=True)
+        picture = _Picture.of_frames(model, images.flatten(0, 1))
+        losses: list[FrameLoss] = []
+        tracked = []
+        with _decoder_outputs(model) as decoded:
+            for t in range(last - first):
+                rows = t * images.shape[1] + self._lane_clips
+                tracked.append(self._track(model, picture.of(rows), first + t, truth[:, t], decoded, losses))
+            for _ in range(self.batch.asides):
+                self._ask_aside(model, picture, truth, first == 0, decoded, losses)
+        self._forget(first + len(tracked))
+        self.position = last
+        masks, scores, ious = (torch.stack(parts, 1) for parts in zip(*tracked, strict=True))
+        return Window(first, losses, masks, scores, ious)
+
+    def _track(
+        self, model: SAM2Base, frame: _Picture, t: int, truth: Tensor, decoded: _Decoded, losses: list[FrameLoss]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        batch = self.batch
+        prompts = _prompts(batch.kind, truth, self._generator) if t == 0 else _Prompts()
+        outputs = _step(model, frame, t, prompts, self._memory)
+        for _ in range(batch.corrections if t == 0 and batch.kind != "mask" else 0):
+            losses.append(frame_loss(*decoded[-1], truth))
+            prompts = _correct(prompts, outputs, truth, self._generator)
+            outputs = _step(model, frame, t, prompts, self._memory)
+        if prompts.masks is None:
+            losses.append(frame_loss(*decoded[-1], truth))
+        current, ious, low_res, high_res, pointer, score = outputs
+        current["obj_ptr"] = pointer
+        model._encode_memory_in_output(frame.levels, frame.sizes, prompts.points, True, high_res, score, current)
+        self._memory["cond_frame_outputs" if t == 0 else "non_cond_frame_outputs"][t] = current
+        return low_res[:, 0].detach() > 0, score[:, 0].detach(), ious.detach().amax(1)
+
+    def _ask_aside(
+        self,
+        model: SAM2Base,
+        picture: _Picture,
+        truth: Tensor,
+        prompted: bool,
+        decoded: _Decoded,
+        losses: list[FrameLoss],
+    ) -> None:
+        """Ask one frame with boxes or clicks, as if the video began there: trained, but not remembered.
+
+        The trunk's features serve every question, and the decoder learns from each of them. A window that holds the
+        prompted frame is asked about that one, so that every kind of prompt is taught there.
+        """
+        random = self._generator
+        t = 0 if prompted else int(torch.randint(truth.shape[1], (), generator=random))
+        seen = truth[:, t].flatten(1).sum(1) >= _MIN_ASIDE_PX
+        if not bool(seen.any()):
+            return
+        kind = _ASIDE_KINDS[int(torch.randint(2, (), generator=random))]
+        clips = self.batch.images.shape[1]
+        frame, asked = picture.of(t * clips + self._lane_clips[seen]), truth[:, t][seen]
+        prompts = _prompts(kind, asked, random)
+        outputs = _step(model, frame, 0, prompts, self._memory)
+        losses.append(frame_loss(*decoded[-1], asked))
+        if float(torch.rand((), generator=random)) < _ASIDE_CORRECTION_SHARE:
+            _step(model, frame, 0, _correct(prompts, outputs, asked, random), self._memory)
+            losses.append(frame_loss(*decoded[-1], asked))
+
+    def _forget(self, now: int) -> None:
+        """Cut the gradient off, and drop frames that no later one attends to."""
+        recent = self._memory["non_cond_frame_outputs"]
+        for t in [t for t in recent if t < now - _NUM_FRAMES]:
+            del recent[t]
+        for output in (*self._memory["cond_frame_outputs"].values(), *recent.values()):
+            for name in ("maskmem_features", "obj_ptr"):
+                output[name] = output[name].detach()
+
+
+_Decoded = list[tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    features: list[Tensor]
+class _Picture:
+    """Features of frames or lanes, laid out as sam2 wants them: each level and encoding is ``[cells, N, channels]``."""
+
+    levels: list[Tensor]
     encodings: list[Tensor]
     sizes: list[tuple[int, int]]
+
+    @classmethod
+    def of_frames(cls, model: SAM2Base, images: Tensor) -> _Picture:
+        """Encode ``images [N, 3, S, S]``."""
+        features = model.forward_image(images)
+        # Plain memory order, once: each lane's part is then one piece, and sam2's permutations are views of it.
+        features["backbone_fpn"] = [level.contiguous() for level in features["backbone_fpn"]]
+        _, levels, encodings, sizes = model._prepare_backbone_features(features)
+        return cls(levels, encodings, sizes)
+
+    def of(self, rows: Tensor) -> _Picture:
+        """Return the features of these frames, ``int64 [L]``; one frame may be taken many times."""
+        levels = [level.permute(1, 2, 0).index_select(0, rows).permute(2, 0, 1) for level in self.levels]
+        # The same for every frame.
+        encodings = [part[:, :1].expand(-1, len(rows), -1) for part in self.encodings]
+        return _Picture(levels, encodings, self.sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +194,7 @@ def _prompts(kind: PromptKind, truth: Tensor, generator: torch.Generator) -> _Pr
 
 
 def _correct(prompts: _Prompts, outputs: tuple[Any, ...], truth: Tensor, generator: torch.Generator) -> _Prompts:
-    _, low_res, high_res, _, _ = outputs
+    _, _, low_res, high_res, _, _ = outputs
     assert prompts.points is not None
     click, label = correction_click(high_res[:, 0] > 0, truth, generator)
     points = {
@@ -123,11 +204,11 @@ def _correct(prompts: _Prompts, outputs: tuple[Any, ...], truth: Tensor, generat
     return _Prompts(points=points, previous_logits=low_res.detach().clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT))
 
 
-def _step(model: SAM2Base, frame: _Frame, t: int, prompts: _Prompts, memory: dict[str, Any]) -> tuple[Any, ...]:
+def _step(model: SAM2Base, frame: _Picture, t: int, prompts: _Prompts, memory: dict[str, Any]) -> tuple[Any, ...]:
     current, heads, _, _ = model._track_step(
         frame_idx=t,
         is_init_cond_frame=t == 0,
-        current_vision_feats=frame.features,
+        current_vision_feats=frame.levels,
         current_vision_pos_embeds=frame.encodings,
         feat_sizes=frame.sizes,
         point_inputs=prompts.points,
@@ -137,14 +218,14 @@ def _step(model: SAM2Base, frame: _Frame, t: int, prompts: _Prompts, memory: dic
         track_in_reverse=False,
         prev_sam_mask_logits=prompts.previous_logits,
     )
-    _, _, _, low_res, high_res, pointer, score = heads
-    return current, low_res, high_res, pointer, score
+    _, _, ious, low_res, high_res, pointer, score = heads
+    return current, ious, low_res, high_res, pointer, score
 
 
 @contextmanager
-def _decoder_outputs(model: SAM2Base) -> Iterator[list[tuple[Tensor, Tensor, Tensor]]]:
+def _decoder_outputs(model: SAM2Base) -> Iterator[_Decoded]:
     """Collect mask logits ``[L, M, h, w]``, IoU predictions ``[L, M]`` and score logits ``[L, 1]`` of each decoding."""
-    collected: list[tuple[Tensor, Tensor, Tensor]] = []
+    collected: _Decoded = []
 
     def collect(_module: object, _inputs: object, outputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         mask_logits, iou_predictions, _, score_logits = outputs

@@ -1,6 +1,6 @@
 """Clips of the package's own generated scenes, so that these are known: see ``streamseg/sources/scene/source.py``.
 
-Seeds below ``FIRST_SEED`` are never trained on; what users and tests see by default is seed 0.
+Users and tests see seed 0 by default: it is neither trained nor validated on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from streamseg.sources.scene.source import Scene
 from streamseg.sources.scene.spec import Preset
 from training.clip import Clip
 
-FIRST_SEED: Final = 1000
+TRAINING_SEEDS: Final = range(1000, 1000 + (1 << 20))
+HELD_OUT_SEEDS: Final = range(500, 1000)
 _SIZE: Final = "320x180"
 _LAST_FRAME: Final = 30 * 60
 _LONGEST_STRIDE: Final = 20
@@ -22,11 +23,22 @@ _MIN_VISIBLE: Final = 0.003
 _PRESETS: Final = get_args(Preset)
 
 
-def compose_scene_clip(rng: np.random.Generator, *, frames: int, side_px: int, max_objects: int, gap: float) -> Clip:
-    """Compose one clip; what is in sight in its first frame has a mask. Arguments as in ``compose_clip``."""
+def compose_scene_clip(
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    side_px: int,
+    max_objects: int,
+    gap: float,
+    seeds: range = TRAINING_SEEDS,
+) -> Clip:
+    """Compose one clip, as ``compose_clip`` does; what is in sight in its first frame has a mask.
+
+    The scene's seed is one of ``seeds``.
+    """
     while True:
         preset = _PRESETS[rng.integers(len(_PRESETS))]
-        seed = FIRST_SEED + int(rng.integers(1 << 20))
+        seed = seeds[rng.integers(len(seeds))]
         crowd = f"&objects={rng.integers(2, 5)}" if preset in ("default", "simple") else ""
         scene = Scene(f"scene:{preset}?seed={seed}&size={_SIZE}&fps=30{crowd}")
         stride = min(_LONGEST_STRIDE, max(1, round(gap * float(rng.uniform(2, 10)))))

@@ -20,13 +20,18 @@ class Phase:
         side_px: Side of the frames, a multiple of 32.
         frames_min: Shortest clip.
         frames_max: Longest clip.
-        frame_budget: Frames of a batch: clips times frames.
+        frame_budget: Frames of a step: clips times the frames of a window.
         objects_per_clip: Lanes that a clip gives at the most.
         gap_max: Longest time between two frames, in frames of a calm video.
         prompt_shares: Of batches with mask, box and click prompts.
         correction_share: Of batches with box or click prompts that go on with corrections.
-        asides: Whether batches with mask prompts also ask the first frame with a box or a click.
+        asides: Questions about single frames, with a box or a click, in each window.
         scene_share: Of clips that are generated scenes of the package.
+        long_share: Of batches whose clips are long and trained a window at a time; such a batch takes many steps.
+        long_min: Shortest long clip.
+        long_max: Longest long clip.
+        long_window: Frames of a window of long clips.
+        long_gap_max: As ``gap_max``, for long clips.
     """
 
     until: float
@@ -38,8 +43,13 @@ class Phase:
     gap_max: float = 3.0
     prompt_shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
     correction_share: float = 0.3
-    asides: bool = True
+    asides: int = 1
     scene_share: float = 0.15
+    long_share: float = 0.0
+    long_min: int = 16
+    long_max: int = 60
+    long_window: int = 4
+    long_gap_max: float = 1.5
 
 
 def phase_at(phases: Sequence[Phase], progress: float) -> Phase:
@@ -70,31 +80,40 @@ class Plan:
     Attributes:
         phases: In order; the last one's ``until`` is 1.
         validation: What is validated on, with held-out material; its ``until`` means nothing.
-        validation_batches: How many with a mask, a box and a click.
+        validation_batches: How many batches, the same ones for each kind of prompt.
+        scene_batches: How many batches of generated scenes, with masks.
     """
 
     phases: tuple[Phase, ...]
     validation: Phase
-    validation_batches: tuple[int, int, int]
+    validation_batches: int
+    scene_batches: int = 0
 
 
 PLANS = {
     # The run that makes streamseg-nano. Batches fit a CPU; ``--scale`` multiplies them on a GPU.
     "full": Plan(
         phases=(Phase(0.15, 128, 2, 4, 32), Phase(0.45, 192, 2, 5, 24), Phase(1.00, 256, 3, 6, 20)),
-        validation=Phase(1.0, 256, 5, 5, 20, gap_max=2.0, asides=False, scene_share=0.0),
-        validation_batches=(6, 3, 3),
+        validation=Phase(1.0, 256, 5, 5, 20, gap_max=2.0, asides=0, scene_share=0.0),
+        validation_batches=6,
     ),
     # The same with more memory in the loop, for a GPU with an hour or more.
     "long": Plan(
         phases=(Phase(0.15, 128, 2, 3, 24), Phase(0.40, 192, 2, 4, 24), Phase(1.00, 256, 3, 8, 24)),
-        validation=Phase(1.0, 256, 8, 8, 32, gap_max=2.0, asides=False, scene_share=0.0),
-        validation_batches=(6, 3, 3),
+        validation=Phase(1.0, 256, 8, 8, 32, gap_max=2.0, asides=0, scene_share=0.0),
+        validation_batches=6,
+    ),
+    # Goes on from weights that track: half of the steps are windows of long clips, and prompts are asked often.
+    "further": Plan(
+        phases=(Phase(1.00, 256, 3, 8, 16, prompt_shares=(0.5, 0.25, 0.25), asides=2, long_share=0.1),),
+        validation=Phase(1.0, 256, 60, 60, 20, asides=0, scene_share=0.0, long_share=1.0, long_min=60, long_window=5),
+        validation_batches=2,
+        scene_batches=1,
     ),
     # Proves within seconds that the loss falls and the result loads.
     "proof": Plan(
         phases=(Phase(1.00, 64, 2, 3, 12, gap_max=0.5),),
-        validation=Phase(1.0, 64, 3, 3, 6, gap_max=0.5, asides=False, scene_share=0.0),
-        validation_batches=(1, 1, 1),
+        validation=Phase(1.0, 64, 3, 3, 6, gap_max=0.5, asides=0, scene_share=0.0),
+        validation_batches=1,
     ),
 }

@@ -15,7 +15,7 @@ def texture(rng: np.random.Generator, photos: list[Photo], side_px: int = _SIDE_
     kind = rng.integers(4)
     if kind == 0 and photos:
         return _photo_crop(rng, photos[rng.integers(len(photos))].rgb, side_px)
-    colours = rng.uniform(0, 255, (2, 3)).astype(np.float32)
+    colors = rng.uniform(0, 255, (2, 3)).astype(np.float32)
     y, x = np.mgrid[0:side_px, 0:side_px].astype(np.float32) / side_px
     angle = rng.uniform(0, 2 * np.pi)
     along = np.cos(angle) * x + np.sin(angle) * y
@@ -28,7 +28,7 @@ def texture(rng: np.random.Generator, photos: list[Photo], side_px: int = _SIDE_
         blend = np.clip(cv2.resize(grid, (side_px, side_px), interpolation=how), 0, 1)
     else:
         blend = (along - along.min()) / np.ptp(along)
-    picture = colours[0] + blend[..., None] * (colours[1] - colours[0])
+    picture = colors[0] + blend[..., None] * (colors[1] - colors[0])
     picture += rng.normal(0, rng.uniform(0, 12), picture.shape)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
@@ -38,8 +38,8 @@ def shape(rng: np.random.Generator, photos: list[Photo]) -> Picture:
     mask = np.zeros((_SIDE_PX, _SIDE_PX), np.uint8)
     cv2.fillPoly(mask, [_outline(rng, 0.46)], 255)
     for _ in range(rng.integers(0, 4) if rng.random() < 0.4 else 0):
-        centre = rng.uniform(0.25, 0.75, 2)
-        cv2.fillPoly(mask, [_outline(rng, rng.uniform(0.1, 0.25), centre)], 255)
+        center = rng.uniform(0.25, 0.75, 2)
+        cv2.fillPoly(mask, [_outline(rng, rng.uniform(0.1, 0.25), center)], 255)
     if rng.random() < 0.15:
         cv2.fillPoly(mask, [_outline(rng, 0.15)], 0)
     mask[[0, -1]] = 0
@@ -52,8 +52,8 @@ def shape(rng: np.random.Generator, photos: list[Photo]) -> Picture:
     return np.dstack([rgb, mask])
 
 
-def _outline(rng: np.random.Generator, radius: float, centre: np.ndarray | tuple[float, float] = (0.5, 0.5)) -> Picture:
-    """Return ``int32 [N, 2]``: a closed outline around ``centre``, in pixels."""
+def _outline(rng: np.random.Generator, radius: float, center: np.ndarray | tuple[float, float] = (0.5, 0.5)) -> Picture:
+    """Return ``int32 [N, 2]``: a closed outline around ``center``, in pixels."""
     if rng.random() < 0.4:
         angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9)))
         radii = rng.uniform(0.5, 1.0, len(angles))
@@ -64,7 +64,7 @@ def _outline(rng: np.random.Generator, radius: float, centre: np.ndarray | tuple
         radii = 1 + (waves * np.cos(orders * angles[:, None] + rng.uniform(0, 2 * np.pi, 5))).sum(1)
         radii = np.clip(radii / radii.max(), 0.1, 1)
     axes = np.array([1.0, rng.uniform(0.4, 1.0)])[rng.permutation(2)]
-    points = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] * axes * radius + np.asarray(centre)
+    points = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] * axes * radius + np.asarray(center)
     return np.round(points * _SIDE_PX).astype(np.int32)
 
 

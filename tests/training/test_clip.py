@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.clip import _BEND_MARGIN, Clip, _bend, _bends, compose_clip
+from training.clip import Clip, compose_clip
 from training.material import Material, Photo
 
 
@@ -58,18 +58,21 @@ def test_objects_in_their_natural_place_are_followed() -> None:
     assert all(clip.masks[:, 0].any() for clip in clips)
 
 
-def test_bending_starts_from_the_true_shape_and_stays_inside_its_margin() -> None:
-    for seed in range(20):
-        bends = _bends(np.random.default_rng(seed), frames=6, gap=3.0)
-        assert not bends[0].any()
-        assert bends[1:].any()
-        assert np.abs(bends).max() <= _BEND_MARGIN
+def test_an_object_shows_its_views_one_after_another() -> None:
+    colors = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)]
+    views = [np.full((40, 40, 4), (*color, 255), np.uint8) for color in colors]
+    material = Material(turns=[views])
+    clips = [_clip(seed, frames=12, material=material) for seed in range(12)]
+    changes = []
+    for clip in clips:
+        for mask in clip.masks:
+            hues = [clip.frames[t][mask[t]].mean(0).argmax() for t in range(12) if mask[t].any()]
+            changes.append(len(set(hues)) > 1)
+    assert any(changes)
 
 
-def test_a_bent_picture_keeps_its_size_and_its_pixels() -> None:
-    rgba = np.zeros((60, 40, 4), np.uint8)
-    rgba[20:40, 10:30] = 255
-    still = _bend(rgba, np.zeros((3, 3, 2), np.float32))
-    np.testing.assert_array_equal(still, rgba)
-    moved = _bend(rgba, np.full((3, 3, 2), 0.1, np.float32))  # everything by a tenth of 60 pixels
-    np.testing.assert_array_equal(moved[14:34, 4:24], rgba[20:40, 10:30])
+def test_a_long_clip_keeps_most_of_its_objects_in_sight() -> None:
+    clips = [_clip(seed, frames=60, gap=1.0) for seed in range(12)]
+    visible = np.concatenate([clip.masks.any(axis=(2, 3)) for clip in clips])
+    assert 0.6 < visible.mean() < 0.97
+    assert visible[:, -1].mean() > 0.5

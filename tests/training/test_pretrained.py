@@ -11,7 +11,7 @@ from training.pretrained import load_pretrained_trunk
 
 
 class _Original(nn.Module):
-    """The first layers as the weights' package lays them out: convolutions without bias, then batch normalisation."""
+    """The first layers as the weights' package lays them out: convolutions without bias, then batch normalization."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ def _file(path: Path, original: _Original) -> Path:
     return path
 
 
-def test_the_stem_computes_what_its_original_computes_with_another_normalisation(tmp_path: Path) -> None:
+def test_the_stem_computes_what_its_original_computes_with_another_normalization(tmp_path: Path) -> None:
     torch.manual_seed(0)
     original = _Original()
     nn.init.uniform_(original._bn0.running_mean, -1, 1)
@@ -54,10 +54,10 @@ def test_the_stem_computes_what_its_original_computes_with_another_normalisation
     load_pretrained_trunk(trunk, _file(tmp_path / "weights.pth", original))
     pixels = torch.rand(1, 3, 32, 32)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    normalised = (pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    normalized = (pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     with torch.no_grad():
-        ours, theirs = functional.relu6(trunk.stem(normalised)), original(pixels)
-        features = trunk(normalised)
+        ours, theirs = functional.relu6(trunk.stem(normalized)), original(pixels)
+        features = trunk(normalized)
     # The far border is padded with another grey.
     torch.testing.assert_close(ours[..., :-1, :-1], theirs[..., :-1, :-1], atol=1e-4, rtol=1e-4)
     assert [tuple(level.shape[1:]) for level in features] == [(24, 8, 8), (40, 4, 4), (112, 2, 2), (320, 1, 1)]

@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.build import build_model, build_reference_model
-from training.batches import Request, make_batch, normalise
+from training.batches import Request, make_batch
 from training.material import Material
-from training.rollout import roll_out
+from training.ranks import Ranks
+from training.rollout import Rollout
 from training.schedule import PLANS
 from training.train import main
 from training.trainer import Trainer, set_image_size
@@ -40,29 +42,22 @@ def test_the_loss_falls() -> None:
     phase = PLANS["proof"].phases[0]
     trainer = Trainer(build_model("nano"), torch.device("cpu"), 1e-3)
     batches = [make_batch(Material(), 0, Request(step, phase)) for step in range(2)]
-    losses = [trainer.step(batches[step % 2], 1.0).loss for step in range(10)]
+    losses = [trainer.step(Rollout(batches[step % 2], trainer.device), 1.0, Ranks()).loss for step in range(10)]
     assert np.mean(losses[-2:]) < 0.5 * np.mean(losses[:2]), losses
 
 
-def test_a_batch_with_masks_teaches_boxes_or_clicks_as_well() -> None:
-    phase = replace(PLANS["proof"].phases[0], prompt_shares=(1.0, 0.0, 0.0), frames_min=3, frames_max=3)
-    batches = [make_batch(Material(), 0, Request(step, phase)) for step in range(8)]
-    assert {batch.asides for batch in batches} == {("box",), ("point",)}
-    batch, model = batches[0], build_model("nano").train().requires_grad_(True)
-    set_image_size(model, phase.side_px)
-    rollout = roll_out(
-        model,
-        normalise(batch.images),
-        batch.lane_clips,
-        batch.truth,
-        "mask",
-        0,
-        torch.Generator().manual_seed(0),
-        batch.asides,
-    )
-    assert len(rollout.losses) == 1 + 2, "the box or click, and the two frames that are tracked"
-    rollout.losses[0].total.backward()
-    assert model.sam_prompt_encoder.point_embeddings[1 if batch.asides == ("point",) else 2].weight.grad is not None
+@pytest.mark.parametrize("stages", [0, 2, 7])
+def test_only_the_last_stages_of_the_trunk_are_trained(stages: int) -> None:
+    phase = replace(PLANS["proof"].phases[0], side_px=32, frame_budget=2, frames_min=2, frames_max=2)
+    trainer = Trainer(build_model("nano"), torch.device("cpu"), 1e-3)
+    trainer.train_trunk(stages)
+    before = [[part.clone() for part in stage.parameters()] for stage in trainer.model.image_encoder.trunk.stages]
+    trainer.step(Rollout(make_batch(Material(), 0, Request(0, phase)), trainer.device), 1.0, Ranks())
+    changed = [
+        any(not torch.equal(part, old) for part, old in zip(stage.parameters(), parts, strict=True))
+        for stage, parts in zip(trainer.model.image_encoder.trunk.stages, before, strict=True)
+    ]
+    assert changed == [False] * (7 - stages) + [True] * stages
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path) -> None:
@@ -99,6 +94,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path)
     assert torch.isfinite(output.iou_prediction).all()
     reference = build_reference_model("nano", checkpoint=whole / "nano.pt")
     assert reference.image_encoder.trunk.channel_list == [320, 112, 40, 24]
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.train", *_arguments(tmp_path, "--processes", "2")]
+    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=DEADLINE_S)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {line["prompt"] for line in lines} == {"mask", "box", "point"}
+    assert all(torch.isfinite(weight).all() for weight in _weights(tmp_path).values())
 
 
 def test_a_resized_model_is_the_model_of_that_size() -> None:

@@ -1,0 +1,103 @@
+"""Several processes that train one model, each on batches of its own, with the mean of their gradients.
+
+On a CPU that others use too, this is what makes two cores worth two: one process with two threads waits at every
+operation for whichever core is busy with something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import multiprocessing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+# The whole group may be stopped and continued much later.
+_PATIENCE = datetime.timedelta(days=365)
+
+
+class Ranks:
+    """A group of processes, as one of its members sees it; a group of one needs no others.
+
+    Attributes:
+        rank: This member's number, from 0.
+        size: How many members there are.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, meeting_point: Path | None = None) -> None:
+        self.rank = rank
+        self.size = size
+        if size > 1:
+            distributed.init_process_group(
+                "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=size, timeout=_PATIENCE
+            )
+
+    def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every member the mean of all members' gradients; one that is missing counts as 0. Blocks for all."""
+        if self.size == 1:
+            return
+        trained = [part for part in parameters if part.requires_grad]
+        for part in trained:
+            if part.grad is None:
+                part.grad = torch.zeros_like(part)
+        gradients = [part.grad for part in trained if part.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        pieces = flat.div_(self.size).split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [piece.view_as(part) for piece, part in zip(pieces, gradients, strict=True)])
+
+    def mean(self, *values: float) -> list[float]:
+        """Return the mean of each value over all members. Blocks for all."""
+        if self.size == 1:
+            return list(values)
+        numbers: Tensor = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(numbers)
+        return (numbers / self.size).tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every member's value, by rank. Blocks for all."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+
+def run_ranks(target: Callable[[argparse.Namespace, Ranks], None], options: argparse.Namespace, size: int) -> None:
+    """Call ``target`` in this process as rank 0, and in ``size - 1`` further ones.
+
+    Raises:
+        RuntimeError: a further process failed.
+    """
+    if size == 1:
+        target(options, Ranks())
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    meeting_point = (options.out / "ranks").resolve()
+    meeting_point.unlink(missing_ok=True)
+    context = multiprocessing.get_context("spawn")
+    others = [
+        context.Process(target=_join, args=(target, options, rank, size, meeting_point)) for rank in range(1, size)
+    ]
+    for other in others:
+        other.start()
+    _join(target, options, 0, size, meeting_point)
+    for other in others:
+        other.join()
+    if any(other.exitcode for other in others):
+        raise RuntimeError(f"a rank failed: exit codes {[other.exitcode for other in others]}")
+
+
+def _join(
+    target: Callable[[argparse.Namespace, Ranks], None],
+    options: argparse.Namespace,
+    rank: int,
+    size: int,
+    meeting_point: Path,
+) -> None:
+    target(options, Ranks(rank, size, meeting_point))
+    distributed.destroy_process_group()
