@@ -17,7 +17,8 @@ INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as in a shell: 128 + SIGINT."""
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 success, 1 failure, 2 invalid usage or settings, 3 model, 4 video source, 5 process, 130 Ctrl-C."
+    "Exit codes: 0 success, 1 failure, 2 invalid usage or settings, 3 model, 4 video source, 5 process, "
+    "6 an address to listen on is not here yet, 130 Ctrl-C."
 )
 
 app = typer.Typer(

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Final
 
@@ -32,6 +32,7 @@ from streamseg.ipc.supervisor_messages import (
     OpenStream,
     PromptsSaved,
     Report,
+    SaveMasks,
     SupervisorMessage,
 )
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
@@ -159,6 +160,7 @@ class Worker:
         """Track until the supervisor asks to stop."""
         self._commands.wait_connected(_CONNECT_TIMEOUT_S)
         self._link.send(Report("ready"))
+        self._report()  # the publisher learns the model before the first frame
         while not self._link.stop_requested():
             self._poller.poll(_POLL_MS)
             self._handle_messages()
@@ -170,6 +172,7 @@ class Worker:
                     self._track(held)
             self._handle_commands()
             self._report()
+        self._handle_messages()  # those that came just before the request to stop
 
     def close(self) -> None:
         """Close the sockets."""
@@ -211,6 +214,11 @@ class Worker:
             case ChangeStream(stream=stream, settings=settings, removed=removed, prompts=prompts):
                 self._streams[stream].change(settings, removed, prompts)
                 self._flush_stream(stream)
+            case SaveMasks():
+                for stream, tracked in self._streams.items():
+                    tracked.save_masks()
+                    if (saved := tracked.take_saved()) is not None:
+                        self._link.send(PromptsSaved(stream, replace(saved, planned=True)))
 
     def _open(self, tracked: TrackedStream) -> None:
         reader = self._rings[tracked.name].reader("worker")
@@ -277,6 +285,7 @@ class Worker:
     def _drops(self, stream: str) -> dict[str, int]:
         drops = {
             "publish/queue_full": self._unsent[stream],
+            "track/failed": self._streams[stream].failed,
             "event/publisher_away": self._publisher.lost_events[stream],
         }
         return {reason: count for reason, count in drops.items() if count}
