@@ -145,3 +145,7 @@ class ProcessError(StreamsegError):
     """A child process could not be started or kept running."""
 
     exit_code = 5
+
+
+class ServiceError(StreamsegError):
+    """The system service cannot be installed, removed or asked."""

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from streamseg.cli import config, demo, models, probe, prompt, reload, run, status, stream, subscribe, view
+from streamseg.cli import config, demo, models, probe, prompt, reload, run, service, status, stream, subscribe, view
 from streamseg.common.redact import redact
 from streamseg.errors import StreamsegError
 
@@ -41,6 +41,7 @@ app.add_typer(prompt.app, name="prompt")
 app.add_typer(stream.app, name="stream")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
+app.add_typer(service.app, name="service")
 
 
 def _show_version(wanted: bool) -> None:
