@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from streamseg.config.schema import Config, ModelConfig
 from streamseg.daemon.announcer import Announcer
 from streamseg.daemon.child import Child, stop_children
 from streamseg.daemon.process_table import CONTROL, PUBLISHER, WEB, WORKER, ProcessTable
+from streamseg.daemon.service_manager import ServiceManager, describe
 from streamseg.daemon.signals import LoopControl
 from streamseg.daemon.stream_requests import StreamRequests
 from streamseg.daemon.stream_set import StreamSet
@@ -74,6 +76,7 @@ class Daemon:
         self._fatal: Report | None = None
         self._old_model: ModelConfig | None = None
         self._on_ready: Callable[[], None] | None = None
+        self._worker_status = ""
 
     def stop(self) -> None:
         """Ask the daemon to stop. Safe from any thread and from a signal handler."""
@@ -96,6 +99,8 @@ class Daemon:
         self._on_ready = on_ready
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self._control.close)
+            self._service = ServiceManager(os.environ)
+            cleanup.callback(self._service.close)
             cleanup.enter_context(self._control.handle_signals(can_reload=self._read_config is not None))
             runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=sockets_parent()))
             cleanup.callback(shutil.rmtree, runtime, ignore_errors=True)
@@ -116,6 +121,7 @@ class Daemon:
                 self._children[child.name] = child
             cleanup.callback(self._remove_stale_sockets)
             cleanup.callback(self._stop_children)
+            cleanup.callback(self._service.stopping)
             self._supervise()
         if self._fatal is not None:
             error = ProcessError(redact(self._fatal.text))
@@ -145,6 +151,9 @@ class Daemon:
                 self._control.reload_requested.clear()
                 self._reload()
             self._announcer.tick(self._children.values(), self._children[PUBLISHER].ready_for_s())
+            states = {child.name: child.state for child in self._children.values()}
+            # A worker that hangs is killed in the next turn: the watchdog bites only if that fails.
+            self._service.tick(describe(states, self._worker_status), healthy=not self._children[WORKER].hangs())
             if self._streams.drained():
                 self._end_drained()
                 return
@@ -169,12 +178,15 @@ class Daemon:
             log.info("all sources are at their end")
 
     def _reload(self) -> None:
+        self._service.reloading()
         try:
             self._requests.reload()
         except ControlError as error:
             log.error("the configuration stays as it is: %s", error)
         except Exception:  # whatever is wrong with the file, it must not end the daemon
             log.exception("the configuration stays as it is")
+        finally:
+            self._service.reloaded()
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -209,8 +221,16 @@ class Daemon:
                 log.error("%s: %s", child.name, redact(report.text))  # it worked before, so it is restarted
             case "fatal":
                 self._fatal = report
+            case "progress" if child.name == WORKER:
+                self._on_worker_progress(child, report)
             case "progress":
                 pass
+
+    def _on_worker_progress(self, worker: Child, report: Report) -> None:
+        if worker.state == "ready":
+            self._worker_status = report.text
+        else:
+            self._service.starting(report.text)
 
     def _on_child_ready(self, child: Child, report: Report) -> None:
         log.info("%s is ready", child.name)
@@ -223,6 +243,7 @@ class Daemon:
             self._start_web()
         elif child.name == WORKER:
             self._old_model = None  # the new one works
+            self._worker_status = ""  # it was about the warm-up
         elif child.name == WEB:
             self.page = report.text
             self._table.listen = report.text.removeprefix("http://").rstrip("/")
@@ -230,6 +251,8 @@ class Daemon:
         if self._on_ready and all(self._children[name].state == "ready" for name in awaited):
             on_ready, self._on_ready = self._on_ready, None
             on_ready()
+        if all(self._children[name].state == "ready" for name in awaited):
+            self._service.ready()
 
     def _start_web(self) -> None:
         """Start the web process, which needs the address of the control process."""

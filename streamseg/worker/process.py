@@ -93,7 +93,7 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
 
     def progress(what: str, share: float) -> None:
         log.info("warming up: %s (%.0f %%)", what, 100 * share)
-        link.send(Report("progress"))
+        link.send(Report("progress", f"warming up: {what} ({100 * share:.0f} %)"))
 
     tracker.warm_up(progress)
     worker = Worker(spec, rings, tracker, link)
@@ -142,6 +142,7 @@ class Worker:
         self._streams: dict[str, TrackedStream] = {}
         self._unsent: Counter[str] = Counter()
         self._next_report_ns = 0
+        self._frames_reported = 0
         self._scheduler = FairScheduler(tracker.streams_at_once)
         for stream, config in spec.streams.items():
             memory_lost = _was_tracked(rings[stream])
@@ -261,8 +262,9 @@ class Worker:
         now_ns = time.monotonic_ns()
         if now_ns < self._next_report_ns:
             return
+        elapsed_s = (now_ns - self._next_report_ns + _REPORT_NS) / 1e9
         self._next_report_ns = now_ns + _REPORT_NS
-        self._link.send(Report("progress"))
+        self._link.send(Report("progress", self._progress(elapsed_s)))
         self._publisher.flush()
         self._publisher.try_send(
             WorkerReport(
@@ -281,6 +283,13 @@ class Worker:
                 paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )
+
+    def _progress(self, elapsed_s: float) -> str:
+        """Return objects and frames per second, for the service manager's status line."""
+        frames = sum(stream.tracked + stream.repeated for stream in self._streams.values())
+        rate, self._frames_reported = (frames - self._frames_reported) / elapsed_s, frames
+        objects = sum(len(stream.objects) for stream in self._streams.values())
+        return f"{objects} object{'' if objects == 1 else 's'}, {max(rate, 0.0):.0f} frames/s"
 
     def _drops(self, stream: str) -> dict[str, int]:
         drops = {
