@@ -23,6 +23,7 @@ def missing() -> str | None:
     return None if allowed.returncode == 0 else "namespaces are not allowed here"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_life_of_an_installed_service(tmp_path: Path) -> None:
     if (reason := missing()) is not None:
