@@ -4,6 +4,7 @@
 
     StreamsegError
     ├── ConfigError            a setting is wrong: names the field, the value and the fix
+    │   └── AddressNotHereError    this machine does not have the address to listen on (yet)
     ├── ModelError             a model or checkpoint cannot be fetched, read or built
     ├── PromptError            a prompt cannot be applied to this frame or object
     │   ├── FrameExpiredError      the frame is no longer held
@@ -43,6 +44,12 @@ class ConfigError(StreamsegError):
     """A setting is wrong. The message names the field's path, its value and the fix."""
 
     exit_code = 2
+
+
+class AddressNotHereError(ConfigError):
+    """This machine does not have the address to listen on, maybe not yet: a later start may succeed."""
+
+    exit_code = 6
 
 
 class ModelError(StreamsegError):
@@ -138,3 +145,7 @@ class ProcessError(StreamsegError):
     """A child process could not be started or kept running."""
 
     exit_code = 5
+
+
+class ServiceError(StreamsegError):
+    """The system service cannot be installed, removed or asked."""

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Final
 
+from streamseg.common.logs import flush_logs
 from streamseg.ipc.messages import CaptureReport, StreamEvent
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.ipc.supervisor_link import ChildLink
@@ -145,6 +146,7 @@ class CaptureReporter:
         if not self._closed.wait(_STOP_GRACE_S):
             # The capture loop is inside FFmpeg and cannot be interrupted. The kernel frees all that this process
             # holds, and the ring tolerates the death of its writer at any instant.
+            flush_logs(_POLL_S)
             os._exit(0)
 
     def _count_rate(self, now: float) -> None:

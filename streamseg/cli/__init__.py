@@ -1,1 +1,8 @@
 """The command line: one module for each command; what is heavy is imported when a command runs."""
+
+import signal
+import sys
+
+if "run" in sys.argv[1:3]:
+    # SIGHUP means "reload", also while the daemon is still starting: it waits until the supervisor handles it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from streamseg.cli import config, demo, models, probe, prompt, reload, run, status, stream, subscribe, view
+from streamseg.cli import config, demo, models, probe, prompt, reload, run, service, status, stream, subscribe, view
 from streamseg.common.redact import redact
 from streamseg.errors import StreamsegError
 
@@ -17,7 +17,8 @@ INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as in a shell: 128 + SIGINT."""
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 success, 1 failure, 2 invalid usage or settings, 3 model, 4 video source, 5 process, 130 Ctrl-C."
+    "Exit codes: 0 success, 1 failure, 2 invalid usage or settings, 3 model, 4 video source, 5 process, "
+    "6 an address to listen on is not here yet, 130 Ctrl-C."
 )
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.add_typer(prompt.app, name="prompt")
 app.add_typer(stream.app, name="stream")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
+app.add_typer(service.app, name="service")
 
 
 def _show_version(wanted: bool) -> None:

@@ -41,9 +41,9 @@ def probe(
         print(f"measuring for {seconds:g} s ...", file=sys.stderr)
     report = measure(config.streams["probe"], seconds)
     if as_json:
-        import msgspec
+        from streamseg.protocol.text import encode_json
 
-        print(msgspec.json.encode(report).decode())
+        print(encode_json(report).decode())
     else:
         for name, value in _lines(report):
             print(f"{name:<13} {value}")

@@ -4,6 +4,8 @@ Built on the standard library's ``logging``; libraries such as ``structlog`` wou
 which is redaction. Fields go into ``extra``::
 
     log.info("connected", extra={"stream": "cam1", "fps": 25.0})
+
+Logging never blocks: see `line_writer.py`.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ import threading
 import traceback
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, Literal, Protocol
+from typing import IO, Final, Literal, Protocol
 
-import msgspec
-
+from streamseg.common.line_writer import LineWriter
 from streamseg.common.redact import redact
+from streamseg.protocol.text import encode_json
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -55,6 +57,7 @@ def setup_logging(config: LogSettings, process: str) -> None:
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _StreamsegHandler)]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     root.setLevel(_LEVELS[config.level])
     logging.captureWarnings(True)
@@ -68,6 +71,16 @@ def logs_json() -> bool:
         isinstance(handler, _StreamsegHandler) and isinstance(handler.formatter, JsonFormatter)
         for handler in logging.getLogger().handlers
     )
+
+
+def flush_logs(timeout_s: float) -> None:
+    """Write the lines that wait, before the process ends without Python's own cleanup.
+
+    Blocks: up to ``timeout_s``.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _StreamsegHandler):
+            handler.writer.flush(timeout_s)
 
 
 class TextFormatter(logging.Formatter):
@@ -115,11 +128,33 @@ class JsonFormatter(logging.Formatter):
         line = {**_fields(record), **line}
         if error := _error_text(record):
             line["error"] = error
-        return msgspec.json.encode(line).decode()
+        return encode_json(line).decode()
 
 
-class _StreamsegHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Identifies our handler among those of the root logger."""
+class _StreamsegHandler(logging.Handler):
+    """Our handler of the root logger. Never blocks.
+
+    Args:
+        stream: Where to write.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__()
+        self.writer = LineWriter(stream, self._describe_dropped)
+
+    def _describe_dropped(self, count: int) -> str:
+        text = f"{count} lines of the log were dropped: nothing read it in time"
+        return self.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.writer.write(self.format(record))
+        except Exception:  # noqa: BLE001 - as in every handler of the standard library
+            self.handleError(record)
+
+    def close(self) -> None:
+        self.writer.close()
+        super().close()
 
 
 class _RedactingFilter(logging.Filter):

@@ -282,7 +282,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     streams: Annotated[
         dict[str, StreamConfig],
-        Meta(min_length=1, description="Id -> stream. An id is a-z, 0-9, _ and -, at most 64 characters."),
+        Meta(description="Id -> stream. An id is a-z, 0-9, _ and -, at most 64 characters. `{}`: wait for streams."),
     ]
     model: Annotated[ModelConfig, Meta(description="The model, shared by all streams.")] = ModelConfig()
     publish: Annotated[PublishConfig, Meta(description="Where and how masks are published.")] = PublishConfig()

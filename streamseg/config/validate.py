@@ -91,8 +91,8 @@ def _read_struct(value: Any, struct: type[msgspec.Struct], path: Path, problems:
 
 
 def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:
-    if path == ("streams",) and (value is None or value == {}):
-        problems.add(path, "is empty: at least one stream is needed, for example cam: {source: webcam:0}")
+    if path == ("streams",) and value is None:
+        problems.add(path, "is empty: write a stream, for example cam: {source: webcam:0}, or {} to wait for streams")
         return WRONG
     max_length = _max_length(hint)
     if not isinstance(value, dict) or len(value) > max_length:
@@ -202,7 +202,7 @@ def _in_words(info: inspect.Type) -> str:
         case inspect.VarTupleType(item_type=item):
             return f"a list of {_counted(info)}{_plural(item)}"
         case inspect.DictType():
-            return "a group of settings for each name, at least one"
+            return "a group of settings for each name"
         case inspect.StructType(cls=cls):
             return f"a group of settings ({', '.join(field.name for field in msgspec.structs.fields(cls))})"
         case _:

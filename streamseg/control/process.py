@@ -44,6 +44,7 @@ from streamseg.protocol.control import (
     control_error,
     stream_not_found,
 )
+from streamseg.protocol.text import encode_json
 from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,6 @@ class ControlSpec:
         endpoint: Where to listen; None: at the user's default address, if it is free.
         other_endpoint: Where to listen if it is not.
         commands_endpoint: Where to listen for the worker and the publisher.
-        model: Name of the model.
-        max_objects: Largest number of objects per stream.
         version: Of streamseg.
         info: The state of the daemon at the start.
         worker_id: Routing id of the worker, known to no one else.
@@ -76,8 +75,6 @@ class ControlSpec:
     endpoint: str | None
     other_endpoint: str
     commands_endpoint: str
-    model: str
-    max_objects: int
     version: str
     info: DaemonInfo
     worker_id: bytes = WORKER_ID
@@ -250,7 +247,7 @@ class Control:
 
     def _check(self, request: ParsedRequest) -> None:
         check_prompts(request.args)
-        limit = self._spec.max_objects
+        limit = self._info.max_objects
         if isinstance(request.args, SetPrompts) and len(request.args.prompts) > limit:
             raise control_error(
                 "BAD_PROMPT", f"{len(request.args.prompts)} objects, but model.max_objects is {limit}: give fewer"
@@ -281,8 +278,8 @@ class Control:
             Hello(
                 version=self._spec.version,
                 session=self._spec.session,
-                model=self._spec.model,
-                max_objects=self._spec.max_objects,
+                model=self._info.model,
+                max_objects=self._info.max_objects,
                 publish=self._info.publish,
                 streams=self._info.streams,
                 ops=tuple(OPERATIONS),
@@ -328,7 +325,7 @@ class Control:
                 message = decode_to_control(b"".join(parts))
                 if isinstance(message, Outcome) and sender != self._spec.worker_id:
                     raise ProtocolError("an outcome that is not the worker's")
-            except (msgspec.DecodeError, ProtocolError) as error:  # a bug or an intruder, but no reason to stop serving
+            except Exception as error:  # noqa: BLE001 - a bug or an intruder, but no reason to stop serving
                 log.error("invalid internal message skipped: %s", error)
                 continue
             if isinstance(message, StatusCopy):
@@ -389,5 +386,5 @@ def _changes(request: ParsedRequest) -> bool:
 def _reply(request_id: str, outcome: bytes | ErrorBody) -> bytes:
     if isinstance(outcome, ErrorBody):
         error = msgspec.structs.replace(outcome, message=redact(outcome.message))
-        return msgspec.json.encode(Reply(v=CONTROL_VERSION, id=request_id, ok=False, error=error))
+        return encode_json(Reply(v=CONTROL_VERSION, id=request_id, ok=False, error=error))
     return msgspec.json.encode(Reply(v=CONTROL_VERSION, id=request_id, ok=True, result=msgspec.Raw(outcome)))

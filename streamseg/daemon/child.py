@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import ModuleType
 from typing import Final, Literal
 
@@ -17,7 +20,7 @@ from streamseg.common.backoff import Backoff, BackoffPolicy
 from streamseg.daemon.process_table import ProcessEntry
 from streamseg.daemon.run_child import run_child
 from streamseg.ipc.supervisor_link import OF_SUPERVISOR, STOP, send_message
-from streamseg.ipc.supervisor_messages import ChildMessage, Report, SupervisorMessage
+from streamseg.ipc.supervisor_messages import ChildMessage, PromptsSaved, Report, SupervisorMessage
 
 ChildState = Literal["waiting", "starting", "ready", "restarting", "ended"]
 
@@ -25,6 +28,12 @@ RESTART: Final = BackoffPolicy(first_s=0.5, max_s=30, healthy_s=60)
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _PLANNED_STOP_S: Final = 2.0
+_MIN_PROGRESS_CPU_S: Final = 0.1
+"""CPU time within the ready timeout that counts as progress of a start."""
+_MAX_START_FACTOR: Final = 10
+"""A start that computes may take this many ready timeouts."""
+
+log = logging.getLogger(__name__)
 
 
 class Child:
@@ -55,6 +64,7 @@ class Child:
         self._ready_at = 0.0
         self._restart_at: float | None = None
         self._planned_stop_by: float | None = None
+        self._cpu_s = 0.0
 
     # --- start and stop ---------------------------------------------------------------------------------------------
 
@@ -65,6 +75,15 @@ class Child:
             self._restart_at = None
         self._planned_stop_by = None
         self._close_process()
+        try:
+            self._spawn()
+        except OSError as error:  # out of descriptors, memory or processes
+            self._started_at = time.monotonic()
+            self.state = "starting"
+            self.schedule_restart()
+            log.error("%s cannot be started: %s: next try in %.1f s", self.name, error, self.restart_in_s())
+
+    def _spawn(self) -> None:
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(
             target=run_child,
@@ -84,6 +103,7 @@ class Child:
         self._process, self._connection = process, ours
         self.state = "starting"
         self._started_at = self._heard_at = time.monotonic()
+        self._cpu_s = 0.0
 
     def replace_entry(self, entry: ProcessEntry) -> None:
         """Use other arguments for later starts."""
@@ -97,9 +117,13 @@ class Child:
             except OSError:
                 self._close_connection()
 
-    def stop_for_restart(self) -> None:
-        """Stop it for a planned restart; not counted as a crash. Start it when :meth:`planned_restart_due`."""
-        self._planned_stop_by = time.monotonic() + _PLANNED_STOP_S
+    def stop_for_restart(self, timeout_s: float = _PLANNED_STOP_S) -> None:
+        """Stop it for a planned restart; not counted as a crash. Start it when :meth:`planned_restart_due`.
+
+        Args:
+            timeout_s: Time to stop by itself. A process that is not ready yet has none.
+        """
+        self._planned_stop_by = time.monotonic() + (timeout_s if self.state == "ready" else 0.0)
         self._restart_at = None
         self.state = "restarting"
         self.request_stop()
@@ -170,13 +194,16 @@ class Child:
             while self._connection is not None and self._connection.poll():
                 message: ChildMessage = self._connection.recv()
                 self._heard_at = time.monotonic()
-                if self._planned_stop_by is not None:
+                if self._planned_stop_by is not None and not isinstance(message, PromptsSaved):
                     continue  # outdated: it is about to be replaced
                 if isinstance(message, Report) and message.kind == "ready":
                     self.state, self.was_ready, self.failed_starts = "ready", True, 0
                     self._ready_at = self._heard_at
                 messages.append(message)
         except (EOFError, OSError):
+            self._close_connection()
+        except Exception:  # cut off or corrupt: without a connection it is replaced as a silent process
+            log.exception("%s sent an invalid message", self.name)
             self._close_connection()
         return messages
 
@@ -203,8 +230,33 @@ class Child:
         """Whether it has been silent for too long."""
         if self.state not in ("starting", "ready"):
             return False
-        limit = self._entry.silence_timeout_s if self.state == "ready" else self._entry.ready_timeout_s
-        return self.alive() and self.silence_s() > limit
+        if self.state == "ready":
+            return self.alive() and self.silence_s() > self._entry.silence_timeout_s
+        return self.alive() and self._stuck_at_start()
+
+    def _stuck_at_start(self) -> bool:
+        """Whether a process that is not ready neither sends messages nor computes.
+
+        Imports of a process on a busy machine take long without a message, but use CPU time. A limit of its own ends
+        a start that computes forever.
+        """
+        now, limit_s = time.monotonic(), self._entry.ready_timeout_s
+        if now - self._heard_at <= limit_s:
+            return False
+        cpu_s = self._cpu_time_s()
+        if cpu_s - self._cpu_s >= _MIN_PROGRESS_CPU_S and now - self._started_at < _MAX_START_FACTOR * limit_s:
+            self._cpu_s, self._heard_at = cpu_s, now
+            return False
+        return True
+
+    def _cpu_time_s(self) -> float:
+        """Return the CPU time that the process has used; 0 if it has ended."""
+        assert self._process is not None
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def silence_s(self) -> float:
         """Seconds since its last message."""

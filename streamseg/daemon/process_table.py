@@ -12,7 +12,7 @@ import msgspec
 
 from streamseg import __version__
 from streamseg.capture.process import CaptureSpec
-from streamseg.config.schema import Config, StreamConfig
+from streamseg.config.schema import Config, ModelConfig, StreamConfig
 from streamseg.control.process import ControlSpec
 from streamseg.ipc.saved_prompts import SavedStream
 from streamseg.ipc.supervisor_messages import DaemonInfo
@@ -77,6 +77,7 @@ class ProcessTable:
         runtime: Folder for the daemon's own sockets.
 
     Attributes:
+        config: Settings in use.
         publish: Addresses at which masks are published. Ports ``*`` become real ones once the publisher is ready.
         internal_endpoint: Address of the publisher for the other processes.
         control_endpoint: Address for requests; empty until the control process is ready.
@@ -84,7 +85,7 @@ class ProcessTable:
     """
 
     def __init__(self, config: Config, *, session: str, runtime: Path) -> None:
-        self._config = config
+        self.config = config
         self._session = session
         self._runtime = runtime
         self.publish = config.publish.endpoints
@@ -95,35 +96,40 @@ class ProcessTable:
         self._worker_id = b"worker-" + secrets.token_bytes(16)
         self._local_endpoint = f"ipc://{runtime / 'publish'}"
 
+    def use_model(self, model: ModelConfig) -> None:
+        """Use another model from the next start of the worker on."""
+        self.config = msgspec.structs.replace(self.config, model=model)
+
     def info(self, streams: Iterable[str]) -> DaemonInfo:
         """Return what the control process tells clients about the daemon."""
-        return DaemonInfo(tuple(streams), self.publish)
+        model = self.config.model
+        return DaemonInfo(tuple(streams), self.publish, model.name, model.max_objects)
 
     def publisher(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         """Return the publisher's entry."""
         spec = PublisherSpec(
             session=self._session,
-            publish=msgspec.structs.replace(self._config.publish, endpoints=self.publish),
+            publish=msgspec.structs.replace(self.config.publish, endpoints=self.publish),
             internal_endpoint=self.internal_endpoint,
             commands_endpoint=self._commands_endpoint,
             streams={stream: shown_address(running.settings.source) for stream, running in streams.items()},
-            model=self._config.model.name,
+            model=self.config.model.name,
             version=__version__,
             local_endpoint=None if self.listen is None else self._local_endpoint,
-            log=self._config.log,
+            log=self.config.log,
         )
         return ProcessEntry(PUBLISHER, "streamseg.publish.process", (spec, _rings(streams)), 30, 10)
 
     def worker(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         """Return the worker's entry."""
         spec = WorkerSpec(
-            model=self._config.model,
+            model=self.config.model,
             streams={stream: running.settings for stream, running in streams.items()},
             internal_endpoint=self.internal_endpoint,
             commands_endpoint=self._commands_endpoint,
             worker_id=self._worker_id,
             saved={stream: running.saved for stream, running in streams.items() if running.saved is not None},
-            log=self._config.log,
+            log=self.config.log,
         )
         return ProcessEntry(WORKER, "streamseg.worker.process", (spec, _rings(streams)), 600, _WORKER_SILENCE_S)
 
@@ -131,25 +137,23 @@ class ProcessTable:
         """Return the control process's entry."""
         spec = ControlSpec(
             session=self._session,
-            endpoint=self._config.control.endpoint,
+            endpoint=self.config.control.endpoint,
             other_endpoint=f"ipc://{self._runtime / 'control'}",
             commands_endpoint=self._commands_endpoint,
-            model=self._config.model.name,
-            max_objects=self._config.model.max_objects,
             version=__version__,
             info=self.info(streams),
             worker_id=self._worker_id,
-            log=self._config.log,
+            log=self.config.log,
         )
         return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), 30, 10)
 
     def web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         """Return the web process's entry. It learns the streams from the control process."""
         spec = WebSpec(
-            http=msgspec.structs.replace(self._config.http, listen=self.listen),
+            http=msgspec.structs.replace(self.config.http, listen=self.listen),
             publish_endpoint=self._local_endpoint,
             control_endpoint=self.control_endpoint,
-            log=self._config.log,
+            log=self.config.log,
         )
         return ProcessEntry(WEB, "streamseg.web.process", (spec,), 30, 15)
 
@@ -157,7 +161,7 @@ class ProcessTable:
         """Return the entry of a stream's capture process."""
         settings = running.settings
         spec = CaptureSpec(
-            stream=stream, config=settings, internal_endpoint=self.internal_endpoint, log=self._config.log
+            stream=stream, config=settings, internal_endpoint=self.internal_endpoint, log=self.config.log
         )
         silence = 15 + settings.open_timeout_s + settings.stall_timeout_s
         return ProcessEntry(capture_name(stream), "streamseg.capture.process", (spec, running.ring), 30, silence)

@@ -77,6 +77,7 @@ class LoopControl:
                 log.info("%s: stopping", signal.Signals(number).name)
 
         before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back since `streamseg.cli`
         try:
             yield
         finally:

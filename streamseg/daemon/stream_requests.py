@@ -10,12 +10,15 @@ import msgspec
 
 from streamseg.config.diff import difference, needs_restart
 from streamseg.config.load import stream_from_mapping
-from streamseg.config.schema import Config
+from streamseg.config.schema import Config, ModelConfig
+from streamseg.daemon.process_table import ProcessTable
 from streamseg.daemon.stream_set import StreamSet
-from streamseg.errors import ConfigError, ControlError, StreamsegError
+from streamseg.errors import ConfigError, ControlError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.completed_requests import CompletedRequests
 from streamseg.protocol.control import AddStream, ErrorBody, Nothing, Reloaded, control_error, stream_not_found
+from streamseg.protocol.text import encode_json
+from streamseg.ring.frame_ring import FrameRing
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +30,23 @@ class StreamRequests:
     """Handles requests that change the set of streams.
 
     Args:
-        config: Settings that the daemon was started with.
+        table: Has the settings in use.
         streams: The set of streams.
         read_config: Reads the configuration file again; None if there is none.
+        change_model: Switches the worker to another model.
     """
 
-    def __init__(self, config: Config, streams: StreamSet, read_config: Callable[[], Config] | None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        table: ProcessTable,
+        streams: StreamSet,
+        read_config: Callable[[], Config] | None,
+        change_model: Callable[[ModelConfig], None],
+    ) -> None:
+        self._table = table
         self._streams = streams
         self._read_config = read_config
+        self._change_model = change_model
         self._completed = CompletedRequests()
 
     def handle(self, command: Command) -> Outcome:
@@ -56,19 +67,21 @@ class StreamRequests:
                 case _:
                     result = self.reload()
         except ControlError as error:
-            # Cut: it travels through a pipe, and the supervisor must not wait for its reader.
-            message = error.message if len(error.message) <= _MAX_TEXT else f"{error.message[:_MAX_TEXT]} ..."
-            return Outcome(command.number, error=ErrorBody(code=error.code, message=message, retryable=error.retryable))
-        except (StreamsegError, OSError) as error:  # OSError: out of descriptors or processes
+            body = ErrorBody(code=error.code, message=_cut(error.message), retryable=error.retryable)
+            return Outcome(command.number, error=body)
+        except Exception as error:
             log.exception("%s %s failed", command.op, command.stream)
-            return Outcome(command.number, error=ErrorBody(code="INTERNAL", message=str(error)[:_MAX_TEXT]))
-        return Outcome(command.number, msgspec.json.encode(result))
+            text = f"{command.op} failed: {type(error).__name__}: {error}"
+            return Outcome(command.number, error=ErrorBody(code="INTERNAL", message=_cut(text)))
+        return Outcome(command.number, encode_json(result))
 
     def reload(self) -> Reloaded:
         """Reload the configuration file and apply the differences. Streams added on request stay.
 
+        All that can fail comes before the first change, so that a failure changes nothing.
+
         Raises:
-            ControlError: there is no file, or its settings are invalid; then nothing changes.
+            ControlError: there is no file, or its settings are invalid.
         """
         if self._read_config is None:
             raise control_error(
@@ -88,6 +101,14 @@ class StreamRequests:
                 f"{len(config.streams)} streams in the file and {requested} added on request: a daemon takes at most "
                 f"{_MAX_STREAMS}",
             )
+        differences = {
+            stream: difference(running[stream].settings, settings)
+            for stream, settings in config.streams.items()
+            if stream in running
+        }
+        before = self._table.config
+        restart = needs_restart(msgspec.structs.replace(before, model=config.model), config)
+        rings = self._make_rings(config)
         added: list[str] = []
         restarted: list[str] = []
         changed: list[str] = []
@@ -97,14 +118,14 @@ class StreamRequests:
             self._streams.announce("stream_removed", stream)
         for stream, settings in config.streams.items():
             if stream not in running:
-                self._streams.add(stream, settings, from_file=True)
+                self._streams.add(stream, settings, rings[stream], from_file=True)
                 self._streams.announce("stream_added", stream)
                 added.append(stream)
-            elif (what := difference(running[stream].settings, settings)) is None:
+            elif (what := differences[stream]) is None:
                 running[stream].from_file = True
                 unchanged.append(stream)
             else:
-                self._streams.change(stream, settings, what)
+                self._streams.change(stream, settings, what, rings.get(stream))
                 (restarted if what.source else changed).append(stream)
         unchanged += [stream for stream in running if stream not in config.streams]
         result = Reloaded(
@@ -113,10 +134,25 @@ class StreamRequests:
             restarted=tuple(restarted),
             changed=tuple(changed),
             unchanged=tuple(unchanged),
-            needs_restart=needs_restart(self._config, config),
+            needs_restart=restart,
         )
         log.info("configuration reloaded: %s", describe_reload(result))
+        if config.model != before.model:
+            self._change_model(config.model)
         return result
+
+    def _make_rings(self, config: Config) -> dict[str, FrameRing]:
+        """Return the new rings that a configuration needs, by stream."""
+        rings: dict[str, FrameRing] = {}
+        try:
+            for stream, settings in config.streams.items():
+                if self._streams.needs_ring(stream, settings):
+                    rings[stream] = self._streams.make_ring(settings)
+        except BaseException:
+            for ring in rings.values():
+                ring.close()
+            raise
+        return rings
 
     def _add(self, stream: str, args: AddStream) -> Nothing:
         if stream in self._streams.running:
@@ -124,10 +160,10 @@ class StreamRequests:
         if len(self._streams.running) >= _MAX_STREAMS:
             raise control_error("BAD_CONFIG", f"there are {_MAX_STREAMS} streams already: remove one first")
         try:
-            settings = stream_from_mapping(stream, args.settings, max_objects=self._config.model.max_objects)
+            settings = stream_from_mapping(stream, args.settings, max_objects=self._table.config.model.max_objects)
         except ConfigError as error:
             raise control_error("BAD_CONFIG", str(error)) from None
-        self._streams.add(stream, settings, from_file=False)
+        self._streams.add(stream, settings, self._streams.make_ring(settings), from_file=False)
         self._streams.announce("stream_added", stream)
         return Nothing()
 
@@ -154,3 +190,8 @@ def describe_reload(result: Reloaded) -> str:
     if result.needs_restart:
         parts.append(f"restart the daemon to change: {', '.join(result.needs_restart)}")
     return "; ".join(parts) or "no differences"
+
+
+def _cut(text: str) -> str:
+    """Shorten a message: it travels through a pipe, and the supervisor must not wait for its reader."""
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]} ..."

@@ -26,6 +26,8 @@ _MAX_COUNTERS: Final = 256
 _MAX_REMOVED: Final = 1024
 """Removed streams whose counters are kept, in case they are added again."""
 _MAX_STOPPING: Final = 8
+_MAX_STARTING: Final = 4
+"""Capture processes that start at a time. More would only slow each other down until their timeouts."""
 
 
 class RemovedIds:
@@ -71,9 +73,22 @@ class StreamSet:
         self._next_ids = RemovedIds()
         self._stopping: list[tuple[Child, float]] = []
 
-    def add(self, stream: str, settings: StreamConfig, *, from_file: bool) -> None:
-        """Add a stream: open it in publisher and worker, then start its capture process."""
-        ring = FrameRing(policy=_policy(settings), after=self._counters.pop(stream, None))
+    def make_ring(self, settings: StreamConfig) -> FrameRing:
+        """Create a ring for a stream. The part of adding a stream that can fail, so it comes first.
+
+        Raises:
+            OSError: the process is out of descriptors or memory.
+        """
+        return FrameRing(policy=_policy(settings))
+
+    def needs_ring(self, stream: str, settings: StreamConfig) -> bool:
+        """Whether these settings of a stream need a new ring."""
+        return stream not in self.running or self.running[stream].ring.shape.policy != _policy(settings)
+
+    def add(self, stream: str, settings: StreamConfig, ring: FrameRing, *, from_file: bool) -> None:
+        """Add a stream: open it in publisher and worker. Its capture process starts with :meth:`start_due`."""
+        if (counters := self._counters.pop(stream, None)) is not None:
+            ring.continue_from(counters)
         running = RunningStream(settings, ring, saved=self._continue_ids(stream, settings), from_file=from_file)
         self.running[stream] = running
         message = OpenStream(stream, settings, shown_address(settings.source), ring.shape, saved=running.saved)
@@ -83,21 +98,26 @@ class StreamSet:
                 self._children[name].send(message, ring.fds)
         capture = Child(self._table.capture(stream, running))
         self._children[capture.name] = capture
-        if self._capturing:
-            capture.start()
 
     def _continue_ids(self, stream: str, settings: StreamConfig) -> SavedStream | None:
         """Return the start of a stream that existed before: its ids are not assigned again."""
         next_id, saved = self._next_ids.find(stream), configured(settings.prompts)
         return None if next_id <= saved.next_id else replace(saved, next_id=next_id)
 
-    def start_captures(self) -> None:
-        """Start the capture processes of all streams, including those added later."""
+    def enable_captures(self) -> None:
+        """Let :meth:`start_due` start capture processes."""
         self._capturing = True
-        for stream in self.running:
-            child = self._children[capture_name(stream)]
-            if child.state == "waiting":
+
+    def start_due(self) -> None:
+        """Start capture processes, a few at a time."""
+        if not self._capturing:
+            return
+        captures = [self._children[capture_name(stream)] for stream in self.running]
+        places = _MAX_STARTING - sum(child.state == "starting" for child in captures)
+        for child in captures:
+            if places > 0 and (child.state == "waiting" or child.restart_due() or child.planned_restart_due()):
                 child.start()
+                places -= 1
 
     def remove(self, stream: str) -> None:
         """Remove a stream. Its capture process stops in the background (:meth:`reap`)."""
@@ -115,13 +135,20 @@ class StreamSet:
             del self._counters[next(iter(self._counters))]
         running.ring.close()
 
-    def change(self, stream: str, settings: StreamConfig, what: StreamDifference) -> None:
-        """Change a stream's settings. Its source is reopened only if the difference concerns it."""
-        running = self.running[stream]
-        if _policy(settings) != running.ring.shape.policy:
+    def change(self, stream: str, settings: StreamConfig, what: StreamDifference, ring: FrameRing | None) -> None:
+        """Change a stream's settings. Its source is reopened only if the difference concerns it.
+
+        Args:
+            stream: Id of the stream.
+            settings: The new settings.
+            what: How they differ from the old ones.
+            ring: A new ring if :meth:`needs_ring`.
+        """
+        if ring is not None:
             self.remove(stream)
-            self.add(stream, settings, from_file=True)
+            self.add(stream, settings, ring, from_file=True)
             return
+        running = self.running[stream]
         running.settings, running.from_file = settings, True
         if running.saved is not None:  # the worker reports the same, unless it dies before
             running.saved = running.saved.changed(what.removed, what.prompts)

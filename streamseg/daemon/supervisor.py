@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import shutil
 import tempfile
@@ -17,17 +18,18 @@ from pathlib import Path
 from typing import Final
 
 from streamseg.common.redact import redact
-from streamseg.config.schema import Config
+from streamseg.config.schema import Config, ModelConfig
 from streamseg.daemon.announcer import Announcer
 from streamseg.daemon.child import Child, stop_children
 from streamseg.daemon.process_table import CONTROL, PUBLISHER, WEB, WORKER, ProcessTable
+from streamseg.daemon.service_manager import ServiceManager, describe
 from streamseg.daemon.signals import LoopControl
 from streamseg.daemon.stream_requests import StreamRequests
 from streamseg.daemon.stream_set import StreamSet
-from streamseg.errors import ControlError, ProcessError, StreamsegError
+from streamseg.errors import ControlError, ProcessError
 from streamseg.ipc.commands import Command
 from streamseg.ipc.endpoints import remove_stale_socket
-from streamseg.ipc.supervisor_messages import ChildMessage, PromptsSaved, Report, WorkerGone
+from streamseg.ipc.supervisor_messages import ChildMessage, PromptsSaved, Report, SaveMasks, WorkerGone
 from streamseg.paths import default_control_endpoint, sockets_parent
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ _STOP_S: Final = 0.8
 _TERMINATE_S: Final = 0.4
 """Both are spent twice, since the publisher stops last: with a turn of the loop well under 3 s."""
 _MAX_FAILED_STARTS: Final = 3
+_SAVE_MASKS_S: Final = 10.0
+"""Time for a worker to finish a batch and save its masks before it is replaced."""
 _SUSPENDED_S: Final = 2.0
 """A wait of the loop that takes this long means that the whole machine was suspended."""
 
@@ -70,7 +74,9 @@ class Daemon:
         self._children: dict[str, Child] = {}
         self._source_failures: dict[str, Report] = {}
         self._fatal: Report | None = None
+        self._old_model: ModelConfig | None = None
         self._on_ready: Callable[[], None] | None = None
+        self._worker_status = ""
 
     def stop(self) -> None:
         """Ask the daemon to stop. Safe from any thread and from a signal handler."""
@@ -93,6 +99,8 @@ class Daemon:
         self._on_ready = on_ready
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self._control.close)
+            self._service = ServiceManager(os.environ)
+            cleanup.callback(self._service.close)
             cleanup.enter_context(self._control.handle_signals(can_reload=self._read_config is not None))
             runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=sockets_parent()))
             cleanup.callback(shutil.rmtree, runtime, ignore_errors=True)
@@ -102,8 +110,9 @@ class Daemon:
             self._streams = StreamSet(self._table, self._children, self._announcer)
             cleanup.callback(self._streams.close)
             for stream, settings in self._config.streams.items():
-                self._streams.add(stream, settings, from_file=self._read_config is not None)
-            self._requests = StreamRequests(self._config, self._streams, self._read_config)
+                ring = self._streams.make_ring(settings)
+                self._streams.add(stream, settings, ring, from_file=self._read_config is not None)
+            self._requests = StreamRequests(self._table, self._streams, self._read_config, self._change_model)
             entries = [self._table.publisher, self._table.worker, self._table.control]
             if self._config.http.listen is not None:
                 entries.append(self._table.web)
@@ -112,6 +121,7 @@ class Daemon:
                 self._children[child.name] = child
             cleanup.callback(self._remove_stale_sockets)
             cleanup.callback(self._stop_children)
+            cleanup.callback(self._service.stopping)
             self._supervise()
         if self._fatal is not None:
             error = ProcessError(redact(self._fatal.text))
@@ -125,7 +135,7 @@ class Daemon:
         for name in _REQUIRED:
             self._children[name].start()
         if not self._config.publish.wait_for_subscriber:
-            self._streams.start_captures()
+            self._streams.enable_captures()
         while self._fatal is None:
             self._control.drain()
             if self._control.stop_requested.is_set():
@@ -135,11 +145,15 @@ class Daemon:
                 if self._children.get(child.name) is child:  # else its stream was removed in this turn
                     self._handle_messages(child)
                     self._check(child)
+            self._streams.start_due()
             self._streams.reap()
             if self._control.reload_requested.is_set():
                 self._control.reload_requested.clear()
                 self._reload()
             self._announcer.tick(self._children.values(), self._children[PUBLISHER].ready_for_s())
+            states = {child.name: child.state for child in self._children.values()}
+            # A worker that hangs is killed in the next turn: the watchdog bites only if that fails.
+            self._service.tick(describe(states, self._worker_status), healthy=not self._children[WORKER].hangs())
             if self._streams.drained():
                 self._end_drained()
                 return
@@ -164,12 +178,15 @@ class Daemon:
             log.info("all sources are at their end")
 
     def _reload(self) -> None:
+        self._service.reloading()
         try:
             self._requests.reload()
         except ControlError as error:
             log.error("the configuration stays as it is: %s", error)
-        except (StreamsegError, OSError):  # out of descriptors or processes
-            log.exception("the configuration was reloaded in part")
+        except Exception:  # whatever is wrong with the file, it must not end the daemon
+            log.exception("the configuration stays as it is")
+        finally:
+            self._service.reloaded()
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -192,17 +209,28 @@ class Daemon:
                 self._on_child_ready(child, report)
             case "subscribed":
                 self._announcer.subscribed()
-                self._streams.start_captures()
+                self._streams.enable_captures()
             case "ended":
                 child.retire()
             case "fatal" if child.name.startswith("capture:"):
                 self._on_source_failed(child, report)
+            case "fatal" if child.name == WORKER and self._old_model is not None:
+                log.error("the new model cannot be used: %s", redact(report.text))
+                self._restore_model()
             case "fatal" if child.was_ready:
                 log.error("%s: %s", child.name, redact(report.text))  # it worked before, so it is restarted
             case "fatal":
                 self._fatal = report
+            case "progress" if child.name == WORKER:
+                self._on_worker_progress(child, report)
             case "progress":
                 pass
+
+    def _on_worker_progress(self, worker: Child, report: Report) -> None:
+        if worker.state == "ready":
+            self._worker_status = report.text
+        else:
+            self._service.starting(report.text)
 
     def _on_child_ready(self, child: Child, report: Report) -> None:
         log.info("%s is ready", child.name)
@@ -213,6 +241,9 @@ class Daemon:
         elif child.name == CONTROL:
             self.control_endpoint = self._table.control_endpoint = report.text
             self._start_web()
+        elif child.name == WORKER:
+            self._old_model = None  # the new one works
+            self._worker_status = ""  # it was about the warm-up
         elif child.name == WEB:
             self.page = report.text
             self._table.listen = report.text.removeprefix("http://").rstrip("/")
@@ -220,6 +251,8 @@ class Daemon:
         if self._on_ready and all(self._children[name].state == "ready" for name in awaited):
             on_ready, self._on_ready = self._on_ready, None
             on_ready()
+        if all(self._children[name].state == "ready" for name in awaited):
+            self._service.ready()
 
     def _start_web(self) -> None:
         """Start the web process, which needs the address of the control process."""
@@ -246,12 +279,16 @@ class Daemon:
             if child.died():
                 self._on_died(child)
         child.reap()
-        if child.restart_due() or child.planned_restart_due():
+        is_capture = child.name.startswith("capture:")  # started by the stream set, a few at a time
+        if not is_capture and (child.restart_due() or child.planned_restart_due()):
             self._start(child)
 
     def _on_died(self, child: Child) -> None:
         how = child.describe_exit()
         child.schedule_restart()
+        if child.name == WORKER and self._old_model is not None and child.failed_starts >= _MAX_FAILED_STARTS:
+            log.error("the worker ended %d times with the new model (%s)", child.failed_starts, how)
+            self._restore_model()
         if child.failed_starts >= _MAX_FAILED_STARTS and not child.was_ready:
             text = f"{child.name} ended {child.failed_starts} times before it was ready ({how})"
             self._on_report(child, Report("fatal", text, ProcessError.exit_code))
@@ -260,6 +297,26 @@ class Daemon:
             self._children[CONTROL].send(WorkerGone())
         log.error("%s ended (%s): restart in %.1f s", child.name, how, child.restart_in_s())
         self._announcer.process_died(child.name, how)
+
+    def _change_model(self, model: ModelConfig) -> None:
+        """Replace the worker by one with another model, which continues from the objects' last masks."""
+        old, self._old_model = self._table.config.model, self._old_model or self._table.config.model
+        log.info("the model changes from %s to %s", old.name, model.name)
+        self._table.use_model(model)
+        worker = self._children[WORKER]
+        worker.send(SaveMasks())
+        worker.stop_for_restart(_SAVE_MASKS_S)
+        for message in (WorkerGone(), self._table.info(self._streams.running)):
+            self._children[CONTROL].send(message)
+        self._announcer.process_died(WORKER, f"the model changes from {old.name} to {model.name}")
+
+    def _restore_model(self) -> None:
+        """Go back to the model that worked."""
+        assert self._old_model is not None
+        log.error("back to the model %s", self._old_model.name)
+        self._table.use_model(self._old_model)
+        self._old_model = None
+        self._children[CONTROL].send(self._table.info(self._streams.running))
 
     def _start(self, child: Child) -> None:
         """Start a child with up-to-date arguments."""

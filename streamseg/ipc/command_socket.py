@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-import msgspec
 import zmq
 
 from streamseg.ipc.commands import Command, Outcome, decode_command, encode
@@ -51,7 +50,7 @@ class CommandSocket:
                 return decode_command(self.socket.recv(zmq.NOBLOCK))
             except zmq.Again:
                 return None
-            except msgspec.DecodeError as error:  # a bug, but no reason to stop tracking
+            except Exception as error:  # noqa: BLE001 - a bug, but no reason to stop tracking
                 log.error("invalid command skipped: %s", error)
 
     def answer(self, outcome: Outcome) -> None:

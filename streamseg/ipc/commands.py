@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from streamseg.protocol.control import ErrorBody
+from streamseg.protocol.text import encode_valid
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -65,7 +66,7 @@ _to_control: msgspec.msgpack.Decoder[ToControl] = msgspec.msgpack.Decoder(ToCont
 
 def encode(message: Command | ToControl) -> bytes:
     """Encode a message."""
-    return _encoder.encode(message)
+    return encode_valid(_encoder.encode, message)
 
 
 def decode_command(data: bytes) -> Command:

@@ -11,10 +11,10 @@ from typing import Final
 
 import zmq
 
-from streamseg.errors import ConfigError
+from streamseg.errors import AddressNotHereError, ConfigError
 from streamseg.protocol.topics import MAX_IPC_PATH, is_loopback
 
-BIND_FIXES: Final = {
+_FIXES: Final = {
     errno.EADDRINUSE: "another program listens there, perhaps a second streamseg: stop it or choose another address",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
     errno.ENODEV: "no network interface of this machine has that name",
@@ -23,6 +23,9 @@ BIND_FIXES: Final = {
     errno.ENOTDIR: "the directory does not exist: create it first",
 }
 """Error number of a failed bind -> reason and fix."""
+
+_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
+"""Errors that pass when the network comes up."""
 
 _FORM: Final = "write tcp://HOST:PORT or ipc:///PATH"
 
@@ -95,11 +98,11 @@ def bind(socket: zmq.Socket[bytes], endpoint: str, setting: str) -> tuple[str, P
         finally:
             os.umask(before)
     except BlockingIOError:
-        raise _bind_error(setting, endpoint, BIND_FIXES[errno.EADDRINUSE]) from None
+        raise bind_error(setting, endpoint, errno.EADDRINUSE) from None
     except (OSError, zmq.ZMQError) as error:
         if claim is not None:
             claim.release()
-        raise _bind_error(setting, endpoint, BIND_FIXES.get(error.errno or 0, f"{error}; {_FORM}")) from None
+        raise bind_error(setting, endpoint, error.errno or 0, f"{error}; {_FORM}") from None
     return socket.get_string(zmq.LAST_ENDPOINT), claim
 
 
@@ -119,19 +122,32 @@ def remove_stale_socket(endpoint: str) -> None:
 def _ipc_path(endpoint: str, setting: str) -> Path:
     path = endpoint.removeprefix("ipc://")
     if not path.startswith("/"):
-        raise _bind_error(setting, endpoint, "the path is not absolute: write ipc:///PATH, with three slashes")
+        raise _path_error(setting, endpoint, "the path is not absolute: write ipc:///PATH, with three slashes")
     if len(os.fsencode(path)) > MAX_IPC_PATH:
-        raise _bind_error(
+        raise _path_error(
             setting, endpoint, f"the path is longer than {MAX_IPC_PATH} bytes, a socket's limit: shorten it"
         )
     if Path(path).exists() and not Path(path).is_socket():
-        raise _bind_error(
+        raise _path_error(
             setting, endpoint, "the path exists and is not a socket: choose another one"
         )  # bind would delete it
     return Path(path)
 
 
-def _bind_error(setting: str, endpoint: str, reason: str) -> ConfigError:
+def bind_error(setting: str, address: str, number: int, otherwise: str = "") -> ConfigError:
+    """Return the error for an address that cannot be bound.
+
+    Args:
+        setting: Name of the setting.
+        address: The address.
+        number: Error number of the failed bind.
+        otherwise: Reason for error numbers that are not in the table.
+    """
+    error = AddressNotHereError if number in _NOT_HERE else ConfigError
+    return error(f"{setting}: {address!r} cannot be bound: {_FIXES.get(number, otherwise)}")
+
+
+def _path_error(setting: str, endpoint: str, reason: str) -> ConfigError:
     return ConfigError(f"{setting}: {endpoint!r} cannot be bound: {reason}")
 
 

@@ -10,6 +10,7 @@ import time
 import msgspec
 
 from streamseg.protocol.published import EventKind, ObjectState, Region, RegionCounts, StreamState
+from streamseg.protocol.text import encode_valid
 
 
 class TrackedObject(msgspec.Struct, frozen=True, array_like=True):
@@ -144,7 +145,7 @@ _decoder: msgspec.msgpack.Decoder[InternalMessage] = msgspec.msgpack.Decoder(Int
 
 def encode(message: InternalMessage) -> bytes:
     """Encode a message."""
-    return _encoder.encode(message)
+    return encode_valid(_encoder.encode, message)
 
 
 def decode(data: bytes | memoryview) -> InternalMessage:

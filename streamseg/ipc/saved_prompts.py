@@ -46,11 +46,18 @@ class SavedObject:
         obj_id: Its id.
         label: Its name.
         prompts: In order; the first one started the object.
+        last_mask: Its last visible mask, for a tracker that has not seen it before; None: start from ``prompts``.
     """
 
     obj_id: int
     label: str
     prompts: tuple[SavedPrompt, ...]
+    last_mask: Rle | None = None
+
+    @property
+    def start_prompts(self) -> tuple[SavedPrompt, ...]:
+        """The prompts that make a tracker follow the object."""
+        return self.prompts if self.last_mask is None else (SavedPrompt(mask=self.last_mask),)
 
     def corrected(self, prompt: SavedPrompt) -> SavedObject:
         """Return the object with one more prompt. Beyond :data:`MAX_PROMPTS`, the oldest correction is dropped."""
@@ -68,11 +75,13 @@ class SavedStream:
         objects: Oldest first.
         next_id: Where the search for a free id begins (:func:`free_id`).
         paused: Tracking is paused.
+        planned: The worker was stopped on purpose: the next one continues whatever ``on_discontinuity`` says.
     """
 
     objects: tuple[SavedObject, ...] = ()
     next_id: int = 1
     paused: bool = False
+    planned: bool = False
 
     def changed(self, removed: Iterable[int], prompts: Iterable[PromptConfig]) -> SavedStream:
         """Return the stream after a change of its configured prompts, as the worker would save it."""

@@ -89,16 +89,25 @@ class ChangeStream:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveMasks:
+    """Worker: save all objects with their last masks (:class:`PromptsSaved`); it is about to be replaced."""
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonInfo:
     """Control process: the state of the daemon that it needs to check and answer requests.
 
     Attributes:
         streams: Ids of all streams.
         publish: Addresses at which masks are published.
+        model: Name of the model.
+        max_objects: Maximum number of objects per stream.
     """
 
     streams: tuple[str, ...]
     publish: tuple[str, ...]
+    model: str
+    max_objects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +115,5 @@ class WorkerGone:
     """Control process: the worker died, and its pending commands with it."""
 
 
-SupervisorMessage = OpenStream | CloseStream | ChangeStream | DaemonInfo | WorkerGone | Outcome
+SupervisorMessage = OpenStream | CloseStream | ChangeStream | SaveMasks | DaemonInfo | WorkerGone | Outcome
 """From the supervisor; an :class:`~streamseg.ipc.commands.Outcome` answers a command."""

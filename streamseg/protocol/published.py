@@ -35,6 +35,7 @@ EventKind = Literal[
     "stream_ended",
     "stream_failed",
     "tracker_reset",
+    "tracking_failed",
     "worker_restarted",
     "capture_restarted",
     "publisher_restarted",
@@ -42,6 +43,7 @@ EventKind = Literal[
     "web_restarted",
     "stream_added",
     "stream_removed",
+    "subscriber_dropped",
 ]
 StreamState = Literal["starting", "connecting", "streaming", "reconnecting", "ended", "failed"]
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
 
-import msgspec
 import zmq
 
 from streamseg.common.logs import setup_logging
@@ -43,12 +42,13 @@ from streamseg.publish.published_streams import PublishedStreams
 from streamseg.publish.sockets import PublisherSockets
 from streamseg.publish.status_schedule import StatusSchedule
 from streamseg.publish.stream_encoder import Origin, StreamEncoder
-from streamseg.publish.subscriptions import Subscriptions
+from streamseg.publish.subscriptions import Subscriptions, is_subscription
 from streamseg.ring.frame_ring import FrameRing
 
 log = logging.getLogger(__name__)
 
 _PROGRESS_NS: Final = 1_000_000_000
+_DROP_REPORT_NS: Final = 10_000_000_000
 _DRAIN_NS: Final = 200_000_000
 _DRAIN_QUIET_MS: Final = 100
 _MAX_PER_TURN: Final = 64
@@ -130,6 +130,7 @@ class Publisher:
         self._streams = PublishedStreams(self._origin, spec.publish.encoding)
         self._subscriptions = Subscriptions(())
         self._reported_subscriber = False
+        self._reported_dropped = self._released_dropped = self._drop_report_due_ns = 0
         self._statuses = StatusSchedule()
         self._statuses.add(DAEMON)
         self._progress_due_ns = 0
@@ -205,10 +206,13 @@ class Publisher:
     def _handle_subscriptions(self) -> None:
         for _ in range(_MAX_PER_TURN):
             try:
-                message = self._sockets.outlet.recv(zmq.NOBLOCK)
+                message = self._sockets.outlet.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
-            for stream, kind in self._subscriptions.handle(message):
+            topics = self._subscriptions.handle(message.bytes)
+            if not topics and is_subscription(message.bytes):
+                self._sockets.guard.count(message)
+            for stream, kind in topics:
                 if kind == "status":
                     self._statuses.hurry(stream)
         for stream, published in self._streams.items():
@@ -229,8 +233,8 @@ class Publisher:
                 return
             try:
                 message = decode(data)
-            except msgspec.DecodeError as error:  # a bug, but no reason to stop publishing
-                log.error("an internal message cannot be decoded: %s", error)
+            except Exception as error:  # noqa: BLE001 - a bug, but no reason to stop publishing
+                log.error("invalid internal message skipped: %s", error)
                 continue
             self._handle_message(message)
 
@@ -242,6 +246,7 @@ class Publisher:
                 self._daemon = message
             case WorkerReport():
                 self._worker = message
+                self._origin.model = message.model  # a reload may change it
                 for published in self._streams.values():
                     published.status.on_worker(message)
             case StreamEvent(stream=stream) if stream == DAEMON:
@@ -298,6 +303,21 @@ class Publisher:
         if now_ns >= self._progress_due_ns:
             self._link.send(Report("progress"))
             self._progress_due_ns = now_ns + _PROGRESS_NS
+            self._report_dropped(now_ns)
+
+    def _report_dropped(self, now_ns: int) -> None:
+        """Report that subscribers were disconnected: at once, and then at most every ten seconds."""
+        dropped, before = self._sockets.guard.dropped, self._reported_dropped
+        if dropped != self._released_dropped:
+            self._released_dropped = dropped
+            self._sockets.guard.release_memory()
+        if dropped == before or now_ns < self._drop_report_due_ns:
+            return
+        self._reported_dropped, self._drop_report_due_ns = dropped, now_ns + _DROP_REPORT_NS
+        detail = f"too many topics that do not exist: {dropped - before} connections closed, {dropped} in all"
+        log.warning("subscribers were disconnected: %s", detail)
+        event = StreamEvent(stream=DAEMON, kind="subscriber_dropped", t_wall_ns=time.time_ns(), detail=detail)
+        self._sockets.publish(self._daemon_encoder.event(event))
 
     def _send_status(self, stream: str) -> None:
         if stream == DAEMON:
@@ -323,7 +343,7 @@ class Publisher:
             t_wall_ns=str(time.time_ns()),
             clock=self._origin.clock,
             version=self._spec.version,
-            model=self._spec.model,
+            model=self._origin.model,
             device=self._worker.device,
             uptime_s=round(self._daemon.uptime_s, 3),
             streams=list(self._streams),

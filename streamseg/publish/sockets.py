@@ -13,9 +13,9 @@ from streamseg.ipc.commands import encode as encode_command
 from streamseg.ipc.endpoints import PathClaim, bind, require_private
 from streamseg.protocol.topics import INTERNAL_HWM, PUBLISH_HWM
 from streamseg.publish.stream_encoder import Parts
+from streamseg.publish.subscriber_guard import SubscriberGuard
 
 _LINGER_MS: Final = 200
-_MAX_SUBSCRIPTION_BYTES: Final = 1024
 
 
 class PublisherSockets:
@@ -29,6 +29,7 @@ class PublisherSockets:
     Attributes:
         inbox: Internal messages.
         outlet: Subscriptions in, published messages out.
+        guard: Disconnects subscribers that flood the outlet.
     """
 
     def __init__(self, commands_endpoint: str) -> None:
@@ -39,9 +40,9 @@ class PublisherSockets:
         self.outlet = self._context.socket(zmq.XPUB)
         self.outlet.setsockopt(zmq.XPUB_VERBOSE, 1)
         self.outlet.setsockopt(zmq.SNDHWM, PUBLISH_HWM)
-        self.outlet.setsockopt(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION_BYTES)
         self.outlet.setsockopt(zmq.LINGER, _LINGER_MS)
         self.outlet.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        self.guard = SubscriberGuard(self.outlet)
         self._status_copies = self._context.socket(zmq.DEALER)
         self._status_copies.setsockopt(zmq.SNDHWM, INTERNAL_HWM)
         self._status_copies.setsockopt(zmq.IMMEDIATE, 1)
@@ -95,6 +96,7 @@ class PublisherSockets:
 
         Blocks: up to 0.2 s, for subscribers that are slow to take the last messages.
         """
+        self.guard.close()
         self.inbox.close(linger=0)
         self._status_copies.close(linger=0)
         self.outlet.close()

@@ -14,6 +14,7 @@ from streamseg.ipc.messages import StreamEvent, TrackedFrame, TrackedObject
 from streamseg.protocol.mask_codec import encode_bits
 from streamseg.protocol.published import Encoding, Event, Image, MaskObject, Masks, Objects
 from streamseg.protocol.scores import presence_of, score_of
+from streamseg.protocol.text import encode_valid
 from streamseg.protocol.topics import Kind, topic
 
 Parts = list[bytes]
@@ -21,7 +22,7 @@ Parts = list[bytes]
 _json = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Origin:
     """Identity of a publisher: the fields that all its messages share.
 
@@ -29,7 +30,7 @@ class Origin:
         session: Id of the daemon's run.
         publisher: Id of this publisher process.
         clock: Name of this machine's monotonic clock.
-        model: Name of the model.
+        model: Name of the model; changes with a reload.
     """
 
     session: str
@@ -121,7 +122,7 @@ class StreamEncoder:
         return self.published.get(kind, 0)
 
     def _message(self, kind: Kind, header: msgspec.Struct, parts: Iterable[bytes] = ()) -> Parts:
-        message = [topic(self._stream, kind), _json.encode(header), *parts]
+        message = [topic(self._stream, kind), encode_valid(_json.encode, header), *parts]
         self.published[kind] = self.next_seq(kind) + 1
         return message
 

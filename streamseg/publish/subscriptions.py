@@ -92,3 +92,8 @@ class Subscriptions:
     def kinds(self, stream: str) -> list[str]:
         """Return the kinds of a stream that have subscribers."""
         return [kind for kind in get_args(Kind) if (stream, kind) in self._wanted]
+
+
+def is_subscription(message: bytes) -> bool:
+    """Whether a message of the socket subscribes to something."""
+    return message[:1] == bytes([_SUBSCRIBE])

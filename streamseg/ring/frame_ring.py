@@ -94,11 +94,15 @@ class FrameRing:
         self._policy = policy
         self._memory = RingMemory(slots, slot_bytes)
         if after is not None:
-            with self._memory.locked() as control:
-                control.next_frame_id, control.epoch = after.frames, after.epoch
-                control.superseded, control.no_slot = after.superseded, after.no_slot
-                control.abandoned = after.abandoned
-                self._memory.commit(control)
+            self.continue_from(after)
+
+    def continue_from(self, counters: RingCounters) -> None:
+        """Continue the numbers of an earlier ring of the same stream. Before the first frame is written."""
+        with self._memory.locked() as control:
+            control.next_frame_id, control.epoch = counters.frames, counters.epoch
+            control.superseded, control.no_slot = counters.superseded, counters.no_slot
+            control.abandoned = counters.abandoned
+            self._memory.commit(control)
 
     @classmethod
     def of(cls, shape: RingShape, fds: Sequence[int]) -> FrameRing:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from streamseg.common.redact import mask_query, redact
 from streamseg.errors import ConfigError
+from streamseg.protocol.text import valid_text
 from streamseg.sources.scene.spec import SceneSpec, nearest
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class SourceAddress:
             # Perhaps a URL without its scheme or its slashes, or an FFmpeg filter that opens one.
             path, mark, query = _without_userinfo(shown).partition("?")
             shown = f"{path}{mark}{mask_query(query)}"
-        return cls(text, _printable(shown), _pieces(text) if shown != text else ())
+        return cls(text, valid_text(shown), _pieces(text) if shown != text else ())
 
     def without_secrets(self, text: str) -> str:
         """Return a message about this source, of FFmpeg or an operating system, without the source's secrets."""
@@ -207,7 +208,7 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
             secrets += [piece for value in hidden_values if value not in masked for piece in _pieces(value)]
     shown = redact(f"{scheme}://{shown_user}{host_and_port}{shown_path}{mark}{shown_query}")
     decoded = tuple(form for secret in secrets if secret for form in _with_decoded(secret))
-    return SourceAddress(text, _printable(shown), decoded)
+    return SourceAddress(text, valid_text(shown), decoded)
 
 
 def _fault_of(scheme: str, host_and_port: str, tail: str) -> str | None:
@@ -245,11 +246,6 @@ def _without_userinfo(text: str) -> str:
     if "@" not in text or ":" not in text or "***@" in text:
         return text
     return f"{text.partition(':')[0]}:***@{text.rpartition('@')[2]}"
-
-
-def _printable(text: str) -> str:
-    """Return text as valid UTF-8: a file name may hold bytes that are not, which Python keeps as surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _classify_url(address: str, scheme: str) -> tuple[Kind, str]:

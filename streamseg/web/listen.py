@@ -6,8 +6,7 @@ import errno
 import socket
 from typing import Final
 
-from streamseg.errors import ConfigError
-from streamseg.ipc.endpoints import BIND_FIXES
+from streamseg.ipc.endpoints import bind_error
 
 _SEND_BUFFER_BYTES: Final = 256 * 1024
 
@@ -35,6 +34,5 @@ def listen_on(address: str) -> tuple[socket.socket, str]:
         bound.bind((ip, int(port)))
     except OSError as error:
         bound.close()
-        mend = BIND_FIXES.get(error.errno or errno.EINVAL, error.strerror)
-        raise ConfigError(f"http.listen: {address!r} cannot be bound: {mend}") from None
+        raise bind_error("http.listen", address, error.errno or errno.EINVAL, error.strerror or str(error)) from None
     return bound, f"http://{host}:{bound.getsockname()[1]}/"

@@ -23,7 +23,6 @@ from streamseg.protocol.control import (
     PixelMarks,
     Prompted,
     PromptsSet,
-    Rle,
     SetPrompt,
     SetPrompts,
     SnapshotObject,
@@ -34,12 +33,12 @@ from streamseg.protocol.control import (
     control_error,
     stream_not_found,
 )
-from streamseg.protocol.mask_codec import encode_rle
 from streamseg.protocol.scores import presence_of, score_of
+from streamseg.protocol.text import encode_json
 from streamseg.protocol.topics import topic
 from streamseg.sources.address import shown_address
 from streamseg.tracker.types import ObjectResult, check_prompt
-from streamseg.worker.prompts import build_prompt, pixel_marks
+from streamseg.worker.prompts import build_prompt, full_rle, pixel_marks
 from streamseg.worker.tracked_stream import Latest, TrackedStream
 from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES
 
@@ -66,7 +65,7 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
         log.exception("%s failed", command.op, extra={"stream": command.stream})
         failure = ErrorBody(code="INTERNAL", message=f"{command.op} failed: see the daemon's log")
         return Outcome(command.number, error=failure)
-    return Outcome(command.number, msgspec.json.encode(result))
+    return Outcome(command.number, encode_json(result))
 
 
 def _handle(op: str, stream: TrackedStream, args: Any) -> msgspec.Struct:
@@ -114,7 +113,7 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
         area=prompted.area,
         score=score_of(prompted.iou_prediction),
         presence=presence_of(prompted.object_score_logits),
-        mask=_rle(prompted) if args.preview else None,
+        mask=full_rle(prompted) if args.preview else None,
         points_px=points,
         box_px=box,
     )
@@ -279,7 +278,7 @@ def _snapshot(stream: TrackedStream, _args: Any) -> SnapshotResult:
         objects=tuple(
             SnapshotObject(
                 **msgspec.structs.asdict(entry),
-                mask=_rle(latest.results[entry.id]) if latest.results[entry.id].area else None,
+                mask=full_rle(latest.results[entry.id]) if latest.results[entry.id].area else None,
             )
             for entry in _object_entries(stream)
             if entry.id in latest.results
@@ -328,11 +327,6 @@ def _require_object(stream: TrackedStream, obj_id: int) -> None:
     if obj_id not in stream.objects:
         ids = ", ".join(map(str, stream.objects)) or "none"
         raise control_error("OBJECT_NOT_FOUND", f"stream {stream.name!r} has no object {obj_id}; objects: {ids}")
-
-
-def _rle(result: ObjectResult) -> Rle:
-    width, height = result.size
-    return Rle((height, width), encode_rle(result.full_mask).decode())
 
 
 _HANDLERS: Final[Mapping[str, Callable[[TrackedStream, Any], msgspec.Struct]]] = {

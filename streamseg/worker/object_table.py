@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream, free_id, next_id_after
+from streamseg.protocol.control import Rle
 
 PendingPrompt = tuple[int, SavedPrompt]
 """Object id and prompt."""
@@ -63,6 +65,8 @@ class ObjectTable:
     def follow(self, obj_id: int) -> bool:
         """Mark an object as accepted by the tracker; return whether that is new."""
         new = obj_id not in self._followed
+        if self._objects[obj_id].last_mask is not None:
+            self.save(replace(self._objects[obj_id], last_mask=None))
         self._followed.add(obj_id)
         return new
 
@@ -89,7 +93,7 @@ class ObjectTable:
 
     def add_pending(self, obj: SavedObject) -> None:
         """Apply an object's prompts to the next tracked frame."""
-        self._pending += [(obj.obj_id, prompt) for prompt in obj.prompts]
+        self._pending += [(obj.obj_id, prompt) for prompt in obj.start_prompts]
 
     def take_pending(self) -> list[PendingPrompt]:
         """Return the pending prompts; nothing is pending afterwards."""
@@ -104,6 +108,12 @@ class ObjectTable:
         """Make the rejected prompts pending: they may fit frames of another size."""
         self._pending += self._rejected
         self._rejected = []
+
+    def save_masks(self, masks: Mapping[int, Rle]) -> None:
+        """Start the objects that have a mask here from it, the next time that they are prompted."""
+        for obj_id, mask in masks.items():
+            if obj_id in self._followed:
+                self.save(replace(self._objects[obj_id], last_mask=mask))
 
     def reprompt_all(self) -> None:
         """Make all prompts of all objects pending."""
@@ -122,4 +132,4 @@ class ObjectTable:
         return SavedStream(tuple(self._objects.values()), self.next_id, paused)
 
     def _all_prompts(self) -> list[PendingPrompt]:
-        return [(obj.obj_id, prompt) for obj in self._objects.values() for prompt in obj.prompts]
+        return [(obj.obj_id, prompt) for obj in self._objects.values() for prompt in obj.start_prompts]

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Final
 
@@ -32,6 +32,7 @@ from streamseg.ipc.supervisor_messages import (
     OpenStream,
     PromptsSaved,
     Report,
+    SaveMasks,
     SupervisorMessage,
 )
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
@@ -92,7 +93,7 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
 
     def progress(what: str, share: float) -> None:
         log.info("warming up: %s (%.0f %%)", what, 100 * share)
-        link.send(Report("progress"))
+        link.send(Report("progress", f"warming up: {what} ({100 * share:.0f} %)"))
 
     tracker.warm_up(progress)
     worker = Worker(spec, rings, tracker, link)
@@ -141,6 +142,7 @@ class Worker:
         self._streams: dict[str, TrackedStream] = {}
         self._unsent: Counter[str] = Counter()
         self._next_report_ns = 0
+        self._frames_reported = 0
         self._scheduler = FairScheduler(tracker.streams_at_once)
         for stream, config in spec.streams.items():
             memory_lost = _was_tracked(rings[stream])
@@ -159,6 +161,7 @@ class Worker:
         """Track until the supervisor asks to stop."""
         self._commands.wait_connected(_CONNECT_TIMEOUT_S)
         self._link.send(Report("ready"))
+        self._report()  # the publisher learns the model before the first frame
         while not self._link.stop_requested():
             self._poller.poll(_POLL_MS)
             self._handle_messages()
@@ -170,6 +173,7 @@ class Worker:
                     self._track(held)
             self._handle_commands()
             self._report()
+        self._handle_messages()  # those that came just before the request to stop
 
     def close(self) -> None:
         """Close the sockets."""
@@ -211,6 +215,11 @@ class Worker:
             case ChangeStream(stream=stream, settings=settings, removed=removed, prompts=prompts):
                 self._streams[stream].change(settings, removed, prompts)
                 self._flush_stream(stream)
+            case SaveMasks():
+                for stream, tracked in self._streams.items():
+                    tracked.save_masks()
+                    if (saved := tracked.take_saved()) is not None:
+                        self._link.send(PromptsSaved(stream, replace(saved, planned=True)))
 
     def _open(self, tracked: TrackedStream) -> None:
         reader = self._rings[tracked.name].reader("worker")
@@ -253,8 +262,9 @@ class Worker:
         now_ns = time.monotonic_ns()
         if now_ns < self._next_report_ns:
             return
+        elapsed_s = (now_ns - self._next_report_ns + _REPORT_NS) / 1e9
         self._next_report_ns = now_ns + _REPORT_NS
-        self._link.send(Report("progress"))
+        self._link.send(Report("progress", self._progress(elapsed_s)))
         self._publisher.flush()
         self._publisher.try_send(
             WorkerReport(
@@ -274,9 +284,17 @@ class Worker:
             )
         )
 
+    def _progress(self, elapsed_s: float) -> str:
+        """Return objects and frames per second, for the service manager's status line."""
+        frames = sum(stream.tracked + stream.repeated for stream in self._streams.values())
+        rate, self._frames_reported = (frames - self._frames_reported) / elapsed_s, frames
+        objects = sum(len(stream.objects) for stream in self._streams.values())
+        return f"{objects} object{'' if objects == 1 else 's'}, {max(rate, 0.0):.0f} frames/s"
+
     def _drops(self, stream: str) -> dict[str, int]:
         drops = {
             "publish/queue_full": self._unsent[stream],
+            "track/failed": self._streams[stream].failed,
             "event/publisher_away": self._publisher.lost_events[stream],
         }
         return {reason: count for reason, count in drops.items() if count}

@@ -6,8 +6,8 @@ from streamseg.common.mask_file import read_mask
 from streamseg.errors import PromptError, ProtocolError
 from streamseg.ipc.saved_prompts import SavedPrompt
 from streamseg.protocol.control import PixelBox, PixelPoint, Rle
-from streamseg.protocol.mask_codec import decode_mask
-from streamseg.tracker.types import BoolMask, Point, Prompt
+from streamseg.protocol.mask_codec import decode_mask, encode_rle
+from streamseg.tracker.types import BoolMask, ObjectResult, Point, Prompt
 
 
 def build_prompt(obj_id: int, given: SavedPrompt, size: tuple[int, int]) -> Prompt:
@@ -40,6 +40,12 @@ def pixel_marks(given: SavedPrompt, size: tuple[int, int]) -> tuple[tuple[PixelP
         return points, None
     x0, y0, x1, y1 = given.box
     return points, (x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y)
+
+
+def full_rle(result: ObjectResult) -> Rle:
+    """Return an object's mask on the whole frame as run lengths."""
+    width, height = result.size
+    return Rle((height, width), encode_rle(result.full_mask).decode())
 
 
 def _decode_rle(obj_id: int, rle: Rle, size: tuple[int, int]) -> BoolMask:

@@ -1,13 +1,23 @@
-"""One batch of frames through the tracker: the only place where a frame passes through its stream."""
+"""One batch of frames through the tracker: the only place where a frame passes through its stream.
+
+An exception of the tracker costs one stream, not the worker: the batch is repeated stream by stream, and the stream
+that raises is suspended (``TrackedStream.fail``).
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from streamseg.frame import Frame
-from streamseg.tracker.types import Tracker
-from streamseg.worker.frame_turn import FrameResult
+from streamseg.tracker.types import ObjectResult, Tracker
+from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.tracked_stream import TrackedStream
+
+log = logging.getLogger(__name__)
+
+_DEVICE_ERRORS: Final = ("CUDA error", "CUDA driver error")
 
 
 def track_frames(
@@ -16,19 +26,56 @@ def track_frames(
     """Track the next frame of one or more streams and yield the results as they become known.
 
     Frames that need no tracking (paused or unchanged streams) come first, before the tracker runs. The others go
-    through it in one call.
+    through it in one call. A stream on which the tracker raises yields its frame without objects.
 
     Args:
         tracker: The tracker on which the streams are open.
         streams: Stream id -> stream.
         frames: Stream id -> its next frame.
+
+    Raises:
+        Exception: the device is lost, so that no stream can be tracked in this process.
     """
-    turns = [streams[stream].begin_frame(frame) for stream, frame in frames.items()]
-    for turn in turns:
-        if not turn.needs_tracking:
-            yield turn.finish()
-    tracked = {turn.stream: turn for turn in turns if turn.needs_tracking}
+    tracked: dict[str, FrameTurn] = {}
+    for stream, frame in frames.items():
+        try:
+            turn = streams[stream].begin_frame(frame)
+            if turn.needs_tracking:
+                tracked[stream] = turn
+                continue
+            result = turn.finish()
+        except Exception as error:  # noqa: BLE001 - logged and published by the stream
+            result = _fail(streams[stream], frame, error)
+        yield result
     if tracked:
-        results = tracker.track({stream: turn.frame for stream, turn in tracked.items()})
-        for stream, turn in tracked.items():
-            yield turn.finish(results[stream])
+        yield from _track(tracker, streams, tracked)
+
+
+def _track(
+    tracker: Tracker, streams: Mapping[str, TrackedStream], turns: Mapping[str, FrameTurn]
+) -> Iterator[FrameResult]:
+    results: dict[str, list[ObjectResult]] = {}
+    if len(turns) > 1:
+        try:
+            results = tracker.track({stream: turn.frame for stream, turn in turns.items()})
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may concern one stream only
+            _raise_if_device_lost(error)
+            log.warning("a batch of %d streams failed and is repeated stream by stream: %s", len(turns), error)
+    for stream, turn in turns.items():
+        try:
+            found = results[stream] if stream in results else tracker.track({stream: turn.frame})[stream]
+            result = turn.finish(found)
+        except Exception as error:  # noqa: BLE001 - logged and published by the stream
+            result = _fail(streams[stream], turn.frame, error)
+        yield result
+
+
+def _fail(stream: TrackedStream, frame: Frame, error: Exception) -> FrameResult:
+    _raise_if_device_lost(error)
+    return stream.fail(frame, error)
+
+
+def _raise_if_device_lost(error: Exception) -> None:
+    """Raise an error after which CUDA refuses every call of this process: only a new worker helps."""
+    if any(text in str(error) for text in _DEVICE_ERRORS):
+        raise error

@@ -11,7 +11,9 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
+from streamseg.common.backoff import Backoff, BackoffPolicy
 from streamseg.config.schema import PromptConfig, StreamConfig
 from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.frame import Frame
@@ -23,12 +25,15 @@ from streamseg.worker.frame_turn import FrameResult, FrameTurn, pack_object
 from streamseg.worker.hidden_objects import HiddenObjects
 from streamseg.worker.object_states import ObjectStates
 from streamseg.worker.object_table import ObjectTable
-from streamseg.worker.prompts import build_prompt
+from streamseg.worker.prompts import build_prompt, full_rle
 from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.undo import UndoStack
 from streamseg.worker.zones import RegionEvent, RegionMonitor
 
 log = logging.getLogger(__name__)
+
+_RETRY: Final = BackoffPolicy(first_s=1, max_s=60, healthy_s=30)
+"""Of tracking a stream on which the tracker raised an exception."""
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class TrackedStream:
         undo_stack: The last changes that clients made.
         paused: Frames are not tracked.
         tracked: Number of frames tracked.
+        failed: Number of frames that were not tracked because of an exception of the tracker.
         repeated: Number of frames that were not tracked because they showed the same as the last tracked frame.
         latest: The newest tracked frame; None before the first.
     """
@@ -87,14 +93,14 @@ class TrackedStream:
     ) -> None:
         saved = configured(config.prompts) if saved is None else saved
         self.name = name
-        self.tracked = self.repeated = 0
+        self.tracked = self.repeated = self.failed = 0
         self.paused = saved.paused
         self.latest: Latest | None = None
         self._tracker = tracker
         self._memory_lost = memory_lost
         self._table = ObjectTable(saved.objects, saved.next_id)
         self._lost = saved.objects if memory_lost else ()
-        if memory_lost and config.on_discontinuity == "reset":
+        if memory_lost and config.on_discontinuity == "reset" and not saved.planned:
             self._table.clear()
         self._states = ObjectStates(lost_after_ns=0)
         self._static = StaticFrames()
@@ -105,6 +111,10 @@ class TrackedStream:
         self._turn: FrameTurn | None = None
         self._hidden = HiddenObjects(max_objects, lambda obj_id: tracker.remove_object(name, obj_id))
         self.undo_stack = UndoStack()
+        self._last_seen: dict[int, ObjectResult] = {}
+        self._failure_backoff = Backoff(_RETRY)
+        self._failed_at: float | None = None
+        self._retry_at: float | None = None
         self._events: list[StreamEvent] = []
         tracker.open_stream(name)
 
@@ -120,6 +130,11 @@ class TrackedStream:
         Returns:
             The turn that finishes the frame. An older turn can no longer be finished.
         """
+        if self._retry_at is not None:
+            if time.monotonic() < self._retry_at:
+                self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=False, repeats=None)
+                return self._turn
+            self._retry()
         if self._memory_lost:
             self._memory_lost = False
             lost, self._lost = self._lost, ()
@@ -140,7 +155,8 @@ class TrackedStream:
         frame = turn.frame
         if results is not None:
             found = self._on_tracked(frame, results)
-        elif self.paused or self.latest is None:
+        elif self.paused or self.latest is None or self._retry_at is not None:
+            self.failed += self._retry_at is not None
             found = {}
         else:
             found = self._on_repeated(frame, self.latest)
@@ -168,7 +184,41 @@ class TrackedStream:
         )
         for obj_id, prompt in self._table.take_pending():
             self._apply(obj_id, prompt, frame, self.latest)
+        self._last_seen = {
+            obj_id: result if result.area else self._last_seen.get(obj_id, result)
+            for obj_id, result in self.latest.results.items()
+        }
         return self.latest.results
+
+    def fail(self, frame: Frame, error: Exception) -> FrameResult:
+        """Give up a frame after an exception of the tracker.
+
+        The following frames are not tracked until a back-off is over. Then the objects start again from their last
+        masks, since the exception may have left the tracker's memory of them in any state.
+
+        Returns:
+            The frame without objects.
+        """
+        if self._failed_at is not None:
+            self._failure_backoff.succeeded(time.monotonic() - self._failed_at)
+        self._failed_at = time.monotonic()
+        wait_s = self._failure_backoff.next_wait_s()
+        self._retry_at = self._failed_at + wait_s
+        reason = f"{type(error).__name__}: {error}"
+        log.error("stream %s: tracking failed: %s; next try in %.1f s", self.name, reason, wait_s, exc_info=error)
+        self._event("tracking_failed", frame, detail=f"{reason}; next try in {wait_s:.1f} s")
+        self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=False, repeats=None)
+        return self._turn.finish()
+
+    def _retry(self) -> None:
+        """Start all objects again from their last masks."""
+        self._retry_at = None
+        self.save_masks()
+        self._tracker.close_stream(self.name)
+        self._tracker.open_stream(self.name)
+        self._hidden.clear()
+        self._forget_tracking()
+        self._table.reprompt_all()
 
     def _on_repeated(self, frame: Frame, latest: Latest) -> Mapping[int, ObjectResult]:
         self.repeated += 1
@@ -207,6 +257,11 @@ class TrackedStream:
             self._make_room(obj_id)
             latest.results[obj_id] = self._tracker.add_prompt(self.name, built).current
         except PromptError as error:
+            if known.last_mask is not None:  # of frames of another size: its own prompts may fit
+                known = replace(known, last_mask=None)
+                self._table.save(known)
+                self._table.add_pending(known)
+                return
             self._table.reject(obj_id, prompt)
             log.error("stream %s: %s", self.name, error)
             self._event("prompt_rejected", frame, obj_id=obj_id, label=known.label, detail=str(error))
@@ -427,6 +482,10 @@ class TrackedStream:
         """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
         return self._table.snapshot(paused=self.paused)
 
+    def save_masks(self) -> None:
+        """Make the objects' last masks part of :meth:`take_saved`."""
+        self._table.save_masks({obj_id: full_rle(seen) for obj_id, seen in self._last_seen.items() if seen.area})
+
     # --- internals --------------------------------------------------------------------------------------------------
 
     def _use_settings(self, config: StreamConfig) -> None:
@@ -445,6 +504,7 @@ class TrackedStream:
         label = self._table.objects[obj_id].label
         followed = self._table.remove(obj_id)
         self._states.forget(obj_id)
+        self._last_seen.pop(obj_id, None)
         if self.latest is not None:
             self.latest.results.pop(obj_id, None)
         self._report_regions(self._regions.forget(obj_id, self._stream_time_ns, "removed"), label)

@@ -96,11 +96,11 @@ def test_no_password_comes_through_whatever_the_caller_does(layout):
 def test_later_handlers_see_no_password_either():
     body = (
         "class Keep(logging.Handler):\n"
-        "    def emit(self, record): print(record.getMessage(), record.exc_info, file=sys.stderr)\n"
+        "    def emit(self, record): sys.stderr.write(f'{record.getMessage()} {record.exc_info}\\n')\n"
         "logging.getLogger().addHandler(Keep())\n"
         "log.info('rtsp://admin:%s@cam', 'hunter2')"
     )
-    assert logged(body)[1] == "rtsp://admin:***@cam None"
+    assert "rtsp://admin:***@cam None" in logged(body)
 
 
 def test_an_error_in_json_is_one_line():

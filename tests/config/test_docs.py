@@ -34,9 +34,9 @@ def test_the_schema_is_valid_and_refuses_what_the_loader_refuses():
     validator = Draft202012Validator(schema)
     stream = {"source": "scene:default"}
     assert validator.is_valid({"streams": {"cam": stream}, "x-anchors": [1]})
+    assert validator.is_valid({"streams": {}})
     for wrong in (
         {},
-        {"streams": {}},
         {"streams": {"Cam": stream}},
         {"streams": {"_cam": stream}},
         {"streams": {"cam": {**stream, "sorce": 1}}},

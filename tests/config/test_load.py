@@ -102,10 +102,9 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"streams": {}}, "streams: is empty: at least one stream is needed, for example cam: {source: webcam:0}"),
-        ({"streams": None}, "streams: is empty: at least one stream is needed"),
-        ({"streams": []}, "streams: [] is invalid: expected a group of settings for each name, at least one"),
-        ({"model": {}}, "streams: is missing: expected a group of settings for each name, at least one"),
+        ({"streams": None}, "streams: is empty: write a stream, for example cam: {source: webcam:0}, or {} to wait"),
+        ({"streams": []}, "streams: [] is invalid: expected a group of settings for each name"),
+        ({"model": {}}, "streams: is missing: expected a group of settings for each name"),
         ({"streams": {"cam": None}}, "streams.cam: empty is invalid: expected a group of settings (source, "),
         ({"streams": {"cam": {}}}, "streams.cam.source: is missing: expected text"),
         ({**cam(), "endpoints": ["x"]}, "endpoints: a list: there is no such setting; did you mean publish.endpoints?"),

@@ -33,10 +33,8 @@ class ControlProcess:
             endpoint=None if default else changes.pop("endpoint", self.endpoint),
             other_endpoint=f"ipc://{folder}/other",
             commands_endpoint=f"ipc://{folder}/commands",
-            model="nano",
-            max_objects=16,
             version="0.0.1",
-            info=DaemonInfo(("cam",), ("tcp://127.0.0.1:5555",)),
+            info=DaemonInfo(("cam",), ("tcp://127.0.0.1:5555",), "nano", 16),
             worker_id=b"worker-" + os.urandom(8),
             command_timeout_s=timeout_s,
         )

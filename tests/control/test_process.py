@@ -175,7 +175,7 @@ def test_streams_are_the_supervisors(control):
     send(client, op="add_stream", stream="new", args={"settings": {"source": "scene:simple"}})
     command = running.said(Command)
     assert (command.op, command.stream) == ("add_stream", "new")
-    running.send(DaemonInfo(("cam", "new"), ("tcp://127.0.0.1:7",)))
+    running.send(DaemonInfo(("cam", "new"), ("tcp://127.0.0.1:7",), "nano", 16))
     running.send(Outcome(command.number, b"{}"))
     assert receive(client)["ok"]
     assert ask(client, op="hello", id="h")["result"]["streams"] == ["cam", "new"]
@@ -233,7 +233,7 @@ def test_status_is_answered_from_what_was_published_last(control):
     while (result := ask(client, op="get_status", id=os.urandom(4).hex())["result"])["daemon"] is None:
         pass
     assert result == {"daemon": {"model": "nano"}, "streams": [{"state": "streaming"}]}
-    running.send(DaemonInfo((), ()))
+    running.send(DaemonInfo((), (), "nano", 16))
     while ask(client, op="hello", id=os.urandom(4).hex())["result"]["streams"]:
         pass
     assert ask(client, op="get_status", id="after")["result"]["streams"] == []

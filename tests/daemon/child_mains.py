@@ -29,6 +29,18 @@ def main(behaviour: str, connection: Connection) -> None:
             link.send(Report("ready"))
             while not link.stop_requested(60.0):
                 pass
+        case "slow start":  # imports for long, in silence
+            until = time.process_time() + 2.5
+            while time.process_time() < until:
+                pass
+            link.send(Report("ready"))
+            while not link.stop_requested(1.0):
+                link.send(Report("progress"))
+        case "stuck start":
+            time.sleep(600)
+        case "nonsense":
+            connection.send_bytes(b"no pickle")
+            time.sleep(600)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "signal 40":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,9 +23,9 @@ from streamseg.daemon.process_table import ProcessEntry
 def make_child() -> Iterator[Callable[..., Child]]:
     children: list[Child] = []
 
-    def make(behaviour: str, silence_s: float = 30.0) -> Child:
+    def make(behaviour: str, silence_s: float = 30.0, ready_s: float = 60.0) -> Child:
         children.append(
-            Child(ProcessEntry(f"test:{behaviour}", "tests.daemon.child_mains", (behaviour,), 60.0, silence_s))
+            Child(ProcessEntry(f"test:{behaviour}", "tests.daemon.child_mains", (behaviour,), ready_s, silence_s))
         )
         children[-1].start()
         return children[-1]
@@ -214,3 +215,53 @@ child.kill()
         timeout=120,
     )
     assert (done.stdout, done.returncode) == ("the script runs\nready\n", 0), done.stderr
+
+
+def test_a_slow_start_that_computes_is_not_a_hang(make_child):
+    child = make_child("slow start", ready_s=1.5)
+    deadline = time.monotonic() + 60
+    while child.state != "ready":
+        assert time.monotonic() < deadline
+        assert not child.hangs()
+        wait(child.waitables(), timeout=0.1)
+        child.take_messages()
+
+
+def test_a_start_that_does_nothing_is_a_hang(make_child):
+    child = make_child("stuck start", ready_s=3.0)
+    deadline = time.monotonic() + 120
+    while not child.hangs():  # its imports compute
+        assert time.monotonic() < deadline
+        child.take_messages()
+        time.sleep(0.05)
+
+
+def test_nonsense_from_a_child_does_no_harm(make_child):
+    child = make_child("nonsense")
+    deadline = time.monotonic() + 60
+    while len(child.waitables()) > 1:
+        assert time.monotonic() < deadline
+        wait(child.waitables(), timeout=0.1)
+        assert child.take_messages() == []
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(make_child):
+    child = make_child("obeys")
+    wait_for_report(child, "ready")
+    child.kill()
+    child.take_messages()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        child.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert child.state == "restarting"
+    deadline = time.monotonic() + 30
+    while not child.restart_due():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.start()
+    wait_for_report(child, "ready")

@@ -551,15 +551,15 @@ def test_a_reload_changes_what_differs_and_costs_the_others_no_frame(daemon):
             "source": {"source": "scene:simple?size=640x360"},
             "new": {"source": SIMPLE},
         }
-        model = {"name": "fixed", "max_objects": 8}
-        running.file.write_text(yaml.safe_dump({**config, "streams": streams, "model": model}))
+        publish = {**config["publish"], "jpeg_quality": 71}
+        running.file.write_text(yaml.safe_dump({**config, "streams": streams, "publish": publish}))
         result = control.reload()
         assert result.added == ("new",)
         assert result.removed == ("gone",)
         assert result.restarted == ("source",)
         assert result.changed == ("prompts",)
         assert set(result.unchanged) == {"keep", "asked"}
-        assert result.needs_restart == ("model.max_objects",)
+        assert result.needs_restart == ("publish.jpeg_quality",)
         assert control.hello().streams == ("keep", "prompts", "source", "asked", "new")
         wait_for(lambda: control.list("source")[0].size == (640, 360), 30, "the new source")
         objects = control.list("prompts")[0].objects
@@ -578,7 +578,7 @@ def test_a_reload_changes_what_differs_and_costs_the_others_no_frame(daemon):
         running.wait_log("configuration reloaded: removed prompts, source, new")
         assert control.hello().streams == ("keep", "asked")
     assert running.end() == 0
-    assert "restart the daemon to change: model.max_objects" in running.log
+    assert "restart the daemon to change: publish.jpeg_quality" in running.log
     assert "Traceback" not in running.log
 
 

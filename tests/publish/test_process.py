@@ -19,7 +19,7 @@ from streamseg.client import DaemonStatusMessage, EventMessage, PairedSubscriber
 from streamseg.config.schema import PublishConfig
 from streamseg.daemon.run_child import run_child
 from streamseg.errors import SubscribeTimeoutError
-from streamseg.ipc.messages import CaptureReport, DaemonReport, StreamEvent, WorkerReport
+from streamseg.ipc.messages import CaptureReport, DaemonReport, StreamEvent, WorkerReport, encode
 from streamseg.publish.process import PublisherSpec
 from streamseg.ring.frame_ring import FrameRing
 from tests.publish.publisher_children import (
@@ -205,6 +205,8 @@ def test_a_mask_that_cannot_be_encoded_costs_its_frame_only(publisher):
         wait_subscribed(publisher, "masks")
         publisher.track(bits=b"too short")
         publisher.publisher_socket._socket.send(b"\xc1 no message at all")
+        report = encode(CaptureReport("cam1", "streaming", "??", (1, 1), 0, 0, 0, 0, {}, ""))
+        publisher.publisher_socket._socket.send(report.replace(b"??", b"\xe9\xff"))
         sent = publisher.track()
         masks = subscriber.receive()
     assert (masks.frame, masks.seq) == (sent.frame_id, 0)
@@ -248,6 +250,59 @@ def test_hostile_subscribers_do_no_harm(start, subscriptions):
             sent = publisher.track()
             assert subscriber.receive().frame == sent.frame_id
     assert publisher.stop() == 0
+
+
+def flood(endpoint, connection):
+    """Subscribe to 300,000 topics of 128 bytes that do not exist."""
+    with zmq.Context() as context, context.socket(zmq.XSUB) as socket:
+        socket.linger = 0
+        socket.sndhwm = 0
+        socket.connect(endpoint)
+        for number in range(300_000):
+            socket.send(b"\x01" + (b"%08d" % number).ljust(128, b"x"))
+        connection.send("sent")
+        time.sleep(600)
+
+
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+def test_a_flood_of_topics_costs_its_sender_the_connection(start, transport):
+    publisher = start() if transport == "ipc" else start(endpoints=("tcp://127.0.0.1:*",))
+    endpoint = publisher.ready.text
+    me = psutil.Process(publisher.process.pid)
+    with (
+        Subscriber(endpoint, streams=["cam1"], mode="all", timeout_s=20) as healthy,
+        Subscriber(endpoint, streams=["_daemon"], kinds=["events"], mode="all", timeout_s=20) as events,
+    ):
+        publisher.report("subscribed")
+        with child(flood, endpoint):
+            event = events.receive()
+            memory, worst_s, until = 0, 0.0, time.monotonic() + 5
+            while time.monotonic() < until:
+                sent = publisher.track()
+                got = healthy.receive()
+                assert (got.frame, got.gap) == (sent.frame_id, 0)
+                worst_s = max(worst_s, got.age_ms / 1000)
+                memory = max(memory, me.memory_info().rss)
+    assert event.event == "subscriber_dropped"
+    assert "connections closed" in event.detail
+    assert memory < 256e6
+    assert worst_s < 5  # on a busy machine; about 0.1 s on a quiet one
+    assert publisher.stop() == 0
+
+
+def test_a_subscriber_of_many_topics_that_exist_stays(start):
+    streams = tuple(f"camera-{number:02}-of-a-long-corridor-in-the-old-building" for number in range(24))
+    publisher = start(streams=streams)
+    kinds = ["masks", "objects", "events", "status"]
+    with Subscriber(publisher.endpoint, streams=streams, kinds=kinds, mode="all", timeout_s=20) as one:
+        publisher.report("subscribed")
+        seen = set()
+        while seen != set(streams):  # subscriptions take effect one by one
+            for stream in set(streams) - seen:
+                publisher.track(stream)
+            message = one.receive()
+            if message.kind == "masks":
+                seen.add(message.stream)
 
 
 def zmtp_greeting(socket_type):

@@ -335,5 +335,5 @@ def test_a_failing_write_leaves_its_slot_free(make_ring: MakeRing) -> None:
 
 @pytest.mark.parametrize(("slots", "slot_bytes"), [(1, 1), (17, 1), (4, 0)])
 def test_sizes_out_of_range_are_refused(slots: int, slot_bytes: int) -> None:
-    with pytest.raises(RingError, match=r"is \d+: give"):
+    with pytest.raises(RingError, match=r"is \d+: expected"):
         FrameRing(policy="newest", slots=slots, slot_bytes=slot_bytes)

@@ -79,7 +79,7 @@ def test_an_unencoded_password_is_refused_with_the_way_to_write_it(password):
         ("rtsp://cam/profile@2x", "rtsp://cam/profile@2x"),
         ("scene:default?seed=1&size=320x180", "scene:default?seed=1&size=320x180"),
         ("/data/clip.mp4", "/data/clip.mp4"),
-        ("caf\udce9/clip.mp4", "caf\\udce9/clip.mp4"),
+        ("caf\udce9/clip.mp4", "caf\\xe9/clip.mp4"),
     ],
 )
 def test_what_is_harmless_stays(address, shown):

@@ -16,10 +16,6 @@ from torch import Tensor
 
 from streamseg.tracker import torch_private
 
-needs_ranges = pytest.mark.skipif(
-    not torch_private.HAS_RANGED_ATTENTION, reason=f"torch {torch.__version__} has no attention to ranges of keys"
-)
-
 
 @contextmanager
 def flash_on_cpu() -> Iterator[list[dict[str, Any]]]:

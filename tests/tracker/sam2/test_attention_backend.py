@@ -16,7 +16,6 @@ from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2 import attention_backend, memory_attention
 from streamseg.tracker.sam2.attention_backend import ANY_SHAPES, FIXED_SHAPES, Kernels, choose_backends
 from streamseg.tracker.sam2.ranged_attention import VARLEN_KERNELS, KeyRanges, attend_ranges_masked
-from tests.tracker.sam2.flash_stand_in import needs_ranges
 from tests.tracker.tracker_scenes import Add, clip, difference, play, show
 
 FLASH, MATH = SDPBackend.FLASH_ATTENTION, SDPBackend.MATH  # what torch has on a CPU
@@ -47,14 +46,12 @@ def slowly(seconds: float):
     return attend
 
 
-@needs_ranges
 def test_the_fastest_kernel_for_ranges_is_taken_if_no_mask_is_faster():
     slow, fast = slowly(0.02), slowly(0.005)
     assert choose([], [slow, fast, slow]) == ([MATH, FLASH, SDPBackend.EFFICIENT_ATTENTION], fast)
     assert choose([FLASH], [slow, fast]) == ([FLASH, SDPBackend.EFFICIENT_ATTENTION, MATH], None)
 
 
-@needs_ranges
 def test_a_kernel_that_is_hardly_faster_changes_nothing(monkeypatch):
     times = iter([1.0, 0.95, 0.89, 0.5, 0.3, 0.28, 0.6])
     monkeypatch.setattr(attention_backend, "median_s", lambda function, device: next(times))
@@ -63,7 +60,6 @@ def test_a_kernel_that_is_hardly_faster_changes_nothing(monkeypatch):
     assert choose([FLASH, MATH], [first, second, third]) == ([FLASH, SDPBackend.EFFICIENT_ATTENTION, MATH], first)
 
 
-@needs_ranges
 @pytest.mark.parametrize("off", [-1, 1])
 def test_a_kernel_that_is_fast_and_wrong_is_not_taken(off, caplog):
     def wrong(q, k, v, ranges):
@@ -74,7 +70,6 @@ def test_a_kernel_that_is_fast_and_wrong_is_not_taken(off, caplog):
     assert "not used" in caplog.text
 
 
-@needs_ranges
 def test_kernels_are_timed_as_they_run():
     slow, fast = slowly(0.02), slowly(0.005)
 

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.ranged_attention import VARLEN_KERNELS, KeyRanges, VarlenAttention, attend_ranges_masked
-from tests.tracker.sam2.flash_stand_in import flash_on_cpu, needs_ranges
+from tests.tracker.sam2.flash_stand_in import flash_on_cpu
 
 TOKENS, KEYS, CHANNELS = 5, 40, 16
 RANGES = [(0, 40), (0, 1), (39, 1), (7, 2), (3, 31), (11, 16)]
@@ -77,7 +77,6 @@ def test_what_torch_is_given(flash) -> None:
     assert halves["seqused_k"].tolist() == [16, 15, 8, 8]
 
 
-@needs_ranges
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("splits", [1, 4])
 def test_torchs_own_shapes_and_precision(splits: int, dtype: torch.dtype) -> None:

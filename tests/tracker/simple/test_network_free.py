@@ -104,15 +104,6 @@ def test_a_frame_from_before_a_reset_can_be_prompted(tracker):
     assert tracker.add_prompt("cam", BOX).current.area == 400
 
 
-def test_a_mask_with_negative_strides(tracker):
-    mask = np.zeros((64, 96), dtype=np.bool_)
-    mask[10:30, 20:50] = True
-    tracker.track({"cam": frame()})
-    plain = tracker.add_prompt("cam", Prompt(1, mask=mask)).current
-    flipped = tracker.add_prompt("cam", Prompt(2, mask=mask[::-1, ::-1].copy()[::-1, ::-1])).current
-    assert np.array_equal(plain.full_mask, flipped.full_mask)
-
-
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [

@@ -1,0 +1,163 @@
+"""Disconnects subscribers that flood the publisher with topics.
+
+libzmq keeps every topic of every subscriber in a tree, about 32 bytes for each byte of a topic, and reads a flood in
+one go, in which time nothing is published. So there are two limits. Topics that no stream has are counted for each
+connection. And a thread looks at the connections' receive buffers: a subscriber that only subscribes never fills one,
+while a flood does at once, before libzmq has handed a single topic to us.
+
+Only closing the connection frees its topics. libzmq has no call for that, so the guard shuts down its descriptor, of
+which libzmq tells the number; the inode tells whether the number still belongs to the same connection.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import fcntl
+import os
+import socket
+import termios
+import threading
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+MAX_TOPIC_BYTES: Final = 128
+_MAX_UNKNOWN: Final = 1024
+"""Topics of one connection that no stream has. Early subscriptions to streams that may come are far fewer."""
+_MAX_UNKNOWN_OF_ALL: Final = 16 * 1024
+_RECEIVE_BUFFER_BYTES: Final = 96 * 1024
+_MAX_UNREAD_BYTES: Final = 48 * 1024
+"""All topics of the largest daemon together are less."""
+_MAX_MESSAGE_BYTES: Final = MAX_TOPIC_BYTES + 10
+"""A topic with the name of ZMTP 3.1's command before it."""
+_LOOK_S: Final = 0.03
+_MAX_CONNECTIONS: Final = 10_000
+
+_libc = ctypes.CDLL(None)
+
+_Connection = tuple[int, int]
+"""Descriptor and inode."""
+
+
+class SubscriberGuard:
+    """Watches the subscribers of one XPUB socket. Made before the socket is bound.
+
+    Args:
+        outlet: The socket. :meth:`count` and :meth:`close` are for the thread that uses it.
+    """
+
+    def __init__(self, outlet: zmq.Socket[bytes]) -> None:
+        outlet.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)  # libzmq disconnects a subscriber that sends more
+        outlet.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
+        self._outlet = outlet
+        self._monitor = outlet.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
+        self._unknown: dict[_Connection, int] = {}
+        self._dropped = 0
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch_buffers, name="subscribers", daemon=True)
+        self._thread.start()
+
+    def release_memory(self) -> None:
+        """Return the memory of closed connections to the system; glibc would keep most of it."""
+        _libc.malloc_trim(0)
+
+    @property
+    def dropped(self) -> int:
+        """Number of connections that were closed."""
+        return self._dropped
+
+    def count(self, message: zmq.Frame) -> None:
+        """Count a subscription to a topic that no stream has, and close its connection if that is too many."""
+        connection = _connection_of(message)
+        if connection is None:
+            return
+        self._unknown[connection] = self._unknown.get(connection, 0) + 1
+        if self._unknown[connection] > _MAX_UNKNOWN:
+            del self._unknown[connection]
+            self._drop(connection)
+        elif sum(self._unknown.values()) > _MAX_UNKNOWN_OF_ALL:
+            self._unknown = {one: count for one, count in self._unknown.items() if _is_open(one)}
+            if sum(self._unknown.values()) > _MAX_UNKNOWN_OF_ALL:
+                worst = max(self._unknown, key=lambda one: self._unknown[one])
+                del self._unknown[worst]
+                self._drop(worst)
+
+    def close(self) -> None:
+        """Stop watching. Before the socket is closed.
+
+        Blocks: up to a tenth of a second.
+        """
+        self._closing.set()
+        self._thread.join()
+        self._outlet.disable_monitor()
+        self._monitor.close(linger=0)
+
+    def _drop(self, connection: _Connection) -> None:
+        if _shut_down(connection):
+            with self._lock:
+                self._dropped += 1
+
+    def _watch_buffers(self) -> None:
+        """Close connections whose receive buffer is full."""
+        open_: set[_Connection] = set()
+        while not self._closing.is_set():
+            if self._monitor.poll(int(_LOOK_S * 1000)):
+                self._on_monitor(open_)
+                continue
+            for connection in tuple(open_):
+                unread = _unread_bytes(connection)
+                if unread is None:
+                    open_.remove(connection)
+                elif unread >= _MAX_UNREAD_BYTES:
+                    open_.remove(connection)
+                    self._drop(connection)
+
+    def _on_monitor(self, open_: set[_Connection]) -> None:
+        event = recv_monitor_message(self._monitor)
+        if event["event"] == zmq.EVENT_ACCEPTED and len(open_) < _MAX_CONNECTIONS:
+            with contextlib.suppress(OSError):  # closed already
+                fd = int(event["value"])
+                open_.add((fd, os.fstat(fd).st_ino))
+
+
+def _connection_of(message: zmq.Frame) -> _Connection | None:
+    try:
+        fd = int(message.get(zmq.SRCFD))
+        return fd, os.fstat(fd).st_ino
+    except (OSError, ValueError, TypeError, zmq.ZMQError):  # closed meanwhile: its topics are gone with it
+        return None
+
+
+def _is_open(connection: _Connection) -> bool:
+    try:
+        return os.fstat(connection[0]).st_ino == connection[1]
+    except OSError:
+        return False
+
+
+def _unread_bytes(connection: _Connection) -> int | None:
+    """Return how much lies in the receive buffer; None if the connection is closed."""
+    if not _is_open(connection):
+        return None
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(connection[0], termios.FIONREAD, count)
+    except OSError:
+        return None
+    return count[0]
+
+
+def _shut_down(connection: _Connection) -> bool:
+    """Shut a connection down; libzmq sees its end and frees what belongs to it."""
+    try:
+        with socket.socket(fileno=os.dup(connection[0])) as copy:
+            if os.fstat(copy.fileno()).st_ino != connection[1]:
+                return False
+            copy.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return False
+    return True

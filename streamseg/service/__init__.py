@@ -1,0 +1,1 @@
+"""streamseg as a systemd service: the unit, and installing and removing it."""

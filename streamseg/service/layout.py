@@ -1,0 +1,111 @@
+"""Where an installed service keeps its files, for the system and for one user.
+
+Follows the file hierarchy of systemd (``file-hierarchy(7)``) and, for a user, the XDG base directories.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Scope = Literal["system", "user"]
+
+DEFAULT_INSTANCE = "streamseg"
+"""The instance whose unit is plain ``streamseg.service``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLayout:
+    """The files of one instance.
+
+    Attributes:
+        scope: Whose service manager runs it.
+        instance: Its name, which is also its configuration's.
+        root: Prefix of every path that is written; ``/`` outside of image builds and tests.
+        unit_folder: Unit files.
+        config_folder: Configurations and the environment file.
+        state: Models and saved state.
+        cache: Compiled code.
+        runtime: Sockets.
+    """
+
+    scope: Scope
+    instance: str
+    root: Path
+    unit_folder: Path
+    config_folder: Path
+    state: Path
+    cache: Path
+    runtime: Path
+
+    @property
+    def unit(self) -> str:
+        """Name of the unit."""
+        return "streamseg.service" if self.instance == DEFAULT_INSTANCE else f"streamseg@{self.instance}.service"
+
+    @property
+    def unit_file(self) -> Path:
+        """File of the unit; instances share a template."""
+        name = "streamseg.service" if self.instance == DEFAULT_INSTANCE else "streamseg@.service"
+        return self.unit_folder / name
+
+    @property
+    def config(self) -> Path:
+        """The instance's configuration."""
+        return self.config_folder / f"{self.instance}.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Secrets that configurations name as ``${NAME}``."""
+        return self.config_folder / "environment"
+
+    @property
+    def control(self) -> str:
+        """Where the instance takes requests."""
+        return f"ipc://{self.runtime}/streamseg-control"
+
+    def at_root(self, path: Path) -> Path:
+        """Return where a path of the installed system lies while it is being written."""
+        return self.root / path.relative_to("/")
+
+
+def system_layout(instance: str, root: Path = Path("/")) -> ServiceLayout:
+    """Return where a service of the system keeps its files."""
+    name = _folder_name(instance)
+    return ServiceLayout(
+        scope="system",
+        instance=instance,
+        root=root,
+        unit_folder=Path("/etc/systemd/system"),
+        config_folder=Path("/etc/streamseg"),
+        state=Path("/var/lib/streamseg"),
+        cache=Path("/var/cache/streamseg"),
+        runtime=Path("/run") / name,
+    )
+
+
+def user_layout(instance: str, root: Path = Path("/")) -> ServiceLayout:
+    """Return where a service of the calling user keeps its files."""
+    home = Path.home()
+    config = _xdg("XDG_CONFIG_HOME", home / ".config")
+    return ServiceLayout(
+        scope="user",
+        instance=instance,
+        root=root,
+        unit_folder=config / "systemd/user",
+        config_folder=config / "streamseg",
+        state=_xdg("XDG_STATE_HOME", home / ".local/state") / "streamseg",
+        cache=_xdg("XDG_CACHE_HOME", home / ".cache") / "streamseg",
+        runtime=_xdg("XDG_RUNTIME_DIR", Path(f"/run/user/{os.geteuid()}")) / _folder_name(instance),
+    )
+
+
+def _folder_name(instance: str) -> str:
+    return "streamseg" if instance == DEFAULT_INSTANCE else f"streamseg-{instance}"
+
+
+def _xdg(name: str, default: Path) -> Path:
+    value = os.environ.get(name, "")
+    return Path(value) if value.startswith("/") else default

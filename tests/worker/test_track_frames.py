@@ -1,0 +1,83 @@
+"""An exception of the tracker costs the stream that causes it, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from streamseg.config.schema import PromptConfig, StreamConfig
+from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.tracker.simple.echo import EchoTracker
+from streamseg.tracker.types import ObjectResult
+from streamseg.worker import tracked_stream
+from streamseg.worker.track_frames import track_frames
+from streamseg.worker.tracked_stream import TrackedStream
+
+BOX = PromptConfig(object=7, label="cup", box=(100, 100, 140, 150))
+STREAMS = ("a", "b", "c")
+
+
+def frame(number: int, level: int = 0) -> Frame:
+    stamps = FrameStamps(1_700_000_000_000_000_000, "arrival", 1000 + number, 2000 + number, number, (1, 30))
+    return Frame(number, 0, FrameFormat(320, 180, "rgb24"), (np.full((180, 960), level, np.uint8),), stamps)
+
+
+class Poisoned(EchoTracker):
+    """Fails on frames of level 255."""
+
+    error: Exception = ValueError("a poisoned frame")
+
+    def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
+        if any(one.planes[0][0, 0] == 255 for one in frames.values()):
+            raise self.error
+        return super().track(frames)
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.tracker = Poisoned()
+        config = StreamConfig(source="scene:simple", prompts=(BOX,))
+        self.streams = {name: TrackedStream(name, config, self.tracker) for name in STREAMS}
+        self.number = 0
+
+    def feed(self, **levels: int) -> dict[str, list[int]]:
+        """Track one frame of each stream; return the ids of its objects."""
+        self.number += 1
+        frames = {name: frame(self.number, levels.get(name, 0)) for name in STREAMS}
+        results = list(track_frames(self.tracker, self.streams, frames))
+        assert {result.stream for result in results} == set(STREAMS)
+        return {result.stream: [obj.obj_id for obj in result.objects] for result in results}
+
+    def events(self, name: str) -> list[tuple[str, str]]:
+        return [(event.kind, event.detail) for event in self.streams[name].take_events()]
+
+
+def test_the_others_are_tracked_and_the_culprit_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: now)
+    rig = Rig()
+    rig.feed()
+    for name in STREAMS:
+        rig.events(name)
+    assert rig.feed(b=255) == {"a": [7], "b": [], "c": [7]}
+    assert rig.events("a") == rig.events("c") == []
+    assert rig.events("b") == [("tracking_failed", "ValueError: a poisoned frame; next try in 1.0 s")]
+    assert rig.feed() == {"a": [7], "b": [], "c": [7]}
+    assert rig.streams["b"].failed == 2
+    now += 1.1
+    assert rig.feed(b=255) == {"a": [7], "b": [], "c": [7]}
+    assert "next try in 2.0 s" in rig.events("b")[0][1]
+    now += 2.1
+    assert rig.feed() == {"a": [7], "b": [7], "c": [7]}
+    assert rig.events("b") == [("object_added", "")]
+    assert rig.streams["b"].latest is not None
+    assert rig.streams["b"].latest.results[7].roi == (100, 100, 40, 50)  # from its last mask
+
+
+def test_an_error_of_the_device_is_not_one_of_a_stream():
+    rig = Rig()
+    rig.tracker.error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        rig.feed(b=255)
