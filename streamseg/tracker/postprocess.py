@@ -108,18 +108,18 @@ def _interpolate(logits: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _crop(logits: Tensor, size: Size) -> tuple[tuple[int, int], BoolMask]:
-    """Interpolate what can be object, and no more.
+    """Interpolate only the part that can be object.
 
-    torch interpolates along each row first and then between rows, and an axis whose length does not change gets the
-    weights 1 and 0, so two passes give the bits of one. Between them all columns but the object's are left out, before
-    them all rows: what is left out is <= 0, and so is every mean of such values.
+    torch interpolates along each row first and then between rows. An axis whose length does not change gets the
+    weights 1 and 0, so two passes give the same bits as one. Rows without object are skipped in the first pass, columns
+    without object in the second: their values are <= 0, and so is every mean of such values.
 
     Args:
         logits: ``float32 [h, w]`` on the CPU.
         size: Of the video frame.
 
     Returns:
-        (x, y) of a mask's first pixel, and ``bool [rows, columns]`` that holds all of the object.
+        (x, y) of a mask's first pixel, and ``bool [rows, columns]`` that contains the whole object.
     """
     width, height = size
     low_h, low_w = logits.shape
@@ -139,7 +139,7 @@ def _crop(logits: Tensor, size: Size) -> tuple[tuple[int, int], BoolMask]:
 
 
 def _reach(first: int, last: int, low: int, high: int) -> tuple[int, int]:
-    """Range of output pixels that the inputs ``first..last`` of ``low`` can touch, at most a pixel too wide."""
+    """Return the range of output pixels that the inputs ``first..last`` of ``low`` can affect, or one pixel more."""
     scale = high / low
     start = math.floor((first - 0.5) * scale - 0.5)
     end = math.ceil((last + 1.5) * scale - 0.5) + 1

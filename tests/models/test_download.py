@@ -176,9 +176,9 @@ def test_a_silent_server_is_given_up(file_server, tmp_path, step):
 def test_nobody_listens(file_server, tmp_path):
     with socket.socket() as taken:  # bound but not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ModelError, match=r"no connection \(.*refused\).*Without a network.*weights\.pt \(sha256"):
-            fetch(file_server.entry(), tmp_path, base_url=nobody)
+            fetch(file_server.entry(), tmp_path, base_url=closed)
 
 
 def test_a_full_disk_is_noticed_before(file_server, tmp_path):

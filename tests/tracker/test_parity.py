@@ -112,7 +112,7 @@ def test_product_is_within_tolerance(
 def test_prompts_that_come_late_are_those_on_time(
     late: int, small: SAM2Base, official_small: SAM2VideoPredictor, partly_filled: Change
 ) -> None:
-    """Prompts reach an older frame, and every frame since is tracked anew: the reference had them on time."""
+    """Prompts reach an older frame, and every frame since is tracked again: the reference had them on time."""
     events: Events = {
         2: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7)), Add(1, points=[(0.7, 0.3, 0)])],
         14: [Add(1, points=[(0.3, 0.6, 1)]), Add(7, mask=(0.1, 0.1, 0.4, 0.5))],

@@ -94,7 +94,7 @@ def test_a_used_lane_is_as_good_as_new(small: SAM2Base) -> None:
     images = clip(20, small.image_size)
     predictor = CameraPredictor(small)
     first = play(predictor, images, {0: [CLICK]})
-    again = play(predictor, images, {0: [CLICK]})  # opens the stream anew
+    again = play(predictor, images, {0: [CLICK]})  # opens the stream again
     assert all(torch.equal(first.tracked[key][0], again.tracked[key][0]) for key in first.tracked)
     assert predictor.bank.lanes == 1
 

@@ -129,7 +129,7 @@ def test_an_rgb_picture_comes_out_as_from_the_official_loader(tmp_path):
     assert (ours == expected).float().mean() + ((ours - expected).abs() < 1e-5).float().mean() > 0.9
 
 
-def test_shape_dtype_and_order_of_colours():
+def test_shape_dtype_and_order_of_colors():
     red = np.zeros((10, 30), dtype=np.uint8)
     red[:, 0::3] = 255
     for dtype in (torch.float32, torch.bfloat16, torch.float16):

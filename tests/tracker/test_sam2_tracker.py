@@ -233,7 +233,7 @@ def test_frames_that_cannot_be_prompted(small: SAM2Base) -> None:
 
 
 def test_undo_of_a_prompt_whose_frame_is_gone(small: SAM2Base) -> None:
-    """It is tracked anew from the oldest frame that is held, with the conditioning memory that is left."""
+    """It is tracked again from the oldest held frame, with the remaining conditioning memory."""
     tracker = small_tracker(small, history_frames=3)
     tracker.track({"a": frame(0)})
     tracker.add_prompt("a", CLICK)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 
 from streamseg.config.schema import PromptConfig, StreamConfig
 from streamseg.frame import Frame, FrameFormat, FrameStamps
-from streamseg.tracker.simple.echo import EchoTracker
-from streamseg.tracker.types import ObjectResult
 from streamseg.worker import tracked_stream
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
+from tests.worker.poisoned_worker import Poisoned
 
 BOX = PromptConfig(object=7, label="cup", box=(100, 100, 140, 150))
 STREAMS = ("a", "b", "c")
@@ -22,17 +19,6 @@ STREAMS = ("a", "b", "c")
 def frame(number: int, level: int = 0) -> Frame:
     stamps = FrameStamps(1_700_000_000_000_000_000, "arrival", 1000 + number, 2000 + number, number, (1, 30))
     return Frame(number, 0, FrameFormat(320, 180, "rgb24"), (np.full((180, 960), level, np.uint8),), stamps)
-
-
-class Poisoned(EchoTracker):
-    """Fails on frames of level 255."""
-
-    error: Exception = ValueError("a poisoned frame")
-
-    def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
-        if any(one.planes[0][0, 0] == 255 for one in frames.values()):
-            raise self.error
-        return super().track(frames)
 
 
 class Rig:

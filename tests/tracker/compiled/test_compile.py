@@ -36,7 +36,7 @@ EVENTS: Events = {
 
 
 class ReplayingRecorder:
-    """Stands in for CUDA graphs: a replay computes anew, and writes into the places of the recording."""
+    """Stands in for CUDA graphs: a replay computes again and writes into the recorded outputs."""
 
     def __init__(self) -> None:
         self.recorded = 0
@@ -109,7 +109,7 @@ def test_nothing_is_compiled_or_recorded_after_warm_up(
 def test_a_bank_that_grows(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, buckets: Buckets, recorder: ReplayingRecorder | None
 ) -> None:
-    """Nothing is compiled for it. Graphs are recorded anew, all of them at once, and counted."""
+    """Nothing is compiled for it. All graphs are recorded again at once, and counted."""
     monkeypatch.setattr(CompiledEngine, "initial_lanes", 2)
     images = clip(12, small.image_size)
     predictor = compiled(small, buckets, recorder=recorder)

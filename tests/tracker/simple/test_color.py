@@ -190,7 +190,7 @@ def test_a_size_change_is_followed():
 
 @pytest.mark.parametrize("size", [(320, 180), (100, 60), (1283, 721)])
 def test_a_size_change_before_the_object_was_found(size):
-    """Half black, half white: the colour between them is nowhere, until it appears where the prompt was."""
+    """Half black, half white: the color between them is nowhere, until it appears where the prompt was."""
     w, h = size
     tracker = ColorTracker()
     tracker.open_stream("cam")
