@@ -248,11 +248,11 @@ class Daemon:
             self.page = report.text
             self._table.listen = report.text.removeprefix("http://").rstrip("/")
         awaited = (*_REQUIRED, WEB) if WEB in self._children else _REQUIRED
-        if self._on_ready and all(self._children[name].state == "ready" for name in awaited):
-            on_ready, self._on_ready = self._on_ready, None
-            on_ready()
         if all(self._children[name].state == "ready" for name in awaited):
             self._service.ready()
+            if self._on_ready is not None:
+                on_ready, self._on_ready = self._on_ready, None
+                on_ready()
 
     def _start_web(self) -> None:
         """Start the web process, which needs the address of the control process."""

@@ -67,7 +67,6 @@ class TrackedStream:
         saved: What an earlier worker followed; None to begin with the configured prompts.
         memory_lost: An earlier worker tracked the stream, and its memory of the objects died with it. The objects
             are prompted again, or forgotten if ``on_discontinuity`` is ``reset``.
-
         max_objects: Largest number of objects. Removed ones are tracked on while there is room, so that a removal can
             be undone; 0: they are not.
 

@@ -25,6 +25,8 @@ from streamseg.config.schema import LineConfig, ZoneConfig
 from streamseg.protocol.published import EventKind, Region, RegionCounts
 from streamseg.tracker.types import ObjectResult
 
+Point = tuple[float, float]
+"""x, y in pixels."""
 Direction = Literal["forward", "backward"]
 LeaveReason = Literal["moved", "lost", "removed", "reset"]
 
@@ -103,7 +105,6 @@ class RegionMonitor:
     Args:
         zones: By name.
         lines: By name.
-
     """
 
     def __init__(self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig]) -> None:
@@ -161,20 +162,29 @@ class RegionMonitor:
         self._zones = {name: kept for name, kept in self._zones.items() if zones.get(name) == self._zone_settings[name]}
         self._lines = {name: kept for name, kept in self._lines.items() if lines.get(name) == self._line_settings[name]}
         self._zone_settings, self._line_settings = dict(zones), dict(lines)
-        size, self._size = self._size, (0, 0)
-        if size != (0, 0):
-            self._rasterize(size)
+        if self._size != (0, 0):
+            self._build(self._size)
 
     def _rasterize(self, size: tuple[int, int]) -> None:
-        """Make zones and lines for frames of a size; what exists keeps its objects."""
+        """Make zones and lines for frames of a size. Zones keep their objects; positions of the old size are void."""
         if size == self._size:
             return
         self._size = size
+        inside = {name: zone.inside for name, zone in self._zones.items()}
+        self._zones.clear()
+        self._lines.clear()
+        self._build(size)
+        for name, zone in self._zones.items():
+            zone.inside = inside.get(name, {})
+
+    def _build(self, size: tuple[int, int]) -> None:
+        """Make the zones and lines that do not exist yet."""
         for name, zone in self._zone_settings.items():
-            held = self._zones[name].inside if name in self._zones else {}
-            self._zones[name] = _Zone(_polygon_mask(zone, size), zone.share, held)
+            if name not in self._zones:
+                self._zones[name] = _Zone(_polygon_mask(zone, size), zone.share)
         for name, line in self._line_settings.items():
-            self._lines[name] = _Line(*_ends(line, size), band_px=_BAND * float(np.hypot(*size)))
+            if name not in self._lines:
+                self._lines[name] = _Line(*_ends(line, size), band_px=_BAND * float(np.hypot(*size)))
 
     def _counted(self, events: list[RegionEvent]) -> list[RegionEvent]:
         for event in events:
@@ -238,13 +248,13 @@ class _Line:
         seen: Object -> its side and centroid when it was last seen outside the band.
     """
 
-    start: tuple[float, float]
-    end: tuple[float, float]
+    start: Point
+    end: Point
     band_px: float
-    seen: dict[int, tuple[bool, tuple[float, float]]] = field(default_factory=dict)
+    seen: dict[int, tuple[bool, Point]] = field(default_factory=dict)
 
     def update(self, name: str, result: ObjectResult) -> Iterator[RegionEvent]:
-        distance = self._signed_distance(result.centroid)
+        distance = _signed_distance(self.start, self.end, result.centroid)
         if abs(distance) <= self.band_px:
             return
         right = distance > 0
@@ -253,16 +263,16 @@ class _Line:
         if before is not None and before[0] != right and self._between_ends(before[1], result.centroid):
             yield LineCrossed(name, result.obj_id, "forward" if right else "backward")
 
-    def _signed_distance(self, point: tuple[float, float]) -> float:
-        """Distance from the endless line, > 0 on its right; y points down."""
-        (x0, y0), (x1, y1) = self.start, self.end
-        cross = (x1 - x0) * (point[1] - y0) - (y1 - y0) * (point[0] - x0)
-        return cross / float(np.hypot(x1 - x0, y1 - y0))
-
-    def _between_ends(self, before: tuple[float, float], after: tuple[float, float]) -> bool:
+    def _between_ends(self, before: Point, after: Point) -> bool:
         """Whether the way from one side to the other leads between the ends."""
-        path = _Line(before, after, 0.0)
-        return path._signed_distance(self.start) * path._signed_distance(self.end) <= 0
+        return _signed_distance(before, after, self.start) * _signed_distance(before, after, self.end) <= 0
+
+
+def _signed_distance(start: Point, end: Point, point: Point) -> float:
+    """Distance of a point from the endless line through two others, > 0 on its right; y points down."""
+    (x0, y0), (x1, y1) = start, end
+    cross = (x1 - x0) * (point[1] - y0) - (y1 - y0) * (point[0] - x0)
+    return cross / float(np.hypot(x1 - x0, y1 - y0))
 
 
 def _polygon_mask(zone: ZoneConfig, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -276,9 +286,9 @@ def _polygon_mask(zone: ZoneConfig, size: tuple[int, int]) -> NDArray[np.bool_]:
     return mask.astype(np.bool_)
 
 
-def _ends(line: LineConfig, size: tuple[int, int]) -> tuple[tuple[float, float], tuple[float, float]]:
+def _ends(line: LineConfig, size: tuple[int, int]) -> tuple[Point, Point]:
     return _pixels(line.start, line.coords, size), _pixels(line.end, line.coords, size)
 
 
-def _pixels(point: tuple[float, float], coords: str, size: tuple[int, int]) -> tuple[float, float]:
+def _pixels(point: Point, coords: str, size: tuple[int, int]) -> Point:
     return (point[0] * size[0], point[1] * size[1]) if coords == "normalized" else point

@@ -92,7 +92,7 @@ def test_a_reload_and_the_end_are_said(opened: Opened, manager_socket: socket.so
     assert second.startswith("MONOTONIC_USEC=")
 
 
-@pytest.mark.parametrize("address", ["", "relative", "/nowhere/notify", "@streamseg-test-nobody-listens"])
+@pytest.mark.parametrize("address", ["", "relative", "/nowhere/notify", "@streamseg-test-without-listener"])
 def test_without_a_service_manager_nothing_happens(opened: Opened, address: str) -> None:
     manager = opened({"NOTIFY_SOCKET": address})
     manager.ready()

@@ -16,7 +16,7 @@ def test_events_wait_in_order_and_the_oldest_are_counted(tmp_path):
     endpoint = f"ipc://{tmp_path}/inbox"
     publisher_socket = PublisherSocket(endpoint)
     try:
-        assert not publisher_socket.try_send(event(-1))  # nobody is there
+        assert not publisher_socket.try_send(event(-1))  # the publisher is away
         for number in range(130):
             publisher_socket.send_reliable(event(number))
         assert publisher_socket.lost_events == {"cam": 30}

@@ -1,4 +1,4 @@
-"""What makes a prompt valid, whoever checks it."""
+"""What makes a prompt valid, for every part that checks it."""
 
 from __future__ import annotations
 

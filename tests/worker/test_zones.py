@@ -124,3 +124,10 @@ def test_a_stream_without_zones_and_lines_has_no_counts() -> None:
     monitor = RegionMonitor({}, {})
     assert move(monitor, [10, 150]) == []
     assert monitor.counts() is None
+
+
+def test_changed_settings_keep_the_side_of_a_line_that_did_not_change() -> None:
+    monitor = RegionMonitor({}, {"gate": UP})
+    move(monitor, [40])
+    monitor.change({"left": LEFT_HALF}, {"gate": UP})
+    assert move(monitor, [150]) == [LineCrossed("gate", 1, "forward")]
