@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -20,7 +21,7 @@ Coordinate = Annotated[float, Meta(ge=0)]
 class PromptConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An object to track from a stream's first frame on."""
 
-    object: Annotated[int, Meta(ge=1, le=2**31 - 1, description="Id of the object, your choice.")]
+    object: Annotated[int, Meta(ge=1, le=MAX_OBJECT_ID, description="Id of the object, your choice.")]
     label: Annotated[str, Meta(max_length=100, description="Name of the object, published with its masks.")] = ""
     points: Annotated[
         tuple[Annotated[tuple[float, ...], Meta(min_length=2, max_length=3)], ...],

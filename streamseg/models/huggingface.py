@@ -19,8 +19,8 @@ from streamseg.common.redact import redact
 from streamseg.errors import ModelError
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_CHECKPOINT_SUFFIXES: Final = (".pt", ".pth")
-_CONFIG_SUFFIXES: Final = (".yaml", ".yml")
+CHECKPOINT_SUFFIXES: Final = (".pt", ".pth")
+CONFIG_SUFFIXES: Final = (".yaml", ".yml")
 
 
 class HubModel(NamedTuple):
@@ -42,7 +42,7 @@ def is_model_id(name: str, folder: Path | None = None) -> bool:
         name: The name, such as ``facebook/sam2.1-hiera-tiny``.
         folder: Where relative paths start; None for the working directory.
     """
-    if not _ID.fullmatch(name) or name.endswith(_CHECKPOINT_SUFFIXES):
+    if not _ID.fullmatch(name) or name.endswith(CHECKPOINT_SUFFIXES):
         return False
     return not os.path.exists((folder or Path()) / name)  # noqa: PTH110 - never raises
 
@@ -56,13 +56,13 @@ def find_local(model_id: str) -> HubModel | None:
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    patterns = [f"*{suffix}" for suffix in (*_CHECKPOINT_SUFFIXES, *_CONFIG_SUFFIXES)]
+    patterns = [f"*{suffix}" for suffix in (*CHECKPOINT_SUFFIXES, *CONFIG_SUFFIXES)]
     try:
         folder = Path(huggingface_hub.snapshot_download(model_id, local_files_only=True, allow_patterns=patterns))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
     names = [path.name for path in folder.iterdir() if path.is_file()]
-    if not any(name.endswith(_CHECKPOINT_SUFFIXES) for name in names):
+    if not any(name.endswith(CHECKPOINT_SUFFIXES) for name in names):
         return None
     checkpoint, config = _choose(model_id, names)
     return HubModel(folder / checkpoint, None if config is None else folder / config)
@@ -113,14 +113,14 @@ def fetch(model_id: str, progress: Callable[[int, int], None]) -> HubModel:
 def _choose(model_id: str, names: Iterable[str]) -> tuple[str, str | None]:
     """Return the checkpoint and the config among a repository's files."""
     names = sorted(names)
-    checkpoints = [name for name in names if name.endswith(_CHECKPOINT_SUFFIXES)]
+    checkpoints = [name for name in names if name.endswith(CHECKPOINT_SUFFIXES)]
     if len(checkpoints) != 1:
         found = ", ".join(checkpoints) or "none"
         raise ModelError(
             f"{model_id} has {len(checkpoints)} checkpoints ({found}): expected one file that ends in .pt or .pth, as "
             "sam2 publishes them. Fetch the one that you want, and set model.name to its path"
         )
-    configs = [name for name in names if PurePosixPath(name).suffix in _CONFIG_SUFFIXES]
+    configs = [name for name in names if PurePosixPath(name).suffix in CONFIG_SUFFIXES]
     return checkpoints[0], configs[0] if len(configs) == 1 else None
 
 

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from streamseg.errors import ModelError
-from streamseg.models.huggingface import find_local, is_model_id
+from streamseg.models.huggingface import CHECKPOINT_SUFFIXES, CONFIG_SUFFIXES, find_local, is_model_id
 from streamseg.paths import cache_directory
 
 ModelKind = Literal["sam2", "echo", "color"]
 
 _META: Final = "https://dl.fbaipublicfiles.com/segment_anything_2"
 _SIZES: Final = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
-_CHECKPOINT_SUFFIXES: Final = (".pt", ".pth")
-_CONFIG_SUFFIXES: Final = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +187,7 @@ def is_checkpoint_path(name: str, folder: Path | None = None) -> bool:
         name: The name.
         folder: Where relative paths start; None for the working directory.
     """
-    return ("/" in name or name.endswith(_CHECKPOINT_SUFFIXES)) and not is_model_id(name, folder)
+    return ("/" in name or name.endswith(CHECKPOINT_SUFFIXES)) and not is_model_id(name, folder)
 
 
 def kind_of(name: str) -> ModelKind:
@@ -281,7 +279,7 @@ def _find_config(config: str) -> str:
         return config
     if config in _SAM2_CONFIGS:
         return _SAM2_CONFIGS[config]
-    if not config.endswith(_CONFIG_SUFFIXES) and find(config).kind == "sam2":
+    if not config.endswith(CONFIG_SUFFIXES) and find(config).kind == "sam2":
         return find(config).config
     raise ModelError(
         f"model.config {config!r} is neither a file nor a config of sam2: {_nearest(config, list(_SAM2_CONFIGS))}"

@@ -11,17 +11,17 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.topics import STREAM_ID
 from streamseg.web.api_error import ApiError
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
-_MAX_ID: Final = 2**31 - 1
 
 PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "stream": {"type": "string", "pattern": f"^{STREAM_ID.pattern}$"},
-    "object": {"type": "integer", "minimum": 1, "maximum": _MAX_ID},
+    "object": {"type": "integer", "minimum": 1, "maximum": MAX_OBJECT_ID},
 }
 OVERLAY: Final[Mapping[str, dict[str, Any]]] = {
     "overlay": {"type": "boolean", "default": False, "description": "Draw the objects' masks over the picture."}
@@ -60,8 +60,10 @@ def path_object_id(request: Request) -> int:
         ApiError: It is not an object id.
     """
     text = request.path_params["object"]
-    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= _MAX_ID:
-        raise ApiError(400, "BAD_REQUEST", f"object: {text[:20]!r} is invalid: expected a number from 1 to {_MAX_ID}")
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= MAX_OBJECT_ID:
+        raise ApiError(
+            400, "BAD_REQUEST", f"object: {text[:20]!r} is invalid: expected a number from 1 to {MAX_OBJECT_ID}"
+        )
     return int(text)
 
 

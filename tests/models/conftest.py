@@ -6,11 +6,12 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from streamseg.models.registry import Checkpoint, ModelEntry
+from tests.models.http_server import http_server
 
 FILE_NAME = "weights.pt"
 
@@ -77,29 +78,11 @@ def _answer(server: FileServer, request: BaseHTTPRequestHandler) -> None:
 @contextlib.contextmanager
 def _serving(content: bytes) -> Iterator[FileServer]:
     state = FileServer(content)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            with contextlib.suppress(ConnectionError):
-                _answer(state, self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield state
-    finally:
-        state.released.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(lambda request: _answer(state, request)) as state.url:
+        try:
+            yield state
+        finally:
+            state.released.set()
 
 
 @pytest.fixture
