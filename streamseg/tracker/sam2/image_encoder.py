@@ -54,7 +54,7 @@ class FixedImageEncoder(nn.Module):
             or any(layer.kernel_size != (1, 1) or layer.padding != (0, 0) for layer in convolutions)
         ):
             raise ModelError(
-                "image_encoder.neck is not supported: the tracker needs fpn_top_down_levels [2, 3], fpn_interp_model "
+                "image_encoder.neck: not supported: the tracker needs fpn_top_down_levels [2, 3], fpn_interp_model "
                 "nearest, fuse_type sum, scalp 1 and kernel_size 1, as in SAM 2"
             )
         self._trunk = FixedHiera(trunk, model.image_size) if isinstance(trunk, Hiera) else trunk
