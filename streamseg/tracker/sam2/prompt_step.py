@@ -65,7 +65,7 @@ def apply_prompt(
         else:
             bank, lane, frame, conditioning = memory
             index = torch.tensor([[lane], [frame]], device=top.device)
-            conditioned = step.condition(bank, index, features, conditioning, masked=True)
+            conditioned = step.condition(step.read(bank, index, conditioning, True), features, True)
         refine = None if earlier_logits is None else earlier_logits[None].clamp(-_LOGITS_LIMIT, _LOGITS_LIMIT)
         heads = model._forward_sam_heads(
             backbone_features=conditioned,

@@ -59,8 +59,38 @@ class StepOutput(NamedTuple):
     object_score_logits: Tensor
 
 
+class Memory(NamedTuple):
+    """What ``B`` lanes read from the bank for one frame: tensors only, so :meth:`TrackStep.infer` needs no bank.
+
+    Attributes:
+        recall: Slots and pointers.
+        pointer_sines: ``[B, Q, width]`` float32; the temporal encoding of the pointers before its projection, or
+            ``[B, Q, 0]`` if the model has none. Computed here, because the sine of an age in low precision is noise.
+    """
+
+    recall: Recall
+    pointer_sines: Tensor
+
+
+class Tracked(NamedTuple):
+    """The step's result for ``B`` lanes, before it is stored.
+
+    Attributes:
+        output: The masks.
+        features: ``[B, tokens, memory_dim]``; the memory of the frame.
+        pointers: ``[B, C]``; the object pointers.
+    """
+
+    output: StepOutput
+    features: Tensor
+    pointers: Tensor
+
+
 class TrackStep(nn.Module):
-    """The step. Writes its result into the bank and returns the masks.
+    """The step: read the bank (:meth:`read`), compute (:meth:`infer`), store the result (:meth:`write`).
+
+    All arithmetic of the model is in :meth:`infer`, a function of tensors. Engines replace that one; reading and
+    writing the bank is always torch.
 
     Args:
         model: In evaluation mode, on its device.
@@ -81,6 +111,7 @@ class TrackStep(nn.Module):
         self.side = model.image_size // model.backbone_stride
         self.image_encoder = FixedImageEncoder(model)
         self.attention = FixedMemoryAttention(model.memory_attention)
+        self._spatial_frames = spatial_frames
         # A pointer is as wide as the features and is split into tokens as wide as the memory.
         self._pointer_tokens = int(model.hidden_dim // model.mem_dim)
         self.multimask = bool(model._use_multimask(is_init_cond_frame=False, point_inputs=None))
@@ -134,41 +165,67 @@ class TrackStep(nn.Module):
             masked: Whether some of the slots may be empty: then they are packed if memory attention has a kernel for
                 ranges, else masked. With False the caller guarantees that all slots are filled.
         """
-        lanes, frames = index.unbind(0)
-        conditioned = self.condition(bank, index, features, conditioning, masked)
-        logits, iou, pointers, score = self._decode(conditioned, features)
-        memory = self._remember(self.as_map(features.top), logits, score)
-        bank.write_tracked(lanes, frames, memory, pointers)
-        return StepOutput(logits[:, 0], iou, score[:, 0].float())
+        tracked = self.infer(self.read(bank, index, conditioning, masked), features, masked)
+        self.write(bank, index, tracked)
+        return tracked.output
 
-    def condition(self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool) -> Tensor:
+    def read(self, bank: MemoryBank, index: Tensor, conditioning: int, masked: bool) -> Memory:
+        """Read each lane's memory for its frame. Args: as :meth:`forward`."""
+        lanes, frames = index.unbind(0)
+        recall = bank.recall(lanes, frames, conditioning, packed=self._packs(masked))
+        model = self.model
+        if not model.add_tpos_enc_to_obj_ptrs:
+            return Memory(recall, recall.pointers[..., :0])
+        # Normalized by the largest age of videos of 16 frames and more: a stream has no length.
+        age = recall.pointer_age / (model.max_obj_ptrs_in_encoder - 1)
+        width = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim
+        return Memory(recall, get_1d_sine_pe(age, dim=width))
+
+    def infer(self, memory: Memory, features: Features, masked: bool) -> Tracked:
+        """Track each lane: memory attention, mask decoder, memory encoder. Reads and writes no bank.
+
+        Args:
+            memory: Of each lane, from :meth:`read` with the same ``masked``.
+            features: Of each lane's current frame.
+            masked: As in :meth:`forward`.
+        """
+        conditioned = self.condition(memory, features, masked)
+        logits, iou, pointers, score = self._decode(conditioned, features)
+        encoded = self._remember(self.as_map(features.top), logits, score)
+        return Tracked(StepOutput(logits[:, 0], iou, score[:, 0].float()), encoded, pointers)
+
+    def write(self, bank: MemoryBank, index: Tensor, tracked: Tracked) -> None:
+        """Store the result in the bank."""
+        lanes, frames = index.unbind(0)
+        bank.write_tracked(lanes, frames, tracked.features, tracked.pointers)
+
+    def condition(self, memory: Memory, features: Features, masked: bool) -> Tensor:
         """Fuse the current frame's features with each lane's memory.
 
-        Args: as :meth:`forward`.
+        Args: as :meth:`infer`.
 
         Returns:
             ``[B, C, h, w]``.
         """
-        lanes, frames = index.unbind(0)
-        packed = masked and self.attention.attend_ranges is not None
-        recall = bank.recall(lanes, frames, conditioning, packed=packed)
-        tokens = self._memory_tokens(recall, conditioning, masked, packed)
+        tokens = self._memory_tokens(memory, masked)
         fused: Tensor = self.attention(features.attended, self.top_pos, tokens)
         return self.as_map(fused)
+
+    def _packs(self, masked: bool) -> bool:
+        """Return whether filled slots are packed into one range of keys."""
+        return masked and self.attention.attend_ranges is not None
 
     def as_map(self, tokens: Tensor) -> Tensor:
         """``[B, tokens, C]`` -> ``[B, C, h, w]``."""
         return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, self.side, self.side)
 
-    def _memory_tokens(self, recall: Recall, conditioning: int, masked: bool, packed: bool) -> MemoryTokens:
-        model = self.model
+    def _memory_tokens(self, memory: Memory, masked: bool) -> MemoryTokens:
+        model, recall, packed = self.model, memory.recall, self._packs(masked)
         batch, pointers = recall.pointers.shape[:2]
+        conditioning = recall.features.shape[1] - self._spatial_frames
         pointer_tokens = recall.pointers.reshape(batch, pointers * self._pointer_tokens, model.mem_dim)
         if model.add_tpos_enc_to_obj_ptrs:
-            # Normalized by the largest age of videos of 16 frames and more: a stream has no length.
-            age = recall.pointer_age / (model.max_obj_ptrs_in_encoder - 1)
-            width = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim
-            encoded = model.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=width))
+            encoded = model.obj_ptr_tpos_proj(memory.pointer_sines)
             pointer_pos = encoded.repeat_interleave(self._pointer_tokens, dim=1)
         else:
             pointer_pos = torch.zeros_like(pointer_tokens)
