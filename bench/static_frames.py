@@ -34,7 +34,7 @@ from quality_metrics import BoolMask, boundary_accuracy, region_similarity
 from streamseg.config.schema import ModelConfig, StreamConfig
 from streamseg.frame import Frame, FrameFormat, FrameStamps, PixelFormat, Plane
 from streamseg.ipc.saved_prompts import SavedPrompt
-from streamseg.protocol.control import Rle
+from streamseg.protocol.arguments import Rle
 from streamseg.protocol.mask_codec import encode_rle
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.create import create_tracker

@@ -11,7 +11,7 @@ from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json,
 from streamseg.cli.prompt_options import CoordsOption, prompt_of
 
 if TYPE_CHECKING:
-    from streamseg.protocol.control import ObjectEntry
+    from streamseg.protocol.results import ObjectEntry
 
 app = typer.Typer(help="Add, correct and remove tracked objects of a running daemon.", no_args_is_help=True)
 

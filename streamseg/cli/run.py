@@ -182,11 +182,10 @@ def _overrides(
     log_level: str | None,
     log_format: str | None,
 ) -> dict[str, dict[str, Any]]:
-    from streamseg.config.relative import absolute_path
-    from streamseg.models.registry import is_checkpoint_path
+    from streamseg.config.relative import absolute_path, model_name_at
 
-    if model is not None and is_checkpoint_path(model):
-        model = absolute_path(Path.cwd(), model)
+    if model is not None:
+        model = model_name_at(Path.cwd(), model)
     if model_config is not None and os.path.isfile(file := absolute_path(Path.cwd(), model_config)):  # noqa: PTH113
         model_config = file
     settings: dict[str, dict[str, Any]] = {

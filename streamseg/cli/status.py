@@ -10,8 +10,8 @@ import typer
 from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json
 
 if TYPE_CHECKING:
-    from streamseg.protocol.control import StatusResult
     from streamseg.protocol.published import Status
+    from streamseg.protocol.results import StatusResult
 
 
 def status(

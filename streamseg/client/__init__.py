@@ -17,7 +17,7 @@
 
 from streamseg.client.async_controller import AsyncController
 from streamseg.client.async_subscriber import AsyncPairedSubscriber, AsyncSubscriber
-from streamseg.client.control_results import ObjectSnapshot, PromptResult, Snapshot
+from streamseg.client.control_results import ObjectSnapshot, Snapshot
 from streamseg.client.controller import Controller
 from streamseg.client.core import SubscriberStats
 from streamseg.client.results import (
@@ -35,6 +35,7 @@ from streamseg.client.results import (
 from streamseg.client.subscriber import PairedSubscriber, Subscriber
 from streamseg.errors import ControlError
 from streamseg.protocol.published import ObjectInfo
+from streamseg.protocol.results import PromptResult
 
 __all__ = [
     "AsyncController",

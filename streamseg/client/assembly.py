@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -33,9 +32,8 @@ from streamseg.protocol.published import (
     Objects,
     Status,
 )
-from streamseg.protocol.topics import DAEMON
+from streamseg.protocol.topics import DAEMON, TOPIC
 
-_TOPIC: Final = re.compile(rb"v1/([a-z0-9_-]{1,64})/(masks|objects|image|events|status)/")
 _MAX_NS: Final = 20
 
 _masks = msgspec.json.Decoder(Masks)
@@ -52,7 +50,7 @@ def assemble(parts: Sequence[bytes]) -> Message:
     Raises:
         ProtocolError: this is not a message of protocol v1.
     """
-    match = _TOPIC.fullmatch(parts[0]) if len(parts) > 1 else None
+    match = TOPIC.fullmatch(parts[0]) if len(parts) > 1 else None
     if match is None:
         raise ProtocolError("not a topic of protocol v1 with its header")
     stream, kind = match[1].decode(), match[2].decode()

@@ -11,30 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.client.control_core import Call
-from streamseg.client.control_results import PromptResult, Snapshot
+from streamseg.client.control_results import Snapshot
 from streamseg.errors import ControlError
-from streamseg.protocol.control import (
+from streamseg.protocol.arguments import (
     AddPrompt,
     AddStream,
     Coords,
-    Hello,
     LabelObject,
-    Listing,
     NoArgs,
     ObjectArgs,
     OnExpired,
-    Prompted,
-    PromptsSet,
-    Reloaded,
     Rle,
     SetPrompts,
+)
+from streamseg.protocol.mask_codec import BoolMask, encode_rle
+from streamseg.protocol.results import (
+    Hello,
+    Listing,
+    PromptResult,
+    PromptsSet,
+    Reloaded,
     SnapshotResult,
     StatusResult,
     StreamEntry,
     Undone,
     UndoneChange,
 )
-from streamseg.protocol.mask_codec import BoolMask, encode_rle
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -82,7 +84,7 @@ def add_prompt(
         "add_prompt",
         stream,
         _args("add_prompt", args, AddPrompt),
-        lambda raw: PromptResult.of(msgspec.json.decode(raw, type=Prompted)),
+        _to(PromptResult),
     )
 
 

@@ -16,15 +16,8 @@ import zmq
 
 from streamseg.errors import ConfigError, ControlError, ProtocolError
 from streamseg.paths import default_control_endpoint, default_folder_is_ours
-from streamseg.protocol.control import (
-    CONTROL_VERSION,
-    MAX_REPLY_BYTES,
-    MAX_REQUEST_BYTES,
-    Feature,
-    Hello,
-    Reply,
-    Request,
-)
+from streamseg.protocol.control import CONTROL_VERSION, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, Feature, Reply, Request
+from streamseg.protocol.results import Hello
 
 R = TypeVar("R")
 S = TypeVar("S", bound=zmq.Socket[Any])

@@ -13,12 +13,12 @@ import zmq
 from streamseg.client import control_calls as calls
 from streamseg.client.control_calls import Mask
 from streamseg.client.control_core import CONNECT_TIMEOUT_S, DEFAULT_TIMEOUT_S, RESEND_S, Call, ControlCore, connect
-from streamseg.client.control_results import PromptResult, Snapshot
+from streamseg.client.control_results import Snapshot
 from streamseg.errors import StreamsegError
-from streamseg.protocol.control import (
-    Coords,
+from streamseg.protocol.arguments import Coords, OnExpired
+from streamseg.protocol.results import (
     Hello,
-    OnExpired,
+    PromptResult,
     PromptsSet,
     Reloaded,
     StatusResult,

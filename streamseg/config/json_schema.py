@@ -8,6 +8,7 @@ import msgspec
 
 from streamseg.config.load import EXTENSION
 from streamseg.config.schema import Config
+from streamseg.protocol.topics import OWN_STREAM_ID
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -17,5 +18,5 @@ def json_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(Config)
     root = schema["$defs"]["Config"]
     root["patternProperties"] = {f"^{EXTENSION}": {"description": "Ignored; a place for YAML anchors."}}
-    root["properties"]["streams"]["propertyNames"] = {"pattern": "^[a-z0-9-][a-z0-9_-]{0,63}$"}
+    root["properties"]["streams"]["propertyNames"] = {"pattern": f"^{OWN_STREAM_ID.pattern}$"}
     return {"$schema": DIALECT, "title": "Configuration of streamseg", **schema}

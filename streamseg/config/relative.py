@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from streamseg.config.schema import ModelConfig, StreamConfig
+from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import is_checkpoint_path
 from streamseg.sources.address import local_path
 
@@ -27,11 +28,22 @@ def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
 
 def model_at(base: Path, model: ModelConfig) -> ModelConfig:
     """Return the model with the paths of its checkpoint and config file resolved against ``base``."""
-    name = absolute_path(base, model.name) if is_checkpoint_path(model.name, base) else model.name
     config = model.config
     if config is not None and (file := absolute_path(base, config)) and os.path.isfile(file):  # noqa: PTH113 - never raises
         config = file
-    return msgspec.structs.replace(model, name=name, config=config)
+    return msgspec.structs.replace(model, name=model_name_at(base, model.name), config=config)
+
+
+def model_name_at(base: Path, name: str) -> str:
+    """Return a model's name; a path is made absolute.
+
+    ``owner/name`` may be an id of the Hugging Face Hub or a path: an existing path wins. It is decided here alone.
+    An absolute path never has the form of an id, so later steps go by the form.
+    """
+    path = absolute_path(base, name)
+    if is_checkpoint_path(name) or (is_model_id(name) and os.path.exists(path)):  # noqa: PTH110 - never raises
+        return path
+    return name
 
 
 def absolute_path(base: Path, path: str) -> str:

@@ -8,16 +8,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streamseg.protocol.control import (
-    CONTROL_VERSION,
-    MAX_SETTINGS_BYTES,
-    OPERATIONS,
-    PromptArgs,
-    Request,
-    SetPrompt,
-    SetPrompts,
-    control_error,
-)
+from streamseg.protocol.arguments import PromptArgs, SetPrompt, SetPrompts
+from streamseg.protocol.control import CONTROL_VERSION, MAX_SETTINGS_BYTES, OPERATIONS, Request, control_error
 from streamseg.protocol.prompt_rules import request_problems
 
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -30,20 +30,19 @@ from streamseg.ipc.endpoints import PathClaim, bind, require_private
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import DaemonInfo, Report, WorkerGone
 from streamseg.paths import default_control_endpoint, make_default_folder
+from streamseg.protocol.arguments import AddPrompt, SetPrompts
 from streamseg.protocol.control import (
     CONTROL_VERSION,
     FEATURES,
     MAX_REQUEST_BYTES,
     OPERATIONS,
-    AddPrompt,
     ErrorBody,
     ErrorCode,
-    Hello,
     Reply,
-    SetPrompts,
     control_error,
     stream_not_found,
 )
+from streamseg.protocol.results import Hello
 from streamseg.protocol.text import encode_json
 from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM
 

@@ -16,7 +16,9 @@ from streamseg.daemon.stream_set import StreamSet
 from streamseg.errors import ConfigError, ControlError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.completed_requests import CompletedRequests
-from streamseg.protocol.control import AddStream, ErrorBody, Nothing, Reloaded, control_error, stream_not_found
+from streamseg.protocol.arguments import AddStream
+from streamseg.protocol.control import ErrorBody, control_error, stream_not_found
+from streamseg.protocol.results import Nothing, Reloaded
 from streamseg.protocol.text import encode_json
 from streamseg.ring.frame_ring import FrameRing
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from streamseg.config.schema import PromptConfig
-from streamseg.protocol.control import Coords, PromptArgs, Rle
+from streamseg.protocol.arguments import Coords, PromptArgs, Rle
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 
 _MAX_SKIPPED_IDS: Final = 1_000_000

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from streamseg.common.backoff import Backoff, BackoffPolicy
 from streamseg.common.redact import redact
 from streamseg.errors import ModelError
 from streamseg.models import huggingface
@@ -168,15 +169,19 @@ class _Transfer:
         if self._have() > whole:
             self._part.truncate(0)
         failed = 0
+        backoff = Backoff(BackoffPolicy(first_s=pause_s, max_s=_MAX_PAUSE_S, healthy_s=0))
         while (before := self._have()) < whole:
             self._check_space(whole - before)
             try:
                 self._request()
             except _TransferError as error:
-                failed = 0 if self._have() - before >= _MIN_PROGRESS_BYTES else failed + 1
+                failed += 1
+                if self._have() - before >= _MIN_PROGRESS_BYTES:
+                    failed = 0
+                    backoff.succeeded(0)
                 if failed >= attempts:
                     raise self._give_up(error) from error
-                time.sleep(min(pause_s * 2 ** max(failed - 1, 0), _MAX_PAUSE_S))
+                time.sleep(backoff.next_wait_s())
 
     def _check_space(self, missing: int) -> None:
         folder = self._target.parent

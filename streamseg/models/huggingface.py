@@ -9,7 +9,6 @@ HTTP is compare the digest of what came with the one that the Hub announces; tha
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -35,16 +34,9 @@ class HubModel(NamedTuple):
     config: Path | None
 
 
-def is_model_id(name: str, folder: Path | None = None) -> bool:
-    """Return whether a model's name is an id of the Hub. An existing file or folder of that name wins.
-
-    Args:
-        name: The name, such as ``facebook/sam2.1-hiera-tiny``.
-        folder: Where relative paths start; None for the working directory.
-    """
-    if not _ID.fullmatch(name) or name.endswith(CHECKPOINT_SUFFIXES):
-        return False
-    return not os.path.exists((folder or Path()) / name)  # noqa: PTH110 - never raises
+def is_model_id(name: str) -> bool:
+    """Return whether a model's name has the form of an id of the Hub, such as ``facebook/sam2.1-hiera-tiny``."""
+    return _ID.fullmatch(name) is not None and not name.endswith(CHECKPOINT_SUFFIXES)
 
 
 def find_local(model_id: str) -> HubModel | None:

@@ -178,16 +178,13 @@ def find(name: str) -> ModelEntry:
     return entry
 
 
-def is_checkpoint_path(name: str, folder: Path | None = None) -> bool:
-    """Return whether a model's name is the path of a checkpoint: it has a ``/`` or ends in ``.pt`` or ``.pth``.
+def is_checkpoint_path(name: str) -> bool:
+    """Return whether a model's name has the form of a path: it has a ``/`` or ends in ``.pt`` or ``.pth``.
 
-    An id of the Hugging Face Hub (``owner/name``) is not a path, unless a file of that name exists.
-
-    Args:
-        name: The name.
-        folder: Where relative paths start; None for the working directory.
+    An id of the Hugging Face Hub (``owner/name``) does not. Where the name is an existing path all the same,
+    :func:`streamseg.config.relative.model_name_at` has made it absolute.
     """
-    return ("/" in name or name.endswith(CHECKPOINT_SUFFIXES)) and not is_model_id(name, folder)
+    return ("/" in name or name.endswith(CHECKPOINT_SUFFIXES)) and not is_model_id(name)
 
 
 def kind_of(name: str) -> ModelKind:

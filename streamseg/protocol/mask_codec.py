@@ -20,6 +20,7 @@ from streamseg.errors import ConfigError, ProtocolError
 from streamseg.protocol.polygons import decode_polygons, encode_polygons
 
 if TYPE_CHECKING:
+    from streamseg.protocol.arguments import Rle
     from streamseg.protocol.published import Encoding
 
 BoolMask = NDArray[np.bool_]
@@ -117,6 +118,25 @@ def decode_mask(data: bytes, size: tuple[int, int], encoding: str) -> BoolMask:
             raise ProtocolError(
                 f"mask encoding {encoding!r} is unknown to this version: coco_rle, bits_zstd or polygons"
             )
+
+
+def decode_frame_rle(rle: Rle, size: tuple[int, int]) -> BoolMask:
+    """Decode the mask of a whole frame.
+
+    Args:
+        rle: As in a reply of the control channel.
+        size: (width, height) of the frame.
+
+    Returns:
+        ``bool [height, width]``.
+
+    Raises:
+        ProtocolError: The bytes are not a mask of that size.
+    """
+    height, width = rle.size
+    if (width, height) != size:
+        raise ProtocolError(f"the mask is {width}x{height}, the frame {size[0]}x{size[1]}")
+    return decode_mask(rle.counts.encode(), size, "coco_rle")
 
 
 def _row_bytes(size: tuple[int, int]) -> int:

@@ -48,16 +48,27 @@ EventKind = Literal[
 StreamState = Literal["starting", "connecting", "streaming", "reconnecting", "ended", "failed"]
 
 
-class ObjectInfo(msgspec.Struct, frozen=True):
-    """One object of a frame, without its mask."""
+class ObjectSummary(msgspec.Struct, frozen=True):
+    """What every record of an object has: in published messages, lists, snapshots and the HTTP API."""
 
     id: Annotated[int, Meta(description="Its permanent id.")]
     label: Annotated[str, Meta(description="Its name; may be empty.")]
-    state: Annotated[str, Meta(description="tracked (seen now), occluded (seen lately) or lost (not seen for long).")]
+    state: Annotated[
+        str,
+        Meta(
+            description="tracked (seen now), occluded (seen lately), lost (not seen for long) or, in lists, waiting "
+            "(its prompt is applied to the next frame)."
+        ),
+    ]
     score: Annotated[float, Meta(description="The model's own estimate of the mask's IoU, 0..1.")]
     presence: Annotated[float, Meta(description="Probability that it is visible, 0..1.")]
     bbox: Annotated[Box, Meta(description="x, y, w, h in pixels; zeros if the object is not seen.")]
     area: Annotated[int, Meta(description="Pixels.")]
+
+
+class ObjectInfo(ObjectSummary, frozen=True):
+    """One object of a frame, without its mask."""
+
     centroid: Annotated[tuple[float, float], Meta(description="x, y in pixels; zeros if the object is not seen.")]
 
 

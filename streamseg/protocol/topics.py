@@ -18,7 +18,10 @@ DAEMON: Final = "_daemon"
 """Stream id of the daemon itself."""
 
 STREAM_ID: Final = re.compile(r"[a-z0-9_-]{1,64}")
-"""Form of a stream id; a leading underscore is reserved."""
+"""Form of a stream id; a leading underscore is reserved (:data:`OWN_STREAM_ID`)."""
+
+OWN_STREAM_ID: Final = re.compile(rf"(?!_){STREAM_ID.pattern}")
+"""Form of the stream ids that a user may choose."""
 
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5555"
 
@@ -53,6 +56,10 @@ TOPICS: Final[dict[Kind, Topic]] = {
     "events": Topic("events", "when something happens", False),
     "status": Topic("status", "1 Hz, the heartbeat", False),
 }
+
+
+TOPIC: Final = re.compile(rf"v1/({STREAM_ID.pattern})/({'|'.join(TOPICS)})/".encode())
+"""Form of a topic: stream and kind."""
 
 
 def topic(stream: str, kind: Kind) -> bytes:

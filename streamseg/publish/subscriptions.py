@@ -1,4 +1,7 @@
-"""The table of subscriptions: only topics with a subscriber are encoded."""
+"""The table of subscriptions: only topics with a subscriber are encoded.
+
+Ours because libzmq keeps its own table of an XPUB socket's subscriptions to itself and only reports changes to it.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ import re
 from collections.abc import Iterable
 from typing import Final, get_args
 
-from streamseg.protocol.topics import DAEMON, Kind, topic
+from streamseg.protocol.topics import DAEMON, STREAM_ID, TOPIC, Kind, topic
 
 Wanted = tuple[str, Kind]
 
 _SUBSCRIBE = 1
 _UNSUBSCRIBE = 0
-_STREAM_PREFIX: Final = re.compile(rb"v1/[a-z0-9_-]{1,64}/((masks|objects|image|events|status)/)?")
+_STREAM_PREFIX: Final = re.compile(rf"v1/{STREAM_ID.pattern}/".encode())
 _MAX_EARLY: Final = 256
 """Subscriptions kept for streams that do not exist yet."""
 
@@ -66,7 +69,7 @@ class Subscriptions:
             return set()
         matching = {wanted for name, wanted in self._topics.items() if name.startswith(prefix)}
         if not matching:
-            if len(self._early) < _MAX_EARLY and _STREAM_PREFIX.fullmatch(prefix):
+            if len(self._early) < _MAX_EARLY and (_STREAM_PREFIX.fullmatch(prefix) or TOPIC.fullmatch(prefix)):
                 self._early.add(prefix)
             return set()
         if prefix not in self._prefixes:

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamseg.client import AsyncController
-from streamseg.protocol.control import AddPrompt, Label, Listing, Prompted, Undone, UndoneChange
+from streamseg.protocol.arguments import AddPrompt, Label
+from streamseg.protocol.results import Listing, PromptResult, Undone, UndoneChange
 from streamseg.web.hub import Hub
 from streamseg.web.operations import Operation, json_response, path_object_id, read_body
 from streamseg.web.read_api import find_stream
@@ -51,7 +52,7 @@ class ControlApi:
                 f"{stream_path}/prompts",
                 self.add_prompt,
                 "Start an object, correct one, or preview a mask.",
-                Prompted,
+                PromptResult,
                 body=AddPrompt,
                 errors=body_errors | {410},
             ),
@@ -90,9 +91,7 @@ class ControlApi:
         """Apply a prompt to the frame it was made on."""
         stream = self._stream(request)
         prompt = await read_body(request, AddPrompt)
-        result = await self._controller.add_prompt(stream, **msgspec.structs.asdict(prompt))
-        fields = {name: getattr(result, name) for name in Prompted.__struct_fields__ if name != "mask"}
-        return json_response(Prompted(mask=result.rle, **fields))
+        return json_response(await self._controller.add_prompt(stream, **msgspec.structs.asdict(prompt)))
 
     async def rename(self, request: Request) -> Response:
         """Name an object."""

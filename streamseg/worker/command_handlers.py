@@ -11,27 +11,20 @@ import msgspec
 from streamseg.errors import ControlError, FrameExpiredError, NothingToUndoError, PromptError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.saved_prompts import SavedObject, normalize_prompt
-from streamseg.protocol.control import (
-    OPERATIONS,
-    AddPrompt,
-    ErrorBody,
-    LabelObject,
+from streamseg.protocol.arguments import AddPrompt, LabelObject, ObjectArgs, SetPrompt, SetPrompts
+from streamseg.protocol.control import OPERATIONS, ErrorBody, control_error, stream_not_found
+from streamseg.protocol.results import (
     Listing,
+    MaskedEntry,
     Nothing,
-    ObjectArgs,
     ObjectEntry,
     PixelMarks,
-    Prompted,
+    PromptResult,
     PromptsSet,
-    SetPrompt,
-    SetPrompts,
-    SnapshotObject,
     SnapshotResult,
     StreamEntry,
     Undone,
     UndoneChange,
-    control_error,
-    stream_not_found,
 )
 from streamseg.protocol.scores import presence_of, score_of
 from streamseg.protocol.text import encode_json
@@ -85,7 +78,7 @@ def _find_stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedSt
 # --- prompts --------------------------------------------------------------------------------------------------------
 
 
-def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
+def _add_prompt(stream: TrackedStream, args: AddPrompt) -> PromptResult:
     _require_not_paused(stream)
     latest = _require_latest(stream)
     obj_id = stream.free_id if args.object_id is None else args.object_id
@@ -102,7 +95,7 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
     frame, prompted = _on_frame(args, apply)
     known = stream.objects.get(obj_id)
     points, box = pixel_marks(prompt, prompted.size)
-    return Prompted(
+    return PromptResult(
         object_id=0 if args.preview and args.object_id is None else obj_id,
         label=args.label or (known.label if known else ""),
         new=new,
@@ -113,7 +106,7 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> Prompted:
         area=prompted.area,
         score=score_of(prompted.iou_prediction),
         presence=presence_of(prompted.object_score_logits),
-        mask=full_rle(prompted) if args.preview else None,
+        rle=full_rle(prompted) if args.preview else None,
         points_px=points,
         box_px=box,
     )
@@ -276,9 +269,9 @@ def _snapshot(stream: TrackedStream, _args: Any) -> SnapshotResult:
         t_wall_ns=str(latest.t_wall_ns),
         image_topic=topic(stream.name, "image").decode(),
         objects=tuple(
-            SnapshotObject(
+            MaskedEntry(
                 **msgspec.structs.asdict(entry),
-                mask=full_rle(latest.results[entry.id]) if latest.results[entry.id].area else None,
+                rle=full_rle(latest.results[entry.id]) if latest.results[entry.id].area else None,
             )
             for entry in _object_entries(stream)
             if entry.id in latest.results
@@ -303,7 +296,16 @@ def _object_entries(stream: TrackedStream) -> Iterator[ObjectEntry]:
     for obj in stream.objects.values():
         result = latest.results.get(obj.obj_id) if latest else None
         if latest is None or result is None:
-            yield ObjectEntry(id=obj.obj_id, label=obj.label, state="waiting", prompts=len(obj.prompts))
+            yield ObjectEntry(
+                id=obj.obj_id,
+                label=obj.label,
+                state="waiting",
+                score=0.0,
+                presence=0.0,
+                bbox=(0, 0, 0, 0),
+                area=0,
+                prompts=len(obj.prompts),
+            )
             continue
         yield ObjectEntry(
             id=obj.obj_id,

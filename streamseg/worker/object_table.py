@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream, free_id, next_id_after
-from streamseg.protocol.control import Rle
+from streamseg.protocol.arguments import Rle
 
 PendingPrompt = tuple[int, SavedPrompt]
 """Object id and prompt."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from streamseg.common.mask_file import read_mask
 from streamseg.errors import PromptError, ProtocolError
 from streamseg.ipc.saved_prompts import SavedPrompt
-from streamseg.protocol.control import PixelBox, PixelPoint, Rle
+from streamseg.protocol.arguments import Rle
 from streamseg.protocol.mask_codec import decode_mask, encode_rle
+from streamseg.protocol.results import PixelBox, PixelPoint
 from streamseg.tracker.types import BoolMask, ObjectResult, Point, Prompt
 
 

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from streamseg.client import control_calls as calls
 from streamseg.client.control_core import ControlCore
 from streamseg.errors import ControlError
-from streamseg.protocol.control import FEATURES, Hello
+from streamseg.protocol.control import FEATURES
+from streamseg.protocol.results import Hello
 
 OLD = Hello(version="0.1.0", session="9f", model="nano", max_objects=16, publish=(), streams=("cam",), ops=("hello",))
 PROMPT = {"object_id": 1, "points": [[0.5, 0.5]]}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from streamseg.control.parse import ParsedRequest, parse, request_id
 from streamseg.errors import ControlError
-from streamseg.protocol.control import OPERATIONS, AddPrompt, NoArgs, Rle
+from streamseg.protocol.arguments import AddPrompt, NoArgs, Rle
+from streamseg.protocol.control import OPERATIONS
 
 
 def request(**fields: object) -> list[bytes]:

@@ -16,7 +16,7 @@ from streamseg.ipc.saved_prompts import (
     next_id_after,
     normalize_prompt,
 )
-from streamseg.protocol.control import PromptArgs
+from streamseg.protocol.arguments import PromptArgs
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 
 BOX = PromptConfig(object=3, label="cup", box=(0, 0, 9, 9))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamseg.config.load import config_from_mapping
+from streamseg.config.relative import model_name_at
 from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import is_checkpoint_path, kind_of
 from tests.models.hub_server import HubServer, serving
@@ -129,22 +130,33 @@ def test_what_cannot_be_fetched(streamseg: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["/a/b", "a/b/c", "./a", "a/b.pt", "~/a", "a/", "tiny", "a b/c", "../a"])
-def test_what_is_no_id(name: str, tmp_path: Path) -> None:
-    assert not is_model_id(name, tmp_path)
+def test_what_is_no_id(name: str) -> None:
+    assert not is_model_id(name)
 
 
 def test_an_existing_path_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert is_model_id(ID, tmp_path)
-    assert not is_checkpoint_path(ID, tmp_path)
+    assert model_name_at(tmp_path, ID) == ID
     (tmp_path / ID).parent.mkdir()
     (tmp_path / ID).write_bytes(b"a checkpoint without a suffix")
-    assert not is_model_id(ID, tmp_path)
-    assert is_checkpoint_path(ID, tmp_path)
+    path = str(tmp_path / ID)
+    assert model_name_at(tmp_path, ID) == path
+    assert not is_model_id(path)
+    assert is_checkpoint_path(path)
     monkeypatch.chdir(tmp_path)
-    assert is_checkpoint_path(ID)
     assert kind_of("me/mine") == "sam2"
     settings = {"streams": {"cam": {"source": "scene:default"}}, "model": {"name": ID}}
-    assert config_from_mapping(settings).model.name in (ID, str(tmp_path / ID))
+    assert config_from_mapping(settings).model.name == path
+
+
+def test_a_path_in_the_working_directory_does_not_win_over_the_folder_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the rules nor later steps look at the working directory again."""
+    (tmp_path / ID).mkdir(parents=True)  # not a file: the rules would refuse it as a checkpoint
+    monkeypatch.chdir(tmp_path)
+    settings = {"streams": {"cam": {"source": "scene:default"}}, "model": {"name": ID}}
+    assert config_from_mapping(settings, base=tmp_path / "etc").model.name == ID
+    assert f"`streamseg models pull {ID}`" in resolve(tmp_path, ID)[0]
 
 
 def test_an_id_in_the_settings_is_no_path() -> None:

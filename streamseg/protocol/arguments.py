@@ -1,0 +1,112 @@
+"""Arguments of the control operations, as a request carries them; ``docs/protocol.md``, "Control", is the contract.
+
+Unknown fields are an error, so that typos do not pass silently.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
+
+ObjectId = Annotated[int, Meta(ge=1, le=MAX_OBJECT_ID)]
+Label = Annotated[str, Meta(max_length=100)]
+Coords = Literal["normalized", "pixels"]
+OnExpired = Literal["error", "newest"]
+
+
+class Rle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A mask of the whole frame as COCO's compressed run lengths.
+
+    Attributes:
+        size: [height, width], in COCO's order.
+        counts: Compressed counts as text, as pycocotools writes them.
+    """
+
+    size: tuple[int, int]
+    counts: str
+
+    def __repr__(self) -> str:
+        return f"Rle(size={self.size}, counts=<{len(self.counts)} characters>)"
+
+
+class NoArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No arguments besides the stream, if any."""
+
+
+class PromptArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Marks an object: points and a box, or a mask alone.
+
+    Attributes:
+        points: [x, y] or [x, y, label]: label 1 is on the object (default), 0 is off.
+        box: [x0, y0, x1, y1].
+        mask: Of the whole frame.
+        coords: Unit of points and box: ``normalized`` (0..1 of the frame's width and height) or ``pixels``.
+    """
+
+    points: Annotated[
+        tuple[Annotated[tuple[float, ...], Meta(min_length=2, max_length=3)], ...], Meta(max_length=64)
+    ] = ()
+    box: tuple[float, float, float, float] | None = None
+    mask: Rle | None = None
+    coords: Coords = "normalized"
+
+
+class AddPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``add_prompt``: start an object or correct one.
+
+    Attributes:
+        object_id: The object; None starts a new one with an id of the daemon's choice.
+        label: Name of the object; empty on an existing object keeps its name.
+        frame: Number of the frame that the prompt was made on; None: the newest.
+        on_expired: If that frame is no longer held: fail, or use the newest frame.
+        preview: Only return the mask; nothing changes.
+    """
+
+    object_id: ObjectId | None = None
+    label: Label = ""
+    frame: Annotated[int, Meta(ge=0)] | None = None
+    on_expired: OnExpired = "error"
+    preview: bool = False
+
+
+class ObjectArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``remove_object``, ``undo_prompt``: the object."""
+
+    object_id: ObjectId
+
+
+class LabelObject(ObjectArgs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``label_object``: the object's new name."""
+
+    label: Label
+
+
+class SetPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One object of ``set_prompts``."""
+
+    object_id: ObjectId
+    label: Label = ""
+
+
+class SetPrompts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """``set_prompts``: all objects of the stream.
+
+    Attributes:
+        prompts: The objects.
+        frame: Number of the frame that all prompts were made on; None: the next one.
+        on_expired: If that frame is no longer held: fail, or use the newest frame.
+    """
+
+    prompts: Annotated[tuple[SetPrompt, ...], Meta(max_length=256)]
+    frame: Annotated[int, Meta(ge=0)] | None = None
+    on_expired: OnExpired = "error"
+
+
+class AddStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``add_stream``: settings, as under ``streams.NAME`` in a configuration file."""
+
+    settings: dict[str, Any]
