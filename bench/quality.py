@@ -1,11 +1,18 @@
-"""How good the masks are: J, F and J&F on a folder laid out as DAVIS; IoU and presence on generated scenes.
+"""How good the masks are, and whether their scores can be believed.
+
+J, F and J&F on a folder laid out as DAVIS; IoU, identity (masks that lie mostly on another object) and presence on
+generated scenes and on clips composed of held-out material; AUROC and calibration error of each published score over
+everything that was run, for each kind of prompt.
 
 Streaming, one pass: a prompt on the first frame, which is not counted, then every frame once, in order. The prompt is
 made from the first frame's annotation. All arms run in one run, sequence by sequence.
 
     python bench/quality.py --davis FOLDER                        # nano with mask, box and click; the alternatives
-    python bench/quality.py --davis FOLDER --checkpoint nano.pt --config nano --json result.json --markdown result.md
-    python bench/quality.py --scenes                              # IoU and presence on the generated scenes
+    python bench/quality.py --davis FOLDER --weights nano.pt --json result.json --markdown result.md
+    python bench/quality.py --scenes                              # 60 s of each generated scene
+    python bench/quality.py --scenes default crossing --seeds 501 502 --seconds 20 --scene-prompts mask click
+    python bench/quality.py --composed 24 --coco FOLDER --renders FOLDER --more FOLDER
+    python bench/quality.py --davis FOLDER --prompts click --scenes --scene-prompts click --only-model   # the scores
 
 The folder holds ``JPEGImages/SEQUENCE/*.jpg`` and ``Annotations/SEQUENCE/*.png``. Each value above 0 in an annotation
 is an object, which is tracked by itself; J and F are means over the objects.
@@ -40,19 +47,22 @@ from quality_arms import (
     untrained_arm,
 )
 from quality_metrics import boundary_accuracy, region_similarity
-
-from streamseg.sources.scene.source import Scene
-
-SCENES = (
-    "scene:simple",
-    "scene:default",
-    "scene:crossing",
-    "scene:leave",
-    "scene:simple?objects=1",
-    "scene:simple?objects=4",
+from quality_videos import (
+    Observation,
+    Video,
+    composed_videos,
+    follow,
+    observe,
+    scene_video,
+    score_quality,
+    score_table,
+    video_table,
 )
-SCENE_SECONDS = 12
-SCENE_FPS = 15
+
+from streamseg.models.registry import find
+
+SCENES = ("simple", "default", "crossing", "leave", "simple?objects=1", "simple?objects=4")
+KINDS: tuple[PromptKind, ...] = ("mask", "box", "click")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,65 +78,61 @@ class SequenceScore:
     ms_a_frame: float
 
 
-@dataclass(frozen=True, slots=True)
-class SceneScore:
-    """Our tracker on one generated scene.
-
-    Attributes:
-        scene: Its address.
-        objects: How many were tracked.
-        frames: Number of frames.
-        iou: Mean over objects and frames in which the object is visible.
-        presence: Share of objects and frames whose object score is right about visibility.
-        hidden: Share of objects and frames in which the object is hidden: the error of a constant answer.
-        ms_a_frame: Time in the tracker for all objects, with pre- and postprocessing.
-    """
-
-    scene: str
-    objects: int
-    frames: int
-    iou: float
-    presence: float
-    hidden: float
-    ms_a_frame: float
-
-
 def main() -> None:
     """Parse the command line, run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--davis", type=Path, help="folder with JPEGImages and Annotations")
     parser.add_argument("--sequences", nargs="*", help="only these")
-    parser.add_argument("--scenes", action="store_true", help="run the generated scenes")
+    parser.add_argument("--scenes", nargs="*", metavar="NAME", help="run generated scenes: these, or all")
+    parser.add_argument("--seconds", type=float, default=60, help="length of each scene")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[0], help="seeds of the scenes; 500 to 999 are held out"
+    )
+    parser.add_argument("--composed", type=int, default=0, metavar="N", help="run N clips of held-out material")
+    parser.add_argument("--composed-frames", type=int, default=60, help="length of each")
+    parser.add_argument("--coco", type=Path, help="material, as for python -m training.train")
+    parser.add_argument("--renders", type=Path, help="likewise")
+    parser.add_argument("--more", type=Path, help="likewise")
+    parser.add_argument("--scene-prompts", nargs="*", default=["mask"], choices=KINDS, help="of scenes and clips")
     parser.add_argument("--model", default="nano", help="model of the registry")
-    parser.add_argument("--checkpoint", type=Path, help="own weights instead of the registry's")
-    parser.add_argument("--config", help="config of --checkpoint")
+    parser.add_argument("--weights", "--checkpoint", type=Path, help="own weights instead of the registry's")
+    parser.add_argument("--config", help="config of --weights; default: that of --model")
     parser.add_argument("--dtype", default="float32", help="precision, as model.dtype; RESULTS.md's is the default")
     parser.add_argument("--image-size", type=int, help="side of the model's input, as model.image_size")
-    parser.add_argument("--prompts", nargs="*", default=["mask", "box", "click"], choices=["mask", "box", "click"])
+    parser.add_argument("--prompts", nargs="*", default=[*KINDS], choices=KINDS, help="of the DAVIS folder")
     parser.add_argument("--only-model", action="store_true", help="leave the alternatives out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    size = {} if options.image_size is None else {"image_size": options.image_size}
-    model = tracker_arm(options.model, options.config, options.checkpoint, options.threads, dtype=options.dtype, **size)
+    model = tracker_arm(options.model, _config(options), options.weights, options.threads, **_settings(options))
     report: dict[str, Any] = {"machine": describe_machine(options.threads), "model": options.model}
-    report |= {"dtype": options.dtype, "image_size": options.image_size}
-    text = []
+    report |= _settings(options)
+    text, observed = [], []
     if options.davis is not None:
         scores: list[SequenceScore] = []
         for name, kind, arm in _arms(options, model):
-            for score in score_folder(options.davis, name, kind, arm, options.sequences):
+            for score in score_folder(options.davis, name, kind, arm, options.sequences, observed):
                 print(
                     f"{name:22} {kind:6} {score.sequence:16} J {100 * score.j:5.1f}  F {100 * score.f:5.1f}", flush=True
                 )
                 scores.append(score)
         report["davis"] = [asdict(score) for score in scores]
         text.append(davis_table(scores))
-    if options.scenes:
-        scenes = [score_scene(address, model) for address in SCENES]
-        report["scenes"] = [asdict(score) for score in scenes]
-        text.append(scene_table(scenes))
+    followed = []
+    for kind in options.scene_prompts:
+        for video in _videos(options):
+            score, seen = follow(video, model, kind)
+            print(f"{score.video:24} {kind:6} IoU {score.iou:.3f}  on another {score.identity:.3f}", flush=True)
+            followed.append(score)
+            observed += seen
+    if followed:
+        report["videos"] = [asdict(score) for score in followed]
+        text.append(video_table(followed))
+    if observed:
+        scored = score_quality(observed)
+        report["scores"] = [asdict(row) for row in scored]
+        text.append(score_table(scored))
     text.append("; ".join(f"{key} {value}" for key, value in report["machine"].items()))
     print("\n".join(text))
     if options.json is not None:
@@ -135,8 +141,28 @@ def main() -> None:
         options.markdown.write_text("\n".join(text) + "\n")
 
 
+def _config(options: argparse.Namespace) -> str | None:
+    return options.config or find(options.model).config if options.weights is not None else None
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    given = {"dtype": options.dtype, "image_size": options.image_size}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _videos(options: argparse.Namespace) -> Iterator[Video]:
+    if options.scenes is not None:
+        for seed in options.seeds:
+            for name in options.scenes or SCENES:
+                seeded = f"{name}{'&' if '?' in name else '?'}seed={seed}" if seed else name
+                yield scene_video(f"scene:{seeded}", options.seconds)
+    if options.composed:
+        folders = {"coco": options.coco, "renders": options.renders, "more": options.more}
+        yield from composed_videos(folders, options.composed, options.composed_frames, options.image_size or 256)
+
+
 def _arms(options: argparse.Namespace, model: TrackerArm) -> Iterator[tuple[str, PromptKind, Arm]]:
-    name = options.model if options.checkpoint is None else options.checkpoint.name
+    name = options.model if options.weights is None else options.weights.name
     for kind in options.prompts:
         yield name, kind, model
     if options.only_model:
@@ -152,9 +178,22 @@ def _arms(options: argparse.Namespace, model: TrackerArm) -> Iterator[tuple[str,
 
 
 def score_folder(
-    folder: Path, name: str, kind: PromptKind, arm: Arm, sequences: list[str] | None = None
+    folder: Path,
+    name: str,
+    kind: PromptKind,
+    arm: Arm,
+    sequences: list[str] | None = None,
+    observed: list[Observation] | None = None,
 ) -> Iterator[SequenceScore]:
     """Run one arm over the sequences of a DAVIS-style folder.
+
+    Args:
+        folder: The folder.
+        name: Of the arm.
+        kind: Of the prompts.
+        arm: What to run.
+        sequences: Only these.
+        observed: Gets what our tracker said about each mask.
 
     Raises:
         FileNotFoundError: the folder holds no sequence, or an annotation is missing.
@@ -165,11 +204,17 @@ def score_folder(
         if not pictures:
             raise FileNotFoundError(f"{folder / 'JPEGImages' / sequence} holds no picture")
         truths = [folder / "Annotations" / sequence / f"{path.stem}.png" for path in pictures]
-        yield _score_sequence(name, kind, arm, sequence, pictures, truths)
+        yield _score_sequence(name, kind, arm, sequence, pictures, truths, [] if observed is None else observed)
 
 
 def _score_sequence(
-    name: str, kind: PromptKind, arm: Arm, sequence: str, pictures: list[Path], truths: list[Path]
+    name: str,
+    kind: PromptKind,
+    arm: Arm,
+    sequence: str,
+    pictures: list[Path],
+    truths: list[Path],
+    observed: list[Observation],
 ) -> SequenceScore:
     js, fs, spent_s = [], [], 0.0
     for value in np.unique(read_annotation(truths[0])):
@@ -184,32 +229,11 @@ def _score_sequence(
             truth = read_annotation(truth_path) == value
             js.append(region_similarity(predicted, truth))
             fs.append(boundary_accuracy(predicted, truth))
+            if isinstance(arm, TrackerArm):
+                observed += [observe(result, {result.obj_id: truth}, kind) for result in arm.newest]
     return SequenceScore(
         name, kind, sequence, len(pictures), statistics.fmean(js), statistics.fmean(fs), 1000 * spent_s / len(js)
     )
-
-
-def score_scene(address: str, model: TrackerArm) -> SceneScore:
-    """Track every object of a scene that frame 0 shows, prompted with its mask there."""
-    scene = Scene(f"{address}{'&' if '?' in address else '?'}fps={SCENE_FPS}&size=640x360")
-    truths = {obj_id: mask for obj_id, mask in scene.truth(0).items() if mask.any()}
-    model.start_objects(scene.render(0), truths, "mask")
-    ious, right, hidden = [], [], []
-    spent_s = 0.0
-    frames = SCENE_SECONDS * SCENE_FPS
-    for n in range(1, frames):
-        truth, picture = scene.truth(n), scene.render(n)
-        started = time.perf_counter()
-        results = model.track_objects(picture)
-        spent_s += time.perf_counter() - started
-        for result in results:
-            in_sight = bool(truth[result.obj_id].any())
-            hidden.append(not in_sight)
-            right.append((result.object_score_logits > 0) == in_sight)
-            if in_sight:
-                ious.append(region_similarity(result.full_mask, truth[result.obj_id]))
-    means = (statistics.fmean(values) for values in (ious, right, hidden))
-    return SceneScore(address, len(truths), frames, *means, 1000 * spent_s / (frames - 1))
 
 
 def read_picture(path: Path) -> Picture:
@@ -240,15 +264,6 @@ def davis_table(scores: list[SequenceScore]) -> str:
         f = statistics.fmean(score.f for score in of_arm.values())
         cells = [f"{100 * value:.1f}" for value in ((j + f) / 2, j, f, *(of_arm[name].j for name in sequences))]
         rows.append(f"| {arm} | {prompt} | {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
-
-
-def scene_table(scores: list[SceneScore]) -> str:
-    """Return a Markdown table of the scenes."""
-    rows = ["| scene | objects | frames | IoU | presence right | object hidden | ms per frame |", "|" + "---|" * 7]
-    for s in scores:
-        figures = (f"{value:.3f}" for value in (s.iou, s.presence, s.hidden))
-        rows.append(f"| {s.scene} | {s.objects} | {s.frames} | {' | '.join(figures)} | {s.ms_a_frame:.1f} |")
     return "\n".join(rows) + "\n"
 
 

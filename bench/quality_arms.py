@@ -43,11 +43,15 @@ class TrackerArm:
 
     Args:
         tracker: Reset at each start.
+
+    Attributes:
+        newest: All objects on the last frame.
     """
 
     def __init__(self, tracker: Sam2Tracker) -> None:
         self._tracker = tracker
         self._frame_id = 0
+        self.newest: list[ObjectResult] = []
 
     def start(self, picture: Picture, truth: BoolMask, kind: PromptKind) -> None:
         """See :class:`Arm`."""
@@ -70,7 +74,8 @@ class TrackerArm:
         """Return all objects on the next frame."""
         frame = as_frame(self._frame_id, picture)
         self._frame_id += 1
-        return self._tracker.track({_STREAM: frame})[_STREAM]
+        self.newest = self._tracker.track({_STREAM: frame})[_STREAM]
+        return self.newest
 
 
 class CopyArm:

@@ -1,14 +1,20 @@
-"""J and F as DAVIS defines them (Perazzi et al. 2016): region overlap and boundary agreement of one mask."""
+"""How good masks are, and how well a score tells it.
+
+J and F are DAVIS's (Perazzi et al. 2016): region overlap and boundary agreement of one mask. AUROC is computed from
+ranks (Mann and Whitney 1947), the expected calibration error over ranges of equal width (Guo et al. 2017).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 BoolMask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 BOUNDARY_TOLERANCE = 0.008
 """How far two boundaries may lie apart and still agree, as a share of the picture's diagonal."""
@@ -52,3 +58,33 @@ def _near(edges: BoolMask, reach: float) -> BoolMask:
     """Return the pixels within ``reach`` of an edge."""
     distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance <= reach + 1e-3)
+
+
+def lies_on_another(mask: BoolMask, truths: Mapping[int, BoolMask], obj_id: int) -> bool:
+    """Return whether more than half of a mask's pixels belong to objects other than its own."""
+    area = np.count_nonzero(mask)
+    others = sum(np.count_nonzero(mask & truth) for other, truth in truths.items() if other != obj_id)
+    return 2 * others > area
+
+
+def ranking_quality(scores: Floats, good: BoolMask) -> float:
+    """Return AUROC: the probability that a good one scores higher than a bad one; ties count half.
+
+    NaN if there are no good or no bad ones.
+    """
+    positives = int(good.sum())
+    if positives in (0, good.size):
+        return math.nan
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((ranks[good].sum() - positives * (positives + 1) / 2) / (positives * (good.size - positives)))
+
+
+def expected_calibration_error(scores: Floats, good: BoolMask, ranges: int = 10) -> float:
+    """Return the mean distance of the score and the share of good ones, over ranges of equal width, by their size."""
+    place = np.minimum((scores * ranges).astype(int), ranges - 1)
+    error = 0.0
+    for index in np.unique(place):
+        inside = place == index
+        error += inside.mean() * abs(scores[inside].mean() - good[inside].mean())
+    return float(error)

@@ -7,10 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import quality
-from quality import davis_table, read_annotation, scene_table, score_folder
-from quality_arms import BoxTrackerArm, CopyArm, FlowArm, Picture, PromptKind, bounding_box, make_prompt
+from quality import davis_table, read_annotation, score_folder
+from quality_arms import (
+    BoxTrackerArm,
+    CopyArm,
+    FlowArm,
+    Picture,
+    PromptKind,
+    bounding_box,
+    make_prompt,
+    tracker_arm,
+)
 from quality_metrics import BoolMask, region_similarity
+from quality_videos import Observation
 
+from streamseg.models.registry import find
 from tests.bench.toy_masks import FRAMES, HEIGHT, SIDE, STEP, WIDTH, square_at
 
 
@@ -95,11 +106,18 @@ def test_j_of_empty_predictions_is_zero() -> None:
     assert region_similarity(np.zeros((4, 4), np.bool_), np.eye(4, dtype=np.bool_)) == 0
 
 
-def test_scenes_are_scored_against_their_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "SCENE_SECONDS", 1)
-    score = quality.score_scene("scene:simple?objects=2", quality.tracker_arm("nano", threads=1))
-    assert (score.objects, score.frames) == (2, quality.SCENE_FPS)
-    assert 0 <= score.iou <= 1
-    assert score.hidden == 0
-    assert score.ms_a_frame > 0
-    assert "| scene:simple?objects=2 | 2 |" in scene_table([score])
+def test_own_weights_take_the_config_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = find("nano").packaged
+    monkeypatch.setattr(
+        sys, "argv", ["quality.py", "--weights", str(weights), "--scenes", "simple?objects=1", "--seconds", "0.2"]
+    )
+    quality.main()
+
+
+def test_what_the_tracker_says_about_each_mask_is_collected(toy_folder: Path) -> None:
+    observed: list[Observation] = []
+    arm = tracker_arm("nano", threads=1)
+    list(score_folder(toy_folder, "nano", "click", arm, ["one"], observed))
+    assert len(observed) == FRAMES - 1
+    assert {one.prompt for one in observed} == {"click"}
+    assert all(0 <= value <= 1 for one in observed for value in one.scores.values())

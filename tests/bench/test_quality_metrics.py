@@ -4,7 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from quality_metrics import BoolMask, boundary, boundary_accuracy, region_similarity
+from quality_metrics import (
+    BoolMask,
+    boundary,
+    boundary_accuracy,
+    expected_calibration_error,
+    ranking_quality,
+    region_similarity,
+)
 
 
 def _box(top: int, left: int, side: int, shape: tuple[int, int] = (100, 120)) -> BoolMask:
@@ -60,3 +67,17 @@ def test_f_equals_a_slow_computation_by_definition() -> None:
         precision, recall = (apart.min(1) <= reach).mean(), (apart.min(0) <= reach).mean()
         slow = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
         assert boundary_accuracy(masks[0], masks[1], tolerance=reach) == pytest.approx(slow)
+
+
+def test_ranking_equals_a_count_of_all_pairs() -> None:
+    rng = np.random.default_rng(1)
+    scores, good = rng.integers(0, 12, 80) / 12, rng.random(80) < 0.6
+    pairs = scores[good][:, None] - scores[~good][None]
+    assert ranking_quality(scores, good) == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+
+
+def test_a_score_that_is_the_probability_is_calibrated() -> None:
+    rng = np.random.default_rng(2)
+    scores = rng.random(100_000)
+    assert expected_calibration_error(scores, rng.random(100_000) < scores) < 0.01
+    assert expected_calibration_error(np.ones(10), np.zeros(10, np.bool_)) == 1
