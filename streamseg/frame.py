@@ -22,6 +22,9 @@ of a file was released."""
 
 Plane = NDArray[np.uint8]
 
+SQUARE: Final = (1, 1)
+"""The sample aspect ratio of square pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
@@ -33,6 +36,8 @@ class FrameFormat:
         pixel_format: Memory layout.
         matrix: YUV only: the matrix that converts it to RGB.
         full_range: YUV only: luma spans 0..255 (JPEG) rather than 16..235 (video).
+        sample_aspect: Width to height of a pixel as displayed, in lowest terms. Only for display: masks and prompts are
+            in stored pixels.
     """
 
     width: int
@@ -40,6 +45,7 @@ class FrameFormat:
     pixel_format: PixelFormat
     matrix: ColorMatrix = "bt601"
     full_range: bool = False
+    sample_aspect: tuple[int, int] = SQUARE
 
     @property
     def plane_shapes(self) -> tuple[tuple[int, int], ...]:
@@ -100,11 +106,13 @@ class SourceFrame:
         planes: ``uint8 [rows, bytes per row]`` each, shaped as ``format.plane_shapes``; rows may be strided.
             Lifetime: valid until the source's next ``read()``.
         stamps: Time stamps.
+        discontinuity: Why this frame does not follow the one before it, if the source knows; empty otherwise.
     """
 
     format: FrameFormat
     planes: tuple[Plane, ...]
     stamps: FrameStamps
+    discontinuity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ LIVE_BACKWARDS_S: Final = 0.5
 class Continuity:
     """Compares each frame with the previous one.
 
-    A frame is discontinuous if its size differs, if its presentation stamp goes back (live: by more than 0.5 s), if
-    the stamp leaps by more than 3 s and ten frame intervals, or if its wall clock deviates from its reference clock by
-    more than 3 s. The reference of the camera's clock (RTCP) is the presentation stamp, that of ours the monotonic
-    clock.
+    A frame is discontinuous if its size differs, if its source says so (a change of codec), if its presentation stamp
+    goes back (live: by more than 0.5 s), if the stamp leaps by more than 3 s and ten frame intervals, or if its wall
+    clock deviates from its reference clock by more than 3 s. The reference of the camera's clock (RTCP) is the
+    presentation stamp, that of ours the monotonic clock.
 
     Args:
         live: Whether the source is live.
@@ -40,6 +40,8 @@ class Continuity:
             return None
         if (old := _size(last)) != (new := _size(frame)):
             return f"size changed from {old[0]}x{old[1]} to {new[0]}x{new[1]}"
+        if frame.discontinuity:
+            return frame.discontinuity
         ours_s = (frame.stamps.t_captured_ns - last.stamps.t_captured_ns) / 1e9
         theirs_s = _pts_step_s(last, frame)
         step_s = ours_s if theirs_s is None else theirs_s

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from streamseg.cli.draw_pair import draw_pair
 from streamseg.cli.video_writer import open_writer
 from streamseg.client import FramePair, PairedSubscriber
-from streamseg.common.draw import draw_masks
 from streamseg.errors import StreamsegError, SubscribeTimeoutError
 from streamseg.sources.scene.source import Scene
 
@@ -114,7 +114,7 @@ class Watcher(threading.Thread):
             ):
                 while not self._enough() and (pair := self._next(subscriber)) is not None:
                     self._measure(pair)
-                    file.add(draw_masks(pair.image.rgb, pair.masks.objects), pair.masks.t_captured_ns / 1e9)
+                    file.add(draw_pair(pair), pair.masks.t_captured_ns / 1e9)
                     self._progress(self.measured)
         except StreamsegError as error:
             self.error = error

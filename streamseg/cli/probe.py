@@ -57,7 +57,7 @@ def _lines(report: ProbeReport) -> list[tuple[str, str]]:
         ("source", report.address),
         ("kind", f"{report.kind}, {'live' if report.live else 'file: no frame is dropped'}{length}"),
         ("codec", report.codec),
-        ("size", f"{shape.width} x {shape.height}, {shape.pixel_format}{_color(report)}"),
+        ("size", f"{shape.width} x {shape.height}, {shape.pixel_format}{_color(report)}{_aspect(report)}"),
         ("rate", f"{_number(report.rate_measured)} frames/s measured, {_number(report.rate_announced)} announced"),
         ("frames", f"{report.frames} in {report.seconds:.1f} s{', then it ended' if report.ended else ''}"),
         ("damaged", f"{report.corrupt} packets"),
@@ -77,6 +77,11 @@ def _color(report: ProbeReport) -> str:
     if report.format.pixel_format not in ("yuv420p", "nv12"):
         return ""
     return f" {report.format.matrix}, {'full' if report.format.full_range else 'video'} range"
+
+
+def _aspect(report: ProbeReport) -> str:
+    across, down = report.format.sample_aspect
+    return "" if across == down else f", pixels of {across}:{down}"
 
 
 def _clock(report: ProbeReport) -> str:

@@ -65,13 +65,13 @@ def view(
 
 
 def _show(endpoint: str, stream: str | None, frames: int | None, timeout_s: float | None) -> None:
+    from streamseg.cli.draw_pair import draw_pair
     from streamseg.cli.window import Window
-    from streamseg.common.draw import draw_masks
 
     window = Window(f"streamseg {endpoint}")
     try:
         for number, pair in enumerate(_pairs(endpoint, stream, timeout_s, window.is_open), 1):
-            if not window.show(draw_masks(pair.image.rgb, pair.masks.objects)) or number == frames:
+            if not window.show(draw_pair(pair)) or number == frames:
                 return
     finally:
         window.close()
@@ -81,8 +81,8 @@ def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, tim
     from rich.console import Console
     from rich.progress import Progress
 
+    from streamseg.cli.draw_pair import draw_pair
     from streamseg.cli.video_writer import IMAGE_SUFFIX, open_writer
-    from streamseg.common.draw import draw_masks
 
     wanted = frames or (1 if out.suffix.lower() == IMAGE_SUFFIX else _VIDEO_FRAMES)
     console = Console(stderr=True)
@@ -91,7 +91,7 @@ def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, tim
         task = bar.add_task(f"writing {out}", total=wanted)
         try:
             for pair in _pairs(endpoint, stream, timeout_s):
-                file.add(draw_masks(pair.image.rgb, pair.masks.objects), pair.masks.t_captured_ns / 1e9)
+                file.add(draw_pair(pair), pair.masks.t_captured_ns / 1e9)
                 written, name = written + 1, pair.stream
                 bar.update(task, completed=written)
                 if written == wanted:

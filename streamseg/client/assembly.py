@@ -19,6 +19,7 @@ from streamseg.client.results import (
     StatusMessage,
 )
 from streamseg.errors import ProtocolError
+from streamseg.frame import SQUARE
 from streamseg.protocol.clock import clock_name
 from streamseg.protocol.mask_codec import MAX_PIXELS
 from streamseg.protocol.published import (
@@ -141,7 +142,16 @@ def _frame_fields(header: FrameHeader) -> dict[str, Any]:
         "size": header.size,
         "model": header.model,
         "dropped": header.dropped,
+        "sample_aspect": _aspect(header.sample_aspect),
     }
+
+
+def _aspect(aspect: tuple[int, int] | msgspec.UnsetType) -> tuple[int, int]:
+    if isinstance(aspect, msgspec.UnsetType):
+        return SQUARE
+    if min(aspect) < 1:
+        raise ProtocolError(f"a sample aspect ratio cannot be {aspect[0]}:{aspect[1]}")
+    return aspect
 
 
 def _event_message(event: Event) -> EventMessage:

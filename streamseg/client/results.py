@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.client.jpeg import decode_jpeg
+from streamseg.frame import SQUARE
 from streamseg.protocol.mask_codec import BoolMask, decode_mask, encode_rle
 from streamseg.protocol.published import Box, ObjectInfo, Region, RegionCounts
 from streamseg.protocol.topics import Kind
@@ -94,6 +95,8 @@ class FrameMessage:
         size: (width, height) of the frame in pixels.
         model: Name of the model.
         dropped: Captured frames of this session and stream for which no masks were sent, so far.
+        sample_aspect: Width to height of a pixel as displayed, (numerator, denominator). Pictures, masks and points are
+            in stored pixels; :attr:`display_size` is how large a picture is shown undistorted.
         gap: Messages of this kind and stream that were lost on the way since the last one.
         skipped: Frames since the last message for which the daemon sent no message of this kind.
         superseded: Messages since the last one that this one replaced before they were delivered (mode ``latest``).
@@ -120,9 +123,18 @@ class FrameMessage:
     size: tuple[int, int]
     model: str
     dropped: int
+    sample_aspect: tuple[int, int] = field(default=SQUARE, kw_only=True)
     gap: int = field(default=0, kw_only=True)
     skipped: int = field(default=0, kw_only=True)
     superseded: int = field(default=0, kw_only=True)
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """(width, height) at which the picture is shown undistorted: ``size`` with the wider side stretched."""
+        (width, height), (across, down) = self.size, self.sample_aspect
+        if across > down:
+            return round(width * across / down), height
+        return width, round(height * down / across)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,13 @@ def draw_masks(
     return out
 
 
+def resized(image: Picture, size: tuple[int, int]) -> Picture:
+    """Return a picture at another (width, height); the picture itself if it has that size."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))
+
+
 @dataclass(frozen=True, slots=True)
 class _Drawn:
     """An object to draw, independent of its class.

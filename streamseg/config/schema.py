@@ -114,6 +114,13 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Annotated[int, Meta(ge=0, le=1000)] | None,
         Meta(description="Which video stream of a source with several, from 0; default: the best, as FFmpeg chooses."),
     ] = None
+    deinterlace: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="Deinterlace the pictures that say that they are interlaced (auto), all, or none. A "
+            "deinterlaced picture comes one frame later."
+        ),
+    ] = "auto"
     loop: Annotated[bool, Meta(description="Files only: start over at the end.")] = False
     on_discontinuity: Annotated[
         Literal["keep", "reset", "reprompt"],

@@ -42,6 +42,7 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
         paused: The frame was not tracked because the stream is paused.
         repeats: Number of the frame that the masks were computed on, if this one was not tracked because its picture
             had not changed; None: the masks are its own.
+        sample_aspect: Width to height of a pixel as displayed.
     """
 
     stream: str
@@ -60,6 +61,7 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
     objects: list[TrackedObject]
     paused: bool = False
     repeats: int | None = None
+    sample_aspect: tuple[int, int] = (1, 1)
 
 
 class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -111,6 +111,8 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         size: Width and height of the frame in pixels.
         model: Name of the model.
         dropped: Captured frames of this session and stream for which no masks were sent, so far.
+        sample_aspect: Width to height of a pixel as displayed, [numerator, denominator]; left out if pixels are square.
+            Everything else is in stored pixels.
     """
 
     v: int = PROTOCOL_VERSION
@@ -132,6 +134,7 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     size: tuple[int, int]
     model: str
     dropped: int
+    sample_aspect: tuple[int, int] | UnsetType = UNSET
 
 
 class Masks(FrameHeader, frozen=True, kw_only=True, tag="masks"):

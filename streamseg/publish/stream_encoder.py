@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from streamseg.frame import SQUARE
 from streamseg.ipc.messages import StreamEvent, TrackedFrame, TrackedObject
 from streamseg.protocol.mask_codec import encode_bits
 from streamseg.protocol.published import Encoding, Event, Image, MaskObject, Masks, Objects
@@ -146,6 +147,7 @@ class StreamEncoder:
             "size": frame.size,
             "model": self._origin.model,
             "dropped": frame.dropped,
+            "sample_aspect": UNSET if frame.sample_aspect == SQUARE else frame.sample_aspect,
         }
 
 

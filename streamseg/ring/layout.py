@@ -43,7 +43,7 @@ HELD: Final = 3
 _COUNTERS = struct.Struct("<5Q2B6x")
 _SLOT = struct.Struct("<3BxIQ")
 _CHECKSUM = struct.Struct("<I")
-_META = struct.Struct("<II5B3x6q")
+_META = struct.Struct("<II5B3x4q4I")
 
 assert _META.size == META_BYTES
 assert META_AT + MAX_SLOTS * META_BYTES <= HEADER_BYTES
@@ -153,15 +153,18 @@ def pack_meta(frame_format: FrameFormat, stamps: FrameStamps) -> bytes:
         stamps.t_decoded_ns,
         0 if stamps.pts is None else stamps.pts,
         *stamps.time_base,
+        *frame_format.sample_aspect,
     )
 
 
 def unpack_meta(data: bytes) -> tuple[FrameFormat, FrameStamps]:
     """Unpack a frame's description."""
     width, height, pixel_format, matrix, full_range, t_source, has_pts, *numbers = _META.unpack(data)
-    t_wall_ns, t_captured_ns, t_decoded_ns, pts, numerator, denominator = numbers
+    t_wall_ns, t_captured_ns, t_decoded_ns, pts, numerator, denominator, *aspect = numbers
     return (
-        FrameFormat(width, height, PIXEL_FORMATS[pixel_format], MATRICES[matrix], bool(full_range)),
+        FrameFormat(
+            width, height, PIXEL_FORMATS[pixel_format], MATRICES[matrix], bool(full_range), (aspect[0], aspect[1])
+        ),
         FrameStamps(
             t_wall_ns=t_wall_ns,
             t_source=STAMP_SOURCES[t_source],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from av import VideoFrame
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from streamseg.frame import ColorMatrix, FrameFormat, PixelFormat, Plane
+from streamseg.frame import SQUARE, ColorMatrix, FrameFormat, PixelFormat, Plane
 
 _NATIVE: Final[dict[str, PixelFormat]] = {
     "yuv420p": "yuv420p",
@@ -36,7 +37,9 @@ class PictureReader:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
-    def read(self, picture: VideoFrame) -> tuple[FrameFormat, tuple[Plane, ...]]:
+    def read(
+        self, picture: VideoFrame, sample_aspect: tuple[int, int] = SQUARE
+    ) -> tuple[FrameFormat, tuple[Plane, ...]]:
         """Return a picture's format and planes, turned upright according to its display matrix.
 
         Pixel formats that the ring does not carry are converted to the nearest: RGB kinds to ``rgb24``, gray kinds to
@@ -58,7 +61,7 @@ class PictureReader:
                 dst_color_range=ColorRange.JPEG if pixel_format != "yuv420p" else target_range,
                 threads=1,
             )
-        frame_format = FrameFormat(picture.width, picture.height, pixel_format, matrix, full_range)
+        frame_format = FrameFormat(picture.width, picture.height, pixel_format, matrix, full_range, sample_aspect)
         planes = tuple(_plane(picture, index, shape) for index, shape in enumerate(frame_format.plane_shapes))
         if flip:
             planes = tuple(_flipped(plane, frame_format) for plane in planes)
@@ -111,10 +114,10 @@ def _turned(
     frame_format: FrameFormat, planes: tuple[Plane, ...], quarter_turns: int
 ) -> tuple[FrameFormat, tuple[Plane, ...]]:
     """Rotate a picture counterclockwise by quarter turns."""
-    width, height = frame_format.width, frame_format.height
+    width, height, aspect = frame_format.width, frame_format.height, frame_format.sample_aspect
     if quarter_turns % 2:
-        width, height = height, width
-    turned = FrameFormat(width, height, frame_format.pixel_format, frame_format.matrix, frame_format.full_range)
+        width, height, aspect = height, width, aspect[::-1]
+    turned = replace(frame_format, width=width, height=height, sample_aspect=aspect)
     if frame_format.pixel_format in ("rgb24", "bgr24"):
         pixels = planes[0].reshape(frame_format.height, frame_format.width, 3)
         return turned, (np.rot90(pixels, quarter_turns).reshape(height, 3 * width),)

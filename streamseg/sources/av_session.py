@@ -24,9 +24,12 @@ from streamseg.errors import (
     SourceOpenError,
     SourceStalledError,
 )
+from streamseg.frame import SQUARE
 from streamseg.sources.address import SourceAddress
 from streamseg.sources.av_clock import PacketClock, PacketStamp
+from streamseg.sources.av_codec import CodecWatch
 from streamseg.sources.av_decoder import decoded_by_gpu, hardware_of
+from streamseg.sources.av_deinterlace import Deinterlace, Deinterlacer
 from streamseg.sources.av_errors import open_error, reason
 from streamseg.sources.av_file import checked_file
 from streamseg.sources.av_options import AvKind, Decoder, Transport, open_arguments
@@ -43,6 +46,12 @@ _MAX_CORRUPT_RUN: Final = 300
 _MAX_SHORT_S: Final = 1.0
 """A file whose last picture is this long before its announced end is cut off."""
 
+_MAX_REST: Final = 4_000_000
+"""More bytes than this after a transport stream's last packet are more than sound: another video stream follows."""
+
+_MAX_ASPECT: Final = 16
+"""A pixel that is more oblong than this is damaged data."""
+
 _DECODER_THREADS: Final = min(4, os.cpu_count() or 1)
 
 
@@ -54,11 +63,15 @@ class StampedPicture:
         picture: FFmpeg's picture.
         stamp: Capture time of the packet that became this picture, also with B-frames.
         decode_ns: Time spent in the decoder call that returned it.
+        sample_aspect: Width to height of a pixel as displayed.
+        discontinuity: Why it does not follow the picture before it; empty if it does.
     """
 
     picture: VideoFrame
     stamp: PacketStamp
     decode_ns: int
+    sample_aspect: tuple[int, int]
+    discontinuity: str
 
 
 class AvSession:
@@ -73,6 +86,7 @@ class AvSession:
         low_delay: Decode without frame threads, each of which delays every picture by one frame.
         decoder: Where to decode.
         video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
+        deinterlace: Which pictures to deinterlace.
 
     Attributes:
         kind: As given, or ``hls`` if an HTTP address turned out to be one.
@@ -100,6 +114,7 @@ class AvSession:
         low_delay: bool,
         decoder: Decoder = "software",
         video_stream: int | None = None,
+        deinterlace: Deinterlace = "off",
     ) -> None:
         self.pictures = self.corrupt = self.damaged = 0
         self._address = SourceAddress.of(address)
@@ -133,16 +148,18 @@ class AvSession:
         self.stream = self._choose_stream(video_stream)
         self.kind: AvKind = "hls" if kind == "http" and self._container.format.name.startswith("hls") else kind
         self.live = kind in _ALWAYS_LIVE or (kind in _MAY_BE_LIVE and self._is_endless())
-        self._context = self.stream.codec_context
-        self._context.thread_type = ThreadType.SLICE if low_delay or self.live else ThreadType.AUTO
-        self._context.thread_count = _DECODER_THREADS
-        self._context.options = {"max_pixels": str(MAX_PIXELS)}
-        self._context.copy_opaque = True  # passes each packet's stamp on to its picture
+        self._low_delay = low_delay or self.live
+        self._context = self._prepared(self.stream.codec_context)
+        self._codec_watch = CodecWatch(self._container.format.name, self.stream, self._context.name)
+        self._deinterlacer = Deinterlacer(deinterlace)
+        self._discontinuity = (0, "")
+        self._first_aspect = self._context.sample_aspect_ratio
         self._clock = PacketClock()
         self._packets = self._demux()
         self._pending: Any = None
         self._read = 0
-        self._end_s = 0.0
+        self._end_s = self._shift_s = 0.0
+        self._last_byte = 0
         self._failure: str | None = None
         self._decoded: list[VideoFrame] = []
         flush_after_s = read_timeout_s if kind == "rtsp" else math.inf
@@ -150,6 +167,7 @@ class AvSession:
         self._stamp: PacketStamp | None = None
         self._decode_ns = 0
         self._corrupt_run = 0
+        self._hardware = hardware
         self._asked_gpu = hardware is not None
 
     def next_picture(self, timeout_s: float = NO_PICTURE_S) -> StampedPicture:
@@ -179,7 +197,9 @@ class AvSession:
         picture = self._decoded.pop(0)
         stamp = picture.opaque if isinstance(picture.opaque, PacketStamp) else self._stamp
         assert stamp is not None
-        return StampedPicture(picture, stamp, self._decode_ns)
+        at, why = self._discontinuity
+        discontinuity = why if self.pictures == at else ""
+        return StampedPicture(picture, stamp, self._decode_ns, self._sample_aspect(), discontinuity)
 
     def close(self) -> None:
         """Free the connection, the decoder and its threads."""
@@ -221,6 +241,7 @@ class AvSession:
             packet = self._next_packet()
         except StopIteration:
             self._failure = ""
+            self._decoded += self._deinterlacer.flush()
         except (av.error.FFmpegError, OSError) as error:
             self._failure = self._reason(error)
             self._decoded = self._drain()
@@ -256,6 +277,9 @@ class AvSession:
         """What is missing at the end of a file, by what it announced; empty if nothing is."""
         if self.stream.frames > self._read:
             return f"{self._read} of {self.stream.frames} packets"
+        rest = self._container.size - self._last_byte
+        if self._container.format.name == "mpegts" and self._last_byte and rest > _MAX_REST:
+            return f"its last {rest / 1e6:.1f} MB hold nothing of this video stream"
         duration_us = self._container.duration
         if self.stream.frames or not duration_us or not self._end_s:
             return ""
@@ -266,9 +290,12 @@ class AvSession:
     def _drain(self) -> list[VideoFrame]:
         """Return the pictures that are still in the decoder."""
         try:
-            return list(self._context.decode(None))
+            decoded = list(self._context.decode(None))
         except (av.error.FFmpegError, OSError, ValueError):
-            return []
+            decoded = []
+        for picture in decoded:
+            picture.time_base = self.stream.time_base  # PyAV takes it from the packet, and there is none
+        return [*self._deinterlacer.pictures(decoded), *self._deinterlacer.flush()]
 
     def _next_packet(self) -> Any:
         packet, self._pending = self._pending or self._read_packet(), None
@@ -317,9 +344,38 @@ class AvSession:
         if self.live and self._stall_clock.stalled(time.monotonic()):
             raise SourceStalledError(f"{self._shown}: no video for {self._stall_timeout_s:.3g} s")
 
+    def _prepared(self, context: Any) -> Any:
+        context.thread_type = ThreadType.SLICE if self._low_delay else ThreadType.AUTO
+        context.thread_count = _DECODER_THREADS
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        context.copy_opaque = True  # passes each packet's stamp on to its picture
+        return context
+
+    def _change_decoder(self, codec: str) -> None:
+        """Go on with a decoder of another codec, at the first packet of it."""
+        self._decoded = self._drain()
+        why = f"codec changed from {self._context.name} to {codec}"
+        self._discontinuity = (self.pictures + len(self._decoded) + 1, why)
+        log.warning("%s: %s; the last pictures before it may be missing", self._shown, why)
+        self._context = self._prepared(av.CodecContext.create(codec, "r", hwaccel=self._hardware))
+
+    def _sample_aspect(self) -> tuple[int, int]:
+        """Return the container's sample aspect ratio, or the decoder's if that has changed since it was opened."""
+        coded = self._context.sample_aspect_ratio
+        ratio = coded if coded != self._first_aspect else self.stream.sample_aspect_ratio
+        if not ratio or not 1 / _MAX_ASPECT <= ratio <= _MAX_ASPECT:
+            return SQUARE
+        return ratio.numerator, ratio.denominator
+
     def _note_time(self, packet: Any) -> None:
-        if packet.pts is not None and packet.time_base is not None:
-            self._end_s = max(self._end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        self._last_byte = max(self._last_byte, packet.pos or 0)
+        if packet.pts is None or packet.time_base is None:
+            return
+        start_s = float(packet.pts * packet.time_base) + self._shift_s
+        if start_s < self._end_s - _MAX_SHORT_S:  # its time stamps start over: a joint of two recordings
+            self._shift_s += self._end_s - start_s
+            start_s = self._end_s
+        self._end_s = max(self._end_s, start_s + float((packet.duration or 0) * packet.time_base))
 
     def _reason(self, error: Exception) -> str:
         return self._address.without_secrets(reason(error))
@@ -327,8 +383,10 @@ class AvSession:
     def _decode(self, packet: Any) -> None:
         self._stamp = self._clock.stamp(packet)
         packet.opaque = self._stamp
+        if (codec := self._codec_watch.change()) is not None:
+            self._change_decoder(codec)
         try:
-            self._decoded = packet.decode()
+            self._decoded += self._deinterlacer.pictures(self._context.decode(packet))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if packet.is_corrupt and not self.live:
                 self.damaged -= 1  # counted here instead

@@ -9,6 +9,7 @@ from typing import Final
 from streamseg.errors import EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
 from streamseg.frame import FrameStamps, SourceFrame
 from streamseg.sources.address import shown_address
+from streamseg.sources.av_deinterlace import Deinterlace
 from streamseg.sources.av_options import AvKind, Decoder, Transport
 from streamseg.sources.av_picture import PictureReader
 from streamseg.sources.av_session import NO_PICTURE_S, AvSession, StampedPicture
@@ -41,6 +42,7 @@ class AvSource:
         loop: Not for live sources: start over at the end.
         decoder: Where to decode.
         video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
+        deinterlace: Which pictures to deinterlace. Deinterlaced ones come one frame later.
         fps: Snapshots only: how many to request per second; None: 5.
     """
 
@@ -56,6 +58,7 @@ class AvSource:
         loop: bool = False,
         decoder: Decoder = "software",
         video_stream: int | None = None,
+        deinterlace: Deinterlace = "off",
         fps: float | None = None,
     ) -> None:
         self._address = address
@@ -67,6 +70,7 @@ class AvSource:
         self._catch_up = pace == "camera"
         self._loop = loop
         self._video_stream = video_stream
+        self._deinterlace: Deinterlace = deinterlace
         self._fps = fps or _SNAPSHOT_FPS
         self._decoder: Decoder = decoder
         self._pictures = PictureReader()
@@ -130,9 +134,9 @@ class AvSource:
             SourceDisconnectedError: a live source ended or failed, or its packets cannot be decoded.
         """
         stamped, self._first = self._first or self._next_picture(), None
-        frame_format, planes = self._pictures.read(stamped.picture)
+        frame_format, planes = self._pictures.read(stamped.picture, stamped.sample_aspect)
         self._released += 1
-        return SourceFrame(frame_format, planes, self._stamps(stamped))
+        return SourceFrame(frame_format, planes, self._stamps(stamped), stamped.discontinuity)
 
     def close(self) -> None:
         """Free the connection, the decoder and its threads. Safe to call twice, and after a failed open."""
@@ -152,6 +156,7 @@ class AvSource:
             low_delay=self._paced,
             decoder=self._decoder,
             video_stream=self._video_stream,
+            deinterlace=self._deinterlace,
         )
 
     def _first_picture(self, timeout_s: float) -> StampedPicture:

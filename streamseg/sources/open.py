@@ -12,6 +12,7 @@ from streamseg.sources.address import classify
 from streamseg.sources.base import FrameSource, Pace
 
 if TYPE_CHECKING:
+    from streamseg.sources.av_deinterlace import Deinterlace
     from streamseg.sources.av_options import Decoder, Transport
 
 
@@ -59,6 +60,11 @@ class SourceSettings(Protocol):
         ...
 
     @property
+    def deinterlace(self) -> Deinterlace:
+        """Which pictures to deinterlace."""
+        ...
+
+    @property
     def fps(self) -> float | None:
         """Images per second of a folder (None: 30) or requests per second of a snapshot (None: 5)."""
         ...
@@ -92,5 +98,6 @@ def open_source(settings: SourceSettings) -> FrameSource:
         loop=settings.loop,
         decoder=settings.decoder,
         video_stream=settings.video_stream,
+        deinterlace=settings.deinterlace,
         fps=settings.fps,
     )

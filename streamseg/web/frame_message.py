@@ -37,6 +37,7 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
         repeats: Frame these masks were computed on (see docs/protocol.md); None: this one.
         pts: Time stamp of the source.
         size: Width and height in pixels.
+        sample_aspect: Width to height of a pixel as displayed; masks and points are in stored pixels.
         t_captured_ns: Capture time on the daemon's monotonic clock.
         age_ms: Age of the frame when this message was made.
         screen_ms: Median time of the last frames from capture to acknowledgment; None before the first.
@@ -54,6 +55,7 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int | None
     pts: int | None
     size: tuple[int, int]
+    sample_aspect: tuple[int, int]
     t_captured_ns: str
     age_ms: float
     screen_ms: float | None
@@ -89,6 +91,7 @@ def frame_message(pair: FramePair, view: StreamView, *, n: int, age_ms: float, s
         repeats=masks.repeats,
         pts=masks.pts,
         size=masks.size,
+        sample_aspect=masks.sample_aspect,
         t_captured_ns=str(masks.t_captured_ns),
         age_ms=round(age_ms, 1),
         screen_ms=screen_ms,

@@ -95,6 +95,7 @@ class FrameResult:
             t_tracked_ns=self.t_tracked_ns,
             pts=stamps.pts,
             time_base=stamps.time_base,
+            sample_aspect=frame.format.sample_aspect,
             dropped=dropped,
             slot=slot,
             objects=self.objects,

@@ -28,6 +28,26 @@ def test_masks_are_decoded_when_asked_for_and_once(golden):
     assert (unseen.crop.shape, unseen.mask.shape, unseen.mask.any()) == ((0, 0), (10, 16), False)
 
 
+@pytest.mark.parametrize(
+    ("aspect", "display_size"), [([1, 1], (16, 10)), ([16, 11], (23, 10)), ([3, 4], (16, 13)), ([2, 1], (32, 10))]
+)
+def test_sample_aspect_changes_the_display_only(golden, aspect, display_size):
+    frame = assemble(golden("masks_coco_rle", sample_aspect=aspect))
+    assert (frame.sample_aspect, frame.display_size) == (tuple(aspect), display_size)
+    assert frame.objects[0].mask.shape == (10, 16)
+
+
+def test_a_daemon_without_sample_aspect_has_square_pixels(golden):
+    assert assemble(golden("objects")).sample_aspect == (1, 1)
+    assert assemble(golden("objects_aspect")).sample_aspect == (16, 11)
+
+
+@pytest.mark.parametrize("aspect", [[0, 1], [1, 0], [-1, 1], [1], "16:11", [1.5, 1]])
+def test_an_impossible_sample_aspect_is_refused(golden, aspect):
+    with pytest.raises(ProtocolError):
+        assemble(golden("masks_coco_rle", sample_aspect=aspect))
+
+
 def test_coco_rle_of_the_whole_frame(golden):
     cup = assemble(golden("masks_bits_zstd")).objects[0]
     rle = cup.to_coco_rle()

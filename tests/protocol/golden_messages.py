@@ -72,13 +72,14 @@ def messages() -> dict[str, list[bytes]]:
     frame = tracked_frame()
     one = encoder()
     daemon = encoder("_daemon")
-    second, repeating, reset = encoder(), encoder(), encoder()
+    second, repeating, reset, aspect = encoder(), encoder(), encoder(), encoder()
     second.objects(frame)
     return {
         "masks_coco_rle": one.masks(frame),
         "objects": one.objects(frame),
         "objects_second": second.objects(frame),
         "objects_repeated": repeating.objects(msgspec.structs.replace(frame, repeats=1237)),
+        "objects_aspect": aspect.objects(msgspec.structs.replace(frame, sample_aspect=(16, 11))),
         "image": one.image(frame, JPEG),
         "event_object": one.event(
             StreamEvent(

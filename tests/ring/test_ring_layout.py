@@ -24,6 +24,7 @@ from streamseg.ring.layout import (
 )
 
 u64 = st.integers(0, 2**64 - 1)
+u32 = st.integers(0, 2**32 - 1)
 i64 = st.integers(-(2**63), 2**63 - 1)
 u8 = st.integers(0, 255)
 entries = st.builds(SlotEntry, st.integers(0, 3), u8, u8, u64, st.integers(0, 2**32 - 1))
@@ -59,8 +60,9 @@ def test_a_mixture_of_two_controls_is_noticed(one: Control, two: Control, data: 
         st.sampled_from(PIXEL_FORMATS),
         st.sampled_from(MATRICES),
         st.booleans(),
+        st.tuples(u32, u32),
     ),
-    st.builds(FrameStamps, i64, st.sampled_from(STAMP_SOURCES), i64, i64, st.none() | i64, st.tuples(i64, i64)),
+    st.builds(FrameStamps, i64, st.sampled_from(STAMP_SOURCES), i64, i64, st.none() | i64, st.tuples(u32, u32)),
 )
 def test_meta_comes_back(frame_format: FrameFormat, stamps: FrameStamps) -> None:
     data = pack_meta(frame_format, stamps)

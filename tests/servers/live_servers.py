@@ -178,6 +178,7 @@ def write_video(
     container: str | None = None,
     container_options: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
+    sample_aspect: Fraction | None = None,
 ) -> Path:
     """Write a test picture that moves; each frame differs."""
     graph = f"testsrc2=size={size[0]}x{size[1]}:rate={rate}"
@@ -187,6 +188,8 @@ def write_video(
     ):
         stream = output.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        if sample_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = sample_aspect
         for picture, _ in zip(source.decode(video=0), range(frames), strict=False):
             reformatted = picture.reformat(format=pixel_format)
             reformatted.pict_type = 0

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,7 +16,9 @@ import pytest
 
 from streamseg.config.schema import StreamConfig
 from streamseg.errors import ConfigError, EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
+from streamseg.frame import FrameFormat
 from streamseg.sources.address import describe
+from streamseg.sources.av_picture import PictureReader, _turned
 from streamseg.sources.av_source import AvSource
 from streamseg.sources.open import open_source
 from tests.servers.live_servers import free_port, serve_folder, write_video
@@ -290,3 +293,35 @@ def test_schemes_in_any_case(scheme: str) -> None:
     source = open_source(StreamConfig(source=f"{scheme}://127.0.0.1:{free_port()}/x", open_timeout_s=2))
     with pytest.raises(SourceOpenError, match="connection refused"):
         source.open()
+
+
+@pytest.mark.parametrize(
+    ("aspect", "expected"),
+    [
+        (Fraction(16, 11), (16, 11)),
+        (Fraction(64, 45), (64, 45)),
+        (Fraction(3, 4), (3, 4)),
+        (Fraction(1, 1), (1, 1)),
+        (None, (1, 1)),
+        (Fraction(200, 1), (1, 1)),  # damaged data
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_sample_aspect_ratio(tmp_path: Path, suffix: str, aspect: Fraction | None, expected: tuple[int, int]) -> None:
+    video = write_video(tmp_path / f"clip.{suffix}", frames=3, size=(72, 56), sample_aspect=aspect)
+    source = AvSource(str(video), "file", pace="fast")
+    source.open()
+    frame = source.read()
+    source.close()
+    assert frame.format.sample_aspect == expected
+    assert (frame.format.width, frame.format.height) == (72, 56)
+
+
+def test_a_turned_picture_has_turned_pixels(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", frames=1, size=(72, 56))
+    with av.open(str(video)) as container:
+        picture = next(container.decode(video=0))
+    assert PictureReader().read(picture, (16, 11))[0].sample_aspect == (16, 11)
+    frame_format = FrameFormat(72, 56, "gray8", sample_aspect=(16, 11))
+    turned, _ = _turned(frame_format, (np.zeros((56, 72), np.uint8),), 1)
+    assert (turned.width, turned.height, turned.sample_aspect) == (56, 72, (11, 16))

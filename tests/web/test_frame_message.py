@@ -26,6 +26,13 @@ def test_a_frame_that_repeats_another_says_so():
     assert message(repeating).header["repeats"] == 5
 
 
+def test_the_sample_aspect_ratio_is_passed_on():
+    given = pair({})
+    assert message(given).header["sample_aspect"] == [1, 1]
+    wide = FramePair(given.image, replace(given.masks, sample_aspect=(16, 11)))
+    assert message(wide).header["sample_aspect"] == [16, 11]
+
+
 @pytest.mark.parametrize("encoding", ["coco_rle", "bits_zstd"])
 def test_masks_come_as_they_are(encoding):
     rng = np.random.default_rng(5)

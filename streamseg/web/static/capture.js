@@ -16,9 +16,16 @@ function save(blob, extension) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-/** Save the picture with its masks as it is shown, at its own size. */
+/** Save the picture with its masks as it is shown, at its own size, undistorted. */
 export function saveSnapshot() {
-  if (store.frame) picture.toBlob((blob) => save(blob, "png"), "image/png");
+  if (!store.frame) return;
+  const [across, down] = store.frame.sample_aspect ?? [1, 1];
+  const shown = across === down ? picture : make("canvas", {});
+  if (shown !== picture) {
+    Object.assign(shown, { width: Math.round(picture.width * across / down), height: picture.height });
+    shown.getContext("2d").drawImage(picture, 0, 0, shown.width, shown.height);
+  }
+  shown.toBlob((blob) => save(blob, "png"), "image/png");
 }
 
 /** Start a recording, or stop it and save it. */

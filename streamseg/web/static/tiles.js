@@ -7,6 +7,8 @@ import { on, store } from "./store.js";
 
 const box = find("#tiles");
 const TILE = { effect: "color", opacity: 0.4 };
+/** A picture of which the pixels are not square, before it is stretched. */
+const stored = document.createElement("canvas");
 /** Stream -> { element, canvas, text }. */
 const tiles = new Map();
 
@@ -15,7 +17,13 @@ export async function showOnTile(frame) {
   const tile = tiles.get(frame.header.stream);
   if (!tile) return;
   const bitmap = await decodePicture(frame);
-  paintFrame(tile.canvas, frame.header.size, bitmap, decodeMasks(frame), store.grid ? store : TILE);
+  const { size, sample_aspect: [across, down] = [1, 1] } = frame.header;
+  const canvas = across === down ? tile.canvas : stored;
+  paintFrame(canvas, size, bitmap, decodeMasks(frame), store.grid ? store : TILE);
+  if (canvas === stored) {
+    Object.assign(tile.canvas, { width: Math.round(size[0] * across / down), height: size[1] });
+    tile.canvas.getContext("2d").drawImage(stored, 0, 0, tile.canvas.width, tile.canvas.height);
+  }
   bitmap.close();
 }
 
@@ -24,7 +32,9 @@ function copyLargePicture() {
   const tile = tiles.get(store.stream);
   const picture = find("#picture");
   if (!tile || !store.frame || box.hidden || store.grid) return;
-  Object.assign(tile.canvas, { width: 320, height: Math.round(320 * picture.height / picture.width) });
+  const [across, down] = store.frame.sample_aspect ?? [1, 1];
+  const ratio = (picture.height * down) / (picture.width * across);
+  Object.assign(tile.canvas, { width: 320, height: Math.round(320 * ratio) });
   tile.canvas.getContext("2d").drawImage(picture, 0, 0, tile.canvas.width, tile.canvas.height);
 }
 
