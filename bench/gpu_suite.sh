@@ -16,9 +16,8 @@
 # runs out of time has a table too.
 #
 # On a machine with torch but without a package registry: copy wheels of the other dependencies (pyproject.toml) for its
-# Python there, with sam2 built with SAM2_BUILD_CUDA=0, install them without dependencies, and set PYTHON. With torch
-# 2.11, as far as a CPU can show, the tracker runs eager and through torch.compile as on a GPU, but its varlen_attn cannot
-# attend to ranges, so a mask is used and the tests of ranges fail.
+# Python there, with sam2 built with SAM2_BUILD_CUDA=0, install them without dependencies, and set PYTHON. Older
+# versions of torch do less (docs/tracker.md has the table): before 2.12, a mask is used and the tests of ranges skip.
 set -eu
 
 out=$1

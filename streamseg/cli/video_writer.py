@@ -1,5 +1,8 @@
 """Write pictures to an MP4 file, or the last one to a PNG file.
 
+PyAV encodes. ``cv2.VideoWriter`` would be shorter, but gives all pictures the same duration, so that a video of an
+uneven stream would run at the wrong speed.
+
 The output goes to a ``.part`` file that replaces the target at the end, so an existing file is kept until then, and
 kept for good if there was no picture.
 """

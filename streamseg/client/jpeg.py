@@ -1,4 +1,8 @@
-"""Decode a received JPEG, after a check of the size in its header."""
+"""Decode a received JPEG, after a check of the size in its header.
+
+OpenCV decodes. The size is read here because OpenCV would first allocate whatever the header claims, up to a billion
+pixels, and Pillow would be one more import for each subscriber.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Replies to executed requests, so that a repeated request is not executed twice. Bounded."""
+"""Replies to executed requests, so that a repeated request is not executed twice. Bounded.
+
+Ours because the limit is a number of bytes as well as of entries, and an id that is used for two different requests is
+an error; ``cachetools`` has neither, and the rest is an ``OrderedDict``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
 """The supervisor: spawns the daemon's processes, watches them, and handles signals.
 
 It runs in the main thread of `streamseg run` and owns what must outlive a child: the rings and the runtime directory.
+
+Ours because it hands the open descriptors of the rings to children that come and go, while masks keep flowing.
+supervisord and circus start programs that share nothing, and systemd restarts the daemon as a whole.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Install and remove the service: a plan of small steps, each of which can be shown, done, and done again.
 
-A plan is made from what is on the machine, so that a second run does only what is missing.
+A plan is made from what is on the machine, so that a second run does only what is missing. Ours because a wheel cannot
+install files outside its environment.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ HAS_SAVED_FUNCTIONS: Final = VERSION >= (2, 11)
 HAS_LIBRARIES: Final = VERSION >= (2, 15)
 """Whether AOTInductor makes libraries that take their weights by address."""
 
-HAS_RANGED_ATTENTION: Final = VERSION >= (2, 11)
-"""Whether ``torch.nn.attention.varlen`` takes the length of each range from the device."""
+HAS_RANGED_ATTENTION: Final = VERSION >= (2, 12)
+"""Whether ``torch.nn.attention.varlen`` takes the length of each range from the device (its argument ``seqused_k``)."""
 
 GUARD_OPTIONS: Final[dict[str, Any]] = (
     {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}

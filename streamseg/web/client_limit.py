@@ -1,4 +1,7 @@
-"""Limit on the number of viewers."""
+"""Limit on the number of viewers.
+
+Not an ``asyncio.Semaphore``, which would let viewers wait without a word; here they get a response at once.
+"""
 
 from __future__ import annotations
 

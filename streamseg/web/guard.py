@@ -1,4 +1,9 @@
-"""Access control: checks of Host, Origin and token before a request reaches the application."""
+"""Access control: checks of Host, Origin and token before a request reaches the application.
+
+Ours because the rules belong together and must cover WebSockets. Starlette's ``TrustedHostMiddleware`` does not accept
+addresses it was not given, none of its middleware checks Origin, and packages for logins bring accounts and sessions
+where there is one token.
+"""
 
 from __future__ import annotations
 

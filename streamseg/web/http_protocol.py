@@ -1,17 +1,23 @@
-"""HTTP/1.1 connections with a timeout for the head of a request and a bounded number of connections.
+"""What uvicorn has no public setting for. The only module that relies on uvicorn's internals.
 
-uvicorn has no public setting for either: ``timeout_keep_alive`` ends with the first byte of the next request, and
-``limit_concurrency`` responds with 503 only once a request is complete. This module is the only one that relies on
-uvicorn's internals: the hooks that it overrides and the attributes ``connections``, ``cycle``, ``loop`` and
-``transport`` of ``H11Protocol``. ``tests/web/test_http_protocol.py`` checks the oldest and the newest allowed version.
+- A timeout for the head of a request: ``timeout_keep_alive`` ends with its first byte.
+- A bounded number of connections: ``limit_concurrency`` responds with 503 only once a request is complete.
+- A server in a process whose signals are handled elsewhere, and that says when it accepts connections.
+
+The internals are the overridden methods, and the attributes ``connections``, ``cycle``, ``loop`` and ``transport`` of
+``H11Protocol``. ``tests/web/test_http_protocol.py`` checks the oldest and the newest allowed version.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_TIMEOUT_S: Final = 3.0
@@ -92,3 +98,26 @@ class HttpProtocol(H11Protocol):
         self._head_timer = None
         if not self._has_request():
             self.transport.abort()
+
+
+class EmbeddedServer(uvicorn.Server):
+    """A server that handles no signals and reports when it accepts connections.
+
+    Args:
+        config: Of the server.
+        on_ready: Called when the server accepts connections.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the supervisor."""
+        yield

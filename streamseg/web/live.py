@@ -3,6 +3,8 @@
 One picture is in flight, in the grid one of each stream. The browser acknowledges it when it is on the screen, and only
 then is the next one sent, which is always the newest. A slow browser therefore sees fewer pictures, all of them
 current, and no queue builds up.
+
+Not WebRTC (``aiortc``): its video has a pipeline of its own, in which masks cannot be tied to their frame.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""OpenAPI 3.1 description of the HTTP API, generated from the table of operations that serves it."""
+"""OpenAPI 3.1 description of the HTTP API, generated from the table of operations that serves it.
+
+``msgspec`` makes the schemas of requests and responses; the hundred lines here put the paths around them. Frameworks
+that generate the whole document (FastAPI, Litestar) bring their own model of requests and their own validation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Limits on the size and duration of requests, and the last error handler."""
+"""Limits on the size and duration of requests, and the last error handler.
+
+Ours because uvicorn and Starlette limit neither the size of a body, nor how long it may take to arrive, nor how long a
+client may take to read a response. They expect a proxy in front of them; this daemon is often reached without one.
+"""
 
 from __future__ import annotations
 

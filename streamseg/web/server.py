@@ -1,19 +1,17 @@
-"""The HTTP server: uvicorn without its signal handlers."""
+"""The HTTP server: uvicorn with limits that suit a small service."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import resource
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from streamseg.web.http_protocol import HttpProtocol
+from streamseg.web.http_protocol import EmbeddedServer, HttpProtocol
 from streamseg.web.request_limits import MAX_HEAD_BYTES
 
 _KEEP_ALIVE_S: Final = 10
@@ -27,7 +25,7 @@ _SHUTDOWN_GRACE_S: Final = 0.2
 """Time for open responses and WebSockets to end by themselves."""
 
 
-class Server(uvicorn.Server):
+class Server(EmbeddedServer):
     """Serves one application on one socket.
 
     Args:
@@ -53,19 +51,9 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-            )
+            ),
+            on_ready,
         )
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening."""
-        await super().startup(sockets)
-        self._on_ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the supervisor."""
-        yield
 
     def stop(self) -> None:
         """Stop after a short grace period, even if clients are still connected."""

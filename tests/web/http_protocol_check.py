@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import signal
 import socket
 
 import uvicorn
@@ -132,12 +133,14 @@ async def main() -> None:
     http_protocol.HEAD_TIMEOUT_S = HEAD_TIMEOUT_S
     http_protocol.MAX_CONNECTIONS = MAX_CONNECTIONS
     ready = asyncio.Event()
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     app = Starlette(routes=[Route("/", hello, methods=["GET", "POST"]), WebSocketRoute("/live", echo)])
     server = Server(app, ready.set)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         port = bound.getsockname()[1]
         serving = asyncio.create_task(server.serve([bound]))
         await ready.wait()
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
         for check in (
             requests_are_served,
             an_unfinished_head_is_closed,
