@@ -24,6 +24,7 @@ def loaded(statement):
         ("import streamseg", {"torch", "av", "cv2", "numpy", "zmq", "yaml", "typer"}),
         ("import streamseg.client", {"torch", "av", "cv2", "sam2", "yaml", "typer"}),
         ("import streamseg.cli.app", {"torch", "av", "cv2", "numpy", "zmq", "yaml", "sam2", "multiprocessing"}),
+        ("import streamseg.images, streamseg.images.parameters", {"torch", "av", "cv2", "zmq", "sam2"}),
         ("import streamseg.config.load", {"torch", "av", "cv2", "zmq", "sam2"}),
         ("import streamseg.models.registry", {"torch", "av", "cv2", "sam2"}),
         ("import streamseg.daemon.supervisor", {"torch", "av", "sam2"}),

@@ -108,34 +108,47 @@ def _interpolate(logits: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _crop(logits: Tensor, size: Size) -> tuple[tuple[int, int], BoolMask]:
-    """Interpolate only the part that can be object.
-
-    torch interpolates along each row first and then between rows. An axis whose length does not change gets the
-    weights 1 and 0, so two passes give the same bits as one. Rows without object are skipped in the first pass, columns
-    without object in the second: their values are <= 0, and so is every mean of such values.
+    """Return (x, y) of a mask's first pixel, and ``bool [rows, columns]`` that contains the whole object.
 
     Args:
         logits: ``float32 [h, w]`` on the CPU.
         size: Of the video frame.
+    """
+    origin, values = interpolate_where(logits, size, 0.0)
+    return origin, (values > 0).numpy()
+
+
+def interpolate_where(logits: Tensor, size: Size, level: float) -> tuple[tuple[int, int], Tensor]:
+    """Interpolate only the part that can be above a level.
+
+    torch interpolates along each row first and then between rows. An axis whose length does not change gets the
+    weights 1 and 0, so two passes give the same bits as one. Rows that are not above the level are skipped in the first
+    pass, columns in the second: their values are <= ``level``, and so is every mean of such values.
+
+    Args:
+        logits: ``float32 [h, w]`` on the CPU.
+        size: (width, height) of the result's frame.
+        level: The level.
 
     Returns:
-        (x, y) of a mask's first pixel, and ``bool [rows, columns]`` that contains the whole object.
+        (x, y) of the first value, and ``float32 [rows, columns]`` that contains everything above the level. Values
+        that are not above it may be others than the interpolated ones.
     """
     width, height = size
     low_h, low_w = logits.shape
-    positive = logits.numpy() > 0
-    rows, columns = np.flatnonzero(positive.any(axis=1)), np.flatnonzero(positive.any(axis=0))
+    above = logits.numpy() > level
+    rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
     if rows.size == 0:
-        return (0, 0), np.zeros((0, 0), dtype=np.bool_)
+        return (0, 0), torch.zeros(0, 0)
     y0, y1 = _reach(int(rows[0]), int(rows[-1]), low_h, height)
     x0, x1 = _reach(int(columns[0]), int(columns[-1]), low_w, width)
     if 2 * (y1 - y0) * (x1 - x0) > height * width or min(size) <= _SMALL_PX:  # one pass over everything
-        return (x0, y0), (_interpolate(logits, height, width)[y0:y1, x0:x1] > 0).numpy()
+        return (x0, y0), _interpolate(logits, height, width)[y0:y1, x0:x1]
     first, last = max(int(rows[0]) - 1, 0), min(int(rows[-1]) + 2, low_h)
-    wide = torch.zeros(low_h, x1 - x0)
+    wide = torch.full((low_h, x1 - x0), level - 1.0)
     wide[first:last] = _interpolate(logits[first:last], last - first, width)[:, x0:x1]
     tall = _interpolate(wide, height, x1 - x0)
-    return (x0, y0), (tall[y0:y1] > 0).numpy()
+    return (x0, y0), tall[y0:y1]
 
 
 def _reach(first: int, last: int, low: int, high: int) -> tuple[int, int]:

@@ -1,0 +1,102 @@
+"""Loads a model for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+
+from streamseg.errors import ModelError
+from streamseg.models.registry import resolve
+from streamseg.tracker.device import choose_device, choose_dtype
+from streamseg.tracker.sam2.build import build_model
+
+
+@dataclass(frozen=True, slots=True)
+class ImageModel:
+    """A SAM 2 model for pictures.
+
+    Attributes:
+        network: The model, in evaluation mode, on its device.
+        name: Its name, for thresholds of its own; None if it has none.
+        autocast: Precision of the arithmetic; None for float32.
+    """
+
+    network: SAM2Base
+    name: str | None = None
+    autocast: torch.dtype | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """What the model runs on."""
+        device: torch.device = self.network.device
+        return device
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square model input in pixels."""
+        return int(self.network.image_size)
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Compute without gradients and in the model's precision."""
+        with (
+            torch.no_grad(),
+            torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None),
+        ):
+            yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    name: str
+    config: str | None
+
+
+def load_model(
+    name: str = "nano",
+    *,
+    config: str | None = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    apply_postprocessing: bool = False,
+) -> ImageModel:
+    """Load a model by its name. Blocks: seconds. Nothing is downloaded.
+
+    Args:
+        name: A name of ``streamseg models list``, the path of a checkpoint, or a Hugging Face id.
+        config: With the path or id of a checkpoint: a config name of sam2 or a YAML file.
+        image_size: Side of the square model input in pixels, a multiple of 32; None for the model's own.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 where the hardware supports it.
+        apply_postprocessing: As in ``build_sam2``: where a single mask per prompt is asked for, replace an unstable
+            one by the best of the three candidates.
+
+    Raises:
+        ModelError: The model is unknown, is not a SAM 2 model, or cannot be built.
+    """
+    found = resolve(_Wanted(name, config))
+    if found.kind != "sam2":
+        raise ModelError(
+            f"model {found.name!r} follows colors or prompts and has no network: use a SAM 2 model or nano"
+        )
+    where = choose_device(device)
+    network = build_model(found.config, image_size=image_size, checkpoint=found.checkpoint, device=where)
+    network.sam_mask_decoder.dynamic_multimask_via_stability = apply_postprocessing
+    precision = choose_dtype(dtype, where)
+    return ImageModel(network, found.name, None if precision == torch.float32 else precision)
+
+
+def as_image_model(model: ImageModel | SAM2Base) -> ImageModel:
+    """Return the model of :func:`load_model`, or a model built with sam2, as it is."""
+    if isinstance(model, ImageModel):
+        return model
+    if isinstance(model, SAM2Base):
+        return ImageModel(model)
+    raise ModelError(
+        f"a {type(model).__name__} is not a model: pass the result of streamseg.images.load_model or sam2's build_sam2"
+    )

@@ -1,0 +1,198 @@
+"""Many single points to low-res masks: sam2's mask decoder with the same weights and less work.
+
+The original is ``sam2/modeling/sam/mask_decoder.py`` and ``transformer.py``. A point has 8 tokens, a picture at 1024 px
+4096, and the reference copies the picture's tokens for each point and projects each copy. Here:
+
+- Projections of the picture's tokens move to the other side of the product, to the few tokens of the point:
+  ``q (W k) = (q W) k``. This halves the arithmetic of attention, and bias terms that cancel in a softmax go.
+- What is equal for all points, the first attention to the picture, is projected once.
+- Predicted IoUs depend on tokens only, so masks whose predicted IoU is too low are never computed.
+- Transposed convolutions that do not overlap are matrix products, and the masks' pixels stay in the order of those
+  products up to the end.
+
+Results agree with the reference up to rounding; a test compares them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import torch
+from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
+from torch import Tensor
+from torch.nn import functional
+
+from streamseg.errors import ModelError
+from streamseg.images.embedding import Embedding
+from streamseg.images.model import ImageModel
+from streamseg.images.reference_decoder import Decoded
+
+_CPU_BATCH_VALUES: Final = 8 * 2**20
+"""Values of one copy of the picture's tokens for each point of a batch on a CPU: 32 MiB, which limits the memory."""
+
+
+class _Attended(NamedTuple):
+    """``B`` points after the transformer.
+
+    Attributes:
+        tokens: ``[B, T, C]``.
+        keys: ``[B, N, C]``; the picture's tokens, as each point sees them.
+    """
+
+    tokens: Tensor
+    keys: Tensor
+
+
+class PointDecoder:
+    """Single points on one picture.
+
+    Args:
+        model: The model.
+        embedding: Of the picture.
+        batch: Points at once, at most.
+
+    Raises:
+        ModelError: The mask decoder is not of the kind that sam2 publishes.
+    """
+
+    def __init__(self, model: ImageModel, embedding: Embedding, batch: int) -> None:
+        network = model.network
+        decoder = network.sam_mask_decoder
+        if not (isinstance(decoder.transformer, TwoWayTransformer) and decoder.use_high_res_features):
+            raise ModelError("the mask decoder has no high-res features or another transformer: use exact")
+        self._network, self._decoder = network, decoder
+        self._top = embedding.top
+        self._pe = network.sam_prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
+        self._channels, self._side = embedding.top.shape[1], embedding.top.shape[2]
+        self._stride8, self._stride4 = _quads(embedding.stride8, 1), _quads(embedding.stride4, 2)
+        self.batch = batch
+        if model.device.type == "cpu":
+            self.batch = max(1, min(batch, _CPU_BATCH_VALUES // (self._pe.shape[1] * self._channels)))
+
+    def __call__(
+        self, points: Tensor, mask_input: Tensor | None, *, multimask: bool, above_iou: float | None
+    ) -> Decoded:
+        """Segment points; the arguments are those of :class:`ReferenceDecoder`."""
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
+        mask = None if mask_input is None else mask_input[:, None]
+        sparse, dense = self._network.sam_prompt_encoder(points=(points[:, None], labels), boxes=None, masks=mask)
+        attended = self._attend(sparse, dense[:1] if mask is None else dense)
+        first = 1 if self._decoder.pred_obj_scores else 0
+        ious = self._decoder.iou_prediction_head(attended.tokens[:, first]).float()
+        picked = slice(1, None) if multimask else slice(0, 1)
+        falls_back = not multimask and bool(self._decoder.dynamic_multimask_via_stability)
+        possible = ious if falls_back else ious[:, picked]
+        rows = torch.arange(len(points), device=points.device)
+        if above_iou is not None:
+            rows = torch.nonzero(possible.amax(dim=1) > above_iou)[:, 0]
+        mask_tokens = attended.tokens[rows, first + 1 : first + 1 + self._decoder.num_mask_tokens]
+        keys, ious = attended.keys[rows], ious[rows]
+        if falls_back:
+            every = self._masks(keys, mask_tokens, slice(None))
+            logits, ious = self._decoder._dynamic_multimask_via_stability(every, ious)
+        else:
+            logits, ious = self._masks(keys, mask_tokens, picked), ious[:, picked]
+        found = Decoded(logits.flatten(0, 1), ious.flatten(), rows.repeat_interleave(ious.shape[1]))
+        return found if above_iou is None else found.keep(found.ious > above_iou)
+
+    def _attend(self, sparse: Tensor, dense: Tensor) -> _Attended:
+        """Run the transformer on ``[B, P, C]`` prompts; ``dense`` is ``[1, ...]`` if it is equal for all."""
+        decoder, transformer = self._decoder, self._decoder.transformer
+        own = [decoder.iou_token.weight, decoder.mask_tokens.weight]
+        if decoder.pred_obj_scores:
+            own.insert(0, decoder.obj_score_token.weight)
+        pe = torch.cat([torch.cat(own)[None].expand(len(sparse), -1, -1), sparse], dim=1)
+        queries, keys = pe, (self._top + dense).flatten(2).transpose(1, 2)
+        for layer in transformer.layers:
+            if layer.skip_first_layer_pe:
+                queries = layer.self_attn(q=queries, k=queries, v=queries)
+            else:
+                with_pe = queries + pe
+                queries = queries + layer.self_attn(q=with_pe, k=with_pe, v=queries)
+            queries = layer.norm1(queries)
+            keys_pe = keys + self._pe
+            queries = layer.norm2(queries + _to_picture(layer.cross_attn_token_to_image, queries + pe, keys_pe, keys))
+            queries = layer.norm3(queries + layer.mlp(queries))
+            keys = layer.norm4(_from_picture(layer.cross_attn_image_to_token, keys, keys_pe, queries + pe, queries))
+        attention = transformer.final_attn_token_to_image
+        queries = queries + _to_picture(attention, queries + pe, keys + self._pe, keys)
+        return _Attended(transformer.norm_final_attn(queries), keys)
+
+    def _masks(self, keys: Tensor, mask_tokens: Tensor, picked: slice) -> Tensor:
+        """Return ``float32 [b, M, 4 side, 4 side]`` of the picked mask tokens."""
+        first, norm, activate, second, _ = self._decoder.output_upscaling
+        chosen = range(self._decoder.num_mask_tokens)[picked]
+        weights = torch.stack(
+            [self._decoder.output_hypernetworks_mlps[token](mask_tokens[:, token]) for token in chosen], dim=1
+        )
+        half = _upscaled(first, keys, self._stride8)
+        half = activate(functional.layer_norm(half, half.shape[-1:], norm.weight, norm.bias, norm.eps))
+        full = activate(_upscaled(second, half, self._stride4))
+        masks = full.flatten(1, -2) @ weights.transpose(1, 2)
+        side, count = self._side, len(chosen)
+        # Row, column, half row, half column, quarter row, quarter column, mask.
+        masks = masks.view(len(keys), side, side, 2, 2, 2, 2, count).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        stacked: Tensor = masks.reshape(len(keys), count, 4 * side, 4 * side).float()
+        return stacked
+
+
+def _quads(level: Tensor, steps: int) -> Tensor:
+    """Return ``[1, C, 2^s h, 2^s w]`` as ``[N, 4, .., C]``: the pixels of each token, quarter by quarter."""
+    channels, side = level.shape[1], level.shape[2] >> steps
+    split: Tensor = level[0].view(channels, side, *[2] * steps, side, *[2] * steps)
+    rows, columns = range(2, 2 + steps), range(3 + steps, 3 + 2 * steps)
+    order = [1, 2 + steps, *(axis for pair in zip(rows, columns, strict=True) for axis in pair), 0]
+    return split.permute(order).reshape(side * side, *[4] * steps, channels).contiguous()
+
+
+def _upscaled(layer: Any, pixels: Tensor, finer: Tensor) -> Tensor:
+    """Apply a transposed convolution of kernel and stride 2 to ``[..., C]``; add the finer level, ``[.., 4, C']``."""
+    weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
+    out: Tensor = (pixels @ weight).view(*pixels.shape[:-1], 4, finer.shape[-1])
+    return out.add_(finer + layer.bias)
+
+
+def _to_picture(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attend from ``[B, T, C]`` to the picture's tokens, ``[B, N, C]``, or ``[1, N, C]`` if equal for all."""
+    heads, channels = attention.num_heads, attention.internal_dim // attention.num_heads
+    count, tokens, _ = queries.shape
+    small = attention.q_proj(queries).unflatten(-1, (heads, channels))
+    if len(keys) == 1:
+        # [1, heads, B T, c]: all points attend to the same projected tokens.
+        asked = small.permute(2, 0, 1, 3).reshape(1, heads, count * tokens, channels)
+        key = attention.k_proj(keys).unflatten(-1, (heads, channels)).transpose(1, 2)
+        value = attention.v_proj(values).unflatten(-1, (heads, channels)).transpose(1, 2)
+        got = functional.scaled_dot_product_attention(asked, key, value)
+        got = got.view(heads, count, tokens, channels).permute(1, 2, 0, 3)
+    else:
+        asked = torch.einsum("bthc,hcd->bhtd", small, _by_head(attention.k_proj.weight, heads)).flatten(1, 2)
+        seen = functional.scaled_dot_product_attention(
+            asked[:, None], keys[:, None], values[:, None], scale=channels**-0.5
+        )
+        seen = seen[:, 0].view(count, heads, tokens, -1)
+        got = torch.einsum("bhtd,hcd->bthc", seen, _by_head(attention.v_proj.weight, heads))
+        got = got + attention.v_proj.bias.view(heads, channels)
+    result: Tensor = attention.out_proj(got.flatten(2))
+    return result
+
+
+def _from_picture(attention: Attention, residual: Tensor, asking: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attend from the picture's tokens ``[B or 1, N, C]`` to ``[B, T, C]``; return the sum with ``residual``."""
+    heads, channels = attention.num_heads, attention.internal_dim // attention.num_heads
+    count, tokens, _ = keys.shape
+    small = attention.k_proj(keys).unflatten(-1, (heads, channels)) * channels**-0.5
+    key = torch.einsum("bthc,hcd->bhtd", small, _by_head(attention.q_proj.weight, heads)).flatten(1, 2)
+    bias = torch.einsum("bthc,hc->bht", small, attention.q_proj.bias.view(heads, channels)).flatten(1)
+    scores = torch.baddbmm(
+        bias[:, None].to(asking.dtype), asking.expand(count, -1, -1), key.transpose(1, 2).to(asking.dtype)
+    )
+    shares = scores.view(count, -1, heads, tokens).softmax(dim=-1).flatten(2)
+    value = attention.v_proj(values).unflatten(-1, (heads, channels))
+    out = attention.out_proj.weight.view(-1, heads, channels)
+    # The shares of each head add up to 1, so the output's bias is spread over the heads.
+    value = torch.einsum("bthc,dhc->bhtd", value, out).flatten(1, 2) + attention.out_proj.bias / heads
+    return torch.baddbmm(residual.expand(count, -1, -1), shares.to(residual.dtype), value.to(residual.dtype))
+
+
+def _by_head(weight: Tensor, heads: int) -> Tensor:
+    return weight.view(heads, -1, weight.shape[1])

@@ -1,0 +1,107 @@
+"""Which candidates stay: filters at full resolution, and non-maximum suppression of boxes.
+
+The reference brings every candidate to full resolution, filters, and then suppresses duplicates. Suppression goes from
+the best predicted IoU downwards, so a candidate matters only if nothing better has suppressed it. Here only those are
+brought to full resolution, one by one when it is their turn, and those that fail a filter suppress nothing. What
+overlaps a better mask by far is recognized by its box from the low-res logits.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.ops.boxes import batched_nms
+
+from streamseg.images.candidates import Candidates
+from streamseg.images.crops import Crop
+from streamseg.images.found_mask import Box, FoundMask, packed
+from streamseg.images.parameters import AutomaticParameters
+from streamseg.tracker.postprocess import interpolate_where
+
+_EDGE_PX: Final = 20
+"""Masks this near to an edge of a crop, inside the picture, are cut off by it and dropped."""
+
+_LOW_RES_ERROR: Final = 0.15
+"""Error of the IoU of boxes from low-res logits: overlaps above the threshold by more are not measured exactly."""
+
+Boxes = NDArray[np.float32]
+
+
+class Filter(NamedTuple):
+    """The filters at full resolution.
+
+    Attributes:
+        values: The parameters.
+        crop: Where the candidates are.
+        size: (width, height) of the picture.
+    """
+
+    values: AutomaticParameters
+    crop: Crop
+    size: tuple[int, int]
+
+    def __call__(self, found: Candidates, number: int) -> FoundMask | None:
+        """Bring a candidate to full resolution; None if it does not pass."""
+        offset, least = self.values.stability_score_offset, self.values.stability_score_thresh
+        level = found.level
+        logits = found.logits[number].float().cpu()
+        origin, full = interpolate_where(logits, self.crop.size, level - offset)
+        outer, inner = int((full > level - offset).sum()), int((full > level + offset).sum())
+        stability = float(np.float32(inner) / np.float32(outer)) if outer else float("nan")
+        if least > 0 and not stability >= least:
+            return None
+        box, bits, area = packed((full > level).numpy(), origin)
+        if (not area and not self.values.exact) or self._is_cut_off(box):
+            return None
+        x, y = found.points[number].tolist()
+        return FoundMask(self.crop.size, box, bits, area, float(found.ious[number]), stability, (x, y), self.crop)
+
+    def _is_cut_off(self, box: Box) -> bool:
+        """Return whether a box touches an edge of the crop that is not one of the picture."""
+        left, top = self.crop.x0, self.crop.y0
+        edges = zip(
+            (box[0] + left, box[1] + top, box[2] + left, box[3] + top),
+            self.crop[:4],
+            (0, 0, *self.size),
+            strict=True,
+        )
+        return any(abs(side - edge) <= _EDGE_PX < abs(side - outer) for side, edge, outer in edges)
+
+
+def select(found: Candidates, keep: Filter) -> list[FoundMask]:
+    """Return the candidates of one crop that stay, best predicted IoU first."""
+    if keep.values.exact:
+        passed = [mask for number in range(len(found.ious)) if (mask := keep(found, number)) is not None]
+        scores = [mask.predicted_iou for mask in passed]
+        return [passed[number] for number in suppress(passed, scores, keep.values.box_nms_thresh)]
+    threshold, boxes = keep.values.box_nms_thresh, found.boxes.numpy()
+    kept: list[FoundMask] = []
+    kept_boxes = np.zeros((0, 4), dtype=np.float32)
+    for number in torch.argsort(found.ious, descending=True, stable=True).tolist():
+        if _overlap(boxes[number], kept_boxes) > threshold + _LOW_RES_ERROR or (mask := keep(found, number)) is None:
+            continue
+        box = np.array(mask.box, dtype=np.float32)
+        if _overlap(box, kept_boxes) <= threshold:
+            kept.append(mask)
+            kept_boxes = np.vstack([kept_boxes, box])
+    return kept
+
+
+def suppress(masks: list[FoundMask], scores: list[float], threshold: float) -> list[int]:
+    """Return the numbers of the masks that stay, best score first, as the reference chooses them."""
+    if not masks:
+        return []
+    boxes = torch.tensor([mask.box for mask in masks], dtype=torch.float32)
+    numbers: list[int] = batched_nms(boxes, torch.tensor(scores), torch.zeros(len(masks)), threshold).tolist()
+    return numbers
+
+
+def _overlap(box: Boxes, others: Boxes) -> float:
+    """Return the largest IoU of a box with ``[N, 4]`` others. Sides are differences of pixels, as in the reference."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    common = np.prod(np.maximum(high - low, 0), axis=1)
+    both = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - common
+    return float((common / np.maximum(both, 1e-6)).max(initial=0.0))
