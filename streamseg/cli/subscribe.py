@@ -32,6 +32,10 @@ def subscribe(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the header of each message, one JSON object per line.")
     ] = False,
+    max_rate: Annotated[
+        float | None,
+        typer.Option("--max-rate", metavar="HZ", help="At most this many frames a second of each stream."),
+    ] = None,
     count: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N messages.")] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.1, metavar="S", help="Fail if no message arrives for S seconds.")
@@ -48,7 +52,7 @@ def subscribe(
     from streamseg.cli.message_lines import message_line
 
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    for number, (message, header) in enumerate(_messages(endpoint, stream, chosen, timeout), 1):
+    for number, (message, header) in enumerate(_messages(endpoint, stream, chosen, timeout, max_rate), 1):
         line = header.decode() if as_json else message_line(message)
         try:
             # Flushed, so that a reader behind a pipe sees a message at once.
@@ -62,7 +66,7 @@ def subscribe(
 
 
 def _messages(
-    endpoint: str, streams: list[str] | None, kinds: list[str], timeout_s: float | None
+    endpoint: str, streams: list[str] | None, kinds: list[str], timeout_s: float | None, max_rate_hz: float | None
 ) -> Iterator[tuple[Message, bytes]]:
     """Yield every message in order, with its header as bytes."""
     import zmq
@@ -70,9 +74,13 @@ def _messages(
     from streamseg.client.connect import connect
     from streamseg.client.core import SubscriberCore
     from streamseg.client.inbox import AllInbox
+    from streamseg.client.subscriber import rate_of
 
     # The library's core with our own loop, since results do not keep the original bytes.
-    core: SubscriberCore[Message] = SubscriberCore(endpoint, streams or None, cast("list[Kind]", kinds), AllInbox())
+    rate = rate_of(None, max_rate_hz)
+    core: SubscriberCore[Message] = SubscriberCore(
+        endpoint, streams or None, cast("list[Kind]", kinds), AllInbox(), rate
+    )
     silence = _Silence(timeout_s, core.timeout_error)
     with zmq.Context() as context, ExitStack() as connection:
         socket = connection.enter_context(connect(context, endpoint, core.topics()))
@@ -90,6 +98,8 @@ def _messages(
                 socket = connection.enter_context(connect(context, endpoint, core.topics()))
             for name in core.take_fresh_topics():
                 socket.setsockopt(zmq.SUBSCRIBE, name)
+            for name in core.take_old_topics():
+                socket.setsockopt(zmq.UNSUBSCRIBE, name)
 
 
 class _Silence:

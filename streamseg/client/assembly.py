@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from streamseg.client.results import (
     DaemonStatusMessage,
     EventMessage,
+    FrameMessage,
     ImageFrame,
     MaskFrame,
     Message,
@@ -54,7 +56,7 @@ def assemble(parts: Sequence[bytes]) -> Message:
     match = TOPIC.fullmatch(parts[0]) if len(parts) > 1 else None
     if match is None:
         raise ProtocolError("not a topic of protocol v1 with its header")
-    stream, kind = match[1].decode(), match[2].decode()
+    rate, stream, kind = match[1], match[2].decode(), match[3].decode()
     header = parts[1]
     try:
         result: Message
@@ -73,9 +75,20 @@ def assemble(parts: Sequence[bytes]) -> Message:
                 result = _status_message(_status.decode(header))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"{kind} of {stream}: {error}") from None
+    if rate is not None:
+        if not isinstance(result, FrameMessage):
+            raise ProtocolError(f"{kind} has no topic with a rate")
+        result = replace(result, rate_hz=_rate(rate))
     if result.stream != stream:
         raise ProtocolError(f"{kind}: the topic says {stream!r}, the header {result.stream!r}")
     return result
+
+
+def _rate(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ProtocolError(f"{text.decode()!r} is not a rate") from None
 
 
 def _mask_frame(header: Masks, parts: Sequence[bytes]) -> MaskFrame:

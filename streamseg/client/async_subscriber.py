@@ -15,7 +15,7 @@ from streamseg.client.connect import connect
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import Inbox, PairInbox
 from streamseg.client.results import FramePair, MaskFrame, Message
-from streamseg.client.subscriber import MAX_POLL_S, Mode, inbox_of, longest_wait_s
+from streamseg.client.subscriber import MAX_POLL_S, Mode, inbox_of, longest_wait_s, rate_of
 from streamseg.errors import StreamsegError
 from streamseg.protocol.topics import DEFAULT_ENDPOINT, Kind
 
@@ -34,10 +34,11 @@ class _AsyncReceiver(Generic[R]):
         kinds: Iterable[Kind],
         inbox: Inbox[R],
         timeout_s: float | None,
+        rates: tuple[float | None, float | None],
     ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
-        self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox)
+        self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox, rate_of(*rates))
         self._closed = False
         self._context = zmq.asyncio.Context()
         try:
@@ -45,6 +46,11 @@ class _AsyncReceiver(Generic[R]):
         except StreamsegError:
             self._context.term()
             raise
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames per second and stream that the daemon is asked for now; None: every frame."""
+        return self._core.rate_hz
 
     @property
     def stats(self) -> SubscriberStats:
@@ -66,6 +72,7 @@ class _AsyncReceiver(Generic[R]):
         return await self._receive(longest_wait_s(timeout_s, self._timeout_s))
 
     async def _receive(self, limit_s: float) -> R:
+        self._core.asked()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit_s
         while True:
@@ -92,6 +99,8 @@ class _AsyncReceiver(Generic[R]):
             self._socket = connect(self._context, self._endpoint, self._core.topics())
         for name in self._core.take_fresh_topics():
             self._socket.setsockopt(zmq.SUBSCRIBE, name)
+        for name in self._core.take_old_topics():
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, name)
 
     def __aiter__(self) -> Self:
         return self
@@ -129,9 +138,11 @@ class AsyncSubscriber(_AsyncReceiver[R]):
         mode: ``latest`` or ``all``, as in :class:`streamseg.client.Subscriber`.
         timeout_s: Longest wait for a result, in :meth:`receive` and in iteration. Default: iteration waits without
             limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
+        min_rate_hz: Lowest rate of frames, as in :class:`streamseg.client.Subscriber`.
+        max_rate_hz: Highest rate of frames, likewise.
 
     Raises:
-        ConfigError: the endpoint, a stream id or a kind is invalid.
+        ConfigError: the endpoint, a stream id, a kind or a rate is invalid.
     """
 
     @overload
@@ -142,6 +153,8 @@ class AsyncSubscriber(_AsyncReceiver[R]):
         streams: Iterable[str] | None = ...,
         mode: Mode = ...,
         timeout_s: float | None = ...,
+        min_rate_hz: float | None = ...,
+        max_rate_hz: float | None = ...,
     ) -> None: ...
 
     @overload
@@ -153,6 +166,8 @@ class AsyncSubscriber(_AsyncReceiver[R]):
         kinds: Iterable[Kind],
         mode: Mode = ...,
         timeout_s: float | None = ...,
+        min_rate_hz: float | None = ...,
+        max_rate_hz: float | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -163,8 +178,10 @@ class AsyncSubscriber(_AsyncReceiver[R]):
         kinds: Iterable[Kind] = ("masks",),
         mode: Mode = "latest",
         timeout_s: float | None = None,
+        min_rate_hz: float | None = None,
+        max_rate_hz: float | None = None,
     ) -> None:
-        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s)
+        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s, (min_rate_hz, max_rate_hz))
 
 
 class AsyncPairedSubscriber(_AsyncReceiver[FramePair]):
@@ -174,9 +191,11 @@ class AsyncPairedSubscriber(_AsyncReceiver[FramePair]):
         endpoint: Where the daemon publishes.
         streams: Ids of the streams; default: all.
         timeout_s: Longest wait for a pair, as in :class:`AsyncSubscriber`.
+        min_rate_hz: As there.
+        max_rate_hz: As there.
 
     Raises:
-        ConfigError: the endpoint or a stream id is invalid.
+        ConfigError: the endpoint, a stream id or a rate is invalid.
     """
 
     def __init__(
@@ -185,5 +204,7 @@ class AsyncPairedSubscriber(_AsyncReceiver[FramePair]):
         *,
         streams: Iterable[str] | None = None,
         timeout_s: float | None = None,
+        min_rate_hz: float | None = None,
+        max_rate_hz: float | None = None,
     ) -> None:
-        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s)
+        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s, (min_rate_hz, max_rate_hz))

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, get_args
 
+from streamseg.client.adaptive_rate import AdaptiveRate
 from streamseg.client.assembly import assemble
 from streamseg.client.continuity import Continuity
 from streamseg.client.inbox import AllInbox, Inbox, Result_co
-from streamseg.client.results import DaemonStatusMessage, FrameMessage, Message
+from streamseg.client.results import DaemonStatusMessage, FrameMessage, FramePair, Message
 from streamseg.errors import ConfigError, ProtocolError, SubscribeTimeoutError
-from streamseg.protocol.topics import DAEMON, STREAM_ID, Kind, topic
+from streamseg.protocol.topics import DAEMON, RATED_KINDS, STREAM_ID, Kind, topic
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class SubscriberCore(Generic[Result_co]):
         streams: Ids of the streams; None for all, including streams added later.
         kinds: Kinds of messages.
         inbox: Decides what is delivered, and in which order.
+        rate: Chooses the rate of frames; None: every frame.
 
     Attributes:
         stats: Counters.
@@ -65,15 +67,22 @@ class SubscriberCore(Generic[Result_co]):
     """
 
     def __init__(
-        self, endpoint: str, streams: Iterable[str] | None, kinds: Iterable[Kind], inbox: Inbox[Result_co]
+        self,
+        endpoint: str,
+        streams: Iterable[str] | None,
+        kinds: Iterable[Kind],
+        inbox: Inbox[Result_co],
+        rate: AdaptiveRate | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._kinds = _checked_kinds(kinds)
         self._streams = None if streams is None else _checked_streams(streams)
         self._inbox = inbox
         self._sheds_backlog = isinstance(inbox, AllInbox)
+        self._rate = rate
         self._topics: dict[bytes, Continuity] = {}
         self._fresh_topics: list[bytes] = []
+        self._old_topics: list[bytes] = []
         self._lag = _Lag()
         self._shed_again_ns = 0
         self._daemon_streams: list[str] | None = None
@@ -87,12 +96,23 @@ class SubscriberCore(Generic[Result_co]):
     def topics(self) -> list[bytes]:
         """Return all topics for a new connection, including the daemon's status, which lists the streams."""
         self._fresh_topics.clear()
+        self._old_topics.clear()
         return [*dict.fromkeys((*self._topics, _DISCOVERY))]
 
     def take_fresh_topics(self) -> list[bytes]:
         """Return the topics added since the last call."""
         fresh, self._fresh_topics = self._fresh_topics, []
         return fresh
+
+    def take_old_topics(self) -> list[bytes]:
+        """Return the topics that are no longer wanted since the last call."""
+        old, self._old_topics = self._old_topics, []
+        return old
+
+    @property
+    def rate_hz(self) -> float | None:
+        """The rate of frames that is asked for; None: every frame."""
+        return self._rate.rate_hz if self._rate else None
 
     def feed(self, parts: Sequence[bytes]) -> None:
         """Process a message from the socket, well-formed or not."""
@@ -108,6 +128,7 @@ class SubscriberCore(Generic[Result_co]):
                 log.warning("%s sent a malformed message; further ones are only counted: %s", self._endpoint, error)
             return
         if isinstance(message, DaemonStatusMessage):
+            self._learn_rates(message)
             self._learn_streams(message.streams)
         if continuity is not None and not self._is_backlog(message):
             self._deliver(message, continuity)
@@ -133,16 +154,49 @@ class SubscriberCore(Generic[Result_co]):
     def _add_streams(self, streams: Iterable[str]) -> None:
         for stream in streams:
             for kind in self._kinds:
-                name = topic(stream, kind)
+                name = topic(stream, kind, self.rate_hz if kind in RATED_KINDS else None)
                 if name in self._topics or (stream == DAEMON and kind not in _DAEMON_KINDS):
                     continue
                 if len(self._topics) < _MAX_STREAMS * len(get_args(Kind)):
                     self._topics[name] = Continuity()
                     self._fresh_topics.append(name)
 
+    def _learn_rates(self, daemon: DaemonStatusMessage) -> None:
+        if self._rate is None or self.rate_hz is None or self.rate_hz in daemon.rates:
+            return
+        log.warning(
+            "%s (streamseg %s) has no rate of %g Hz: every frame is received",
+            self._endpoint,
+            daemon.version,
+            self.rate_hz,
+        )
+        self._rate = None
+        self._change_rate()
+
+    def _change_rate(self) -> None:
+        """Replace the topics of frames by those of the present rate."""
+        topics, self._topics = self._topics, {}
+        for name, continuity in topics.items():
+            _, stream, kind, _ = name.decode().split("/")
+            new = topic(stream, kind, self.rate_hz) if kind in RATED_KINDS else name
+            self._topics[new] = continuity if new == name else Continuity(continuity)
+            if new != name:
+                self._fresh_topics.append(new)
+                self._old_topics.append(name)
+
+    def asked(self) -> None:
+        """Note that the caller asks for a result."""
+        if self._rate is not None and self._rate.asked():
+            self._change_rate()
+
     def take(self) -> Result_co | None:
         """Return what to deliver next, if anything."""
-        return self._inbox.take()
+        result = self._inbox.take()
+        if self._rate is not None and isinstance(result, FramePair):
+            self._rate.delivered(result.stream, "pair", result.masks.gap)
+        elif self._rate is not None and isinstance(result, FrameMessage):
+            self._rate.delivered(result.stream, result.kind, result.gap)
+        return result
 
     def wants_more(self) -> bool:
         """Return whether to read more from the socket before the next delivery."""

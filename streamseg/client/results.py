@@ -97,8 +97,9 @@ class FrameMessage:
         dropped: Captured frames of this session and stream for which no masks were sent, so far.
         sample_aspect: Width to height of a pixel as displayed, (numerator, denominator). Pictures, masks and points are
             in stored pixels; :attr:`display_size` is how large a picture is shown undistorted.
+        rate_hz: Limited rate of the topic it came by; None: every frame.
         gap: Messages of this kind and stream that were lost on the way since the last one.
-        skipped: Frames since the last message for which the daemon sent no message of this kind.
+        skipped: Frames since the last message for which the daemon sent no message of this kind (at this rate).
         superseded: Messages since the last one that this one replaced before they were delivered (mode ``latest``).
     """
 
@@ -124,6 +125,7 @@ class FrameMessage:
     model: str
     dropped: int
     sample_aspect: tuple[int, int] = field(default=SQUARE, kw_only=True)
+    rate_hz: float | None = field(default=None, kw_only=True)
     gap: int = field(default=0, kw_only=True)
     skipped: int = field(default=0, kw_only=True)
     superseded: int = field(default=0, kw_only=True)
@@ -278,7 +280,7 @@ class StatusMessage:
         epoch: Current epoch.
         objects: Number of objects.
         latency_ms: Stage -> median of the last second: ``decode``, ``track``, ``publish``, ``total``.
-        published: Kind -> messages published by this publisher.
+        published: Kind, or kind@rate -> messages published by this publisher.
         subscribed: Kinds that have subscribers.
         last_error: Of the source; empty when all is well.
         paused: Tracking is paused by request.
@@ -336,6 +338,7 @@ class DaemonStatusMessage:
         restarts: Name -> restarts in this session.
         device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
+        rates: Rates at which frames can be received, in Hz; empty before version 0.2.
         gap: Status messages of the daemon that were lost on the way since the last one.
     """
 
@@ -356,6 +359,7 @@ class DaemonStatusMessage:
     restarts: dict[str, int]
     device_memory_bytes: int = 0
     recompiles: int = 0
+    rates: list[float] = field(default_factory=list)
     gap: int = 0
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
 
 import zmq
 
+from streamseg.client.adaptive_rate import AdaptiveRate
 from streamseg.client.connect import connect
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import AllInbox, Inbox, LatestInbox, PairInbox
@@ -36,10 +37,11 @@ class _Receiver(Generic[R]):
         kinds: Iterable[Kind],
         inbox: Inbox[R],
         timeout_s: float | None,
+        rates: tuple[float | None, float | None],
     ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
-        self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox)
+        self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox, rate_of(*rates))
         self._closed = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -47,6 +49,11 @@ class _Receiver(Generic[R]):
         except StreamsegError:
             self._context.term()
             raise
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames per second and stream that the daemon is asked for now; None: every frame."""
+        return self._core.rate_hz
 
     @property
     def stats(self) -> SubscriberStats:
@@ -70,6 +77,7 @@ class _Receiver(Generic[R]):
         return self._receive(longest_wait_s(timeout_s, self._timeout_s))
 
     def _receive(self, limit_s: float) -> R:
+        self._core.asked()
         deadline = time.monotonic() + limit_s
         while True:
             self._drain()
@@ -95,6 +103,8 @@ class _Receiver(Generic[R]):
             self._socket = connect(self._context, self._endpoint, self._core.topics())
         for name in self._core.take_fresh_topics():
             self._socket.setsockopt(zmq.SUBSCRIBE, name)
+        for name in self._core.take_old_topics():
+            self._socket.setsockopt(zmq.UNSUBSCRIBE, name)
 
     def __iter__(self) -> Self:
         return self
@@ -135,9 +145,14 @@ class Subscriber(_Receiver[R]):
             backlog, counted in ``gap`` and ``stats.backlogs_shed``.
         timeout_s: Longest wait for a result, in :meth:`receive` and in iteration. Default: iteration waits without
             limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
+        min_rate_hz: Lowest rate of frames to fall back to when the caller takes longer for a result than frames come.
+            None: the rate does not adapt.
+        max_rate_hz: Receive at most this many frames a second of each stream; the daemon leaves the others out, and
+            they count as ``skipped``. The nearest lower of :data:`streamseg.protocol.topics.RATES_HZ` is used.
+            None: every frame.
 
     Raises:
-        ConfigError: the endpoint, a stream id or a kind is invalid.
+        ConfigError: the endpoint, a stream id, a kind or a rate is invalid.
     """
 
     @overload
@@ -148,6 +163,8 @@ class Subscriber(_Receiver[R]):
         streams: Iterable[str] | None = ...,
         mode: Mode = ...,
         timeout_s: float | None = ...,
+        min_rate_hz: float | None = ...,
+        max_rate_hz: float | None = ...,
     ) -> None: ...
 
     @overload
@@ -159,6 +176,8 @@ class Subscriber(_Receiver[R]):
         kinds: Iterable[Kind],
         mode: Mode = ...,
         timeout_s: float | None = ...,
+        min_rate_hz: float | None = ...,
+        max_rate_hz: float | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -169,8 +188,10 @@ class Subscriber(_Receiver[R]):
         kinds: Iterable[Kind] = ("masks",),
         mode: Mode = "latest",
         timeout_s: float | None = None,
+        min_rate_hz: float | None = None,
+        max_rate_hz: float | None = None,
     ) -> None:
-        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s)
+        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s, (min_rate_hz, max_rate_hz))
 
 
 class PairedSubscriber(_Receiver[FramePair]):
@@ -181,9 +202,11 @@ class PairedSubscriber(_Receiver[FramePair]):
         streams: Ids of the streams; default: all.
         timeout_s: Longest wait for a pair, in :meth:`receive` and in iteration. Default: iteration waits without
             limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
+        min_rate_hz: As in :class:`Subscriber`.
+        max_rate_hz: As in :class:`Subscriber`.
 
     Raises:
-        ConfigError: the endpoint or a stream id is invalid.
+        ConfigError: the endpoint, a stream id or a rate is invalid.
     """
 
     def __init__(
@@ -192,8 +215,10 @@ class PairedSubscriber(_Receiver[FramePair]):
         *,
         streams: Iterable[str] | None = None,
         timeout_s: float | None = None,
+        min_rate_hz: float | None = None,
+        max_rate_hz: float | None = None,
     ) -> None:
-        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s)
+        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s, (min_rate_hz, max_rate_hz))
 
 
 def longest_wait_s(timeout_s: float | None, constructor_s: float | None) -> float:
@@ -201,6 +226,17 @@ def longest_wait_s(timeout_s: float | None, constructor_s: float | None) -> floa
     if timeout_s is not None:
         return timeout_s
     return DEFAULT_TIMEOUT_S if constructor_s is None else constructor_s
+
+
+def rate_of(min_rate_hz: float | None, max_rate_hz: float | None) -> AdaptiveRate | None:
+    """Return what chooses the rate between two limits; None for every frame.
+
+    Raises:
+        ConfigError: a rate is out of range, or the limits contradict each other.
+    """
+    if min_rate_hz is None and max_rate_hz is None:
+        return None
+    return AdaptiveRate(min_rate_hz, max_rate_hz)
 
 
 def inbox_of(mode: Mode) -> Inbox[Any]:

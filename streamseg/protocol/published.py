@@ -95,7 +95,8 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         session: Changes when the daemon restarts.
         publisher: Changes when the publisher process restarts, also within a session.
         epoch: Rises at each reconnect, size change or time jump of the source.
-        seq: Counts messages of this publisher, stream and kind from 0: a gap was lost on the way to the subscriber.
+        seq: Counts messages of this publisher, stream, kind and rate from 0: a gap was lost on the way to the
+            subscriber.
         frame: Counts captured frames of the session: a gap was skipped by the daemon.
         t_wall_ns: Capture time, Unix epoch.
         t_source: Clock of ``t_wall_ns``: ``rtcp`` (the camera's), ``arrival`` or ``file`` (the daemon's).
@@ -255,7 +256,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         objects: Number of objects.
         latency_ms: Stage -> median of the last second: ``decode`` (from captured), ``track`` (from decoded),
             ``publish`` (from tracked), ``total``; empty without masks.
-        published: Kind -> messages published so far by this publisher.
+        published: Kind, or kind@rate -> messages published so far by this publisher.
         subscribed: Kinds that have subscribers now.
         last_error: Of the source, without credentials; empty when all is well.
         paused: Tracking is paused by request; pictures are still published.
@@ -304,6 +305,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
         restarts: Name -> number of restarts in this session.
         device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
+        rates: Rates of topics like ``v1@5/...``, in Hz; left out by a daemon before 0.2, which has none.
     """
 
     v: int = PROTOCOL_VERSION
@@ -321,3 +323,4 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
     restarts: dict[str, int]
     device_memory_bytes: int = 0
     recompiles: int = 0
+    rates: list[float] | UnsetType = UNSET

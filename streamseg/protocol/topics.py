@@ -58,16 +58,28 @@ TOPICS: Final[dict[Kind, Topic]] = {
 }
 
 
-TOPIC: Final = re.compile(rf"v1/({STREAM_ID.pattern})/({'|'.join(TOPICS)})/".encode())
+TOPIC: Final = re.compile(rf"v1(?:@([0-9.]{{1,4}}))?/({STREAM_ID.pattern})/({'|'.join(TOPICS)})/".encode())
 """Form of a topic: stream and kind."""
 
 
-def topic(stream: str, kind: Kind) -> bytes:
-    """Return the topic's bytes, for example ``b"v1/cam1/masks/"``.
+RATED_KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "image")
+"""Kinds that are also sent at a limited rate."""
+
+RATES_HZ: Final = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0)
+"""Rates of such topics. A fixed list, so that no subscriber can ask for any number of them."""
+
+
+def topic(stream: str, kind: Kind, rate_hz: float | None = None) -> bytes:
+    """Return the topic's bytes, for example ``b"v1/cam1/masks/"``, or ``b"v1@5/cam1/masks/"`` for a limited rate.
 
     It ends in a slash because ZeroMQ matches prefixes: without it, a subscriber of ``cam1`` would get ``cam10``.
     """
-    return f"v1/{stream}/{kind}/".encode()
+    return f"v1{rate_suffix(rate_hz)}/{stream}/{kind}/".encode()
+
+
+def rate_suffix(rate_hz: float | None) -> str:
+    """Return how a rate is written after a version or a kind: ``@5``; empty for every frame."""
+    return "" if rate_hz is None else f"@{rate_hz:g}"
 
 
 def is_loopback(host: str) -> bool:

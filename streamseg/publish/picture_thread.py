@@ -23,17 +23,20 @@ class Picture:
     Attributes:
         frame: The frame.
         jpeg: The picture; None if it could not be encoded.
+        rates_hz: Limited rates that get it.
     """
 
     frame: TrackedFrame
     jpeg: bytes | None
+    rates_hz: tuple[float, ...]
 
 
 class PictureThread:
     """Encodes pictures one at a time, the newest of each stream. OpenCV releases the GIL meanwhile.
 
-    At most one picture of a stream waits; a newer one replaces it. The thread releases every ring slot that it is
-    given, also when encoding fails.
+    At most one picture of a stream waits. A newer one replaces it, unless the waiting one alone is for a limited rate,
+    whose masks were sent already and which gets few pictures. The thread releases every ring slot that it is given,
+    also when encoding fails.
 
     Args:
         encode: Converts a frame to JPEG.
@@ -41,7 +44,7 @@ class PictureThread:
 
     def __init__(self, encode: Callable[[Frame], bytes]) -> None:
         self._encode = encode
-        self._waiting: dict[str, tuple[TrackedFrame, HeldFrame]] = {}
+        self._waiting: dict[str, tuple[TrackedFrame, HeldFrame, tuple[float, ...]]] = {}
         self._finished: deque[Picture] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -54,19 +57,28 @@ class PictureThread:
         """Descriptor that is readable while :meth:`take_finished` has pictures."""
         return self._done_fd
 
-    def submit(self, frame: TrackedFrame, held: HeldFrame) -> bool:
+    def submit(self, frame: TrackedFrame, held: HeldFrame, rates_hz: tuple[float, ...] = ()) -> bool:
         """Queue a frame for encoding. Never blocks.
 
+        Args:
+            frame: The frame.
+            held: Its slot of the ring.
+            rates_hz: Limited rates that get its picture.
+
         Returns:
-            False if it replaced a frame of this stream that was still waiting.
+            False if a frame of this stream was dropped: one that was still waiting, or this one.
         """
         with self._changed:
-            superseded = self._waiting.get(frame.stream)
-            self._waiting[frame.stream] = (frame, held)  # the stream keeps its place in the queue
-            self._changed.notify()
-        if superseded is not None:
-            superseded[1].release()
-        return superseded is None
+            waiting = self._waiting.get(frame.stream)
+            if waiting is not None and waiting[2] and not rates_hz:
+                dropped: HeldFrame | None = held
+            else:
+                dropped = waiting[1] if waiting is not None else None
+                self._waiting[frame.stream] = (frame, held, rates_hz)  # the stream keeps its place in the queue
+                self._changed.notify()
+        if dropped is not None:
+            dropped.release()
+        return dropped is None
 
     def take_finished(self) -> list[Picture]:
         """Return the pictures finished since the last call."""
@@ -85,7 +97,7 @@ class PictureThread:
             self._closing = True
             self._changed.notify()
         self._thread.join(timeout=0.2)
-        for _, held in self._waiting.values():
+        for _, held, _ in self._waiting.values():
             held.release()
         self._waiting.clear()
         if not self._thread.is_alive():
@@ -98,10 +110,10 @@ class PictureThread:
                     self._changed.wait(timeout=60.0)
                 if self._closing:
                     return
-                frame, held = self._waiting.pop(next(iter(self._waiting)))
+                frame, held, rates_hz = self._waiting.pop(next(iter(self._waiting)))
             with held:
                 jpeg = self._try_encode(held.frame)
-            self._finished.append(Picture(frame, jpeg))
+            self._finished.append(Picture(frame, jpeg, rates_hz))
             os.eventfd_write(self._done_fd, 1)
 
     def _try_encode(self, frame: Frame) -> bytes | None:

@@ -36,7 +36,7 @@ from streamseg.ipc.supervisor_messages import CloseStream, OpenStream, Report
 from streamseg.protocol.clock import clock_name
 from streamseg.protocol.mask_codec import require_encoding
 from streamseg.protocol.published import DaemonStatus
-from streamseg.protocol.topics import DAEMON
+from streamseg.protocol.topics import DAEMON, RATED_KINDS, RATES_HZ
 from streamseg.publish.picture_thread import PictureThread
 from streamseg.publish.published_streams import PublishedStreams
 from streamseg.publish.sockets import PublisherSockets
@@ -216,11 +216,9 @@ class Publisher:
                 if kind == "status":
                     self._statuses.hurry(stream)
         for stream, published in self._streams.items():
-            published.take_pictures(self._subscriptions.wants(stream, "image"))
+            published.take_pictures(self._subscriptions.wants_pictures(stream))
         if not self._reported_subscriber and any(
-            self._subscriptions.wants(stream, kind)
-            for stream in self._streams
-            for kind in ("masks", "objects", "image")
+            not set(RATED_KINDS).isdisjoint(self._subscriptions.kinds(stream)) for stream in self._streams
         ):
             self._reported_subscriber = True
             self._link.send(Report("subscribed"))
@@ -260,19 +258,26 @@ class Publisher:
 
     def _publish_frame(self, frame: TrackedFrame) -> None:
         stream, published = frame.stream, self._streams[frame.stream]
+        rated = self._subscriptions.rates(stream)
+        due = published.schedule.take_due(rated, time.monotonic_ns())
         try:
             if self._subscriptions.wants(stream, "masks"):
                 self._sockets.publish(published.encoder.masks(frame))
             if self._subscriptions.wants(stream, "objects"):
                 self._sockets.publish(published.encoder.objects(frame))
+            for rate in due:
+                if "masks" in rated[rate]:
+                    self._sockets.publish(published.encoder.masks(frame, rate))
+                if "objects" in rated[rate]:
+                    self._sockets.publish(published.encoder.objects(frame, rate))
         except ProtocolError as error:
             if published.status.count_drop("publish/invalid") == 1:
                 log.error("a frame's masks cannot be published: %s", error, extra={"stream": stream})
         published.status.on_frame(frame)
-        self._submit_picture(frame)
+        self._submit_picture(frame, tuple(rate for rate in due if "image" in rated[rate]))
 
-    def _submit_picture(self, frame: TrackedFrame) -> None:
-        wanted = self._subscriptions.wants(frame.stream, "image")
+    def _submit_picture(self, frame: TrackedFrame, rates: tuple[float, ...]) -> None:
+        wanted = self._subscriptions.wants(frame.stream, "image") or bool(rates)
         published = self._streams[frame.stream]
         held = published.adopt(frame.slot, frame.frame_id)
         if held is None:
@@ -280,7 +285,7 @@ class Publisher:
                 published.status.count_drop("image/not_shared")
         elif not wanted:
             held.release()
-        elif not self._pictures.submit(frame, held):
+        elif not self._pictures.submit(frame, held, rates):
             published.status.count_drop("image/slow")
 
     # --- output -----------------------------------------------------------------------------------------------------
@@ -293,8 +298,11 @@ class Publisher:
             published = self._streams[stream]
             if picture.jpeg is None:
                 published.status.count_drop("image/error")
-            elif self._subscriptions.wants(stream, "image"):
+                continue
+            if self._subscriptions.wants(stream, "image"):
                 self._sockets.publish(published.encoder.image(picture.frame, picture.jpeg))
+            for rate in picture.rates_hz:
+                self._sockets.publish(published.encoder.image(picture.frame, picture.jpeg, rate))
 
     def _send_due(self) -> None:
         now_ns = time.monotonic_ns()
@@ -351,6 +359,7 @@ class Publisher:
             restarts=self._daemon.restarts,
             device_memory_bytes=self._worker.device_memory_bytes,
             recompiles=self._worker.recompiles,
+            rates=list(RATES_HZ),
         )
 
     def _wait_ms(self) -> int:

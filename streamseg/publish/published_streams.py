@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, ValuesView
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from streamseg.protocol.published import Encoding
+from streamseg.publish.rate_schedule import RateSchedule
 from streamseg.publish.status import StreamStatus
 from streamseg.publish.stream_encoder import Origin, StreamEncoder
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
@@ -27,6 +28,7 @@ class PublishedStream:
         ring: Its frames.
         reader: The publisher's reader of the ring.
         takes_pictures: The worker shares frames with the publisher.
+        schedule: Which frames the topics of a limited rate get.
     """
 
     encoder: StreamEncoder
@@ -34,6 +36,7 @@ class PublishedStream:
     ring: FrameRing
     reader: RingReader
     takes_pictures: bool = False
+    schedule: RateSchedule = field(default_factory=RateSchedule)
 
     def take_pictures(self, wanted: bool) -> None:
         """Ask the worker to share frames, or to stop."""

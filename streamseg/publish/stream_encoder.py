@@ -16,7 +16,7 @@ from streamseg.protocol.mask_codec import encode_bits
 from streamseg.protocol.published import Encoding, Event, Image, MaskObject, Masks, Objects
 from streamseg.protocol.scores import presence_of, score_of
 from streamseg.protocol.text import encode_valid
-from streamseg.protocol.topics import Kind, topic
+from streamseg.protocol.topics import Kind, rate_suffix, topic
 
 Parts = list[bytes]
 
@@ -50,7 +50,7 @@ class StreamEncoder:
         now_ns: The monotonic clock.
 
     Attributes:
-        published: Kind -> number of messages built, which is also the next ``seq``.
+        published: Kind, or kind@rate -> number of messages built, which is also the next ``seq``.
     """
 
     def __init__(
@@ -61,13 +61,26 @@ class StreamEncoder:
         self._encoding: Encoding = encoding
         self._now_ns = now_ns
         self.published: dict[str, int] = {}
+        self._encoded: tuple[TrackedFrame, list[MaskObject], Parts] | None = None
 
-    def masks(self, frame: TrackedFrame) -> Parts:
+    def masks(self, frame: TrackedFrame, rate_hz: float | None = None) -> Parts:
         """Return a message with all objects and a mask part for each visible one.
+
+        Args:
+            frame: The frame. The masks of the same frame are encoded once for all rates.
+            rate_hz: Rate of the topic; None: every frame.
 
         Raises:
             ProtocolError: a mask's size contradicts its bits.
         """
+        if self._encoded is None or self._encoded[0] is not frame:
+            self._encoded = (frame, *self._encode(frame))
+        _, objects, parts = self._encoded
+        # The header is built last: t_published_ns comes after the encoding.
+        header = Masks(objects=objects, repeats=frame.repeats, **self._frame_fields(frame, "masks", rate_hz))
+        return self._message("masks", header, parts, rate_hz)
+
+    def _encode(self, frame: TrackedFrame) -> tuple[list[MaskObject], Parts]:
         parts: Parts = []
         objects = []
         for tracked in frame.objects:
@@ -77,19 +90,18 @@ class StreamEncoder:
                 objects.append(_mask_object(tracked, part=1 + len(parts), encoding=self._encoding))
             else:
                 objects.append(_mask_object(tracked))
-        # The header is built last: t_published_ns comes after the encoding.
-        header = Masks(objects=objects, repeats=frame.repeats, **self._frame_fields(frame, "masks"))
-        return self._message("masks", header, parts)
+        return objects, parts
 
-    def objects(self, frame: TrackedFrame) -> Parts:
+    def objects(self, frame: TrackedFrame, rate_hz: float | None = None) -> Parts:
         """Return a message with all objects, without masks."""
         objects = [_mask_object(tracked) for tracked in frame.objects]
-        header = Objects(objects=objects, repeats=frame.repeats, **self._frame_fields(frame, "objects"))
-        return self._message("objects", header)
+        header = Objects(objects=objects, repeats=frame.repeats, **self._frame_fields(frame, "objects", rate_hz))
+        return self._message("objects", header, (), rate_hz)
 
-    def image(self, frame: TrackedFrame, jpeg: bytes) -> Parts:
+    def image(self, frame: TrackedFrame, jpeg: bytes, rate_hz: float | None = None) -> Parts:
         """Return a message with the frame's picture."""
-        return self._message("image", Image(**self._frame_fields(frame, "image"), encoding="jpeg"), [jpeg])
+        header = Image(**self._frame_fields(frame, "image", rate_hz), encoding="jpeg")
+        return self._message("image", header, [jpeg], rate_hz)
 
     def event(self, event: StreamEvent) -> Parts:
         """Return a message for an event."""
@@ -118,22 +130,24 @@ class StreamEncoder:
         """Return a message for a status, whose ``seq`` must be :meth:`next_seq`."""
         return self._message("status", status)
 
-    def next_seq(self, kind: Kind) -> int:
-        """Return the number of the next message of this kind."""
-        return self.published.get(kind, 0)
+    def next_seq(self, kind: Kind, rate_hz: float | None = None) -> int:
+        """Return the number of the next message of this kind and rate."""
+        return self.published.get(f"{kind}{rate_suffix(rate_hz)}", 0)
 
-    def _message(self, kind: Kind, header: msgspec.Struct, parts: Iterable[bytes] = ()) -> Parts:
-        message = [topic(self._stream, kind), encode_valid(_json.encode, header), *parts]
-        self.published[kind] = self.next_seq(kind) + 1
+    def _message(
+        self, kind: Kind, header: msgspec.Struct, parts: Iterable[bytes] = (), rate_hz: float | None = None
+    ) -> Parts:
+        message = [topic(self._stream, kind, rate_hz), encode_valid(_json.encode, header), *parts]
+        self.published[f"{kind}{rate_suffix(rate_hz)}"] = self.next_seq(kind, rate_hz) + 1
         return message
 
-    def _frame_fields(self, frame: TrackedFrame, kind: Kind) -> dict[str, Any]:
+    def _frame_fields(self, frame: TrackedFrame, kind: Kind, rate_hz: float | None) -> dict[str, Any]:
         return {
             "stream": self._stream,
             "session": self._origin.session,
             "publisher": self._origin.publisher,
             "epoch": frame.epoch,
-            "seq": self.next_seq(kind),
+            "seq": self.next_seq(kind, rate_hz),
             "frame": frame.frame_id,
             "t_wall_ns": str(frame.t_wall_ns),
             "t_source": frame.t_source,

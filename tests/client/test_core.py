@@ -6,9 +6,11 @@ import time
 
 import pytest
 
+from streamseg.client.adaptive_rate import AdaptiveRate
+from streamseg.client.assembly import assemble
 from streamseg.client.core import MAX_BEHIND_NS, SubscriberCore
 from streamseg.client.inbox import AllInbox, LatestInbox, PairInbox
-from streamseg.errors import ConfigError
+from streamseg.errors import ConfigError, ProtocolError
 from streamseg.protocol.clock import clock_name
 
 NOW = {"clock": clock_name()}
@@ -274,3 +276,62 @@ def test_latest_never_gives_up(golden):
     subject.feed(old(golden, 1, 10**10))
     assert [m.frame for m in drain(subject)] == [1]
     assert not subject.take_shed()
+
+
+# --- limited rates --------------------------------------------------------------------------------------------------
+
+
+class SlowConsumer(AdaptiveRate):
+    """Changes to a given rate when it is asked."""
+
+    def __init__(self):
+        super().__init__(1.0, 10.0)
+        self.next = None
+
+    def asked(self):
+        changed, self.rate_hz, self.next = self.next is not None, self.next or self.rate_hz, None
+        return changed
+
+
+def rated(golden, rate, frame, seq):
+    topic, *rest = fresh(golden, frame, seq)
+    return [topic.replace(b"v1/", f"v1@{rate}/".encode()), *rest]
+
+
+def test_a_change_of_rate_counts_no_loss_and_repeats_no_frame(golden):
+    rate = SlowConsumer()
+    subject = SubscriberCore("ipc:///x", ["cam1"], ["masks", "events"], AllInbox(), rate)
+    assert set(subject.topics()) == {b"v1@10/cam1/masks/", b"v1/cam1/events/", b"v1/_daemon/status/"}
+    subject.feed(rated(golden, 10, 100, 40))
+    subject.feed(rated(golden, 10, 103, 41))
+    rate.next = 2.0
+    subject.asked()
+    assert (subject.take_fresh_topics(), subject.take_old_topics()) == ([b"v1@2/cam1/masks/"], [b"v1@10/cam1/masks/"])
+    subject.feed(rated(golden, 10, 106, 42))  # still on its way: no longer wanted
+    subject.feed(rated(golden, 2, 103, 7))  # seen already at the other rate
+    subject.feed(rated(golden, 2, 115, 8))
+    subject.feed(rated(golden, 2, 145, 10))
+    got = [(m.frame, m.rate_hz, m.gap, m.skipped) for m in drain(subject)]
+    assert got == [(100, 10.0, 0, 0), (103, 10.0, 0, 2), (115, 2.0, 0, 11), (145, 2.0, 1, 28)]
+    assert subject.stats.stale == 1
+
+
+def test_a_daemon_without_rates_sends_every_frame(golden, caplog):
+    subject = SubscriberCore("ipc:///x", None, ["masks"], AllInbox(), AdaptiveRate(None, 5.0))
+    subject.feed(golden("daemon_status", streams=["cam1"]))
+    assert "every frame is received" in caplog.text
+    assert b"v1/cam1/masks/" in subject.take_fresh_topics()
+    assert subject.rate_hz is None
+
+
+def test_a_daemon_with_rates_is_asked_for_them(golden):
+    subject = SubscriberCore("ipc:///x", None, ["masks"], AllInbox(), AdaptiveRate(None, 5.0))
+    subject.feed(golden("daemon_status", streams=["cam1"], rates=[1.0, 5.0]))
+    assert subject.take_fresh_topics() == [b"v1@5/cam1/masks/"]
+
+
+@pytest.mark.parametrize("topic", [b"v1@5/cam1/status/", b"v1@5/cam1/events/", b"v1@1.2.3/cam1/masks/"])
+def test_impossible_rated_topics_are_malformed(golden, topic):
+    name = {b"status": "status", b"events": "event_object", b"masks": "masks_coco_rle"}[topic.split(b"/")[2]]
+    with pytest.raises(ProtocolError):
+        assemble([topic, *golden(name)[1:]])

@@ -129,6 +129,34 @@ def test_pictures_come_with_the_masks_of_their_frame(publisher):
     until(lambda: publisher.rings["cam1"].counters().held == 0, "all slots free")
 
 
+def test_limited_rates_get_fewer_frames_and_pairs_match(publisher):
+    with (
+        watch(publisher, ("masks",), mode="all") as every,
+        watch(publisher, ("masks",), mode="all", max_rate_hz=10) as few,
+        PairedSubscriber(publisher.endpoint, streams=["cam1"], timeout_s=10, max_rate_hz=5) as pairs,
+    ):
+        wait_subscribed(publisher, "masks", "image")
+        started_s, sent, got, paired = time.monotonic(), 0, [], []
+        while time.monotonic() - started_s < 3 or len(paired) < 3:
+            publisher.track(luma=sent % 200)
+            sent += 1
+            assert every.receive().rate_hz is None
+            for reader, results in ((few, got), (pairs, paired)):
+                with contextlib.suppress(SubscribeTimeoutError):
+                    results.append(reader.receive(0.001))
+        seconds = time.monotonic() - started_s
+    assert sent > 15 * seconds
+    assert len(got) <= 10 * seconds + 2
+    assert len(paired) <= 5 * seconds + 2
+    assert {frame.rate_hz for frame in got} == {10.0}
+    assert sum(frame.gap for frame in got) == 0
+    assert got[-1].frame - got[0].frame == len(got) - 1 + sum(frame.skipped for frame in got)
+    assert all(pair.image.frame == pair.masks.frame for pair in paired)
+    published = status_when(publisher, lambda status: "masks@10" in status.published).published
+    assert published["masks"] == sent
+    assert published["masks@10"] >= len(got)
+
+
 def test_slots_come_back_when_pictures_are_not_taken(publisher):
     """Faster than JPEGs are made, and with the subscriber leaving in between."""
     with Subscriber(publisher.endpoint, streams=["cam1"], kinds=["image"], timeout_s=10) as images:
