@@ -134,7 +134,7 @@ class Arm:
         self._stream = TrackedStream(STREAM, self._config, self._tracker)
         self.take(frame)
         for obj_id, prompt in prompts.items():
-            self._stream.add_prompt(obj_id, "", prompt, None)
+            self._stream.objects.add_prompt(obj_id, "", prompt, None)
 
     def take(self, frame: Frame) -> tuple[float, float]:
         """Process a frame as the worker does; return CPU time and wall time in ms."""

@@ -44,6 +44,12 @@ def add(
         bool, typer.Option("--or-newest", help="If that frame is no longer held, use the newest.")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Only report the mask; track nothing.")] = False,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="Report the three masks that an ambiguous click can mean; track none.")
+    ] = False,
+    candidate: Annotated[
+        int | None, typer.Option(min=1, max=3, metavar="N", help="Take the Nth of those masks, 1 is the best.")
+    ] = None,
     control: Control = None,
     as_json: AsJson = False,
 ) -> None:
@@ -71,16 +77,25 @@ def add(
             coords=marks.get("coords", "pixels"),
             frame=frame,
             on_expired="newest" if newest else "error",
-            preview=preview,
+            preview=preview or candidates,
+            candidates=3 if candidates else 1,
+            candidate=None if candidate is None else candidate - 1,
         )
     if as_json:
         print_json(result)
         return
+    for number, offered in enumerate(result.candidates, 1):
+        x, y, w, h = offered.bbox
+        print(f"candidate {number}: {offered.area} pixels in {w}x{h} at {x},{y}, score {offered.score:.2f}")
+    if result.candidates:
+        return
     x, y, w, h = result.bbox
     name = f"object {result.object_id}" if result.object_id else "a new object"
-    what = "would be" if preview else "is tracked from" if result.new else "was corrected on"
+    started = result.new or result.restarted
+    what = "would be" if preview else "is tracked from" if started else "was corrected on"
+    again = " (again: its memory did not find it there)" if result.restarted else ""
     where = f"frame {result.frame}" if not preview else f"on frame {result.frame}"
-    print(f"{name} {what} {where}: {result.area} pixels in {w}x{h} at {x},{y}, score {result.score:.2f}")
+    print(f"{name} {what} {where}: {result.area} pixels in {w}x{h} at {x},{y}, score {result.score:.2f}{again}")
 
 
 def _mask(path: Path | None) -> Any:

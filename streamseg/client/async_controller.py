@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import zmq
 import zmq.asyncio
@@ -93,6 +93,8 @@ class AsyncController:
         frame: int | None = None,
         on_expired: OnExpired = "error",
         preview: bool = False,
+        candidates: Literal[1, 3] = 1,
+        candidate: int | None = None,
     ) -> PromptResult:
         """Start an object, correct one, or preview a mask.
 
@@ -107,6 +109,9 @@ class AsyncController:
             frame: Number of the frame that the prompt was made on; None: the newest.
             on_expired: If the daemon no longer holds that frame: ``error`` (``FRAME_EXPIRED``), or use the ``newest``.
             preview: Only return the mask; nothing changes.
+            candidates: With ``preview`` and points alone: 3 also returns the masks that an ambiguous click can mean
+                (:attr:`PromptResult.candidates`).
+            candidate: With points alone: which of those masks to take, 0 is the best one; None leaves it to the model.
         """
         return await self._do(
             calls.add_prompt(
@@ -120,6 +125,8 @@ class AsyncController:
                 frame=frame,
                 on_expired=on_expired,
                 preview=preview,
+                candidates=candidates,
+                candidate=candidate,
             )
         )
 

@@ -67,6 +67,8 @@ def add_prompt(
     frame: int | None,
     on_expired: OnExpired,
     preview: bool,
+    candidates: int,
+    candidate: int | None,
 ) -> Call[PromptResult]:
     """Start or correct an object, or preview a mask."""
     args = {
@@ -79,6 +81,8 @@ def add_prompt(
         "frame": frame,
         "on_expired": on_expired,
         "preview": preview,
+        "candidates": candidates,
+        "candidate": candidate,
     }
     return Call(
         "add_prompt",

@@ -141,6 +141,15 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "a second late."
         ),
     ] = False
+    mask_cleanup: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Remove specks and fill holes of masks that have fewer pixels than this; 0: masks stay as the "
+            "model gives them. The largest part of a mask always stays.",
+        ),
+    ] = 0
     prompts: Annotated[tuple[PromptConfig, ...], Meta(description="Objects to track from the first frame on.")] = ()
     zones: Annotated[
         dict[str, ZoneConfig], Meta(max_length=32, description="Areas to watch, by name: events say who is inside.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streamseg.protocol.arguments import PromptArgs, SetPrompt, SetPrompts
+from streamseg.protocol.arguments import AddPrompt, PromptArgs, SetPrompt, SetPrompts
 from streamseg.protocol.control import CONTROL_VERSION, MAX_SETTINGS_BYTES, OPERATIONS, Request, control_error
 from streamseg.protocol.prompt_rules import request_problems
 
@@ -117,6 +117,16 @@ def check_prompts(args: msgspec.Struct) -> None:
         has_mask = prompt.mask is not None
         for problem in request_problems(prompt.points, prompt.box, has_mask=has_mask, coords=prompt.coords):
             raise control_error("BAD_PROMPT", f"{name}{problem.message}")
+    if isinstance(args, AddPrompt):
+        _check_candidates(args)
+
+
+def _check_candidates(args: AddPrompt) -> None:
+    asked = "candidates" if args.candidates > 1 else "candidate" if args.candidate is not None else None
+    if asked is not None and (args.box is not None or args.mask is not None):
+        raise control_error("BAD_PROMPT", f"{asked} is about the masks that a click can mean: leave out box and mask")
+    if args.candidates > 1 and not args.preview:
+        raise control_error("BAD_PROMPT", f"candidates is {args.candidates}, which only a preview returns: set preview")
 
 
 def _comparable(op: str, stream: str, args: msgspec.Struct) -> bytes:

@@ -30,12 +30,14 @@ class SavedPrompt:
         box: (x0, y0, x1, y1).
         mask: Run lengths of the whole frame, or the path of an image, which is read when the prompt is applied.
         coords: Unit of points and box.
+        restarts: It started the object again; earlier prompts are about another appearance or place.
     """
 
     points: tuple[tuple[float, float, float], ...] = ()
     box: tuple[float, float, float, float] | None = None
     mask: Rle | Path | None = None
     coords: Coords = "normalized"
+    restarts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,10 @@ class SavedObject:
     @property
     def start_prompts(self) -> tuple[SavedPrompt, ...]:
         """The prompts that make a tracker follow the object."""
-        return self.prompts if self.last_mask is None else (SavedPrompt(mask=self.last_mask),)
+        if self.last_mask is not None:
+            return (SavedPrompt(mask=self.last_mask),)
+        start = max((place for place, prompt in enumerate(self.prompts) if prompt.restarts), default=0)
+        return self.prompts[start:]
 
     def corrected(self, prompt: SavedPrompt) -> SavedObject:
         """Return the object with one more prompt. Beyond :data:`MAX_PROMPTS`, the oldest correction is dropped."""

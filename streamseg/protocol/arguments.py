@@ -55,7 +55,7 @@ class PromptArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     coords: Coords = "normalized"
 
 
-class AddPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AddPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """``add_prompt``: start an object or correct one.
 
     Attributes:
@@ -64,6 +64,8 @@ class AddPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         frame: Number of the frame that the prompt was made on; None: the newest.
         on_expired: If that frame is no longer held: fail, or use the newest frame.
         preview: Only return the mask; nothing changes.
+        candidates: With ``preview`` and points alone: 3 also returns the masks that an ambiguous click can mean.
+        candidate: With points alone: which of those masks to take, 0 is the best one; None leaves it to the model.
     """
 
     object_id: ObjectId | None = None
@@ -71,6 +73,8 @@ class AddPrompt(PromptArgs, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     frame: Annotated[int, Meta(ge=0)] | None = None
     on_expired: OnExpired = "error"
     preview: bool = False
+    candidates: Literal[1, 3] = 1
+    candidate: Annotated[int, Meta(ge=0, le=2)] | None = None
 
 
 class ObjectArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -35,7 +35,17 @@ MAX_SETTINGS_BYTES: Final = 16 * 1024
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 
-Feature = Literal["event_clock", "reset_objects", "prompt_pixels", "prompts_on_frame", "undo", "sample_aspect", "rates"]
+Feature = Literal[
+    "event_clock",
+    "reset_objects",
+    "prompt_pixels",
+    "prompts_on_frame",
+    "undo",
+    "sample_aspect",
+    "rates",
+    "restart",
+    "candidates",
+]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""
 

@@ -25,6 +25,7 @@ EventKind = Literal[
     "object_appeared",
     "object_occluded",
     "object_lost",
+    "object_restarted",
     "object_removed",
     "zone_entered",
     "zone_left",

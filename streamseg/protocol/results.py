@@ -81,6 +81,34 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[StreamEntry, ...]
 
 
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One of the masks that an ambiguous click can mean.
+
+    Attributes:
+        bbox: x, y, w, h in pixels.
+        area: Pixels.
+        score: The model's estimate of the mask's IoU, 0..1.
+        rle: The encoded mask. Named ``mask`` on the wire.
+    """
+
+    bbox: Box
+    area: int
+    score: float
+    rle: Rle = msgspec.field(name="mask")
+
+    @cached_property
+    def mask(self) -> BoolMask:
+        """``bool [height, width]`` of the whole frame.
+
+        Raises:
+            ProtocolError: The bytes are not a mask.
+        """
+        from streamseg.protocol.mask_codec import decode_frame_rle
+
+        height, width = self.rle.size
+        return decode_frame_rle(self.rle, (width, height))
+
+
 class PromptResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """``add_prompt``.
 
@@ -98,6 +126,9 @@ class PromptResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         rle: The encoded mask on ``frame``; None unless this is a preview. Named ``mask`` on the wire.
         points_px: The points of the prompt as (x, y, label), in pixels of ``frame``; empty from daemons before 0.2.
         box_px: The box of the prompt as (x0, y0, x1, y1), in pixels of ``frame``; likewise.
+        restarted: The object was not visible and its memory did not find it at the marked place, so it started again
+            from this prompt alone. Undo restores its memory.
+        candidates: With ``candidates=3``, the masks that the click can mean, best first.
     """
 
     object_id: int
@@ -113,6 +144,8 @@ class PromptResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     rle: Rle | None = msgspec.field(name="mask", default=None)
     points_px: tuple[PixelPoint, ...] = ()
     box_px: PixelBox | None = None
+    restarted: bool = False
+    candidates: tuple[Candidate, ...] = ()
 
     @cached_property
     def mask(self) -> BoolMask | None:

@@ -27,6 +27,22 @@ class _Conditioning(NamedTuple):
     output: StepOutput | None
 
 
+class _Earlier(NamedTuple):
+    """An object's memory before it was restarted, on the host.
+
+    Attributes:
+        lane: Rows of the bank.
+        conditioning_frames: As in :class:`ObjectMemory`, like ``outputs`` and ``prompts``.
+        undo: Prompts that could be undone.
+    """
+
+    lane: dict[str, Tensor]
+    conditioning_frames: list[int]
+    outputs: dict[int, StepOutput]
+    prompts: dict[int, PromptTensors]
+    undo: tuple[_AppliedPrompt, ...]
+
+
 class _AppliedPrompt(NamedTuple):
     """What a prompt changed, so that it can be undone.
 
@@ -35,12 +51,19 @@ class _AppliedPrompt(NamedTuple):
         slot: The conditioning slot that it was written to.
         replaced: The previous content of the slot.
         prompt: The earlier prompt on that frame, to which the points were added.
+        earlier: The memory that the object had, if the prompt restarted it.
     """
 
     frame: int
     slot: int
     replaced: _Conditioning | None
     prompt: PromptTensors | None
+    earlier: _Earlier | None = None
+
+    def moved(self, frames: int) -> _AppliedPrompt:
+        """Return the same for an object whose memory was moved, without what belongs to old pictures."""
+        replaced = self.replaced and self.replaced._replace(frame=self.replaced.frame + frames, output=None)
+        return self._replace(frame=self.frame + frames, replaced=replaced, prompt=None)
 
 
 @dataclass(slots=True)
@@ -63,6 +86,7 @@ class ObjectMemory:
     outputs: dict[int, StepOutput] = field(default_factory=dict)
     prompts: dict[int, PromptTensors] = field(default_factory=dict)
     _undo: deque[_AppliedPrompt] = field(init=False)
+    _earlier: _Earlier | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._undo = deque(maxlen=self.undo_depth)
@@ -70,6 +94,14 @@ class ObjectMemory:
     def began_before(self, frame: int) -> bool:
         """Return whether there is memory to track a frame with."""
         return any(conditioning < frame for conditioning in self.conditioning_frames)
+
+    def seen_at(self, frame: int) -> bool:
+        """Return whether the object was visible on a frame, or on the last tracked one before it. Syncs."""
+        tracked = max((held for held in self.outputs if held <= frame), default=None)
+        if tracked is None:
+            return True
+        output = self.outputs[tracked]
+        return bool((output.object_score_logits > 0) & (output.mask_logits > 0).any())
 
     @property
     def can_undo(self) -> bool:
@@ -96,7 +128,8 @@ class ObjectMemory:
             out: Its result.
         """
         slot = conditioning_slot(self.conditioning_frames, frame, bank.shape.conditioning_frames)
-        self._undo.append(_AppliedPrompt(frame, slot, self._conditioning(bank, slot), self.prompts.get(frame)))
+        earlier, self._earlier = self._earlier, None
+        self._undo.append(_AppliedPrompt(frame, slot, self._conditioning(bank, slot), self.prompts.get(frame), earlier))
         self.conditioning_frames[slot : slot + 1] = [frame]
         self._forget_since(bank, frame, newest)
         bank.write_conditioning(self.lane, slot, frame, out.features, out.pointer)
@@ -109,6 +142,10 @@ class ObjectMemory:
             The first frame to track again; None if it was the only prompt.
         """
         undone = self._undo.pop()
+        if undone.earlier is not None:
+            self._go_back(bank, undone.earlier)
+            self._forget_since(bank, undone.frame, newest)
+            return max(undone.frame, min(self.conditioning_frames))
         if undone.replaced is not None:
             self.conditioning_frames[undone.slot] = undone.replaced.frame
             bank.write_conditioning(
@@ -126,6 +163,41 @@ class ObjectMemory:
         if undone.replaced is not None and undone.replaced.output is not None:
             self.outputs[undone.replaced.frame] = undone.replaced.output
         return max(undone.frame, min(self.conditioning_frames))
+
+    def restart(self, bank: MemoryBank) -> None:
+        """Forget everything. :meth:`undo_prompt` of the next prompt restores it, but no restart before this one."""
+        self._earlier = _Earlier(
+            {name: rows.cpu() for name, rows in bank.read_lane(self.lane).items()},
+            self.conditioning_frames,
+            self.outputs,
+            self.prompts,
+            tuple(applied._replace(earlier=None) for applied in self._undo if applied.earlier is None),
+        )
+        bank.clear_lane(self.lane)
+        self.conditioning_frames, self.outputs, self.prompts = [], {}, {}
+        self._undo.clear()
+
+    def move(self, bank: MemoryBank, frames: int, newest: int) -> None:
+        """Move the memory to later frames, as if no time had passed. A restart can no longer be undone.
+
+        Args:
+            bank: Written.
+            frames: By how many.
+            newest: The stream's newest frame.
+        """
+        bank.move_lane(self.lane, frames)
+        self.conditioning_frames = [frame + frames for frame in self.conditioning_frames]
+        self.outputs, self.prompts = {}, {}  # of pictures that are not held any more
+        applied = [undone.moved(frames) for undone in self._undo if undone.earlier is None]
+        self._undo.clear()
+        self._undo.extend(applied)
+        self.gap = newest
+
+    def _go_back(self, bank: MemoryBank, earlier: _Earlier) -> None:
+        bank.write_lane(self.lane, earlier.lane)
+        self.conditioning_frames = list(earlier.conditioning_frames)
+        self.outputs, self.prompts = dict(earlier.outputs), dict(earlier.prompts)
+        self._undo.extend(earlier.undo)
 
     def _conditioning(self, bank: MemoryBank, slot: int) -> _Conditioning | None:
         if slot == len(self.conditioning_frames):

@@ -7,7 +7,8 @@ prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Unpack
 
@@ -40,6 +41,22 @@ class TrackOutput(NamedTuple):
     object_score_logits: Tensor
 
 
+class Segmented(NamedTuple):
+    """An object as a prompt marks it, not remembered yet.
+
+    Attributes:
+        frame: The prompted frame.
+        prompt: Everything given on that frame.
+        out: The result.
+        fresh: Memory of the object was not used; it is dropped if the result is accepted.
+    """
+
+    frame: int
+    prompt: PromptTensors
+    out: PromptOutput
+    fresh: bool
+
+
 class PastImage(NamedTuple):
     """A frame that was tracked earlier.
 
@@ -58,6 +75,7 @@ class _Stream:
     image: Tensor | None = None
     features: Features | None = None
     objects: dict[int, ObjectMemory | None] = field(default_factory=dict)  # None: forgotten, waits for a prompt
+    aside: dict[int, tuple[ObjectMemory, int]] = field(default_factory=dict)  # with the last frame that they know
 
     def remembered(self) -> dict[int, ObjectMemory]:
         return {obj_id: obj for obj_id, obj in self.objects.items() if obj is not None}
@@ -171,6 +189,23 @@ class CameraPredictor:
             outputs.update(self._track_lanes(busy, self._encode(busy)))
         return outputs
 
+    @contextmanager
+    def all_or_none(self, streams: Iterable[str]) -> Iterator[None]:
+        """Return to where the streams were before, if an exception leaves this context.
+
+        Memory that was written for a frame stays: it counts only for later frames, and tracking the frame again
+        replaces it.
+        """
+        before = {stream: (state.frame, state.image, state.features) for stream, state in self._streams.items()}
+        try:
+            yield
+        except BaseException:
+            for stream in streams:
+                if stream in before:
+                    state = self._streams[stream]
+                    state.frame, state.image, state.features = before[stream]
+            raise
+
     @torch.inference_mode()
     def add_prompt(
         self, stream: str, obj_id: int, *, at: PastImage | None = None, **given: Unpack[GivenPrompt]
@@ -189,24 +224,83 @@ class CameraPredictor:
         Raises:
             PromptError: No frame was tracked yet, or the stream is full.
         """
-        state = self._opened(stream)
-        frame, prompt, out = self._prompt(stream, obj_id, at, given)
-        known = state.objects.get(obj_id)
-        if known is None:
-            known = state.objects[obj_id] = ObjectMemory(self._take_lane(), self._undo_depth)
-        known.remember_prompt(self.bank, frame, state.frame, prompt, out)
-        return TrackOutput((obj_id,), *out.step)
+        return self.accept(stream, obj_id, self.segment(stream, obj_id, at=at, **given))
 
     @torch.inference_mode()
-    def preview(
-        self, stream: str, obj_id: int, *, at: PastImage | None = None, **given: Unpack[GivenPrompt]
-    ) -> TrackOutput:
-        """Return what :meth:`add_prompt` would, without changing anything.
+    def segment(
+        self,
+        stream: str,
+        obj_id: int,
+        *,
+        at: PastImage | None = None,
+        fresh: bool = False,
+        ambiguous: bool = False,
+        choice: int | None = None,
+        **given: Unpack[GivenPrompt],
+    ) -> Segmented:
+        """Return what :meth:`add_prompt` would remember, without changing anything.
+
+        Args:
+            stream: The stream.
+            obj_id: The object.
+            at: As in :meth:`add_prompt`.
+            fresh: Do not use the object's memory.
+            ambiguous: Ask for three candidate masks.
+            choice: Which of them to take, best first; None: the best.
+            given: The prompt.
 
         Raises:
             PromptError: As :meth:`add_prompt`.
         """
-        return TrackOutput((obj_id,), *self._prompt(stream, obj_id, at, given)[2].step)
+        state = self._opened(stream)
+        self._check_prompt(stream, state, obj_id)
+        frame = state.frame if at is None else at.frame
+        known = None if fresh else state.objects.get(obj_id)
+        earlier = None if known is None else known.outputs.get(frame)
+        prompt = prompt_tensors(
+            given, None if known is None else known.prompts.get(frame), self.model.image_size, self.model.device
+        )
+        features = self._features_of(stream, at)
+        with self.engine.prompt_kernels(), self.engine.precision():
+            out = apply_prompt(
+                self.step,
+                features,
+                prompt,
+                memory=(self.bank, known.lane, frame, len(known.conditioning_frames))
+                if known is not None and known.began_before(frame)
+                else None,
+                earlier_logits=None if earlier is None else earlier.mask_logits,
+                ambiguous=ambiguous,
+                choice=choice,
+            )
+        return Segmented(frame, prompt, out, fresh)
+
+    @torch.inference_mode()
+    def accept(self, stream: str, obj_id: int, segmented: Segmented) -> TrackOutput:
+        """Remember the result of :meth:`segment`, which must be the last call on the stream."""
+        state = self._opened(stream)
+        known = state.objects.get(obj_id)
+        if known is None:
+            known = state.objects[obj_id] = ObjectMemory(self._take_lane(), self._undo_depth)
+        elif segmented.fresh:
+            known.restart(self.bank)
+        known.remember_prompt(self.bank, segmented.frame, state.frame, segmented.prompt, segmented.out)
+        return TrackOutput((obj_id,), *segmented.out.step)
+
+    def seen_at(self, stream: str, obj_id: int, frame: int) -> bool:
+        """Return whether an object was visible on a frame that can still be prompted. Syncs."""
+        return self._opened(stream).remembered()[obj_id].seen_at(frame)
+
+    @torch.inference_mode()
+    def recall(self, stream: str, obj_id: int, at: PastImage) -> TrackOutput:
+        """Return the object's mask on the frame that would follow ``at`` if it showed the same. Changes nothing."""
+        obj = self._opened(stream).remembered()[obj_id]
+        features = self._features_of(stream, at)
+        with self.engine.prompt_kernels(), self.engine.precision():
+            index = torch.tensor([[obj.lane], [at.frame + 1]], device=self.model.device)
+            memory = self.step.read(self.bank, index, len(obj.conditioning_frames), True)
+            out = self.step.infer(memory, features, True).output
+        return TrackOutput((obj_id,), *out)
 
     @torch.inference_mode()
     def retrack(self, stream: str, obj_id: int, at: PastImage) -> TrackOutput:
@@ -259,6 +353,41 @@ class CameraPredictor:
         self.forget_object(stream, obj_id)
         del self._opened(stream).objects[obj_id]
 
+    def set_aside(self, stream: str, obj_id: int) -> None:
+        """Stop tracking an object, but keep its lane. An object with its id that was set aside before is dropped.
+
+        Raises:
+            PromptError: There is no such object.
+        """
+        self._check_object(stream, obj_id)
+        state = self._opened(stream)
+        self.drop_aside(stream, obj_id)
+        obj = state.objects.pop(obj_id)
+        if obj is not None:
+            state.aside[obj_id] = obj, state.frame
+
+    def bring_back(self, stream: str, obj_id: int) -> None:
+        """Track an object again that was set aside. Its memory is moved in time: it ends before the newest frame.
+
+        Pass the newest frame to :meth:`retrack` then.
+
+        Raises:
+            PromptError: No object with this id was set aside, it is tracked, or the stream is full.
+        """
+        state = self._opened(stream)
+        if obj_id not in state.aside or obj_id in state.objects:
+            raise PromptError(f"object {obj_id}: stream {stream} has not set it aside, or tracks it")
+        self._check_prompt(stream, state, obj_id)
+        obj, frame = state.aside.pop(obj_id)
+        obj.move(self.bank, state.frame - 1 - frame, state.frame)
+        state.objects[obj_id] = obj
+
+    def drop_aside(self, stream: str, obj_id: int) -> None:
+        """Free the lane of an object that was set aside. Does nothing if there is none."""
+        found = self._opened(stream).aside.pop(obj_id, None)
+        if found is not None:
+            self._free_lanes.append(found[0].lane)
+
     def forget_object(self, stream: str, obj_id: int) -> None:
         """Free an object's memory. It keeps its id and position, but is not tracked until the next prompt."""
         objects = self._opened(stream).objects
@@ -271,7 +400,9 @@ class CameraPredictor:
         """Forget all objects of a stream. Its last frame can still be prompted."""
         state = self._opened(stream)
         self._free_lanes.extend(obj.lane for obj in state.remembered().values())
+        self._free_lanes.extend(obj.lane for obj, _ in state.aside.values())
         state.objects.clear()
+        state.aside.clear()
 
     def _opened(self, stream: str) -> _Stream:
         if stream not in self._streams:
@@ -292,31 +423,6 @@ class CameraPredictor:
         if obj_id not in objects:
             held = ", ".join(map(str, objects)) or "none"
             raise PromptError(f"stream {name} has no object {obj_id}: it has {held}")
-
-    def _prompt(
-        self, name: str, obj_id: int, at: PastImage | None, given: GivenPrompt
-    ) -> tuple[int, PromptTensors, PromptOutput]:
-        """Segment an object as prompted; return the frame, the combined prompt on it, and the result."""
-        stream = self._opened(name)
-        self._check_prompt(name, stream, obj_id)
-        frame = stream.frame if at is None else at.frame
-        known = stream.objects.get(obj_id)
-        earlier = None if known is None else known.outputs.get(frame)
-        prompt = prompt_tensors(
-            given, None if known is None else known.prompts.get(frame), self.model.image_size, self.model.device
-        )
-        features = self._features_of(name, at)
-        with self.engine.prompt_kernels(), self.engine.precision():
-            out = apply_prompt(
-                self.step,
-                features,
-                prompt,
-                memory=(self.bank, known.lane, frame, len(known.conditioning_frames))
-                if known is not None and known.began_before(frame)
-                else None,
-                earlier_logits=None if earlier is None else earlier.mask_logits,
-            )
-        return frame, prompt, out
 
     def _features_of(self, name: str, at: PastImage | None) -> Features:
         """Return the features of one frame. Only those of the newest frame are cached."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -20,10 +21,11 @@ from streamseg.tracker.compiled.code_cache import use_persistent_cache
 from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
 from streamseg.tracker.device import choose_device, choose_dtype
 from streamseg.tracker.engine import Engine
+from streamseg.tracker.found import agreement, check_found, is_found, is_positive
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import counted, object_result
 from streamseg.tracker.postprocess import LowRes, to_results
-from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
+from streamseg.tracker.predictor import CameraPredictor, PastImage, Segmented, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2.attention_backend import synchronize
 from streamseg.tracker.sam2.build import build_model
@@ -47,10 +49,20 @@ class Sam2Tracker:
         predictor: Holds the model and the objects' memory.
         preprocess: Converts frames to the model's input.
         catch_up_frames: How many frames, at most, a prompt on an older frame is tracked through up to the newest.
+        restart_unseen: A positive mark on an object that is not visible may start it again. False: its memory is
+            always used, as in the reference.
     """
 
-    def __init__(self, predictor: CameraPredictor, preprocess: Preprocessor, *, catch_up_frames: int = 4) -> None:
+    def __init__(
+        self,
+        predictor: CameraPredictor,
+        preprocess: Preprocessor,
+        *,
+        catch_up_frames: int = 4,
+        restart_unseen: bool = True,
+    ) -> None:
         self._predictor = predictor
+        self._restart_unseen = restart_unseen
         self._preprocess = preprocess
         self._catch_up_frames = catch_up_frames
         self._graphs_when_warm = 0
@@ -121,16 +133,23 @@ class Sam2Tracker:
             for _ in warm_up.PIXEL_FORMATS:
                 self.track({_WARM_UP_STREAM: next(frames)})
             for count in range(objects):
-                self.add_prompt(_WARM_UP_STREAM, warm_up.prompts(count + 1)[count % 3])
+                self._add_unchecked(_WARM_UP_STREAM, warm_up.prompts(count + 1)[count % 3])
                 for frame in range(settle):
                     progress(f"tracking {count + 1} of {objects} objects", (count * settle + frame) / steps)
                     self.track({_WARM_UP_STREAM: next(frames)})
-                self.add_prompt(_WARM_UP_STREAM, warm_up.prompts(count + 1)[0])
+                self._add_unchecked(_WARM_UP_STREAM, warm_up.prompts(count + 1)[0])
         finally:
             self.close_stream(_WARM_UP_STREAM)
         synchronize(model.device)
         self._graphs_when_warm = torch_private.compiled_graphs()
         progress("warm", 1.0)
+
+    def _add_unchecked(self, stream: str, prompt: Prompt) -> None:
+        """Apply a prompt whatever it finds: the model may see nothing on a gray picture."""
+        past = self._prompted_frame(stream, prompt, None)
+        given = given_prompt(prompt, past.size)
+        output = self._predictor.add_prompt(stream, prompt.obj_id, at=self._image(past), **given)
+        self._catch_up(stream, past, output)
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects. A stream that is already open is restarted."""
@@ -152,11 +171,13 @@ class Sam2Tracker:
             StreamsegError: A stream is not open, or a frame does not match its format.
         """
         pixels = {stream: self._preprocess.resize(frame) for stream, frame in frames.items()}
-        outputs = self._predictor.track({stream: self._preprocess.normalize(image) for stream, image in pixels.items()})
+        sizes = {stream: (frame.format.width, frame.format.height) for stream, frame in frames.items()}
+        images = {stream: self._preprocess.normalize(image) for stream, image in pixels.items()}
+        with self._predictor.all_or_none(images):
+            outputs = self._predictor.track(images)
+            masks = to_results([LowRes(*output, sizes[stream]) for stream, output in outputs.items()])
         for stream, frame in frames.items():
             self._histories[stream].add(frame, self._predictor.frame(stream), pixels[stream])
-        sizes = {stream: (frame.format.width, frame.format.height) for stream, frame in frames.items()}
-        masks = to_results([LowRes(*output, sizes[stream]) for stream, output in outputs.items()])
         results = {}
         for stream, held in zip(outputs, masks, strict=True):
             found = {result.obj_id: self._finite(stream, result) for result in held}
@@ -185,24 +206,92 @@ class Sam2Tracker:
 
         Raises:
             FrameExpiredError: The frame is no longer held.
-            PromptError: The frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
+            PromptError: The frame was not tracked yet, the stream is full, or the prompt does not fit the frame, or
+                it gives no mask, or one far smaller than was marked.
         """
         past = self._prompted_frame(stream, prompt, frame_id)
-        at, given = self._image(past), given_prompt(prompt, past.size)
-        output = self._predictor.add_prompt(stream, prompt.obj_id, at=at, **given)
-        return self._catch_up(stream, past, output)
+        was_seen = self._was_seen(stream, prompt, past)
+        segmented, _ = self._segment(stream, prompt, past, was_seen=was_seen)
+        output = self._predictor.accept(stream, prompt.obj_id, segmented)
+        restarted = segmented.fresh
+        if not (was_seen or restarted) and not self._stays(stream, prompt, past):
+            self._predictor.undo_prompt(stream, prompt.obj_id)
+            segmented, _ = self._segment(stream, prompt, past, was_seen=was_seen, fresh=True)
+            output, restarted = self._predictor.accept(stream, prompt.obj_id, segmented), True
+        if restarted:
+            log.info("stream %s: object %d started again from a prompt", stream, prompt.obj_id)
+        return replace(self._catch_up(stream, past, output), restarted=restarted)
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> Preview:
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None, *, candidates: bool = False) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame, without changing anything.
 
         Raises:
             PromptError: As :meth:`add_prompt`.
         """
         past = self._prompted_frame(stream, prompt, frame_id)
-        at, given = self._image(past), given_prompt(prompt, past.size)
-        output = self._predictor.preview(stream, prompt.obj_id, at=at, **given)
+        was_seen = self._was_seen(stream, prompt, past)
+        segmented, result = self._segment(stream, prompt, past, was_seen=was_seen, ambiguous=candidates)
+        offered = segmented.out.candidates
+        masks = to_results([LowRes((prompt.obj_id,) * len(offered.iou_prediction), *offered, past.size)])[0]
+        return Preview(past.frame_id, result, tuple(masks) if candidates else (), segmented.fresh)
+
+    def _was_seen(self, stream: str, prompt: Prompt, past: PastFrame[torch.Tensor]) -> bool:
+        """Return whether a prompt is to use the object's memory whatever it finds: it is new, or was visible."""
+        if not self._restart_unseen or not is_positive(prompt):
+            return True
+        if not self._predictor.remembers(stream, prompt.obj_id):
+            return True
+        return self._predictor.seen_at(stream, prompt.obj_id, past.number)
+
+    def _segment(
+        self,
+        stream: str,
+        prompt: Prompt,
+        past: PastFrame[torch.Tensor],
+        *,
+        was_seen: bool,
+        ambiguous: bool = False,
+        fresh: bool = False,
+    ) -> tuple[Segmented, ObjectResult]:
+        """Segment an object as prompted: with its memory, or without it if it was not seen and is not found so.
+
+        Raises:
+            PromptError: The prompt gives no mask, or one far smaller than was marked.
+        """
+
+        def attempt(fresh: bool) -> tuple[Segmented, ObjectResult]:
+            segmented = self._predictor.segment(
+                stream,
+                prompt.obj_id,
+                at=self._image(past),
+                fresh=fresh,
+                ambiguous=ambiguous,
+                choice=prompt.candidate,
+                **given_prompt(prompt, past.size),
+            )
+            ((result,),) = to_results([LowRes((prompt.obj_id,), *segmented.out.step, past.size)])
+            return segmented, result
+
+        segmented, result = attempt(fresh)
+        if not (was_seen or fresh or is_found(prompt, result)):
+            again = attempt(fresh=True)
+            if agreement(prompt, again[1]) > agreement(prompt, result):
+                segmented, result = again
+        if not _is_finite(result):
+            return segmented, _unseen(prompt.obj_id, past.size)
+        check_found(prompt, result, self._smallest(past.size))
+        return segmented, result
+
+    def _stays(self, stream: str, prompt: Prompt, past: PastFrame[torch.Tensor]) -> bool:
+        """Return whether the object would still be found on the next frame if that showed the same."""
+        output = self._predictor.recall(stream, prompt.obj_id, self._image(past))
         ((result,),) = to_results([LowRes(*output, past.size)])
-        return Preview(past.frame_id, result if _is_finite(result) else _unseen(prompt.obj_id, past.size))
+        return is_found(prompt, result)
+
+    def _smallest(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (width, height) of the smallest object that can be followed: two pixels of the model's masks."""
+        side = self._predictor.model.image_size // 4
+        return -(-2 * size[0] // side), -(-2 * size[1] // side)
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
         """Undo the last prompt of an object and track it again from that frame on, or from the oldest held.
@@ -227,6 +316,28 @@ class Sam2Tracker:
             PromptError: There is no such object.
         """
         self._predictor.remove_object(stream, obj_id)
+
+    def set_aside(self, stream: str, obj_id: int) -> None:
+        """Stop tracking an object, but keep its memory.
+
+        Raises:
+            PromptError: There is no such object.
+        """
+        self._predictor.set_aside(stream, obj_id)
+
+    def bring_back(self, stream: str, obj_id: int) -> ObjectResult:
+        """Track an object again that was set aside, as if no time had passed; return its mask on the newest frame.
+
+        Raises:
+            PromptError: No object with this id was set aside, it is tracked, or the stream is full.
+        """
+        self._predictor.bring_back(stream, obj_id)
+        newest = self._histories[stream].find(obj_id, None)
+        return self._result(stream, self._predictor.retrack(stream, obj_id, self._image(newest)), newest.size)
+
+    def drop_aside(self, stream: str, obj_id: int) -> None:
+        """Free the memory of an object that was set aside. Does nothing if there is none."""
+        self._predictor.drop_aside(stream, obj_id)
 
     def reset(self, stream: str) -> None:
         """Forget all objects of a stream. Its newest frames can still be prompted."""

@@ -47,6 +47,8 @@ class Prompt:
         points: Clicks.
         box: (x0, y0, x1, y1) in pixels.
         mask: ``bool [height, width]`` at video resolution.
+        candidate: Which of the masks of an ambiguous click to take, 0 is the best one (:attr:`Preview.candidates`);
+            None leaves the choice to the model.
 
     Raises:
         PromptError: The id is invalid, or the parts cannot be combined, or there are none.
@@ -56,6 +58,7 @@ class Prompt:
     points: tuple[Point, ...] = ()
     box: tuple[float, float, float, float] | None = None
     mask: BoolMask | None = None
+    candidate: int | None = None
 
     def __post_init__(self) -> None:
         if problem := prompt_rules.id_problem(self.obj_id):
@@ -83,6 +86,8 @@ def check_prompt(prompt: Prompt, size: tuple[int, int], *, is_new: bool) -> None
             f"object {prompt.obj_id}: the mask is {prompt.mask.dtype} {prompt.mask.shape}: "
             f"expected bool ({height}, {width}), the frame's height and width"
         )
+    if prompt.candidate is not None and (prompt.mask is not None or prompt.box is not None):
+        raise PromptError(f"object {prompt.obj_id}: candidate chooses between masks of clicks: leave out box and mask")
     if not is_new:
         return
     if prompt.mask is not None and not prompt.mask.any():
@@ -140,11 +145,14 @@ class PromptResult:
         frame_id: The frame that was prompted.
         prompted: The object's mask on that frame.
         current: Its mask on the newest tracked frame, after catching up; ``prompted`` if that is the prompted frame.
+        restarted: The object was not visible and its memory did not find it at the marked place, so it started again
+            from this prompt alone.
     """
 
     frame_id: int
     prompted: ObjectResult
     current: ObjectResult
+    restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,10 +162,14 @@ class Preview:
     Attributes:
         frame_id: The frame that would be prompted.
         prompted: The object's mask on that frame.
+        candidates: The masks that an ambiguous click can mean, best first. ``Prompt.candidate`` chooses one of them.
+        restarted: As in :class:`PromptResult`.
     """
 
     frame_id: int
     prompted: ObjectResult
+    candidates: tuple[ObjectResult, ...] = ()
+    restarted: bool = False
 
 
 class Tracker(Protocol):
@@ -207,6 +219,7 @@ class Tracker(Protocol):
         """Track the next frame of one or more streams; return their objects' masks, oldest object first.
 
         All objects of a call go through the model in one batch. The frames' planes are not used after this returns.
+        After an exception all streams of the call are where they were before it, and can be tracked again.
         """
         ...
 
@@ -231,6 +244,9 @@ class Tracker(Protocol):
 
         Blocks: to track the prompted frame and some of the frames up to the newest.
 
+        A positive mark on an object that is not visible brings it back: if its memory does not find it there, it
+        starts again from the prompt alone, and :meth:`undo_prompt` restores the memory.
+
         Args:
             stream: The stream.
             prompt: The prompt, in pixels of that frame.
@@ -238,12 +254,19 @@ class Tracker(Protocol):
 
         Raises:
             FrameExpiredError: The frame is no longer held. A new epoch or size of the stream expires all older frames.
-            PromptError: The frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
+            PromptError: The frame was not tracked yet, the stream is full, or the prompt does not fit the frame, or
+                it gives no mask, or one far smaller than was marked.
         """
         ...
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> Preview:
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None, *, candidates: bool = False) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame, without changing anything.
+
+        Args:
+            stream: The stream.
+            prompt: As in :meth:`add_prompt`.
+            frame_id: As in :meth:`add_prompt`.
+            candidates: Also return the masks that an ambiguous click can mean.
 
         Raises:
             PromptError: As :meth:`add_prompt`.
@@ -268,6 +291,28 @@ class Tracker(Protocol):
         Raises:
             PromptError: There is no such object.
         """
+        ...
+
+    def set_aside(self, stream: str, obj_id: int) -> None:
+        """Stop tracking an object, but keep its memory. Its id can be given to another object meanwhile.
+
+        The object does not count towards ``max_objects``. An object with its id that was set aside before is dropped.
+
+        Raises:
+            PromptError: There is no such object.
+        """
+        ...
+
+    def bring_back(self, stream: str, obj_id: int) -> ObjectResult:
+        """Track an object again that was set aside, as if no time had passed; return its mask on the newest frame.
+
+        Raises:
+            PromptError: No object with this id was set aside, it is tracked, or the stream is full.
+        """
+        ...
+
+    def drop_aside(self, stream: str, obj_id: int) -> None:
+        """Free the memory of an object that was set aside. Does nothing if there is none."""
         ...
 
     def reset(self, stream: str) -> None:

@@ -14,6 +14,7 @@ from streamseg.ipc.saved_prompts import SavedObject, normalize_prompt
 from streamseg.protocol.arguments import AddPrompt, LabelObject, ObjectArgs, SetPrompt, SetPrompts
 from streamseg.protocol.control import OPERATIONS, ErrorBody, control_error, stream_not_found
 from streamseg.protocol.results import (
+    Candidate,
     Listing,
     MaskedEntry,
     Nothing,
@@ -30,9 +31,12 @@ from streamseg.protocol.scores import presence_of, score_of
 from streamseg.protocol.text import encode_json
 from streamseg.protocol.topics import topic
 from streamseg.sources.address import shown_address
-from streamseg.tracker.types import ObjectResult, check_prompt
+from streamseg.tracker.types import Preview, check_prompt
+from streamseg.tracker.types import PromptResult as Applied
+from streamseg.worker.followed_objects import Latest
 from streamseg.worker.prompts import build_prompt, full_rle, pixel_marks
-from streamseg.worker.tracked_stream import Latest, TrackedStream
+from streamseg.worker.restore import restore
+from streamseg.worker.tracked_stream import TrackedStream
 from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES
 
 log = logging.getLogger(__name__)
@@ -62,10 +66,10 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
 
 
 def _handle(op: str, stream: TrackedStream, args: Any) -> msgspec.Struct:
-    before = dict(stream.objects)
+    before = dict(stream.objects.table.objects)
     result = _HANDLERS[op](stream, args)
     if op in _UNDOABLE:
-        stream.undo_stack.record(op, before, stream.objects)
+        stream.undo_stack.record(op, before, stream.objects.table.objects)
     return result
 
 
@@ -81,25 +85,25 @@ def _find_stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedSt
 def _add_prompt(stream: TrackedStream, args: AddPrompt) -> PromptResult:
     _require_not_paused(stream)
     latest = _require_latest(stream)
-    obj_id = stream.free_id if args.object_id is None else args.object_id
-    new = not stream.is_followed(obj_id)
+    objects = stream.objects
+    obj_id = objects.table.free_id if args.object_id is None else args.object_id
+    new = not objects.table.is_followed(obj_id)
     prompt = normalize_prompt(args)
 
-    def apply(frame: int | None) -> tuple[int, ObjectResult]:
+    def apply(frame: int | None) -> Preview | Applied:
         if args.preview:
-            preview = stream.preview(obj_id, prompt, frame)
-            return preview.frame_id, preview.prompted
-        result = stream.add_prompt(obj_id, args.label, prompt, frame)
-        return result.frame_id, result.prompted
+            return objects.preview(obj_id, prompt, frame, args.candidate, candidates=args.candidates > 1)
+        return objects.add_prompt(obj_id, args.label, prompt, frame, args.candidate)
 
-    frame, prompted = _on_frame(args, apply)
-    known = stream.objects.get(obj_id)
+    result = _on_frame(args, apply)
+    prompted = result.prompted
+    known = objects.table.objects.get(obj_id)
     points, box = pixel_marks(prompt, prompted.size)
     return PromptResult(
         object_id=0 if args.preview and args.object_id is None else obj_id,
         label=args.label or (known.label if known else ""),
         new=new,
-        frame=frame,
+        frame=result.frame_id,
         newest=latest.frame_id,
         size=prompted.size,
         bbox=prompted.roi,
@@ -109,6 +113,15 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> PromptResult:
         rle=full_rle(prompted) if args.preview else None,
         points_px=points,
         box_px=box,
+        restarted=result.restarted,
+        candidates=_candidates(result),
+    )
+
+
+def _candidates(result: Preview | Applied) -> tuple[Candidate, ...]:
+    offered = result.candidates if isinstance(result, Preview) else ()
+    return tuple(
+        Candidate(bbox=one.roi, area=one.area, score=score_of(one.iou_prediction), rle=full_rle(one)) for one in offered
     )
 
 
@@ -117,7 +130,7 @@ def _require_not_paused(stream: TrackedStream) -> None:
         raise control_error("BAD_REQUEST", f"stream {stream.name!r} is paused and not tracked: resume it first")
 
 
-def _on_frame(args: AddPrompt, apply: Callable[[int | None], tuple[int, ObjectResult]]) -> tuple[int, ObjectResult]:
+def _on_frame(args: AddPrompt, apply: Callable[[int | None], Preview | Applied]) -> Preview | Applied:
     """Apply a prompt to the frame that the user saw. If it has expired, ``on_expired`` decides."""
     try:
         try:
@@ -132,10 +145,10 @@ def _on_frame(args: AddPrompt, apply: Callable[[int | None], tuple[int, ObjectRe
 
 def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
     _require_object(stream, args.object_id)
-    if not stream.is_followed(args.object_id):
+    if not stream.objects.table.is_followed(args.object_id):
         raise control_error("NOTHING_TO_UNDO", f"object {args.object_id} has no applied prompt yet: remove it instead")
     try:
-        left = stream.undo_prompt(args.object_id)
+        left = stream.objects.undo_prompt(args.object_id)
     except NothingToUndoError as error:
         raise control_error("NOTHING_TO_UNDO", str(error)) from None
     stream.undo_stack.forget(args.object_id)
@@ -149,7 +162,7 @@ def _undo(stream: TrackedStream, _args: Any) -> UndoneChange:
             "NOTHING_TO_UNDO",
             f"stream {stream.name!r} has no change to undo: the last {MAX_CHANGES} are kept for {MAX_AGE_S:g} s",
         )
-    stream.restore(change.before)
+    restore(stream.objects, change.before)
     return UndoneChange(op=change.op, object_ids=tuple(change.before), left=len(stream.undo_stack))
 
 
@@ -172,21 +185,21 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     frame = _frame_of(stream, args)
     for obj_id, prompt in wanted.items():
         _check_prompt(stream, obj_id, prompt)
-    removed = tuple(obj_id for obj_id in stream.objects if obj_id not in wanted)
+    removed = tuple(obj_id for obj_id in stream.objects.table.objects if obj_id not in wanted)
     unchanged: list[int] = []
     prompted: list[SavedObject] = []
     for obj_id, prompt in wanted.items():
-        known = stream.objects.get(obj_id)
+        known = stream.objects.table.objects.get(obj_id)
         if known is None or known.prompts[0] != normalize_prompt(prompt):
             prompted.append(SavedObject(obj_id, prompt.label, (normalize_prompt(prompt),)))
             continue
         unchanged.append(obj_id)
         if known.label != prompt.label:
-            stream.label_object(obj_id, prompt.label)
+            stream.objects.label(obj_id, prompt.label)
     if frame is None:
-        stream.replace_objects(removed, prompted, can_undo=True)
+        stream.objects.replace(removed, prompted, can_undo=True)
     else:
-        stream.replace_objects((*removed, *(obj.obj_id for obj in prompted)), (), can_undo=True)
+        stream.objects.replace((*removed, *(obj.obj_id for obj in prompted)), (), can_undo=True)
         _start_on_frame(stream, prompted, frame)
     return PromptsSet(
         kept=tuple(unchanged),
@@ -205,11 +218,11 @@ def _frame_of(stream: TrackedStream, args: SetPrompts) -> int | None:
     _require_latest(stream)
     try:
         try:
-            return stream.find_frame(args.frame)
+            return stream.objects.find_frame(args.frame)
         except FrameExpiredError as error:
             if args.on_expired == "error":
                 raise control_error("FRAME_EXPIRED", f"{error}; to use the newest frame, set on_expired") from None
-            return stream.find_frame(None)
+            return stream.objects.find_frame(None)
     except PromptError as error:
         raise control_error("BAD_PROMPT", str(error)) from None
 
@@ -217,7 +230,7 @@ def _frame_of(stream: TrackedStream, args: SetPrompts) -> int | None:
 def _start_on_frame(stream: TrackedStream, objects: Sequence[SavedObject], frame: int) -> None:
     for obj in objects:
         try:
-            stream.add_prompt(obj.obj_id, obj.label, obj.prompts[0], frame)
+            stream.objects.add_prompt(obj.obj_id, obj.label, obj.prompts[0], frame)
         except PromptError as error:  # the form was checked: the tracker has no room, or the model broke
             raise control_error("BAD_PROMPT", str(error)) from None
 
@@ -234,13 +247,13 @@ def _marks(stream: TrackedStream, objects: Sequence[SavedObject]) -> tuple[Pixel
 
 def _remove_object(stream: TrackedStream, args: ObjectArgs) -> Nothing:
     _require_object(stream, args.object_id)
-    stream.remove_object(args.object_id, can_undo=True)
+    stream.objects.remove(args.object_id, can_undo=True)
     return Nothing()
 
 
 def _label_object(stream: TrackedStream, args: LabelObject) -> Nothing:
     _require_object(stream, args.object_id)
-    stream.label_object(args.object_id, args.label)
+    stream.objects.label(args.object_id, args.label)
     return Nothing()
 
 
@@ -293,7 +306,7 @@ def _stream_entry(stream: TrackedStream) -> StreamEntry:
 
 def _object_entries(stream: TrackedStream) -> Iterator[ObjectEntry]:
     latest = stream.latest
-    for obj in stream.objects.values():
+    for obj in stream.objects.table.objects.values():
         result = latest.results.get(obj.obj_id) if latest else None
         if latest is None or result is None:
             yield ObjectEntry(
@@ -326,8 +339,8 @@ def _require_latest(stream: TrackedStream) -> Latest:
 
 
 def _require_object(stream: TrackedStream, obj_id: int) -> None:
-    if obj_id not in stream.objects:
-        ids = ", ".join(map(str, stream.objects)) or "none"
+    if obj_id not in stream.objects.table.objects:
+        ids = ", ".join(map(str, stream.objects.table.objects)) or "none"
         raise control_error("OBJECT_NOT_FOUND", f"stream {stream.name!r} has no object {obj_id}; objects: {ids}")
 
 

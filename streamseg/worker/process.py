@@ -217,7 +217,7 @@ class Worker:
                 self._flush_stream(stream)
             case SaveMasks():
                 for stream, tracked in self._streams.items():
-                    tracked.save_masks()
+                    tracked.objects.save_masks()
                     if (saved := tracked.take_saved()) is not None:
                         self._link.send(PromptsSaved(stream, replace(saved, planned=True)))
 
@@ -288,7 +288,7 @@ class Worker:
         """Return objects and frames per second, for the service manager's status line."""
         frames = sum(stream.tracked + stream.repeated for stream in self._streams.values())
         rate, self._frames_reported = (frames - self._frames_reported) / elapsed_s, frames
-        objects = sum(len(stream.objects) for stream in self._streams.values())
+        objects = sum(len(stream.objects.table.objects) for stream in self._streams.values())
         return f"{objects} object{'' if objects == 1 else 's'}, {max(rate, 0.0):.0f} frames/s"
 
     def _drops(self, stream: str) -> dict[str, int]:

@@ -196,11 +196,11 @@ def test_a_preview_changes_nothing(small: SAM2Base, images: Tensor) -> None:
         for add in (CORRECTION, Add(5, points=[(0.2, 0.2, 1)]), Add(1, mask=(0.2, 0.2, 0.5, 0.5))):
             for at in {frame, max(frame - 4, 0)}:
                 if frame > 0 or add.obj_id == 5:
-                    looked.predictor.preview(STREAM, add.obj_id, at=looked.past(at), **add.arguments())
+                    looked.predictor.segment(STREAM, add.obj_id, at=looked.past(at), **add.arguments())
         if frame in (0, 9):
             add = CLICK if frame == 0 else CORRECTION
-            wanted = looked.predictor.preview(STREAM, 1, **add.arguments())
-            assert torch.equal(wanted.mask_logits, looked.prompt(add, frame))
+            wanted = looked.predictor.segment(STREAM, 1, **add.arguments())
+            assert torch.equal(wanted.out.step.mask_logits, looked.prompt(add, frame))
     assert looked.predictor.objects(STREAM) == (1,)
     assert looked.predictor.bank.lanes == 1
     assert same(plain.bank(1), looked.bank(1))

@@ -242,9 +242,9 @@ def test_masks_settle_anew_after_a_prompt():
     repeater = Repeater()
     number = 1 + repeater.settle()
     changes: list[Callable[[], object]] = [
-        lambda: repeater.stream.add_prompt(8, "new", normalize_prompt(CLICKED), None),
-        lambda: repeater.stream.add_prompt(7, "", normalize_prompt(CLICKED), number - 1),
-        lambda: repeater.stream.undo_prompt(7),
+        lambda: repeater.stream.objects.add_prompt(8, "new", normalize_prompt(CLICKED), None),
+        lambda: repeater.stream.objects.add_prompt(7, "", normalize_prompt(CLICKED), number - 1),
+        lambda: repeater.stream.objects.undo_prompt(7),
     ]
     for change in changes:
         assert repeater.feed(shown(number)).repeats is not None
@@ -257,10 +257,10 @@ def test_masks_settle_anew_after_a_prompt():
 def test_what_is_removed_or_named_is_not_in_what_is_repeated():
     repeater = Repeater()
     last = repeater.settle()
-    repeater.stream.label_object(7, "mug")
+    repeater.stream.objects.label(7, "mug")
     repeated = repeater.feed(shown(last + 1))
     assert (repeated.repeats, [obj.label for obj in repeated.objects]) == (last, ["mug"])
-    repeater.stream.remove_object(7)
+    repeater.stream.objects.remove(7)
     repeated = repeater.feed(shown(last + 2))
     assert (repeated.repeats, repeated.objects) == (last, [])
 
@@ -298,7 +298,7 @@ def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
         repeater.feed(shown(gone + step, OTHER if step % 2 else STILL))
     held = f"frame {gone} of stream 'cam' is not held: frames {gone + 1} to {gone + 4} are"
     with pytest.raises(FrameExpiredError, match=held):
-        repeater.stream.add_prompt(8, "", normalize_prompt(CLICKED), gone)
+        repeater.stream.objects.add_prompt(8, "", normalize_prompt(CLICKED), gone)
 
 
 class SeenNever(EchoTracker):

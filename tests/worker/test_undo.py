@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from streamseg.config.schema import StreamConfig
+from streamseg.errors import PromptError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.ipc.commands import Command
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt
@@ -91,7 +92,7 @@ def test_a_reset_is_undone_as_a_whole():
     assert stage.next(5) == {}
     assert stage.ask("undo")["object_ids"] == [1, 2]
     assert stage.next() == {1: stage.roi(1), 2: stage.roi(2)}
-    assert [obj.label for obj in stage.stream.objects.values()] == ["1", "2"]
+    assert [obj.label for obj in stage.stream.objects.table.objects.values()] == ["1", "2"]
 
 
 def test_prompts_corrections_and_names_are_undone_in_turn():
@@ -101,9 +102,9 @@ def test_prompts_corrections_and_names_are_undone_in_turn():
     x, y, _, _ = place(1, stage.number)
     stage.ask("add_prompt", object_id=1, points=[[x + 5, y + 5]], coords="pixels")
     assert stage.ask("undo") == {"op": "add_prompt", "object_ids": [1], "left": 2}
-    assert len(stage.stream.objects[1].prompts) == 1
+    assert len(stage.stream.objects.table.objects[1].prompts) == 1
     assert stage.ask("undo")["op"] == "label_object"
-    assert stage.stream.objects[1].label == "cup"
+    assert stage.stream.objects.table.objects[1].label == "cup"
     assert stage.ask("undo") == {"op": "add_prompt", "object_ids": [1], "left": 0}
     assert stage.next() == {}
     assert stage.ask("undo") == "NOTHING_TO_UNDO"
@@ -131,8 +132,8 @@ def test_hidden_objects_make_room():
     stage.ask("remove_object", object_id=3)
     preview = stage.ask("add_prompt", box=place(1, stage.number), coords="pixels", preview=True)
     assert preview["area"] == 900
-    assert [stage.ask("undo")["op"] for _ in range(2)] == ["remove_object", "add_prompt"]
-    assert stage.next() == {2: stage.roi(2)}
+    assert [stage.ask("undo")["op"] for _ in range(3)] == ["remove_object", "add_prompt", "remove_object"]
+    assert stage.next() == {1: stage.roi(1), 2: stage.roi(2)}
 
 
 def test_an_id_that_was_removed_starts_anew_when_it_is_given_again():
@@ -162,7 +163,7 @@ def test_set_prompts_on_a_frame_that_is_gone():
     stage.next(40)
     wanted = [{"object_id": 2, "box": place(2, stage.number), "coords": "pixels"}]
     assert stage.ask("set_prompts", prompts=wanted, frame=0) == "FRAME_EXPIRED"
-    assert [*stage.stream.objects] == [1]
+    assert [*stage.stream.objects.table.objects] == [1]
     assert stage.ask("set_prompts", prompts=wanted, frame=0, on_expired="newest")["frame"] == stage.number
     assert stage.ask("set_prompts", prompts=wanted, frame=stage.number + 1) == "BAD_PROMPT"
     assert stage.next() == {2: stage.roi(2)}
@@ -187,14 +188,28 @@ def test_changes_are_bounded_in_number_and_time():
 
 
 @pytest.mark.parametrize("op", ["remove_object", "reset"])
-def test_what_was_removed_is_tracked_for_a_minute_only(op: str):
+def test_what_was_removed_costs_nothing_and_comes_back_for_a_minute_only(op: str):
     stage = Stage()
     stage.add(1)
     now = [0.0]
-    stage.stream._hidden._clock = lambda: now[0]
+    stage.stream.objects._hidden._clock = lambda: now[0]
     stage.ask(op, **({"object_id": 1} if op == "remove_object" else {}))
     stage.next()
-    assert len(stage.tracker.track({"cam": picture(stage.number)})["cam"]) == 1
+    assert stage.tracker.track({"cam": picture(stage.number)})["cam"] == []
+    assert stage.tracker.bring_back("cam", 1).area == 900
+    stage.tracker.set_aside("cam", 1)
     now[0] += MAX_AGE_S + 1
     stage.next()
-    assert stage.tracker.track({"cam": picture(stage.number)})["cam"] == []
+    with pytest.raises(PromptError, match="not set it aside"):
+        stage.tracker.bring_back("cam", 1)
+
+
+def test_removed_objects_are_bounded():
+    stage = Stage(max_objects=2)
+    for obj_id in (1, 2, 3):
+        stage.add(obj_id)
+        stage.next()
+        stage.ask("remove_object", object_id=obj_id)
+    assert [*stage.stream.objects._hidden._hidden] == [2, 3]
+    with pytest.raises(PromptError, match="not set it aside"):
+        stage.tracker.bring_back("cam", 1)

@@ -240,6 +240,17 @@ class MemoryBank:
             frames.masked_fill_(frames >= frame, NEVER)
 
     @torch.inference_mode()
+    def move_lane(self, lane: int, frames: int) -> None:
+        """Let a lane's memory be of later frames, by this number of frames."""
+        cond = self.shape.conditioning_frames
+        for held, numbers in ((self.features, self.ring_frame), (self.pointers, self.pointer_frame)):
+            shift = frames % numbers.shape[1]
+            held[lane, cond:] = held[lane, cond:].roll(shift, 0)
+            numbers[lane] = numbers[lane].roll(shift)
+        for numbers in (self.conditioning_frame, self.ring_frame, self.pointer_frame):
+            numbers[lane] += frames * (numbers[lane] != NEVER)
+
+    @torch.inference_mode()
     def clear_lane(self, lane: int) -> None:
         """Forget all memory of a lane and zero its values: a masked NaN would break the next object in this lane."""
         for field in self.FIELDS:

@@ -8,10 +8,12 @@ propagates (``SAM2VideoPredictor.propagate_in_video_preflight``).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from streamseg.tracker.sam2.memory_bank import MemoryBank
@@ -28,11 +30,13 @@ class PromptOutput(NamedTuple):
         step: The mask, for ``B`` = 1.
         features: ``[tokens, memory_dim]``; the memory of the frame.
         pointer: ``[C]``; the object pointer.
+        candidates: All masks that the decoder offered, for ``B`` = 1 or 3, best first.
     """
 
     step: StepOutput
     features: Tensor
     pointer: Tensor
+    candidates: StepOutput
 
 
 def apply_prompt(
@@ -42,6 +46,8 @@ def apply_prompt(
     *,
     memory: tuple[MemoryBank, int, int, int] | None,
     earlier_logits: Tensor | None,
+    ambiguous: bool = False,
+    choice: int | None = None,
 ) -> PromptOutput:
     """Segment an object as prompted.
 
@@ -52,6 +58,8 @@ def apply_prompt(
         memory: (bank, lane, frame, conditioning slots in use) to correct an object with memory; None for a new
             object, which sees this frame only.
         earlier_logits: ``[1, h, w]``; the object's mask on this frame before the prompt, which points refine.
+        ambiguous: Ask the decoder for three masks, however many points there are. Not for a mask.
+        choice: Which of those three to take, by falling predicted IoU; None: as the reference does.
     """
     model, side = step.model, step.side
     top = step.as_map(features.top)
@@ -67,14 +75,15 @@ def apply_prompt(
             index = torch.tensor([[lane], [frame]], device=top.device)
             conditioned = step.condition(step.read(bank, index, conditioning, True), features, True)
         refine = None if earlier_logits is None else earlier_logits[None].clamp(-_LOGITS_LIMIT, _LOGITS_LIMIT)
-        heads = model._forward_sam_heads(
-            backbone_features=conditioned,
-            point_inputs=points,
-            mask_inputs=refine,
-            high_res_features=high_res,
-            multimask_output=model._use_multimask(memory is None, points),
-        )
-    _, _, ious, low_res, _, pointer, score = heads
+        with _choosing(model.sam_mask_decoder, choice):
+            heads = model._forward_sam_heads(
+                backbone_features=conditioned,
+                point_inputs=points,
+                mask_inputs=refine,
+                high_res_features=high_res,
+                multimask_output=ambiguous or choice is not None or model._use_multimask(memory is None, points),
+            )
+    offered, _, ious, low_res, _, pointer, score = heads
     size = (model.image_size, model.image_size)
     encoded, _ = model._encode_new_memory(
         current_vision_feats=[features.top.transpose(0, 1)],
@@ -88,4 +97,31 @@ def apply_prompt(
         StepOutput(low_res[:, 0].float(), ious.amax(dim=1).float(), score[:, 0].float()),
         encoded[0].flatten(1).t(),
         pointer[0],
+        _candidates(offered, ious, score),
     )
+
+
+def _candidates(offered: Tensor, ious: Tensor, score: Tensor) -> StepOutput:
+    """Sort ``[1, M, h, w]`` masks by their predicted IoU ``[1, M]``."""
+    order = ious[0].argsort(descending=True)
+    return StepOutput(offered[0, order].float(), ious[0, order].float(), score[:, 0].float().expand(len(order)))
+
+
+@contextmanager
+def _choosing(decoder: nn.Module, choice: int | None) -> Iterator[None]:
+    """Make the decoder offer one of its masks only, so that sam2's code derives the object pointer from that one."""
+    if choice is None:
+        yield
+        return
+
+    def keep_one(_module: nn.Module, _args: object, output: tuple[Tensor, Tensor, Tensor, Tensor]) -> object:
+        masks, ious, tokens, score = output
+        place = int(ious[0].argsort(descending=True)[choice])
+        kept = slice(place, place + 1)
+        return masks[:, kept], ious[:, kept], tokens[:, kept] if tokens.shape[1] > 1 else tokens, score
+
+    hook = decoder.register_forward_hook(keep_one)
+    try:
+        yield
+    finally:
+        hook.remove()

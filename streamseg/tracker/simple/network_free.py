@@ -41,12 +41,14 @@ class _Stream(Generic[View, Follower]):
         frames: Number of frames so far.
         followers: The objects' current followers.
         undo: By object, for each prompt: the frame's number and the previous follower; None if the object is new.
+        aside: Objects that were set aside: their followers and what can be undone.
     """
 
     history: FrameHistory[_Seen[View, Follower]]
     frames: int = 0
     followers: dict[int, Follower] = field(default_factory=dict)
     undo: dict[int, deque[tuple[int, Follower | None]]] = field(default_factory=dict)
+    aside: dict[int, tuple[Follower, deque[tuple[int, Follower | None]]]] = field(default_factory=dict)
 
 
 class NetworkFreeTracker(ABC, Generic[View, Follower]):
@@ -121,17 +123,19 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         Raises:
             StreamsegError: A stream is not open.
         """
-        results = {}
+        results: dict[str, list[ObjectResult]] = {}
+        seen: dict[str, _Seen[View, Follower]] = {}
         for name, frame in frames.items():
             if name not in self._streams:
                 raise StreamsegError(f"stream {name!r} is not open: call open_stream first")
-            stream = self._streams[name]
             size, view = (frame.format.width, frame.format.height), self._look(frame)
-            results[name] = [
-                self._follow(follower, view, size, obj_id) for obj_id, follower in stream.followers.items()
-            ]
-            followers = {obj_id: copy(follower) for obj_id, follower in stream.followers.items()}
-            stream.history.add(frame, stream.frames, _Seen(view, followers))
+            followers = {obj_id: copy(follower) for obj_id, follower in self._streams[name].followers.items()}
+            results[name] = [self._follow(follower, view, size, obj_id) for obj_id, follower in followers.items()]
+            seen[name] = _Seen(view, followers)
+        for name, frame in frames.items():  # after all that can fail, so that a failed call changes nothing
+            stream = self._streams[name]
+            stream.followers = {obj_id: copy(follower) for obj_id, follower in seen[name].followers.items()}
+            stream.history.add(frame, stream.frames, seen[name])
             stream.frames += 1
         return results
 
@@ -163,8 +167,8 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state.followers[prompt.obj_id] = follower
         return self._go_on(state, prompt.obj_id, past)
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> Preview:
-        """Return the mask that :meth:`add_prompt` would give on that frame, without changing anything.
+    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None, *, candidates: bool = False) -> Preview:
+        """Return the mask that :meth:`add_prompt` would give on that frame, which is its only candidate.
 
         Raises:
             PromptError: As :meth:`add_prompt`.
@@ -172,7 +176,8 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state, past = self._prompted_frame(stream, prompt, frame_id)
         present = self._follower_at(state, past, prompt.obj_id)
         follower = self._prompted(past.picture.view, prompt, past.size, present)
-        return Preview(past.frame_id, self._follow(follower, past.picture.view, past.size, prompt.obj_id))
+        result = self._follow(follower, past.picture.view, past.size, prompt.obj_id)
+        return Preview(past.frame_id, result, (result,) if candidates else ())
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
         """Undo the last prompt of an object and follow it again from that frame on, or from the oldest held.
@@ -211,11 +216,47 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         for past in state.history.since(0):
             past.picture.followers.pop(obj_id, None)
 
+    def set_aside(self, stream: str, obj_id: int) -> None:
+        """Stop following an object, but keep its follower.
+
+        Raises:
+            PromptError: There is no such object.
+        """
+        state = self._streams.get(stream)
+        if state is None or obj_id not in state.followers:
+            raise PromptError(f"stream {stream!r} has no object {obj_id}")
+        aside = state.followers[obj_id], state.undo[obj_id]
+        self.remove_object(stream, obj_id)
+        state.aside[obj_id] = aside
+
+    def bring_back(self, stream: str, obj_id: int) -> ObjectResult:
+        """Follow an object again that was set aside; return its mask on the newest frame.
+
+        Raises:
+            PromptError: No object with this id was set aside, it is tracked, or the stream is full.
+        """
+        state = self._streams[stream]
+        if obj_id not in state.aside or obj_id in state.followers:
+            raise PromptError(f"object {obj_id}: stream {stream!r} has not set it aside, or tracks it")
+        if len(state.followers) >= self._max_objects:
+            raise PromptError(f"object {obj_id}: stream {stream!r} already has {self._max_objects} objects")
+        state.followers[obj_id], state.undo[obj_id] = state.aside.pop(obj_id)
+        return self._go_on(state, obj_id, state.history.find(obj_id, None)).current
+
+    def drop_aside(self, stream: str, obj_id: int) -> None:
+        """Forget an object that was set aside. Does nothing if there is none."""
+        state = self._streams.get(stream)
+        if state is not None:
+            state.aside.pop(obj_id, None)
+
     def reset(self, stream: str) -> None:
         """Forget all objects of a stream. Its newest frames can still be prompted."""
         state = self._streams.get(stream)
-        for obj_id in () if state is None else tuple(state.followers):
+        if state is None:
+            return
+        for obj_id in tuple(state.followers):
             self.remove_object(stream, obj_id)
+        state.aside.clear()
 
     def _prompted_frame(
         self, stream: str, prompt: Prompt, frame_id: int | None
@@ -232,6 +273,10 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
                 "remove one, or raise model.max_objects"
             )
         check_prompt(prompt, past.size, is_new=is_new)
+        if prompt.candidate:
+            raise PromptError(
+                f"object {prompt.obj_id}: candidate {prompt.candidate}: this model offers only one mask, 0"
+            )
         return state, past
 
     def _follower_at(

@@ -1,0 +1,341 @@
+"""The objects of one stream: what the tracker has of them, and every change that a client or the settings ask for.
+
+:class:`~streamseg.worker.tracked_stream.TrackedStream` passes frames through it, ``command_handlers.py`` requests.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from streamseg.errors import PromptError
+from streamseg.frame import Frame
+from streamseg.ipc.messages import TrackedObject
+from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
+from streamseg.protocol.published import ObjectState
+from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
+from streamseg.worker.frame_turn import pack_object
+from streamseg.worker.hidden_objects import HiddenObjects
+from streamseg.worker.mask_cleanup import cleaned
+from streamseg.worker.object_states import ObjectStates
+from streamseg.worker.object_table import ObjectTable
+from streamseg.worker.prompts import build_prompt, full_rle
+from streamseg.worker.stream_events import EventLog
+from streamseg.worker.zones import RegionMonitor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Latest:
+    """The newest tracked frame. Frames that repeat its masks do not replace it: a prompt on them applies to it.
+
+    Attributes:
+        frame_id: Its number.
+        epoch: Epoch of the stream.
+        size: (width, height) in pixels.
+        t_wall_ns: Capture time.
+        results: Object id -> result, oldest first.
+        states: Object id -> state.
+    """
+
+    frame_id: int
+    epoch: int
+    size: tuple[int, int]
+    t_wall_ns: int
+    results: dict[int, ObjectResult]
+    states: dict[int, ObjectState]
+
+
+class FollowedObjects:
+    """Objects by id, with their prompts, masks, states and events.
+
+    Args:
+        name: Id of the stream.
+        tracker: The stream is open on it.
+        table: The objects to begin with.
+        events: Where events go.
+        max_objects: Largest number of removed objects that can come back.
+
+    Attributes:
+        table: The objects and their prompts.
+        states: States of the objects that the tracker has.
+        regions: Zones and lines.
+        latest: The newest tracked frame; None before the first.
+        stream_time_ns: Stream time of the newest frame.
+        cleanup_px: Holes and specks of masks with fewer pixels are removed.
+        results_changed: A prompt has changed results of the newest frame; reset by the owner.
+    """
+
+    def __init__(self, name: str, tracker: Tracker, table: ObjectTable, events: EventLog, max_objects: int) -> None:
+        self.name = name
+        self.table = table
+        self.states = ObjectStates(lost_after_ns=0)
+        self.regions = RegionMonitor({}, {})
+        self.latest: Latest | None = None
+        self.stream_time_ns = 0
+        self.cleanup_px = 0
+        self.results_changed = False
+        self._tracker = tracker
+        self._events = events
+        self._hidden = HiddenObjects(tracker, name, max_objects)
+        self._last_seen: dict[int, ObjectResult] = {}
+
+    # --- frames -----------------------------------------------------------------------------------------------------
+
+    def take_results(self, frame: Frame, results: Sequence[ObjectResult]) -> Mapping[int, ObjectResult]:
+        """Take over the tracker's results for a frame, and apply the pending prompts to it."""
+        self._hidden.expire()
+        self._events.note_tracked(frame)
+        self.latest = Latest(
+            frame.frame_id,
+            frame.epoch,
+            (frame.format.width, frame.format.height),
+            frame.stamps.t_wall_ns,
+            {result.obj_id: cleaned(result, self.cleanup_px) for result in results},
+            {},
+        )
+        for obj_id, prompt in self.table.take_pending():
+            self._apply(obj_id, prompt, frame, self.latest)
+        self._last_seen = {
+            obj_id: result if result.area else self._last_seen.get(obj_id, result)
+            for obj_id, result in self.latest.results.items()
+        }
+        return self.latest.results
+
+    def _apply(self, obj_id: int, prompt: SavedPrompt, frame: Frame, latest: Latest) -> None:
+        known = self.table.objects[obj_id]
+        try:
+            built = build_prompt(obj_id, prompt, latest.size)
+            self._hidden.drop(obj_id)
+            result = self._tracker.add_prompt(self.name, built)
+        except PromptError as error:
+            if known.last_mask is not None:  # of frames of another size: its own prompts may fit
+                known = replace(known, last_mask=None)
+                self.table.save(known)
+                self.table.add_pending(known)
+                return
+            self.table.reject(obj_id, prompt)
+            log.error("stream %s: %s", self.name, error)
+            self._events.add("prompt_rejected", frame, obj_id=obj_id, label=known.label, detail=str(error))
+        else:
+            self._show(obj_id, result.current)
+            self._follow(known)
+
+    def pack(self, result: ObjectResult, frame: Frame) -> TrackedObject:
+        """Pack an object for the publisher and update its state."""
+        label, now_ns = self.table.objects[result.obj_id].label, frame.stamps.stream_time_ns
+        visible = result.object_score_logits > 0 and result.area > 0
+        state, event = self.states.update(result.obj_id, visible, now_ns)
+        if event is not None:
+            self._events.add(event, frame, obj_id=result.obj_id, label=label)
+        if visible:
+            self._events.add_regions(self.regions.update(result, now_ns), label, frame)
+        elif event == "object_lost":
+            self._events.add_regions(self.regions.forget(result.obj_id, now_ns, "lost"), label, frame)
+        if self.latest is not None:
+            self.latest.states[result.obj_id] = state
+        return pack_object(result, label, state)
+
+    # --- prompts ----------------------------------------------------------------------------------------------------
+
+    def add_prompt(
+        self, obj_id: int, label: str, prompt: SavedPrompt, frame_id: int | None, candidate: int | None = None
+    ) -> PromptResult:
+        """Start or correct an object on one of the newest frames. Requires :attr:`latest`.
+
+        Args:
+            obj_id: The object.
+            label: Its name; empty keeps the name that it has.
+            prompt: The prompt.
+            frame_id: The frame; None for the newest.
+            candidate: Which of the masks of an ambiguous click to take.
+
+        Raises:
+            PromptError: the frame is gone, or the prompt does not fit it.
+        """
+        assert self.latest is not None
+        built = replace(build_prompt(obj_id, prompt, self.latest.size), candidate=candidate)
+        result = self._tracker.add_prompt(self.name, built, frame_id)
+        self._hidden.drop(obj_id)
+        self.table.discard_prompts(obj_id)
+        known = self.table.objects.get(obj_id)
+        if known is None or not self.table.is_followed(obj_id):
+            known = SavedObject(obj_id, label or (known.label if known else ""), (prompt,))
+        else:
+            known = replace(known.corrected(replace(prompt, restarts=result.restarted)), label=label or known.label)
+        self.table.save(known)
+        self._follow(known)
+        self._show(obj_id, result.current)
+        if result.restarted:
+            detail = "it was not visible, and its memory did not find it where the prompt marked it"
+            self._events.add("object_restarted", obj_id=obj_id, label=known.label, detail=detail)
+        return replace(result, prompted=cleaned(result.prompted, self.cleanup_px))
+
+    def preview(
+        self,
+        obj_id: int,
+        prompt: SavedPrompt,
+        frame_id: int | None,
+        candidate: int | None = None,
+        *,
+        candidates: bool = False,
+    ) -> Preview:
+        """Return the mask that :meth:`add_prompt` would give on that frame. Changes nothing.
+
+        Args:
+            obj_id: As in :meth:`add_prompt`, like the next ones.
+            prompt: The prompt.
+            frame_id: The frame.
+            candidate: Which of the masks of an ambiguous click to take.
+            candidates: Also return all of those masks.
+
+        Raises:
+            PromptError: as :meth:`add_prompt`.
+        """
+        assert self.latest is not None
+        built = replace(build_prompt(obj_id, prompt, self.latest.size), candidate=candidate)
+        preview = self._tracker.preview(self.name, built, frame_id, candidates=candidates)
+        return replace(
+            preview,
+            prompted=cleaned(preview.prompted, self.cleanup_px),
+            candidates=tuple(cleaned(offered, self.cleanup_px) for offered in preview.candidates),
+        )
+
+    def find_frame(self, frame_id: int | None) -> int:
+        """Return the tracked frame that a prompt for a frame applies to; None: the newest.
+
+        Raises:
+            FrameExpiredError: the frame is no longer held.
+            PromptError: it was not tracked yet.
+        """
+        return self._tracker.find_frame(self.name, frame_id)
+
+    def undo_prompt(self, obj_id: int) -> int:
+        """Undo an object's last prompt.
+
+        Returns:
+            The number of prompts left; 0: the object is removed.
+
+        Raises:
+            NothingToUndoError: no prompt can be undone.
+        """
+        result = self._tracker.undo_prompt(self.name, obj_id)
+        if result is None:
+            self._forget(obj_id)
+            return 0
+        known = self.table.objects[obj_id]
+        known = replace(known, prompts=known.prompts[:-1] or known.prompts)
+        self.table.save(known)
+        self._show(obj_id, result.current)
+        return len(known.prompts)
+
+    # --- objects ----------------------------------------------------------------------------------------------------
+
+    def remove(self, obj_id: int, *, can_undo: bool = False) -> None:
+        """Stop following an object. Its prompts may still be pending.
+
+        Args:
+            obj_id: The object.
+            can_undo: The tracker keeps its memory for a minute, so that :meth:`bring_back` finds it.
+        """
+        obj, followed = self.table.objects[obj_id], self.table.is_followed(obj_id)
+        self._forget(obj_id)
+        if followed and can_undo:
+            self._hidden.hide(obj)
+        elif followed:
+            self._tracker.remove_object(self.name, obj_id)
+
+    def bring_back(self, obj: SavedObject) -> None:
+        """Follow a removed object again. If its memory is gone, it is prompted on the next tracked frame."""
+        if self.latest is None or not self._hidden.take(obj):
+            self.replace((), (obj,))
+            return
+        try:
+            result = self._tracker.bring_back(self.name, obj.obj_id)
+        except PromptError:  # there is no room for it: its prompts will say so
+            self._tracker.drop_aside(self.name, obj.obj_id)
+            self.replace((), (obj,))
+            return
+        self.table.save(obj)
+        self._follow(obj)
+        self._show(obj.obj_id, result)
+
+    def label(self, obj_id: int, label: str) -> None:
+        """Name an object."""
+        self.table.save(replace(self.table.objects[obj_id], label=label))
+
+    def replace(self, removed: Iterable[int], added: Iterable[SavedObject], *, can_undo: bool = False) -> None:
+        """Remove objects and start others on the next tracked frame. An added object replaces the one with its id."""
+        for obj_id in removed:
+            if obj_id in self.table.objects:
+                self.remove(obj_id, can_undo=can_undo)
+        for obj in added:
+            if obj.obj_id in self.table.objects:
+                self.remove(obj.obj_id)
+            self.table.save(obj)
+            self.table.add_pending(obj)
+
+    def reset(self, reason: str) -> None:
+        """Remove all objects. The tracker keeps their memory for a minute, so that they can come back."""
+        followed = self.table.followed
+        self.forget_tracking()
+        self.table.clear()
+        for obj in followed:
+            self._hidden.hide(obj)
+        self.report_reset(followed, reason)
+
+    # --- memory that is gone ----------------------------------------------------------------------------------------
+
+    def forget_tracking(self) -> None:
+        """Drop all that belongs to the tracker's memory of the objects; the objects stay in the table."""
+        self.states.clear()
+        for event in self.regions.clear(self.stream_time_ns):
+            self._events.add_regions([event], self.table.objects[event.obj_id].label)
+        self.table.forget_tracking()
+        if self.latest is not None:
+            self.latest.results.clear()
+
+    def tracker_cleared(self) -> None:
+        """Drop all that belongs to the tracker's memory: it has lost everything of the stream."""
+        self._hidden.clear()
+        self.forget_tracking()
+
+    def report_reset(self, followed: Sequence[SavedObject], reason: str, frame: Frame | None = None) -> None:
+        """Record a reset of the tracker, and which of the objects that it followed are gone for good."""
+        self._events.add("tracker_reset", frame, detail=reason, objects=[obj.obj_id for obj in followed])
+        for obj in followed:
+            if obj.obj_id not in self.table.objects:
+                self._events.add("object_removed", frame, obj_id=obj.obj_id, label=obj.label)
+
+    def save_masks(self) -> None:
+        """Make the objects' last masks part of :meth:`take_saved`."""
+        self.table.save_masks({obj_id: full_rle(seen) for obj_id, seen in self._last_seen.items() if seen.area})
+
+    def take_saved(self, *, paused: bool) -> SavedStream | None:
+        """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
+        return self.table.snapshot(paused=paused)
+
+    # --- internals --------------------------------------------------------------------------------------------------
+
+    def _show(self, obj_id: int, result: ObjectResult) -> None:
+        """Replace an object's result on the newest frame."""
+        self.results_changed = True
+        if self.latest is not None:
+            self.latest.results[obj_id] = cleaned(result, self.cleanup_px)
+
+    def _follow(self, obj: SavedObject) -> None:
+        if self.table.follow(obj.obj_id):
+            self._events.add("object_added", obj_id=obj.obj_id, label=obj.label)
+
+    def _forget(self, obj_id: int) -> None:
+        label = self.table.objects[obj_id].label
+        followed = self.table.remove(obj_id)
+        self.states.forget(obj_id)
+        self._last_seen.pop(obj_id, None)
+        if self.latest is not None:
+            self.latest.results.pop(obj_id, None)
+        self._events.add_regions(self.regions.forget(obj_id, self.stream_time_ns, "removed"), label)
+        if followed:
+            self._events.add("object_removed", obj_id=obj_id, label=label)

@@ -1,0 +1,54 @@
+"""Removes specks and fills holes of masks.
+
+On the CPU, for every device: masks are there anyway when they are published, and a component is searched in the mask's
+bounding box only. A search on a GPU would need a kernel of its own; torch has none for connected components.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.types import BoolMask, ObjectResult
+
+
+def cleaned(result: ObjectResult, smallest_px: int) -> ObjectResult:
+    """Return an object without specks and holes that have fewer pixels than this.
+
+    Pixels belong together if they share a side. The largest part of an object always stays. An area that is open to the
+    border of the mask's bounding box is not a hole.
+    """
+    if smallest_px <= 1 or result.area == 0:
+        return result
+    mask = _without_holes(_without_specks(result.mask, smallest_px), smallest_px)
+    if np.array_equal(mask, result.mask):
+        return result
+    x, y, _, _ = result.roi
+    return object_result(
+        result.obj_id,
+        result.size,
+        counted(mask, (x, y)),
+        iou_prediction=result.iou_prediction,
+        object_score_logits=result.object_score_logits,
+    )
+
+
+def _without_specks(mask: BoolMask, smallest_px: int) -> BoolMask:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
+    areas = stats[:, cv2.CC_STAT_AREA]
+    kept = areas >= smallest_px
+    kept[0] = False  # the background
+    if count > 1:
+        kept[1 + int(areas[1:].argmax())] = True
+    return np.asarray(kept[labels], dtype=np.bool_)
+
+
+def _without_holes(mask: BoolMask, smallest_px: int) -> BoolMask:
+    # A rim of background around the bounding box joins everything that is outside the mask.
+    rim = np.pad(~mask, 1, constant_values=True)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(rim.view(np.uint8), connectivity=4)
+    filled = stats[:, cv2.CC_STAT_AREA] < smallest_px
+    filled[0] = False  # the object
+    filled[labels[0, 0]] = False
+    return mask | np.asarray(filled[labels[1:-1, 1:-1]], dtype=np.bool_)
