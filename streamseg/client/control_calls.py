@@ -67,8 +67,8 @@ def add_prompt(
     frame: int | None,
     on_expired: OnExpired,
     preview: bool,
-    candidates: int,
-    candidate: int | None,
+    candidates: int = 1,
+    candidate: int | None = None,
 ) -> Call[PromptResult]:
     """Start or correct an object, or preview a mask."""
     args = {
