@@ -98,6 +98,9 @@ def main() -> None:
     parser.add_argument("--weights", "--checkpoint", type=Path, help="own weights instead of the registry's")
     parser.add_argument("--config", help="config of --weights; default: that of --model")
     parser.add_argument("--dtype", default="float32", help="precision, as model.dtype; RESULTS.md's is the default")
+    parser.add_argument(
+        "--policy", choices=["sam2", "gated", "distractor"], help="as model.memory; default: the model's"
+    )
     parser.add_argument("--image-size", type=int, help="side of the model's input, as model.image_size")
     parser.add_argument("--prompts", nargs="*", default=[*KINDS], choices=KINDS, help="of the DAVIS folder")
     parser.add_argument("--only-model", action="store_true", help="leave the alternatives out")
@@ -146,7 +149,7 @@ def _config(options: argparse.Namespace) -> str | None:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    given = {"dtype": options.dtype, "image_size": options.image_size}
+    given = {"dtype": options.dtype, "image_size": options.image_size, "memory": options.policy}
     return {name: value for name, value in given.items() if value is not None}
 
 

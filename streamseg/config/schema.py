@@ -197,6 +197,13 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "longer, later starts less. auto compiles on CUDA only. On a CPU, on needs a C++ compiler."
         ),
     ] = "auto"
+    memory: Annotated[
+        Literal["auto", "sam2", "gated", "distractor"],
+        Meta(
+            description="Which frames an object remembers: the newest (sam2), the newest with a good mask (gated), or "
+            "also some on which a look-alike was near (distractor). auto is the model's own; Meta's models use sam2."
+        ),
+    ] = "auto"
     max_objects: Annotated[int, Meta(ge=1, le=256, description="Maximum number of objects per stream.")] = 16
     history_frames: Annotated[
         int,

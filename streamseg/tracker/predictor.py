@@ -20,6 +20,7 @@ from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.tracker.engine import Engine, LaneFrame, Progress
 from streamseg.tracker.object_memory import ObjectMemory
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
+from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy
 from streamseg.tracker.sam2.prompt_step import PromptOutput, apply_prompt
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt, PromptTensors, prompt_tensors
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
@@ -96,6 +97,7 @@ class CameraPredictor:
         autocast: Precision of the model's arithmetic; None for float32.
         spatial_frames: Frames before the current one whose memory is read; None for the model's default.
         pointer_frames: The same for object pointers.
+        policy: Which tracked frames an object remembers.
         engine: Constructs the engine from the step and the precision.
 
     Attributes:
@@ -115,6 +117,7 @@ class CameraPredictor:
         autocast: torch.dtype | None = None,
         spatial_frames: int | None = None,
         pointer_frames: int | None = None,
+        policy: MemoryPolicy = SAM2,
         engine: Callable[[TrackStep, torch.dtype | None], Engine] = Engine,
     ) -> None:
         if conditioning_frames < 2:
@@ -134,9 +137,10 @@ class CameraPredictor:
             pointer_frames=model.max_obj_ptrs_in_encoder - 1 if pointer_frames is None else pointer_frames,
             conditioning_frames=conditioning_frames,
             history_frames=history_frames,
+            policy=policy,
         )
         with torch.inference_mode():
-            self.step = TrackStep(model, shape.spatial_frames).to(model.device)
+            self.step = TrackStep(model, shape.spatial_frames, shape.policy).to(model.device)
             self.engine = engine(self.step, autocast)
             self.bank = MemoryBank(shape, self.engine.initial_lanes, model.device)
         self._free_lanes = list(reversed(range(self.bank.lanes)))
@@ -462,7 +466,12 @@ class CameraPredictor:
         return outputs
 
     def _settled(self, obj: ObjectMemory, frame: int, conditioning: int) -> bool:
-        """Return whether all slots to read are filled: not right after the start, nor after a prompt."""
+        """Return whether all slots to read are filled: not right after the start, nor after a prompt.
+
+        With a policy that skips frames only the device knows.
+        """
+        if self.step.policy.skips_frames:
+            return False
         return len(obj.conditioning_frames) == conditioning and frame - obj.gap > self.bank.shape.pointer_frames
 
     def _take_lane(self) -> int:

@@ -15,6 +15,7 @@ from streamseg.config.schema import ModelConfig
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
+from streamseg.models.tuning import load_tuning
 from streamseg.tracker import torch_private, warm_up
 from streamseg.tracker.compiled.buckets import CUDA_BUCKETS
 from streamseg.tracker.compiled.code_cache import use_persistent_cache
@@ -29,6 +30,7 @@ from streamseg.tracker.predictor import CameraPredictor, PastImage, Segmented, T
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2.attention_backend import synchronize
 from streamseg.tracker.sam2.build import build_model
+from streamseg.tracker.sam2.memory_policy import policy_of
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
 from streamseg.tracker.types import ObjectResult, Preview, Prompt, PromptResult, check_prompt
 
@@ -85,9 +87,11 @@ class Sam2Tracker:
         compiles = choose_compile(config.compile, device)
         if compiles:
             use_persistent_cache()
+        tuning = load_tuning(resolved.config)
         predictor = CameraPredictor(
             model,
             max_objects=config.max_objects,
+            policy=policy_of(tuning.memory if config.memory == "auto" else config.memory, tuning.thresholds),
             history_frames=config.history_frames,
             autocast=None if dtype == torch.float32 else dtype,
             engine=CompiledEngine if compiles else Engine,

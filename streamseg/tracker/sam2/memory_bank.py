@@ -19,6 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, newest, newest_good
+
 NEVER = -(1 << 40)
 """Frame number of an empty slot: older than any frame in a ring, and an exact integer in every type."""
 
@@ -39,6 +41,7 @@ class BankShape:
         pointer_frames: Frames before the current one whose pointers are read.
         conditioning_frames: Conditioning frames that are kept.
         history_frames: Number of newest frames that can be prompted.
+        policy: Which tracked frames are read.
     """
 
     tokens: int
@@ -48,11 +51,18 @@ class BankShape:
     pointer_frames: int = 15
     conditioning_frames: int = 4
     history_frames: int = 1
+    policy: MemoryPolicy = SAM2
 
     @property
     def ring_slots(self) -> int:
         """Slots of the spatial ring."""
-        return self.spatial_frames + self.history_frames
+        window = self.policy.window if self.policy.name == "gated" else 0
+        return max(self.spatial_frames, window) + self.history_frames
+
+    @property
+    def ring_start(self) -> int:
+        """Place of the spatial ring in the bank's features: after conditioning frames and anchors."""
+        return self.conditioning_frames + self.policy.anchor_slots
 
     @property
     def pointer_slots(self) -> int:
@@ -61,7 +71,7 @@ class BankShape:
 
 
 class Recall(NamedTuple):
-    """The memory of ``B`` lanes, read for one frame each. Conditioning slots come first, then ages 1, 2, ...
+    """The memory of ``B`` lanes, read for one frame each: conditioning slots, anchors, then ages 1, 2, ...
 
     When packed, each lane has its own order: invalid spatial slots come first and invalid pointers last. Pointers
     follow the spatial slots, so everything that counts is contiguous.
@@ -69,7 +79,7 @@ class Recall(NamedTuple):
     Attributes:
         features: ``[B, N, tokens, memory_dim]`` bfloat16; N = conditioning slots + ``spatial_frames``.
         features_valid: ``[B, N]`` bool.
-        features_age: ``[B, N]`` int64; age in frames, 0 for every conditioning frame.
+        features_age: ``[B, N]`` int64; age in frames, 0 for every conditioning frame and anchor.
         pointers: ``[B, Q, pointer_dim]`` float32; Q = conditioning slots + ``pointer_frames``.
         pointers_valid: ``[B, Q]`` bool.
         pointer_age: ``[B, Q]`` int64; age in frames.
@@ -101,18 +111,30 @@ class MemoryBank:
     """Memory of a fixed number of lanes.
 
     The first dimension of every tensor is the lane. Spatial memory is bfloat16, as in the reference, whatever the
-    model computes in. The ``k`` conditioning frames and the ring share one tensor, so memory is gathered in one copy.
+    model computes in. The ``k`` conditioning frames, ``a`` anchors and the ring share one tensor, so memory is gathered
+    in one copy.
 
     Attributes:
-        features: ``[lanes, k + ring_slots, tokens, memory_dim]`` bfloat16.
+        features: ``[lanes, k + a + ring_slots, tokens, memory_dim]`` bfloat16.
         pointers: ``[lanes, k + pointer_slots, pointer_dim]`` float32.
         conditioning_frame: ``[lanes, k]`` int64; ``NEVER`` if the slot is empty.
         ring_frame: ``[lanes, ring_slots]`` int64.
         pointer_frame: ``[lanes, pointer_slots]`` int64.
+        anchor_frame: ``[lanes, a or 1]`` int64.
+        quality: ``[lanes, ring_slots]`` float32; how good the ring's masks looked, kept only for policies that choose.
     """
 
-    FIELDS = ("features", "pointers", "conditioning_frame", "ring_frame", "pointer_frame")
-    _CONSTANTS = ("_conditioning_places", "_spatial_ages", "_pointer_ages")
+    FIELDS = (
+        "features",
+        "pointers",
+        "conditioning_frame",
+        "ring_frame",
+        "pointer_frame",
+        "anchor_frame",
+        "quality",
+    )
+    _FRAME_FIELDS = ("conditioning_frame", "ring_frame", "pointer_frame", "anchor_frame")
+    _CONSTANTS = ("_conditioning_places", "_anchor_places", "_spatial_ages", "_pointer_ages")
 
     def __init__(self, shape: BankShape, lanes: int, device: torch.device) -> None:
         self.shape = shape
@@ -124,13 +146,21 @@ class MemoryBank:
 
         # Zeros instead of uninitialized memory: empty slots are masked, but NaN times 0 is NaN.
         self.features = torch.zeros(
-            lanes, cond + shape.ring_slots, shape.tokens, shape.memory_dim, dtype=torch.bfloat16, device=device
+            lanes,
+            shape.ring_start + shape.ring_slots,
+            shape.tokens,
+            shape.memory_dim,
+            dtype=torch.bfloat16,
+            device=device,
         )
         self.pointers = torch.zeros(lanes, cond + shape.pointer_slots, shape.pointer_dim, device=device)
         self.conditioning_frame = frames(cond)
         self.ring_frame = frames(shape.ring_slots)
         self.pointer_frame = frames(shape.pointer_slots)
+        self.anchor_frame = frames(max(1, shape.policy.anchor_slots))
+        self.quality = torch.zeros(lanes, shape.ring_slots, device=device)
         self._conditioning_places = torch.arange(cond, device=device)
+        self._anchor_places = cond + torch.arange(shape.policy.anchor_slots or 1, device=device)
         self._spatial_ages = torch.arange(1, shape.spatial_frames + 1, device=device)
         self._pointer_ages = torch.arange(1, shape.pointer_frames + 1, device=device)
 
@@ -164,30 +194,53 @@ class MemoryBank:
         cond_age = torch.where(cond_valid, frames[:, None] - cond_frame, 0).clamp(max=POINTER_AGE_LIMIT)
         cond_place = self._conditioning_places[:conditioning].expand_as(cond_frame)
 
-        def with_ring(ring_frame: Tensor, ages: Tensor, cond_age: Tensor) -> _Slots:
-            wanted = frames[:, None] - ages
-            slots = wanted % ring_frame.shape[1]
-            valid = ring_frame[lanes[:, None], slots] == wanted
-            return _Slots(
-                place=torch.cat([cond_place, self.shape.conditioning_frames + slots], dim=1),
-                valid=torch.cat([cond_valid, valid], dim=1),
-                age=torch.cat([cond_age, ages.expand_as(wanted)], dim=1),
-            )
-
-        spatial = with_ring(self.ring_frame, self._spatial_ages, torch.zeros_like(cond_age))
-        pointers = with_ring(self.pointer_frame, self._pointer_ages, cond_age)
+        pointers = newest(frames, self.pointer_frame[lanes], self._pointer_ages)
+        spatial_slots = self._spatial_slots(lanes, frames, cond_place, cond_valid)
+        pointer_slots = _Slots(
+            place=torch.cat([cond_place, self.shape.conditioning_frames + pointers.slots], dim=1),
+            valid=torch.cat([cond_valid, pointers.valid], dim=1),
+            age=torch.cat([cond_age, pointers.age], dim=1),
+        )
         if packed:
-            spatial, pointers = spatial.packed(valid_first=False), pointers.packed(valid_first=True)
+            spatial_slots, pointer_slots = (
+                spatial_slots.packed(valid_first=False),
+                pointer_slots.packed(valid_first=True),
+            )
         return Recall(
-            features=self.features[lanes[:, None], spatial.place],
-            features_valid=spatial.valid,
-            features_age=spatial.age,
-            pointers=self.pointers[lanes[:, None], pointers.place],
-            pointers_valid=pointers.valid,
-            pointer_age=pointers.age,
+            features=self.features[lanes[:, None], spatial_slots.place],
+            features_valid=spatial_slots.valid,
+            features_age=spatial_slots.age,
+            pointers=self.pointers[lanes[:, None], pointer_slots.place],
+            pointers_valid=pointer_slots.valid,
+            pointer_age=pointer_slots.age,
         )
 
-    def write_tracked(self, lanes: Tensor, frames: Tensor, features: Tensor, pointers: Tensor) -> None:
+    def _spatial_slots(self, lanes: Tensor, frames: Tensor, cond_place: Tensor, cond_valid: Tensor) -> _Slots:
+        """Return the spatial memory to read: conditioning frames, anchors, and what the policy takes from the ring."""
+        shape = self.shape
+        place, valid = [cond_place], [cond_valid]
+        if anchors := shape.policy.anchor_slots:
+            place.append(self._anchor_places.expand(len(lanes), -1))
+            valid.append((self.anchor_frame[lanes] < frames[:, None]) & (self.anchor_frame[lanes] != NEVER))
+        ages, ring = self._spatial_ages[: shape.spatial_frames - anchors], self.ring_frame[lanes]
+        if shape.policy.name == "gated":
+            chosen = newest_good(frames, ring, ages, self.quality[lanes], shape.policy)
+        else:
+            chosen = newest(frames, ring, ages)
+        place.append(shape.ring_start + chosen.slots)
+        valid.append(chosen.valid)
+        old = torch.zeros_like(torch.cat(place[:-1], dim=1))
+        return _Slots(torch.cat(place, dim=1), torch.cat(valid, dim=1), torch.cat([old, chosen.age], dim=1))
+
+    def write_tracked(
+        self,
+        lanes: Tensor,
+        frames: Tensor,
+        features: Tensor,
+        pointers: Tensor,
+        quality: Tensor | None = None,
+        rival: Tensor | None = None,
+    ) -> None:
         """Store a tracked (non-conditioning) frame of each lane.
 
         Args:
@@ -195,14 +248,30 @@ class MemoryBank:
             frames: ``[B]`` int64.
             features: ``[B, tokens, memory_dim]``.
             pointers: ``[B, pointer_dim]``.
+            quality: ``[B]``, see :func:`~streamseg.tracker.sam2.memory_policy.mask_quality`; for policies that choose.
+            rival: ``[B]``, see :class:`~streamseg.tracker.sam2.step.StepOutput`; likewise.
         """
         cond = self.shape.conditioning_frames
         slots = frames % self.shape.ring_slots
-        self.features[lanes, cond + slots] = features.to(torch.bfloat16)
+        self.features[lanes, self.shape.ring_start + slots] = features.to(torch.bfloat16)
+        if quality is not None:
+            self.quality[lanes, slots] = quality
+        if quality is not None and rival is not None and self.shape.policy.anchor_slots:
+            self._write_anchors(lanes, frames, features, quality, rival)
         self.ring_frame[lanes, slots] = frames
         slots = frames % self.shape.pointer_slots
         self.pointers[lanes, cond + slots] = pointers.float()
         self.pointer_frame[lanes, slots] = frames
+
+    def _write_anchors(self, lanes: Tensor, frames: Tensor, features: Tensor, quality: Tensor, rival: Tensor) -> None:
+        """Replace the oldest anchor of each lane whose frame is worth one."""
+        policy, held = self.shape.policy, self.anchor_frame[lanes]
+        worth = (rival >= policy.rival) & (quality >= policy.sure) & (frames - held.amax(1) >= policy.spacing)
+        slots = held.argmin(1)
+        self.anchor_frame[lanes, slots] = torch.where(worth, frames, held.amin(1))
+        place = self.shape.conditioning_frames + slots
+        kept = self.features[lanes, place]
+        self.features[lanes, place] = torch.where(worth[:, None, None], features.to(torch.bfloat16), kept)
 
     def write_conditioning(self, lane: int, slot: int, frame: int, features: Tensor, pointer: Tensor) -> None:
         """Store a conditioning frame. Replaces what the slot held and the tracked memory of that frame.
@@ -218,7 +287,7 @@ class MemoryBank:
         self.pointers[lane, slot] = pointer.float()
         self.conditioning_frame[lane, slot] = frame
         # If the frame was tracked, the rings hold it too: each frame is remembered only once.
-        for frames in (self.ring_frame[lane], self.pointer_frame[lane]):
+        for frames in (self.ring_frame[lane], self.pointer_frame[lane], self.anchor_frame[lane]):
             frames.masked_fill_(frames == frame, NEVER)
 
     @torch.inference_mode()
@@ -236,7 +305,7 @@ class MemoryBank:
     @torch.inference_mode()
     def forget_since(self, lane: int, frame: int) -> None:
         """Forget the tracked frames of a lane from one frame on; conditioning frames stay."""
-        for frames in (self.ring_frame[lane], self.pointer_frame[lane]):
+        for frames in (self.ring_frame[lane], self.pointer_frame[lane], self.anchor_frame[lane]):
             frames.masked_fill_(frames >= frame, NEVER)
 
     @torch.inference_mode()
@@ -255,8 +324,8 @@ class MemoryBank:
         """Forget all memory of a lane and zero its values: a masked NaN would break the next object in this lane."""
         for field in self.FIELDS:
             getattr(self, field)[lane].zero_()
-        for frames in (self.conditioning_frame, self.ring_frame, self.pointer_frame):
-            frames[lane] = NEVER
+        for field in self._FRAME_FIELDS:
+            getattr(self, field)[lane] = NEVER
 
     @torch.inference_mode()
     def read_lane(self, lane: int) -> dict[str, Tensor]:

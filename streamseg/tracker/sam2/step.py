@@ -7,7 +7,7 @@ follows ``sam2_base.py``: ``_prepare_memory_conditioned_features``, ``_forward_s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
@@ -18,7 +18,11 @@ from torch.nn import functional
 from streamseg.tracker.sam2.image_encoder import FixedImageEncoder
 from streamseg.tracker.sam2.memory_attention import FixedMemoryAttention, MemoryTokens
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank, Recall
+from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, mask_quality
 from streamseg.tracker.sam2.ranged_attention import KeyRanges
+
+_PLAUSIBLE: Final = 0.6
+"""A candidate mask counts as a rival from this share of the chosen one's predicted IoU."""
 
 
 class Features(NamedTuple):
@@ -79,11 +83,13 @@ class Tracked(NamedTuple):
         output: The masks.
         features: ``[B, tokens, memory_dim]``; the memory of the frame.
         pointers: ``[B, C]``; the object pointers.
+        rival: ``[B]`` float32; how much the other candidate masks add to the chosen one: 0 nothing, towards 1 much.
     """
 
     output: StepOutput
     features: Tensor
     pointers: Tensor
+    rival: Tensor
 
 
 class TrackStep(nn.Module):
@@ -95,6 +101,7 @@ class TrackStep(nn.Module):
     Args:
         model: In evaluation mode, on its device.
         spatial_frames: Frames before the current one whose memory is read.
+        policy: Which of them.
     """
 
     top_pos: Tensor
@@ -105,13 +112,14 @@ class TrackStep(nn.Module):
     no_points: Tensor
     no_mask: Tensor
 
-    def __init__(self, model: SAM2Base, spatial_frames: int) -> None:
+    def __init__(self, model: SAM2Base, spatial_frames: int, policy: MemoryPolicy = SAM2) -> None:
         super().__init__()
         self.model = model
         self.side = model.image_size // model.backbone_stride
         self.image_encoder = FixedImageEncoder(model)
         self.attention = FixedMemoryAttention(model.memory_attention)
         self._spatial_frames = spatial_frames
+        self.policy = policy
         # A pointer is as wide as the features and is split into tokens as wide as the memory.
         self._pointer_tokens = int(model.hidden_dim // model.mem_dim)
         self.multimask = bool(model._use_multimask(is_init_cond_frame=False, point_inputs=None))
@@ -190,14 +198,15 @@ class TrackStep(nn.Module):
             masked: As in :meth:`forward`.
         """
         conditioned = self.condition(memory, features, masked)
-        logits, iou, pointers, score = self._decode(conditioned, features)
+        logits, iou, pointers, score, rival = self._decode(conditioned, features)
         encoded = self._remember(self.as_map(features.top), logits, score)
-        return Tracked(StepOutput(logits[:, 0], iou, score[:, 0].float()), encoded, pointers)
+        return Tracked(StepOutput(logits[:, 0], iou, score[:, 0].float()), encoded, pointers, rival)
 
     def write(self, bank: MemoryBank, index: Tensor, tracked: Tracked) -> None:
         """Store the result in the bank."""
         lanes, frames = index.unbind(0)
-        bank.write_tracked(lanes, frames, tracked.features, tracked.pointers)
+        quality = mask_quality(*tracked.output) if self.policy.skips_frames else None
+        bank.write_tracked(lanes, frames, tracked.features, tracked.pointers, quality, tracked.rival)
 
     def condition(self, memory: Memory, features: Features, masked: bool) -> Tensor:
         """Fuse the current frame's features with each lane's memory.
@@ -222,7 +231,8 @@ class TrackStep(nn.Module):
     def _memory_tokens(self, memory: Memory, masked: bool) -> MemoryTokens:
         model, recall, packed = self.model, memory.recall, self._packs(masked)
         batch, pointers = recall.pointers.shape[:2]
-        conditioning = recall.features.shape[1] - self._spatial_frames
+        recent = self._spatial_frames - self.policy.anchor_slots
+        timeless = recall.features.shape[1] - recent  # conditioning frames and anchors
         pointer_tokens = recall.pointers.reshape(batch, pointers * self._pointer_tokens, model.mem_dim)
         if model.add_tpos_enc_to_obj_ptrs:
             encoded = model.obj_ptr_tpos_proj(memory.pointer_sines)
@@ -234,7 +244,7 @@ class TrackStep(nn.Module):
             # Packed slots have a different order in each lane, so their encoding is gathered by age.
             spatial_pos=self.memory_pos + self.temporal[recall.features_age][:, :, None]
             if packed
-            else torch.cat([self.slot_pos[:1].expand(conditioning, -1, -1), self.slot_pos[1:]]),
+            else torch.cat([self.slot_pos[:1].expand(timeless, -1, -1), self.slot_pos[1 : 1 + recent]]),
             pointers=pointer_tokens,
             pointers_pos=pointer_pos,
             bias=self._bias(recall) if masked and not packed else None,
@@ -255,11 +265,12 @@ class TrackStep(nn.Module):
         pointers = recall.pointers_valid.sum(dim=1, dtype=torch.int32)
         return KeyRanges((slots - spatial) * tokens, spatial * tokens + pointers * self._pointer_tokens)
 
-    def _decode(self, conditioned: Tensor, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _decode(self, conditioned: Tensor, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run the mask decoder without a prompt and keep the mask with the best predicted IoU.
 
         Returns:
-            mask_logits ``[B, 1, 4h, 4w]`` float32, iou ``[B]`` float32, pointers ``[B, C]``, scores ``[B, 1]``.
+            mask_logits ``[B, 1, 4h, 4w]`` float32, iou ``[B]`` float32, pointers ``[B, C]``, scores ``[B, 1]``,
+            rival ``[B]`` float32.
         """
         model, batch = self.model, conditioned.shape[0]
         masks, ious, tokens, score = model.sam_mask_decoder(
@@ -280,7 +291,8 @@ class TrackStep(nn.Module):
         pointers = model.obj_ptr_proj(token)
         if model.fixed_no_obj_ptr:
             pointers = visible * pointers
-        return logits, ious[lane, best].float(), pointers + (1 - visible) * model.no_obj_ptr, score
+        rival = _rival(masks, ious, best) if self.policy.anchor_slots else torch.zeros_like(score[:, 0]).float()
+        return logits, ious[lane, best].float(), pointers + (1 - visible) * model.no_obj_ptr, score, rival
 
     def _remember(self, top: Tensor, logits: Tensor, score: Tensor) -> Tensor:
         """Encode features ``[B, C, h, w]`` and masks ``[B, 1, 4h, 4w]`` into memory ``[B, tokens, memory_dim]``."""
@@ -294,3 +306,20 @@ class TrackStep(nn.Module):
         if model.no_obj_embed_spatial is not None:
             memory = memory + (1 - (score > 0).float())[..., None, None] * model.no_obj_embed_spatial[..., None, None]
         return memory.flatten(2).transpose(1, 2)
+
+
+def _rival(masks: Tensor, ious: Tensor, best: Tensor) -> Tensor:
+    """Return how much a plausible other candidate adds to the chosen mask, ``[B]``: 1 - chosen / union.
+
+    Args:
+        masks: ``[B, N, h, w]`` logits.
+        ious: ``[B, N]`` predicted IoU.
+        best: ``[B]``; the chosen one.
+    """
+    lane = torch.arange(len(best), device=best.device)
+    found = (masks > 0).flatten(2)
+    chosen = found[lane, best][:, None]
+    union = (found | chosen).float().sum(2)
+    added = 1 - chosen.float().sum(2) / union.clamp(min=1)
+    plausible = ious >= _PLAUSIBLE * ious[lane, best][:, None]
+    return (added * plausible).amax(1).float()

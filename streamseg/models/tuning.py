@@ -1,0 +1,92 @@
+"""What was fitted for one model: its memory policy with thresholds, and what its confidence is computed from.
+
+It lies beside the model's config as ``NAME.tuning.json``, so that own weights with the same config use it too. A model
+without such a file remembers as SAM 2 and has no confidence. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from streamseg.errors import ModelError
+
+TUNING_VERSION: Final = 1
+
+
+class MemoryThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Thresholds of the memory policies, see :class:`~streamseg.tracker.sam2.memory_policy.MemoryPolicy`."""
+
+    window: int = 24
+    share: float = 0.8
+    anchors: int = 3
+    rival: float = 0.3
+    sure: float = 0.7
+    spacing: int = 5
+
+
+class Confidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A logistic regression that says how likely a mask's IoU is above 0.5.
+
+    Attributes:
+        signals: Names of its inputs, see :mod:`streamseg.tracker.confidence`.
+        weights: One per signal.
+        bias: Added to the weighted sum.
+        fitted_on: What it was fitted on, for people.
+    """
+
+    signals: tuple[str, ...]
+    weights: tuple[float, ...]
+    bias: float
+    fitted_on: str = ""
+
+
+class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What was fitted for a model.
+
+    Attributes:
+        version: Of this layout.
+        memory: The model's default policy.
+        thresholds: Of all policies.
+        confidence: None if the model has none.
+    """
+
+    version: int = TUNING_VERSION
+    memory: str = "sam2"
+    thresholds: MemoryThresholds = MemoryThresholds()
+    confidence: Confidence | None = None
+
+
+def tuning_file(config: str) -> Path:
+    """Return where the tuning of a model with that config lies, whether it exists or not."""
+    return Path(config).with_suffix(".tuning.json")
+
+
+def load_tuning(config: str) -> Tuning:
+    """Return what was fitted for the model with that config, or the defaults.
+
+    Args:
+        config: The absolute path of a YAML file, or a config name of the sam2 package.
+
+    Raises:
+        ModelError: The file is damaged or of another version.
+    """
+    path = tuning_file(config)
+    if not path.is_absolute() or not path.is_file():
+        return Tuning()
+    try:
+        tuning = msgspec.json.decode(path.read_bytes(), type=Tuning)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelError(f"{path} cannot be read: {error}: fit it again, or remove it") from None
+    if tuning.version != TUNING_VERSION:
+        raise ModelError(f"{path} has version {tuning.version}, expected {TUNING_VERSION}: fit it again, or remove it")
+    return tuning
+
+
+def save_tuning(config: str, tuning: Tuning) -> Path:
+    """Write what was fitted beside the config, and return the file."""
+    path = tuning_file(config)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=1) + b"\n")
+    return path

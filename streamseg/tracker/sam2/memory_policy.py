@@ -1,0 +1,138 @@
+"""Which tracked frames an object remembers.
+
+``sam2`` reads the newest frames, whatever their masks: a wrong mask teaches the object to be something else. The other
+policies choose. All of it is tensor arithmetic inside the batched step: no shape depends on a choice, and no value is
+read by the host.
+
+- ``gated`` follows SAMURAI (Yang et al. 2024): it reads the newest frames whose mask was good. "Good" is relative to
+  the object's own level, because fast and small objects always have low scores; and the level is taken from a window of
+  frames, so that memory never freezes for longer than the window.
+- ``distractor`` follows DAM4SAM (Videnovic et al. 2025): fewer recent frames, plus *anchors*, frames on which the model
+  saw a second candidate beside the object and was still sure of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, get_args
+
+import msgspec
+import torch
+from torch import Tensor
+
+from streamseg.errors import ModelError
+from streamseg.models.tuning import MemoryThresholds
+
+PolicyName = Literal["sam2", "gated", "distractor"]
+POLICY_NAMES: Final[tuple[PolicyName, ...]] = get_args(PolicyName)
+
+_STABILITY_OFFSET: Final = 1.0
+"""Logits within this of 0 are undecided (as in SAM's automatic mask generator)."""
+_NEVER_AGE: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPolicy:
+    """A policy with its thresholds.
+
+    Attributes:
+        name: Its name.
+        window: ``gated``: frames before the current one from which memory is chosen.
+        share: ``gated``: a frame is good from this share of the mean quality of the window's frames.
+        anchors: ``distractor``: number of anchors; as many fewer recent frames are read.
+        rival: ``distractor``: an anchor is taken if the second candidate adds this share to the union of both masks.
+        sure: ``distractor``: and if the quality of the object's own mask is at least this.
+        spacing: ``distractor``: frames between two anchors, at least.
+    """
+
+    name: PolicyName = "sam2"
+    window: int = 24
+    share: float = 0.9
+    anchors: int = 3
+    rival: float = 0.3
+    sure: float = 0.7
+    spacing: int = 5
+
+    @property
+    def anchor_slots(self) -> int:
+        """Slots for anchors in the memory bank."""
+        return self.anchors if self.name == "distractor" else 0
+
+    @property
+    def skips_frames(self) -> bool:
+        """Whether slots may be empty although their frames were tracked."""
+        return self.name != "sam2"
+
+
+SAM2: Final = MemoryPolicy()
+"""Reads what the reference reads."""
+
+
+def policy_of(name: str, thresholds: MemoryThresholds) -> MemoryPolicy:
+    """Return the policy of that name with a model's thresholds.
+
+    Raises:
+        ModelError: There is none of that name.
+    """
+    for known in POLICY_NAMES:
+        if known == name:
+            return MemoryPolicy(known, **msgspec.structs.asdict(thresholds))
+    raise ModelError(f"memory policy {name!r} is unknown: expected one of {', '.join(POLICY_NAMES)}")
+
+
+class Chosen(NamedTuple):
+    """Ring slots to read, ``[B, N]`` each: place in the ring, whether it counts, age to encode it with."""
+
+    slots: Tensor
+    valid: Tensor
+    age: Tensor
+
+
+def mask_quality(mask_logits: Tensor, iou_prediction: Tensor, object_score_logits: Tensor) -> Tensor:
+    """Return how good masks look, ``[B]`` in 0..1: predicted IoU times stability; 0 if the object is not seen.
+
+    Args:
+        mask_logits: ``[B, h, w]``.
+        iou_prediction: ``[B]``.
+        object_score_logits: ``[B]``.
+    """
+    seen = (object_score_logits > 0).float()
+    return seen * iou_prediction.float() * stability(mask_logits)
+
+
+def stability(mask_logits: Tensor) -> Tensor:
+    """Return the IoU of each mask ``[B, h, w]`` cut at two logits, a little above and below 0: ``[B]``."""
+    inner = (mask_logits > _STABILITY_OFFSET).flatten(1).float().sum(1)
+    outer = (mask_logits > -_STABILITY_OFFSET).flatten(1).float().sum(1)
+    return inner / outer.clamp(min=1)
+
+
+def newest(frames: Tensor, ring_frame: Tensor, ages: Tensor) -> Chosen:
+    """Choose the frames just before each lane's current one, as SAM 2 does.
+
+    Args:
+        frames: ``[B]``; the current frames.
+        ring_frame: ``[B, slots]``; the frame that each slot holds.
+        ages: ``[N]``: 1, 2, ...
+    """
+    wanted = frames[:, None] - ages
+    slots = wanted % ring_frame.shape[1]
+    return Chosen(slots, ring_frame.gather(1, slots) == wanted, ages.expand_as(wanted))
+
+
+def newest_good(frames: Tensor, ring_frame: Tensor, ages: Tensor, quality: Tensor, policy: MemoryPolicy) -> Chosen:
+    """Choose the newest frames whose mask was good for this object, encoded as if they were the last ones.
+
+    Args:
+        frames: ``[B]``; the current frames.
+        ring_frame: ``[B, slots]``; the frame that each slot holds.
+        ages: ``[N]``: 1, 2, ...
+        quality: ``[B, slots]``; of each frame's mask.
+        policy: Its thresholds.
+    """
+    age = frames[:, None] - ring_frame
+    seen = (age >= 1) & (age <= policy.window) & (quality > 0)
+    level = (quality * seen).sum(1) / seen.sum(1).clamp(min=1)
+    good = seen & (quality >= policy.share * level[:, None])
+    nearest, slots = torch.where(good, age, _NEVER_AGE).topk(len(ages), dim=1, largest=False, sorted=True)
+    return Chosen(slots, nearest < _NEVER_AGE, ages.expand_as(slots))
