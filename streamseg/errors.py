@@ -23,7 +23,8 @@
     ├── ProtocolError          bytes from a socket are not what the protocol says
     ├── SubscribeTimeoutError  no message arrived within the timeout
     ├── ControlError           the daemon refused a request, or is unreachable: has a code
-    └── ProcessError           a child process could not be started or kept running
+    ├── ProcessError           a child process could not be started or kept running
+    └── ServiceError           the systemd service cannot be installed, removed or asked
 
 Messages are for the person at the keyboard: what is wrong, with its value, and what to do. They never contain a
 password: redact a URL before it goes into a message (:func:`streamseg.common.redact.redact`).

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.cli.executable import Streamseg, read_until
+from tests.e2e.daemon_process import wait_for
 from tests.servers.live_servers import free_port
 
 CONFIG = """
@@ -81,8 +82,9 @@ def test_an_object_is_renamed_and_its_last_prompt_taken_back(run):
 
 def test_a_stream_is_paused_and_resumed(run):
     fine(run("stream", "pause", "cam"))
-    assert "paused" in fine(run("stream", "list"))
+    wait_for(lambda: "paused" in fine(run("stream", "list")), 10, "the next status")
     fine(run("stream", "resume", "cam"))
+    wait_for(lambda: "paused" not in fine(run("stream", "list")), 10, "the next status")
     assert fine(run("reload")) == "no stream changed\n"
     assert json.loads(fine(run("reload", "--json")))["unchanged"] == ["cam"]
 
