@@ -4,4 +4,4 @@ Importing this package, or :mod:`streamseg.client`, loads neither torch nor av: 
 neither. A test holds that.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
