@@ -9,7 +9,22 @@ from typing import Annotated, Final
 
 import typer
 
-from streamseg.cli import config, demo, models, probe, prompt, reload, run, service, status, stream, subscribe, view
+from streamseg.cli import (
+    automask,
+    config,
+    demo,
+    models,
+    probe,
+    prompt,
+    reload,
+    run,
+    segment,
+    service,
+    status,
+    stream,
+    subscribe,
+    view,
+)
 from streamseg.common.redact import redact
 from streamseg.errors import StreamsegError
 
@@ -17,7 +32,7 @@ INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as in a shell: 128 + SIGINT."""
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 success, 1 failure, 2 invalid usage or settings, 3 model, 4 video source, 5 process, "
+    "Exit codes: 0 success, 1 failure, 2 invalid usage or settings, 3 model, 4 video source or picture, 5 process, "
     "6 an address to listen on is not here yet, 130 Ctrl-C."
 )
 
@@ -35,6 +50,11 @@ app.command("demo")(demo.demo)
 app.command("subscribe")(subscribe.subscribe)
 app.command("view")(view.view)
 app.command("probe")(probe.probe)
+# The parameters of automatic masks are accepted as sam2 spells them, too: --points_per_side.
+app.command("automask", context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})(
+    automask.automask
+)
+app.command("segment")(segment.segment)
 app.command("status")(status.status)
 app.command("reload")(reload.reload)
 app.add_typer(prompt.app, name="prompt")

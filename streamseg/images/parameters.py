@@ -87,7 +87,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 """Preset -> parameters that differ from the reference's defaults."""
 
 MODEL_THRESHOLDS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
-    {"nano": {"pred_iou_thresh": 0.7, "stability_score_thresh": 0.8}}
+    {"nano": {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.5}}
 )
 """Model -> its thresholds in place of the reference's, which are chosen for SAM 2's large model."""
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from streamseg.images.found_mask import BoolMask, FoundMask
+from streamseg.images.crops import Crop
+from streamseg.images.found_mask import BoolMask, FoundMask, packed
 from streamseg.images.parameters import OutputMode
 
 
@@ -27,6 +28,14 @@ def record(found: FoundMask, mode: OutputMode) -> dict[str, Any]:
         "stability_score": found.stability_score,
         "crop_box": [left, top, right - left, bottom - top],
     }
+
+
+def found_mask(mask: BoolMask, predicted_iou: float) -> FoundMask:
+    """Return a prompted mask ``bool [H, W]`` in the same form as those found without a prompt."""
+    box, bits, area = packed(mask, (0, 0))
+    size = mask.shape[1], mask.shape[0]
+    nowhere = float("nan")
+    return FoundMask(size, box, bits, area, predicted_iou, nowhere, (nowhere, nowhere), Crop(0, 0, *size, 0))
 
 
 def segmentation(mask: BoolMask, mode: OutputMode) -> Any:

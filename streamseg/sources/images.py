@@ -68,7 +68,7 @@ class ImageFolderSource:
         Raises:
             SourceOpenError: there is no image, or none that can be read.
         """
-        pictures = _list_images(self._path)
+        pictures = list_images(self._path)
         first = _first_readable(pictures)
         self._pictures = pictures
         paced = self._pace != "fast"
@@ -110,7 +110,7 @@ class ImageFolderSource:
                 self._pacer.wait(float(pts / self._fps))
             captured_ns, wall_ns = time.monotonic_ns(), time.time_ns()
             try:
-                image = _read_rgb(self._pictures[place])
+                image = read_rgb(self._pictures[place])
             except ImageError as error:
                 self._corrupt += 1
                 log.warning("%s is skipped: %s", self._pictures[place], error)
@@ -131,7 +131,12 @@ class ImageFolderSource:
         return self._corrupt
 
 
-def _list_images(path: Path) -> list[Path]:
+def list_images(path: Path) -> list[Path]:
+    """Return the image files of a folder, of a pattern, or the one file, in natural order.
+
+    Raises:
+        SourceOpenError: There are none.
+    """
     try:
         if path.is_file():
             found = [path]
@@ -159,7 +164,7 @@ def _first_readable(pictures: list[Path]) -> Plane:
     why = ""
     for picture in pictures:
         try:
-            return _read_rgb(picture)
+            return read_rgb(picture)
         except ImageError as error:
             why = why or f"{picture.name!r}: {error}"
     raise SourceOpenError(f"none of the {len(pictures)} images in {str(pictures[0].parent)!r} can be read ({why})")
@@ -172,7 +177,7 @@ def _natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts if part], path.name
 
 
-def _read_rgb(path: Path) -> Plane:
+def read_rgb(path: Path) -> Plane:
     """Return ``uint8 [H, W, 3]``.
 
     Raises:

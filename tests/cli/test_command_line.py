@@ -15,6 +15,7 @@ from streamseg.models.registry import MODELS, resolve
 CONFIGS = Path(__file__).parents[2] / "configs"
 COMMANDS = ["run", "demo", "subscribe", "view", "probe", "models list", "models pull", "models path"]
 COMMANDS += ["config check", "config schema", "reload", "status", "prompt undo", "prompt label"]
+COMMANDS += ["automask", "segment"]
 COMMANDS += ["stream pause", "stream resume", "stream reset"]
 
 
