@@ -11,7 +11,7 @@ from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json,
 from streamseg.cli.prompt_options import CoordsOption, prompt_of
 
 if TYPE_CHECKING:
-    from streamseg.protocol.results import ObjectEntry
+    from streamseg.protocol.results import ObjectEntry, PromptResult
 
 app = typer.Typer(help="Add, correct and remove tracked objects of a running daemon.", no_args_is_help=True)
 
@@ -96,6 +96,16 @@ def add(
     again = " (again: its memory did not find it there)" if result.restarted else ""
     where = f"frame {result.frame}" if not preview else f"on frame {result.frame}"
     print(f"{name} {what} {where}: {result.area} pixels in {w}x{h} at {x},{y}, score {result.score:.2f}{again}")
+    if marked := _in_pixels(result):
+        print(f"marked in pixels of {result.size[0]}x{result.size[1]}: {marked}")
+
+
+def _in_pixels(result: PromptResult) -> str:
+    """The marks as the daemon understood them."""
+    marks = [f"point {x:.5g},{y:.5g}{'' if label else ' (not on it)'}" for x, y, label in result.points_px]
+    if result.box_px is not None:
+        marks.append("box " + ",".join(f"{edge:.5g}" for edge in result.box_px))
+    return ", ".join(marks)
 
 
 def _mask(path: Path | None) -> Any:
@@ -126,16 +136,26 @@ def remove(
 @app.command()
 def undo(
     stream: Stream,
-    obj_id: Annotated[int, typer.Argument(metavar="OBJECT", min=1, help="Id of the object.")],
+    obj_id: Annotated[
+        int | None,
+        typer.Argument(metavar="[OBJECT]", min=1, help="Take back its last prompt. Default: the stream's last change."),
+    ] = None,
     control: Control = None,
 ) -> None:
-    """Take back the last prompt of an object.
+    """Take back the last change of a stream (a prompt, a removal, a reset or a name), or an object's last prompt.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
+
+      streamseg prompt undo cam
 
       streamseg prompt undo cam 3
     """
     with daemon_at(control) as daemon:
+        if obj_id is None:
+            change = daemon.undo(stream)
+            objects = ", ".join(str(changed) for changed in change.object_ids) or "no object"
+            print(f"took back {change.op} of {stream} (objects: {objects}); {change.left} more can be taken back")
+            return
         undone = daemon.undo_prompt(stream, obj_id)
     gone = ", which removed it: it had no other" if undone.prompts == 0 else ""
     print(f"took back the last prompt of object {obj_id} of {stream}{gone}")

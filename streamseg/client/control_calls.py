@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -166,9 +167,22 @@ def _object(op: str, object_id: int) -> ObjectArgs:
 def _args(op: str, values: Mapping[str, Any], kind: type[T]) -> T:
     """Check arguments as the daemon does, so that a mistake is reported before it is sent."""
     try:
-        return msgspec.convert(values, kind)
+        return msgspec.convert(_plain(values), kind)
     except msgspec.ValidationError as error:
         raise ControlError("BAD_REQUEST", f"{op}: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with the numbers and arrays of NumPy and torch as Python's own, which alone can be sent."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if callable(tolist := getattr(value, "tolist", None)):
+        return tolist()
+    if isinstance(value, numbers.Real) and not isinstance(value, int | float):
+        return float(value)  # a fraction
+    return value
 
 
 def _to(result: type[T]) -> Any:

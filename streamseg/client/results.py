@@ -339,6 +339,7 @@ class DaemonStatusMessage:
         device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
         rates: Rates at which frames can be received, in Hz; empty before version 0.2.
+        log_dropped: Name -> lines of the log that were dropped because nothing read them in time.
         gap: Status messages of the daemon that were lost on the way since the last one.
     """
 
@@ -360,6 +361,7 @@ class DaemonStatusMessage:
     device_memory_bytes: int = 0
     recompiles: int = 0
     rates: list[float] = field(default_factory=list)
+    log_dropped: dict[str, int] = field(default_factory=dict)
     gap: int = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,29 @@ MAX_PIXELS: Final = 64 * 1024 * 1024
 """Twice 8K. A PNG of a hundred kilobytes can claim a billion pixels."""
 
 MAX_BYTES: Final = 512 * 1024 * 1024
+_MAGIC: Final = re.compile(
+    b"|".join(
+        (
+            rb"\xff\xd8\xff",  # JPEG
+            rb"\x89PNG\r\n",
+            rb"II\*\0|MM\0\*",  # TIFF
+            rb"GIF8[79]a",
+            rb"BM.{4}\0\0\0\0",
+            rb"RIFF.{4}WEBP",
+            rb"P[1-7]\s",  # PPM and its kin
+            rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",  # JPEG 2000
+            rb"\xff\x0a|\0\0\0\x0cJXL ",
+            rb"\x76\x2f\x31\x01",  # OpenEXR
+            rb"8BPS|SDPX|XPDS|qoif|DDS ",
+            rb"\x01\xda[\0\x01]",  # SGI
+            rb"\x59\xa6\x6a\x95",  # Sun raster
+            rb"\x0a[\x02-\x05]\x01",  # PCX
+        )
+    ),
+    re.DOTALL,
+)
+"""How files of single images begin, of every kind that FFmpeg decodes and that can be told from its first bytes."""
+
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "GIF")
 
 
@@ -42,6 +66,11 @@ def header_size(data: bytes) -> tuple[int, int] | None:
             f"it has {size[0]}x{size[1]} pixels, more than {MAX_PIXELS:,}, which is refused: use a smaller image"
         )
     return size
+
+
+def is_image(data: bytes) -> bool:
+    """Whether a file is a single image (or several, one after the other), by its first bytes."""
+    return _MAGIC.match(data) is not None
 
 
 def decode_image(data: bytes, flags: int) -> NDArray[Any]:

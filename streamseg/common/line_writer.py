@@ -27,6 +27,9 @@ class LineWriter:
     Args:
         stream: Where to write. Its descriptor is used, since a blocked write to a Python stream would hold its lock.
         describe_dropped: Returns the line that reports a number of dropped lines.
+
+    Attributes:
+        dropped: Lines dropped so far.
     """
 
     def __init__(self, stream: IO[str], describe_dropped: Callable[[int], str]) -> None:
@@ -34,7 +37,7 @@ class LineWriter:
         self._fd = os.dup(stream.fileno())
         # SimpleQueue: a signal handler may interrupt `put` and log a line of its own.
         self._waiting: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
-        self._dropped = 0
+        self.dropped = self._reported = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
         atexit.register(self.flush)
@@ -42,7 +45,7 @@ class LineWriter:
     def write(self, line: str) -> None:
         """Queue a line. Never blocks; a line that finds too many waiting is dropped and counted."""
         if self._waiting.qsize() >= _MAX_WAITING:
-            self._dropped += 1
+            self.dropped += 1
             return
         self._waiting.put(_encode(line))
 
@@ -71,8 +74,8 @@ class LineWriter:
                 item.set()
                 continue
             self._write(item)
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
+            if dropped := self.dropped - self._reported:
+                self._reported += dropped
                 self._write(_encode(self._describe_dropped(dropped)))
         os.close(self._fd)
 

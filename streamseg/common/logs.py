@@ -83,6 +83,12 @@ def flush_logs(timeout_s: float) -> None:
             handler.writer.flush(timeout_s)
 
 
+def dropped_lines() -> int:
+    """Return how many lines of this process's log were dropped because nothing read them in time."""
+    handlers = (handler for handler in logging.getLogger().handlers if isinstance(handler, _StreamsegHandler))
+    return sum(handler.writer.dropped for handler in handlers)
+
+
 class TextFormatter(logging.Formatter):
     """``2026-01-31 12:00:00.123 INFO    capture:cam1 | connected  fps=25.0``, with a traceback on extra lines.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from streamseg.common.logs import dropped_lines
 from streamseg.daemon.child import Child
 from streamseg.daemon.process_table import CONTROL, PUBLISHER, WEB, WORKER
 from streamseg.ipc.messages import DaemonReport, StreamEvent
@@ -85,6 +86,10 @@ class Announcer:
                     uptime_s=now - self._started,
                     processes={child.name: child.state for child in children},
                     restarts={child.name: child.restarts for child in children},
+                    log_dropped={
+                        "supervisor": dropped_lines(),
+                        **{child.name: child.log_dropped for child in children},
+                    },
                 )
             )
 

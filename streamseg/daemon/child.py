@@ -45,6 +45,7 @@ class Child:
     Attributes:
         state: ``waiting`` until its first start.
         restarts: Number of starts after the first.
+        log_dropped: Lines of its log that were dropped, in all its starts.
         failed_starts: Number of deaths in a row before it was ready.
         was_ready: It has been ready at least once.
     """
@@ -53,6 +54,7 @@ class Child:
         self.name = entry.name
         self.state: ChildState = "waiting"
         self.restarts = 0
+        self.log_dropped = self._log_dropped_before = 0
         self.failed_starts = 0
         self.was_ready = False
         self._entry = entry
@@ -74,6 +76,7 @@ class Child:
             self.restarts += 1
             self._restart_at = None
         self._planned_stop_by = None
+        self._log_dropped_before = self.log_dropped
         self._close_process()
         try:
             self._spawn()
@@ -194,6 +197,8 @@ class Child:
             while self._connection is not None and self._connection.poll():
                 message: ChildMessage = self._connection.recv()
                 self._heard_at = time.monotonic()
+                if isinstance(message, Report):
+                    self.log_dropped = self._log_dropped_before + message.log_dropped
                 if self._planned_stop_by is not None and not isinstance(message, PromptsSaved):
                     continue  # outdated: it is about to be replaced
                 if isinstance(message, Report) and message.kind == "ready":

@@ -137,6 +137,7 @@ class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     uptime_s: float
     processes: dict[str, str]
     restarts: dict[str, int]
+    log_dropped: dict[str, int] = {}
 
 
 InternalMessage = TrackedFrame | StreamEvent | CaptureReport | WorkerReport | DaemonReport

@@ -20,7 +20,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Final
 
-from streamseg.ipc.supervisor_messages import ChildMessage, OpenStream, SupervisorMessage
+from streamseg.common.logs import dropped_lines
+from streamseg.ipc.supervisor_messages import ChildMessage, OpenStream, Report, SupervisorMessage
 from streamseg.ring.frame_ring import FrameRing
 
 _PR_SET_PDEATHSIG = 1
@@ -107,6 +108,8 @@ class ChildLink:
 
     def send(self, message: ChildMessage) -> None:
         """Send a message to the supervisor. If it is gone, :meth:`stop_requested` returns True."""
+        if isinstance(message, Report):
+            message = replace(message, log_dropped=dropped_lines())
         with self._send_lock, contextlib.suppress(OSError, ValueError):
             self._connection.send(message)
 

@@ -24,11 +24,13 @@ class Report:
             would not help).
         text: For people.
         exit_code: With ``fatal``: exit code for the daemon.
+        log_dropped: Lines of the child's log that were dropped so far; set by the link.
     """
 
     kind: Literal["ready", "progress", "subscribed", "ended", "fatal"]
     text: str = ""
     exit_code: int = 1
+    log_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,6 +306,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
         restarts: Name -> number of restarts in this session.
         device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
+        log_dropped: Name -> lines of the log that were dropped because nothing read them in time.
         rates: Rates of topics like ``v1@5/...``, in Hz; left out by a daemon before 0.2, which has none.
     """
 
@@ -325,3 +326,4 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
     device_memory_bytes: int = 0
     recompiles: int = 0
     rates: list[float] | UnsetType = UNSET
+    log_dropped: dict[str, int] | UnsetType = UNSET

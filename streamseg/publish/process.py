@@ -360,6 +360,7 @@ class Publisher:
             device_memory_bytes=self._worker.device_memory_bytes,
             recompiles=self._worker.recompiles,
             rates=list(RATES_HZ),
+            log_dropped=self._daemon.log_dropped,
         )
 
     def _wait_ms(self) -> int:

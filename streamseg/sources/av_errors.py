@@ -16,6 +16,7 @@ from streamseg.sources.address import SourceAddress
 from streamseg.sources.av_options import AvKind
 
 _MAX_BOXES: Final = 1000
+_HEAD_BYTES: Final = 1000
 _SERVERS: Final = frozenset({"rtsp", "rtmp", "http", "hls", "udp", "rtp", "srt", "snapshot"})
 
 
@@ -46,6 +47,11 @@ def open_error(
             return SourceNotFoundError(f"{shown}: there is no such {what}: check the path")
         case ConnectionRefusedError():
             return SourceOpenError(f"{shown}: connection refused: check that the server is running, and the port")
+        case PermissionError() | av.error.InvalidDataError() if kind == "file" and _is_playlist(address.text):
+            return SourceOpenError(
+                f"{shown}: FFmpeg refuses what this playlist refers to: a playlist in a file may only name media "
+                "files, by relative paths: give the http:// address of the playlist, or the address of the video itself"
+            )
         case PermissionError():
             fix = "add this user to the group video" if kind == "v4l2" else "check its permissions"
             return SourceOpenError(f"{shown}: permission denied: {fix}")
@@ -100,6 +106,16 @@ def _why_invalid(path: str) -> str:
     except (OSError, ValueError):
         pass
     return "this is not a video that FFmpeg can read"
+
+
+def _is_playlist(path: str) -> bool:
+    """Whether a file is one that FFmpeg reads as a list of other addresses (HLS, DASH, concat)."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except (OSError, ValueError):
+        return False
+    return head.lstrip(b"\xef\xbb\xbf").startswith((b"#EXTM3U", b"ffconcat")) or b"<MPD" in head
 
 
 def _lacks_index(file: BinaryIO) -> bool:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streamseg.common.image_file import MAX_BYTES, ImageError, header_size
+from streamseg.common.image_file import ImageError, header_size, is_image
 from streamseg.errors import SourceOpenError
 
 _HEADER_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 32 << 20
+"""A JPEG may have megabytes of metadata before its size, a TIFF its size at its end."""
 
 
 @contextmanager
@@ -69,4 +71,17 @@ def _wait_for_writer(descriptor: int, shown: str, timeout_s: float) -> None:
 def _check_size(path: Path) -> None:
     """FFmpeg decodes a picture to find out what it is, so its size must be known before."""
     with path.open("rb") as file:
-        header_size(file.read(min(_HEADER_BYTES, MAX_BYTES)))
+        head = file.read(_HEADER_BYTES)
+        if header_size(head) is None and is_image(head):
+            header_size(head + file.read(_MAX_HEADER_BYTES - len(head)))
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a regular file is an image, by its first bytes. A FIFO is not touched: what is read from it is gone."""
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return False
+        with Path(path).open("rb") as file:
+            return is_image(file.read(16))
+    except (OSError, ValueError):
+        return False

@@ -31,7 +31,7 @@ from streamseg.sources.av_codec import CodecWatch
 from streamseg.sources.av_decoder import decoded_by_gpu, hardware_of
 from streamseg.sources.av_deinterlace import Deinterlace, Deinterlacer
 from streamseg.sources.av_errors import open_error, reason
-from streamseg.sources.av_file import checked_file
+from streamseg.sources.av_file import checked_file, is_image_file
 from streamseg.sources.av_options import AvKind, Decoder, Transport, open_arguments
 from streamseg.sources.stall_clock import StallClock
 
@@ -51,6 +51,8 @@ _MAX_REST: Final = 4_000_000
 
 _MAX_ASPECT: Final = 16
 """A pixel that is more oblong than this is damaged data."""
+
+_MAX_PIXELS: Final = {"max_pixels": str(MAX_PIXELS)}
 
 _DECODER_THREADS: Final = min(4, os.cpu_count() or 1)
 
@@ -140,12 +142,14 @@ class AvSession:
                     timeout=(step_timeout_s, read_timeout_s),
                     metadata_errors="replace",
                     hwaccel=hardware,
+                    stream_options=_stream_options(address, kind),
                 )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             elapsed_s = time.monotonic() - started
             # `from None`: FFmpeg's own text contains the address with its password, and tracebacks are logged.
             raise open_error(error, self._address, kind, elapsed_s=elapsed_s, timeout_s=step_timeout_s) from None
         self.stream = self._choose_stream(video_stream)
+        self._check_pixels()
         self.kind: AvKind = "hls" if kind == "http" and self._container.format.name.startswith("hls") else kind
         self.live = kind in _ALWAYS_LIVE or (kind in _MAY_BE_LIVE and self._is_endless())
         self._low_delay = low_delay or self.live
@@ -228,6 +232,15 @@ class AvSession:
                 f"{self._shown}: video_stream is {number}, but there are {count} video streams: use 0 to {count - 1}"
             )
         return streams.video[number]
+
+    def _check_pixels(self) -> None:
+        width, height = self.stream.codec_context.width, self.stream.codec_context.height
+        if width * height > MAX_PIXELS:
+            self._container.close()
+            raise SourceOpenError(
+                f"{self._shown}: it has {width}x{height} pixels, more than {MAX_PIXELS:,}, which is refused: use a "
+                "smaller video"
+            )
 
     def _is_endless(self) -> bool:
         """Whether a server's answer has no end. Only known once it is open: a file and a camera look alike before."""
@@ -347,7 +360,7 @@ class AvSession:
     def _prepared(self, context: Any) -> Any:
         context.thread_type = ThreadType.SLICE if self._low_delay else ThreadType.AUTO
         context.thread_count = _DECODER_THREADS
-        context.options = {"max_pixels": str(MAX_PIXELS)}
+        context.options = dict(_MAX_PIXELS)
         context.copy_opaque = True  # passes each packet's stamp on to its picture
         return context
 
@@ -401,3 +414,11 @@ class AvSession:
             if self._asked_gpu and not decoded_by_gpu(self._decoded[0]):
                 log.warning("the GPU cannot decode this video (%s): decoding on the CPU", self._context.name)
             self._asked_gpu = False
+
+
+def _stream_options(address: str, kind: AvKind) -> Any:  # PyAV's type stubs have the wrong type
+    """Return the options of each stream while FFmpeg finds out what it is, for which it decodes a picture.
+
+    Only for single images, which have one stream: for other files it is not known how many there are.
+    """
+    return [dict(_MAX_PIXELS)] if kind == "snapshot" or (kind == "file" and is_image_file(address)) else None

@@ -90,6 +90,12 @@ def _daemon_metrics(daemon: DaemonStatusMessage) -> Iterator[Metric]:
     for process, count in daemon.restarts.items():
         restarts.add_metric((process,), count)
     yield restarts
+    dropped = CounterMetricFamily(
+        "streamseg_log_lines_dropped", "Lines of a process's log that nothing read in time.", labels=("process",)
+    )
+    for process, count in daemon.log_dropped.items():
+        dropped.add_metric((process,), count)
+    yield dropped
     ready = GaugeMetricFamily("streamseg_process_ready", "Whether a process is ready.", labels=("process",))
     for process, state in daemon.processes.items():
         ready.add_metric((process,), state == "ready")

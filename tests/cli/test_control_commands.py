@@ -44,9 +44,14 @@ def fine(done):
 
 def test_prompts_are_added_listed_corrected_and_removed(run):
     text = fine(run("prompt", "add", "cam", "--box", "10,20,40,60", "--label", "cup"))
-    assert re.fullmatch(r"object 1 is tracked from frame \d+: 1200 pixels in 30x40 at 10,20, score 1\.00\n", text)
-    text = fine(run("prompt", "add", "cam", "--object", 1, "--point", "50%,50%"))
+    assert re.fullmatch(
+        r"object 1 is tracked from frame \d+: 1200 pixels in 30x40 at 10,20, score 1\.00\n"
+        r"marked in pixels of 320x180: box 10,20,40,60\n",
+        text,
+    )
+    text = fine(run("prompt", "add", "cam", "--object", 1, "--point", "50%,50%", "--point", "25%,25%,0"))
     assert text.startswith("object 1 was corrected on frame ")
+    assert text.endswith("marked in pixels of 320x180: point 160,90, point 80,45 (not on it)\n")
     text = fine(run("prompt", "add", "cam", "--point", "20,30", "--preview"))
     assert text.startswith("a new object would be on frame ")
     lines = fine(run("prompt", "list")).splitlines()
@@ -78,6 +83,19 @@ def test_an_object_is_renamed_and_its_last_prompt_taken_back(run):
     assert (kept["label"], kept["prompts"]) == ("cup", 1)
     assert "which removed it" in fine(run("prompt", "undo", "cam", number))
     fine(run("stream", "reset", "cam"))
+
+
+def test_the_last_change_of_a_stream_is_taken_back(run):
+    fine(run("prompt", "add", "cam", "--box", "10,20,40,60"))
+    (listed,) = json.loads(fine(run("prompt", "list", "cam", "--json")))
+    number = listed["objects"][-1]["id"]
+    fine(run("prompt", "remove", "cam", number))
+    text = fine(run("prompt", "undo", "cam"))
+    assert re.fullmatch(rf"took back remove_object of cam \(objects: {number}\); \d more can be taken back\n", text)
+    assert f'"id":{number}' in fine(run("prompt", "list", "cam", "--json")).replace(" ", "")
+    text = fine(run("prompt", "undo", "cam"))
+    assert text.startswith(f"took back add_prompt of cam (objects: {number})")
+    assert fine(run("prompt", "list", "cam")) == "no objects\n"
 
 
 def test_a_stream_is_paused_and_resumed(run):

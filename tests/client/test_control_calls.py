@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import msgspec
 import numpy as np
 import pytest
 
@@ -84,3 +87,47 @@ def test_unclear_masks_are_refused_with_the_fix(mask, fix):
         with pytest.raises(ControlError, match=f"^mask: {fix}") as refused:
             ask(mask)
         assert refused.value.code == "BAD_REQUEST"
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        (np.float64(0.5), np.float32(0.25)),
+        np.array([0.5, 0.25]),
+        np.array([0.5, 0.25, 1.0], np.float32),
+        [np.float16(0.5), 0.25, np.int64(1)],
+        (Fraction(1, 2), Fraction(1, 4)),
+        (np.array(0.5), np.array(0.25)),
+        (0.5, 0.25, np.bool_(True).astype(int)),
+    ],
+    ids=["scalars", "array", "array of three", "mixed", "fractions", "arrays without dimensions", "label"],
+)
+def test_numbers_of_any_library_are_numbers(point):
+    call = control_calls.add_prompt(
+        "cam",
+        object_id=np.int64(7),
+        label="",
+        points=np.array([point, point]) if isinstance(point, np.ndarray) else [point, point],
+        box=np.array([0.1, 0.2, 0.3, 0.4]),
+        mask=None,
+        coords="normalized",
+        frame=np.uint32(12),
+        on_expired="error",
+        preview=False,
+    )
+    assert call.args.object_id == 7
+    assert call.args.frame == 12
+    assert call.args.box == (0.1, 0.2, 0.3, 0.4)
+    assert [tuple(one[:2]) for one in call.args.points] == [(0.5, 0.25)] * 2
+    msgspec.json.encode(call.args)  # nothing but Python's own numbers
+
+
+def test_numbers_in_sets_of_prompts():
+    prompts = [{"object_id": np.int32(3), "points": np.array([[0.5, 0.5, 1.0]]), "mask": None}]
+    assert control_calls.set_prompts("cam", prompts, frame=np.int64(5)).args.prompts[0].object_id == 3
+
+
+@pytest.mark.parametrize("point", [("0.5", 0.2), (None, 1.0), (0.5 + 0j, 0.5), (0.5,), [0.1, 0.2, 0.5, 1]])
+def test_what_is_no_point_is_refused(point):
+    with pytest.raises(ControlError):
+        control_calls.set_prompts("cam", [{"object_id": 1, "points": [point]}])

@@ -1,10 +1,14 @@
 """Files that are not whole, files behind HTTP, and files that are none: what is delivered, and what is said of it."""
 
 import http.server
+import io
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -13,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from streamseg.config.schema import StreamConfig
 from streamseg.errors import ConfigError, EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
@@ -325,3 +330,54 @@ def test_a_turned_picture_has_turned_pixels(tmp_path: Path) -> None:
     frame_format = FrameFormat(72, 56, "gray8", sample_aspect=(16, 11))
     turned, _ = _turned(frame_format, (np.zeros((56, 72), np.uint8),), 1)
     assert (turned.width, turned.height, turned.sample_aspect) == (56, 72, (11, 16))
+
+
+def large_image(kind: str) -> bytes:
+    """A valid image of 81 million pixels, of which the first megabyte does not tell the size."""
+    buffer = io.BytesIO()
+    image = Image.new("L", (9_000, 9_000))
+    if kind == "TIFF":  # the size comes after the pixels
+        image.save(buffer, "TIFF", compression="raw")
+        return buffer.getvalue()
+    image.save(buffer, kind)
+    data = buffer.getvalue()
+    if kind == "JPEG":
+        return data[:2] + (b"\xff\xe5" + (65_000).to_bytes(2, "big") + bytes(64_998)) * 40 + data[2:]
+    text = b"tEXt" + b"k\0" + b"x" * 2_000_000
+    chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
+    return data[:8] + chunk + data[8:]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_large_image_is_refused_wherever_its_size_is(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "video"
+    path.write_bytes(large_image(kind))
+    code = (
+        "import resource, sys; from streamseg.sources.av_source import AvSource\n"
+        "source = AvSource(sys.argv[1], 'file'); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: source.open(); source.read()\n"
+        "except Exception as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60, check=True)
+    *message, grown_kib = ran.stdout.splitlines()
+    assert "pixels" in message[-1]
+    assert "more than 67,108,864" in message[-1]
+    assert int(grown_kib) < 60_000  # its pixels alone have 79 MiB
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\nhttp://127.0.0.1:1/a.ts\n#EXT-X-ENDLIST\n"),
+        ("b.m3u8", "\ufeff#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\nrtmp://127.0.0.1:1/a\n#EXT-X-ENDLIST\n"),
+        ("c.ffconcat", "ffconcat version 1.0\nfile http://127.0.0.1:1/a.ts\n"),
+        ("d.ffconcat", "ffconcat version 1.0\nfile /etc/hostname\n"),
+        ("e.mpd", "<?xml version='1.0'?>\n<MPD><Period><BaseURL>http://127.0.0.1:1/</BaseURL></Period></MPD>"),
+    ],
+)
+def test_what_ffmpeg_refuses_in_a_playlist_is_named(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(SourceOpenError, match="refuses what this playlist refers to"):
+        AvSource(str(path), "file", open_timeout_s=4).open()

@@ -31,6 +31,7 @@ DAEMON = DaemonStatusMessage(
     restarts={"worker": 2, "capture/cam": 0},
     device_memory_bytes=123456789,
     recompiles=3,
+    log_dropped={"supervisor": 0, "worker": 17},
 )
 CAM = StatusMessage(
     stream="cam",
