@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamseg.paths import (
+    cache_directory,
     default_control_endpoint,
     default_folder_is_ours,
     make_default_folder,
@@ -12,6 +13,14 @@ from streamseg.paths import (
     sockets_parent,
 )
 from streamseg.protocol.topics import MAX_IPC_PATH
+
+
+def test_the_cache_is_where_the_specification_says(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_directory() == Path("/somewhere/streamseg")
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cache_directory() == Path("/home/me/.cache/streamseg")
 
 
 def test_a_writable_folder_is_taken(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from streamseg.paths import cache_directory
 from streamseg.tracker.compiled.code_cache import use_persistent_cache
 
 PLACE = "TORCHINDUCTOR_CACHE_DIR"
@@ -16,14 +15,6 @@ PLACE = "TORCHINDUCTOR_CACHE_DIR"
 def _no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PLACE, "")  # so that it is as it was afterwards
     monkeypatch.delenv(PLACE)
-
-
-def test_it_is_where_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_directory() == Path("/somewhere/streamseg")
-    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert cache_directory() == Path("/home/me/.cache/streamseg")
 
 
 def test_compiled_code_is_kept_there_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
