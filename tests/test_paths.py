@@ -78,7 +78,7 @@ def test_without_a_runtime_folder_it_lies_in_one_of_our_own(tmp_path, monkeypatc
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = tmp_path / f"streamseg-{os.geteuid()}"
     assert default_control_endpoint() == f"ipc://{folder}/control"
-    assert default_folder_is_ours()  # nobody made it yet
+    assert default_folder_is_ours()  # it does not exist yet
     assert make_default_folder()
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)

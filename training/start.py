@@ -1,7 +1,7 @@
 """Initial weights: a pretrained trunk, a neck of unit scale, memory that propagates labels, prompts that mark.
 
 From random weights a tracker first has to find out that looking at the past by similarity is worth anything, which
-takes thousands of steps. Here memory attention starts as a soft nearest-neighbour look-up: a memory holds a projection
+takes thousands of steps. Here memory attention starts as a soft nearest-neighbor look-up: a memory holds a projection
 of the image feature beside an embedding of the mask; queries and keys are the same projection, and values are the
 mask's part, as in label propagation and STM (Oh et al. 2019). Everything stays free to move from there.
 """

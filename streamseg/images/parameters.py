@@ -89,7 +89,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 MODEL_THRESHOLDS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {"nano": {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.5}}
 )
-"""Model -> its thresholds in place of the reference's, which are chosen for SAM 2's large model."""
+"""Model -> its thresholds instead of the reference's, which are chosen for SAM 2's large model."""
 
 _RANGES: Final[Mapping[str, tuple[type, float, float]]] = {
     "points_per_batch": (int, 1, _MAX_BATCH),

@@ -55,7 +55,7 @@ class CaptureHarness:
         self.connection = ours
 
     def publisher_dies(self) -> None:
-        """Nobody receives reports any more."""
+        """Stop receiving reports."""
         self._socket.close(0)
 
     def wait_for(self, condition: Callable[[], object], *, take: int = 1_000_000) -> None:

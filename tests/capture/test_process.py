@@ -265,7 +265,7 @@ def test_reports_come_while_the_source_is_silent(harness: Make, mjpeg_server: Mj
 
 
 def test_a_publisher_that_is_away_costs_no_frame(harness: Make) -> None:
-    """Nobody reads the reports: they are dropped, the frames go on."""
+    """Reports that are not read are dropped; the frames continue."""
     capture = harness()
     capture.start(source="lavfi:testsrc2=size=64x48:rate=100", pace="camera")
     capture.wait_for(lambda: capture.ring.counters().frames > 0, take=0)

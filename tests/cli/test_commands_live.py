@@ -57,7 +57,7 @@ def test_subscribe_and_ctrl_c(streamseg, endpoint):
 
 
 def test_subscribe_where_nobody_is(streamseg, tmp_path):
-    done = streamseg("subscribe", f"ipc://{tmp_path}/nobody", "--timeout", 0.5)
+    done = streamseg("subscribe", f"ipc://{tmp_path}/none", "--timeout", 0.5)
     assert done.returncode == 1
     assert "is streamseg running" in done.stderr
 
@@ -77,7 +77,7 @@ def test_view_draws_masks_over_their_own_frame(streamseg, endpoint):
     done = streamseg("view", endpoint, "--stream", "scene", "--out", "still.png")
     assert done.returncode == 0, done.stderr
     drawn = cv2.imread(str(streamseg.folder / "still.png"))[:, :, ::-1].astype(int)
-    # The disc is seen tinted: its plain colour stands nowhere in the picture, its tint somewhere.
+    # The disc is seen tinted: its plain color is nowhere in the picture, its tint is.
     scene = Scene("scene:simple")
     x, y = scene.click_point(0, 1)
     plain = scene.render(0)[y, x].astype(int)

@@ -11,8 +11,8 @@ from streamseg.cli.video_writer import check_out, open_writer
 from streamseg.errors import ConfigError
 
 
-def picture(colour, size=(64, 48)):
-    return np.full((size[1], size[0], 3), colour, dtype=np.uint8)
+def picture(color, size=(64, 48)):
+    return np.full((size[1], size[0], 3), color, dtype=np.uint8)
 
 
 def frames_of(path):
@@ -20,10 +20,10 @@ def frames_of(path):
         return [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
-def test_a_film_keeps_times_and_colours(tmp_path):
+def test_a_film_keeps_times_and_colors(tmp_path):
     with open_writer(tmp_path / "a.mp4") as film:
-        for time_s, colour in ((100.0, (250, 0, 0)), (100.1, (0, 250, 0)), (100.5, (0, 0, 250))):
-            film.add(picture(colour), time_s)
+        for time_s, color in ((100.0, (250, 0, 0)), (100.1, (0, 250, 0)), (100.5, (0, 0, 250))):
+            film.add(picture(color), time_s)
     frames = frames_of(tmp_path / "a.mp4")
     assert [time_s for time_s, _ in frames] == pytest.approx([0.0, 0.1, 0.5], abs=0.002)
     for (_, image), channel in zip(frames, range(3), strict=True):

@@ -181,7 +181,7 @@ def test_all_streams_are_found_through_the_daemons_status(golden):
     assert subject.take_fresh_topics() == [b"v1/cam1/masks/", b"v1/cam1/events/", b"v1/door/masks/", b"v1/door/events/"]
     subject.feed(golden("daemon_status", seq=1, streams=["cam1", "door"]))
     assert subject.take_fresh_topics() == []
-    assert drain(subject) == []  # nobody asked for the status itself
+    assert drain(subject) == []  # the status itself was not subscribed to
     subject.feed(fresh(golden, 3, stream="door"))
     assert [m.stream for m in drain(subject)] == ["door"]
     assert len(subject.topics()) == 6

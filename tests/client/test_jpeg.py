@@ -22,8 +22,8 @@ def test_red_comes_first():
 
 
 def test_grey_pictures_become_rgb():
-    grey = cv2.imencode(".jpg", PICTURE[..., 0])[1].tobytes()
-    np.testing.assert_allclose(decode_jpeg(grey, (50, 30)).astype(int), 40, atol=4)
+    gray = cv2.imencode(".jpg", PICTURE[..., 0])[1].tobytes()
+    np.testing.assert_allclose(decode_jpeg(gray, (50, 30)).astype(int), 40, atol=4)
 
 
 def test_progressive_headers_are_read():

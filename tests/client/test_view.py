@@ -1,4 +1,4 @@
-"""`streamseg view` through an outage. (Here, where a publisher is that is silent when it is told to be.)"""
+"""`streamseg view` through an outage. (Here, because this folder has a publisher that can be silenced.)"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Received:
     crop: np.ndarray
 
 
-GREY = np.full((180, 320, 3), 100, dtype=np.uint8)
+GRAY = np.full((180, 320, 3), 100, dtype=np.uint8)
 
 
 def disc(size: int) -> np.ndarray:
@@ -30,14 +30,14 @@ def disc(size: int) -> np.ndarray:
     return np.hypot(x, y) < size / 2
 
 
-def test_only_the_object_is_tinted_and_its_rim_has_its_colour() -> None:
-    before = GREY.copy()
+def test_only_the_object_is_tinted_and_its_rim_has_its_color() -> None:
+    before = GRAY.copy()
     crop = disc(60)
-    drawn = draw_masks(GREY, [Received(1, "a", "tracked", 0.9, (100, 50, 60, 60), crop)], labels=False)
-    assert np.array_equal(before, GREY), "the picture itself must stay as it was"
+    drawn = draw_masks(GRAY, [Received(1, "a", "tracked", 0.9, (100, 50, 60, 60), crop)], labels=False)
+    assert np.array_equal(before, GRAY), "the picture itself must stay as it was"
     full = np.zeros((180, 320), dtype=bool)
     full[50:110, 100:160] = crop
-    assert np.array_equal((drawn != GREY).any(axis=2), full)
+    assert np.array_equal((drawn != GRAY).any(axis=2), full)
     middle = 0.6 * 100 + 0.4 * np.array(PALETTE[0])
     assert np.abs(drawn[80, 130] - middle).max() <= 1
     first = int(np.flatnonzero(crop[30])[0])
@@ -54,12 +54,12 @@ def test_tracker_results_and_full_size_masks_draw_the_same() -> None:
         id, label, state, score, roi, mask = 3, "", "tracked", 0.5, (20, 100, 40, 40), full
 
     received = Received(3, "", "tracked", 0.5, (20, 100, 40, 40), crop)
-    pictures = [draw_masks(GREY, [item]) for item in (tracked, WithFullMask(), received)]
+    pictures = [draw_masks(GRAY, [item]) for item in (tracked, WithFullMask(), received)]
     assert np.array_equal(pictures[0], pictures[1])
     assert np.array_equal(pictures[0], pictures[2])
 
 
-def test_colours_belong_to_ids() -> None:
+def test_colors_belong_to_ids() -> None:
     assert color_of(1) == color_of(1 + len(PALETTE))
     assert len({color_of(obj_id) for obj_id in range(1, len(PALETTE) + 1)}) == len(PALETTE)
     assert color_of(0) in PALETTE
@@ -76,33 +76,33 @@ def test_labels_stay_inside_and_do_not_cover_each_other(size: tuple[int, int]) -
     ]
     drawn = draw_masks(image, items)
     assert drawn.shape == image.shape
-    unlabelled = draw_masks(image, items, labels=False)
-    assert (drawn != unlabelled).any()
+    unlabeled = draw_masks(image, items, labels=False)
+    assert (drawn != unlabeled).any()
     if size == (320, 180):
-        for item in items:  # each label is a patch of its object's colour, which the unlabelled picture lacks
-            patch = (drawn == item_colour(item)).all(axis=2) & ~(unlabelled == item_colour(item)).all(axis=2)
+        for item in items:  # each label is a patch of its object's color, which the unlabeled picture lacks
+            patch = (drawn == item_color(item)).all(axis=2) & ~(unlabeled == item_color(item)).all(axis=2)
             assert patch.sum() > 200
 
 
-def item_colour(item: Received) -> tuple[int, int, int]:
+def item_color(item: Received) -> tuple[int, int, int]:
     return color_of(item.id)
 
 
 def test_an_unseen_object_is_named_in_the_corner_and_nowhere_else() -> None:
     nothing = np.zeros((0, 0), dtype=bool)
-    drawn = draw_masks(GREY, [Received(2, "cat", "lost", 0.0, (0, 0, 0, 0), nothing)])
-    changed = np.argwhere((drawn != GREY).any(axis=2))
+    drawn = draw_masks(GRAY, [Received(2, "cat", "lost", 0.0, (0, 0, 0, 0), nothing)])
+    changed = np.argwhere((drawn != GRAY).any(axis=2))
     assert len(changed) > 200
     assert changed[:, 0].min() > 150
     assert changed[:, 1].max() < 160
     assert np.array_equal(
-        draw_masks(GREY, [Received(2, "cat", "lost", 0.0, (0, 0, 0, 0), nothing)], labels=False), GREY
+        draw_masks(GRAY, [Received(2, "cat", "lost", 0.0, (0, 0, 0, 0), nothing)], labels=False), GRAY
     )
 
 
 def test_draws_in_place_if_asked() -> None:
-    image = GREY.copy()
+    image = GRAY.copy()
     crop = disc(20)
     assert draw_masks(image, [Received(1, "", "tracked", 1.0, (0, 0, 20, 20), crop)], out=image) is image
-    assert (image != GREY).any()
-    assert np.array_equal(draw_masks(GREY, []), GREY)
+    assert (image != GRAY).any()
+    assert np.array_equal(draw_masks(GRAY, []), GRAY)

@@ -1,4 +1,4 @@
-"""The page's settings: nobody watches or clicks by accident, and a token is not shown."""
+"""The page's settings: it is never exposed by accident, and a token is not shown."""
 
 import pytest
 

@@ -24,7 +24,7 @@ WAIT_MS = 20_000
 
 
 class ControlProcess:
-    """A control process with neighbours."""
+    """A control process between a client and a worker."""
 
     def __init__(self, folder: Path, *, default: bool = False, timeout_s: float = 10.0, **changes: Any) -> None:
         self.endpoint = f"ipc://{folder}/control"

@@ -1,4 +1,4 @@
-"""Every way in which a request can be wrong has its code, and bytes of any kind do no more than be refused."""
+"""Every kind of invalid request has its error code, and arbitrary bytes are rejected without harm."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_request_that_comes_twice_is_done_once(control):
     assert receive(one) == receive(other)
     assert ask(one, **request)["ok"]  # and once more afterwards
     assert ask(one, **{**request, "op": "resume"})["error"]["code"] == "BAD_REQUEST"
-    send(one, op="pause", stream="cam", client="somebody else")
+    send(one, op="pause", stream="cam", client="other")
     running.answer(running.command(), b"{}")  # another client: another request
     assert receive(one)["ok"]
     assert running.worker.take() is None

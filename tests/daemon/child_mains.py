@@ -1,4 +1,4 @@
-"""What the child under test does: one ``main`` for all, told by its first argument."""
+"""What the child under test does: one ``main``; its first argument says which."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
 
 
-def main(behaviour: str, connection: Connection) -> None:
+def main(behavior: str, connection: Connection) -> None:
     link = ChildLink(connection)
     link.attach()
-    match behaviour:
+    match behavior:
         case "obeys":
             link.send(Report("ready"))
             while not link.stop_requested(1.0):

@@ -23,9 +23,9 @@ from streamseg.daemon.process_table import ProcessEntry
 def make_child() -> Iterator[Callable[..., Child]]:
     children: list[Child] = []
 
-    def make(behaviour: str, silence_s: float = 30.0, ready_s: float = 60.0) -> Child:
+    def make(behavior: str, silence_s: float = 30.0, ready_s: float = 60.0) -> Child:
         children.append(
-            Child(ProcessEntry(f"test:{behaviour}", "tests.daemon.child_mains", (behaviour,), ready_s, silence_s))
+            Child(ProcessEntry(f"test:{behavior}", "tests.daemon.child_mains", (behavior,), ready_s, silence_s))
         )
         children[-1].start()
         return children[-1]
@@ -161,11 +161,11 @@ def test_ctrl_c_before_the_child_listens_does_not_reach_it(make_child):
     assert child.alive()
 
 
-@pytest.mark.parametrize("behaviour", ["obeys", "deaf"])
-def test_a_planned_restart_is_immediate_and_not_counted(make_child, behaviour):
-    child = make_child(behaviour)
+@pytest.mark.parametrize("behavior", ["obeys", "deaf"])
+def test_a_planned_restart_is_immediate_and_not_counted(make_child, behavior):
+    child = make_child(behavior)
     wait_for_report(child, "ready")
-    (before,) = [process for process in psutil.Process().children() if process.name() == f"test:{behaviour}"]
+    (before,) = [process for process in psutil.Process().children() if process.name() == f"test:{behavior}"]
     child.stop_for_restart()
     assert child.state == "restarting"
     deadline = time.monotonic() + 30

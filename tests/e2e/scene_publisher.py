@@ -1,4 +1,4 @@
-"""Plays a generated scene as H.264 to an RTSP server that waits for a publisher; ends when it is told to.
+"""Plays a generated scene as H.264 to an RTSP server that waits for a publisher; ends on request.
 
 Run as ``python scene_publisher.py SCENE_ADDRESS URL``.
 """

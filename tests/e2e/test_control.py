@@ -56,7 +56,7 @@ _LATE = 9
 
 
 def disc_at(frame: int, follower: bool) -> tuple[float, float]:
-    """Centre of the first disc; the second one is where the first was 300 ms ago."""
+    """Center of the first disc; the second one is where the first was 300 ms ago."""
     angle = 2 * math.pi * (frame - _LATE * follower) / _TURN
     return WIDTH / 2 + 80 * math.cos(angle), HEIGHT / 2 + 80 * math.sin(angle)
 
@@ -64,9 +64,9 @@ def disc_at(frame: int, follower: bool) -> tuple[float, float]:
 def draw(frame: int) -> np.ndarray:
     picture = np.full((HEIGHT, WIDTH, 3), (90, 95, 100), np.uint8)
     rows, columns = np.ogrid[:HEIGHT, :WIDTH]
-    for follower, colour in ((False, (220, 40, 40)), (True, (40, 80, 230))):
+    for follower, color in ((False, (220, 40, 40)), (True, (40, 80, 230))):
         x, y = disc_at(frame, follower)
-        picture[(columns - x) ** 2 + (rows - y) ** 2 <= 15**2] = colour
+        picture[(columns - x) ** 2 + (rows - y) ** 2 <= 15**2] = color
     return picture
 
 
@@ -140,7 +140,7 @@ def test_objects_from_their_first_click_to_their_end(daemon):
         assert hello.streams == ("cam",)
         assert hello.publish == (running.endpoint,)
         added = control.add_prompt("cam", box=(0.5, 0.5, 0.75, 0.75), label="cup")
-        assert (added.object_id, added.new, added.label) == (8, True, "cup")  # an id that nobody has had
+        assert (added.object_id, added.new, added.label) == (8, True, "cup")  # an id that was not used before
         assert added.bbox == (160, 90, 80, 45)
         assert added.area == 80 * 45
         corrected = control.add_prompt("cam", object_id=8, points=[(0.9, 0.9)])
@@ -374,7 +374,7 @@ def test_a_control_process_that_is_killed_is_replaced_at_the_same_address(daemon
             with Controller(running.control) as another:
                 clicked.append(another.add_prompt("cam", points=[(0.5, 0.5)]).object_id)
 
-        # The click reaches the worker, its answer nobody: the client sends it again, and it is done once.
+        # The click reaches the worker and its reply is lost: the client sends it again, and it is executed once.
         worker = running.child("worker")
         worker.suspend()
         thread = threading.Thread(target=click)
@@ -465,7 +465,7 @@ def test_streams_come_and_go_and_cost_the_others_no_frame(daemon):
             assert again.seq == last.seq + 1 + again.gap
         counter.more()
         assert counter.finish() == 0
-        for name in ("worker", "publisher"):  # what is started anew knows the streams of now
+        for name in ("worker", "publisher"):  # a restarted process knows the current streams
             running.child(name).kill()
             running.wait_log(f"{name} ended .killed by SIGKILL.: restart")
         with Subscriber(running.endpoint, streams=["door"], kinds=("objects",)) as subscriber:
@@ -600,9 +600,9 @@ def test_an_asyncio_client_may_ask_many_things_at_once(daemon):
             assert all(len(answer[0].objects) == 3 for answer in answers[:-1])
             with pytest.raises(ControlError, match="no object 9"):
                 await control.remove_object("cam", 9)
-        async with AsyncController(f"{running.control}-none", connect_timeout_s=0.2) as nobody:
+        async with AsyncController(f"{running.control}-none", connect_timeout_s=0.2) as lonely:
             with pytest.raises(ControlError, match="no daemon listens"):
-                await nobody.hello()
+                await lonely.hello()
 
     asyncio.run(asyncio.wait_for(ask(), 60))
     assert running.end() == 0

@@ -21,15 +21,15 @@ STILL, MOVING = 45, 30
 FRAMES = 2 * STILL + MOVING
 
 
-def centre(frame: int) -> tuple[int, int]:
+def center(frame: int) -> tuple[int, int]:
     moved = min(max(frame - STILL + 1, 0), MOVING)
     return 60 + 5 * moved, 120
 
 
 def draw(frame: int) -> np.ndarray:
-    """A red disc on a grey wall, with a sensor's noise."""
+    """A red disc on a gray wall, with a sensor's noise."""
     picture = np.full((HEIGHT, WIDTH, 3), (90, 95, 100), np.uint8)
-    cv2.circle(picture, centre(frame), RADIUS, (220, 40, 40), -1)
+    cv2.circle(picture, center(frame), RADIUS, (220, 40, 40), -1)
     noise = np.random.default_rng(frame).normal(0, 3, picture.shape)
     return np.clip(picture + noise, 0, 255).astype(np.uint8)
 
@@ -69,7 +69,7 @@ def rest(first: int, count: int = STILL) -> list[int | None]:
 
 
 def settings(film: Path, **more: object) -> dict[str, object]:
-    x, y = centre(0)
+    x, y = center(0)
     disc = {"object": 1, "box": [x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS]}
     return {
         "model": {"name": "colour"},
@@ -94,7 +94,7 @@ def test_a_still_stretch_is_repeated_and_what_moves_is_tracked_at_once(daemon, f
     assert repeats[STILL + MOVING - 1 :] == rest(STILL + MOVING - 1, STILL + 1)
     for frame in frames:
         (disc,) = frame.objects
-        x, y = centre(frame.frame)
+        x, y = center(frame.frame)
         assert np.hypot(disc.centroid[0] - x, disc.centroid[1] - y) < 2, frame.frame
         if frame.repeats is not None:
             assert disc.data == frames[frame.repeats].objects[0].data
@@ -127,7 +127,7 @@ def test_a_click_on_a_repeated_frame_and_what_follows_it(daemon, photograph):
             return next(frame for frame in subscriber if isinstance(frame, MaskFrame) and condition(frame))
 
         seen = next_where(lambda frame: frame.repeats is not None)
-        click = {"points": [centre(0)], "coords": "pixels", "frame": seen.frame}
+        click = {"points": [center(0)], "coords": "pixels", "frame": seen.frame}
         looked = control.add_prompt("cam", preview=True, **click)
         made = control.add_prompt("cam", label="disc", **click)
         assert looked.frame == made.frame == seen.repeats

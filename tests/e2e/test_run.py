@@ -244,7 +244,7 @@ def test_children_end_with_a_supervisor_that_is_killed(daemon):
 
 
 def test_dead_camera_costs_the_other_no_frame(daemon):
-    port = free_port()  # nobody listens there
+    port = free_port()  # without a listener
     running = daemon(
         {
             "model": {"name": "fixed"},

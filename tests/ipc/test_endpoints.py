@@ -1,4 +1,4 @@
-"""Binding: clear errors, and nobody's address stolen."""
+"""Binding: clear errors, and no address is taken from another daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders travel to a child, and with them the descriptors of a ring; nobody waits for a child that does not listen."""
+"""Messages and ring descriptors travel to a child; a child that does not read blocks no sender."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ def assert_whole(path: Path, content: bytes) -> None:
 
 
 def test_fetches_and_tells_progress(file_server, tmp_path):
-    told: list[tuple[int, int]] = []
-    path = fetch(file_server.entry(), tmp_path / "a" / "b", progress=lambda done, whole: told.append((done, whole)))
+    progress: list[tuple[int, int]] = []
+    path = fetch(file_server.entry(), tmp_path / "a" / "b", progress=lambda done, whole: progress.append((done, whole)))
     assert_whole(path, file_server.content)
     assert path == tmp_path / "a" / "b" / "weights.pt"
-    assert told == sorted(told)
-    assert told[-1] == (len(file_server.content),) * 2
-    assert len(told) > 4
+    assert progress == sorted(progress)
+    assert progress[-1] == (len(file_server.content),) * 2
+    assert len(progress) > 4
 
 
 def test_what_is_there_is_not_fetched_again(file_server, tmp_path):

@@ -36,7 +36,7 @@ def until(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -
 
 
 class PublisherProcess:
-    """A publisher with its rings, and what its neighbours do by hand: supervisor, worker, capture."""
+    """A publisher with its rings, with the test in the role of supervisor, worker and capture."""
 
     def __init__(self, folder: Path, streams: tuple[str, ...] = ("cam1",), **publish: object) -> None:
         self.endpoint = f"ipc://{folder}/pub"

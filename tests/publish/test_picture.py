@@ -1,4 +1,4 @@
-"""Pictures have the colours that the camera saw, whatever the layout, matrix and range."""
+"""Pictures have the colors that the camera saw, whatever the layout, matrix and range."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamseg.publish.picture import encode_jpeg, to_bgr
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 1))
 # Kr, Kb of the three recommendations, written down independently of the code under test.
 SHARES = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 120, 40), (30, 60, 220)]
+COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 120, 40), (30, 60, 220)]
 
 
 def rgb_to_yuv(rgb, matrix, full_range):
@@ -27,10 +27,10 @@ def rgb_to_yuv(rgb, matrix, full_range):
 
 
 def picture(width, height):
-    """Blocks of even size in all colours, so that halved chroma is exact but at odd edges."""
+    """Blocks of even size in all colors, so that halved chroma is exact but at odd edges."""
     rgb = np.zeros((height, width, 3), np.uint8)
-    for index, colour in enumerate(COLOURS):
-        rgb[4 * (index % 2) : 4 * (index % 2) + 4, 4 * (index // 2) : 4 * (index // 2) + 4] = colour
+    for index, color in enumerate(COLORS):
+        rgb[4 * (index % 2) : 4 * (index % 2) + 4, 4 * (index // 2) : 4 * (index // 2) + 4] = color
     return rgb
 
 
@@ -77,7 +77,7 @@ def test_rgb_is_exact(pixel_format):
 
 
 @pytest.mark.parametrize("pixel_format", ["rgb24", "bgr24", "yuv420p", "nv12", "gray8"])
-def test_jpeg_has_size_place_and_colour(pixel_format):
+def test_jpeg_has_size_place_and_color(pixel_format):
     rgb = np.zeros((90, 160, 3), np.uint8)
     rgb[:40, :60] = (200, 120, 40)
     decoded = cv2.imdecode(

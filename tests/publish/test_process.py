@@ -113,7 +113,7 @@ def test_a_new_subscriber_gets_the_status_at_once(publisher):
     messages = statuses[-1].seq - statuses[0].seq
     elapsed_s = (statuses[-1].t_wall_ns - statuses[0].t_wall_ns) / 1e9
     assert messages > 2 * elapsed_s  # the beat alone is 1 a second
-    assert messages <= 1 + 10 * elapsed_s  # nobody can ask for more than 10
+    assert messages <= 1 + 10 * elapsed_s  # subscribing causes at most 10 a second
 
 
 def test_pictures_come_with_the_masks_of_their_frame(publisher):
@@ -399,7 +399,7 @@ def test_a_killed_publisher_is_replaced_within_the_session(publisher):
         publisher.process.kill()
         publisher.process.join()
         publisher.start()
-        # libzmq subscribes anew only while the subscriber looks for messages.
+        # libzmq subscribes again only while the subscriber polls.
         until(lambda: poke(subscriber) or "masks" in status_when(publisher, bool).subscribed, "the reconnect")
         sent = publisher.track()
         after = subscriber.receive()

@@ -1,4 +1,4 @@
-"""The table behind "encode only what somebody subscribes to"."""
+"""The table that decides what is encoded."""
 
 from __future__ import annotations
 

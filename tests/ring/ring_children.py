@@ -72,7 +72,7 @@ def write_on_and_on(ring: FrameRing, line: Connection, frame_format: FrameFormat
 
 
 def write_after_predecessor(ring: FrameRing, line: Connection) -> None:
-    """Start up now, write when told that the writer before is dead."""
+    """Start up at once; write when the previous writer is dead."""
     line.recv()
     write_on_and_on(ring, line, None)
 
@@ -86,7 +86,7 @@ def write_when_told(ring: FrameRing, line: Connection) -> None:
 
 
 def read_on_and_on(ring: FrameRing, line: Connection) -> None:
-    """When told to: take, share with the publisher, check, release; say the number of a torn frame."""
+    """On command, take, share with the publisher, check and release; report the number of a torn frame."""
     line.recv()
     reader = ring.reader("worker")
     line.send("ready")

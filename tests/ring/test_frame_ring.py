@@ -280,7 +280,7 @@ def test_a_new_reader_frees_what_its_role_held_and_no_more(make_ring: MakeRing) 
     assert adopted is not None
     released.release()
 
-    worker = ring.reader("worker")  # its predecessor died: what it held, and what nobody may have been told of, is free
+    worker = ring.reader("worker")  # its predecessor died: the slots it held or was about to take are free
     assert ring.counters().held == 1
     assert ring.counters().abandoned == 3
     assert publisher.adopt(offered.slot, offered.frame.frame_id) is None

@@ -186,7 +186,7 @@ def test_counters_are_of_one_instant_while_the_ring_is_busy(make_ring: MakeRing,
     seen = set()
     while len(seen) < 3000:
         counters = ring.counters()
-        # Nobody reads: all frames but the one that waits were superseded, at every instant.
+        # Without a reader, all frames but the waiting one are superseded, at every instant.
         assert counters.frames == counters.superseded + counters.pending
         seen.add(counters.frames)
     line.send(b"stop")

@@ -2,7 +2,7 @@
 
 Usage: ``/usr/bin/python3 gst_rtsp_server.py '<JSON>'``. Keys: ``port`` (0: the OS chooses), ``user`` and
 ``password`` (ask for them), ``width``, ``height``, ``fps`` (N/M), ``codec`` (h264, mjpeg), ``gop``, ``audio``,
-``file`` (an MP4 with H.264 that each client sees from its beginning, in place of the moving ball).
+``file`` (an MP4 with H.264 that each client sees from its beginning, instead of the moving ball).
 Serves ``/cam``; prints ``{"port": N}`` when it can be connected to, and then ``client`` for each connection.
 """
 

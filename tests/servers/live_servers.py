@@ -61,7 +61,7 @@ class GstRtspServer(ServerProcess):
 
 
 class Publisher(ServerProcess):
-    """Publishes to an address that somebody listens on, or soon will."""
+    """Publishes to an address where a server listens, or soon will."""
 
     def __init__(self, url: str, **settings: object) -> None:
         container = "rtsp" if url.startswith("rtsp") else "flv"
@@ -158,12 +158,12 @@ def black_hole() -> Iterator[int]:
 
 @functools.cache
 def jpeg(width: int, height: int) -> bytes:
-    """A grey picture with noise: FFmpeg wants 2 KiB before it says what a stream is."""
+    """A gray picture with noise: FFmpeg wants 2 KiB before it says what a stream is."""
     context = av.CodecContext.create("mjpeg", "w")
     context.width, context.height, context.pix_fmt = width, height, "yuvj420p"
     context.time_base = Fraction(1, 25)
-    grey = np.random.default_rng(0).integers(60, 121, (height, width, 1), np.uint8).repeat(3, axis=2)
-    picture = av.VideoFrame.from_ndarray(grey).reformat(format="yuvj420p")
+    gray = np.random.default_rng(0).integers(60, 121, (height, width, 1), np.uint8).repeat(3, axis=2)
+    picture = av.VideoFrame.from_ndarray(gray).reformat(format="yuvj420p")
     return b"".join(bytes(packet) for packet in [*context.encode(picture), *context.encode(None)])
 
 

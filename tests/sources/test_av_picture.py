@@ -11,7 +11,7 @@ from streamseg.frame import FrameFormat, Plane
 from streamseg.sources.av_picture import PictureReader
 from tests.servers.live_servers import write_video
 
-COLOURSPACE = {"bt601": 5, "bt709": 1, "bt2020": 9}
+COLORSPACE = {"bt601": 5, "bt709": 1, "bt2020": 9}
 
 
 def first_picture(graph: str) -> av.VideoFrame:
@@ -23,7 +23,7 @@ def rgb_of(frame_format: FrameFormat, planes: tuple[Plane, ...]) -> np.ndarray:
     """Build an FFmpeg picture from planes and let FFmpeg turn it into RGB."""
     name = "gray" if frame_format.pixel_format == "gray8" else frame_format.pixel_format
     picture = av.VideoFrame(frame_format.width, frame_format.height, name)
-    picture.colorspace = COLOURSPACE[frame_format.matrix]
+    picture.colorspace = COLORSPACE[frame_format.matrix]
     picture.color_range = 2 if frame_format.full_range else 1
     for target, source in zip(picture.planes, planes, strict=True):
         rows, row_bytes = source.shape
@@ -53,9 +53,9 @@ def rgb_of(frame_format: FrameFormat, planes: tuple[Plane, ...]) -> np.ndarray:
         ("bgr8", "rgb24"),
     ],
 )
-@pytest.mark.parametrize("colour", ["0x3060c0", "0xd02010"])
-def test_colours_are_those_of_ffmpeg(pixel_format: str, expected: str, colour: str) -> None:
-    picture = first_picture(f"color=c={colour}:size=64x48,format={pixel_format}")
+@pytest.mark.parametrize("color", ["0x3060c0", "0xd02010"])
+def test_colors_are_those_of_ffmpeg(pixel_format: str, expected: str, color: str) -> None:
+    picture = first_picture(f"color=c={color}:size=64x48,format={pixel_format}")
     frame_format, planes = PictureReader().read(picture)
 
     assert frame_format.pixel_format == expected
@@ -75,13 +75,13 @@ def test_palettes() -> None:
 
 
 @pytest.mark.parametrize(("code", "matrix"), [(0, "bt601"), (1, "bt709"), (2, "bt601"), (5, "bt601"), (9, "bt2020")])
-@pytest.mark.parametrize(("colour_range", "full"), [(0, False), (1, False), (2, True)])
+@pytest.mark.parametrize(("color_range", "full"), [(0, False), (1, False), (2, True)])
 @pytest.mark.parametrize("size", [(64, 48), (1920, 1080)])
-def test_matrix_and_range(code: int, matrix: str, colour_range: int, full: bool, size: tuple[int, int]) -> None:
+def test_matrix_and_range(code: int, matrix: str, color_range: int, full: bool, size: tuple[int, int]) -> None:
     picture = av.VideoFrame(*size, "yuv420p")
     for plane, value in zip(picture.planes, (120, 90, 200), strict=True):
         np.frombuffer(plane, np.uint8)[:] = value
-    picture.colorspace, picture.color_range = code, colour_range
+    picture.colorspace, picture.color_range = code, color_range
 
     frame_format, planes = PictureReader().read(picture)
 

@@ -170,7 +170,7 @@ def test_frames_in_and_masks_out(small: SAM2Base) -> None:
         runs.append(results)
     assert len(runs[0]) == 20
     first, second, *_ = runs[0]
-    assert (first.full_mask == second.full_mask).mean() < 0.985  # or it could not be told whose mask is whose
+    assert (first.full_mask == second.full_mask).mean() < 0.985  # so that the masks can be told apart
     for on_cpu, on_cuda in zip(*runs, strict=True):
         assert (on_cuda.obj_id, on_cuda.size) == (on_cpu.obj_id, on_cpu.size)
         assert on_cuda.area == on_cuda.full_mask.sum()

@@ -284,10 +284,10 @@ def test_a_preview_is_what_the_prompt_gives(small: SAM2Base) -> None:
 
 
 def test_warm_up_leaves_nothing_behind(tracker: Sam2Tracker) -> None:
-    told: list[tuple[str, float]] = []
-    tracker.warm_up(lambda what, share: told.append((what, share)))
-    assert told[-1][1] == 1.0
-    assert [share for _, share in told] == sorted(share for _, share in told)
+    progress: list[tuple[str, float]] = []
+    tracker.warm_up(lambda what, share: progress.append((what, share)))
+    assert progress[-1][1] == 1.0
+    assert [share for _, share in progress] == sorted(share for _, share in progress)
     assert tracker.track({"a": frame(0)}) == {"a": []}
     for obj_id in (1, 2, 3):  # all lanes are free again
         tracker.add_prompt("a", Prompt(obj_id, points=(Point(80, 45),)))

@@ -120,7 +120,7 @@ def excite(model: SAM2Base, attention: float = 2.0) -> None:
         block.k_proj.weight *= 2
         block.v_proj.weight *= 3
         block.out_proj.weight *= 3
-    # Candidates apart: two that are all but equal would be told apart by rounding.
+    # Candidates must differ: between two that are nearly equal, rounding would decide.
     decoder.iou_prediction_head.layers[-1].weight *= 2
     decoder.iou_prediction_head.layers[-1].bias.copy_(torch.tensor([0.0, 0.0, 0.6, -0.6]))
 

@@ -58,6 +58,6 @@ def test_the_stem_computes_what_its_original_computes_with_another_normalization
     with torch.no_grad():
         ours, theirs = functional.relu6(trunk.stem(normalized)), original(pixels)
         features = trunk(normalized)
-    # The far border is padded with another grey.
+    # The far border is padded with another gray.
     torch.testing.assert_close(ours[..., :-1, :-1], theirs[..., :-1, :-1], atol=1e-4, rtol=1e-4)
     assert [tuple(level.shape[1:]) for level in features] == [(24, 8, 8), (40, 4, 4), (112, 2, 2), (320, 1, 1)]

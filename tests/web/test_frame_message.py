@@ -47,7 +47,7 @@ def test_masks_come_as_they_are(encoding):
         np.testing.assert_array_equal(frame.mask(obj_id), mask)
 
 
-def test_colours_are_those_of_drawings():
+def test_colors_are_those_of_drawings():
     frame = message(pair({1: np.ones(SIZE[::-1], bool), 2: np.ones(SIZE[::-1], bool)}))
-    told = [obj["colour"] for obj in frame.header["objects"]]
-    assert told == ["#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTE[:2]]
+    colors = [obj["colour"] for obj in frame.header["objects"]]
+    assert colors == ["#{:02x}{:02x}{:02x}".format(*color) for color in PALETTE[:2]]

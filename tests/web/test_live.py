@@ -168,7 +168,7 @@ def test_pictures_are_encoded_only_while_somebody_looks(web):
         client.watch("cam")
         client.next_frame()
         assert b"streamseg_watching 1" in wanted()[1]
-    wait_for(lambda: b"streamseg_watching 0" in wanted()[1], 10, "nobody watching")
+    wait_for(lambda: b"streamseg_watching 0" in wanted()[1], 10, "no viewers")
 
 
 def test_seats_are_bounded_and_the_next_one_is_told(start):

@@ -33,7 +33,7 @@ def test_click_an_object_and_see_its_mask_on_it(web, open_page):
 
 
 def test_nano_follows_what_is_clicked(start, open_page):
-    """The same with the network that comes with the package, to which a click says no more than a place."""
+    """The same with nano, for which a click is only a position."""
     web = start({"cam": {"source": SCENE}}, model="nano")
     page, eyes = open_cam(open_page, web.url)
     ball = click_object(page, eyes, BALL)
@@ -236,7 +236,7 @@ def test_a_page_server_that_dies_is_replaced_at_the_same_place(start, open_page)
     expect(page.locator("#connection")).to_have_text("connection lost")
     expect(page.locator("#connection")).to_have_text("live")
     expect(page.locator("#events")).to_contain_text("connection restored")
-    # Status is told once a second.
+    # Status is published once a second.
     wait_for(
         lambda: daemon.json("GET", "/v1/streams")["daemon"]["restarts"]["web"] == 1, 10, "the restart in the status"
     )

@@ -29,7 +29,7 @@ def digest(address: str, frames: tuple[int, ...]) -> str:
     return total.hexdigest()
 
 
-# Every machine must draw these bytes: other projects' truth depends on them. Whoever changes the scene's looks on
+# Every machine must draw these bytes: other projects' truth depends on them. To change the scene's looks on
 # purpose puts the new digests here and says so in the change log.
 GOLDEN = {
     "default": "d6811f6f53f253ca9d11626d9ee2662194d20c84bcb61d3a75650defd9cef387",
@@ -137,9 +137,9 @@ def test_box_is_the_tight_box_of_the_truth() -> None:
 def test_simple_shows_each_object_in_one_plain_color_of_its_own() -> None:
     scene = Scene(f"scene:simple?{SMALL}&objects=8")
     image, truth = scene.render(33), scene.truth(33)
-    colours = {obj_id: {tuple(pixel) for pixel in image[mask].tolist()} for obj_id, mask in truth.items()}
-    assert all(len(found) == 1 for found in colours.values())
-    assert len(set.union(*colours.values())) == 8
+    colors = {obj_id: {tuple(pixel) for pixel in image[mask].tolist()} for obj_id, mask in truth.items()}
+    assert all(len(found) == 1 for found in colors.values())
+    assert len(set.union(*colors.values())) == 8
 
 
 def test_background_moves_under_a_resting_pixel() -> None:

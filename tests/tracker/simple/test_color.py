@@ -15,7 +15,7 @@ from streamseg.tracker.simple.color import ColorTracker
 from streamseg.tracker.types import ObjectResult, Point, Prompt
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 25))
-COLOURS: Final = {1: (220, 40, 30), 2: (30, 70, 220), 3: (40, 190, 60)}
+COLORS: Final = {1: (220, 40, 30), 2: (30, 70, 220), 3: (40, 190, 60)}
 
 Picture = NDArray[np.uint8]
 Truth = dict[int, NDArray[np.bool_]]
@@ -28,12 +28,12 @@ def scene(n: int, size: tuple[int, int] = (640, 360)) -> tuple[Picture, Truth]:
     ground = cv2.resize(np.random.default_rng(0).integers(90, 150, (6, 10), dtype=np.uint8), size)
     picture = np.repeat(ground[..., None], 3, axis=2)
     x1 = -0.5 * w if 20 <= n < 30 else (0.2 + 0.01 * n if n < 20 else 0.75 - 0.005 * (n - 30)) * w
-    centres = {1: (x1, 0.3 * h), 2: ((0.8 - 0.012 * n) * w, 0.75 * h), 3: (0.9 * w, (0.2 + 0.008 * n) * h)}
+    centers = {1: (x1, 0.3 * h), 2: ((0.8 - 0.012 * n) * w, 0.75 * h), 3: (0.9 * w, (0.2 + 0.008 * n) * h)}
     truth: Truth = {}
     rows, columns = np.ogrid[:h, :w]
-    for obj_id, (x, y) in centres.items():
+    for obj_id, (x, y) in centers.items():
         truth[obj_id] = (columns - x) ** 2 + (rows - y) ** 2 <= (0.09 * h) ** 2
-        picture[truth[obj_id]] = COLOURS[obj_id]
+        picture[truth[obj_id]] = COLORS[obj_id]
     noisy = picture + rng.integers(-12, 13, picture.shape)
     return noisy.clip(0, 255).astype(np.uint8), truth
 
@@ -135,7 +135,7 @@ def crossing(n: int) -> tuple[Picture, NDArray[np.bool_]]:
     picture = np.full((180, 320, 3), 110, dtype=np.uint8)
     rows, columns = np.ogrid[:180, :320]
     truth = (columns - (20 + 7 * n)) ** 2 + (rows - 90) ** 2 <= 20**2
-    picture[truth] = COLOURS[1]
+    picture[truth] = COLORS[1]
     return picture, truth
 
 
@@ -228,7 +228,7 @@ def test_of_two_alike_the_nearer_is_taken():
         picture = np.full((180, 320, 3), 110, dtype=np.uint8)
         truths = [(columns - x) ** 2 + (rows - y) ** 2 <= 20**2 for x, y in ((60 + 4 * n, 40), (250 - 4 * n, 130))]
         for truth in truths:
-            picture[truth] = COLOURS[1]
+            picture[truth] = COLORS[1]
         results = tracker.track({"cam": rgb_frame(picture)})["cam"]
         if n == 0:
             results = [

@@ -20,7 +20,7 @@ BOX = Prompt(1, box=(10, 10, 30, 30))
 
 
 def frame(width: int = 96, height: int = 64, frame_id: int = 0, epoch: int = 0) -> Frame:
-    """Grey with a red square on it."""
+    """Gray with a red square on it."""
     picture = np.full((height, width, 3), 120, dtype=np.uint8)
     picture[10:30, 10:30] = (220, 20, 20)
     return Frame(frame_id, epoch, FrameFormat(width, height, "rgb24"), (picture.reshape(height, -1),), STAMPS)
@@ -191,9 +191,9 @@ def test_undo_has_a_depth_and_outlives_the_prompted_frame(tracker):
 
 
 def test_warm_up_says_that_it_is_done(tracker):
-    told: list[float] = []
-    tracker.warm_up(lambda what, share: told.append(share))
-    assert told[-1] == 1.0
+    shares: list[float] = []
+    tracker.warm_up(lambda what, share: shares.append(share))
+    assert shares[-1] == 1.0
 
 
 def test_drawn_prompts():
