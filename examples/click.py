@@ -26,7 +26,7 @@ with Controller(args.control) as control, Subscriber(args.endpoint, streams=[arg
     )
     print(f"object {clicked.object_id}: {clicked.area} pixels on frame {clicked.frame}, score {clicked.score:.2f}")
     for frame in frames:
-        followed = [obj for obj in frame.objects if obj.id == clicked.object_id]
-        if frame.frame > clicked.newest and followed:
-            print(f"frame {frame.frame}: {followed[0].state} at {followed[0].bbox}")
+        tracked = [obj for obj in frame.objects if obj.id == clicked.object_id]
+        if frame.frame > clicked.newest and tracked:
+            print(f"frame {frame.frame}: {tracked[0].state} at {tracked[0].bbox}")
             break

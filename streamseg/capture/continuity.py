@@ -7,7 +7,7 @@ from typing import Final
 from streamseg.frame import SourceFrame
 
 JUMP_S: Final = 3.0
-"""Shorter gaps are hiccups: objects can still be followed across them."""
+"""Shorter gaps are hiccups: objects can still be tracked across them."""
 
 JUMP_INTERVALS: Final = 10.0
 """For slow sources the gap is measured in frame intervals."""

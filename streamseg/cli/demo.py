@@ -113,7 +113,7 @@ def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[s
 
     if prompt is not None:
         raise ConfigError("--point, --box and --mask need --source: the objects of the scene are marked already")
-    # A tracker that follows colors needs objects of one color.
+    # A tracker of colors needs objects of one color.
     plain = kind_of(model) != "sam2"
     scene = Scene(f"scene:{'simple' if plain else 'default'}?size={size}")
     prompts = []

@@ -38,7 +38,7 @@ class RunningStream:
     Attributes:
         settings: Its current settings.
         ring: Its frame ring.
-        saved: What the worker follows, if it differs from the settings.
+        saved: What the worker tracks, if it differs from the settings.
         from_file: It comes from the configuration file; otherwise it was added on request.
     """
 

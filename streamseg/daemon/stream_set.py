@@ -159,7 +159,7 @@ class StreamSet:
             capture.stop_for_restart()
 
     def save(self, message: PromptsSaved) -> None:
-        """Save what the worker follows, for the next worker."""
+        """Save what the worker tracks, for the next worker."""
         if message.stream in self.running:
             self.running[message.stream].saved = message.saved
         else:  # sent before the worker knew that the stream was removed

@@ -82,7 +82,7 @@ def load_model(
     found = resolve(_Wanted(name, config))
     if found.kind != "sam2":
         raise ModelError(
-            f"model {found.name!r} follows colors or prompts and has no network: use a SAM 2 model or nano"
+            f"model {found.name!r} has no network: use a SAM 2 model or nano"
         )
     where = choose_device(device)
     network = build_model(found.config, image_size=image_size, checkpoint=found.checkpoint, device=where)

@@ -53,7 +53,7 @@ class OpenStream:
         stream: Its id.
         settings: Its settings.
         source: Its address, without credentials.
-        saved: What the worker follows, if it differs from the settings.
+        saved: What the worker tracks, if it differs from the settings.
         shape: Of its ring, whose descriptors follow the message.
         ring: The ring; set by the receiving end.
     """

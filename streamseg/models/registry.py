@@ -136,7 +136,7 @@ _ENTRIES: Final = (
         kind="color",
         config="",
         checkpoint=None,
-        about="no network: follows the prompt's color; for tests and demonstrations of the pipeline",
+        about="no network: tracks the prompt's color; for tests and demonstrations of the pipeline",
     ),
 )
 

@@ -174,7 +174,7 @@ class Region(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         name: Its name in the settings.
         dwell_s: ``zone_left``: seconds that the object was inside, by the stream's own time.
-        reason: ``zone_left``: ``moved``, or why the object is not followed any more: ``lost``, ``removed``, ``reset``.
+        reason: ``zone_left``: ``moved``, or why the object is no longer tracked: ``lost``, ``removed``, ``reset``.
         direction: ``line_crossed``: ``forward`` (from the line's left to its right, seen from its start) or
             ``backward``.
     """

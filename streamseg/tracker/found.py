@@ -52,7 +52,7 @@ def check_found(prompt: Prompt, result: ObjectResult, smallest: tuple[int, int])
     Args:
         prompt: The prompt.
         result: Its mask.
-        smallest: (width, height) in pixels of the smallest object that the model can follow in this frame.
+        smallest: (width, height) in pixels of the smallest object that the model can track in this frame.
 
     Raises:
         PromptError: The prompt is positive, and its mask is empty or far smaller than the mask that was given.
@@ -64,7 +64,7 @@ def check_found(prompt: Prompt, result: ObjectResult, smallest: tuple[int, int])
         return
     width, height = smallest
     limit = (
-        f"the smallest object that this model can follow in a frame of {result.size[0]}x{result.size[1]} is about "
+        f"the smallest object that this model can track in a frame of {result.size[0]}x{result.size[1]} is about "
         f"{width}x{height} pixels"
     )
     if prompt.mask is not None:

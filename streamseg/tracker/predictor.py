@@ -418,7 +418,7 @@ class CameraPredictor:
             raise PromptError(f"object {obj_id}: stream {name} has no frame yet: prompt it after its first frame")
         if obj_id not in stream.objects and len(stream.objects) >= self.max_objects:
             raise PromptError(
-                f"object {obj_id}: stream {name} already follows {self.max_objects} objects, the limit of "
+                f"object {obj_id}: stream {name} already tracks {self.max_objects} objects, the limit of "
                 "model.max_objects: remove one first"
             )
 

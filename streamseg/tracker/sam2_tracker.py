@@ -293,7 +293,7 @@ class Sam2Tracker:
         return is_found(prompt, result)
 
     def _smallest(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return (width, height) of the smallest object that can be followed: two pixels of the model's masks."""
+        """Return (width, height) of the smallest object that can be tracked: two pixels of the model's masks."""
         side = self._predictor.model.image_size // 4
         return -(-2 * size[0] // side), -(-2 * size[1] // side)
 

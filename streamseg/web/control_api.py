@@ -57,7 +57,7 @@ class ControlApi:
                 errors=body_errors | {410},
             ),
             Operation("PATCH", object_path, self.rename, "Name an object.", None, body=Rename, errors=body_errors),
-            Operation("DELETE", object_path, self.remove, "Stop following an object.", None, errors=errors),
+            Operation("DELETE", object_path, self.remove, "Stop tracking an object.", None, errors=errors),
             Operation(
                 "POST",
                 f"{object_path}/undo",

@@ -234,7 +234,7 @@ class FollowedObjects:
     # --- objects ----------------------------------------------------------------------------------------------------
 
     def remove(self, obj_id: int, *, can_undo: bool = False) -> None:
-        """Stop following an object. Its prompts may still be pending.
+        """Stop tracking an object. Its prompts may still be pending.
 
         Args:
             obj_id: The object.

@@ -64,7 +64,7 @@ class WorkerSpec:
         internal_endpoint: Address of the publisher.
         commands_endpoint: Address of the control process.
         worker_id: Routing id by which the control process addresses it.
-        saved: Stream id -> what an earlier worker followed, if it differs from the settings.
+        saved: Stream id -> what an earlier worker tracked, if it differs from the settings.
         log: What to log.
     """
 

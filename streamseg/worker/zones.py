@@ -61,7 +61,7 @@ class ZoneLeft:
         zone: The zone.
         obj_id: The object.
         dwell_s: How long, in the stream's own time.
-        reason: Whether it moved out, or is not followed any more.
+        reason: Whether it moved out, or is no longer tracked.
     """
 
     zone: str

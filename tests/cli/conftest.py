@@ -18,7 +18,7 @@ def streamseg(tmp_path):
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory):
-    """Where a daemon publishes the masks of `scene:simple`, followed by its colors."""
+    """Where a daemon publishes the masks of `scene:simple`, tracked by its colors."""
     folder = tmp_path_factory.mktemp("daemon")
     address = f"ipc://{folder}/pub"
     runner = Streamseg(folder, {"XDG_RUNTIME_DIR": str(folder)})

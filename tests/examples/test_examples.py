@@ -25,7 +25,7 @@ CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalize
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
-    """A daemon that follows a disc in a generated scene by its color."""
+    """A daemon that tracks a disc in a generated scene by its color."""
     config = {
         "streams": {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}},
         "model": {"name": "echo"},

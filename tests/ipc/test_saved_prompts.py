@@ -1,4 +1,4 @@
-"""What a stream follows is written down so that the next worker, or a changed configuration, can go on with it."""
+"""What a stream tracks is saved, so that the next worker or a changed configuration can continue with it."""
 
 from __future__ import annotations
 

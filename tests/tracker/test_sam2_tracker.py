@@ -83,7 +83,7 @@ def test_refused_prompts_change_nothing(tracker: Sam2Tracker) -> None:
             tracker.add_prompt("a", prompt)
     for obj_id in (1, 2, 3):
         tracker.add_prompt("a", Prompt(obj_id, points=(Point(80, 45),)))
-    with pytest.raises(PromptError, match="already follows 3 objects"):
+    with pytest.raises(PromptError, match="already tracks 3 objects"):
         tracker.add_prompt("a", Prompt(4, points=(Point(80, 45),)))
     assert [result.obj_id for result in tracker.track({"a": frame(1)})["a"]] == [1, 2, 3]
     with pytest.raises(PromptError, match="no object 4"):

@@ -87,7 +87,7 @@ def test_a_mask_that_the_model_cannot_follow_is_refused() -> None:
     client.show(SCENE.render(0))
     error = client.ask("add_prompt", mask={"size": [270, 480], "counts": tiny_counts()}, preview=False)
     assert error.code == "BAD_PROMPT"
-    assert "the smallest object that this model can follow in a frame of 480x270 is about 15x9 pixels" in error.message
+    assert "the smallest object that this model can track in a frame of 480x270 is about 15x9 pixels" in error.message
     assert client.ask("list")["streams"][0]["objects"] == []
 
 

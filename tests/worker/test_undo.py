@@ -37,7 +37,7 @@ def picture(number: int) -> Frame:
 
 
 class Stage:
-    """Squares that move, followed by their color, and what a client asks for."""
+    """Moving squares, tracked by their color, and a client."""
 
     def __init__(self, max_objects: int = 3) -> None:
         self.tracker = ColorTracker(max_objects=max_objects)

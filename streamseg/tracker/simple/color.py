@@ -1,4 +1,4 @@
-"""A tracker that follows a color. It shows that masks belong to their frames, without a model."""
+"""A tracker of colors. It shows that masks belong to their frames, without a model."""
 
 from __future__ import annotations
 

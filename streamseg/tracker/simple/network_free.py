@@ -217,7 +217,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             past.picture.followers.pop(obj_id, None)
 
     def set_aside(self, stream: str, obj_id: int) -> None:
-        """Stop following an object, but keep its follower.
+        """Stop tracking an object, but keep its follower.
 
         Raises:
             PromptError: There is no such object.

@@ -40,7 +40,7 @@ function show() {
   showAvailable();
   const name = selected === null ? "" : ` ${selected}`;
   const click = TOUCH ? "Tap" : "Click";
-  let hint = TOUCH ? "Tap an object to follow it." : "Click an object to follow it, or drag a box around it.";
+  let hint = TOUCH ? "Tap an object to track it." : "Click an object to track it, or drag a box around it.";
   if (selected !== null) hint = `${click} to add to object${name}, ${TOUCH ? "hold" : "shift-click"} to exclude a part. ${TOUCH ? "New" : "Esc"}: another object.`;
   if (negative) hint = `${click} a part that does not belong to object${name}.`;
   if (paused) hint += " Tracking is paused.";
