@@ -160,7 +160,9 @@ def follow(video: Video, arm: TrackerArm, kind: PromptKind) -> tuple[VideoScore,
 def observe(result: ObjectResult, truths: Mapping[int, BoolMask], kind: PromptKind) -> Observation:
     """Compare one object's result with the truth of all objects of the frame."""
     mask, truth = result.full_mask, truths[result.obj_id]
-    present = presence_of(result.object_score_logits)
+    scores = {"score": score_of(result.iou_prediction), "presence": presence_of(result.object_score_logits)}
+    if result.confidence is not None:
+        scores["confidence"] = score_of(result.confidence)
     return Observation(
         prompt=kind,
         iou=region_similarity(mask, truth),
@@ -168,7 +170,7 @@ def observe(result: ObjectResult, truths: Mapping[int, BoolMask], kind: PromptKi
         found=result.area > 0,
         elsewhere=lies_on_another(mask, truths, result.obj_id),
         present=result.object_score_logits > 0,
-        scores={"score": score_of(result.iou_prediction), "presence": present},
+        scores=scores,
     )
 
 

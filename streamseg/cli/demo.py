@@ -1,4 +1,4 @@
-"""``streamseg demo``: run the whole daemon on a generated scene for ten seconds, measure it, and draw the masks."""
+"""``streamseg demo``: run the whole daemon on a generated scene for a minute, measure it, and draw the masks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from streamseg.cli.prompt_options import CoordsOption, prompt_of
 from streamseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from streamseg.cli.demo_watch import Measured
+    from collections.abc import Collection
+
+    from rich.table import Table
+
+    from streamseg.cli.demo_watch import Followed, Measured
     from streamseg.config.schema import Config
     from streamseg.sources.scene.source import Scene
 
 _STREAM: Final = "demo"
-_SECONDS: Final = 10.0
+_SECONDS: Final = 60.0
+_WRITE_S: Final = 60.0  # to write the film of the last minute
 _PAGE: Final = "127.0.0.1:8080"
 
 
@@ -27,7 +32,8 @@ def demo(
         str, typer.Option(metavar="NAME", help="A name of 'streamseg models list'; color needs no model.")
     ] = "nano",
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, max=3600, help=f"Duration in seconds. Default: {_SECONDS:g}.")
+        float | None,
+        typer.Option(min=0, max=3600, help=f"Duration in seconds; 0: until Ctrl-C. Default: {_SECONDS:g}."),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, max=100_000, metavar="N", help="Stop after N frames.")] = None,
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the generated scene in pixels.")] = "640x360",
@@ -73,7 +79,7 @@ def demo(
 
       streamseg demo
 
-      streamseg demo --seconds 600
+      streamseg demo --seconds 0
 
       streamseg demo --model color --frames 60 --out demo.png
 
@@ -99,9 +105,11 @@ def demo(
                 "log": {"level": "warning"},
             }
         )
+        length_s = _SECONDS if seconds is None else seconds
         _print_plan(config, scene)
-        measured = _run(config, scene, out, frames, seconds or _SECONDS)
-    _print_summary(measured, config, scene, out)
+        _print_length(frames, length_s)
+        measured = _run(config, scene, out, frames, length_s)
+    _print_summary(measured, config, out)
     if not measured.frames:
         raise typer.Exit(130)
 
@@ -156,6 +164,17 @@ def _print_plan(config: Config, scene: Scene | None) -> None:
         print(f"objects: {', '.join(scene.names.values())}")
 
 
+def _print_length(frames: int | None, seconds: float) -> None:
+    from streamseg.cli.demo_watch import FILM_S
+
+    if frames is not None:
+        print(f"runs for {frames} frames")
+    elif seconds:
+        print(f"runs for {seconds:g} s; --seconds 0 runs until Ctrl-C")
+    else:
+        print(f"runs until Ctrl-C; the film keeps the last {FILM_S:g} s")
+
+
 def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, seconds: float) -> Measured:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn
@@ -196,7 +215,7 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
         def begin() -> None:
             if daemon.page is not None:
                 # Not print(), which would break the progress line.
-                console.print(f"web page: {daemon.page}  (--seconds 600 keeps it open longer)", soft_wrap=True)
+                console.print(f"web page: {daemon.page}", soft_wrap=True)
             # The scene starts when the watcher subscribes. The worker is ready by then, so frame 0 is tracked.
             watcher.start()
 
@@ -205,13 +224,13 @@ def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, sec
         finally:
             watcher.stop()
             if watcher.ident is not None:
-                watcher.join(timeout=10)
+                watcher.join(timeout=_WRITE_S)
     if watcher.error is not None:
         raise watcher.error
     return watcher.measured
 
 
-def _print_summary(measured: Measured, config: Config, scene: Scene | None, out: Path) -> None:
+def _print_summary(measured: Measured, config: Config, out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -225,10 +244,38 @@ def _print_summary(measured: Measured, config: Config, scene: Scene | None, out:
     table.add_row("dropped", f"{measured.dropped} frames (newest wins)")
     ordered = sorted(measured.latencies_ms)
     table.add_row("camera to subscriber", f"median {statistics.median(ordered):.0f} ms, longest {ordered[-1]:.0f} ms")
-    for obj_id, ious in measured.ious.items():
-        name = scene.names[obj_id] if scene else ""
-        table.add_row(f"IoU of {name}", f"{statistics.mean(ious):.3f}")
-    if measured.ious:
-        table.add_row("IoU of all", f"{statistics.mean(iou for each in measured.ious.values() for iou in each):.3f}")
     table.add_row("written to", str(out))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(_objects_table(measured))
+
+
+def _objects_table(measured: Measured) -> Table:
+    """Return what became of each object."""
+    from rich.table import Table
+
+    every = measured.objects.values()
+    compared = sum(one.compared for one in every)
+    table = Table(title="Objects", title_justify="left")
+    table.add_column("object")
+    for column in (*(("IoU", "on another object") if compared else ()), "confidence", "uncertain", "not visible"):
+        table.add_column(column, justify="right")
+    for obj_id, one in measured.objects.items():
+        table.add_row(f"{obj_id} {one.label}".strip(), *(_truth_cells([one]) if compared else ()), *_score_cells(one))
+    if compared:
+        table.add_section()
+        table.add_row("IoU of all", *_truth_cells(every))
+    return table
+
+
+def _truth_cells(objects: Collection[Followed]) -> tuple[str, str]:
+    compared = max(1, sum(one.compared for one in objects))
+    iou, elsewhere = sum(one.iou for one in objects), sum(one.elsewhere for one in objects)
+    return f"{iou / compared:.3f}", f"{100 * elsewhere / compared:.1f} %"
+
+
+def _score_cells(one: Followed) -> tuple[str, str, str]:
+    """Return the mean confidence, empty if the model has none, and how often its mask was in doubt or not there."""
+    frames = max(1, one.frames)
+    confidence = "" if one.confidence is None else f"{one.confidence / frames:.2f}"
+    return confidence, f"{100 * one.uncertain / frames:.0f} %", f"{100 * one.unseen / frames:.0f} %"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,36 +14,83 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from streamseg.cli.draw_pair import draw_pair
-from streamseg.cli.video_writer import open_writer
-from streamseg.client import FramePair, PairedSubscriber
+from streamseg.cli.video_writer import LastPictures, PictureWriter, open_writer
+from streamseg.client import FramePair, ObjectMask, PairedSubscriber
 from streamseg.errors import StreamsegError, SubscribeTimeoutError
 from streamseg.sources.scene.source import Scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FILM_S: Final = 60.0
+"""Length of the film of a demo without an end."""
 _TURN_S: Final = 0.25
 _SILENCE_S: Final = 30.0
 _WINDOW: Final = 30
+_KEPT: Final = 10_000  # latencies: some minutes of video
+
+
+@dataclass
+class Followed:
+    """One object of the demo: sums over all frames, and the newest values.
+
+    Attributes:
+        label: Its name.
+        frames: Frames on which it was published.
+        confidence: Sum of its confidence; None if the model has none.
+        uncertain: Frames on which its state was uncertain.
+        unseen: Frames on which it was occluded or lost.
+        compared: Frames on which the true mask is known.
+        iou: Sum of the IoU with the true mask.
+        elsewhere: Frames on which its mask lay mostly on another object.
+        recent_iou: IoU of the newest frames.
+        now: Its confidence and state on the newest frame.
+    """
+
+    label: str = ""
+    frames: int = 0
+    confidence: float | None = None
+    uncertain: int = 0
+    unseen: int = 0
+    compared: int = 0
+    iou: float = 0.0
+    elsewhere: int = 0
+    recent_iou: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    now: str = ""
+
+    def add(self, obj: ObjectMask) -> None:
+        """Count what was published on a frame."""
+        self.label, self.frames = obj.label, self.frames + 1
+        self.uncertain += obj.state == "uncertain"
+        self.unseen += obj.state in ("occluded", "lost")
+        if obj.confidence is not None:
+            self.confidence = (self.confidence or 0.0) + obj.confidence
+        quality = obj.score if obj.confidence is None else obj.confidence
+        self.now = f"{quality:.2f}" if obj.state == "tracked" else f"{quality:.2f} {obj.state}"
+
+    def compare(self, iou: float, *, elsewhere: bool) -> None:
+        """Count a comparison with the true mask."""
+        self.compared, self.iou, self.elsewhere = self.compared + 1, self.iou + iou, self.elsewhere + elsewhere
+        self.recent_iou.append(iou)
 
 
 @dataclass
 class Measured:
-    """Measurements so far.
+    """Measurements so far. They do not grow with time.
 
     Attributes:
         frames: Number of pictures with masks.
         seconds: Time from the first to the last one.
-        latencies_ms: Latency of each frame, from capture to this process.
-        ious: Object id -> IoU with the true mask on each frame; empty without a scene.
+        latencies_ms: Latency of the newest frames, from capture to this process.
+        objects: Object id -> its measurements.
         size: Size of the last frame.
         dropped: Frames that were not tracked, as counted by the daemon.
     """
 
     frames: int = 0
     seconds: float = 0.0
-    latencies_ms: list[float] = field(default_factory=list)
-    ious: dict[int, list[float]] = field(default_factory=dict)
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    objects: dict[int, Followed] = field(default_factory=dict)
     size: tuple[int, int] = (0, 0)
     dropped: int = 0
 
@@ -54,10 +102,12 @@ class Measured:
     def now(self) -> str:
         """Return the most recent measurements as one line."""
         text = f"frame {self.frames:>4}  {self.rate:5.1f} frames/s"
-        if recent := self.latencies_ms[-_WINDOW:]:
+        if recent := list(self.latencies_ms)[-_WINDOW:]:
             text += f"  {statistics.median(recent):5.0f} ms old"
-        if recent_ious := [iou for each in self.ious.values() for iou in each[-_WINDOW:]]:
+        if recent_ious := [iou for each in self.objects.values() for iou in each.recent_iou]:
             text += f"  IoU {statistics.mean(recent_ious):.2f}"
+        if self.objects:
+            text += "  " + ", ".join(f"{each.label or obj_id} {each.now}" for obj_id, each in self.objects.items())
         return text
 
 
@@ -70,7 +120,7 @@ class Watcher(threading.Thread):
         scene: The scene that the stream shows, for its true masks; None for a clip.
         out: Output file.
         frames: Stop after this many frames; None: after ``seconds``.
-        seconds: Stop this long after the first frame.
+        seconds: Stop this long after the first frame; 0: when it is told to.
         progress: Called after each frame.
         done: Called at the end, for any reason.
 
@@ -109,7 +159,7 @@ class Watcher(threading.Thread):
         """Receive, measure and draw. The thread's body."""
         try:
             with (
-                open_writer(self._out) as file,
+                self._film() as file,
                 PairedSubscriber(self._endpoint, streams=[self._stream]) as subscriber,
             ):
                 while not self._enough() and (pair := self._next(subscriber)) is not None:
@@ -127,10 +177,15 @@ class Watcher(threading.Thread):
         """Ask the thread to stop. Callable from any thread."""
         self._stopping.set()
 
+    def _film(self) -> PictureWriter:
+        """Return what the drawn pictures go to; without an end only the last minute is kept."""
+        endless = self._frames is None and not self._seconds
+        return LastPictures(self._out, FILM_S) if endless else open_writer(self._out)
+
     def _enough(self) -> bool:
         if self._frames is not None:
             return self.measured.frames >= self._frames
-        return self.measured.seconds >= self._seconds
+        return 0 < self._seconds <= self.measured.seconds
 
     def _next(self, subscriber: PairedSubscriber) -> FramePair | None:
         deadline = time.monotonic() + _SILENCE_S
@@ -149,11 +204,16 @@ class Watcher(threading.Thread):
         measured.seconds = (masks.t_captured_ns - self._first_ns) / 1e9
         measured.latencies_ms.append(masks.age_ms)
         measured.size, measured.dropped = masks.size, masks.dropped
+        for obj in masks.objects:
+            measured.objects.setdefault(obj.id, Followed()).add(obj)
         if self._scene is not None and masks.pts is not None:
             found = {obj.id: obj.mask for obj in masks.objects}
-            for obj_id, truth in self._scene.truth(masks.pts).items():
-                iou = _iou(found.get(obj_id, np.zeros_like(truth)), truth)
-                measured.ious.setdefault(obj_id, []).append(iou)
+            truths = self._scene.truth(masks.pts)
+            for obj_id, truth in truths.items():
+                mask = found.get(obj_id, np.zeros_like(truth))
+                others = sum(np.count_nonzero(mask & other) for key, other in truths.items() if key != obj_id)
+                followed = measured.objects.setdefault(obj_id, Followed(self._scene.names[obj_id]))
+                followed.compare(_iou(mask, truth), elsewhere=bool(2 * others > np.count_nonzero(mask)))
 
 
 def _iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

@@ -65,7 +65,8 @@ def _object(obj: ObjectInfo) -> str:
     if not obj.area:
         return f"{name} {obj.state}"
     x, y, w, h = obj.bbox
-    return f"{name} {obj.state} at {x},{y} {w}x{h} score {obj.score:.2f}"
+    confidence = "" if obj.confidence is None else f" confidence {obj.confidence:.2f}"
+    return f"{name} {obj.state} at {x},{y} {w}x{h} score {obj.score:.2f}{confidence}"
 
 
 def _event(message: EventMessage) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ VIDEO_SUFFIX: Final = ".mp4"
 IMAGE_SUFFIX: Final = ".png"
 _TICKS: Final = 90_000
 _FASTEST: Final = 240
+_KEPT_QUALITY: Final = 90
 
 
 class PictureWriter(Protocol):
@@ -74,6 +76,41 @@ def open_writer(path: Path) -> PictureWriter:
     """
     check_out(path)
     return VideoWriter(path) if path.suffix.lower() == VIDEO_SUFFIX else ImageWriter(path)
+
+
+class LastPictures:
+    """Keeps the newest pictures, compressed, and writes them at the end: the film of something without an end.
+
+    Args:
+        path: Path of the file.
+        seconds: How much to keep.
+    """
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        check_out(path)
+        self._path = path
+        self._seconds = seconds
+        self._kept: deque[tuple[bytes, float]] = deque()
+
+    def add(self, picture: Picture, time_s: float) -> None:
+        """Keep a picture, and drop those that are too old."""
+        _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _KEPT_QUALITY])
+        self._kept.append((jpeg.tobytes(), time_s))
+        while time_s - self._kept[0][1] > self._seconds or len(self._kept) > self._seconds * _FASTEST:
+            self._kept.popleft()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with open_writer(self._path) as file:
+            while self._kept:
+                jpeg, time_s = self._kept.popleft()
+                picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+                assert picture is not None  # we have encoded it
+                file.add(np.ascontiguousarray(picture[:, :, ::-1], dtype=np.uint8), time_s)
 
 
 class ImageWriter:

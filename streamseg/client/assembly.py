@@ -119,7 +119,8 @@ def _objects_frame(header: Objects) -> ObjectsFrame:
 
 
 def _object_fields(obj: MaskObject) -> dict[str, Any]:
-    return {name: getattr(obj, name) for name in ObjectInfo.__struct_fields__}
+    fields = {name: getattr(obj, name) for name in ObjectInfo.__struct_fields__}
+    return fields | {"confidence": None if obj.confidence is msgspec.UNSET else obj.confidence}
 
 
 def _image_frame(header: Image, parts: Sequence[bytes]) -> ImageFrame:

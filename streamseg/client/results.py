@@ -16,7 +16,7 @@ from streamseg.protocol.published import Box, ObjectInfo, Region, RegionCounts
 from streamseg.protocol.topics import Kind
 
 
-class ObjectMask(ObjectInfo, frozen=True, dict=True):
+class ObjectMask(ObjectInfo, frozen=True, dict=True, kw_only=True):
     """One object of a frame with its mask, which is decoded when it is first read.
 
     Attributes:

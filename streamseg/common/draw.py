@@ -20,6 +20,7 @@ Picture = NDArray[np.uint8]
 Rect = tuple[int, int, int, int]
 
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_AMBER: Final = (240, 180, 41)
 
 
 def draw_masks(
@@ -70,12 +71,14 @@ class _Drawn:
 
     Attributes:
         crop: ``uint8 [h, w]`` of ``roi``, 0 or 1; None if the object is not visible.
+        uncertain: Its mask is probably wrong: outline and label are amber.
     """
 
     color: tuple[int, int, int]
     text: str
     roi: Rect
     crop: Picture | None
+    uncertain: bool
 
     @classmethod
     def of(cls, item: Any, labelled: bool) -> _Drawn:
@@ -93,9 +96,12 @@ class _Drawn:
         if crop is None or state in ("occluded", "lost"):
             text = f"{text}: {state or 'not visible'}"
         else:
-            score = getattr(item, "score", getattr(item, "iou_prediction", None))
+            score = getattr(item, "confidence", None)
+            if score is None:
+                score = getattr(item, "score", getattr(item, "iou_prediction", None))
             text = text if score is None else f"{text} {float(score):.2f}"
-        return cls(color_of(obj_id), text if labelled else "", roi, crop)
+            text = f"{text} {state}" if state == "uncertain" else text
+        return cls(color_of(obj_id), text if labelled else "", roi, crop, state == "uncertain")
 
 
 def _tint(image: Picture, item: _Drawn, opacity: float) -> None:
@@ -110,7 +116,7 @@ def _tint(image: Picture, item: _Drawn, opacity: float) -> None:
     width = max(1, round(min(image.shape[:2]) / 360))
     kernel = np.ones((3, 3), dtype=np.uint8)
     core = cv2.erode(item.crop, kernel, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    area[(item.crop != 0) & (core == 0)] = item.color
+    area[(item.crop != 0) & (core == 0)] = _AMBER if item.uncertain else item.color
 
 
 def _write_labels(image: Picture, drawn: list[_Drawn]) -> None:
@@ -136,8 +142,9 @@ def _write_labels(image: Picture, drawn: list[_Drawn]) -> None:
             if x < other[0] + other[2] and other[0] < x + w and y < other[1] + other[3] and other[1] < y + h:
                 y = min(other[1] + other[3] + 1, max(0, height - h))
         placed.append((x, y, w, h))
-        cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), item.color, cv2.FILLED)
-        bright = 0.30 * item.color[0] + 0.59 * item.color[1] + 0.11 * item.color[2] > 110
+        ground = _AMBER if item.uncertain else item.color
+        cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), ground, cv2.FILLED)
+        bright = 0.30 * ground[0] + 0.59 * ground[1] + 0.11 * ground[2] > 110
         ink = (10, 10, 10) if bright else (255, 255, 255)
         at = (x + pad, y + text_h + pad // 2)
         cv2.putText(image, item.text, at, _FONT, scale, ink, stroke, cv2.LINE_AA)

@@ -133,6 +133,18 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     lost_after_s: Annotated[
         Seconds, Meta(description="An object that is not visible for this long changes from occluded to lost.")
     ] = 3.0
+    uncertain_below: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="An object whose confidence stays below this is uncertain: its mask is probably wrong, and is "
+            "still published. 0: never.",
+        ),
+    ] = 0.5
+    uncertain_after_s: Annotated[
+        Seconds, Meta(description="How long the confidence must stay below, or above again, for the state to change.")
+    ] = 0.5
     repeat_static: Annotated[
         bool,
         Meta(

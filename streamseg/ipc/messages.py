@@ -19,6 +19,7 @@ class TrackedObject(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         roi: x, y, w, h of the mask's bounding box.
         bits: ``np.packbits(mask, axis=1).tobytes()`` of the mask inside ``roi``: ceil(w/8) bytes a row.
+        confidence: Probability that the mask's IoU is above 0.5; None if the model has no such score.
     """
 
     obj_id: int
@@ -30,6 +31,7 @@ class TrackedObject(msgspec.Struct, frozen=True, array_like=True):
     area: int
     centroid: tuple[float, float]
     bits: bytes
+    confidence: float | None = None
 
 
 class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):

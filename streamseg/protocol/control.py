@@ -45,6 +45,7 @@ Feature = Literal[
     "rates",
     "restart",
     "candidates",
+    "confidence",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""

@@ -19,10 +19,12 @@ Box = tuple[int, int, int, int]
 """x, y, w, h in pixels."""
 
 Encoding = Literal["coco_rle", "bits_zstd", "polygons", "none"]
-ObjectState = Literal["tracked", "occluded", "lost"]
+ObjectState = Literal["tracked", "uncertain", "occluded", "lost"]
 EventKind = Literal[
     "object_added",
     "object_appeared",
+    "object_uncertain",
+    "object_certain",
     "object_occluded",
     "object_lost",
     "object_restarted",
@@ -57,8 +59,8 @@ class ObjectSummary(msgspec.Struct, frozen=True):
     state: Annotated[
         str,
         Meta(
-            description="tracked (seen now), occluded (seen lately), lost (not seen for long) or, in lists, waiting "
-            "(its prompt is applied to the next frame)."
+            description="tracked (seen now), uncertain (seen, but its mask is probably wrong), occluded (seen lately), "
+            "lost (not seen for long) or, in lists, waiting (its prompt is applied to the next frame)."
         ),
     ]
     score: Annotated[float, Meta(description="The model's own estimate of the mask's IoU, 0..1.")]
@@ -71,6 +73,13 @@ class ObjectInfo(ObjectSummary, frozen=True):
     """One object of a frame, without its mask."""
 
     centroid: Annotated[tuple[float, float], Meta(description="x, y in pixels; zeros if the object is not seen.")]
+    confidence: Annotated[
+        float | None,
+        Meta(
+            description="Probability that the mask's IoU is above 0.5, 0..1; 0 if the object is not seen, null if the "
+            "model has no such score."
+        ),
+    ] = None
 
 
 class MaskObject(ObjectInfo, frozen=True, kw_only=True):
@@ -80,8 +89,10 @@ class MaskObject(ObjectInfo, frozen=True, kw_only=True):
         part: Index of the message part that holds the mask (topic is 0, header is 1); None without a mask.
         encoding: Of that part.
         roi: x, y, w, h of the rectangle that the part's mask covers; everything outside is background.
+        confidence: As in :class:`ObjectInfo`; left out if there is none.
     """
 
+    confidence: float | UnsetType = UNSET  # type: ignore[assignment]  # readers of results see None
     part: int | None = None
     encoding: str = "none"
     roi: Box = (0, 0, 0, 0)

@@ -176,6 +176,7 @@ def _mask_object(tracked: TrackedObject, *, part: int | None = None, encoding: E
         bbox=tracked.roi,
         area=tracked.area,
         centroid=(round(x, 2), round(y, 2)),
+        confidence=UNSET if tracked.confidence is None else score_of(tracked.confidence),
         part=part,
         encoding=encoding,
         roi=tracked.roi if part is not None else (0, 0, 0, 0),

@@ -42,7 +42,13 @@ def counted(mask: BoolMask, origin: tuple[int, int] = (0, 0)) -> Counted:
 
 
 def object_result(
-    obj_id: int, size: tuple[int, int], part: Counted, *, iou_prediction: float, object_score_logits: float
+    obj_id: int,
+    size: tuple[int, int],
+    part: Counted,
+    *,
+    iou_prediction: float,
+    object_score_logits: float,
+    confidence: float | None = None,
 ) -> ObjectResult:
     """Measure an object and crop its mask to the bounding box.
 
@@ -52,12 +58,21 @@ def object_result(
         part: The part of the frame that contains it.
         iou_prediction: Copied to the result.
         object_score_logits: Copied to the result.
+        confidence: Copied to the result.
     """
     in_column, in_row, crop, (x0, y0) = part
     area = int(in_column.sum())
     if area == 0:
         return ObjectResult(
-            obj_id, size, (0, 0, 0, 0), np.zeros((0, 0), np.bool_), 0, (0.0, 0.0), iou_prediction, object_score_logits
+            obj_id,
+            size,
+            (0, 0, 0, 0),
+            np.zeros((0, 0), np.bool_),
+            0,
+            (0.0, 0.0),
+            iou_prediction,
+            object_score_logits,
+            confidence,
         )
     left, right = _span(in_column)
     top, bottom = _span(in_row)
@@ -73,6 +88,7 @@ def object_result(
         ),
         iou_prediction=iou_prediction,
         object_score_logits=object_score_logits,
+        confidence=confidence,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class LowRes(NamedTuple):
         iou_prediction: ``float [N]``.
         object_score_logits: ``float [N]``; > 0: visible.
         size: Of the video frame.
+        confidence: ``float [N]``, 0..1; None if the model has none.
     """
 
     obj_ids: Sequence[int]
@@ -49,11 +50,14 @@ class LowRes(NamedTuple):
     iou_prediction: Tensor
     object_score_logits: Tensor
     size: Size
+    confidence: Tensor | None = None
 
     @property
     def scores(self) -> Tensor:
-        """``float32 [N, 2]``: IoU and object score."""
-        return torch.stack((self.iou_prediction.reshape(-1), self.object_score_logits.reshape(-1)), dim=1).float()
+        """``float32 [N, 3]``: IoU, object score and confidence, which is NaN if there is none."""
+        iou = self.iou_prediction.reshape(-1).float()
+        confidence = torch.full_like(iou, torch.nan) if self.confidence is None else self.confidence.reshape(-1).float()
+        return torch.stack((iou, self.object_score_logits.reshape(-1).float(), confidence), dim=1)
 
 
 def to_results(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
@@ -68,12 +72,9 @@ def to_results(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
 
 def _on_cpu(stream: LowRes) -> list[ObjectResult]:
     results = []
-    for obj_id, logits, (iou, score) in zip(
-        stream.obj_ids, stream.mask_logits.float(), stream.scores.tolist(), strict=True
-    ):
+    for obj_id, logits, scores in zip(stream.obj_ids, stream.mask_logits.float(), stream.scores.tolist(), strict=True):
         origin, mask = _crop(logits, stream.size)
-        part = counted(mask, origin)
-        results.append(object_result(obj_id, stream.size, part, iou_prediction=iou, object_score_logits=score))
+        results.append(object_result(obj_id, stream.size, counted(mask, origin), **_named(scores)))
     return results
 
 
@@ -163,7 +164,7 @@ class _Packed(NamedTuple):
     """Lanes of one video size: ``[N, ...]``.
 
     Attributes:
-        scores: ``float32 [N, 2]``.
+        scores: ``float32 [N, 3]``.
         in_column: ``int32 [N, width]``; the object's pixels per column.
         in_row: ``int32 [N, height]``; per row.
         bits: ``uint8 [N, height, ceil(width / 8)]``, first pixel in the most significant bit.
@@ -238,6 +239,21 @@ def _measured(
         mask = np.unpackbits(bits[top:bottom, first : (right + 7) // 8], axis=1)
         return np.ascontiguousarray(mask[:, left - 8 * first : right - 8 * first]).view(np.bool_)
 
-    iou, score = scores.tolist()
     part = Counted(in_column.astype(np.int64), in_row.astype(np.int64), crop)
-    return object_result(obj_id, size, part, iou_prediction=iou, object_score_logits=score)
+    return object_result(obj_id, size, part, **_named(scores.tolist()))
+
+
+class _Scores(TypedDict):
+    iou_prediction: float
+    object_score_logits: float
+    confidence: float | None
+
+
+def _named(scores: Sequence[float]) -> _Scores:
+    """Name a row of :attr:`LowRes.scores`."""
+    iou, score, confidence = scores
+    return {
+        "iou_prediction": iou,
+        "object_score_logits": score,
+        "confidence": None if math.isnan(confidence) else confidence,
+    }

@@ -428,6 +428,10 @@ class CameraPredictor:
             held = ", ".join(map(str, objects)) or "none"
             raise PromptError(f"stream {name} has no object {obj_id}: it has {held}")
 
+    def newest_features(self, stream: str) -> Tensor:
+        """Return the features of a stream's newest frame at stride 16, ``[tokens, C]``. It has been tracked."""
+        return self._features_of(stream, None).top[0]
+
     def _features_of(self, name: str, at: PastImage | None) -> Features:
         """Return the features of one frame. Only those of the newest frame are cached."""
         stream = self._streams[name]

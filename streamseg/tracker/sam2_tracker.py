@@ -15,11 +15,12 @@ from streamseg.config.schema import ModelConfig
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
-from streamseg.models.tuning import load_tuning
+from streamseg.models.tuning import Confidence, load_tuning
 from streamseg.tracker import torch_private, warm_up
 from streamseg.tracker.compiled.buckets import CUDA_BUCKETS
 from streamseg.tracker.compiled.code_cache import use_persistent_cache
 from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
+from streamseg.tracker.confidence import ConfidenceMeter
 from streamseg.tracker.device import choose_device, choose_dtype
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.found import agreement, check_found, is_found, is_positive
@@ -53,6 +54,7 @@ class Sam2Tracker:
         catch_up_frames: How many frames, at most, a prompt on an older frame is tracked through up to the newest.
         restart_unseen: A positive mark on an object that is not visible may start it again. False: its memory is
             always used, as in the reference.
+        confidence: What the confidence of masks is computed from; None if the model has none.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Sam2Tracker:
         *,
         catch_up_frames: int = 4,
         restart_unseen: bool = True,
+        confidence: Confidence | None = None,
     ) -> None:
         self._predictor = predictor
         self._restart_unseen = restart_unseen
@@ -69,6 +72,7 @@ class Sam2Tracker:
         self._catch_up_frames = catch_up_frames
         self._graphs_when_warm = 0
         self._histories: dict[str, FrameHistory[torch.Tensor]] = {}
+        self._meter = ConfidenceMeter(confidence, predictor.model.device)
 
     @classmethod
     def from_config(cls, resolved: ResolvedModel, config: ModelConfig) -> Sam2Tracker:
@@ -96,7 +100,7 @@ class Sam2Tracker:
             autocast=None if dtype == torch.float32 else dtype,
             engine=CompiledEngine if compiles else Engine,
         )
-        return cls(predictor, Preprocessor(model.image_size, device, torch.float32))
+        return cls(predictor, Preprocessor(model.image_size, device, torch.float32), confidence=tuning.confidence)
 
     @property
     def device(self) -> str:
@@ -164,6 +168,7 @@ class Sam2Tracker:
         """End a stream and free its objects. Does nothing if it is not open."""
         self._predictor.close_stream(stream)
         self._histories.pop(stream, None)
+        self._meter.close(stream)
 
     def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
         """Track the next frame of one or more streams; return their objects' masks, oldest object first.
@@ -179,7 +184,9 @@ class Sam2Tracker:
         images = {stream: self._preprocess.normalize(image) for stream, image in pixels.items()}
         with self._predictor.all_or_none(images):
             outputs = self._predictor.track(images)
-            masks = to_results([LowRes(*output, sizes[stream]) for stream, output in outputs.items()])
+            masks = to_results(
+                [LowRes(*output, sizes[stream], self._confidence(stream, output)) for stream, output in outputs.items()]
+            )
         for stream, frame in frames.items():
             self._histories[stream].add(frame, self._predictor.frame(stream), pixels[stream])
         results = {}
@@ -320,6 +327,7 @@ class Sam2Tracker:
             PromptError: There is no such object.
         """
         self._predictor.remove_object(stream, obj_id)
+        self._meter.forget(stream, obj_id)
 
     def set_aside(self, stream: str, obj_id: int) -> None:
         """Stop tracking an object, but keep its memory.
@@ -346,6 +354,7 @@ class Sam2Tracker:
     def reset(self, stream: str) -> None:
         """Forget all objects of a stream. Its newest frames can still be prompted."""
         self._predictor.reset(stream)
+        self._meter.close(stream)
 
     def _prompted_frame(self, stream: str, prompt: Prompt, frame_id: int | None) -> PastFrame[torch.Tensor]:
         """Find the frame that a prompt applies to, and refuse a prompt that does not fit it."""
@@ -379,8 +388,13 @@ class Sam2Tracker:
 
     def _result(self, stream: str, output: TrackOutput, size: tuple[int, int]) -> ObjectResult:
         """Return the result of an output with one object."""
-        ((result,),) = to_results([LowRes(*output, size)])
+        self._meter.forget(stream, output.obj_ids[0])
+        ((result,),) = to_results([LowRes(*output, size, self._meter.measure_prompted(output))])
         return self._finite(stream, result)
+
+    def _confidence(self, stream: str, output: TrackOutput) -> torch.Tensor | None:
+        """Return the confidence of a stream's objects on its newest frame."""
+        return self._meter.measure(stream, output, self._predictor.newest_features(stream)) if output.obj_ids else None
 
     def _finite(self, stream: str, result: ObjectResult) -> ObjectResult:
         """Return the result, or forget the object if its scores are not finite."""

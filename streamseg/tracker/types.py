@@ -117,6 +117,7 @@ class ObjectResult:
         centroid: (x, y) mean of its pixel coordinates; (0.0, 0.0) if the mask is empty.
         iou_prediction: The model's estimate of this mask's IoU.
         object_score_logits: > 0: the model considers the object visible.
+        confidence: Probability that this mask's IoU is above 0.5; None if the model has no such score.
     """
 
     obj_id: int
@@ -127,6 +128,7 @@ class ObjectResult:
     centroid: tuple[float, float]
     iou_prediction: float
     object_score_logits: float
+    confidence: float | None = None
 
     @property
     def full_mask(self) -> BoolMask:

@@ -127,7 +127,7 @@ class FollowedObjects:
         """Pack an object for the publisher and update its state."""
         label, now_ns = self.table.objects[result.obj_id].label, frame.stamps.stream_time_ns
         visible = result.object_score_logits > 0 and result.area > 0
-        state, event = self.states.update(result.obj_id, visible, now_ns)
+        state, event = self.states.update(result.obj_id, visible, now_ns, result.confidence)
         if event is not None:
             self._events.add(event, frame, obj_id=result.obj_id, label=label)
         if visible:

@@ -116,4 +116,5 @@ def pack_object(result: ObjectResult, label: str, state: ObjectState) -> Tracked
         area=result.area,
         centroid=result.centroid,
         bits=np.packbits(result.mask, axis=1).tobytes(),
+        confidence=result.confidence,
     )

@@ -254,7 +254,9 @@ class TrackedStream:
 
     def _use_settings(self, config: StreamConfig) -> None:
         self.config = config
-        self.objects.states.lost_after_ns = int(config.lost_after_s * 1e9)
+        states = self.objects.states
+        states.lost_after_ns = int(config.lost_after_s * 1e9)
+        states.uncertain_below, states.uncertain_after_ns = config.uncertain_below, int(config.uncertain_after_s * 1e9)
         self.objects.regions.change(config.zones, config.lines)
         self.objects.cleanup_px = config.mask_cleanup
         self._repeat_static = config.repeat_static

@@ -148,6 +148,21 @@ def test_demo_measures_and_draws(streamseg):
     assert re.search(r"frames +\W +15 of 320x240", done.stdout)
     assert float(re.search(r"IoU of all +\W +([0-9.]+)", done.stdout)[1]) > 0.9
     assert len(frames_of(streamseg.folder / "demo.mp4")) == 15
+    assert done.stdout.count("runs for 15 frames") == 1
+    assert re.search(r"1 [a-z ]+\W+[0-9.]+ +\W +0.0 %", done.stdout)
+
+
+def test_demo_without_an_end_stops_at_ctrl_c(streamseg):
+    process = streamseg.start(
+        *("demo", "--model", "colour", "--seconds", "0", "--no-page", "--out", "demo.mp4"), stdout=subprocess.PIPE
+    )
+    begun = read_until(process, process.stdout, " IoU ")
+    assert "runs until Ctrl-C; the film keeps the last 60 s" in begun
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "IoU of all" in out
+    assert frames_of(streamseg.folder / "demo.mp4")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamseg.cli.video_writer import check_out, open_writer
+from streamseg.cli.video_writer import LastPictures, check_out, open_writer
 from streamseg.errors import ConfigError
 
 
@@ -29,6 +29,16 @@ def test_a_film_keeps_times_and_colors(tmp_path):
     for (_, image), channel in zip(frames, range(3), strict=True):
         assert image.shape == (48, 64, 3)
         assert image.reshape(-1, 3).mean(axis=0).argmax() == channel
+
+
+def test_an_endless_film_keeps_the_end(tmp_path):
+    with LastPictures(tmp_path / "a.mp4", seconds=1.0) as film:
+        for number in range(31):
+            film.add(picture(8 * number), number / 10)
+            assert len(film._kept) <= 11
+    frames = frames_of(tmp_path / "a.mp4")
+    assert [time_s for time_s, _ in frames] == pytest.approx([n / 10 for n in range(11)], abs=0.002)
+    assert frames[-1][1].mean() == pytest.approx(240, abs=4)
 
 
 def test_times_that_stand_still_or_run_backwards(tmp_path):

@@ -74,7 +74,32 @@ def messages() -> dict[str, list[bytes]]:
     daemon = encoder("_daemon")
     second, repeating, reset, aspect = encoder(), encoder(), encoder(), encoder()
     second.objects(frame)
+    confident, uncertain = encoder(), encoder()
+    first, other, unseen = frame.objects
+    replaced = msgspec.structs.replace
+    judged = replaced(
+        frame,
+        objects=[
+            replaced(first, confidence=0.98765432),
+            replaced(other, confidence=0.21, state="uncertain"),
+            replaced(unseen, confidence=0.0),
+        ],
+    )
     return {
+        "masks_confident": confident.masks(judged),
+        "objects_confident": confident.objects(judged),
+        "event_uncertain": uncertain.event(
+            StreamEvent(
+                "cam1",
+                "object_uncertain",
+                1_790_000_000_200_000_000,
+                3,
+                1240,
+                2,
+                "chat é",
+                t_mono_ns=998_877_800_000_000,
+            )
+        ),
         "masks_coco_rle": one.masks(frame),
         "objects": one.objects(frame),
         "objects_second": second.objects(frame),

@@ -60,6 +60,18 @@ def test_masks_read_back(name):
         assert obj.area == obj.mask.sum()
 
 
+def test_confidence_reads_back_and_is_none_where_it_is_not_sent():
+    for name in ("masks_confident", "objects_confident"):
+        objects = assemble(golden_messages.read(name)).objects
+        assert [obj.confidence for obj in objects] == [0.9877, 0.21, 0.0]
+        assert [obj.state for obj in objects] == ["tracked", "uncertain", "occluded"]
+    for name in ("masks_coco_rle", "objects"):
+        assert [obj.confidence for obj in assemble(golden_messages.read(name)).objects] == [None, None, None]
+        assert b"confidence" not in golden_messages.read(name)[1]
+    event = assemble(golden_messages.read("event_uncertain"))
+    assert (event.event, event.object) == ("object_uncertain", 2)
+
+
 def test_the_other_kinds_read_back():
     objects = assemble(golden_messages.read("objects"))
     assert isinstance(objects, ObjectsFrame)

@@ -44,9 +44,12 @@ class Row {
     setText(this.state, object.state);
     setText(this.age, age(object.age_s));
     setText(this.area, `${(100 * object.area / pixels).toFixed(1)} %`);
-    this.score.value = object.score;
-    this.score.setAttribute("aria-label", `predicted quality ${object.score.toFixed(2)}`);
-    setText(this.scoreText, object.score.toFixed(2));
+    const known = object.confidence !== null;
+    const quality = known ? object.confidence : object.score, name = known ? "confidence" : "predicted quality";
+    this.score.value = quality;
+    this.score.title = name;
+    this.score.setAttribute("aria-label", `${name} ${quality.toFixed(2)}`);
+    setText(this.scoreText, quality.toFixed(2));
     this.plot.draw();
   }
 }

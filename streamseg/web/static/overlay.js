@@ -5,6 +5,7 @@ import { toScreen } from "./zoom.js";
 
 const FONT = "600 13px system-ui, sans-serif";
 const CLICK_MS = 900;
+const AMBER = "#f0b429";
 
 /**
  * Draw the overlay. `view`: { header, hovered, preview, box, crosshair, corner, clicks }; boxes and points are normalized,
@@ -42,14 +43,16 @@ function drawLabels(context, { header, hovered }, place, width, height) {
   for (const object of header.objects) {
     const marked = object.id === store.selected || object.id === hovered;
     const name = `${object.id} ${object.label}`.trim();
-    const visible = object.bbox[2] > 0 && object.state === "tracked";
+    const visible = object.bbox[2] > 0 && ["tracked", "uncertain"].includes(object.state);
     const [x0, y0, w0, h0] = object.bbox;
     const [left, top] = place(x0 / pictureWidth, y0 / pictureHeight);
     const [right, bottom] = place((x0 + w0) / pictureWidth, (y0 + h0) / pictureHeight);
     if (visible && (right < 0 || bottom < 0 || left > width || top > height)) continue;
     if (marked && visible) drawSelection(context, left, top, right, bottom, object.id === store.selected);
     if (!store.labels && !marked) continue;
-    const text = visible ? `${name}  ${object.score.toFixed(2)}` : `${name}: ${object.state}`;
+    const uncertain = object.state === "uncertain";
+    const quality = `${(object.confidence ?? object.score).toFixed(2)}${uncertain ? " uncertain" : ""}`;
+    const text = visible ? `${name}  ${quality}` : `${name}: ${object.state}`;
     const w = context.measureText(text).width + 12, h = 20;
     let x = 6, y = hiddenY - h;
     if (visible) {
@@ -65,7 +68,8 @@ function drawLabels(context, { header, hovered }, place, width, height) {
     }
     y = Math.max(0, Math.min(y, height - h));
     placed.push({ x, y, w });
-    context.fillStyle = object.colour;
+    const ground = uncertain ? AMBER : object.colour;
+    context.fillStyle = ground;
     context.beginPath();
     context.roundRect(x, y, w, h, 5);
     context.fill();
@@ -74,7 +78,7 @@ function drawLabels(context, { header, hovered }, place, width, height) {
       context.lineWidth = 2;
       context.stroke();
     }
-    context.fillStyle = isBright(object.colour) ? "#0a0a0a" : "#fff";
+    context.fillStyle = isBright(ground) ? "#0a0a0a" : "#fff";
     context.fillText(text, x + 6, y + h / 2 + 0.5);
   }
 }

@@ -1,0 +1,242 @@
+"""Fits what a model's confidence is computed from, and writes it beside the model's config.
+
+    python -m training.fit_confidence --coco FOLDER --renders FOLDER --more FOLDER [--weights RUN/nano.pt]
+
+The model follows objects through composed clips and generated scenes, both of training material, marked by clicks,
+masks and boxes in turn. Each mask gives the signals of :mod:`streamseg.tracker.confidence` and whether its IoU is above
+0.5. A logistic regression with a small penalty is fitted to that; it is judged on videos that were left out of five
+fits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.models.registry import find
+from streamseg.models.tuning import Confidence, load_tuning, save_tuning
+from streamseg.sources.scene.source import Scene
+from streamseg.tracker.confidence import SIGNALS, ConfidenceMeter
+from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.preprocess import Preprocessor
+from streamseg.tracker.sam2.build import build_model
+from streamseg.tracker.sam2.memory_policy import policy_of
+from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
+from training.clip import compose_clip
+from training.material import Folders, Material, load_material
+from training.scene_clips import TRAINING_SEEDS
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+_KINDS = ("click", "mask", "click", "box")
+_PRESETS = ("default", "crossing", "leave", "simple")
+_SCENE_FPS = 15
+_PENALTY = 1e-2
+_FOLDS = 5
+_GOOD_IOU = 0.5
+_SEED = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Masks of some videos.
+
+    Attributes:
+        signals: ``[N, len(SIGNALS)]``.
+        good: ``[N]``; whether the IoU is above 0.5.
+        video: ``[N]``; the number of the video that the mask is of.
+    """
+
+    signals: Floats
+    good: Flags
+    video: NDArray[np.int64]
+
+
+def main() -> None:
+    """Parse the command line, follow, fit, print and write."""
+    parser = argparse.ArgumentParser(prog="python -m training.fit_confidence", description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="nano", help="model of the registry whose config and tuning are used")
+    parser.add_argument("--weights", type=Path, help="own weights instead of the model's")
+    parser.add_argument("--coco", type=Path, help="folder of photographs with instances.json")
+    parser.add_argument("--renders", type=Path, help="folder of pictures with an alpha channel")
+    parser.add_argument("--more", type=Path, help="folder of photos/, instances.json, backgrounds/ and cutouts/")
+    parser.add_argument("--clips", type=int, default=48, help="composed clips")
+    parser.add_argument("--frames", type=int, default=60, help="length of each")
+    parser.add_argument("--scenes", type=int, default=12, help="generated scenes")
+    parser.add_argument("--seconds", type=int, default=30, help="length of each")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    entry = find(options.model)
+    weights = options.weights or entry.packaged
+    tuning = load_tuning(entry.config)
+    model = build_model(entry.config, checkpoint=weights)
+    follower = Follower(CameraPredictor(model, policy=policy_of(tuning.memory, tuning.thresholds), history_frames=1))
+    material = load_material(Folders(options.coco, options.renders, options.more))
+    videos = [
+        *(clip(material, n, options.frames, model.image_size) for n in range(options.clips)),
+        *(scene(n, options.seconds) for n in range(options.scenes)),
+    ]
+    parts = [follower.follow(frames, _KINDS[n % len(_KINDS)], n) for n, frames in enumerate(videos)]
+    samples = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in Samples.__slots__))
+    fitted = fit(samples.signals, samples.good)
+    about = (
+        f"{len(samples.good)} masks of {options.clips} composed clips and {options.scenes} generated scenes, "
+        f"{100 * samples.good.mean():.0f} % good; {weights.name if weights else 'no weights'}, "
+        f"{time.strftime('%Y-%m-%d')}"
+    )
+    print(about)
+    print("left-out videos:", _judged(samples))
+    print({name: round(weight, 3) for name, weight in zip(SIGNALS, fitted.weights, strict=True)})
+    confidence = msgspec.structs.replace(fitted, fitted_on=about)
+    print("written to", save_tuning(entry.config, msgspec.structs.replace(tuning, confidence=confidence)))
+
+
+Frames = Iterator[tuple[NDArray[np.uint8], dict[int, Flags]]]
+
+
+def clip(material: Material, number: int, frames: int, side_px: int) -> Frames:
+    """Compose a clip; every third is fast."""
+    rng = np.random.default_rng([_SEED, number])
+    gap = 3.0 if number % 3 == 2 else 1.0
+    made = compose_clip(material, rng, frames=frames, side_px=side_px, max_objects=4, gap=gap)
+    for n in range(frames):
+        yield made.frames[n], {obj_id: masks[n] for obj_id, masks in enumerate(made.masks, 1)}
+
+
+def scene(number: int, seconds: int) -> Frames:
+    """Render a scene of a seed for training."""
+    preset, seed = _PRESETS[number % len(_PRESETS)], TRAINING_SEEDS[_SEED + number]
+    made = Scene(f"scene:{preset}?seed={seed}&fps={_SCENE_FPS}&size=640x360")
+    for n in range(seconds * _SCENE_FPS):
+        yield made.render(n), made.truth(n)
+
+
+class Follower:
+    """Follows the objects of videos and collects samples.
+
+    Args:
+        predictor: With the model to fit.
+    """
+
+    def __init__(self, predictor: CameraPredictor) -> None:
+        self._predictor = predictor
+        model = predictor.model
+        self._preprocess = Preprocessor(model.image_size, model.device, torch.float32)
+        self._side = model.image_size // 4
+
+    def follow(self, frames: Frames, kind: str, number: int) -> Samples:
+        """Mark every object of the first frame, and return the masks of the others."""
+        meter = ConfidenceMeter(None, self._predictor.model.device)
+        self._predictor.open_stream("video")
+        signals, good = [], []
+        for n, (picture, truths) in enumerate(frames):
+            image = self._preprocess.normalize(self._preprocess.resize(_as_frame(n, picture)))
+            output = self._predictor.track({"video": image})["video"]
+            small = {obj_id: self._shrink(truth) for obj_id, truth in truths.items()}
+            if n == 0:
+                for obj_id, truth in truths.items():
+                    if small[obj_id].any():
+                        self._predictor.add_prompt("video", obj_id, **_prompt(truth, kind))
+                continue
+            if not output.obj_ids:
+                break
+            found = (output.mask_logits > 0).numpy()
+            rows = meter.signals("video", output, self._predictor.newest_features("video")).double().numpy()
+            for row, obj_id in enumerate(output.obj_ids):
+                if found[row].any():
+                    signals.append(rows[row])
+                    union = np.count_nonzero(found[row] | small[obj_id])
+                    good.append(np.count_nonzero(found[row] & small[obj_id]) > _GOOD_IOU * union)
+        print(f"video {number}: {kind}, {len(good)} masks, {np.mean(good) if good else 0:.2f} good", flush=True)
+        return Samples(
+            np.array(signals).reshape(-1, len(SIGNALS)), np.array(good, np.bool_), np.full(len(good), number)
+        )
+
+    def _shrink(self, truth: Flags) -> Flags:
+        size = (self._side, self._side)
+        return np.asarray(cv2.resize(truth.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5)
+
+
+def _as_frame(number: int, picture: NDArray[np.uint8]) -> Frame:
+    height, width = picture.shape[:2]
+    plane = np.ascontiguousarray(picture).reshape(height, 3 * width)
+    return Frame(
+        number, 0, FrameFormat(width, height, "rgb24"), (plane,), FrameStamps(0, "file", 0, 0, number, (1, 30))
+    )
+
+
+def _prompt(truth: Flags, kind: str) -> GivenPrompt:
+    """Return the prompt of a careful user."""
+    height, width = truth.shape
+    if kind == "mask":
+        return {"mask": torch.from_numpy(truth)}
+    if kind == "box":
+        x, y, w, h = cv2.boundingRect(truth.astype(np.uint8))
+        return {"box_norm": torch.tensor([x / width, y / height, (x + w) / width, (y + h) / height])}
+    depth = cv2.distanceTransform(np.pad(truth, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return {
+        "points_norm": torch.tensor([[column / width, row / height]], dtype=torch.float32),
+        "labels": torch.ones(1, dtype=torch.int32),
+    }
+
+
+def fit(signals: Floats, good: Flags, steps: int = 50) -> Confidence:
+    """Fit the regression by Newton's method, on standardized signals with a penalty on their weights.
+
+    Raises:
+        ValueError: All masks are good, or none.
+    """
+    if good.all() or not good.any():
+        raise ValueError("all masks are good, or none: there is nothing to learn: follow more videos")
+    mean, spread = signals.mean(0), signals.std(0) + 1e-9
+    inputs = np.column_stack([(signals - mean) / spread, np.ones(len(good))])
+    penalty = np.diag([*np.full(len(mean), _PENALTY), 0.0])
+    weights = np.zeros(inputs.shape[1])
+    for _ in range(steps):
+        probability = 1 / (1 + np.exp(-inputs @ weights))
+        gradient = inputs.T @ (probability - good) / len(good) + penalty @ weights
+        curvature = (inputs * (probability * (1 - probability))[:, None]).T @ inputs / len(good)
+        weights -= np.linalg.solve(curvature + penalty + 1e-9 * np.eye(len(weights)), gradient)
+    scaled = weights[:-1] / spread
+    return Confidence(
+        signals=SIGNALS,
+        weights=tuple(round(float(weight), 6) for weight in scaled),
+        bias=round(float(weights[-1] - scaled @ mean), 6),
+    )
+
+
+def confidences(fitted: Confidence, signals: Floats) -> Floats:
+    """Return the confidence of each row of signals."""
+    return np.asarray(1 / (1 + np.exp(-(signals @ np.array(fitted.weights) + fitted.bias))))
+
+
+def _judged(samples: Samples) -> str:
+    """Return the error and the ranking of fits on videos that they have not seen."""
+    numbers = np.unique(samples.video)
+    left_out = np.zeros(len(samples.good))
+    for fold in range(_FOLDS):
+        held = np.isin(samples.video, numbers[fold::_FOLDS])
+        left_out[held] = confidences(fit(samples.signals[~held], samples.good[~held]), samples.signals[held])
+    place = np.minimum((10 * left_out).astype(int), 9)
+    error = sum(abs(left_out[place == n].sum() - samples.good[place == n].sum()) for n in range(10)) / len(left_out)
+    order = np.argsort(np.argsort(left_out, kind="stable"), kind="stable") + 1.0
+    positives = samples.good.sum()
+    ranking = (order[samples.good].sum() - positives * (positives + 1) / 2) / (positives * (~samples.good).sum())
+    return f"AUROC {ranking:.3f}, calibration error {error:.3f}"
+
+
+if __name__ == "__main__":
+    main()
