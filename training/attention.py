@@ -22,7 +22,7 @@ def matrix_attention(query: Tensor, key: Tensor, value: Tensor, dropout_p: float
         query: ``[B, heads, Q, C]``.
         key: ``[B, heads, K, C]``.
         value: ``[B, heads, K, C]``.
-        dropout_p: Must be 0, as it is in every config of ours.
+        dropout_p: Must be 0, as in all our configs.
     """
     assert dropout_p == 0.0, dropout_p
     # Autocast would compute the softmax, and keep its result for the backward pass, in float32.

@@ -1,17 +1,17 @@
 #!/bin/bash
-# The training of nano that goes on in the background, with what other work leaves of the machine:
+# Trains nano in the background, with what other work leaves of the machine:
 #
-#   training/background.sh start [--commit COMMIT] [OPTION...]   begin, or go on from the last save
+#   training/background.sh start [--commit COMMIT] [OPTION...]   start, or resume from the last save
 #   training/background.sh pause | resume                        while a benchmark or the test suite runs
-#   training/background.sh stop                                  save and end; `start` goes on
-#   training/background.sh status                                how far it is
-#   training/background.sh anneal MINUTES                        weights to judge: a copy whose rate falls to nothing
+#   training/background.sh stop                                  save and stop; `start` resumes
+#   training/background.sh status                                progress
+#   training/background.sh anneal MINUTES                        weights to judge: a copy whose learning rate falls to zero
 #
 # OPTIONs are those of `python -m training.train` (material, rate, plan); the run remembers them. Without options, a new
-# run takes its material from NANO_COCO, NANO_RENDERS and NANO_MORE. It goes on from the weights that ship.
+# run takes its material from NANO_COCO, NANO_RENDERS and NANO_MORE. It starts from the weights that ship.
 #
-# The run itself keeps its rate: while a copy is annealed it stands still, and then it goes on where it was. What comes of
-# it is training/run/anneal/nano.pt.
+# The run itself keeps its rate: it waits while a copy is annealed, then continues. The result is
+# training/run/anneal/nano.pt.
 #
 # The run lives in training/run (or in $NANO_RUN): a git worktree at the commit it was started with, checkpoints and log.
 set -euo pipefail
@@ -22,7 +22,7 @@ pids=$run/pids
 code=$run/code
 python=$code/.venv/bin/python
 
-# Prints the ids of the run's processes that are still alive. An id that another process has by now is left out.
+# Prints the ids of the run's processes that are still alive, without ids that other processes have reused.
 alive() {
     local pid started fields
     [ -f "$pids" ] || return 0
@@ -41,7 +41,7 @@ signal() {
     [ ${#found[@]} -gt 0 ] && kill "-$1" "${found[@]}" 2>/dev/null
 }
 
-# Trains with the options that come after `--`; what comes before it is put before the command.
+# Trains with the options after `--`; what comes before `--` is put in front of the command.
 launch() {
     local before=()
     while [ "$1" != -- ]; do

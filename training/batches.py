@@ -1,4 +1,4 @@
-"""Batches of clips, made on the fly: each depends on the run's seed and its number alone, in any process."""
+"""Batches of clips, made on the fly. Each depends only on the run's seed and its number, not on the process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Batch:
         kind: Of the prompts.
         corrections: Clicks that follow the prompt.
         window: Frames that are trained at a time.
-        asides: Questions about single frames, asked besides in each window.
+        asides: Additional prompts on single frames in each window.
     """
 
     request: Request
@@ -61,7 +61,7 @@ def make_batch(material: Material, seed: int, request: Request, scene_seeds: ran
         material: What composed clips are made of.
         seed: Of the run.
         request: Number and phase of the batch.
-        scene_seeds: Of the generated scenes.
+        scene_seeds: Of generated scenes.
     """
     rng = np.random.default_rng([seed, request.step])
     phase = request.phase
@@ -98,7 +98,7 @@ def normalize(images: Tensor) -> Tensor:
 
 
 class BatchDataset(Dataset[Batch]):
-    """Makes the batch of a :class:`Request`, in whichever process it lives."""
+    """Makes the batch of a :class:`Request`, in any process."""
 
     def __init__(self, material: Material, seed: int) -> None:
         self._material = material

@@ -1,4 +1,4 @@
-"""The objects of a composed clip: which they are, and the events between them.
+"""The objects of a composed clip, and what happens between them.
 
 Look-alikes that cross, covers that hide an object for some frames, and objects that leave and return.
 """
@@ -114,7 +114,7 @@ def _enter(views: list[Picture], rng: np.random.Generator, shot: Shot, diameter:
 
 
 def _twin(original: Sprite, views: list[Picture], diameter: float, rng: np.random.Generator, shot: Shot) -> Sprite:
-    """Return a look-alike of about the same size, which may cross the original's way."""
+    """Return a look-alike of about the same size, which may cross the original's path."""
     change = color_change(rng, 0.1)
     twin = _enter([recolor(view, change) for view in views], rng, shot, diameter * rng.uniform(0.8, 1.25))
     if shot.frames > 2 and rng.random() < _CROSSING_SHARE:
@@ -126,7 +126,7 @@ def _twin(original: Sprite, views: list[Picture], diameter: float, rng: np.rando
 
 
 def _cover(hidden: Sprite, material: Material, rng: np.random.Generator, shot: Shot) -> Sprite:
-    """Return something large that comes, hides the object for some frames, and goes."""
+    """Return something large that hides the object for some frames as it passes."""
     size = hidden.extent_px * rng.uniform(1.2, 1.8)
     if rng.random() < 0.5:
         rgb = texture(rng, material.photos)

@@ -10,7 +10,7 @@ import torch
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """Write ``state`` so that ``path`` holds, at every instant, the old file or the new one, whole."""
+    """Write ``state`` atomically: ``path`` always holds the complete old file or the complete new one."""
     partial = path.with_suffix(".part")
     with partial.open("wb") as file:
         torch.save(state, file)

@@ -1,7 +1,7 @@
 """Composes clips with exact masks: objects that move over a photograph under a moving camera.
 
 Hidden and returning objects, look-alikes, objects in their natural place, changes of light, blur and noise are all
-sampled. A clip depends on its generator alone.
+sampled. A clip depends only on its random generator.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def compose_clip(
     """Compose one clip.
 
     Args:
-        material: What it is made of; with nothing in it, backgrounds and objects are generated.
+        material: What it is made of; if it is empty, backgrounds and objects are generated.
         rng: Decides everything.
         frames: Its length.
         side_px: Side of its square frames.
-        max_objects: How many objects get masks at the most; at least one does.
-        gap: How far apart in time its frames lie: 1 is the pace of a video, 4 is fast.
+        max_objects: Largest number of objects with masks; there is at least one.
+        gap: Time between its frames: 1 is the pace of a video, 4 is fast.
     """
     while True:
-        # The tracker squeezes every picture to a square, and most cameras' are wide.
+        # The tracker squeezes every picture to a square, and most cameras' pictures are wide.
         squeeze = 1.0 if rng.random() < 0.3 else float(rng.uniform(1.2, 1.9))
         clip = _try_compose(material, rng, Shot(frames, side_px, gap, squeeze), max_objects)
         if len(clip.masks):
@@ -112,7 +112,7 @@ def _background(material: Material, rng: np.random.Generator, shot: Shot) -> tup
 
 
 def _camera(rng: np.random.Generator, shot: Shot, size_px: Floats) -> Floats:
-    """Return ``[T, 4, 2]``: where the photograph's corners lie while the camera moves, or stays."""
+    """Return ``[T, 4, 2]``: the photograph's corners under a moving or resting camera."""
     side_px, gap = shot.side_px, 0.4 * shot.gap
     slack = np.maximum(size_px - side_px, 0) / 2 + 0.05 * side_px
     offset = rng.uniform(-1, 1, 2).astype(np.float32) * slack

@@ -33,7 +33,7 @@ def frame_loss(mask_logits: Tensor, iou_predictions: Tensor, score_logits: Tenso
     Args:
         mask_logits: ``[L, M, h, w]``: M candidates for each of L lanes.
         iou_predictions: ``[L, M]``, in 0..1.
-        score_logits: ``[L, 1]``: > 0 says that the object is visible.
+        score_logits: ``[L, 1]``: > 0 means that the object is visible.
         truth: ``bool [L, H, W]``, H and W multiples of h and w.
     """
     height, width = mask_logits.shape[-2:]
@@ -56,7 +56,7 @@ def frame_loss(mask_logits: Tensor, iou_predictions: Tensor, score_logits: Tenso
 
 
 def _focal(logits: Tensor, target: Tensor) -> Tensor:
-    """Focal loss (Lin et al. 2017) for targets between 0 and 1: pixels that the border crosses have their share."""
+    """Focal loss (Lin et al. 2017) for targets between 0 and 1, which pixels on the border have."""
     surprise = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     miss = (torch.sigmoid(logits) - target).abs()
     return (_ALPHA * target + (1 - _ALPHA) * (1 - target)) * miss**_GAMMA * surprise

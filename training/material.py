@@ -22,7 +22,7 @@ _SPRITE_SIDE_PX = 224
 _MIN_CUTOUT_SIDE_PX = 24
 _MIN_VIEWS = 4
 _HELD_OUT_EVERY = 12
-# Larger outlines are tables and grounds, on which other objects lie.
+# Larger outlines are tables and floors with other objects on them.
 _MAX_NATURAL_SHARE = 0.4
 # Code points that change an emoji's skin or style, but not the object.
 _EMOJI_VARIANTS = frozenset({"fe0f", "1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"})
@@ -43,7 +43,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where the material lies; what is None is left out.
+    """Where the material is; None leaves a part out.
 
     Attributes:
         coco: Folder of ``images/`` and COCO's ``instances.json``.
@@ -84,8 +84,8 @@ def load_material(folders: Folders, *, held_out: bool = False) -> Material:
     views of an object, and all variants of an emoji, are on the same side.
 
     Args:
-        folders: Where it lies.
-        held_out: Return what is held out instead of the rest.
+        folders: Where it is.
+        held_out: Return the held-out part instead of the rest.
     """
     material = Material()
     if folders.coco is not None:
@@ -116,7 +116,7 @@ def _read_photos(images: Path, instances: Path, material: Material, held_out: bo
     for annotation in table["annotations"]:
         if not annotation["iscrowd"]:
             outlines[annotation["image_id"]].append(annotation)
-    # By position: earlier weights were trained with this very split.
+    # By position: earlier weights were trained with exactly this split.
     for index, image in enumerate(sorted(table["images"], key=lambda image: image["id"])):
         if (index % _HELD_OUT_EVERY == 0) != held_out:
             continue
@@ -175,7 +175,7 @@ def _polygon_mask(polygons: list[list[float]], shape: tuple[int, ...]) -> Pictur
 
 
 def _sprite(rgba: Picture) -> Picture:
-    """Crop to what is visible, shrink to a handy size, and keep a transparent pixel all round."""
+    """Crop to the visible part, shrink it, and keep a transparent border of one pixel."""
     left, top, width, height = cv2.boundingRect(rgba[..., 3])
     return _handy(rgba[top : top + height, left : left + width])
 

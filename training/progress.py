@@ -1,4 +1,4 @@
-"""Tells how far a run is: its last steps and its last validation, from its log.
+"""Shows the progress of a run: its last steps and its last validation, from its log.
 
 python -m training.progress RUN
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def describe(run: Path) -> str:
-    """Return some lines about the run in the folder ``run``."""
+    """Return the progress of the run in the folder ``run`` as text."""
     log = run / "log.jsonl"
     if not log.exists():
         return "nothing logged yet"

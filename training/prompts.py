@@ -10,7 +10,7 @@ from torch.nn import functional
 
 PromptKind = Literal["mask", "box", "point"]
 POSITIVE, NEGATIVE, BOX_FIRST, BOX_SECOND = 1, 0, 2, 3
-# Depth is the share of a mask in a square of so many cells of so many pixels.
+# Depth is the share of the mask in a square of this many cells of this many pixels.
 _COARSE, _SURROUNDINGS = 4, 9
 _DEEP_SHARE, _DEEPEST = 0.5, 0.95
 _BOX_NOISE = 0.1
@@ -35,7 +35,7 @@ def sample_clicks(allowed: Tensor, generator: torch.Generator) -> Tensor:
 def first_click(masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return one positive click on each mask: coordinates ``[L, 1, 2]`` and labels ``int32 [L, 1]``.
 
-    Half of the clicks lie anywhere, half deep inside, where careful users click.
+    Half of the clicks are anywhere on the mask, half deep inside, where careful users click.
     """
     deep = torch.rand(len(masks), generator=generator) < _DEEP_SHARE
     allowed = torch.where(deep[:, None, None].to(masks.device), _deep_inside(masks), masks)
@@ -44,7 +44,7 @@ def first_click(masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def _deep_inside(masks: Tensor) -> Tensor:
-    """Return the part of each mask, ``bool [L, H, W]``, whose surroundings hold most of it."""
+    """Return the part of each mask, ``bool [L, H, W]``, that is deep inside."""
     coarse = functional.avg_pool2d(masks[:, None].float(), _COARSE)
     depth = functional.avg_pool2d(coarse, _SURROUNDINGS, 1, _SURROUNDINGS // 2)
     depth = functional.interpolate(depth, scale_factor=_COARSE)[:, 0] * masks

@@ -1,7 +1,7 @@
-"""Several processes that train one model, each on batches of its own, with the mean of their gradients.
+"""Several processes that train one model: each has its own batches, and their gradients are averaged.
 
-On a CPU that others use too, this is what makes two cores worth two: one process with two threads waits at every
-operation for whichever core is busy with something else.
+On a shared CPU this uses two cores fully, while two threads of one process would wait for each other at every
+operation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PATIENCE = datetime.timedelta(days=365)
 
 
 class Ranks:
-    """A group of processes, as one of its members sees it; a group of one needs no others.
+    """A group of processes, as seen by one of its members; may have one member only.
 
     Attributes:
         rank: This member's number, from 0.
@@ -37,7 +37,7 @@ class Ranks:
             )
 
     def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every member the mean of all members' gradients; one that is missing counts as 0. Blocks for all."""
+        """Average the gradients over all members; a missing one counts as 0. Blocks for all."""
         if self.size == 1:
             return
         trained = [part for part in parameters if part.requires_grad]
@@ -68,10 +68,10 @@ class Ranks:
 
 
 def run_ranks(target: Callable[[argparse.Namespace, Ranks], None], options: argparse.Namespace, size: int) -> None:
-    """Call ``target`` in this process as rank 0, and in ``size - 1`` further ones.
+    """Call ``target`` in this process as rank 0, and in ``size - 1`` other processes.
 
     Raises:
-        RuntimeError: a further process failed.
+        RuntimeError: another process failed.
     """
     if size == 1:
         target(options, Ranks())

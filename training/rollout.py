@@ -1,10 +1,10 @@
-"""Clips through the model as it tracks: prompt the first frame, carry the memory on, decode every frame.
+"""Runs clips through the model as the tracker does: prompt the first frame, keep the memory, decode every frame.
 
-The steps are sam2's own (``SAM2Base._track_step``). What is trained are the decoder's raw outputs: ``_track_step``
-itself replaces the masks of objects that it takes for hidden, which would cut the gradient.
+The steps are sam2's own (``SAM2Base._track_step``). The losses are of the decoder's raw outputs, because
+``_track_step`` replaces the masks of objects that it considers hidden, which would cut the gradient.
 
-A clip is trained a window of frames at a time. Gradients flow within a window; the memory that it starts with is what
-the model made of the frames before it, mistakes included (truncated backpropagation through time).
+A clip is trained in windows of frames. Gradients flow within a window; it starts with the memory that the model made of
+the earlier frames, including its mistakes (truncated backpropagation through time).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from training.batches import Batch, normalize
 from training.losses import FrameLoss, frame_loss
 from training.prompts import PromptKind, correction_click, first_click, noisy_boxes
 
-# Pointers of as many frames are attended to as in an endless video.
+# Attend to as many object pointers as in an endless video.
 _NUM_FRAMES = 16
 _LOGIT_LIMIT = 32.0
-# Smaller pieces of an object, in pixels of the input, are no fair question.
+# Smaller objects, in input pixels, cannot be prompted sensibly.
 _MIN_ASIDE_PX = 64
 _ASIDE_KINDS: tuple[PromptKind, ...] = ("box", "point")
 _ASIDE_CORRECTION_SHARE = 0.25
@@ -33,14 +33,14 @@ _ASIDE_CORRECTION_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What came of some frames of a batch.
+    """Results of some frames of a batch.
 
     Attributes:
         first: Index of the first one in its clip.
         losses: One for each decoder output that was trained.
         masks: ``bool [L, W, H/4, W/4]``: the predictions.
-        score_logits: ``[L, W]``: > 0 says that the object is visible.
-        iou_predictions: ``[L, W]``: what the model expects of its masks.
+        score_logits: ``[L, W]``: > 0 means that the object is visible.
+        iou_predictions: ``[L, W]``: the model's estimates for its masks.
     """
 
     first: int
@@ -51,10 +51,10 @@ class Window:
 
 
 class Rollout:
-    """One batch on its way through a model.
+    """One batch as it passes through a model.
 
     Args:
-        batch: Its clips all start with a prompt.
+        batch: All its clips start with a prompt.
         device: Where the model is.
     """
 
@@ -121,10 +121,10 @@ class Rollout:
         decoded: _Decoded,
         losses: list[FrameLoss],
     ) -> None:
-        """Ask one frame with boxes or clicks, as if the video began there: trained, but not remembered.
+        """Prompt one frame with boxes or clicks as if the video began there. Trained, but not remembered.
 
-        The trunk's features serve every question, and the decoder learns from each of them. A window that holds the
-        prompted frame is asked about that one, so that every kind of prompt is taught there.
+        The trunk's features are computed once for all these prompts. A window with the prompted frame uses that frame,
+        so that every kind of prompt is trained there.
         """
         random = self._generator
         t = 0 if prompted else int(torch.randint(truth.shape[1], (), generator=random))
@@ -142,7 +142,7 @@ class Rollout:
             losses.append(frame_loss(*decoded[-1], asked))
 
     def _forget(self, now: int) -> None:
-        """Cut the gradient off, and drop frames that no later one attends to."""
+        """Detach the memory, and drop frames that later ones do not attend to."""
         recent = self._memory["non_cond_frame_outputs"]
         for t in [t for t in recent if t < now - _NUM_FRAMES]:
             del recent[t]
@@ -166,7 +166,7 @@ class _Picture:
     def of_frames(cls, model: SAM2Base, images: Tensor) -> _Picture:
         """Encode ``images [N, 3, S, S]``."""
         features = model.forward_image(images)
-        # Plain memory order, once: each lane's part is then one piece, and sam2's permutations are views of it.
+        # Contiguous once: each lane is then one block, and sam2's permutations are views.
         features["backbone_fpn"] = [level.contiguous() for level in features["backbone_fpn"]]
         _, levels, encodings, sizes = model._prepare_backbone_features(features)
         return cls(levels, encodings, sizes)

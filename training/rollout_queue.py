@@ -1,4 +1,4 @@
-"""Which rollout each step trains: several are under way, so that consecutive steps see different clips."""
+"""Decides which rollout each step trains. Several take turns, so that consecutive steps see different clips."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from training.rollout import Rollout
 
 
 class RolloutQueue:
-    """Hands out rollouts in turn; one that is done is replaced by the next batch.
+    """Returns rollouts in turn; a finished one is replaced by the next batch.
 
     Args:
         batches: Where they come from.
         device: Where they are trained.
-        capacity: Rollouts under way at the most.
-        drawn: Batches that were drawn before, by the run that goes on here.
+        capacity: Largest number of unfinished rollouts.
+        drawn: Batches that the resumed run has drawn already.
     """
 
     def __init__(self, batches: Iterator[Batch], device: torch.device, capacity: int, drawn: int = 0) -> None:
@@ -28,10 +28,10 @@ class RolloutQueue:
         self._turn = 0
 
     def next(self) -> Rollout:
-        """Return the rollout whose turn it is.
+        """Return the next rollout.
 
         Raises:
-            StopIteration: there are no more batches.
+            StopIteration: the batches are used up.
         """
         index = self._turn % len(self._slots)
         self._turn += 1

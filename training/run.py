@@ -41,7 +41,7 @@ class Run:
     def __init__(self, options: argparse.Namespace, ranks: Ranks) -> None:
         torch.set_num_threads(options.threads)
         _keep_freed_memory()
-        # Before the makers of clips are forked: OpenCV's threads would be missing in them, and waited for.
+        # Before the data loaders fork: they would wait for OpenCV's threads, which a fork does not copy.
         cv2.setNumThreads(1)
         self._options = options
         self._ranks = ranks
@@ -64,7 +64,7 @@ class Run:
         self._resume()
 
     def train(self) -> None:
-        """Train to the end of the budget, then export; SIGTERM saves and stops after the step at hand."""
+        """Train to the end of the budget, then export; SIGTERM saves and stops after the current step."""
         previous = signal.signal(signal.SIGTERM, self._stop)
         try:
             self._train()
@@ -87,7 +87,7 @@ class Run:
             self._step(queue, progress)
             if saving.due():
                 self._save("last.pt")
-            # Together: validation is work for all ranks.
+            # All ranks validate together.
             if ranks.mean(float(validating.due()))[0] > 0:
                 self._validate()
                 self._counted = time.monotonic()
@@ -128,7 +128,7 @@ class Run:
         )
 
     def progress(self) -> float:
-        """Return how much of the run is done, in 0..1; 0 in an endless one."""
+        """Return the progress of the run, 0..1; 0 for an endless one."""
         if self._options.endless:
             return 0.0
         if self._options.steps is not None:
@@ -139,7 +139,7 @@ class Run:
         self._stopping = True
 
     def _requests(self) -> Iterator[Request]:
-        """Order batches ahead of their use; by steps the phase depends on the number alone, by time on the clock."""
+        """Request batches ahead of use; the phase depends on the step or, with a budget of time, on the clock."""
         number = self._drawn
         steps = self._options.steps
         while steps is None or number < steps:
@@ -166,7 +166,7 @@ class Run:
         self._trainer.load(state)
         self.step = state["step"]
         self._drawn = state.get("drawn", self.step)
-        # Extending counts its own time or steps from here; going on, the time that was spent counts.
+        # An extended run has a budget of its own; a resumed one counts what was spent before.
         self._spent_s = 0.0 if self._options.extend else state["spent_s"]
         self._spent_cpu_s = state["spent_cpu_s"] - time.process_time()
         self._stable_saved = state["stable_saved"] and not self._options.extend
@@ -212,7 +212,7 @@ class Run:
 
 
 class _Every:
-    """Says once every so many minutes that they are over."""
+    """Reports when an interval of some minutes is over."""
 
     def __init__(self, minutes: float) -> None:
         self._seconds = 60 * minutes
@@ -227,14 +227,14 @@ class _Every:
 
 
 def start_time(pid: int) -> str:
-    """Return when a process began, in ticks since the machine started: with its id it is unmistakable."""
+    """Return when a process began, in ticks since boot. Together with its id, this identifies it."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
 def _keep_freed_memory() -> None:
-    """Ask glibc to keep what is freed: otherwise each step maps, and the kernel zeroes, its large tensors again.
+    """Make glibc keep freed memory: otherwise each step maps its large tensors again, and the kernel zeroes them.
 
-    A step at 256 px takes 1.72 s instead of 2.08 s so (two Zen 4 cores).
+    A step at 256 px takes 1.72 s instead of 2.08 s (two Zen 4 cores).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

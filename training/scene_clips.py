@@ -1,6 +1,6 @@
-"""Clips of the package's own generated scenes, so that these are known: see ``streamseg/sources/scene/source.py``.
+"""Clips of the package's own generated scenes (``streamseg/sources/scene/source.py``).
 
-Users and tests see seed 0 by default: it is neither trained nor validated on.
+Seed 0, the default of users and tests, is used for neither training nor validation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def compose_scene_clip(
     gap: float,
     seeds: range = TRAINING_SEEDS,
 ) -> Clip:
-    """Compose one clip, as ``compose_clip`` does; what is in sight in its first frame has a mask.
+    """Compose one clip, as ``compose_clip`` does; objects visible in its first frame have masks.
 
     The scene's seed is one of ``seeds``.
     """

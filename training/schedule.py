@@ -1,7 +1,7 @@
-"""What is trained when: resolution and length of the clips grow, the rate is constant and then anneals.
+"""The schedule of a run: resolution and length of clips grow; the learning rate is constant and then anneals.
 
-A constant rate with a cool-down (rather than one cosine over the whole) lets a later session go on from where the rate
-was still high: the state before the cool-down is kept, see ``train.py``.
+A constant rate with a cool-down (rather than one cosine over the whole) lets a later session continue from where the
+rate was still high: the state before the cool-down is kept (``train.py``).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Phase:
         frames_min: Shortest clip.
         frames_max: Longest clip.
         frame_budget: Frames of a step: clips times the frames of a window.
-        objects_per_clip: Lanes that a clip gives at the most.
+        objects_per_clip: Largest number of lanes of a clip.
         gap_max: Longest time between two frames, in frames of a calm video.
         prompt_shares: Of batches with mask, box and click prompts.
-        correction_share: Of batches with box or click prompts that go on with corrections.
-        asides: Questions about single frames, with a box or a click, in each window.
+        correction_share: Of batches with box or click prompts that are followed by corrections.
+        asides: Additional prompts on single frames, with a box or a click, in each window.
         scene_share: Of clips that are generated scenes of the package.
         long_share: Of batches whose clips are long and trained a window at a time; such a batch takes many steps.
         long_min: Shortest long clip.
@@ -63,7 +63,7 @@ def rate_factor(step: int, progress: float, *, warmup_steps: int, cooldown: floa
     Args:
         step: From 0.
         progress: In 0..1.
-        warmup_steps: The rate rises linearly for so long.
+        warmup_steps: Number of steps during which the rate rises linearly.
         cooldown: Share of the run, at its end, in which the rate falls to a hundredth along a half cosine.
     """
     rise = min(1.0, (step + 1) / warmup_steps)
@@ -79,7 +79,7 @@ class Plan:
 
     Attributes:
         phases: In order; the last one's ``until`` is 1.
-        validation: What is validated on, with held-out material; its ``until`` means nothing.
+        validation: What is validated on, with held-out material; its ``until`` is not used.
         validation_batches: How many batches, the same ones for each kind of prompt.
         scene_batches: How many batches of generated scenes, with masks.
     """
@@ -103,14 +103,14 @@ PLANS = {
         validation=Phase(1.0, 256, 8, 8, 32, gap_max=2.0, asides=0, scene_share=0.0),
         validation_batches=6,
     ),
-    # Goes on from weights that track: half of the steps are windows of long clips, and prompts are asked often.
+    # Continues from weights that can track: half of the steps are windows of long clips, and there are many prompts.
     "further": Plan(
         phases=(Phase(1.00, 256, 3, 8, 16, prompt_shares=(0.5, 0.25, 0.25), asides=2, long_share=0.1),),
         validation=Phase(1.0, 256, 60, 60, 20, asides=0, scene_share=0.0, long_share=1.0, long_min=60, long_window=5),
         validation_batches=2,
         scene_batches=1,
     ),
-    # Proves within seconds that the loss falls and the result loads.
+    # Shows within seconds that the loss falls and the result loads.
     "proof": Plan(
         phases=(Phase(1.00, 64, 2, 3, 12, gap_max=0.5),),
         validation=Phase(1.0, 64, 3, 3, 6, gap_max=0.5, asides=0, scene_share=0.0),

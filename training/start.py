@@ -1,9 +1,9 @@
 """Initial weights: a pretrained trunk, a neck of unit scale, memory that propagates labels, prompts that mark.
 
-From random weights a tracker first has to find out that looking at the past by similarity is worth anything, which
-takes thousands of steps. Here memory attention starts as a soft nearest-neighbor look-up: a memory holds a projection
+With random weights, a tracker first has to learn that attending to the past by similarity is useful, which takes
+thousands of steps. Here memory attention starts as a soft nearest-neighbor look-up: a memory holds a projection
 of the image feature beside an embedding of the mask; queries and keys are the same projection, and values are the
-mask's part, as in label propagation and STM (Oh et al. 2019). Everything stays free to move from there.
+mask's part, as in label propagation and STM (Oh et al. 2019). All of it is trained further.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from training.pretrained import load_pretrained_trunk
 
-# Channels of a memory that start as its mask's embedding; the others start as its picture's feature.
+# Channels of a memory that start as the mask's embedding; the others start as the picture's feature.
 _MASK_CHANNELS = 16
 _KEY_SCALE = 3.0
 _SHARPNESS = 0.7
 _LOCALITY = 1.5
-# Rotary frequencies (of 32 an axis, falling from 1) that locate, and those that hardly turn within a picture.
+# Rotary frequencies (of 32 per axis, falling from 1) that encode position, and those that hardly change in a picture.
 _LOCAL_PAIRS, _FIRST_STEADY_PAIR = 6, 8
 _MASK_GAIN = 4.0
 _MARK_SHARPNESS = 1.5
@@ -92,12 +92,12 @@ def _start_memory(model: SAM2Base) -> None:
 
 
 def _start_prompts(model: SAM2Base) -> None:
-    """Let a click or a corner mark the picture where it lies, from the first step on.
+    """Let a click or a corner mark its position in the picture from the first step on.
 
-    The positional encodings of a token and of a cell are alike where both lie at the same place. With one projection
+    The positional encodings of a token and a cell are similar if both are at the same position. With one projection
     for queries and keys, cells attend to the tokens nearest to them. With two random ones, which is the usual start,
-    the answer did not depend on the prompt's place after 2,000 steps. What kind of prompt it is, is said more quietly,
-    or it would drown the place.
+    the mask did not depend on the prompt's position after 2,000 steps. The embedding of the prompt's kind is scaled
+    down, since it would mask the position.
     """
     for layer in model.sam_mask_decoder.transformer.layers:
         attention = layer.cross_attn_image_to_token

@@ -1,9 +1,9 @@
-"""Trains streamseg-nano: one command, which also goes on where it was stopped.
+"""Trains streamseg-nano, and resumes a run that was stopped.
 
     python -m training.train --out RUN --coco FOLDER --renders FOLDER --more FOLDER --budget-minutes 105
 
-``RUN`` then holds ``last.pt`` (to go on from, written every few minutes), ``stable.pt`` (the state before the rate was
-annealed: ``--extend`` goes on from it with a new budget), ``log.jsonl`` and ``nano.pt`` (the averaged weights, fp16).
+``RUN`` then holds ``last.pt`` (to resume from, written every few minutes), ``stable.pt`` (the state before the rate was
+annealed: ``--extend`` continues from it with a new budget), ``log.jsonl`` and ``nano.pt`` (the averaged weights, fp16).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Holds everything that a run trains, and takes its steps."""
+"""The model, its average and the optimizer, and one training step."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class StepReport:
 
 
 class Trainer:
-    """A model under training, its averaged twin, and its optimizer.
+    """A model in training, its moving average, and its optimizer.
 
     Args:
-        model: In the state from which to train.
+        model: With its initial weights.
         device: Where it is trained; on CUDA the forward pass runs in bfloat16.
         learning_rate: The full rate; the trunk gets a tenth of it.
         weight_decay: Of matrices; vectors (biases, norms) have none.
@@ -71,7 +71,7 @@ class Trainer:
             yield {"params": vectors, "weight_decay": 0.0, "share": share}
 
     def train_trunk(self, stages: int) -> None:
-        """Say how many of the trunk's last stages are trained from now on; the others stay as they are."""
+        """Train this many of the trunk's last stages from now on; the others are frozen."""
         if stages == self._trunk_stages:
             return
         self._trunk_stages = stages
@@ -89,7 +89,7 @@ class Trainer:
         """Train the next window of ``rollout``, together with the other ranks; ``rate_factor`` scales the full rate.
 
         Raises:
-            FloatingPointError: the loss is no number.
+            FloatingPointError: the loss is not finite.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate * rate_factor * group["share"]
@@ -113,7 +113,7 @@ class Trainer:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return all that is needed to go on, as tensors and plain values."""
+        """Return the state to resume from, as tensors and plain values."""
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -122,7 +122,7 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state` returned."""
+        """Resume from what :meth:`state` returned."""
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -137,7 +137,7 @@ class Trainer:
 
 
 def set_image_size(model: SAM2Base, side_px: int) -> None:
-    """Make ``model`` take square pictures of another size; sam2's modules hold it in these places."""
+    """Make ``model`` take square pictures of another size; sam2's modules store it in several places."""
     if model.image_size == side_px:
         return
     grid = side_px // model.backbone_stride
@@ -170,6 +170,6 @@ def mean_of(losses: list[FrameLoss], part: str) -> float:
 
 
 def export_weights(average: dict[str, Tensor], path: Path) -> None:
-    """Write the averaged weights in half precision, laid out as sam2 lays its checkpoints out."""
+    """Write the averaged weights in half precision, in the format of sam2's checkpoints."""
     half = {name: part.half() if part.is_floating_point() else part for name, part in average.items()}
     torch.save({"model": half}, path)

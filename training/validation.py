@@ -1,4 +1,4 @@
-"""How well a model follows held-out objects: long clips, with each kind of prompt, through its own memory."""
+"""Measures how well a model tracks held-out objects: long clips, with each kind of prompt, through its own memory."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Quality:
     """Means over the objects of some clips. A mask whose object score says "hidden" counts as empty.
 
     Attributes:
-        first_iou: In the prompted frame: what the prompt alone gives.
+        first_iou: In the prompted frame.
         iou: In all later frames that show the object.
         last_iou: In the last frame, where it shows the object.
-        presence: Share of the later frames whose object score tells rightly whether the object is in sight.
+        presence: Share of the later frames whose object score is right about whether the object is visible.
         iou_correlation: Of the predicted and the true IoU over all later frames that show the object.
     """
 
@@ -43,7 +43,7 @@ def validation_batches(material: Material, plan: Plan) -> dict[str, list[Batch]]
 
     Args:
         material: What is held out.
-        plan: Says how many and how long.
+        plan: Number and length of the clips.
     """
     groups = {}
     for index, kind in enumerate(_KINDS):
@@ -57,7 +57,7 @@ def validation_batches(material: Material, plan: Plan) -> dict[str, list[Batch]]
 
 @torch.no_grad()
 def measure(model: SAM2Base, batches: list[Batch], device: torch.device) -> Quality:
-    """Return the quality of ``model`` on these batches; it is in training mode meanwhile, where memories differ not."""
+    """Return the quality of ``model`` on these batches; it is in training mode, which does not change memories."""
     was_training = model.training
     model.train()
     parts = [_follow(model, batch, device) for batch in batches]
@@ -75,7 +75,7 @@ def measure(model: SAM2Base, batches: list[Batch], device: torch.device) -> Qual
 
 
 def _follow(model: SAM2Base, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return, each ``[L, T]``: is it in sight, is its presence right, its IoU, its predicted IoU."""
+    """Return, each ``[L, T]``: is it visible, is its presence right, its IoU, its predicted IoU."""
     set_image_size(model, batch.images.shape[2])
     rollout = Rollout(batch, device)
     windows = []

@@ -81,9 +81,7 @@ def load_model(
     """
     found = resolve(_Wanted(name, config))
     if found.kind != "sam2":
-        raise ModelError(
-            f"model {found.name!r} has no network: use a SAM 2 model or nano"
-        )
+        raise ModelError(f"model {found.name!r} has no network: use a SAM 2 model or nano")
     where = choose_device(device)
     network = build_model(found.config, image_size=image_size, checkpoint=found.checkpoint, device=where)
     network.sam_mask_decoder.dynamic_multimask_via_stability = apply_postprocessing
