@@ -153,6 +153,13 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "a second late."
         ),
     ] = False
+    overlap: Annotated[
+        Literal["allowed", "exclusive"],
+        Meta(
+            description="Whether masks of a stream may share pixels. exclusive: each pixel belongs to the object with "
+            "the higher confidence; only what is published changes."
+        ),
+    ] = "allowed"
     mask_cleanup: Annotated[
         int,
         Meta(

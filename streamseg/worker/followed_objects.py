@@ -15,6 +15,7 @@ from streamseg.ipc.messages import TrackedObject
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
 from streamseg.protocol.published import ObjectState
 from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
+from streamseg.worker.exclusive_masks import exclusive
 from streamseg.worker.frame_turn import pack_object
 from streamseg.worker.hidden_objects import HiddenObjects
 from streamseg.worker.mask_cleanup import cleaned
@@ -65,6 +66,7 @@ class FollowedObjects:
         latest: The newest tracked frame; None before the first.
         stream_time_ns: Stream time of the newest frame.
         cleanup_px: Holes and specks of masks with fewer pixels are removed.
+        exclusive: Each pixel belongs to one object.
         results_changed: A prompt has changed results of the newest frame; reset by the owner.
     """
 
@@ -76,6 +78,7 @@ class FollowedObjects:
         self.latest: Latest | None = None
         self.stream_time_ns = 0
         self.cleanup_px = 0
+        self.exclusive = False
         self.results_changed = False
         self._tracker = tracker
         self._events = events
@@ -98,6 +101,8 @@ class FollowedObjects:
         )
         for obj_id, prompt in self.table.take_pending():
             self._apply(obj_id, prompt, frame, self.latest)
+        if self.exclusive:
+            self.latest.results.update(exclusive(self.latest.results))
         self._last_seen = {
             obj_id: result if result.area else self._last_seen.get(obj_id, result)
             for obj_id, result in self.latest.results.items()

@@ -31,6 +31,7 @@ def cleaned(result: ObjectResult, smallest_px: int) -> ObjectResult:
         counted(mask, (x, y)),
         iou_prediction=result.iou_prediction,
         object_score_logits=result.object_score_logits,
+        confidence=result.confidence,
     )
 
 

@@ -259,6 +259,7 @@ class TrackedStream:
         states.uncertain_below, states.uncertain_after_ns = config.uncertain_below, int(config.uncertain_after_s * 1e9)
         self.objects.regions.change(config.zones, config.lines)
         self.objects.cleanup_px = config.mask_cleanup
+        self.objects.exclusive = config.overlap == "exclusive"
         self._repeat_static = config.repeat_static
         if not self._repeat_static:
             self._static.forget()

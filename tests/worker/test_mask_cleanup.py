@@ -12,7 +12,7 @@ from streamseg.worker.mask_cleanup import cleaned
 
 def result_of(mask: BoolMask) -> ObjectResult:
     size = (mask.shape[1], mask.shape[0])
-    return object_result(4, size, counted(mask), iou_prediction=0.8, object_score_logits=3.0)
+    return object_result(4, size, counted(mask), iou_prediction=0.8, object_score_logits=3.0, confidence=0.7)
 
 
 def drawn() -> BoolMask:
@@ -40,7 +40,7 @@ def test_specks_and_holes_go_and_the_measures_follow() -> None:
     assert np.array_equal(found.full_mask, wanted)
     assert found.area == wanted.sum()
     assert found.roi == (10, 10, 66, 45)
-    assert (found.iou_prediction, found.object_score_logits) == (0.8, 3.0)
+    assert (found.iou_prediction, found.object_score_logits, found.confidence) == (0.8, 3.0, 0.7)
     assert cleaned(found, 100).roi == (10, 10, 20, 20)
 
 

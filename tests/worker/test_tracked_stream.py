@@ -340,3 +340,43 @@ def test_a_new_worker_lists_the_objects_of_the_one_before(policy: str, gone: lis
     events = follower.stream.take_events()
     assert (events[0].kind, events[0].objects) == ("tracker_reset", [7])
     assert [event.obj_id for event in events if event.kind == "object_removed"] == gone
+
+
+def test_exclusive_masks_share_no_pixel_and_others_may():
+    other = PromptConfig(object=8, label="lid", box=(120, 110, 170, 160))
+    areas = {}
+    for overlap in ("allowed", "exclusive"):
+        config = StreamConfig(source="scene:simple", prompts=(BOX, other), overlap=overlap)
+        tracker = EchoTracker()
+        stream = TrackedStream("cam", config, tracker)
+        for number in range(2):  # the prompted frame, and one that is tracked
+            (result,) = track_frames(tracker, {"cam": stream}, {"cam": frame(number)})
+            areas[overlap, number] = sum(obj.area for obj in result.objects)
+    assert areas["allowed", 0] == areas["allowed", 1] == 40 * 50 + 50 * 50
+    assert areas["exclusive", 0] == areas["exclusive", 1] == 40 * 50 + 50 * 50 - 20 * 40
+
+
+class _Doubting(EchoTracker):
+    """Is unsure of every mask from frame 10 on."""
+
+    def track(self, frames: dict[str, Frame]) -> dict[str, list[ObjectResult]]:
+        found = super().track(frames)
+        sure = all(one.frame_id < 10 for one in frames.values())
+        return {
+            stream: [replace(one, confidence=0.9 if sure else 0.1) for one in held] for stream, held in found.items()
+        }
+
+
+def test_an_object_becomes_uncertain_and_its_mask_is_still_sent():
+    config = StreamConfig(source="scene:simple", prompts=(BOX,), uncertain_below=0.5, uncertain_after_s=0.5)
+    tracker = _Doubting()
+    stream = TrackedStream("cam", config, tracker)
+    states, events = [], []
+    for number in range(20):  # 10 a second
+        (result,) = track_frames(tracker, {"cam": stream}, {"cam": shown(number)})
+        states.append(result.objects[0].state)
+        events += [event.kind for event in stream.take_events()]
+        assert result.objects[0].area == 40 * 50
+    assert states == ["tracked"] * 14 + ["uncertain"] * 6
+    assert events == ["object_added", "object_uncertain"]
+    assert result.objects[0].confidence == 0.1

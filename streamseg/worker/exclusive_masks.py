@@ -1,0 +1,47 @@
+"""Gives each pixel to one object of its stream: the one whose mask is more likely right.
+
+Whole objects are compared by their confidence, not pixels by their logits: those of different objects are not
+comparable, and the wrong object often wins (docs/tracker.md). Only what is published changes; the tracker remembers the
+masks as the model gave them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.types import ObjectResult
+
+
+def exclusive(results: Mapping[int, ObjectResult]) -> dict[int, ObjectResult]:
+    """Return the objects of a frame without the pixels that a more trusted object has, in the same order.
+
+    Without a confidence, the model's predicted IoU decides; between equals, the object that was added first.
+    """
+    if len(results) < 2:
+        return dict(results)
+    given = dict(results)
+    width, height = next(iter(results.values())).size
+    taken = np.zeros((height, width), np.bool_)
+    for obj_id in sorted(results, key=lambda obj_id: -_trust(results[obj_id])):
+        result = results[obj_id]
+        x, y, w, h = result.roi
+        area = taken[y : y + h, x : x + w]
+        if (area & result.mask).any():
+            given[obj_id] = result = object_result(
+                obj_id,
+                result.size,
+                counted(result.mask & ~area, (x, y)),
+                iou_prediction=result.iou_prediction,
+                object_score_logits=result.object_score_logits,
+                confidence=result.confidence,
+            )
+            x, y, w, h = result.roi
+        taken[y : y + h, x : x + w] |= result.mask
+    return given
+
+
+def _trust(result: ObjectResult) -> float:
+    return result.iou_prediction if result.confidence is None else result.confidence
