@@ -73,7 +73,10 @@ def library(torch_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(
-    params=[pytest.param("library", marks=needs_libraries), pytest.param("torch", marks=needs_saved_functions)]
+    params=[
+        pytest.param("library", marks=[needs_libraries, pytest.mark.slow]),
+        pytest.param("torch", marks=needs_saved_functions),
+    ]
 )
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The same, in either way, for one test."""
@@ -127,6 +130,7 @@ def test_a_function_is_loaded_and_given_other_weights(cache: Path) -> None:
     assert kept(cache).load("another", run, (module, x)) is None
 
 
+@pytest.mark.slow
 @needs_libraries
 def test_weights_of_a_library_are_the_module_s_own(library: Path) -> None:
     module, x = Scaled(2.0), torch.randn(3, 4)
@@ -139,6 +143,7 @@ def test_weights_of_a_library_are_the_module_s_own(library: Path) -> None:
     assert not function.guard_check(Scaled(2.0), x)
 
 
+@pytest.mark.slow
 @needs_libraries
 def test_a_library_takes_a_bank_of_any_number_of_lanes(tmp_path: Path) -> None:
     bank = MemoryBank(BankShape(tokens=4, memory_dim=2, pointer_dim=8), 3, torch.device("cpu"))
@@ -155,6 +160,7 @@ def test_a_library_takes_a_bank_of_any_number_of_lanes(tmp_path: Path) -> None:
     assert not function.guard_check(other, lanes)
 
 
+@pytest.mark.slow
 @needs_libraries
 def test_kept_libraries_take_neither_torch_s_compiler_nor_a_c_compiler(tmp_path: Path, library: Path) -> None:
     """In a process of its own, with nothing on the PATH and an empty folder for temporary files."""
@@ -200,6 +206,7 @@ def test_a_file_that_cannot_be_read_is_no_error(
     assert "compiled again" in caplog.text
 
 
+@pytest.mark.slow
 @needs_libraries
 def test_a_file_gives_way_to_a_library(tmp_path: Path, library: Path) -> None:
     (tmp_path / "kind").mkdir()
@@ -231,6 +238,7 @@ def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
     assert (old.exists(), young.exists()) == (False, True)
 
 
+@pytest.mark.slow
 @needs_libraries
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(path.read_bytes()[:1000]), Path.unlink])
 def test_a_library_that_is_not_whole_is_made_anew(
