@@ -23,6 +23,7 @@
     ├── ProtocolError          bytes from a socket are not what the protocol says
     ├── SubscribeTimeoutError  no message arrived within the timeout
     ├── ControlError           the daemon refused a request, or is unreachable: has a code
+    ├── StateError             a snapshot cannot be written, or is not usable: says why
     ├── ProcessError           a child process could not be started or kept running
     └── ServiceError           the systemd service cannot be installed, removed or asked
 
@@ -140,6 +141,10 @@ class ControlError(StreamsegError):
         self.message = message
         self.retryable = retryable
         self.exit_code = 2 if code in ("BAD_REQUEST", "BAD_CONFIG") else 1
+
+
+class StateError(StreamsegError):
+    """A snapshot of what is tracked cannot be written or read, or is not usable. The message says why."""
 
 
 class ProcessError(StreamsegError):

@@ -126,8 +126,8 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Literal["keep", "reset", "reprompt"],
         Meta(
             description="After a reconnect, size change or time jump: keep the objects and their memory, drop them, or "
-            "drop them and apply the prompts again. A restarted worker has no memory to keep: it applies the prompts "
-            "to the next frame, except with reset."
+            "drop them and apply the prompts again. A restarted worker goes on from a snapshot of their memory. An "
+            "object that is not in it is lost with keep, dropped with reset, and prompted again with reprompt."
         ),
     ] = "keep"
     lost_after_s: Annotated[

@@ -21,6 +21,7 @@ from streamseg.ring.frame_ring import FrameRing
 from streamseg.sources.address import shown_address
 from streamseg.web.process import WebSpec
 from streamseg.worker.process import WorkerSpec
+from streamseg.worker.snapshots import SnapshotSpec
 
 PUBLISHER = "publisher"
 WORKER = "worker"
@@ -129,6 +130,7 @@ class ProcessTable:
             commands_endpoint=self._commands_endpoint,
             worker_id=self._worker_id,
             saved={stream: running.saved for stream, running in streams.items() if running.saved is not None},
+            snapshots=SnapshotSpec(self._runtime / "state", session=self._session),
             log=self.config.log,
         )
         return ProcessEntry(WORKER, "streamseg.worker.process", (spec, _rings(streams)), 600, _WORKER_SILENCE_S)

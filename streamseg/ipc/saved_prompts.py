@@ -81,12 +81,14 @@ class SavedStream:
         next_id: Where the search for a free id begins (:func:`free_id`).
         paused: Tracking is paused.
         planned: The worker was stopped on purpose: the next one continues whatever ``on_discontinuity`` says.
+        earlier: An earlier daemon followed the objects.
     """
 
     objects: tuple[SavedObject, ...] = ()
     next_id: int = 1
     paused: bool = False
     planned: bool = False
+    earlier: bool = False
 
     def changed(self, removed: Iterable[int], prompts: Iterable[PromptConfig]) -> SavedStream:
         """Return the stream after a change of its configured prompts, as the worker would save it."""

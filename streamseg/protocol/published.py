@@ -38,6 +38,7 @@ EventKind = Literal[
     "stream_ended",
     "stream_failed",
     "tracker_reset",
+    "restored",
     "tracking_failed",
     "worker_restarted",
     "capture_restarted",

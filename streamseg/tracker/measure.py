@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.tracker.types import BoolMask, ObjectResult
+
+_UNSEEN_SCORE: Final = -32.0
+"""Certainly not visible, but finite: JSON has no infinity."""
 
 Sums = NDArray[np.int64]
 """Number of an object's pixels in each column of a picture, or in each row."""
@@ -90,6 +93,12 @@ def object_result(
         object_score_logits=object_score_logits,
         confidence=confidence,
     )
+
+
+def unseen(obj_id: int, size: tuple[int, int]) -> ObjectResult:
+    """Return the result of an object that is certainly not visible on a frame of (width, height) pixels."""
+    nothing = np.zeros((0, 0), np.bool_)
+    return ObjectResult(obj_id, size, (0, 0, 0, 0), nothing, 0, (0.0, 0.0), 0.0, _UNSEEN_SCORE)
 
 
 def _sums(mask: BoolMask, axis: int) -> Sums:

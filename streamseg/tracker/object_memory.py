@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from streamseg.tracker.sam2.memory_bank import MemoryBank, conditioning_slot
+from streamseg.tracker.sam2.memory_bank import NEVER, MemoryBank, conditioning_slot
 from streamseg.tracker.sam2.prompt_step import PromptOutput
 from streamseg.tracker.sam2.prompt_tensors import PromptTensors
 from streamseg.tracker.sam2.step import StepOutput
@@ -176,6 +176,12 @@ class ObjectMemory:
         bank.clear_lane(self.lane)
         self.conditioning_frames, self.outputs, self.prompts = [], {}, {}
         self._undo.clear()
+
+    @classmethod
+    def imported(cls, bank: MemoryBank, lane: int, undo_depth: int, newest: int) -> ObjectMemory:
+        """Return an object whose memory was imported into a lane. None of its prompts can be undone."""
+        conditioning = [frame for frame in bank.conditioning_frame[lane].tolist() if frame != NEVER]
+        return cls(lane, undo_depth, gap=newest, conditioning_frames=conditioning)
 
     def move(self, bank: MemoryBank, frames: int, newest: int) -> None:
         """Move the memory to later frames, as if no time had passed. A restart can no longer be undone.

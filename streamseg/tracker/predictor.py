@@ -357,6 +357,37 @@ class CameraPredictor:
         self.forget_object(stream, obj_id)
         del self._opened(stream).objects[obj_id]
 
+    def export_objects(self, stream: str) -> dict[int, dict[str, Tensor]]:
+        """Copy the memory of a stream's objects to the host; forgotten ones have none."""
+        state = self._opened(stream)
+        return {obj_id: self.bank.export_lane(obj.lane, state.frame) for obj_id, obj in state.remembered().items()}
+
+    def import_objects(self, stream: str, frame: int, objects: Mapping[int, Mapping[str, Tensor]]) -> None:
+        """Continue objects on a stream that was just opened.
+
+        Args:
+            stream: The stream.
+            frame: Number of the frame after which the memory was exported; the stream continues with the next number.
+            objects: From :meth:`export_objects`.
+
+        Raises:
+            PromptError: There are more objects than a stream may have.
+            ValueError: The memory does not fit.
+        """
+        state = self._opened(stream)
+        if len(objects) > self.max_objects:
+            raise PromptError(f"{len(objects)} objects, but model.max_objects is {self.max_objects}")
+        for obj_id, memory in objects.items():
+            lane = self._take_lane()
+            try:
+                self.bank.import_lane(lane, memory)
+            except ValueError:
+                self._free_lanes.append(lane)
+                self.reset(stream)
+                raise
+            state.objects[obj_id] = ObjectMemory.imported(self.bank, lane, self._undo_depth, frame)
+        state.frame = frame
+
     def set_aside(self, stream: str, obj_id: int) -> None:
         """Stop tracking an object, but keep its lane. An object with its id that was set aside before is dropped.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,6 +174,19 @@ class Preview:
     restarted: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamMemory:
+    """What a tracker remembers of a stream's objects, as plain arrays: it can be stored and imported elsewhere.
+
+    Attributes:
+        frame: The tracker's count of the stream's frames.
+        objects: Object id -> named arrays, oldest object first.
+    """
+
+    frame: int
+    objects: Mapping[int, Mapping[str, NDArray[Any]]]
+
+
 class Tracker(Protocol):
     """Tracks objects through one or more streams.
 
@@ -194,6 +207,11 @@ class Tracker(Protocol):
     @property
     def recompiles(self) -> int:
         """Graphs compiled after :meth:`warm_up`, plus how often all graphs were recorded again."""
+        ...
+
+    @property
+    def memory_format(self) -> str:
+        """Names the model's weights and all settings that memory depends on: only equal ones exchange memory."""
         ...
 
     @property
@@ -292,6 +310,19 @@ class Tracker(Protocol):
 
         Raises:
             PromptError: There is no such object.
+        """
+        ...
+
+    def export_memory(self, stream: str) -> StreamMemory:
+        """Copy what is remembered of a stream's objects. Undo and older frames are not part of it."""
+        ...
+
+    def import_memory(self, stream: str, memory: StreamMemory) -> None:
+        """Continue objects on a stream that was just opened.
+
+        Raises:
+            PromptError: There are more objects than a stream may have.
+            ValueError: The memory is not of this :attr:`memory_format`.
         """
         ...
 

@@ -14,6 +14,7 @@ from streamseg.frame import Frame
 from streamseg.ipc.messages import TrackedObject
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
 from streamseg.protocol.published import ObjectState
+from streamseg.tracker.measure import unseen
 from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
 from streamseg.worker.exclusive_masks import exclusive
 from streamseg.worker.frame_turn import pack_object
@@ -67,6 +68,7 @@ class FollowedObjects:
         stream_time_ns: Stream time of the newest frame.
         cleanup_px: Holes and specks of masks with fewer pixels are removed.
         exclusive: Each pixel belongs to one object.
+        missing: Ids of objects whose memory was lost with an earlier worker: they are ``lost`` until they are prompted.
         results_changed: A prompt has changed results of the newest frame; reset by the owner.
     """
 
@@ -79,6 +81,7 @@ class FollowedObjects:
         self.stream_time_ns = 0
         self.cleanup_px = 0
         self.exclusive = False
+        self.missing: set[int] = set()
         self.results_changed = False
         self._tracker = tracker
         self._events = events
@@ -99,6 +102,8 @@ class FollowedObjects:
             {result.obj_id: cleaned(result, self.cleanup_px) for result in results},
             {},
         )
+        size = self.latest.size
+        self.latest.results.update({obj_id: unseen(obj_id, size) for obj_id in sorted(self.missing)})
         for obj_id, prompt in self.table.take_pending():
             self._apply(obj_id, prompt, frame, self.latest)
         if self.exclusive:
@@ -296,6 +301,7 @@ class FollowedObjects:
     def forget_tracking(self) -> None:
         """Drop all that belongs to the tracker's memory of the objects; the objects stay in the table."""
         self.states.clear()
+        self.missing.clear()
         for event in self.regions.clear(self.stream_time_ns):
             self._events.add_regions([event], self.table.objects[event.obj_id].label)
         self.table.forget_tracking()
@@ -331,12 +337,14 @@ class FollowedObjects:
             self.latest.results[obj_id] = cleaned(result, self.cleanup_px)
 
     def _follow(self, obj: SavedObject) -> None:
+        self.missing.discard(obj.obj_id)
         if self.table.follow(obj.obj_id):
             self._events.add("object_added", obj_id=obj.obj_id, label=obj.label)
 
     def _forget(self, obj_id: int) -> None:
         label = self.table.objects[obj_id].label
-        followed = self.table.remove(obj_id)
+        followed = self.table.remove(obj_id) or obj_id in self.missing
+        self.missing.discard(obj_id)
         self.states.forget(obj_id)
         self._last_seen.pop(obj_id, None)
         if self.latest is not None:

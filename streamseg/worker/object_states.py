@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamseg.protocol.published import EventKind, ObjectState
+from streamseg.state.stream_snapshot import Sighting
 
 
 @dataclass(slots=True)
@@ -84,6 +86,19 @@ class ObjectStates:
         if changes:
             sighting.agreed_ns = now_ns
         return "uncertain" if was_uncertain != changes else "tracked"
+
+    def sightings(self, now_ns: int) -> dict[int, Sighting]:
+        """Return each object's state and for how long it was not seen."""
+        return {obj_id: Sighting(one.state, max(0, now_ns - one.seen_ns)) for obj_id, one in self._sightings.items()}
+
+    def restore(self, sightings: Mapping[int, Sighting], now_ns: int) -> None:
+        """Continue with states of an earlier time."""
+        for obj_id, one in sightings.items():
+            self._sightings[obj_id] = _Sighting(one.state, now_ns - one.unseen_ns, now_ns)
+
+    def lose(self, obj_id: int, now_ns: int) -> None:
+        """Set an object to ``lost``."""
+        self._sightings[obj_id] = _Sighting("lost", now_ns, now_ns)
 
     def forget(self, obj_id: int) -> None:
         """Remove an object."""

@@ -24,7 +24,7 @@ from streamseg.ipc.command_socket import WORKER_ID, CommandSocket
 from streamseg.ipc.completed_requests import CompletedRequests
 from streamseg.ipc.messages import WorkerReport
 from streamseg.ipc.publisher_socket import PublisherSocket
-from streamseg.ipc.saved_prompts import SavedStream
+from streamseg.ipc.saved_prompts import SavedStream, configured
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import (
     ChangeStream,
@@ -39,7 +39,9 @@ from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 from streamseg.tracker.types import Tracker
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.frame_turn import FrameResult
+from streamseg.worker.restoring import Inheritance, read_snapshot
 from streamseg.worker.scheduler import FairScheduler
+from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
 
@@ -65,6 +67,7 @@ class WorkerSpec:
         commands_endpoint: Address of the control process.
         worker_id: Routing id by which the control process addresses it.
         saved: Stream id -> what an earlier worker tracked, if it differs from the settings.
+        snapshots: Where the memory of the streams' objects is saved.
         log: What to log.
     """
 
@@ -72,6 +75,7 @@ class WorkerSpec:
     streams: Mapping[str, StreamConfig]
     internal_endpoint: str
     commands_endpoint: str
+    snapshots: SnapshotSpec
     worker_id: bytes = WORKER_ID
     saved: Mapping[str, SavedStream] = field(default_factory=dict)
     log: LogConfig = field(default_factory=LogConfig)
@@ -144,18 +148,9 @@ class Worker:
         self._next_report_ns = 0
         self._frames_reported = 0
         self._scheduler = FairScheduler(tracker.streams_at_once)
+        self._snapshots = Snapshots(spec.snapshots, tracker)
         for stream, config in spec.streams.items():
-            memory_lost = _was_tracked(rings[stream])
-            self._open(
-                TrackedStream(
-                    stream,
-                    config,
-                    tracker,
-                    saved=spec.saved.get(stream),
-                    memory_lost=memory_lost,
-                    max_objects=spec.model.max_objects,
-                )
-            )
+            self._open(stream, config, spec.saved.get(stream), memory_lost=_was_tracked(rings[stream]))
 
     def run(self) -> None:
         """Track until the supervisor asks to stop."""
@@ -172,6 +167,7 @@ class Worker:
                 if held:
                     self._track(held)
             self._handle_commands()
+            self._snapshots.take_due(self._streams)
             self._report()
         self._handle_messages()  # those that came just before the request to stop
 
@@ -179,6 +175,7 @@ class Worker:
         """Close the sockets."""
         self._publisher.close()
         self._commands.close()
+        self._snapshots.close()
 
     # --- commands and messages --------------------------------------------------------------------------------------
 
@@ -203,15 +200,12 @@ class Worker:
             case OpenStream(stream=stream, settings=settings, ring=ring, saved=saved):
                 assert ring is not None
                 self._rings[stream] = ring
-                self._open(
-                    TrackedStream(
-                        stream, settings, self._tracker, saved=saved, max_objects=self._spec.model.max_objects
-                    )
-                )
+                self._open(stream, settings, saved, memory_lost=False)
             case CloseStream(stream=stream):
                 self._poller.unregister(self._readers.pop(stream).fileno())
                 self._streams.pop(stream).close()
                 self._rings.pop(stream).close()
+                self._snapshots.forget(stream)
             case ChangeStream(stream=stream, settings=settings, removed=removed, prompts=prompts):
                 self._streams[stream].change(settings, removed, prompts)
                 self._flush_stream(stream)
@@ -221,11 +215,23 @@ class Worker:
                     if (saved := tracked.take_saved()) is not None:
                         self._link.send(PromptsSaved(stream, replace(saved, planned=True)))
 
-    def _open(self, tracked: TrackedStream) -> None:
-        reader = self._rings[tracked.name].reader("worker")
-        self._readers[tracked.name] = reader
-        self._streams[tracked.name] = tracked
+    def _open(self, stream: str, config: StreamConfig, saved: SavedStream | None, *, memory_lost: bool) -> None:
+        left = self._inheritance(stream, config, saved or configured(config.prompts), memory_lost)
+        tracked = TrackedStream(stream, config, self._tracker, left=left, max_objects=self._spec.model.max_objects)
+        reader = self._rings[stream].reader("worker")
+        self._readers[stream] = reader
+        self._streams[stream] = tracked
         self._poller.register(reader.fileno(), zmq.POLLIN)
+
+    def _inheritance(self, stream: str, config: StreamConfig, saved: SavedStream, memory_lost: bool) -> Inheritance:
+        """Return what an earlier worker or daemon left of a stream; a new stream has no snapshot."""
+        spec = self._spec.snapshots
+        if not (memory_lost or saved.earlier):
+            return Inheritance(saved)
+        snapshot, reason = read_snapshot(spec.folder, stream, config, self._tracker.memory_format, spec.max_age_s)
+        if snapshot is None and saved.objects:
+            log.warning("stream %s: %s", stream, reason)
+        return Inheritance(saved, memory_lost, snapshot, reason, spec.session)
 
     def _flush_stream(self, stream: str) -> None:
         """Send a stream's events, and its objects to the supervisor if they have changed."""
@@ -234,6 +240,7 @@ class Worker:
             return
         if (saved := tracked.take_saved()) is not None:
             self._link.send(PromptsSaved(stream, saved))
+            self._snapshots.changed(stream)
         for event in tracked.take_events():
             self._publisher.send_reliable(event)
 

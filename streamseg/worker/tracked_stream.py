@@ -22,6 +22,7 @@ from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.followed_objects import FollowedObjects, Latest
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.object_table import ObjectTable
+from streamseg.worker.restoring import Inheritance, Restoration
 from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.stream_events import EventLog
 from streamseg.worker.undo import UndoStack
@@ -39,9 +40,7 @@ class TrackedStream:
         name: Id of the stream.
         config: Its settings.
         tracker: Shared by all streams; the stream is opened on it.
-        saved: What an earlier worker followed; None to begin with the configured prompts.
-        memory_lost: An earlier worker tracked the stream, and its memory of the objects died with it. The objects
-            are prompted again, or forgotten if ``on_discontinuity`` is ``reset``.
+        left: What an earlier worker or daemon left; None to begin with the configured prompts.
         max_objects: Largest number of removed objects whose memory is kept for a minute, so that a removal can be
             undone; 0: none.
 
@@ -61,31 +60,28 @@ class TrackedStream:
         config: StreamConfig,
         tracker: Tracker,
         *,
-        saved: SavedStream | None = None,
-        memory_lost: bool = False,
+        left: Inheritance | None = None,
         max_objects: int = 0,
     ) -> None:
-        saved = configured(config.prompts) if saved is None else saved
+        left = Inheritance(configured(config.prompts)) if left is None else left
+        saved = left.saved
         self.name = name
         self.tracked = self.repeated = self.failed = 0
         self.paused = saved.paused
         self._tracker = tracker
-        self._memory_lost = memory_lost
         table = ObjectTable(saved.objects, saved.next_id)
-        self._lost = saved.objects if memory_lost else ()
-        if memory_lost and config.on_discontinuity == "reset" and not saved.planned:
-            table.clear()
         self._events = EventLog(name)
         self.objects = FollowedObjects(name, tracker, table, self._events, max_objects)
         self._static = StaticFrames()
         self._use_settings(config)
-        self._epoch: int | None = None
         self._turn: FrameTurn | None = None
         self.undo_stack = UndoStack()
         self._failure_backoff = Backoff(_RETRY)
         self._failed_at: float | None = None
         self._retry_at: float | None = None
         tracker.open_stream(name)
+        self._restoration: Restoration | None = Restoration(self.objects, config, tracker, left)
+        self._epoch = self._restoration.epoch
 
     def close(self) -> None:
         """Close the stream on the tracker."""
@@ -109,10 +105,9 @@ class TrackedStream:
                 self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=False, repeats=None)
                 return self._turn
             self._retry()
-        if self._memory_lost:
-            self._memory_lost = False
-            lost, self._lost = self._lost, ()
-            self.objects.report_reset(lost, "the worker was restarted and has lost its memory", frame)
+        if self._restoration is not None:
+            self._restoration.report(frame, self._events)
+            self._restoration = None
         if self._epoch is not None and frame.epoch != self._epoch:
             self._on_discontinuity(frame)
         self._epoch = frame.epoch

@@ -14,6 +14,7 @@ from streamseg.frame import FrameFormat, FrameStamps, SourceFrame
 from streamseg.ipc.messages import StreamEvent, TrackedFrame, WorkerReport, decode
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.worker.process import WorkerSpec
+from streamseg.worker.snapshots import SnapshotSpec
 from tests.worker.poisoned_worker import POISON, main
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -32,7 +33,8 @@ def test_a_stream_that_fails_is_isolated_and_comes_back(tmp_path: Path) -> None:
     writers = {name: ring.writer() for name, ring in rings.items()}
     internal = f"ipc://{tmp_path}/internal"
     ours, theirs = SPAWN.Pipe()
-    spec = WorkerSpec(ModelConfig(name="echo"), streams, internal, f"ipc://{tmp_path}/commands")
+    snapshots = SnapshotSpec(tmp_path / "state")
+    spec = WorkerSpec(ModelConfig(name="echo"), streams, internal, f"ipc://{tmp_path}/commands", snapshots)
     with zmq.Context() as context, context.socket(zmq.PULL) as inbox:
         inbox.bind(internal)
         process = SPAWN.Process(target=main, args=(spec, rings, theirs))

@@ -15,10 +15,11 @@ from streamseg.errors import FrameExpiredError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.ipc.commands import Command
 from streamseg.ipc.messages import TrackedFrame
-from streamseg.ipc.saved_prompts import normalize_prompt
+from streamseg.ipc.saved_prompts import configured, normalize_prompt
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult
 from streamseg.worker.command_handlers import handle_command
+from streamseg.worker.restoring import Inheritance
 from streamseg.worker.static_frames import SETTLED
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
@@ -38,7 +39,8 @@ class Follower:
     def __init__(self, policy: str = "keep", *, memory_lost: bool = False) -> None:
         config = StreamConfig(source="scene:simple", prompts=(BOX,), on_discontinuity=policy)
         self.tracker = EchoTracker()
-        self.stream = TrackedStream("cam", config, self.tracker, memory_lost=memory_lost)
+        left = Inheritance(configured((BOX,)), memory_lost)
+        self.stream = TrackedStream("cam", config, self.tracker, left=left)
 
     def feed(self, one: Frame) -> tuple[list[int], list[str]]:
         """Return the ids of the objects on the frame, and what happened."""
@@ -76,7 +78,7 @@ def test_a_rejected_prompt_is_tried_again_when_the_size_changes():
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        ("keep", ([7], ["tracker_reset", "object_added"])),
+        ("keep", ([7], ["tracker_reset", "object_lost"])),
         ("reset", ([], ["tracker_reset", "object_removed"])),
         ("reprompt", ([7], ["tracker_reset", "object_added"])),
     ],

@@ -12,9 +12,9 @@ with.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,10 @@ NEVER = -(1 << 40)
 POINTER_AGE_LIMIT = 1 << 15
 """Largest age in frames that a pointer is encoded with: far beyond the clips that models are trained and tested on. A
 stream runs for months, and the sine of a huge float32 is noise."""
+
+
+_SLOTTED: Final = {"features": "ring_frame", "pointers": "pointer_frame"}
+"""Fields whose last slots are a ring -> the frame numbers of that ring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,12 +315,12 @@ class MemoryBank:
     @torch.inference_mode()
     def move_lane(self, lane: int, frames: int) -> None:
         """Let a lane's memory be of later frames, by this number of frames."""
-        cond = self.shape.conditioning_frames
         for held, numbers in ((self.features, self.ring_frame), (self.pointers, self.pointer_frame)):
-            shift = frames % numbers.shape[1]
-            held[lane, cond:] = held[lane, cond:].roll(shift, 0)
+            shift, start = frames % numbers.shape[1], held.shape[1] - numbers.shape[1]
+            held[lane, start:] = held[lane, start:].roll(shift, 0)
             numbers[lane] = numbers[lane].roll(shift)
-        for numbers in (self.conditioning_frame, self.ring_frame, self.pointer_frame):
+        self.quality[lane] = self.quality[lane].roll(frames % self.shape.ring_slots)
+        for numbers in (getattr(self, field) for field in self._FRAME_FIELDS):
             numbers[lane] += frames * (numbers[lane] != NEVER)
 
     @torch.inference_mode()
@@ -337,6 +341,42 @@ class MemoryBank:
         """Restore what :meth:`read_lane` returned into a lane of a bank of the same shape."""
         for field in self.FIELDS:
             getattr(self, field)[lane].copy_(memory[field])
+
+    @torch.inference_mode()
+    def export_lane(self, lane: int, newest: int) -> dict[str, Tensor]:
+        """Copy what a lane would read for the frames after ``newest``, to the host.
+
+        Returns:
+            The fields, with the slots of ``features`` and ``pointers`` that count, and ``features_slots`` and
+            ``pointers_slots``, which say which those are.
+        """
+        plain = [field for field in self.FIELDS if field not in _SLOTTED]
+        memory = {field: getattr(self, field)[lane].to("cpu", copy=True) for field in plain}
+        for field, numbers in _SLOTTED.items():
+            ring = memory[numbers]
+            ring[ring <= newest - (len(ring) - self.shape.history_frames)] = NEVER
+            held = getattr(self, field)[lane]
+            start = len(held) - len(ring)
+            slots = torch.cat([torch.arange(start), start + (ring != NEVER).nonzero()[:, 0]])
+            memory[field], memory[f"{field}_slots"] = held[slots.to(held.device)].cpu(), slots
+        return memory
+
+    @torch.inference_mode()
+    def import_lane(self, lane: int, memory: Mapping[str, Tensor]) -> None:
+        """Fill a cleared lane with what :meth:`export_lane` returned of a bank of the same shape.
+
+        Raises:
+            ValueError: A field is missing or has another shape.
+        """
+        try:
+            for field in self.FIELDS:
+                target = getattr(self, field)[lane]
+                if field in _SLOTTED:
+                    target[memory[f"{field}_slots"].to(target.device)] = memory[field].to(target.device)
+                else:
+                    target.copy_(memory[field])
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise ValueError(f"the memory of an object does not fit: {type(error).__name__}: {error}") from None
 
     def grown(self, lanes: int) -> MemoryBank:
         """Return a larger bank with a copy of this one's lanes."""

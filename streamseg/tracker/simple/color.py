@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -87,6 +88,16 @@ class ColorTracker(NetworkFreeTracker[_Picture, _Target]):
         if follower.latest is None or follower.latest[0] is not view:
             follower.latest = (view, _find(follower, view, size, obj_id))
         return follower.latest[1]
+
+    def _export(self, follower: _Target) -> dict[str, NDArray[Any]]:
+        place = np.array([*follower.position, follower.area])
+        seed = np.zeros((0, 0), np.bool_) if follower.seed is None else follower.seed
+        return {"low": follower.low, "high": follower.high, "place": place, "seed": seed}
+
+    def _import(self, arrays: Mapping[str, NDArray[Any]]) -> _Target:
+        x, y, area = arrays["place"].tolist()
+        seed = np.asarray(arrays["seed"], dtype=np.bool_)
+        return _Target(arrays["low"], arrays["high"], seed if seed.size else None, (x, y), area)
 
 
 def _find(target: _Target, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:

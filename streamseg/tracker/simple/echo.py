@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamseg.frame import Frame
 from streamseg.tracker.measure import counted, object_result
@@ -39,6 +42,12 @@ class EchoTracker(NetworkFreeTracker[tuple[int, int], _Repeated]):
             mask = _scaled(follower.mask, size)
             follower.result = object_result(obj_id, size, counted(mask), iou_prediction=1.0, object_score_logits=10.0)
         return follower.result
+
+    def _export(self, follower: _Repeated) -> dict[str, NDArray[Any]]:
+        return {"mask": follower.mask}
+
+    def _import(self, arrays: Mapping[str, NDArray[Any]]) -> _Repeated:
+        return _Repeated(np.asarray(arrays["mask"], dtype=np.bool_))
 
 
 def _scaled(mask: BoolMask, size: tuple[int, int]) -> BoolMask:

@@ -8,14 +8,15 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamseg.errors import NothingToUndoError, PromptError, StreamsegError
 from streamseg.frame import Frame
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
-from streamseg.tracker.types import BoolMask, ObjectResult, Preview, Prompt, PromptResult, check_prompt
+from streamseg.tracker.types import BoolMask, ObjectResult, Preview, Prompt, PromptResult, StreamMemory, check_prompt
 
 View = TypeVar("View")
 Follower = TypeVar("Follower")
@@ -215,6 +216,43 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         del state.undo[obj_id]
         for past in state.history.since(0):
             past.picture.followers.pop(obj_id, None)
+
+    @property
+    def memory_format(self) -> str:
+        """The tracker's name: its memory does not depend on settings."""
+        return f"{type(self).__name__} 1"
+
+    @abstractmethod
+    def _export(self, follower: Follower) -> dict[str, NDArray[Any]]:
+        """Return a follower as named arrays."""
+
+    @abstractmethod
+    def _import(self, arrays: Mapping[str, NDArray[Any]]) -> Follower:
+        """Return the follower that :meth:`_export` was given; raise KeyError or ValueError if they are of another."""
+
+    def export_memory(self, stream: str) -> StreamMemory:
+        """Copy what is remembered of a stream's objects."""
+        state = self._streams[stream]
+        return StreamMemory(
+            state.frames, {obj_id: self._export(follower) for obj_id, follower in state.followers.items()}
+        )
+
+    def import_memory(self, stream: str, memory: StreamMemory) -> None:
+        """Continue objects on a stream that was just opened.
+
+        Raises:
+            PromptError: There are more objects than a stream may have.
+            ValueError: The memory is of another tracker.
+        """
+        if len(memory.objects) > self._max_objects:
+            raise PromptError(f"{len(memory.objects)} objects, but model.max_objects is {self._max_objects}")
+        try:
+            followers = {obj_id: self._import(arrays) for obj_id, arrays in memory.objects.items()}
+        except KeyError as error:
+            raise ValueError(f"the memory of an object has no {error}") from None
+        state = self._streams[stream]
+        state.frames, state.followers = memory.frame, followers
+        state.undo = {obj_id: deque(maxlen=self._undo_depth) for obj_id in followers}
 
     def set_aside(self, stream: str, obj_id: int) -> None:
         """Stop tracking an object, but keep its follower.

@@ -1,0 +1,119 @@
+"""A private folder of state files: written whole or not at all, readable by this user only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from streamseg.errors import StateError
+from streamseg.paths import is_private
+
+_STREAM_SUFFIX: Final = ".stream"
+
+
+class StateFolder:
+    """Files of one daemon. Names of streams are safe names of files.
+
+    Args:
+        path: The folder. It is created with mode 0700 when something is written.
+        durable: Writes reach the disk before they replace the file before.
+    """
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self.path = path
+        self._durable = durable
+
+    def write_stream(self, stream: str, data: bytes) -> None:
+        """Replace a stream's snapshot.
+
+        Raises:
+            StateError: The folder belongs to another user, or cannot be written.
+        """
+        self.write(stream + _STREAM_SUFFIX, data)
+
+    def read_stream(self, stream: str, max_bytes: int) -> bytes | None:
+        """Return a stream's snapshot; None if there is none.
+
+        Raises:
+            StateError: It belongs to another user, is too large, or cannot be read.
+        """
+        return self.read(stream + _STREAM_SUFFIX, max_bytes)
+
+    def remove_stream(self, stream: str) -> None:
+        """Remove a stream's snapshot, if there is one."""
+        with contextlib.suppress(OSError):
+            (self.path / (stream + _STREAM_SUFFIX)).unlink()
+
+    def streams(self) -> dict[str, os.stat_result]:
+        """Return the streams that have a snapshot, with the state of its file."""
+        found: dict[str, os.stat_result] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for file in sorted(self.path.glob("*" + _STREAM_SUFFIX)):
+                with contextlib.suppress(OSError):
+                    found[file.name.removesuffix(_STREAM_SUFFIX)] = file.stat()
+        return found
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file.
+
+        Raises:
+            StateError: The folder belongs to another user, or cannot be written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_private(self.path.stat()):
+                raise StateError(f"{self.path} belongs to another user, or others may write to it: change that")
+            temporary = self.path / f".{name}.{secrets.token_hex(4)}"
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                with os.fdopen(fd, "wb") as file:
+                    file.write(data)
+                    if self._durable:
+                        file.flush()
+                        os.fdatasync(fd)
+                temporary.replace(self.path / name)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise StateError(f"{self.path / name} cannot be written: {error.strerror or error}") from None
+
+    def read(self, name: str, max_bytes: int) -> bytes | None:
+        """Return a file's bytes; None if there is no such file.
+
+        Raises:
+            StateError: It belongs to another user, is too large, or cannot be read.
+        """
+        try:
+            with os.fdopen(os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                found = os.fstat(file.fileno())
+                if not is_private(found):
+                    raise StateError(f"{self.path / name} belongs to another user, or others may write to it")
+                data = file.read(max_bytes + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(f"{self.path / name} cannot be read: {error.strerror or error}") from None
+        if len(data) > max_bytes:
+            raise StateError(f"{self.path / name} has more than {max_bytes} bytes")
+        return data
+
+    def clear(self) -> int:
+        """Remove all files, also those that a killed process left half written; return how many."""
+        removed = 0
+        with contextlib.suppress(FileNotFoundError):
+            for file in self.path.iterdir():
+                if file.is_file() or file.is_symlink():
+                    file.unlink(missing_ok=True)
+                    removed += 1
+            self.path.rmdir()
+        return removed
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half written."""
+        with contextlib.suppress(OSError):
+            for file in self.path.glob(".*"):
+                file.unlink(missing_ok=True)

@@ -1,0 +1,162 @@
+"""Continues a stream's objects from what an earlier worker or daemon left: a snapshot, or prompts alone.
+
+An object whose memory is not in a usable snapshot is not prompted again where it was once, because something else may
+be there now. It is ``lost``, unless ``on_discontinuity`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from streamseg.config.schema import StreamConfig
+from streamseg.errors import PromptError, StateError
+from streamseg.frame import Frame
+from streamseg.ipc.saved_prompts import SavedObject, SavedStream, configured
+from streamseg.state.folder import StateFolder
+from streamseg.state.stream_snapshot import MAX_BYTES, StreamSnapshot, decode_snapshot
+from streamseg.tracker.types import StreamMemory, Tracker
+from streamseg.worker.followed_objects import FollowedObjects
+from streamseg.worker.stream_events import EventLog
+
+log = logging.getLogger(__name__)
+
+NO_SNAPSHOT: Final = "there is no snapshot of its memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What an earlier worker or daemon left of a stream.
+
+    Attributes:
+        saved: The objects.
+        memory_lost: An earlier worker of this daemon tracked the stream, and its memory died with it.
+        snapshot: Its memory; None if there is none that can be used.
+        reason: Why there is none.
+        session: Id of this run of the daemon.
+    """
+
+    saved: SavedStream
+    memory_lost: bool = False
+    snapshot: StreamSnapshot | None = None
+    reason: str = NO_SNAPSHOT
+    session: str = ""
+
+
+def read_snapshot(
+    folder: StateFolder, stream: str, config: StreamConfig, memory_format: str, max_age_s: float
+) -> tuple[StreamSnapshot | None, str]:
+    """Return a stream's snapshot, or None and why it cannot be used."""
+    try:
+        data = folder.read_stream(stream, MAX_BYTES)
+        if data is None:
+            return None, NO_SNAPSHOT
+        snapshot = decode_snapshot(data)
+    except StateError as error:
+        return None, f"the snapshot of its memory is not used: {error}"
+    age_s = (time.time_ns() - snapshot.t_wall_ns) / 1e9
+    if snapshot.memory_format != memory_format:
+        return None, "the snapshot of its memory is of another model, or of another size of its input"
+    if snapshot.source != source_digest(config):
+        return None, "the snapshot of its memory is of another source"
+    if not -60 <= age_s <= max_age_s:  # a clock may be set back a little
+        return None, f"the snapshot of its memory is {age_s:.0f} s old, state.max_age_s is {max_age_s:g}"
+    return snapshot, ""
+
+
+def source_digest(config: StreamConfig) -> str:
+    """Return a digest of a source's address, which may contain a password."""
+    return hashlib.blake2b(config.source.encode(), digest_size=16).hexdigest()
+
+
+class Restoration:
+    """Decides for each object of a new stream whether it continues, is prompted, is lost or is removed.
+
+    Args:
+        objects: The stream's objects; all of their prompts are pending.
+        config: Settings of the stream, which is open on the tracker.
+        tracker: The tracker.
+        left: What there is to continue from.
+
+    Attributes:
+        epoch: Epoch of the stream at the time of the snapshot, if its memory is used and of this session.
+    """
+
+    def __init__(self, objects: FollowedObjects, config: StreamConfig, tracker: Tracker, left: Inheritance) -> None:
+        self.epoch: int | None = None
+        self._objects = objects
+        self._left = left
+        self._reason = left.reason
+        self._restored = self._import(tracker) if left.snapshot is not None else []
+        self._without = self._settle_others(config)
+
+    def _import(self, tracker: Tracker) -> list[int]:
+        """Import the memory of the objects that are still wanted; return their ids."""
+        snapshot, table = self._left.snapshot, self._objects.table
+        assert snapshot is not None
+        then = {obj.obj_id: obj for obj in snapshot.saved.objects}
+        wanted = {
+            obj_id: memory
+            for obj_id, memory in snapshot.memory.items()
+            if obj_id in table.objects and obj_id in then and _same(table.objects[obj_id], then[obj_id])
+        }
+        try:
+            tracker.import_memory(self._objects.name, StreamMemory(snapshot.frame, wanted))
+        except (PromptError, ValueError) as error:
+            self._reason = f"the snapshot of its memory is not used: {error}"
+            tracker.open_stream(self._objects.name)
+            return []
+        for obj_id in wanted:
+            table.discard_prompts(obj_id)
+            table.follow(obj_id)
+        if snapshot.session == self._left.session:
+            self.epoch = snapshot.epoch
+        return list(wanted)
+
+    def _settle_others(self, config: StreamConfig) -> list[SavedObject]:
+        """Apply the policy to the objects that have no memory; return them."""
+        table, saved = self._objects.table, self._left.saved
+        if saved.planned or not (self._left.memory_lost or saved.earlier):
+            return []
+        without = [obj for obj in table.objects.values() if obj.obj_id not in self._restored]
+        if not self._left.memory_lost:
+            # A daemon that starts applies its configured prompts.
+            prompted = {obj.obj_id: obj.prompts for obj in configured(config.prompts).objects}
+            without = [obj for obj in without if prompted.get(obj.obj_id) != obj.prompts[:1]]
+        for obj in without:
+            match config.on_discontinuity:
+                case "reset":
+                    table.remove(obj.obj_id)
+                case "keep":
+                    table.discard_prompts(obj.obj_id)
+                    self._objects.missing.add(obj.obj_id)
+                case "reprompt":
+                    pass
+        return without
+
+    def report(self, frame: Frame, events: EventLog) -> None:
+        """Begin with the first frame: continue the states, and say what was restored and what was not."""
+        snapshot, now_ns = self._left.snapshot, frame.stamps.stream_time_ns
+        if self._restored and snapshot is not None:
+            kept = {obj_id: one for obj_id, one in snapshot.sightings.items() if obj_id in self._restored}
+            self._objects.states.restore(kept, now_ns)
+            age_s = (time.time_ns() - snapshot.t_wall_ns) / 1e9
+            missed = ""
+            if snapshot.session == self._left.session:
+                missed = f", {max(0, frame.frame_id - snapshot.frame_id - 1)} frames ago"
+            detail = f"tracked on from memory that is {age_s:.1f} s old{missed}"
+            log.info("stream %s: objects %s: %s", self._objects.name, self._restored, detail)
+            events.add("restored", frame, detail=detail, objects=self._restored)
+        if self._without:
+            self._objects.report_reset(self._without, self._reason, frame)
+        for obj_id in sorted(self._objects.missing):
+            self._objects.states.lose(obj_id, now_ns)
+            events.add("object_lost", frame, obj_id=obj_id, label=self._objects.table.objects[obj_id].label)
+
+
+def _same(now: SavedObject, then: SavedObject) -> bool:
+    """Return whether two records are about one object: an id can be given to another one."""
+    return now.prompts[0] == then.prompts[0]

@@ -1,0 +1,196 @@
+"""Takes snapshots of the streams' objects: after each prompt, and every few seconds.
+
+Memory is copied between two frames; a thread encodes and writes it. A copy is taken so rarely that it costs less than
+one percent of the time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from streamseg.errors import StateError
+from streamseg.ipc.saved_prompts import SavedStream
+from streamseg.state.folder import StateFolder
+from streamseg.state.stream_snapshot import StreamSnapshot, encode_snapshot
+from streamseg.tracker.types import StreamMemory, Tracker
+from streamseg.worker.restoring import source_digest
+from streamseg.worker.tracked_stream import TrackedStream
+
+log = logging.getLogger(__name__)
+
+MAX_OBJECT_BYTES: Final = 8 * 1024 * 1024
+MAX_TOTAL_BYTES: Final = 512 * 1024 * 1024
+_MAX_SHARE: Final = 0.01
+"""Of the worker's time."""
+_CLOSE_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSpec:
+    """Where snapshots are and how often they are taken.
+
+    Attributes:
+        path: The folder.
+        durable: They outlive the daemon, so they are written to the disk.
+        every_s: Seconds between two of a stream.
+        max_age_s: An older one is not used.
+        session: Id of this run of the daemon.
+    """
+
+    path: Path
+    durable: bool = False
+    every_s: float = 5.0
+    max_age_s: float = 3600.0
+    session: str = ""
+
+    @property
+    def folder(self) -> StateFolder:
+        """The folder."""
+        return StateFolder(self.path, durable=self.durable)
+
+
+class Snapshots:
+    """Takes the snapshots of all streams. Used by the worker's thread.
+
+    Args:
+        spec: Where, and how often.
+        tracker: Has the memory.
+    """
+
+    def __init__(self, spec: SnapshotSpec, tracker: Tracker) -> None:
+        self._spec = spec
+        self._tracker = tracker
+        self._writer = _Writer(spec.folder)
+        self._due_at: dict[str, float] = {}
+        self._not_before = 0.0
+        self._bytes: dict[str, int] = {}
+        self._memory_fits = True
+
+    def changed(self, stream: str) -> None:
+        """Note that a prompt or an object of a stream has changed: its next snapshot is due."""
+        self._due_at[stream] = 0.0
+
+    def take_due(self, streams: Mapping[str, TrackedStream]) -> None:
+        """Take the snapshot of one stream, if one is due."""
+        now = time.monotonic()
+        if now < self._not_before:
+            return
+        for name, tracked in streams.items():
+            if now >= self._due_at.get(name, 0.0) and tracked.latest is not None:
+                self._take(name, tracked)
+                taken = time.monotonic()
+                self._due_at[name] = taken + self._spec.every_s
+                self._not_before = taken + (taken - now) / _MAX_SHARE
+                return
+
+    def forget(self, stream: str) -> None:
+        """Remove the snapshot of a stream that was closed."""
+        self._due_at.pop(stream, None)
+        self._bytes.pop(stream, None)
+        self._writer.put(stream, None)
+
+    def _take(self, name: str, tracked: TrackedStream) -> None:
+        table, latest = tracked.objects.table, tracked.latest
+        assert latest is not None
+        if not table.objects:
+            self._bytes.pop(name, None)
+            self._writer.put(name, None)
+            return
+        memory = self._memory(name, len(table.followed))
+        snapshot = StreamSnapshot(
+            memory_format=self._tracker.memory_format,
+            session=self._spec.session,
+            source=source_digest(tracked.config),
+            epoch=latest.epoch,
+            frame_id=latest.frame_id,
+            t_wall_ns=time.time_ns(),
+            saved=SavedStream(tuple(table.objects.values()), table.next_id, tracked.paused),
+            sightings=tracked.objects.states.sightings(tracked.objects.stream_time_ns),
+            frame=memory.frame,
+            memory=memory.objects,
+        )
+        self._writer.put(name, snapshot)
+
+    def _memory(self, name: str, followed: int) -> StreamMemory:
+        """Return a stream's memory, without objects if it is too large."""
+        nothing = StreamMemory(-1, {})
+        if not (followed and self._memory_fits):
+            return nothing
+        memory = self._tracker.export_memory(name)
+        sizes = [sum(array.nbytes for array in arrays.values()) for arrays in memory.objects.values()]
+        if sizes and max(sizes) > MAX_OBJECT_BYTES:
+            self._memory_fits = False
+            log.warning(
+                "the memory of an object takes %.0f MB, more than the %.0f MB that are saved: after a restart of the "
+                "worker, objects are lost or prompted again, see on_discontinuity",
+                max(sizes) / 1e6,
+                MAX_OBJECT_BYTES / 1e6,
+            )
+            return nothing
+        others = sum(count for stream, count in self._bytes.items() if stream != name)
+        fits = others + sum(sizes) <= MAX_TOTAL_BYTES
+        if not fits and self._bytes.get(name) != 0:
+            log.warning("stream %s: its memory is not saved: that of all streams would exceed 512 MB", name)
+        self._bytes[name] = sum(sizes) if fits else 0
+        return memory if fits else nothing
+
+    def close(self) -> None:
+        """Stop the thread. What was put before is written, within two seconds."""
+        self._writer.close()
+
+
+class _Writer:
+    """A thread that writes the newest snapshot of each stream. Holds one per stream."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        self._folder = folder
+        self._waiting: dict[str, StreamSnapshot | None] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
+        self._thread.start()
+
+    def put(self, stream: str, snapshot: StreamSnapshot | None) -> None:
+        """Replace what waits of a stream; None removes its snapshot."""
+        with self._changed:
+            self._waiting.pop(stream, None)
+            self._waiting[stream] = snapshot
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(_CLOSE_S)
+
+    def _run(self) -> None:
+        self._folder.remove_leftovers()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return
+                stream = next(iter(self._waiting))
+                snapshot = self._waiting.pop(stream)
+            self._write(stream, snapshot)
+
+    def _write(self, stream: str, snapshot: StreamSnapshot | None) -> None:
+        try:
+            if snapshot is None:
+                self._folder.remove_stream(stream)
+            else:
+                self._folder.write_stream(stream, encode_snapshot(snapshot))
+            self._failing = False
+        except StateError as error:
+            if not self._failing:
+                log.error("%s: objects would not survive a restart", error)
+            self._failing = True
+        except Exception:
+            log.exception("a snapshot of stream %s could not be written", stream)

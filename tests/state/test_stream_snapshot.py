@@ -1,0 +1,93 @@
+"""Snapshots as bytes: what is written is read, and nothing else is."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamseg.errors import StateError
+from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
+from streamseg.protocol.arguments import Rle
+from streamseg.state import stream_snapshot
+from streamseg.state.stream_snapshot import Sighting, StreamSnapshot, decode_snapshot, encode_snapshot
+
+SAVED = SavedStream(
+    (
+        SavedObject(
+            3, "cup", (SavedPrompt(points=((0.5, 0.25, 1.0),)), SavedPrompt(box=(1, 2, 3, 4), coords="pixels"))
+        ),
+        SavedObject(
+            9, "", (SavedPrompt(mask=Path("/a/mask.png")), SavedPrompt(mask=Rle((4, 5), "abc"), restarts=True))
+        ),
+    ),
+    next_id=10,
+    paused=True,
+)
+SNAPSHOT = StreamSnapshot(
+    memory_format="sam2-1 abc",
+    session="1a2b",
+    source="digest",
+    epoch=2,
+    frame_id=77,
+    t_wall_ns=1_700_000_000_000_000_000,
+    saved=SAVED,
+    sightings={3: Sighting("tracked", 0), 9: Sighting("lost", 5_000_000_000)},
+    frame=70,
+    memory={3: {"features": np.arange(12, dtype=np.int16).reshape(3, 4), "frames": np.array([1, -(1 << 40)])}},
+)
+
+
+def test_what_is_written_is_read() -> None:
+    read = decode_snapshot(encode_snapshot(SNAPSHOT))
+    assert replace(read, memory={}).saved == SAVED
+    for field in ("memory_format", "session", "source", "epoch", "frame_id", "t_wall_ns", "sightings", "frame"):
+        assert getattr(read, field) == getattr(SNAPSHOT, field)
+    assert [*read.memory] == [3]
+    for name, array in SNAPSHOT.memory[3].items():
+        assert np.array_equal(read.memory[3][name], array)
+        assert read.memory[3][name].dtype == array.dtype
+
+
+def test_every_cut_and_every_changed_byte_of_memory_is_noticed() -> None:
+    data = encode_snapshot(SNAPSHOT)
+    for end in range(0, len(data), 7):
+        with pytest.raises(StateError, match="damaged"):
+            decode_snapshot(data[:end])
+    place = data.index(np.arange(12, dtype=np.int16).tobytes())
+    for offset in range(0, 24, 5):
+        changed = bytearray(data)
+        changed[place + offset] ^= 0x10
+        with pytest.raises(StateError, match="damaged"):
+            decode_snapshot(bytes(changed))
+
+
+def test_random_damage_never_raises_anything_else() -> None:
+    data, rng = encode_snapshot(SNAPSHOT), np.random.default_rng(0)
+    for _ in range(300):
+        changed = bytearray(data)
+        for place in rng.integers(0, len(data), 3):
+            changed[place] = int(rng.integers(0, 256))
+        try:
+            decode_snapshot(bytes(changed))
+        except StateError:
+            continue
+
+
+def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode_snapshot(SNAPSHOT)
+    monkeypatch.setattr(stream_snapshot, "VERSION", 2)
+    with pytest.raises(StateError, match="version 1, this streamseg reads version 2"):
+        decode_snapshot(data)
+
+
+def test_pickles_are_not_read() -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, head=np.array([{"a": 1}], dtype=object))
+    for data in (buffer.getvalue(), pickle.dumps(SNAPSHOT.saved)):
+        with pytest.raises(StateError, match="damaged"):
+            decode_snapshot(data)

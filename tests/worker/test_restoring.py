@@ -1,0 +1,207 @@
+"""A new worker continues the objects of the one before from a snapshot. With nano."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamseg.config.schema import StreamConfig
+from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
+from streamseg.state.stream_snapshot import MAX_BYTES, decode_snapshot, encode_snapshot
+from streamseg.worker.restoring import Inheritance, read_snapshot
+from streamseg.worker.snapshots import Snapshots, SnapshotSpec
+from streamseg.worker.track_frames import track_frames
+from streamseg.worker.tracked_stream import TrackedStream
+from tests.tracker.lost_leaf import LEAF, OBJ, PAD, SCENE, frame, nano
+
+CONFIG = StreamConfig(source="scene:default")
+
+
+class Worker:
+    """One stream of a worker, with its snapshots."""
+
+    def __init__(self, folder: Path, saved: SavedStream | None = None, session: str = "s", **config: object) -> None:
+        self.tracker = nano()
+        self.spec = SnapshotSpec(folder, every_s=0.0, session=session)
+        self.config = StreamConfig(**{"source": "scene:default", **config})
+        left = None
+        if saved is not None:
+            found, reason = read_snapshot(self.spec.folder, "cam", self.config, self.tracker.memory_format, 3600)
+            left = Inheritance(saved, True, found, reason or "no reason", session)
+        self.stream = TrackedStream("cam", self.config, self.tracker, left=left, max_objects=4)
+        self.streams = {"cam": self.stream}
+        self.snapshots = Snapshots(self.spec, self.tracker)
+
+    def show(self, number: int, epoch: int = 0):
+        shown = replace(frame(number, SCENE.render(number)), epoch=epoch)
+        (result,) = track_frames(self.tracker, self.streams, {"cam": shown})
+        return {obj.obj_id: obj for obj in result.objects}
+
+    def mark(self, number: int, obj_id: int, truth: int, label: str = "") -> None:
+        x, y, width, height = SCENE.truth_box(number, truth)
+        prompt = SavedPrompt(box=(x, y, x + width, y + height), coords="pixels")
+        self.stream.objects.add_prompt(obj_id, label, prompt, None)
+
+    def die(self) -> SavedStream:
+        """Take a snapshot, and return what the supervisor knows."""
+        self.snapshots._not_before = 0.0
+        self.snapshots.changed("cam")
+        self.snapshots.take_due(self.streams)
+        self.snapshots.close()
+        saved = self.stream.take_saved()
+        assert saved is not None
+        return saved
+
+
+def iou(obj: object, number: int, truth: int) -> float:
+    mask = SCENE.truth(number)[truth]
+    x, y, w, h = obj.roi
+    found = np.zeros_like(mask)
+    found[y : y + h, x : x + w] = np.unpackbits(np.frombuffer(obj.bits, np.uint8).reshape(h, -1), axis=1)[:, :w]
+    return float((mask & found).sum() / max((mask | found).sum(), 1))
+
+
+def followed(folder: Path) -> tuple[Worker, SavedStream]:
+    worker = Worker(folder)
+    worker.show(0)
+    worker.mark(0, OBJ, LEAF, "leaf")
+    worker.mark(0, 2, PAD)
+    for number in range(1, 8):
+        worker.show(number)
+    worker.stream.take_events()
+    return worker, worker.die()
+
+
+def test_objects_continue_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    worker, saved = followed(tmp_path)
+    successor = Worker(tmp_path, saved)
+    for number in range(8, 12):
+        wanted, found = worker.show(number), successor.show(number)
+        assert [*found] == [OBJ, 2]
+        for obj_id in found:
+            assert found[obj_id].state == "tracked"
+            assert found[obj_id].bits == wanted[obj_id].bits
+            assert found[obj_id].iou_prediction == wanted[obj_id].iou_prediction
+    assert found[OBJ].label == "leaf"
+    (event,) = successor.stream.take_events()
+    assert (event.kind, event.objects) == ("restored", [OBJ, 2])
+    assert "0 frames ago" in event.detail
+
+
+def test_a_gap_is_said_and_the_object_found_again(tmp_path: Path) -> None:
+    _, saved = followed(tmp_path)
+    successor = Worker(tmp_path, saved)
+    found = successor.show(20)
+    assert "12 frames ago" in successor.stream.take_events()[0].detail
+    assert iou(found[OBJ], 20, LEAF) > 0.5
+
+
+def test_corrections_after_a_restore_work_and_undo_says_what_it_cannot(tmp_path: Path) -> None:
+    _, saved = followed(tmp_path)
+    successor = Worker(tmp_path, saved)
+    successor.show(8)
+    successor.mark(8, OBJ, LEAF)
+    assert iou(successor.show(9)[OBJ], 9, LEAF) > 0.5
+    assert successor.stream.objects.undo_prompt(OBJ) == 1
+    assert iou(successor.show(10)[OBJ], 10, LEAF) > 0.5
+    successor.stream.objects.remove(2)
+    assert [*successor.show(11)] == [OBJ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "kinds", "state"),
+    [
+        ("keep", ["tracker_reset", "object_lost"], "lost"),
+        ("reset", ["tracker_reset", "object_removed"], None),
+        ("reprompt", ["tracker_reset", "object_added"], "tracked"),
+    ],
+)
+def test_what_has_no_memory_is_lost_unless_the_policy_says_otherwise(
+    tmp_path: Path, policy: str, kinds: list[str], state: str | None
+) -> None:
+    _, saved = followed(tmp_path)
+    new = SavedObject(8, "late", (SavedPrompt(points=((0.5, 0.5, 1.0),)),))
+    saved = replace(saved, objects=(*saved.objects, new))
+    successor = Worker(tmp_path, saved, on_discontinuity=policy)
+    found = successor.show(8)
+    events = successor.stream.take_events()
+    assert [event.kind for event in events] == ["restored", *kinds]
+    assert events[1].objects == [8]
+    assert [obj_id for obj_id in found if obj_id != 8] == [OBJ, 2]
+    assert (found[8].state if 8 in found else None) == state
+    if state == "lost":
+        assert (found[8].area, found[8].label) == (0, "late")
+        successor.mark(8, 8, LEAF)
+        assert successor.show(9)[8].state == "tracked"
+        assert successor.stream.objects.missing == set()
+
+
+def test_a_lost_object_stays_lost_through_a_second_restart(tmp_path: Path) -> None:
+    _, saved = followed(tmp_path)
+    new = SavedObject(8, "late", (SavedPrompt(points=((0.5, 0.5, 1.0),)),))
+    second = Worker(tmp_path, replace(saved, objects=(*saved.objects, new)))
+    second.show(8)
+    second.stream.objects.table.changed = True
+    third = Worker(tmp_path, second.die())
+    found = third.show(9)
+    assert {obj_id: obj.state for obj_id, obj in found.items()} == {OBJ: "tracked", 2: "tracked", 8: "lost"}
+
+
+def test_an_id_that_was_given_to_another_object_is_not_restored(tmp_path: Path) -> None:
+    _, saved = followed(tmp_path)
+    other = SavedObject(OBJ, "other", (SavedPrompt(points=((0.1, 0.1, 1.0),)),))
+    successor = Worker(tmp_path, replace(saved, objects=(other, saved.objects[1])))
+    assert {obj_id: obj.state for obj_id, obj in successor.show(8).items()} == {OBJ: "lost", 2: "tracked"}
+
+
+def test_a_reconnect_during_the_gap_follows_the_policy(tmp_path: Path) -> None:
+    _, saved = followed(tmp_path)
+    successor = Worker(tmp_path, saved, on_discontinuity="reset")
+    assert successor.show(8, epoch=1) == {}
+    assert [event.kind for event in successor.stream.take_events()][:2] == ["restored", "tracker_reset"]
+
+
+def test_snapshots_that_do_not_fit_say_why(tmp_path: Path) -> None:
+    worker, _ = followed(tmp_path)
+    folder, memory_format = worker.spec.folder, worker.tracker.memory_format
+
+    def reason(config: StreamConfig = CONFIG, name: str = memory_format, max_age_s: float = 3600) -> str:
+        return read_snapshot(folder, "cam", config, name, max_age_s)[1]
+
+    assert reason() == ""
+    assert "of another model" in reason(name="another")
+    assert "of another source" in reason(StreamConfig(source="scene:crossing"))
+    data = folder.read_stream("cam", MAX_BYTES)
+    assert data is not None
+    old = replace(decode_snapshot(data), t_wall_ns=time.time_ns() - 100 * 10**9)
+    folder.write_stream("cam", encode_snapshot(old))
+    assert "is 100 s old, state.max_age_s is 50" in reason(max_age_s=50)
+    folder.write_stream("cam", data[:-100])
+    assert "it is damaged" in reason()
+    folder.remove_stream("cam")
+    assert reason() == "there is no snapshot of its memory"
+
+
+def test_memory_of_another_shape_is_not_imported(tmp_path: Path) -> None:
+    worker, saved = followed(tmp_path)
+    data = worker.spec.folder.read_stream("cam", MAX_BYTES)
+    assert data is not None
+    snapshot = decode_snapshot(data)
+    bad = {obj_id: {**memory, "pointers": memory["pointers"][:, :5]} for obj_id, memory in snapshot.memory.items()}
+    worker.spec.folder.write_stream("cam", encode_snapshot(replace(snapshot, memory=bad)))
+    successor = Worker(tmp_path, saved)
+    assert {obj.state for obj in successor.show(8).values()} == {"lost"}
+    assert "does not fit" in successor.stream.take_events()[0].detail
+
+
+def test_a_stream_without_objects_leaves_no_snapshot(tmp_path: Path) -> None:
+    worker, _ = followed(tmp_path)
+    assert worker.spec.folder.streams()
+    worker.snapshots = Snapshots(worker.spec, worker.tracker)
+    worker.stream.reset("requested")
+    worker.die()
+    assert worker.spec.folder.streams() == {}
