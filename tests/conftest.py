@@ -1,4 +1,4 @@
-"""Tests that run side by side, and the daemons that they start, compute with one thread each."""
+"""Tests run in parallel; they and the daemons that they start compute with one thread each."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from hypothesis import settings
 
 _SESSION = "STREAMSEG_TEST_SESSION"
-# Whatever the tests start inherits it: that is how processes that are left over are found.
+# Inherited by all processes that the tests start, which is how leftover ones are found.
 os.environ.setdefault(_SESSION, uuid.uuid4().hex)
 
-# Here, before anything imports torch: threads of two processes on the same cores wait for each other.
+# Before anything imports torch: threads of two processes on the same cores wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# How long an example takes says more about the machine than about the code.
+# The duration of an example depends on the machine more than on the code.
 settings.register_profile("streamseg", deadline=None)
 settings.load_profile("streamseg")
 
@@ -25,7 +25,7 @@ pytest_plugins = ["tests.servers.fixtures"]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many tests run side by side: two for each core, since half of them wait for other processes.
+    """Return how many tests run in parallel: two per core, since half of them wait for other processes.
 
     At most four: each imports torch and has its own daemons.
     """
@@ -36,7 +36,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run if a process that a test started outlives it.
 
-    Looked at once the workers of pytest-xdist have ended: the helper processes of multiprocessing end with them.
+    Checked after the workers of pytest-xdist have ended, together with multiprocessing's helper processes.
     """
     if not session.config.pluginmanager.hasplugin("dsession"):
         return

@@ -70,7 +70,7 @@ def commands(text: str) -> Iterator[str]:
 
 
 def commands_in_comments(text: str) -> Iterator[str]:
-    """The same for a configuration file or a unit: after a colon or an indent, in backticks, or with a path."""
+    """The same in a configuration file or a unit: after a colon or an indent, in backticks, or with a path."""
     yield from _in_lines(text.splitlines(), COMMENTED)
 
 

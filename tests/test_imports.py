@@ -1,4 +1,4 @@
-"""Which part of streamseg may load what: looked at in fresh interpreters, and in the code itself."""
+"""What each part of streamseg may load, checked in fresh interpreters and in the code."""
 
 import ast
 import json

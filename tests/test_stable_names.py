@@ -1,4 +1,4 @@
-"""Names that users' programs, model files and units refer to: they outlive every move inside the package."""
+"""Names that users' programs, model files and units refer to. They survive every move inside the package."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_units_keep_their_paths(unit: str, instance: str, runtime: str) -> N
 
 
 def test_checkpoints_of_the_trainer_keep_their_form(tmp_path: Path) -> None:
-    """A run that began before a change goes on after it, and what it exports is a model."""
+    """A run that was started before a change can be resumed after it, and its export is a model."""
     import torch
 
     from streamseg.tracker.sam2.build import build_model

@@ -1,4 +1,4 @@
-"""The benchmarks can be started. What they measure is not looked at: timing decides no test."""
+"""The benchmarks can be run. Their figures are not checked: timing decides no test."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_all_can_be_imported() -> None:
 
 
 def test_the_tracker_s(tmp_path: Path) -> None:
-    """An arm that fails is named, and those that do not are measured all the same."""
+    """An arm that fails is named, and the others are measured."""
     result = tmp_path / "result.json"
     grid = ("--models", SMALL_SAM2, "--sizes", 128, "--objects", 1, 2, "--dtypes", "float32")
     arms = ("--no-compiled", "--no-vos", "--fork", tmp_path / "no fork is here")

@@ -19,7 +19,7 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Taken:
-    """What is kept of a frame that was read from the ring."""
+    """Properties of a frame read from the ring."""
 
     frame_id: int
     epoch: int
@@ -105,7 +105,7 @@ class CaptureHarness:
         return self.reports[-1].state if self.reports else ""
 
     def stop(self) -> float:
-        """Say stop as the supervisor does; return how long the process took to end by itself."""
+        """Stop it like the supervisor does; return how long the process took to end."""
         started = time.monotonic()
         self.connection.send_bytes(b"stop")
         self.process.join(TIMEOUT_S)

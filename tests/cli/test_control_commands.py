@@ -119,7 +119,7 @@ def test_status_can_be_checked(run):
 def test_streams_are_added_listed_and_removed(run):
     (run.folder / "film").mkdir()
     cv2.imwrite(str(run.folder / "film" / "0.png"), np.zeros((64, 96, 3), np.uint8))
-    fine(run("stream", "add", "film", "film", "--loop"))  # a path of the folder in which the command runs
+    fine(run("stream", "add", "film", "film", "--loop"))  # relative to the folder in which the command runs
     fine(run("stream", "add", "door", "scene:simple"))
     lines = fine(run("stream", "list")).splitlines()
     assert lines[0].split() == ["STREAM", "STATE", "SIZE", "FPS", "OBJECTS", "SOURCE"]

@@ -115,7 +115,7 @@ def test_names_that_cannot_be(tmp_path):
 
 
 def write_to_a_full_disk(path, limit):
-    """Write a video in a process whose files may not grow beyond ``limit`` bytes; return what it says."""
+    """Write a video in a process whose files are limited to ``limit`` bytes; return its output."""
     program = f"""
 import pathlib, resource
 import numpy as np

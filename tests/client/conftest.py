@@ -1,4 +1,4 @@
-"""Golden messages, and a publisher's socket to say anything with."""
+"""Golden messages, and a publisher's socket that can send anything."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Outlet:
             missing.discard(self._socket.recv())
 
     def taken(self):
-        """Subscriptions that have come by now."""
+        """Subscriptions that have arrived."""
         got = []
         with contextlib.suppress(zmq.Again):
             while True:

@@ -1,4 +1,4 @@
-"""From parts to results: hostile bytes are refused, newer daemons understood."""
+"""From message parts to results: hostile bytes are rejected, messages of newer daemons are accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks as a program gives them: what is meant is certain, or they are refused with the fix."""
+"""Masks from a program are accepted if their meaning is certain, else rejected with the fix."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_numbers_of_any_library_are_numbers(point):
     assert call.args.frame == 12
     assert call.args.box == (0.1, 0.2, 0.3, 0.4)
     assert [tuple(one[:2]) for one in call.args.points] == [(0.5, 0.25)] * 2
-    msgspec.json.encode(call.args)  # nothing but Python's own numbers
+    msgspec.json.encode(call.args)  # only Python's own numbers
 
 
 def test_numbers_in_sets_of_prompts():

@@ -1,4 +1,4 @@
-"""A client that is newer than its daemon fails with a sentence, before anything is sent."""
+"""A client that needs a newer daemon fails with a clear message before it sends anything."""
 
 from __future__ import annotations
 

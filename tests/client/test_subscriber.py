@@ -18,7 +18,7 @@ from streamseg.protocol.clock import clock_name
 
 
 def until_shed(subscriber):
-    """Receive until the backlog was given up; return what came before."""
+    """Receive until the backlog is dropped; return the results before that."""
     got = []
     deadline = time.monotonic() + 20
     while not subscriber.stats.backlogs_shed and time.monotonic() < deadline:
@@ -77,7 +77,7 @@ def test_latest_skips_what_piled_up(golden, outlet):
 def test_all_gives_everything_in_order(golden, outlet):
     with Subscriber(outlet.endpoint, streams=["cam1"], mode="all", timeout_s=20) as subscriber:
         outlet.wait(b"\x01v1/cam1/masks/")
-        # Of another machine, whose clock tells nothing about a backlog.
+        # From another machine, whose clock cannot be compared.
         outlet.send(*(golden.masks(frame) for frame in range(40)))
         assert [subscriber.receive().frame for _ in range(40)] == list(range(40))
 

@@ -1,4 +1,4 @@
-"""A log that nothing reads costs lines, never time."""
+"""A log without a reader loses lines and never blocks."""
 
 from __future__ import annotations
 

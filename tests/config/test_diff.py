@@ -1,4 +1,4 @@
-"""What a reload has to do, and what it cannot do."""
+"""What a reload can change, and what it cannot."""
 
 from __future__ import annotations
 

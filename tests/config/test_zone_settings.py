@@ -1,4 +1,4 @@
-"""Zones and lines in the configuration: what is wrong is named with its place, value and fix."""
+"""Zones and lines in the configuration: errors name the setting, the value and the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control process as a process of its own, and what worker, publisher and supervisor do, by hand."""
+"""The control process in its own process, with the test in the role of worker, publisher and supervisor."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ControlProcess:
         return self.said(Report, "ready").text
 
     def said(self, kind: type, what: str = "") -> Any:
-        """Return what it says next of a kind."""
+        """Return its next report of a kind."""
         deadline = time.monotonic() + 30
         while self.connection.poll(max(0.0, deadline - time.monotonic())):
             said = self.connection.recv()

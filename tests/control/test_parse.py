@@ -122,7 +122,7 @@ def test_anything_is_a_request_or_is_refused(parts):
 
 
 def test_settings_are_small():
-    """They go on through pipes to processes that have other work: a megabyte of them would hold those up."""
+    """They are passed through pipes to busy processes, which a megabyte would hold up."""
     with pytest.raises(ControlError, match="the limit is 16384") as error:
         parse(request(op="add_stream", stream="cam2", args={"settings": {"source": "x" * 20_000}}))
     assert error.value.code == "BAD_REQUEST"

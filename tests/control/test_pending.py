@@ -1,4 +1,4 @@
-"""Commands wait for so long, in bounded numbers, and are known again while they do."""
+"""Pending commands have a timeout and a bounded number, and a repeated request is recognized."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control process with real sockets: passes on, answers once, times out, and stands whatever is sent to it."""
+"""The control process with real sockets: it forwards, replies once, times out, and survives any input."""
 
 from __future__ import annotations
 

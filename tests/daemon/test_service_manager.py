@@ -1,4 +1,4 @@
-"""What systemd hears, on a socket that stands for its own."""
+"""What systemd receives, on a socket in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A subscriber in a process of its own: writes what it got to a file, one JSON line a message, masks beside it.
+"""A subscriber in its own process: writes a JSON line per message to a file, and the masks beside it.
 
 Run as ``python collect.py ENDPOINT OUT COUNT [KIND ...]``; with the kind ``image`` it pairs pictures with masks.
 """

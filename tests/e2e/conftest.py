@@ -12,7 +12,7 @@ from tests.e2e.daemon_process import DaemonProcess
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
-    """Start daemons; whatever a test leaves running is killed."""
+    """Start daemons; those that a test leaves running are killed."""
     started: list[DaemonProcess] = []
 
     def start(config: dict[str, object], *extra: str) -> DaemonProcess:

@@ -1,4 +1,4 @@
-"""Control of a running daemon: prompts on the frame that was seen, streams that come and go, deaths in the middle."""
+"""Control of a running daemon: prompts on the frame that was seen, streams added and removed, processes killed."""
 
 from __future__ import annotations
 
@@ -341,7 +341,7 @@ def test_prompts_and_pauses_survive_a_worker_that_dies_over_a_command(daemon):
         wait_for(lambda: objects() == [(2, "", 1), (3, "cup", 2)], 60, "the objects in the new worker")
         assert control.list("other")[0].paused
         assert control.undo_prompt("cam", 3).prompts == 1
-        assert control.add_prompt("cam", points=[(0.1, 0.1)]).object_id == 4  # the one that failed left no trace
+        assert control.add_prompt("cam", points=[(0.1, 0.1)]).object_id == 4  # the failed one left nothing behind
     assert running.end() == 0
 
 
@@ -404,7 +404,7 @@ def test_nobody_there_is_said(tmp_path):
 
 
 class FrameCounter:
-    """Reads all frames of a stream on the side; says whether one was lost."""
+    """Reads all frames of a stream in the background; tells whether one was lost."""
 
     def __init__(self, endpoint: str, stream: str) -> None:
         self.frames: list[int] = []
@@ -460,7 +460,7 @@ def test_streams_come_and_go_and_cost_the_others_no_frame(daemon):
             last = first
             while (again := early.receive(timeout_s=30)).objects:
                 last = again
-            # In a session numbers of a stream only rise, also when it went and came again.
+            # Within a session, a stream's numbers only rise, even if it is removed and added again.
             assert again.frame > last.frame
             assert again.seq == last.seq + 1 + again.gap
         counter.more()
@@ -475,7 +475,7 @@ def test_streams_come_and_go_and_cost_the_others_no_frame(daemon):
 
 
 def open_files(process: psutil.Process) -> list[str]:
-    """What a process's descriptors are, sorted."""
+    """Descriptors of a process, sorted."""
     found = []
     for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):  # closed meanwhile
@@ -516,7 +516,7 @@ def test_streams_are_opened_and_closed_many_times_without_a_trace(daemon):
             open_and_close()
         wait_for(lambda: len(running.children("capture:door")) == 0, 20, "the end of all capture processes")
         after = settled(lambda: [open_files(process) for process in processes])
-        # A process may open something of its own meanwhile; what each of ten doors leaves behind is ten.
+        # A process may open something by itself meanwhile; a leak of ten streams would be ten.
         for now, then in zip(after, before, strict=True):
             assert len(now) < len(then) + 5, (then, now)
         wait_for(lambda: len(running.family()) <= 7, 20, "the end of what was about to start")

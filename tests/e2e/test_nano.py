@@ -1,6 +1,6 @@
-"""The whole daemon with the network that comes with the package: masks against the scene's exact truth.
+"""The whole daemon with nano: masks compared with the scene's exact truth.
 
-The scenes are read as a file is: every frame is tracked, however slow the machine, so that the figures are its own.
+The scenes are read like files: every frame is tracked, so the result does not depend on the machine.
 Their seed was never trained on (``training/scene_clips.py``).
 """
 

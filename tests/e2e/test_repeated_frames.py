@@ -1,4 +1,4 @@
-"""The whole daemon on a source that holds still: what is repeated says so, and the sums add up."""
+"""The whole daemon on a static source: repeated frames are marked, and the counts add up."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one picture, which is a video for as long as it is looped."""
+    """A folder with one picture, which is looped as a video."""
     folder = tmp_path_factory.mktemp("photograph")
     assert cv2.imwrite(str(folder / "0.png"), draw(0)[..., ::-1])
     return folder
@@ -61,7 +61,7 @@ def watch(running: DaemonProcess) -> tuple[list[MaskFrame], StatusMessage]:
 
 
 def rest(first: int, count: int = STILL) -> list[int | None]:
-    """Which frames repeat which while nothing moves, from the first frame that shows it."""
+    """Which frame each one repeats while nothing moves."""
     settled = first + SETTLED
     later = settled + 31
     wanted = [None] * (1 + SETTLED) + [settled] * 30 + [None] + [later] * count
@@ -87,8 +87,8 @@ def test_a_still_stretch_is_repeated_and_what_moves_is_tracked_at_once(daemon, f
     frames = [frame for frame in frames if frame.stream == "cam"]
     assert [frame.frame for frame in frames] == list(range(FRAMES))
     repeats = [frame.repeats for frame in frames]
-    # What rests is tracked until masks have settled, then a frame a second; from the first frame on which the disc has
-    # moved, every one is.
+    # A static picture is tracked until masks have settled, then once a second; from the first frame on which the disc
+    # has moved, every frame is tracked.
     assert repeats[:STILL] == rest(0)
     assert repeats[STILL : STILL + MOVING - 1] == [None] * (MOVING - 1)
     assert repeats[STILL + MOVING - 1 :] == rest(STILL + MOVING - 1, STILL + 1)
@@ -110,7 +110,7 @@ def test_off_by_default_no_message_repeats(daemon, film):
 
 
 def test_a_click_on_a_repeated_frame_and_what_follows_it(daemon, photograph):
-    """A picture that never changes: prompts and reset are what makes the difference."""
+    """A picture that never changes: only prompts and reset make a difference."""
     running = daemon(
         {
             "model": {"name": "colour"},

@@ -1,4 +1,4 @@
-"""One mistake must not end everything: a real daemon, and what people bring."""
+"""A single mistake must not end the daemon."""
 
 from __future__ import annotations
 

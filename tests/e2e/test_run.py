@@ -29,7 +29,7 @@ SCENE = f"scene:simple?size={WIDTH}x{HEIGHT}&fps=30&code=1"
 
 
 def prompts(scene: Scene, count: int = 2) -> list[dict[str, object]]:
-    """A box for each of the first objects, as it lies on frame 0."""
+    """The box of each of the first objects on frame 0."""
     found = []
     for obj_id in range(1, count + 1):
         x, y, w, h = scene.truth_box(0, obj_id)
@@ -94,7 +94,7 @@ def test_generated_scene_end_to_end(daemon, tmp_path):
     began = time.monotonic()
     assert running.end(signal.SIGTERM) == 0
     assert time.monotonic() - began < 3.0
-    # The one that multiprocessing starts ends by itself when the others have: it has a moment to see that.
+    # multiprocessing's own process ends by itself shortly after the others.
     left = psutil.wait_procs(family, timeout=5)[1]
     assert not [process for process in left if process.is_running() and process.status() != "zombie"]
     assert not list(running.runtime.iterdir())
@@ -103,7 +103,7 @@ def test_generated_scene_end_to_end(daemon, tmp_path):
 
 
 def check_rtsp_masks(got: Collected, scene: Scene) -> None:
-    """Masks, picture and truth belong to the same frame: the picture says its number, masks fit no other frame."""
+    """Masks, picture and truth belong to one frame: the picture has its number, and masks fit no other frame."""
     check_order_and_stamps(got.lines, paired=True)
     right, wrong = [], []
     for index, line in enumerate(got.lines):
@@ -250,7 +250,7 @@ def test_dead_camera_costs_the_other_no_frame(daemon):
             "model": {"name": "fixed"},
             "streams": {
                 "dead": {"source": f"rtsp://admin:hunter2@127.0.0.1:{port}/x"},
-                # As a file does it waits rather than drops, so that a busy machine cannot cost it a frame either.
+                # It waits like a file, so that it loses no frame on a busy machine.
                 "good": {"source": "scene:simple?size=320x180&live=0"},
             },
         }
@@ -297,7 +297,7 @@ def test_a_control_process_that_has_to_be_killed_leaves_no_socket(daemon):
     running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": "scene:simple?size=320x180"}}})
     running.wait_log("ready: masks at")
     assert (running.runtime / "streamseg-control").is_socket()
-    running.child("control").suspend()  # as one that gets no turn on a busy machine
+    running.child("control").suspend()  # like one that gets no CPU time
     assert running.end() == 0
     assert not list(running.runtime.iterdir())
 

@@ -1,4 +1,4 @@
-"""The tutorial, as it is written: its programs find, receive and cut out the leaf of the scene that it shows."""
+"""The tutorial's programs work as written: they find, receive and cut out the leaf of its scene."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A request that comes again over a new control process is answered, not done."""
+"""A request that is repeated through a new control process is answered, but not executed again."""
 
 from __future__ import annotations
 

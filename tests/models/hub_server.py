@@ -1,4 +1,4 @@
-"""A local server that speaks as much of the Hugging Face Hub's protocol as a download takes."""
+"""A local server with the part of the Hugging Face Hub's protocol that a download needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class HubServer:
-    """One repository. ``cuts`` says after how many bytes the next transfers break off."""
+    """One repository. The next transfers break off after ``cuts`` bytes."""
 
     repository: str
     files: dict[str, bytes]

@@ -1,4 +1,4 @@
-"""Against a local server. The library reads its environment at import, so each use is a process of its own."""
+"""Uses a local server. The library reads its environment at import, so each use is a separate process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def streamseg(tmp_path: Path) -> Run:
 
 
 def resolve(tmp_path: Path, name: str, config: str | None = None) -> list[str]:
-    """Resolve the setting in a process of its own, without a network; return name, config and checkpoint."""
+    """Resolve the setting in a separate process, without a network; return name, config and checkpoint."""
     script = f"""
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import ModelError

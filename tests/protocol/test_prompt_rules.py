@@ -1,4 +1,4 @@
-"""What makes a prompt valid, for every part that checks it."""
+"""The rules for prompts, shared by all parts that check them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that leaves a process is valid UTF-8, whatever it came from."""
+"""Text that leaves a process is valid UTF-8, whatever its origin."""
 
 from __future__ import annotations
 

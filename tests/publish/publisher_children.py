@@ -1,4 +1,4 @@
-"""What test_process.py runs in other processes, and the publisher as a process of its own."""
+"""What test_process.py runs in other processes, and the publisher in its own process."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class PublisherProcess:
         assert self.publisher_socket.try_send(message, 10.0)
 
     def track(self, stream: str = "cam1", *, luma: int = 128, **fields: object) -> TrackedFrame:
-        """Do what capture and worker do for one frame."""
+        """Play capture and worker for one frame."""
         frame_id = self.writers[stream].write(source_frame(luma))
         with self.readers[stream].take() as held:
             assert held.frame.frame_id == frame_id
@@ -113,7 +113,7 @@ def source_frame(luma: int) -> SourceFrame:
 
 
 def mask_of(frame_id: int) -> np.ndarray:
-    """A mask that tells its frame: that many columns, wrapped."""
+    """A mask that identifies its frame by the number of its columns, wrapped."""
     mask = np.zeros((20, 30), bool)
     mask[:, : 1 + frame_id % 30] = True
     return mask
@@ -154,7 +154,7 @@ def tracked_frame(stream: str, frame_id: int, *, slot: int = -1, mask=None, bits
 
 
 def collect(endpoint: str, kinds: tuple[str, ...], connection: Connection) -> None:
-    """Send what a subscriber of everything in order gets, until the pipe closes."""
+    """Subscribe to everything in order and send the results, until the pipe closes."""
     subscriber = Subscriber(endpoint, streams=["cam1"], kinds=kinds, mode="all", timeout_s=60)
     with subscriber, contextlib.suppress(OSError):
         for message in subscriber:
@@ -163,7 +163,7 @@ def collect(endpoint: str, kinds: tuple[str, ...], connection: Connection) -> No
 
 
 def ignore(endpoint: str, connection: Connection) -> None:
-    """Subscribe, say so, and never read again."""
+    """Subscribe, report it, and never read again."""
     with Subscriber(endpoint, streams=["cam1"], mode="all", timeout_s=60) as subscriber:
         subscriber.receive()
         connection.send("subscribed")

@@ -27,7 +27,7 @@ def rgb_to_yuv(rgb, matrix, full_range):
 
 
 def picture(width, height):
-    """Blocks of even size in all colors, so that halved chroma is exact but at odd edges."""
+    """Blocks of even size in all colors, so that halved chroma is exact except at odd edges."""
     rgb = np.zeros((height, width, 3), np.uint8)
     for index, color in enumerate(COLORS):
         rgb[4 * (index % 2) : 4 * (index % 2) + 4, 4 * (index // 2) : 4 * (index // 2) + 4] = color

@@ -1,4 +1,4 @@
-"""Pictures are encoded beside the main loop, newest first, and slots always come back."""
+"""Pictures are encoded on a thread, newest first, and slots are always released."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stage():
 
 
 class Gate:
-    """An encoder that tells when it begins, and ends when it may."""
+    """An encoder that reports when it begins, and ends on command."""
 
     def __init__(self):
         self.begun, self.may_end = threading.Semaphore(0), threading.Semaphore(0)

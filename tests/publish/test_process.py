@@ -274,7 +274,7 @@ def test_hostile_subscribers_do_no_harm(start, subscriptions):
                 hostile.send(b"")
                 hostile.send(b"\x00v1/cam1/masks/")
         with Subscriber(endpoint, streams=["cam1"], mode="all", timeout_s=10) as subscriber:
-            # A subscription takes effect when the hostile ones before it have been looked at.
+            # A subscription takes effect after the hostile ones before it were handled.
             first = until(lambda: (publisher.track(), poked(subscriber))[1], "the first masks")
             sent = publisher.track()
             assert next(one for one in subscriber if one.frame >= sent.frame_id).frame == sent.frame_id
@@ -342,7 +342,7 @@ def test_a_subscriber_of_many_topics_that_exist_stays(start):
 
 
 def zmtp_greeting(socket_type):
-    """What a ZMTP 3.0 peer without security says first."""
+    """The greeting of a ZMTP 3.0 peer without security."""
     greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
     ready = b"\x05READY\x0bSocket-Type" + len(socket_type).to_bytes(4, "big") + socket_type.encode()
     return greeting + b"\x04" + bytes([len(ready)]) + ready
@@ -385,7 +385,7 @@ def test_a_frozen_subscriber_neither_delays_others_nor_fills_memory(start):
 
 
 def poke(subscriber):
-    """Let a subscriber do its work while nothing comes."""
+    """Let a subscriber poll while there are no messages."""
     with pytest.raises(SubscribeTimeoutError):
         subscriber.receive(0)
 

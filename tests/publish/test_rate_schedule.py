@@ -1,4 +1,4 @@
-"""A limited rate gets as many frames as it says, whatever the rate of the stream."""
+"""A limited rate is kept at any rate of the stream."""
 
 import pytest
 from hypothesis import given

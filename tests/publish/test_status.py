@@ -1,4 +1,4 @@
-"""Sums that survive the processes that count."""
+"""Sums survive the processes that count."""
 
 from __future__ import annotations
 

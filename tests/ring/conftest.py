@@ -27,7 +27,7 @@ def make_ring() -> Iterator[Callable[..., FrameRing]]:
 
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., tuple[SpawnProcess, Connection]]]:
-    """Starts ``target(ring, its end of a pipe, *args)`` in a new process; returns the process and our end."""
+    """Starts ``target(ring, pipe end, *args)`` in a new process; returns the process and the other end."""
     context = multiprocessing.get_context("spawn")
     started: list[tuple[SpawnProcess, Connection]] = []
 

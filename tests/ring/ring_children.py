@@ -1,4 +1,4 @@
-"""What the ring tests run in other processes, and frames whose content says which frame they are."""
+"""What the ring tests run in other processes, and frames whose content identifies them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def source_frame(number: int, frame_format: FrameFormat = SMALL) -> SourceFrame:
 
 
 def is_whole(frame: Frame) -> bool:
-    """Whether every byte is of the one frame that its pts names."""
+    """Whether every byte belongs to the frame of its pts."""
     value = (frame.stamps.pts or 0) % 251 + 1
     return all(plane.min() == value and plane.max() == value for plane in frame.planes)
 
@@ -111,7 +111,7 @@ def counts(ring: FrameRing, line: Connection) -> None:
 
 
 def descriptors_for_exec(ring: FrameRing, line: Connection) -> None:
-    """Say which of this process's ring descriptors its own children would inherit."""
+    """Report which of this process's ring descriptors its children would inherit."""
     fds = (ring._memory._fd, ring._memory.frame_ready.fd, ring._memory.slot_free.fd)
     line.send([fd for fd in fds if os.get_inheritable(fd)])
 

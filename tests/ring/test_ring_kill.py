@@ -23,7 +23,7 @@ TINY = FrameFormat(16, 16, "yuv420p")
 
 
 def drain(ring: FrameRing, policy: Policy, expected_next: int) -> None:
-    """After whatever happened: the successors work, frame numbers go on, no slot is lost."""
+    """Afterwards, new processes work, frame numbers continue, and no slot is lost."""
     writer, worker, publisher = ring.writer(), ring.reader("worker"), ring.reader("publisher")
     publisher.accept(1)
     while held := worker.take():

@@ -1,4 +1,4 @@
-"""Writer and reader in processes of their own, at full speed."""
+"""Writer and reader in separate processes, at full speed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeRing = Callable[..., FrameRing]
 
 
 def stays_whole(ring: FrameRing, frame: Frame) -> bool:
-    """Whether a frame is what it says at once, while, and after the writer has gone on by two frames."""
+    """Whether a frame stays whole while the writer writes two more."""
     whole = is_whole(frame)
     deadline = time.monotonic() + 60
     while ring.counters().frames < frame.frame_id + 3:
@@ -27,7 +27,7 @@ def stays_whole(ring: FrameRing, frame: Frame) -> bool:
 
 
 def take_unprotected(reader: RingReader) -> HeldFrame:
-    """What reading a slot without holding it would be: the control experiment of the test below."""
+    """Reads a slot without holding it: the control experiment for the test below."""
     held = take(reader)
     held.release()
     return held
@@ -118,7 +118,7 @@ def test_a_frame_wakes_a_poller_beside_other_sockets(make_ring: MakeRing, spawn:
 
 
 def test_a_slot_that_comes_free_wakes_the_writer(make_ring: MakeRing, spawn: Callable) -> None:
-    """Frame after frame the writer waits in `every`; a lost wake-up would end in its 60 s time-out."""
+    """With `every`, the writer waits for each frame; a lost wake-up would end in its timeout of 60 s."""
     ring = make_ring("every", slots=2)
     reader = ring.reader("worker")
     _, line = spawn(children.write_on_and_on, ring)

@@ -88,7 +88,7 @@ def test_cuda_graphs_equal_eager(on_cuda: SAM2Base, dtype: torch.dtype | None) -
 
 
 def test_a_bank_that_grows(on_cuda: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs that were recorded for the smaller one would write to what is gone."""
+    """Graphs recorded for the smaller bank would write to freed memory."""
     torch._dynamo.reset()
     monkeypatch.setattr(CompiledEngine, "initial_lanes", 2)
     images = clip(24, on_cuda.image_size)
@@ -147,7 +147,7 @@ def test_streams_in_one_batch(on_cuda: SAM2Base, dtype: torch.dtype | None) -> N
 
 
 def test_frames_in_and_masks_out(small: SAM2Base) -> None:
-    """The whole tracker, with streams of two sizes and all that it does with pixels, against the CPU's."""
+    """The whole tracker, with streams of two sizes, compared with the CPU."""
     sizes = {"a": (160, 90), "b": (97, 120)}
     runs = []
     for device in ("cpu", "cuda"):

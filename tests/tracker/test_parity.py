@@ -1,7 +1,7 @@
 """The tracker against the official SAM2VideoPredictor, on the same preprocessed frames.
 
-Reference mode: bit-exact. Product mode: within TOLERANCE. And the proof that the tests can fail: memory that is one
-frame too short is off by far more.
+Reference mode: bit-exact. Product mode: within TOLERANCE. The tests can fail: memory that is one frame
+too short differs far more.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ FRAMES = 24
 
 
 class Player:
-    """A predictor on a clip, on which prompts may come late. The masks that stand at last are noted."""
+    """A predictor on a clip, with late prompts. The final masks are recorded."""
 
     def __init__(self, model: SAM2Base, images: Tensor, **settings: int) -> None:
         self.predictor = CameraPredictor(model, **settings)
@@ -146,7 +146,7 @@ def test_other_objects_and_streams_are_left_alone(small: SAM2Base, images: Tenso
 
 
 def test_a_frame_that_was_prompted_stays_as_it_was_prompted(small: SAM2Base, images: Tensor) -> None:
-    """A correction of an earlier frame goes over it."""
+    """A correction of an earlier frame changes it."""
     player = Player(small, images)
     player.track_to(2)
     player.prompt(CLICK, 2)
@@ -160,7 +160,7 @@ def test_a_frame_that_was_prompted_stays_as_it_was_prompted(small: SAM2Base, ima
 
 
 def test_a_prompt_before_the_objects_first(small: SAM2Base, images: Tensor) -> None:
-    """There is no memory from before it: it looks at its frame alone, as on time."""
+    """It has no earlier memory: it uses its frame alone, like a prompt on time."""
     early = Add(1, points=[(0.4, 0.4, 1)])
     player = Player(small, images)
     player.track_to(8)
@@ -173,7 +173,7 @@ def test_a_prompt_before_the_objects_first(small: SAM2Base, images: Tensor) -> N
 
 
 def test_frames_that_were_skipped_are_masked(small: SAM2Base) -> None:
-    """No matter how long ago the prompted frame is: the gaps behind it are not read as if they were filled."""
+    """At any age of the prompted frame, empty slots after it are not read."""
     images = clip(50, small.image_size)
     runs = []
     for always in (False, True):

@@ -110,7 +110,7 @@ def test_reset_forgets_objects_and_keeps_the_frame(small: SAM2Base) -> None:
 
 
 def test_a_broken_frame_does_not_outlive_its_lane(small: SAM2Base) -> None:
-    """What is masked is still multiplied by nought, and NaN times nought is NaN."""
+    """Masked values are still multiplied by zero, and NaN times zero is NaN."""
     images = clip(4, small.image_size)
     predictor = CameraPredictor(small)
     play(predictor, [*images[:3], images[3] * float("nan")], {0: [CLICK]}, stream="a")

@@ -1,4 +1,4 @@
-"""What the tracker's parity tests share: models whose errors show, clips, scenarios, the official predictor's run.
+"""Shared by the parity tests: models whose errors show, clips, scenarios, the official predictor's run.
 
 Random weights alone would hide mistakes: attention over them is nearly uniform, pointers and temporal encodings weigh
 next to nothing. So those weights are scaled up. On some frames the bias of the score head hides every object.
@@ -87,7 +87,7 @@ def clip(frames: int, size: int, seed: int = 0) -> Tensor:
 def excite(model: SAM2Base, attention: float = 2.0) -> None:
     """Scale random weights in place so that memory decides the masks.
 
-    Not further than this: then rounding itself grows from frame to frame, and hides what it should show.
+    Any more, and rounding errors would grow from frame to frame and hide what the test should show.
     """
     for layer in model.memory_attention.layers:
         for block in (layer.self_attn, layer.cross_attn_image):
@@ -149,7 +149,7 @@ def play(predictor: CameraPredictor | ReferencePredictor, images: Tensor, events
 
 
 def play_late(predictor: CameraPredictor, images: Tensor, events: Events, late: int) -> Run:
-    """Run a scenario with each prompt so many frames late; note the masks that stand at last."""
+    """Run a scenario with each prompt some frames late; record the final masks."""
     run = Run()
     predictor.open_stream(STREAM)
     for frame, image in enumerate(images):
@@ -176,7 +176,7 @@ def note(run: Run, frame: int, output: TrackOutput) -> None:
 
 @torch.inference_mode()
 def play_official(model: SAM2VideoPredictor, images: Tensor, events: Events) -> Run:
-    """Run a scenario with the official predictor as it is: the whole clip known, nothing ever dropped."""
+    """Run a scenario with the unchanged official predictor, which knows the whole clip and drops nothing."""
     state = _official_state(model, images)
     run = Run()
     stops = [*sorted(events), len(images) - 1]
@@ -213,7 +213,7 @@ def play_official(model: SAM2VideoPredictor, images: Tensor, events: Events) -> 
 
 
 def _official_state(model: SAM2VideoPredictor, images: Tensor) -> dict[str, Any]:
-    """What ``init_state`` makes of a folder of pictures, without the pictures' JPEG."""
+    """What ``init_state`` makes of a folder of pictures, without JPEG."""
     empty = (
         "point_inputs_per_obj mask_inputs_per_obj cached_features constants obj_id_to_idx obj_idx_to_id "
         "output_dict_per_obj temp_output_dict_per_obj frames_tracked_per_obj"
@@ -238,7 +238,7 @@ class Difference:
 
     Attributes:
         logits: Largest difference of a mask's logits, in standard deviations of that mask.
-        agreement: Smallest share of a mask's pixels on whose side both agree.
+        agreement: Smallest share of pixels on which the masks agree.
         score: Largest difference of object scores.
     """
 

@@ -33,7 +33,7 @@ def _state(pid: int) -> str:
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
-    """A signal is obeyed when its process is scheduled next."""
+    """A signal takes effect when its process is next scheduled."""
     deadline = time.monotonic() + 20
     while not true():
         assert time.monotonic() < deadline

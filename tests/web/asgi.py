@@ -1,4 +1,4 @@
-"""Ask an ASGI application directly, with headers that no HTTP library would let through."""
+"""Calls an ASGI application directly, with headers that HTTP libraries refuse to send."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ask(
     body: list[bytes] | None = None,
     kind: str = "http",
 ) -> Response:
-    """Make one request; ``body`` comes in these pieces, and stops for ever after the last if that is empty."""
+    """Make one request; ``body`` arrives in these pieces and never ends if the last one is empty."""
     pairs = list(headers.items() if isinstance(headers, dict) else headers or [("host", "127.0.0.1:8080")])
     scope = {
         "type": kind,

@@ -18,7 +18,7 @@ from tests.web.web_daemon import STREAMS, WebDaemon
 
 @pytest.fixture(scope="session")
 def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
-    """One daemon for all tests that leave it as it was."""
+    """One daemon for all tests that do not change it."""
     daemon = WebDaemon(tmp_path_factory.mktemp("web") / "daemon", STREAMS)
     try:
         yield daemon.wait_ready()
@@ -45,7 +45,7 @@ def control(web: WebDaemon) -> Iterator[Controller]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., WebDaemon]]:
-    """Start daemons of one's own; what is left of them is killed."""
+    """Start daemons for one test; they are killed at its end."""
     started: list[WebDaemon] = []
 
     def start(streams: dict[str, Any] = STREAMS, **http: Any) -> WebDaemon:
@@ -61,7 +61,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., WebDaemon]]:
 def browser() -> Iterator[Browser]:
     """Debian's Chromium without a window.
 
-    For one module at a time: while it is there, an event loop runs in this thread and no test may start another.
+    Scoped to a module: it runs an event loop in this thread, and no test can start another one meanwhile.
     """
     executable = shutil.which("chromium")
     if executable is None:
@@ -77,7 +77,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open pages; each error in one of them is the test's."""
+    """Open pages; an error in one of them fails the test."""
     errors: list[str] = []
     contexts = []
 

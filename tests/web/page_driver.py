@@ -1,4 +1,4 @@
-"""Opens the page and works on it as a person would."""
+"""Opens the page and uses it like a person."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def wait_for_mask(eyes, obj_id, truth_id):
 
 
 def click_object(page, eyes, truth_id):
-    """Click an object of the scene as a new one; return the id that it got."""
+    """Click an object of the scene to track it; return its id."""
     before = rows(page).count()
     page.keyboard.press("n")
     page.mouse.click(*eyes.place_of(truth_id))

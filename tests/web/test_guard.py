@@ -1,4 +1,4 @@
-"""Strangers get nothing: by Host, by Origin, without the token."""
+"""Requests with a foreign Host or Origin, or without the token, are rejected."""
 
 import pytest
 from starlette.responses import PlainTextResponse

@@ -30,7 +30,7 @@ def test_health_and_readiness(web):
 
 
 def test_not_ready_without_a_worker(start):
-    """`/readyz` says so while there is no worker; `/healthz` does not care."""
+    """Without a worker, `/readyz` fails and `/healthz` does not."""
     daemon = start()
     killed = daemon.child("worker")
     killed.kill()

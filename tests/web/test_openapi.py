@@ -1,4 +1,4 @@
-"""What the description promises holds for whatever is sent, and no stream notices."""
+"""The API keeps what its description promises, whatever is sent, without disturbing a stream."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_no_promise_is_broken(web, name):
         frame = client.next_frame()
         client.acknowledge(frame)
         for operation in operations(web.url):
-            if mode is GenerationMode.POSITIVE or "{" in operation.path:  # else there is nothing to get wrong
+            if mode is GenerationMode.POSITIVE or "{" in operation.path:  # the others cannot be invalid
                 try_out(operation, mode)
         assert client.next_frame().header["stream"] in ("cam", "yard")
     after = web.json("GET", "/v1/streams")
@@ -65,7 +65,7 @@ def try_out(operation, mode):
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def send(case):
-        # Mostly to a stream that is there; ids of its own making are tried for a part of the cases.
+        # Mostly to an existing stream; some cases keep their generated ids.
         if case.path_parameters and hash(str(case.path_parameters["stream"])) % 3:
             case.path_parameters["stream"] = "cam"
         case.call_and_validate(checks=checks, timeout=30)

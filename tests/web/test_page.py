@@ -1,4 +1,4 @@
-"""The page in a real browser before a real daemon: what is clicked gets its mask, pixel by pixel."""
+"""The page in a real browser with a real daemon: a clicked object gets its mask, pixel by pixel."""
 
 from __future__ import annotations
 

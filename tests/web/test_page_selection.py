@@ -1,4 +1,4 @@
-"""What a click does to the selection, and the preview of a click."""
+"""How clicks change the selection, and the preview of a click."""
 
 from __future__ import annotations
 

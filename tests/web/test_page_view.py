@@ -1,4 +1,4 @@
-"""How the picture is shown: zoom, effects, address, and what can be saved of it."""
+"""How the picture is shown: zoom, effects, address, and saving it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No request without end, and no error without a response."""
+"""Every request ends, and every error has a response."""
 
 import asyncio
 
@@ -55,7 +55,7 @@ def test_a_reader_that_takes_nothing_is_given_up(monkeypatch):
 
         await RequestLimits(length)(scope, receive, never)
 
-    with pytest.raises(IndexError):  # nothing was sent, and the request is over
+    with pytest.raises(IndexError):  # nothing was sent, and the request has ended
         ask(stuck)
 
 

@@ -53,7 +53,7 @@ class WebDaemon(DaemonProcess):
                 return error.code, dict(error.headers), error.read()
 
     def json(self, method: str, path: str, body: object = None) -> Any:
-        """Make a request that must be done; return its JSON."""
+        """Make a request that must succeed; return its JSON."""
         status, _, data = self.ask(method, path, body)
         assert status in (200, 204), (status, data)
         return json.loads(data) if data else None

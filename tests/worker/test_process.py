@@ -1,4 +1,4 @@
-"""The worker as a real process: a stream that makes the tracker fail costs neither the worker nor the other streams."""
+"""The worker as a real process: a stream on which the tracker fails stops neither the worker nor the other streams."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_stream_that_fails_is_isolated_and_comes_back(tmp_path: Path) -> None:
         drops: dict[str, dict[str, int]] = {}
 
         def step(bad_level: int) -> None:
-            """Write a frame of each stream and read what the worker says."""
+            """Write a frame of each stream and read the worker's messages."""
             writers["good"].write(frame(0))
             writers["bad"].write(frame(bad_level))
             while inbox.poll(30):

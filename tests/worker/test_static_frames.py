@@ -1,4 +1,4 @@
-"""What counts as the same picture: noise does, and nothing that moves."""
+"""Which pictures count as the same: noise does not matter, movement does."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_change_of_colour_alone_is_seen(pixel_format, channel):
 
 
 def test_what_drifts_slowly_adds_up():
-    """No frame differs from the one before by more than noise does; all are compared with the one that was tracked."""
+    """Each frame differs from the previous one by noise only; all are compared with the tracked one."""
 
     def drifted(number: int) -> Frame:
         picture = still().copy()

@@ -1,4 +1,4 @@
-"""An exception of the tracker costs the stream that causes it, for a while."""
+"""After an exception, only the stream that caused it is not tracked for a while."""
 
 from __future__ import annotations
 

@@ -304,7 +304,7 @@ def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
 
 
 class SeenNever(EchoTracker):
-    """Its objects are not in sight."""
+    """Its objects are hidden."""
 
     def _follow(self, *args: Any) -> ObjectResult:
         return replace(super()._follow(*args), object_score_logits=-5.0)

@@ -91,7 +91,7 @@ def test_ranges_are_measured_on_a_full_memory_among_empty_slots():
 
 
 def watched(monkeypatch, *switches) -> set[tuple[bool, ...]]:
-    """What the switches say whenever memory attention runs, all of it by torch's kernels."""
+    """The switches during memory attention, all with torch's kernels."""
     seen = set()
 
     def spy(*args, **kwargs):

@@ -17,14 +17,14 @@ from tests.tracker.tracker_scenes import Add, clip, play, show
 
 @torch.inference_mode()
 def official(model: SAM2Base) -> Levels:
-    """What the official encoder makes of two pictures."""
+    """The official encoder's output for two pictures."""
     stride4, stride8, top = model.forward_image(clip(2, model.image_size))["backbone_fpn"]
     return Levels(top, stride8, stride4)
 
 
 @torch.inference_mode()
 def ours(model: SAM2Base) -> Levels:
-    """What our encoder makes of the same two pictures."""
+    """Our encoder's output for the same two pictures."""
     found: Levels = FixedImageEncoder(model)(clip(2, model.image_size))
     return found
 
@@ -37,7 +37,7 @@ def ours(model: SAM2Base) -> Levels:
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
 def published(request: pytest.FixtureRequest) -> tuple[SAM2Base, Levels]:
-    """A model and what its official encoder makes of two pictures: both take seconds."""
+    """A model, and its official encoder's output for two pictures. Both take seconds."""
     config, size = request.param
     torch.manual_seed(0)
     model = build_model(config, image_size=size)
@@ -86,7 +86,7 @@ def one_key_for_all_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("pads", "spoil"), [(True, zeros_in_its_place), (False, one_key_for_all_counts_once)])
 def test_padding_counts(pads, spoil, monkeypatch: pytest.MonkeyPatch):
-    """Another padding would be another function: the test above can fail."""
+    """Another padding is another function, so the test above can fail."""
     monkeypatch.setattr(hiera, "_pads", lambda device: pads)
     model = build_model("sam2.1_hiera_t", image_size=256)
     for block in model.image_encoder.trunk.blocks:
