@@ -80,7 +80,7 @@ def test_the_tracker_does_no_io():
     assert offences(files_of("tracker"), ("zmq", "av", "multiprocessing", "socket", "subprocess")) == []
 
 
-def test_nobody_but_the_tracker_and_the_worker_imports_torch():
+def test_only_the_tracker_and_the_worker_import_torch():
     others = [
         path for path in PACKAGE.rglob("*.py") if not {"tracker", "worker"} & set(path.relative_to(PACKAGE).parts)
     ]

@@ -136,7 +136,7 @@ def test_frames_too_large_for_the_ring_are_counted(harness: Make) -> None:
     capture.stop()
 
 
-def test_a_replaced_process_goes_on(harness: Make) -> None:
+def test_a_replaced_process_continues(harness: Make) -> None:
     capture = harness()
     for _ in range(2):
         capture.start(source="lavfi:testsrc2=size=64x48:rate=100")
@@ -200,7 +200,7 @@ def test_a_real_server_is_killed_and_returns(harness: Make, gst_server: Callable
 
 
 @pytest.mark.gstreamer
-def test_wrong_credentials_are_said_clearly(harness: Make, gst_server: Callable[..., GstRtspServer]) -> None:
+def test_wrong_credentials_are_reported_clearly(harness: Make, gst_server: Callable[..., GstRtspServer]) -> None:
     server = gst_server(user="viewer", password="hunter2")
     capture = harness()
     capture.start(source=server.url("viewer:wr0ng@"))
@@ -211,7 +211,7 @@ def test_wrong_credentials_are_said_clearly(harness: Make, gst_server: Callable[
 
 
 @pytest.mark.parametrize("where", ["opening", "waiting to reconnect", "reading", "pacing", "the ring is full", "ended"])
-def test_it_ends_when_it_is_told(harness: Make, mjpeg_server: MjpegServer, tmp_path: Path, where: str) -> None:
+def test_it_ends_on_request(harness: Make, mjpeg_server: MjpegServer, tmp_path: Path, where: str) -> None:
     capture = harness(policy="every" if where in ("pacing", "the ring is full", "ended") else "newest")
     with black_hole() as hole:
         match where:

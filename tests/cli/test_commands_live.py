@@ -56,7 +56,7 @@ def test_subscribe_and_ctrl_c(streamseg, endpoint):
     assert "Traceback" not in errors
 
 
-def test_subscribe_where_nobody_is(streamseg, tmp_path):
+def test_subscribe_without_a_daemon(streamseg, tmp_path):
     done = streamseg("subscribe", f"ipc://{tmp_path}/none", "--timeout", 0.5)
     assert done.returncode == 1
     assert "is streamseg running" in done.stderr

@@ -130,7 +130,7 @@ def test_streams_are_added_listed_and_removed(run):
     fine(run("stream", "remove", "door"))
 
 
-def test_status_says_how_all_is(run):
+def test_status_shows_everything(run):
     text = fine(run("status"))
     assert re.search(r"fixed on cpu, up \d+ s; .*control ready", text)
     assert re.search(r"^cam: streaming; 320x180; .* frames/s in", text, re.MULTILINE)
@@ -158,7 +158,7 @@ def test_status_says_how_all_is(run):
         (("status", "--control", "nonsense"), 2, "write tcp://HOST:PORT or ipc:///PATH"),
     ],
 )
-def test_what_is_wrong_is_said_with_an_exit_code(run, arguments, code, words):
+def test_errors_are_reported_with_an_exit_code(run, arguments, code, words):
     done = run(*arguments)
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith("error: ")

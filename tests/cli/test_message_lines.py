@@ -62,13 +62,13 @@ def test_masks():
     )
 
 
-def test_what_was_lost_is_said():
+def test_losses_are_reported():
     line = message_line(MaskFrame(**FRAME, objects=(), gap=3, skipped=2))
     assert line.endswith("frame 1240, 35 ms old, 2 skipped: no objects  [3 lost on the way]")
 
 
 @pytest.mark.parametrize("kind", [MaskFrame, ObjectsFrame])
-def test_whose_masks_they_are_is_said(kind):
+def test_the_source_of_masks_is_shown(kind):
     line = message_line(kind(**FRAME, objects=(), repeats=1233))
     assert line.endswith("frame 1240, 35 ms old, repeats 1233: no objects")
 

@@ -109,7 +109,7 @@ def test_a_cancelled_receive_loses_nothing(golden, outlet):
     assert asyncio.run(run()) == [1, 2]
 
 
-def test_a_closed_subscriber_says_so(outlet):
+def test_a_closed_subscriber_is_an_error(outlet):
     async def run():
         with pytest.raises(ConfigError, match="endpoint"):
             AsyncSubscriber("5555")

@@ -24,7 +24,7 @@ PROMPT = {"object_id": 1, "points": [[0.5, 0.5]]}
         (calls.set_prompts("cam", [PROMPT], frame=7), "set_prompts with these arguments: "),
     ],
 )
-def test_what_an_old_daemon_lacks_is_said(call, name):
+def test_what_an_old_daemon_lacks_is_reported(call, name):
     core = ControlCore("ipc:///x")
     assert core.must_ask(call)
     with pytest.raises(ControlError, match=f"{name}the daemon at ipc:///x is streamseg 0.1.0, too old") as refused:

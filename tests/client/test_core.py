@@ -34,7 +34,7 @@ def fresh(golden, frame, seq=None, **changes):
 # --- losses ---------------------------------------------------------------------------------------------------------
 
 
-def test_gaps_and_skipped_frames_are_told_apart(golden):
+def test_gaps_and_skipped_frames_are_distinguished(golden):
     subject = core(AllInbox())
     for frame, seq in [(10, 5), (11, 6), (14, 7), (20, 9), (21, 10)]:
         subject.feed(fresh(golden, frame, seq))
@@ -55,7 +55,7 @@ def test_a_publishers_restart_is_no_flood_of_losses(golden):
     ]
 
 
-def test_a_daemons_restart_starts_everything_anew(golden):
+def test_a_restart_of_the_daemon_resets_everything(golden):
     subject = core(AllInbox())
     subject.feed(fresh(golden, 1000, 900))
     subject.feed(fresh(golden, 2, 1, session="another", publisher="another"))
@@ -106,7 +106,7 @@ def test_latest_is_fair_between_streams_and_keeps_every_event(golden):
     ]
 
 
-def test_events_that_nobody_takes_are_bounded_and_counted(golden):
+def test_unread_events_are_bounded_and_counted(golden):
     subject = core(LatestInbox(), kinds=("events",))
     for seq in range(1500):
         subject.feed(golden("event_object", seq=seq))

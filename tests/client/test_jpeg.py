@@ -21,7 +21,7 @@ def test_red_comes_first():
     np.testing.assert_allclose(rgb.astype(int), PICTURE[..., ::-1], atol=4)
 
 
-def test_grey_pictures_become_rgb():
+def test_gray_pictures_become_rgb():
     gray = cv2.imencode(".jpg", PICTURE[..., 0])[1].tobytes()
     np.testing.assert_allclose(decode_jpeg(gray, (50, 30)).astype(int), 40, atol=4)
 

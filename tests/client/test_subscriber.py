@@ -163,7 +163,7 @@ def test_impossible_endpoints_are_refused_and_nothing_is_left_open():
         Subscriber("tcp://127.0.0.1:1", mode="newest")
 
 
-def test_a_closed_subscriber_says_so(outlet):
+def test_a_closed_subscriber_is_an_error(outlet):
     subscriber = Subscriber(outlet.endpoint)
     subscriber.close()
     subscriber.close()

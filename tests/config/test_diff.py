@@ -15,7 +15,7 @@ def test_nothing_differs():
     assert difference(STREAM, replace(STREAM)) is None
 
 
-def test_another_source_is_opened_anew():
+def test_another_source_is_reopened():
     assert difference(STREAM, replace(STREAM, source="scene:leave")) == StreamDifference(True, (), ())
     assert difference(STREAM, replace(STREAM, stall_timeout_s=9.0)) == StreamDifference(True, (), ())
 

@@ -62,7 +62,7 @@ def test_everything_can_be_set(tmp_path):
     assert config.model.threads == 2
 
 
-def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path):
+def test_all_mistakes_are_reported_at_once_with_their_lines(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(
         "streams:\n"
@@ -277,7 +277,7 @@ def test_environment_values_are_numbers_where_numbers_are_wanted(monkeypatch):
     assert "model.threads: ${THREADS} is invalid" in refused({**cam(), "model": {"threads": "${THREADS}"}})
 
 
-def test_variables_that_are_not_set_are_all_told(monkeypatch):
+def test_all_unset_variables_are_reported(monkeypatch):
     monkeypatch.delenv("NO_SUCH_1", raising=False)
     monkeypatch.delenv("NO_SUCH_2", raising=False)
     message = refused({**cam(source="rtsp://u:${NO_SUCH_1}@h"), "model": {"threads": "${NO_SUCH_2}"}})
@@ -289,7 +289,7 @@ def test_variables_that_are_not_set_are_all_told(monkeypatch):
     ]
 
 
-def test_a_broken_variable_is_told():
+def test_a_broken_variable_is_reported():
     assert "'${1x}' is not a variable" in refused(cam(source="rtsp://u:${1x}@h"))
     assert "'${X' is not a variable" in refused(cam(source="rtsp://h/${X"))
 

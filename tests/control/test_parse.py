@@ -80,7 +80,7 @@ def test_wrong_requests_are_refused_with_code_and_fix(parts, code, words):
     assert words in message
 
 
-def test_the_id_of_a_wrong_request_is_told_where_it_can_be_read():
+def test_the_id_of_a_wrong_request_is_returned_if_it_can_be_read():
     assert request_id(request(op="lst")) == "r1"
     assert request_id(request(op="list", v=2)) == "r1"
     assert request_id(request(op="list", id="x" * 70)) == "x" * 64

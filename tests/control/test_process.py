@@ -94,7 +94,7 @@ def test_an_id_that_is_under_way_for_another_request_is_refused(control):
     assert receive(client)["ok"]
 
 
-def test_a_retryable_error_is_tried_anew(control):
+def test_a_retryable_error_is_tried_again(control):
     running = control()
     running.ready()
     running.start_worker()
@@ -239,7 +239,7 @@ def test_status_is_answered_from_what_was_published_last(control):
     assert ask(client, op="get_status", id="after")["result"]["streams"] == []
 
 
-def test_its_end_is_told_to_those_who_wait(control):
+def test_waiting_clients_are_told_of_its_end(control):
     running = control()
     running.ready()
     running.start_worker()
@@ -265,7 +265,7 @@ def test_a_second_daemon_says_where_it_is_instead(control, tmp_path, monkeypatch
         assert ask(first.client(endpoint=address), op="hello")["ok"]
 
 
-def test_an_address_that_was_configured_is_had_or_refused(control):
+def test_a_configured_address_is_bound_or_refused(control):
     with net.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -275,7 +275,7 @@ def test_an_address_that_was_configured_is_had_or_refused(control):
     assert fatal.exit_code == 2
 
 
-def test_nobody_else_may_reach_it(control):
+def test_only_its_user_can_reach_it(control):
     fatal = control(endpoint="tcp://0.0.0.0:*").said(Report, "fatal")
     assert "anyone could control the daemon" in fatal.text
 
@@ -352,7 +352,7 @@ def test_strangers_on_the_socket_do_no_harm(control):
             assert ask(good, op="hello", id=os.urandom(4).hex())["ok"]
 
 
-def test_a_client_that_takes_no_answers_harms_nobody(control):
+def test_a_client_that_reads_no_replies_does_no_harm(control):
     running = control()
     running.ready()
     deaf, good = running.client(), running.client()

@@ -82,7 +82,7 @@ def test_children_inherit_none_of_it(opened: Opened, manager_socket: socket.sock
     assert variables == {"HOME": "/x"}
 
 
-def test_a_reload_and_the_end_are_said(opened: Opened, manager_socket: socket.socket) -> None:
+def test_a_reload_and_the_end_are_reported(opened: Opened, manager_socket: socket.socket) -> None:
     manager = opened(environment(manager_socket))
     manager.reloading()
     manager.reloaded()

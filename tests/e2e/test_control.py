@@ -346,7 +346,7 @@ def test_prompts_and_pauses_survive_a_worker_that_dies_over_a_command(daemon):
 
 
 @pytest.mark.timeout(240)
-def test_a_worker_that_hangs_is_a_time_out_and_the_late_outcome_is_had(daemon):
+def test_a_worker_that_hangs_is_a_timeout_and_the_late_outcome_arrives(daemon):
     running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE}}})
     with controller(running) as control:
         first_frame(control)
@@ -393,7 +393,7 @@ def test_a_control_process_that_is_killed_is_replaced_at_the_same_address(daemon
     assert running.end() == 0
 
 
-def test_nobody_there_is_said(tmp_path):
+def test_a_missing_daemon_is_reported(tmp_path):
     with Controller(f"ipc://{tmp_path}/none", connect_timeout_s=0.2) as control:
         error = refused("UNREACHABLE", control.hello)
         assert error.retryable

@@ -76,7 +76,7 @@ def test_sighup_while_it_starts_reloads(daemon):
     assert running.end() == 0
 
 
-def test_a_log_that_nobody_reads_stops_nothing(tmp_path):
+def test_an_unread_log_stops_nothing(tmp_path):
     file = tmp_path / "c.yaml"
     endpoint = f"ipc://{tmp_path}/pub"
     streams = {"cam": {"source": SIMPLE, "prompts": [BOX]}}

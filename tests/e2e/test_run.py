@@ -191,7 +191,7 @@ def test_file_loses_no_frame_and_ends_by_itself(daemon, tmp_path):
 
 
 @pytest.mark.parametrize("victim", ["worker", "capture:cam", "publisher"])
-def test_killed_child_is_replaced_and_said_so(daemon, victim):
+def test_a_killed_child_is_replaced_and_reported(daemon, victim):
     running = daemon(
         {
             "model": {"name": "fixed"},
@@ -343,7 +343,7 @@ def test_source_that_fails_is_the_exit_code_when_the_others_are_over(daemon, tmp
     assert "Traceback" not in running.log
 
 
-def test_chosen_port_is_told_and_kept(daemon):
+def test_a_chosen_port_is_reported_and_kept(daemon):
     running = daemon(
         {
             "model": {"name": "fixed"},

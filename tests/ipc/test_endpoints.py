@@ -132,7 +132,7 @@ def test_a_taken_port_is_said_clearly(sockets):
             bind(sockets(), f"tcp://127.0.0.1:{taken.getsockname()[1]}", "publish.endpoints")
 
 
-def test_a_free_port_is_told(sockets):
+def test_a_free_port_is_reported(sockets):
     address, claim = bind(sockets(), "tcp://127.0.0.1:*", "publish.endpoints")
     assert claim is None
     assert address.startswith("tcp://127.0.0.1:")

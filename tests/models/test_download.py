@@ -69,7 +69,7 @@ def test_tries_that_bring_much_are_not_counted(file_server, tmp_path):
     assert len(file_server.asked) == 4
 
 
-def test_a_later_call_goes_on_from_the_part_file(file_server, tmp_path):
+def test_a_later_call_resumes_from_the_part_file(file_server, tmp_path):
     file_server.script = ["cut:2000000", "503", "503"]
     with pytest.raises(ModelError, match=r"1 of 3 MiB are here and are kept.*put it at .*weights\.pt \(sha256"):
         fetch(file_server.entry(), tmp_path, attempts=2)
@@ -84,7 +84,7 @@ def test_a_server_that_ignores_range(file_server, tmp_path):
     assert_whole(fetch(file_server.entry(), tmp_path), file_server.content)
 
 
-def test_a_file_that_changed_at_the_server_is_begun_anew(file_server, tmp_path):
+def test_a_file_that_changed_at_the_server_is_restarted(file_server, tmp_path):
     entry = file_server.entry()
     good = file_server.content
     file_server.content, file_server.etag = bytes(len(good)), '"old"'
@@ -173,7 +173,7 @@ def test_a_silent_server_is_given_up(file_server, tmp_path, step):
     assert len(file_server.asked) == 2
 
 
-def test_nobody_listens(file_server, tmp_path):
+def test_without_a_listener(file_server, tmp_path):
     with socket.socket() as taken:  # bound but not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"

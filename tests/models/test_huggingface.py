@@ -117,7 +117,7 @@ def test_a_config_comes_with_a_model_that_is_not_metas(streamseg: Run, tmp_path:
     assert Path(checkpoint).name == "mine.pt"
 
 
-def test_what_cannot_be_fetched(streamseg: Run) -> None:
+def test_models_that_cannot_be_fetched(streamseg: Run) -> None:
     with serving("me/mine", {"a.pt": b"a", "b.pt": b"b"}) as hub:
         several = streamseg("models", "pull", "me/mine", endpoint=hub.url)
         unknown = streamseg("models", "pull", "me/other", endpoint=hub.url)
@@ -130,7 +130,7 @@ def test_what_cannot_be_fetched(streamseg: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["/a/b", "a/b/c", "./a", "a/b.pt", "~/a", "a/", "tiny", "a b/c", "../a"])
-def test_what_is_no_id(name: str) -> None:
+def test_names_that_are_not_ids(name: str) -> None:
     assert not is_model_id(name)
 
 

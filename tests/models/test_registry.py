@@ -102,7 +102,7 @@ def test_a_truncated_checkpoint_is_refused(models):
         resolve(ModelConfig(name="tiny"))
 
 
-def test_models_that_nobody_has_to_fetch():
+def test_models_that_need_not_be_fetched():
     nano = resolve(ModelConfig())
     assert (nano.name, nano.kind) == ("nano", "sam2")
     assert Path(nano.config).name == "nano.yaml"

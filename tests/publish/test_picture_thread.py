@@ -84,7 +84,7 @@ def test_the_newest_of_each_stream_is_encoded(stage):
     until(stage.all_free, "all slots free")
 
 
-def test_an_error_releases_the_slot_and_the_next_goes_on(stage, caplog):
+def test_an_error_releases_the_slot_and_the_next_frame_is_encoded(stage, caplog):
     def encode(frame):
         if frame.frame_id < 2:
             raise ValueError("no such picture")

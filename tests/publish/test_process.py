@@ -85,13 +85,13 @@ def test_masks_reach_a_subscriber_in_another_process(publisher):
     assert all(gap == 0 and 0 <= age_ms < 20_000 for _, _, gap, age_ms, _ in got)
 
 
-def test_it_says_that_it_lives(publisher):
+def test_it_sends_heartbeats(publisher):
     assert publisher.ready.text == publisher.endpoint
     publisher.report("progress")
     publisher.report("progress")
 
 
-def test_nothing_is_encoded_for_nobody(publisher):
+def test_nothing_is_encoded_without_a_subscriber(publisher):
     publisher.track()
     publisher.send(StreamEvent("cam1", "object_added", 1))
     seen = status_when(publisher, lambda s: s.published.get("events") == 1)
@@ -173,7 +173,7 @@ def test_slots_come_back_when_pictures_are_not_taken(publisher):
     assert 0 < seen.published["image"] <= 200 - lost
 
 
-def test_a_slot_that_was_shared_for_somebody_who_left_comes_back(publisher):
+def test_a_slot_shared_for_a_subscriber_that_left_comes_back(publisher):
     with watch(publisher, ["image"]):
         wait_subscribed(publisher, "image")
         frame_id = publisher.writers["cam1"].write(source_frame(128))

@@ -19,7 +19,7 @@ def test_a_topic_is_wanted_from_its_subscription_to_its_cancellation():
     assert not table.wants("cam1", "masks")
 
 
-def test_a_second_subscriber_is_told_too_and_one_cancellation_ends_all():
+def test_a_second_subscription_is_passed_on_and_one_cancellation_ends_all():
     """In verbose mode XPUB passes on each subscription, but only the last cancellation."""
     table = Subscriptions(["cam1"])
     assert table.handle(b"\x01v1/cam1/status/") == table.handle(b"\x01v1/cam1/status/") == {("cam1", "status")}

@@ -267,7 +267,7 @@ def test_an_offer_can_be_withdrawn(make_ring: MakeRing) -> None:
     assert ring.counters().held == 0
 
 
-def test_a_new_reader_frees_what_its_role_held_and_no_more(make_ring: MakeRing) -> None:
+def test_a_new_reader_frees_only_what_its_role_held(make_ring: MakeRing) -> None:
     ring = make_ring("every", slots=5)
     worker, publisher, writer = ring.reader("worker"), ring.reader("publisher"), ring.writer()
     publisher.accept(5)

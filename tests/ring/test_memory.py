@@ -82,7 +82,7 @@ def test_close_leaves_views_that_are_still_looked_at(make_ring: MakeRing) -> Non
     assert open_descriptors() == before
 
 
-def test_a_closed_ring_says_so(make_ring: MakeRing) -> None:
+def test_a_closed_ring_is_an_error(make_ring: MakeRing) -> None:
     ring = make_ring()
     reader, writer = ring.reader("worker"), ring.writer()
     ring.close()

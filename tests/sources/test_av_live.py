@@ -103,7 +103,7 @@ def test_a_publisher_that_hangs(publisher: Publish, scheme: str) -> None:
     source.close()
 
 
-def test_nobody_publishes() -> None:
+def test_without_a_publisher() -> None:
     source = AvSource(f"rtsp+listen://127.0.0.1:{free_port()}/cam", "rtsp", open_timeout_s=1.0)
     with pytest.raises(SourceOpenError, match="no answer"):
         source.open()
@@ -177,7 +177,7 @@ def test_hls_with_an_end(tmp_path: Path) -> None:
     assert frames[-1].t_decoded_ns - frames[0].t_decoded_ns >= 74 * 40_000_000 - 200_000_000
 
 
-def test_hls_that_goes_on_and_then_hangs(tmp_path: Path) -> None:
+def test_hls_that_continues_and_then_hangs(tmp_path: Path) -> None:
     hls(tmp_path, ends=False)
     with serve_folder(tmp_path) as address:
         source = AvSource(f"{address}/live.m3u8", "hls", stall_timeout_s=2.0)

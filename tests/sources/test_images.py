@@ -89,7 +89,7 @@ def test_folders_without_pictures_are_refused_with_the_fix(tmp_path: Path) -> No
         ImageFolderSource(tmp_path / "gone").open()
 
 
-def test_loop_goes_on_with_rising_stamps_and_ends_when_all_pictures_vanish(tmp_path: Path) -> None:
+def test_a_loop_continues_with_rising_stamps_and_ends_when_all_pictures_vanish(tmp_path: Path) -> None:
     write(tmp_path / "1.png", 1)
     write(tmp_path / "2.png", 2)
     source = ImageFolderSource(tmp_path, pace="fast", loop=True)

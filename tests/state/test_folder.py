@@ -57,7 +57,7 @@ def test_it_is_cleared_with_what_was_left_half_written(tmp_path: Path) -> None:
     assert not folder.path.exists()
 
 
-def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot be written"):
         StateFolder(tmp_path / "file" / "state", durable=False).write_stream("cam", b"one")

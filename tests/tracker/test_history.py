@@ -21,7 +21,7 @@ def filled(frames: int, capacity: int = 5) -> FrameHistory[str]:
     return history
 
 
-def test_the_newest_frames_are_held_and_no_more():
+def test_only_the_newest_frames_are_held():
     history = filled(100)
     assert [past.frame_id for past in history.since(0)] == [190, 192, 194, 196, 198]
     assert [past.number for past in history.since(97)] == [97, 98, 99]

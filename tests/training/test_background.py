@@ -54,7 +54,7 @@ def test_a_process_that_only_has_the_id_is_left_alone(tmp_path: Path, sleeper: i
     assert _state(sleeper) != "T"
 
 
-def test_a_run_that_does_not_exist_says_so(tmp_path: Path) -> None:
+def test_a_run_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     assert "there is no run" in _run("status", tmp_path / "none")
     assert _run("stop", tmp_path / "none") == "it does not run\n"
 

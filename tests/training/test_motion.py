@@ -27,7 +27,7 @@ def test_folding_reflects_at_both_limits() -> None:
     np.testing.assert_allclose(fold(values, 0.0, 1.0), [0.0, 1.0, 0.5, 0.5, 0.25, 0.5], atol=1e-6)
 
 
-def test_a_path_starts_at_zero_and_goes_on_smoothly() -> None:
+def test_a_path_starts_at_zero_and_is_smooth() -> None:
     way = path(np.random.default_rng(0), frames=60, step=1.0, wobble=0.0)
     assert way.shape == (60, 2)
     assert not way[0].any()

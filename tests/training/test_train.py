@@ -61,7 +61,7 @@ def test_only_the_last_stages_of_the_trunk_are_trained(stages: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_to_the_same_weights_and_they_load(tmp_path: Path) -> None:
+def test_a_resumed_run_ends_with_the_same_weights_and_they_load(tmp_path: Path) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     main(_arguments(whole))
     command = [sys.executable, "-m", "training.train", *_arguments(parted, "--save-minutes", "0")]

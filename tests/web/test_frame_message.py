@@ -20,7 +20,7 @@ def message(frame_pair):
     return Frame(frame_message(frame_pair, VIEW, n=3, age_ms=1.234, screen_ms=None))
 
 
-def test_a_frame_that_repeats_another_says_so():
+def test_a_repeated_frame_is_marked():
     given = pair({})
     repeating = FramePair(given.image, replace(given.masks, repeats=5))
     assert message(repeating).header["repeats"] == 5

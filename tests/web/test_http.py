@@ -62,7 +62,7 @@ def test_streams_and_objects(web):
     assert seen["colour"].startswith("#")
 
 
-def test_everything_that_a_person_can_do(web):
+def test_every_operation_of_the_page(web):
     made = prompt(web, label="one")
     path = f"/v1/streams/cam/objects/{made['object_id']}"
     assert made["new"]

@@ -4,13 +4,13 @@ from streamseg.errors import ConfigError
 from streamseg.web.listen import listen_on
 
 
-def test_a_free_port_is_told():
+def test_a_free_port_is_reported():
     bound, url = listen_on("127.0.0.1:0")
     with bound:
         assert url == f"http://127.0.0.1:{bound.getsockname()[1]}/"
 
 
-def test_a_port_that_is_taken_is_told_with_the_mend():
+def test_a_taken_port_is_reported_with_the_fix():
     bound, url = listen_on("127.0.0.1:0")
     with bound:
         bound.listen()

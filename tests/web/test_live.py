@@ -159,7 +159,7 @@ def test_another_site_gets_no_connection(web):
     assert refused.value.response.status_code == 403
 
 
-def test_pictures_are_encoded_only_while_somebody_looks(web):
+def test_pictures_are_encoded_only_while_they_are_watched(web):
     def wanted():
         text = web.json("GET", "/v1/streams/cam")
         return text["drops"], web.ask("GET", "/metrics")[2]
@@ -171,7 +171,7 @@ def test_pictures_are_encoded_only_while_somebody_looks(web):
     wait_for(lambda: b"streamseg_watching 0" in wanted()[1], 10, "no viewers")
 
 
-def test_seats_are_bounded_and_the_next_one_is_told(start):
+def test_viewers_are_bounded_and_the_next_one_is_refused(start):
     daemon = start(max_clients=2)
     with LiveClient(daemon.url) as one, LiveClient(daemon.url) as two, LiveClient(daemon.url) as three:
         one.next_text("daemon")
@@ -183,7 +183,7 @@ def test_seats_are_bounded_and_the_next_one_is_told(start):
     wait_for(lambda: daemon.ask("GET", "/v1/streams/cam/snapshot.jpg")[0] == 200, 10, "a free seat")
 
 
-def test_the_daemon_ends_in_time_whoever_watches(start):
+def test_the_daemon_ends_in_time_while_it_is_watched(start):
     daemon = start()
     with (
         LiveClient(daemon.url) as client,

@@ -73,7 +73,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_is_no_error(caplog):
     assert caplog.text == ""
 
 
-def test_a_fault_of_ours_is_told_without_its_details(caplog):
+def test_an_internal_error_is_reported_without_details(caplog):
     async def broken(scope, receive, send):
         raise ZeroDivisionError("secret")
 

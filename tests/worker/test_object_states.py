@@ -23,7 +23,7 @@ def test_object_that_was_never_seen_is_occluded_first():
     assert states.update(1, False, 5 * SECOND) == ("occluded", "object_occluded")
 
 
-def test_forgotten_object_begins_anew():
+def test_forgotten_object_starts_again():
     states = ObjectStates(lost_after_ns=SECOND)
     states.update(1, False, 0)
     states.update(2, False, 0)

@@ -120,7 +120,7 @@ def test_odd_sizes(pixel_format):
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12"])
 @pytest.mark.parametrize("channel", [0, 1])
-def test_a_change_of_colour_alone_is_seen(pixel_format, channel):
+def test_a_change_of_color_alone_is_seen(pixel_format, channel):
     before = as_frame(still(), 0, pixel_format)
     chroma = [plane.copy() for plane in before.planes[1:]]
     part = chroma[channel] if pixel_format == "yuv420p" else chroma[0][:, channel::2]

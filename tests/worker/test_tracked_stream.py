@@ -240,7 +240,7 @@ def test_prompts_that_wait_are_applied_to_a_frame_that_is_tracked():
     assert (repeated.repeats, [obj.obj_id for obj in repeated.objects]) == (last, [9])
 
 
-def test_masks_settle_anew_after_a_prompt():
+def test_masks_settle_again_after_a_prompt():
     repeater = Repeater()
     number = 1 + repeater.settle()
     changes: list[Callable[[], object]] = [

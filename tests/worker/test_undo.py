@@ -136,7 +136,7 @@ def test_hidden_objects_make_room():
     assert stage.next() == {1: stage.roi(1), 2: stage.roi(2)}
 
 
-def test_an_id_that_was_removed_starts_anew_when_it_is_given_again():
+def test_a_removed_id_starts_again_when_it_is_reused():
     stage = Stage()
     stage.add(1, label="cup")
     stage.ask("remove_object", object_id=1)

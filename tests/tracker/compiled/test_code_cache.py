@@ -185,7 +185,7 @@ print(sorted({{"torch._dynamo", "torch._inductor"}} & set(sys.modules)))
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_other_inputs_are_served_slowly_and_said(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_inputs_are_served_slowly_and_logged(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     module, x, other = Scaled(2.0), torch.randn(3, 4), torch.randn(2, 4)
     ahead = _AheadOfTime("run", load(cache, module, x), lambda: run)
     assert is_right(ahead(module, x), module, x)
@@ -241,7 +241,7 @@ def test_what_killed_processes_left_goes(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_libraries
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(path.read_bytes()[:1000]), Path.unlink])
-def test_a_library_that_is_not_whole_is_made_anew(
+def test_an_incomplete_library_is_rebuilt(
     tmp_path: Path, library: Path, spoil: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     inputs = (Scaled(2.0), torch.randn(3, 4))
@@ -312,7 +312,7 @@ def test_code_that_others_could_have_written_is_not_run(
     assert "is unusable" not in caplog.text
 
 
-def test_nothing_is_kept_where_nobody_said_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     assert FunctionCache.of("kind").load("run", run, ()) is None
 

@@ -213,7 +213,7 @@ def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("partly_filled", ["ranged"], indirect=True)
-def test_functionalised_graphs_of_ranges(small: SAM2Base, partly_filled: Change) -> None:
+def test_functionalized_graphs_of_ranges(small: SAM2Base, partly_filled: Change) -> None:
     images = clip(24, small.image_size)
     events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
     predictor = partly_filled(compiled(small, ONE, backend="aot_eager"))

@@ -160,7 +160,7 @@ def test_a_click_hits_what_the_user_saw():
         assert iou(missed.track({"cam": frame})["cam"][0], truths[n]) < 0.1
 
 
-def test_a_correction_of_an_old_frame_goes_on_from_there():
+def test_a_correction_of_an_old_frame_continues_from_there():
     """A point off the object changes nothing; the object is found on the old frame where it was then."""
     tracker = ColorTracker(catch_up_frames=2)
     tracker.open_stream("cam")
