@@ -20,6 +20,7 @@ from streamseg.common.redact import redact
 from streamseg.config.load import load_config
 from streamseg.config.schema import Config
 from streamseg.errors import ConfigError, ServiceError
+from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import find, is_checkpoint_path
 from streamseg.service.layout import DEFAULT_INSTANCE, ServiceLayout
 from streamseg.service.unit import SYSTEM_USER, SYSUSERS, render_unit
@@ -184,6 +185,9 @@ def _pull_model(layout: ServiceLayout, settings: Config | None) -> Iterator[Step
     """Fetch the model's checkpoint into the service's state, so that it need not be fetched at the first start."""
     if settings is None or is_checkpoint_path(settings.model.name):
         return
+    if is_model_id(settings.model.name):
+        yield from _pull_from_hub(layout, settings.model.name)
+        return
     checkpoint = find(settings.model.name).checkpoint
     if checkpoint is None:
         return
@@ -197,6 +201,18 @@ def _pull_model(layout: ServiceLayout, settings: Config | None) -> Iterator[Step
         _run([sys.executable, "-m", "streamseg", "models", "pull", settings.model.name], timeout_s=None)
 
     yield Step(f"pull {settings.model.name} ({checkpoint.nbytes / 2**20:.0f} MiB) into {folder}", pull)
+
+
+def _pull_from_hub(layout: ServiceLayout, model_id: str) -> Iterator[Step]:
+    folder = layout.at_root(layout.state / "huggingface")
+    if (folder / "hub" / f"models--{model_id.replace('/', '--')}").is_dir():
+        return
+
+    def pull() -> None:
+        os.environ["HF_HOME"] = str(folder)
+        _run([sys.executable, "-m", "streamseg", "models", "pull", model_id], timeout_s=None)
+
+    yield Step(f"pull {model_id} into {folder}", pull)
 
 
 def _start(layout: ServiceLayout, *, changed: bool) -> Iterator[Step]:

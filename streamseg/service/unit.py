@@ -73,7 +73,9 @@ def render_unit(layout: ServiceLayout, executable: Path, groups: Sequence[str] =
     config = layout.config_folder / f"{name}.yaml"
     identity = f"User={SYSTEM_USER}\nSupplementaryGroups={' '.join(groups)}\n" if system else ""
     # %t is the folder for runtime files: /run, or the user's own.
-    environment = f"XDG_RUNTIME_DIR=%t/{folder} STREAMSEG_MODELS={layout.state}/models"
+    environment = (
+        f"XDG_RUNTIME_DIR=%t/{folder} STREAMSEG_MODELS={layout.state}/models HF_HOME={layout.state}/huggingface"
+    )
     if system:
         environment += f" XDG_CACHE_HOME={layout.cache.parent}"
     directories = f"RuntimeDirectory={folder}\n"

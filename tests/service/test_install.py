@@ -72,6 +72,14 @@ def test_another_configuration_is_not_overwritten(layout: ServiceLayout, config:
     assert target.with_name(f"{target.name}.old").read_text() == CONFIG
 
 
+def test_a_model_of_the_hub_is_pulled_into_the_state_of_the_service(layout: ServiceLayout, config: Path) -> None:
+    config.write_text(CONFIG.replace("color", "me/mine"))
+    folder = layout.at_root(layout.state / "huggingface")
+    assert f"pull me/mine into {folder}" in [step.text for step in plan_install(layout, config)]
+    (folder / "hub" / "models--me--mine").mkdir(parents=True)
+    assert not [step.text for step in plan_install(layout, config) if step.text.startswith("pull")]
+
+
 def test_an_edited_environment_is_kept(layout: ServiceLayout, config: Path) -> None:
     install(layout, config)
     layout.at_root(layout.environment).write_text("CAM_PASSWORD=secret\n")
