@@ -91,8 +91,8 @@ class TransformersArm:
     """
 
     def __init__(self, model: SAM2Base, dtype: torch.dtype, device: torch.device) -> None:
-        self._model = Sam2VideoModel(_config(model)).requires_grad_(False).eval()
-        self._model.load_state_dict(_renamed(model.state_dict()), strict=True)
+        self._model = Sam2VideoModel(model_config(model)).requires_grad_(False).eval()
+        self._model.load_state_dict(renamed(model.state_dict()), strict=True)
         self._model.to(device=device, dtype=dtype)
         self._processor = Sam2VideoProcessor(
             Sam2ImageProcessor(), Sam2VideoVideoProcessor(), target_size=model.image_size
@@ -144,7 +144,7 @@ class TransformersArm:
             session.frames_tracked_per_obj[index].pop(self._number, None)
 
 
-def _config(model: SAM2Base) -> Sam2VideoConfig:
+def model_config(model: SAM2Base) -> Sam2VideoConfig:
     """Return the ``transformers`` config of a model; fields that all published models share are defaults."""
     trunk, size = model.image_encoder.trunk, model.image_size
     ends = trunk.stage_ends
@@ -173,17 +173,17 @@ def _config(model: SAM2Base) -> Sam2VideoConfig:
     )
 
 
-def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return sam2's weights under the names of ``transformers``."""
-    renamed, points = {}, []
+    found, points = {}, []
     for name, value in weights.items():
         if name.startswith("sam_prompt_encoder.point_embeddings."):
             points.append(value)
             continue
         for pattern, replacement in _NAMES.items():
             name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    renamed["prompt_encoder.point_embed.weight"] = torch.cat(points)
-    shared = renamed["prompt_encoder.shared_embedding.positional_embedding"]
-    renamed["shared_image_embedding.positional_embedding"] = shared
-    return renamed
+        found[name] = value
+    found["prompt_encoder.point_embed.weight"] = torch.cat(points)
+    shared = found["prompt_encoder.shared_embedding.positional_embedding"]
+    found["shared_image_embedding.positional_embedding"] = shared
+    return found

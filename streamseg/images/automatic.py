@@ -110,8 +110,9 @@ class AutomaticMasks:
         with self._model.precision():
             decoder = build(self._model, embed(self._model, part), self.parameters.points_per_batch)
         batches = torch.split(points.to(self._model.device), decoder.batch)
-        found: Candidates = joined([self._decode(decoder, batch, crop.size) for batch in batches])
-        return select(found, Filter(self.parameters, crop, (width, height)))
+        parts = [self._decode(decoder, batch, crop.size) for batch in batches]
+        with self._model.full_precision():
+            return select(joined(parts), Filter(self.parameters, crop, (width, height)))
 
     def _decode(self, decoder: ReferenceDecoder | PointDecoder, points: Tensor, size: tuple[int, int]) -> Candidates:
         """Return the candidates of one batch of ``[B, 2]`` points in pixels of a crop of that size."""
@@ -125,7 +126,8 @@ class AutomaticMasks:
                 found = _refined(decoder, at, every, above)
             else:
                 found = decoder(at, None, multimask=values.multimask_output, above_iou=above)
-        return candidates(found, points, size, values)
+        with self._model.full_precision():
+            return candidates(found, points, size, values)
 
 
 def _refined(decoder: ReferenceDecoder | PointDecoder, points: Tensor, found: Decoded, above: float | None) -> Decoded:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +21,7 @@ class ImageModel:
     Attributes:
         network: The model, in evaluation mode, on its device.
         name: Its name, for thresholds of its own; None if it has none.
-        autocast: Precision of the arithmetic; None for float32.
+        autocast: Precision of the arithmetic; None for float32, or that of the caller's ``torch.autocast``.
     """
 
     network: SAM2Base
@@ -40,14 +39,13 @@ class ImageModel:
         """Side of the square model input in pixels."""
         return int(self.network.image_size)
 
-    @contextmanager
-    def precision(self) -> Iterator[None]:
-        """Compute without gradients and in the model's precision."""
-        with (
-            torch.no_grad(),
-            torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None),
-        ):
-            yield
+    def precision(self) -> AbstractContextManager[object]:
+        """Return the context in which the model computes: its own precision, or that of the caller's autocast."""
+        return nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
+
+    def full_precision(self) -> AbstractContextManager[object]:
+        """Return the context of everything after the model, which a caller's autocast must not change."""
+        return torch.autocast(self.device.type, enabled=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from streamseg.images.embedding import Embedding
 from streamseg.images.model import ImageModel
 from streamseg.images.reference_decoder import Decoded
 
-_CPU_BATCH_VALUES: Final = 8 * 2**20
-"""Values of one copy of the picture's tokens for each point of a batch on a CPU: 32 MiB, which limits the memory."""
+_CPU_BATCH_VALUES: Final = 4 * 2**20
+"""Values of one copy of the picture's tokens for each point of a batch on a CPU: 16 MiB, which limits the memory."""
 
 
 class _Attended(NamedTuple):
@@ -183,15 +183,17 @@ def _from_picture(attention: Attention, residual: Tensor, asking: Tensor, keys: 
     small = attention.k_proj(keys).unflatten(-1, (heads, channels)) * channels**-0.5
     key = torch.einsum("bthc,hcd->bhtd", small, _by_head(attention.q_proj.weight, heads)).flatten(1, 2)
     bias = torch.einsum("bthc,hc->bht", small, attention.q_proj.bias.view(heads, channels)).flatten(1)
-    scores = torch.baddbmm(
-        bias[:, None].to(asking.dtype), asking.expand(count, -1, -1), key.transpose(1, 2).to(asking.dtype)
-    )
-    shares = scores.view(count, -1, heads, tokens).softmax(dim=-1).flatten(2)
+    # [B, heads T, N]: a softmax over a few values is fast only with many others next to each.
+    asked = asking.expand(count, -1, -1).transpose(1, 2)
+    scores = torch.baddbmm(bias[..., None].to(asking.dtype), key.to(asking.dtype), asked)
+    shares = scores.view(count, heads, tokens, -1).softmax(dim=2).flatten(1, 2)
     value = attention.v_proj(values).unflatten(-1, (heads, channels))
     out = attention.out_proj.weight.view(-1, heads, channels)
     # The shares of each head add up to 1, so the output's bias is spread over the heads.
     value = torch.einsum("bthc,dhc->bhtd", value, out).flatten(1, 2) + attention.out_proj.bias / heads
-    return torch.baddbmm(residual.expand(count, -1, -1), shares.to(residual.dtype), value.to(residual.dtype))
+    return torch.baddbmm(
+        residual.expand(count, -1, -1), shares.transpose(1, 2).to(residual.dtype), value.to(residual.dtype)
+    )
 
 
 def _by_head(weight: Tensor, heads: int) -> Tensor:

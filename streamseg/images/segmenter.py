@@ -60,7 +60,7 @@ class Segmenter:
         """
         picture = check_picture(image)
         self.reset_predictor()
-        with self._model.precision():
+        with torch.no_grad(), self._model.precision():
             self._embedding = embed(self._model, picture)
 
     def set_tensor(self, image: Tensor, size: tuple[int, int]) -> None:
@@ -71,7 +71,7 @@ class Segmenter:
             size: (width, height) of the masks, and of the pixels of prompts.
         """
         self.reset_predictor()
-        with self._model.precision():
+        with torch.no_grad(), self._model.precision():
             self._embedding = embed_tensor(self._model, image, size)
 
     def reset_predictor(self) -> None:
@@ -120,7 +120,7 @@ class Segmenter:
         if points is None and mask is None:
             raise PromptError("the prompt is empty: give points, a box or a mask")
         width, height = embedding.size
-        with self._model.precision():
+        with torch.no_grad(), self._model.precision():
             low, ious = decode_prompts(self._model, embedding, points, labels, mask, multimask=multimask_output)
             full = functional.interpolate(low.float(), (height, width), mode="bilinear", align_corners=False)
             masks = full if return_logits else full > self.mask_threshold

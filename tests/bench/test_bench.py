@@ -31,7 +31,7 @@ def run(*command: object) -> str:
 def test_all_can_be_imported() -> None:
     names = {path.stem for path in BENCH.glob("*.py")}
     if find_spec("transformers") is None:
-        names.remove("transformers_video")
+        names -= {"transformers_video", "transformers_masks"}
     imports = "; ".join(f"import {name}; print({name}.__name__)" for name in sorted(names))
     assert set(run("-W", "ignore", "-c", imports).split()) == names
 
@@ -62,3 +62,13 @@ def test_the_pipeline_s(tmp_path: Path, transport: str) -> None:
     (row,) = json.loads(result.read_text())["rows"]
     assert row["transport"] == transport
     assert row["captured"] > 0
+
+
+def test_automatic_masks_of_nano(tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    run(BENCH / "automask.py", "--models", "nano", "--side", "3", "--json", report)
+    rows = {row["arm"]: row for row in json.loads(report.read_text())["rows"]}
+    assert rows.keys() >= {"reference", "ours", "ours exact"}
+    assert rows["ours exact"]["masks"] == rows["reference"]["masks"] > 0
+    assert rows["ours exact"]["mean_iou"] == 1.0
+    assert rows["ours"]["missing"] == 0

@@ -145,6 +145,20 @@ def test_half_precision(picture: NDArray[np.uint8], nano: ImageModel) -> None:
     assert float(np.mean(best_ious(wanted, given))) > 0.9
 
 
+def test_a_caller_s_autocast_counts(picture: NDArray[np.uint8], nano: ImageModel) -> None:
+    """Programs for sam2 call the generator in this context."""
+    half = ImageModel(nano.network, "nano", torch.bfloat16)
+    for exact in (False, True):
+        wanted = AutomaticMasks(half, exact=exact, **LOW).generate(picture)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            given = AutomaticMasks(nano, exact=exact, **LOW).generate(picture)
+            reference = reference_masks(nano.network, picture, **LOW)
+        assert len(given) == len(wanted)
+        assert all(iou(a["segmentation"], b["segmentation"]) == 1 for a, b in zip(wanted, given, strict=True))
+    assert len(given) == len(reference)
+    assert all(iou(a["segmentation"], b["segmentation"]) == 1 for a, b in zip(reference, given, strict=True))
+
+
 def test_pil_pictures(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
     from PIL import Image
 

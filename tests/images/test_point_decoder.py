@@ -28,7 +28,7 @@ def test_masks_and_scores_are_the_reference_s(
     decoder = model.network.sam_mask_decoder
     decoder.dynamic_multimask_via_stability = falls_back
     try:
-        with model.precision():
+        with torch.no_grad(), model.precision():
             embedding = embed(model, picture)
             points = POINTS * model.image_size
             arms = [build(model, embedding, 64) for build in (ReferenceDecoder, PointDecoder)]
@@ -44,7 +44,7 @@ def test_masks_and_scores_are_the_reference_s(
 
 
 def test_masks_of_low_predicted_iou_are_left_out(model: ImageModel, picture: NDArray[np.uint8]) -> None:
-    with model.precision():
+    with torch.no_grad(), model.precision():
         decoder = PointDecoder(model, embed(model, picture), 64)
         every = decoder(POINTS * model.image_size, None, multimask=True, above_iou=None)
         least = float(every.ious.median())
