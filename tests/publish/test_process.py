@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import socket as net
 import time
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -288,41 +290,56 @@ def poked(subscriber):
         return subscriber.receive(0.1)
 
 
-def flood(endpoint, connection):
-    """Subscribe to 300,000 topics of 128 bytes that do not exist."""
+def flood(endpoint, size, connection):
+    """Subscribe to 300,000 topics that do not exist; libzmq repeats them whenever it is disconnected."""
     with zmq.Context() as context, context.socket(zmq.XSUB) as socket:
         socket.linger = 0
         socket.sndhwm = 0
         socket.connect(endpoint)
         for number in range(300_000):
-            socket.send(b"\x01" + (b"%08d" % number).ljust(128, b"x"))
+            socket.send(b"\x01" + (b"%08d" % number).ljust(size, b"x"))
         connection.send("sent")
         time.sleep(600)
 
 
+def peak_bytes(pid):
+    """The most memory that a process has had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+
+FLOOD_FPS = 50
+
+
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])
-def test_a_flood_of_topics_costs_its_sender_the_connection(start, transport):
+@pytest.mark.parametrize("size", [128, 200])
+def test_a_flood_of_topics_costs_its_sender_the_connection(start, transport, size):
     publisher = start() if transport == "ipc" else start(endpoints=("tcp://127.0.0.1:*",))
     endpoint = publisher.ready.text
-    me = psutil.Process(publisher.process.pid)
     with (
-        Subscriber(endpoint, streams=["cam1"], mode="all", timeout_s=20) as healthy,
+        Subscriber(endpoint, streams=["cam1"], mode="all") as healthy,
         Subscriber(endpoint, streams=["_daemon"], kinds=["events"], mode="all", timeout_s=20) as events,
     ):
-        publisher.report("subscribed")
-        with child(flood, endpoint):
-            event = events.receive()
-            memory, worst_s, until = 0, 0.0, time.monotonic() + 5
-            while time.monotonic() < until:
+        first = until(lambda: (publisher.track(), poked(healthy))[1], "the first masks")
+        got, behind = [first], []
+        with child(flood, endpoint, size):
+            for _ in range(6 * FLOOD_FPS):
                 sent = publisher.track()
-                got = healthy.receive()
-                assert (got.frame, got.gap) == (sent.frame_id, 0)
-                worst_s = max(worst_s, got.age_ms / 1000)
-                memory = max(memory, me.memory_info().rss)
-    assert event.event == "subscriber_dropped"
-    assert "connections closed" in event.detail
-    assert memory < 256e6
-    assert worst_s < 5  # on a busy machine; about 0.1 s on a quiet one
+                with contextlib.suppress(SubscribeTimeoutError):
+                    deadline = time.monotonic() + 1 / FLOOD_FPS
+                    while True:
+                        got.append(healthy.receive(max(0.0, deadline - time.monotonic())))
+                behind.append(sent.frame_id - got[-1].frame)
+            while got[-1].frame < sent.frame_id:
+                got.append(healthy.receive(20))
+            if size <= 128:  # longer ones libzmq refuses by itself, without an event
+                event = events.receive()
+                assert event.event == "subscriber_dropped"
+                assert "connections closed" in event.detail
+        peak = peak_bytes(publisher.process.pid)
+    assert [frame.frame for frame in got] == [*range(first.frame, sent.frame_id + 1)]  # nothing is lost,
+    assert max(behind) < FLOOD_FPS  # and nothing comes a second late, counted in frames: a busy machine sends slower
+    assert peak < 256e6
     assert publisher.stop() == 0
 
 
