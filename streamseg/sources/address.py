@@ -45,15 +45,25 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tif
 """Files with these names are read as images; others, animated GIFs too, by FFmpeg."""
 
 _PREFIXES: Final = ("file", "webcam", "screen", "lavfi", "scene")
+_WITHOUT_AT: Final = ("webcam", "screen", "scene")
+"""Of these kinds no address has an ``@``: one that has is something else, maybe with a password."""
+
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DEVICE: Final = re.compile(r"/dev/video\d+")
 _PATTERN: Final = re.compile(r"[*?\[]|%0?\d?d")
+_DISPLAY: Final = re.compile(r"[\w.-]*:\d+(\.\d+)?(\+\d+,\d+)?")
 _MAX_WEBCAM_DIGITS: Final = 4
 
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
 _HOST_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\[\]:@\s]+)(:\d{0,5})?")
 _MAX_PORT: Final = 65535
 _PATH_ASSIGNMENT: Final = re.compile(r"[^/&;]*=[^/]*")
+_PATH_SECRET: Final = re.compile(
+    r"(/(?:access[_-]?)?(?:tokens?|api[_-]?keys?|keys?|auth|pass(?:word|wd)?|pwd|secrets?|jwt|sid|session)/)[^/]+",
+    re.IGNORECASE,
+)
+"""A segment of a path whose name, the segment before it, says that it is a secret."""
+
 _MIN_SECRET: Final = 4
 """A shorter secret is hidden where its address appears, but not wherever its letters do."""
 
@@ -82,7 +92,9 @@ class SourceAddress:
         if separator and _SCHEME.fullmatch(f"{scheme.strip()}:") and scheme.strip().lower() != "file":
             return _parse_url(text, scheme.strip(), rest)
         shown = redact(text)
-        plain = _scheme(text) in _PREFIXES and not ("@" in text and "//" in text)
+        scheme_of_path = _scheme(text)
+        odd = "@" in text and ("//" in text or scheme_of_path in _WITHOUT_AT)
+        plain = scheme_of_path in _PREFIXES and not odd
         if not plain and not os.path.exists(text):  # noqa: PTH110 - never raises
             # Perhaps a URL without its scheme or its slashes, or an FFmpeg filter that opens one.
             path, mark, query = _without_userinfo(shown).partition("?")
@@ -176,6 +188,10 @@ def classify(address: str) -> tuple[Kind, str]:
     if scheme == "scene":
         return "scene", address
     if scheme == "screen":
+        if rest and not _DISPLAY.fullmatch(rest):
+            raise ConfigError(
+                f"{_short(address)} is not a screen: write screen: or, as X11 names displays, screen::0.0"
+            )
         return "screen", rest
     known = (*_URL_KINDS, *_PREFIXES)
     raise ConfigError(
@@ -200,7 +216,7 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     shown_user = "" if not at else f"{user}:***@" if colon else "***@" if userinfo else "@"
     secrets = [password if colon else userinfo] if at else []
     path, mark, query = tail.partition("?")
-    shown_path = _PATH_ASSIGNMENT.sub(lambda match: mask_query(match[0]), path)
+    shown_path = _PATH_SECRET.sub(r"\1***", _PATH_ASSIGNMENT.sub(lambda match: mask_query(match[0]), path))
     shown_query = mask_query(query)
     for plain, masked in ((path, shown_path), (query, shown_query)):
         if plain != masked:

@@ -149,6 +149,8 @@ class AvSession:
             # `from None`: FFmpeg's own text contains the address with its password, and tracebacks are logged.
             raise open_error(error, self._address, kind, elapsed_s=elapsed_s, timeout_s=step_timeout_s) from None
         self.stream = self._choose_stream(video_stream)
+        if self.stream.codec_context is None:
+            raise self._no_decoder(kind, started, step_timeout_s)
         self._check_pixels()
         self.kind: AvKind = "hls" if kind == "http" and self._container.format.name.startswith("hls") else kind
         self.live = kind in _ALWAYS_LIVE or (kind in _MAY_BE_LIVE and self._is_endless())
@@ -185,6 +187,7 @@ class AvSession:
             SourceStalledError: no packet within the stall timeout.
             SourceDisconnectedError: a live source ended or failed, its packets cannot be decoded, or the connection
                 broke before the end of a file.
+            SourceOpenError: a live source failed before its first picture.
             SourceError: the end of a source of which no picture could be decoded.
         """
         deadline = time.monotonic() + timeout_s
@@ -218,7 +221,9 @@ class AvSession:
     def _choose_stream(self, number: int | None) -> Any:
         streams = self._container.streams
         if not streams.video:
-            found = ", ".join(stream.codec_context.name for stream in streams.audio)
+            found = ", ".join(
+                stream.codec_context.name if stream.codec_context else "unknown" for stream in streams.audio
+            )
             self._container.close()
             raise SourceOpenError(
                 f"{self._shown}: contains no video{f', only sound ({found})' if found else ''}: use another source"
@@ -232,6 +237,20 @@ class AvSession:
                 f"{self._shown}: video_stream is {number}, but there are {count} video streams: use 0 to {count - 1}"
             )
         return streams.video[number]
+
+    def _no_decoder(self, kind: AvKind, started: float, timeout_s: float) -> SourceOpenError:
+        """Return why FFmpeg does not know what a stream holds: it cannot decode it, or did not get a picture of it."""
+        try:
+            next(self._container.demux())
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            return open_error(error, self._address, kind, elapsed_s=time.monotonic() - started, timeout_s=timeout_s)
+        except StopIteration:
+            pass
+        finally:
+            self._container.close()
+        return SourceOpenError(
+            f"{self._shown}: no picture could be read: it is empty, or of a kind that FFmpeg cannot decode"
+        )
 
     def _check_pixels(self) -> None:
         width, height = self.stream.codec_context.width, self.stream.codec_context.height
@@ -256,6 +275,8 @@ class AvSession:
             self._failure = ""
             self._decoded += self._deinterlacer.flush()
         except (av.error.FFmpegError, OSError) as error:
+            if self.live and not self.pictures:  # a snapshot's address is asked only now
+                raise open_error(error, self._address, self.kind, elapsed_s=0.0, timeout_s=math.inf) from None
             self._failure = self._reason(error)
             self._decoded = self._drain()
         else:

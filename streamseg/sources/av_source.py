@@ -162,6 +162,9 @@ class AvSource:
     def _first_picture(self, timeout_s: float) -> StampedPicture:
         try:
             self._first = self._next_picture(timeout_s)
+        except SourceOpenError:
+            self.close()
+            raise
         except SourceError as error:
             self.close()
             shown = shown_address(self._address)

@@ -44,6 +44,10 @@ def refusal(function, argument):
             for key in ("pw", "p", "loginpas", "authbasic", "jwt", "sid", "hmac", "PWD", "x-key", "user2", "")
         ),
         "http://cam/v.cgi?Tr0ub4dor",
+        "rtsps://cam/live/token/Tr0ub4dor",
+        "http://cam/api/access_key/Tr0ub4dor/x.m3u8?channel=1",
+        "webcam:admin:Tr0ub4dor@host",
+        "screen:admin:Tr0ub4dor@host:0",
         "http://cam/v.cgi?channel=1;pw=Tr0ub4dor",
         "http://cam/v.cgi?user=admin:Tr0ub4dor",
         "rtsp://cam/user=admin&password=Tr0ub4dor&channel=1",

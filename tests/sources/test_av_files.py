@@ -20,9 +20,18 @@ import pytest
 from PIL import Image
 
 from streamseg.config.schema import StreamConfig
-from streamseg.errors import ConfigError, EndOfStreamError, SourceDisconnectedError, SourceError, SourceOpenError
+from streamseg.errors import (
+    ConfigError,
+    EndOfStreamError,
+    SourceAuthError,
+    SourceDisconnectedError,
+    SourceError,
+    SourceNotFoundError,
+    SourceOpenError,
+)
 from streamseg.frame import FrameFormat
 from streamseg.sources.address import describe
+from streamseg.sources.av_options import AvKind
 from streamseg.sources.av_picture import PictureReader, _turned
 from streamseg.sources.av_source import AvSource
 from streamseg.sources.open import open_source
@@ -381,3 +390,52 @@ def test_what_ffmpeg_refuses_in_a_playlist_is_named(tmp_path: Path, name: str, t
     path.write_text(text)
     with pytest.raises(SourceOpenError, match="refuses what this playlist refers to"):
         AvSource(str(path), "file", open_timeout_s=4).open()
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/s.jpg"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "http"])
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (401, b"", SourceAuthError),
+        (404, b"", SourceNotFoundError),
+        (500, b"", SourceOpenError),
+        (200, b"", SourceOpenError),
+        (200, b"<html>please log in</html>", SourceOpenError),
+    ],
+)
+def test_a_server_that_sends_no_picture_is_no_crash(
+    kind: AvKind, status: int, body: bytes, error: type[SourceOpenError]
+) -> None:
+    """FFmpeg opens a snapshot address without asking it, and then knows no codec."""
+    with answering(status, body) as url, pytest.raises(error):
+        AvSource(f"snapshot+{url}" if kind == "snapshot" else url, kind, open_timeout_s=4).open()
+
+
+def test_a_snapshot_address_that_is_down_is_named() -> None:
+    with pytest.raises(SourceOpenError, match="connection refused"):
+        AvSource(f"snapshot+http://127.0.0.1:{free_port()}/s.jpg", "snapshot", open_timeout_s=4).open()
+
+
+def test_video_that_ffmpeg_cannot_decode_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", frames=5)
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_NOBODYKNOWSIT"))
+    with pytest.raises(SourceOpenError, match="FFmpeg cannot decode"):
+        AvSource(str(path), "file").open()
