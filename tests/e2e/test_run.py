@@ -93,7 +93,7 @@ def test_generated_scene_end_to_end(daemon, tmp_path):
     family = running.family()
     began = time.monotonic()
     assert running.end(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 10  # about 1 s on a quiet machine; systemd kills after 10
     # multiprocessing's own process ends by itself shortly after the others.
     left = psutil.wait_procs(family, timeout=5)[1]
     assert not [process for process in left if process.is_running() and process.status() != "zombie"]
