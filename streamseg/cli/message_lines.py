@@ -104,6 +104,7 @@ def daemon_state(message: DaemonStatusMessage | DaemonStatus) -> str:
     """Describe the state of the daemon in words."""
     processes = ", ".join(f"{name} {state}" for name, state in message.processes.items())
     restarts = sum(message.restarts.values())
-    where = f"{message.model} on {message.device}" if message.device else f"loading {message.model}"
+    engine = f", {message.engine}" if message.engine else ""
+    where = f"{message.model} on {message.device}{engine}" if message.device else f"loading {message.model}"
     text = f"{where}, up {message.uptime_s:.0f} s; {processes or 'starting'}"
     return f"{text}; {restarts} restarts" if restarts else text

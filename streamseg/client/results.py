@@ -340,6 +340,8 @@ class DaemonStatusMessage:
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
         rates: Rates at which frames can be received, in Hz; empty before version 0.2.
         log_dropped: Name -> lines of the log that were dropped because nothing read them in time.
+        engine: What runs the model now, for people: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``;
+            empty before version 0.2 and without a network.
         gap: Status messages of the daemon that were lost on the way since the last one.
     """
 
@@ -362,6 +364,7 @@ class DaemonStatusMessage:
     recompiles: int = 0
     rates: list[float] = field(default_factory=list)
     log_dropped: dict[str, int] = field(default_factory=dict)
+    engine: str = ""
     gap: int = 0
 
 

@@ -209,11 +209,19 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             description="Precision of the model; auto is bfloat16 if the GPU or CPU supports it natively, else float32."
         ),
     ] = "auto"
+    engine: Annotated[
+        Literal["auto", "torch", "openvino"],
+        Meta(
+            description="What runs the model. On a CPU, auto is OpenVINO if it is installed: torch runs the first "
+            "start's frames until the model is converted in the background. openvino waits for that."
+        ),
+    ] = "auto"
     compile: Annotated[
         Literal["auto", "on", "off"],
         Meta(
             description="Compile the model with torch.compile and record CUDA graphs. The first start takes minutes "
-            "longer, later starts less. auto compiles on CUDA only. On a CPU, on needs a C++ compiler."
+            "longer, later starts less. auto compiles on CUDA only. On a CPU, on needs a C++ compiler and replaces "
+            "OpenVINO."
         ),
     ] = "auto"
     memory: Annotated[

@@ -120,6 +120,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
         repeated: Stream -> frames since the worker started that were sent with repeated masks.
         regions: Stream -> counts of its zones and lines since the worker started.
+        engine: What runs the model, for people; empty without a network.
     """
 
     model: str
@@ -131,6 +132,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     recompiles: int = 0
     repeated: dict[str, int] = {}
     regions: dict[str, RegionCounts] = {}
+    engine: str = ""
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -320,6 +320,8 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
         log_dropped: Name -> lines of the log that were dropped because nothing read them in time.
         rates: Rates of topics like ``v1@5/...``, in Hz; left out by a daemon before 0.2, which has none.
+        engine: What runs the model now, for people: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``;
+            empty without a network, left out by a daemon before 0.2.
     """
 
     v: int = PROTOCOL_VERSION
@@ -339,3 +341,4 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
     recompiles: int = 0
     rates: list[float] | UnsetType = UNSET
     log_dropped: dict[str, int] | UnsetType = UNSET
+    engine: str | UnsetType = UNSET

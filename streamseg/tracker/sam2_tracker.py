@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -19,12 +18,10 @@ from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
 from streamseg.models.tuning import Confidence, load_tuning
 from streamseg.tracker import torch_private, warm_up
+from streamseg.tracker.choose_engine import choose_engine
 from streamseg.tracker.compiled.buckets import CUDA_BUCKETS
-from streamseg.tracker.compiled.code_cache import use_persistent_cache
-from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
 from streamseg.tracker.confidence import ConfidenceMeter
 from streamseg.tracker.device import choose_device, choose_dtype
-from streamseg.tracker.engine import Engine
 from streamseg.tracker.found import agreement, check_found, is_found, is_positive
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import unseen
@@ -33,6 +30,7 @@ from streamseg.tracker.predictor import CameraPredictor, PastImage, Segmented, T
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2.attention_backend import synchronize
 from streamseg.tracker.sam2.build import build_model
+from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_policy import policy_of
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
 from streamseg.tracker.types import ObjectResult, Preview, Prompt, PromptResult, StreamMemory, check_prompt
@@ -93,9 +91,6 @@ class Sam2Tracker:
             resolved.config, image_size=config.image_size, checkpoint=resolved.checkpoint, device=device
         )
         weights = weights_digest(model)
-        compiles = choose_compile(config.compile, device)
-        if compiles:
-            use_persistent_cache()
         tuning = load_tuning(resolved.config)
         predictor = CameraPredictor(
             model,
@@ -103,7 +98,7 @@ class Sam2Tracker:
             policy=policy_of(tuning.memory if config.memory == "auto" else config.memory, tuning.thresholds),
             history_frames=config.history_frames,
             autocast=None if dtype == torch.float32 else dtype,
-            engine=CompiledEngine if compiles else Engine,
+            engine=choose_engine(config, device, dtype),
         )
         return cls(
             predictor,
@@ -117,6 +112,11 @@ class Sam2Tracker:
         """What the model runs on, for display."""
         device = self._predictor.model.device
         return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+    @property
+    def engine(self) -> str:
+        """What runs the model now, for display."""
+        return self._predictor.engine.state
 
     @property
     def device_memory_bytes(self) -> int:
@@ -449,15 +449,6 @@ class Sam2Tracker:
         )
         self._predictor.forget_object(stream, result.obj_id)
         return unseen(result.obj_id, result.size)
-
-
-def weights_digest(model: torch.nn.Module) -> str:
-    """Return a digest of a model's weights; 0.2 s for 150 MB."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _to_array(tensor: torch.Tensor) -> NDArray[Any]:

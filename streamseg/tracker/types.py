@@ -200,6 +200,14 @@ class Tracker(Protocol):
         ...
 
     @property
+    def engine(self) -> str:
+        """What runs the model now, for display: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``.
+
+        Empty for a tracker without a network.
+        """
+        ...
+
+    @property
     def device_memory_bytes(self) -> int:
         """GPU memory that this process holds; 0 on a CPU."""
         ...

@@ -89,6 +89,7 @@ class DaemonResponse(msgspec.Struct, frozen=True, kw_only=True):
     recompiles: Annotated[
         int, Meta(description="Graphs compiled after the warm-up, and times that all graphs were recorded again.")
     ]
+    engine: Annotated[str, Meta(description="What runs the model: eager, eager (converting 40 %), openvino, compiled.")]
 
     @classmethod
     def from_message(cls, status: DaemonStatusMessage) -> DaemonResponse:

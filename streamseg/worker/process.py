@@ -287,6 +287,7 @@ class Worker:
                     for stream, tracked in self._streams.items()
                     if (counts := tracked.region_counts()) is not None
                 },
+                engine=self._tracker.engine,
                 paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )

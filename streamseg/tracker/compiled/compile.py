@@ -98,6 +98,11 @@ class CompiledEngine(Engine):
         self._padding: LaneFrame | None = None
         self._cache = FunctionCache(None, "")
 
+    @property
+    def state(self) -> str:
+        """See :attr:`Engine.state`."""
+        return "compiled"
+
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Compile every size and variant, and on CUDA record it.
 

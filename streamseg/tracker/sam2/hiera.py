@@ -189,7 +189,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, last_counts: int) -> Tensor:
         # instead of 1.1 ms in bfloat16, 0.8 instead of 1.0 ms in float32; 16 of 196: 1.0 and 1.7 instead of 1.8 ms.
         flat_q, flat_k, flat_v = (part.flatten(0, 1) for part in (q, k, v))
         nothing = torch.zeros((), dtype=q.dtype, device=q.device)
-        scores = torch.baddbmm(nothing, flat_q, flat_k.mT, beta=0, alpha=q.shape[-1] ** -0.5)
+        scores = torch.baddbmm(nothing, flat_q, flat_k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
         if bias is not None:
             scores = scores + bias  # in float32, as the softmax
         return torch.bmm(scores.softmax(dim=-1).to(v.dtype), flat_v).view(*q.shape[:3], v.shape[3])

@@ -7,6 +7,8 @@ follows ``sam2_base.py``: ``_prepare_memory_conditioned_features``, ``_forward_s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 import torch
@@ -102,6 +104,9 @@ class TrackStep(nn.Module):
         model: In evaluation mode, on its device.
         spatial_frames: Frames before the current one whose memory is read.
         policy: Which of them.
+
+    Attributes:
+        upsample: Scales masks ``[B, 1, 4h, 4w]`` to the model's input; engines may replace it by an equal function.
     """
 
     top_pos: Tensor
@@ -123,6 +128,9 @@ class TrackStep(nn.Module):
         # A pointer is as wide as the features and is split into tokens as wide as the memory.
         self._pointer_tokens = int(model.hidden_dim // model.mem_dim)
         self.multimask = bool(model._use_multimask(is_init_cond_frame=False, point_inputs=None))
+        self.upsample: Callable[[Tensor], Tensor] = partial(
+            functional.interpolate, size=(model.image_size, model.image_size), mode="bilinear", align_corners=False
+        )
         self._cache_constants(spatial_frames)
 
     def _cache_constants(self, spatial_frames: int) -> None:
@@ -297,9 +305,7 @@ class TrackStep(nn.Module):
     def _remember(self, top: Tensor, logits: Tensor, score: Tensor) -> Tensor:
         """Encode features ``[B, C, h, w]`` and masks ``[B, 1, 4h, 4w]`` into memory ``[B, tokens, memory_dim]``."""
         model = self.model
-        size = (model.image_size, model.image_size)
-        full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        scaled = torch.sigmoid(full) * model.sigmoid_scale_for_mem_enc + model.sigmoid_bias_for_mem_enc
+        scaled = torch.sigmoid(self.upsample(logits)) * model.sigmoid_scale_for_mem_enc + model.sigmoid_bias_for_mem_enc
         encoder = model.memory_encoder  # its forward without the position encoding, which is a constant
         fused = encoder.fuser(encoder.pix_feat_proj(top) + encoder.mask_downsampler(scaled))
         memory: Tensor = encoder.out_proj(fused)

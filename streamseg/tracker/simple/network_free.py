@@ -92,6 +92,11 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         return "cpu"
 
     @property
+    def engine(self) -> str:
+        """Empty: there is no network."""
+        return ""
+
+    @property
     def device_memory_bytes(self) -> int:
         """0: no GPU is used."""
         return 0

@@ -1,0 +1,59 @@
+"""From the model's settings to the engine that runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from streamseg.config.schema import ModelConfig
+from streamseg.errors import ModelError
+from streamseg.tracker.compiled.code_cache import use_persistent_cache
+from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
+from streamseg.tracker.engine import Engine
+from streamseg.tracker.sam2.step import TrackStep
+
+MakeEngine = Callable[[TrackStep, torch.dtype | None], Engine]
+"""Builds an engine from the step and the precision of the arithmetic."""
+
+_OPENVINO_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> MakeEngine:
+    """Turn ``model.engine`` and ``model.compile`` into an engine.
+
+    On a CPU ``auto`` is OpenVINO where it is installed, unless ``model.compile`` is on.
+
+    Raises:
+        ModelError: The engine that is named cannot run here.
+    """
+    obstacle = _openvino_obstacle(device, dtype)
+    if config.engine == "openvino":
+        if obstacle is not None:
+            raise ModelError(f"model.engine is openvino, but {obstacle}")
+        return _openvino(wait=True)
+    if config.engine == "auto" and config.compile != "on" and obstacle is None:
+        return _openvino(wait=False)
+    if choose_compile(config.compile, device):
+        use_persistent_cache()
+        return CompiledEngine
+    return Engine
+
+
+def _openvino_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why OpenVINO cannot run the model; None if it can."""
+    if device.type != "cpu":
+        return f"the model runs on {device}: set model.device to cpu, or model.engine to torch"
+    if dtype not in _OPENVINO_DTYPES:
+        return "model.dtype is float16: set it to auto, float32 or bfloat16"
+    if importlib.util.find_spec("openvino") is None:
+        return "it is not installed: pip install openvino, or set model.engine to torch"
+    return None
+
+
+def _openvino(*, wait: bool) -> MakeEngine:
+    from streamseg.tracker.openvino.engine import OpenVinoEngine
+
+    return partial(OpenVinoEngine, wait=wait)

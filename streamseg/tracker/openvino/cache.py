@@ -1,0 +1,122 @@
+"""Converted networks on disk: one folder per model, size, precision and version, at most 1 GB in all.
+
+A folder is named after everything that the networks were converted from, weights included. It holds OpenVINO's files
+and what was measured when they were made. OpenVINO parses them and torch loads nothing from here, but a changed file
+would still change the masks: only this user may be able to write there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from streamseg.paths import cache_directory, is_private
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES: Final = 1 << 30
+
+_PARTIAL: Final = ".making-"
+_LEFTOVER_S: Final = 3600.0
+"""An unfinished folder of this age belongs to a process that was killed."""
+
+
+class NetworkCache:
+    """The folders of converted networks.
+
+    Args:
+        folder: Holds them; None keeps nothing for the next start.
+        max_bytes: Of all of them together.
+    """
+
+    def __init__(self, folder: Path | None, max_bytes: int = MAX_BYTES) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    @classmethod
+    def of_user(cls) -> NetworkCache:
+        """Return the cache in this user's cache directory; it keeps nothing if others can write there."""
+        try:
+            folder = cache_directory() / "openvino"
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_private(folder.stat()):
+                raise PermissionError(f"other users can write to {folder}")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(f"{folder} is not writable")
+        except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
+            log.warning("converted networks are not kept for the next start: %s", error)
+            return cls(None)
+        return cls(folder)
+
+    def find(self, name: str) -> Path | None:
+        """Return a folder that an earlier process made, and mark it as recently used; None if there is none."""
+        if self._folder is None or not (found := self._folder / name).is_dir():
+            return None
+        with suppress(OSError):
+            os.utime(found)
+        return found
+
+    @contextmanager
+    def making(self) -> Iterator[Path]:
+        """Return an empty folder for networks that are being made. What is not kept is deleted at the end."""
+        parent = self._folder if self._folder is not None else Path(tempfile.gettempdir())
+        folder = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))  # only this user can read or write it
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, made: Path, name: str) -> Path:
+        """Keep a finished folder under its name, and delete the least recently used ones beyond the limit.
+
+        Returns:
+            Where it is now; ``made`` if it cannot be kept.
+        """
+        if self._folder is None:
+            return made
+        size = _bytes(made)
+        if size > self._max_bytes:
+            log.warning(
+                "converted networks of %.0f MB are not kept for the next start: the cache holds %.0f MB",
+                size / 1e6,
+                self._max_bytes / 1e6,
+            )
+            return made
+        try:
+            self._make_room(size)
+            made.rename(self._folder / name)
+        except OSError as error:
+            if (found := self.find(name)) is not None:  # another daemon has just made the same
+                return found
+            log.warning("converted networks are not kept for the next start: %s", error)
+            return made
+        return self._folder / name
+
+    def discard(self, name: str) -> None:
+        """Delete a folder whose networks do not work."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def _make_room(self, size: int) -> None:
+        """Delete folders until there is room. Networks in use stay readable: their files are mapped."""
+        assert self._folder is not None
+        room = self._max_bytes - size
+        for entry in sorted(self._folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True):
+            if entry.name.startswith(_PARTIAL):
+                if time.time() - entry.stat().st_mtime > _LEFTOVER_S:
+                    shutil.rmtree(entry, ignore_errors=True)
+                continue
+            room -= _bytes(entry)
+            if room < 0:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

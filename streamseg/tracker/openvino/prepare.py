@@ -1,0 +1,207 @@
+"""Converts a model's encoder and step, and measures for each size whether OpenVINO or torch is faster.
+
+The engine runs this in a process of its own (:mod:`streamseg.tracker.openvino.background`).
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from streamseg.tracker.compiled.buckets import CPU_BUCKETS
+from streamseg.tracker.engine import Engine, Progress
+from streamseg.tracker.openvino.functions import (
+    EncoderFunction,
+    MatrixUpsampling,
+    StepFunction,
+    convert,
+    step_inputs,
+)
+from streamseg.tracker.openvino.network import Network
+from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
+from streamseg.tracker.sam2.step import Features, TrackStep
+
+ENCODER: Final = "encoder.xml"
+STEP: Final = "step.xml"
+REPORT: Final = "report.json"
+
+_ROUNDS: Final = 4
+_LARGEST_ERROR: Final = {None: 1e-2, torch.bfloat16: 0.1}
+"""Largest error of a network's outputs against eager float32, in standard deviations (root mean square).
+
+It only has to tell a network that works from one that does not. Measured: 1e-6 and 0.02; 0.3 with the kernels that
+:mod:`streamseg.tracker.openvino.network` turns off.
+"""
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """What was measured of one size.
+
+    Attributes:
+        openvino_ms: Milliseconds of a call of OpenVINO.
+        torch_ms: Milliseconds of the same with eager torch.
+        error: Of OpenVINO's outputs against eager float32 in standard deviations, root mean square.
+    """
+
+    openvino_ms: float
+    torch_ms: float
+    error: float
+
+    @property
+    def openvino_is_faster(self) -> bool:
+        """Whether OpenVINO is used for this size."""
+        return self.openvino_ms <= self.torch_ms
+
+
+Report = dict[str, Timing]
+"""Size -> what was measured: ``encode_1``, ``track_4``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to convert.
+
+    Attributes:
+        step: With the model; its weights may have been cast.
+        autocast: Precision of the arithmetic; None for float32.
+        shape: Of the memory bank.
+        threads: Threads of torch and OpenVINO.
+    """
+
+    step: TrackStep
+    autocast: torch.dtype | None
+    shape: BankShape
+    threads: int
+
+
+@torch.inference_mode(False)  # torch cannot trace what is made for inference only
+def prepare(job: Job, folder: Path, progress: Progress) -> None:
+    """Convert encoder and step, compare them with torch, and write them with what was measured. Blocks: seconds.
+
+    Args:
+        job: What to convert.
+        folder: An existing folder to write to.
+        progress: Called before each part.
+
+    Raises:
+        Exception: They cannot be converted or compiled, or give different results; OpenVINO raises many kinds.
+    """
+    import openvino
+
+    exact = _in_float32(job.step)
+    converted = copy.deepcopy(exact)
+    converted.upsample = MatrixUpsampling(4 * exact.side, exact.model.image_size)
+    sizes = CPU_BUCKETS.lanes
+    total = 2 + 1 + len(sizes)
+    progress("converting the encoder", 0 / total)
+    images = torch.randn(1, 3, exact.model.image_size, exact.model.image_size)
+    openvino.save_model(convert(EncoderFunction(converted), (images,)), folder / ENCODER, compress_to_fp16=False)
+    progress("converting the step", 1 / total)
+    with torch.no_grad():
+        features = exact.encode(images)
+    inputs = _example(exact, features, job.shape, 1)
+    openvino.save_model(convert(StepFunction(converted), inputs), folder / STEP, compress_to_fp16=False)
+    del converted
+
+    report: Report = {}
+    cast = copy.deepcopy(exact)
+    eager = Engine(cast, job.autocast)  # casts the weights
+    progress("measuring the encoder", 2 / total)
+    report["encode_1"] = _measure(job, folder / ENCODER, EncoderFunction, exact, (cast, eager), (images,))
+    for number, size in enumerate(sizes):
+        progress(f"measuring the step for {size} objects", (3 + number) / total)
+        inputs = _example(exact, features, job.shape, size)
+        report[f"track_{size}"] = _measure(job, folder / STEP, StepFunction, exact, (cast, eager), inputs)
+    (folder / REPORT).write_bytes(msgspec.json.encode(report))
+
+
+def read_report(folder: Path) -> Report:
+    """Return what was measured.
+
+    Raises:
+        OSError, ValueError: It cannot be read.
+    """
+    try:
+        return msgspec.json.decode((folder / REPORT).read_bytes(), type=Report)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{folder / REPORT}: {error}") from error
+
+
+def _in_float32(step: TrackStep) -> TrackStep:
+    """Return a copy in float32. Saved and loaded, its tensors are ordinary ones."""
+    buffer = io.BytesIO()
+    torch.save(step, buffer)
+    buffer.seek(0)
+    loaded: TrackStep = torch.load(buffer, weights_only=False)
+    return loaded.float()
+
+
+@torch.no_grad()
+def _example(step: TrackStep, features: Features, shape: BankShape, lanes: int) -> tuple[Tensor, ...]:
+    """Return inputs of the step for lanes that differ, with random memory in all slots but one."""
+    bank = MemoryBank(shape, lanes, torch.device("cpu"))
+    index = torch.stack([torch.arange(lanes), torch.full((lanes,), shape.pointer_frames)])
+    for frame in range(shape.pointer_frames):
+        memory = torch.randn(lanes, shape.tokens, shape.memory_dim)
+        bank.write_tracked(index[0], torch.full((lanes,), frame), memory, torch.randn(lanes, shape.pointer_dim))
+    bank.conditioning_frame[:, 0] = 0
+    rows = Features(*(level.expand(lanes, *level.shape[1:]).contiguous() for level in features))
+    return step_inputs(step.read(bank, index, 1, True), rows)
+
+
+def _measure(
+    job: Job,
+    path: Path,
+    function: Callable[[TrackStep], nn.Module],
+    exact: TrackStep,
+    eager: tuple[TrackStep, Engine],
+    inputs: tuple[Tensor, ...],
+) -> Timing:
+    """Compare a network with torch at one size.
+
+    Raises:
+        ValueError: Its results differ.
+    """
+    import openvino
+
+    network = Network(openvino.Core(), path, [value.shape for value in inputs], job.autocast, job.threads)
+    in_torch, engine = function(eager[0]), eager[1]
+
+    def run_openvino() -> object:
+        return network(*inputs)
+
+    def run_torch() -> object:
+        with engine.precision():
+            return in_torch(*inputs)
+
+    with torch.inference_mode():
+        wanted = function(exact)(*inputs)
+        given = network(*inputs)
+        # Of the step only IoU and score: its mask and what follows from it jump where two candidates are equally good.
+        compared = slice(1, 3) if function is StepFunction else slice(None)
+        error = max(_error(*pair) for pair in zip(given[compared], wanted[compared], strict=True))
+        if not error < _LARGEST_ERROR[job.autocast] or not all(value.isfinite().all() for value in given):
+            raise ValueError(f"{path.name}: OpenVINO's results differ from torch's: {error:.3g} standard deviations")
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(1 + _ROUNDS):
+            for found, run in zip(times, (run_openvino, run_torch), strict=True):
+                began = time.perf_counter()
+                run()
+                found.append(1000 * (time.perf_counter() - began))
+    # The fastest of each: other processes may be using the CPU.
+    openvino_ms, torch_ms = (round(min(found[1:]), 3) for found in times)
+    return Timing(openvino_ms, torch_ms, round(error, 6))
+
+
+def _error(given: Tensor, wanted: Tensor) -> float:
+    spread = max(float(wanted.std()) if wanted.numel() > 1 else 0.0, 1.0)
+    return float((given - wanted).square().mean().sqrt()) / spread

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from streamseg.tracker.openvino.cache import NetworkCache
+
+
+def keep(cache: NetworkCache, name: str, size: int) -> Path:
+    with cache.making() as folder:
+        (folder / "step.bin").write_bytes(bytes(size))
+        kept = cache.keep(folder, name)
+        assert (kept / "step.bin").is_file()
+    return kept
+
+
+def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path, max_bytes=1000)
+    for age, name in enumerate(("a", "b", "c")):
+        os.utime(keep(cache, name, 300), (100 + age, 100 + age))
+    assert cache.find("a") is not None  # used now
+    keep(cache, "d", 300)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "c", "d"}
+    keep(cache, "e", 900)
+    assert {path.name for path in tmp_path.iterdir()} == {"e"}
+
+
+def test_what_is_too_large_is_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = NetworkCache(tmp_path, max_bytes=1000)
+    keep(cache, "a", 300)
+    keep(cache, "b", 2000)
+    assert {path.name for path in tmp_path.iterdir()} == {"a"}
+    assert "not kept" in caplog.text
+
+
+def test_another_daemon_was_faster(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path)
+    first = keep(cache, "a", 100)
+    assert keep(cache, "a", 100) == first
+
+
+def test_others_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "streamseg" / "openvino"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    cache = NetworkCache.of_user()
+    assert "other users can write" in caplog.text
+    keep(cache, "a", 10)
+    assert not list(folder.iterdir())
+
+
+def test_only_this_user_can_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = keep(NetworkCache.of_user(), "a", 10)
+    assert kept.stat().st_mode & 0o777 == kept.parent.stat().st_mode & 0o777 == 0o700
