@@ -76,19 +76,24 @@ class ControlCore:
         """Return a new request's id and its message parts.
 
         Raises:
-            ControlError: it is longer than the daemon accepts.
+            ControlError: it is longer than the daemon accepts, or holds text that is not valid Unicode.
         """
         request_id = f"r{next(self._numbers)}"
-        data = msgspec.json.encode(
-            Request(
-                v=CONTROL_VERSION,
-                id=request_id,
-                op=call.op,
-                client=self._client,
-                stream=call.stream,
-                args=msgspec.Raw(msgspec.json.encode(call.args)),
+        try:
+            data = msgspec.json.encode(
+                Request(
+                    v=CONTROL_VERSION,
+                    id=request_id,
+                    op=call.op,
+                    client=self._client,
+                    stream=call.stream,
+                    args=msgspec.Raw(msgspec.json.encode(call.args)),
+                )
             )
-        )
+        except UnicodeEncodeError as error:  # lone surrogates, for example of a path that is not UTF-8
+            raise ControlError(
+                "BAD_REQUEST", f"{call.op}: {error.object[:100]!r} is not valid Unicode and cannot be sent"
+            ) from None
         if len(data) > MAX_REQUEST_BYTES:
             raise ControlError(
                 "BAD_REQUEST", f"{call.op}: the request has {len(data)} bytes, the limit is {MAX_REQUEST_BYTES}"

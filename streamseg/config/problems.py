@@ -90,11 +90,18 @@ class Problems:
             case Mapping():
                 return "a group of settings"
             case Sequence() if all(isinstance(item, (int, float)) for item in value):
-                return _short(str(list(value)))
+                return _short(_text(list(value)))
             case Sequence():
                 return "a list"
             case _:
-                return _short(redact(str(value)))
+                return _short(redact(_text(value)))
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python refuses to write that many digits
+        return "a number of thousands of digits"
 
 
 def _short(text: str) -> str:

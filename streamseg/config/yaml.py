@@ -7,7 +7,10 @@ line, and YAML 1.2 booleans take one resolver here.
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import time
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -21,6 +24,7 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_VALUES: Final = 20_000
 """Counted with every alias expanded, so that a few anchors cannot grow into billions of values."""
 MAX_DEPTH: Final = 20
+_MAX_WAIT_S: Final = 2.0
 
 
 class _Loader(yaml.SafeLoader):
@@ -73,6 +77,7 @@ class Document:
                 f"{name}:{line}: not valid YAML: it contains a control character (code {error.character}): delete it"
             ) from None
         try:
+            _check_depth(name, text)
             self._root = loader.get_single_node()
             if self._root is not None:
                 _check_size(name, self._root)
@@ -110,8 +115,7 @@ def read_document(path: Path) -> Document:
     try:
         if path.is_dir():
             raise ConfigError(f"{path} is a folder: give the path of a YAML file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = _read(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"{path} cannot be read ({reason}): give the path of a YAML file") from None
@@ -122,6 +126,39 @@ def read_document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
     return Document(str(path), text)
+
+
+def _read(path: Path) -> bytes:
+    """Return the first :data:`MAX_BYTES` and one more.
+
+    Blocks: up to :data:`_MAX_WAIT_S` for a pipe (``run <(generate)``) or a device, but not for ever: a reload runs in
+    the process that watches all others.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+        ready, deadline = select.poll(), time.monotonic() + _MAX_WAIT_S
+        ready.register(descriptor, select.POLLIN)
+        content = b""
+        while len(content) <= MAX_BYTES and ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            part = file.read(MAX_BYTES + 1 - len(content))
+            if not part:
+                return content
+            content += part
+        if len(content) <= MAX_BYTES:
+            raise ConfigError(f"{path}: its end did not come within {_MAX_WAIT_S:g} s: give the path of a YAML file")
+        return content
+
+
+def _check_depth(name: str, text: str) -> None:
+    """Refuse deep nesting while it is read: PyYAML takes time that grows with the square of the depth."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            assert event.start_mark is not None
+            raise ConfigError(
+                f"{name}:{event.start_mark.line + 1}: nested too deeply: settings have at most {MAX_DEPTH} levels"
+            )
 
 
 def _check_size(name: str, root: yaml.Node) -> None:

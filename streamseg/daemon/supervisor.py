@@ -46,7 +46,7 @@ _MAX_FAILED_STARTS: Final = 3
 _SAVE_MASKS_S: Final = 10.0
 """Time for a worker to finish a batch and save its masks before it is replaced."""
 _SUSPENDED_S: Final = 2.0
-"""A wait of the loop that takes this long means that the whole machine was suspended."""
+"""A turn of the loop that takes this long means that the machine was suspended, or that the loop itself was busy."""
 
 _REQUIRED: Final = (PUBLISHER, WORKER, CONTROL)
 """Processes that every daemon has."""
@@ -139,6 +139,7 @@ class Daemon:
             self._children[name].start()
         if not self._config.publish.wait_for_subscriber:
             self._streams.enable_captures()
+        self._looked_at = time.monotonic()
         while self._fatal is None:
             self._control.drain()
             if self._control.stop_requested.is_set():
@@ -166,10 +167,10 @@ class Daemon:
         waitables: list[object] = [self._control]
         for child in self._children.values():
             waitables += child.waitables()
-        began = time.monotonic()
         wait(waitables, timeout=_POLL_S)  # type: ignore[arg-type]
-        if time.monotonic() - began > _SUSPENDED_S:
-            # A frozen container or a suspended laptop: no process was silent by its own fault.
+        looked_at, self._looked_at = self._looked_at, time.monotonic()
+        if self._looked_at - looked_at > _SUSPENDED_S:
+            # A frozen container, a suspended laptop, or this loop was busy: no process was silent by its own fault.
             for child in self._children.values():
                 child.reset_silence()
 

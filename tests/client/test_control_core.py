@@ -46,3 +46,9 @@ def test_what_every_daemon_knows_is_sent_as_ever():
     assert not core.must_ask(call)
     _, (_, data) = core.request(call)
     assert [*json.loads(data)["args"]] == ["prompts"]
+
+
+def test_text_that_cannot_be_sent_is_refused():
+    core = ControlCore("ipc:///x")
+    with pytest.raises(ControlError, match="not valid Unicode"):
+        core.request(calls.add_stream("cam", {"source": "/media/caf\udce9/clip.mp4"}))

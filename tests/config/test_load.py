@@ -331,3 +331,13 @@ def test_a_thousand_unknown_settings_are_each_named_and_few_get_a_suggestion():
     text = str(error.value)
     assert text.count("there is no such setting") == 1000
     assert text.count("did you mean stall_timeout_s?") == 20
+
+
+@pytest.mark.parametrize("value", [f"0x{'f' * 5000}", f"[0x{'f' * 5000}, 1]", f"{{a: 0x{'f' * 5000}}}"])
+@pytest.mark.parametrize("key", ["fps", "pace", "nonsense", "prompts"])
+def test_numbers_that_python_refuses_to_write_are_reported(tmp_path, key, value):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"streams:\n  cam:\n    source: scene:simple\n    {key}: {value}\nmodel: {value}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert "line 4" in str(caught.value)

@@ -1,3 +1,7 @@
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from streamseg.config.load import load_config
@@ -64,6 +68,35 @@ def test_a_value_that_holds_itself():
 def test_deep_nesting():
     assert "nested too deeply" in refused("[" * 100_000)
     assert "nested too deeply" in refused("a: " + "[" * 30 + "]" * 30)
+
+
+@pytest.mark.parametrize("text", ["{" * 20_000, "[" * 20_000 + "]" * 20_000, "- " * 3_000 + "a", "? " * 3_000])
+def test_deep_nesting_is_refused_before_all_of_it_is_read(text):
+    """PyYAML's time grows with the square of the depth, and a reload runs in the process that watches all others."""
+    before = time.process_time()
+    assert "nested too deeply" in refused(text)
+    assert time.process_time() - before < 20  # of this process, however busy the machine is; it was minutes
+
+
+def test_what_never_ends_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="larger than 1024 KiB"):
+        read_document(Path("/dev/zero"))
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(ConfigError, match="its end did not come within 2 s"):  # without a writer
+        read_document(fifo)
+    writer = os.open(fifo, os.O_RDWR)
+    with pytest.raises(ConfigError, match="its end did not come within 2 s"):
+        read_document(fifo)
+    os.close(writer)
+
+
+def test_a_pipe_is_read_to_its_end():
+    reader, writer = os.pipe()
+    os.write(writer, b"streams: {}\n")
+    os.close(writer)
+    assert read_document(Path(f"/dev/fd/{reader}")).tree == {"streams": {}}
+    os.close(reader)
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -47,6 +47,23 @@ def test_a_file_that_cannot_be_read_changes_nothing(daemon, extra):
     assert running.end() == 0
 
 
+def test_a_configuration_that_never_ends_holds_nothing_up(daemon):
+    running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE, "prompts": [BOX]}}})
+    running.wait_log("ready: masks")
+    good = running.file.read_text()
+    running.file.unlink()
+    os.mkfifo(running.file)
+    writer = os.open(running.file, os.O_RDWR)
+    with Controller(running.control) as control, pytest.raises(ControlError, match="its end did not come"):
+        control.reload()
+    os.close(writer)
+    running.file.unlink()
+    running.file.write_text(good)
+    first_masks(running.endpoint, "cam", [1])
+    assert running.end() == 0
+    assert "no progress" not in running.log
+
+
 @pytest.mark.parametrize("source", ["~nouser/clip.mp4", f"webcam:{'1' * 5000}", "x" * 300_000])
 def test_a_source_that_cannot_be_read_is_an_error(daemon, source):
     running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE, "prompts": [BOX]}}})
