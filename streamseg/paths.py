@@ -24,6 +24,20 @@ def cache_directory() -> Path:
     return base / "streamseg"
 
 
+def state_directory() -> Path:
+    """Return the directory for what survives a restart; it may not exist yet.
+
+    That is ``$STATE_DIRECTORY``, which systemd sets for a service, else ``streamseg`` in ``$XDG_STATE_HOME`` or
+    ``~/.local/state``.
+    """
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given.startswith("/"):
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    return base / "streamseg"
+
+
 def is_private(found: os.stat_result) -> bool:
     """Return whether a file or directory belongs to this user and only this user may write to it."""
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022

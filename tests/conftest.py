@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 
 import psutil
@@ -12,6 +13,10 @@ from hypothesis import settings
 _SESSION = "STREAMSEG_TEST_SESSION"
 # Inherited by all processes that the tests start, which is how leftover ones are found.
 os.environ.setdefault(_SESSION, uuid.uuid4().hex)
+
+# Daemons keep state for each configuration file: not in the home of whoever runs the tests.
+_STATE = tempfile.TemporaryDirectory(prefix="streamseg-test-state-")
+os.environ["XDG_STATE_HOME"] = _STATE.name
 
 # Before anything imports torch: threads of two processes on the same cores wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -20,6 +20,7 @@ from streamseg.cli import (
     run,
     segment,
     service,
+    state,
     status,
     stream,
     subscribe,
@@ -62,6 +63,7 @@ app.add_typer(stream.app, name="stream")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.add_typer(service.app, name="service")
+app.add_typer(state.app, name="state")
 
 
 def _show_version(wanted: bool) -> None:

@@ -158,7 +158,7 @@ def run(
     if config is None:
         raise typer.Exit(_run(_from_options(overrides, given), None))
     read_config = partial(_from_file, Path(config), overrides, given)
-    raise typer.Exit(_run(read_config(), read_config))
+    raise typer.Exit(_run(read_config(), read_config, Path(config)))
 
 
 def _is_source(argument: str) -> bool:
@@ -223,7 +223,7 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
     return config_from_mapping({"streams": {STREAM: given}, **overrides})
 
 
-def _run(config: Config, read_config: Callable[[], Config] | None) -> int:
+def _run(config: Config, read_config: Callable[[], Config] | None, file: Path | None = None) -> int:
     import logging
 
     from streamseg.common.logs import setup_logging
@@ -234,7 +234,7 @@ def _run(config: Config, read_config: Callable[[], Config] | None) -> int:
     for stream, settings in config.streams.items():
         if not settings.prompts:
             log.warning("stream %s has no prompts: nothing is tracked until one is added", stream)
-    daemon = Daemon(config, read_config)
+    daemon = Daemon(config, read_config, file)
 
     def ready() -> None:
         log.info("ready: masks at %s", ", ".join(daemon.endpoints))

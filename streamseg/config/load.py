@@ -21,6 +21,7 @@ from streamseg.config.schema import (
     LogConfig,
     ModelConfig,
     PublishConfig,
+    StateConfig,
     StreamConfig,
 )
 from streamseg.config.validate import read_value
@@ -141,6 +142,7 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
     http = part(tree.get("http", {}), HttpConfig, ("http",))
     if http is not None:
         check_http(http, ("http",), problems)
+    state = part(tree.get("state", {}), StateConfig, ("state",))
     log = part(tree.get("log", {}), LogConfig, ("log",))
     return Config(
         streams=streams,
@@ -148,6 +150,7 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
         publish=publish or PublishConfig(),
         control=control or ControlConfig(),
         http=http or HttpConfig(),
+        state=state or StateConfig(),
         log=log or LogConfig(),
     )
 

@@ -317,6 +317,34 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = 16
 
 
+class StateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What survives a restart: the memory of the objects, and what was added while the daemon ran."""
+
+    keep: Annotated[
+        bool,
+        Meta(
+            description="Keep state on disk, so that objects and streams that were added while the daemon ran come "
+            "back when it is started again. false: objects survive a crash of the worker only. Needs a configuration "
+            "file."
+        ),
+    ] = True
+    path: Annotated[
+        str | None,
+        Meta(
+            description="Folder of this daemon's state. Default: one for each configuration file, in "
+            "$STATE_DIRECTORY or $XDG_STATE_HOME/streamseg (~/.local/state/streamseg).",
+        ),
+    ] = None
+    every_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=3600)],
+        Meta(description="Seconds between two snapshots of a stream's memory. Each prompt makes one, too."),
+    ] = 5.0
+    max_age_s: Annotated[
+        Annotated[float, Meta(ge=0, le=31_536_000)],
+        Meta(description="A snapshot that is older is not used: its objects are lost until they are marked again."),
+    ] = 3600.0
+
+
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the daemon logs to stderr."""
 
@@ -339,4 +367,5 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     publish: Annotated[PublishConfig, Meta(description="Where and how masks are published.")] = PublishConfig()
     control: Annotated[ControlConfig, Meta(description="Where the daemon takes control requests.")] = ControlConfig()
     http: Annotated[HttpConfig, Meta(description="The web page and the HTTP interface.")] = HttpConfig()
+    state: Annotated[StateConfig, Meta(description="What survives a restart.")] = StateConfig()
     log: Annotated[LogConfig, Meta(description="What the daemon logs to stderr.")] = LogConfig()

@@ -76,6 +76,7 @@ class ProcessTable:
         config: Checked settings. Its streams are not used: they change at runtime.
         session: Id of this run of the daemon.
         runtime: Folder for the daemon's own sockets.
+        kept: Folder for what survives the daemon; None if nothing does.
 
     Attributes:
         config: Settings in use.
@@ -85,10 +86,17 @@ class ProcessTable:
         listen: Address of the web page, with its real port once the web process is ready; None without a page.
     """
 
-    def __init__(self, config: Config, *, session: str, runtime: Path) -> None:
+    def __init__(self, config: Config, *, session: str, runtime: Path, kept: Path | None = None) -> None:
         self.config = config
         self._session = session
         self._runtime = runtime
+        self._snapshots = SnapshotSpec(
+            runtime / "state" if kept is None else kept,
+            durable=kept is not None,
+            every_s=config.state.every_s,
+            max_age_s=config.state.max_age_s,
+            session=session,
+        )
         self.publish = config.publish.endpoints
         self.internal_endpoint = f"ipc://{runtime / 'internal'}"
         self.control_endpoint = ""
@@ -130,7 +138,7 @@ class ProcessTable:
             commands_endpoint=self._commands_endpoint,
             worker_id=self._worker_id,
             saved={stream: running.saved for stream, running in streams.items() if running.saved is not None},
-            snapshots=SnapshotSpec(self._runtime / "state", session=self._session),
+            snapshots=self._snapshots,
             log=self.config.log,
         )
         return ProcessEntry(WORKER, "streamseg.worker.process", (spec, _rings(streams)), 600, _WORKER_SILENCE_S)

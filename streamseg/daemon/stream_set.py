@@ -61,6 +61,7 @@ class StreamSet:
 
     Attributes:
         running: Stream id -> stream.
+        changed: Streams or objects have changed; reset by the owner.
     """
 
     def __init__(self, table: ProcessTable, children: dict[str, Child], announcer: Announcer) -> None:
@@ -68,6 +69,7 @@ class StreamSet:
         self._children = children
         self._announcer = announcer
         self.running: dict[str, RunningStream] = {}
+        self.changed = True
         self._capturing = False
         self._counters: dict[str, RingCounters] = {}
         self._next_ids = RemovedIds()
@@ -85,11 +87,29 @@ class StreamSet:
         """Whether these settings of a stream need a new ring."""
         return stream not in self.running or self.running[stream].ring.shape.policy != _policy(settings)
 
-    def add(self, stream: str, settings: StreamConfig, ring: FrameRing, *, from_file: bool) -> None:
-        """Add a stream: open it in publisher and worker. Its capture process starts with :meth:`start_due`."""
+    def add(
+        self,
+        stream: str,
+        settings: StreamConfig,
+        ring: FrameRing,
+        *,
+        from_file: bool,
+        saved: SavedStream | None = None,
+    ) -> None:
+        """Add a stream: open it in publisher and worker. Its capture process starts with :meth:`start_due`.
+
+        Args:
+            stream: Its id.
+            settings: Its settings.
+            ring: From :meth:`make_ring`.
+            from_file: It comes from the configuration file.
+            saved: Its objects of an earlier run of the daemon.
+        """
+        self.changed = True
         if (counters := self._counters.pop(stream, None)) is not None:
             ring.continue_from(counters)
-        running = RunningStream(settings, ring, saved=self._continue_ids(stream, settings), from_file=from_file)
+        saved = self._continue_ids(stream, settings) if saved is None else saved
+        running = RunningStream(settings, ring, saved=saved, from_file=from_file)
         self.running[stream] = running
         message = OpenStream(stream, settings, shown_address(settings.source), ring.shape, saved=running.saved)
         # The publisher first: it must know the stream before the worker sends anything about it.
@@ -121,6 +141,7 @@ class StreamSet:
 
     def remove(self, stream: str) -> None:
         """Remove a stream. Its capture process stops in the background (:meth:`reap`)."""
+        self.changed = True
         running = self.running.pop(stream)
         capture = self._children.pop(capture_name(stream))
         capture.retire()
@@ -148,6 +169,7 @@ class StreamSet:
             self.remove(stream)
             self.add(stream, settings, ring, from_file=True)
             return
+        self.changed = True
         running = self.running[stream]
         running.settings, running.from_file = settings, True
         if running.saved is not None:  # the worker reports the same, unless it dies before
@@ -160,6 +182,7 @@ class StreamSet:
 
     def save(self, message: PromptsSaved) -> None:
         """Save what the worker tracks, for the next worker."""
+        self.changed = True
         if message.stream in self.running:
             self.running[message.stream].saved = message.saved
         else:  # sent before the worker knew that the stream was removed

@@ -24,16 +24,18 @@ from streamseg.common.redact import redact
 from streamseg.config.schema import Config, ModelConfig
 from streamseg.daemon.announcer import Announcer
 from streamseg.daemon.child import Child, stop_children
+from streamseg.daemon.kept_state import KeptState
 from streamseg.daemon.process_table import CONTROL, PUBLISHER, WEB, WORKER, ProcessTable
 from streamseg.daemon.service_manager import ServiceManager, describe
 from streamseg.daemon.signals import LoopControl
 from streamseg.daemon.stream_requests import StreamRequests
 from streamseg.daemon.stream_set import StreamSet
-from streamseg.errors import ControlError, ProcessError
+from streamseg.errors import ControlError, ProcessError, StateError
 from streamseg.ipc.commands import Command
 from streamseg.ipc.endpoints import remove_stale_socket
 from streamseg.ipc.supervisor_messages import ChildMessage, PromptsSaved, Report, SaveMasks, WorkerGone
 from streamseg.paths import default_control_endpoint, sockets_parent
+from streamseg.state.place import state_folder
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Daemon:
     Args:
         config: Checked settings.
         read_config: Reads the configuration file again, for a reload; None if there is none.
+        config_file: Path of the configuration file; None if there is none: then nothing is kept on disk.
 
     Attributes:
         session: Id of this run, published with every message.
@@ -66,8 +69,13 @@ class Daemon:
         page: Address of the web page once it is ready; None without one.
     """
 
-    def __init__(self, config: Config, read_config: Callable[[], Config] | None = None) -> None:
+    def __init__(
+        self, config: Config, read_config: Callable[[], Config] | None = None, config_file: Path | None = None
+    ) -> None:
         self._config = config
+        self._config_file = config_file
+        self._kept: KeptState | None = None
+        self._forget_state = False
         self._read_config = read_config
         self.session = secrets.token_hex(4)
         self.endpoints: tuple[str, ...] = config.publish.endpoints
@@ -107,14 +115,16 @@ class Daemon:
             cleanup.enter_context(self._control.handle_signals(can_reload=self._read_config is not None))
             runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=sockets_parent()))
             cleanup.callback(shutil.rmtree, runtime, ignore_errors=True)
-            self._table = ProcessTable(self._config, session=self.session, runtime=runtime)
+            self._kept = self._open_state()
+            if self._kept is not None:
+                cleanup.callback(self._kept.close)
+            kept = self._kept.path if self._kept is not None else None
+            self._table = ProcessTable(self._config, session=self.session, runtime=runtime, kept=kept)
             self._announcer = Announcer(self._table.internal_endpoint)
             cleanup.callback(self._announcer.close)
             self._streams = StreamSet(self._table, self._children, self._announcer)
             cleanup.callback(self._streams.close)
-            for stream, settings in self._config.streams.items():
-                ring = self._streams.make_ring(settings)
-                self._streams.add(stream, settings, ring, from_file=self._read_config is not None)
+            self._add_streams()
             self._requests = StreamRequests(self._table, self._streams, self._read_config, self._change_model)
             entries = [self._table.publisher, self._table.worker, self._table.control]
             if self._config.http.listen is not None:
@@ -123,6 +133,7 @@ class Daemon:
                 child = Child(entry(self._streams.running))
                 self._children[child.name] = child
             cleanup.callback(self._remove_stale_sockets)
+            cleanup.callback(self._write_state)
             cleanup.callback(self._stop_children)
             cleanup.callback(self._service.stopping)
             self._supervise()
@@ -131,6 +142,33 @@ class Daemon:
             error.exit_code = self._fatal.exit_code
             raise error
         return 0
+
+    def _open_state(self) -> KeptState | None:
+        """Open the state of earlier runs, if it is kept."""
+        if self._config_file is None or not self._config.state.keep:
+            return None
+        try:
+            return KeptState(state_folder(self._config_file, self._config.state.path), self._config_file)
+        except StateError as error:
+            log.error("%s: nothing is kept for the next start", error)
+            return None
+
+    def _add_streams(self) -> None:
+        if self._kept is not None:
+            for stream, (settings, saved, from_file) in self._kept.streams(self._config).items():
+                ring = self._streams.make_ring(settings)
+                self._streams.add(stream, settings, ring, from_file=from_file, saved=saved)
+            return
+        for stream, settings in self._config.streams.items():
+            ring = self._streams.make_ring(settings)
+            self._streams.add(stream, settings, ring, from_file=self._read_config is not None)
+
+    def _write_state(self) -> None:
+        """Write streams and objects to disk, if they are kept and have changed. What is at its end is forgotten."""
+        if self._kept is not None and self._forget_state:
+            self._kept.clear()
+        elif self._kept is not None and self._streams.changed:
+            self._streams.changed = not self._kept.write(self._streams.running)
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -151,6 +189,7 @@ class Daemon:
                     self._check(child)
             self._streams.start_due()
             self._streams.reap()
+            self._write_state()
             if self._control.reload_requested.is_set():
                 self._control.reload_requested.clear()
                 self._reload()
@@ -180,6 +219,8 @@ class Daemon:
             self._fatal = failures[0]
         else:
             log.info("all sources are at their end")
+            if self._kept is not None:
+                self._forget_state = True
 
     def _reload(self) -> None:
         self._service.reloading()

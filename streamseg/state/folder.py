@@ -109,7 +109,8 @@ class StateFolder:
                 if file.is_file() or file.is_symlink():
                     file.unlink(missing_ok=True)
                     removed += 1
-            self.path.rmdir()
+            with contextlib.suppress(OSError):  # something else is in it
+                self.path.rmdir()
         return removed
 
     def remove_leftovers(self) -> None:

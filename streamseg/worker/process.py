@@ -170,6 +170,7 @@ class Worker:
             self._snapshots.take_due(self._streams)
             self._report()
         self._handle_messages()  # those that came just before the request to stop
+        self._snapshots.take_all(self._streams)
 
     def close(self) -> None:
         """Close the sockets."""

@@ -6,7 +6,6 @@ be there now. It is ``lost``, unless ``on_discontinuity`` says otherwise.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from streamseg.config.schema import StreamConfig
 from streamseg.errors import PromptError, StateError
 from streamseg.frame import Frame
 from streamseg.ipc.saved_prompts import SavedObject, SavedStream, configured
+from streamseg.state.daemon_record import source_digest
 from streamseg.state.folder import StateFolder
 from streamseg.state.stream_snapshot import MAX_BYTES, StreamSnapshot, decode_snapshot
 from streamseg.tracker.types import StreamMemory, Tracker
@@ -60,16 +60,11 @@ def read_snapshot(
     age_s = (time.time_ns() - snapshot.t_wall_ns) / 1e9
     if snapshot.memory_format != memory_format:
         return None, "the snapshot of its memory is of another model, or of another size of its input"
-    if snapshot.source != source_digest(config):
+    if snapshot.source != source_digest(config.source):
         return None, "the snapshot of its memory is of another source"
     if not -60 <= age_s <= max_age_s:  # a clock may be set back a little
         return None, f"the snapshot of its memory is {age_s:.0f} s old, state.max_age_s is {max_age_s:g}"
     return snapshot, ""
-
-
-def source_digest(config: StreamConfig) -> str:
-    """Return a digest of a source's address, which may contain a password."""
-    return hashlib.blake2b(config.source.encode(), digest_size=16).hexdigest()
 
 
 class Restoration:

@@ -16,10 +16,10 @@ from typing import Final
 
 from streamseg.errors import StateError
 from streamseg.ipc.saved_prompts import SavedStream
+from streamseg.state.daemon_record import source_digest
 from streamseg.state.folder import StateFolder
 from streamseg.state.stream_snapshot import StreamSnapshot, encode_snapshot
 from streamseg.tracker.types import StreamMemory, Tracker
-from streamseg.worker.restoring import source_digest
 from streamseg.worker.tracked_stream import TrackedStream
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,12 @@ class Snapshots:
                 self._not_before = taken + (taken - now) / _MAX_SHARE
                 return
 
+    def take_all(self, streams: Mapping[str, TrackedStream]) -> None:
+        """Take a last snapshot of every stream."""
+        for name, tracked in streams.items():
+            if tracked.latest is not None:
+                self._take(name, tracked)
+
     def forget(self, stream: str) -> None:
         """Remove the snapshot of a stream that was closed."""
         self._due_at.pop(stream, None)
@@ -106,7 +112,7 @@ class Snapshots:
         snapshot = StreamSnapshot(
             memory_format=self._tracker.memory_format,
             session=self._spec.session,
-            source=source_digest(tracked.config),
+            source=source_digest(tracked.config.source),
             epoch=latest.epoch,
             frame_id=latest.frame_id,
             t_wall_ns=time.time_ns(),

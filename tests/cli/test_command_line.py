@@ -102,7 +102,7 @@ def test_mistakes_are_explained(invoke, arguments, words):
 @pytest.mark.parametrize("given", ["own.yaml", "sam2.1_hiera_t.yaml"])
 def test_an_own_checkpoint_with_its_config(invoke, monkeypatch, tmp_path, of_the_file, given):
     taken = []
-    monkeypatch.setattr(run, "_run", lambda config, read_config: taken.append(config.model) or 0)
+    monkeypatch.setattr(run, "_run", lambda config, read_config, _file=None: taken.append(config.model) or 0)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.pt").touch()
     (tmp_path / "own.yaml").touch()
@@ -154,7 +154,7 @@ def test_config_check_shows_no_password_and_what_is_still_to_do(invoke, monkeypa
 @pytest.mark.parametrize("source", ["scene:default?frames=9", "webcam:0", "rtsp://u:pw@cam/1", "clip.mp4", "folder"])
 def test_a_source_may_be_the_argument_of_run(invoke, monkeypatch, tmp_path, source):
     taken = []
-    monkeypatch.setattr(run, "_run", lambda config, read_config: taken.append((config, read_config)) or 0)
+    monkeypatch.setattr(run, "_run", lambda config, read_config, _file=None: taken.append((config, read_config)) or 0)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.mp4").touch()
     (tmp_path / "folder").mkdir()
@@ -171,7 +171,7 @@ def test_a_source_may_be_the_argument_of_run(invoke, monkeypatch, tmp_path, sour
 @pytest.mark.parametrize("name", ["c.yaml", "c.yml", "settings"])
 def test_a_configuration_is_still_one(invoke, monkeypatch, tmp_path, name):
     taken = []
-    monkeypatch.setattr(run, "_run", lambda config, read_config: taken.append(read_config) or 0)
+    monkeypatch.setattr(run, "_run", lambda config, read_config, _file=None: taken.append(read_config) or 0)
     (tmp_path / name).write_text("streams: {cam: {source: 'scene:default'}}")
     assert invoke("run", tmp_path / name).exit_code == 0
     assert taken[0] is not None

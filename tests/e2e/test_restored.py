@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from streamseg.client import MaskFrame, Subscriber
+from streamseg.client import Controller, MaskFrame, Subscriber
 from streamseg.sources.scene.source import Scene
-from tests.e2e.daemon_process import DaemonProcess
+from tests.e2e.daemon_process import DaemonProcess, wait_for
 from tests.e2e.test_nano import marks
 from tests.e2e.test_run import iou
 
@@ -90,3 +90,60 @@ def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, seed):
     assert wrong
     assert np.mean(wrong) <= 0.1, wrong
     assert running.end() == 0
+
+
+def listed(control: Controller, stream: str) -> dict[int, tuple[str, str]]:
+    return {obj.id: (obj.label, obj.state) for obj in control.list(stream)[0].objects}
+
+
+@pytest.mark.slow
+def test_a_killed_daemon_comes_back_with_streams_objects_and_ids(daemon, tmp_path):
+    scene = Scene(f"scene:default?{SIZE}&live=1")
+    config = {
+        "streams": {"cam": {"source": scene.spec.address}},
+        "state": {"path": str(tmp_path / "kept"), "every_s": 0.5},
+    }
+    running = daemon(config)
+    session = set()
+    with Controller(running.control, timeout_s=60) as control, Subscriber(running.endpoint) as subscriber:
+        session.add(subscriber.receive(timeout_s=60).session)
+        control.add_stream("other", {"source": scene.spec.address})
+        for stream in ("cam", "other"):
+            wait_for(lambda stream=stream: control.list(stream)[0].frame is not None, 60, "a frame")
+            # Number 0 of a live scene is long gone: where the lily pad is now is on the newest frame.
+            for message in subscriber:
+                if message.stream == stream:
+                    break
+            x, y = scene.click_point(message.pts, 2) or (0, 0)
+            added = control.add_prompt(
+                stream, points=[(x, y)], coords="pixels", label="pad", frame=message.frame, on_expired="newest"
+            )
+            assert added.area > 0
+        wait_for(lambda: len(list((tmp_path / "kept").glob("*.stream"))) == 2, 60, "snapshots of both streams")
+        seen = listed(control, "cam")
+    for process in reversed(running.family()):
+        process.kill()
+    running.process.wait(20)
+    again = daemon(config)
+    again.wait_log("ready: masks at")
+    with Controller(again.control, timeout_s=60) as control, Subscriber(again.endpoint) as subscriber:
+        streams = set()
+        while streams != {"cam", "other"}:
+            message = subscriber.receive(timeout_s=60)
+            session.add(message.session)
+            if message.stream in streams:
+                continue
+            streams.add(message.stream)
+            (obj,) = message.objects
+            assert (obj.id, obj.label) == (1, "pad")
+            if obj.area:
+                truth = scene.truth(message.pts)
+                assert iou(obj.mask, truth[2]) > max(iou(obj.mask, truth[other]) for other in (1, 3))
+            else:
+                assert obj.state in ("occluded", "lost")
+        assert len(session) == 2
+        assert {obj_id: label for obj_id, (label, _) in listed(control, "cam").items()} == {
+            obj_id: label for obj_id, (label, _) in seen.items()
+        }
+    assert "tracked on from memory" in again.log
+    assert again.end() == 0

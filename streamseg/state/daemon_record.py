@@ -1,0 +1,80 @@
+"""What a daemon tracks, as JSON: its streams and their objects. The memory of objects is in snapshots beside it.
+
+It holds the addresses of streams that were added while the daemon ran, maybe with passwords: its file is private.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from streamseg.errors import StateError
+from streamseg.state.stream_snapshot import SavedObjects
+
+VERSION: Final = 1
+MAX_BYTES: Final = 256 * 1024 * 1024
+
+
+class StreamRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream.
+
+    Attributes:
+        source: Digest of its source's address.
+        settings: Its settings, if it was added on request; None: they are in the configuration file.
+        configured: Ids of the objects that the settings name.
+        saved: Its objects.
+    """
+
+    source: str
+    settings: dict[str, Any] | None
+    configured: tuple[int, ...]
+    saved: SavedObjects
+
+
+class DaemonRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """All streams.
+
+    Attributes:
+        version: Of this form.
+        config: Path of the configuration file, for people.
+        streams: Stream id -> stream.
+    """
+
+    version: int = VERSION
+    config: str
+    streams: dict[str, StreamRecord]
+
+
+def source_digest(address: str) -> str:
+    """Return a digest of a source's address, which may contain a password."""
+    return hashlib.blake2b(address.encode(), digest_size=16).hexdigest()
+
+
+def encode_record(record: DaemonRecord) -> bytes:
+    """Return a record as bytes: a line with a checksum, and JSON."""
+    body = msgspec.json.encode(record)
+    return _checksum(body) + b"\n" + body
+
+
+def decode_record(data: bytes) -> DaemonRecord:
+    """Read a record.
+
+    Raises:
+        StateError: It was cut short or changed, or is of another version.
+    """
+    checksum, _, body = data.partition(b"\n")
+    if checksum != _checksum(body):
+        raise StateError("it is damaged: its checksum does not fit")
+    try:
+        record = msgspec.json.decode(body, type=DaemonRecord)
+    except msgspec.DecodeError as error:
+        raise StateError(f"it is damaged: {error}") from None
+    if record.version != VERSION:
+        raise StateError(f"it is of version {record.version}, this streamseg reads version {VERSION}")
+    return record
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).hexdigest().encode()

@@ -1,0 +1,58 @@
+"""Where the state of a daemon is on disk, and the lock of the daemon that uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+from streamseg.errors import StateError
+from streamseg.paths import is_private, state_directory
+
+RECORD: Final = "daemon.json"
+_LOCK: Final = "lock"
+
+
+def state_folder(config: Path, configured: str | None) -> Path:
+    """Return the folder of a configuration's state.
+
+    Args:
+        config: Path of the configuration file.
+        configured: Setting ``state.path``.
+    """
+    file = config.absolute()
+    if configured is not None:
+        return file.parent / Path(configured).expanduser()
+    digest = hashlib.blake2b(os.fsencode(file.resolve()), digest_size=4).hexdigest()
+    return state_directory() / f"{file.stem}-{digest}"
+
+
+class StateLock:
+    """The right to use a folder, until :meth:`release` or the end of the process.
+
+    Args:
+        folder: The folder; it is created.
+
+    Raises:
+        StateError: Another daemon uses it, or it cannot be created, or others may write to it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_private(folder.stat()):
+                raise StateError(f"{folder} belongs to another user, or others may write to it")
+            self._fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StateError(f"{folder} cannot be used: {error.strerror or error}") from None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise StateError(f"{folder} is in use by another daemon with the same configuration") from None
+
+    def release(self) -> None:
+        """Let others use the folder."""
+        os.close(self._fd)
