@@ -2,7 +2,7 @@
 
     python bench/automask.py                                     # nano and tiny, as in RESULTS.md
     python bench/automask.py --models nano --rounds 3 --json r.json --markdown r.md
-    python bench/automask.py --models sam2.1_hiera_t --side 16   # a quarter of the points
+    python bench/automask.py --models sam2.1_hiera_t --side 8 --arms ours "ours bfloat16"
     uv run --with transformers python bench/automask.py          # with the arm `transformers`
 
 The reference preset on a generated picture of 1280x720, with thresholds at which about 30 masks survive: the stability
@@ -14,8 +14,8 @@ Each arm is a process of its own; all take turns in each round. Memory is the pe
 with the model loaded and warm. Known handicaps: sam2's predictor has the sizes of 1024 px fixed, which the bench
 corrects. transformers' pipeline cannot run nano; it loads its own copy of the weights.
 
-Arms: ``reference`` (``SAM2AutomaticMaskGenerator``), ``ours``, ``ours exact`` (the reference's bits), ``ours bfloat16``
-where asked with ``--bfloat16``, and ``transformers`` (its mask-generation pipeline, float32).
+Arms: ``reference`` (``SAM2AutomaticMaskGenerator``), ``ours``, ``ours exact`` (the reference's bits),
+``ours bfloat16``, and ``transformers`` (its mask-generation pipeline, float32).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -190,11 +191,11 @@ def compare(wanted: Records, given: Records, limits: dict[str, float]) -> dict[s
 def measure(model: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row for each arm."""
     side = args.side if args.side else (32 if model == "nano" else 16)
-    limits = thresholds(model, side)
-    arms = ["reference", "ours", "ours exact"]
-    arms += ["ours bfloat16"] if args.bfloat16 else []
-    arms += ["transformers"] if model != "nano" and find_spec("transformers") is not None else []
     context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as apart:  # what it needs is free before the arms start
+        limits = apart.submit(thresholds, model, side).result(TIMEOUT_S)
+    arms = ["reference", *args.arms]
+    arms += ["transformers"] if model != "nano" and find_spec("transformers") is not None else []
     pipes, runs = {}, {arm: list[Run]() for arm in arms}
     for arm in arms:
         ours, theirs = context.Pipe()
@@ -271,7 +272,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="points along one side; default: 32 for nano, 16 for others")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--arms", nargs="+", default=["ours", "ours exact"], help="besides the reference")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()

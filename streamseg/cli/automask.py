@@ -213,9 +213,16 @@ def _run(found: list[Path | SkippedPictureError], masks: AutomaticMasks, results
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # results that go to a file or a pipe do not belong on the terminal
+    )
     skipped = 0
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        with bar:
             task = bar.add_task("pictures", total=len(found))
             for item in found:
                 try:
@@ -294,7 +301,7 @@ class _Results:
         if self._as_json:
             self._print_json(path, size, found)
         else:
-            print(plain(f"{path}: {len(found)} masks in {seconds:.1f} s{where}"), flush=True)
+            pictures.print_line(plain(f"{path}: {len(found)} masks in {seconds:.1f} s{where}"))
         if self._show:
             pictures.show(str(path), self._style.draw(picture, found)[..., :3])
 
@@ -319,4 +326,4 @@ class _Results:
         mode = "uncompressed_rle" if self._mode == "uncompressed_rle" else "coco_rle"
         records = [record(mask, mode) for mask in found]  # type: ignore[arg-type]
         content = {"picture": str(path), "width": size[0], "height": size[1], "masks": records}
-        print(encode_json(content).decode(), flush=True)
+        pictures.print_line(encode_json(content).decode())

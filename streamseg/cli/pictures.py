@@ -195,6 +195,22 @@ def check_window() -> None:
         raise ConfigError(f"--show: {obstacle}: write a file with -o")
 
 
+def print_line(text: str) -> None:
+    """Print a result at once.
+
+    Raises:
+        typer.Exit: The reader of a pipe is gone (``| head``), which is no error.
+    """
+    import os
+
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Without this Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
+
+
 def warn(message: str) -> None:
     """Print a line about a picture that is left out."""
     from streamseg.cli.message_lines import plain

@@ -138,9 +138,9 @@ def _print(
     if not as_json:
         for number, (mask, score) in enumerate(found, 1):
             share = 100 * mask.mean()
-            print(f"mask {number}: {mask.sum()} pixels ({share:.1f} %), predicted IoU {score:.2f}")
+            pictures.print_line(f"mask {number}: {mask.sum()} pixels ({share:.1f} %), predicted IoU {score:.2f}")
         for file in files:
-            print(plain(str(file)))
+            pictures.print_line(plain(str(file)))
         return
     masks = [
         {
@@ -151,4 +151,5 @@ def _print(
         }
         for mask, score in found
     ]
-    print(encode_json({"picture": str(path), "width": size[0], "height": size[1], "masks": masks}).decode())
+    content = {"picture": str(path), "width": size[0], "height": size[1], "masks": masks}
+    pictures.print_line(encode_json(content).decode())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +53,9 @@ def test_a_folder_with_broken_empty_and_huge_pictures(streamseg: Streamseg, pict
     (pictures / "broken.png").write_bytes((pictures / "1.png").read_bytes()[:400])
     huge = b"P6\n100000 100000\n255\n"
     (pictures / "huge.ppm").write_bytes(huge)
-    done = streamseg("automask", pictures, tmp_path / "none.jpg", "-o", tmp_path / "out", "--coco", *SMALL)
+    done = streamseg(
+        "automask", pictures, tmp_path / "none.jpg", "-o", tmp_path / "out", "--coco", *SMALL, timeout_s=300
+    )
     assert done.returncode == 4
     names = ("empty.png", "broken.png", "huge.ppm", "none.jpg")
     skipped = [line for line in done.stderr.splitlines() if line.startswith("skipped: ")]
@@ -80,6 +85,25 @@ def test_json_and_coco_hold_the_same_masks(invoke: Invoke, pictures: Path, tmp_p
         np.testing.assert_array_equal(dataset.annToMask(annotation), mask)
         assert annotation["area"] == record["area"] == mask.sum()
         assert 0.1 <= record["predicted_iou"] <= 1
+
+
+def test_json_goes_to_the_pipe_while_a_terminal_shows_progress(streamseg: Streamseg, pictures: Path) -> None:
+    terminal, end = pty.openpty()
+    process = streamseg.start("automask", pictures / "1.png", "--json", *SMALL, stdout=subprocess.PIPE, stderr=end)
+    os.close(end)
+    printed, _ = process.communicate(timeout=300)
+    os.close(terminal)
+    assert process.returncode == 0
+    assert json.loads(printed)["picture"].endswith("1.png")
+
+
+def test_a_reader_that_leaves_early_is_no_error(streamseg: Streamseg, pictures: Path) -> None:
+    process = streamseg.start("automask", pictures, "--json", *SMALL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    with process.stderr:
+        said = process.stderr.read()
+    assert process.wait(timeout=300) == 0
+    assert said == ""
 
 
 def test_one_file_styles_and_single_masks(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
