@@ -20,7 +20,7 @@ class MemoryThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Thresholds of the memory policies, see :class:`~streamseg.tracker.sam2.memory_policy.MemoryPolicy`."""
 
     window: int = 24
-    share: float = 0.8
+    share: float = 0.6
     anchors: int = 3
     rival: float = 0.3
     sure: float = 0.7

@@ -47,7 +47,7 @@ class MemoryPolicy:
 
     name: PolicyName = "sam2"
     window: int = 24
-    share: float = 0.9
+    share: float = 0.6
     anchors: int = 3
     rival: float = 0.3
     sure: float = 0.7
