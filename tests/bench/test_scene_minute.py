@@ -18,7 +18,7 @@ MOST_ON_ANOTHER = 0.15
 @pytest.mark.slow
 def test_nano_holds_the_objects_of_the_demo_for_a_minute() -> None:
     """900 frames, each object marked by a box, as the demo marks them."""
-    score, observed = follow(scene_video("scene:default", SECONDS), tracker_arm("nano", threads=2), "box")
+    score, observed = follow(scene_video("scene:default", SECONDS), tracker_arm("nano", dtype="float32"), "box")
     assert (score.objects, score.frames) == (3, 900)
     assert score.iou >= LEAST_IOU
     assert score.identity <= MOST_ON_ANOTHER
