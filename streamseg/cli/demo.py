@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _STREAM: Final = "demo"
 _SECONDS: Final = 60.0
-_WRITE_S: Final = 60.0  # to write the film of the last minute
+_WRITE_S: Final = 60.0  # to write the video of the last minute
 _PAGE: Final = "127.0.0.1:8080"
 
 
@@ -165,14 +165,14 @@ def _print_plan(config: Config, scene: Scene | None) -> None:
 
 
 def _print_length(frames: int | None, seconds: float) -> None:
-    from streamseg.cli.demo_watch import FILM_S
+    from streamseg.cli.demo_watch import VIDEO_S
 
     if frames is not None:
         print(f"runs for {frames} frames")
     elif seconds:
         print(f"runs for {seconds:g} s; --seconds 0 runs until Ctrl-C")
     else:
-        print(f"runs until Ctrl-C; the film keeps the last {FILM_S:g} s")
+        print(f"runs until Ctrl-C; the video keeps the last {VIDEO_S:g} s")
 
 
 def _run(config: Config, scene: Scene | None, out: Path, frames: int | None, seconds: float) -> Measured:

@@ -22,8 +22,8 @@ from streamseg.sources.scene.source import Scene
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FILM_S: Final = 60.0
-"""Length of the film of a demo without an end."""
+VIDEO_S: Final = 60.0
+"""Length of the video of an endless demo."""
 _TURN_S: Final = 0.25
 _SILENCE_S: Final = 30.0
 _WINDOW: Final = 30
@@ -159,7 +159,7 @@ class Watcher(threading.Thread):
         """Receive, measure and draw. The thread's body."""
         try:
             with (
-                self._film() as file,
+                self._open_video() as file,
                 PairedSubscriber(self._endpoint, streams=[self._stream]) as subscriber,
             ):
                 while not self._enough() and (pair := self._next(subscriber)) is not None:
@@ -177,10 +177,10 @@ class Watcher(threading.Thread):
         """Ask the thread to stop. Callable from any thread."""
         self._stopping.set()
 
-    def _film(self) -> PictureWriter:
+    def _open_video(self) -> PictureWriter:
         """Return what the drawn pictures go to; without an end only the last minute is kept."""
         endless = self._frames is None and not self._seconds
-        return LastPictures(self._out, FILM_S) if endless else open_writer(self._out)
+        return LastPictures(self._out, VIDEO_S) if endless else open_writer(self._out)
 
     def _enough(self) -> bool:
         if self._frames is not None:

@@ -79,7 +79,7 @@ def open_writer(path: Path) -> PictureWriter:
 
 
 class LastPictures:
-    """Keeps the newest pictures, compressed, and writes them at the end: the film of something without an end.
+    """Keeps the newest pictures, compressed, and writes them at the end: the video of an endless stream.
 
     Args:
         path: Path of the file.

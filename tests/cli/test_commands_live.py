@@ -62,7 +62,7 @@ def test_subscribe_without_a_daemon(streamseg, tmp_path):
     assert "is streamseg running" in done.stderr
 
 
-def test_view_writes_a_film_where_there_is_no_window(streamseg, endpoint):
+def test_view_writes_a_video_without_a_window(streamseg, endpoint):
     streamseg.environment.pop("DISPLAY", None)
     streamseg.environment.pop("WAYLAND_DISPLAY", None)
     done = streamseg("view", endpoint, "--frames", 5)
@@ -157,7 +157,7 @@ def test_demo_without_an_end_stops_at_ctrl_c(streamseg):
         *("demo", "--model", "colour", "--seconds", "0", "--no-page", "--out", "demo.mp4"), stdout=subprocess.PIPE
     )
     begun = read_until(process, process.stdout, " IoU ")
-    assert "runs until Ctrl-C; the film keeps the last 60 s" in begun
+    assert "runs until Ctrl-C; the video keeps the last 60 s" in begun
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0

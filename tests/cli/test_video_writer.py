@@ -20,10 +20,10 @@ def frames_of(path):
         return [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
-def test_a_film_keeps_times_and_colors(tmp_path):
-    with open_writer(tmp_path / "a.mp4") as film:
+def test_a_video_keeps_times_and_colors(tmp_path):
+    with open_writer(tmp_path / "a.mp4") as video:
         for time_s, color in ((100.0, (250, 0, 0)), (100.1, (0, 250, 0)), (100.5, (0, 0, 250))):
-            film.add(picture(color), time_s)
+            video.add(picture(color), time_s)
     frames = frames_of(tmp_path / "a.mp4")
     assert [time_s for time_s, _ in frames] == pytest.approx([0.0, 0.1, 0.5], abs=0.002)
     for (_, image), channel in zip(frames, range(3), strict=True):
@@ -31,40 +31,40 @@ def test_a_film_keeps_times_and_colors(tmp_path):
         assert image.reshape(-1, 3).mean(axis=0).argmax() == channel
 
 
-def test_an_endless_film_keeps_the_end(tmp_path):
-    with LastPictures(tmp_path / "a.mp4", seconds=1.0) as film:
+def test_an_endless_video_keeps_the_end(tmp_path):
+    with LastPictures(tmp_path / "a.mp4", seconds=1.0) as video:
         for number in range(31):
-            film.add(picture(8 * number), number / 10)
-            assert len(film._kept) <= 11
+            video.add(picture(8 * number), number / 10)
+            assert len(video._kept) <= 11
     frames = frames_of(tmp_path / "a.mp4")
     assert [time_s for time_s, _ in frames] == pytest.approx([n / 10 for n in range(11)], abs=0.002)
     assert frames[-1][1].mean() == pytest.approx(240, abs=4)
 
 
 def test_times_that_stand_still_or_run_backwards(tmp_path):
-    with open_writer(tmp_path / "a.mp4") as film:
+    with open_writer(tmp_path / "a.mp4") as video:
         for time_s in (5.0, 5.0, 4.0, 5.2):
-            film.add(picture(9), time_s)
+            video.add(picture(9), time_s)
     times = [time_s for time_s, _ in frames_of(tmp_path / "a.mp4")]
     assert len(times) == 4
     assert times == sorted(set(times))
 
 
 def test_odd_and_changing_sizes(tmp_path):
-    with open_writer(tmp_path / "a.mp4") as film:
+    with open_writer(tmp_path / "a.mp4") as video:
         for number, size in enumerate(((65, 49), (64, 48), (320, 240), (31, 201))):
-            film.add(picture(9, size), number)
+            video.add(picture(9, size), number)
     assert [image.shape for _, image in frames_of(tmp_path / "a.mp4")] == [(48, 64, 3)] * 4
 
 
-def test_a_film_is_whole_after_an_error(tmp_path):
-    def film_and_fail():
-        with open_writer(tmp_path / "a.mp4") as film:
-            film.add(picture(9), 0.0)
+def test_a_video_is_whole_after_an_error(tmp_path):
+    def write_and_fail():
+        with open_writer(tmp_path / "a.mp4") as video:
+            video.add(picture(9), 0.0)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        film_and_fail()
+        write_and_fail()
     assert len(frames_of(tmp_path / "a.mp4")) == 1
 
 

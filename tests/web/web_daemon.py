@@ -12,7 +12,7 @@ from typing import Any
 from tests.e2e.daemon_process import DaemonProcess, wait_for
 
 SIZE = (640, 360)
-SCENE = f"scene:simple?size={SIZE[0]}x{SIZE[1]}&fps=20&code=1"
+SCENE = f"scene:simple?size={SIZE[0]}x{SIZE[1]}&fps=10&code=1"
 YARD = "scene:simple?size=320x180&fps=10&code=1"
 STREAMS = {"cam": {"source": SCENE}, "yard": {"source": YARD}}
 
