@@ -34,7 +34,8 @@ def open_error(
             data" at that time; only the clock tells this from data that is really invalid.
     """
     shown = address.shown
-    timed_out = isinstance(error, (av.error.ExitError, TimeoutError)) or elapsed_s >= 0.95 * timeout_s
+    slow = elapsed_s >= 0.95 * timeout_s and kind in _SERVERS  # on a busy machine everything is slow
+    timed_out = slow or isinstance(error, (av.error.ExitError, TimeoutError))
     match error:
         case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
             return SourceAuthError(
@@ -55,6 +56,13 @@ def open_error(
         case PermissionError():
             fix = "add this user to the group video" if kind == "v4l2" else "check its permissions"
             return SourceOpenError(f"{shown}: permission denied: {fix}")
+        case _ if timed_out and kind not in _SERVERS:
+            return SourceOpenError(f"{shown}: opening it took more than {timeout_s:.3g} s: raise open_timeout_s")
+        case _ if kind == "screen":
+            return SourceOpenError(
+                f"{shown}: the screen cannot be read ({reason(error)}): set DISPLAY, or name a display of X11, for "
+                "example screen::0.0"
+            )
         case _ if timed_out:
             return SourceOpenError(
                 f"{shown}: no answer within {timeout_s:.3g} s: check host, port and firewall, or raise open_timeout_s"

@@ -41,6 +41,9 @@ NO_PICTURE_S: Final = 30.0
 """How long packets may arrive without a picture: a camera's next key frame can be more than 10 s away."""
 
 _ALWAYS_LIVE: Final = frozenset({"rtsp", "rtmp", "udp", "rtp", "srt", "sdp", "snapshot", "screen", "v4l2"})
+_PREFIXED: Final = frozenset({"screen", "lavfi"})
+"""Kinds whose addresses come without their prefix."""
+
 _MAY_BE_LIVE: Final = frozenset({"http", "hls"})
 _MAX_CORRUPT_RUN: Final = 300
 _MAX_SHORT_S: Final = 1.0
@@ -119,7 +122,7 @@ class AvSession:
         deinterlace: Deinterlace = "off",
     ) -> None:
         self.pictures = self.corrupt = self.damaged = 0
-        self._address = SourceAddress.of(address)
+        self._address = SourceAddress.of(f"{kind}:{address}" if kind in _PREFIXED else address)
         self._shown = self._address.shown
         self._stall_timeout_s = stall_timeout_s
         arguments = open_arguments(address, kind, transport=transport, open_timeout_s=open_timeout_s)

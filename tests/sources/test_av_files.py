@@ -30,7 +30,8 @@ from streamseg.errors import (
     SourceOpenError,
 )
 from streamseg.frame import FrameFormat
-from streamseg.sources.address import describe
+from streamseg.sources.address import SourceAddress, describe
+from streamseg.sources.av_errors import open_error
 from streamseg.sources.av_options import AvKind
 from streamseg.sources.av_picture import PictureReader, _turned
 from streamseg.sources.av_source import AvSource
@@ -439,3 +440,25 @@ def test_video_that_ffmpeg_cannot_decode_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_NOBODYKNOWSIT"))
     with pytest.raises(SourceOpenError, match="FFmpeg cannot decode"):
         AvSource(str(path), "file").open()
+
+
+def test_a_slow_machine_does_not_make_a_file_a_host(tmp_path: Path) -> None:
+    """Opening takes longer than the time-out: a bad file is still a bad file."""
+    (tmp_path / "a.avi").write_bytes(b"no video")
+    address = SourceAddress.of(str(tmp_path / "a.avi"))
+    with pytest.raises(av.error.InvalidDataError) as caught:
+        av.open(address.text)
+    error = open_error(caught.value, address, "file", elapsed_s=5.0, timeout_s=1.0)
+    assert "not a video that FFmpeg can read" in str(error)
+    error = open_error(caught.value, SourceAddress.of("http://cam/1"), "http", elapsed_s=5.0, timeout_s=1.0)
+    assert "no answer within 1 s" in str(error)  # a server that accepts and never answers
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "shown"),
+    [(":77", "screen", "screen::77: the screen cannot be read"), ("nosuchfilter", "lavfi", "lavfi:nosuchfilter: ")],
+)
+def test_an_address_is_shown_with_its_prefix(target: str, kind: AvKind, shown: str) -> None:
+    with pytest.raises(SourceOpenError) as caught:
+        AvSource(target, kind).open()
+    assert str(caught.value).startswith(shown)
