@@ -68,6 +68,7 @@ class Snapshots:
         self._tracker = tracker
         self._writer = _Writer(spec.folder)
         self._due_at: dict[str, float] = {}
+        self._frames: dict[str, int] = {}
         self._not_before = 0.0
         self._bytes: dict[str, int] = {}
         self._memory_fits = True
@@ -75,6 +76,7 @@ class Snapshots:
     def changed(self, stream: str) -> None:
         """Note that a prompt or an object of a stream has changed: its next snapshot is due."""
         self._due_at[stream] = 0.0
+        self._frames.pop(stream, None)
 
     def take_due(self, streams: Mapping[str, TrackedStream]) -> None:
         """Take the snapshot of one stream, if one is due."""
@@ -82,7 +84,12 @@ class Snapshots:
         if now < self._not_before:
             return
         for name, tracked in streams.items():
-            if now >= self._due_at.get(name, 0.0) and tracked.latest is not None:
+            if now < self._due_at.get(name, 0.0) or tracked.latest is None:
+                continue
+            if self._frames.get(name) == tracked.latest.frame_id:  # paused, static, or without a picture
+                self._due_at[name] = now + self._spec.every_s
+            else:
+                self._frames[name] = tracked.latest.frame_id
                 self._take(name, tracked)
                 taken = time.monotonic()
                 self._due_at[name] = taken + self._spec.every_s
@@ -98,6 +105,7 @@ class Snapshots:
     def forget(self, stream: str) -> None:
         """Remove the snapshot of a stream that was closed."""
         self._due_at.pop(stream, None)
+        self._frames.pop(stream, None)
         self._bytes.pop(stream, None)
         self._writer.put(stream, None)
 

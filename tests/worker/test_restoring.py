@@ -205,3 +205,23 @@ def test_a_stream_without_objects_leaves_no_snapshot(tmp_path: Path) -> None:
     worker.stream.reset("requested")
     worker.die()
     assert worker.spec.folder.streams() == {}
+
+
+def test_a_stream_that_stands_still_is_not_written_again(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    worker.show(0)
+    worker.mark(0, OBJ, LEAF)
+    taken: list[str] = []
+    worker.snapshots._take = lambda name, _tracked: taken.append(name)
+    for _ in range(3):
+        worker.snapshots._not_before = 0.0
+        worker.snapshots.take_due(worker.streams)
+    assert taken == ["cam"]
+    worker.show(1)
+    worker.snapshots._not_before = 0.0
+    worker.snapshots.take_due(worker.streams)
+    worker.snapshots.changed("cam")
+    worker.snapshots._not_before = 0.0
+    worker.snapshots.take_due(worker.streams)
+    assert taken == ["cam"] * 3
+    worker.snapshots.close()
