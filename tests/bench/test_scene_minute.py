@@ -1,8 +1,8 @@
 """A minute of the demo's scene, offline, against its exact truth: what the first user sees must be right.
 
-The goal is an IoU of 0.85 and no mask that lies mostly on another object. The weights that ship do not reach it: they were
-measured at 0.627 and 15.8 % of the object-frames (2026-11-28). The levels asserted here are a little lower, because
-rounding decides when a mask drifts; raise them with better weights.
+The goal is an IoU of 0.85 and no mask that lies mostly on another object. The weights that ship do not reach it: they
+were measured at 0.627 and 15.8 % of the object-frames (2026-11-28). The levels asserted here are a little lower,
+because rounding decides when a mask drifts; raise them with better weights.
 """
 
 from __future__ import annotations
