@@ -24,6 +24,7 @@ from streamseg.tracker.sam2.build import build_model, build_reference_model
 NANO_WEIGHTS = Path(__file__).parent.parent / "streamseg" / "models" / "nano.pt"
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TRANSFORMERS = find_spec("transformers") is not None
+OPENVINO = find_spec("openvino") is not None
 SLOW = ("official vos", "fork forced")
 """Name prefixes of arms that compile with ``max-autotune``, for minutes."""
 
@@ -155,6 +156,8 @@ def make_arms(
         arms[f"official {name}"] = partial(official, dtype, vos=False)
         if name in dtypes:
             arms[f"ours eager {name}"] = partial(ours, Engine, dtype)
+            if device.type == "cpu" and OPENVINO and dtype is not torch.float16:
+                arms[f"ours openvino {name}"] = partial(ours, openvino_engine(), dtype)
             if compiled:
                 arms[f"ours compiled {name}"] = partial(ours, partial(CompiledEngine, buckets=buckets), dtype)
     if fork is not None:
@@ -169,6 +172,14 @@ def make_arms(
         if fork is not None:
             arms[f"{SLOW[1]} {dtypes[-1]}"] = partial(camera_fork, fork, forced=True)
     return arms
+
+
+def openvino_engine() -> Callable[..., Engine]:
+    """Return what makes OpenVINO's engine. It keeps nothing in the user's cache."""
+    from streamseg.tracker.openvino.cache import NetworkCache
+    from streamseg.tracker.openvino.engine import OpenVinoEngine
+
+    return partial(OpenVinoEngine, wait=True, cache=NetworkCache(None))
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ def test_the_tracker_s(tmp_path: Path) -> None:
     short = ("--rounds", 2, "--block", 1, "--warm-up", 2)
     run(BENCH / "tracker.py", *grid, *arms, *short, "--json", result, "--markdown", tmp_path / "result.md")
     found = json.loads(result.read_text())
-    names = ["official float32", "ours eager float32"]
+    names = ["official float32", "ours eager float32", "ours openvino float32"]
     assert [(row["objects"], row["arm"]) for row in found["rows"]] == [(n, arm) for n in (1, 2) for arm in names]
     assert all(row["agree"] > 0.99 for row in found["rows"])
     assert [row["ratios"].keys() for row in found["rows"] if row["arm"] == names[1]] == [{names[0]}] * 2

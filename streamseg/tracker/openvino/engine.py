@@ -212,7 +212,8 @@ class OpenVinoEngine(Engine):
         lanes, slots = size
         with torch.inference_mode():
             if self._blank_features is None:
-                self._blank_features = self.encode(images)
+                # By torch: the thread that tracks may be using the network, which takes one call at a time.
+                self._blank_features = super().encode(images)
             return [value.shape for value in blank_inputs(self._step, self._blank_features, shape, lanes, slots)]
 
 
