@@ -68,15 +68,21 @@ def on_another(message: MaskFrame, scene: Scene) -> dict[int, bool]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, seed):
+def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path, seed):
     """Only objects that nano follows well before the gap count: what it loses by itself is not the restart's."""
     scene = Scene(f"scene:default?{SIZE}&live=1")
-    running = daemon({"streams": {"cam": {"source": scene.spec.address, "prompts": marks(scene, "box")}}})
+    running = daemon(
+        {
+            "streams": {"cam": {"source": scene.spec.address, "prompts": marks(scene, "box")}},
+            "state": {"path": str(tmp_path / "kept")},
+        }
+    )
     kill_at = random.Random(seed).randrange(20, 80)
     wrong: list[bool] = []
     with Subscriber(running.endpoint, kinds=("masks",)) as subscriber:
         while (message := subscriber.receive(timeout_s=120)).frame < kill_at:
             pass
+        wait_for(lambda: list((tmp_path / "kept").glob("*.stream")), 60, "a snapshot")
         truth = scene.truth(message.pts)
         right = {obj.id for obj in message.objects if iou(obj.mask, truth[obj.id]) > 0.6}
         worker = running.child("worker")
