@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -15,6 +16,8 @@ from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.sam2.step import TrackStep
 
+log = logging.getLogger(__name__)
+
 MakeEngine = Callable[[TrackStep, torch.dtype | None], Engine]
 """Builds an engine from the step and the precision of the arithmetic."""
 
@@ -24,18 +27,24 @@ _OPENVINO_DTYPES = (torch.float32, torch.bfloat16)
 def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> MakeEngine:
     """Turn ``model.engine`` and ``model.compile`` into an engine.
 
-    On a CPU ``auto`` is OpenVINO where it is installed, unless ``model.compile`` is on.
+    On a CPU ``auto`` is OpenVINO where it is installed, unless ``model.compile`` is on. An OpenVINO that is installed
+    but does not load is logged, and torch runs the model.
 
     Raises:
         ModelError: The engine that is named cannot run here.
     """
     obstacle = _openvino_obstacle(device, dtype)
     if config.engine == "openvino":
+        if obstacle is None:
+            obstacle = _openvino_failure()
         if obstacle is not None:
             raise ModelError(f"model.engine is openvino, but {obstacle}")
         return _openvino(wait=True)
     if config.engine == "auto" and config.compile != "on" and obstacle is None:
-        return _openvino(wait=False)
+        failure = _openvino_failure()
+        if failure is None:
+            return _openvino(wait=False)
+        log.warning("torch runs the model: %s", failure)
     if choose_compile(config.compile, device):
         use_persistent_cache()
         return CompiledEngine
@@ -51,6 +60,22 @@ def _openvino_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     if importlib.util.find_spec("openvino") is None:
         return "it is not installed: pip install openvino, or set model.engine to torch"
     return None
+
+
+def _openvino_failure() -> str | None:
+    """Load OpenVINO. Return why it does not work here although it is installed; None if it does."""
+    import streamseg.tracker.openvino  # noqa: F401 - before openvino itself: it blocks the report to Intel
+
+    try:
+        import openvino
+
+        if "CPU" in openvino.Core().available_devices:
+            return None
+        reason = "it has no plugin for the CPU"
+    except Exception as error:  # noqa: BLE001 - a package from elsewhere, with libraries, can fail in any way
+        reason = f"{type(error).__name__}: {error}"
+    fix = "pip install --force-reinstall openvino, or set model.engine to torch"
+    return f"OpenVINO is installed but does not load ({reason}): {fix}"
 
 
 def _openvino(*, wait: bool) -> MakeEngine:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import logging
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,3 +45,42 @@ def test_a_named_engine_that_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(choosing.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="not installed: pip install openvino"):
         kind(engine="openvino")
+
+
+BROKEN = {
+    "its import fails": "raise OSError('libopenvino.so: cannot open shared object file')",
+    "its core fails": "class Core:\n    def __init__(self):\n        raise RuntimeError('no plugins.xml')",
+    "it cannot use the CPU": "class Core:\n    available_devices = ['GPU']",
+    "it is an empty folder": "",
+}
+
+
+@pytest.fixture(params=BROKEN)
+def broken_openvino(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of that name that does not work comes first."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "__init__.py").write_text(BROKEN[request.param])
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("broken_openvino")
+def test_auto_is_torch_if_openvino_does_not_load(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert kind() is Engine
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "torch runs the model: OpenVINO is installed but does not load" in record.getMessage()
+
+
+@pytest.mark.usefixtures("broken_openvino")
+def test_openvino_that_does_not_load_is_an_error_if_it_is_named() -> None:
+    with pytest.raises(ModelError, match=r"does not load .*: pip install .*, or set model\.engine to torch"):
+        kind(engine="openvino")
+
+
+@pytest.mark.usefixtures("broken_openvino")
+def test_openvino_is_not_loaded_for_torch(caplog: pytest.LogCaptureFixture) -> None:
+    assert kind(engine="torch") is Engine
+    assert not caplog.records

@@ -1,8 +1,8 @@
 """Runs the conversion in a process of its own, at a low priority.
 
 Tracing holds the interpreter for seconds, and its memory would never be returned to the system. The process reads its
-job from a file, writes the networks to a folder and a line per part to its standard output, and ends when its standard
-input is closed, that is, with the process that started it.
+job from a file, which it deletes, and writes the networks to a folder and a line per part to its standard output. It
+ends when its standard input is closed, that is, with the process that started it, which also limits its time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -22,19 +23,24 @@ from streamseg.tracker.openvino.prepare import Job, prepare
 
 _JOB = "job.pt"
 
+_LIMIT_S: Final = 3600.0
+"""A conversion that takes longer is ended as hung. It is generous: a busy worker leaves it a tenth of a core."""
+
 _NICENESS = 10
 """Beside a worker that is always busy this leaves a tenth of a core. 19 would leave a hundredth, for many minutes."""
 
 
-def prepare_in_process(job: Job, folder: Path, progress: Progress) -> None:
-    """Do what :func:`prepare` does, in a process of its own. Blocks: until it has ended, up to minutes.
+def prepare_in_process(job: Job, folder: Path, progress: Progress, *, limit_s: float = _LIMIT_S) -> None:
+    """Do what :func:`prepare` does, in a process of its own. Blocks: until it has ended, up to ``limit_s``.
 
     Args:
         job: What to convert.
         folder: An existing folder to write to; only this user may write there, since the job is unpickled from it.
         progress: Called before each part, in the calling thread.
+        limit_s: Seconds until the process is killed.
 
     Raises:
+        TimeoutError: It was killed because it did not end in time.
         RuntimeError: It failed; the message ends with the process's last lines.
         OSError: The process cannot be started.
     """
@@ -49,13 +55,31 @@ def prepare_in_process(job: Job, folder: Path, progress: Progress) -> None:
         errors="replace",
     ) as process:
         assert process.stdout is not None
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        limit = threading.Timer(limit_s, stop)
+        limit.daemon = True
+        limit.start()
         said = ""
-        for line in process.stdout:
-            if (part := _progress(line)) is None:
-                said = (said + line)[-2000:]
-            else:
-                progress(*part)
-    job_file.unlink()
+        try:
+            for line in process.stdout:
+                if (part := _progress(line)) is None:
+                    said = (said + line)[-2000:]
+                else:
+                    progress(*part)
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            limit.cancel()
+            job_file.unlink(missing_ok=True)
+    if late.is_set():
+        raise TimeoutError(f"the conversion was stopped: it did not end within {limit_s:g} s")
     if process.returncode != 0:
         raise RuntimeError(f"the conversion ended with code {process.returncode}: {said.strip()}")
 
@@ -75,6 +99,7 @@ def main() -> None:
         os.nice(_NICENESS)
     folder = Path(sys.argv[1])
     job: Job = torch.load(folder / _JOB, weights_only=False)
+    (folder / _JOB).unlink()  # as large as the weights, and no longer needed
     torch.set_num_threads(job.threads)
     prepare(job, folder, lambda what, share: print(json.dumps([what, share]), flush=True))
 

@@ -3,15 +3,18 @@
 A folder is named after everything that the networks were converted from, weights included. It holds OpenVINO's files
 and what was measured when they were made. OpenVINO parses them and torch loads nothing from here, but a changed file
 would still change the masks: only this user may be able to write there.
+
+Networks that are being made lie in a folder that their process holds a lock on. The kernel drops the lock when the
+process ends in any way, so an unfinished folder without a lock is deleted when the next process opens the cache.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,9 +26,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 1 << 30
 
-_PARTIAL: Final = ".making-"
-_LEFTOVER_S: Final = 3600.0
-"""An unfinished folder of this age belongs to a process that was killed."""
+_PARTIAL: Final = ".streamseg-making-"
 
 
 class NetworkCache:
@@ -39,6 +40,7 @@ class NetworkCache:
     def __init__(self, folder: Path | None, max_bytes: int = MAX_BYTES) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        _delete_leftovers(self._parent)
 
     @classmethod
     def of_user(cls) -> NetworkCache:
@@ -63,15 +65,20 @@ class NetworkCache:
             os.utime(found)
         return found
 
+    @property
+    def _parent(self) -> Path:
+        """Where networks are made."""
+        return self._folder if self._folder is not None else Path(tempfile.gettempdir())
+
     @contextmanager
     def making(self) -> Iterator[Path]:
         """Return an empty folder for networks that are being made. What is not kept is deleted at the end."""
-        parent = self._folder if self._folder is not None else Path(tempfile.gettempdir())
-        folder = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))  # only this user can read or write it
+        folder, lock = _make_locked(self._parent)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
     def keep(self, made: Path, name: str) -> Path:
         """Keep a finished folder under its name, and delete the least recently used ones beyond the limit.
@@ -90,7 +97,7 @@ class NetworkCache:
             )
             return made
         try:
-            self._make_room(size)
+            self._make_room(size, made)
             made.rename(self._folder / name)
         except OSError as error:
             if (found := self.find(name)) is not None:  # another daemon has just made the same
@@ -104,18 +111,51 @@ class NetworkCache:
         if self._folder is not None:
             shutil.rmtree(self._folder / name, ignore_errors=True)
 
-    def _make_room(self, size: int) -> None:
-        """Delete folders until there is room. Networks in use stay readable: their files are mapped."""
+    def _make_room(self, size: int, made: Path) -> None:
+        """Delete folders until there is room. Networks in use stay readable: their files are mapped.
+
+        What other processes are making counts, and is not deleted.
+        """
         assert self._folder is not None
-        room = self._max_bytes - size
-        for entry in sorted(self._folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True):
-            if entry.name.startswith(_PARTIAL):
-                if time.time() - entry.stat().st_mtime > _LEFTOVER_S:
-                    shutil.rmtree(entry, ignore_errors=True)
-                continue
+        _delete_leftovers(self._folder)
+        others = [entry for entry in self._folder.iterdir() if entry != made]
+        finished = [entry for entry in others if not entry.name.startswith(_PARTIAL)]
+        room = self._max_bytes - size - sum(_bytes(entry) for entry in others if entry not in finished)
+        for entry in sorted(finished, key=lambda entry: entry.stat().st_mtime, reverse=True):
             room -= _bytes(entry)
             if room < 0:
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def _make_locked(parent: Path) -> tuple[Path, int]:
+    """Return a new folder that only this user can read or write, and the descriptor that holds its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # taken for a leftover before it was locked
+            continue
+        with suppress(OSError):  # a file system without locks: nothing there is taken for a leftover
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():
+            return folder, lock
+        os.close(lock)
+
+
+def _delete_leftovers(parent: Path) -> None:
+    """Delete unfinished folders whose process has ended: it held a lock on them."""
+    for folder in parent.glob(f"{_PARTIAL}*"):
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # its process is running
+            pass
+        finally:
+            os.close(lock)
 
 
 def _bytes(folder: Path) -> int:

@@ -66,6 +66,7 @@ class OpenVinoEngine(Engine):
         self._prepare = prepare
         self._core = openvino.Core()
         self._networks: dict[_Size, Network] = {}  # replaced between calls, by the thread that loads
+        self._failed: set[_Size] = set()  # they are not loaded again
         self._report: Report = {}
         self._blank_features: Features | None = None
         self._state = "eager"
@@ -79,7 +80,7 @@ class OpenVinoEngine(Engine):
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Load what an earlier start has converted, or start to convert it.
 
-        Blocks: under a second; until all sizes are loaded if the engine waits.
+        Blocks: until the encoder and the step for one object are loaded; if the engine waits, until all sizes are.
         """
         name = self._name(bank.shape)
         folder = self._cache.find(name)
@@ -153,6 +154,7 @@ class OpenVinoEngine(Engine):
 
     def _give_up(self, size: _Size, error: RuntimeError) -> None:
         log.error("OpenVINO failed for size %s, which is computed by torch from now on: %s", size, error)
+        self._failed.add(size)
         self._networks.pop(size, None)
 
     def _name(self, shape: BankShape) -> str:
@@ -195,7 +197,7 @@ class OpenVinoEngine(Engine):
     def _load(self, folder: Path, shape: BankShape, size: _Size) -> None:
         """Compile one size, unless torch is faster for it."""
         name = "encode_1" if size == _ENCODER else f"track_{size[0]}"
-        if size in self._networks or not self._report[name].openvino_is_faster:
+        if size in self._networks or size in self._failed or not self._report[name].openvino_is_faster:
             return
         path = folder / (ENCODER if size == _ENCODER else STEP)
         network = Network(self._core, path, self._shapes(shape, size), self._autocast, torch.get_num_threads())

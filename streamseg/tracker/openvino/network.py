@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,9 @@ that fusion by 0.03, as torch's in bfloat16. In float32 they are exact to six di
 
 
 class Network:
-    """A function of tensors of fixed shapes. Tensors are passed by address, not copied. Not thread-safe.
+    """A function of tensors of fixed shapes. Tensors are passed by address, not copied.
+
+    Thread-safe: calls wait for each other.
 
     Args:
         core: Compiles it.
@@ -58,6 +61,7 @@ class Network:
         compiled = core.compile_model(model, "CPU", options)
         self._outputs = [tuple(output.shape) for output in compiled.outputs]
         self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()  # a second call would replace the tensors of the first
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run. Lifetime: the result belongs to the caller.
@@ -65,12 +69,13 @@ class Network:
         Raises:
             RuntimeError: The inputs' shapes or types differ from those that it was compiled for.
         """
-        for number, value in enumerate(inputs):
-            self._request.set_input_tensor(number, _shared(value.contiguous()))
         outputs = tuple(torch.empty(shape) for shape in self._outputs)
-        for number, output in enumerate(outputs):
-            self._request.set_output_tensor(number, _shared(output))
-        self._request.infer()
+        with self._lock:
+            for number, value in enumerate(inputs):
+                self._request.set_input_tensor(number, _shared(value.contiguous()))
+            for number, output in enumerate(outputs):
+                self._request.set_output_tensor(number, _shared(output))
+            self._request.infer()
         return outputs
 
 

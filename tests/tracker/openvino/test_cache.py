@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,3 +60,54 @@ def test_only_this_user_can_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     kept = keep(NetworkCache.of_user(), "a", 10)
     assert kept.stat().st_mode & 0o777 == kept.parent.stat().st_mode & 0o777 == 0o700
+
+
+MAKING = """
+import sys
+from pathlib import Path
+from streamseg.tracker.openvino.cache import NetworkCache
+with NetworkCache(Path(sys.argv[1])).making() as folder:
+    (folder / "job.pt").write_bytes(bytes(500))
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process_making(cache: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process in the middle of a conversion, and its folder."""
+    command = [sys.executable, "-c", MAKING, str(cache)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, Path(process.stdout.readline().strip())
+        finally:
+            process.kill()
+
+
+def test_what_a_killed_process_left_is_deleted_at_the_start(tmp_path: Path) -> None:
+    with another_process_making(tmp_path) as (process, folder):
+        NetworkCache(tmp_path)
+        assert (folder / "job.pt").is_file()  # it is running
+        process.kill()
+        process.wait(30)
+        assert (folder / "job.pt").is_file()
+        NetworkCache(tmp_path)
+        assert not folder.exists()
+
+
+def test_what_a_killed_process_left_is_deleted_for_new_networks(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path, max_bytes=1000)
+    with another_process_making(tmp_path) as (process, _):
+        process.kill()
+        process.wait(30)
+    keep(cache, "a", 900)
+    assert {path.name for path in tmp_path.iterdir()} == {"a"}
+
+
+def test_what_another_process_is_making_counts(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path, max_bytes=1000)
+    keep(cache, "a", 300)
+    with another_process_making(tmp_path) as (_, folder):
+        keep(cache, "b", 400)
+        assert {path.name for path in tmp_path.iterdir()} == {"b", folder.name}

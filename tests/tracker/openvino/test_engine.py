@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from streamseg.tracker.engine import Engine, Progress
 from streamseg.tracker.openvino.cache import NetworkCache
 from streamseg.tracker.openvino.engine import OpenVinoEngine
+from streamseg.tracker.openvino.network import Network
 from streamseg.tracker.openvino.prepare import ENCODER, STEP, Job
 from streamseg.tracker.predictor import CameraPredictor
 from tests.tracker.openvino.conftest import MakeEngine
@@ -103,7 +107,78 @@ def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path) -> None:
                 predictor.add_prompt(STREAM, event.obj_id, **event.arguments())
 
 
-def made(small: SAM2Base, cache: NetworkCache, autocast: torch.dtype | None = None, **options: object) -> Engine:
+class Recorded(Network):
+    """A network that notes which threads run it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.threads: set[int] = set()
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.threads.add(threading.get_ident())
+        return super().__call__(*inputs)
+
+
+def test_frames_while_the_networks_are_loaded(
+    small: SAM2Base, tmp_path: Path, network_cache: NetworkCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cold start: each network takes over as soon as it is loaded, and only frames use it."""
+    earlier = made(small, network_cache, prepare=prepare_here)
+    converted = network_cache.find(earlier.engine._name(earlier.bank.shape))
+    assert converted is not None
+    monkeypatch.setattr("streamseg.tracker.openvino.engine.Network", Recorded)
+    frames_run = threading.Event()
+    engines: list[OpenVinoEngine] = []
+
+    def copy(job: Job, folder: Path, progress: Progress) -> None:
+        assert frames_run.wait(120)
+        shutil.copytree(converted, folder, dirs_exist_ok=True)
+
+    def make(step: object, autocast: torch.dtype | None) -> Engine:
+        engines.append(OpenVinoEngine(step, autocast, cache=NetworkCache(tmp_path), prepare=copy))  # type: ignore[arg-type]
+        return engines[0]
+
+    CameraPredictor(small, engine=make).warm_up(quiet)
+    (engine,) = engines
+    eager = CameraPredictor(small).engine
+    images = [torch.randn(1, 3, small.image_size, small.image_size) for _ in range(4)]
+    with torch.inference_mode():
+        wanted = [eager.encode(image) for image in images]
+        loading = True
+        while loading:
+            loading = engine._thread is not None and engine._thread.is_alive()
+            for image, features in zip(images, wanted, strict=True):
+                for given, level in zip(engine.encode(image), features, strict=True):
+                    assert torch.allclose(given, level, atol=1e-3 * float(level.std()))
+            frames_run.set()
+    assert engine.state == "openvino"
+    networks = cast("dict[tuple[int, int], Recorded]", engine._networks)
+    assert networks.pop((0, 0)).threads == {threading.get_ident()}
+    assert not any(network.threads for network in networks.values())
+
+
+def test_threads_may_share_a_network(small: SAM2Base, network_cache: NetworkCache) -> None:
+    engine = made(small, network_cache, prepare=prepare_here).engine
+    network = engine._networks[0, 0]
+    images = [torch.randn(1, 3, small.image_size, small.image_size) for _ in range(2)]
+    wanted = [network(image) for image in images]
+    start = threading.Barrier(2)
+
+    def run(number: int) -> bool:
+        start.wait(60)
+        return all(
+            torch.allclose(given, level, atol=1e-3 * float(level.std()))
+            for _ in range(100)
+            for given, level in zip(network(images[number]), wanted[number], strict=True)
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(run, range(2)))
+
+
+def made(
+    small: SAM2Base, cache: NetworkCache, autocast: torch.dtype | None = None, **options: object
+) -> CameraPredictor:
     from copy import deepcopy
 
     show(small, 0)
