@@ -183,6 +183,20 @@ class ObjectMemory:
         conditioning = [frame for frame in bank.conditioning_frame[lane].tolist() if frame != NEVER]
         return cls(lane, undo_depth, gap=newest, conditioning_frames=conditioning)
 
+    def copy(self) -> ObjectMemory:
+        """Return a copy on the same lane, whose changes do not reach this one. The lane itself is shared."""
+        other = ObjectMemory(
+            self.lane,
+            self.undo_depth,
+            self.gap,
+            list(self.conditioning_frames),
+            dict(self.outputs),
+            dict(self.prompts),
+        )
+        other._undo.extend(self._undo)
+        other._earlier = self._earlier
+        return other
+
     def move(self, bank: MemoryBank, frames: int, newest: int) -> None:
         """Move the memory to later frames, as if no time had passed. A restart can no longer be undone.
 

@@ -248,7 +248,7 @@ class CameraPredictor:
             stream: The stream.
             obj_id: The object.
             at: As in :meth:`add_prompt`.
-            fresh: Do not use the object's memory.
+            fresh: Do not use the object's memory, and do not ask for room for a new one.
             ambiguous: Ask for three candidate masks.
             choice: Which of them to take, best first; None: the best.
             given: The prompt.
@@ -257,7 +257,7 @@ class CameraPredictor:
             PromptError: As :meth:`add_prompt`.
         """
         state = self._opened(stream)
-        self._check_prompt(stream, state, obj_id)
+        self._check_prompt(stream, state, obj_id, needs_room=not fresh)
         frame = state.frame if at is None else at.frame
         known = None if fresh else state.objects.get(obj_id)
         earlier = None if known is None else known.outputs.get(frame)
@@ -290,6 +290,19 @@ class CameraPredictor:
             known.restart(self.bank)
         known.remember_prompt(self.bank, segmented.frame, state.frame, segmented.prompt, segmented.out)
         return TrackOutput((obj_id,), *segmented.out.step)
+
+    @contextmanager
+    def trial(self, stream: str, obj_id: int) -> Iterator[None]:
+        """Take back everything that happens to a remembered object inside this context."""
+        objects = self._opened(stream).objects
+        before = self._opened(stream).remembered()[obj_id]
+        memory = self.bank.read_lane(before.lane)
+        objects[obj_id] = before.copy()
+        try:
+            yield
+        finally:
+            objects[obj_id] = before
+            self.bank.write_lane(before.lane, memory)
 
     def seen_at(self, stream: str, obj_id: int, frame: int) -> bool:
         """Return whether an object was visible on a frame that can still be prompted. Syncs."""
@@ -444,10 +457,10 @@ class CameraPredictor:
             raise PromptError(f"stream {stream} is not open: call open_stream first")
         return self._streams[stream]
 
-    def _check_prompt(self, name: str, stream: _Stream, obj_id: int) -> None:
+    def _check_prompt(self, name: str, stream: _Stream, obj_id: int, *, needs_room: bool = True) -> None:
         if stream.image is None:
             raise PromptError(f"object {obj_id}: stream {name} has no frame yet: prompt it after its first frame")
-        if obj_id not in stream.objects and len(stream.objects) >= self.max_objects:
+        if needs_room and obj_id not in stream.objects and len(stream.objects) >= self.max_objects:
             raise PromptError(
                 f"object {obj_id}: stream {name} already tracks {self.max_objects} objects, the limit of "
                 "model.max_objects: remove one first"

@@ -231,30 +231,58 @@ class Sam2Tracker:
                 it gives no mask, or one far smaller than was marked.
         """
         past = self._prompted_frame(stream, prompt, frame_id)
-        was_seen = self._was_seen(stream, prompt, past)
-        segmented, _ = self._segment(stream, prompt, past, was_seen=was_seen)
+        segmented, _ = self._decide(stream, prompt, past)
         output = self._predictor.accept(stream, prompt.obj_id, segmented)
-        restarted = segmented.fresh
-        if not (was_seen or restarted) and not self._stays(stream, prompt, past):
-            self._predictor.undo_prompt(stream, prompt.obj_id)
-            segmented, _ = self._segment(stream, prompt, past, was_seen=was_seen, fresh=True)
-            output, restarted = self._predictor.accept(stream, prompt.obj_id, segmented), True
-        if restarted:
+        if segmented.fresh:
             log.info("stream %s: object %d started again from a prompt", stream, prompt.obj_id)
-        return replace(self._catch_up(stream, past, output), restarted=restarted)
+        return replace(self._catch_up(stream, past, output), restarted=segmented.fresh)
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None, *, candidates: bool = False) -> Preview:
+    def preview(
+        self,
+        stream: str,
+        prompt: Prompt,
+        frame_id: int | None = None,
+        *,
+        candidates: bool = False,
+        fresh: bool = False,
+    ) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame, without changing anything.
 
         Raises:
             PromptError: As :meth:`add_prompt`.
         """
-        past = self._prompted_frame(stream, prompt, frame_id)
-        was_seen = self._was_seen(stream, prompt, past)
-        segmented, result = self._segment(stream, prompt, past, was_seen=was_seen, ambiguous=candidates)
+        past = self._prompted_frame(stream, prompt, frame_id, fresh=fresh)
+        segmented, result = self._decide(stream, prompt, past, ambiguous=candidates, fresh=fresh)
         offered = segmented.out.candidates
         masks = to_results([LowRes((prompt.obj_id,) * len(offered.iou_prediction), *offered, past.size)])[0]
-        return Preview(past.frame_id, result, tuple(masks) if candidates else (), segmented.fresh)
+        return Preview(past.frame_id, result, tuple(masks) if candidates else (), segmented.fresh and not fresh)
+
+    def _decide(
+        self,
+        stream: str,
+        prompt: Prompt,
+        past: PastFrame[torch.Tensor],
+        *,
+        ambiguous: bool = False,
+        fresh: bool = False,
+    ) -> tuple[Segmented, ObjectResult]:
+        """Segment an object as a prompt asks for, with or without its memory. Changes nothing.
+
+        Raises:
+            PromptError: The prompt gives no mask, or one far smaller than was marked.
+        """
+        was_seen = fresh or self._was_seen(stream, prompt, past)
+        kept = self._segment(stream, prompt, past, was_seen=was_seen, ambiguous=ambiguous, fresh=fresh)
+        if was_seen or kept[0].fresh:
+            return kept
+        with self._predictor.trial(stream, prompt.obj_id):
+            self._predictor.accept(stream, prompt.obj_id, kept[0])
+            if self._stays(stream, prompt, past):
+                return kept
+        try:
+            return self._segment(stream, prompt, past, was_seen=was_seen, ambiguous=ambiguous, fresh=True)
+        except PromptError:  # its memory at least found what is marked
+            return kept
 
     def _was_seen(self, stream: str, prompt: Prompt, past: PastFrame[torch.Tensor]) -> bool:
         """Return whether a prompt is to use the object's memory whatever it finds: it is new, or was visible."""
@@ -326,6 +354,7 @@ class Sam2Tracker:
         """
         first = self._predictor.undo_prompt(stream, obj_id)
         if first is None:
+            self._meter.forget(stream, obj_id)
             return None
         past = self._histories[stream].since(first)[0]
         return self._catch_up(stream, past, self._predictor.retrack(stream, obj_id, self._image(past)))
@@ -396,12 +425,14 @@ class Sam2Tracker:
         self._predictor.reset(stream)
         self._meter.close(stream)
 
-    def _prompted_frame(self, stream: str, prompt: Prompt, frame_id: int | None) -> PastFrame[torch.Tensor]:
+    def _prompted_frame(
+        self, stream: str, prompt: Prompt, frame_id: int | None, *, fresh: bool = False
+    ) -> PastFrame[torch.Tensor]:
         """Find the frame that a prompt applies to, and refuse a prompt that does not fit it."""
         if stream not in self._histories:
             raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
         past = self._histories[stream].find(prompt.obj_id, frame_id)
-        check_prompt(prompt, past.size, is_new=not self._predictor.remembers(stream, prompt.obj_id))
+        check_prompt(prompt, past.size, is_new=fresh or not self._predictor.remembers(stream, prompt.obj_id))
         return past
 
     def _image(self, past: PastFrame[torch.Tensor]) -> PastImage:

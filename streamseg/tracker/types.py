@@ -287,7 +287,15 @@ class Tracker(Protocol):
         """
         ...
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None, *, candidates: bool = False) -> Preview:
+    def preview(
+        self,
+        stream: str,
+        prompt: Prompt,
+        frame_id: int | None = None,
+        *,
+        candidates: bool = False,
+        fresh: bool = False,
+    ) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame, without changing anything.
 
         Args:
@@ -295,6 +303,7 @@ class Tracker(Protocol):
             prompt: As in :meth:`add_prompt`.
             frame_id: As in :meth:`add_prompt`.
             candidates: Also return the masks that an ambiguous click can mean.
+            fresh: As if there were no object with that id, and room for one more.
 
         Raises:
             PromptError: As :meth:`add_prompt`.

@@ -185,24 +185,27 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     frame = _frame_of(stream, args)
     for obj_id, prompt in wanted.items():
         _check_prompt(stream, obj_id, prompt)
+    before = dict(stream.objects.table.objects)
     removed = tuple(obj_id for obj_id in stream.objects.table.objects if obj_id not in wanted)
-    unchanged: list[int] = []
+    unchanged: list[SetPrompt] = []
     prompted: list[SavedObject] = []
     for obj_id, prompt in wanted.items():
         known = stream.objects.table.objects.get(obj_id)
         if known is None or known.prompts[0] != normalize_prompt(prompt):
             prompted.append(SavedObject(obj_id, prompt.label, (normalize_prompt(prompt),)))
             continue
-        unchanged.append(obj_id)
-        if known.label != prompt.label:
-            stream.objects.label(obj_id, prompt.label)
+        unchanged.append(prompt)
     if frame is None:
         stream.objects.replace(removed, prompted, can_undo=True)
     else:
+        _check_starts(stream, prompted, frame)
         stream.objects.replace((*removed, *(obj.obj_id for obj in prompted)), (), can_undo=True)
-        _start_on_frame(stream, prompted, frame)
+        _start_on_frame(stream, prompted, frame, before)
+    for prompt in unchanged:
+        if before[prompt.object_id].label != prompt.label:
+            stream.objects.label(prompt.object_id, prompt.label)
     return PromptsSet(
-        kept=tuple(unchanged),
+        kept=tuple(prompt.object_id for prompt in unchanged),
         prompted=tuple(obj.obj_id for obj in prompted),
         removed=removed,
         frame=frame,
@@ -227,12 +230,28 @@ def _frame_of(stream: TrackedStream, args: SetPrompts) -> int | None:
         raise control_error("BAD_PROMPT", str(error)) from None
 
 
-def _start_on_frame(stream: TrackedStream, objects: Sequence[SavedObject], frame: int) -> None:
+def _check_starts(stream: TrackedStream, objects: Sequence[SavedObject], frame: int) -> None:
+    """Refuse prompts that find nothing on their frame, before any object is removed for them."""
     for obj in objects:
         try:
-            stream.objects.add_prompt(obj.obj_id, obj.label, obj.prompts[0], frame)
-        except PromptError as error:  # the form was checked: the tracker has no room, or the model broke
+            stream.objects.check_start(obj.obj_id, obj.prompts[0], frame)
+        except PromptError as error:
             raise control_error("BAD_PROMPT", str(error)) from None
+
+
+def _start_on_frame(
+    stream: TrackedStream, objects: Sequence[SavedObject], frame: int, before: Mapping[int, SavedObject]
+) -> None:
+    try:
+        for obj in objects:
+            stream.objects.add_prompt(obj.obj_id, obj.label, obj.prompts[0], frame)
+    except PromptError as error:  # the prompts were checked: the tracker has no room, or the model broke
+        after = stream.objects.table.objects
+        changed = [obj_id for obj_id in (*after, *before) if before.get(obj_id) is not after.get(obj_id)]
+        for obj_id in [obj_id for obj_id in changed if obj_id in after]:
+            stream.objects.remove(obj_id)
+        restore(stream.objects, {obj_id: before[obj_id] for obj_id in dict.fromkeys(changed) if obj_id in before})
+        raise control_error("BAD_PROMPT", str(error)) from None
 
 
 def _marks(stream: TrackedStream, objects: Sequence[SavedObject]) -> tuple[PixelMarks, ...]:

@@ -118,7 +118,6 @@ class FollowedObjects:
         known = self.table.objects[obj_id]
         try:
             built = build_prompt(obj_id, prompt, latest.size)
-            self._hidden.drop(obj_id)
             result = self._tracker.add_prompt(self.name, built)
         except PromptError as error:
             if known.last_mask is not None:  # of frames of another size: its own prompts may fit
@@ -130,6 +129,7 @@ class FollowedObjects:
             log.error("stream %s: %s", self.name, error)
             self._events.add("prompt_rejected", frame, obj_id=obj_id, label=known.label, detail=str(error))
         else:
+            self._hidden.drop(obj_id)
             self._show(obj_id, result.current)
             self._follow(known)
 
@@ -212,6 +212,15 @@ class FollowedObjects:
             prompted=cleaned(preview.prompted, self.cleanup_px),
             candidates=tuple(cleaned(offered, self.cleanup_px) for offered in preview.candidates),
         )
+
+    def check_start(self, obj_id: int, prompt: SavedPrompt, frame_id: int) -> None:
+        """Check that a prompt starts an object on a frame, whatever is known of its id. Changes nothing.
+
+        Raises:
+            PromptError: the frame is gone, or the prompt does not fit it or finds nothing on it.
+        """
+        assert self.latest is not None
+        self._tracker.preview(self.name, build_prompt(obj_id, prompt, self.latest.size), frame_id, fresh=True)
 
     def find_frame(self, frame_id: int | None) -> int:
         """Return the tracked frame that a prompt for a frame applies to; None: the newest.

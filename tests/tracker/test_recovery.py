@@ -235,3 +235,54 @@ def test_agreement_takes_the_worst_of_points_box_and_mask() -> None:
     assert agreement(Prompt(1, mask=mask), result) == 1.0
     nothing = ObjectResult(1, (10, 10), (0, 0, 0, 0), mask[:0, :0], 0, (0.0, 0.0), 0.9, 5.0)
     assert agreement(Prompt(1, box=(2, 2, 6, 6)), nothing) == 0.0
+
+
+def test_what_a_preview_decides_is_what_a_prompt_does_and_neither_costs_memory(
+    tracker: Sam2Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = Show(tracker)
+    back = show.lose_the_leaf()
+    prompt = marks(back, PAD, "mask")
+    stays = [False]
+    monkeypatch.setattr(tracker, "_stays", lambda *_: stays[0])
+    before = tracker.export_memory("s").objects[OBJ]
+    preview = tracker.preview("s", prompt)
+    after = tracker.export_memory("s").objects[OBJ]
+    assert preview.restarted
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    stays[0] = True
+    assert not tracker.preview("s", prompt).restarted
+    stays[0] = False
+    result = tracker.add_prompt("s", prompt)
+    assert result.restarted
+    assert np.array_equal(preview.prompted.full_mask, result.prompted.full_mask)
+
+
+def test_memory_is_kept_where_a_new_start_finds_nothing(tracker: Sam2Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    show = Show(tracker)
+    back = show.lose_the_leaf()
+    segment = tracker._segment
+
+    def refuse_fresh(*args: object, fresh: bool = False, **kwargs: object) -> object:
+        if fresh:
+            raise PromptError("the prompt gave no mask")
+        return segment(*args, fresh=fresh, **kwargs)
+
+    monkeypatch.setattr(tracker, "_stays", lambda *_: False)
+    monkeypatch.setattr(tracker, "_segment", refuse_fresh)
+    result = tracker.add_prompt("s", marks(back, PAD, "mask"))
+    assert not result.restarted
+    assert iou(result.prompted, SCENE.truth(back)[PAD]) > 0.5
+    undone = tracker.undo_prompt("s", OBJ)
+    assert undone is not None
+    assert undone.current.area == 0
+
+
+def test_a_preview_of_a_new_start_needs_no_room_and_no_memory(tracker: Sam2Tracker) -> None:
+    show = Show(tracker)
+    show.next(SCENE.render(0))
+    tracker.add_prompt("s", Prompt(OBJ, mask=SCENE.truth(0)[LEAF]))
+    show.next(SCENE.render(1))
+    found = tracker.preview("s", marks(1, PAD, "box"), fresh=True)
+    assert iou(found.prompted, SCENE.truth(1)[PAD]) > 0.5
+    assert not found.restarted

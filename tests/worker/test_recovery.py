@@ -95,3 +95,24 @@ def tiny_counts() -> str:
     mask = np.zeros((270, 480), np.bool_)
     mask[100:102, 100:103] = True
     return encode_rle(mask).decode()
+
+
+def test_refused_set_prompts_change_nothing() -> None:
+    client = Client()
+    client.show(SCENE.render(0))
+    for obj_id, truth in ((OBJ, LEAF), (2, PAD)):
+        x, y, width, height = SCENE.truth_box(0, truth)
+        client.ask("add_prompt", object_id=obj_id, label="a", box=[x, y, x + width, y + height], coords="pixels")
+    client.show(SCENE.render(1))
+    client.stream.take_events()
+    before = dict(client.stream.objects.table.objects)
+    frame_id = client.stream.objects.latest.frame_id
+    wanted = [
+        {"object_id": 7, "label": "b", "points": [[0.5, 0.5]]},
+        {"object_id": OBJ, "mask": {"size": [270, 480], "counts": tiny_counts()}},
+    ]
+    refused = client.ask("set_prompts", prompts=wanted, frame=frame_id)
+    assert refused.code == "BAD_PROMPT"
+    assert client.stream.objects.table.objects == before
+    assert client.stream.take_events() == []
+    assert set(client.show(SCENE.render(2))) == {OBJ, 2}

@@ -173,14 +173,22 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state.followers[prompt.obj_id] = follower
         return self._go_on(state, prompt.obj_id, past)
 
-    def preview(self, stream: str, prompt: Prompt, frame_id: int | None = None, *, candidates: bool = False) -> Preview:
+    def preview(
+        self,
+        stream: str,
+        prompt: Prompt,
+        frame_id: int | None = None,
+        *,
+        candidates: bool = False,
+        fresh: bool = False,
+    ) -> Preview:
         """Return the mask that :meth:`add_prompt` would give on that frame, which is its only candidate.
 
         Raises:
             PromptError: As :meth:`add_prompt`.
         """
-        state, past = self._prompted_frame(stream, prompt, frame_id)
-        present = self._follower_at(state, past, prompt.obj_id)
+        state, past = self._prompted_frame(stream, prompt, frame_id, fresh=fresh)
+        present = None if fresh else self._follower_at(state, past, prompt.obj_id)
         follower = self._prompted(past.picture.view, prompt, past.size, present)
         result = self._follow(follower, past.picture.view, past.size, prompt.obj_id)
         return Preview(past.frame_id, result, (result,) if candidates else ())
@@ -302,15 +310,15 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state.aside.clear()
 
     def _prompted_frame(
-        self, stream: str, prompt: Prompt, frame_id: int | None
+        self, stream: str, prompt: Prompt, frame_id: int | None, *, fresh: bool = False
     ) -> tuple[_Stream[View, Follower], PastFrame[_Seen[View, Follower]]]:
         """Find the frame that a prompt applies to, and refuse a prompt that does not fit it."""
         state = self._streams.get(stream)
         if state is None:
             raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
         past = state.history.find(prompt.obj_id, frame_id)
-        is_new = prompt.obj_id not in state.followers
-        if is_new and len(state.followers) >= self._max_objects:
+        is_new = fresh or prompt.obj_id not in state.followers
+        if is_new and not fresh and len(state.followers) >= self._max_objects:
             raise PromptError(
                 f"object {prompt.obj_id}: stream {stream!r} already has {self._max_objects} objects: "
                 "remove one, or raise model.max_objects"
