@@ -27,6 +27,14 @@ MAX_DEPTH: Final = 20
 _MAX_WAIT_S: Final = 2.0
 
 
+class _DepthError(yaml.scanner.ScannerError):
+    """Brackets are nested too deeply on this line."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.line = line
+
+
 class _Loader(yaml.SafeLoader):
     """As in YAML 1.2, only ``true`` and ``false`` are booleans: ``on`` and ``off`` are values of a setting."""
 
@@ -34,6 +42,12 @@ class _Loader(yaml.SafeLoader):
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803 - PyYAML's own name
+        """Refuse deep nesting while scanning: PyYAML looks 1,024 characters ahead, which takes seconds in brackets."""
+        if self.flow_level >= MAX_DEPTH:
+            raise _DepthError(self.get_mark().line + 1)
+        super().fetch_flow_collection_start(TokenClass)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Construct a value; one that Python cannot hold (February 30, 5,000 digits) is an error with its line."""
@@ -83,6 +97,10 @@ class Document:
                 _check_size(name, self._root)
                 _check_keys(name, self._root)
             self.tree: Any = None if self._root is None else loader.construct_document(self._root)
+        except _DepthError as error:
+            raise ConfigError(
+                f"{name}:{error.line}: nested too deeply: settings have at most {MAX_DEPTH} levels"
+            ) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f"{name}:{mark.line + 1}" if mark else name

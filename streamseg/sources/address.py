@@ -64,6 +64,11 @@ _PATH_SECRET: Final = re.compile(
 )
 """A segment of a path whose name, the segment before it, says that it is a secret."""
 
+_PATH_SEGMENT: Final = re.compile(r"[^/]+")
+_MIN_TOKEN: Final = 20
+_WORD: Final = re.compile(r"[A-Za-z]*|[0-9]*|[A-Za-z]{1,12}[0-9]{1,4}|[0-9]{1,4}[A-Za-z]{1,4}")
+"""A part of a file's name as people choose it (``door``, ``20260131``, ``camera12``, ``720p``), not of a token."""
+
 _MIN_SECRET: Final = 4
 """A shorter secret is hidden where its address appears, but not wherever its letters do."""
 
@@ -217,6 +222,7 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     secrets = [password if colon else userinfo] if at else []
     path, mark, query = tail.partition("?")
     shown_path = _PATH_SECRET.sub(r"\1***", _PATH_ASSIGNMENT.sub(lambda match: mask_query(match[0]), path))
+    shown_path = _PATH_SEGMENT.sub(lambda match: _masked_token(match[0]), shown_path)
     shown_query = mask_query(query)
     for plain, masked in ((path, shown_path), (query, shown_query)):
         if plain != masked:
@@ -225,6 +231,14 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     shown = redact(f"{scheme}://{shown_user}{host_and_port}{shown_path}{mark}{shown_query}")
     decoded = tuple(form for secret in secrets if secret for form in _with_decoded(secret))
     return SourceAddress(text, valid_text(shown), decoded)
+
+
+def _masked_token(segment: str) -> str:
+    """Return a segment of a path, or ``***`` if it looks like a token: long, with letters and digits mixed."""
+    if len(segment) < _MIN_TOKEN or "***" in segment:
+        return segment
+    words = all(_WORD.fullmatch(part) for part in re.split(r"[\W_]", segment, flags=re.ASCII))
+    return segment if words else "***"
 
 
 def _fault_of(scheme: str, host_and_port: str, tail: str) -> str | None:

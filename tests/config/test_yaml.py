@@ -78,6 +78,13 @@ def test_deep_nesting_is_refused_before_all_of_it_is_read(text):
     assert time.process_time() - before < 20  # of this process, however busy the machine is; it was minutes
 
 
+@pytest.mark.parametrize("bracket", ["[", "{", "[a, ", "{a: "])
+def test_deep_nesting_is_refused_with_its_line_while_it_is_scanned(bracket):
+    before = time.process_time()
+    assert "c.yaml:2: nested too deeply" in refused("a: 1\nx-k: " + bracket * 3_000)
+    assert time.process_time() - before < 20  # takes a millisecond
+
+
 def test_what_never_ends_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="larger than 1024 KiB"):
         read_document(Path("/dev/zero"))

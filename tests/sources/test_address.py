@@ -130,3 +130,31 @@ def test_a_password_of_any_characters_is_shown_nowhere():
         assert SECRET not in refusal(describe, address)
 
     check()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://cam/Streaming/Channels/101",
+        "http://cam/recordings/20260131_front_door_camera12_720p.mp4",
+        "http://cam/axis-cgi/mjpg/video-with-a-long-name.cgi",
+        "rtsp://cam/h264Preview_01_main",
+        "http://cam/01234567890123456789/x.m3u8",
+    ],
+)
+def test_names_of_files_are_shown(address):
+    assert SourceAddress.of(address).shown == address
+
+
+@pytest.mark.parametrize(
+    ("address", "token"),
+    [
+        ("http://127.0.0.1:9/{}/v.m3u8", "Zebra7tokenabcdef0123456789abcdef0123456789"),
+        ("https://cam/hls/{}/x.m3u8", "550e8400-e29b-41d4-a716-446655440000"),
+        ("rtsp://cam/{}", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9"),
+    ],
+)
+def test_tokens_in_the_path_are_hidden(address, token):
+    parsed = SourceAddress.of(address.format(token))
+    assert token not in parsed.shown
+    assert token not in parsed.without_secrets(f"cannot open {address.format(token)}: /{token}: 404")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamseg.errors import NothingToUndoError, PromptError, StreamsegError
 from streamseg.frame import Frame
+from streamseg.tracker.found import is_positive
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.types import BoolMask, ObjectResult, Preview, Prompt, PromptResult, StreamMemory, check_prompt
 
@@ -163,11 +164,13 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
 
         Raises:
             FrameExpiredError: The frame is no longer held.
-            PromptError: The frame was not tracked yet, the stream is full, or the prompt does not fit the frame.
+            PromptError: The frame was not tracked yet, the stream is full, or the prompt does not fit the frame or
+                gives no mask.
         """
         state, past = self._prompted_frame(stream, prompt, frame_id)
         present = self._follower_at(state, past, prompt.obj_id)
         follower = self._prompted(past.picture.view, prompt, past.size, present)
+        self._check_mask(follower, past, prompt)
         undo = state.undo.setdefault(prompt.obj_id, deque(maxlen=self._undo_depth))
         undo.append((past.number, copy(present)))
         state.followers[prompt.obj_id] = follower
@@ -190,7 +193,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state, past = self._prompted_frame(stream, prompt, frame_id, fresh=fresh)
         present = None if fresh else self._follower_at(state, past, prompt.obj_id)
         follower = self._prompted(past.picture.view, prompt, past.size, present)
-        result = self._follow(follower, past.picture.view, past.size, prompt.obj_id)
+        result = self._check_mask(follower, past, prompt)
         return Preview(past.frame_id, result, (result,) if candidates else ())
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
@@ -329,6 +332,16 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
                 f"object {prompt.obj_id}: candidate {prompt.candidate}: this model offers only one mask, 0"
             )
         return state, past
+
+    def _check_mask(self, follower: Follower, past: PastFrame[_Seen[View, Follower]], prompt: Prompt) -> ObjectResult:
+        """Return the mask of a prompt on its frame; refuse one that says where the object is and gives no mask."""
+        result = self._follow(copy(follower), past.picture.view, past.size, prompt.obj_id)
+        if is_positive(prompt) and not result.area:
+            raise PromptError(
+                f"object {prompt.obj_id}: the prompt gave no mask on frame {past.frame_id}: mark pixels of the object, "
+                "of one color"
+            )
+        return result
 
     def _follower_at(
         self, state: _Stream[View, Follower], past: PastFrame[_Seen[View, Follower]], obj_id: int

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamseg.errors import PromptError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.simple.color import ColorTracker
 from streamseg.tracker.types import ObjectResult, Point, Prompt
@@ -188,28 +189,6 @@ def test_a_size_change_is_followed():
         assert iou(result, truth[2]) > 0.9
 
 
-@pytest.mark.parametrize("size", [(320, 180), (100, 60), (1283, 721)])
-def test_a_size_change_before_the_object_was_found(size):
-    """Half black, half white: the color between them is nowhere, until it appears where the prompt was."""
-    w, h = size
-    tracker = ColorTracker()
-    tracker.open_stream("cam")
-    rows, columns = np.indices((90, 160))
-    checkers = np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
-    prompted = (rows >= 40) & (rows < 60) & (columns >= 80) & (columns < 120)
-    tracker.track({"cam": rgb_frame(checkers)})
-    assert tracker.add_prompt("cam", Prompt(1, mask=prompted)).current.area == 0
-    picture = np.full((h, w, 3), 255, dtype=np.uint8)
-    (unseen,) = tracker.track({"cam": rgb_frame(picture)})["cam"]
-    assert (unseen.area, unseen.size) == (0, size)
-    truth = np.zeros((h, w), dtype=np.bool_)
-    truth[h * 40 // 90 : h * 60 // 90, w // 2 : w * 3 // 4] = True
-    picture[truth] = 128
-    picture[: h // 3] = 128  # larger, but elsewhere
-    (found,) = tracker.track({"cam": rgb_frame(picture)})["cam"]
-    assert iou(found, truth) > 0.9
-
-
 def test_the_planes_are_not_needed_after_the_return():
     picture, truth = scene(0)
     tracker = ColorTracker()
@@ -235,3 +214,17 @@ def test_of_two_alike_the_nearer_is_taken():
                 tracker.add_prompt("cam", prompt_for(i, truth, "mask")).current for i, truth in enumerate(truths, 1)
             ]
         assert [iou(result, truth) for result, truth in zip(results, truths, strict=True)] == [1.0, 1.0]
+
+
+def test_a_prompt_without_a_mask_is_refused_and_changes_nothing():
+    picture = np.zeros((240, 320, 3), np.uint8)
+    picture[:, 160:] = 255  # half black, half white: the median of both matches neither
+    tracker = ColorTracker()
+    tracker.open_stream("cam")
+    tracker.track({"cam": rgb_frame(picture)})
+    mask = np.zeros((240, 320), np.bool_)
+    mask[100:140, 140:180] = True
+    for act in (tracker.preview, tracker.add_prompt):
+        with pytest.raises(PromptError, match="the prompt gave no mask on frame 0"):
+            act("cam", Prompt(1, mask=mask))
+    assert tracker.track({"cam": rgb_frame(picture, 1)}) == {"cam": []}
