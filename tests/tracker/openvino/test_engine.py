@@ -119,6 +119,7 @@ class Recorded(Network):
         return super().__call__(*inputs)
 
 
+@pytest.mark.slow
 def test_frames_while_the_networks_are_loaded(
     small: SAM2Base, tmp_path: Path, network_cache: NetworkCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
