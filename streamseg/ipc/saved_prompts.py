@@ -82,6 +82,7 @@ class SavedStream:
         paused: Tracking is paused.
         planned: The worker was stopped on purpose: the next one continues whatever ``on_discontinuity`` says.
         earlier: An earlier daemon followed the objects.
+        unseen: Ids of objects that were not visible when the worker was stopped: without memory, they are lost.
     """
 
     objects: tuple[SavedObject, ...] = ()
@@ -89,6 +90,7 @@ class SavedStream:
     paused: bool = False
     planned: bool = False
     earlier: bool = False
+    unseen: tuple[int, ...] = ()
 
     def changed(self, removed: Iterable[int], prompts: Iterable[PromptConfig]) -> SavedStream:
         """Return the stream after a change of its configured prompts, as the worker would save it."""
@@ -100,6 +102,7 @@ class SavedStream:
             self,
             objects=(*(obj for obj in self.objects if obj.obj_id not in gone), *new.values()),
             next_id=next_id_after(self.next_id, new),
+            unseen=tuple(obj_id for obj_id in self.unseen if obj_id not in gone),
         )
 
 

@@ -88,6 +88,23 @@ class FollowedObjects:
         self._hidden = HiddenObjects(tracker, name, max_objects)
         self._last_seen: dict[int, ObjectResult] = {}
 
+    @property
+    def announced(self) -> tuple[SavedObject, ...]:
+        """The objects that clients see: those that the tracker has, and the missing ones; oldest first."""
+        return tuple(
+            obj
+            for obj_id, obj in self.table.objects.items()
+            if self.table.is_followed(obj_id) or obj_id in self.missing
+        )
+
+    @property
+    def unseen(self) -> frozenset[int]:
+        """Ids of the objects that were announced and are not visible on the newest tracked frame."""
+        results = {} if self.latest is None else self.latest.results
+        return frozenset(
+            obj.obj_id for obj in self.announced if obj.obj_id not in results or not _is_visible(results[obj.obj_id])
+        )
+
     # --- frames -----------------------------------------------------------------------------------------------------
 
     def take_results(self, frame: Frame, results: Sequence[ObjectResult]) -> Mapping[int, ObjectResult]:
@@ -136,7 +153,7 @@ class FollowedObjects:
     def pack(self, result: ObjectResult, frame: Frame) -> TrackedObject:
         """Pack an object for the publisher and update its state."""
         label, now_ns = self.table.objects[result.obj_id].label, frame.stamps.stream_time_ns
-        visible = result.object_score_logits > 0 and result.area > 0
+        visible = _is_visible(result)
         state, event = self.states.update(result.obj_id, visible, now_ns, result.confidence)
         if event is not None:
             self._events.add(event, frame, obj_id=result.obj_id, label=label)
@@ -298,12 +315,12 @@ class FollowedObjects:
 
     def reset(self, reason: str) -> None:
         """Remove all objects. The tracker keeps their memory for a minute, so that they can come back."""
-        followed = self.table.followed
+        announced, followed = self.announced, self.table.followed
         self.forget_tracking()
         self.table.clear()
         for obj in followed:
             self._hidden.hide(obj)
-        self.report_reset(followed, reason)
+        self.report_reset(announced, reason)
 
     # --- memory that is gone ----------------------------------------------------------------------------------------
 
@@ -322,6 +339,27 @@ class FollowedObjects:
         self._hidden.clear()
         self.forget_tracking()
 
+    def start_from_masks(self) -> None:
+        """Start the visible objects from their last masks, for a tracker that was cleared.
+
+        The others are lost: something else may be where they were last.
+        """
+        unseen = self.unseen
+        known = {obj_id: self.states.state(obj_id) for obj_id in unseen}
+        self.save_masks()
+        self.tracker_cleared()
+        self.table.reprompt_all()
+        for obj_id in sorted(unseen):
+            self.lose(obj_id)
+            if known[obj_id] != "lost":
+                self._events.add("object_lost", obj_id=obj_id, label=self.table.objects[obj_id].label)
+
+    def lose(self, obj_id: int) -> None:
+        """Set an object to ``lost`` until it is prompted: the tracker has no memory of it."""
+        self.table.discard_prompts(obj_id)
+        self.missing.add(obj_id)
+        self.states.lose(obj_id, self.stream_time_ns)
+
     def report_reset(self, followed: Sequence[SavedObject], reason: str, frame: Frame | None = None) -> None:
         """Record a reset of the tracker, and which of the objects that it followed are gone for good."""
         self._events.add("tracker_reset", frame, detail=reason, objects=[obj.obj_id for obj in followed])
@@ -330,8 +368,11 @@ class FollowedObjects:
                 self._events.add("object_removed", frame, obj_id=obj.obj_id, label=obj.label)
 
     def save_masks(self) -> None:
-        """Make the objects' last masks part of :meth:`take_saved`."""
-        self.table.save_masks({obj_id: full_rle(seen) for obj_id, seen in self._last_seen.items() if seen.area})
+        """Make the masks of the visible objects part of :meth:`take_saved`."""
+        unseen = self.unseen
+        self.table.save_masks(
+            {obj_id: full_rle(seen) for obj_id, seen in self._last_seen.items() if seen.area and obj_id not in unseen}
+        )
 
     def take_saved(self, *, paused: bool) -> SavedStream | None:
         """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
@@ -361,3 +402,7 @@ class FollowedObjects:
         self._events.add_regions(self.regions.forget(obj_id, self.stream_time_ns, "removed"), label)
         if followed:
             self._events.add("object_removed", obj_id=obj_id, label=label)
+
+
+def _is_visible(result: ObjectResult) -> bool:
+    return result.object_score_logits > 0 and result.area > 0

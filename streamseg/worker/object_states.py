@@ -96,6 +96,11 @@ class ObjectStates:
         for obj_id, one in sightings.items():
             self._sightings[obj_id] = _Sighting(one.state, now_ns - one.unseen_ns, now_ns)
 
+    def state(self, obj_id: int) -> ObjectState | None:
+        """Return an object's state; None before its first frame."""
+        sighting = self._sightings.get(obj_id)
+        return None if sighting is None else sighting.state
+
     def lose(self, obj_id: int, now_ns: int) -> None:
         """Set an object to ``lost``."""
         self._sightings[obj_id] = _Sighting("lost", now_ns, now_ns)

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
 
@@ -212,9 +212,7 @@ class Worker:
                 self._flush_stream(stream)
             case SaveMasks():
                 for stream, tracked in self._streams.items():
-                    tracked.objects.save_masks()
-                    if (saved := tracked.take_saved()) is not None:
-                        self._link.send(PromptsSaved(stream, replace(saved, planned=True)))
+                    self._link.send(PromptsSaved(stream, tracked.save_for_planned_restart()))
 
     def _open(self, stream: str, config: StreamConfig, saved: SavedStream | None, *, memory_lost: bool) -> None:
         left = self._inheritance(stream, config, saved or configured(config.prompts), memory_lost)
@@ -304,6 +302,7 @@ class Worker:
         drops = {
             "publish/queue_full": self._unsent[stream],
             "track/failed": self._streams[stream].failed,
+            "snapshot/failed": self._snapshots.failed[stream],
             "event/publisher_away": self._publisher.lost_events[stream],
         }
         return {reason: count for reason, count in drops.items() if count}

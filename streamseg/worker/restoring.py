@@ -85,6 +85,7 @@ class Restoration:
         self._objects = objects
         self._left = left
         self._reason = left.reason
+        self._removed: set[int] = set()
         self._restored = self._import(tracker) if left.snapshot is not None else []
         self._without = self._settle_others(config)
 
@@ -96,7 +97,7 @@ class Restoration:
         wanted = {
             obj_id: memory
             for obj_id, memory in snapshot.memory.items()
-            if obj_id in table.objects and obj_id in then and _same(table.objects[obj_id], then[obj_id])
+            if obj_id in then and _same_object(table.objects.get(obj_id), then[obj_id])
         }
         try:
             tracker.import_memory(self._objects.name, StreamMemory(snapshot.frame, wanted))
@@ -114,7 +115,12 @@ class Restoration:
     def _settle_others(self, config: StreamConfig) -> list[SavedObject]:
         """Apply the policy to the objects that have no memory; return them."""
         table, saved = self._objects.table, self._left.saved
-        if saved.planned or not (self._left.memory_lost or saved.earlier):
+        if saved.planned:
+            table.changed = True  # a crash of this worker is not planned
+            for obj_id in set(saved.unseen) & set(table.objects) - set(self._restored):
+                self._objects.lose(obj_id)
+            return []
+        if not (self._left.memory_lost or saved.earlier):
             return []
         without = [obj for obj in table.objects.values() if obj.obj_id not in self._restored]
         if not self._left.memory_lost:
@@ -125,9 +131,9 @@ class Restoration:
             match config.on_discontinuity:
                 case "reset":
                     table.remove(obj.obj_id)
+                    self._removed.add(obj.obj_id)
                 case "keep":
-                    table.discard_prompts(obj.obj_id)
-                    self._objects.missing.add(obj.obj_id)
+                    self._objects.lose(obj.obj_id)
                 case "reprompt":
                     pass
         return without
@@ -135,23 +141,31 @@ class Restoration:
     def report(self, frame: Frame, events: EventLog) -> None:
         """Begin with the first frame: continue the states, and say what was restored and what was not."""
         snapshot, now_ns = self._left.snapshot, frame.stamps.stream_time_ns
-        if self._restored and snapshot is not None:
-            kept = {obj_id: one for obj_id, one in snapshot.sightings.items() if obj_id in self._restored}
+        table = self._objects.table
+        restored = [obj_id for obj_id in self._restored if table.is_followed(obj_id)]
+        if restored and snapshot is not None:
+            kept = {obj_id: one for obj_id, one in snapshot.sightings.items() if obj_id in restored}
             self._objects.states.restore(kept, now_ns)
             age_s = (time.time_ns() - snapshot.t_wall_ns) / 1e9
             missed = ""
             if snapshot.session == self._left.session:
                 missed = f", {max(0, frame.frame_id - snapshot.frame_id - 1)} frames ago"
             detail = f"tracked on from memory that is {age_s:.1f} s old{missed}"
-            log.info("stream %s: objects %s: %s", self._objects.name, self._restored, detail)
-            events.add("restored", frame, detail=detail, objects=self._restored)
-        if self._without:
-            self._objects.report_reset(self._without, self._reason, frame)
+            log.info("stream %s: objects %s: %s", self._objects.name, restored, detail)
+            events.add("restored", frame, detail=detail, objects=restored)
+        # A request may have removed or replaced an object meanwhile, and said so.
+        without = [
+            obj
+            for obj in self._without
+            if obj.obj_id in self._removed or _same_object(table.objects.get(obj.obj_id), obj)
+        ]
+        if without:
+            self._objects.report_reset(without, self._reason, frame)
         for obj_id in sorted(self._objects.missing):
             self._objects.states.lose(obj_id, now_ns)
             events.add("object_lost", frame, obj_id=obj_id, label=self._objects.table.objects[obj_id].label)
 
 
-def _same(now: SavedObject, then: SavedObject) -> bool:
+def _same_object(now: SavedObject | None, then: SavedObject) -> bool:
     """Return whether two records are about one object: an id can be given to another one."""
-    return now.prompts[0] == then.prompts[0]
+    return now is not None and now.prompts[0] == then.prompts[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ MAX_TOTAL_BYTES: Final = 512 * 1024 * 1024
 _MAX_SHARE: Final = 0.01
 """Of the worker's time."""
 _CLOSE_S: Final = 2.0
+_PROMPT_LEAD_S: Final = 60.0
+"""A prompted stream goes before those that have waited for less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,19 @@ class SnapshotSpec:
 
 
 class Snapshots:
-    """Takes the snapshots of all streams. Used by the worker's thread.
+    """Takes the snapshots of all streams. Used by the worker's thread. A snapshot that fails costs nothing else.
 
     Args:
         spec: Where, and how often.
         tracker: Has the memory.
+
+    Attributes:
+        failed: Number of snapshots by stream that could not be taken.
     """
 
     def __init__(self, spec: SnapshotSpec, tracker: Tracker) -> None:
+        self.failed: Counter[str] = Counter()
+        self._failing: set[str] = set()
         self._spec = spec
         self._tracker = tracker
         self._writer = _Writer(spec.folder)
@@ -75,16 +83,21 @@ class Snapshots:
 
     def changed(self, stream: str) -> None:
         """Note that a prompt or an object of a stream has changed: its next snapshot is due."""
-        self._due_at[stream] = 0.0
+        self._due_at[stream] = time.monotonic() - _PROMPT_LEAD_S
         self._frames.pop(stream, None)
 
     def take_due(self, streams: Mapping[str, TrackedStream]) -> None:
-        """Take the snapshot of one stream, if one is due."""
+        """Take the snapshot of the stream that has waited longest, if one is due; prompted ones first."""
         now = time.monotonic()
         if now < self._not_before:
             return
-        for name, tracked in streams.items():
-            if now < self._due_at.get(name, 0.0) or tracked.latest is None:
+        for name in streams:
+            self._due_at.setdefault(name, now)
+        for name in sorted(streams, key=self._due_at.__getitem__):
+            tracked = streams[name]
+            if now < self._due_at[name]:
+                return
+            if tracked.latest is None:
                 continue
             if self._frames.get(name) == tracked.latest.frame_id:  # paused, static, or without a picture
                 self._due_at[name] = now + self._spec.every_s
@@ -107,9 +120,21 @@ class Snapshots:
         self._due_at.pop(stream, None)
         self._frames.pop(stream, None)
         self._bytes.pop(stream, None)
+        self._failing.discard(stream)
         self._writer.put(stream, None)
 
     def _take(self, name: str, tracked: TrackedStream) -> None:
+        try:
+            self._take_unguarded(name, tracked)
+        except Exception:
+            self.failed[name] += 1
+            if name not in self._failing:
+                log.exception("stream %s: no snapshot: its objects would not survive a restart", name)
+            self._failing.add(name)
+        else:
+            self._failing.discard(name)
+
+    def _take_unguarded(self, name: str, tracked: TrackedStream) -> None:
         table, latest = tracked.objects.table, tracked.latest
         assert latest is not None
         if not table.objects:

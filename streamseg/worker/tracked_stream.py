@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from streamseg.common.backoff import Backoff, BackoffPolicy
@@ -147,8 +148,9 @@ class TrackedStream:
     def fail(self, frame: Frame, error: Exception) -> FrameResult:
         """Give up a frame after an exception of the tracker.
 
-        The following frames are not tracked until a back-off is over. Then the objects start again from their last
-        masks, since the exception may have left the tracker's memory of them in any state.
+        The following frames are not tracked until a back-off is over. Then the objects that were visible start again
+        from their last masks, and the others are lost, since the exception may have left the tracker's memory of them
+        in any state.
 
         Returns:
             The frame without objects.
@@ -165,14 +167,12 @@ class TrackedStream:
         return self._turn.finish()
 
     def _retry(self) -> None:
-        """Start all objects again from their last masks."""
+        """Start the visible objects again from their last masks."""
         self._retry_at = None
-        self.objects.save_masks()
         self._tracker.close_stream(self.name)
         self._tracker.open_stream(self.name)
         self._static.forget()
-        self.objects.tracker_cleared()
-        self.objects.table.reprompt_all()
+        self.objects.start_from_masks()
 
     def _on_repeated(self, frame: Frame, latest: Latest) -> Mapping[int, ObjectResult]:
         self.repeated += 1
@@ -197,7 +197,7 @@ class TrackedStream:
         if policy == "keep":
             table.retry_rejected()
             return
-        followed = table.followed
+        followed = self.objects.announced
         self._tracker.reset(self.name)
         self._static.forget()
         self.objects.tracker_cleared()
@@ -246,6 +246,14 @@ class TrackedStream:
     def take_saved(self) -> SavedStream | None:
         """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
         return self.objects.take_saved(paused=self.paused)
+
+    def save_for_planned_restart(self) -> SavedStream:
+        """Return what the next worker needs to go on, if it has no use for this one's memory."""
+        self.objects.save_masks()
+        self.objects.table.changed = True
+        saved = self.take_saved()
+        assert saved is not None
+        return replace(saved, planned=True, unseen=tuple(sorted(self.objects.unseen)))
 
     def _use_settings(self, config: StreamConfig) -> None:
         self.config = config

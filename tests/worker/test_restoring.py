@@ -12,6 +12,8 @@ import pytest
 from streamseg.config.schema import StreamConfig
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
 from streamseg.state.stream_snapshot import MAX_BYTES, decode_snapshot, encode_snapshot
+from streamseg.tracker.simple.echo import EchoTracker
+from streamseg.tracker.types import StreamMemory
 from streamseg.worker.restoring import Inheritance, read_snapshot
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.track_frames import track_frames
@@ -225,3 +227,52 @@ def test_a_stream_that_stands_still_is_not_written_again(tmp_path: Path) -> None
     worker.snapshots.take_due(worker.streams)
     assert taken == ["cam"] * 3
     worker.snapshots.close()
+
+
+def snapshots_of(tmp_path: Path, tracker: EchoTracker) -> tuple[Snapshots, dict[str, TrackedStream]]:
+    streams = {name: TrackedStream(name, CONFIG, tracker) for name in ("a", "b", "c")}
+    for number, name in enumerate(streams):
+        list(track_frames(tracker, streams, {name: frame(number, SCENE.render(0))}))
+        streams[name].objects.add_prompt(1, "", SavedPrompt(points=((0.5, 0.5, 1.0),)), None)
+    return Snapshots(SnapshotSpec(tmp_path, every_s=0.0), tracker), streams
+
+
+def test_no_stream_starves_and_a_prompted_one_goes_first(tmp_path: Path) -> None:
+    tracker = EchoTracker()
+    snapshots, streams = snapshots_of(tmp_path, tracker)
+    taken: list[str] = []
+    snapshots._take = lambda name, _tracked: taken.append(name)
+    for turn in range(6):
+        for name in streams:
+            list(track_frames(tracker, streams, {name: frame(10 + turn, SCENE.render(0))}))
+        if turn == 4:
+            snapshots.changed("c")
+        snapshots._not_before = 0.0
+        snapshots.take_due(streams)
+    assert taken == ["a", "b", "c", "a", "c", "b"]
+    snapshots.close()
+
+
+def test_a_snapshot_that_fails_is_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(EchoTracker):
+        def export_memory(self, stream: str) -> StreamMemory:
+            raise RuntimeError("out of memory")
+
+    snapshots, streams = snapshots_of(tmp_path, Broken())
+    for _ in range(2):
+        snapshots.changed("a")
+        snapshots._not_before = 0.0
+        snapshots.take_due(streams)
+    snapshots.take_all(streams)
+    snapshots.close()
+    assert snapshots.failed == {"a": 3, "b": 1, "c": 1}
+    assert [record.message.split(":")[0] for record in caplog.records] == ["stream a", "stream b", "stream c"]
+
+
+def test_an_object_removed_before_the_first_frame_is_not_reported_as_restored(tmp_path: Path) -> None:
+    _, saved = followed(tmp_path)
+    successor = Worker(tmp_path, saved)
+    successor.stream.objects.remove(2)
+    assert [*successor.show(8)] == [OBJ]
+    events = [(event.kind, event.objects) for event in successor.stream.take_events()]
+    assert events == [("object_removed", None), ("restored", [OBJ])]

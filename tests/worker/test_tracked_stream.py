@@ -16,6 +16,7 @@ from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.ipc.commands import Command
 from streamseg.ipc.messages import TrackedFrame
 from streamseg.ipc.saved_prompts import configured, normalize_prompt
+from streamseg.tracker.measure import unseen
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult
 from streamseg.worker.command_handlers import handle_command
@@ -382,3 +383,68 @@ def test_an_object_becomes_uncertain_and_its_mask_is_still_sent():
     assert states == ["tracked"] * 14 + ["uncertain"] * 6
     assert events == ["object_added", "object_uncertain"]
     assert result.objects[0].confidence == 0.1
+
+
+class _Vanishing(EchoTracker):
+    """Sees object 7 on the first frame only; the other objects always."""
+
+    def track(self, frames: dict[str, Frame]) -> dict[str, list[ObjectResult]]:
+        found = super().track(frames)
+        return {
+            stream: [unseen(one.obj_id, one.size) if one.obj_id == 7 else one for one in held]
+            for stream, held in found.items()
+        }
+
+
+def _with_a_lost_object() -> tuple[_Vanishing, TrackedStream]:
+    other = PromptConfig(object=8, label="lid", box=(120, 110, 170, 160))
+    config = StreamConfig(source="scene:simple", prompts=(BOX, other), lost_after_s=0.2)
+    tracker = _Vanishing()
+    stream = TrackedStream("cam", config, tracker)
+    for number in range(6):
+        (result,) = track_frames(tracker, {"cam": stream}, {"cam": shown(number)})
+    assert [obj.state for obj in result.objects] == ["lost", "tracked"]
+    stream.take_events()
+    return tracker, stream
+
+
+def test_a_lost_object_stays_lost_after_an_error_of_the_tracker():
+    tracker, stream = _with_a_lost_object()
+    stream.fail(shown(6), RuntimeError("broken"))
+    stream._retry_at = 0.0
+    for number in (7, 8):
+        (result,) = track_frames(tracker, {"cam": stream}, {"cam": shown(number)})
+        assert {obj.obj_id: obj.state for obj in result.objects} == {7: "lost", 8: "tracked"}
+    assert [event.kind for event in stream.take_events()] == ["tracking_failed", "object_added"]
+    outcome = handle_command(
+        Command(number=1, op="add_prompt", stream="cam", args=b'{"object_id": 7, "points": [[0.5, 0.5]]}'),
+        {"cam": stream},
+    )
+    assert outcome.error is None
+    assert stream.objects.missing == set()
+
+
+def test_a_lost_object_stays_lost_after_a_planned_restart_without_its_memory():
+    _, stream = _with_a_lost_object()
+    saved = stream.save_for_planned_restart()
+    assert (saved.planned, saved.unseen) == (True, (7,))
+    tracker = EchoTracker()
+    successor = TrackedStream("cam", stream.config, tracker, left=Inheritance(saved, memory_lost=True))
+    (result,) = track_frames(tracker, {"cam": successor}, {"cam": shown(0)})
+    assert {obj.obj_id: obj.state for obj in result.objects} == {7: "lost", 8: "tracked"}
+    after = successor.take_saved()
+    assert after is not None
+    assert not after.planned
+
+
+def test_a_reset_says_that_missing_objects_are_removed():
+    follower = Follower(memory_lost=True)
+    follower.feed(frame(0))
+    follower.stream.reset("requested")
+    assert follower.feed(frame(1)) == ([], ["tracker_reset", "object_removed"])
+
+
+def test_what_is_removed_before_the_first_frame_is_said_once():
+    follower = Follower(memory_lost=True)
+    follower.stream.objects.remove(7)
+    assert follower.feed(frame(0)) == ([], ["object_removed"])
