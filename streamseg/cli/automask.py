@@ -203,7 +203,10 @@ def automask(
 def _read_grids(path: Path) -> Any:
     from streamseg.config.yaml import read_document
 
-    return read_document(path).tree
+    grids = read_document(path).tree
+    if grids is None:
+        raise ConfigError(f"--point-grids {path}: the file is empty: expected a list of lists of [x, y] in 0..1")
+    return grids
 
 
 def _run(found: list[Path | SkippedPictureError], masks: AutomaticMasks, results: _Results) -> int:
@@ -243,8 +246,12 @@ def _find_in(path: Path, masks: AutomaticMasks, results: _Results) -> None:
     began = time.perf_counter()
     try:
         found = masks.find(picture)
-    except (MemoryError, RuntimeError) as error:  # torch raises RuntimeError if memory is short
-        raise SkippedPictureError(f"{path}: {str(error) or 'there is not enough memory'}") from error
+    except (MemoryError, RuntimeError) as error:
+        from streamseg.images.model import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        raise SkippedPictureError(f"{path}: there is not enough memory for this picture") from error
     results.add(path, picture, found, time.perf_counter() - began)
 
 

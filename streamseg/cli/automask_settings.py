@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 MODEL_SETTINGS: Final = ("name", "config", "image_size", "device", "dtype", "apply_postprocessing")
 _KEYS: Final = ("model", "preset", "presets", "parameters")
+_EXAMPLES: Final = {
+    "name": "the name of a model, such as nano, or the path of a checkpoint",
+    "config": "the name or the path of a configuration",
+    "device": "auto, cpu, cuda or cuda:N",
+    "dtype": "auto, float32, bfloat16 or float16",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ def read_settings(
         model: Argument of ``load_model`` -> value.
 
     Raises:
-        ConfigError: The file cannot be read, or has a key that does not exist.
+        ConfigError: The file cannot be read, or has a key or a value that is invalid.
     """
     from streamseg.images.parameters import PRESETS
 
@@ -61,7 +67,7 @@ def read_settings(
     chosen = preset if preset is not None else tree.get("preset")
     own = tree.get("presets", {}).get(chosen)
     if own is None and chosen is not None and chosen not in PRESETS:
-        known = ", ".join({**PRESETS, **tree.get("presets", {})})
+        known = ", ".join(map(str, {**PRESETS, **tree.get("presets", {})}))
         raise ConfigError(f"preset {chosen!r} is unknown: expected one of {known}")
     given = {**(own or {}), **tree.get("parameters", {}), **_without_none(parameters)}
     if given.get("points_per_side") is not None and parameters.get("points_per_side") is not None:
@@ -101,8 +107,23 @@ def _read(file: Path) -> dict[str, Any]:
                     f"{file}:{document.line((*path, str(key)))}: {place}: there is no such setting: expected one of "
                     f"{', '.join(known)}"
                 )
+    for path, value, kind, expected in _typed(tree):
+        if value is not None and not isinstance(value, kind):
+            where = f"{file}:{document.line(path)}: {'.'.join(path)}"
+            raise ConfigError(f"{where}: {value!r} is invalid: expected {expected}")
     found: dict[str, Any] = tree
     return found
+
+
+def _typed(tree: dict[str, Any]) -> list[tuple[tuple[str, ...], Any, type, str]]:
+    """Return the settings that no later step checks the type of: path, value, type and its description."""
+    model = tree.get("model", {})
+    texts = [(("model", name), model.get(name), str, _EXAMPLES[name]) for name in _EXAMPLES]
+    return [
+        (("preset",), tree.get("preset"), str, "the name of a preset, such as fine"),
+        *texts,
+        (("model", "apply_postprocessing"), model.get("apply_postprocessing"), bool, "true or false"),
+    ]
 
 
 def _items(values: object) -> list[tuple[object, object]]:

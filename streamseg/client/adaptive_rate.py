@@ -33,7 +33,7 @@ class AdaptiveRate:
         rate_hz: The current rate; None: every frame.
 
     Raises:
-        ConfigError: a rate is out of range, or the limits contradict each other.
+        ConfigError: A limit is out of range, or no rate lies between the limits.
     """
 
     def __init__(
@@ -99,10 +99,20 @@ def _steps(min_rate_hz: float | None, max_rate_hz: float | None) -> list[float |
             raise ConfigError(f"{name}: {rate!r} is too low: the lowest rate is {RATES_HZ[0]:g}")
     if min_rate_hz is not None and max_rate_hz is not None and min_rate_hz > max_rate_hz:
         raise ConfigError(f"min_rate_hz is {min_rate_hz:g}, above max_rate_hz, {max_rate_hz:g}: exchange them")
-    most = RATES_HZ[-1] if max_rate_hz is None else max_rate_hz
-    steps: list[float | None] = [rate for rate in RATES_HZ if rate <= most]
-    if min_rate_hz is not None:
-        steps = [rate for rate in steps if rate is not None and rate >= min_rate_hz] or steps[-1:]
+    low, high = min_rate_hz or RATES_HZ[0], max_rate_hz or RATES_HZ[-1]
+    steps: list[float | None] = [rate for rate in RATES_HZ if low <= rate <= high]
+    if not steps:
+        raise ConfigError(_no_rate(low, max_rate_hz))
     if max_rate_hz is None:
         steps.append(None)
     return steps if min_rate_hz is not None else steps[-1:]
+
+
+def _no_rate(low: float, max_rate_hz: float | None) -> str:
+    possible = f"the possible rates are {', '.join(f'{rate:g}' for rate in RATES_HZ)}"
+    if low > RATES_HZ[-1]:
+        return f"min_rate_hz: {low:g} is too high: {possible}; leave out both limits to get every frame"
+    return (
+        f"min_rate_hz {low:g} and max_rate_hz {max_rate_hz:g} have no rate between them: {possible}; lower min_rate_hz "
+        "or raise max_rate_hz to one of them"
+    )

@@ -177,7 +177,7 @@ class SubscriberCore(Generic[Result_co]):
         """Replace the topics of frames by those of the present rate."""
         topics, self._topics = self._topics, {}
         for name, continuity in topics.items():
-            _, stream, kind, _ = name.decode().split("/")
+            stream, kind = name.decode().split("/")[-3:-1]
             new = topic(stream, kind, self.rate_hz) if kind in RATED_KINDS else name
             self._topics[new] = continuity if new == name else Continuity(continuity)
             if new != name:

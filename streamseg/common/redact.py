@@ -59,6 +59,11 @@ _HARMLESS: Final = frozenset((
 _HARMLESS_VALUE: Final = re.compile(r"[\w.+-]{0,32}")
 _TOKEN_OF_TEXT: Final = re.compile(r"[^\s'\"<>]+")
 _PARAMETER: Final = re.compile(r"[^&;]+")
+# The last segment of an RTMP path is the stream key. `PATH` and `${NAME}` are what messages tell users to write.
+_STREAM_KEY: Final = re.compile(
+    r"(?P<address>\brtmp[a-z]{0,2}(?:\+listen)?://(?![^\s?]*/\$\{)[^\s'\"<>?]*/)(?!PATH\b)[^\s'\"<>?/]*[^\s'\"<>?/,.:;)\]}]",
+    re.IGNORECASE,
+)
 _AUTHORIZATION: Final = re.compile(r"(?P<key>authorization['\"]?\s{0,8}[:=]\s{0,8}['\"]?\w+\s)[^\r\n]+", re.IGNORECASE)
 
 
@@ -67,7 +72,8 @@ def redact(text: str) -> str:
 
     In an address, everything from the user name's colon to the *last* ``@`` that may belong to the address goes, so
     that passwords with an unencoded ``@``, ``/``, ``?``, ``#``, quote or space are covered too; so does a user name
-    without a password, which may be a token. Values of its query go unless the parameter is known to be harmless.
+    without a password, which may be a token. Values of its query go unless the parameter is known to be harmless, and
+    the last segment of an RTMP address, which is its stream key.
     Settings with telling names (``password=``, ``token=``) and the credentials of HTTP headers go as well.
 
     Takes time linear in the length of ``text``; redacting twice changes nothing more.
@@ -82,6 +88,7 @@ def redact(text: str) -> str:
 def _redact_once(text: str) -> str:
     if "@" in text and "://" in text:
         text = "".join(_without_userinfos(line) for line in _LINE_END.split(text))
+    text = _STREAM_KEY.sub(lambda match: f"{match['address']}***", text)
     text = _AUTHORIZATION.sub(lambda match: f"{match['key']}***", text)
     text = _ASSIGNED.sub(lambda match: f"{match['key'] or match['short']}***", text)
     text = _QUOTED.sub(lambda match: f'{match["key"]}"***"', text)

@@ -96,3 +96,8 @@ def as_image_model(model: ImageModel | SAM2Base) -> ImageModel:
     raise ModelError(
         f"a {type(model).__name__} is not a model: pass the result of streamseg.images.load_model or sam2's build_sam2"
     )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether memory was short. torch raises a plain RuntimeError for it on a CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
@@ -152,7 +151,7 @@ def _checked(values: AutomaticParameters) -> AutomaticParameters:
 
 def _check_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
     is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and low <= value <= high and (kind is float or int(value) == value):
+    if is_number and low <= value <= high and (kind is float or int(value) == value):  # NaN is in no range
         return
     what = "a whole number" if kind is int else "a number"
     raise ConfigError(f"{name} {value!r} is invalid: expected {what} from {low:g} to {high:g}")
@@ -161,7 +160,7 @@ def _check_number(name: str, value: Any, kind: type, low: float, high: float) ->
 def _checked_grids(grids: Any, layers: int) -> PointGrids:
     try:
         found = [np.asarray(grid, dtype=np.float64) for grid in grids]
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ConfigError(f"point_grids is invalid ({error}): expected a list of lists of [x, y] in 0..1") from None
     if len(found) < layers:
         raise ConfigError(f"point_grids has {len(found)} grids: expected one for each of the {layers} crop layers")

@@ -1,9 +1,9 @@
 """Which candidates stay: filters at full resolution, and non-maximum suppression of boxes.
 
-The reference brings every candidate to full resolution, filters, and then suppresses duplicates. Suppression goes from
-the best predicted IoU downwards, so a candidate matters only if nothing better has suppressed it. Here only those are
-brought to full resolution, one by one when it is their turn, and those that fail a filter suppress nothing. What
-overlaps a better mask by far is recognized by its box from the low-res logits.
+The reference brings every candidate to full resolution, filters them, and then suppresses duplicates, best predicted
+IoU first. Most of that work is for candidates that are suppressed in the end. Here candidates are processed one by one
+in the same order. One whose box, measured on the low-res logits, clearly overlaps a mask that was kept is dropped at
+once. The others are brought to full resolution and filtered. A candidate that fails a filter suppresses no other.
 """
 
 from __future__ import annotations

@@ -319,7 +319,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
         device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
         recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
         log_dropped: Name -> lines of the log that were dropped because nothing read them in time.
-        rates: Rates of topics like ``v1@5/...``, in Hz; left out by a daemon before 0.2, which has none.
+        rates: Rates of topics like ``r5/v1/...``, in Hz; left out by a daemon before 0.2, which has none.
         engine: What runs the model now, for people: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``;
             empty without a network, left out by a daemon before 0.2.
     """

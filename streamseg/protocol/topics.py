@@ -58,8 +58,8 @@ TOPICS: Final[dict[Kind, Topic]] = {
 }
 
 
-TOPIC: Final = re.compile(rf"v1(?:@([0-9.]{{1,4}}))?/({STREAM_ID.pattern})/({'|'.join(TOPICS)})/".encode())
-"""Form of a topic: stream and kind."""
+TOPIC: Final = re.compile(rf"(?:r([0-9.]{{1,4}})/)?v1/({STREAM_ID.pattern})/({'|'.join(TOPICS)})/".encode())
+"""Form of a topic: rate, stream and kind."""
 
 
 RATED_KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "image")
@@ -70,15 +70,17 @@ RATES_HZ: Final = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30
 
 
 def topic(stream: str, kind: Kind, rate_hz: float | None = None) -> bytes:
-    """Return the topic's bytes, for example ``b"v1/cam1/masks/"``, or ``b"v1@5/cam1/masks/"`` for a limited rate.
+    """Return the topic's bytes, for example ``b"v1/cam1/masks/"``, or ``b"r5/v1/cam1/masks/"`` for a limited rate.
 
-    It ends in a slash because ZeroMQ matches prefixes: without it, a subscriber of ``cam1`` would get ``cam10``.
+    It ends in a slash because ZeroMQ matches prefixes: without it, a subscriber of ``cam1`` would get ``cam10``. For
+    the same reason the rate comes first: a subscriber of ``v1`` must not get the copies at limited rates.
     """
-    return f"v1{rate_suffix(rate_hz)}/{stream}/{kind}/".encode()
+    rate = "" if rate_hz is None else f"r{rate_hz:g}/"
+    return f"{rate}v1/{stream}/{kind}/".encode()
 
 
 def rate_suffix(rate_hz: float | None) -> str:
-    """Return how a rate is written after a version or a kind: ``@5``; empty for every frame."""
+    """Return how a rate is written after a kind: ``@5``; empty for every frame."""
     return "" if rate_hz is None else f"@{rate_hz:g}"
 
 

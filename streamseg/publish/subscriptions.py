@@ -37,7 +37,8 @@ class Subscriptions:
         self._prefixes: set[bytes] = set()
         self._early: set[bytes] = set()
         self._wanted: frozenset[Wanted] = frozenset()
-        # Apart from the others, since prefixes must not match them: who wants everything wants it once.
+        # Topics with a limited rate are kept apart. They must be subscribed to by their whole name, so that a
+        # subscription to everything does not have each frame encoded once for every rate.
         self._rated: dict[bytes, tuple[str, Kind, float]] = {}
         self._rated_prefixes: set[bytes] = set()
         self._rates: dict[str, dict[float, set[Kind]]] = {}

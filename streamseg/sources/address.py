@@ -69,6 +69,9 @@ _MIN_TOKEN: Final = 20
 _WORD: Final = re.compile(r"[A-Za-z]*|[0-9]*|[A-Za-z]{1,12}[0-9]{1,4}|[0-9]{1,4}[A-Za-z]{1,4}")
 """A part of a file's name as people choose it (``door``, ``20260131``, ``camera12``, ``720p``), not of a token."""
 
+_STREAM_KEY: Final = re.compile(r"(.*/)([^/]+)(/*)", re.DOTALL)
+"""The last segment of an RTMP path. With it anyone can publish to the stream."""
+
 _MIN_SECRET: Final = 4
 """A shorter secret is hidden where its address appears, but not wherever its letters do."""
 
@@ -79,8 +82,8 @@ class SourceAddress:
 
     Attributes:
         text: As given, secrets included.
-        shown: For people and logs: password, token and query values as ``***``. Of an address that cannot be parsed
-            it is the scheme and nothing more, since no one can tell where its password ends.
+        shown: For people and logs: password, token, RTMP stream key and query values as ``***``. Of an address that
+            cannot be parsed it is the scheme and nothing more, since no one can tell where its password ends.
         secrets: The parts of ``text`` that ``shown`` hides, as written and decoded.
         fault: What is wrong with it, None if it can be parsed. Never holds a part of it.
     """
@@ -228,6 +231,9 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
         if plain != masked:
             hidden_values = [value.partition("=")[2] or value for value in re.split("[&;/]", plain)]
             secrets += [piece for value in hidden_values if value not in masked for piece in _pieces(value)]
+    if scheme.lower().startswith("rtmp") and (key := _STREAM_KEY.fullmatch(shown_path)):
+        shown_path = f"{key[1]}***{key[3]}"
+        secrets += [key[2]] if key[1] != "/" else []  # a lone application name such as `live` is in other words, too
     shown = redact(f"{scheme}://{shown_user}{host_and_port}{shown_path}{mark}{shown_query}")
     decoded = tuple(form for secret in secrets if secret for form in _with_decoded(secret))
     return SourceAddress(text, valid_text(shown), decoded)

@@ -13,11 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from streamseg.cli.app import app
+from streamseg.cli.pictures import SkippedPictureError
 from streamseg.config.yaml import read_document
 from streamseg.images.parameters import PRESETS, parameters
 from streamseg.sources.scene.source import Scene
@@ -164,6 +166,24 @@ def test_settings_of_the_file_and_of_the_command_line(tmp_path: Path) -> None:
         ("model: {image_size: 100}", "image_size 100 is invalid"),
         ("model: {device: gpu}", "device 'gpu' is unknown"),
         ("model: {dtype: half}", "dtype 'half' is unknown"),
+        ("preset: [fine]", "own.yaml:1: preset: ['fine'] is invalid: expected the name of a preset, such as fine"),
+        ("preset: {a: 1}", "own.yaml:1: preset: {'a': 1} is invalid"),
+        ("preset: 3", "preset: 3 is invalid"),
+        ("preset: best\npresets: {1: {}}", "preset 'best' is unknown"),
+        ("model:\n  name: [nano]", "own.yaml:2: model.name: ['nano'] is invalid: expected the name of a model"),
+        ("model: {name: 3}", "model.name: 3 is invalid"),
+        ("model: {config: {a: 1}}", "model.config: {'a': 1} is invalid"),
+        ("model: {device: [cpu]}", "model.device: ['cpu'] is invalid: expected auto, cpu, cuda"),
+        ("model: {dtype: 32}", "model.dtype: 32 is invalid: expected auto, float32"),
+        ("model: {apply_postprocessing: often}", "apply_postprocessing: 'often' is invalid: expected true or false"),
+        ("model: {image_size: [128]}", "image_size [128] is invalid"),
+        ("parameters: {output_mode: [coco_rle]}", "output_mode ['coco_rle'] is unknown"),
+        ("parameters: {points_per_side: {a: 1}}", "points_per_side {'a': 1} is invalid"),
+        (f"parameters: {{points_per_batch: 1{'0' * 400}}}", "points_per_batch 1000"),
+        ("parameters: {pred_iou_thresh: .nan}", "pred_iou_thresh nan is invalid"),
+        ("parameters: {point_grids: {a: 1}}", "point_grids is invalid"),
+        (f"parameters: {{point_grids: [[[1{'0' * 400}, 0]]]}}", "point_grids is invalid"),
+        ("parameters: {1: 2}", "parameters.1: there is no such setting"),
     ],
 )
 def test_invalid_files_of_settings(tmp_path: Path, pictures: Path, text: str, words: str) -> None:
@@ -193,6 +213,40 @@ def test_invalid_files_of_settings(tmp_path: Path, pictures: Path, text: str, wo
 def test_wrong_usage_is_explained(invoke: Invoke, arguments: list[str], words: str) -> None:
     result = invoke(*arguments)
     assert words in str(result.exception)
+
+
+def test_an_empty_file_of_grids_is_an_error(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text("")
+    result = invoke("automask", "in/1.png", "--point-grids", "grid.yaml")
+    assert "--point-grids grid.yaml: the file is empty" in str(result.exception)
+
+
+class _Failing:
+    """Masks that raise an error when they are searched."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def find(self, picture: object) -> list[Any]:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), NotImplementedError("no such operator")])
+def test_a_bug_is_no_bad_picture(pictures: Path, error: Exception) -> None:
+    from streamseg.cli.automask import _find_in
+
+    with pytest.raises(type(error), match=str(error)):
+        _find_in(pictures / "1.png", _Failing(error), None)  # type: ignore[arg-type]
+
+
+def test_a_picture_for_which_memory_is_short_is_skipped(pictures: Path) -> None:
+    from streamseg.cli.automask import _find_in
+
+    with pytest.raises(RuntimeError) as real:
+        torch.empty(2**60, dtype=torch.uint8)
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), real.value):
+        with pytest.raises(SkippedPictureError, match=r"1\.png: there is not enough memory for this picture"):
+            _find_in(pictures / "1.png", _Failing(error), None)  # type: ignore[arg-type]
 
 
 def test_grids_from_a_file(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:

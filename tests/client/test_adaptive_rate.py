@@ -82,6 +82,15 @@ def test_losses_on_the_way_lower_the_rate_for_a_while() -> None:
         (None, -5.0, "-5"),
         (10.0, 5.0, "above max_rate_hz"),
         (float("nan"), None, "nan"),
+        (
+            22.0,
+            24.0,
+            "22 and max_rate_hz 24 have no rate between them: the possible rates are 0.2, .* 20, 25",
+        ),
+        (16.0, 19.0, "min_rate_hz 16 and max_rate_hz 19 have no rate between them"),
+        (6.0, 7.0, "no rate between them"),
+        (31.0, None, "min_rate_hz: 31 is too high"),
+        (40.0, 50.0, "min_rate_hz: 40 is too high"),
     ],
 )
 def test_impossible_limits(low: float | None, high: float | None, message: str) -> None:
@@ -89,7 +98,14 @@ def test_impossible_limits(low: float | None, high: float | None, message: str) 
         AdaptiveRate(low, high)
 
 
-def test_limits_between_two_rates() -> None:
-    rate = AdaptiveRate(6.0, 7.0)
-    assert rate.rate_hz in RATES_HZ
-    assert rate.rate_hz <= 7.0
+@pytest.mark.parametrize("low", [0.2, 0.3, 6.0, 19.0, 20.0, 30.0])
+@pytest.mark.parametrize("high", [20.0, 24.0, 30.0, 100.0])
+@pytest.mark.parametrize("cost_s", [0.0, 0.001, 10.0])
+def test_the_rate_stays_inside_the_limits(low: float, high: float, cost_s: float) -> None:
+    if low > high:
+        return
+    consumer = Consumer(low, high)
+    for _ in range(5):
+        assert low <= consumer.rate.rate_hz <= high  # type: ignore[operator]
+        consumer.run(3, cost_s)
+    assert consumer.rate.rate_hz in RATES_HZ

@@ -295,18 +295,18 @@ class SlowConsumer(AdaptiveRate):
 
 def rated(golden, rate, frame, seq):
     topic, *rest = fresh(golden, frame, seq)
-    return [topic.replace(b"v1/", f"v1@{rate}/".encode()), *rest]
+    return [topic.replace(b"v1/", f"r{rate}/v1/".encode()), *rest]
 
 
 def test_a_change_of_rate_counts_no_loss_and_repeats_no_frame(golden):
     rate = SlowConsumer()
     subject = SubscriberCore("ipc:///x", ["cam1"], ["masks", "events"], AllInbox(), rate)
-    assert set(subject.topics()) == {b"v1@10/cam1/masks/", b"v1/cam1/events/", b"v1/_daemon/status/"}
+    assert set(subject.topics()) == {b"r10/v1/cam1/masks/", b"v1/cam1/events/", b"v1/_daemon/status/"}
     subject.feed(rated(golden, 10, 100, 40))
     subject.feed(rated(golden, 10, 103, 41))
     rate.next = 2.0
     subject.asked()
-    assert (subject.take_fresh_topics(), subject.take_old_topics()) == ([b"v1@2/cam1/masks/"], [b"v1@10/cam1/masks/"])
+    assert (subject.take_fresh_topics(), subject.take_old_topics()) == ([b"r2/v1/cam1/masks/"], [b"r10/v1/cam1/masks/"])
     subject.feed(rated(golden, 10, 106, 42))  # still on its way: no longer wanted
     subject.feed(rated(golden, 2, 103, 7))  # seen already at the other rate
     subject.feed(rated(golden, 2, 115, 8))
@@ -327,11 +327,11 @@ def test_a_daemon_without_rates_sends_every_frame(golden, caplog):
 def test_a_daemon_with_rates_is_asked_for_them(golden):
     subject = SubscriberCore("ipc:///x", None, ["masks"], AllInbox(), AdaptiveRate(None, 5.0))
     subject.feed(golden("daemon_status", streams=["cam1"], rates=[1.0, 5.0]))
-    assert subject.take_fresh_topics() == [b"v1@5/cam1/masks/"]
+    assert subject.take_fresh_topics() == [b"r5/v1/cam1/masks/"]
 
 
-@pytest.mark.parametrize("topic", [b"v1@5/cam1/status/", b"v1@5/cam1/events/", b"v1@1.2.3/cam1/masks/"])
+@pytest.mark.parametrize("topic", [b"r5/v1/cam1/status/", b"r5/v1/cam1/events/", b"r1.2.3/v1/cam1/masks/"])
 def test_impossible_rated_topics_are_malformed(golden, topic):
-    name = {b"status": "status", b"events": "event_object", b"masks": "masks_coco_rle"}[topic.split(b"/")[2]]
+    name = {b"status": "status", b"events": "event_object", b"masks": "masks_coco_rle"}[topic.split(b"/")[3]]
     with pytest.raises(ProtocolError):
         assemble([topic, *golden(name)[1:]])

@@ -159,6 +159,36 @@ def test_limited_rates_get_fewer_frames_and_pairs_match(publisher):
     assert published["masks@10"] >= len(got)
 
 
+@pytest.mark.parametrize(("prefix", "gets_copies"), [(b"v1", False), (b"v1/", False), (b"", True)])
+def test_a_raw_subscriber_of_everything(publisher, prefix, gets_copies):
+    """Copies at a limited rate reach a subscriber of all bytes only, and their topics tell them apart."""
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.SUB) as raw,
+        watch(publisher, ("masks",), mode="all", max_rate_hz=30) as limited,
+    ):
+        raw.linger = 0
+        raw.connect(publisher.endpoint)
+        raw.subscribe(prefix)
+        seen = []
+        status_when(publisher, lambda status: {"masks", "image"} <= set(status.subscribed))
+        sent = copied = 0
+        while copied < 3:
+            publisher.track()
+            sent += 1
+            with contextlib.suppress(SubscribeTimeoutError):  # not every frame is due at 30 Hz
+                limited.receive(0.05)
+                copied += 1
+        publisher.send(StreamEvent("cam1", "object_added", 1))
+        while not seen or seen[-1] != b"v1/cam1/events/":
+            assert raw.poll(10_000)
+            seen.append(raw.recv_multipart()[0])
+    copies = [topic for topic in seen if not topic.startswith(b"v1/")]
+    assert seen.count(b"v1/cam1/masks/") == sent
+    assert set(copies) == ({b"r30/v1/cam1/masks/"} if gets_copies else set())
+    assert len(copies) >= (3 if gets_copies else 0)
+
+
 def test_slots_come_back_when_pictures_are_not_taken(publisher):
     """Faster than JPEGs are made, and with the subscriber leaving in between."""
     with Subscriber(publisher.endpoint, streams=["cam1"], kinds=["image"], timeout_s=10) as images:

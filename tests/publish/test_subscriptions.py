@@ -85,28 +85,28 @@ def test_the_table_does_not_grow_with_what_matches_nothing():
 
 def test_limited_rates():
     table = Subscriptions(["cam1", "cam10"])
-    assert table.handle(b"\x01v1@5/cam1/masks/") == {("cam1", "masks")}
-    assert table.handle(b"\x01v1@0.5/cam1/image/") == {("cam1", "image")}
+    assert table.handle(b"\x01r5/v1/cam1/masks/") == {("cam1", "masks")}
+    assert table.handle(b"\x01r0.5/v1/cam1/image/") == {("cam1", "image")}
     assert not table.wants("cam1", "masks")
     assert {rate: set(kinds) for rate, kinds in table.rates("cam1").items()} == {5.0: {"masks"}, 0.5: {"image"}}
     assert table.rates("cam10") == {}
     assert table.wants_pictures("cam1")
     assert table.kinds("cam1") == ["masks", "image"]
-    table.handle(b"\x00v1@0.5/cam1/image/")
+    table.handle(b"\x00r0.5/v1/cam1/image/")
     assert not table.wants_pictures("cam1")
     assert set(table.rates("cam1")) == {5.0}
 
 
 def test_who_wants_everything_wants_no_limited_rate():
     table = Subscriptions(["cam1"])
-    for prefix in (b"", b"v1", b"v1@", b"v1@5/", b"v1@5/cam1/", b"v1@7/cam1/masks/", b"v1@5/cam1/status/"):
+    for prefix in (b"", b"v1", b"r", b"r5/v1/", b"r5/v1/cam1/", b"r7/v1/cam1/masks/", b"r5/v1/cam1/status/"):
         table.handle(b"\x01" + prefix)
     assert table.rates("cam1") == {}
 
 
 def test_a_limited_rate_of_a_stream_that_comes_and_goes():
     table = Subscriptions([])
-    assert table.handle(b"\x01v1@5/cam1/masks/") == set()
+    assert table.handle(b"\x01r5/v1/cam1/masks/") == set()
     table.add_stream("cam1")
     assert set(table.rates("cam1")) == {5.0}
     table.remove_stream("cam1")

@@ -53,6 +53,10 @@ def refusal(function, argument):
         "rtsp://cam/user=admin&password=Tr0ub4dor&channel=1",
         "rtsp://cam/user=admin_password=Tr0ub4dor_channel=1.sdp",
         "rtsp://Tr0ub4dor@cam/1",
+        "rtmp://live.example/app/Tr0ub4dor",
+        "rtmps://user:pw@live.example:443/app/instance/Tr0ub4dor?x=1",
+        "RTMP://live.example/app/Tr0ub4dor/",
+        "rtmp+listen://127.0.0.1:1935/app/Tr0ub4dor",
     ],
 )
 def test_no_secret_of_an_address_is_shown(address):
@@ -62,6 +66,24 @@ def test_no_secret_of_an_address_is_shown(address):
     assert SECRET not in parsed.without_secrets(f"FFmpeg: cannot open {address}: port {SECRET} is not a number")
     for mapping in ({"source": address}, {"source": address, "loop": True}, {"source": [address]}):
         assert SECRET not in refusal(config_from_mapping, {"streams": {"cam": mapping}})
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtmp://h/app/key", "rtmp://h/app/***"),
+        ("rtmp://h/key", "rtmp://h/***"),
+        ("rtmp://h/", "rtmp://h/"),
+        ("rtmp://h", "rtmp://h"),
+        ("rtsp://h/app/stream1", "rtsp://h/app/stream1"),
+    ],
+)
+def test_the_stream_key_of_rtmp_is_the_last_segment(address, shown):
+    assert SourceAddress.of(address).shown == shown
+
+
+def test_a_short_path_of_rtmp_leaves_prose_alone():
+    assert SourceAddress.of("rtmp://h/live").without_secrets("it was not delivered") == "it was not delivered"
 
 
 @pytest.mark.parametrize("password", ["Tr0ub4dor#3", "Tr0ub4dor/3", "Tr0ub4dor?3"])
