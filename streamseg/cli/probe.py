@@ -32,6 +32,7 @@ def probe(
     import sys
 
     from streamseg.config.load import config_from_mapping
+    from streamseg.errors import SourceError
     from streamseg.sources.address import standard_input
     from streamseg.sources.probe import probe as measure
 
@@ -39,7 +40,10 @@ def probe(
     config = config_from_mapping({"streams": {"probe": stream}})
     if sys.stderr.isatty():
         print(f"measuring for {seconds:g} s ...", file=sys.stderr)
-    report = measure(config.streams["probe"], seconds)
+    try:
+        report = measure(config.streams["probe"], seconds)
+    except SourceError as error:
+        raise type(error)(str(error).replace("raise open_timeout_s", f"raise --timeout ({timeout:g})")) from None
     if as_json:
         from streamseg.protocol.text import encode_json
 

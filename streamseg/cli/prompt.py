@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -100,6 +100,15 @@ def add(
         print(f"marked in pixels of {result.size[0]}x{result.size[1]}: {marked}")
 
 
+_CHANGES: Final = {
+    "add_prompt": "a prompt",
+    "set_prompts": "the new set of prompts",
+    "remove_object": "the removal of an object",
+    "reset": "the removal of all objects",
+    "label_object": "a name",
+}
+
+
 def _in_pixels(result: PromptResult) -> str:
     """The marks as the daemon understood them."""
     marks = [f"point {x:.5g},{y:.5g}{'' if label else ' (not on it)'}" for x, y, label in result.points_px]
@@ -154,7 +163,8 @@ def undo(
         if obj_id is None:
             change = daemon.undo(stream)
             objects = ", ".join(str(changed) for changed in change.object_ids) or "no object"
-            print(f"took back {change.op} of {stream} (objects: {objects}); {change.left} more can be taken back")
+            what = _CHANGES.get(change.op, change.op)
+            print(f"took back {what} of {stream} (objects: {objects}); {change.left} more can be taken back")
             return
         undone = daemon.undo_prompt(stream, obj_id)
     gone = ", which removed it: it had no other" if undone.prompts == 0 else ""

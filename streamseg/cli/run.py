@@ -66,7 +66,7 @@ def run(
     coords: CoordsOption = None,
     pace: Annotated[
         str | None,
-        typer.Option(metavar="live|fast", help="Files: play at their own rate (live).", rich_help_panel=_ONE),
+        typer.Option(metavar="live|fast|camera", help="Files: play at their own rate (live).", rich_help_panel=_ONE),
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Files: start over at the end.", rich_help_panel=_ONE)] = False,
     model: Annotated[

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json
 
 if TYPE_CHECKING:
-    from streamseg.protocol.published import Status
     from streamseg.protocol.results import StatusResult
+
+_CHECK_S: Final = 10.0
+"""A slow model may publish nothing in the second that the rate in a status is counted over."""
+_POLL_S: Final = 0.5
 
 
 def status(
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 1 if a stream delivers nothing, for scripts and monitoring.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Exit with 1 if a stream delivers nothing for 10 s, for scripts and monitoring. A paused stream "
+            "counts as one that delivers.",
+        ),
     ] = False,
     control: Control = None,
     as_json: AsJson = False,
@@ -30,14 +39,17 @@ def status(
       streamseg status --check
     """
     with daemon_at(control) as daemon:
-        reply, streams = daemon.get_status(), daemon.hello().streams
+        reply, silent = daemon.get_status(), set(daemon.hello().streams) if check else set()
+        silent -= _delivering(reply)
+        deadline = time.monotonic() + _CHECK_S
+        while silent and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            reply = daemon.get_status()
+            silent -= _delivering(reply)
     _print(reply, as_json)
-    if check:
-        known = {stream.stream: stream for stream in reply.streams}
-        silent = [name for name in streams if not _delivers(known.get(name))]
-        if silent:
-            print(f"no masks from: {', '.join(silent)}", file=sys.stderr)
-            raise typer.Exit(1)
+    if silent:
+        print(f"no masks from: {', '.join(sorted(silent))}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _print(reply: StatusResult, as_json: bool) -> None:
@@ -51,8 +63,10 @@ def _print(reply: StatusResult, as_json: bool) -> None:
         print(plain(f"{stream.stream}: {stream_state(stream)}"))
 
 
-def _delivers(stream: Status | None) -> bool:
-    """Whether frames of a stream come and are tracked. A paused one is silent on purpose; one at its end is not."""
-    if stream is None or stream.state != "streaming":
-        return False
-    return stream.paused or stream.fps_out > 0
+def _delivering(reply: StatusResult) -> set[str]:
+    """Return the streams whose frames come and are tracked. A paused one is silent on purpose; an ended one is not."""
+    return {
+        stream.stream
+        for stream in reply.streams
+        if stream.state == "streaming" and (stream.paused or stream.fps_out > 0)
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
@@ -167,9 +168,28 @@ def _object(op: str, object_id: int) -> ObjectArgs:
 def _args(op: str, values: Mapping[str, Any], kind: type[T]) -> T:
     """Check arguments as the daemon does, so that a mistake is reported before it is sent."""
     try:
-        return msgspec.convert(_plain(values), kind)
+        plain = _plain(values)
+        _check_finite(op, plain)
+        return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
         raise ControlError("BAD_REQUEST", f"{op}: {error}") from None
+    except UnicodeEncodeError as error:  # a lone surrogate in the name or value of a choice
+        raise ControlError(
+            "BAD_REQUEST", f"{op}: {error.object[:100]!r} is not valid Unicode and cannot be sent"
+        ) from None
+
+
+def _check_finite(op: str, value: Any, field: str = "") -> None:
+    """Refuse NaN and infinity, which JSON turns into null: the daemon would take them for a missing value."""
+    match value:
+        case float() if not math.isfinite(value):
+            raise ControlError("BAD_REQUEST", f"{op}: {field} is {value}: give a finite number")
+        case Mapping():
+            for name, item in value.items():
+                _check_finite(op, item, f"{field}.{name}" if field else str(name))
+        case list():
+            for index, item in enumerate(value):
+                _check_finite(op, item, f"{field}[{index}]")
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import importlib.util
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path as FilePath
 from typing import Final
@@ -165,8 +165,16 @@ def _check_zone(name: str, zone: ZoneConfig, path: Path, problems: Problems) -> 
     doubled_area = sum(
         x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(zone.polygon, (*zone.polygon[1:], zone.polygon[0]), strict=True)
     )
-    if doubled_area == 0:
+    if doubled_area == 0 and _on_one_line(zone.polygon):
         problems.add((*path, "polygon"), "has no area: its corners must not all lie on one line")
+    elif doubled_area == 0:
+        problems.add((*path, "polygon"), "crosses itself: give its corners in their order along the outline")
+
+
+def _on_one_line(points: Sequence[tuple[float, float]]) -> bool:
+    (x0, y0), *others = points
+    x1, y1 = max(others, key=lambda point: math.dist(point, (x0, y0)))
+    return all((x1 - x0) * (y - y0) == (y1 - y0) * (x - x0) for x, y in others)
 
 
 def _check_line(name: str, line: LineConfig, path: Path, problems: Problems) -> None:
@@ -181,12 +189,15 @@ def _check_region_name(name: str, path: Path, problems: Problems) -> None:
         problems.add(path, f"{name!r} is not a valid name: use a-z, 0-9, _ and -")
 
 
-def _check_region_points(points: Iterable[tuple[float, float]], coords: str, path: Path, problems: Problems) -> None:
+def _check_region_points(points: Sequence[tuple[float, float]], coords: str, path: Path, problems: Problems) -> None:
     for point in points:
         if coords == "normalized" and not all(value <= 1 for value in point):
             problems.add(path, f"{list(point)} is outside 0..1: use normalized coordinates, or coords: pixels")
         if not all(map(math.isfinite, point)):
             problems.add(path, f"{list(point)} is not a point of the picture")
+    every = [value for point in points for value in point]
+    if coords == "pixels" and prompt_rules.looks_normalized(every):
+        problems.add(path, f"{list(points[0])} looks normalized, but coords is pixels: set coords to normalized")
 
 
 def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:

@@ -215,6 +215,8 @@ def _plural(info: inspect.Type) -> str:
             return _plural(inner)
         case inspect.IntType() | inspect.FloatType():
             return "numbers"
+        case inspect.TupleType(item_types=items):
+            return f"lists of {len(items)} {_plural(items[0])}"
         case inspect.VarTupleType(item_type=item):
             return f"lists of {_counted(info)}{_plural(item)}"
         case inspect.StructType(cls=cls):

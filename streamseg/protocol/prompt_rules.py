@@ -82,11 +82,16 @@ def range_problems(points: Sequence[Point], box: Box | None, *, coords: str) -> 
         )
         yield PromptProblem(field, f"{list(values)} is outside the picture: coordinates are {fix}")
     every = [value for _, values in given for value in values]
-    if not normalized and any(value % 1 for value in every) and all(0 <= value <= 1 for value in every):
+    if not normalized and looks_normalized(every):
         # The unit is never guessed: the top left pixel of the frame is an unlikely place for all of a prompt.
         yield PromptProblem(
             given[0][0], f"{list(given[0][1])} looks normalized, but coords is pixels: set coords to normalized"
         )
+
+
+def looks_normalized(values: Sequence[float]) -> bool:
+    """Return whether coordinates in pixels all lie in 0..1, with a fraction among them."""
+    return all(0 <= value <= 1 for value in values) and any(value % 1 for value in values)
 
 
 def request_problems(
@@ -103,9 +108,7 @@ def frame_problems(points: Sequence[Point], box: Box | None, size: tuple[int, in
     for field, values in _coordinates(points, box):
         for x, y in zip(values[::2], values[1::2], strict=True):
             if not (0 <= x <= width and 0 <= y <= height):  # also refuses NaN
-                yield PromptProblem(
-                    field, f"({x:g}, {y:g}) is outside the frame, which is {width}x{height}: give pixels of the frame"
-                )
+                yield PromptProblem(field, f"({x:g}, {y:g}) is outside the frame, which is {width}x{height} pixels")
 
 
 def _coordinates(points: Sequence[Point], box: Box | None) -> Iterator[tuple[tuple[str | int, ...], tuple[float, ...]]]:

@@ -167,6 +167,8 @@ def _first_readable(pictures: list[Path]) -> Plane:
             return read_rgb(picture)
         except ImageError as error:
             why = why or f"{picture.name!r}: {error}"
+    if len(pictures) == 1:
+        raise SourceOpenError(f"the image cannot be read: {why}")
     raise SourceOpenError(f"none of the {len(pictures)} images in {str(pictures[0].parent)!r} can be read ({why})")
 
 

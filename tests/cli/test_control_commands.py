@@ -91,10 +91,12 @@ def test_the_last_change_of_a_stream_is_taken_back(run):
     number = listed["objects"][-1]["id"]
     fine(run("prompt", "remove", "cam", number))
     text = fine(run("prompt", "undo", "cam"))
-    assert re.fullmatch(rf"took back remove_object of cam \(objects: {number}\); \d more can be taken back\n", text)
+    assert re.fullmatch(
+        rf"took back the removal of an object of cam \(objects: {number}\); \d more can be taken back\n", text
+    )
     assert f'"id":{number}' in fine(run("prompt", "list", "cam", "--json")).replace(" ", "")
     text = fine(run("prompt", "undo", "cam"))
-    assert text.startswith(f"took back add_prompt of cam (objects: {number})")
+    assert text.startswith(f"took back a prompt of cam (objects: {number})")
     assert fine(run("prompt", "list", "cam")) == "no objects\n"
 
 

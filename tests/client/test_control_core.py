@@ -52,3 +52,20 @@ def test_text_that_cannot_be_sent_is_refused():
     core = ControlCore("ipc:///x")
     with pytest.raises(ControlError, match="not valid Unicode"):
         core.request(calls.add_stream("cam", {"source": "/media/caf\udce9/clip.mp4"}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"fps": float("inf")}, "settings.fps is inf"),
+        ({"prompts": [{"object": 1, "points": [[float("nan"), 1]]}]}, r"settings.prompts\[0\].points\[0\]\[0\] is nan"),
+    ],
+)
+def test_numbers_that_json_cannot_hold_are_refused(settings, words):
+    with pytest.raises(ControlError, match=words):
+        calls.add_stream("cam", settings)
+
+
+def test_a_name_that_is_not_unicode_is_refused():
+    with pytest.raises(ControlError, match="not valid Unicode"):
+        calls.set_prompts("cam", [{"object_id": 1, "\ud800": 1, "points": [[0.1, 0.1]]}])

@@ -17,6 +17,7 @@ DEFAULT_OBJECTS: Final[dict[Preset, int]] = {"default": 3, "leave": 2, "crossing
 MAX_OBJECTS: Final = 8
 MIN_SIZE: Final = (96, 64)
 MAX_SIZE: Final = (3840, 2160)
+_MAX_ADDRESS: Final = 1000
 MAX_CACHE_BYTES: Final = 1 << 30
 
 
@@ -76,6 +77,8 @@ class SceneSpec:
         scheme, _, rest = address.partition(":")
         if scheme != "scene":
             raise ConfigError(f"{address!r} is not a scene: write scene:NAME, for example scene:default")
+        if len(address) > _MAX_ADDRESS:
+            raise ConfigError(f"the address of the scene has {len(address)} characters: use at most {_MAX_ADDRESS}")
         name, _, query = rest.partition("?")
         preset = name or "default"
         _refuse_unknown(preset, DEFAULT_OBJECTS, f"{address!r}: scene")
