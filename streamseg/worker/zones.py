@@ -13,6 +13,7 @@ appears again.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from streamseg.config.schema import LineConfig, ZoneConfig
 from streamseg.protocol.published import EventKind, Region, RegionCounts
 from streamseg.tracker.types import ObjectResult
+
+log = logging.getLogger(__name__)
 
 Point = tuple[float, float]
 """x, y in pixels."""
@@ -182,6 +185,10 @@ class RegionMonitor:
         for name, zone in self._zone_settings.items():
             if name not in self._zones:
                 self._zones[name] = _Zone(_polygon_mask(zone, size), zone.share)
+                if not self._zones[name].mask.any():
+                    log.warning(
+                        "zone %s is outside the frame, which is %dx%d pixels: nothing can enter it", name, *size
+                    )
         for name, line in self._line_settings.items():
             if name not in self._lines:
                 self._lines[name] = _Line(*_ends(line, size), band_px=_BAND * float(np.hypot(*size)))

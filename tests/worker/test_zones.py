@@ -131,3 +131,11 @@ def test_changed_settings_keep_the_side_of_a_line_that_did_not_change() -> None:
     move(monitor, [40])
     monitor.change({"left": LEFT_HALF}, {"gate": UP})
     assert move(monitor, [150]) == [LineCrossed("gate", 1, "forward")]
+
+
+def test_a_zone_outside_the_frame_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    far = ZoneConfig(polygon=((900, 0), (990, 0), (990, 90)))
+    monitor = RegionMonitor({"left": LEFT_HALF, "far": far}, {})
+    move(monitor, [40, 50])
+    (record,) = caplog.records
+    assert "zone far is outside the frame, which is 200x100 pixels" in record.getMessage()
