@@ -65,10 +65,15 @@ class SavedObject:
         return self.prompts[start:]
 
     def corrected(self, prompt: SavedPrompt) -> SavedObject:
-        """Return the object with one more prompt. Beyond :data:`MAX_PROMPTS`, the oldest correction is dropped."""
+        """Return the object with one more prompt. Beyond :data:`MAX_PROMPTS`, the oldest correction is dropped.
+
+        The first prompt stays, and the one that started the object again.
+        """
         prompts = (*self.prompts, prompt)
         if len(prompts) > MAX_PROMPTS:
-            prompts = (prompts[0], *prompts[2:])
+            start = max((place for place, one in enumerate(prompts) if one.restarts), default=0)
+            dropped = 2 if start == 1 else 1
+            prompts = (*prompts[:dropped], *prompts[dropped + 1 :])
         return replace(self, prompts=prompts)
 
 

@@ -30,13 +30,17 @@ def exclusive(results: Mapping[int, ObjectResult]) -> dict[int, ObjectResult]:
         x, y, w, h = result.roi
         area = taken[y : y + h, x : x + w]
         if (area & result.mask).any():
+            rest = result.mask & ~area
+            confidence = result.confidence
+            if confidence is not None and not rest.any():
+                confidence = 0.0  # that of an empty mask
             given[obj_id] = result = object_result(
                 obj_id,
                 result.size,
-                counted(result.mask & ~area, (x, y)),
+                counted(rest, (x, y)),
                 iou_prediction=result.iou_prediction,
                 object_score_logits=result.object_score_logits,
-                confidence=result.confidence,
+                confidence=confidence,
             )
             x, y, w, h = result.roi
         taken[y : y + h, x : x + w] |= result.mask

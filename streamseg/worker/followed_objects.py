@@ -86,6 +86,7 @@ class FollowedObjects:
         self._tracker = tracker
         self._events = events
         self._hidden = HiddenObjects(tracker, name, max_objects)
+        self._given: dict[int, ObjectResult] = {}
         self._last_seen: dict[int, ObjectResult] = {}
 
     @property
@@ -100,7 +101,7 @@ class FollowedObjects:
     @property
     def unseen(self) -> frozenset[int]:
         """Ids of the objects that were announced and are not visible on the newest tracked frame."""
-        results = {} if self.latest is None else self.latest.results
+        results = {} if self.latest is None else self._given
         return frozenset(
             obj.obj_id for obj in self.announced if obj.obj_id not in results or not _is_visible(results[obj.obj_id])
         )
@@ -116,20 +117,31 @@ class FollowedObjects:
             frame.epoch,
             (frame.format.width, frame.format.height),
             frame.stamps.t_wall_ns,
-            {result.obj_id: cleaned(result, self.cleanup_px) for result in results},
+            {},
             {},
         )
         size = self.latest.size
-        self.latest.results.update({obj_id: unseen(obj_id, size) for obj_id in sorted(self.missing)})
+        self._given = {result.obj_id: result for result in results}
+        self._given.update({obj_id: unseen(obj_id, size) for obj_id in sorted(self.missing)})
         for obj_id, prompt in self.table.take_pending():
             self._apply(obj_id, prompt, frame, self.latest)
-        if self.exclusive:
-            self.latest.results.update(exclusive(self.latest.results))
         self._last_seen = {
             obj_id: result if result.area else self._last_seen.get(obj_id, result)
-            for obj_id, result in self.latest.results.items()
+            for obj_id, result in self._given.items()
         }
+        self._refine(self.latest)
         return self.latest.results
+
+    def _refine(self, latest: Latest) -> None:
+        """Set the results that are published: cleaned, and cut if masks are exclusive."""
+        refined = {obj_id: cleaned(result, self.cleanup_px) for obj_id, result in self._given.items()}
+        if self.exclusive:  # a cut leaves specks, but no holes: what looks like one is another object
+            cut = exclusive(refined)
+            refined = {
+                obj_id: result if result is refined[obj_id] else cleaned(result, self.cleanup_px, fill_holes=False)
+                for obj_id, result in cut.items()
+            }
+        latest.results = refined
 
     def _apply(self, obj_id: int, prompt: SavedPrompt, frame: Frame, latest: Latest) -> None:
         known = self.table.objects[obj_id]
@@ -153,11 +165,12 @@ class FollowedObjects:
     def pack(self, result: ObjectResult, frame: Frame) -> TrackedObject:
         """Pack an object for the publisher and update its state."""
         label, now_ns = self.table.objects[result.obj_id].label, frame.stamps.stream_time_ns
-        visible = _is_visible(result)
-        state, event = self.states.update(result.obj_id, visible, now_ns, result.confidence)
+        given = self._given.get(result.obj_id, result)  # an object is visible even if others have all of its pixels
+        visible = _is_visible(given)
+        state, event = self.states.update(result.obj_id, visible, now_ns, given.confidence)
         if event is not None:
             self._events.add(event, frame, obj_id=result.obj_id, label=label)
-        if visible:
+        if visible and result.area:
             self._events.add_regions(self.regions.update(result, now_ns), label, frame)
         elif event == "object_lost":
             self._events.add_regions(self.regions.forget(result.obj_id, now_ns, "lost"), label, frame)
@@ -333,6 +346,7 @@ class FollowedObjects:
         self.table.forget_tracking()
         if self.latest is not None:
             self.latest.results.clear()
+        self._given.clear()
 
     def tracker_cleared(self) -> None:
         """Drop all that belongs to the tracker's memory: it has lost everything of the stream."""
@@ -384,7 +398,10 @@ class FollowedObjects:
         """Replace an object's result on the newest frame."""
         self.results_changed = True
         if self.latest is not None:
-            self.latest.results[obj_id] = cleaned(result, self.cleanup_px)
+            self._given[obj_id] = result
+            if result.area:
+                self._last_seen[obj_id] = result
+            self._refine(self.latest)
 
     def _follow(self, obj: SavedObject) -> None:
         self.missing.discard(obj.obj_id)
@@ -397,8 +414,9 @@ class FollowedObjects:
         self.missing.discard(obj_id)
         self.states.forget(obj_id)
         self._last_seen.pop(obj_id, None)
+        self._given.pop(obj_id, None)
         if self.latest is not None:
-            self.latest.results.pop(obj_id, None)
+            self._refine(self.latest)
         self._events.add_regions(self.regions.forget(obj_id, self.stream_time_ns, "removed"), label)
         if followed:
             self._events.add("object_removed", obj_id=obj_id, label=label)

@@ -13,7 +13,7 @@ from streamseg.tracker.measure import counted, object_result
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 
-def cleaned(result: ObjectResult, smallest_px: int) -> ObjectResult:
+def cleaned(result: ObjectResult, smallest_px: int, *, fill_holes: bool = True) -> ObjectResult:
     """Return an object without specks and holes that have fewer pixels than this.
 
     Pixels belong together if they share a side. The largest part of an object always stays. An area that is open to the
@@ -21,7 +21,9 @@ def cleaned(result: ObjectResult, smallest_px: int) -> ObjectResult:
     """
     if smallest_px <= 1 or result.area == 0:
         return result
-    mask = _without_holes(_without_specks(result.mask, smallest_px), smallest_px)
+    mask = _without_specks(result.mask, smallest_px)
+    if fill_holes:
+        mask = _without_holes(mask, smallest_px)
     if np.array_equal(mask, result.mask):
         return result
     x, y, _, _ = result.roi

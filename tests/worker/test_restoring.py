@@ -276,3 +276,13 @@ def test_an_object_removed_before_the_first_frame_is_not_reported_as_restored(tm
     assert [*successor.show(8)] == [OBJ]
     events = [(event.kind, event.objects) for event in successor.stream.take_events()]
     assert events == [("object_removed", None), ("restored", [OBJ])]
+
+
+def test_corrections_never_push_out_the_prompt_that_started_the_object_again() -> None:
+    obj = SavedObject(1, "", (SavedPrompt(points=((0.0, 0.0, 1.0),)),))
+    obj = obj.corrected(SavedPrompt(points=((0.5, 0.5, 1.0),), restarts=True))
+    for number in range(30):
+        obj = obj.corrected(SavedPrompt(points=((0.1, number / 30, 1.0),)))
+    assert len(obj.prompts) == 16
+    assert obj.start_prompts == obj.prompts[1:]
+    assert obj.prompts[1].restarts

@@ -448,3 +448,25 @@ def test_what_is_removed_before_the_first_frame_is_said_once():
     follower = Follower(memory_lost=True)
     follower.stream.objects.remove(7)
     assert follower.feed(frame(0)) == ([], ["object_removed"])
+
+
+def test_an_object_that_others_cover_stays_tracked_and_keeps_its_mask_for_the_tracker():
+    inner = PromptConfig(object=8, label="lid", box=(110, 110, 120, 120))
+    config = StreamConfig(source="scene:simple", prompts=(BOX, inner), overlap="exclusive", lost_after_s=0.2)
+    tracker = EchoTracker()
+    stream = TrackedStream("cam", config, tracker)
+    for number in range(6):
+        (result,) = track_frames(tracker, {"cam": stream}, {"cam": shown(number)})
+    assert {obj.obj_id: (obj.state, obj.area) for obj in result.objects} == {7: ("tracked", 2000), 8: ("tracked", 0)}
+    assert [event.kind for event in stream.take_events()] == ["object_added", "object_added"]
+    saved = stream.save_for_planned_restart()
+    assert saved.unseen == ()
+    assert all(obj.last_mask is not None for obj in saved.objects)
+
+
+def test_slivers_that_a_cut_leaves_are_cleaned_up():
+    across = PromptConfig(object=8, label="lid", box=(98, 110, 170, 130))  # 2 columns are left of the cup
+    config = StreamConfig(source="scene:simple", prompts=(BOX, across), overlap="exclusive", mask_cleanup=100)
+    tracker = EchoTracker()
+    (result,) = track_frames(tracker, {"cam": TrackedStream("cam", config, tracker)}, {"cam": shown(0)})
+    assert [obj.area for obj in result.objects] == [2000, 30 * 20]
