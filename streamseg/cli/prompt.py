@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -66,7 +68,7 @@ def add(
     marks = prompt_of(point or (), box, mask, coords)
     if marks is None:
         raise ConfigError("nothing to track: use --point, --box or --mask, for example --point 50%,40%")
-    with daemon_at(control) as daemon:
+    with _in_options(), daemon_at(control) as daemon:
         result = daemon.add_prompt(
             stream,
             object_id=obj_id,
@@ -98,6 +100,18 @@ def add(
     print(f"{name} {what} {where}: {result.area} pixels in {w}x{h} at {x},{y}, score {result.score:.2f}{again}")
     if marked := _in_pixels(result):
         print(f"marked in pixels of {result.size[0]}x{result.size[1]}: {marked}")
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Name the option where a refusal names the field of a request."""
+    from streamseg.errors import ControlError
+
+    try:
+        yield
+    except ControlError as error:
+        text = error.message.replace("set coords to ", "use --coords ")
+        raise ControlError(error.code, text, error.retryable) from None
 
 
 _CHANGES: Final = {

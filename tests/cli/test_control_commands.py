@@ -148,6 +148,7 @@ def test_status_shows_everything(run):
         (("prompt", "add", "cam", "--point", "x"), 2, "write X,Y"),
         (("prompt", "add", "cam9", "--point", "1,1"), 1, "there is no stream 'cam9'; streams: cam"),
         (("prompt", "add", "cam", "--point", "999,1"), 1, "is outside the frame, which is 320x180"),
+        (("prompt", "add", "cam", "--point", "0.5,0.5"), 1, "use --coords normalized"),
         (("prompt", "add", "cam", "--point", "1,1", "--frame", "0"), 1, "is not held"),
         (("prompt", "add", "cam", "--mask", "none.png"), 1, "cannot be read"),
         (("prompt", "remove", "cam", 99), 1, "has no object 99"),
