@@ -13,6 +13,8 @@
 # The run itself keeps its rate: it waits while a copy is annealed, then continues. The result is
 # training/run/anneal/nano.pt.
 #
+# NANO_NICE is the nice value, 19 unless set.
+#
 # The run lives in training/run (or in $NANO_RUN): a git worktree at the commit it was started with, checkpoints and log.
 set -euo pipefail
 
@@ -21,6 +23,7 @@ run=$(realpath -m "${NANO_RUN:-$repository/training/run}")
 pids=$run/pids
 code=$run/code
 python=$code/.venv/bin/python
+niceness=${NANO_NICE:-19}
 
 # Prints the ids of the run's processes that are still alive, without ids that other processes have reused.
 alive() {
@@ -48,7 +51,7 @@ launch() {
         before+=("$1")
         shift
     done
-    OMP_NUM_THREADS=1 exec "${before[@]}" nice -n 19 ionice -c 3 "$python" -m training.train --pid-file "$pids" \
+    OMP_NUM_THREADS=1 exec "${before[@]}" nice -n "$niceness" ionice -c 3 "$python" -m training.train --pid-file "$pids" \
         --start-from streamseg/models/nano.pt --plan further --processes "$(nproc)" --learning-rate 3e-4 \
         --warmup-steps 50 "${@:2}"
 }
@@ -91,6 +94,8 @@ begin() {
         kill -0 "$trainer" 2>/dev/null || { tail -n 5 "$run/output.txt" >&2; return 1; }
         sleep 0.5
     done
+    # Linux may schedule by session (sched_autogroup): a nice value then counts within its session only.
+    echo "$niceness" 2>/dev/null >"/proc/$trainer/autogroup" || true
     echo "started at $(git rev-parse --short HEAD), process $trainer"
 }
 
@@ -138,5 +143,5 @@ case "${1:-}" in
     stop) end ;;
     status) describe ;;
     anneal) anneal "${2:?how many minutes?}" ;;
-    *) sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    *) sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac
