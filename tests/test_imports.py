@@ -77,12 +77,16 @@ def offences(files, forbidden):
 
 
 def test_the_tracker_does_no_io():
-    assert offences(files_of("tracker"), ("zmq", "av", "multiprocessing", "socket", "subprocess")) == []
+    # OpenVINO's networks are converted in a process of their own, see docs/architecture.md.
+    converter = PACKAGE / "tracker" / "openvino" / "background.py"
+    assert converter.exists()
+    others = [path for path in files_of("tracker") if path != converter]
+    assert offences(others, ("zmq", "av", "multiprocessing", "socket", "subprocess")) == []
+    assert offences([converter], ("zmq", "av", "multiprocessing", "socket")) == []
 
 
-def test_only_the_tracker_and_the_worker_import_torch():
-    others = [
-        path for path in PACKAGE.rglob("*.py") if not {"tracker", "worker"} & set(path.relative_to(PACKAGE).parts)
-    ]
+def test_only_the_tracker_the_worker_and_images_import_torch():
+    allowed = {"tracker", "worker", "images"}
+    others = [path for path in PACKAGE.rglob("*.py") if not allowed & set(path.relative_to(PACKAGE).parts)]
     assert len(others) > 40
     assert offences(others, ("torch", "sam2")) == []

@@ -85,7 +85,8 @@ class KeptState:
         if time.monotonic() < self._not_before:
             return False
         record = DaemonRecord(
-            config=str(self._config_file), streams={stream: _record(entry) for stream, entry in running.items()}
+            config=str(self._config_file).encode(errors="backslashreplace").decode(),
+            streams={stream: _record(entry) for stream, entry in running.items()},
         )
         try:
             self._folder.write(RECORD, encode_record(record))

@@ -49,12 +49,20 @@ class DaemonRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 def source_digest(address: str) -> str:
     """Return a digest of a source's address, which may contain a password."""
-    return hashlib.blake2b(address.encode(), digest_size=16).hexdigest()
+    # A path may hold bytes that are not UTF-8: surrogates.
+    return hashlib.blake2b(address.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def encode_record(record: DaemonRecord) -> bytes:
-    """Return a record as bytes: a line with a checksum, and JSON."""
-    body = msgspec.json.encode(record)
+    """Return a record as bytes: a line with a checksum, and JSON.
+
+    Raises:
+        StateError: A text in it is not valid Unicode.
+    """
+    try:
+        body = msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        raise StateError("a text of the settings is not valid Unicode") from None  # maybe an address with a password
     return _checksum(body) + b"\n" + body
 
 

