@@ -120,7 +120,7 @@ class Watcher(threading.Thread):
         scene: The scene that the stream shows, for its true masks; None for a clip.
         out: Output file.
         frames: Stop after this many frames; None: after ``seconds``.
-        seconds: Stop this long after the first frame; 0: when it is told to.
+        seconds: Stop this long after the first frame; 0: only when it is stopped.
         progress: Called after each frame.
         done: Called at the end, for any reason.
 
