@@ -19,9 +19,7 @@ def cache_directory() -> Path:
     The cache is ``$XDG_CACHE_HOME``, or ``~/.cache`` if that is unset or not absolute, as its specification says.
     Everything in it can be downloaded or computed again: checkpoints, compiled code.
     """
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
-    return base / "streamseg"
+    return xdg_directory("XDG_CACHE_HOME", ".cache") / "streamseg"
 
 
 def state_directory() -> Path:
@@ -33,9 +31,18 @@ def state_directory() -> Path:
     given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if given.startswith("/"):
         return Path(given)
-    state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
-    return base / "streamseg"
+    return xdg_directory("XDG_STATE_HOME", ".local/state") / "streamseg"
+
+
+def xdg_directory(variable: str, default: str) -> Path:
+    """Return a base directory of the XDG specification.
+
+    Args:
+        variable: Environment variable with its path. A path that is not absolute does not count.
+        default: Its path otherwise, in the home directory unless it is absolute.
+    """
+    path = os.environ.get(variable, "")
+    return Path(path) if path.startswith("/") else Path.home() / default
 
 
 def is_private(found: os.stat_result) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from streamseg.paths import cache_directory, xdg_directory
+
 Scope = Literal["system", "user"]
 
 DEFAULT_INSTANCE = "streamseg"
@@ -88,24 +90,18 @@ def system_layout(instance: str, root: Path = Path("/")) -> ServiceLayout:
 
 def user_layout(instance: str, root: Path = Path("/")) -> ServiceLayout:
     """Return where a service of the calling user keeps its files."""
-    home = Path.home()
-    config = _xdg("XDG_CONFIG_HOME", home / ".config")
+    config = xdg_directory("XDG_CONFIG_HOME", ".config")
     return ServiceLayout(
         scope="user",
         instance=instance,
         root=root,
         unit_folder=config / "systemd/user",
         config_folder=config / "streamseg",
-        state=_xdg("XDG_STATE_HOME", home / ".local/state") / "streamseg",
-        cache=_xdg("XDG_CACHE_HOME", home / ".cache") / "streamseg",
-        runtime=_xdg("XDG_RUNTIME_DIR", Path(f"/run/user/{os.geteuid()}")) / _folder_name(instance),
+        state=xdg_directory("XDG_STATE_HOME", ".local/state") / "streamseg",
+        cache=cache_directory(),
+        runtime=xdg_directory("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}") / _folder_name(instance),
     )
 
 
 def _folder_name(instance: str) -> str:
     return "streamseg" if instance == DEFAULT_INSTANCE else f"streamseg-{instance}"
-
-
-def _xdg(name: str, default: Path) -> Path:
-    value = os.environ.get(name, "")
-    return Path(value) if value.startswith("/") else default
