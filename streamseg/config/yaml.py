@@ -27,8 +27,8 @@ MAX_DEPTH: Final = 20
 _MAX_WAIT_S: Final = 2.0
 
 
-class _DepthError(yaml.scanner.ScannerError):
-    """Brackets are nested too deeply on this line."""
+class _DepthError(yaml.YAMLError):
+    """Values are nested too deeply on this line."""
 
     def __init__(self, line: int) -> None:
         super().__init__()
@@ -43,11 +43,26 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
     def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803 - PyYAML's own name
         """Refuse deep nesting while scanning: PyYAML looks 1,024 characters ahead, which takes seconds in brackets."""
         if self.flow_level >= MAX_DEPTH:
             raise _DepthError(self.get_mark().line + 1)
         super().fetch_flow_collection_start(TokenClass)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse deep nesting while it is read: PyYAML takes time that grows with the square of the depth."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        levels = int(isinstance(event, yaml.CollectionStartEvent))
+        self._depth += levels
+        if self._depth > MAX_DEPTH:
+            raise _DepthError(event.start_mark.line + 1)
+        node = super().compose_node(parent, index)
+        self._depth -= levels
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Construct a value; one that Python cannot hold (February 30, 5,000 digits) is an error with its line."""
@@ -91,7 +106,6 @@ class Document:
                 f"{name}:{line}: not valid YAML: it contains a control character (code {error.character}): delete it"
             ) from None
         try:
-            _check_depth(name, text)
             self._root = loader.get_single_node()
             if self._root is not None:
                 _check_size(name, self._root)
@@ -167,18 +181,6 @@ def _read(path: Path) -> bytes:
         return content
 
 
-def _check_depth(name: str, text: str) -> None:
-    """Refuse deep nesting while it is read: PyYAML takes time that grows with the square of the depth."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            assert event.start_mark is not None
-            raise ConfigError(
-                f"{name}:{event.start_mark.line + 1}: nested too deeply: settings have at most {MAX_DEPTH} levels"
-            )
-
-
 def _check_size(name: str, root: yaml.Node) -> None:
     """Count values and levels, following each alias every time it is used, as the checks after this do."""
     count = 0
@@ -189,9 +191,7 @@ def _check_size(name: str, root: yaml.Node) -> None:
         if count > MAX_VALUES:
             raise ConfigError(f"{name}: more than {MAX_VALUES} values with all aliases expanded")
         if depth > MAX_DEPTH:
-            raise ConfigError(
-                f"{name}:{node.start_mark.line + 1}: nested too deeply: settings have at most {MAX_DEPTH} levels"
-            )
+            raise _DepthError(node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             waiting += [(child, depth + 1) for pair in node.value for child in pair]
         elif isinstance(node, yaml.SequenceNode):
