@@ -53,7 +53,7 @@ class SubscriberGuard:
         outlet.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)  # libzmq disconnects a subscriber that sends more
         outlet.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
         self._outlet = outlet
-        self._monitor = outlet.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED)
+        self._monitor = outlet.get_monitor_socket(zmq.EVENT_ACCEPTED)
         self._unknown: dict[_Connection, int] = {}
         self._dropped = 0
         self._lock = threading.Lock()
