@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from streamseg.models.registry import Checkpoint, ModelEntry
-from tests.models.http_server import http_server
+from tests.servers.http_server import http_server
 
 FILE_NAME = "weights.pt"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
-from tests.models.http_server import http_server
+from tests.servers.http_server import http_server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

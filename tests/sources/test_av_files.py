@@ -1,6 +1,5 @@
 """Files that are not whole, files behind HTTP, and files that are none: what is delivered, and what is said of it."""
 
-import http.server
 import io
 import logging
 import os
@@ -12,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import av
@@ -36,6 +36,7 @@ from streamseg.sources.av_options import AvKind
 from streamseg.sources.av_picture import PictureReader, _turned
 from streamseg.sources.av_source import AvSource
 from streamseg.sources.open import open_source
+from tests.servers.http_server import http_server
 from tests.servers.live_servers import free_port, serve_folder, write_video
 from tests.sources.test_images import png_that_claims
 
@@ -66,33 +67,19 @@ def read_to_the_end(source: AvSource) -> tuple[int, SourceError]:
 def serve(data: bytes, *, break_after: int | None = None, content_type: str = "video/mp4") -> Iterator[str]:
     """Serve bytes at every path, whatever its query; with ``break_after`` the connection breaks there."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0] or 0)
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(data) - start))
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-            self.end_headers()
-            try:
-                self.wfile.write(data[start:break_after])
-            except OSError:
-                return
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0] or 0)
+        request.send_response(206 if start else 200)
+        request.send_header("Content-Type", content_type)
+        request.send_header("Accept-Ranges", "bytes")
+        request.send_header("Content-Length", str(len(data) - start))
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        request.end_headers()
+        request.wfile.write(data[start:break_after])
 
-        def log_message(self, *args: object) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(answer, "HTTP/1.0") as url:
+        yield url
 
 
 @pytest.mark.parametrize("pace", ["fast", "live"])
@@ -395,20 +382,14 @@ def test_what_ffmpeg_refuses_in_a_playlist_is_named(tmp_path: Path, name: str, t
 
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/s.jpg"
-        server.shutdown()
+    with http_server(answer, "HTTP/1.0") as url:
+        yield f"{url}/s.jpg"
 
 
 @pytest.mark.parametrize("kind", ["snapshot", "http"])

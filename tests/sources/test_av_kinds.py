@@ -1,6 +1,5 @@
 """Sources that need no server: packets that come by UDP, snapshots that are polled, standard input."""
 
-import http.server
 import io
 import itertools
 import subprocess
@@ -10,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import av
@@ -22,6 +22,7 @@ from streamseg.config.schema import StreamConfig
 from streamseg.errors import ConfigError
 from streamseg.sources.address import describe, shown_address
 from streamseg.sources.open import open_source
+from tests.servers.http_server import http_server
 from tests.servers.live_servers import free_port, write_video
 
 
@@ -97,32 +98,25 @@ def av_protocols() -> set[str]:
 def test_snapshots_are_polled_at_their_rate() -> None:
     requests = itertools.count(1)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            image = io.BytesIO()
-            Image.fromarray(np.full((48, 64, 3), next(requests) * 3 % 250, np.uint8)).save(image, "JPEG")
-            self.send_response(200)
-            self.send_header("Content-Type", "image/jpeg")
-            self.send_header("Content-Length", str(len(image.getvalue())))
-            self.end_headers()
-            self.wfile.write(image.getvalue())
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        image = io.BytesIO()
+        Image.fromarray(np.full((48, 64, 3), next(requests) * 3 % 250, np.uint8)).save(image, "JPEG")
+        request.send_response(200)
+        request.send_header("Content-Type", "image/jpeg")
+        request.send_header("Content-Length", str(len(image.getvalue())))
+        request.end_headers()
+        request.wfile.write(image.getvalue())
 
-        def log_message(self, *args: object) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"snapshot+http://u:pw-of-it@127.0.0.1:{server.server_port}/snap.jpg?channel=1"
-    assert "pw-of-it" not in shown_address(address)
-    config_from_mapping({"streams": {"cam": {"source": address, "fps": 10}}})
-    source = open_source(StreamConfig(source=address, fps=10))
-    info = source.open()
-    started = time.monotonic()
-    levels = [int(source.read().planes[0].mean()) for _ in range(6)]
-    took_s = time.monotonic() - started
-    source.close()
-    server.shutdown()
-    server.server_close()
+    with http_server(answer, "HTTP/1.0") as url:
+        address = f"snapshot+{url.replace('//', '//u:pw-of-it@')}/snap.jpg?channel=1"
+        assert "pw-of-it" not in shown_address(address)
+        config_from_mapping({"streams": {"cam": {"source": address, "fps": 10}}})
+        source = open_source(StreamConfig(source=address, fps=10))
+        info = source.open()
+        started = time.monotonic()
+        levels = [int(source.read().planes[0].mean()) for _ in range(6)]
+        took_s = time.monotonic() - started
+        source.close()
     assert (info.kind, info.live, info.frame_rate) == ("snapshot", True, 10.0)
     assert len(set(levels)) == 6, "each is requested for itself"
     assert took_s > 0.45, "ten a second"

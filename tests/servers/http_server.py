@@ -1,4 +1,4 @@
-"""An HTTP server on a thread of its own, for tests that download."""
+"""An HTTP server on a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextlib.contextmanager
-def http_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Serve GET and HEAD with ``answer``; yields the server's address. A client may disconnect at any time."""
+def http_server(answer: Callable[[BaseHTTPRequestHandler], None], version: str = "HTTP/1.1") -> Iterator[str]:
+    """Serve GET and HEAD with ``answer``; yields the server's address. A client may disconnect at any time.
+
+    With ``version`` HTTP/1.0 the connection ends after each response.
+    """
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version = version
 
         def do_GET(self) -> None:
             with contextlib.suppress(ConnectionError):
