@@ -25,12 +25,13 @@ def picture(number: int) -> np.ndarray:
     return rgb
 
 
-def write(path: Path, *, flagged: bool) -> Path:
+def write(path: Path, *, flagged: bool, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
+    width, height = size
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=25, options={"x264-params": "tff=1"} if flagged else {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(picture(number), "rgb24")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture(number)[:height, :width]), "rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
@@ -78,15 +79,7 @@ def test_progressive_pictures_are_not_touched(tmp_path: Path) -> None:
 
 def test_a_size_that_changes_while_deinterlacing(tmp_path: Path) -> None:
     joint = tmp_path / "joint.ts"
-    second = tmp_path / "second.ts"
-    with av.open(str(second), "w") as output:
-        stream = output.add_stream("libx264", rate=25, options={"x264-params": "tff=1"})
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        for number in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture(number)[:120, :160]), "rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
+    second = write(tmp_path / "second.ts", flagged=True, size=(160, 120))
     joint.write_bytes(write(tmp_path / "first.ts", flagged=True).read_bytes() + second.read_bytes())
     sizes = [(frame.format.width, frame.format.height) for frame in read_all(joint, "auto")]
     assert sizes == [(WIDTH, HEIGHT)] * FRAMES + [(160, 120)] * FRAMES
