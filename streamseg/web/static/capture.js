@@ -1,6 +1,8 @@
 // Save what is seen: a picture as PNG, or a recording as WebM. Both are made by the browser.
 
 import { find, make } from "./dom.js";
+import { copyScaled } from "./effects.js";
+import { pixelAspect } from "./frame_message.js";
 import { showError } from "./notifications.js";
 import { store, update } from "./store.js";
 
@@ -19,12 +21,9 @@ function save(blob, extension) {
 /** Save the picture with its masks as it is shown, at its own size, undistorted. */
 export function saveSnapshot() {
   if (!store.frame) return;
-  const [across, down] = store.frame.sample_aspect ?? [1, 1];
-  const shown = across === down ? picture : make("canvas", {});
-  if (shown !== picture) {
-    Object.assign(shown, { width: Math.round(picture.width * across / down), height: picture.height });
-    shown.getContext("2d").drawImage(picture, 0, 0, shown.width, shown.height);
-  }
+  const aspect = pixelAspect(store.frame);
+  const shown = aspect === 1 ? picture : make("canvas");
+  if (shown !== picture) copyScaled(picture, shown, Math.round(picture.width * aspect), picture.height);
   shown.toBlob((blob) => save(blob, "png"), "image/png");
 }
 

@@ -85,6 +85,12 @@ export function paintMask(context, { color, roi: [x, y, width, height], mask }, 
   context.drawImage(scratch, 0, 0, width, height, x, y, width, height);
 }
 
+/** Copy a canvas to another, which takes the given size. */
+export function copyScaled(from, to, width, height) {
+  Object.assign(to, { width, height });
+  to.getContext("2d").drawImage(from, 0, 0, width, height);
+}
+
 function resize(canvas, [width, height]) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
 }

@@ -16,3 +16,6 @@ export function parseFrameMessage(buffer) {
   const masks = header.masks.map(({ roi, bytes }) => ({ roi, data: take(bytes) }));
   return { header, jpeg, masks };
 }
+
+/** Width of a pixel over its height, as displayed. */
+export const pixelAspect = ({ sample_aspect: [across, down] }) => across / down;

@@ -1,7 +1,8 @@
 // All streams as tiles; clicking one shows it large.
 
 import { find, make, setText } from "./dom.js";
-import { paintFrame } from "./effects.js";
+import { copyScaled, paintFrame } from "./effects.js";
+import { pixelAspect } from "./frame_message.js";
 import { decodeMasks, decodePicture } from "./masks.js";
 import { on, store } from "./store.js";
 
@@ -17,13 +18,11 @@ export async function showOnTile(frame) {
   const tile = tiles.get(frame.header.stream);
   if (!tile) return;
   const bitmap = await decodePicture(frame);
-  const { size, sample_aspect: [across, down] = [1, 1] } = frame.header;
-  const canvas = across === down ? tile.canvas : stored;
+  const { size } = frame.header;
+  const aspect = pixelAspect(frame.header);
+  const canvas = aspect === 1 ? tile.canvas : stored;
   paintFrame(canvas, size, bitmap, decodeMasks(frame), store.grid ? store : TILE);
-  if (canvas === stored) {
-    Object.assign(tile.canvas, { width: Math.round(size[0] * across / down), height: size[1] });
-    tile.canvas.getContext("2d").drawImage(stored, 0, 0, tile.canvas.width, tile.canvas.height);
-  }
+  if (canvas === stored) copyScaled(stored, tile.canvas, Math.round(size[0] * aspect), size[1]);
   bitmap.close();
 }
 
@@ -32,10 +31,8 @@ function copyLargePicture() {
   const tile = tiles.get(store.stream);
   const picture = find("#picture");
   if (!tile || !store.frame || box.hidden || store.grid) return;
-  const [across, down] = store.frame.sample_aspect ?? [1, 1];
-  const ratio = (picture.height * down) / (picture.width * across);
-  Object.assign(tile.canvas, { width: 320, height: Math.round(320 * ratio) });
-  tile.canvas.getContext("2d").drawImage(picture, 0, 0, tile.canvas.width, tile.canvas.height);
+  const ratio = picture.height / (picture.width * pixelAspect(store.frame));
+  copyScaled(picture, tile.canvas, 320, Math.round(320 * ratio));
 }
 
 const count = (objects) => objects === 1 ? "1 object" : `${objects} objects`;

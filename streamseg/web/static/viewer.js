@@ -2,6 +2,7 @@
 
 import { find } from "./dom.js";
 import { paintFrame } from "./effects.js";
+import { pixelAspect } from "./frame_message.js";
 import { decodeMasks, decodePicture, objectAt } from "./masks.js";
 import { CLICK_SHOWN_MS, drawOverlay } from "./overlay.js";
 import { on, store, update } from "./store.js";
@@ -30,8 +31,7 @@ export async function showFrame(frame) {
   shown?.bitmap.close();
   shown = { header, bitmap, objects: decodeMasks(frame) };
   view.header = header;
-  const [numerator, denominator] = header.sample_aspect ?? [1, 1];
-  viewport.style.setProperty("--aspect", header.size[0] * numerator / (header.size[1] * denominator));
+  viewport.style.setProperty("--aspect", header.size[0] * pixelAspect(header) / header.size[1]);
   paint();
   Object.assign(picture.dataset, { stream: header.stream, frame: header.frame });
   update({ frame: header });
