@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -40,6 +40,8 @@ from streamseg.worker.tracked_stream import TrackedStream
 from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _UNDOABLE: Final = frozenset({"add_prompt", "set_prompts", "remove_object", "reset", "label_object"})
 
@@ -130,8 +132,8 @@ def _require_not_paused(stream: TrackedStream) -> None:
         raise control_error("BAD_REQUEST", f"stream {stream.name!r} is paused and not tracked: resume it first")
 
 
-def _on_frame(args: AddPrompt, apply: Callable[[int | None], Preview | Applied]) -> Preview | Applied:
-    """Apply a prompt to the frame that the user saw. If it has expired, ``on_expired`` decides."""
+def _on_frame(args: AddPrompt | SetPrompts, apply: Callable[[int | None], T]) -> T:
+    """Call ``apply`` with the frame that the user saw. If it has expired, ``on_expired`` decides."""
     try:
         try:
             return apply(args.frame)
@@ -219,15 +221,7 @@ def _frame_of(stream: TrackedStream, args: SetPrompts) -> int | None:
         return None
     _require_not_paused(stream)
     _require_latest(stream)
-    try:
-        try:
-            return stream.objects.find_frame(args.frame)
-        except FrameExpiredError as error:
-            if args.on_expired == "error":
-                raise control_error("FRAME_EXPIRED", f"{error}; to use the newest frame, set on_expired") from None
-            return stream.objects.find_frame(None)
-    except PromptError as error:
-        raise control_error("BAD_PROMPT", str(error)) from None
+    return _on_frame(args, stream.objects.find_frame)
 
 
 def _check_starts(stream: TrackedStream, objects: Sequence[SavedObject], frame: int) -> None:
