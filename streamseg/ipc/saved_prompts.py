@@ -6,7 +6,7 @@ Imports nothing of the tracker.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -61,8 +61,7 @@ class SavedObject:
         """The prompts that make a tracker follow the object."""
         if self.last_mask is not None:
             return (SavedPrompt(mask=self.last_mask),)
-        start = max((place for place, prompt in enumerate(self.prompts) if prompt.restarts), default=0)
-        return self.prompts[start:]
+        return self.prompts[_newest_start(self.prompts) :]
 
     def corrected(self, prompt: SavedPrompt) -> SavedObject:
         """Return the object with one more prompt. Beyond :data:`MAX_PROMPTS`, the oldest correction is dropped.
@@ -71,8 +70,7 @@ class SavedObject:
         """
         prompts = (*self.prompts, prompt)
         if len(prompts) > MAX_PROMPTS:
-            start = max((place for place, one in enumerate(prompts) if one.restarts), default=0)
-            dropped = 2 if start == 1 else 1
+            dropped = 2 if _newest_start(prompts) == 1 else 1
             prompts = (*prompts[:dropped], *prompts[dropped + 1 :])
         return replace(self, prompts=prompts)
 
@@ -109,6 +107,11 @@ class SavedStream:
             next_id=next_id_after(self.next_id, new),
             unseen=tuple(obj_id for obj_id in self.unseen if obj_id not in gone),
         )
+
+
+def _newest_start(prompts: Sequence[SavedPrompt]) -> int:
+    """Return the place of the prompt that started the object, or started it again, last."""
+    return max((place for place, prompt in enumerate(prompts) if prompt.restarts), default=0)
 
 
 def next_id_after(next_id: int, used: Iterable[int]) -> int:
