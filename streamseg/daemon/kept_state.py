@@ -18,7 +18,7 @@ from streamseg.config.load import stream_from_mapping
 from streamseg.config.schema import Config, StreamConfig
 from streamseg.daemon.process_table import RunningStream
 from streamseg.errors import ConfigError, StateError
-from streamseg.ipc.saved_prompts import SavedStream, configured, next_id_after
+from streamseg.ipc.saved_prompts import SavedStream, configured
 from streamseg.state.daemon_record import (
     MAX_BYTES,
     DaemonRecord,
@@ -121,7 +121,7 @@ def _objects(stream: str, settings: StreamConfig, record: StreamRecord | None) -
     if record is None:
         return None
     before, now = record.saved.stream(), configured(settings.prompts)
-    next_id = next_id_after(max(before.next_id, now.next_id), ())
+    next_id = max(before.next_id, now.next_id)
     if record.source != source_digest(settings.source):
         log.warning("stream %s has another source than in the last run: its objects of then are not continued", stream)
         return replace(now, next_id=next_id)
@@ -130,7 +130,7 @@ def _objects(stream: str, settings: StreamConfig, record: StreamRecord | None) -
     for obj in now.objects:
         known = was.pop(obj.obj_id, None)
         same = known is not None and known.prompts[:1] == obj.prompts
-        objects.append(replace(known, label=obj.label or known.label, last_mask=None) if known and same else obj)
+        objects.append(replace(known, label=obj.label or known.label) if known and same else obj)
     # What was configured then and is no longer was removed from the file.
-    objects += [replace(obj, last_mask=None) for obj in was.values() if obj.obj_id not in record.configured]
+    objects += [obj for obj in was.values() if obj.obj_id not in record.configured]
     return SavedStream(tuple(objects), next_id, before.paused, earlier=True)

@@ -42,11 +42,13 @@ class _Object(msgspec.Struct, frozen=True):
     obj_id: int
     label: str
     prompts: tuple[_Prompt, ...]
-    last_mask: Rle | None
 
 
 class SavedObjects(msgspec.Struct, frozen=True):
-    """:class:`~streamseg.ipc.saved_prompts.SavedStream` as it is stored."""
+    """:class:`~streamseg.ipc.saved_prompts.SavedStream` as it is stored.
+
+    Without the last masks: they are for the next worker of the same daemon.
+    """
 
     objects: tuple[_Object, ...]
     next_id: int
@@ -55,16 +57,12 @@ class SavedObjects(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, saved: SavedStream) -> SavedObjects:
         """Convert a stream's objects."""
-        objects = tuple(
-            _Object(obj.obj_id, obj.label, tuple(map(_stored, obj.prompts)), obj.last_mask) for obj in saved.objects
-        )
+        objects = tuple(_Object(obj.obj_id, obj.label, tuple(map(_stored, obj.prompts))) for obj in saved.objects)
         return cls(objects, saved.next_id, saved.paused)
 
     def stream(self) -> SavedStream:
         """Return the stream's objects."""
-        objects = tuple(
-            SavedObject(obj.obj_id, obj.label, tuple(map(_loaded, obj.prompts)), obj.last_mask) for obj in self.objects
-        )
+        objects = tuple(SavedObject(obj.obj_id, obj.label, tuple(map(_loaded, obj.prompts))) for obj in self.objects)
         return SavedStream(objects, self.next_id, self.paused)
 
 

@@ -14,7 +14,7 @@ from streamseg.errors import StateError
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
 from streamseg.protocol.arguments import Rle
 from streamseg.state import stream_snapshot
-from streamseg.state.stream_snapshot import Sighting, StreamSnapshot, decode_snapshot, encode_snapshot
+from streamseg.state.stream_snapshot import SavedObjects, Sighting, StreamSnapshot, decode_snapshot, encode_snapshot
 
 SAVED = SavedStream(
     (
@@ -51,6 +51,11 @@ def test_what_is_written_is_read() -> None:
     for name, array in SNAPSHOT.memory[3].items():
         assert np.array_equal(read.memory[3][name], array)
         assert read.memory[3][name].dtype == array.dtype
+
+
+def test_last_masks_are_not_stored() -> None:
+    masked = replace(SAVED, objects=tuple(replace(obj, last_mask=Rle((4, 5), "abc")) for obj in SAVED.objects))
+    assert SavedObjects.of(masked).stream() == SAVED
 
 
 def test_every_cut_and_every_changed_byte_of_memory_is_noticed() -> None:
