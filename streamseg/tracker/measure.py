@@ -95,6 +95,19 @@ def object_result(
     )
 
 
+def with_mask(result: ObjectResult, mask: BoolMask) -> ObjectResult:
+    """Return an object with another mask, ``bool [h, w]`` of its bounding box. Its scores stay."""
+    x, y, _, _ = result.roi
+    return object_result(
+        result.obj_id,
+        result.size,
+        counted(mask, (x, y)),
+        iou_prediction=result.iou_prediction,
+        object_score_logits=result.object_score_logits,
+        confidence=result.confidence,
+    )
+
+
 def unseen(obj_id: int, size: tuple[int, int]) -> ObjectResult:
     """Return the result of an object that is certainly not visible on a frame of (width, height) pixels."""
     nothing = np.zeros((0, 0), np.bool_)

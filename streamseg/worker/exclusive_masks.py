@@ -8,10 +8,11 @@ masks as the model gave them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.measure import with_mask
 from streamseg.tracker.types import ObjectResult
 
 
@@ -30,18 +31,10 @@ def exclusive(results: Mapping[int, ObjectResult]) -> dict[int, ObjectResult]:
         x, y, w, h = result.roi
         area = taken[y : y + h, x : x + w]
         if (area & result.mask).any():
-            rest = result.mask & ~area
-            confidence = result.confidence
-            if confidence is not None and not rest.any():
-                confidence = 0.0  # that of an empty mask
-            given[obj_id] = result = object_result(
-                obj_id,
-                result.size,
-                counted(rest, (x, y)),
-                iou_prediction=result.iou_prediction,
-                object_score_logits=result.object_score_logits,
-                confidence=confidence,
-            )
+            result = with_mask(result, result.mask & ~area)
+            if result.confidence is not None and not result.area:
+                result = replace(result, confidence=0.0)  # that of an empty mask
+            given[obj_id] = result
             x, y, w, h = result.roi
         taken[y : y + h, x : x + w] |= result.mask
     return given

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.measure import with_mask
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 
@@ -24,17 +24,7 @@ def cleaned(result: ObjectResult, smallest_px: int, *, fill_holes: bool = True) 
     mask = _without_specks(result.mask, smallest_px)
     if fill_holes:
         mask = _without_holes(mask, smallest_px)
-    if np.array_equal(mask, result.mask):
-        return result
-    x, y, _, _ = result.roi
-    return object_result(
-        result.obj_id,
-        result.size,
-        counted(mask, (x, y)),
-        iou_prediction=result.iou_prediction,
-        object_score_logits=result.object_score_logits,
-        confidence=result.confidence,
-    )
+    return result if np.array_equal(mask, result.mask) else with_mask(result, mask)
 
 
 def _without_specks(mask: BoolMask, smallest_px: int) -> BoolMask:
