@@ -64,7 +64,6 @@ class FollowedObjects:
         table: The objects and their prompts.
         states: States of the objects that the tracker has.
         regions: Zones and lines.
-        latest: The newest tracked frame; None before the first.
         stream_time_ns: Stream time of the newest frame.
         cleanup_px: Holes and specks of masks with fewer pixels are removed.
         exclusive: Each pixel belongs to one object.
@@ -77,7 +76,6 @@ class FollowedObjects:
         self.table = table
         self.states = ObjectStates(lost_after_ns=0)
         self.regions = RegionMonitor({}, {})
-        self.latest: Latest | None = None
         self.stream_time_ns = 0
         self.cleanup_px = 0
         self.exclusive = False
@@ -85,9 +83,18 @@ class FollowedObjects:
         self.results_changed = False
         self._tracker = tracker
         self._events = events
+        self._latest: Latest | None = None
+        self._outdated = False
         self._hidden = HiddenObjects(tracker, name, max_objects)
         self._given: dict[int, ObjectResult] = {}
         self._last_seen: dict[int, ObjectResult] = {}
+
+    @property
+    def latest(self) -> Latest | None:
+        """The newest tracked frame; None before the first. Changed results are refined when it is read."""
+        if self._latest is not None and self._outdated:
+            self._refine(self._latest)
+        return self._latest
 
     @property
     def announced(self) -> tuple[SavedObject, ...]:
@@ -101,7 +108,7 @@ class FollowedObjects:
     @property
     def unseen(self) -> frozenset[int]:
         """Ids of the objects that were announced and are not visible on the newest tracked frame."""
-        results = {} if self.latest is None else self._given
+        results = {} if self._latest is None else self._given
         return frozenset(
             obj.obj_id for obj in self.announced if obj.obj_id not in results or not _is_visible(results[obj.obj_id])
         )
@@ -112,7 +119,7 @@ class FollowedObjects:
         """Take over the tracker's results for a frame, and apply the pending prompts to it."""
         self._hidden.expire()
         self._events.note_tracked(frame)
-        self.latest = Latest(
+        self._latest = Latest(
             frame.frame_id,
             frame.epoch,
             (frame.format.width, frame.format.height),
@@ -120,17 +127,17 @@ class FollowedObjects:
             {},
             {},
         )
-        size = self.latest.size
+        size = self._latest.size
         self._given = {result.obj_id: result for result in results}
         self._given.update({obj_id: unseen(obj_id, size) for obj_id in sorted(self.missing)})
         for obj_id, prompt in self.table.take_pending():
-            self._apply(obj_id, prompt, frame, self.latest)
+            self._apply(obj_id, prompt, frame, self._latest)
         self._last_seen = {
             obj_id: result if result.area else self._last_seen.get(obj_id, result)
             for obj_id, result in self._given.items()
         }
-        self._refine(self.latest)
-        return self.latest.results
+        self._refine(self._latest)
+        return self._latest.results
 
     def _refine(self, latest: Latest) -> None:
         """Set the results that are published: cleaned, and cut if masks are exclusive."""
@@ -142,6 +149,7 @@ class FollowedObjects:
                 for obj_id, result in cut.items()
             }
         latest.results = refined
+        self._outdated = False
 
     def _apply(self, obj_id: int, prompt: SavedPrompt, frame: Frame, latest: Latest) -> None:
         known = self.table.objects[obj_id]
@@ -174,8 +182,8 @@ class FollowedObjects:
             self._events.add_regions(self.regions.update(result, now_ns), label, frame)
         elif event == "object_lost":
             self._events.add_regions(self.regions.forget(result.obj_id, now_ns, "lost"), label, frame)
-        if self.latest is not None:
-            self.latest.states[result.obj_id] = state
+        if self._latest is not None:
+            self._latest.states[result.obj_id] = state
         return pack_object(result, label, state)
 
     # --- prompts ----------------------------------------------------------------------------------------------------
@@ -195,8 +203,8 @@ class FollowedObjects:
         Raises:
             PromptError: the frame is gone, or the prompt does not fit it.
         """
-        assert self.latest is not None
-        built = replace(build_prompt(obj_id, prompt, self.latest.size), candidate=candidate)
+        assert self._latest is not None
+        built = replace(build_prompt(obj_id, prompt, self._latest.size), candidate=candidate)
         result = self._tracker.add_prompt(self.name, built, frame_id)
         self._hidden.drop(obj_id)
         self.table.discard_prompts(obj_id)
@@ -234,8 +242,8 @@ class FollowedObjects:
         Raises:
             PromptError: as :meth:`add_prompt`.
         """
-        assert self.latest is not None
-        built = replace(build_prompt(obj_id, prompt, self.latest.size), candidate=candidate)
+        assert self._latest is not None
+        built = replace(build_prompt(obj_id, prompt, self._latest.size), candidate=candidate)
         preview = self._tracker.preview(self.name, built, frame_id, candidates=candidates)
         return replace(
             preview,
@@ -249,8 +257,8 @@ class FollowedObjects:
         Raises:
             PromptError: the frame is gone, or the prompt does not fit it or finds nothing on it.
         """
-        assert self.latest is not None
-        self._tracker.preview(self.name, build_prompt(obj_id, prompt, self.latest.size), frame_id, fresh=True)
+        assert self._latest is not None
+        self._tracker.preview(self.name, build_prompt(obj_id, prompt, self._latest.size), frame_id, fresh=True)
 
     def find_frame(self, frame_id: int | None) -> int:
         """Return the tracked frame that a prompt for a frame applies to; None: the newest.
@@ -298,7 +306,7 @@ class FollowedObjects:
 
     def bring_back(self, obj: SavedObject) -> None:
         """Follow a removed object again. If its memory is gone, it is prompted on the next tracked frame."""
-        if self.latest is None or not self._hidden.take(obj):
+        if self._latest is None or not self._hidden.take(obj):
             self.replace((), (obj,))
             return
         try:
@@ -344,9 +352,8 @@ class FollowedObjects:
         for event in self.regions.clear(self.stream_time_ns):
             self._events.add_regions([event], self.table.objects[event.obj_id].label)
         self.table.forget_tracking()
-        if self.latest is not None:
-            self.latest.results.clear()
         self._given.clear()
+        self._outdated = True
 
     def tracker_cleared(self) -> None:
         """Drop all that belongs to the tracker's memory: it has lost everything of the stream."""
@@ -397,11 +404,11 @@ class FollowedObjects:
     def _show(self, obj_id: int, result: ObjectResult) -> None:
         """Replace an object's result on the newest frame."""
         self.results_changed = True
-        if self.latest is not None:
+        if self._latest is not None:
             self._given[obj_id] = result
             if result.area:
                 self._last_seen[obj_id] = result
-            self._refine(self.latest)
+            self._outdated = True
 
     def _follow(self, obj: SavedObject) -> None:
         self.missing.discard(obj.obj_id)
@@ -415,8 +422,7 @@ class FollowedObjects:
         self.states.forget(obj_id)
         self._last_seen.pop(obj_id, None)
         self._given.pop(obj_id, None)
-        if self.latest is not None:
-            self._refine(self.latest)
+        self._outdated = True
         self._events.add_regions(self.regions.forget(obj_id, self.stream_time_ns, "removed"), label)
         if followed:
             self._events.add("object_removed", obj_id=obj_id, label=label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from streamseg.ipc.saved_prompts import configured, normalize_prompt
 from streamseg.tracker.measure import unseen
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult
+from streamseg.worker import followed_objects
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.restoring import Inheritance
 from streamseg.worker.static_frames import SETTLED
@@ -470,3 +471,22 @@ def test_slivers_that_a_cut_leaves_are_cleaned_up():
     tracker = EchoTracker()
     (result,) = track_frames(tracker, {"cam": TrackedStream("cam", config, tracker)}, {"cam": shown(0)})
     assert [obj.area for obj in result.objects] == [2000, 30 * 20]
+
+
+def test_masks_are_refined_once_for_many_changes(monkeypatch: pytest.MonkeyPatch):
+    refined: list[list[int]] = []
+
+    def exclusive(results: Mapping[int, ObjectResult]) -> dict[int, ObjectResult]:
+        refined.append([*results])
+        return dict(results)
+
+    monkeypatch.setattr(followed_objects, "exclusive", exclusive)
+    prompts = tuple(PromptConfig(object=n, box=(100, 100, 140, 150)) for n in (1, 2, 3, 4))
+    config = StreamConfig(source="scene:simple", prompts=prompts, overlap="exclusive")
+    tracker = EchoTracker()
+    stream = TrackedStream("cam", config, tracker)
+    list(track_frames(tracker, {"cam": stream}, {"cam": shown(0)}))
+    stream.objects.replace((1, 2, 3), ())
+    assert stream.latest is not None
+    assert [*stream.latest.results] == [4]
+    assert refined == [[1, 2, 3, 4], [4]]
