@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.ipc.messages import TrackedObject
-from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
+from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt
 from streamseg.protocol.published import ObjectState
 from streamseg.tracker.measure import unseen
 from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
@@ -389,15 +389,11 @@ class FollowedObjects:
                 self._events.add("object_removed", frame, obj_id=obj.obj_id, label=obj.label)
 
     def save_masks(self) -> None:
-        """Make the masks of the visible objects part of :meth:`take_saved`."""
+        """Make the masks of the visible objects part of what the next worker gets."""
         unseen = self.unseen
         self.table.save_masks(
             {obj_id: full_rle(seen) for obj_id, seen in self._last_seen.items() if seen.area and obj_id not in unseen}
         )
-
-    def take_saved(self, *, paused: bool) -> SavedStream | None:
-        """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
-        return self.table.snapshot(paused=paused)
 
     # --- internals --------------------------------------------------------------------------------------------------
 

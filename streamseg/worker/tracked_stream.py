@@ -245,7 +245,7 @@ class TrackedStream:
 
     def take_saved(self) -> SavedStream | None:
         """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
-        return self.objects.take_saved(paused=self.paused)
+        return self.objects.table.snapshot(paused=self.paused)
 
     def save_for_planned_restart(self) -> SavedStream:
         """Return what the next worker needs to go on, if it has no use for this one's memory."""
