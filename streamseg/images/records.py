@@ -9,6 +9,7 @@ import numpy as np
 from streamseg.images.crops import Crop
 from streamseg.images.found_mask import BoolMask, FoundMask, packed
 from streamseg.images.parameters import OutputMode
+from streamseg.protocol.mask_codec import encode_rle
 
 
 def record(found: FoundMask, mode: OutputMode) -> dict[str, Any]:
@@ -55,7 +56,4 @@ def uncompressed_rle(mask: BoolMask) -> dict[str, Any]:
 
 def coco_rle(mask: BoolMask) -> dict[str, Any]:
     """Return ``{"size": [H, W], "counts": "..."}``, which ``pycocotools.mask.decode`` reads."""
-    from pycocotools import mask as coco
-
-    encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
+    return {"size": list(mask.shape), "counts": encode_rle(mask).decode("ascii")}
