@@ -13,6 +13,7 @@ import typer
 from streamseg.cli import pictures
 from streamseg.cli.automask_settings import read_settings
 from streamseg.cli.pictures import SkippedPictureError
+from streamseg.cli.print_line import print_line
 from streamseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ class _Results:
         if self._as_json:
             self._print_json(path, size, found)
         else:
-            pictures.print_line(plain(f"{path}: {len(found)} masks in {seconds:.1f} s{where}"))
+            print_line(plain(f"{path}: {len(found)} masks in {seconds:.1f} s{where}"))
         if self._show:
             pictures.show(str(path), self._style.draw(picture, found)[..., :3])
 
@@ -328,9 +329,6 @@ class _Results:
 
     def _print_json(self, path: Path, size: tuple[int, int], found: list[FoundMask]) -> None:
         from streamseg.images.records import record
-        from streamseg.protocol.text import encode_json
 
         mode = "uncompressed_rle" if self._mode == "uncompressed_rle" else "coco_rle"
-        records = [record(mask, mode) for mask in found]  # type: ignore[arg-type]
-        content = {"picture": str(path), "width": size[0], "height": size[1], "masks": records}
-        pictures.print_line(encode_json(content).decode())
+        pictures.print_json(path, size, [record(mask, mode) for mask in found])  # type: ignore[arg-type]

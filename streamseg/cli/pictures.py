@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamseg.cli.print_line import print_line
 from streamseg.errors import ConfigError, StreamsegError
 
 if TYPE_CHECKING:
@@ -195,20 +196,12 @@ def check_window() -> None:
         raise ConfigError(f"--show: {obstacle}: write a file with -o")
 
 
-def print_line(text: str) -> None:
-    """Print a result at once.
+def print_json(path: Path, size: tuple[int, int], masks: list[dict[str, Any]]) -> None:
+    """Print the masks of a picture of (width, height) as one JSON object."""
+    from streamseg.protocol.text import encode_json
 
-    Raises:
-        typer.Exit: The reader of a pipe is gone (``| head``), which is no error.
-    """
-    import os
-
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Without this Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None
+    content = {"picture": str(path), "width": size[0], "height": size[1], "masks": masks}
+    print_line(encode_json(content).decode())
 
 
 def warn(message: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamseg.cli import pictures
+from streamseg.cli.print_line import print_line
 from streamseg.cli.prompt_options import CoordsOption, prompt_of
 from streamseg.errors import ConfigError, PromptError
 
@@ -133,14 +134,13 @@ def _print(
 ) -> None:
     from streamseg.cli.message_lines import plain
     from streamseg.images.records import coco_rle, found_mask
-    from streamseg.protocol.text import encode_json
 
     if not as_json:
         for number, (mask, score) in enumerate(found, 1):
             share = 100 * mask.mean()
-            pictures.print_line(f"mask {number}: {mask.sum()} pixels ({share:.1f} %), predicted IoU {score:.2f}")
+            print_line(f"mask {number}: {mask.sum()} pixels ({share:.1f} %), predicted IoU {score:.2f}")
         for file in files:
-            pictures.print_line(plain(str(file)))
+            print_line(plain(str(file)))
         return
     masks = [
         {
@@ -151,5 +151,4 @@ def _print(
         }
         for mask, score in found
     ]
-    content = {"picture": str(path), "width": size[0], "height": size[1], "masks": masks}
-    pictures.print_line(encode_json(content).decode())
+    pictures.print_json(path, size, masks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from streamseg.cli.print_line import print_line
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
@@ -54,13 +54,7 @@ def subscribe(
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     for number, (message, header) in enumerate(_messages(endpoint, stream, chosen, timeout, max_rate), 1):
         line = header.decode() if as_json else message_line(message)
-        try:
-            # Flushed, so that a reader behind a pipe sees a message at once.
-            print(line, flush=True)
-        except BrokenPipeError:
-            # The reader is gone (`| head`), which is no error; without this Python would complain at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
+        print_line(line)
         if number == count:
             return
 
