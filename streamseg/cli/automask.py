@@ -298,9 +298,11 @@ class _Results:
 
         stem, size = self._names.stem(path), (picture.shape[1], picture.shape[0])
         where = ""
+        if self._draws or self._show:
+            drawn = self._style.draw(picture, found)
         if self._draws:
             file = self._names.drawing(stem, "masks")
-            pictures.write_png(file, self._style.draw(picture, found))
+            pictures.write_png(file, drawn)
             where = f": {file}"
         if self._mode == "binary_mask":
             self._write_masks(stem, found)
@@ -311,7 +313,7 @@ class _Results:
         else:
             print_line(plain(f"{path}: {len(found)} masks in {seconds:.1f} s{where}"))
         if self._show:
-            pictures.show(str(path), self._style.draw(picture, found)[..., :3])
+            pictures.show(str(path), drawn[..., :3])
 
     def close(self) -> None:
         """Write the COCO file."""

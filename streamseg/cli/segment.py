@@ -78,9 +78,11 @@ def segment(
     )
     segmenter.set_image(image)
     found = segmenter.segment(**arguments, candidates=candidates)
-    drawn = _draw(image, found)
     files = []
-    if out is not None or not (as_json or show):
+    draws = out is not None or not (as_json or show)
+    if draws or show:
+        drawn = _draw(image, found)
+    if draws:
         stem = names.stem(picture)
         file = names.drawing(stem, "segment")
         pictures.write_png(file, drawn)
