@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from streamseg.errors import PromptError
 from streamseg.images.embedding import Embedding, Picture, check_picture, embed, embed_tensor, to_device
-from streamseg.images.found_mask import BoolMask
+from streamseg.images.found_mask import BoolMask, packed
 from streamseg.images.model import ImageModel, as_image_model, load_model
 from streamseg.images.reference_decoder import LOGITS_LIMIT, decode_prompts
 
@@ -152,14 +152,16 @@ class Segmenter:
         """
         if not 1 <= candidates <= 3:
             raise PromptError(f"candidates {candidates} is invalid: expected 1 to 3")
+        logits = None if mask is None else self.mask_logits(mask)
         if mask is not None and not len(points) and box is None:
-            box = _bounding_box(mask)
+            (x0, y0, x1, y1), _, _ = packed(mask, (0, 0))
+            box = (x0, y0, x1 + 1, y1 + 1)
         multimask = candidates > 1 or (len(points) == 1 and box is None and mask is None)
         masks, ious, _ = self.predict(
             point_coords=[point[:2] for point in points] or None,
             point_labels=[point[2] if len(point) > 2 else 1 for point in points] or None,
             box=box,
-            mask_input=None if mask is None else self.mask_logits(mask),
+            mask_input=logits,
             multimask_output=multimask,
         )
         order = np.argsort(-ious, kind="stable")[:candidates]
@@ -241,10 +243,3 @@ class Segmenter:
         if given.ndim not in (3, 4) or given.shape[-3:] != (1, side, side):
             raise PromptError(f"mask_input has shape {tuple(given.shape)}: expected low-res logits [1, {side}, {side}]")
         return given[None] if given.ndim == 3 else given
-
-
-def _bounding_box(mask: BoolMask) -> list[float]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        raise PromptError("the mask is empty: paint the object")
-    return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
