@@ -70,7 +70,7 @@ def read_settings(
         known = ", ".join(map(str, {**PRESETS, **tree.get("presets", {})}))
         raise ConfigError(f"preset {chosen!r} is unknown: expected one of {known}")
     given = {**(own or {}), **tree.get("parameters", {}), **_without_none(parameters)}
-    if given.get("points_per_side") is not None and parameters.get("points_per_side") is not None:
+    if parameters.get("points_per_side") is not None:
         given.pop("point_grids", None)
     return AutomaskSettings(
         {**tree.get("model", {}), **_without_none(model)}, None if own is not None else chosen, given
