@@ -65,7 +65,7 @@ def _messages(
     """Yield every message in order, with its header as bytes."""
     import zmq
 
-    from streamseg.client.connect import connect
+    from streamseg.client.connect import connect, update_topics
     from streamseg.client.core import SubscriberCore
     from streamseg.client.inbox import AllInbox
     from streamseg.client.subscriber import rate_of
@@ -90,10 +90,7 @@ def _messages(
             if core.take_shed():
                 connection.close()
                 socket = connection.enter_context(connect(context, endpoint, core.topics()))
-            for name in core.take_fresh_topics():
-                socket.setsockopt(zmq.SUBSCRIBE, name)
-            for name in core.take_old_topics():
-                socket.setsockopt(zmq.UNSUBSCRIBE, name)
+            update_topics(socket, core)
 
 
 class _Silence:

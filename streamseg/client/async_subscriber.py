@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar, overload
 import zmq
 import zmq.asyncio
 
-from streamseg.client.connect import connect
+from streamseg.client.connect import connect, update_topics
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import Inbox, PairInbox
 from streamseg.client.results import FramePair, MaskFrame, Message
@@ -97,10 +97,7 @@ class _AsyncReceiver(Generic[R]):
         if self._core.take_shed():
             self._socket.close()
             self._socket = connect(self._context, self._endpoint, self._core.topics())
-        for name in self._core.take_fresh_topics():
-            self._socket.setsockopt(zmq.SUBSCRIBE, name)
-        for name in self._core.take_old_topics():
-            self._socket.setsockopt(zmq.UNSUBSCRIBE, name)
+        update_topics(self._socket, self._core)
 
     def __aiter__(self) -> Self:
         return self

@@ -1,14 +1,17 @@
-"""Create the ZeroMQ socket of a subscriber, blocking or for asyncio."""
+"""The ZeroMQ socket of a subscriber, blocking or for asyncio: its creation and its subscriptions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import zmq
 
 from streamseg.errors import ConfigError
 from streamseg.protocol.topics import MAX_MESSAGE_BYTES, PUBLISH_HWM
+
+if TYPE_CHECKING:
+    from streamseg.client.core import SubscriberCore
 
 S = TypeVar("S", bound=zmq.Socket[Any])
 
@@ -39,3 +42,11 @@ def connect(context: zmq.Context[S], endpoint: str, topics: Iterable[bytes]) -> 
         socket.close()
         raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
     return socket
+
+
+def update_topics(socket: zmq.Socket[Any], core: SubscriberCore[Any]) -> None:
+    """Subscribe to the topics that are wanted since the last call, and unsubscribe from those that no longer are."""
+    for name in core.take_fresh_topics():
+        socket.setsockopt(zmq.SUBSCRIBE, name)
+    for name in core.take_old_topics():
+        socket.setsockopt(zmq.UNSUBSCRIBE, name)

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
 import zmq
 
 from streamseg.client.adaptive_rate import AdaptiveRate
-from streamseg.client.connect import connect
+from streamseg.client.connect import connect, update_topics
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import AllInbox, Inbox, LatestInbox, PairInbox
 from streamseg.client.results import FramePair, MaskFrame, Message
@@ -101,10 +101,7 @@ class _Receiver(Generic[R]):
         if self._core.take_shed():
             self._socket.close()
             self._socket = connect(self._context, self._endpoint, self._core.topics())
-        for name in self._core.take_fresh_topics():
-            self._socket.setsockopt(zmq.SUBSCRIBE, name)
-        for name in self._core.take_old_topics():
-            self._socket.setsockopt(zmq.UNSUBSCRIBE, name)
+        update_topics(self._socket, self._core)
 
     def __iter__(self) -> Self:
         return self
