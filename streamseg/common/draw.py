@@ -71,14 +71,14 @@ class _Drawn:
 
     Attributes:
         crop: ``uint8 [h, w]`` of ``roi``, 0 or 1; None if the object is not visible.
-        uncertain: Its mask is probably wrong: outline and label are amber.
+        accent: Color of outline and label: amber if the mask is probably wrong.
     """
 
     color: tuple[int, int, int]
     text: str
     roi: Rect
     crop: Picture | None
-    uncertain: bool
+    accent: tuple[int, int, int]
 
     @classmethod
     def of(cls, item: Any, labelled: bool) -> _Drawn:
@@ -101,7 +101,8 @@ class _Drawn:
                 score = getattr(item, "score", getattr(item, "iou_prediction", None))
             text = text if score is None else f"{text} {float(score):.2f}"
             text = f"{text} {state}" if state == "uncertain" else text
-        return cls(color_of(obj_id), text if labelled else "", roi, crop, state == "uncertain")
+        color = color_of(obj_id)
+        return cls(color, text if labelled else "", roi, crop, _AMBER if state == "uncertain" else color)
 
 
 def _tint(image: Picture, item: _Drawn, opacity: float) -> None:
@@ -116,7 +117,7 @@ def _tint(image: Picture, item: _Drawn, opacity: float) -> None:
     width = max(1, round(min(image.shape[:2]) / 360))
     kernel = np.ones((3, 3), dtype=np.uint8)
     core = cv2.erode(item.crop, kernel, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    area[(item.crop != 0) & (core == 0)] = _AMBER if item.uncertain else item.color
+    area[(item.crop != 0) & (core == 0)] = item.accent
 
 
 def _write_labels(image: Picture, drawn: list[_Drawn]) -> None:
@@ -142,9 +143,8 @@ def _write_labels(image: Picture, drawn: list[_Drawn]) -> None:
             if x < other[0] + other[2] and other[0] < x + w and y < other[1] + other[3] and other[1] < y + h:
                 y = min(other[1] + other[3] + 1, max(0, height - h))
         placed.append((x, y, w, h))
-        ground = _AMBER if item.uncertain else item.color
-        cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), ground, cv2.FILLED)
-        bright = 0.30 * ground[0] + 0.59 * ground[1] + 0.11 * ground[2] > 110
+        cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), item.accent, cv2.FILLED)
+        bright = 0.30 * item.accent[0] + 0.59 * item.accent[1] + 0.11 * item.accent[2] > 110
         ink = (10, 10, 10) if bright else (255, 255, 255)
         at = (x + pad, y + text_h + pad // 2)
         cv2.putText(image, item.text, at, _FONT, scale, ink, stroke, cv2.LINE_AA)
