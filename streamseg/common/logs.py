@@ -55,7 +55,7 @@ def setup_logging(config: LogSettings, process: str) -> None:
     handler.addFilter(_RedactingFilter())
     handler.setFormatter(JsonFormatter(process) if config.format == "json" else TextFormatter(process))
     root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, _StreamsegHandler)]:
+    for old in _our_handlers():
         root.removeHandler(old)
         old.close()
     root.addHandler(handler)
@@ -67,10 +67,7 @@ def setup_logging(config: LogSettings, process: str) -> None:
 
 def logs_json() -> bool:
     """Return whether :func:`setup_logging` was called with the JSON format."""
-    return any(
-        isinstance(handler, _StreamsegHandler) and isinstance(handler.formatter, JsonFormatter)
-        for handler in logging.getLogger().handlers
-    )
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in _our_handlers())
 
 
 def flush_logs(timeout_s: float) -> None:
@@ -78,15 +75,13 @@ def flush_logs(timeout_s: float) -> None:
 
     Blocks: up to ``timeout_s``.
     """
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, _StreamsegHandler):
-            handler.writer.flush(timeout_s)
+    for handler in _our_handlers():
+        handler.writer.flush(timeout_s)
 
 
 def dropped_lines() -> int:
     """Return how many lines of this process's log were dropped because nothing read them in time."""
-    handlers = (handler for handler in logging.getLogger().handlers if isinstance(handler, _StreamsegHandler))
-    return sum(handler.writer.dropped for handler in handlers)
+    return sum(handler.writer.dropped for handler in _our_handlers())
 
 
 class TextFormatter(logging.Formatter):
@@ -161,6 +156,10 @@ class _StreamsegHandler(logging.Handler):
     def close(self) -> None:
         self.writer.close()
         super().close()
+
+
+def _our_handlers() -> list[_StreamsegHandler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _StreamsegHandler)]
 
 
 class _RedactingFilter(logging.Filter):
