@@ -3,16 +3,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamseg.images.crops import Crop
-from streamseg.images.found_mask import FoundMask, packed
+from streamseg.images.found_mask import FoundMask
 from streamseg.images.overlay import color_of, overlay, side_by_side, transparent
+from streamseg.images.records import found_mask
 
 
 def found(x0: int, y0: int, x1: int, y1: int) -> FoundMask:
     mask: NDArray[np.bool_] = np.zeros((60, 80), dtype=np.bool_)
     mask[y0:y1, x0:x1] = True
-    box, bits, area = packed(mask, (0, 0))
-    return FoundMask((80, 60), box, bits, area, 0.9, 0.9, (0.0, 0.0), Crop(0, 0, 80, 60, 0))
+    return found_mask(mask, 0.9)
 
 
 BACKGROUND = np.full((60, 80, 3), 100, dtype=np.uint8)

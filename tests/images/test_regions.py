@@ -3,15 +3,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamseg.images.crops import Crop
-from streamseg.images.found_mask import BoolMask, FoundMask, packed
+from streamseg.images.records import found_mask
 from streamseg.images.regions import without_small_regions
-
-
-def found(mask: BoolMask, score: float = 0.9) -> FoundMask:
-    box, bits, area = packed(mask, (0, 0))
-    size = mask.shape[1], mask.shape[0]
-    return FoundMask(size, box, bits, area, score, 0.9, (0.0, 0.0), Crop(0, 0, *size, 0))
 
 
 def square(*, hole: int = 0, island: int = 0) -> NDArray[np.bool_]:
@@ -23,10 +16,10 @@ def square(*, hole: int = 0, island: int = 0) -> NDArray[np.bool_]:
 
 
 def test_small_holes_and_islands_go_and_large_ones_stay() -> None:
-    (cleaned,) = without_small_regions([found(square(hole=3, island=4))], 17, 0.7)
+    (cleaned,) = without_small_regions([found_mask(square(hole=3, island=4), 0.9)], 17, 0.7)
     np.testing.assert_array_equal(cleaned.mask, square())
     assert (cleaned.area, cleaned.box) == (900, (10, 10, 39, 39))
-    large = found(square(hole=5, island=5))
+    large = found_mask(square(hole=5, island=5), 0.9)
     (same,) = without_small_regions([large], 17, 0.7)
     assert same is large
 
@@ -34,12 +27,13 @@ def test_small_holes_and_islands_go_and_large_ones_stay() -> None:
 def test_the_largest_part_always_stays() -> None:
     mask = np.zeros((60, 80), dtype=np.bool_)
     mask[5:8, 5:8] = mask[20:22, 20:22] = True
-    (cleaned,) = without_small_regions([found(mask)], 100, 0.7)
+    (cleaned,) = without_small_regions([found_mask(mask, 0.9)], 100, 0.7)
     assert (cleaned.area, cleaned.box) == (9, (5, 5, 7, 7))
 
 
 def test_of_masks_that_become_duplicates_the_one_that_did_not_change_stays() -> None:
-    changed, same, other = found(square(island=4), 0.95), found(square(), 0.9), found(square(hole=8)[::-1, ::-1], 0.8)
+    changed, same = found_mask(square(island=4), 0.95), found_mask(square(), 0.9)
+    other = found_mask(square(hole=8)[::-1, ::-1], 0.8)
     assert without_small_regions([changed, same, other], 17, 0.7) == [same, other]
 
 

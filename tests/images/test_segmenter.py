@@ -13,7 +13,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from streamseg.errors import PromptError
 from streamseg.images import Segmenter
 from streamseg.images.model import ImageModel
-from tests.images.reference import reference_predictor
+from tests.images.reference import iou, reference_predictor
 
 PROMPTS: dict[str, dict[str, Any]] = {
     "point": {"point_coords": [[160, 100]], "point_labels": [1]},
@@ -97,11 +97,7 @@ def test_a_rough_mask_is_improved(nano: ImageModel) -> None:
     ours = Segmenter(nano)
     ours.set_image(scene.render(30))
     ((mask, _),) = ours.segment(mask=rough)
-
-    def overlap(given: NDArray[np.bool_]) -> float:
-        return float((given & truth).sum() / (given | truth).sum())
-
-    assert overlap(mask) > max(0.8, overlap(rough))
+    assert iou(mask, truth) > max(0.8, iou(rough, truth))
 
 
 @pytest.mark.parametrize(
