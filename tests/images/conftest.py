@@ -1,25 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 
 from streamseg.images.model import ImageModel, load_model
 from streamseg.sources.scene.source import Scene
 from tests.images.reference import random_small_model
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> Iterator[None]:
-    # Small tensors: two threads on a busy machine wait for each other more than they compute.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.one_thread import one_thread as one_thread
 
 
 @pytest.fixture(scope="session")

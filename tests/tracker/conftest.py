@@ -4,27 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.build import build_model, build_reference_model
 from streamseg.tracker.sam2.ranged_attention import VarlenAttention
+from tests.one_thread import one_thread as one_thread
 from tests.tracker.sam2.flash_stand_in import flash_on_cpu
 from tests.tracker.tracker_scenes import Change, excite
 
 SMALL_SAM2 = Path(__file__).with_name("small_sam2.yaml")
 SIZE = 128
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> Iterator[None]:
-    # Small tensors: two threads on a busy machine wait for each other more than they compute.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
