@@ -14,7 +14,7 @@ _SESSION = "STREAMSEG_TEST_SESSION"
 # Inherited by all processes that the tests start, which is how leftover ones are found.
 os.environ.setdefault(_SESSION, uuid.uuid4().hex)
 
-# Daemons keep state for each configuration file: not in the home of whoever runs the tests.
+# Daemons keep state for each configuration file. That of the tests stays out of the home folder.
 _STATE = tempfile.TemporaryDirectory(prefix="streamseg-test-state-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
 

@@ -59,7 +59,7 @@ def test_low_res_masks_refine(nano: ImageModel, picture: NDArray[np.uint8]) -> N
     np.testing.assert_array_equal(found[1], found[3])
 
 
-def test_a_tensor_in_place_of_a_picture(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
+def test_a_tensor_instead_of_a_picture(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
     from streamseg.images.embedding import model_input
 
     ours = Segmenter(nano)

@@ -21,7 +21,7 @@ CONFIG = "model: {name: color}\nstreams: {cam: {source: 'scene:simple'}}\n"
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceLayout:
     if os.geteuid() == 0:
         return system_layout("streamseg", tmp_path / "root")
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/home/user")
     return user_layout("streamseg", tmp_path / "root")
 
 
