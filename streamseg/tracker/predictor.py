@@ -75,6 +75,7 @@ class _Stream:
     frame: int = -1
     image: Tensor | None = None
     features: Features | None = None
+    earlier: tuple[int, Features] | None = None  # of the earlier frame that was encoded last, until the next frame
     objects: dict[int, ObjectMemory | None] = field(default_factory=dict)  # None: forgotten, waits for a prompt
     aside: dict[int, tuple[ObjectMemory, int]] = field(default_factory=dict)  # with the last frame that they know
 
@@ -186,7 +187,7 @@ class CameraPredictor:
         for name, image in images.items():
             stream = self._opened(name)
             stream.frame += 1
-            stream.image, stream.features = image, None
+            stream.image, stream.features, stream.earlier = image, None, None
         busy = [name for name in images if self._streams[name].remembered()]
         outputs = {name: self._nothing() for name in images}
         if busy:
@@ -477,10 +478,12 @@ class CameraPredictor:
         return self._features_of(stream, None).top[0]
 
     def _features_of(self, name: str, at: PastImage | None) -> Features:
-        """Return the features of one frame. Only those of the newest frame are cached."""
+        """Return the features of one frame. Those of the newest and of one earlier frame are cached."""
         stream = self._streams[name]
         if at is not None and at.frame != stream.frame:
-            return self.engine.encode(at.image[None])
+            if stream.earlier is None or stream.earlier[0] != at.frame:
+                stream.earlier = at.frame, self.engine.encode(at.image[None])
+            return stream.earlier[1]
         if stream.features is None:
             self._encode([name])
         assert stream.features is not None

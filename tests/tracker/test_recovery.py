@@ -110,6 +110,20 @@ def test_reference_mode_always_uses_memory(tracker: Sam2Tracker, monkeypatch: py
         tracker.add_prompt("s", marks(back, PAD, "click"))
 
 
+def test_a_restart_on_an_earlier_frame_encodes_it_once(tracker: Sam2Tracker) -> None:
+    show = Show(tracker)
+    back = show.lose_the_leaf()
+    prompted = show.number
+    show.next(without(back + 1, LEAF))
+    encoded: list[int] = []
+    hook = tracker._predictor.step.image_encoder.register_forward_hook(lambda *_: encoded.append(1))
+    try:
+        assert tracker.add_prompt("s", marks(back, PAD, "click"), prompted).restarted
+    finally:
+        hook.remove()
+    assert len(encoded) == 1  # the newest frame was encoded when it was tracked
+
+
 # --- prompts that find nothing --------------------------------------------------------------------------------------
 
 
