@@ -253,9 +253,11 @@ class Sam2Tracker:
         """
         past = self._prompted_frame(stream, prompt, frame_id, fresh=fresh)
         segmented, result = self._decide(stream, prompt, past, ambiguous=candidates, fresh=fresh)
-        offered = segmented.out.candidates
-        masks = to_results([LowRes((prompt.obj_id,) * len(offered.iou_prediction), *offered, past.size)])[0]
-        return Preview(past.frame_id, result, tuple(masks) if candidates else (), segmented.fresh and not fresh)
+        masks: list[ObjectResult] = []
+        if candidates:
+            offered = segmented.out.candidates
+            (masks,) = to_results([LowRes((prompt.obj_id,) * len(offered.iou_prediction), *offered, past.size)])
+        return Preview(past.frame_id, result, tuple(masks), segmented.fresh and not fresh)
 
     def _decide(
         self,
