@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,16 @@ from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share that is done (0..1)."""
+
+
+_Batch = TypeVar("_Batch", Features, StepOutput)
+
+
+def joined(batches: Sequence[_Batch]) -> _Batch:
+    """Return one batch of several, in their order. A single one is not copied."""
+    if len(batches) == 1:
+        return batches[0]
+    return type(batches[0])(*(torch.cat(values) for values in zip(*batches, strict=True)))
 
 
 def cast_weights(step: TrackStep, dtype: torch.dtype) -> None:

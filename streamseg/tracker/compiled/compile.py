@@ -33,7 +33,7 @@ from streamseg.tracker import torch_private
 from streamseg.tracker.compiled.buckets import CPU_BUCKETS, CUDA_BUCKETS, Buckets, parts
 from streamseg.tracker.compiled.code_cache import CompiledFunction, Format, FunctionCache, fingerprint
 from streamseg.tracker.compiled.cuda_graphs import CudaGraphRecorder, GraphRecorder, RecordedFunction
-from streamseg.tracker.engine import Engine, LaneFrame, Progress, precision
+from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined, precision
 from streamseg.tracker.sam2.attention_backend import FIXED_SHAPES
 from streamseg.tracker.sam2.memory_bank import MemoryBank
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
@@ -158,13 +158,10 @@ class CompiledEngine(Engine):
             room = size - len(part)
             # Padded with the last picture instead of zeros: any finite values will do.
             padded = torch.cat([part, part[-1:].expand(room, -1, -1, -1)]) if room else part.contiguous()
-            found.append((self._call(f"encode_{size}", _encode, (self._step, self._autocast), None, padded), len(part)))
+            out = self._call(f"encode_{size}", _encode, (self._step, self._autocast), None, padded)
+            found.append(Features(*(level[: len(part)] for level in out)))
             start += len(part)
-        if len(found) == 1:
-            return Features(*(level[: found[0][1]] for level in found[0][0]))
-        return Features(
-            *(torch.cat([out[level][:count] for out, count in found]) for level in range(len(Features._fields)))
-        )
+        return joined(found)
 
     def track(
         self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
@@ -176,11 +173,7 @@ class CompiledEngine(Engine):
             out = self._run_step(bank, [*part, *self._pad(size - len(part))], features, conditioning, masked)
             outputs.append(StepOutput(*(value[: len(part)] for value in out)))
             start += len(part)
-        return (
-            outputs[0]
-            if len(outputs) == 1
-            else StepOutput(*(torch.cat(values) for values in zip(*outputs, strict=True)))
-        )
+        return joined(outputs)
 
     def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
         """Return a replay where graphs are used. It has its own memory pool, which is freed after the timing."""

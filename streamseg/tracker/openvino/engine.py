@@ -19,7 +19,7 @@ from torch import Tensor
 
 from streamseg.tracker.compiled.buckets import CPU_BUCKETS, parts
 from streamseg.tracker.compiled.code_cache import fingerprint
-from streamseg.tracker.engine import Engine, LaneFrame, Progress
+from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined
 from streamseg.tracker.openvino.background import prepare_in_process
 from streamseg.tracker.openvino.cache import NetworkCache
 from streamseg.tracker.openvino.functions import blank_inputs, step_inputs, step_result
@@ -109,8 +109,7 @@ class OpenVinoEngine(Engine):
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the result belongs to the caller."""
-        found = [self._encode_one(images[row : row + 1]) for row in range(len(images))]
-        return found[0] if len(found) == 1 else Features(*(torch.cat(levels) for levels in zip(*found, strict=True)))
+        return joined([self._encode_one(images[row : row + 1]) for row in range(len(images))])
 
     def track(
         self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
@@ -120,11 +119,7 @@ class OpenVinoEngine(Engine):
         for size in parts(len(lanes), CPU_BUCKETS.lanes, pad=False):
             outputs.append(self._track_part(bank, lanes[start : start + size], features, conditioning, masked))
             start += size
-        return (
-            outputs[0]
-            if len(outputs) == 1
-            else StepOutput(*(torch.cat(values) for values in zip(*outputs, strict=True)))
-        )
+        return joined(outputs)
 
     def _encode_one(self, image: Tensor) -> Features:
         network = self._networks.get(_ENCODER)
