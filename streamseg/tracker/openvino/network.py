@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 _PRECISIONS = {None: "f32", torch.bfloat16: "bf16"}
-PRECISIONS = tuple(_PRECISIONS)
-"""Precisions that networks compute in; None is float32."""
 
 _NOT_FUSED = "DISABLE"
 """OpenVINO 2026.4 fuses operations into kernels of its own ("snippets"). In bfloat16 those of the decoder's attention
