@@ -154,7 +154,8 @@ class OpenVinoEngine(Engine):
 
     def _name(self, shape: BankShape) -> str:
         """Return a name for everything that the networks and their timings depend on."""
-        return fingerprint(self._step, self._autocast, shape, openvino.__version__, weights_digest(self._step))
+        weights = weights_digest(self._step.model)  # those of the step itself are made of them
+        return fingerprint(self._step, self._autocast, shape, openvino.__version__, weights)
 
     def _complete(self, name: str, folder: Path | None, shape: BankShape, progress: Progress) -> None:
         """Convert the model if that was not done, and load all networks that are not loaded yet."""
