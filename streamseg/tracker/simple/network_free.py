@@ -206,9 +206,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             NothingToUndoError: No prompt is left to undo.
             PromptError: There is no such object.
         """
-        state = self._streams.get(stream)
-        if state is None or obj_id not in state.followers:
-            raise PromptError(f"stream {stream!r} has no object {obj_id}")
+        state = self._stream_with(stream, obj_id)
         if not state.undo[obj_id]:
             raise NothingToUndoError(
                 f"object {obj_id}: nothing to undo: at most the last {self._undo_depth} prompts can be undone"
@@ -226,10 +224,8 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         Raises:
             PromptError: There is no such object.
         """
-        state = self._streams.get(stream)
-        if state is None or state.followers.pop(obj_id, None) is None:
-            raise PromptError(f"stream {stream!r} has no object {obj_id}")
-        del state.undo[obj_id]
+        state = self._stream_with(stream, obj_id)
+        del state.followers[obj_id], state.undo[obj_id]
         for past in state.history.since(0):
             past.picture.followers.pop(obj_id, None)
 
@@ -276,9 +272,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         Raises:
             PromptError: There is no such object.
         """
-        state = self._streams.get(stream)
-        if state is None or obj_id not in state.followers:
-            raise PromptError(f"stream {stream!r} has no object {obj_id}")
+        state = self._stream_with(stream, obj_id)
         aside = state.followers[obj_id], state.undo[obj_id]
         self.remove_object(stream, obj_id)
         state.aside[obj_id] = aside
@@ -311,6 +305,13 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         for obj_id in tuple(state.followers):
             self.remove_object(stream, obj_id)
         state.aside.clear()
+
+    def _stream_with(self, stream: str, obj_id: int) -> _Stream[View, Follower]:
+        """Return a stream that has this object, or raise PromptError."""
+        state = self._streams.get(stream)
+        if state is None or obj_id not in state.followers:
+            raise PromptError(f"stream {stream!r} has no object {obj_id}")
+        return state
 
     def _prompted_frame(
         self, stream: str, prompt: Prompt, frame_id: int | None, *, fresh: bool = False
