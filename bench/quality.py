@@ -60,6 +60,7 @@ from quality_videos import (
 )
 
 from streamseg.models.registry import find
+from streamseg.tracker.sam2.memory_policy import POLICY_NAMES
 
 SCENES = ("simple", "default", "crossing", "leave", "simple?objects=1", "simple?objects=4")
 KINDS: tuple[PromptKind, ...] = ("mask", "box", "click")
@@ -98,9 +99,7 @@ def main() -> None:
     parser.add_argument("--weights", "--checkpoint", type=Path, help="own weights instead of the registry's")
     parser.add_argument("--config", help="config of --weights; default: that of --model")
     parser.add_argument("--dtype", default="float32", help="precision, as model.dtype; RESULTS.md's is the default")
-    parser.add_argument(
-        "--policy", choices=["sam2", "gated", "distractor"], help="as model.memory; default: the model's"
-    )
+    parser.add_argument("--policy", choices=POLICY_NAMES, help="as model.memory; default: the model's")
     parser.add_argument("--image-size", type=int, help="side of the model's input, as model.image_size")
     parser.add_argument("--prompts", nargs="*", default=[*KINDS], choices=KINDS, help="of the DAVIS folder")
     parser.add_argument("--only-model", action="store_true", help="leave the alternatives out")
