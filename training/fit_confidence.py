@@ -68,9 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.fit_confidence", description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="nano", help="model of the registry whose config and tuning are used")
     parser.add_argument("--weights", type=Path, help="own weights instead of the model's")
-    parser.add_argument("--coco", type=Path, help="folder of photographs with instances.json")
-    parser.add_argument("--renders", type=Path, help="folder of pictures with an alpha channel")
-    parser.add_argument("--more", type=Path, help="folder of photos/, instances.json, backgrounds/ and cutouts/")
+    Folders.add_options(parser)
     parser.add_argument("--clips", type=int, default=48, help="composed clips")
     parser.add_argument("--frames", type=int, default=60, help="length of each")
     parser.add_argument("--scenes", type=int, default=12, help="generated scenes")
@@ -83,7 +81,7 @@ def main() -> None:
     tuning = load_tuning(entry.config)
     model = build_model(entry.config, checkpoint=weights)
     follower = Follower(CameraPredictor(model, policy=policy_of(tuning.memory, tuning.thresholds), history_frames=1))
-    material = load_material(Folders(options.coco, options.renders, options.more))
+    material = load_material(Folders.chosen(options))
     videos = [
         *(clip(material, n, options.frames, model.image_size) for n in range(options.clips)),
         *(scene(n, options.seconds) for n in range(options.scenes)),

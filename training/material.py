@@ -5,6 +5,7 @@ Every source is under a permissive license (``docs/nano.md`` lists them); DAVIS 
 
 from __future__ import annotations
 
+import argparse
 import json
 import zlib
 from collections import defaultdict
@@ -54,6 +55,18 @@ class Folders:
     coco: Path | None = None
     renders: Path | None = None
     more: Path | None = None
+
+    @staticmethod
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        """Let a command line name them."""
+        parser.add_argument("--coco", type=Path, help="folder of photographs with instances.json")
+        parser.add_argument("--renders", type=Path, help="folder of pictures with an alpha channel")
+        parser.add_argument("--more", type=Path, help="folder of photos/, instances.json, backgrounds/ and cutouts/")
+
+    @classmethod
+    def chosen(cls, options: argparse.Namespace) -> Folders:
+        """Return those that the command line named."""
+        return cls(options.coco, options.renders, options.more)
 
 
 @dataclass(slots=True)

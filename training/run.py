@@ -49,7 +49,7 @@ class Run:
         self._out.mkdir(parents=True, exist_ok=True)
         self._plan = PLANS[options.plan]
         self._phases = tuple(_scaled(phase, options.scale) for phase in self._plan.phases)
-        folders = Folders(options.coco, options.renders, options.more)
+        folders = Folders.chosen(options)
         self._material = load_material(folders)
         self._validation = validation_batches(load_material(folders, held_out=True), self._plan)
         self._trainer = self._new_trainer()

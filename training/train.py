@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from training.material import Folders
 from training.ranks import Ranks, run_ranks
 from training.run import Run
 from training.schedule import PLANS
@@ -23,9 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; created, or gone on with")
     parser.add_argument("--config", default="nano", help="model config, a name or a YAML file")
-    parser.add_argument("--coco", type=Path, help="folder of photographs with instances.json")
-    parser.add_argument("--renders", type=Path, help="folder of pictures with an alpha channel")
-    parser.add_argument("--more", type=Path, help="folder of photos/, instances.json, backgrounds/ and cutouts/")
+    Folders.add_options(parser)
     parser.add_argument("--start-from", type=Path, help="begin with these weights, such as streamseg/models/nano.pt")
     parser.add_argument("--random-trunk", action="store_true", help="do not look for the pretrained trunk")
     length = parser.add_mutually_exclusive_group(required=True)
