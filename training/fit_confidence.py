@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.models.registry import find
-from streamseg.models.tuning import Confidence, load_tuning, save_tuning
+from streamseg.models.tuning import Confidence, load_tuning, save_tuning, tuning_file
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.confidence import SIGNALS, ConfidenceMeter
 from streamseg.tracker.predictor import CameraPredictor
@@ -78,6 +78,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     entry = find(options.model)
     weights = options.weights or entry.packaged
+    tuning_file(entry.config)  # refuses a model whose fit could not be saved, before it is made
     tuning = load_tuning(entry.config)
     model = build_model(entry.config, checkpoint=weights)
     follower = Follower(CameraPredictor(model, policy=policy_of(tuning.memory, tuning.thresholds), history_frames=1))

@@ -60,7 +60,13 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def tuning_file(config: str) -> Path:
-    """Return where the tuning of a model with that config lies, whether it exists or not."""
+    """Return where the tuning of a model with that config lies, whether it exists or not.
+
+    Raises:
+        ModelError: It is a config name of the sam2 package, which holds no tuning.
+    """
+    if not Path(config).is_absolute():
+        raise ModelError(f"config {config} is one of the sam2 package, which holds no tuning: use a config of your own")
     return Path(config).with_suffix(".tuning.json")
 
 
@@ -73,8 +79,7 @@ def load_tuning(config: str) -> Tuning:
     Raises:
         ModelError: The file is damaged or of another version.
     """
-    path = tuning_file(config)
-    if not path.is_absolute() or not path.is_file():
+    if not Path(config).is_absolute() or not (path := tuning_file(config)).is_file():
         return Tuning()
     try:
         tuning = msgspec.json.decode(path.read_bytes(), type=Tuning)
@@ -86,7 +91,11 @@ def load_tuning(config: str) -> Tuning:
 
 
 def save_tuning(config: str, tuning: Tuning) -> Path:
-    """Write what was fitted beside the config, and return the file."""
+    """Write what was fitted beside the config, and return the file.
+
+    Raises:
+        ModelError: As :func:`tuning_file`.
+    """
     path = tuning_file(config)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=1) + b"\n")
     return path

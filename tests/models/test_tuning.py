@@ -23,6 +23,11 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert load_tuning(config) == tuning
 
 
+def test_a_config_of_the_sam2_package_has_no_place_for_it() -> None:
+    with pytest.raises(ModelError, match="use a config of your own"):
+        save_tuning("configs/sam2.1/sam2.1_hiera_t.yaml", Tuning())
+
+
 @pytest.mark.parametrize("text", ['{"version": 2}', "{", '{"surprise": 1}'])
 def test_a_damaged_file_names_itself(tmp_path: Path, text: str) -> None:
     config = str(tmp_path / "own.yaml")
