@@ -66,7 +66,8 @@ def main() -> None:
     wait_for(lambda: "1 camera, 1 object" in shown("StatusText"), "the status line")
     assert "nothing to do" in streamseg("service", "install", "--user", "--config", str(HOME / "cameras.yaml"))
     control = f"ipc://{os.environ['XDG_RUNTIME_DIR']}/streamseg/streamseg-control"
-    assert "cam" in streamseg("status", "--control", control)
+    # The control process hears of the streams once a second, so that its first answer may come before.
+    wait_for(lambda: "cam" in streamseg("status", "--control", control), "the stream in `streamseg status`")
 
     main_pid, old_worker = daemon().pid, worker_pid()
     os.kill(old_worker, signal.SIGKILL)
