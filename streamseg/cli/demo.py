@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -86,6 +85,7 @@ def demo(
       streamseg demo --model small --source clip.mp4 --box 100,80,420,400
     """
     from streamseg.cli.video_writer import check_out
+    from streamseg.common.locked_folder import locked_folder
     from streamseg.config.load import config_from_mapping
     from streamseg.paths import sockets_parent
 
@@ -94,7 +94,7 @@ def demo(
     check_out(out)  # before the model is loaded
     prompt = prompt_of(point or (), box, mask, coords)
     stream, scene = _clip(source, prompt, pace) if source is not None else _scene(model, size, prompt)
-    with tempfile.TemporaryDirectory(prefix="streamseg-demo-", dir=sockets_parent()) as folder:
+    with locked_folder(sockets_parent(), "streamseg-demo-") as folder:
         config = config_from_mapping(
             {
                 "streams": {_STREAM: stream},

@@ -12,14 +12,13 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Final
 
+from streamseg.common.locked_folder import locked_folder
 from streamseg.common.redact import redact
 from streamseg.config.schema import Config, ModelConfig
 from streamseg.daemon.announcer import Announcer
@@ -113,8 +112,7 @@ class Daemon:
             self._service = ServiceManager(os.environ)
             cleanup.callback(self._service.close)
             cleanup.enter_context(self._control.handle_signals(can_reload=self._read_config is not None))
-            runtime = Path(tempfile.mkdtemp(prefix="streamseg-", dir=sockets_parent()))
-            cleanup.callback(shutil.rmtree, runtime, ignore_errors=True)
+            runtime = cleanup.enter_context(locked_folder(sockets_parent(), "streamseg-run-"))
             self._kept = self._open_state()
             if self._kept is not None:
                 cleanup.callback(self._kept.close)

@@ -47,6 +47,12 @@ class StateFolder:
         with contextlib.suppress(OSError):
             (self.path / (stream + _STREAM_SUFFIX)).unlink()
 
+    def remove_unfinished(self) -> None:
+        """Remove what a process that was killed had not finished writing. No other process may be writing."""
+        for file in self.path.glob(".*.????????"):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
     def streams(self) -> dict[str, os.stat_result]:
         """Return the streams that have a snapshot, with the state of its file."""
         found: dict[str, os.stat_result] = {}

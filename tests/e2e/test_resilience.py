@@ -210,3 +210,37 @@ def test_an_address_that_is_not_here_yet_has_a_code_of_its_own(daemon, address, 
         assert running.process.wait(60) == code
     running.end()
     assert "cannot be bound" in running.log
+
+
+def test_leftovers_of_a_killed_daemon_are_removed_and_those_of_a_living_one_are_not(daemon):
+    config = {"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE, "prompts": [BOX]}}}
+    running = daemon(config)
+    running.wait_log("ready: masks")
+    (folder,) = running.runtime.glob("streamseg-run-*")
+    other = running.runtime / "other.yaml"  # of the same user, in the same place, with sockets of its own
+    sockets = {
+        "control": {"endpoint": f"ipc://{running.runtime}/c"},
+        "publish": {"endpoints": [f"ipc://{running.runtime}/b"]},
+    }
+    other.write_text(yaml.safe_dump(config | sockets))
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(running.runtime)}
+    run = [sys.executable, "-m", "streamseg", "run"]
+    living = subprocess.Popen([*run, str(other)], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        first_masks(f"ipc://{running.runtime}/b", "cam", [1])
+        for process in reversed(running.family()):
+            process.kill()
+        running.process.wait(20)
+        assert folder.exists()
+        with subprocess.Popen([*run, str(running.file)], env=environment, stderr=subprocess.PIPE, text=True) as again:
+            assert again.stderr is not None
+            first_masks(running.endpoint, "cam", [1])
+            assert not folder.exists()
+            assert len(list(running.runtime.glob("streamseg-run-*"))) == 2
+            again.terminate()
+            assert f"removed {folder}" in again.stderr.read()
+        first_masks(f"ipc://{running.runtime}/b", "cam", [1])
+    finally:
+        living.terminate()
+        living.wait(20)
+    assert not list(running.runtime.glob("streamseg-*"))

@@ -23,19 +23,27 @@ def missing() -> str | None:
     return None if allowed.returncode == 0 else "namespaces are not allowed here"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_the_life_of_an_installed_service(tmp_path: Path) -> None:
+def run_under_a_manager(*words: str) -> None:
+    """Run a module of this folder under a private user manager."""
     if (reason := missing()) is not None:
         if os.environ.get("STREAMSEG_REQUIRE_SYSTEMD") == "1":
             pytest.fail(f"STREAMSEG_REQUIRE_SYSTEMD=1, but: {reason}")
         pytest.skip(reason)
-    command = [*NAMESPACES, "bash", str(HERE / "user_manager.sh"), str(tmp_path)]
-    done = subprocess.run(
-        [*command, sys.executable, str(HERE / "service_life.py")],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    command = [*NAMESPACES, "bash", str(HERE / "user_manager.sh"), sys.executable, "-m", *words]
+    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=390, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+
+
+@pytest.mark.slow
+def test_the_life_of_an_installed_service() -> None:
+    run_under_a_manager("tests.service.service_life")
+
+
+@pytest.mark.slow
+def test_the_hardened_unit_lets_a_daemon_work() -> None:
+    run_under_a_manager("tests.service.hardened_life", "color")
+
+
+@pytest.mark.long
+def test_the_hardened_unit_lets_openvino_convert_and_run_a_model() -> None:
+    run_under_a_manager("tests.service.hardened_life", "nano")

@@ -4,13 +4,12 @@ A folder is named after everything that the networks were converted from, weight
 and what was measured when they were made. OpenVINO parses them and torch loads nothing from here, but a changed file
 would still change the masks: only this user may be able to write there.
 
-Networks that are being made lie in a folder that their process holds a lock on. The kernel drops the lock when the
-process ends in any way, so an unfinished folder without a lock is deleted when the next process opens the cache.
+Networks that are being made lie in a :class:`LockedFolder`: one whose process has ended is deleted when the next
+process opens the cache.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from streamseg.common.locked_folder import LockedFolder, remove_leftovers
 from streamseg.paths import cache_directory, is_private
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class NetworkCache:
     def __init__(self, folder: Path | None, max_bytes: int = MAX_BYTES) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        _delete_leftovers(self._parent)
+        remove_leftovers(self._parent, _PARTIAL)
 
     @classmethod
     def of_user(cls) -> NetworkCache:
@@ -73,12 +73,11 @@ class NetworkCache:
     @contextmanager
     def making(self) -> Iterator[Path]:
         """Return an empty folder for networks that are being made. What is not kept is deleted at the end."""
-        folder, lock = _make_locked(self._parent)
+        folder = LockedFolder(self._parent, _PARTIAL)
         try:
-            yield folder
+            yield folder.path
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+            folder.remove()
 
     def keep(self, made: Path, name: str) -> Path:
         """Keep a finished folder under its name, and delete the least recently used ones beyond the limit.
@@ -117,7 +116,7 @@ class NetworkCache:
         What other processes are making counts, and is not deleted.
         """
         assert self._folder is not None
-        _delete_leftovers(self._folder)
+        remove_leftovers(self._folder, _PARTIAL)
         others = [entry for entry in self._folder.iterdir() if entry != made]
         finished = [entry for entry in others if not entry.name.startswith(_PARTIAL)]
         room = self._max_bytes - size - sum(_bytes(entry) for entry in others if entry not in finished)
@@ -125,37 +124,6 @@ class NetworkCache:
             room -= _bytes(entry)
             if room < 0:
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def _make_locked(parent: Path) -> tuple[Path, int]:
-    """Return a new folder that only this user can read or write, and the descriptor that holds its lock."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=parent))
-        try:
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # taken for a leftover before it was locked
-            continue
-        with suppress(OSError):  # a file system without locks: nothing there is taken for a leftover
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.is_dir():
-            return folder, lock
-        os.close(lock)
-
-
-def _delete_leftovers(parent: Path) -> None:
-    """Delete unfinished folders whose process has ended: it held a lock on them."""
-    for folder in parent.glob(f"{_PARTIAL}*"):
-        try:
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # its process is running
-            pass
-        finally:
-            os.close(lock)
 
 
 def _bytes(folder: Path) -> int:
