@@ -7,6 +7,7 @@ that settings can be chosen on objects that no model was trained on.
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,6 +130,8 @@ def composed_videos(folders: Mapping[str, Path | None], count: int, frames: int,
         frames: Length of each.
         side_px: Side of the square pictures.
     """
+    # The sam2 package installs a package `training` as well; the repository's has to be found first.
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     from training.clip import compose_clip
     from training.material import Folders, load_material
 
