@@ -10,7 +10,7 @@ import msgspec
 
 from streamseg.config.problems import path_name
 from streamseg.config.schema import Config
-from streamseg.config.validate import expected, settings
+from streamseg.config.validate import brief, expected, settings
 
 _BEGIN: Final = "<!-- settings -->\n"
 _END: Final = "<!-- end of settings -->"
@@ -40,8 +40,7 @@ def _is_group(field: msgspec.structs.FieldInfo) -> bool:
 
 
 def _values(hint: object) -> str:
-    words = expected(hint)
-    return words if len(words) <= 80 else f"{words.partition(' (')[0]}"
+    return brief(expected(hint))
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

@@ -132,7 +132,8 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
         check_control(control, ("control",), problems)
     streams: dict[str, StreamConfig] = {}
     named = tree.get("streams")
-    for name, settings in named.items() if isinstance(named, dict) else ():
+    wrong_form = any(problem.path == ("streams",) for problem in problems.found)
+    for name, settings in named.items() if isinstance(named, dict) and not wrong_form else ():
         path = ("streams", str(name))
         stream = part(settings, StreamConfig, path)
         check_stream_id(str(name), path, problems)

@@ -70,6 +70,16 @@ class Problems:
                 text = text.replace(value, variable) if value else text
         self.found.append(Problem(path, text))
 
+    def shown_form(self, path: Path, value: object) -> object:
+        """Return a plain value for a message that shows it in another form: without passwords and variables' values."""
+        values = [
+            pair
+            for here, template in self.templates.items()
+            if here[: len(path)] == path
+            for pair in template.values.items()
+        ]
+        return _masked_tree(value, values)
+
     def any_under(self, path: Path) -> bool:
         """Whether there is a problem at ``path`` or below it."""
         return any(problem.path[: len(path)] == path for problem in self.found)
@@ -95,6 +105,25 @@ class Problems:
                 return "a list"
             case _:
                 return _short(redact(_text(value)))
+
+
+def _masked_tree(value: object, variables: Sequence[tuple[str, str]]) -> object:
+    match value:
+        case str():
+            for variable, text in variables:
+                value = value.replace(text, variable) if text else value
+            return _short(shown_address(value))
+        case Mapping():
+            return {
+                _masked_tree(str(key), variables): "***"
+                if _SECRET_NAME.search(str(key))
+                else _masked_tree(item, variables)
+                for key, item in value.items()
+            }
+        case Sequence():
+            return [_masked_tree(item, variables) for item in value]
+        case _:
+            return value
 
 
 def _text(value: object) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from streamseg.config.problems import Path, Problems
+from streamseg.config.right_form import endpoint_form, listen_form
 from streamseg.config.schema import (
     ControlConfig,
     HttpConfig,
@@ -114,7 +115,10 @@ def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
     here = (*path, "listen")
     shown = problems.show(here, http.listen)
     host, separator, port = http.listen.rpartition(":")
-    if not separator or not host:
+    if "/" in http.listen:
+        form = listen_form(http.listen) or "127.0.0.1:8080"
+        problems.add(here, f"{shown} is not HOST:PORT: write listen: {form}, without http:// and path")
+    elif not separator or not host:
         problems.add(here, f"{shown} has no port: write HOST:PORT, for example 127.0.0.1:8080")
     elif not (port.isascii() and port.isdigit() and 0 <= int(port) <= 65535):
         problems.add(here, f"{shown} has an invalid port: use 1 to 65535, or 0 for any free port")
@@ -217,7 +221,8 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems, if_public: st
     shown = problems.show(path, endpoint)
     scheme, separator, rest = endpoint.partition("://")
     if not separator or scheme not in ("tcp", "ipc"):
-        problems.add(path, f"{shown} cannot be bound: write tcp://HOST:PORT or ipc:///PATH")
+        form = endpoint_form(endpoint) or "tcp://HOST:PORT or ipc:///PATH"
+        problems.add(path, f"{shown} cannot be bound: write {form}")
     elif scheme == "ipc":
         if not rest.startswith("/"):
             problems.add(path, f"{shown} has no absolute path: write ipc:///PATH, with three slashes")

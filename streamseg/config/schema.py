@@ -25,10 +25,14 @@ class PromptConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     label: Annotated[str, Meta(max_length=100, description="Name of the object, published with its masks.")] = ""
     points: Annotated[
         tuple[Annotated[tuple[float, ...], Meta(min_length=2, max_length=3)], ...],
-        Meta(description="Points as [x, y] or [x, y, label]; label 1: on the object (default), 0: not on it."),
+        Meta(
+            examples=[[[320, 240]]],
+            description="Points as [x, y] or [x, y, label]; label 1: on the object (default), 0: not on it.",
+        ),
     ] = ()
     box: Annotated[
-        tuple[float, float, float, float] | None, Meta(description="Box around the object: [x0, y0, x1, y1].")
+        tuple[float, float, float, float] | None,
+        Meta(examples=[[100, 80, 420, 400]], description="Box around the object: [x0, y0, x1, y1]."),
     ] = None
     mask: Annotated[
         str | None,
@@ -47,7 +51,13 @@ class ZoneConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """An area of the picture. Events say when an object enters and leaves it."""
 
     polygon: Annotated[
-        tuple[PicturePoint, ...], Meta(min_length=3, max_length=64, description="Its corners: [[x, y], ...].")
+        tuple[PicturePoint, ...],
+        Meta(
+            min_length=3,
+            max_length=64,
+            examples=[[[0, 0], [200, 0], [200, 150]]],
+            description="Its corners: [[x, y], ...].",
+        ),
     ]
     coords: Annotated[
         Literal["pixels", "normalized"],
@@ -67,8 +77,8 @@ class ZoneConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class LineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A line in the picture. Events say when an object crosses it, forward (from its left to its right) or backward."""
 
-    start: Annotated[PicturePoint, Meta(description="One end: [x, y].")]
-    end: Annotated[PicturePoint, Meta(description="The other end: [x, y].")]
+    start: Annotated[PicturePoint, Meta(examples=[[0, 240]], description="One end: [x, y].")]
+    end: Annotated[PicturePoint, Meta(examples=[[640, 240]], description="The other end: [x, y].")]
     coords: Annotated[
         Literal["pixels", "normalized"],
         Meta(description="Unit of the ends: pixels of the video, or 0..1 of its width and height."),
@@ -82,6 +92,7 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         str,
         Meta(
             min_length=1,
+            examples=["webcam:0", "clip.mp4"],
             description="rtsp://, rtmp://, http:// or https:// (MJPEG, HLS, files), udp:// or rtp:// (MPEG-TS), an "
             ".sdp file, snapshot+http://, webcam:0 or /dev/video0, screen:, a video or image file, a folder or "
             "pattern (*.png, %03d.png) of images, lavfi:FILTER, or scene:NAME.",
@@ -169,12 +180,28 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "model gives them. The largest part of a mask always stays.",
         ),
     ] = 0
-    prompts: Annotated[tuple[PromptConfig, ...], Meta(description="Objects to track from the first frame on.")] = ()
+    prompts: Annotated[
+        tuple[PromptConfig, ...],
+        Meta(
+            examples=[[{"object": 1, "box": [100, 80, 420, 400]}]],
+            description="Objects to track from the first frame on.",
+        ),
+    ] = ()
     zones: Annotated[
-        dict[str, ZoneConfig], Meta(max_length=32, description="Areas to watch, by name: events say who is inside.")
+        dict[str, ZoneConfig],
+        Meta(
+            max_length=32,
+            examples=[{"door": {"polygon": [[0, 0], [200, 0], [200, 150]]}}],
+            description="Areas to watch, by name: events say who is inside.",
+        ),
     ] = {}
     lines: Annotated[
-        dict[str, LineConfig], Meta(max_length=32, description="Lines to watch, by name: events say who crosses them.")
+        dict[str, LineConfig],
+        Meta(
+            max_length=32,
+            examples=[{"gate": {"start": [0, 240], "end": [640, 240]}}],
+            description="Lines to watch, by name: events say who crosses them.",
+        ),
     ] = {}
 
 
@@ -252,7 +279,11 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     endpoints: Annotated[
         tuple[str, ...],
-        Meta(min_length=1, description="ZeroMQ endpoints to bind: tcp://HOST:PORT or ipc:///PATH."),
+        Meta(
+            min_length=1,
+            examples=[[DEFAULT_ENDPOINT]],
+            description="ZeroMQ endpoints to bind: tcp://HOST:PORT or ipc:///PATH.",
+        ),
     ] = (DEFAULT_ENDPOINT,)
     encoding: Annotated[
         Literal["coco_rle", "bits_zstd", "polygons"],
@@ -308,8 +339,9 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     hosts: Annotated[
         tuple[str, ...],
         Meta(
+            examples=[["camera.example"]],
             description="Host names under which browsers may open the page, besides localhost and IP addresses. Others "
-            "are refused, to protect against DNS rebinding."
+            "are refused, to protect against DNS rebinding.",
         ),
     ] = ()
     max_clients: Annotated[
@@ -361,11 +393,29 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     streams: Annotated[
         dict[str, StreamConfig],
-        Meta(description="Id -> stream. An id is a-z, 0-9, _ and -, at most 64 characters. `{}`: wait for streams."),
+        Meta(
+            examples=[{"cam": {"source": "webcam:0"}}],
+            description="Id -> stream. An id is a-z, 0-9, _ and -, at most 64 characters. `{}`: wait for streams.",
+        ),
     ]
-    model: Annotated[ModelConfig, Meta(description="The model, shared by all streams.")] = ModelConfig()
-    publish: Annotated[PublishConfig, Meta(description="Where and how masks are published.")] = PublishConfig()
-    control: Annotated[ControlConfig, Meta(description="Where the daemon takes control requests.")] = ControlConfig()
-    http: Annotated[HttpConfig, Meta(description="The web page and the HTTP interface.")] = HttpConfig()
-    state: Annotated[StateConfig, Meta(description="What survives a restart.")] = StateConfig()
-    log: Annotated[LogConfig, Meta(description="What the daemon logs to stderr.")] = LogConfig()
+    model: Annotated[
+        ModelConfig, Meta(examples=[{"name": "nano"}], description="The model, shared by all streams.")
+    ] = ModelConfig()
+    publish: Annotated[
+        PublishConfig,
+        Meta(examples=[{"endpoints": [DEFAULT_ENDPOINT]}], description="Where and how masks are published."),
+    ] = PublishConfig()
+    control: Annotated[
+        ControlConfig,
+        Meta(examples=[{"endpoint": "tcp://127.0.0.1:5556"}], description="Where the daemon takes control requests."),
+    ] = ControlConfig()
+    http: Annotated[
+        HttpConfig,
+        Meta(examples=[{"listen": "127.0.0.1:8080"}], description="The web page and the HTTP interface."),
+    ] = HttpConfig()
+    state: Annotated[StateConfig, Meta(examples=[{"keep": False}], description="What survives a restart.")] = (
+        StateConfig()
+    )
+    log: Annotated[LogConfig, Meta(examples=[{"level": "info"}], description="What the daemon logs to stderr.")] = (
+        LogConfig()
+    )

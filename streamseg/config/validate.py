@@ -15,9 +15,13 @@ import msgspec
 from msgspec import inspect
 
 from streamseg.config.problems import Path, Problems, path_name
+from streamseg.config.right_form import NO_FORM, fits, right_form
 from streamseg.config.schema import Config
+from streamseg.config.yaml import flow
 
 _MAX_SUGGESTIONS: Final = 20
+_MAX_FORM: Final = 200
+_MAX_WORDS: Final = 80
 
 WRONG: Final = object()
 """Marks a value that could not be converted; the reason is among the problems."""
@@ -35,7 +39,7 @@ def read_value(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
     base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     args = get_args(base)
     if isinstance(base, type) and issubclass(base, msgspec.Struct):
-        return _read_struct(value, base, path, problems)
+        return _read_struct(value, hint, base, path, problems)
     if get_origin(base) is dict:
         return _read_dict(value, hint, args[1], path, problems)
     if get_origin(base) is tuple and args[-1] is ...:
@@ -69,9 +73,9 @@ def settings(
             yield from settings(inner, step)
 
 
-def _read_struct(value: Any, struct: type[msgspec.Struct], path: Path, problems: Problems) -> Any:
+def _read_struct(value: Any, hint: Any, struct: type[msgspec.Struct], path: Path, problems: Problems) -> Any:
     if not isinstance(value, dict):
-        return _wrong(value, struct, path, problems)
+        return _wrong(value, hint, path, problems)
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
     read: dict[str, Any] = {}
     for key, item in value.items():
@@ -85,7 +89,8 @@ def _read_struct(value: Any, struct: type[msgspec.Struct], path: Path, problems:
             read[key] = read_value(item, fields[key].type, (*path, key), problems)
     for name, field in fields.items():
         if field.required and name not in value:
-            problems.add((*path, name), f"is missing: expected {expected(field.type)}")
+            example = _for_example(field.type, name)
+            problems.add((*path, name), f"is missing: expected {expected(field.type)}{example}")
             read[name] = WRONG
     return WRONG if any(item is WRONG for item in read.values()) else struct(**read)
 
@@ -94,8 +99,8 @@ def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
     if path == ("streams",) and value is None:
         problems.add(path, "is empty: write a stream, for example cam: {source: webcam:0}, or {} to wait for streams")
         return WRONG
-    max_length = _max_length(hint)
-    if not isinstance(value, dict) or len(value) > max_length:
+    unnamed = item_hint is not Any and fits(value, item_hint)  # the settings of one entry, without its name
+    if not isinstance(value, dict) or len(value) > _max_length(hint) or unnamed:
         return _wrong(value, hint, path, problems)
     read: dict[str, Any] = {}
     for key, item in value.items():
@@ -125,44 +130,80 @@ def _read_list(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
         return _wrong(value, hint, path, problems)
     trial = Problems(templates=problems.templates)
     read = [read_value(item, item_hint, (*path, index), trial) for index, item in enumerate(value)]
-    if len(trial.found) >= len(value) and _fits([value], hint):  # one entry, where a list of them belongs
-        return _wrong(value, hint, path, problems)
+    short_forms = len(trial.found) >= len(value) > 0 and not all(isinstance(item, dict) for item in value)
+    if short_forms and len(problems.found) < _MAX_SUGGESTIONS and right_form(value, hint, str(path[-1])) is not NO_FORM:
+        return _wrong(value, hint, path, problems)  # one entry, or a list of short forms, where a list belongs
     problems.found += trial.found
     return WRONG if any(item is WRONG for item in read) else tuple(read)
 
 
 def _wrong(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
-    fix = f"expected {expected(hint)}"
-    if value is None:
+    words = expected(hint)
+    # Like a suggestion, finding a form takes a while; hundreds of them are slow and useless.
+    few = len(problems.found) < _MAX_SUGGESTIONS
+    form = _shown_form(value, hint, path, problems) if value is not None and few else ""
+    fix = f"expected {brief(words) if form else words}"
+    if value is None or value is False:
         fix += ", or remove the line"
-    elif form := _right_form(value, hint, path, problems):
-        fix += f": write {form}"
+    fix += f": write {form}" if form else _for_example(hint, path[-1]) if path and few else ""
     problems.add(path, f"{problems.show(path, value)} is invalid: {fix}")
     return WRONG
 
 
-def _right_form(value: Any, hint: Any, path: Path, problems: Problems) -> str:
-    """How to write a value that has the wrong form only; empty if there is no way to tell."""
-    name = path[-1] if path else ""
-    shown = problems.show(path, value).strip("'")
-    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    if name == "listen" and isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
-        return f"listen: 127.0.0.1:{value}"
-    if isinstance(base, type) and issubclass(base, msgspec.Struct) and isinstance(value, str):
-        for field in ("name", "source"):
-            if field in base.__struct_fields__:
-                return f"{name}: {{{field}: {shown}}}"
-    if get_origin(base) is tuple and _fits([value], hint):
-        return f"{name}: [{shown}]"
-    return ""
+def brief(words: str) -> str:
+    """Return the words of :func:`expected` without a long list of settings."""
+    return words if len(words) <= _MAX_WORDS else words.partition(" (")[0]
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    try:
-        msgspec.convert(value, hint)
-    except (msgspec.ValidationError, RecursionError):
-        return False
-    return True
+def _shown_form(value: Any, hint: Any, path: Path, problems: Problems) -> str:
+    """The value in its right form; empty if it cannot be told."""
+    name = str(path[-1]) if path and isinstance(path[-1], str) else ""
+    if (template := problems.templates.get(path)) is not None:
+        value = template.text  # the variable's value stays unknown
+    form = right_form(value, hint, name)
+    if form is NO_FORM or fits(value, hint):
+        return ""
+    return _on_a_line(problems.shown_form(path, {name: form} if name else form), bare=bool(name))
+
+
+def _for_example(hint: Any, name: str | int) -> str:
+    example = _example(hint)
+    return "" if example is None else f", for example {_on_a_line({str(name): example}, bare=True)}"
+
+
+def _on_a_line(value: Any, *, bare: bool) -> str:
+    text = flow(value)
+    if len(text) > _MAX_FORM:
+        text = flow(_abridged(value))
+    text = text[1:-1] if bare else text
+    return text if len(text) <= _MAX_FORM else f"{text[: _MAX_FORM - 3]}..."
+
+
+def _abridged(value: Any) -> Any:
+    """Return a value with the first three items of each list and group."""
+    if isinstance(value, dict):
+        return {key: _abridged(item) for key, item in list(value.items())[:3]}
+    if isinstance(value, list):
+        return [*map(_abridged, value[:3]), *(["..."] if len(value) > 3 else [])]
+    return value
+
+
+def _example(hint: Any) -> Any:
+    """Return the schema's example of a list or group; None if it has none."""
+    info = inspect.type_info(hint)
+    if not isinstance(info, inspect.Metadata) or info.extra_json_schema is None or _is_text(info):
+        return None
+    return next(iter(info.extra_json_schema.get("examples", ())), None)
+
+
+def _is_text(info: inspect.Type) -> bool:
+    match info:
+        case inspect.Metadata(type=inner):
+            return _is_text(inner)
+        case inspect.UnionType(types=types):
+            return any(_is_text(each) for each in types)
+        case _:
+            return isinstance(info, inspect.StrType)
 
 
 def _nearest(key: object, path: Path, fields: Mapping[str, object]) -> str:
@@ -178,7 +219,7 @@ def _nearest(key: object, path: Path, fields: Mapping[str, object]) -> str:
 
 def _in_words(info: inspect.Type) -> str:
     match info:
-        case inspect.Metadata(extra_json_schema={"examples": [*examples]}):
+        case inspect.Metadata(extra_json_schema={"examples": [*examples]}) if _is_text(info):
             return f"text like {', '.join(map(str, examples))}"
         case inspect.Metadata(type=inner):
             return _in_words(inner)

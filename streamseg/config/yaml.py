@@ -7,6 +7,7 @@ line, and YAML 1.2 booleans take one resolver here.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -158,6 +159,33 @@ def read_document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
     return Document(str(path), text)
+
+
+def flow(value: Any) -> str:
+    """Return a plain value as YAML on one line: ``{polygon: [[0, 0], [9, 0], [9, 9]]}``."""
+    match value:
+        case dict():
+            return f"{{{', '.join(f'{flow(str(key))}: {flow(item)}' for key, item in value.items())}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(flow, value))}]"
+        case str():
+            return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
+        case bool() | None:
+            return json.dumps(value)
+        case _:
+            return str(value)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads a text without quotes as that text, also inside of brackets."""
+    try:
+        loader = _Loader(f"[{text}]")
+        try:
+            return bool(loader.get_single_data() == [text])
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, RecursionError):
+        return False
 
 
 def _read(path: Path) -> bytes:

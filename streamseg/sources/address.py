@@ -97,7 +97,7 @@ class SourceAddress:
     def of(cls, text: str) -> SourceAddress:
         """Parse an address. Never raises: a broken one has a ``fault``."""
         scheme, separator, rest = text.partition("://")
-        if separator and _SCHEME.fullmatch(f"{scheme.strip()}:") and scheme.strip().lower() != "file":
+        if separator and _SCHEME.fullmatch(f"{scheme.strip()}:") and scheme.strip().lower() not in ("file", "ipc"):
             return _parse_url(text, scheme.strip(), rest)
         shown = redact(text)
         scheme_of_path = _scheme(text)
