@@ -12,6 +12,7 @@ import pytest
 from streamseg import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
+LINK = "clients/python/streamseg"  # to the package
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -38,7 +39,7 @@ def sdist(tmp_path_factory):
 
 
 def test_the_sdist_has_every_folder(sdist):
-    folders = {"streamseg", "configs", "examples", "tests", "bench", "training", "systemd", "docs"}
+    folders = {"streamseg", "configs", "examples", "tests", "bench", "training", "systemd", "docs", "clients"}
     assert folders <= {name.partition("/")[0] for name in sdist}
     assert {"examples/subscribe.py", "training/train.py", "streamseg/models/nano.pt", ".ci/run", "README.md"} <= sdist
 
@@ -47,5 +48,5 @@ def test_the_sdist_has_every_folder(sdist):
 def test_the_sdist_has_what_the_repository_has(sdist):
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, timeout=60, capture_output=True, text=True)
     left_out = {name for name in tracked.stdout.splitlines() if name not in sdist}
-    assert {name for name in left_out if not name.startswith((".github/", ".pre-commit", "uv.lock"))} == set()
+    assert {name for name in left_out if not name.startswith((".github/", ".pre-commit", "uv.lock", LINK))} == set()
     assert not [name for name in sdist if name.startswith("training/run/")]

@@ -1,4 +1,4 @@
-"""Python clients: subscribe to masks, and control a daemon. Imports neither torch nor av; OpenCV only when needed.
+"""Python clients: subscribe to masks, and control a daemon. Imports neither torch nor av; OpenCV only if needed.
 
 ::
 
@@ -20,6 +20,7 @@ from streamseg.client.async_subscriber import AsyncPairedSubscriber, AsyncSubscr
 from streamseg.client.control_results import ObjectSnapshot, Snapshot
 from streamseg.client.controller import Controller
 from streamseg.client.core import SubscriberStats
+from streamseg.client.listener import Listener
 from streamseg.client.results import (
     DaemonStatusMessage,
     EventMessage,
@@ -48,6 +49,7 @@ __all__ = [
     "FrameMessage",
     "FramePair",
     "ImageFrame",
+    "Listener",
     "MaskFrame",
     "Message",
     "ObjectInfo",

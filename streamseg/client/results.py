@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.client.jpeg import decode_jpeg
+from streamseg.client.mask_views import MaskViews
 from streamseg.frame import SQUARE
 from streamseg.protocol.mask_codec import BoolMask, decode_mask, encode_rle
 from streamseg.protocol.published import Box, ObjectInfo, Region, RegionCounts
@@ -140,8 +141,8 @@ class FrameMessage:
 
 
 @dataclass(frozen=True)
-class MaskFrame(FrameMessage):
-    """A frame's objects with their masks.
+class MaskFrame(FrameMessage, MaskViews):
+    """A frame's objects with their masks, and their conversions to other forms (:class:`MaskViews`).
 
     Attributes:
         objects: In order of age.

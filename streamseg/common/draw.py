@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamseg.common.palette import color_of
+from streamseg.protocol.palette import color_of
 
 Picture = NDArray[np.uint8]
 Rect = tuple[int, int, int, int]

@@ -1,15 +1,14 @@
 """Masks to bytes and back: the encodings of ``docs/protocol.md``.
 
 A mask is sent as the crop inside its ``roi``; everything outside is background. Encoding is done by pycocotools or
-rlemasklib, in C, on our own masks. The decoder is ours because it reads bytes from a network: every size is checked
-before memory is allocated, while pycocotools accepts strings that end in the middle of a number or whose runs do not
-add up to the mask. In numpy it is as fast as the one in C.
+rlemasklib, in C, on our own masks (:mod:`~streamseg.protocol.rle_encoders`). The decoder is ours because it reads bytes
+from a network: every size is checked before memory is allocated, while pycocotools accepts strings that end in the
+middle of a number or whose runs do not add up to the mask. In numpy it is as fast as the one in C.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamseg.errors import ConfigError, ProtocolError
 from streamseg.protocol.polygons import decode_polygons, encode_polygons
+from streamseg.protocol.rle_encoders import encode_counts
 
 if TYPE_CHECKING:
     from streamseg.protocol.arguments import Rle
@@ -67,7 +67,7 @@ def encode_bits(bits: bytes, size: tuple[int, int], encoding: Encoding) -> bytes
     match encoding:
         case "coco_rle":
             rows = np.frombuffer(bits, dtype=np.uint8).reshape(height, row_bytes)
-            data = _encode_rle(np.unpackbits(rows, axis=1, count=width))
+            data = encode_counts(np.unpackbits(rows, axis=1, count=width))
         case "bits_zstd":
             data = _zstd_compress(bits)
         case "polygons":
@@ -86,7 +86,7 @@ def encode_rle(mask: BoolMask) -> bytes:
     Args:
         mask: ``bool [height, width]``.
     """
-    return _encode_rle(mask.view(np.uint8))
+    return encode_counts(mask.view(np.uint8))
 
 
 def decode_mask(data: bytes, size: tuple[int, int], encoding: str) -> BoolMask:
@@ -102,7 +102,7 @@ def decode_mask(data: bytes, size: tuple[int, int], encoding: str) -> BoolMask:
 
     Raises:
         ProtocolError: the bytes are not such a mask, or the encoding is unknown.
-        ConfigError: ``bits_zstd`` without the package zstandard.
+        ConfigError: ``bits_zstd`` without the package zstandard, or ``polygons`` without OpenCV.
     """
     _row_bytes(size)
     if len(data) > MAX_MASK_BYTES:
@@ -151,24 +151,6 @@ def _row_bytes(size: tuple[int, int]) -> int:
 # Run lengths of the pixels read column by column, beginning with a (possibly empty) run of background. From the
 # fourth run on, each is the difference to the run before last. Each number is written in groups of 5 bits, lowest
 # first, as the character 48 + group; bit 5 says that more groups follow, bit 4 of the last group is the sign.
-
-
-def _encode_rle(mask: NDArray[np.uint8]) -> bytes:
-    return _find_rle_encoder()(mask)
-
-
-@functools.cache
-def _find_rle_encoder() -> Callable[[NDArray[np.uint8]], bytes]:
-    """Return rlemasklib's encoder where it is installed (three times faster), else pycocotools'."""
-    if find_spec("rlemasklib") is not None:
-        import rlemasklib
-
-        return lambda mask: bytes(rlemasklib.encode(mask)["counts"])
-    import cv2
-    from pycocotools import mask as coco
-
-    # pycocotools reads columns. OpenCV transposes ten times faster than numpy, which took longer than encoding.
-    return lambda mask: bytes(coco.encode(cv2.transpose(mask).T)["counts"])
 
 
 def _decode_rle(data: bytes, size: tuple[int, int]) -> BoolMask:

@@ -7,13 +7,14 @@ polygons, too: fill by the even-odd rule.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamseg.errors import ProtocolError
+from streamseg.errors import ConfigError, ProtocolError
 
 TOLERANCE_PX: Final = 0.7
 """Largest distance of a border pixel from its polygon; below 0.707 small objects stay exact."""
@@ -59,7 +60,10 @@ def decode_polygons(data: bytes, size: tuple[int, int]) -> NDArray[np.bool_]:
 
     Raises:
         ProtocolError: the part is malformed, or a corner lies outside the mask.
+        ConfigError: OpenCV is not installed.
     """
+    if find_spec("cv2") is None:
+        raise ConfigError("masks sent as polygons need OpenCV to be filled: pip install opencv-python-headless")
     import cv2
 
     width, height = size

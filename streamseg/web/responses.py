@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from streamseg.client import DaemonStatusMessage, EventMessage, StatusMessage
-from streamseg.common.palette import color_of
 from streamseg.protocol.control import ErrorBody
+from streamseg.protocol.palette import color_of
 from streamseg.protocol.published import ObjectInfo
 
 

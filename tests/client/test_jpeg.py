@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamseg.client.jpeg import decode_jpeg, jpeg_size
+from streamseg.client.jpeg import decode_jpeg, decode_with_pillow, jpeg_size
 from streamseg.errors import ProtocolError
 
 PICTURE = np.full((30, 50, 3), (40, 120, 200), np.uint8)  # blue, green, red
@@ -56,3 +56,9 @@ def test_damaged_pictures_are_refused_or_have_the_size(cut, noise):
     except ProtocolError:
         return
     assert rgb.shape == (30, 50, 3)
+
+
+def test_pillow_decodes_where_opencv_is_absent():
+    np.testing.assert_allclose(decode_with_pillow(JPEG).astype(int), decode_jpeg(JPEG, (50, 30)).astype(int), atol=2)
+    with pytest.raises(ProtocolError, match="not a JPEG that Pillow can read"):
+        decode_with_pillow(JPEG[:40])

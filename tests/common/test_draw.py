@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamseg.common.draw import draw_masks
-from streamseg.common.palette import PALETTE, color_of
+from streamseg.protocol.palette import PALETTE, color_of
 from streamseg.tracker.types import ObjectResult
 
 

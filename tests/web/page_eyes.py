@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page
 
-from streamseg.common.palette import color_of
+from streamseg.protocol.palette import color_of
 from streamseg.sources.scene.code import read_frame_code
 from streamseg.sources.scene.source import Scene
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamseg.client import FramePair
-from streamseg.common.palette import PALETTE
+from streamseg.protocol.palette import PALETTE
 from streamseg.web.feed import Feed
 from streamseg.web.frame_message import frame_message
 from streamseg.web.stream_view import StreamView
