@@ -36,14 +36,16 @@ log = logging.getLogger("streamseg.capture")
 RECONNECT: Final = BackoffPolicy(first_s=1, max_s=60, healthy_s=10, quick_s=0.25, slow_first_s=15, jitter=0.25)
 
 _WRITE_TIMEOUT_S: Final = 0.2
-_READ_SLACK_S: Final = 45.0
-"""Time for a read beyond the stall time-out. A source that has neither returned nor raised by then hangs."""
+_NO_PICTURE_S: Final = 30.0
+"""A read gives up after this time of packets without a picture, or after a longer stall time-out."""
+_DUE_S: Final = 10.0
+"""Longest wait for a frame to be due."""
 
 _PROGRESS_S: Final = 5.0
 """How often the progress of a file is logged."""
 
-_OPEN_SLACK_S: Final = 20.0
-"""Time for opening beyond the open time-out: resolving a host name has time-outs of its own."""
+_RESOLVE_S: Final = 20.0
+"""Time-out of resolving a host name, which comes on top of the open time-out: two name servers, twice 5 s each."""
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,13 @@ class Capture:
                     self._wait_to_reconnect(error)
 
     def _stream_once(self) -> None:
-        self._reporter.alive_for(self._config.open_timeout_s + _OPEN_SLACK_S)
+        self._reporter.alive_for(self._config.open_timeout_s + _RESOLVE_S)
         info = self._source.open()
         self._live = info.live
         self._writer.use_policy("newest" if info.live or self._config.pace == "camera" else "every")
         continuity = Continuity(live=self._live)
         while not self._reporter.stop.is_set():
-            self._reporter.alive_for(self._config.stall_timeout_s + _READ_SLACK_S)
+            self._reporter.alive_for(max(_NO_PICTURE_S, self._config.stall_timeout_s) + _DUE_S)
             frame = self._source.read()
             broken = continuity.break_before(frame)
             if self._first_frame_at is None:
@@ -193,7 +195,7 @@ class Capture:
             try:
                 self._writer.write(frame, _WRITE_TIMEOUT_S)
             except RingFullError:  # a slow reader may take as long as it likes
-                self._reporter.alive_for(_READ_SLACK_S)
+                self._reporter.alive_for(_WRITE_TIMEOUT_S)
             except FrameTooLargeError as error:
                 self._too_large += 1
                 self._reporter.lost("ring/too_large", self._too_large)
@@ -221,7 +223,7 @@ class Capture:
             wait_s,
         )
         self._last_error = text
-        self._reporter.alive_for(wait_s + _OPEN_SLACK_S)
+        self._reporter.alive_for(wait_s)
         self._reporter.stop.wait(wait_s)
 
     def _end(self, text: str) -> None:

@@ -95,6 +95,8 @@ def stream_state(message: StatusMessage | Status) -> str:
         parts.append(f"{message.repeated} repeated")
     if message.reconnects:
         parts.append(f"{message.reconnects} reconnects")
+    if message.no_masks_s:
+        parts.append(f"NO MASKS for {message.no_masks_s:.0f} s although frames come")
     if message.last_error:
         parts.append(message.last_error)
     return "; ".join(parts)

@@ -288,6 +288,7 @@ class StatusMessage:
         repeated: Frames of this session that were not tracked because their picture had not changed, and were sent
             with the masks of the last tracked one.
         regions: Counts of its zones and lines in this session; None if it has none.
+        no_masks_s: Seconds since frames come, but no masks of them; None while masks come.
         gap: Status messages of this stream that were lost on the way since the last one.
     """
 
@@ -316,6 +317,7 @@ class StatusMessage:
     paused: bool = False
     repeated: int = 0
     regions: RegionCounts | None = None
+    no_masks_s: float | None = None
     gap: int = 0
 
 

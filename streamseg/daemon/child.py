@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import os
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import ModuleType
 from typing import Final, Literal
 
 from streamseg.common.backoff import Backoff, BackoffPolicy
 from streamseg.daemon.process_table import ProcessEntry
 from streamseg.daemon.run_child import run_child
+from streamseg.daemon.stall_watch import StallWatch
 from streamseg.ipc.supervisor_link import OF_SUPERVISOR, STOP, send_message
 from streamseg.ipc.supervisor_messages import ChildMessage, PromptsSaved, Report, SupervisorMessage
 
@@ -28,10 +27,6 @@ RESTART: Final = BackoffPolicy(first_s=0.5, max_s=30, healthy_s=60)
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _PLANNED_STOP_S: Final = 2.0
-_MIN_PROGRESS_CPU_S: Final = 0.1
-"""CPU time within the ready timeout that counts as progress of a start."""
-_MAX_START_FACTOR: Final = 10
-"""A start that computes may take this many ready timeouts."""
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +56,12 @@ class Child:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
         self._backoff = Backoff(RESTART)
+        self._watch: StallWatch | None = None
+        self._reason = ""
         self._started_at = 0.0
-        self._heard_at = 0.0
         self._ready_at = 0.0
         self._restart_at: float | None = None
         self._planned_stop_by: float | None = None
-        self._cpu_s = 0.0
 
     # --- start and stop ---------------------------------------------------------------------------------------------
 
@@ -105,8 +100,10 @@ class Child:
         theirs.close()  # the child has the only copy: its death is an end-of-file here
         self._process, self._connection = process, ours
         self.state = "starting"
-        self._started_at = self._heard_at = time.monotonic()
-        self._cpu_s = 0.0
+        self._started_at = time.monotonic()
+        self._reason = ""
+        assert process.pid is not None
+        self._watch = StallWatch(self._entry, process.pid)
 
     def replace_entry(self, entry: ProcessEntry) -> None:
         """Use other arguments for later starts."""
@@ -196,14 +193,12 @@ class Child:
         try:
             while self._connection is not None and self._connection.poll():
                 message: ChildMessage = self._connection.recv()
-                self._heard_at = time.monotonic()
-                if isinstance(message, Report):
-                    self.log_dropped = self._log_dropped_before + message.log_dropped
+                self._heard(message)
                 if self._planned_stop_by is not None and not isinstance(message, PromptsSaved):
                     continue  # outdated: it is about to be replaced
                 if isinstance(message, Report) and message.kind == "ready":
                     self.state, self.was_ready, self.failed_starts = "ready", True, 0
-                    self._ready_at = self._heard_at
+                    self._ready_at = time.monotonic()
                 messages.append(message)
         except (EOFError, OSError):
             self._close_connection()
@@ -211,6 +206,16 @@ class Child:
             log.exception("%s sent an invalid message", self.name)
             self._close_connection()
         return messages
+
+    def _heard(self, message: ChildMessage) -> None:
+        assert self._watch is not None
+        if isinstance(message, Report):
+            self.log_dropped = self._log_dropped_before + message.log_dropped
+            self._watch.heard(message.step_s)
+            if message.kind == "failed":
+                self._reason = message.text
+        else:
+            self._watch.heard()
 
     def waitables(self) -> list[object]:
         """Objects for ``multiprocessing.connection.wait``: the pipe and the end of the process."""
@@ -233,55 +238,36 @@ class Child:
 
     def hangs(self) -> bool:
         """Whether it has been silent for too long."""
-        if self.state not in ("starting", "ready"):
+        if self.state not in ("starting", "ready") or self._watch is None or not self.alive():
             return False
-        if self.state == "ready":
-            return self.alive() and self.silence_s() > self._entry.silence_timeout_s
-        return self.alive() and self._stuck_at_start()
+        return self._watch.hangs(ready=self.state == "ready")
 
-    def _stuck_at_start(self) -> bool:
-        """Whether a process that is not ready neither sends messages nor computes.
-
-        Imports of a process on a busy machine take long without a message, but use CPU time. A limit of its own ends
-        a start that computes forever.
-        """
-        now, limit_s = time.monotonic(), self._entry.ready_timeout_s
-        if now - self._heard_at <= limit_s:
-            return False
-        cpu_s = self._cpu_time_s()
-        if cpu_s - self._cpu_s >= _MIN_PROGRESS_CPU_S and now - self._started_at < _MAX_START_FACTOR * limit_s:
-            self._cpu_s, self._heard_at = cpu_s, now
-            return False
-        return True
-
-    def _cpu_time_s(self) -> float:
-        """Return the CPU time that the process has used; 0 if it has ended."""
-        assert self._process is not None
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def kill_hung(self) -> None:
+        """Kill it because it hangs; :meth:`describe_exit` says so."""
+        self._reason = f"it made no progress for {self.silence_s():.0f} s"
+        self.kill()
 
     def silence_s(self) -> float:
         """Seconds since its last message."""
-        return time.monotonic() - self._heard_at
+        return 0.0 if self._watch is None else self._watch.silence_s()
 
     def reset_silence(self) -> None:
         """Restart the silence timer: it was the supervisor that did not listen."""
-        self._heard_at = time.monotonic()
+        if self._watch is not None:
+            self._watch.reset()
 
     def ready_for_s(self) -> float:
         """Seconds since it became ready; 0 if it is not ready."""
         return time.monotonic() - self._ready_at if self.state == "ready" else 0.0
 
     def describe_exit(self) -> str:
-        """Describe how it ended: exit code or signal."""
+        """Describe how it ended: exit code or signal, and why, if that is known."""
         code = None if self._process is None else self._process.exitcode
+        how = f"exit code {code}"
         if code is not None and code < 0:
             known = {number.value: number.name for number in signal.Signals}  # real-time signals have no name
-            return f"killed by {known.get(-code, f'signal {-code}')}"
-        return f"exit code {code}"
+            how = f"killed by {known.get(-code, f'signal {-code}')}"
+        return f"{self._reason}: {how}" if self._reason else how
 
     @property
     def sentinel(self) -> int:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -28,8 +28,13 @@ WORKER = "worker"
 CONTROL = "control"
 WEB = "web"
 
-_WORKER_SILENCE_S = 180.0
-"""A batch of the largest model at 1024 on a small CPU, with prompts for many objects, may take a minute or two."""
+_SILENCE_S: Final = 5.0
+"""Every process sends a message each second."""
+_WORKER_BUSY_S: Final = 30.0
+_BUSY_S: Final = 10.0
+_START_S: Final = 30.0
+_WORKER_START_S: Final = 120.0
+"""It reads checkpoints, maybe from a slow disk. Compiling and warming up send messages."""
 
 
 @dataclass(slots=True)
@@ -57,9 +62,10 @@ class ProcessEntry:
         name: ``publisher``, ``worker``, ``control``, ``web`` or ``capture:STREAM``.
         module: Module whose ``main(*args, connection)`` the child runs.
         args: Arguments of ``main``.
-        ready_timeout_s: Longest silence until it is ready. A worker on a GPU may compile for minutes, but reports
-            progress meanwhile.
-        silence_timeout_s: Longest silence once it is ready; then it is killed and restarted.
+        ready_timeout_s: Longest silence until it is ready, without using CPU.
+        silence_timeout_s: Longest silence once it is ready, without using CPU; then it is killed and restarted. A
+            process that reports slow steps has more.
+        busy_timeout_s: Longest silence once it is ready, while it uses CPU, if that is longer.
     """
 
     name: str
@@ -67,6 +73,7 @@ class ProcessEntry:
     args: tuple[Any, ...]
     ready_timeout_s: float
     silence_timeout_s: float
+    busy_timeout_s: float = 0.0
 
 
 class ProcessTable:
@@ -127,7 +134,9 @@ class ProcessTable:
             local_endpoint=None if self.listen is None else self._local_endpoint,
             log=self.config.log,
         )
-        return ProcessEntry(PUBLISHER, "streamseg.publish.process", (spec, _rings(streams)), 30, 10)
+        return ProcessEntry(
+            PUBLISHER, "streamseg.publish.process", (spec, _rings(streams)), _START_S, _SILENCE_S, _BUSY_S
+        )
 
     def worker(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         """Return the worker's entry."""
@@ -141,7 +150,9 @@ class ProcessTable:
             snapshots=self._snapshots,
             log=self.config.log,
         )
-        return ProcessEntry(WORKER, "streamseg.worker.process", (spec, _rings(streams)), 600, _WORKER_SILENCE_S)
+        return ProcessEntry(
+            WORKER, "streamseg.worker.process", (spec, _rings(streams)), _WORKER_START_S, _SILENCE_S, _WORKER_BUSY_S
+        )
 
     def control(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         """Return the control process's entry."""
@@ -155,7 +166,7 @@ class ProcessTable:
             worker_id=self._worker_id,
             log=self.config.log,
         )
-        return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), 30, 10)
+        return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
 
     def web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         """Return the web process's entry. It learns the streams from the control process."""
@@ -165,7 +176,7 @@ class ProcessTable:
             control_endpoint=self.control_endpoint,
             log=self.config.log,
         )
-        return ProcessEntry(WEB, "streamseg.web.process", (spec,), 30, 15)
+        return ProcessEntry(WEB, "streamseg.web.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
 
     def capture(self, stream: str, running: RunningStream) -> ProcessEntry:
         """Return the entry of a stream's capture process."""
@@ -173,8 +184,9 @@ class ProcessTable:
         spec = CaptureSpec(
             stream=stream, config=settings, internal_endpoint=self.internal_endpoint, log=self.config.log
         )
-        silence = 15 + settings.open_timeout_s + settings.stall_timeout_s
-        return ProcessEntry(capture_name(stream), "streamseg.capture.process", (spec, running.ring), 30, silence)
+        # Its heartbeats stop when the source has not returned within its own time-outs.
+        args = (spec, running.ring)
+        return ProcessEntry(capture_name(stream), "streamseg.capture.process", args, _START_S, _SILENCE_S, _BUSY_S)
 
 
 def _rings(streams: Mapping[str, RunningStream]) -> dict[str, FrameRing]:

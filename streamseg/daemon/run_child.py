@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from streamseg.common.redact import redact
 from streamseg.errors import ConfigError, ModelError, StreamsegError
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
@@ -26,7 +27,9 @@ def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connect
         sys.exit(error.exit_code)
     except StreamsegError as error:
         log.error("%s", error)
+        ChildLink(connection).send(Report("failed", str(error)))
         sys.exit(error.exit_code)
-    except Exception:  # a bug: logged, since the log redacts and a bare traceback does not
+    except Exception as error:  # a bug: logged, since the log redacts and a bare traceback does not
         log.critical("%s stopped by an unexpected error", name, exc_info=True)
+        ChildLink(connection).send(Report("failed", redact(f"{type(error).__name__}: {error}")))
         sys.exit(1)

@@ -316,7 +316,7 @@ class Daemon:
         """Restart a child that has ended or hangs."""
         if child.hangs():
             log.error("%s made no progress for %.0f s: killed", child.name, child.silence_s())
-            child.kill()
+            child.kill_hung()
         if child.died() and self._fatal is None:
             self._handle_messages(child)  # its last messages may explain its death
             if child.died():

@@ -45,6 +45,7 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
         repeats: Number of the frame that the masks were computed on, if this one was not tracked because its picture
             had not changed; None: the masks are its own.
         sample_aspect: Width to height of a pixel as displayed.
+        failed: The frame was not tracked because of an error.
     """
 
     stream: str
@@ -64,6 +65,7 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
     paused: bool = False
     repeats: int | None = None
     sample_aspect: tuple[int, int] = (1, 1)
+    failed: bool = False
 
 
 class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -121,6 +123,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         repeated: Stream -> frames since the worker started that were sent with repeated masks.
         regions: Stream -> counts of its zones and lines since the worker started.
         engine: What runs the model, for people; empty without a network.
+        step_s: Seconds that the slowest recent step took.
     """
 
     model: str
@@ -133,6 +136,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     repeated: dict[str, int] = {}
     regions: dict[str, RegionCounts] = {}
     engine: str = ""
+    step_s: float = 0.0
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -20,17 +20,19 @@ class Report:
 
     Attributes:
         kind: ``ready``; ``progress`` (the child's loop turns; sent at most once a second); ``subscribed`` (publisher:
-            masks, objects or pictures have a subscriber); ``ended`` (capture: end of the file); ``fatal`` (a restart
-            would not help).
+            masks, objects or pictures have a subscriber); ``ended`` (capture: end of the file); ``failed`` (an error
+            ends the process, a restart may help); ``fatal`` (a restart would not help).
         text: For people.
         exit_code: With ``fatal``: exit code for the daemon.
         log_dropped: Lines of the child's log that were dropped so far; set by the link.
+        step_s: Worker: seconds that its slowest recent step took; None: unchanged.
     """
 
-    kind: Literal["ready", "progress", "subscribed", "ended", "fatal"]
+    kind: Literal["ready", "progress", "subscribed", "ended", "failed", "fatal"]
     text: str = ""
     exit_code: int = 1
     log_dropped: int = 0
+    step_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

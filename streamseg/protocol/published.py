@@ -276,6 +276,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         repeated: Frames of this session that were not tracked because their picture had not changed, and were sent
             with the masks of the last tracked one.
         regions: Counts of its zones and lines in this session; left out if it has none.
+        no_masks_s: Seconds since frames come, but no masks of them; left out while masks come.
     """
 
     v: int = PROTOCOL_VERSION
@@ -302,6 +303,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     paused: bool = False
     repeated: int = 0
     regions: RegionCounts | UnsetType = UNSET
+    no_masks_s: float | UnsetType = UNSET
 
 
 class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_field="type"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -17,6 +17,9 @@ from streamseg.ring.frame_ring import FrameRing
 
 _WINDOW_NS: Final = 1_000_000_000
 _MAX_IN_WINDOW: Final = 1000
+_MASKS_LATE_S: Final = 3.0
+_MASKS_LATE_STEPS: Final = 3.0
+"""Masks are late after this time, and this many of the worker's slowest recent steps for each stream."""
 
 
 class Total:
@@ -56,6 +59,44 @@ class RegionTotals:
         return total.value
 
 
+class MasksClock:
+    """Notices that frames of a stream come, but no masks of them.
+
+    Args:
+        ring: Ring of the stream.
+        clock: Returns seconds, for tests.
+    """
+
+    def __init__(self, ring: FrameRing, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ring = ring
+        self._clock = clock
+        self._next_frame = 0
+        self._waiting_since: float | None = None
+        self._late_s = _MASKS_LATE_S
+
+    def on_worker(self, step_s: float, streams: int) -> None:
+        """Take the worker's slowest recent step: a slow model is not late."""
+        self._late_s = max(_MASKS_LATE_S, _MASKS_LATE_STEPS * step_s * streams)
+
+    def on_masks(self, frame_id: int) -> None:
+        """Note that a frame's masks were published."""
+        self._next_frame, self._waiting_since = frame_id + 1, None
+
+    def late_s(self, *, streaming: bool) -> float | None:
+        """Return for how many seconds frames have come without masks; None if masks come. Called each second.
+
+        Args:
+            streaming: The source delivers frames, and they are to be tracked.
+        """
+        if not streaming or self._ring.counters().frames <= self._next_frame:
+            self._waiting_since = None
+            return None
+        now = self._clock()
+        self._waiting_since = now if self._waiting_since is None else self._waiting_since
+        waited_s = now - self._waiting_since
+        return waited_s if waited_s > self._late_s else None
+
+
 class StreamStatus:
     """Gathers the status of one stream.
 
@@ -82,6 +123,7 @@ class StreamStatus:
         self._regions: RegionCounts | None = None
         self._paused = False
         self._size = (0, 0)
+        self._masks = MasksClock(ring)
         self._latencies: deque[tuple[int, int, int, int]] = deque(maxlen=_MAX_IN_WINDOW)
 
     def on_capture(self, report: CaptureReport) -> None:
@@ -96,12 +138,15 @@ class StreamStatus:
         self._repeated.update(report.repeated.get(self._stream, 0))
         self._paused = self._stream in report.paused
         self._update_drops(report.drops.get(self._stream, {}))
+        self._masks.on_worker(report.step_s, len(report.tracked))
         counts = report.regions.get(self._stream)
         self._regions = None if counts is None else self._region_totals.update(counts)
 
     def on_frame(self, frame: TrackedFrame) -> None:
         """Count a frame whose masks were just published."""
         self._paused = frame.paused
+        if not frame.failed:
+            self._masks.on_masks(frame.frame_id)
         if frame.paused:
             self._objects = 0
             return
@@ -128,6 +173,7 @@ class StreamStatus:
         )
         window = self._recent()
         capture = self._capture
+        late_s = self._masks.late_s(streaming=capture is not None and capture.state == "streaming" and not self._paused)
         return Status(
             stream=self._stream,
             session=self._origin.session,
@@ -152,6 +198,7 @@ class StreamStatus:
             paused=self._paused,
             repeated=self._repeated.value,
             regions=msgspec.UNSET if self._regions is None else self._regions,
+            no_masks_s=msgspec.UNSET if late_s is None else round(late_s, 1),
         )
 
     def _recent(self) -> list[tuple[int, int, int, int]]:

@@ -86,10 +86,16 @@ class Hub:
         if self.daemon is None or time.monotonic() - self._last_status_at > SILENCE_S:
             return [f"publisher: no status within {SILENCE_S:g} s"]
         processes = self.daemon.processes
-        return [
+        down = [
             f"{name}: {processes.get(name, 'unknown')}"
             for name in ("publisher", "worker")
             if processes.get(name) != "ready"
+        ]
+        statuses = [view.status for view in self.streams.values() if view.status is not None]
+        return down + [
+            f"stream {status.stream}: no masks for {status.no_masks_s:.0f} s although frames come"
+            for status in statuses
+            if status.no_masks_s
         ]
 
     def on_message(self, message: Message) -> None:

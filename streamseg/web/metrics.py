@@ -62,7 +62,11 @@ class _HubCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return the current metrics."""
-        yield _gauge("up", "Whether publisher and worker are ready.", not self._hub.missing())
+        yield _gauge(
+            "up",
+            "Whether publisher and worker are ready, and masks come of all frames that do.",
+            not self._hub.missing(),
+        )
         yield _gauge("watching", "Browsers and programs that watch over HTTP.", self._clients.active)
         if self._hub.daemon is not None:
             yield from _daemon_metrics(self._hub.daemon)
@@ -117,12 +121,17 @@ def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
     states = GaugeMetricFamily(
         "streamseg_source_state", "1 for the state that the source is in.", labels=("stream", "state")
     )
+    late = GaugeMetricFamily(
+        "streamseg_no_masks_seconds", "Seconds since frames come, but no masks of them; 0: they do.", labels=("stream",)
+    )
     for status in statuses:
+        late.add_metric((status.stream,), status.no_masks_s or 0.0)
         for drop, count in status.drops.items():
             stage, _, reason = drop.partition("/")
             drops.add_metric((status.stream, stage, reason), count)
         for state in _STATES:
             states.add_metric((status.stream, state), status.state == state)
+    yield late
     yield drops
     yield states
     yield from _region_metrics(statuses)

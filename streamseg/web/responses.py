@@ -67,6 +67,9 @@ class StreamResponse(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Annotated[dict[str, float], Meta(description="Median of the last second, by stage.")]
     last_error: Annotated[str, Meta(description="Last error of the source; empty if there is none.")]
     paused: Annotated[bool, Meta(description="Tracking is paused by request.")]
+    no_masks_s: Annotated[
+        float | None, Meta(description="Seconds since frames come, but no masks of them; null while masks come.")
+    ]
 
     @classmethod
     def from_message(cls, status: StatusMessage) -> StreamResponse:

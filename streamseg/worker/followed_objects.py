@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from streamseg.errors import PromptError
@@ -59,6 +59,7 @@ class FollowedObjects:
         table: The objects to begin with.
         events: Where events go.
         max_objects: Largest number of removed objects that can come back.
+        alive: Called between prompts, each of which may take long.
 
     Attributes:
         table: The objects and their prompts.
@@ -71,7 +72,15 @@ class FollowedObjects:
         results_changed: A prompt has changed results of the newest frame; reset by the owner.
     """
 
-    def __init__(self, name: str, tracker: Tracker, table: ObjectTable, events: EventLog, max_objects: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        tracker: Tracker,
+        table: ObjectTable,
+        events: EventLog,
+        max_objects: int,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self.table = table
         self.states = ObjectStates(lost_after_ns=0)
@@ -83,6 +92,7 @@ class FollowedObjects:
         self.results_changed = False
         self._tracker = tracker
         self._events = events
+        self._alive = alive
         self._latest: Latest | None = None
         self._outdated = False
         self._hidden = HiddenObjects(tracker, name, max_objects)
@@ -131,6 +141,7 @@ class FollowedObjects:
         self._given = {result.obj_id: result for result in results}
         self._given.update({obj_id: unseen(obj_id, size) for obj_id in sorted(self.missing)})
         for obj_id, prompt in self.table.take_pending():
+            self._alive()
             self._apply(obj_id, prompt, frame, self._latest)
         self._last_seen = {
             obj_id: result if result.area else self._last_seen.get(obj_id, result)
@@ -204,6 +215,7 @@ class FollowedObjects:
             PromptError: the frame is gone, or the prompt does not fit it.
         """
         assert self._latest is not None
+        self._alive()
         built = replace(build_prompt(obj_id, prompt, self._latest.size), candidate=candidate)
         result = self._tracker.add_prompt(self.name, built, frame_id)
         self._hidden.drop(obj_id)
@@ -258,6 +270,7 @@ class FollowedObjects:
             PromptError: the frame is gone, or the prompt does not fit it or finds nothing on it.
         """
         assert self._latest is not None
+        self._alive()
         self._tracker.preview(self.name, build_prompt(obj_id, prompt, self._latest.size), frame_id, fresh=True)
 
     def find_frame(self, frame_id: int | None) -> int:

@@ -66,6 +66,7 @@ class FrameResult:
         t_tracked_ns: ``time.monotonic_ns()`` when the masks were known.
         paused: The stream is paused: the frame was not tracked and has no objects.
         repeats: Id of the frame whose masks these are, if this frame showed the same; None if it was tracked.
+        failed: The frame was not tracked because of an error of the tracker.
     """
 
     stream: str
@@ -74,6 +75,7 @@ class FrameResult:
     t_tracked_ns: int
     paused: bool
     repeats: int | None
+    failed: bool = False
 
     def message(self, *, dropped: int, slot: int) -> TrackedFrame:
         """Return the message for the publisher.
@@ -101,6 +103,7 @@ class FrameResult:
             objects=self.objects,
             paused=self.paused,
             repeats=self.repeats,
+            failed=self.failed,
         )
 
 

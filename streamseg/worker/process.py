@@ -42,6 +42,7 @@ from streamseg.worker.frame_turn import FrameResult
 from streamseg.worker.restoring import Inheritance, read_snapshot
 from streamseg.worker.scheduler import FairScheduler
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
+from streamseg.worker.step_clock import StepClock
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
 
@@ -94,13 +95,17 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
     from streamseg.tracker.create import create_tracker  # imports torch, which takes seconds: only in this process
 
     tracker = create_tracker(spec.model)
+    steps = StepClock()
 
     def progress(what: str, share: float) -> None:
-        log.info("warming up: %s (%.0f %%)", what, 100 * share)
-        link.send(Report("progress", f"warming up: {what} ({100 * share:.0f} %)"))
+        """Tell the supervisor about long work: the warm-up, and later what the engine has to prepare again."""
+        steps.lap()
+        log.info("preparing the model: %s (%.0f %%)", what, 100 * share)
+        link.send(Report("progress", f"preparing the model: {what} ({100 * share:.0f} %)"))
 
     tracker.warm_up(progress)
-    worker = Worker(spec, rings, tracker, link)
+    steps.warmed_up()
+    worker = Worker(spec, rings, tracker, link, steps)
     try:
         worker.run()
     finally:
@@ -129,13 +134,22 @@ class Worker:
         rings: Stream id -> its ring.
         tracker: The tracker, warmed up.
         link: Link to the supervisor.
+        steps: Measures the steps.
     """
 
-    def __init__(self, spec: WorkerSpec, rings: Mapping[str, FrameRing], tracker: Tracker, link: ChildLink) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        rings: Mapping[str, FrameRing],
+        tracker: Tracker,
+        link: ChildLink,
+        steps: StepClock | None = None,
+    ) -> None:
         self._spec = spec
         self._rings = dict(rings)
         self._tracker = tracker
         self._link = link
+        self._steps = StepClock() if steps is None else steps
         self._publisher = PublisherSocket(spec.internal_endpoint)
         self._commands = CommandSocket(spec.commands_endpoint, spec.worker_id)
         self._completed = CompletedRequests()
@@ -159,6 +173,7 @@ class Worker:
         self._report()  # the publisher learns the model before the first frame
         while not self._link.stop_requested():
             self._poller.poll(_POLL_MS)
+            self._steps.begin()
             self._handle_messages()
             with ExitStack() as release:
                 held = self._scheduler.next_batch(self._readers, lambda stream: self._readers[stream].take())
@@ -168,6 +183,7 @@ class Worker:
                     self._track(held)
             self._handle_commands()
             self._snapshots.take_due(self._streams)
+            self._steps.lap()
             self._report()
         self._handle_messages()  # those that came just before the request to stop
         self._snapshots.take_all(self._streams)
@@ -216,7 +232,9 @@ class Worker:
 
     def _open(self, stream: str, config: StreamConfig, saved: SavedStream | None, *, memory_lost: bool) -> None:
         left = self._inheritance(stream, config, saved or configured(config.prompts), memory_lost)
-        tracked = TrackedStream(stream, config, self._tracker, left=left, max_objects=self._spec.model.max_objects)
+        tracked = TrackedStream(
+            stream, config, self._tracker, left=left, max_objects=self._spec.model.max_objects, alive=self._alive
+        )
         reader = self._rings[stream].reader("worker")
         self._readers[stream] = reader
         self._streams[stream] = tracked
@@ -264,13 +282,18 @@ class Worker:
                 holder.withdraw("publisher")
         self._flush_stream(result.stream)
 
+    def _alive(self) -> None:
+        """End a part of a long step, like one of many prompts: the supervisor hears that it goes on."""
+        self._steps.lap()
+        self._report()
+
     def _report(self) -> None:
         now_ns = time.monotonic_ns()
         if now_ns < self._next_report_ns:
             return
         elapsed_s = (now_ns - self._next_report_ns + _REPORT_NS) / 1e9
         self._next_report_ns = now_ns + _REPORT_NS
-        self._link.send(Report("progress", self._progress(elapsed_s)))
+        self._link.send(Report("progress", self._progress(elapsed_s), step_s=self._steps.slowest_s))
         self._publisher.flush()
         self._publisher.try_send(
             WorkerReport(
@@ -287,6 +310,7 @@ class Worker:
                     if (counts := tracked.region_counts()) is not None
                 },
                 engine=self._tracker.engine,
+                step_s=self._steps.slowest_s,
                 paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -44,6 +44,7 @@ class TrackedStream:
         left: What an earlier worker or daemon left; None to begin with the configured prompts.
         max_objects: Largest number of removed objects whose memory is kept for a minute, so that a removal can be
             undone; 0: none.
+        alive: Called between the prompts of a frame or a request, each of which may take long.
 
     Attributes:
         config: Its settings.
@@ -63,6 +64,7 @@ class TrackedStream:
         *,
         left: Inheritance | None = None,
         max_objects: int = 0,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         left = Inheritance(configured(config.prompts)) if left is None else left
         saved = left.saved
@@ -72,7 +74,7 @@ class TrackedStream:
         self._tracker = tracker
         table = ObjectTable(saved.objects, saved.next_id)
         self._events = EventLog(name)
-        self.objects = FollowedObjects(name, tracker, table, self._events, max_objects)
+        self.objects = FollowedObjects(name, tracker, table, self._events, max_objects, alive)
         self._static = StaticFrames()
         self._use_settings(config)
         self._turn: FrameTurn | None = None
@@ -137,6 +139,7 @@ class TrackedStream:
             objects=[self.objects.pack(result, frame) for result in found.values()],
             paused=self.paused,
             repeats=turn.repeats,
+            failed=self._retry_at is not None,
         )
 
     def _on_tracked(self, frame: Frame, results: Sequence[ObjectResult]) -> Mapping[int, ObjectResult]:

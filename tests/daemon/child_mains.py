@@ -29,9 +29,16 @@ def main(behavior: str, connection: Connection) -> None:
             link.send(Report("ready"))
             while not link.stop_requested(60.0):
                 pass
+        case "busy":
+            link.send(Report("ready"))
+            while True:
+                pass
+        case "slow steps":
+            link.send(Report("ready", step_s=0.1))
+            time.sleep(600)
         case "slow start":  # imports for long, in silence
-            until = time.process_time() + 2.5
-            while time.process_time() < until:
+            until = time.monotonic() + 4.0
+            while time.monotonic() < until:
                 pass
             link.send(Report("ready"))
             while not link.stop_requested(1.0):
@@ -49,3 +56,5 @@ def main(behavior: str, connection: Connection) -> None:
             raise ModelError("model 'x' is unknown: did you mean 'y'?")
         case "source":
             raise SourceError("a fault that a restart may mend")
+        case "bug":
+            raise ValueError("rtsp://admin:hunter2@10.0.0.1/x is no number")

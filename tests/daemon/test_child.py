@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -23,10 +24,9 @@ from streamseg.daemon.process_table import ProcessEntry
 def make_child() -> Iterator[Callable[..., Child]]:
     children: list[Child] = []
 
-    def make(behavior: str, silence_s: float = 30.0, ready_s: float = 60.0) -> Child:
-        children.append(
-            Child(ProcessEntry(f"test:{behavior}", "tests.daemon.child_mains", (behavior,), ready_s, silence_s))
-        )
+    def make(behavior: str, silence_s: float = 30.0, ready_s: float = 60.0, busy_s: float = 0.0) -> Child:
+        name, args = f"test:{behavior}", (behavior,)
+        children.append(Child(ProcessEntry(name, "tests.daemon.child_mains", args, ready_s, silence_s, busy_s)))
         children[-1].start()
         return children[-1]
 
@@ -91,8 +91,48 @@ def test_silent_child_hangs_and_can_be_killed(make_child):
     while not child.hangs():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    child.kill()
+    child.kill_hung()
     until_dead(child)
+    assert re.fullmatch(r"it made no progress for \d+ s: killed by SIGKILL", child.describe_exit())
+
+
+def silence_at_hang(child: Child) -> float:
+    deadline = time.monotonic() + 60
+    while not child.hangs():
+        assert time.monotonic() < deadline
+        child.take_messages()
+        time.sleep(0.01)
+    return child.silence_s()
+
+
+def test_a_child_that_computes_has_more_time(make_child):
+    child = make_child("busy", silence_s=1.0, busy_s=3.0)
+    wait_for_report(child, "ready")
+    assert 3.0 <= silence_at_hang(child) < 30
+
+
+def test_a_child_that_is_stopped_while_it_computes_hangs(make_child):
+    child = make_child("busy", silence_s=1.0, busy_s=600.0)
+    wait_for_report(child, "ready")
+    while child.silence_s() < 1.5:
+        assert not child.hangs()
+        time.sleep(0.01)
+    (process,) = [one for one in psutil.Process().children() if one.name() == "test:busy"]
+    process.suspend()
+    assert silence_at_hang(child) < 60
+
+
+def test_a_child_with_slow_steps_has_twenty_of_them(make_child):
+    child = make_child("slow steps", silence_s=0.2)
+    wait_for_report(child, "ready")
+    assert 2.0 <= silence_at_hang(child) < 30
+
+
+def test_the_error_that_ended_a_child_is_named_without_secrets(make_child):
+    child = make_child("bug")
+    until_dead(child)
+    assert re.fullmatch(r"ValueError: rtsp://.*10.0.0.1/x is no number: exit code 1", child.describe_exit())
+    assert "hunter2" not in child.describe_exit()
 
 
 def test_deaf_child_is_killed(make_child):
@@ -118,7 +158,7 @@ def test_error_that_a_restart_may_mend_is_not_fatal(make_child):
     wait([child.sentinel], timeout=60)
     assert all(report.kind != "fatal" for report in child.take_messages())
     until_dead(child)
-    assert child.describe_exit() == "exit code 4"
+    assert child.describe_exit() == "a fault that a restart may mend: exit code 4"
 
 
 def test_signal_without_a_name_is_described(make_child):
@@ -218,7 +258,7 @@ child.kill()
 
 
 def test_a_slow_start_that_computes_is_not_a_hang(make_child):
-    child = make_child("slow start", ready_s=1.5)
+    child = make_child("slow start", ready_s=3.0)
     deadline = time.monotonic() + 60
     while child.state != "ready":
         assert time.monotonic() < deadline

@@ -218,20 +218,6 @@ def test_a_killed_child_is_replaced_and_reported(daemon, victim):
     assert running.end() == 0
 
 
-def test_child_that_hangs_is_killed_and_replaced(daemon):
-    running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": "scene:simple?size=320x180"}}})
-    running.wait_log("worker is ready")
-    publisher = running.child("publisher")
-    with Subscriber(running.endpoint, kinds=("status",)) as subscriber:
-        subscriber.receive(timeout_s=30)
-        publisher.suspend()
-        running.wait_log("publisher made no progress for 1. s: killed")
-        running.wait_log("publisher ended .killed by SIGKILL.: restart")
-        subscriber.receive(timeout_s=30)
-    assert not publisher.is_running()
-    assert running.end() == 0
-
-
 def test_children_end_with_a_supervisor_that_is_killed(daemon):
     running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": "scene:simple?size=320x180"}}})
     running.wait_log("worker is ready")

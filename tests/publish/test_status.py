@@ -9,10 +9,10 @@ import pytest
 
 from streamseg.ipc.messages import CaptureReport, WorkerReport
 from streamseg.protocol.published import RegionCounts
-from streamseg.publish.status import RegionTotals, StreamStatus, Total
+from streamseg.publish.status import MasksClock, RegionTotals, StreamStatus, Total
 from streamseg.publish.stream_encoder import Origin
 from streamseg.ring.frame_ring import FrameRing
-from tests.publish.publisher_children import tracked_frame
+from tests.publish.publisher_children import source_frame, tracked_frame
 
 
 def test_total_continues_when_its_counter_restarts():
@@ -85,3 +85,19 @@ def test_counts_of_zones_go_on_when_the_worker_is_replaced():
     assert totals.update(after) == RegionCounts(
         inside={"door": 0}, entered={"door": 4}, left={"door": 3}, forward={"gate": 4}, backward={}
     )
+
+
+def test_frames_without_masks_are_late_after_three_seconds_or_three_slow_steps():
+    now = [100.0]
+    ring = FrameRing(policy="newest", slots=2, slot_bytes=1 << 20)
+    clock = MasksClock(ring, lambda: now[0])
+    assert clock.late_s(streaming=True) is None  # nothing was captured
+    ring.writer().write(source_frame(9), 1.0)
+    for waited, step_s, late in ((0.0, 0.1, False), (2.9, 0.1, False), (3.5, 0.1, True), (3.5, 2.0, False)):
+        now[0] = 100.0 + waited
+        clock.on_worker(step_s, streams=1)
+        assert (clock.late_s(streaming=True) is not None) == late
+    clock.on_masks(0)
+    now[0] += 60
+    assert clock.late_s(streaming=True) is None
+    ring.close()

@@ -130,3 +130,12 @@ def test_two_applications_do_not_share_metrics():
     name = ("streamseg_latency_seconds_count", (("stage", "total"), ("stream", "cam")))
     counts = [families(exported(hub, ClientLimit(5)))["streamseg_latency_seconds"][1][name] for hub in (first, second)]
     assert counts == [1, 0]
+
+
+def test_a_stream_without_masks_is_no_daemon_that_works():
+    late = dataclasses.replace(CAM, no_masks_s=7.4)
+    hub = hub_with(DAEMON, late, YARD)
+    assert "stream cam: no masks for 7 s although frames come" in hub.missing()
+    text = exported(hub, ClientLimit(5))
+    assert 'streamseg_no_masks_seconds{stream="cam"} 7.4' in text
+    assert "streamseg_up 0.0" in text

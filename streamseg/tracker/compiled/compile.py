@@ -96,6 +96,7 @@ class CompiledEngine(Engine):
         self._compiled: dict[str, Callable[..., Any]] = {}
         self._recorded: dict[str, RecordedFunction] = {}
         self._padding: LaneFrame | None = None
+        self._progress: Progress = lambda what, share: None
         self._cache = FunctionCache(None, "")
 
     @property
@@ -111,9 +112,10 @@ class CompiledEngine(Engine):
         Args:
             bank: Any number of lanes; the compiled code does not depend on it.
             padding_lane: Belongs to the engine from now on.
-            progress: Called before each size.
+            progress: Called before each size, also later when all graphs are recorded again.
         """
         step = self._step
+        self._progress = progress
         self.choose_kernels(bank)  # before anything is traced
         self._cache = FunctionCache.of(
             fingerprint(step, self._autocast, bank.shape, self.kernels_in_order, step.attention.attend_ranges)
@@ -143,7 +145,12 @@ class CompiledEngine(Engine):
         self._recorded = {name: graph for name, graph in self._recorded.items() if name.startswith("encode_")}
         self.rerecordings += 1
         if self._padding is not None:
-            self._prepare_step(bank, self.encode(self._blank(1)), lambda size, done: None)
+            total = len(self._step_variants(bank))
+            self._prepare_step(
+                bank,
+                self.encode(self._blank(1)),
+                lambda size, done: self._progress(f"recording the step for {size} objects", done / total),
+            )
         log.warning(
             "the memory bank grew to %d objects: recorded all graphs again in %.2f s",
             bank.lanes,

@@ -40,6 +40,7 @@ function diagnose(status, daemon, screenMs) {
   if (status.state === "ended") return ["The source has ended.", "warn"];
   if (status.state !== "streaming") return [`The source is ${status.state}.`, "warn"];
   if (waiting) return [`The ${waiting[0]} process is ${waiting[1]}. It recovers by itself.`, "warn"];
+  if (status.no_masks_s) return [`No masks for ${Math.round(status.no_masks_s)} s although frames come. A worker that hangs is restarted by itself.`, "bad"];
   if (status.paused) return ["Tracking is paused: press Resume.", "warn"];
   if (status.fps_out < status.fps_in * SLOW_SHARE) {
     return [`Only ${status.fps_out.toFixed(0)} of ${status.fps_in.toFixed(0)} frames/s get masks: use a smaller model or fewer objects.`, "warn"];

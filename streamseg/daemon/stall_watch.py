@@ -1,0 +1,105 @@
+"""Whether a process hangs: how long it has been silent, and whether it still computes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from streamseg.daemon.process_table import ProcessEntry
+
+_MIN_ACTIVE_S: Final = 0.1
+"""Time within a limit that counts as work. A process that is stopped, or waits forever, has none."""
+_MAX_START_FACTOR: Final = 10
+"""A start that computes may take this many times its limit."""
+_STEPS: Final = 20
+"""A process is slow, but does not hang, for this many of its slowest recent steps."""
+
+
+class StallWatch:
+    """Watches one process of the process table. Used by the supervisor's thread.
+
+    Args:
+        entry: Has the limits.
+        pid: Of the process.
+    """
+
+    def __init__(self, entry: ProcessEntry, pid: int) -> None:
+        self._entry = entry
+        self._pid = pid
+        self._started_at = time.monotonic()
+        self._step_s = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Restart the timer: it was the supervisor that did not listen."""
+        self._heard_at = self._marked_at = time.monotonic()
+        self._active_s = active_s(self._pid)
+
+    def heard(self, step_s: float | None = None) -> None:
+        """Note a message.
+
+        Args:
+            step_s: Its slowest recent step; None: unchanged.
+        """
+        self._step_s = self._step_s if step_s is None else step_s
+        self.reset()
+
+    def silence_s(self) -> float:
+        """Seconds since its last message."""
+        return time.monotonic() - self._heard_at
+
+    def hangs(self, *, ready: bool) -> bool:
+        """Return whether it has been silent for too long.
+
+        One that computes, or waits for a CPU, may take longer: imports on a busy machine or an unusually long step
+        send nothing.
+
+        Args:
+            ready: It has started.
+        """
+        limit_s = self.limit_s(ready=ready)
+        now = time.monotonic()
+        if now - self._marked_at <= limit_s:
+            return False
+        longest_s = max(limit_s, self._entry.busy_timeout_s) if ready else _MAX_START_FACTOR * limit_s
+        silent_s = now - (self._heard_at if ready else self._started_at)
+        active = active_s(self._pid)
+        if active - self._active_s < _MIN_ACTIVE_S or silent_s >= longest_s:
+            return True
+        self._marked_at, self._active_s = now, active
+        return False
+
+    def limit_s(self, *, ready: bool) -> float:
+        """Return how long it may be silent without using CPU."""
+        if not ready:
+            return self._entry.ready_timeout_s
+        return max(self._entry.silence_timeout_s, _STEPS * self._step_s)
+
+
+def active_s(pid: int) -> float:
+    """Return how long a process and its descendants have computed or waited for a CPU; 0 if it has ended.
+
+    Descendants count because a worker may wait for compilers. Waiting is counted of main threads only.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        descendants = [int(child) for child in children.read_text().split()] if children.exists() else []
+    except OSError:
+        return 0.0
+    fields = stat.rpartition(")")[2].split()
+    with contextlib.suppress(IndexError, ValueError):
+        ticks = sum(map(int, fields[11:15]))  # its own, and that of the children that have ended
+        return ticks / os.sysconf("SC_CLK_TCK") + _waited_s(pid) + sum(map(active_s, descendants))
+    return 0.0
+
+
+def _waited_s(pid: int) -> float:
+    """Return how long a main thread has been ready to run without a CPU; 0 if the kernel does not count it."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
