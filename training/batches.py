@@ -71,10 +71,11 @@ def make_batch(material: Material, seed: int, request: Request, scene_seeds: ran
     frames = int(rng.integers(low, high + 1))
     window = phase.long_window if is_long else frames
     gap_max = phase.long_gap_max if is_long else phase.gap_max
+    side_px = int(rng.choice(phase.sides_px)) if len(phase.sides_px) > 1 else phase.sides_px[0]
     clips = []
     for _ in range(max(1, phase.frame_budget // window)):
         gap = float(np.exp(rng.uniform(np.log(0.3), np.log(gap_max))))
-        size = {"frames": frames, "side_px": phase.side_px, "max_objects": phase.objects_per_clip}
+        size = {"frames": frames, "side_px": side_px, "max_objects": phase.objects_per_clip}
         if rng.random() < phase.scene_share:
             clips.append(compose_scene_clip(rng, gap=gap, seeds=scene_seeds, **size))
         else:

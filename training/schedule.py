@@ -17,7 +17,7 @@ class Phase:
 
     Attributes:
         until: Progress at which it ends, in 0..1.
-        side_px: Side of the frames, a multiple of 32.
+        sides_px: Sides of the square frames, multiples of 32. Each batch takes one of them at random.
         frames_min: Shortest clip.
         frames_max: Longest clip.
         frame_budget: Frames of a step: clips times the frames of a window.
@@ -35,7 +35,7 @@ class Phase:
     """
 
     until: float
-    side_px: int
+    sides_px: tuple[int, ...]
     frames_min: int
     frames_max: int
     frame_budget: int
@@ -93,27 +93,29 @@ class Plan:
 PLANS = {
     # The run that makes streamseg-nano. Batches fit a CPU; ``--scale`` multiplies them on a GPU.
     "full": Plan(
-        phases=(Phase(0.15, 128, 2, 4, 32), Phase(0.45, 192, 2, 5, 24), Phase(1.00, 256, 3, 6, 20)),
-        validation=Phase(1.0, 256, 5, 5, 20, gap_max=2.0, asides=0, scene_share=0.0),
+        phases=(Phase(0.15, (128,), 2, 4, 32), Phase(0.45, (192,), 2, 5, 24), Phase(1.00, (256,), 3, 6, 20)),
+        validation=Phase(1.0, (256,), 5, 5, 20, gap_max=2.0, asides=0, scene_share=0.0),
         validation_batches=6,
     ),
     # The same with more memory in the loop, for a GPU with an hour or more.
     "long": Plan(
-        phases=(Phase(0.15, 128, 2, 3, 24), Phase(0.40, 192, 2, 4, 24), Phase(1.00, 256, 3, 8, 24)),
-        validation=Phase(1.0, 256, 8, 8, 32, gap_max=2.0, asides=0, scene_share=0.0),
+        phases=(Phase(0.15, (128,), 2, 3, 24), Phase(0.40, (192,), 2, 4, 24), Phase(1.00, (256,), 3, 8, 24)),
+        validation=Phase(1.0, (256,), 8, 8, 32, gap_max=2.0, asides=0, scene_share=0.0),
         validation_batches=6,
     ),
     # Continues from weights that can track: half of the steps are windows of long clips, and there are many prompts.
     "further": Plan(
-        phases=(Phase(1.00, 256, 3, 8, 16, prompt_shares=(0.5, 0.25, 0.25), asides=2, long_share=0.1),),
-        validation=Phase(1.0, 256, 60, 60, 20, asides=0, scene_share=0.0, long_share=1.0, long_min=60, long_window=5),
+        phases=(Phase(1.00, (256, 320), 3, 8, 16, prompt_shares=(0.5, 0.25, 0.25), asides=2, long_share=0.1),),
+        validation=Phase(
+            1.0, (256,), 60, 60, 20, asides=0, scene_share=0.0, long_share=1.0, long_min=60, long_window=5
+        ),
         validation_batches=2,
         scene_batches=1,
     ),
     # Shows within seconds that the loss falls and the result loads.
     "proof": Plan(
-        phases=(Phase(1.00, 64, 2, 3, 12, gap_max=0.5),),
-        validation=Phase(1.0, 64, 3, 3, 6, gap_max=0.5, asides=0, scene_share=0.0),
+        phases=(Phase(1.00, (64,), 2, 3, 12, gap_max=0.5),),
+        validation=Phase(1.0, (64,), 3, 3, 6, gap_max=0.5, asides=0, scene_share=0.0),
         validation_batches=1,
     ),
 }

@@ -25,7 +25,7 @@ def _batch(phase: object, step: int = 0) -> Batch:
 
 def test_a_window_teaches_tracking_and_single_frames() -> None:
     batch, model = _batch(replace(PHASE, asides=2)), build_model("nano").train().requires_grad_(True)
-    set_image_size(model, PHASE.side_px)
+    set_image_size(model, PHASE.sides_px[0])
     window = Rollout(batch, CPU).advance(model)
     assert 2 + 2 <= len(window.losses) <= 2 + 4, "the tracked frames, and the questions with their corrections"
     sum(loss.total for loss in window.losses[-2:]).backward()  # type: ignore[union-attr]
@@ -34,7 +34,7 @@ def test_a_window_teaches_tracking_and_single_frames() -> None:
 
 def test_windows_of_a_long_clip_follow_what_one_pass_follows() -> None:
     model = build_model("nano", seed=1).train()
-    set_image_size(model, PHASE.side_px)
+    set_image_size(model, PHASE.sides_px[0])
     whole, parted = Rollout(replace(_batch(LONG), window=10), CPU), Rollout(_batch(LONG), CPU)
     with torch.no_grad():
         expected = whole.advance(model)
@@ -49,7 +49,7 @@ def test_windows_of_a_long_clip_follow_what_one_pass_follows() -> None:
 
 def test_each_window_has_a_gradient_of_its_own() -> None:
     model = build_model("nano").train().requires_grad_(True)
-    set_image_size(model, PHASE.side_px)
+    set_image_size(model, PHASE.sides_px[0])
     rollout = Rollout(_batch(LONG), CPU)
     while not rollout.done:
         torch.stack([loss.total for loss in rollout.advance(model).losses]).sum().backward()
@@ -57,7 +57,7 @@ def test_each_window_has_a_gradient_of_its_own() -> None:
 
 
 def test_consecutive_steps_see_different_clips() -> None:
-    batches = iter([_batch(replace(LONG, side_px=32), step) for step in range(4)])
+    batches = iter([_batch(replace(LONG, sides_px=(32,)), step) for step in range(4)])
     queue = RolloutQueue(batches, CPU, capacity=2)
     handed = []
     for _ in range(8):

@@ -48,7 +48,7 @@ def test_the_loss_falls() -> None:
 
 @pytest.mark.parametrize("stages", [0, 2, 7])
 def test_only_the_last_stages_of_the_trunk_are_trained(stages: int) -> None:
-    phase = replace(PLANS["proof"].phases[0], side_px=32, frame_budget=2, frames_min=2, frames_max=2)
+    phase = replace(PLANS["proof"].phases[0], sides_px=(32,), frame_budget=2, frames_min=2, frames_max=2)
     trainer = Trainer(build_model("nano"), torch.device("cpu"), 1e-3)
     trainer.train_trunk(stages)
     before = [[part.clone() for part in stage.parameters()] for stage in trainer.model.image_encoder.trunk.stages]
