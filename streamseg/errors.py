@@ -147,6 +147,12 @@ class StateError(StreamsegError):
     """A snapshot of what is tracked cannot be written or read, or is not usable. The message says why."""
 
 
+class DeviceError(StreamsegError):
+    """The device of the model failed, so that nothing can be tracked in this process. A new one may work."""
+
+    exit_code = 5
+
+
 class ProcessError(StreamsegError):
     """A child process could not be started or kept running."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -112,6 +113,12 @@ def unseen(obj_id: int, size: tuple[int, int]) -> ObjectResult:
     """Return the result of an object that is certainly not visible on a frame of (width, height) pixels."""
     nothing = np.zeros((0, 0), np.bool_)
     return ObjectResult(obj_id, size, (0, 0, 0, 0), nothing, 0, (0.0, 0.0), 0.0, _UNSEEN_SCORE)
+
+
+def unusable(result: ObjectResult) -> bool:
+    """Return whether a score is NaN or infinite, or the confidence is."""
+    scores = (result.iou_prediction, result.object_score_logits, result.confidence or 0.0)
+    return not all(map(math.isfinite, scores))
 
 
 def _sums(mask: BoolMask, axis: int) -> Sums:

@@ -54,8 +54,13 @@ class LowRes(NamedTuple):
 
     @property
     def scores(self) -> Tensor:
-        """``float32 [N, 3]``: IoU, object score and confidence, which is NaN if there is none."""
+        """``float32 [N, 3]``: IoU, object score and confidence, which is NaN if there is none.
+
+        The IoU is NaN as well where a value of the mask is not finite: such a mask means nothing.
+        """
         iou = self.iou_prediction.reshape(-1).float()
+        if iou.numel():
+            iou = iou + 0.0 * self.mask_logits.flatten(1).sum(1, dtype=torch.float32)
         confidence = torch.full_like(iou, torch.nan) if self.confidence is None else self.confidence.reshape(-1).float()
         return torch.stack((iou, self.object_score_logits.reshape(-1).float(), confidence), dim=1)
 

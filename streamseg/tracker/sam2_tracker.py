@@ -481,7 +481,7 @@ class Sam2Tracker:
             result.object_score_logits,
         )
         self._predictor.forget_object(stream, result.obj_id)
-        return unseen(result.obj_id, result.size)
+        return replace(unseen(result.obj_id, result.size), broken=True)
 
 
 def _to_array(tensor: torch.Tensor) -> NDArray[Any]:

@@ -118,6 +118,8 @@ class ObjectResult:
         iou_prediction: The model's estimate of this mask's IoU.
         object_score_logits: > 0: the model considers the object visible.
         confidence: Probability that this mask's IoU is above 0.5; None if the model has no such score.
+        broken: The model's mask or scores were NaN or infinite. The tracker has forgotten the object, which is not
+            visible until it is prompted.
     """
 
     obj_id: int
@@ -129,6 +131,7 @@ class ObjectResult:
     iou_prediction: float
     object_score_logits: float
     confidence: float | None = None
+    broken: bool = False
 
     @property
     def full_mask(self) -> BoolMask:

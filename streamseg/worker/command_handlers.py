@@ -31,11 +31,13 @@ from streamseg.protocol.scores import presence_of, score_of
 from streamseg.protocol.text import encode_json
 from streamseg.protocol.topics import topic
 from streamseg.sources.address import shown_address
+from streamseg.tracker.faults import classify, free_cached_memory
 from streamseg.tracker.types import Preview, check_prompt
 from streamseg.tracker.types import PromptResult as Applied
 from streamseg.worker.followed_objects import Latest
 from streamseg.worker.prompts import build_prompt, full_rle, pixel_marks
 from streamseg.worker.restore import restore
+from streamseg.worker.track_frames import raise_if_device_lost
 from streamseg.worker.tracked_stream import TrackedStream
 from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES
 
@@ -47,9 +49,12 @@ _UNDOABLE: Final = frozenset({"add_prompt", "set_prompts", "remove_object", "res
 
 
 def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Outcome:
-    """Execute a command and return its outcome. Every exception becomes an outcome with an error.
+    """Execute a command and return its outcome. Every other exception becomes an outcome with an error.
 
     Blocks: for a prompt, as long as the tracker takes.
+
+    Raises:
+        DeviceError: the device is lost. The control process answers the request when the worker is gone.
     """
     try:
         args = msgspec.json.decode(command.args, type=OPERATIONS[command.op].args)
@@ -60,9 +65,16 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
             result = _handle(command.op, _find_stream(streams, command.stream), args)
     except ControlError as error:
         return Outcome(command.number, error=ErrorBody.of(error))
-    except Exception:
+    except Exception as error:
         log.exception("%s failed", command.op, extra={"stream": command.stream})
-        failure = ErrorBody(code="INTERNAL", message=f"{command.op} failed: see the daemon's log")
+        raise_if_device_lost(error)
+        fault = classify(error)
+        if fault.remedy != "retry":
+            failure = ErrorBody(code="INTERNAL", message=f"{command.op} failed: see the daemon's log")
+        else:
+            free_cached_memory()
+            text = f"{command.op} failed, {fault.text}: try again, or with fewer objects"
+            failure = ErrorBody(code="INTERNAL", message=text, retryable=True)
         return Outcome(command.number, error=failure)
     return Outcome(command.number, encode_json(result))
 

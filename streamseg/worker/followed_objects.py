@@ -14,7 +14,7 @@ from streamseg.frame import Frame
 from streamseg.ipc.messages import TrackedObject
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt
 from streamseg.protocol.published import ObjectState
-from streamseg.tracker.measure import unseen
+from streamseg.tracker.measure import unseen, unusable
 from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
 from streamseg.worker.exclusive_masks import exclusive
 from streamseg.worker.frame_turn import pack_object
@@ -139,6 +139,8 @@ class FollowedObjects:
         )
         size = self._latest.size
         self._given = {result.obj_id: result for result in results}
+        for result in results:
+            self._check(result, frame)
         self._given.update({obj_id: unseen(obj_id, size) for obj_id in sorted(self.missing)})
         for obj_id, prompt in self.table.take_pending():
             self._alive()
@@ -180,6 +182,7 @@ class FollowedObjects:
             self._hidden.drop(obj_id)
             self._show(obj_id, result.current)
             self._follow(known)
+            self._check(result.current, frame)
 
     def pack(self, result: ObjectResult, frame: Frame) -> TrackedObject:
         """Pack an object for the publisher and update its state."""
@@ -228,6 +231,7 @@ class FollowedObjects:
         self.table.save(known)
         self._follow(known)
         self._show(obj_id, result.current)
+        self._check(result.current)
         if result.restarted:
             detail = "it was not visible, and its memory did not find it where the prompt marked it"
             self._events.add("object_restarted", obj_id=obj_id, label=known.label, detail=detail)
@@ -387,6 +391,21 @@ class FollowedObjects:
             self.lose(obj_id)
             if known[obj_id] != "lost":
                 self._events.add("object_lost", obj_id=obj_id, label=self.table.objects[obj_id].label)
+
+    def _check(self, result: ObjectResult, frame: Frame | None = None) -> None:
+        """Lose an object of which the model returned nothing that means something, instead of publishing that."""
+        if not (result.broken or unusable(result)) or result.obj_id in self.missing:
+            return
+        obj_id, label = result.obj_id, self.table.objects[result.obj_id].label
+        what = "the model's mask or scores are NaN or infinite: its memory was dropped, mark it again"
+        log.error("stream %s: object %d: %s", self.name, obj_id, what)
+        self._tracker.remove_object(self.name, obj_id)
+        self.table.unfollow(obj_id)
+        self.lose(obj_id)
+        self._given[obj_id] = unseen(obj_id, result.size)
+        self._outdated = True
+        self._events.add("tracking_failed", frame, obj_id=obj_id, label=label, detail=what)
+        self._events.add("object_lost", frame, obj_id=obj_id, label=label)
 
     def lose(self, obj_id: int) -> None:
         """Set an object to ``lost`` until it is prompted: the tracker has no memory of it."""

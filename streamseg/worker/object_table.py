@@ -70,6 +70,11 @@ class ObjectTable:
         self._followed.add(obj_id)
         return new
 
+    def unfollow(self, obj_id: int) -> None:
+        """Note that the tracker no longer has an object, which stays in the table."""
+        self._followed.discard(obj_id)
+        self.changed = True
+
     def remove(self, obj_id: int) -> bool:
         """Remove an object and its prompts; return whether the tracker had accepted it."""
         del self._objects[obj_id]

@@ -1,23 +1,22 @@
 """One batch of frames through the tracker: the only place where a frame passes through its stream.
 
 An exception of the tracker costs one stream, not the worker: the batch is repeated stream by stream, and the stream
-that raises is suspended (``TrackedStream.fail``).
+that raises is suspended (``TrackedStream.fail``). :mod:`streamseg.tracker.faults` says which exceptions end the worker.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Final
 
+from streamseg.errors import DeviceError
 from streamseg.frame import Frame
+from streamseg.tracker.faults import classify, free_cached_memory
 from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.tracked_stream import TrackedStream
 
 log = logging.getLogger(__name__)
-
-_DEVICE_ERRORS: Final = ("CUDA error", "CUDA driver error")
 
 
 def track_frames(
@@ -34,7 +33,7 @@ def track_frames(
         frames: Stream id -> its next frame.
 
     Raises:
-        Exception: the device is lost, so that no stream can be tracked in this process.
+        DeviceError: the device is lost, so that no stream can be tracked in this process.
     """
     tracked: dict[str, FrameTurn] = {}
     for stream, frame in frames.items():
@@ -59,23 +58,37 @@ def _track(
         try:
             results = tracker.track({stream: turn.frame for stream, turn in turns.items()})
         except Exception as error:  # noqa: BLE001 - whatever it is, it may concern one stream only
-            _raise_if_device_lost(error)
+            raise_if_device_lost(error)
             log.warning("a batch of %d streams failed and is repeated stream by stream: %s", len(turns), error)
+        if not results:
+            free_cached_memory()
     for stream, turn in turns.items():
         try:
-            found = results[stream] if stream in results else tracker.track({stream: turn.frame})[stream]
+            found = results[stream] if stream in results else _track_alone(tracker, stream, turn.frame)
             result = turn.finish(found)
         except Exception as error:  # noqa: BLE001 - logged and published by the stream
             result = _fail(streams[stream], turn.frame, error)
         yield result
 
 
+def _track_alone(tracker: Tracker, stream: str, frame: Frame) -> list[ObjectResult]:
+    try:
+        return tracker.track({stream: frame})[stream]
+    except Exception as error:
+        if classify(error).remedy != "retry":
+            raise
+        log.warning("stream %s: %s: memory is freed and the frame is tracked again", stream, classify(error).text)
+    free_cached_memory()  # outside of the handler, which would keep the failed call's tensors
+    return tracker.track({stream: frame})[stream]
+
+
 def _fail(stream: TrackedStream, frame: Frame, error: Exception) -> FrameResult:
-    _raise_if_device_lost(error)
-    return stream.fail(frame, error)
+    raise_if_device_lost(error)
+    return stream.fail(frame, classify(error).text, error)
 
 
-def _raise_if_device_lost(error: Exception) -> None:
-    """Raise an error after which CUDA refuses every call of this process: only a new worker helps."""
-    if any(text in str(error) for text in _DEVICE_ERRORS):
-        raise error
+def raise_if_device_lost(error: Exception) -> None:
+    """Raise DeviceError after an error which only a new worker helps against."""
+    fault = classify(error)
+    if fault.remedy == "restart":
+        raise DeviceError(f"{fault.text}: a new worker goes on from the last snapshot") from error

@@ -148,12 +148,17 @@ class TrackedStream:
             self._static.tracked(frame, frame.stamps.stream_time_ns)
         return self.objects.take_results(frame, results)
 
-    def fail(self, frame: Frame, error: Exception) -> FrameResult:
+    def fail(self, frame: Frame, reason: str, error: Exception) -> FrameResult:
         """Give up a frame after an exception of the tracker.
 
         The following frames are not tracked until a back-off is over. Then the objects that were visible start again
         from their last masks, and the others are lost, since the exception may have left the tracker's memory of them
         in any state.
+
+        Args:
+            frame: The frame.
+            reason: What happened, for people.
+            error: The exception.
 
         Returns:
             The frame without objects.
@@ -163,7 +168,6 @@ class TrackedStream:
         self._failed_at = time.monotonic()
         wait_s = self._failure_backoff.next_wait_s()
         self._retry_at = self._failed_at + wait_s
-        reason = f"{type(error).__name__}: {error}"
         log.error("stream %s: tracking failed: %s; next try in %.1f s", self.name, reason, wait_s, exc_info=error)
         self._events.add("tracking_failed", frame, detail=f"{reason}; next try in {wait_s:.1f} s")
         self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=False, repeats=None)

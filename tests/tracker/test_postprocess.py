@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -162,8 +163,10 @@ def test_broken_logits_are_carried_through(broken, size):
     logits = torch.stack((torch.full((16, 16), broken), blobs(1, 1, 16, 3.0, 0.0)[0], torch.ones(16, 16)))
     logits[1, 4:6, 4:6] = broken
     scores = torch.tensor([broken, broken, 1.0])
-    results = of_one([1, 2, 3], logits, scores, scores, size)
-    assert [result.iou_prediction for result in results] == pytest.approx(scores.tolist(), nan_ok=True)
+    results = of_one([1, 2, 3], logits, torch.ones(3), scores, size)
+    assert [result.object_score_logits for result in results] == pytest.approx(scores.tolist(), nan_ok=True)
+    # A mask with such values means nothing, and the score says so.
+    assert [math.isnan(result.iou_prediction) for result in results] == [True, True, False]
     assert (results[0].area > 0) == (broken > 0)
     assert results[2].area == size[0] * size[1]
 

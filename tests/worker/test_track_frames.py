@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from streamseg.config.schema import PromptConfig, StreamConfig
+from streamseg.errors import DeviceError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.ipc.commands import Command
 from streamseg.worker import tracked_stream
+from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
 from tests.worker.poisoned_worker import Poisoned
@@ -65,5 +69,70 @@ def test_the_others_are_tracked_and_the_culprit_is_tried_again(monkeypatch: pyte
 def test_an_error_of_the_device_is_not_one_of_a_stream():
     rig = Rig()
     rig.tracker.error = RuntimeError("CUDA error: an illegal memory access was encountered")
-    with pytest.raises(RuntimeError, match="illegal memory access"):
+    with pytest.raises(DeviceError, match=r"the device failed .RuntimeError: CUDA error: an illegal memory access"):
         rig.feed(b=255)
+
+
+def test_memory_that_is_short_once_costs_nothing():
+    rig = Rig()
+    rig.tracker.error, rig.tracker.failures = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), 2
+    assert rig.feed(b=255) == {"a": [7], "b": [7], "c": [7]}  # all at once, alone, alone again
+    assert rig.tracker.failures == -1  # the last one was not refused
+    assert [kind for kind, _ in rig.events("b")] == ["object_added"]
+
+
+def test_memory_that_stays_short_is_named_and_costs_one_stream():
+    rig = Rig()
+    rig.tracker.error = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.")
+    assert rig.feed(b=255) == {"a": [7], "b": [], "c": [7]}
+    ((kind, detail),) = rig.events("b")
+    assert kind == "tracking_failed"
+    assert detail.startswith("out of memory (RuntimeError: CUDA out of memory. Tried to allocate 2 GiB.); next try in")
+
+
+def test_an_object_whose_scores_are_nan_is_lost_until_it_is_marked():
+    rig = Rig()
+    rig.feed()
+    for name in STREAMS:
+        rig.events(name)
+    for level in (200, 0, 0):
+        assert rig.feed(b=level) == {"a": [7], "b": [7], "c": [7]}
+        stream = rig.streams["b"]
+        assert stream.latest is not None
+        assert (stream.latest.states[7], stream.latest.results[7].area) == ("lost", 0)
+        assert stream.latest.results[7].iou_prediction == 0.0
+    kinds = [kind for kind, _ in rig.events("b")]
+    assert kinds == ["tracking_failed", "object_lost"]
+    assert rig.events("a") == []
+    assert rig.tracker.export_memory("b").objects == {}  # a snapshot must not bring it back
+    saved = stream.take_saved()
+    assert saved is not None
+    assert [obj.obj_id for obj in saved.objects] == [7]
+    args = msgspec.json.encode({"object_id": 7, "box": [100, 100, 140, 150], "coords": "pixels"})
+    outcome = handle_command(Command(1, "add_prompt", "b", args), rig.streams)
+    assert outcome.error is None
+    rig.feed()
+    assert stream.latest is not None
+    assert (stream.latest.states[7], stream.latest.results[7].area) == ("tracked", 40 * 50)
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"), [("CUDA error: device-side assert triggered", True), ("CUDA out of memory.", False)]
+)
+def test_a_request_on_a_lost_device_ends_the_worker(monkeypatch: pytest.MonkeyPatch, text: str, lost: bool):
+    rig = Rig()
+    rig.feed()
+
+    def fail(*args: object, **more: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(rig.tracker, "add_prompt", fail)
+    command = Command(1, "add_prompt", "b", msgspec.json.encode({"points": [[0.5, 0.5]]}))
+    if lost:
+        with pytest.raises(DeviceError, match="device-side assert"):
+            handle_command(command, rig.streams)
+        return
+    error = handle_command(command, rig.streams).error
+    assert error is not None
+    assert (error.code, error.retryable) == ("INTERNAL", True)
+    assert "out of memory" in error.message

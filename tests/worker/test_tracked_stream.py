@@ -411,7 +411,7 @@ def _with_a_lost_object() -> tuple[_Vanishing, TrackedStream]:
 
 def test_a_lost_object_stays_lost_after_an_error_of_the_tracker():
     tracker, stream = _with_a_lost_object()
-    stream.fail(shown(6), RuntimeError("broken"))
+    stream.fail(shown(6), "broken", RuntimeError("broken"))
     stream._retry_at = 0.0
     for number in (7, 8):
         (result,) = track_frames(tracker, {"cam": stream}, {"cam": shown(number)})
