@@ -56,7 +56,8 @@ class Guard:
             if scope["type"] == "websocket":
                 await WebSocketClose(1008, error.code)(scope, receive, send)
             elif error.status == 401 and _wants_html(scope):
-                await RedirectResponse("/login", 303)(scope, receive, send)
+                up = "../" * (scope["path"].count("/") - 1)  # relative: a proxy may serve this below a path of its own
+                await RedirectResponse(f"{up}login", 303)(scope, receive, send)
             else:
                 await error.response()(scope, receive, send)
             return

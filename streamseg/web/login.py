@@ -12,6 +12,8 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from streamseg.web.guard import COOKIE, cookie_value, secrets_equal
 
 _PAGE: Final = Path(__file__).parent / "static" / "login.html"
+_HOME: Final = "./"
+"""Relative, as all addresses here: a proxy may serve the page below a path of its own."""
 _COOKIE_MAX_AGE_S: Final = 30 * 24 * 3600
 
 
@@ -25,10 +27,10 @@ async def log_in(request: Request) -> Response:
     token: str | None = request.app.state.token
     given = parse_qs((await request.body()).decode(errors="replace")).get("token", [""])[0]
     if token is None:
-        return RedirectResponse("/", 303)
+        return RedirectResponse(_HOME, 303)
     if not secrets_equal(given.strip(), token):
-        return RedirectResponse("/login#wrong", 303)
-    response = RedirectResponse("/", 303)
+        return RedirectResponse("login#wrong", 303)
+    response = RedirectResponse(_HOME, 303)
     secure = request.headers.get("x-forwarded-proto") == "https"
     response.set_cookie(COOKIE, cookie_value(token), _COOKIE_MAX_AGE_S, httponly=True, samesite="strict", secure=secure)
     return response

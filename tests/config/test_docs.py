@@ -23,6 +23,7 @@ def test_every_example_is_right(path, monkeypatch, tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"")
     monkeypatch.setenv("CLIP", str(tmp_path / "clip.mp4"))
     monkeypatch.setenv("CAM_PASSWORD", "p@ss")
+    monkeypatch.setenv("STREAMSEG_TOKEN", "0123456789abcdef")
     config = load_config(path)
     assert config.streams
     Draft202012Validator(json_schema()).validate(read_document(path).tree)

@@ -110,7 +110,7 @@ def test_everything_else_does(path):
 
 def test_a_person_is_led_to_the_login():
     response = ask(CLOSED, "/", [HERE, ("accept", "text/html,*/*")])
-    assert (response.status, response.headers["location"]) == (303, "/login")
+    assert (response.status, response.headers["location"]) == (303, "login")
 
 
 def test_a_websocket_without_the_token_is_refused():

@@ -25,7 +25,7 @@ async function send(method, path, body) {
     if (error.name === "TimeoutError") throw new ApiError("TIMEOUT", "No response within 20 s: try again.", true);
     throw new ApiError("UNREACHABLE", "The daemon is unreachable. Is it running? The page reconnects by itself.", true);
   }
-  if (response.status === 401) location.assign("/login");
+  if (response.status === 401) location.assign("login");
   const text = await response.text();
   if (response.ok) return text ? JSON.parse(text) : null;
   let error = { code: `HTTP ${response.status}`, message: response.statusText, retryable: response.status >= 500 };
@@ -33,10 +33,10 @@ async function send(method, path, body) {
   throw new ApiError(error.code, error.message, error.retryable);
 }
 
-const streamPath = (stream) => `/v1/streams/${encodeURIComponent(stream)}`;
+const streamPath = (stream) => `v1/streams/${encodeURIComponent(stream)}`;
 
 export const api = {
-  streams: () => send("GET", "/v1/streams"),
+  streams: () => send("GET", "v1/streams"),
   prompt: (stream, prompt) => send("POST", `${streamPath(stream)}/prompts`, prompt),
   rename: (stream, object, label) => send("PATCH", `${streamPath(stream)}/objects/${object}`, { label }),
   remove: (stream, object) => send("DELETE", `${streamPath(stream)}/objects/${object}`),

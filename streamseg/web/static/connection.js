@@ -39,7 +39,9 @@ export class Connection {
   connect() {
     clearTimeout(this.timer);
     if (this.socket) return;
-    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/live`);
+    const address = new URL("v1/live", location.href);
+    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     this.timer = setTimeout(() => socket.close(), CONNECT_TIMEOUT_MS);
