@@ -15,4 +15,5 @@ fix:
 
 docs:
 	uv run python -m streamseg.config.docs docs/configuration.md
+	uv run python -m streamseg.protocol.json_schema docs/protocol.schema.json
 	uv run pytest -q -n0 tests/test_documents.py

@@ -49,7 +49,8 @@ class ObjectsResponse(msgspec.Struct, frozen=True, kw_only=True):
 class StreamResponse(msgspec.Struct, frozen=True, kw_only=True):
     """State of a stream, from its newest status message."""
 
-    id: Annotated[str, Meta(description="Id of the stream.")]
+    stream: Annotated[str, Meta(description="Id of the stream.")]
+    id: Annotated[str, Meta(description="The same; the name of this field before version 0.2.")]
     state: Annotated[str, Meta(description="starting, connecting, streaming, reconnecting, ended or failed.")]
     source: Annotated[str, Meta(description="Address of the source, without credentials.")]
     size: Annotated[tuple[int, int], Meta(description="Width and height in pixels; zeros until known.")]
