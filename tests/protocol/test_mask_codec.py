@@ -15,6 +15,7 @@ from pycocotools import mask as coco
 
 from streamseg.errors import ConfigError, ProtocolError
 from streamseg.protocol.mask_codec import MAX_PIXELS, decode_mask, encode_bits, encode_rle, require_encoding
+from tests.protocol import mask_vectors
 
 MASKS = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda shape: arrays(np.bool_, shape))
 ENCODINGS = ("coco_rle", "bits_zstd")
@@ -182,3 +183,14 @@ def test_the_longest_rle_that_does_not_add_up_is_refused_before_it_is_expanded(d
         assert tracemalloc.get_traced_memory()[1] < 48 * 2**20  # the mask alone would take 64 MiB
     finally:
         tracemalloc.stop()
+
+
+def test_the_vectors_for_other_languages_are_current_and_ours():
+    assert mask_vectors.FILE.read_text() == mask_vectors.text(), "run python -m tests.protocol.mask_vectors"
+    for vector in mask_vectors.vectors():
+        size, counts = (vector["width"], vector["height"]), vector["counts"].encode()
+        if "area" in vector:
+            assert mask_vectors.summary(decode_mask(counts, size, "coco_rle")).items() <= vector.items()
+        else:
+            with pytest.raises(ProtocolError):
+                decode_mask(counts, size, "coco_rle")

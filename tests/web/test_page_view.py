@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +19,8 @@ from tests.web.page_driver import BALL, SQUARE, click_object, open_cam, rows, wa
 from tests.web.web_daemon import SCENE
 
 pytestmark = pytest.mark.chromium
+
+ROOT = Path(__file__).parents[2]
 
 ZOOM = "import('/static/store.js').then(({ store }) => store.zoom)"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -291,6 +295,9 @@ def test_recording(web, open_page, tmp_path):
     assert frames >= 5
 
 
+CPP_CHECK = ["g++", "-std=c++17", "-fsyntax-only", "-I", str(ROOT / "clients" / "cpp"), "-x", "c++", "-"]
+
+
 def eyes_frame(page):
     return int(page.locator("#picture").get_attribute("data-frame"))
 
@@ -306,6 +313,12 @@ def test_the_code_for_the_stream_runs(web, control, open_page):
         "        for obj", "        break\n        for obj"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    for language, compiler in (("cpp", CPP_CHECK), ("node", ["node", "--check", "--input-type=module", "-"])):
+        page.locator("#share-language").select_option(language)
+        code = page.locator("#share-code").text_content()
+        assert '"cam"' in code
+        if shutil.which(compiler[0]) and (language != "cpp" or Path("/usr/include/zmq.hpp").exists()):
+            subprocess.run(compiler, input=code, text=True, check=True, timeout=120)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator('button[data-copy="share-link"]').click()
     assert page.evaluate("navigator.clipboard.readText()") == page.url

@@ -1,0 +1,75 @@
+"""A daemon for clients in other languages, and what they have to find in the test vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamseg.client.assembly import assemble
+from streamseg.client.results import ImageFrame, MaskFrame, ObjectsFrame
+from tests.e2e.daemon_process import DaemonProcess
+from tests.protocol import golden_messages, mask_vectors
+
+ROOT = Path(__file__).parents[2]
+CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
+GOLDEN = [str(path) for path in sorted(golden_messages.FOLDER.glob("*.bin"))]
+READ_ARGUMENTS = [str(mask_vectors.FILE), *GOLDEN]
+
+
+def need(program: str) -> None:
+    """Skip without a program; fail where it is required, as in CI."""
+    if shutil.which(program) is None:
+        if os.environ.get("STREAMSEG_REQUIRE_CLIENTS"):
+            pytest.fail(f"{program} is required here and is not installed")
+        pytest.skip(f"needs {program}")
+
+
+def run(*command: str | Path, cwd: Path | None = None, timeout_s: float = 300) -> str:
+    """Run a command and return its output."""
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=timeout_s)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def expected() -> list[dict[str, Any]]:
+    """What a reader of the vectors and golden messages has to print."""
+    kept = ("name", "area", "index_sum")
+    found = [{key: vector[key] for key in kept if key in vector} for vector in mask_vectors.vectors()]
+    for file in GOLDEN:
+        message = assemble(golden_messages.read(Path(file).stem))
+        result: dict[str, Any] = {"stream": message.stream, "kind": message.kind, "objects": []}
+        if isinstance(message, ImageFrame):
+            result["jpeg"] = len(message.jpeg)
+        if isinstance(message, MaskFrame | ObjectsFrame):
+            for obj in message.objects:
+                seen = getattr(obj, "encoding", "none") == "coco_rle"
+                result["objects"].append(
+                    {"id": obj.id, "label": obj.label, **(mask_vectors.summary(obj.mask) if seen else {})}
+                )
+        found.append(result)
+    return found
+
+
+def assert_reads_vectors(printed: str) -> None:
+    for found, wanted in zip(json.loads(printed), expected(), strict=True):
+        assert found == wanted
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """A daemon that tracks a disc by its color."""
+    config = {
+        "streams": {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}},
+        "model": {"name": "echo"},
+    }
+    running = DaemonProcess(config, tmp_path_factory.mktemp("daemon"))
+    running.wait_log("ready: masks at")
+    yield running
+    running.close()

@@ -1,0 +1,65 @@
+"""The C++ header: builds without warnings, reads the test vectors, and receives from a daemon."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.client.conftest import Messages, Outlet
+from tests.clients.conftest import READ_ARGUMENTS, ROOT, assert_reads_vectors, need, run
+from tests.e2e.daemon_process import DaemonProcess
+
+CPP = ROOT / "clients" / "cpp"
+
+
+def build(source: Path, folder: Path) -> Path:
+    need("g++")
+    if not (Path("/usr/include/zmq.hpp").exists() and Path("/usr/include/nlohmann/json.hpp").exists()):
+        if os.environ.get("STREAMSEG_REQUIRE_CLIENTS"):
+            pytest.fail("cppzmq-dev and nlohmann-json3-dev are required here")
+        pytest.skip("needs the Debian packages cppzmq-dev and nlohmann-json3-dev")
+    program = folder / source.stem
+    run("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", CPP, source, "-o", program, "-lzmq")
+    return program
+
+
+@pytest.fixture(scope="module")
+def write_pgm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(CPP / "write_pgm.cpp", tmp_path_factory.mktemp("cpp"))
+
+
+def test_the_vectors(tmp_path: Path) -> None:
+    reader = build(Path(__file__).with_name("read_vectors.cpp"), tmp_path)
+    assert_reads_vectors(run(reader, *READ_ARGUMENTS))
+
+
+def test_the_example_writes_the_masks_of_a_daemon(daemon: DaemonProcess, write_pgm: Path, tmp_path: Path) -> None:
+    file = tmp_path / "masks.pgm"
+    said = run(write_pgm, file, daemon.endpoint, timeout_s=60)
+    area = re.search(r"^1 cup tracked (\d+)$", said, re.MULTILINE)
+    assert area, said
+    labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert (labels.shape, labels.dtype) == ((180, 320), "uint16")
+    assert set(labels.flat) == {0, 1}
+    assert (labels == 1).sum() == int(area[1])
+
+
+def test_it_waits_for_a_publisher_that_comes_later(write_pgm: Path, tmp_path: Path) -> None:
+    """As after a restart of the daemon: the connection is made when there is something to connect to."""
+    golden, file = Messages(), tmp_path / "masks.pgm"
+    command = [write_pgm, file, f"ipc://{tmp_path}/pub", "cam1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        outlet = Outlet(tmp_path)
+        try:
+            outlet.wait(b"\x01v1/cam1/masks/")
+            outlet.send([b"v1/cam1/masks/", b"\xff"], golden.masks(7))
+            said = program.communicate(timeout=30)[0]
+        finally:
+            program.kill()
+            outlet.close()
+    assert said.startswith("cam1 frame 7 in ")

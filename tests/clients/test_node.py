@@ -1,0 +1,83 @@
+"""The Node package: installs, has sound types, reads the test vectors, and receives from a daemon."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.client.conftest import Messages, Outlet
+from tests.clients.conftest import READ_ARGUMENTS, ROOT, assert_reads_vectors, need, run
+from tests.e2e.daemon_process import DaemonProcess
+
+NODE = ROOT / "clients" / "node"
+PAGE_CODEC = ROOT / "streamseg" / "web" / "static" / "mask_codec.js"
+READER = Path(__file__).with_name("read_vectors.mjs")
+TYPED = """
+import { Subscriber, labelMap, maskOf } from "./index.js";
+const subscriber = new Subscriber("tcp://127.0.0.1:5555", { streams: ["cam"], kinds: ["masks", "events"] });
+for await (const message of subscriber) {
+  if (message.kind === "masks") {
+    const ids: Uint32Array = labelMap(message);
+    const areas: number[] = message.header.objects.map((object) => maskOf(message, object).length);
+    console.log(ids.length, areas, message.gap);
+  }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package with what it depends on."""
+    need("npm")
+    folder = tmp_path_factory.mktemp("node") / "streamseg"
+    shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
+    run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", cwd=folder)
+    return folder
+
+
+def test_the_page_and_the_package_decode_with_the_same_code() -> None:
+    assert (NODE / "mask_codec.js").read_bytes() == PAGE_CODEC.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_vectors(package: Path) -> None:
+    assert_reads_vectors(run("node", READER, package / "index.js", *READ_ARGUMENTS))
+
+
+@pytest.mark.slow
+def test_the_types(package: Path) -> None:
+    (package / "typed.ts").write_text(TYPED)
+    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--types", "node"]
+    run(package / "node_modules" / ".bin" / "tsc", *options, "typed.ts", cwd=package)
+
+
+@pytest.mark.slow
+def test_the_example_writes_the_masks_of_a_daemon(daemon: DaemonProcess, package: Path, tmp_path: Path) -> None:
+    file = tmp_path / "masks.png"
+    said = run("node", "examples/write_png.js", file, daemon.endpoint, cwd=package, timeout_s=60)
+    area = re.search(r"^1 cup tracked (\d+)$", said, re.MULTILINE)
+    assert area, said
+    picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert picture.shape == (180, 320, 4)
+    assert (picture[..., 3] == 255).sum() == int(area[1])
+
+
+@pytest.mark.slow
+def test_it_waits_for_a_publisher_that_comes_later(package: Path, tmp_path: Path) -> None:
+    golden = Messages()
+    command = ["node", "examples/write_png.js", str(tmp_path / "m.png"), f"ipc://{tmp_path}/pub", "cam1"]
+    with subprocess.Popen(command, cwd=package, stdout=subprocess.PIPE, text=True) as program:
+        outlet = Outlet(tmp_path)
+        try:
+            outlet.wait(b"\x01v1/cam1/masks/")
+            outlet.send([b"v1/cam1/masks/", b"\xff"], golden.masks(7))
+            said = program.communicate(timeout=30)[0]
+        finally:
+            program.kill()
+            outlet.close()
+    assert said.startswith("cam1 frame 7 in ")
