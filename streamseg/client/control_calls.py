@@ -26,6 +26,7 @@ from streamseg.protocol.arguments import (
     Rle,
     SetPrompts,
 )
+from streamseg.protocol.field_problems import field_problem
 from streamseg.protocol.mask_codec import BoolMask, encode_rle
 from streamseg.protocol.results import (
     Hello,
@@ -172,7 +173,7 @@ def _args(op: str, values: Mapping[str, Any], kind: type[T]) -> T:
         _check_finite(op, plain)
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        raise ControlError("BAD_REQUEST", f"{op}: {error}") from None
+        raise ControlError("BAD_REQUEST", f"{op}: {field_problem(plain, kind, 'args') or error}") from None
     except UnicodeEncodeError as error:  # a lone surrogate in the name or value of a choice
         raise ControlError(
             "BAD_REQUEST", f"{op}: {error.object[:100]!r} is not valid Unicode and cannot be sent"

@@ -10,7 +10,8 @@ import msgspec
 
 from streamseg.config.problems import path_name
 from streamseg.config.schema import Config
-from streamseg.config.validate import brief, expected, settings
+from streamseg.config.validate import settings
+from streamseg.protocol.type_words import brief, expected
 
 _BEGIN: Final = "<!-- settings -->\n"
 _END: Final = "<!-- end of settings -->"

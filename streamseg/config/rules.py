@@ -212,6 +212,8 @@ def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:
     ]
     for problem in {problem.field: problem for problem in reversed(found)}.values():  # the first of each field
         problems.add((*path, *problem.field), problem.message)
+    if label := prompt_rules.label_problem(prompt.label):
+        problems.add((*path, "label"), label.removeprefix("label: "))
     if prompt.mask is not None and not _is_file(prompt.mask):
         problems.add((*path, "mask"), f"there is no file {_short(prompt.mask)}: check the path")
 

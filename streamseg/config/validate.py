@@ -18,10 +18,10 @@ from streamseg.config.problems import Path, Problems, path_name
 from streamseg.config.right_form import NO_FORM, fits, right_form
 from streamseg.config.schema import Config
 from streamseg.config.yaml import flow
+from streamseg.protocol.type_words import brief, expected, is_text
 
 _MAX_SUGGESTIONS: Final = 20
 _MAX_FORM: Final = 200
-_MAX_WORDS: Final = 80
 
 WRONG: Final = object()
 """Marks a value that could not be converted; the reason is among the problems."""
@@ -49,11 +49,6 @@ def read_value(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
         return msgspec.convert(value, hint, strict=path not in problems.templates)
     except msgspec.ValidationError:
         return _wrong(value, hint, path, problems)
-
-
-def expected(hint: Any) -> str:
-    """Describe in words which values a type takes: ``a number above 0, at most 3600``."""
-    return _in_words(inspect.type_info(hint))
 
 
 def settings(
@@ -150,11 +145,6 @@ def _wrong(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
     return WRONG
 
 
-def brief(words: str) -> str:
-    """Return the words of :func:`expected` without a long list of settings."""
-    return words if len(words) <= _MAX_WORDS else words.partition(" (")[0]
-
-
 def _shown_form(value: Any, hint: Any, path: Path, problems: Problems) -> str:
     """The value in its right form; empty if it cannot be told."""
     name = str(path[-1]) if path and isinstance(path[-1], str) else ""
@@ -191,19 +181,9 @@ def _abridged(value: Any) -> Any:
 def _example(hint: Any) -> Any:
     """Return the schema's example of a list or group; None if it has none."""
     info = inspect.type_info(hint)
-    if not isinstance(info, inspect.Metadata) or info.extra_json_schema is None or _is_text(info):
+    if not isinstance(info, inspect.Metadata) or info.extra_json_schema is None or is_text(info):
         return None
     return next(iter(info.extra_json_schema.get("examples", ())), None)
-
-
-def _is_text(info: inspect.Type) -> bool:
-    match info:
-        case inspect.Metadata(type=inner):
-            return _is_text(inner)
-        case inspect.UnionType(types=types):
-            return any(_is_text(each) for each in types)
-        case _:
-            return isinstance(info, inspect.StrType)
 
 
 def _nearest(key: object, path: Path, fields: Mapping[str, object]) -> str:
@@ -215,70 +195,3 @@ def _nearest(key: object, path: Path, fields: Mapping[str, object]) -> str:
     if near := difflib.get_close_matches(str(key), named, n=1, cutoff=0.8):
         return f"did you mean {named[near[0]]}?"
     return f"{path_name(path) or 'the file'} takes {', '.join(fields)}"
-
-
-def _in_words(info: inspect.Type) -> str:
-    match info:
-        case inspect.Metadata(extra_json_schema={"examples": [*examples]}) if _is_text(info):
-            return f"text like {', '.join(map(str, examples))}"
-        case inspect.Metadata(type=inner):
-            return _in_words(inner)
-        case inspect.UnionType(types=types):
-            return " or ".join(_in_words(each) for each in types if not isinstance(each, inspect.NoneType))
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.StrType(max_length=int(longest)):
-            return f"text of at most {longest} characters"
-        case inspect.StrType():
-            return "text"
-        case inspect.IntType():
-            return f"a whole number{_bounds(info)}"
-        case inspect.FloatType():
-            return f"a number{_bounds(info)}"
-        case inspect.LiteralType(values=values):
-            *first, last = map(str, values)
-            return f"{', '.join(first)} or {last}" if first else last
-        case inspect.TupleType(item_types=items):
-            return f"a list of {len(items)} {_plural(items[0])}"
-        case inspect.VarTupleType(item_type=item):
-            return f"a list of {_counted(info)}{_plural(item)}"
-        case inspect.DictType():
-            return "a group of settings for each name"
-        case inspect.StructType(cls=cls):
-            return f"a group of settings ({', '.join(field.name for field in msgspec.structs.fields(cls))})"
-        case _:
-            return str(info)
-
-
-def _plural(info: inspect.Type) -> str:
-    match info:
-        case inspect.Metadata(type=inner):
-            return _plural(inner)
-        case inspect.IntType() | inspect.FloatType():
-            return "numbers"
-        case inspect.TupleType(item_types=items):
-            return f"lists of {len(items)} {_plural(items[0])}"
-        case inspect.VarTupleType(item_type=item):
-            return f"lists of {_counted(info)}{_plural(item)}"
-        case inspect.StructType(cls=cls):
-            return f"groups of settings ({', '.join(field.name for field in msgspec.structs.fields(cls))})"
-        case _:
-            return "texts"
-
-
-def _counted(info: inspect.VarTupleType) -> str:
-    if info.max_length is not None:
-        return f"{info.min_length or 0} to {info.max_length} "
-    return f"{info.min_length} or more " if info.min_length else ""
-
-
-def _bounds(info: inspect.IntType | inspect.FloatType) -> str:
-    words = []
-    if info.ge is not None and info.le is not None:
-        words.append(f" from {info.ge} to {info.le}")
-    else:
-        words += [f" above {info.gt}"] if info.gt is not None else []
-        words += [f" of at least {info.ge}"] if info.ge is not None else []
-        words += [f", at most {info.le}"] if info.le is not None else []
-    words += [f", a multiple of {info.multiple_of}"] if info.multiple_of is not None else []
-    return "".join(words)

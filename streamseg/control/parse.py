@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
-from streamseg.protocol.arguments import AddPrompt, PromptArgs, SetPrompt, SetPrompts
+from streamseg.protocol.arguments import AddPrompt, LabelObject, PromptArgs, SetPrompt, SetPrompts
 from streamseg.protocol.control import CONTROL_VERSION, MAX_SETTINGS_BYTES, OPERATIONS, Request, control_error
-from streamseg.protocol.prompt_rules import request_problems
+from streamseg.protocol.field_problems import json_problem
+from streamseg.protocol.prompt_rules import label_problem, request_problems
 
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -22,6 +24,16 @@ class _Head(msgspec.Struct):
     v: int = 0
 
 
+# The fields of a request. Those of `args` depend on the operation and are explained on their own.
+_RequestFields = msgspec.defstruct(
+    "_RequestFields",
+    [
+        (field.name, Any if field.name == "args" else field.type, *(() if field.required else (field.default,)))
+        for field in msgspec.structs.fields(Request)
+    ],
+    forbid_unknown_fields=True,
+    kw_only=True,
+)
 _head = msgspec.json.Decoder(_Head)
 _request = msgspec.json.Decoder(Request)
 _args = {op: msgspec.json.Decoder(operation.args) for op, operation in OPERATIONS.items()}
@@ -70,14 +82,14 @@ def parse(parts: Sequence[bytes]) -> ParsedRequest:
     data = parts[1]
     try:
         head = _head.decode(data)
-    except _DECODE_ERRORS as error:
-        raise control_error("BAD_REQUEST", f"the request is not a JSON object with the right fields: {error}") from None
+    except _DECODE_ERRORS:
+        raise control_error("BAD_REQUEST", json_problem(data, _RequestFields, "the request")) from None
     if head.v != CONTROL_VERSION:
         raise control_error("UNSUPPORTED_VERSION", f"v is {head.v}: this daemon supports version {CONTROL_VERSION}")
     try:
         request = _request.decode(data)
-    except _DECODE_ERRORS as error:
-        raise control_error("BAD_REQUEST", f"{error}") from None
+    except _DECODE_ERRORS:
+        raise control_error("BAD_REQUEST", json_problem(data, _RequestFields, "the request")) from None
     if request.op not in OPERATIONS:
         near = difflib.get_close_matches(request.op, OPERATIONS, n=1)
         fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(OPERATIONS)}"
@@ -95,18 +107,24 @@ def parse(parts: Sequence[bytes]) -> ParsedRequest:
         raise control_error("BAD_REQUEST", f"{request.op} takes no stream: leave the field stream out")
     try:
         args = _args[request.op].decode(request.args)
-    except _DECODE_ERRORS as error:
-        raise control_error("BAD_REQUEST", f"{request.op}: {error} (args)") from None
+    except _DECODE_ERRORS:
+        problem = json_problem(bytes(request.args), operation.args, "args")
+        raise control_error("BAD_REQUEST", f"{request.op}: {problem}") from None
     stream = request.stream or ""
     return ParsedRequest(request.id, request.client, request.op, stream, args, _comparable(request.op, stream, args))
 
 
 def check_prompts(args: msgspec.Struct) -> None:
-    """Check the prompts of a request by the rules that need no frame.
+    """Check the prompts and names of a request by the rules that need no frame.
 
     Raises:
         ControlError: a prompt is invalid.
     """
+    labels = [args.label] if isinstance(args, AddPrompt | LabelObject) else []
+    labels += [prompt.label for prompt in args.prompts] if isinstance(args, SetPrompts) else []
+    for label in labels:
+        if problem := label_problem(label):
+            raise control_error("BAD_REQUEST", problem)
     prompts: Sequence[PromptArgs] = ()
     if isinstance(args, PromptArgs):
         prompts = (args,)
@@ -115,8 +133,8 @@ def check_prompts(args: msgspec.Struct) -> None:
     for prompt in prompts:
         name = f"object {prompt.object_id}: " if isinstance(prompt, SetPrompt) else ""
         has_mask = prompt.mask is not None
-        for problem in request_problems(prompt.points, prompt.box, has_mask=has_mask, coords=prompt.coords):
-            raise control_error("BAD_PROMPT", f"{name}{problem.message}")
+        for found in request_problems(prompt.points, prompt.box, has_mask=has_mask, coords=prompt.coords):
+            raise control_error("BAD_PROMPT", f"{name}{found.message}")
     if isinstance(args, AddPrompt):
         _check_candidates(args)
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import operator
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 MAX_OBJECT_ID: Final = 2**31 - 1
+_NOT_IN_LABELS: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 Point = Sequence[float]
 """(x, y) or (x, y, label)."""
@@ -36,6 +39,17 @@ def id_problem(obj_id: object) -> str | None:
     """Return why a value cannot be an object id; None if it can."""
     if isinstance(obj_id, bool) or not hasattr(obj_id, "__index__") or not 1 <= operator.index(obj_id) <= MAX_OBJECT_ID:
         return f"object id {obj_id!r} is invalid: give a whole number from 1 to {MAX_OBJECT_ID}"
+    return None
+
+
+def label_problem(label: str) -> str | None:
+    """Return why a text cannot be the name of an object; None if it can.
+
+    Names are printed, logged and drawn: they hold no line breaks, terminal codes or signs that turn text around.
+    """
+    for character in label:
+        if unicodedata.category(character) in _NOT_IN_LABELS or character in _TURNING:
+            return f"label: {label!r} holds the character U+{ord(character):04X}, which is not for display: remove it"
     return None
 
 

@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from streamseg.protocol.field_problems import json_problem
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.topics import STREAM_ID
 from streamseg.web.api_error import ApiError
@@ -87,10 +88,12 @@ async def read_body(request: Request, kind: type[T]) -> T:
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "BAD_REQUEST", "the body must be JSON: send Content-Type: application/json")
+    body = await request.body()
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, "BAD_REQUEST", f"invalid body: {error}; see /openapi.json") from None
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        problem = json_problem(body, kind, "the body")
+        raise ApiError(400, "BAD_REQUEST", f"{problem}; see /openapi.json") from None
 
 
 def json_response(content: object) -> Response:

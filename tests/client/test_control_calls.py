@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamseg.client import control_calls
+from streamseg.client import Controller, control_calls
 from streamseg.errors import ControlError
 from streamseg.protocol.mask_codec import decode_mask
 
@@ -131,3 +131,22 @@ def test_numbers_in_sets_of_prompts():
 def test_what_is_no_point_is_refused(point):
     with pytest.raises(ControlError):
         control_calls.set_prompts("cam", [{"object_id": 1, "points": [point]}])
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"object_id": 2.0}, "add_prompt: object_id: 2.0 is invalid: expected a whole number from 1 to 2147483647"),
+        ({"object_id": "cup"}, 'object_id: "cup" is invalid: expected a whole number'),
+        ({"candidates": 2}, "candidates: 2 is invalid: expected 1 or 3"),
+        ({"box": (1, 2, 3)}, "box: [1, 2, 3] is invalid: expected a list of 4 numbers"),
+        ({"points": [(0.5,)]}, "points[0]: [0.5] is invalid: expected a list of 2 to 3 numbers"),
+        ({"label": None}, "label: null is invalid: expected text of at most 100 characters"),
+        ({"frame": 1.5}, "frame: 1.5 is invalid: expected a whole number of at least 0"),
+        ({"coords": "percent"}, 'coords: "percent" is invalid: expected normalized or pixels'),
+    ],
+)
+def test_a_wrong_argument_is_named_with_its_value_and_fix(args, words):
+    with Controller("tcp://127.0.0.1:9") as control, pytest.raises(ControlError) as refused:
+        control.add_prompt("cam", **args)
+    assert words in refused.value.message
