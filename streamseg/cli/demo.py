@@ -24,6 +24,20 @@ _STREAM: Final = "demo"
 _SECONDS: Final = 60.0
 _WRITE_S: Final = 60.0  # to write the video of the last minute
 _PAGE: Final = "127.0.0.1:8080"
+_MAX_DROPPED: Final = 0.05
+_MAX_BEHIND_S: Final = 1.0
+
+_OPTIONS: Final = {
+    f"streams.{_STREAM}.source": "--source",
+    f"streams.{_STREAM}.pace": "--pace",
+    f"streams.{_STREAM}.prompts[0]": "--point, --box, --mask",
+    f"streams.{_STREAM}.prompts[0].points": "--point",
+    f"streams.{_STREAM}.prompts[0].box": "--box",
+    f"streams.{_STREAM}.prompts[0].mask": "--mask",
+    "model.name": "--model",
+    "model.device": "--device",
+}
+"""Setting -> the option that sets it."""
 
 
 def demo(
@@ -84,6 +98,7 @@ def demo(
 
       streamseg demo --model small --source clip.mp4 --box 100,80,420,400
     """
+    from streamseg.cli.option_words import settings_as_options
     from streamseg.cli.video_writer import check_out
     from streamseg.common.locked_folder import locked_folder
     from streamseg.config.load import config_from_mapping
@@ -95,16 +110,16 @@ def demo(
     prompt = prompt_of(point or (), box, mask, coords)
     stream, scene = _clip(source, prompt, pace) if source is not None else _scene(model, size, prompt)
     with locked_folder(sockets_parent(), "streamseg-demo-") as folder:
-        config = config_from_mapping(
-            {
-                "streams": {_STREAM: stream},
-                "model": {"name": model, "device": device},
-                # A private path: it takes no port, and no other daemon is in the way.
-                "publish": {"endpoints": [f"ipc://{folder}/masks"], "wait_for_subscriber": True},
-                "http": {"listen": _page_address()} if page else {},
-                "log": {"level": "warning"},
-            }
-        )
+        settings = {
+            "streams": {_STREAM: stream},
+            "model": {"name": model, "device": device},
+            # A private path: it takes no port, and no other daemon is in the way.
+            "publish": {"endpoints": [f"ipc://{folder}/masks"], "wait_for_subscriber": True},
+            "http": {"listen": _page_address()} if page else {},
+            "log": {"level": "warning"},
+        }
+        with settings_as_options(_OPTIONS):
+            config = config_from_mapping(settings)
         length_s = _SECONDS if seconds is None else seconds
         _print_plan(config, scene)
         _print_length(frames, length_s)
@@ -242,12 +257,30 @@ def _print_summary(measured: Measured, config: Config, out: Path) -> None:
     table.add_row("frames", f"{measured.frames} of {measured.size[0]}x{measured.size[1]}")
     table.add_row("frames/s", f"{measured.rate:.1f}")
     table.add_row("dropped", f"{measured.dropped} frames (newest wins)")
+    if (late := _late(measured, config.streams[_STREAM].pace)) is not None:
+        table.add_row("pace", late)
     ordered = sorted(measured.latencies_ms)
     table.add_row("camera to subscriber", f"median {statistics.median(ordered):.0f} ms, longest {ordered[-1]:.0f} ms")
     table.add_row("written to", str(out))
     console = Console()
     console.print(table)
     console.print(_objects_table(measured))
+
+
+def _late(measured: Measured, pace: str) -> str | None:
+    """Return in words that the model cannot keep pace with the video; None if it can."""
+    total = measured.frames + measured.dropped
+    if measured.dropped > _MAX_DROPPED * total:
+        return (
+            f"the model is too slow for this video: {100 * measured.dropped / total:.0f} % of its frames were dropped; "
+            "a smaller model or a smaller video keeps pace"
+        )
+    if pace == "live" and measured.behind_s > _MAX_BEHIND_S:
+        return (
+            f"the model is too slow for this video: it fell {measured.behind_s:.0f} s behind; with --pace camera it "
+            "drops frames"
+        )
+    return None
 
 
 def _objects_table(measured: Measured) -> Table:
@@ -276,6 +309,6 @@ def _truth_cells(objects: Collection[Followed]) -> tuple[str, str]:
 
 def _score_cells(one: Followed) -> tuple[str, str, str]:
     """Return the mean confidence, empty if the model has none, and how often its mask was in doubt or not there."""
-    frames = max(1, one.frames)
-    confidence = "" if one.confidence is None else f"{one.confidence / frames:.2f}"
+    frames, seen = max(1, one.frames), max(1, one.frames - one.unseen)
+    confidence = "" if one.confidence is None else f"{one.confidence / seen:.2f}"
     return confidence, f"{100 * one.uncertain / frames:.0f} %", f"{100 * one.unseen / frames:.0f} %"

@@ -15,7 +15,7 @@ import numpy as np
 
 from streamseg.cli.draw_pair import draw_pair
 from streamseg.cli.video_writer import LastPictures, PictureWriter, open_writer
-from streamseg.client import FramePair, ObjectMask, PairedSubscriber
+from streamseg.client import FramePair, MaskFrame, ObjectMask, PairedSubscriber
 from streamseg.errors import StreamsegError, SubscribeTimeoutError
 from streamseg.sources.scene.source import Scene
 
@@ -37,7 +37,7 @@ class Followed:
     Attributes:
         label: Its name.
         frames: Frames on which it was published.
-        confidence: Sum of its confidence; None if the model has none.
+        confidence: Sum of its confidence on frames where it is visible; None if there is none.
         uncertain: Frames on which its state was uncertain.
         unseen: Frames on which it was occluded or lost.
         compared: Frames on which the true mask is known.
@@ -62,11 +62,18 @@ class Followed:
         """Count what was published on a frame."""
         self.label, self.frames = obj.label, self.frames + 1
         self.uncertain += obj.state == "uncertain"
-        self.unseen += obj.state in ("occluded", "lost")
-        if obj.confidence is not None:
+        unseen = obj.state in ("occluded", "lost")
+        self.unseen += unseen
+        if obj.confidence is not None and not unseen:
             self.confidence = (self.confidence or 0.0) + obj.confidence
         quality = obj.score if obj.confidence is None else obj.confidence
-        self.now = f"{quality:.2f}" if obj.state == "tracked" else f"{quality:.2f} {obj.state}"
+        match obj.state:
+            case "tracked":
+                self.now = f"{quality:.2f}"
+            case "uncertain":
+                self.now = f"{quality:.2f} uncertain"
+            case _:  # there is no mask that the number could be about
+                self.now = obj.state
 
     def compare(self, iou: float, *, elsewhere: bool) -> None:
         """Count a comparison with the true mask."""
@@ -83,6 +90,7 @@ class Measured:
         seconds: Time from the first to the last one.
         latencies_ms: Latency of the newest frames, from capture to this process.
         objects: Object id -> its measurements.
+        played_s: How much of the video was shown in that time; equal to ``seconds`` without time stamps.
         size: Size of the last frame.
         dropped: Frames that were not tracked, as counted by the daemon.
     """
@@ -91,8 +99,14 @@ class Measured:
     seconds: float = 0.0
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
     objects: dict[int, Followed] = field(default_factory=dict)
+    played_s: float = 0.0
     size: tuple[int, int] = (0, 0)
     dropped: int = 0
+
+    @property
+    def behind_s(self) -> float:
+        """How far the video fell behind its own rate, in seconds."""
+        return self.seconds - self.played_s
 
     @property
     def rate(self) -> float:
@@ -152,6 +166,7 @@ class Watcher(threading.Thread):
         self._done = done
         self._stopping = threading.Event()
         self._first_ns = 0
+        self._first_played_s: float | None = None
         self.measured = Measured()
         self.error: StreamsegError | None = None
 
@@ -202,6 +217,8 @@ class Watcher(threading.Thread):
         self._first_ns = self._first_ns or masks.t_captured_ns
         measured.frames += 1
         measured.seconds = (masks.t_captured_ns - self._first_ns) / 1e9
+        played = self._played_s(masks)
+        measured.played_s = measured.seconds if played is None else played
         measured.latencies_ms.append(masks.age_ms)
         measured.size, measured.dropped = masks.size, masks.dropped
         for obj in masks.objects:
@@ -214,6 +231,14 @@ class Watcher(threading.Thread):
                 others = sum(np.count_nonzero(mask & other) for key, other in truths.items() if key != obj_id)
                 followed = measured.objects.setdefault(obj_id, Followed(self._scene.names[obj_id]))
                 followed.compare(_iou(mask, truth), elsewhere=bool(2 * others > np.count_nonzero(mask)))
+
+    def _played_s(self, masks: MaskFrame) -> float | None:
+        """Time of a frame in the video since the first frame; None without time stamps."""
+        if masks.pts is None:
+            return None
+        seconds = masks.pts * masks.time_base[0] / masks.time_base[1]
+        self._first_played_s = seconds if self._first_played_s is None else self._first_played_s
+        return seconds - self._first_played_s
 
 
 def _iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

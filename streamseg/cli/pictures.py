@@ -68,7 +68,7 @@ def load(settings: dict[str, Any]) -> ImageModel:
 def find_pictures(arguments: list[str]) -> Iterator[Path | SkippedPictureError]:
     """Yield the files that arguments mean, each once: files, folders, patterns; what means none as an error."""
     from streamseg.errors import SourceOpenError
-    from streamseg.sources.images import list_images
+    from streamseg.sources.image_list import list_images
 
     seen = set()
     for argument in arguments:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 if TYPE_CHECKING:
     from streamseg.sources.probe import ProbeReport
+
+_OPTIONS: Final = {
+    "streams.probe.source": "URL",
+    "streams.probe.transport": "--transport",
+    "streams.probe.open_timeout_s": "--timeout",
+}
+"""Setting -> the argument or option that sets it."""
 
 
 def probe(
@@ -31,19 +38,22 @@ def probe(
     """
     import sys
 
+    from streamseg.cli.option_words import settings_as_options
     from streamseg.config.load import config_from_mapping
     from streamseg.errors import SourceError
     from streamseg.sources.address import standard_input
     from streamseg.sources.probe import probe as measure
 
     stream = {"source": standard_input() if url == "-" else url, "transport": transport, "open_timeout_s": timeout}
-    config = config_from_mapping({"streams": {"probe": stream}})
+    with settings_as_options(_OPTIONS):
+        config = config_from_mapping({"streams": {"probe": stream}})
     if sys.stderr.isatty():
         print(f"measuring for {seconds:g} s ...", file=sys.stderr)
     try:
         report = measure(config.streams["probe"], seconds)
     except SourceError as error:
-        raise type(error)(str(error).replace("raise open_timeout_s", f"raise --timeout ({timeout:g})")) from None
+        text = str(error).replace("half of open_timeout_s", f"half of --timeout {timeout:g}")
+        raise type(error)(text.replace("open_timeout_s", "--timeout")) from None
     if as_json:
         from streamseg.protocol.text import encode_json
 

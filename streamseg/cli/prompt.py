@@ -105,13 +105,13 @@ def add(
 @contextmanager
 def _in_options() -> Iterator[None]:
     """Name the option where a refusal names the field of a request."""
+    from streamseg.cli.option_words import option_words
     from streamseg.errors import ControlError
 
     try:
         yield
     except ControlError as error:
-        text = error.message.replace("set coords to ", "use --coords ")
-        raise ControlError(error.code, text, error.retryable) from None
+        raise ControlError(error.code, option_words(error.message), error.retryable) from None
 
 
 _CHANGES: Final = {

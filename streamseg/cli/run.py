@@ -22,6 +22,26 @@ STREAM: Final = "cam"
 _CONFIG_SUFFIXES: Final = (".yaml", ".yml", ".json", ".conf", ".cfg", ".example", ".tmpl")
 """A file with another suffix is a video or an image; without one, it is a configuration."""
 
+_OPTIONS: Final = {
+    f"streams.{STREAM}.source": "SOURCE",
+    f"streams.{STREAM}.pace": "--pace",
+    f"streams.{STREAM}.loop": "--loop",
+    f"streams.{STREAM}.prompts[0]": "--point, --box, --mask",
+    f"streams.{STREAM}.prompts[0].points": "--point",
+    f"streams.{STREAM}.prompts[0].box": "--box",
+    f"streams.{STREAM}.prompts[0].mask": "--mask",
+    "model.name": "--model",
+    "model.config": "--model-config",
+    "model.device": "--device",
+    "publish.endpoints": "--endpoint",
+    "publish.wait_for_subscriber": "--wait-for-subscriber",
+    "control.endpoint": "--control",
+    "http.listen": "--http",
+    "log.level": "--log-level",
+    "log.format": "--log-format",
+}
+"""Setting -> the option that sets it."""
+
 _ONE = "One source, without a configuration file"
 _BOTH = "With or without a configuration file"
 
@@ -203,15 +223,19 @@ def _overrides(
 
 
 def _from_file(path: Path, overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -> Config:
+    from streamseg.cli.option_words import settings_as_options
     from streamseg.config.load import load_config
 
     if given:
         names = ", ".join({"prompts": "--point, --box or --mask"}.get(name, f"--{name}") for name in given)
         raise ConfigError(f"{names} cannot be combined with a CONFIG: write it into {path}, or remove the CONFIG")
-    return load_config(path, overrides)
+    overridden = {f"{group}.{name}" for group, values in overrides.items() for name in values}
+    with settings_as_options({path: option for path, option in _OPTIONS.items() if path in overridden}):
+        return load_config(path, overrides)
 
 
 def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -> Config:
+    from streamseg.cli.option_words import settings_as_options
     from streamseg.config.load import config_from_mapping
 
     if "source" not in given:
@@ -220,7 +244,8 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
             "  streamseg run webcam:0 --model small --point 320,240\n"
             "  streamseg demo"
         )
-    return config_from_mapping({"streams": {STREAM: given}, **overrides})
+    with settings_as_options(_OPTIONS):
+        return config_from_mapping({"streams": {STREAM: given}, **overrides})
 
 
 def _run(config: Config, read_config: Callable[[], Config] | None, file: Path | None = None) -> int:

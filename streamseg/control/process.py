@@ -42,6 +42,7 @@ from streamseg.protocol.control import (
     control_error,
     stream_not_found,
 )
+from streamseg.protocol.published import Status
 from streamseg.protocol.results import Hello
 from streamseg.protocol.text import encode_json
 from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM
@@ -292,8 +293,14 @@ class Control:
         return msgspec.json.encode(
             _StatusResponse(
                 None if daemon is None else msgspec.Raw(daemon),
-                [msgspec.Raw(self._statuses[one]) for one in chosen if one in self._statuses],
+                [msgspec.Raw(self._statuses.get(one) or self._starting(one)) for one in chosen],
             )
+        )
+
+    def _starting(self, stream: str) -> bytes:
+        """Return the status of a stream of which the publisher has not sent any yet."""
+        return encode_json(
+            Status.starting(stream, self._spec.session, self._info.sources.get(stream, ""), str(time.time_ns()))
         )
 
     # --- outcomes -------------------------------------------------------------------------------------------------

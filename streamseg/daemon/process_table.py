@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -116,10 +116,11 @@ class ProcessTable:
         """Use another model from the next start of the worker on."""
         self.config = msgspec.structs.replace(self.config, model=model)
 
-    def info(self, streams: Iterable[str]) -> DaemonInfo:
+    def info(self, streams: Mapping[str, RunningStream]) -> DaemonInfo:
         """Return what the control process tells clients about the daemon."""
         model = self.config.model
-        return DaemonInfo(tuple(streams), self.publish, model.name, model.max_objects)
+        sources = {stream: shown_address(running.settings.source) for stream, running in streams.items()}
+        return DaemonInfo(tuple(streams), self.publish, model.name, model.max_objects, sources)
 
     def publisher(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         """Return the publisher's entry."""

@@ -5,6 +5,7 @@ They are pickled: both ends are our own processes of the same start, over an unn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -106,12 +107,14 @@ class DaemonInfo:
         publish: Addresses at which masks are published.
         model: Name of the model.
         max_objects: Maximum number of objects per stream.
+        sources: Stream -> address of its source, without secrets.
     """
 
     streams: tuple[str, ...]
     publish: tuple[str, ...]
     model: str
     max_objects: int
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

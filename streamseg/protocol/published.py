@@ -305,6 +305,31 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     regions: RegionCounts | UnsetType = UNSET
     no_masks_s: float | UnsetType = UNSET
 
+    @classmethod
+    def starting(cls, stream: str, session: str, source: str, t_wall_ns: str) -> Status:
+        """Return the status of a stream before its first one is published: `publisher` is empty, counts are zero."""
+        return cls(
+            stream=stream,
+            session=session,
+            publisher="",
+            seq=0,
+            t_wall_ns=t_wall_ns,
+            state="starting",
+            source=source,
+            size=(0, 0),
+            fps_in=0.0,
+            fps_out=0.0,
+            frames=0,
+            tracked=0,
+            drops={},
+            reconnects=0,
+            epoch=0,
+            objects=0,
+            latency_ms={},
+            published={},
+            subscribed=[],
+        )
+
 
 class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_field="type"):
     """State of the daemon, sent once a second on ``v1/_daemon/status/``, part 1.

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote
 
 from streamseg.common.redact import mask_query, redact
-from streamseg.errors import ConfigError
+from streamseg.errors import ConfigError, SourceOpenError
 from streamseg.protocol.text import valid_text
+from streamseg.sources.image_list import IMAGE_SUFFIXES, list_images
 from streamseg.sources.scene.spec import SceneSpec, nearest
 
 if TYPE_CHECKING:
@@ -41,17 +42,15 @@ _URL_KINDS: Final[dict[str, AvKind]] = {
 _RECEIVING: Final = frozenset({"udp", "rtp", "srt"})
 """Schemes of which the host may be empty: any address of this machine."""
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-"""Files with these names are read as images; others, animated GIFs too, by FFmpeg."""
-
 _PREFIXES: Final = ("file", "webcam", "screen", "lavfi", "scene")
 _WITHOUT_AT: Final = ("webcam", "screen", "scene")
 """Of these kinds no address has an ``@``: one that has is something else, maybe with a password."""
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_DEVICE: Final = re.compile(r"/dev/video\d+")
+_DEVICE: Final = re.compile(r"/dev/video[0-9]{1,4}")
+_LIKE_DEVICE: Final = re.compile(r"/dev/video\d*")
 _PATTERN: Final = re.compile(r"[*?\[]|%0?\d?d")
-_DISPLAY: Final = re.compile(r"[\w.-]*:\d+(\.\d+)?(\+\d+,\d+)?")
+_DISPLAY: Final = re.compile(r"[\w.-]{0,253}:[0-9]{1,5}(\.[0-9]{1,3})?(\+[0-9]{1,5},[0-9]{1,5})?")
 _MAX_WEBCAM_DIGITS: Final = 4
 
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
@@ -298,11 +297,14 @@ def _classify_url(address: str, scheme: str) -> tuple[Kind, str]:
 
 
 def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
+    if _LIKE_DEVICE.fullmatch(address):
+        raise ConfigError(f"{_short(address)} is not a webcam: write webcam:NUMBER, for example webcam:0")
     if address in ("", "file:"):
         raise ConfigError("the address of a source is empty: write for example scene:default, or the path of a video")
     try:
         path = path.expanduser()
         if path.is_dir():
+            list_images(path)
             return "images", str(path)
         if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
             return "images", str(path)  # not FFmpeg, which decodes an image of any size, to find out what it is
@@ -311,12 +313,15 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
         if path.exists():
             return "file", str(path)
         if _PATTERN.search(path.name) and path.parent.is_dir():
+            list_images(path)
             return "images", str(path)
         folder = next(parent for parent in path.parents if parent.is_dir())
         missing = path.relative_to(folder).parts[0]
         similar = difflib.get_close_matches(missing, sorted(entry.name for entry in folder.iterdir()), n=1)
         if path.is_symlink():
             raise ConfigError(f"{_short(address)} is a link to {_short(os.readlink(path))}, which does not exist")  # noqa: PTH115
+    except SourceOpenError as error:
+        raise ConfigError(str(error)) from None
     except (OSError, ValueError, RuntimeError) as error:
         # No permission, a name that is too long, a NUL in it, an unknown ~user.
         raise ConfigError(f"{_short(address)} cannot be a file or folder: {_short_reason(error)}") from None

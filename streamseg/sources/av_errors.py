@@ -15,6 +15,9 @@ from streamseg.errors import ConfigError, SourceAuthError, SourceNotFoundError, 
 from streamseg.sources.address import SourceAddress
 from streamseg.sources.av_options import AvKind
 
+_HALF: Final = ", half of open_timeout_s"
+"""FFmpeg opens in two steps, to connect and to find out what comes, and each may take half of the time."""
+
 _MAX_BOXES: Final = 1000
 _HEAD_BYTES: Final = 1000
 _SERVERS: Final = frozenset({"rtsp", "rtmp", "http", "hls", "udp", "rtp", "srt", "snapshot"})
@@ -57,7 +60,7 @@ def open_error(
             fix = "add this user to the group video" if kind == "v4l2" else "check its permissions"
             return SourceOpenError(f"{shown}: permission denied: {fix}")
         case _ if timed_out and kind not in _SERVERS:
-            return SourceOpenError(f"{shown}: opening it took more than {timeout_s:.3g} s: raise open_timeout_s")
+            return SourceOpenError(f"{shown}: opening it took more than {timeout_s:.3g} s{_HALF}: raise open_timeout_s")
         case _ if kind == "screen":
             return SourceOpenError(
                 f"{shown}: the screen cannot be read ({reason(error)}): set DISPLAY, or name a display of X11, for "
@@ -65,7 +68,8 @@ def open_error(
             )
         case _ if timed_out:
             return SourceOpenError(
-                f"{shown}: no answer within {timeout_s:.3g} s: check host, port and firewall, or raise open_timeout_s"
+                f"{shown}: no answer within {timeout_s:.3g} s{_HALF}: check host, port and firewall, or raise "
+                "open_timeout_s"
             )
         case av.error.InvalidDataError() | av.error.EOFError() if kind not in _SERVERS:
             return SourceOpenError(f"{shown}: {_why_invalid(address.text)}")
@@ -77,7 +81,8 @@ def open_error(
         case _ if kind in _SERVERS and (host := _unknown_host(address)) is not None:
             # Where the password is not encoded, what looks like the host is a part of it.
             name = f"the host name {host!r}" if host.lower() in shown.lower() else "its host name"
-            fix = "check the host name and the DNS, and percent-encode the password"
+            password = ", and percent-encode the password" if "@" in address.text.partition("://")[2] else ""
+            fix = f"check the host name and the DNS{password}"
             return SourceOpenError(f"{shown}: cannot be opened: {name} is unknown: {fix}")
         case _ if kind in _SERVERS:
             why = address.without_secrets(reason(error))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from fractions import Fraction
-from glob import glob
 from pathlib import Path
 from typing import Final
 
@@ -16,16 +14,14 @@ import numpy as np
 from streamseg.common.image_file import ImageError, read_image
 from streamseg.errors import EndOfStreamError, SourceError, SourceOpenError
 from streamseg.frame import FrameFormat, FrameStamps, Plane, SourceFrame
-from streamseg.sources.address import IMAGE_SUFFIXES as SUFFIXES
 from streamseg.sources.base import Pace, SourceInfo
+from streamseg.sources.image_list import list_images
 from streamseg.sources.pacer import Pacer
 
 log = logging.getLogger(__name__)
 
 
 DEFAULT_FPS: Final = 30.0
-
-_NUMBER: Final = re.compile(r"%0?(\d?)d")
 
 
 class ImageFolderSource:
@@ -37,8 +33,8 @@ class ImageFolderSource:
     sequence starts over.
 
     Args:
-        path: A folder, of which the image files (:data:`SUFFIXES`) are read, but not those of its subfolders; a
-            pattern of file names (``shots/*.png``, ``shots/img%03d.png``); or one image file.
+        path: A folder, of which the image files are read, but not those of its subfolders; a pattern of file names
+            (``shots/*.png``, ``shots/img%03d.png``); or one image file.
         fps: Images per second.
         pace: At that rate (``camera``: without ever falling behind), or as fast as they are read.
         loop: Start over after the last image.
@@ -131,35 +127,6 @@ class ImageFolderSource:
         return self._corrupt
 
 
-def list_images(path: Path) -> list[Path]:
-    """Return the image files of a folder, of a pattern, or the one file, in natural order.
-
-    Raises:
-        SourceOpenError: There are none.
-    """
-    try:
-        if path.is_file():
-            found = [path]
-        elif path.is_dir():
-            found = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES]
-        elif numbered := _NUMBER.search(path.name):
-            before, after = path.name[: numbered.start()], path.name[numbered.end() :]
-            digits = rf"\d{{{int(numbered[1] or 1)},}}"
-            wanted = re.compile(f"{re.escape(before)}{digits}{re.escape(after)}")
-            found = [entry for entry in path.parent.iterdir() if wanted.fullmatch(entry.name)]
-        elif any(character in str(path) for character in "*?["):
-            found = [Path(name) for name in glob(str(path))]  # noqa: PTH207 - any part may hold a wildcard
-        else:
-            found = list(path.iterdir())  # raises the error that says why
-        pictures = sorted((entry for entry in found if entry.is_file()), key=_natural_order)
-    except OSError as error:
-        raise SourceOpenError(f"{str(path)!r} cannot be listed: {error.strerror}") from None
-    if not pictures:
-        what = f"contains no images ({', '.join(SUFFIXES)})" if path.is_dir() else "matches no files"
-        raise SourceOpenError(f"{str(path)!r} {what}: check the path")
-    return pictures
-
-
 def _first_readable(pictures: list[Path]) -> Plane:
     why = ""
     for picture in pictures:
@@ -170,13 +137,6 @@ def _first_readable(pictures: list[Path]) -> Plane:
     if len(pictures) == 1:
         raise SourceOpenError(f"the image cannot be read: {why}")
     raise SourceOpenError(f"none of the {len(pictures)} images in {str(pictures[0].parent)!r} can be read ({why})")
-
-
-def _natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
-    """Sort key: digits compare as numbers; the name decides between ``1.jpg`` and ``01.jpg``."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    # isdecimal as \d does: isdigit is also true for characters that int() refuses, like a circled 1.
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts if part], path.name
 
 
 def read_rgb(path: Path) -> Plane:

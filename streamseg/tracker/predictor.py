@@ -354,7 +354,7 @@ class CameraPredictor:
         if obj is None or not obj.can_undo:
             raise NothingToUndoError(
                 f"object {obj_id}: nothing to undo: at most the last {self._undo_depth} prompts can be undone, and "
-                "none given before its memory was cleared"
+                "none from before its memory was cleared or restored from a snapshot"
             )
         first = obj.undo_prompt(self.bank, state.frame)
         if first is None:

@@ -109,7 +109,7 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> PromptResult:
             return objects.preview(obj_id, prompt, frame, args.candidate, candidates=args.candidates > 1)
         return objects.add_prompt(obj_id, args.label, prompt, frame, args.candidate)
 
-    result = _on_frame(args, apply)
+    result = _on_frame(args, apply, f"object {obj_id}: " if args.object_id is None else "")
     prompted = result.prompted
     known = objects.table.objects.get(obj_id)
     points, box = pixel_marks(prompt, prompted.size)
@@ -144,17 +144,21 @@ def _require_not_paused(stream: TrackedStream) -> None:
         raise control_error("BAD_REQUEST", f"stream {stream.name!r} is paused and not tracked: resume it first")
 
 
-def _on_frame(args: AddPrompt | SetPrompts, apply: Callable[[int | None], T]) -> T:
-    """Call ``apply`` with the frame that the user saw. If it has expired, ``on_expired`` decides."""
+def _on_frame(args: AddPrompt | SetPrompts, apply: Callable[[int | None], T], unknown: str = "") -> T:
+    """Call ``apply`` with the frame that the user saw. If it has expired, ``on_expired`` decides.
+
+    A refusal does not begin with ``unknown``: the id of an object that the client has not heard of.
+    """
     try:
         try:
             return apply(args.frame)
         except FrameExpiredError as error:
             if args.on_expired == "error":
-                raise control_error("FRAME_EXPIRED", f"{error}; to use the newest frame, set on_expired") from None
+                why = str(error).removeprefix(unknown)
+                raise control_error("FRAME_EXPIRED", f"{why}; to use the newest frame, set on_expired") from None
             return apply(None)
     except PromptError as error:
-        raise control_error("BAD_PROMPT", str(error)) from None
+        raise control_error("BAD_PROMPT", str(error).removeprefix(unknown)) from None
 
 
 def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
@@ -174,7 +178,8 @@ def _undo(stream: TrackedStream, _args: Any) -> UndoneChange:
     if change is None:
         raise control_error(
             "NOTHING_TO_UNDO",
-            f"stream {stream.name!r} has no change to undo: the last {MAX_CHANGES} are kept for {MAX_AGE_S:g} s",
+            f"stream {stream.name!r} has no change to undo: the last {MAX_CHANGES} are kept for {MAX_AGE_S:g} s, and "
+            "none from before a restart of the worker or a reload that changed its prompts",
         )
     restore(stream.objects, change.before)
     return UndoneChange(op=change.op, object_ids=tuple(change.before), left=len(stream.undo_stack))

@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from streamseg.cli.app import app
 from tests.cli.executable import Streamseg, read_until
 
 
@@ -30,3 +32,12 @@ def endpoint(tmp_path_factory):
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.communicate(timeout=30)
+
+
+@pytest.fixture
+def invoke(monkeypatch, tmp_path):
+    """Run a command in this process."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("STREAMSEG_MODELS", str(tmp_path / "models"))
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -3,11 +3,9 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
-from typer.testing import CliRunner
 
 from streamseg import __version__
 from streamseg.cli import run
-from streamseg.cli.app import app
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import ConfigError, ModelError
 from streamseg.models.registry import MODELS, resolve
@@ -17,14 +15,6 @@ COMMANDS = ["run", "demo", "subscribe", "view", "probe", "models list", "models 
 COMMANDS += ["config check", "config schema", "reload", "status", "prompt undo", "prompt label"]
 COMMANDS += ["automask", "segment"]
 COMMANDS += ["stream pause", "stream resume", "stream reset"]
-
-
-@pytest.fixture
-def invoke(monkeypatch, tmp_path):
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("STREAMSEG_MODELS", str(tmp_path / "models"))
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_help_names_every_command(invoke):
@@ -61,14 +51,14 @@ def test_wrong_usage(invoke, arguments):
         (["run", CONFIGS / "demo.yaml", "--source", "webcam:0"], "--source cannot be combined with a CONFIG"),
         (["run", CONFIGS / "demo.yaml", "--point", "1,2", "--loop"], "--loop, --point, --box or --mask cannot be"),
         (["run", CONFIGS / "demo.yaml", "--model", "tinny"], "model 'tinny' is unknown: did you mean 'tiny'?"),
-        (["run", CONFIGS / "demo.yaml", "--model", "x/y.pt"], "model.name: there is no file"),
-        (["run", CONFIGS / "demo.yaml", "--model-config", "a.yaml"], "model.config: 'a.yaml' needs model.name to be"),
-        (["run", CONFIGS / "demo.yaml", "--device", "gpu"], "model.device: 'gpu' is invalid"),
+        (["run", CONFIGS / "demo.yaml", "--model", "x/y.pt"], "--model: there is no file"),
+        (["run", CONFIGS / "demo.yaml", "--model-config", "a.yaml"], "--model-config: 'a.yaml' needs model.name to be"),
+        (["run", CONFIGS / "demo.yaml", "--device", "gpu"], "--device: 'gpu' is invalid"),
         (["run", CONFIGS / "demo.yaml", "--endpoint", "tcp://0.0.0.0:1"], "is reachable from other machines"),
-        (["run", CONFIGS / "demo.yaml", "--log-level", "loud"], "log.level: 'loud' is invalid"),
-        (["run", "--source", "gopher://x"], "streams.cam.source: "),
+        (["run", CONFIGS / "demo.yaml", "--log-level", "loud"], "--log-level: 'loud' is invalid"),
+        (["run", "--source", "gopher://x"], "SOURCE: "),
         (["run", "scene:default", "--source", "scene:simple"], "the source is given twice"),
-        (["run", "gone.mp4"], "streams.cam.source: there is no file or folder"),
+        (["run", "gone.mp4"], "SOURCE: there is no file or folder"),
         (["run", "0"], "for a webcam write webcam:0"),
         (["run", "webcam"], "for a webcam write webcam:0"),
         (["run", "rtsp://admin:Tr0ub4dor#3@host/"], "percent-encode"),
@@ -78,8 +68,8 @@ def test_wrong_usage(invoke, arguments):
             "--coords and percent (%) exclude each other",
         ),
         (["run", "--source", "scene:default", "--point", "1"], "--point '1': write X,Y"),
-        (["run", "--source", "scene:default", "--mask", "missing.png"], "mask: there is no file"),
-        (["run", "--source", "scene:default", "--pace", "slow"], "streams.cam.pace: 'slow' is invalid"),
+        (["run", "--source", "scene:default", "--mask", "missing.png"], "--mask: there is no file"),
+        (["run", "--source", "scene:default", "--pace", "slow"], "--pace: 'slow' is invalid"),
         (["run", "--source", "rtsp://u:${NO_SUCH_VARIABLE}@h/"], "the environment variable NO_SUCH_VARIABLE is not"),
         (["demo", "--frames", "1", "--seconds", "1"], "--frames and --seconds cannot be combined"),
         (["demo", "--out", "x.gif"], "--out 'x.gif': use a name that ends in .mp4 or .png"),
@@ -158,6 +148,7 @@ def test_a_source_may_be_the_argument_of_run(invoke, monkeypatch, tmp_path, sour
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.mp4").touch()
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "1.png").touch()
     result = invoke("run", source, "--point", "0.5,0.25", "--coords", "normalized", "--pace", "camera")
     assert result.exit_code == 0, result.exception
     (config, read_config) = taken[0]

@@ -34,7 +34,7 @@ class ControlProcess:
             other_endpoint=f"ipc://{folder}/other",
             commands_endpoint=f"ipc://{folder}/commands",
             version="0.0.1",
-            info=DaemonInfo(("cam",), ("tcp://127.0.0.1:5555",), "nano", 16),
+            info=DaemonInfo(("cam",), ("tcp://127.0.0.1:5555",), "nano", 16, {"cam": "rtsp://u:***@h/1"}),
             worker_id=b"worker-" + os.urandom(8),
             command_timeout_s=timeout_s,
         )

@@ -8,6 +8,7 @@ import signal
 import socket as net
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 import zmq
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, encode
 from streamseg.ipc.supervisor_messages import DaemonInfo, Report, WorkerGone
 from streamseg.protocol.control import MAX_REQUEST_BYTES, OPERATIONS, ErrorBody
+from streamseg.protocol.published import Status
 from tests.control.control_children import ask, receive, send
 
 
@@ -226,7 +228,10 @@ def test_status_is_answered_from_what_was_published_last(control):
     running = control()
     running.ready()
     client = running.client()
-    assert ask(client, op="get_status")["result"] == {"daemon": None, "streams": []}
+    first = ask(client, op="get_status")["result"]
+    assert first["daemon"] is None
+    (early,) = (msgspec.convert(stream, Status) for stream in first["streams"])
+    assert (early.stream, early.state, early.source, early.publisher) == ("cam", "starting", "rtsp://u:***@h/1", "")
     running.publish("cam", b'{"state":"streaming"}')
     running.publish("unknown", b'{"state":"streaming"}')
     running.publish("_daemon", b'{"model":"nano"}')

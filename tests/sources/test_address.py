@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamseg.config.load import config_from_mapping
+from streamseg.config.load import config_from_mapping, stream_from_mapping
 from streamseg.errors import ConfigError
 from streamseg.sources.address import SourceAddress, describe, local_path, shown_address
 
@@ -180,3 +180,31 @@ def test_tokens_in_the_path_are_hidden(address, token):
     parsed = SourceAddress.of(address.format(token))
     assert token not in parsed.shown
     assert token not in parsed.without_secrets(f"cannot open {address.format(token)}: /{token}: 404")
+
+
+@pytest.mark.parametrize("address", ["/dev/video" + "7" * 4000, "/dev/video12345", "/dev/video\u0663", "/dev/video"])
+def test_a_device_that_no_machine_has_is_no_webcam(address):
+    with pytest.raises(ConfigError, match="is not a webcam: write webcam:NUMBER, for example webcam:0"):
+        describe(address)
+
+
+@pytest.mark.parametrize("display", [":" + "1" * 4000, "x" * 400 + ":0", ":0.1234", ":\u0660"])
+def test_a_screen_that_no_machine_has(display):
+    with pytest.raises(ConfigError, match="is not a screen"):
+        describe(f"screen:{display}")
+
+
+@pytest.mark.parametrize("pattern", ["*.png", "img%03d.png", "shot?.jpg", "[ab].bmp", "*"])
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path, pattern):
+    """Also what comes with a request: a daemon would try to open it for ever."""
+    with pytest.raises(ConfigError, match="matches no files: check the path"):
+        stream_from_mapping("cam", {"source": str(tmp_path / pattern)}, max_objects=1)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ConfigError, match=r"contains no images \(\.jpg"):
+        describe(str(tmp_path))
+    (tmp_path / "a.png").write_bytes(b"")  # what is in it shows when it is opened
+    assert describe(str(tmp_path)).kind == "images"
+    assert describe(str(tmp_path / "*.png")).kind == "images"

@@ -56,6 +56,7 @@ class Stage:
     def ask(self, op: str, **args: object):
         command = Command(number=1, op=op, stream="cam", args=msgspec.json.encode(args))
         outcome = handle_command(command, {"cam": self.stream})
+        self.message = outcome.error.message if outcome.error else ""
         return outcome.error.code if outcome.error else msgspec.json.decode(outcome.result)
 
     def add(self, obj_id: int, **args: object):
@@ -108,6 +109,18 @@ def test_prompts_corrections_and_names_are_undone_in_turn():
     assert stage.ask("undo") == {"op": "add_prompt", "object_ids": [1], "left": 0}
     assert stage.next() == {}
     assert stage.ask("undo") == "NOTHING_TO_UNDO"
+    assert "the last 8 are kept for 60 s, and none from before a restart of the worker" in stage.message
+
+
+def test_a_refusal_does_not_name_an_id_that_the_client_has_not_heard_of():
+    stage = Stage()
+    marks = ({"points": [[9000, 9000]]}, {"box": [0, 0, 9000, 9]}, {"frame": 10**6, "points": [[1, 1]]})
+    for args in (*marks, {"mask": {"size": [1, 1], "counts": "1"}}):
+        stage.ask("add_prompt", coords="pixels", **args)
+        assert stage.message
+        assert "object 1" not in stage.message
+    stage.ask("add_prompt", object_id=7, coords="pixels", points=[[9000, 9000]])
+    assert stage.message.startswith("object 7: ")
 
 
 def test_set_prompts_is_undone():

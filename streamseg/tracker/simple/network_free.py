@@ -209,7 +209,8 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state = self._stream_with(stream, obj_id)
         if not state.undo[obj_id]:
             raise NothingToUndoError(
-                f"object {obj_id}: nothing to undo: at most the last {self._undo_depth} prompts can be undone"
+                f"object {obj_id}: nothing to undo: at most the last {self._undo_depth} prompts can be undone, and "
+                "none from before its memory was cleared or restored from a snapshot"
             )
         number, before = state.undo[obj_id].pop()
         if before is None:
