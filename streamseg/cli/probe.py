@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from streamseg.errors import ConfigError
+
 if TYPE_CHECKING:
+    from streamseg.frame import SourceFrame
     from streamseg.sources.probe import ProbeReport
 
 _OPTIONS: Final = {
@@ -15,6 +19,7 @@ _OPTIONS: Final = {
     "streams.probe.open_timeout_s": "--timeout",
 }
 """Setting -> the argument or option that sets it."""
+_JPEG_QUALITY: Final = 80
 
 
 def probe(
@@ -26,6 +31,12 @@ def probe(
     timeout: Annotated[
         float, typer.Option(min=0.1, max=600, help="Maximum time to open the source, in seconds.")
     ] = 10.0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the first picture to this file, as JPEG.")
+    ] = None,
+    follow_redirects: Annotated[
+        bool, typer.Option(help="http and https: follow the server to another address.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Open a video source and report its size, frame rate, codec, latency and clock.
@@ -37,6 +48,7 @@ def probe(
       streamseg probe 'rtsp://me:${PASSWORD}@cam/1'
     """
     import sys
+    from functools import partial
 
     from streamseg.cli.option_words import settings_as_options
     from streamseg.config.load import config_from_mapping
@@ -44,13 +56,21 @@ def probe(
     from streamseg.sources.address import standard_input
     from streamseg.sources.probe import probe as measure
 
-    stream = {"source": standard_input() if url == "-" else url, "transport": transport, "open_timeout_s": timeout}
+    stream = {
+        "source": standard_input() if url == "-" else url,
+        "transport": transport,
+        "open_timeout_s": timeout,
+        "follow_redirects": follow_redirects,
+    }
     with settings_as_options(_OPTIONS):
         config = config_from_mapping({"streams": {"probe": stream}})
     if sys.stderr.isatty():
         print(f"measuring for {seconds:g} s ...", file=sys.stderr)
     try:
-        report = measure(config.streams["probe"], seconds)
+        if picture is None:
+            report = measure(config.streams["probe"], seconds)
+        else:
+            report = measure(config.streams["probe"], seconds, partial(_save_picture, picture))
     except SourceError as error:
         text = str(error).replace("half of open_timeout_s", f"half of --timeout {timeout:g}")
         raise type(error)(text.replace("open_timeout_s", "--timeout")) from None
@@ -61,6 +81,19 @@ def probe(
     else:
         for name, value in _lines(report):
             print(f"{name:<13} {value}")
+
+
+def _save_picture(path: Path, frame: SourceFrame) -> None:
+    import numpy as np
+
+    from streamseg.frame import Frame
+    from streamseg.publish.picture import encode_jpeg
+
+    planes = tuple(np.ascontiguousarray(plane) for plane in frame.planes)
+    try:
+        path.write_bytes(encode_jpeg(Frame(0, 0, frame.format, planes, frame.stamps), _JPEG_QUALITY))
+    except OSError as error:
+        raise ConfigError(f"--picture {path}: {error.strerror}") from None
 
 
 def _lines(report: ProbeReport) -> list[tuple[str, str]]:

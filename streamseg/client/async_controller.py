@@ -25,6 +25,7 @@ from streamseg.protocol.results import (
     Reloaded,
     StatusResult,
     StreamEntry,
+    StreamSettings,
     Undone,
     UndoneChange,
 )
@@ -150,6 +151,13 @@ class AsyncController:
         """
         return await self._do(calls.undo(stream))
 
+    async def redo(self, stream: str) -> UndoneChange:
+        """Do the change again that was undone last. Any other change forgets what was undone.
+
+        A correction is applied to its own frame, which the daemon must still hold.
+        """
+        return await self._do(calls.redo(stream))
+
     async def set_prompts(
         self,
         stream: str,
@@ -197,6 +205,22 @@ class AsyncController:
             settings: As under ``streams.NAME`` in a configuration file; at least ``source``.
         """
         await self._do(calls.add_stream(stream, settings))
+
+    async def get_settings(self, stream: str) -> StreamSettings:
+        """Return the settings of a stream in use, without its source and prompts."""
+        return await self._do(calls.get_settings(stream))
+
+    async def change_stream(self, stream: str, settings: Mapping[str, Any]) -> StreamSettings:
+        """Change some settings of a running stream, and return all of them.
+
+        Only what belongs to the source reopens it. A stream of the configuration file gets the file's settings back at
+        the next reload or restart.
+
+        Args:
+            stream: Its id.
+            settings: As under ``streams.NAME`` in a configuration file, but neither ``source`` nor ``prompts``.
+        """
+        return await self._do(calls.change_stream(stream, settings))
 
     async def remove_stream(self, stream: str) -> None:
         """Remove a stream: close its source and drop its objects."""

@@ -18,6 +18,7 @@ from streamseg.errors import ControlError
 from streamseg.protocol.arguments import (
     AddPrompt,
     AddStream,
+    ChangeStream,
     Coords,
     LabelObject,
     NoArgs,
@@ -37,6 +38,7 @@ from streamseg.protocol.results import (
     SnapshotResult,
     StatusResult,
     StreamEntry,
+    StreamSettings,
     Undone,
     UndoneChange,
 )
@@ -116,6 +118,11 @@ def undo(stream: str) -> Call[UndoneChange]:
     return Call("undo", stream, NoArgs(), _to(UndoneChange), feature="undo")
 
 
+def redo(stream: str) -> Call[UndoneChange]:
+    """Do the change again that was undone last."""
+    return Call("redo", stream, NoArgs(), _to(UndoneChange), feature="redo")
+
+
 def set_prompts(
     stream: str, prompts: Iterable[Mapping[str, Any]], frame: int | None = None, on_expired: OnExpired = "error"
 ) -> Call[PromptsSet]:
@@ -155,6 +162,17 @@ def get_status(stream: str | None) -> Call[StatusResult]:
 def add_stream(stream: str, settings: Mapping[str, Any]) -> Call[None]:
     """Add a stream."""
     return Call("add_stream", stream, _args("add_stream", {"settings": dict(settings)}, AddStream), _nothing)
+
+
+def get_settings(stream: str) -> Call[StreamSettings]:
+    """Return a stream's settings."""
+    return Call("get_settings", stream, NoArgs(), _to(StreamSettings), feature="change_stream")
+
+
+def change_stream(stream: str, settings: Mapping[str, Any]) -> Call[StreamSettings]:
+    """Change some settings of a stream."""
+    args = _args("change_stream", {"settings": dict(settings)}, ChangeStream)
+    return Call("change_stream", stream, args, _to(StreamSettings), feature="change_stream")
 
 
 def reload() -> Call[Reloaded]:

@@ -117,6 +117,13 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "dropping a frame; or at its own rate with frames dropped if the model is slower, like a camera (camera)."
         ),
     ] = "live"
+    follow_redirects: Annotated[
+        bool,
+        Meta(
+            description="http and https only: follow the server to another address. Off for streams that were added by "
+            "HTTP, so that their addresses cannot change after they were checked."
+        ),
+    ] = True
     fps: Annotated[
         Annotated[float, Meta(ge=0.01, le=1000)] | None,
         Meta(description="Image folders: images per second, default 30. Snapshots: requests per second, default 5."),
@@ -344,6 +351,20 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "are refused, to protect against DNS rebinding.",
         ),
     ] = ()
+    allow_files: Annotated[
+        bool,
+        Meta(
+            description="Allow HTTP clients to add streams of every kind, files of this machine among them. Otherwise "
+            "they may add rtsp, rtsps, http, https and webcam."
+        ),
+    ] = False
+    allow_own_addresses: Annotated[
+        bool,
+        Meta(
+            description="Allow HTTP clients to add streams whose address leads to this machine or to its network's own "
+            "services: loopback, link-local and metadata addresses. Needed for a video server on the same machine."
+        ),
+    ] = False
     max_clients: Annotated[
         int, Meta(ge=1, le=256, description="Maximum number of browsers and programs that watch at the same time.")
     ] = 16

@@ -94,11 +94,11 @@ def parse(parts: Sequence[bytes]) -> ParsedRequest:
         near = difflib.get_close_matches(request.op, OPERATIONS, n=1)
         fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(OPERATIONS)}"
         raise control_error("UNKNOWN_OP", f"there is no operation {request.op!r}: {fix}")
-    if request.op == "add_stream" and len(data) > MAX_SETTINGS_BYTES:
+    if request.op in ("add_stream", "change_stream") and len(data) > MAX_SETTINGS_BYTES:
         raise control_error(
             "BAD_REQUEST",
-            f"add_stream: the request has {len(data)} bytes, the limit is {MAX_SETTINGS_BYTES}: give large masks with "
-            "add_prompt, or as the path of an image",
+            f"{request.op}: the request has {len(data)} bytes, the limit is {MAX_SETTINGS_BYTES}: give large masks "
+            "with add_prompt, or as the path of an image",
         )
     operation = OPERATIONS[request.op]
     if operation.stream == "required" and not request.stream:

@@ -1,4 +1,4 @@
-"""Requests that the supervisor handles: add a stream, remove a stream, reload the configuration file."""
+"""Requests that the supervisor handles: add, change or remove a stream, reload the configuration file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import msgspec
 from streamseg.config.diff import difference, needs_restart
 from streamseg.config.load import stream_from_mapping
 from streamseg.config.schema import Config, ModelConfig
-from streamseg.daemon.process_table import ProcessTable
+from streamseg.daemon.process_table import ProcessTable, RunningStream
 from streamseg.daemon.stream_set import StreamSet
 from streamseg.errors import ConfigError, ControlError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.completed_requests import CompletedRequests
-from streamseg.protocol.arguments import AddStream
+from streamseg.protocol.arguments import AddStream, ChangeStream
 from streamseg.protocol.control import ErrorBody, control_error, stream_not_found
-from streamseg.protocol.results import Nothing, Reloaded
+from streamseg.protocol.results import Nothing, Reloaded, StreamSettings
 from streamseg.protocol.text import encode_json
 from streamseg.ring.frame_ring import FrameRing
 
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 _MAX_STREAMS: Final = 64
 _MAX_TEXT: Final = 4000
+_FIXED_FIX: Final = {"source": "remove the stream and add it", "prompts": "use add_prompt and set_prompts"}
+_FIXED: Final = _FIXED_FIX.keys()
+"""Settings that ``change_stream`` does not change, and what to do."""
 
 
 class StreamRequests:
@@ -64,6 +67,10 @@ class StreamRequests:
                     result: msgspec.Struct = self._add(
                         command.stream, msgspec.json.decode(command.args, type=AddStream)
                     )
+                case "get_settings":
+                    result = self._settings(command.stream)
+                case "change_stream":
+                    result = self._change(command.stream, msgspec.json.decode(command.args, type=ChangeStream))
                 case "remove_stream":
                     result = self._remove(command.stream)
                 case _:
@@ -127,7 +134,7 @@ class StreamRequests:
                 running[stream].from_file = True
                 unchanged.append(stream)
             else:
-                self._streams.change(stream, settings, what, rings.get(stream))
+                self._streams.change(stream, settings, what, rings.get(stream), from_file=True)
                 (restarted if what.source else changed).append(stream)
         unchanged += [stream for stream in running if stream not in config.streams]
         result = Reloaded(
@@ -169,9 +176,38 @@ class StreamRequests:
         self._streams.announce("stream_added", stream)
         return Nothing()
 
-    def _remove(self, stream: str) -> Nothing:
+    def _settings(self, stream: str) -> StreamSettings:
+        running = self._find(stream)
+        settings = msgspec.to_builtins(running.settings)
+        shown = {name: value for name, value in settings.items() if name not in _FIXED}
+        return StreamSettings(settings=shown, from_file=running.from_file)
+
+    def _change(self, stream: str, args: ChangeStream) -> StreamSettings:
+        running = self._find(stream)
+        fixed = sorted(_FIXED & args.settings.keys())
+        if fixed:
+            raise control_error(
+                "BAD_CONFIG", f"{fixed[0]} cannot be changed: {_FIXED_FIX[fixed[0]]}, or change the configuration file"
+            )
+        merged = {**msgspec.to_builtins(running.settings), **args.settings}
+        try:
+            settings = stream_from_mapping(stream, merged, max_objects=self._table.config.model.max_objects)
+        except ConfigError as error:
+            raise control_error("BAD_CONFIG", str(error)) from None
+        what = difference(running.settings, settings)
+        if what is not None:
+            ring = self._streams.make_ring(settings) if self._streams.needs_ring(stream, settings) else None
+            self._streams.change(stream, settings, what, ring, from_file=running.from_file)
+            log.info("stream %s: %s changed on request", stream, ", ".join(args.settings))
+        return self._settings(stream)
+
+    def _find(self, stream: str) -> RunningStream:
         if stream not in self._streams.running:
             raise stream_not_found(stream, self._streams.running)
+        return self._streams.running[stream]
+
+    def _remove(self, stream: str) -> Nothing:
+        self._find(stream)
         self._streams.remove(stream)
         self._streams.announce("stream_removed", stream)
         return Nothing()

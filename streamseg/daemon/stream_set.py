@@ -156,7 +156,15 @@ class StreamSet:
             del self._counters[next(iter(self._counters))]
         running.ring.close()
 
-    def change(self, stream: str, settings: StreamConfig, what: StreamDifference, ring: FrameRing | None) -> None:
+    def change(
+        self,
+        stream: str,
+        settings: StreamConfig,
+        what: StreamDifference,
+        ring: FrameRing | None,
+        *,
+        from_file: bool,
+    ) -> None:
         """Change a stream's settings. Its source is reopened only if the difference concerns it.
 
         Args:
@@ -164,14 +172,15 @@ class StreamSet:
             settings: The new settings.
             what: How they differ from the old ones.
             ring: A new ring if :meth:`needs_ring`.
+            from_file: The stream is in the configuration file.
         """
         if ring is not None:
             self.remove(stream)
-            self.add(stream, settings, ring, from_file=True)
+            self.add(stream, settings, ring, from_file=from_file)
             return
         self.changed = True
         running = self.running[stream]
-        running.settings, running.from_file = settings, True
+        running.settings, running.from_file = settings, from_file
         if running.saved is not None:  # the worker reports the same, unless it dies before
             running.saved = running.saved.changed(what.removed, what.prompts)
         self._children[WORKER].send(ChangeStream(stream, settings, what.removed, what.prompts))

@@ -114,3 +114,9 @@ class AddStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """``add_stream``: settings, as under ``streams.NAME`` in a configuration file."""
 
     settings: dict[str, Any]
+
+
+class ChangeStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``change_stream``: the settings to change, as under ``streams.NAME``; not ``source`` and ``prompts``."""
+
+    settings: dict[str, Any]

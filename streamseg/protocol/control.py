@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from streamseg.errors import ControlError
-from streamseg.protocol.arguments import AddPrompt, AddStream, LabelObject, NoArgs, ObjectArgs, SetPrompts
+from streamseg.protocol.arguments import AddPrompt, AddStream, ChangeStream, LabelObject, NoArgs, ObjectArgs, SetPrompts
 from streamseg.protocol.results import (
     Hello,
     Listing,
@@ -24,6 +24,7 @@ from streamseg.protocol.results import (
     Reloaded,
     SnapshotResult,
     StatusResult,
+    StreamSettings,
     Undone,
     UndoneChange,
 )
@@ -46,6 +47,8 @@ Feature = Literal[
     "restart",
     "candidates",
     "confidence",
+    "change_stream",
+    "redo",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""
@@ -61,6 +64,7 @@ ErrorCode = Literal[
     "FRAME_EXPIRED",
     "NO_FRAME_YET",
     "NOTHING_TO_UNDO",
+    "NOTHING_TO_REDO",
     "BAD_CONFIG",
     "WORKER_RESTARTING",
     "TIMEOUT",
@@ -98,12 +102,15 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "label_object": Operation(LabelObject, Nothing),
     "set_prompts": Operation(SetPrompts, PromptsSet),
     "undo": Operation(NoArgs, UndoneChange),
+    "redo": Operation(NoArgs, UndoneChange),
     "reset": Operation(NoArgs, Nothing),
     "snapshot": Operation(NoArgs, SnapshotResult),
     "pause": Operation(NoArgs, Nothing),
     "resume": Operation(NoArgs, Nothing),
     "get_status": Operation(NoArgs, StatusResult, "optional"),
     "add_stream": Operation(AddStream, Nothing),
+    "get_settings": Operation(NoArgs, StreamSettings),
+    "change_stream": Operation(ChangeStream, StreamSettings),
     "remove_stream": Operation(NoArgs, Nothing),
     "reload": Operation(NoArgs, Reloaded, "none"),
 }

@@ -6,7 +6,7 @@ Readers ignore unknown fields.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -248,17 +248,30 @@ class PromptsSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UndoneChange(msgspec.Struct, frozen=True, kw_only=True):
-    """``undo``.
+    """``undo``, ``redo``.
 
     Attributes:
-        op: The operation that was undone.
+        op: The operation that was undone or done again.
         object_ids: Ids of the objects that it had changed.
-        left: Number of changes that can still be undone.
+        left: Number of changes that can still be undone; with ``redo``, done again.
     """
 
     op: str
     object_ids: tuple[int, ...]
     left: int
+
+
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``get_settings``, ``change_stream``: the settings of a stream in use.
+
+    Attributes:
+        settings: As under ``streams.NAME`` in a configuration file, defaults included, without ``source`` and
+            ``prompts``.
+        from_file: The configuration file has the stream: a reload or a restart brings back the file's settings.
+    """
+
+    settings: dict[str, Any]
+    from_file: bool
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):

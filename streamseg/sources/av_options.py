@@ -35,7 +35,9 @@ class OpenArguments:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def open_arguments(address: str, kind: AvKind, *, transport: Transport, open_timeout_s: float) -> OpenArguments:
+def open_arguments(
+    address: str, kind: AvKind, *, transport: Transport, open_timeout_s: float, follow_redirects: bool = True
+) -> OpenArguments:
     """Return how to open ``address`` with the least delay.
 
     Args:
@@ -43,6 +45,7 @@ def open_arguments(address: str, kind: AvKind, *, transport: Transport, open_tim
         kind: Kind of the source.
         transport: RTSP only.
         open_timeout_s: How long a listening source waits for its publisher.
+        follow_redirects: http and https: follow the server to another address.
     """
     url, listen = _listening(address)
     match kind:
@@ -59,7 +62,8 @@ def open_arguments(address: str, kind: AvKind, *, transport: Transport, open_tim
             options = {"rtmp_live": "live", "analyzeduration": "500000", "fpsprobesize": "0"}
             return OpenArguments(url, options=options | ({"listen": "1"} if listen else {}))
         case "http" | "hls":
-            return OpenArguments(url, options={"analyzeduration": "1000000", "fpsprobesize": "0"})
+            options = {"analyzeduration": "1000000", "fpsprobesize": "0"}
+            return OpenArguments(url, options=options | ({} if follow_redirects else {"max_redirects": "0"}))
         case "udp" | "rtp" | "srt":
             # A full buffer drops packets, and the stream goes on.
             options = {"analyzeduration": "1000000", "fpsprobesize": "0", "overrun_nonfatal": "1"}

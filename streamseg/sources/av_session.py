@@ -120,12 +120,19 @@ class AvSession:
         decoder: Decoder = "software",
         video_stream: int | None = None,
         deinterlace: Deinterlace = "off",
+        follow_redirects: bool = True,
     ) -> None:
         self.pictures = self.corrupt = self.damaged = 0
         self._address = SourceAddress.of(f"{kind}:{address}" if kind in _PREFIXED else address)
         self._shown = self._address.shown
         self._stall_timeout_s = stall_timeout_s
-        arguments = open_arguments(address, kind, transport=transport, open_timeout_s=open_timeout_s)
+        arguments = open_arguments(
+            address,
+            kind,
+            transport=transport,
+            open_timeout_s=open_timeout_s,
+            follow_redirects=follow_redirects,
+        )
         # PyAV applies the timeout twice: to connecting and to detecting the streams.
         step_timeout_s = open_timeout_s / 2
         read_timeout_s = stall_timeout_s / 2 if kind == "rtsp" else stall_timeout_s  # StallClock says why

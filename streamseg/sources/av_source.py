@@ -44,6 +44,7 @@ class AvSource:
         video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
         deinterlace: Which pictures to deinterlace. Deinterlaced ones come one frame later.
         fps: Snapshots only: how many to request per second; None: 5.
+        follow_redirects: http and https: follow the server to another address.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class AvSource:
         video_stream: int | None = None,
         deinterlace: Deinterlace = "off",
         fps: float | None = None,
+        follow_redirects: bool = True,
     ) -> None:
         self._address = address
         self._kind: AvKind = kind
@@ -73,6 +75,7 @@ class AvSource:
         self._deinterlace: Deinterlace = deinterlace
         self._fps = fps or _SNAPSHOT_FPS
         self._decoder: Decoder = decoder
+        self._follow_redirects = follow_redirects
         self._pictures = PictureReader()
         self._session: AvSession | None = None
         self._pacer: Pacer | None = None
@@ -157,6 +160,7 @@ class AvSource:
             decoder=self._decoder,
             video_stream=self._video_stream,
             deinterlace=self._deinterlace,
+            follow_redirects=self._follow_redirects,
         )
 
     def _first_picture(self, timeout_s: float) -> StampedPicture:

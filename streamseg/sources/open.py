@@ -65,6 +65,11 @@ class SourceSettings(Protocol):
         ...
 
     @property
+    def follow_redirects(self) -> bool:
+        """Follow an HTTP server to another address."""
+        ...
+
+    @property
     def fps(self) -> float | None:
         """Images per second of a folder (None: 30) or requests per second of a snapshot (None: 5)."""
         ...
@@ -100,4 +105,5 @@ def open_source(settings: SourceSettings) -> FrameSource:
         video_stream=settings.video_stream,
         deinterlace=settings.deinterlace,
         fps=settings.fps,
+        follow_redirects=settings.follow_redirects,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamseg.errors import EndOfStreamError
-from streamseg.frame import FrameFormat, FrameStamps, StampSource
+from streamseg.frame import FrameFormat, FrameStamps, SourceFrame, StampSource
 from streamseg.sources.address import shown_address
 from streamseg.sources.open import SourceSettings, open_source
 
@@ -61,12 +62,15 @@ class ProbeReport:
     ended: bool
 
 
-def probe(config: SourceSettings, seconds: float = 5.0) -> ProbeReport:
+def probe(
+    config: SourceSettings, seconds: float = 5.0, on_first: Callable[[SourceFrame], None] = lambda _: None
+) -> ProbeReport:
     """Open a source as a stream would, read it for some seconds, and close it.
 
     Args:
         config: Settings of the stream.
         seconds: How long to read after the first frame.
+        on_first: Called with the first frame, which is valid during the call.
 
     Blocks: up to the sum of the open timeout, ``seconds`` and the stall timeout.
 
@@ -84,6 +88,7 @@ def probe(config: SourceSettings, seconds: float = 5.0) -> ProbeReport:
         open_s = time.monotonic() - started
         frame = source.read()
         first_frame_s = time.monotonic() - started
+        on_first(frame)
         while True:
             stamps.append(frame.stamps)
             if frame.stamps.t_source == "rtcp":

@@ -23,6 +23,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "FRAME_EXPIRED": 410,
     "NO_FRAME_YET": 503,
     "NOTHING_TO_UNDO": 409,
+    "NOTHING_TO_REDO": 409,
     "BAD_CONFIG": 422,
     "WORKER_RESTARTING": 503,
     "TIMEOUT": 504,

@@ -32,6 +32,7 @@ from streamseg.web.openapi import openapi_document
 from streamseg.web.picture_api import PictureApi
 from streamseg.web.read_api import ReadApi
 from streamseg.web.request_limits import RequestLimits
+from streamseg.web.stream_api import StreamApi
 
 STATIC: Final = Path(__file__).parent / "static"
 
@@ -49,6 +50,7 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
         *ReadApi(hub, Metrics(hub, clients)).operations(),
         *PictureApi(hub, clients).operations(),
         *ControlApi(hub, controller).operations(),
+        *StreamApi(hub, controller, http).operations(),
     ]
     document = msgspec.json.encode(openapi_document(operations))
 

@@ -74,6 +74,14 @@ class ControlApi:
                 UndoneChange,
                 errors=errors | {409},
             ),
+            Operation(
+                "POST",
+                f"{stream_path}/redo",
+                self.redo_change,
+                "Do the change again that was undone last.",
+                UndoneChange,
+                errors=errors | {409, 410, 422},
+            ),
             Operation("POST", f"{stream_path}/reset", self.reset, "Remove all objects.", None, errors=errors),
             Operation("POST", f"{stream_path}/pause", self.pause, "Pause tracking.", None, errors=errors),
             Operation("POST", f"{stream_path}/resume", self.resume, "Resume tracking.", None, errors=errors),
@@ -107,6 +115,10 @@ class ControlApi:
     async def undo_change(self, request: Request) -> Response:
         """Undo the last change of a stream."""
         return json_response(await self._controller.undo(self._stream(request)))
+
+    async def redo_change(self, request: Request) -> Response:
+        """Do the change again that was undone last."""
+        return json_response(await self._controller.redo(self._stream(request)))
 
     async def undo(self, request: Request) -> Response:
         """Undo the last prompt of an object."""

@@ -27,7 +27,7 @@ _ERRORS: Final = {
     413: "The request is too large.",
     415: "The request is not JSON.",
     421: "The Host header does not name this machine.",
-    422: "The prompt is invalid.",
+    422: "The prompt or the settings are invalid.",
     431: "Address and headers are too large.",
     500: "Internal error of streamseg.",
     503: "Not available at the moment; retry.",

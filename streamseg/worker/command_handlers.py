@@ -39,7 +39,7 @@ from streamseg.worker.prompts import build_prompt, full_rle, pixel_marks
 from streamseg.worker.restore import restore
 from streamseg.worker.track_frames import raise_if_device_lost
 from streamseg.worker.tracked_stream import TrackedStream
-from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES
+from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES, Change
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,10 @@ def _handle(op: str, stream: TrackedStream, args: Any) -> msgspec.Struct:
     before = dict(stream.objects.table.objects)
     result = _HANDLERS[op](stream, args)
     if op in _UNDOABLE:
-        stream.undo_stack.record(op, before, stream.objects.table.objects)
+        correction = None
+        if isinstance(result, PromptResult) and not result.new:
+            correction = msgspec.structs.replace(args, frame=result.frame)
+        stream.undo_stack.record(op, before, stream.objects.table.objects, correction)
     return result
 
 
@@ -181,8 +184,28 @@ def _undo(stream: TrackedStream, _args: Any) -> UndoneChange:
             f"stream {stream.name!r} has no change to undo: the last {MAX_CHANGES} are kept for {MAX_AGE_S:g} s, and "
             "none from before a restart of the worker or a reload that changed its prompts",
         )
+    now = _now(stream, change)
     restore(stream.objects, change.before)
+    stream.undo_stack.add_undone(change, now)
     return UndoneChange(op=change.op, object_ids=tuple(change.before), left=len(stream.undo_stack))
+
+
+def _redo(stream: TrackedStream, _args: Any) -> UndoneChange:
+    change = stream.undo_stack.take_undone()
+    if change is None:
+        raise control_error("NOTHING_TO_REDO", f"stream {stream.name!r} has no change to do again: undo one first")
+    now = _now(stream, change)
+    if change.correction is not None and all(now.values()):
+        _add_prompt(stream, change.correction)
+    else:
+        restore(stream.objects, change.before)
+    stream.undo_stack.add_redone(change, now)
+    return UndoneChange(op=change.op, object_ids=tuple(change.before), left=stream.undo_stack.undone)
+
+
+def _now(stream: TrackedStream, change: Change) -> dict[int, SavedObject | None]:
+    """The objects of a change as they are now."""
+    return {obj_id: stream.objects.table.objects.get(obj_id) for obj_id in change.before}
 
 
 def _check_prompt(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
@@ -378,6 +401,7 @@ _HANDLERS: Final[Mapping[str, Callable[[TrackedStream, Any], msgspec.Struct]]] =
     "add_prompt": _add_prompt,
     "undo_prompt": _undo_prompt,
     "undo": _undo,
+    "redo": _redo,
     "remove_object": _remove_object,
     "label_object": _label_object,
     "set_prompts": _set_prompts,

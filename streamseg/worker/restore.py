@@ -22,7 +22,7 @@ def restore(objects: FollowedObjects, before: Mapping[int, SavedObject | None]) 
         now = objects.table.objects.get(obj_id)
         if then is None:
             if now is not None:
-                objects.remove(obj_id)
+                objects.remove(obj_id, can_undo=True)
         elif now is None:
             objects.bring_back(then)
         else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from streamseg.ipc.saved_prompts import SavedObject
+from streamseg.protocol.arguments import AddPrompt
 
 MAX_CHANGES: Final = 8
 MAX_AGE_S: Final = 60.0
@@ -22,15 +23,20 @@ class Change:
         op: The operation that made it.
         before: Id -> the object as it was before; None if it did not exist. Only objects that changed.
         made_at: When, in seconds of the clock.
+        correction: The prompt, with the number of its frame, if it corrected an object: done again, it is applied to
+            that frame once more.
     """
 
     op: str
     before: Mapping[int, SavedObject | None]
     made_at: float
+    correction: AddPrompt | None = None
 
 
 class UndoStack:
-    """The newest changes of one stream. Holds references to prompts, no masks of its own; bounded in number and time.
+    """The newest changes of one stream, and those that were undone; bounded in number and time.
+
+    Holds references to prompts, no masks of its own.
 
     Args:
         clock: Returns seconds, for tests.
@@ -39,23 +45,50 @@ class UndoStack:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changes: deque[Change] = deque(maxlen=MAX_CHANGES)
+        self._undone: deque[Change] = deque(maxlen=MAX_CHANGES)
+
+    @property
+    def undone(self) -> int:
+        """Number of changes that can be done again."""
+        self._expire()
+        return len(self._undone)
 
     def __len__(self) -> int:
         self._expire()
         return len(self._changes)
 
-    def record(self, op: str, before: Mapping[int, SavedObject], after: Mapping[int, SavedObject]) -> None:
-        """Record an operation by the objects before and after it, if it changed any."""
+    def record(
+        self,
+        op: str,
+        before: Mapping[int, SavedObject],
+        after: Mapping[int, SavedObject],
+        correction: AddPrompt | None = None,
+    ) -> None:
+        """Record an operation by the objects before and after it, if it changed any. What was undone is forgotten."""
         changed = {
             obj_id: before.get(obj_id) for obj_id in (*before, *after) if before.get(obj_id) != after.get(obj_id)
         }
         if changed:
-            self._changes.append(Change(op, changed, self._clock()))
+            self._changes.append(Change(op, changed, self._clock(), correction))
+            self._undone.clear()
 
     def take(self) -> Change | None:
         """Remove and return the newest change; None if there is none of the last minute."""
         self._expire()
         return self._changes.pop() if self._changes else None
+
+    def take_undone(self) -> Change | None:
+        """Remove and return the change that was undone last; None if there is none of the last minute."""
+        self._expire()
+        return self._undone.pop() if self._undone else None
+
+    def add_undone(self, change: Change, now: Mapping[int, SavedObject | None]) -> None:
+        """Keep a change that is being undone. ``now``: its objects before that."""
+        self._undone.append(replace(change, before=now, made_at=self._clock()))
+
+    def add_redone(self, change: Change, now: Mapping[int, SavedObject | None]) -> None:
+        """Keep a change that is being done again. ``now``: its objects before that."""
+        self._changes.append(replace(change, before=now, made_at=self._clock()))
 
     def forget(self, obj_id: int) -> None:
         """Remove the newest change of an object: it was undone by other means."""
@@ -67,8 +100,10 @@ class UndoStack:
     def clear(self) -> None:
         """Remove all changes."""
         self._changes.clear()
+        self._undone.clear()
 
     def _expire(self) -> None:
         oldest = self._clock() - MAX_AGE_S
-        while self._changes and self._changes[0].made_at < oldest:
-            self._changes.popleft()
+        for changes in (self._changes, self._undone):
+            while changes and changes[0].made_at < oldest:
+                changes.popleft()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page
 
+from streamseg.config.schema import PublishConfig
 from streamseg.protocol.palette import color_of
 from streamseg.sources.scene.code import read_frame_code
 from streamseg.sources.scene.source import Scene
 
 OPACITY = 0.4
-JPEG_ERROR = 45
 _READ = """() => {
     const canvas = document.querySelector("#picture");
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -21,6 +22,12 @@ _READ = """() => {
     for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
     return [canvas.width, canvas.height, btoa(text)];
 }"""
+
+
+def _as_sent(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The picture as the daemon's JPEG shows it, which blurs the edges of colors."""
+    _, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, PublishConfig().jpeg_quality])
+    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), float)[..., ::-1]
 
 
 class Eyes:
@@ -63,14 +70,12 @@ class Eyes:
         picture = self.picture()
         number = read_frame_code(picture)
         assert number is not None
-        bare = self._scene.render(number).astype(float)
+        bare = _as_sent(self._scene.render(number))
         color = np.array(color_of(obj_id), float)
-
-        def off(expected: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.abs(picture - expected).max(axis=2)
-
-        tint, rim = off(bare + (color - bare) * OPACITY), off(np.broadcast_to(color, bare.shape))
-        painted = np.minimum(tint, rim) < np.minimum(off(bare), JPEG_ERROR)
+        # How far each pixel is on the way from the bare picture to the object's color: 0, OPACITY, or 1 at the rim.
+        way = color - bare
+        share = ((picture - bare) * way).sum(axis=2) / np.maximum((way * way).sum(axis=2), 1)
+        painted = share > OPACITY / 2
         truth = self._scene.truth(number)[truth_id]
         union = np.count_nonzero(painted | truth)
         return np.count_nonzero(painted & truth) / union if union else 1.0

@@ -16,6 +16,13 @@ from tests.web.web_daemon import SCENE, STREAMS, YARD
 
 pytestmark = pytest.mark.chromium
 
+RED = """canvas => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let red = 0;
+    for (let at = 0; at < data.length; at += 4) red += data[at] > data[at + 1] + 30 && data[at] > data[at + 2] + 5;
+    return red / (canvas.width * canvas.height);
+}"""
+
 
 def test_click_an_object_and_see_its_mask_on_it(web, open_page):
     page, eyes = open_cam(open_page, web.url)
@@ -28,8 +35,10 @@ def test_click_an_object_and_see_its_mask_on_it(web, open_page):
     assert eyes.iou(obj_id, BALL) > GOOD
     row = rows(page).first
     expect(row.locator(".state")).to_have_text("tracked")
-    assert float(row.locator("meter").evaluate("meter => meter.value")) > 0.5
-    assert len(row.locator("polyline").get_attribute("points").split()) > 3
+    for caption, plot in (("area", 0), ("quality", 1)):
+        expect(row.locator("figcaption").nth(plot)).to_contain_text(caption)
+        assert len(row.locator("polyline").nth(plot).get_attribute("points").split()) > 3
+    assert row.locator(".thumbnail").evaluate(RED) > 0.2, "the ball, tinted"
 
 
 def test_nano_follows_what_is_clicked(start, open_page):
@@ -217,13 +226,14 @@ def test_the_daemon_is_lost_and_comes_back(start, open_page):
 
 def test_health_is_one_sentence_that_says_what_is_wrong(web, open_page):
     page, _ = open_cam(open_page, web.url)
-    expect(page.locator("#health-summary")).to_contain_text("All good")
+    expect(page.locator("#health-good")).to_contain_text("all good")
+    expect(page.locator("#health-summary")).to_be_hidden()
     expect(page.locator("#health")).to_be_hidden()
     page.keyboard.press("p")
     expect(page.locator("#health-summary")).to_contain_text("Tracking is paused: press Resume")
     page.keyboard.press("p")
-    expect(page.locator("#health-summary")).to_contain_text("All good")
-    page.locator("details summary").click()
+    expect(page.locator("#health-summary")).to_be_hidden()
+    page.locator("#health-section summary").click()
     expect(page.locator("#health")).to_contain_text("capture to screen")
     assert "superseded" not in page.locator("aside").inner_text()
 

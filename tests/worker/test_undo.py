@@ -226,3 +226,48 @@ def test_removed_objects_are_bounded():
     assert [*stage.stream.objects._hidden._hidden] == [2, 3]
     with pytest.raises(PromptError, match="not set it aside"):
         stage.tracker.bring_back("cam", 1)
+
+
+def test_what_was_undone_is_done_again_in_turn():
+    stage = Stage()
+    stage.add(1, label="cup")
+    stage.ask("label_object", object_id=1, label="mug")
+    stage.ask("remove_object", object_id=1)
+    for _ in range(3):
+        stage.ask("undo")
+    assert stage.next(3) == {}
+    assert stage.ask("redo") == {"op": "add_prompt", "object_ids": [1], "left": 2}
+    assert stage.next(3) == {1: stage.roi(1)}, "with its memory, so it is where it is now"
+    assert stage.ask("redo")["op"] == "label_object"
+    assert stage.stream.objects.table.objects[1].label == "mug"
+    assert stage.ask("redo") == {"op": "remove_object", "object_ids": [1], "left": 0}
+    assert stage.next() == {}
+    assert stage.ask("redo") == "NOTHING_TO_REDO"
+    assert stage.ask("undo")["op"] == "remove_object"
+    assert stage.next() == {1: stage.roi(1)}
+    assert stage.ask("redo")["op"] == "remove_object"
+
+
+def test_a_correction_is_done_again_on_its_own_frame():
+    stage = Stage()
+    stage.add(1)
+    x, y, _, _ = place(1, stage.number)
+    stage.ask("add_prompt", object_id=1, points=[[x + 5, y + 5]], coords="pixels")
+    stage.next(2)
+    stage.ask("undo")
+    assert stage.ask("redo") == {"op": "add_prompt", "object_ids": [1], "left": 0}
+    assert len(stage.stream.objects.table.objects[1].prompts) == 2
+    assert stage.next() == {1: stage.roi(1)}
+    stage.ask("undo")
+    stage.next(400)
+    assert stage.ask("redo") == "FRAME_EXPIRED", "no longer held: it would mark another place"
+    assert len(stage.stream.objects.table.objects[1].prompts) == 1
+
+
+def test_another_change_forgets_what_was_undone():
+    stage = Stage()
+    stage.add(1)
+    stage.ask("undo")
+    stage.add(2)
+    assert stage.ask("redo") == "NOTHING_TO_REDO"
+    assert stage.next() == {2: stage.roi(2)}

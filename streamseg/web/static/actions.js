@@ -2,18 +2,36 @@
 
 import { showError } from "./notifications.js";
 import { api } from "./api.js";
+import { candidateOf, forgetCandidate } from "./candidates.js";
 import { isPaused, store, update } from "./store.js";
 
 /** How long the daemon can undo a change. */
 const UNDO_MS = 60000;
 /** Stream -> until when its last change can be undone, as far as this page knows. */
 const undoableUntil = new Map();
-const noteChange = (stream) => undoableUntil.set(stream, performance.now() + UNDO_MS);
+/** Stream -> until when its last undone change can be done again. */
+const redoableUntil = new Map();
+const soon = () => performance.now() + UNDO_MS;
+
+function noteChange(stream) {
+  undoableUntil.set(stream, soon());
+  redoableUntil.delete(stream);
+}
 
 /** Note a change by another program. */
 export function noteEvent({ stream, kind, t_wall_ms: at }) {
+  if (kind === "worker_restarted" && at > performance.timeOrigin) forgetChanges();
   const isChange = ["object_added", "object_removed", "tracker_reset"].includes(kind);
-  if (isChange && at > performance.timeOrigin) noteChange(stream);
+  if (isChange && at > performance.timeOrigin) undoableUntil.set(stream, soon());
+}
+
+/** A new worker does not know the changes that were made before it started. */
+function forgetChanges() {
+  if (canUndo()) {
+    showError({ message: "The tracker was restarted: changes from before can no longer be undone.", code: "WORKER_RESTARTED" });
+  }
+  undoableUntil.clear();
+  redoableUntil.clear();
 }
 
 /** Run an action; show its error with a button to try again. */
@@ -34,10 +52,11 @@ export async function sendPrompt(prompt, header, onExpired = "error") {
     showError({ message: "Select an object first: a negative click removes a part of it.", code: "NO_OBJECT" });
     return;
   }
-  const request = { ...prompt, object_id: objectId, frame: header.frame, on_expired: onExpired };
+  const request = { ...prompt, ...candidateOf(prompt), object_id: objectId, frame: header.frame, on_expired: onExpired };
   try {
     const result = await api.prompt(header.stream, request);
     noteChange(header.stream);
+    forgetCandidate();
     if (header.stream === store.stream) select(result.object_id, result.newest + 1);
   } catch (error) {
     const retry = { label: "Try again", run: () => sendPrompt(prompt, header, onExpired) };
@@ -57,7 +76,23 @@ export async function undo() {
     return;
   }
   const result = await attempt(() => api.undo(stream));
+  if (result) redoableUntil.set(stream, soon());
   if (!result || result.left === 0) undoableUntil.delete(stream);
+}
+
+/** Whether an undone change can be done again. */
+export const canRedo = () => redoableUntil.get(store.stream) > performance.now();
+
+/** Do the change again that was undone last. */
+export async function redo() {
+  const { stream } = store;
+  if (!canRedo()) {
+    showError({ message: "There is nothing to do again: undo a change first.", code: "NOTHING_TO_REDO" });
+    return;
+  }
+  const result = await attempt(() => api.redo(stream));
+  if (result) undoableUntil.set(stream, soon());
+  if (!result || result.left === 0) redoableUntil.delete(stream);
 }
 
 /** Change the objects of the shown stream. */

@@ -1,6 +1,7 @@
-// Requests to the HTTP API. Each one ends within 20 s.
+// Requests to the HTTP API. Each one ends within 20 s, a test of a camera within 40 s.
 
 const TIMEOUT_MS = 20000;
+const PROBE_TIMEOUT_MS = 40000;
 
 /** A failed request; `message` says how to fix it. */
 export class ApiError extends Error {
@@ -11,18 +12,18 @@ export class ApiError extends Error {
   }
 }
 
-async function send(method, path, body) {
+async function send(method, path, body, timeoutMs = TIMEOUT_MS) {
   let response;
   try {
     response = await fetch(path, {
       method,
       headers: body === undefined ? {} : { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
       cache: "no-store",
     });
   } catch (error) {
-    if (error.name === "TimeoutError") throw new ApiError("TIMEOUT", "No response within 20 s: try again.", true);
+    if (error.name === "TimeoutError") throw new ApiError("TIMEOUT", `No response within ${timeoutMs / 1000} s: try again.`, true);
     throw new ApiError("UNREACHABLE", "The daemon is unreachable. Is it running? The page reconnects by itself.", true);
   }
   if (response.status === 401) location.assign("login");
@@ -36,11 +37,17 @@ async function send(method, path, body) {
 const streamPath = (stream) => `v1/streams/${encodeURIComponent(stream)}`;
 
 export const api = {
+  probe: (source) => send("POST", "v1/sources/probe", source, PROBE_TIMEOUT_MS),
+  addStream: (stream, settings) => send("POST", streamPath(stream), settings),
+  removeStream: (stream) => send("DELETE", streamPath(stream)),
   streams: () => send("GET", "v1/streams"),
   prompt: (stream, prompt) => send("POST", `${streamPath(stream)}/prompts`, prompt),
   rename: (stream, object, label) => send("PATCH", `${streamPath(stream)}/objects/${object}`, { label }),
   remove: (stream, object) => send("DELETE", `${streamPath(stream)}/objects/${object}`),
   undo: (stream) => send("POST", `${streamPath(stream)}/undo`),
+  redo: (stream) => send("POST", `${streamPath(stream)}/redo`),
+  settings: (stream) => send("GET", `${streamPath(stream)}/settings`),
+  changeSettings: (stream, settings) => send("PATCH", `${streamPath(stream)}/settings`, settings),
   reset: (stream) => send("POST", `${streamPath(stream)}/reset`),
   pause: (stream) => send("POST", `${streamPath(stream)}/pause`),
   resume: (stream) => send("POST", `${streamPath(stream)}/resume`),

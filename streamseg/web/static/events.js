@@ -22,19 +22,27 @@ const LEVELS = {
 
 const seen = new Set();
 
-/** Add an event, unless it was already received before the page reconnected. */
+/** An event in words, and how good or bad it is. */
+export function describeEvent({ kind, object, label, detail }) {
+  const name = object === null ? "" : `${object} ${label}`.trim();
+  const what = TEXTS[kind] ?? kind.replaceAll("_", " ");
+  return { text: `${name} ${what}`.trim() + (detail ? ` (${detail})` : ""), level: LEVELS[kind] ?? "" };
+}
+
+
+/** Add an event, unless it was already received before the page reconnected; return whether it is new. */
 export function addEvent(event) {
   const key = `${event.stream} ${event.kind} ${event.t_wall_ms} ${event.object}`;
-  if (seen.has(key)) return;
+  if (seen.has(key)) return false;
   seen.add(key);
   if (seen.size > 10 * MAX_SHOWN) seen.delete(seen.values().next().value);
-  const object = event.object === null ? "" : `${event.object} ${event.label}`.trim();
-  const parts = [event.stream === "_daemon" ? "" : `${event.stream}:`, object, TEXTS[event.kind] ?? event.kind.replaceAll("_", " ")];
-  const detail = event.detail ? ` (${event.detail})` : "";
+  const { text, level } = describeEvent(event);
+  const where = event.stream === "_daemon" ? "" : `${event.stream}: `;
   const time = new Date(event.t_wall_ms);
   const line = make("li", {},
     make("time", { datetime: time.toISOString() }, time.toLocaleTimeString([], { hour12: false })),
-    make("span", { "data-level": LEVELS[event.kind] ?? "" }, parts.filter(Boolean).join(" ") + detail));
+    make("span", { "data-level": level }, where + text));
   list.prepend(line);
   while (list.children.length > MAX_SHOWN) list.lastElementChild.remove();
+  return true;
 }

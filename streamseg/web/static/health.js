@@ -6,6 +6,7 @@ import { on, store } from "./store.js";
 const OLD_MS = 1000;
 const SLOW_SHARE = 0.6;
 const summary = find("#health-summary");
+const section = find("#health-section");
 const list = find("#health");
 const drops = find("#drops");
 /** Name -> element of the value. */
@@ -66,8 +67,12 @@ function show() {
   const status = store.statuses.get(store.stream);
   const screenMs = store.frame?.screen_ms;
   const [sentence, level] = store.grid ? diagnoseAll() : diagnose(status, daemon, screenMs);
+  const lost = store.connection === "lost" || store.connection === "silent";
+  section.toggleAttribute("data-problem", level !== "" && !lost); // without a connection nothing is known
+  summary.hidden = level === "" || lost;
   setText(summary, sentence);
   summary.dataset.level = level;
+  setText(find("#health-good"), lost ? "unknown" : level ? "" : sentence.replace("All good: ", "all good, "));
   if (status) {
     const { latency_ms: latency } = status;
     row("source", status.state, levelOf(status.state));
@@ -109,5 +114,5 @@ function duration(seconds) {
 
 /** Observe the store. */
 export function initHealth() {
-  on("statuses daemon stream grid", show);
+  on("statuses daemon stream grid connection", show);
 }

@@ -1,10 +1,12 @@
 // Keyboard shortcuts of the page, and a crosshair on the picture that clicks without a mouse.
 
-import { remove, select, togglePause, undo } from "./actions.js";
+import { redo, remove, select, togglePause, undo } from "./actions.js";
 import { saveSnapshot } from "./capture.js";
+import { nextCandidate } from "./candidates.js";
 import { find } from "./dom.js";
 import { box, click, clickOrSelect } from "./pointer.js";
-import { freeze, unfreeze, updateOverlay } from "./viewer.js";
+import { clearPreview, previewAt } from "./preview.js";
+import { freeze, objectUnder, unfreeze, updateOverlay } from "./viewer.js";
 import { store, update } from "./store.js";
 import { nextEffect, toggleFullscreen } from "./view_menu.js";
 import { resetZoom, zoomAt } from "./zoom.js";
@@ -24,8 +26,10 @@ export function initKeyboard({ showStream, confirmReset }) {
     Escape: () => select(null),
     m: () => update({ negative: !store.negative }),
     u: undo,
+    y: redo,
     Delete: () => remove(store.selected),
     Backspace: () => remove(store.selected),
+    c: nextCandidate,
     e: () => find(`.object[data-id="${store.selected}"] input`)?.focus(),
     p: togglePause,
     r: confirmReset,
@@ -33,6 +37,7 @@ export function initKeyboard({ showStream, confirmReset }) {
     "]": () => stepStream(1),
     f: toggleFullscreen,
     l: () => update({ labels: !store.labels }),
+    t: () => update({ trails: !store.trails }),
     v: nextEffect,
     g: () => update({ grid: !store.grid }),
     s: saveSnapshot,
@@ -44,9 +49,11 @@ export function initKeyboard({ showStream, confirmReset }) {
   };
   document.addEventListener("keydown", (event) => {
     if (event.target.closest('input:not([type="range"]), select, dialog')) return;
-    if ((event.ctrlKey || event.metaKey) && event.key === "z") {
+    const key = event.key.toLowerCase();
+    if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) {
       event.preventDefault();
-      undo();
+      if (key === "y" || event.shiftKey) redo();
+      else undo();
       return;
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -70,6 +77,7 @@ export function initCrosshair(canvas) {
   let cornerFrame = null;
 
   const clear = () => {
+    if (crosshair) clearPreview();
     crosshair = corner = cornerFrame = null;
     updateOverlay({ crosshair, corner });
     unfreeze();
@@ -82,6 +90,8 @@ export function initCrosshair(canvas) {
       const step = event.shiftKey ? STEP / 4 : STEP;
       crosshair ??= [0.5, 0.5];
       crosshair = [clamp(crosshair[0] + x * step), clamp(crosshair[1] + y * step)];
+      if (objectUnder(crosshair) === null) previewAt(crosshair, store.negative && store.selected !== null ? 0 : 1);
+      else clearPreview();
     } else if (event.key === "Enter" && crosshair && store.frame) {
       if (event.shiftKey || store.negative) click(crosshair, 0, store.frame);
       else clickOrSelect(crosshair, store.frame);

@@ -1,23 +1,25 @@
 // Entry point of the page: messages of the daemon update the store, and each panel observes the store.
 
 import { noteEvent, select } from "./actions.js";
+import { initAddCamera } from "./add_camera.js";
 import { api } from "./api.js";
 import { Connection } from "./connection.js";
 import { find, setText } from "./dom.js";
 import { addEvent } from "./events.js";
+import { initFreshness, setReason } from "./freshness.js";
 import { initHealth } from "./health.js";
 import { initCrosshair, initKeyboard } from "./keyboard.js";
 import { initObjects } from "./objects.js";
+import { initMarks, noteMark } from "./marks.js";
 import { initPageUrl, requestedStream, requestStream } from "./page_url.js";
 import { initPointer } from "./pointer.js";
 import { on, store, update } from "./store.js";
 import { initTiles, showOnTile } from "./tiles.js";
+import { initTimeline } from "./timeline.js";
 import { confirmReset, initToolbar } from "./toolbar.js";
 import { initViewMenu } from "./view_menu.js";
 import { clearViewer, showFrame } from "./viewer.js";
 import { resetZoom } from "./zoom.js";
-
-const STATE_TEXT = { connecting: "connecting", live: "live", silent: "no response", lost: "connection lost" };
 
 function showStream(stream) {
   if (stream === store.stream) return;
@@ -52,7 +54,8 @@ function logConnection(state) {
   const kind = { lost: "connection_lost", live: "connection_restored" }[state];
   const before = store.connection;
   if (!kind || before === state || before === "connecting") return;
-  addEvent({ stream: "_daemon", kind, t_wall_ms: Date.now(), object: null, label: "", detail: "" });
+  const event = { stream: "_daemon", kind, t_wall_ms: Date.now(), object: null, label: "", detail: "" };
+  if (addEvent(event)) noteMark(event);
 }
 
 function onState(state, reason) {
@@ -60,40 +63,15 @@ function onState(state, reason) {
   update({ connection: state });
   // A rejected WebSocket does not say why; this request leads to the login page if that is the reason.
   if (state === "lost") api.streams().catch(() => {});
-  showConnection(reason);
-}
-
-function showConnection(reason = "") {
-  const { connection: state } = store;
-  const element = find("#connection");
-  element.dataset.state = state;
-  setText(element, STATE_TEXT[state]);
-  find("#frame").toggleAttribute("data-stale", state === "lost" || state === "silent");
-  showNotice(reason);
-}
-
-function showNotice(reason = "") {
-  const status = store.statuses.get(store.stream);
-  let text = "";
-  if (store.connection === "lost") {
-    text = `${reason || "The connection to the daemon is lost."} Reconnecting; if this takes long, check whether the daemon runs.`;
-  } else if (store.connection === "silent") {
-    text = "The daemon has sent nothing for three seconds. It recovers by itself; this page waits.";
-  } else if (status && status.state !== "streaming") {
-    text = `The source is ${status.state}${status.last_error ? `: ${status.last_error}` : "."}`;
-  } else if (!store.frame) {
-    text = "Waiting for the first picture.";
-  }
-  const notice = find("#notice");
-  notice.hidden = text === "";
-  setText(notice, text);
+  setReason(reason);
 }
 
 const connection = new Connection({
   onState,
   onFrame: (frame) => frame.header.stream === store.stream && !store.grid ? showFrame(frame) : showOnTile(frame),
   onEvent(event) {
-    addEvent(event);
+    if (!addEvent(event)) return;
+    noteMark(event);
     noteEvent(event);
   },
   onStatus(status) {
@@ -111,7 +89,6 @@ const connection = new Connection({
   },
 });
 
-on("statuses stream frame", () => showNotice());
 on("grid", onGrid);
 on("stream", () => find("#overlay").setAttribute("aria-label", `Live picture of ${store.stream}`));
 on("frame", () => {
@@ -125,6 +102,10 @@ initCrosshair(find("#overlay"));
 initKeyboard({ showStream: chooseStream, confirmReset });
 initObjects();
 initHealth();
+initFreshness();
+initMarks();
+initTimeline();
 initTiles(chooseStream);
 initViewMenu();
+initAddCamera(requestStream);
 initPageUrl(showStream);

@@ -1,11 +1,13 @@
-// The list of objects: name, state, age, area over time, predicted quality.
+// The list of objects: a live picture, name, state, area and confidence over time.
 
 import { remove, rename, select } from "./actions.js";
 import { throttle, find, make, setText } from "./dom.js";
 import { Plot } from "./plot.js";
 import { on, store } from "./store.js";
+import { drawThumbnail } from "./thumbnail.js";
 
 const list = find("#objects");
+const picture = find("#picture");
 /** Object id -> row. */
 const rows = new Map();
 
@@ -23,14 +25,22 @@ class Row {
     this.state = make("span", { class: "state" });
     const removeButton = make("button", { type: "button", "aria-label": `Remove object ${id}`, title: "Remove" }, "✕");
     removeButton.onclick = () => remove(id);
-    this.age = make("span", { title: "age" });
-    this.area = make("span", { title: "area: share of the picture" });
-    this.score = make("meter", { min: "0", max: "1", low: "0.5", high: "0.75", optimum: "1", title: "predicted quality" });
-    this.scoreText = make("span");
-    this.plot = new Plot(object.colour, `Area of object ${id} in the last minute`);
-    const figures = make("div", { class: "figures" }, this.age, this.area, this.plot.element, make("span", {}, this.score, " ", this.scoreText));
-    this.element = make("li", { class: "object", "data-id": String(id) }, this.selectButton, this.name, this.state, removeButton, figures);
+    this.thumbnail = make("canvas", { width: "96", height: "64", class: "thumbnail", "aria-hidden": "true" });
+    this.thumbnail.onclick = () => select(id);
+    this.area = new Plot(object.colour, `Area of object ${id} in the last minute`);
+    this.quality = new Plot(object.colour, `Confidence of object ${id} in the last minute`, 1);
+    this.areaText = make("figcaption");
+    this.qualityText = make("figcaption");
+    const figures = make("div", { class: "figures" },
+      make("figure", {}, this.area.element, this.areaText), make("figure", {}, this.quality.element, this.qualityText));
+    const head = make("div", { class: "object-head" }, this.selectButton, this.name, this.state, removeButton);
+    this.element = make("li", { class: "object", "data-id": String(id) }, this.thumbnail, head, figures);
     this.element.style.borderLeftColor = object.colour;
+  }
+
+  add(object) {
+    this.area.add(object.area);
+    this.quality.add(qualityOf(object));
   }
 
   show(object, pixels) {
@@ -42,17 +52,18 @@ class Row {
     if (document.activeElement !== this.name && this.name.value !== object.label) this.name.value = object.label;
     this.state.dataset.state = object.state;
     setText(this.state, object.state);
-    setText(this.age, age(object.age_s));
-    setText(this.area, `${(100 * object.area / pixels).toFixed(1)} %`);
-    const known = object.confidence !== null;
-    const quality = known ? object.confidence : object.score, name = known ? "confidence" : "predicted quality";
-    this.score.value = quality;
-    this.score.title = name;
-    this.score.setAttribute("aria-label", `${name} ${quality.toFixed(2)}`);
-    setText(this.scoreText, quality.toFixed(2));
-    this.plot.draw();
+    this.state.title = `tracked for ${age(object.age_s)}`;
+    setText(this.areaText, `area ${(100 * object.area / pixels).toFixed(1)} %`);
+    const name = object.confidence === null ? "predicted quality" : "confidence";
+    setText(this.qualityText, `${name} ${qualityOf(object).toFixed(2)}`);
+    this.area.draw();
+    this.quality.draw();
+    if (object.area) drawThumbnail(this.thumbnail, picture, object.bbox); // else it keeps the last one
+    this.thumbnail.toggleAttribute("data-old", object.area === 0);
   }
 }
+
+const qualityOf = ({ confidence, score }) => confidence ?? score;
 
 function age(seconds) {
   if (seconds < 60) return `${Math.round(seconds)} s`;
@@ -83,7 +94,7 @@ function show() {
 export function initObjects() {
   const showSoon = throttle(200, show);
   on("frame", () => {
-    for (const object of store.frame?.objects ?? []) rows.get(object.id)?.plot.add(object.area);
+    for (const object of store.frame?.objects ?? []) rows.get(object.id)?.add(object);
     showSoon();
   });
   on("selected", show);

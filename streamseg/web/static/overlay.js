@@ -1,14 +1,14 @@
-// The layer over the picture at screen resolution: labels, selection, preview, box, crosshair, clicks.
+// The layer over the picture at screen resolution: labels, trails, selection, preview, box, crosshair, clicks.
 
+import { drawLabels } from "./labels.js";
 import { store } from "./store.js";
+import { drawTrails } from "./trails.js";
 import { toScreen } from "./zoom.js";
 
-const FONT = "600 13px system-ui, sans-serif";
 const CLICK_MS = 900;
-const AMBER = "#f0b429";
 
 /**
- * Draw the overlay. `view`: { header, hovered, preview, box, crosshair, corner, clicks }; boxes and points are normalized,
+ * Draw the overlay. `view`: { header, shapes, hovered, preview, box, crosshair, corner, clicks }; boxes and points are normalized,
  * `preview` is a canvas of the size of the picture.
  */
 export function drawOverlay(canvas, view) {
@@ -28,67 +28,25 @@ export function drawOverlay(canvas, view) {
     const [left, top] = place(0, 0), [right, bottom] = place(1, 1);
     context.drawImage(view.preview, left, top, right - left, bottom - top);
   }
+  if (view.preview && view.previewText && view.previewPlace) drawChip(context, view.previewText, place(...view.previewPlace));
+  if (view.header && store.trails) drawTrails(context, place);
   if (view.header) drawLabels(context, view, place, width, height);
   if (view.box) drawBox(context, view.box, place);
   if (view.crosshair) drawCrosshair(context, view.crosshair, view.corner, place);
   for (const click of view.clicks) drawClick(context, click, place);
 }
 
-function drawLabels(context, { header, hovered }, place, width, height) {
-  const [pictureWidth, pictureHeight] = header.size;
-  const placed = [];
-  let hiddenY = height - 6;
-  context.font = FONT;
+/** Which candidate the preview shows. */
+function drawChip(context, text, [x, y]) {
+  context.font = "600 13px system-ui, sans-serif";
   context.textBaseline = "middle";
-  for (const object of header.objects) {
-    const marked = object.id === store.selected || object.id === hovered;
-    const name = `${object.id} ${object.label}`.trim();
-    const visible = object.bbox[2] > 0 && ["tracked", "uncertain"].includes(object.state);
-    const [x0, y0, w0, h0] = object.bbox;
-    const [left, top] = place(x0 / pictureWidth, y0 / pictureHeight);
-    const [right, bottom] = place((x0 + w0) / pictureWidth, (y0 + h0) / pictureHeight);
-    if (visible && (right < 0 || bottom < 0 || left > width || top > height)) continue;
-    if (marked && visible) drawSelection(context, left, top, right, bottom, object.id === store.selected);
-    if (!store.labels && !marked) continue;
-    const uncertain = object.state === "uncertain";
-    const quality = `${(object.confidence ?? object.score).toFixed(2)}${uncertain ? " uncertain" : ""}`;
-    const text = visible ? `${name}  ${quality}` : `${name}: ${object.state}`;
-    const w = context.measureText(text).width + 12, h = 20;
-    let x = 6, y = hiddenY - h;
-    if (visible) {
-      x = left;
-      y = top - h - 2;
-      if (y < 0) y = top + 2;
-    } else {
-      hiddenY -= h + 4;
-    }
-    x = Math.max(0, Math.min(x, width - w));
-    for (const other of placed) {
-      if (x < other.x + other.w && other.x < x + w && y < other.y + h && other.y < y + h) y = other.y + h + 2;
-    }
-    y = Math.max(0, Math.min(y, height - h));
-    placed.push({ x, y, w });
-    const ground = uncertain ? AMBER : object.colour;
-    context.fillStyle = ground;
-    context.beginPath();
-    context.roundRect(x, y, w, h, 5);
-    context.fill();
-    if (object.id === store.selected) {
-      context.strokeStyle = "#fff";
-      context.lineWidth = 2;
-      context.stroke();
-    }
-    context.fillStyle = isBright(ground) ? "#0a0a0a" : "#fff";
-    context.fillText(text, x + 6, y + h / 2 + 0.5);
-  }
-}
-
-function drawSelection(context, left, top, right, bottom, selected) {
-  context.strokeStyle = "#fff";
-  context.setLineDash(selected ? [5, 4] : [2, 4]);
-  context.lineWidth = 1.5;
-  context.strokeRect(left - 3, top - 3, right - left + 6, bottom - top + 6);
-  context.setLineDash([]);
+  const width = context.measureText(text).width + 14;
+  context.fillStyle = "rgb(10 13 17 / .85)";
+  context.beginPath();
+  context.roundRect(x - width / 2, y - 11, width, 22, 11);
+  context.fill();
+  context.fillStyle = "#fff";
+  context.fillText(text, x - width / 2 + 7, y + 0.5);
 }
 
 function drawBox(context, [x0, y0, x1, y1], place) {
@@ -139,11 +97,6 @@ function strokeContrast(context, stroke) {
     context.lineWidth = width;
     stroke();
   }
-}
-
-function isBright(color) {
-  const [red, green, blue] = [1, 3, 5].map((from) => parseInt(color.slice(from, from + 2), 16));
-  return 0.3 * red + 0.59 * green + 0.11 * blue > 110;
 }
 
 export const CLICK_SHOWN_MS = CLICK_MS;

@@ -26,6 +26,7 @@ function read() {
     effect: effect in EFFECTS ? effect : DEFAULTS.effect,
     opacity: opacity >= 0 && opacity <= 1 ? opacity : DEFAULTS.opacity,
     labels: fields.get("labels") !== "off",
+    trails: fields.get("trails") === "on",
     grid: fields.get("view") === "grid",
   });
 }
@@ -38,13 +39,14 @@ function write() {
   if (store.effect !== DEFAULTS.effect) fields.set("effect", store.effect);
   if (store.opacity !== DEFAULTS.opacity) fields.set("opacity", String(store.opacity));
   if (!store.labels) fields.set("labels", "off");
+  if (store.trails) fields.set("trails", "on");
   history.replaceState(null, "", fields.size ? `#${fields}` : location.pathname);
 }
 
 /** Apply the address, and keep it up to date. `showStream(id)` shows a stream large. */
 export function initPageUrl(showStream) {
   read();
-  on("stream effect opacity labels grid", write);
+  on("stream effect opacity labels trails grid", write);
   on("stream streams grid", () => { document.title = title(); });
   window.addEventListener("hashchange", () => {
     read();

@@ -9,7 +9,9 @@ const WIDTH = 100;
 const HEIGHT = 20;
 
 export class Plot {
-  constructor(color, name) {
+  /** `top`: value of the upper edge; null: the largest of the last minute. */
+  constructor(color, name, top = null) {
+    this.top = top;
     this.line = make("polyline");
     this.line.style.stroke = color;
     this.element = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": name }, this.line);
@@ -28,7 +30,7 @@ export class Plot {
   draw() {
     const now = performance.now();
     const span = Math.min(SPAN_MS, Math.max(MIN_SPAN_MS, now - (this.values[0]?.[0] ?? now)));
-    const max = Math.max(1, ...this.values.map(([, value]) => value));
+    const max = this.top ?? Math.max(1, ...this.values.map(([, value]) => value));
     const points = this.values.map(([at, value]) =>
       `${(WIDTH * (1 - (now - at) / span)).toFixed(1)},${(HEIGHT * (1 - value / max)).toFixed(1)}`);
     this.line.setAttribute("points", points.join(" "));

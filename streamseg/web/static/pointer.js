@@ -1,6 +1,7 @@
 // Mouse, pen and touch on the picture: hover, clicks, boxes, zoom.
 
 import { select, sendPrompt } from "./actions.js";
+import { nextCandidate } from "./candidates.js";
 import { clearPreview, previewAt } from "./preview.js";
 import { store } from "./store.js";
 import { freeze, objectUnder, showClick, unfreeze, updateOverlay } from "./viewer.js";
@@ -10,6 +11,7 @@ const DRAG_PX = 8;
 const LONG_PRESS_MS = 550;
 const WHEEL_ZOOM = 0.0015;
 const MAX_WHEEL_PX = 150;
+const CANDIDATE_WHEEL_PX = 60;
 
 /** Listen on the canvas over the picture. */
 export function initPointer(canvas) {
@@ -18,6 +20,7 @@ export function initPointer(canvas) {
   let press = null;
   let pan = null;
   let pinch = null;
+  let turned = 0;
 
   const onScreen = (event) => {
     const box = canvas.getBoundingClientRect();
@@ -126,6 +129,12 @@ export function initPointer(canvas) {
     click(onPicture(event), 0, store.frame);
   });
   canvas.addEventListener("wheel", (event) => {
+    if (event.altKey) {
+      event.preventDefault();
+      turned += event.deltaY;
+      if (Math.abs(turned) >= CANDIDATE_WHEEL_PX) { turned = 0; nextCandidate(); }
+      return;
+    }
     if (event.deltaY > 0 && store.zoom.scale === 1 && !event.ctrlKey) return; // nothing to zoom out of: scroll the page
     event.preventDefault();
     const pixels = event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 40 : 1) * (event.ctrlKey ? 5 : 1);

@@ -1,8 +1,10 @@
 // The mask that a click would give, while the mouse is over the picture.
 
 import { api } from "./api.js";
+import { chosenMask } from "./candidates.js";
 import { paintMask } from "./effects.js";
 import { decodeRle } from "./mask_codec.js";
+import { measureShape } from "./shapes.js";
 import { on, store } from "./store.js";
 import { updateOverlay } from "./viewer.js";
 
@@ -30,7 +32,7 @@ export function clearPreview() {
   question = null;
   clearTimeout(timer);
   timer = null;
-  updateOverlay({ preview: null });
+  updateOverlay({ preview: null, previewText: "" });
 }
 
 async function ask() {
@@ -44,11 +46,12 @@ async function ask() {
   try {
     result = await api.prompt(stream, {
       points: [[x, y, label]], object_id: selected, frame: store.frame.frame, on_expired: "newest", preview: true,
+      ...(store.candidate !== null && label === 1 ? { candidates: 3 } : {}),
     });
   } catch { /* a preview is a courtesy: the click itself reports errors */ }
   inFlight = false;
   const stillValid = question && question.stream === stream && question.selected === selected && question.label === label;
-  if (stillValid && result?.mask) show(result.mask);
+  if (stillValid && result?.mask) show(result);
   if (!question) return;
   // The pause grows with the time that the daemon needs, so that previews leave most of it to tracking.
   const pause = Math.max(MIN_PAUSE_MS, 2 * (performance.now() - startedAt));
@@ -56,12 +59,25 @@ async function ask() {
   else if (performance.now() - asked.movedAt < REST_MS) timer = setTimeout(ask, Math.max(pause, REST_PERIOD_MS));
 }
 
-function show({ size: [height, width], counts }) {
+/** Ask again at once: another candidate was chosen. */
+function askAgain() {
+  if (!question) return;
+  question = { ...question, movedAt: performance.now() };
+  clearTimeout(timer);
+  timer = null;
+  if (!inFlight) ask();
+}
+
+function show(result) {
+  const { mask: rle, text } = chosenMask(result);
+  const { size: [height, width], counts } = rle;
   Object.assign(canvas, { width, height });
   const mask = decodeRle(new TextEncoder().encode(counts), width, height);
   const outlineWidth = Math.max(1, Math.round(Math.min(width, height) / 300));
   paintMask(canvas.getContext("2d"), { color: COLOR, roi: [0, 0, width, height], mask }, 0.35, outlineWidth);
-  updateOverlay({ preview: canvas });
+  const place = text ? measureShape({ roi: [0, 0, width, height], mask })?.centroid : null;
+  updateOverlay({ preview: canvas, previewText: text, previewPlace: place && [place[0] / width, place[1] / height] });
 }
 
 on("stream selected preview", clearPreview);
+on("candidate", askAgain);

@@ -22,10 +22,14 @@ export const store = {
   selectedFrom: 0,
   /** Clicks are negative. */
   negative: false,
+  /** Which of the masks of an ambiguous click the next click takes, 0 is the best; null: the daemon chooses. */
+  candidate: null,
   /** How masks are shown: see effects.js. */
   effect: "color",
   opacity: 0.4,
   labels: true,
+  /** Show where objects have been. */
+  trails: false,
   /** Show the mask that a click would give. */
   preview: true,
   /** A recording is in progress. */

@@ -1,13 +1,14 @@
 // The buttons above the picture, and the hint below it.
 
-import { canUndo, remove, reset, select, togglePause, undo } from "./actions.js";
+import { canRedo, canUndo, redo, remove, reset, select, togglePause, undo } from "./actions.js";
+import { candidateHint, nextCandidate } from "./candidates.js";
 import { find, setText, throttle } from "./dom.js";
 import { isPaused, on, store, update } from "./store.js";
 
 const CONFIRM_MS = 3000;
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 const buttons = {
-  newObject: find("#new-object"), negative: find("#negative"), undo: find("#undo"), remove: find("#remove"),
+  newObject: find("#new-object"), negative: find("#negative"), candidate: find("#candidate"), undo: find("#undo"), redo: find("#redo"), remove: find("#remove"),
   pause: find("#pause"), reset: find("#reset"),
 };
 
@@ -35,6 +36,7 @@ function show() {
   buttons.newObject.setAttribute("aria-pressed", String(selected === null));
   buttons.negative.setAttribute("aria-pressed", String(negative));
   buttons.pause.setAttribute("aria-pressed", String(paused));
+  buttons.candidate.setAttribute("aria-pressed", String(store.candidate !== null));
   setText(buttons.pause.lastChild, paused ? " Resume" : " Pause");
   buttons.negative.disabled = buttons.remove.disabled = selected === null;
   showAvailable();
@@ -43,6 +45,7 @@ function show() {
   let hint = TOUCH ? "Tap an object to track it." : "Click an object to track it, or drag a box around it.";
   if (selected !== null) hint = `${click} to add to object${name}, ${TOUCH ? "hold" : "shift-click"} to exclude a part. ${TOUCH ? "New" : "Esc"}: another object.`;
   if (negative) hint = `${click} a part that does not belong to object${name}.`;
+  hint += candidateHint();
   if (paused) hint += " Tracking is paused.";
   setText(find("#hint"), hint);
 }
@@ -50,6 +53,7 @@ function show() {
 /** Switch off the buttons that have nothing to do. */
 function showAvailable() {
   buttons.undo.disabled = !canUndo();
+  buttons.redo.disabled = !canRedo();
   buttons.reset.disabled = !store.frame?.objects.length;
 }
 
@@ -57,12 +61,14 @@ function showAvailable() {
 export function initToolbar() {
   buttons.newObject.onclick = () => select(null);
   buttons.negative.onclick = () => update({ negative: !store.negative });
+  buttons.candidate.onclick = nextCandidate;
   buttons.undo.onclick = undo;
+  buttons.redo.onclick = redo;
   buttons.remove.onclick = () => remove(store.selected);
   buttons.pause.onclick = togglePause;
   buttons.reset.onclick = confirmReset;
   find("#help-button").onclick = () => find("#help").showModal();
-  on("selected negative statuses stream", show);
+  on("selected negative candidate statuses stream", show);
   on("frame", throttle(200, showAvailable));
   show();
 }

@@ -8,7 +8,7 @@ import { on, store, update } from "./store.js";
 import { resetZoom } from "./zoom.js";
 
 const controls = {
-  effect: find("#effect"), opacity: find("#opacity"), labels: find("#labels"), preview: find("#preview"),
+  effect: find("#effect"), opacity: find("#opacity"), labels: find("#labels"), trails: find("#trails"), preview: find("#preview"),
   zoom: find("#zoom"), grid: find("#grid"), fullscreen: find("#fullscreen"), snapshot: find("#snapshot"), record: find("#record"), share: find("#share-button"),
 };
 
@@ -28,6 +28,7 @@ function show() {
   controls.opacity.value = String(store.opacity);
   controls.opacity.disabled = store.effect !== "color";
   controls.labels.setAttribute("aria-pressed", String(store.labels));
+  controls.trails.setAttribute("aria-pressed", String(store.trails));
   controls.preview.setAttribute("aria-pressed", String(store.preview));
   controls.record.setAttribute("aria-pressed", String(store.recording));
   setText(controls.record.lastChild, store.recording ? " Stop" : " Record");
@@ -46,6 +47,7 @@ export function initViewMenu() {
   controls.effect.onchange = () => update({ effect: controls.effect.value });
   controls.opacity.oninput = () => update({ opacity: Number(controls.opacity.value) });
   controls.labels.onclick = () => update({ labels: !store.labels });
+  controls.trails.onclick = () => update({ trails: !store.trails });
   controls.preview.onclick = () => update({ preview: !store.preview });
   controls.grid.onclick = () => update({ grid: !store.grid });
   controls.zoom.onclick = resetZoom;
@@ -56,7 +58,7 @@ export function initViewMenu() {
   initShare();
   let hadFrame = false;
   on("frame", () => { if (hadFrame !== (store.frame !== null)) { hadFrame = !hadFrame; show(); } });
-  on("effect opacity labels preview recording streams grid", show);
+  on("effect opacity labels trails preview recording streams grid", show);
   on("zoom", showZoom);
   show();
 }

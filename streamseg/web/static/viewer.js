@@ -5,7 +5,9 @@ import { paintFrame } from "./effects.js";
 import { pixelAspect } from "./frame_message.js";
 import { decodeMasks, decodePicture, objectAt } from "./masks.js";
 import { CLICK_SHOWN_MS, drawOverlay } from "./overlay.js";
+import { measureShape } from "./shapes.js";
 import { on, store, update } from "./store.js";
+import { clearTrails, extendTrails } from "./trails.js";
 
 const viewport = find("#viewport");
 const picture = find("#picture");
@@ -14,7 +16,7 @@ const MAX_CLICKS = 10;
 /** Magnification from which single pixels are shown. */
 const PIXELS_FROM = 3;
 
-const view = { header: null, box: null, crosshair: null, corner: null, clicks: [], preview: null, hovered: null };
+const view = { header: null, shapes: new Map(), box: null, crosshair: null, corner: null, clicks: [], preview: null, hovered: null };
 /** The picture on the screen: { header, bitmap, objects }. */
 let shown = null;
 let frozen = null;
@@ -31,6 +33,8 @@ export async function showFrame(frame) {
   shown?.bitmap.close();
   shown = { header, bitmap, objects: decodeMasks(frame) };
   view.header = header;
+  view.shapes = new Map(shown.objects.map((object) => [object.id, measureShape(object)]));
+  extendTrails(header, view.shapes);
   viewport.style.setProperty("--aspect", header.size[0] * pixelAspect(header) / header.size[1]);
   paint();
   Object.assign(picture.dataset, { stream: header.stream, frame: header.frame });
@@ -66,14 +70,15 @@ export function clearViewer() {
   unfreeze();
   shown?.bitmap.close();
   shown = null;
-  Object.assign(view, { header: null, clicks: [], preview: null, hovered: null });
+  Object.assign(view, { header: null, shapes: new Map(), clicks: [], preview: null, previewText: "", hovered: null });
+  clearTrails();
   picture.getContext("2d").clearRect(0, 0, picture.width, picture.height);
   delete picture.dataset.frame;
   update({ frame: null });
   redraw();
 }
 
-/** Update the overlay: { box, crosshair, corner, preview, hovered }. */
+/** Update the overlay: { box, crosshair, corner, preview, previewText, previewPlace, hovered }. */
 export function updateOverlay(changes) {
   Object.assign(view, changes);
   redraw();
@@ -106,6 +111,6 @@ function withResolvers() {
 }
 
 on("effect opacity", paint);
-on("selected labels", redraw);
+on("selected labels trails", redraw);
 on("zoom", applyZoom);
 new ResizeObserver(applyZoom).observe(viewport);

@@ -1,0 +1,125 @@
+"""Which addresses an HTTP client may have the daemon open.
+
+The daemon is inside the network, the client may not be: without a check it could make the daemon talk to services that
+trust this machine (server-side request forgery). A name is resolved, and all of its addresses are checked. Streams that
+were added by HTTP do not follow redirects (``follow_redirects``). What remains: a name that leads elsewhere later, and
+the addresses inside an HLS playlist or an RTSP redirect. Both need the token.
+
+Ours because packages for this wrap one HTTP client, and FFmpeg opens the connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+
+from streamseg.config.schema import HttpConfig
+from streamseg.web.api_error import ApiError
+
+_NETWORK_SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
+_WEBCAM: Final = re.compile(r"webcam:\d{1,4}")
+_ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
+_RESOLVE_TIMEOUT_S: Final = 5.0
+_METADATA: Final = tuple(
+    ip_network(text)
+    for text in ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32")
+)
+"""Where clouds serve credentials and settings to the machines that ask: AWS, Google, Azure, Alibaba, Oracle."""
+
+IpAddress = IPv4Address | IPv6Address
+
+
+async def check_source(source: str, http: HttpConfig) -> None:
+    """Refuse an address that HTTP clients may not have the daemon open.
+
+    Blocks: up to 5 s, to resolve a name.
+
+    Raises:
+        ApiError: It is refused; the message names the setting that would allow it.
+    """
+    if http.allow_files and http.allow_own_addresses:
+        return
+    if _WEBCAM.fullmatch(source):
+        return
+    match = _ADDRESS.match(source)
+    scheme = match[1].lower() if match else ""
+    if scheme not in _NETWORK_SCHEMES:
+        if http.allow_files:
+            return
+        raise _refused(
+            "source: expected an address that starts with rtsp://, rtsps://, http://, https:// or webcam:; other kinds "
+            "need http.allow_files in the configuration of the daemon"
+        )
+    if http.allow_own_addresses:
+        return
+    assert match is not None
+    host = _host_of(match[2])
+    for address in await _resolve(host):
+        what = own_service(address)
+        if what is not None:
+            raise _refused(
+                f"source: {host} is {what} ({address}): if a camera is there, set http.allow_own_addresses in the "
+                "configuration of the daemon"
+            )
+
+
+def own_service(address: IpAddress) -> str | None:
+    """Return what an address is, if it is this machine's own or serves machines rather than people; else None."""
+    plain = _unwrapped(address)
+    if plain.is_loopback or plain.is_unspecified:
+        return "this machine"
+    if any(plain in network for network in _METADATA if network.version == plain.version):
+        return "a metadata service or link-local"
+    if plain.is_link_local:
+        return "link-local"
+    if plain.is_multicast or plain.is_reserved:
+        return "no address of a camera"
+    return "this machine" if _is_ours(plain) else None
+
+
+def _unwrapped(address: IpAddress) -> IpAddress:
+    """Return the IPv4 address inside an IPv6 one: mapped, 6to4, or translated by NAT64."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in ip_network("64:ff9b::/96"):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_ours(address: IpAddress) -> bool:
+    """Whether one of this machine's interfaces has the address: only then can a socket be bound to it."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
+
+
+def _host_of(authority: str) -> str:
+    """Return the host of ``user:password@host:port``, as FFmpeg reads it."""
+    host = authority.rpartition("@")[2]
+    if host.startswith("["):
+        return host[1:].partition("]")[0].partition("%")[0]
+    return host.partition(":")[0]
+
+
+async def _resolve(host: str) -> list[IpAddress]:
+    if not host:
+        raise _refused("source: the address has no host: write for example rtsp://192.168.1.20/stream1")
+    try:
+        async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise ApiError(504, "TIMEOUT", f"source: {host} could not be resolved within 5 s", retryable=True) from None
+    except (OSError, UnicodeError):
+        raise _refused(f"source: the host {host[:80]!r} is unknown: check its name, or use its address") from None
+    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def _refused(message: str) -> ApiError:
+    return ApiError(422, "BAD_CONFIG", message)

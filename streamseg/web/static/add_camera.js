@@ -1,0 +1,96 @@
+// The dialog that adds a camera: it tests the address and shows the first picture before anything is added.
+
+import { api } from "./api.js";
+import { find, make, setText } from "./dom.js";
+import { store } from "./store.js";
+
+const dialog = find("#camera");
+const fields = { source: find("#camera-source"), name: find("#camera-name"), transport: find("#camera-transport") };
+const buttons = { test: find("#camera-test"), add: find("#camera-add") };
+const result = find("#camera-result");
+let showStream = null;
+/** Address and transport of the last test that succeeded: only what was seen can be added. */
+let tested = "";
+
+const entry = () => ({ source: fields.source.value.trim(), transport: fields.transport.value });
+
+/** A free name for a stream, made from the host of an address or the number of a webcam. */
+function suggestName(source) {
+  const host = /:\/\/(?:[^@/]*@)?\[?([^/:\]?#]+)/.exec(source)?.[1] ?? source.replace(":", "");
+  const base = host.toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").replaceAll(/^[-_]+|-+$/g, "").slice(0, 40) || "camera";
+  let name = base;
+  for (let number = 2; store.streams.includes(name); number++) name = `${base}-${number}`;
+  return name;
+}
+
+function say(text, level = "") {
+  result.replaceChildren(make("p", { "data-level": level }, text));
+}
+
+function busy(what) {
+  buttons.test.disabled = what !== "";
+  buttons.add.disabled = what !== "" || JSON.stringify(entry()) !== tested;
+  setText(buttons.test, what || "Test");
+}
+
+function describe({ kind, live, codec, size: [width, height], rate, rate_announced: announced, corrupt, first_frame_s: wait }) {
+  const rates = rate ? `${rate.toFixed(1)} frames/s` : announced ? `${announced.toFixed(1)} frames/s announced` : "one frame so far";
+  const damage = corrupt ? `, ${corrupt} damaged packets` : "";
+  return `${kind.toUpperCase()}${live ? "" : " (a file)"}, ${codec}, ${width} × ${height}, ${rates}, first picture after ${wait.toFixed(1)} s${damage}.`;
+}
+
+async function test() {
+  const asked = entry();
+  if (!asked.source) { say("Enter the address of the camera.", "bad"); fields.source.focus(); return; }
+  tested = "";
+  busy("Testing …");
+  say("Opening the camera. This takes up to half a minute.");
+  try {
+    const report = await api.probe(asked);
+    tested = JSON.stringify(asked);
+    const picture = make("img", { alt: "First picture of the camera" });
+    const bytes = Uint8Array.from(atob(report.picture), (char) => char.charCodeAt(0));
+    picture.onload = () => URL.revokeObjectURL(picture.src);
+    picture.src = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
+    result.replaceChildren(picture, make("p", { "data-level": "good" }, describe(report)));
+    if (!fields.name.value) fields.name.value = suggestName(asked.source);
+  } catch (error) {
+    say(error.message, "bad");
+  }
+  busy("");
+  if (tested) buttons.add.focus();
+}
+
+async function add() {
+  const name = fields.name.value.trim();
+  busy("Adding …");
+  try {
+    await api.addStream(name, entry());
+  } catch (error) {
+    say(error.message, "bad");
+    busy("");
+    return;
+  }
+  dialog.close();
+  showStream(name);
+}
+
+function clear() {
+  tested = "";
+  for (const field of [fields.source, fields.name]) field.value = "";
+  result.replaceChildren();
+  busy("");
+}
+
+/** Listen to the dialog. `show(id)`: show a stream as soon as it exists. */
+export function initAddCamera(show) {
+  showStream = show;
+  find("#add-camera").onclick = () => { clear(); dialog.showModal(); };
+  find("#camera-close").onclick = () => dialog.close();
+  fields.source.oninput = fields.transport.onchange = () => busy("");
+  dialog.querySelector("form").onsubmit = (event) => {
+    event.preventDefault();
+    test();
+  };
+  buttons.add.onclick = add;
+}
