@@ -144,8 +144,9 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Literal["keep", "reset", "reprompt"],
         Meta(
             description="After a reconnect, size change or time jump: keep the objects and their memory, drop them, or "
-            "drop them and apply the prompts again. A restarted worker goes on from a snapshot of their memory. An "
-            "object that is not in it is lost with keep, dropped with reset, and prompted again with reprompt."
+            "drop them and apply the prompts again; an object where the picture has not changed starts from its last "
+            "mask instead. A restarted worker goes on from a snapshot of their memory. An object that is not in it is "
+            "lost with keep, dropped with reset, and prompted again with reprompt."
         ),
     ] = "keep"
     lost_after_s: Annotated[

@@ -31,6 +31,7 @@ class SavedPrompt:
         mask: Run lengths of the whole frame, or the path of an image, which is read when the prompt is applied.
         coords: Unit of points and box.
         restarts: It started the object again; earlier prompts are about another appearance or place.
+        candidate: Which of the masks of an ambiguous click to take; None: the model's choice.
     """
 
     points: tuple[tuple[float, float, float], ...] = ()
@@ -38,6 +39,7 @@ class SavedPrompt:
     mask: Rle | Path | None = None
     coords: Coords = "normalized"
     restarts: bool = False
+    candidate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

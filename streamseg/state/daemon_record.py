@@ -11,9 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from streamseg.errors import StateError
+from streamseg.protocol.text import encode_json
 from streamseg.state.stream_snapshot import SavedObjects
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -54,15 +55,8 @@ def source_digest(address: str) -> str:
 
 
 def encode_record(record: DaemonRecord) -> bytes:
-    """Return a record as bytes: a line with a checksum, and JSON.
-
-    Raises:
-        StateError: A text in it is not valid Unicode.
-    """
-    try:
-        body = msgspec.json.encode(record)
-    except UnicodeEncodeError:
-        raise StateError("a text of the settings is not valid Unicode") from None  # maybe an address with a password
+    """Return a record as bytes: a line with a checksum, and JSON. Text that is not valid Unicode is escaped."""
+    body = encode_json(record)
     return _checksum(body) + b"\n" + body
 
 

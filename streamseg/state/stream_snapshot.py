@@ -7,6 +7,7 @@ checksum of each of its members; a snapshot that was cut short or changed is ref
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from streamseg.errors import StateError
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
 from streamseg.protocol.arguments import Coords, Rle
 from streamseg.protocol.published import ObjectState
+from streamseg.protocol.text import encode_valid
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BYTES: Final = 512 * 1024 * 1024
 """Largest snapshot that is read."""
 
@@ -33,9 +35,10 @@ class _Prompt(msgspec.Struct, frozen=True):
     points: tuple[tuple[float, float, float], ...]
     box: tuple[float, float, float, float] | None
     rle: Rle | None
-    file: str | None
+    file: bytes | None  # a path may hold bytes that are not UTF-8
     coords: Coords
     restarts: bool
+    candidate: int | None
 
 
 class _Object(msgspec.Struct, frozen=True):
@@ -134,7 +137,7 @@ def encode_snapshot(snapshot: StreamSnapshot) -> bytes:
         sightings=dict(snapshot.sightings),
         frame=snapshot.frame,
     )
-    arrays: dict[str, NDArray[Any]] = {_HEAD: np.frombuffer(msgspec.msgpack.encode(head), np.uint8)}
+    arrays: dict[str, NDArray[Any]] = {_HEAD: np.frombuffer(encode_valid(msgspec.msgpack.encode, head), np.uint8)}
     for obj_id, memory in snapshot.memory.items():
         arrays.update({f"{obj_id}/{name}": array for name, array in memory.items()})
     buffer = io.BytesIO()
@@ -187,12 +190,13 @@ def _stored(prompt: SavedPrompt) -> _Prompt:
         prompt.points,
         prompt.box,
         rle=mask if isinstance(mask, Rle) else None,
-        file=str(mask) if isinstance(mask, Path) else None,
+        file=os.fsencode(mask) if isinstance(mask, Path) else None,
         coords=prompt.coords,
         restarts=prompt.restarts,
+        candidate=prompt.candidate,
     )
 
 
 def _loaded(prompt: _Prompt) -> SavedPrompt:
-    mask = prompt.rle if prompt.file is None else Path(prompt.file)
-    return SavedPrompt(prompt.points, prompt.box, mask, prompt.coords, prompt.restarts)
+    mask = prompt.rle if prompt.file is None else Path(os.fsdecode(prompt.file))
+    return SavedPrompt(prompt.points, prompt.box, mask, prompt.coords, prompt.restarts, prompt.candidate)

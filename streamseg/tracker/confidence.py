@@ -35,6 +35,7 @@ SIGNALS: Final = (
 )
 """Names of the signals, in their order."""
 
+_PREFIX: Final = "confidence "
 _RATE: Final = 0.1
 _SCORE_LIMIT: Final = 10.0
 _SCORE_SCALE: Final = 5.0
@@ -62,6 +63,7 @@ class ConfidenceMeter:
 
     def __init__(self, fitted: Confidence | None, device: torch.device) -> None:
         self._past: dict[tuple[str, int], _Past] = {}
+        self._device = device
         self._weights: Tensor | None = None
         self._bias = 0.0
         if fitted is None:
@@ -114,6 +116,18 @@ class ConfidenceMeter:
                 torch.where(visible, means[row], past.means[row]),
             )
         return torch.cat([alone[:, :4], now[:, 1:], means], dim=1)
+
+    def export(self, stream: str, obj_id: int) -> dict[str, Tensor]:
+        """Copy an object's past to the host; empty if it has none."""
+        past = self._past.get((stream, obj_id))
+        return {} if past is None else {_PREFIX + name: value.cpu() for name, value in past._asdict().items()}
+
+    def take(self, stream: str, obj_id: int, memory: dict[str, Tensor]) -> None:
+        """Take an object's past out of what :meth:`export` was merged into, if it is there."""
+        found = {name: memory.pop(_PREFIX + name, None) for name in _Past._fields}
+        past = {name: value.to(self._device) for name, value in found.items() if value is not None}
+        if len(past) == len(_Past._fields):
+            self._past[stream, obj_id] = _Past(**past)
 
     def forget(self, stream: str, obj_id: int) -> None:
         """Drop an object's past: it is gone, or a prompt has changed what it is."""

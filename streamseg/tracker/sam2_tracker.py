@@ -381,7 +381,9 @@ class Sam2Tracker:
         return StreamMemory(
             self._predictor.frame(stream),
             {
-                obj_id: {name: _to_array(tensor) for name, tensor in memory.items()}
+                obj_id: {
+                    name: _to_array(tensor) for name, tensor in (memory | self._meter.export(stream, obj_id)).items()
+                }
                 for obj_id, memory in objects.items()
             },
         )
@@ -397,7 +399,13 @@ class Sam2Tracker:
             obj_id: {name: _to_tensor(array) for name, array in arrays.items()}
             for obj_id, arrays in memory.objects.items()
         }
-        self._predictor.import_objects(stream, memory.frame, objects)
+        for obj_id, tensors in objects.items():
+            self._meter.take(stream, obj_id, tensors)
+        try:
+            self._predictor.import_objects(stream, memory.frame, objects)
+        except Exception:
+            self._meter.close(stream)
+            raise
 
     def set_aside(self, stream: str, obj_id: int) -> None:
         """Stop tracking an object, but keep its memory.

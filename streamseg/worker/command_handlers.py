@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -105,12 +106,12 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> PromptResult:
     objects = stream.objects
     obj_id = objects.table.free_id if args.object_id is None else args.object_id
     new = not objects.table.is_followed(obj_id)
-    prompt = normalize_prompt(args)
+    prompt = replace(normalize_prompt(args), candidate=args.candidate)
 
     def apply(frame: int | None) -> Preview | Applied:
         if args.preview:
-            return objects.preview(obj_id, prompt, frame, args.candidate, candidates=args.candidates > 1)
-        return objects.add_prompt(obj_id, args.label, prompt, frame, args.candidate)
+            return objects.preview(obj_id, prompt, frame, candidates=args.candidates > 1)
+        return objects.add_prompt(obj_id, args.label, prompt, frame)
 
     result = _on_frame(args, apply, f"object {obj_id}: " if args.object_id is None else "")
     prompted = result.prompted
@@ -233,11 +234,13 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     prompted: list[SavedObject] = []
     for obj_id, prompt in wanted.items():
         known = stream.objects.table.objects.get(obj_id)
-        if known is None or known.prompts[0] != normalize_prompt(prompt):
+        if known is None or replace(known.prompts[0], candidate=None) != normalize_prompt(prompt):
             prompted.append(SavedObject(obj_id, prompt.label, (normalize_prompt(prompt),)))
             continue
         unchanged.append(prompt)
     if frame is None:
+        if stream.latest is not None and not stream.paused:  # the next frame, on which they start, shows much the same
+            _check_starts(stream, prompted, None)
         stream.objects.replace(removed, prompted, can_undo=True)
     else:
         _check_starts(stream, prompted, frame)
@@ -264,7 +267,7 @@ def _frame_of(stream: TrackedStream, args: SetPrompts) -> int | None:
     return _on_frame(args, stream.objects.find_frame)
 
 
-def _check_starts(stream: TrackedStream, objects: Sequence[SavedObject], frame: int) -> None:
+def _check_starts(stream: TrackedStream, objects: Sequence[SavedObject], frame: int | None) -> None:
     """Refuse prompts that find nothing on their frame, before any object is removed for them."""
     for obj in objects:
         try:

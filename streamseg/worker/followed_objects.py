@@ -175,9 +175,15 @@ class FollowedObjects:
                 self.table.save(known)
                 self.table.add_pending(known)
                 return
-            self.table.reject(obj_id, prompt)
-            log.error("stream %s: %s", self.name, error)
-            self._events.add("prompt_rejected", frame, obj_id=obj_id, label=known.label, detail=str(error))
+            replaced = self._hidden.find(obj_id)
+            detail = str(error) if replaced is None else f"{error}; the object goes on as before"
+            log.error("stream %s: %s", self.name, detail)
+            self._events.add("prompt_rejected", frame, obj_id=obj_id, label=known.label, detail=detail)
+            if replaced is None:
+                self.table.reject(obj_id, prompt)
+            else:
+                self.table.discard_prompts(obj_id)
+                self.bring_back(replaced)
         else:
             self._hidden.drop(obj_id)
             self._show(obj_id, result.current)
@@ -202,9 +208,7 @@ class FollowedObjects:
 
     # --- prompts ----------------------------------------------------------------------------------------------------
 
-    def add_prompt(
-        self, obj_id: int, label: str, prompt: SavedPrompt, frame_id: int | None, candidate: int | None = None
-    ) -> PromptResult:
+    def add_prompt(self, obj_id: int, label: str, prompt: SavedPrompt, frame_id: int | None) -> PromptResult:
         """Start or correct an object on one of the newest frames. Requires :attr:`latest`.
 
         Args:
@@ -212,14 +216,13 @@ class FollowedObjects:
             label: Its name; empty keeps the name that it has.
             prompt: The prompt.
             frame_id: The frame; None for the newest.
-            candidate: Which of the masks of an ambiguous click to take.
 
         Raises:
             PromptError: the frame is gone, or the prompt does not fit it.
         """
         assert self._latest is not None
         self._alive()
-        built = replace(build_prompt(obj_id, prompt, self._latest.size), candidate=candidate)
+        built = build_prompt(obj_id, prompt, self._latest.size)
         result = self._tracker.add_prompt(self.name, built, frame_id)
         self._hidden.drop(obj_id)
         self.table.discard_prompts(obj_id)
@@ -242,7 +245,6 @@ class FollowedObjects:
         obj_id: int,
         prompt: SavedPrompt,
         frame_id: int | None,
-        candidate: int | None = None,
         *,
         candidates: bool = False,
     ) -> Preview:
@@ -252,14 +254,13 @@ class FollowedObjects:
             obj_id: As in :meth:`add_prompt`, like the next ones.
             prompt: The prompt.
             frame_id: The frame.
-            candidate: Which of the masks of an ambiguous click to take.
             candidates: Also return all of those masks.
 
         Raises:
             PromptError: as :meth:`add_prompt`.
         """
         assert self._latest is not None
-        built = replace(build_prompt(obj_id, prompt, self._latest.size), candidate=candidate)
+        built = build_prompt(obj_id, prompt, self._latest.size)
         preview = self._tracker.preview(self.name, built, frame_id, candidates=candidates)
         return replace(
             preview,
@@ -267,7 +268,7 @@ class FollowedObjects:
             candidates=tuple(cleaned(offered, self.cleanup_px) for offered in preview.candidates),
         )
 
-    def check_start(self, obj_id: int, prompt: SavedPrompt, frame_id: int) -> None:
+    def check_start(self, obj_id: int, prompt: SavedPrompt, frame_id: int | None) -> None:
         """Check that a prompt starts an object on a frame, whatever is known of its id. Changes nothing.
 
         Raises:
@@ -347,7 +348,7 @@ class FollowedObjects:
                 self.remove(obj_id, can_undo=can_undo)
         for obj in added:
             if obj.obj_id in self.table.objects:
-                self.remove(obj.obj_id)
+                self.remove(obj.obj_id, can_undo=can_undo)
             self.table.save(obj)
             self.table.add_pending(obj)
 
@@ -420,12 +421,20 @@ class FollowedObjects:
             if obj.obj_id not in self.table.objects:
                 self._events.add("object_removed", frame, obj_id=obj.obj_id, label=obj.label)
 
-    def save_masks(self) -> None:
-        """Make the masks of the visible objects part of what the next worker gets."""
-        unseen = self.unseen
-        self.table.save_masks(
-            {obj_id: full_rle(seen) for obj_id, seen in self._last_seen.items() if seen.area and obj_id not in unseen}
-        )
+    def save_masks(self, only: Iterable[int] | None = None) -> list[int]:
+        """Have visible objects start from their masks, the next time that they are prompted; return their ids.
+
+        Args:
+            only: Of these objects; None: of all.
+        """
+        unseen, wanted = self.unseen, set(self._last_seen) if only is None else set(only)
+        masks = {
+            obj_id: full_rle(seen)
+            for obj_id, seen in self._last_seen.items()
+            if seen.area and obj_id in wanted and obj_id not in unseen
+        }
+        self.table.save_masks(masks)
+        return list(masks)
 
     # --- internals --------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,11 @@ class HiddenObjects:
         while len(self._hidden) > self._max_objects:
             self.drop(next(iter(self._hidden)))
 
+    def find(self, obj_id: int) -> SavedObject | None:
+        """Return a hidden object by its id."""
+        hidden = self._hidden.get(obj_id)
+        return None if hidden is None else hidden.obj
+
     def take(self, obj: SavedObject) -> bool:
         """Return whether the tracker can bring an object back as it was; it is no longer hidden then."""
         found = self._hidden.get(obj.obj_id)

@@ -30,7 +30,8 @@ def build_prompt(obj_id: int, given: SavedPrompt, size: tuple[int, int]) -> Prom
     elif given.mask is not None:
         mask = read_mask(given.mask)
         _check_size(obj_id, (mask.shape[1], mask.shape[0]), size)
-    return Prompt(obj_id, points=tuple(Point(x, y, int(label)) for x, y, label in points), box=box, mask=mask)
+    marks = tuple(Point(x, y, int(label)) for x, y, label in points)
+    return Prompt(obj_id, points=marks, box=box, mask=mask, candidate=given.candidate)
 
 
 def pixel_marks(given: SavedPrompt, size: tuple[int, int]) -> tuple[tuple[PixelPoint, ...], PixelBox | None]:

@@ -66,7 +66,7 @@ class Snapshots:
         tracker: Has the memory.
 
     Attributes:
-        failed: Number of snapshots by stream that could not be taken.
+        failed: Number of snapshots by stream that could not be taken or written.
     """
 
     def __init__(self, spec: SnapshotSpec, tracker: Tracker) -> None:
@@ -74,7 +74,7 @@ class Snapshots:
         self._failing: set[str] = set()
         self._spec = spec
         self._tracker = tracker
-        self._writer = _Writer(spec.folder)
+        self._writer = _Writer(spec.folder, self.failed)
         self._due_at: dict[str, float] = {}
         self._frames: dict[str, int] = {}
         self._not_before = 0.0
@@ -185,10 +185,16 @@ class Snapshots:
 
 
 class _Writer:
-    """A thread that writes the newest snapshot of each stream. Holds one per stream."""
+    """A thread that writes the newest snapshot of each stream. Holds one per stream.
 
-    def __init__(self, folder: StateFolder) -> None:
+    Args:
+        folder: Where to.
+        failed: Counts the snapshots by stream that could not be written.
+    """
+
+    def __init__(self, folder: StateFolder, failed: Counter[str]) -> None:
         self._folder = folder
+        self._failed = failed
         self._waiting: dict[str, StreamSnapshot | None] = {}
         self._changed = threading.Condition()
         self._closing = False
@@ -228,8 +234,10 @@ class _Writer:
                 self._folder.write_stream(stream, encode_snapshot(snapshot))
             self._failing = False
         except StateError as error:
+            self._failed[stream] += 1
             if not self._failing:
                 log.error("%s: objects would not survive a restart", error)
             self._failing = True
         except Exception:
+            self._failed[stream] += 1
             log.exception("a snapshot of stream %s could not be written", stream)

@@ -23,6 +23,7 @@ from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.followed_objects import FollowedObjects, Latest
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.object_table import ObjectTable
+from streamseg.worker.picture_memory import PictureMemory
 from streamseg.worker.restoring import Inheritance, Restoration
 from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.stream_events import EventLog
@@ -76,6 +77,7 @@ class TrackedStream:
         self._events = EventLog(name)
         self.objects = FollowedObjects(name, tracker, table, self._events, max_objects, alive)
         self._static = StaticFrames()
+        self._picture = PictureMemory()
         self._use_settings(config)
         self._turn: FrameTurn | None = None
         self.undo_stack = UndoStack()
@@ -146,6 +148,8 @@ class TrackedStream:
         self.tracked += 1
         if self._repeat_static:
             self._static.tracked(frame, frame.stamps.stream_time_ns)
+        if self.config.on_discontinuity == "reprompt":
+            self._picture.remember(frame)
         return self.objects.take_results(frame, results)
 
     def fail(self, frame: Frame, reason: str, error: Exception) -> FrameResult:
@@ -205,6 +209,9 @@ class TrackedStream:
             table.retry_rejected()
             return
         followed = self.objects.announced
+        reason = f"epoch {frame.epoch} began and on_discontinuity is {policy}"
+        if policy == "reprompt" and (kept := self._keep_masks(frame)):
+            reason += f"; objects {', '.join(map(str, kept))} start from their last masks: the picture agrees there"
         self._tracker.reset(self.name)
         self._static.forget()
         self.objects.tracker_cleared()
@@ -212,7 +219,19 @@ class TrackedStream:
             table.clear()
         else:
             table.reprompt_all()
-        self.objects.report_reset(followed, f"epoch {frame.epoch} began and on_discontinuity is {policy}", frame)
+        self.objects.report_reset(followed, reason, frame)
+
+    def _keep_masks(self, frame: Frame) -> list[int]:
+        """Have visible objects start from their last masks where a new epoch shows what was there; return their ids.
+
+        An object has moved since it was marked, so its mask is nearer to it than the old clicks.
+        """
+        latest = self.latest
+        if latest is None or latest.size != (frame.format.width, frame.format.height):
+            return []
+        here = {obj_id for obj_id, result in latest.results.items() if result.area}
+        kept = sorted(obj_id for obj_id in here if self._picture.agrees(frame, latest.results[obj_id].roi))
+        return self.objects.save_masks(kept)
 
     # --- requests ---------------------------------------------------------------------------------------------------
 

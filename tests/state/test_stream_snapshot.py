@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,17 @@ from streamseg.state.stream_snapshot import SavedObjects, Sighting, StreamSnapsh
 SAVED = SavedStream(
     (
         SavedObject(
-            3, "cup", (SavedPrompt(points=((0.5, 0.25, 1.0),)), SavedPrompt(box=(1, 2, 3, 4), coords="pixels"))
+            3,
+            "cup",
+            (SavedPrompt(points=((0.5, 0.25, 1.0),), candidate=2), SavedPrompt(box=(1, 2, 3, 4), coords="pixels")),
         ),
         SavedObject(
-            9, "", (SavedPrompt(mask=Path("/a/mask.png")), SavedPrompt(mask=Rle((4, 5), "abc"), restarts=True))
+            9,
+            "",
+            (
+                SavedPrompt(mask=Path(os.fsdecode(b"/caf\xe9/mask.png"))),
+                SavedPrompt(mask=Rle((4, 5), "abc"), restarts=True),
+            ),
         ),
     ),
     next_id=10,
@@ -85,8 +93,8 @@ def test_random_damage_never_raises_anything_else() -> None:
 
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_snapshot(SNAPSHOT)
-    monkeypatch.setattr(stream_snapshot, "VERSION", 2)
-    with pytest.raises(StateError, match="version 1, this streamseg reads version 2"):
+    monkeypatch.setattr(stream_snapshot, "VERSION", 3)
+    with pytest.raises(StateError, match="version 2, this streamseg reads version 3"):
         decode_snapshot(data)
 
 

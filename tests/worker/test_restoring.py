@@ -286,3 +286,25 @@ def test_corrections_never_push_out_the_prompt_that_started_the_object_again() -
     assert len(obj.prompts) == 16
     assert obj.start_prompts == obj.prompts[1:]
     assert obj.prompts[1].restarts
+
+
+def test_the_confidence_continues_with_what_it_remembers(tmp_path: Path) -> None:
+    first = Worker(tmp_path)
+    first.show(0)
+    first.mark(0, OBJ, LEAF)
+    for number in range(1, 5):
+        first.show(number)
+    second = Worker(tmp_path, first.die())
+    for number in range(5, 8):
+        undisturbed, restored = first.show(number)[OBJ], second.show(number)[OBJ]
+        assert undisturbed.confidence is not None
+        assert restored.confidence == pytest.approx(undisturbed.confidence, abs=1e-5)
+
+
+def test_snapshots_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "no folder").touch()
+    worker = Worker(tmp_path / "no folder")
+    worker.show(0)
+    worker.mark(0, OBJ, LEAF)
+    worker.die()
+    assert worker.snapshots.failed["cam"] == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamseg.config.schema import PromptConfig, StreamConfig
-from streamseg.errors import FrameExpiredError
+from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.ipc.commands import Command
 from streamseg.ipc.messages import TrackedFrame
@@ -490,3 +490,68 @@ def test_masks_are_refined_once_for_many_changes(monkeypatch: pytest.MonkeyPatch
     assert stream.latest is not None
     assert [*stream.latest.results] == [4]
     assert refined == [[1, 2, 3, 4], [4]]
+
+
+def test_set_prompts_that_find_nothing_are_refused_before_anything_is_removed():
+    stage = Follower()
+    stage.feed(frame(0))
+    tracker = stage.tracker
+
+    def ask(**args: object):
+        command = Command(1, "set_prompts", "cam", msgspec.json.encode(args))
+        return handle_command(command, {"cam": stage.stream})
+
+    def refuse(*args: object, **more: object) -> None:
+        raise PromptError("object 9: nothing is there")
+
+    tracker.preview = refuse  # type: ignore[method-assign, assignment]
+    refused = ask(prompts=[{"object_id": 9, "points": [[0.5, 0.5]]}])
+    assert refused.error is not None
+    assert refused.error.code == "BAD_PROMPT"
+    assert stage.feed(frame(1)) == ([7], [])
+
+
+def test_an_object_whose_new_prompt_is_refused_late_goes_on_as_before(monkeypatch: pytest.MonkeyPatch):
+    tracker = EchoTracker()
+    stream = TrackedStream("cam", StreamConfig(source="scene:simple", prompts=(BOX,)), tracker, max_objects=4)
+    track_frames_once(tracker, stream, 0)
+    before = stream.objects.table.objects[7]
+    args = msgspec.json.encode({"prompts": [{"object_id": 7, "label": "new", "points": [[0.1, 0.1]]}]})
+    assert handle_command(Command(1, "set_prompts", "cam", args), {"cam": stream}).error is None
+
+    def refuse(*args: object, **more: object) -> None:
+        raise PromptError("object 7: nothing is there")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(tracker, "add_prompt", refuse)
+        stream.take_events()
+        assert track_frames_once(tracker, stream, 1) == {7: (100, 100, 40, 50)}
+    (rejected, *_) = stream.take_events()
+    assert (rejected.kind, rejected.detail) == (
+        "prompt_rejected",
+        "object 7: nothing is there; the object goes on as before",
+    )
+    assert stream.objects.table.objects == {7: before}
+    assert track_frames_once(tracker, stream, 2) == {7: (100, 100, 40, 50)}
+
+
+def track_frames_once(tracker: EchoTracker, stream: TrackedStream, number: int) -> dict[int, tuple[int, ...]]:
+    (result,) = track_frames(tracker, {"cam": stream}, {"cam": frame(number)})
+    return {obj.obj_id: obj.roi for obj in result.objects}
+
+
+@pytest.mark.parametrize(("shown", "from_mask"), [(0, True), (200, False)])
+def test_after_a_reconnect_reprompt_prefers_masks_where_the_picture_agrees(shown: int, from_mask: bool):
+    follower = Follower("reprompt")
+    follower.feed(frame(0))
+    args = msgspec.json.encode({"object_id": 7, "box": [20, 20, 60, 60], "coords": "pixels"})
+    assert handle_command(Command(1, "add_prompt", "cam", args), {"cam": follower.stream}).error is None
+    follower.stream.objects.table.save(configured((BOX,)).objects[0])  # the marks are old, the object has moved
+    follower.feed(frame(1))
+    changed = frame(2, epoch=1)
+    changed.planes[0][:] = shown
+    (result,) = track_frames(follower.tracker, {"cam": follower.stream}, {"cam": changed})
+    assert [obj.roi for obj in result.objects] == [(20, 20, 40, 40) if from_mask else (100, 100, 40, 50)]
+    reset = follower.stream.take_events()[-2]
+    assert reset.kind == "tracker_reset"
+    assert reset.detail.endswith("objects 7 start from their last masks: the picture agrees there") == from_mask

@@ -1,14 +1,17 @@
 """Runs the conversion in a process of its own, at a low priority.
 
 Tracing holds the interpreter for seconds, and its memory would never be returned to the system. The process reads its
-job from a file, which it deletes, and writes the networks to a folder and a line per part to its standard output. It
-ends when its standard input is closed, that is, with the process that started it, which also limits its time.
+job from a file, which it deletes, and writes the networks to a folder and a line per part to its standard output. The
+kernel kills it with the process that started it, which also limits its time.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +25,7 @@ from streamseg.tracker.engine import Progress
 from streamseg.tracker.openvino.prepare import Job, prepare
 
 _JOB = "job.pt"
+_PR_SET_PDEATHSIG = 1
 
 _LIMIT_S: Final = 3600.0
 """A conversion that takes longer is ended as hung. It is generous: a busy worker leaves it a tenth of a core."""
@@ -94,7 +98,7 @@ def _progress(line: str) -> tuple[str, float] | None:
 
 def main() -> None:
     """Entry point of the process. Its argument is the folder."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     with suppress(OSError, AttributeError):  # Windows has no such thing
         os.nice(_NICENESS)
     folder = Path(sys.argv[1])
@@ -105,9 +109,15 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    while os.read(0, 1):  # not `sys.stdin`, whose lock this thread would hold when the process ends
-        pass
-    os._exit(1)
+    """Have the kernel kill this process with the thread that started it.
+
+    A thread that waited for the end of standard input would get the interpreter only after the tracing of a network.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(0, 0)  # errors and the end only
+    if poll.poll(0):  # the other end was closed before prctl took effect
+        os._exit(1)
 
 
 if __name__ == "__main__":
