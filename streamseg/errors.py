@@ -23,6 +23,7 @@
     ├── ProtocolError          bytes from a socket are not what the protocol says
     ├── SubscribeTimeoutError  no message arrived within the timeout
     ├── ControlError           the daemon refused a request, or is unreachable: has a code
+    ├── RecordError            a recording cannot be written or read
     ├── StateError             a snapshot cannot be written, or is not usable: says why
     ├── ProcessError           a child process could not be started or kept running
     └── ServiceError           the systemd service cannot be installed, removed or asked
@@ -141,6 +142,10 @@ class ControlError(StreamsegError):
         self.message = message
         self.retryable = retryable
         self.exit_code = 2 if code in ("BAD_REQUEST", "BAD_CONFIG") else 1
+
+
+class RecordError(StreamsegError):
+    """A recording cannot be written, for example because the disk is full, or read."""
 
 
 class StateError(StreamsegError):

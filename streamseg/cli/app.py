@@ -16,6 +16,7 @@ from streamseg.cli import (
     models,
     probe,
     prompt,
+    record,
     reload,
     run,
     segment,
@@ -56,6 +57,8 @@ app.command("automask", context_settings={"token_normalize_func": lambda name: n
     automask.automask
 )
 app.command("segment")(segment.segment)
+app.command("record")(record.record)
+app.command("replay")(record.replay)
 app.command("status")(status.status)
 app.command("reload")(reload.reload)
 app.add_typer(prompt.app, name="prompt")

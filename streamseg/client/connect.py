@@ -19,14 +19,14 @@ _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 2000
 
 
-def connect(context: zmq.Context[S], endpoint: str, topics: Iterable[bytes]) -> S:
+def connect(context: zmq.Context[S], endpoint: str, topics: Iterable[bytes], hwm: int = PUBLISH_HWM) -> S:
     """Return a SUB socket that connects, and reconnects when the daemon comes back.
 
     Raises:
         ConfigError: the endpoint is not a ZeroMQ address.
     """
     socket = context.socket(zmq.SUB)
-    socket.setsockopt(zmq.RCVHWM, PUBLISH_HWM)
+    socket.setsockopt(zmq.RCVHWM, hwm)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.IPV6, "[" in endpoint)  # else "localhost" would be ::1, where daemons do not listen
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)

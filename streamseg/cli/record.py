@@ -1,0 +1,135 @@
+"""``streamseg record``, ``streamseg replay`` and ``streamseg export``: recordings of what a daemon publishes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from streamseg.protocol.topics import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from streamseg.protocol.topics import Kind
+
+_KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "events", "status")
+_STATUS_S: Final = 10.0
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The recording: a folder, or one of its files.")]
+Endpoint = Annotated[str, typer.Option("--endpoint", metavar="ENDPOINT", help="Where the daemon publishes.")]
+
+
+def record(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recording; appended to if it exists.")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this stream; repeat for several. Default: all.")
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Record pictures, too: about 0.4 MB each at 1080p.")
+    ] = False,
+    seconds: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="Stop after S seconds.")] = None,
+    segment_mb: Annotated[int, typer.Option(min=1, metavar="MB", help="Begin a new file at this size.")] = 256,
+    segment_minutes: Annotated[float, typer.Option(min=0.01, metavar="MIN", help="Or after this time.")] = 10.0,
+    max_gb: Annotated[
+        float | None, typer.Option(min=0.001, metavar="GB", help="Delete the oldest files beyond.")
+    ] = None,
+    max_hours: Annotated[float | None, typer.Option(min=0.01, metavar="H", help="Delete files that are older.")] = None,
+    keep_free_mb: Annotated[
+        int, typer.Option(min=0, metavar="MB", help="Stop when the disk has less space left.")
+    ] = 1000,
+) -> None:
+    """Record masks, objects, events and status of a daemon, until Ctrl-C.
+
+    Files are MCAP. What is written survives a crash and a full disk; the daemon may come and go.
+
+    [bold]Examples[/bold]
+
+      streamseg record recording/
+
+      streamseg record recording/ --pictures --max-gb 50
+    """
+    from streamseg.record.receive import receive_bytes
+    from streamseg.record.recorder import Recorder, RecordLimits
+
+    limits = RecordLimits(
+        segment_bytes=segment_mb * 10**6,
+        segment_s=segment_minutes * 60,
+        max_bytes=None if max_gb is None else int(max_gb * 1e9),
+        max_age_s=None if max_hours is None else max_hours * 3600,
+        keep_free_bytes=keep_free_mb * 10**6,
+    )
+    kinds: tuple[Kind, ...] = (*_KINDS, "image") if pictures else _KINDS
+    ended = _ended_by_signal()
+    until_s = None if seconds is None else time.monotonic() + seconds
+
+    def stopped() -> bool:
+        return ended.is_set() or (until_s is not None and time.monotonic() >= until_s)
+
+    gaps, next_line_s = 0, time.monotonic() + _STATUS_S
+    with Recorder(folder, limits) as recorder:
+        print(f"recording {endpoint} to {folder}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        try:
+            for received in receive_bytes(endpoint, stream or None, kinds, stopped):
+                if received is not None:
+                    parts, message = received
+                    recorder.write(parts, time.time_ns())
+                    gaps += message.gap
+                if time.monotonic() >= next_line_s:
+                    next_line_s += _STATUS_S
+                    print(f"{recorder.messages} messages, {gaps} lost on the way", file=sys.stderr, flush=True)
+        finally:
+            print(f"recorded {recorder.messages} messages, {gaps} lost on the way", file=sys.stderr, flush=True)
+
+
+def replay(
+    folder: Folder,
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", metavar="ENDPOINT", help="Where to publish.")
+    ] = DEFAULT_ENDPOINT,
+    speed: Annotated[
+        float,
+        typer.Option(min=0, max=100, metavar="FACTOR", help="Of the recorded pace; 0: as fast as subscribers read."),
+    ] = 1.0,
+    start: Annotated[
+        float, typer.Option(min=0, metavar="S", help="Begin S seconds after the recording's start.")
+    ] = 0.0,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end, as a restarted daemon.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Begin when somebody subscribes.")] = False,
+) -> None:
+    """Publish a recording as if its daemon ran.
+
+    Masks and headers are those of the recording, byte for byte, except session, publisher and t_published_ns.
+
+    [bold]Examples[/bold]
+
+      streamseg replay recording/
+
+      streamseg replay recording/ --loop --speed 2
+    """
+    from streamseg.record.replay import Replay
+
+    ended = _ended_by_signal()
+    player = Replay(endpoint, lossless=speed == 0)
+    try:
+        if wait:
+            player.wait_for_subscriber(folder, ended.is_set)
+        while True:
+            count = player.play(folder, speed=speed, start_s=start, stopped=ended.is_set)
+            print(f"replayed {count} messages at {endpoint}, {player.dropped} dropped", file=sys.stderr, flush=True)
+            if not loop or ended.is_set():
+                break
+    finally:
+        player.close()
+
+
+def _ended_by_signal() -> threading.Event:
+    """Return an event that SIGINT and SIGTERM set."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    return ended

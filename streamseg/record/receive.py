@@ -1,0 +1,59 @@
+"""Receives what a daemon publishes as bytes, for a recorder: every message, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import zmq
+
+from streamseg.client.connect import connect, update_topics
+from streamseg.client.core import SubscriberCore
+from streamseg.client.results import Message
+from streamseg.protocol.topics import Kind
+
+_TURN_MS = 200
+_HWM = 1000
+
+
+class _KeepAll:
+    """An inbox that keeps everything; a recorder takes each message at once, and drops no backlog."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Message] = deque()
+
+    def put(self, message: Message) -> None:
+        self._waiting.append(message)
+
+    def take(self) -> Message | None:
+        return self._waiting.popleft() if self._waiting else None
+
+    def wants_more(self) -> bool:
+        return not self._waiting
+
+
+def receive_bytes(
+    endpoint: str, streams: Iterable[str] | None, kinds: Iterable[Kind], stopped: Callable[[], bool]
+) -> Iterator[tuple[list[bytes], Message] | None]:
+    """Yield each message with its parts, and None now and then while there is none, until ``stopped()``.
+
+    Args:
+        endpoint: Where the daemon publishes; it may come and go.
+        streams: Ids of streams; None for all, including those added later.
+        kinds: What to receive.
+        stopped: Whether to end; asked after each message and several times a second.
+
+    Raises:
+        ConfigError: an argument is invalid.
+    """
+    core: SubscriberCore[Message] = SubscriberCore(endpoint, streams, kinds, _KeepAll())
+    with zmq.Context() as context, connect(context, endpoint, core.topics(), hwm=_HWM) as socket:
+        while not stopped():
+            if not socket.poll(_TURN_MS):
+                yield None
+                continue
+            parts = socket.recv_multipart()
+            core.feed(parts)
+            if (message := core.take()) is not None:
+                yield parts, message
+            update_topics(socket, core)

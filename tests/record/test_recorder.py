@@ -1,0 +1,80 @@
+"""New segments, old ones, and the end of the disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from streamseg.errors import RecordError
+from streamseg.record.folder import read_recording, segments
+from streamseg.record.recorder import Recorder, RecordLimits
+from tests.protocol import golden_messages
+
+MASKS = golden_messages.read("masks_coco_rle")
+FREE = {"keep_free_bytes": 0}
+
+
+def test_a_new_segment_by_size_and_everything_in_order(tmp_path: Path) -> None:
+    with Recorder(tmp_path, RecordLimits(segment_bytes=5000, **FREE)) as recorder:
+        for number in range(50):
+            recorder.write(MASKS, number)
+    assert len(segments(tmp_path)) > 3
+    found = list(read_recording(tmp_path))
+    assert [recorded.t_received_ns for recorded in found] == list(range(50))
+    assert all(recorded.parts == tuple(MASKS[1:]) for recorded in found)
+    with Recorder(tmp_path, RecordLimits(**FREE)) as recorder:  # goes on after what is there
+        recorder.write(MASKS, 50)
+    assert [recorded.t_received_ns for recorded in read_recording(tmp_path)] == list(range(51))
+
+
+def test_a_new_segment_by_time(tmp_path: Path) -> None:
+    now_s = [0.0]
+    with Recorder(tmp_path, RecordLimits(segment_s=10, **FREE), now_s=lambda: now_s[0]) as recorder:
+        for now_s[0] in (0.0, 9.0, 11.0, 12.0, 30.0):
+            recorder.write(MASKS, 0)
+    assert len(segments(tmp_path)) == 3
+
+
+def test_the_oldest_segments_are_deleted(tmp_path: Path) -> None:
+    now_s = [0.0]
+    limits = RecordLimits(segment_bytes=4000, max_bytes=12_000, **FREE)
+    with Recorder(tmp_path, limits, now_s=lambda: now_s[0]) as recorder:
+        for number in range(100):
+            now_s[0] = 2.0 * number  # the limits are checked once a second
+            recorder.write(MASKS, number)
+    kept = [recorded.t_received_ns for recorded in read_recording(tmp_path)]
+    assert kept == list(range(kept[0], 100))
+    assert kept[0] > 0
+    assert sum(path.stat().st_size for path in segments(tmp_path)) < 20_000
+
+
+def test_old_segments_are_deleted_by_age(tmp_path: Path) -> None:
+    with Recorder(tmp_path, RecordLimits(**FREE)) as recorder:
+        recorder.write(MASKS, 1)
+    (old,) = segments(tmp_path)
+    os.utime(old, (time.time() - 7200,) * 2)
+    with Recorder(tmp_path, RecordLimits(max_age_s=3600, **FREE)) as recorder:
+        recorder.write(MASKS, 2)
+    assert [recorded.t_received_ns for recorded in read_recording(tmp_path)] == [2]
+
+
+def test_it_stops_before_the_disk_is_full(tmp_path: Path) -> None:
+    with (
+        Recorder(tmp_path, RecordLimits(keep_free_bytes=2**60)) as recorder,
+        pytest.raises(RecordError, match=r"stopped: the disk has \d+ MB left, and \d+ MB are kept free"),
+    ):
+        recorder.write(MASKS, 0)
+
+
+def test_one_recorder_at_a_time(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from streamseg.record.folder import *; RecordingLock(Path(sys.argv[1]))"
+    )
+    with Recorder(tmp_path):
+        done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert "another recorder is writing there" in done.stderr
