@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 _MAX_PER_TURN: Final = 64
 _PROGRESS_S: Final = 1.0
 _SUPERVISOR_OPS: Final = frozenset({"add_stream", "get_settings", "change_stream", "remove_stream", "reload"})
-_READ_ONLY_OPS: Final = frozenset({"hello", "list", "snapshot", "get_status"})
+_READ_ONLY_OPS: Final = frozenset({"hello", "list", "snapshot", "get_status", "get_settings"})
 
 
 @dataclass(frozen=True)

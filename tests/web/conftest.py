@@ -26,6 +26,17 @@ def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemo
         daemon.close()
 
 
+@pytest.fixture(scope="session")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
+    """A daemon that may open its own pictures as a camera."""
+    streams = {"cam": STREAMS["cam"]}
+    daemon = WebDaemon(tmp_path_factory.mktemp("own") / "daemon", streams, allow_own_addresses=True)
+    try:
+        yield daemon.wait_ready()
+    finally:
+        daemon.close()
+
+
 @pytest.fixture
 def web(shared_daemon: WebDaemon) -> WebDaemon:
     """The shared daemon, without objects."""

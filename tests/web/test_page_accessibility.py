@@ -40,11 +40,14 @@ def test_no_violations(web, control, open_page, look):
     page.keyboard.press("u")
     page.keyboard.press("u")
     assert violations(page) == []
-    for button, dialog in (("#help-button", "#help"), ("#share-button", "#share")):
+    for button, dialog in (("#help-button", "#help"), ("#share-button", "#share"), ("#add-camera", "#camera")):
         page.locator(button).click()
         expect(page.locator(dialog)).to_be_visible()
         assert violations(page) == []
         page.keyboard.press("Escape")
+    page.locator("#settings-button").click()
+    expect(page.locator("#settings-fields")).to_be_visible()
+    assert violations(page) == []
     page.locator("#grid").click()
     expect(page.locator("#frame")).to_be_hidden()
     assert violations(page) == []

@@ -14,18 +14,7 @@ from streamseg.errors import ControlError, SourceError
 from streamseg.sources.probe import probe
 from tests.e2e.daemon_process import wait_for
 from tests.servers.http_server import http_server
-from tests.web.web_daemon import SIZE, STREAMS, WebDaemon
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A daemon that may open streams of this machine, such as its own."""
-    streams = {"cam": STREAMS["cam"]}
-    daemon = WebDaemon(tmp_path_factory.mktemp("own") / "daemon", streams, allow_own_addresses=True)
-    try:
-        yield daemon.wait_ready()
-    finally:
-        daemon.close()
+from tests.web.web_daemon import SIZE
 
 
 def picture_address(daemon):

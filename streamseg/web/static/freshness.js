@@ -4,7 +4,6 @@
 import { find, setText } from "./dom.js";
 import { on, store } from "./store.js";
 
-const STATE_TEXT = { connecting: "connecting", live: "live", silent: "no response", lost: "connection lost" };
 const CHECK_MS = 500;
 /** A picture may be late by this, or by this many of its stream's periods. */
 const LATE_MS = 3000;
@@ -12,38 +11,37 @@ const LATE_PERIODS = 4;
 let reason = "";
 let pictureAt = null;
 
-/** What is wrong: { text, notice, stale }; `text` is for the header, `notice` goes over the picture. */
+const live = (notice = "") => ({ text: "live", state: "live", notice });
+const stale = (text, state, notice) => ({ text, state, notice, stale: true });
+
+/** What is wrong: `text` and `state` are for the header, `notice` goes over the picture. */
 function judge() {
-  const { connection, frame } = store;
-  const status = store.statuses.get(store.stream);
+  const { connection, frame, daemon, streams } = store;
+  if (connection === "connecting") return stale("connecting", "connecting", "");
   if (connection === "lost") {
-    return { text: STATE_TEXT.lost, stale: true, state: "lost",
-      notice: `${reason || "The connection to the daemon is lost."} Reconnecting; if this takes long, check whether the daemon runs.` };
+    return stale("connection lost", "lost",
+      `${reason || "The connection to the daemon is lost."} Reconnecting; if this takes long, check whether the daemon runs.`);
   }
   if (connection === "silent") {
-    return { text: STATE_TEXT.silent, stale: true, state: "silent",
-      notice: "The daemon has sent nothing for three seconds. It recovers by itself; this page waits." };
+    return stale("no response", "silent", "The daemon has sent nothing for three seconds. It recovers by itself; this page waits.");
   }
-  if (connection === "connecting") return { text: STATE_TEXT.connecting, stale: true, state: connection, notice: "" };
-  if (!store.streams.length && store.daemon) {
-    return { text: STATE_TEXT.live, stale: false, state: "live", notice: "There is no camera yet: press Add camera." };
-  }
-  if (store.grid) return { text: STATE_TEXT.live, stale: false, state: "live", notice: "" };
+  if (daemon && !streams.length) return live("There is no camera yet: press Add camera.");
+  if (store.grid) return live();
+  const status = store.statuses.get(store.stream);
   if (status && status.state !== "streaming") {
     const error = status.last_error ? `: ${status.last_error.replace(/\.$/, "")}` : "";
-    return { text: status.state, stale: true, state: status.state === "ended" ? "connecting" : "lost", notice: `The source is ${status.state}${error}.` };
+    return stale(status.state, status.state === "ended" ? "connecting" : "lost", `The source is ${status.state}${error}.`);
   }
-  if (!frame) return { text: STATE_TEXT.live, stale: false, state: "live", notice: "Waiting for the first picture." };
-  const late = Math.max(LATE_MS, status?.fps_in ? LATE_PERIODS * 1000 / status.fps_in : 0);
-  if (pictureAt !== null && performance.now() - pictureAt > late) {
-    return { text: "no new picture", stale: true, state: "silent",
-      notice: `No new picture for ${Math.round((performance.now() - pictureAt) / 1000)} s. It goes on by itself as soon as there is one.` };
+  if (!frame) return live("Waiting for the first picture.");
+  const late = performance.now() - pictureAt;
+  if (pictureAt !== null && late > Math.max(LATE_MS, status?.fps_in ? LATE_PERIODS * 1000 / status.fps_in : 0)) {
+    return stale("no new picture", "silent", `No new picture for ${Math.round(late / 1000)} s. It goes on by itself as soon as there is one.`);
   }
-  return { text: STATE_TEXT.live, stale: false, state: "live", notice: "" };
+  return live();
 }
 
 function show() {
-  const { text, notice, stale, state } = judge();
+  const { text, notice, stale = false, state } = judge();
   const element = find("#connection");
   element.dataset.state = state;
   setText(element, text);

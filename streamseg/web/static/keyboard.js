@@ -6,6 +6,7 @@ import { nextCandidate } from "./candidates.js";
 import { find } from "./dom.js";
 import { box, click, clickOrSelect } from "./pointer.js";
 import { clearPreview, previewAt } from "./preview.js";
+import { cancelDrawing } from "./regions.js";
 import { freeze, objectUnder, unfreeze, updateOverlay } from "./viewer.js";
 import { store, update } from "./store.js";
 import { nextEffect, toggleFullscreen } from "./view_menu.js";
@@ -23,7 +24,7 @@ export function initKeyboard({ showStream, confirmReset }) {
   };
   const keys = {
     n: () => select(null),
-    Escape: () => select(null),
+    Escape: () => store.drawing ? cancelDrawing() : select(null),
     m: () => update({ negative: !store.negative }),
     u: undo,
     y: redo,

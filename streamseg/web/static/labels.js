@@ -30,7 +30,7 @@ export function drawLabels(context, { header, hovered, shapes }, place, width, h
     if (!store.labels && !marked) continue;
     const text = textOf(object, visible);
     const size = context.measureText(text).width + 12;
-    const spot = box ? choose(object.id, placesAt(box, size), taken, size, width, height) : corner(taken, size, height);
+    const spot = box ? choose(object.id, placesAt(box, size), taken, size, width, height) : stack(taken, size, 6, height);
     taken.push(spot);
     drawLabel(context, object, text, spot, size);
   }
@@ -68,24 +68,14 @@ function choose(id, places, taken, size, width, height) {
   const name = names.find((each) => fits(places[each]) && free(places[each]));
   lastPlace.set(id, name);
   if (name) return { x: places[name][0], y: places[name][1], size };
-  // No place is free: the nearest free line below or above the middle of the piece.
-  const x = Math.max(0, Math.min(places.on[0], width - size));
-  const start = Math.max(0, Math.min(places.on[1], height - HEIGHT));
-  for (let step = 0; step < height; step += HEIGHT + 2) {
-    for (const y of [start + step, start - step]) {
-      if (fits([x, y]) && free([x, y])) return { x, y, size };
-    }
-  }
-  return { x, y: start, size };
+  return stack(taken, size, Math.max(0, Math.min(places.on[0], width - size)), height); // no place is free
 }
 
-/** Labels of objects that are not visible stack up in the left bottom corner. */
-function corner(taken, size, height) {
-  for (let y = height - HEIGHT - 6; y > 0; y -= HEIGHT + 4) {
-    const spot = { x: 6, y, size };
-    if (taken.every((other) => !overlap(other, spot))) return spot;
-  }
-  return { x: 6, y: height - HEIGHT - 6, size };
+/** The lowest free place of a column: for objects that are not visible, in the left bottom corner. */
+function stack(taken, size, x, height) {
+  const spot = { x, y: height - HEIGHT - 6, size };
+  while (spot.y > 0 && taken.some((other) => overlap(other, spot))) spot.y -= HEIGHT + 4;
+  return spot;
 }
 
 const overlap = (one, other) => one.x < other.x + other.size && other.x < one.x + one.size

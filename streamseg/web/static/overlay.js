@@ -1,6 +1,7 @@
 // The layer over the picture at screen resolution: labels, trails, selection, preview, box, crosshair, clicks.
 
 import { drawLabels } from "./labels.js";
+import { drawRegions } from "./regions.js";
 import { store } from "./store.js";
 import { drawTrails } from "./trails.js";
 import { toScreen } from "./zoom.js";
@@ -29,6 +30,7 @@ export function drawOverlay(canvas, view) {
     context.drawImage(view.preview, left, top, right - left, bottom - top);
   }
   if (view.preview && view.previewText && view.previewPlace) drawChip(context, view.previewText, place(...view.previewPlace));
+  if (view.header && (store.labels || store.drawing)) drawRegions(context, view.header.size, place, view.pointer);
   if (view.header && store.trails) drawTrails(context, place);
   if (view.header) drawLabels(context, view, place, width, height);
   if (view.box) drawBox(context, view.box, place);

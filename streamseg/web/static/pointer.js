@@ -3,6 +3,7 @@
 import { select, sendPrompt } from "./actions.js";
 import { nextCandidate } from "./candidates.js";
 import { clearPreview, previewAt } from "./preview.js";
+import { addCorner, addRectangle } from "./regions.js";
 import { store } from "./store.js";
 import { freeze, objectUnder, showClick, unfreeze, updateOverlay } from "./viewer.js";
 import { setZoom, toPicture, zoomAt } from "./zoom.js";
@@ -91,6 +92,11 @@ export function initPointer(canvas) {
 
   function hover(event) {
     const point = onPicture(event);
+    if (store.drawing) {
+      clearPreview();
+      updateOverlay({ hovered: null, pointer: point });
+      return;
+    }
     const hovered = objectUnder(point);
     updateOverlay({ hovered });
     canvas.style.cursor = hovered === null || hovered === store.selected ? "" : "pointer";
@@ -155,6 +161,7 @@ function movePinch(pinch, points) {
 
 /** Select the object at a point; if there is none, or it is selected already, prompt with the point. */
 export function clickOrSelect(point, header) {
+  if (store.drawing) { addCorner(point); return; }
   const object = objectUnder(point);
   if (object !== null && object !== store.selected) select(object);
   else click(point, 1, header);
@@ -162,12 +169,14 @@ export function clickOrSelect(point, header) {
 
 /** Prompt with a point: label 1 is on the object, 0 is off. */
 export function click([x, y], label, header) {
+  if (store.drawing) { addCorner([x, y]); return; }
   showClick(x, y, label);
   sendPrompt({ points: [[x, y, label]] }, header);
 }
 
 /** Prompt with a box between two corners. */
 export function box(first, second, header) {
+  if (store.drawing) { addRectangle(first, second); return; }
   const [x0, y0, x1, y1] = ordered(first, second);
   if (x1 > x0 && y1 > y0) sendPrompt({ box: [x0, y0, x1, y1] }, header);
 }

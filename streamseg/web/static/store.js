@@ -32,6 +32,11 @@ export const store = {
   trails: false,
   /** Show the mask that a click would give. */
   preview: true,
+  /** Settings of the shown stream: { settings, from_file }; null until they are known. */
+  settings: null,
+  settingsOpen: false,
+  /** What the user draws on the picture: { kind: "zone" or "line", corners }; null: nothing, clicks are prompts. */
+  drawing: null,
   /** A recording is in progress. */
   recording: false,
   /** Visible part of the picture: its left top corner, normalized, and the magnification. */

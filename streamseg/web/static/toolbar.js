@@ -46,8 +46,14 @@ function show() {
   if (selected !== null) hint = `${click} to add to object${name}, ${TOUCH ? "hold" : "shift-click"} to exclude a part. ${TOUCH ? "New" : "Esc"}: another object.`;
   if (negative) hint = `${click} a part that does not belong to object${name}.`;
   hint += candidateHint();
+  if (store.drawing) hint = drawingHint(click);
   if (paused) hint += " Tracking is paused.";
   setText(find("#hint"), hint);
+}
+
+function drawingHint(click) {
+  if (store.drawing.kind === "line") return `${click} the two ends of the line. The arrow will point forward. Esc: cancel.`;
+  return `${click} the corners of the zone; the first one again, or Done, ends it. Esc: cancel.`;
 }
 
 /** Switch off the buttons that have nothing to do. */
@@ -68,7 +74,7 @@ export function initToolbar() {
   buttons.pause.onclick = togglePause;
   buttons.reset.onclick = confirmReset;
   find("#help-button").onclick = () => find("#help").showModal();
-  on("selected negative candidate statuses stream", show);
+  on("selected negative candidate drawing statuses stream", show);
   on("frame", throttle(200, showAvailable));
   show();
 }

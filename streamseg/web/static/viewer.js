@@ -16,7 +16,7 @@ const MAX_CLICKS = 10;
 /** Magnification from which single pixels are shown. */
 const PIXELS_FROM = 3;
 
-const view = { header: null, shapes: new Map(), box: null, crosshair: null, corner: null, clicks: [], preview: null, hovered: null };
+const view = { header: null, shapes: new Map(), box: null, crosshair: null, corner: null, clicks: [], preview: null, hovered: null, pointer: null };
 /** The picture on the screen: { header, bitmap, objects }. */
 let shown = null;
 let frozen = null;
@@ -111,6 +111,6 @@ function withResolvers() {
 }
 
 on("effect opacity", paint);
-on("selected labels trails", redraw);
+on("selected labels trails settings drawing", redraw);
 on("zoom", applyZoom);
 new ResizeObserver(applyZoom).observe(viewport);

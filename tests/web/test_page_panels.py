@@ -1,0 +1,111 @@
+"""The timeline, the settings with zones and lines, adding a camera, and what is shown when pictures stop."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.daemon_process import wait_for
+from tests.web.page_driver import BALL, click_object, open_cam, rows, wait_for_mask
+
+pytestmark = pytest.mark.chromium
+
+
+def point(page, x, y):
+    box = page.locator("#overlay").bounding_box()
+    return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+
+def test_a_camera_is_tested_seen_and_added(own, open_page):
+    page, _ = open_cam(open_page, own.url)
+    page.locator("#add-camera").click()
+    expect(page.locator("#camera-add")).to_be_disabled()
+    page.locator("#camera-source").fill("file:/etc/passwd")
+    page.keyboard.press("Enter")
+    expect(page.locator("#camera-result [data-level=bad]")).to_contain_text("http.allow_files")
+    expect(page.locator("#camera-add")).to_be_disabled()
+    page.locator("#camera-source").fill(f"{own.url}v1/streams/cam/stream.mjpg")
+    page.locator("#camera-test").click()
+    expect(page.locator("#camera-result")).to_contain_text("640 × 360")
+    width = page.locator("#camera-result img").evaluate("image => image.decode().then(() => image.naturalWidth)")
+    assert width == 640
+    page.locator("#camera-name").fill("again")
+    page.locator("#camera-add").click()
+    page.wait_for_selector('#picture[data-stream="again"]')
+    page.locator("#settings-button").click()
+    page.locator("#remove-stream").click()
+    assert own.ask("GET", "/v1/streams/again")[0] == 200, "it asks first"
+    page.locator("#remove-stream").click()
+    page.wait_for_selector('#picture[data-stream="cam"]')
+    wait_for(lambda: own.ask("GET", "/v1/streams/again")[0] == 404, 20, "no such stream")
+
+
+def test_zones_and_lines_are_drawn_on_the_picture(own, open_page):
+    page, _ = open_cam(open_page, own.url)
+    page.locator("#settings-button").click()
+    page.locator("#draw-zone").click()
+    for corner in ((0.1, 0.2), (0.5, 0.2), (0.5, 0.8)):
+        page.mouse.click(*point(page, *corner))
+    page.locator("#draw-done").click()
+    expect(page.locator("#regions li")).to_have_count(1)
+    page.locator("#draw-line").click()
+    page.mouse.click(*point(page, 0.7, 0.2))
+    page.mouse.click(*point(page, 0.7, 0.8))
+    expect(page.locator("#regions li")).to_have_count(2)
+    page.get_by_label("Name of zone-1").fill("door")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Name of door")).to_be_visible()
+    settings = own.json("GET", "/v1/streams/cam/settings")["settings"]
+    assert settings["zones"]["door"]["coords"] == "normalized"
+    assert settings["zones"]["door"]["polygon"][1] == pytest.approx([0.5, 0.2], abs=0.01)
+    assert settings["lines"]["line-1"]["end"] == pytest.approx([0.7, 0.8], abs=0.01)
+    assert own.objects() == [], "corners are no prompts"
+    page.get_by_label("Lost after (s)").fill("7")
+    page.keyboard.press("Tab")
+    wait_for(lambda: own.json("GET", "/v1/streams/cam/settings")["settings"]["lost_after_s"] == 7, 10, "the setting")
+    page.get_by_label("Remove door").click()
+    expect(page.locator("#regions li")).to_have_count(1)
+
+
+def test_the_timeline_shows_states_and_events_with_pictures(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, ball, BALL)
+    row = page.locator("#timeline-rows li").filter(has=page.get_by_role("button", name=str(ball), exact=True)).first
+    expect(row.locator("canvas").first).to_have_attribute("aria-label", f"Object {ball}, last ten minutes: tracked 1 s")
+    page.keyboard.press("Delete")
+    expect(rows(page)).to_have_count(0)
+    removed = row.locator(".mark").last
+    expect(removed).to_have_accessible_name(f"{removed.get_attribute('aria-label').split()[0]} {ball} removed")
+    removed.focus()
+    expect(page.locator("#timeline-card")).to_contain_text(f"{ball} removed")
+    expect(page.locator("#timeline-card canvas")).to_be_visible()
+
+
+def test_undone_changes_are_done_again(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    expect(page.locator("#redo")).to_be_disabled()
+    ball = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, ball, BALL)
+    page.keyboard.press("u")
+    expect(rows(page)).to_have_count(0)
+    page.keyboard.press("Control+Shift+Z")
+    expect(rows(page)).to_have_count(1)
+    wait_for_mask(eyes, ball, BALL)
+    expect(page.locator("#redo")).to_be_disabled()
+
+
+def test_a_daemon_that_stands_still_never_looks_live(own, open_page):
+    page, _ = open_cam(open_page, own.url)
+    expect(page.locator("body[data-stale]")).to_have_count(0)
+    worker = own.child("worker")
+    worker.suspend()
+    try:
+        expect(page.locator("body[data-stale]")).to_have_count(1)
+        expect(page.locator("#connection")).not_to_have_text("live")
+        expect(page.locator("#notice")).to_be_visible()
+    finally:
+        worker.resume()
+    expect(page.locator("body[data-stale]")).to_have_count(0)
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#notice")).to_be_hidden()
