@@ -74,14 +74,3 @@ def _check_size(path: Path) -> None:
         head = file.read(_HEADER_BYTES)
         if header_size(head) is None and is_image(head):
             header_size(head + file.read(_MAX_HEADER_BYTES - len(head)))
-
-
-def is_image_file(path: str) -> bool:
-    """Whether a regular file is an image, by its first bytes. A FIFO is not touched: what is read from it is gone."""
-    try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            return False
-        with Path(path).open("rb") as file:
-            return is_image(file.read(16))
-    except (OSError, ValueError):
-        return False

@@ -16,7 +16,7 @@ import av.error
 from av import VideoFrame
 from av.codec.context import ThreadType
 
-from streamseg.common.image_file import MAX_PIXELS
+from streamseg.common.image_file import MAX_PIXELS, ImageError, header_size, is_image
 from streamseg.errors import (
     EndOfStreamError,
     SourceDisconnectedError,
@@ -31,7 +31,7 @@ from streamseg.sources.av_codec import CodecWatch
 from streamseg.sources.av_decoder import decoded_by_gpu, hardware_of
 from streamseg.sources.av_deinterlace import Deinterlace, Deinterlacer
 from streamseg.sources.av_errors import open_error, reason
-from streamseg.sources.av_file import checked_file, is_image_file
+from streamseg.sources.av_file import checked_file
 from streamseg.sources.av_options import AvKind, Decoder, Transport, open_arguments
 from streamseg.sources.stall_clock import StallClock
 
@@ -147,12 +147,12 @@ class AvSession:
                     url,
                     "r",
                     format=arguments.format,
-                    # Not `options`: PyAV 16 crashes with them if streams appear late (FLV, MPEG-TS).
+                    # PyAV passes `options` on to the decoders with which FFmpeg finds out what a stream is.
+                    options=dict(_MAX_PIXELS),
                     container_options=arguments.options,
                     timeout=(step_timeout_s, read_timeout_s),
                     metadata_errors="replace",
                     hwaccel=hardware,
-                    stream_options=_stream_options(address, kind),
                 )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             elapsed_s = time.monotonic() - started
@@ -270,6 +270,17 @@ class AvSession:
                 f"{self._shown}: it has {width}x{height} pixels, more than {MAX_PIXELS:,}, which is refused: use a "
                 "smaller video"
             )
+
+    def _check_image(self, packet: Any) -> None:
+        """Say of an image that the decoder refused before the first picture if it is too large."""
+        if self.pictures:
+            return
+        data = bytes(packet)
+        try:
+            if is_image(data):
+                header_size(data)
+        except ImageError as error:
+            raise SourceOpenError(f"{self._shown}: {error}") from None
 
     def _is_endless(self) -> bool:
         """Whether a server's answer has no end. Only known once it is open: a file and a camera look alike before."""
@@ -434,6 +445,7 @@ class AvSession:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if packet.is_corrupt and not self.live:
                 self.damaged -= 1  # counted here instead
+            self._check_image(packet)
             self._note_corrupt()
             if self._corrupt_run >= _MAX_CORRUPT_RUN and self.live:
                 raise SourceDisconnectedError(
@@ -445,11 +457,3 @@ class AvSession:
             if self._asked_gpu and not decoded_by_gpu(self._decoded[0]):
                 log.warning("the GPU cannot decode this video (%s): decoding on the CPU", self._context.name)
             self._asked_gpu = False
-
-
-def _stream_options(address: str, kind: AvKind) -> Any:  # PyAV's type stubs have the wrong type
-    """Return the options of each stream while FFmpeg finds out what it is, for which it decodes a picture.
-
-    Only for single images, which have one stream: for other files it is not known how many there are.
-    """
-    return [dict(_MAX_PIXELS)] if kind == "snapshot" or (kind == "file" and is_image_file(address)) else None

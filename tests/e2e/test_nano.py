@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import yaml
 
+from streamseg.client import Controller, Subscriber
 from streamseg.sources.scene.source import Scene
+from tests.e2e.daemon_process import wait_for
 from tests.e2e.test_run import Collected, collect, iou
 
 WIDTH, HEIGHT = 640, 360
@@ -72,3 +75,35 @@ def test_nano_sees_that_an_object_left_and_came_back(daemon, tmp_path):
             right.append((state == "tracked") == (obj_id in in_sight))
     assert hidden > 5
     assert np.mean(right) > 0.9
+
+
+@pytest.mark.slow
+def test_nano_starts_without_streams_and_changes_its_size_by_a_reload(daemon):
+    """The objects go on from their last masks: the new model cannot use the memory of the old one."""
+    scene = Scene("scene:simple?size=320x180&fps=15&live=0")
+    model = {"name": "nano", "engine": "torch", "image_size": 256}
+    running = daemon({"model": model, "streams": {}})
+    running.wait_log("ready: masks")
+    with (
+        Controller(running.control) as control,
+        Subscriber(running.endpoint, streams=["cam"], mode="all", timeout_s=60) as masks,
+    ):
+        assert control.get_status().streams == ()
+        control.add_stream("cam", {"source": scene.spec.address})
+        (early,) = control.get_status().streams
+        assert early.stream == "cam"
+        seen = masks.receive()
+        x, y, w, h = scene.truth_box(seen.pts, 2)
+        control.add_prompt("cam", object_id=2, box=(x, y, x + w, y + h), coords="pixels", frame=seen.frame, label="b")
+        assert {obj.id for obj in next(frame for frame in masks if frame.objects).objects} == {2}
+        settings = yaml.safe_load(running.file.read_text())
+        running.file.write_text(yaml.safe_dump({**settings, "model": {**model, "image_size": 192}}))
+        assert control.reload().needs_restart == ()
+        wait_for(lambda: running.log.count("worker is ready") == 2, 60, "a second worker", running.alive)
+        newest = next(frame for frame in iter(lambda: control.list("cam")[0].frame, None) if frame is not None)
+        after = next(frame for frame in masks if frame.frame > newest and frame.objects)
+    (obj,) = after.objects
+    assert (obj.id, obj.label, obj.state) == (2, "b", "tracked")
+    assert iou(obj.mask, scene.truth(after.pts)[2]) > 0.6
+    assert "restart in" not in running.log
+    assert running.end() == 0

@@ -365,6 +365,28 @@ def test_a_large_image_is_refused_wherever_its_size_is(tmp_path: Path, kind: str
     assert int(grown_kib) < 60_000  # its pixels alone have 79 MiB
 
 
+@pytest.mark.parametrize("scheme", ["http", "snapshot+http"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_large_image_of_a_server_is_refused_before_it_is_decoded(scheme: str, kind: str) -> None:
+    with answering(200, large_image(kind)) as url:
+        code = (
+            "import sys; from streamseg.sources.av_source import AvSource\n"
+            "def peak(): return int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])\n"
+            "source = AvSource(sys.argv[1], sys.argv[2], open_timeout_s=30); before = peak()\n"
+            "try: source.open(); source.read()\n"
+            "except Exception as error: print(error)\n"
+            "print(peak() - before)"
+        )
+        address = url.replace("http", scheme, 1)
+        source = "snapshot" if "+" in scheme else "http"
+        ran = subprocess.run(
+            [sys.executable, "-c", code, address, source], capture_output=True, text=True, timeout=60, check=True
+        )
+    *message, grown_kib = ran.stdout.splitlines()
+    assert "it has 9000x9000 pixels, more than 67,108,864" in message[-1]
+    assert int(grown_kib) < 60_000  # its pixels alone have 79 MiB
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
