@@ -59,6 +59,7 @@ app.command("automask", context_settings={"token_normalize_func": lambda name: n
 app.command("segment")(segment.segment)
 app.command("record")(record.record)
 app.command("replay")(record.replay)
+app.command("export")(record.export)
 app.command("status")(status.status)
 app.command("reload")(reload.reload)
 app.add_typer(prompt.app, name="prompt")

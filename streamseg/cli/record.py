@@ -127,6 +127,27 @@ def replay(
         player.close()
 
 
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; it must be empty or not exist.")],
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="coco, yolo, davis or labelme.")] = "coco",
+    stream: Annotated[str | None, typer.Option(metavar="ID", help="Only this stream.")] = None,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Only each N-th frame.")] = 1,
+) -> None:
+    """Turn a recording into files for annotation tools and training.
+
+    Pictures are written if they were recorded (streamseg record --pictures); frames without one are then left out.
+
+    [bold]Examples[/bold]
+
+      streamseg export recording/ dataset/ --format yolo --every 10
+    """
+    from streamseg.record.export.run import export_recording
+
+    count = export_recording(folder, out, form, stream=stream, every=every)
+    print(f"{count} frames in {out}", file=sys.stderr)
+
+
 def _ended_by_signal() -> threading.Event:
     """Return an event that SIGINT and SIGTERM set."""
     ended = threading.Event()

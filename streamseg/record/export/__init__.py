@@ -1,0 +1,1 @@
+"""Recordings in the forms of annotation tools and training code: one module for each form."""

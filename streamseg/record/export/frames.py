@@ -1,0 +1,86 @@
+"""The frames of a recording that are exported: each with its masks, and its picture if pictures were recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from streamseg.client.assembly import assemble
+from streamseg.client.results import ImageFrame, MaskFrame
+from streamseg.errors import ProtocolError, RecordError
+from streamseg.record.folder import read_recording
+
+_MAX_WAITING: Final = 256
+"""Frames whose picture or masks have not come yet. Pictures come a few frames late."""
+
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFrame:
+    """A frame.
+
+    Attributes:
+        masks: Its objects.
+        jpeg: Its picture; None if the recording has none of its stream.
+    """
+
+    masks: MaskFrame
+    jpeg: bytes | None
+
+    @property
+    def video(self) -> str:
+        """Name of the video that it belongs to: a stream, between two starts of its daemon."""
+        return f"{self.masks.stream}-{self.masks.session}"
+
+    @property
+    def name(self) -> str:
+        """Name of the frame in its video; names sort like frames."""
+        return f"{self.masks.frame:08}"
+
+
+def exported_frames(path: Path, stream: str | None = None) -> Iterator[ExportedFrame]:
+    """Yield the frames of a recording. Where pictures were recorded, frames without one are left out.
+
+    Args:
+        path: The recording.
+        stream: Only this stream; None: all.
+
+    Raises:
+        RecordError: there is no recording, or it has no masks of that stream.
+    """
+    pictured = {recorded.stream for recorded in read_recording(path) if recorded.kind == "image"}
+    masks: dict[Key, MaskFrame] = {}
+    pictures: dict[Key, bytes] = {}
+    any_frame = False
+    for recorded in read_recording(path):
+        if recorded.kind not in ("masks", "image") or (stream is not None and recorded.stream != stream):
+            continue
+        try:
+            message = assemble([recorded.topic, *recorded.parts])
+        except ProtocolError:
+            continue  # of a daemon that is newer than this program
+        if not isinstance(message, MaskFrame | ImageFrame):
+            continue
+        key = (message.stream, message.session, message.frame)
+        if isinstance(message, MaskFrame):
+            if message.stream not in pictured:
+                any_frame = True
+                yield ExportedFrame(message, None)
+            elif key in pictures:
+                any_frame = True
+                yield ExportedFrame(message, pictures.pop(key))
+            else:
+                masks[key] = message
+        elif key in masks:
+            any_frame = True
+            yield ExportedFrame(masks.pop(key), message.jpeg)
+        else:
+            pictures[key] = message.jpeg
+        for waiting in (masks, pictures):
+            while len(waiting) > _MAX_WAITING:
+                del waiting[next(iter(waiting))]
+    if not any_frame:
+        raise RecordError(f"{path}: the recording has no masks" + (f" of stream {stream!r}" if stream else ""))

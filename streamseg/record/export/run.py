@@ -1,0 +1,66 @@
+"""Exports a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from streamseg.errors import ConfigError
+from streamseg.record.export.coco import CocoExport
+from streamseg.record.export.davis import DavisExport
+from streamseg.record.export.frames import ExportedFrame, exported_frames
+from streamseg.record.export.labelme import LabelMeExport
+from streamseg.record.export.yolo import YoloExport
+
+
+class Export(Protocol):
+    """Writes frames in one form."""
+
+    def add(self, frame: ExportedFrame) -> None:
+        """Add a frame."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left."""
+        ...
+
+
+FORMS: Final[Mapping[str, Callable[[Path], Export]]] = {
+    "coco": CocoExport,
+    "yolo": YoloExport,
+    "davis": DavisExport,
+    "labelme": LabelMeExport,
+}
+
+
+def export_recording(recording: Path, out: Path, form: str, *, stream: str | None = None, every: int = 1) -> int:
+    """Export a recording and return the number of frames.
+
+    Args:
+        recording: The recording.
+        out: A folder that does not exist or is empty.
+        form: A name of :data:`FORMS`.
+        stream: Only this stream; None: all.
+        every: Only each ``every``-th frame.
+
+    Raises:
+        ConfigError: the form is unknown, or ``out`` is not empty.
+        RecordError: there is nothing to export.
+    """
+    if form not in FORMS:
+        raise ConfigError(f"--format: {form!r} is unknown: choose from {', '.join(FORMS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is not empty: give a folder that does not exist")
+    count, export = 0, None
+    for number, frame in enumerate(exported_frames(recording, stream)):
+        if number % every:
+            continue
+        if export is None:
+            out.mkdir(parents=True, exist_ok=True)
+            export = FORMS[form](out)
+        export.add(frame)
+        count += 1
+    if export is not None:
+        export.close()
+    return count
