@@ -1,177 +1,96 @@
-"""Memory and file descriptors of a running daemon over a long time, while objects come and go.
+"""A daemon over time: does it leak, and does it lose objects or events when things fail?
 
-    python bench/soak.py --minutes 60
-    python bench/soak.py --minutes 9 --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 600 --rate 30
+    python bench/soak.py leaks --minutes 15
+    python bench/soak.py leaks --minutes 60 --model nano --rate 5
+    python bench/soak.py leaks --minutes 9 --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 600
+    python bench/soak.py faults --minutes 3 --seed 1
 
-Two cameras. Every few seconds an object is added, corrected or removed, or a third camera is opened or closed. The
-first fifth of the samples counts as warm-up; the growth of each process is the slope of a line through the rest. A
-sam2 config gets random weights. The exit status is 1 if a process had to be restarted.
+``leaks`` (soak_leaks.py) is compressed time: churn without a pause, at the highest rate that the machine gives. A sam2
+config gets random weights. ``faults`` (soak_faults.py) kills, freezes and cuts by a seed, and compares with a run that
+nothing disturbs. The exit status is 1 if a limit was broken.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import psutil
-from hardware import machine, write_results
-from pipeline import running_daemon
+from hardware import write_results
 from random_model import model_settings
-
-from streamseg.client import Controller, Subscriber
-
-OBJECT = 9
-DOOR = "door"
-
-
-@dataclass
-class Record:
-    """All samples so far."""
-
-    frames: int = 0
-    samples: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
-    """Name and id of a process -> (seconds, resident MiB, descriptors)."""
-    device_memory: list[tuple[float, float]] = field(default_factory=list)
-    """(Seconds, MiB of GPU memory held by the worker)."""
-    restarts: dict[str, int] = field(default_factory=dict)
-
-    def sample(self, seconds: float, daemon: psutil.Process, controller: Controller) -> None:
-        """Sample every process."""
-        for process in (daemon, *daemon.children()):
-            try:
-                found = (seconds, process.memory_info().rss / 2**20, process.num_fds())
-                name = f"{process.name()} {process.pid}"
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue  # it ended after it was listed: the capture process of the camera just closed
-            self.samples.setdefault(name, []).append(found)
-        status = controller.get_status().daemon
-        self.device_memory.append((seconds, status.device_memory_bytes / 2**20))
-        self.restarts.update(status.restarts)
-
-    def write(self, path: Path) -> None:
-        """Write everything as JSON."""
-        path.write_text(json.dumps({"machine": machine()} | asdict(self)))
+from soak_daemon import soak_daemon
+from soak_faults import compare_with_faults
+from soak_leaks import STEADY, LeakRecord, look_for_leaks
 
 
 def main() -> None:
     args = arguments()
     # With a time limit from outside, the table is still written and the daemon stopped.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    record = Record()
-    try:
-        soak(record, args)
-    finally:
-        text = table(record)
-        print(text)
-        write_results(text, asdict(record), args)
-    if any(count for name, count in record.restarts.items() if name != f"capture:{DOOR}"):
-        sys.exit(1)
+    faults = leaks(args) if args.run == "leaks" else disturbances(args)
+    for fault in faults:
+        print(f"FAILED: {fault}")
+    sys.exit(bool(faults))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--image-size", type=int)
-    parser.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
-    parser.add_argument("--rate", type=int, default=5, help="frames per second of each camera")
-    parser.add_argument("--every", type=float, default=5.0, help="seconds between changes")
-    parser.add_argument(
-        "--start-timeout", type=float, default=60.0, help="seconds until the first masks, compilation included"
+    runs = parser.add_subparsers(dest="run", required=True)
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--model", default="color", help="`color` has no network: the pipeline is the bottleneck")
+    both.add_argument("--image-size", type=int)
+    both.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
+    both.add_argument("--threads", type=int, help="CPU threads of torch")
+    both.add_argument(
+        "--start-timeout", type=float, default=120.0, help="seconds until it is ready, compilation included"
     )
-    parser.add_argument("--threads", type=int, help="CPU threads of torch")
-    parser.add_argument("--json", type=Path, help="rewritten at every sample")
-    parser.add_argument("--markdown", type=Path, help="write the table here")
+    both.add_argument("--json", type=Path, help="write all figures here")
+    both.add_argument("--markdown", type=Path, help="write the table here")
+    leak = runs.add_parser("leaks", parents=[both], help="memory and descriptors under churn")
+    leak.add_argument("--minutes", type=float, default=60)
+    leak.add_argument("--rate", type=int, default=100, help="frames per second of each camera")
+    fault = runs.add_parser("faults", parents=[both], help="identity and events through failures")
+    fault.add_argument("--minutes", type=float, default=3)
+    fault.add_argument("--undisturbed", type=float, default=1, help="minutes of the run without failures before it")
+    fault.add_argument("--seed", type=int, default=1)
+    fault.add_argument("--rate", type=int, default=10, help="frames per second of each camera")
     return parser.parse_args()
 
 
-def soak(record: Record, args: argparse.Namespace) -> None:
-    """Run the daemon."""
-    source = f"scene:default?size=640x360&fps={args.rate}&cache=20&format=yuv420p"
-    stream = {"source": source, "prompts": [{"object": 1, "box": [100, 90, 300, 270]}]}
-    with tempfile.TemporaryDirectory() as folder:
-        control = f"ipc://{folder}/control"
+def leaks(args: argparse.Namespace) -> list[str]:
+    """Run the leak run; return what is wrong."""
+    record = LeakRecord()
+    source = f"scene:simple?size=320x180&fps={args.rate}&cache=20&format=yuv420p"
+    stream = {"source": source, "prompts": [{"object": 1, "points": [[83, 55]]}]}
+    try:
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            model = model_settings(
+                args.model, Path(folder), image_size=args.image_size, compile=args.compile, threads=args.threads
+            )
+            settings = {"model": model, "streams": dict.fromkeys(STEADY, stream)}
+            with soak_daemon(settings, Path(folder), args.start_timeout) as daemon:
+                look_for_leaks(daemon, record, args.minutes, source, args.json)
+    finally:
+        text = record.table()
+        print(text)
+        write_results(text, asdict(record), args)
+    return record.faults()
+
+
+def disturbances(args: argparse.Namespace) -> list[str]:
+    """Run the fault run; return what is wrong."""
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         model = model_settings(
             args.model, Path(folder), image_size=args.image_size, compile=args.compile, threads=args.threads
         )
-        config = {"model": model, "streams": {"a": stream, "b": stream}, "control": {"endpoint": control}}
-        with (
-            running_daemon(config, Path(folder)) as (endpoint, pid),
-            Subscriber(endpoint, kinds=("masks",)) as masks,
-            Controller(control) as controller,
-        ):
-            masks.receive(timeout_s=args.start_timeout)
-            watch(record, masks, controller, psutil.Process(pid), args, source)
-            record.restarts.update(controller.get_status().daemon.restarts)
-
-
-def watch(
-    record: Record,
-    masks: Subscriber,
-    controller: Controller,
-    daemon: psutil.Process,
-    args: argparse.Namespace,
-    source: str,
-) -> None:
-    """Make changes, and sample after the third camera is closed."""
-    began = time.monotonic()
-    changes = 0
-    next_change = began
-    while (now := time.monotonic()) < began + 60 * args.minutes:
-        masks.receive(timeout_s=60)
-        record.frames += 1
-        if now < next_change:
-            continue
-        next_change = now + args.every
-        match changes % 5:
-            case 0:
-                controller.add_prompt("a", points=[(0.5, 0.5)], object_id=OBJECT)
-            case 1:
-                controller.add_prompt("a", points=[(0.52, 0.53)], object_id=OBJECT)
-            case 2:
-                controller.remove_object("a", OBJECT)
-            case 3:
-                controller.add_stream(DOOR, {"source": source})
-            case 4:
-                controller.remove_stream(DOOR)
-                record.sample(now - began, daemon, controller)
-                if args.json:
-                    record.write(args.json)
-        changes += 1
-
-
-def table(record: Record) -> str:
-    """Return a Markdown table of all processes with two samples or more, then device memory and restarts."""
-    lines = [
-        "| process | samples | MiB after warm-up | MiB at the end | MiB per hour | descriptors after, at the end |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, values in record.samples.items():
-        later = np.array(values[len(values) // 5 :])
-        if len(later) < 2:
-            continue
-        ends = f"{later[0, 2]:.0f}, {later[-1, 2]:.0f}"
-        cells = (name, len(values), f"{later[0, 1]:.1f}", f"{later[-1, 1]:.1f}", f"{slope(later):+.1f}", ends)
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines.append("")
-    held = np.array(record.device_memory[len(record.device_memory) // 5 :])
-    if len(held) > 1:
-        lines.append(f"Device memory: {held[0, 1]:.1f} MiB, at the end {held[-1, 1]:.1f}, {slope(held):+.1f} per hour.")
-    restarts = ", ".join(f"{name} {count}" for name, count in record.restarts.items()) or "unknown"
-    lines.append(f"Restarts: {restarts}. Masks: {record.frames}.")
-    return "\n".join(lines)
-
-
-def slope(values: np.ndarray) -> float:
-    """Return the growth in MiB per hour of rows that begin with seconds and MiB."""
-    return float(np.polyfit(values[:, 0], values[:, 1], 1)[0] * 3600)
+        outcome = compare_with_faults(model, Path(folder), args)
+    text = outcome.table()
+    print(text)
+    write_results(text, asdict(outcome), args)
+    return outcome.faults()
 
 
 if __name__ == "__main__":

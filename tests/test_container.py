@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,6 +60,20 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
     # The build reads these as well.
     pyproject = (ROOT / "pyproject.toml").read_text()
     assert {"README.md", "LICENSE"} <= set(sources) & set(re.findall(r'"([A-Z]+(?:\.md)?)"', pyproject))
+
+
+def test_the_package_can_be_built_from_what_is_copied(tmp_path: Path) -> None:
+    words = [rest.split() for rest in all_of("COPY") if "--from" not in rest]
+    for *sources, target in words[:2]:  # of the stage that builds
+        for source in sources:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, tmp_path / target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, tmp_path)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "dist"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    assert {"streamseg/models/nano.pt", "streamseg/web/static/index.html"} <= set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_variables_and_volumes_are_those_of_the_service() -> None:

@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 _STATUS_S: Final = 1.0
 _EXTEND_S: Final = 60
-"""Time to start that is asked for at each step of progress."""
+_EXTEND_EVERY_S: Final = 15.0
+"""A start asks for so much more time, so often, for as long as it makes progress: compiling one part takes minutes."""
 
 
 class ServiceManager:
@@ -38,6 +39,7 @@ class ServiceManager:
         self._status = ""
         self._next_status = 0.0
         self._next_ping = 0.0
+        self._next_extension = 0.0
         if address.startswith(("/", "@")):
             # "@" is systemd's way to write the NUL that abstract addresses begin with.
             self._address = f"\0{address[1:]}" if address[0] == "@" else address
@@ -62,18 +64,22 @@ class ServiceManager:
         self._send("READY=1")
 
     def starting(self, what: str) -> None:
-        """Report progress of a long start, and ask for more time."""
+        """Report a step of a long start."""
         if not self._ready:
-            self._send(f"EXTEND_TIMEOUT_USEC={_EXTEND_S * 1_000_000}\nSTATUS={_one_line(what)}")
+            self._send(f"STATUS={_one_line(what)}")
 
     def tick(self, status: str, *, healthy: bool) -> None:
         """Send what is due.
 
         Args:
             status: One line about the daemon.
-            healthy: Whether supervisor and worker make progress. The watchdog is fed only while they do.
+            healthy: Whether supervisor and worker make progress. Only then is the watchdog fed, or more time to start
+                asked for.
         """
         now = time.monotonic()
+        if not self._ready and healthy and now >= self._next_extension:
+            self._next_extension = now + _EXTEND_EVERY_S
+            self._send(f"EXTEND_TIMEOUT_USEC={_EXTEND_S * 1_000_000}")
         if now >= self._next_status and status != self._status:
             self._next_status, self._status = now + _STATUS_S, status
             self._send(f"STATUS={_one_line(status)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streamseg.daemon import service_manager
 from streamseg.daemon.service_manager import ServiceManager, describe
 
 Opened = Callable[[dict[str, str]], ServiceManager]
@@ -51,29 +52,48 @@ def heard(receiver: socket.socket) -> list[str]:
         return lines
 
 
-def test_a_start_asks_for_time_until_it_is_ready(opened: Opened, manager_socket: socket.socket) -> None:
+EXTEND = "EXTEND_TIMEOUT_USEC=60000000"
+
+
+def test_a_start_asks_for_time_until_it_is_ready(
+    opened: Opened, manager_socket: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_manager, "_EXTEND_EVERY_S", 0.0)
     manager = opened(environment(manager_socket))
+    manager.tick("starting", healthy=True)
     manager.starting("compiling\n 40 %")
+    manager.tick("starting", healthy=True)  # still at it, without a word
+    manager.tick("starting", healthy=False)
     manager.ready()
     manager.ready()
     manager.starting("too late")
-    assert heard(manager_socket) == ["EXTEND_TIMEOUT_USEC=60000000", "STATUS=compiling 40 %", "READY=1"]
+    manager.tick("starting", healthy=True)
+    assert heard(manager_socket) == [EXTEND, "STATUS=starting", "STATUS=compiling 40 %", EXTEND, "READY=1"]
+
+
+def test_time_is_asked_for_now_and_then(opened: Opened, manager_socket: socket.socket) -> None:
+    manager = opened(environment(manager_socket))
+    for _ in range(3):
+        manager.tick("starting", healthy=True)
+    assert heard(manager_socket) == [EXTEND, "STATUS=starting"]
 
 
 def test_the_watchdog_is_fed_only_while_the_daemon_is_healthy(opened: Opened, manager_socket: socket.socket) -> None:
     manager = opened(environment(manager_socket, WATCHDOG_USEC="1", WATCHDOG_PID=str(os.getpid())))
+    manager.ready()
     manager.tick("fine", healthy=True)
     manager.tick("fine", healthy=False)
     manager.tick("fine", healthy=True)
-    assert heard(manager_socket) == ["STATUS=fine", "WATCHDOG=1", "WATCHDOG=1"]
+    assert heard(manager_socket) == ["READY=1", "STATUS=fine", "WATCHDOG=1", "WATCHDOG=1"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_PID": "1"}])
 def test_no_watchdog_that_is_not_ours(opened: Opened, manager_socket: socket.socket, settings: dict[str, str]) -> None:
     given = {"WATCHDOG_USEC": "1000000", **settings} if "WATCHDOG_PID" in settings else settings
     manager = opened(environment(manager_socket, **given))
+    manager.ready()
     manager.tick("fine", healthy=True)
-    assert heard(manager_socket) == ["STATUS=fine"]
+    assert heard(manager_socket) == ["READY=1", "STATUS=fine"]
 
 
 def test_children_inherit_none_of_it(opened: Opened, manager_socket: socket.socket) -> None:
