@@ -22,19 +22,23 @@ os.environ["XDG_STATE_HOME"] = _STATE.name
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# With the daemons of its tests.
+_MEMORY_OF_A_WORKER = 2_000_000_000
+
 # The duration of an example depends on the machine more than on the code.
 settings.register_profile("streamseg", deadline=None)
 settings.load_profile("streamseg")
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.made_once"]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many tests run in parallel: two per core, since half of them wait for other processes.
+    """Return how many tests run in parallel: three per core, since most of the time they wait for other processes.
 
-    At most four: each imports torch and has its own daemons.
+    At most six, and as many as fit into memory: each imports torch and has its own daemons.
     """
-    return min(2 * len(os.sched_getaffinity(0)), 4)
+    fit_into_memory = psutil.virtual_memory().available // _MEMORY_OF_A_WORKER
+    return max(2, min(3 * len(os.sched_getaffinity(0)), 6, fit_into_memory))
 
 
 @pytest.hookimpl(trylast=True)

@@ -22,6 +22,7 @@ from streamseg.tracker.compiled.compile import _AheadOfTime
 from streamseg.tracker.compiled.library import PARTIAL, install_library
 from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank
 from streamseg.tracker.sam2.step import TrackStep
+from tests.made_once import SharedFolders
 
 needs_libraries = pytest.mark.skipif(
     not torch_private.HAS_LIBRARIES, reason=f"torch {torch.__version__} makes no libraries that take their weights"
@@ -62,14 +63,16 @@ def remember(bank: MemoryBank, lanes: Tensor) -> Out:
 
 
 @pytest.fixture(scope="module")
-def library(torch_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def library(torch_cache: Path, shared_folders: SharedFolders) -> Path:
     """Holds ``run``, compiled for a weight of 4 x 4 and rows of ``[3, 4]``."""
-    folder = tmp_path_factory.mktemp("library")
-    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(torch_cache))
-        module, x = Scaled(2.0), torch.randn(3, 4)
-        assert is_right(kept(folder).compile("run", run, (module, x), "library")(module, x), module, x)
-    return folder
+
+    def fill(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+            patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(torch_cache))
+            module, x = Scaled(2.0), torch.randn(3, 4)
+            assert is_right(kept(folder).compile("run", run, (module, x), "library")(module, x), module, x)
+
+    return shared_folders.filled("library", fill)
 
 
 @pytest.fixture(

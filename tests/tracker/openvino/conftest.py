@@ -1,27 +1,40 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import openvino
 import pytest
 import torch
 
-from streamseg.tracker.engine import Engine
+from streamseg.tracker.compiled.code_cache import fingerprint
+from streamseg.tracker.engine import Engine, Progress
 from streamseg.tracker.openvino.cache import NetworkCache
-from tests.tracker.openvino.switching_engine import SwitchingEngine
+from streamseg.tracker.openvino.engine import Prepare
+from streamseg.tracker.openvino.prepare import Job
+from streamseg.tracker.sam2.checkpoint import weights_digest
+from tests.made_once import SharedFolders
+from tests.tracker.openvino.switching_engine import SwitchingEngine, prepare_here
 
 MakeEngine = Callable[..., Engine]
 
 
 @pytest.fixture(scope="session")
-def network_cache(tmp_path_factory: pytest.TempPathFactory) -> NetworkCache:
-    """One for all tests: what one of them converted, the next one loads."""
-    return NetworkCache(Path(tmp_path_factory.mktemp("networks")))
+def prepare_once(shared_folders: SharedFolders) -> Prepare:
+    """Converts a model in this process if no test has converted the same one; else copies its networks."""
+
+    def prepare(job: Job, folder: Path, progress: Progress) -> None:
+        name = fingerprint(job.step, job.autocast, job.shape, openvino.__version__, weights_digest(job.step.model))
+        converted = shared_folders.filled(name, lambda empty: prepare_here(job, empty, progress))
+        shutil.copytree(converted, folder, dirs_exist_ok=True)
+
+    return prepare
 
 
 @pytest.fixture
-def switching(network_cache: NetworkCache) -> MakeEngine:
-    return lambda step, autocast=None: SwitchingEngine(step, autocast, network_cache)
+def switching(prepare_once: Prepare, tmp_path: Path) -> MakeEngine:
+    return lambda step, autocast=None: SwitchingEngine(step, autocast, NetworkCache(tmp_path), prepare_once)
 
 
 @pytest.fixture(autouse=True)

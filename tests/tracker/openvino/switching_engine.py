@@ -9,7 +9,7 @@ import torch
 
 from streamseg.tracker.engine import Engine, LaneFrame, Progress
 from streamseg.tracker.openvino.cache import NetworkCache
-from streamseg.tracker.openvino.engine import OpenVinoEngine
+from streamseg.tracker.openvino.engine import OpenVinoEngine, Prepare
 from streamseg.tracker.openvino.prepare import Job, Timing, prepare
 from streamseg.tracker.sam2.memory_bank import MemoryBank
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
@@ -30,12 +30,12 @@ def prepare_here(job: Job, folder: Any, progress: Progress) -> None:
 class SwitchingEngine(Engine):
     """Two engines: one whose networks were converted while objects were seen, one while they were hidden."""
 
-    def __init__(self, step: TrackStep, autocast: torch.dtype | None, cache: NetworkCache) -> None:
+    def __init__(self, step: TrackStep, autocast: torch.dtype | None, cache: NetworkCache, prepare: Prepare) -> None:
         super().__init__(step, autocast)
         self._model = step.model
         self._frames = {True: 0, False: min(HIDDEN)}
         self.engines = {
-            seen: OpenVinoEngine(step, None, wait=True, cache=cache, prepare=prepare_here) for seen in self._frames
+            seen: OpenVinoEngine(step, None, wait=True, cache=cache, prepare=prepare) for seen in self._frames
         }
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:

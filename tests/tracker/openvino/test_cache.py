@@ -51,7 +51,7 @@ def test_others_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplo
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     cache = NetworkCache.of_user()
-    assert "other users can write" in caplog.text
+    assert "others may write to it" in caplog.text
     keep(cache, "a", 10)
     assert not list(folder.iterdir())
 

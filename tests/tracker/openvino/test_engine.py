@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +14,11 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from streamseg.tracker.engine import Engine, Progress
 from streamseg.tracker.openvino.cache import NetworkCache
-from streamseg.tracker.openvino.engine import OpenVinoEngine
+from streamseg.tracker.openvino.engine import OpenVinoEngine, Prepare
 from streamseg.tracker.openvino.network import Network
 from streamseg.tracker.openvino.prepare import ENCODER, STEP, Job
 from streamseg.tracker.predictor import CameraPredictor
 from tests.tracker.openvino.conftest import MakeEngine
-from tests.tracker.openvino.switching_engine import prepare_here
 from tests.tracker.test_parity import FRAMES, SCENARIOS, assert_close
 from tests.tracker.tracker_scenes import (
     HIDDEN,
@@ -65,20 +63,21 @@ def test_parity(name: str, small: SAM2Base, official_small: SAM2VideoPredictor, 
 class ConvertsWhenAllowed:
     """A conversion that waits until the test lets it go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Prepare) -> None:
         self.allowed = threading.Event()
+        self._prepare = prepare
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> None:
         progress("waiting", 0.4)
         assert self.allowed.wait(120)
-        prepare_here(job, folder, progress)
+        self._prepare(job, folder, progress)
 
 
-def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path) -> None:
+def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
     """The first frames are eager; once everything is loaded, the same objects go on."""
     show(small, 0)
     images = clip(SHOWN, small.image_size)
-    conversion = ConvertsWhenAllowed()
+    conversion = ConvertsWhenAllowed(prepare_once)
     engines: list[OpenVinoEngine] = []
 
     def make(step: object, autocast: torch.dtype | None) -> Engine:
@@ -119,24 +118,21 @@ class Recorded(Network):
         return super().__call__(*inputs)
 
 
-@pytest.mark.slow
 def test_frames_while_the_networks_are_loaded(
-    small: SAM2Base, tmp_path: Path, network_cache: NetworkCache, monkeypatch: pytest.MonkeyPatch
+    small: SAM2Base, tmp_path: Path, prepare_once: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cold start: each network takes over as soon as it is loaded, and only frames use it."""
-    earlier = made(small, network_cache, prepare=prepare_here)
-    converted = network_cache.find(earlier.engine._name(earlier.bank.shape))
-    assert converted is not None
+    show(small, 0)
     monkeypatch.setattr("streamseg.tracker.openvino.engine.Network", Recorded)
     frames_run = threading.Event()
     engines: list[OpenVinoEngine] = []
 
-    def copy(job: Job, folder: Path, progress: Progress) -> None:
+    def convert(job: Job, folder: Path, progress: Progress) -> None:
         assert frames_run.wait(120)
-        shutil.copytree(converted, folder, dirs_exist_ok=True)
+        prepare_once(job, folder, progress)
 
     def make(step: object, autocast: torch.dtype | None) -> Engine:
-        engines.append(OpenVinoEngine(step, autocast, cache=NetworkCache(tmp_path), prepare=copy))  # type: ignore[arg-type]
+        engines.append(OpenVinoEngine(step, autocast, cache=NetworkCache(tmp_path), prepare=convert))  # type: ignore[arg-type]
         return engines[0]
 
     CameraPredictor(small, engine=make).warm_up(quiet)
@@ -158,8 +154,8 @@ def test_frames_while_the_networks_are_loaded(
     assert not any(network.threads for network in networks.values())
 
 
-def test_threads_may_share_a_network(small: SAM2Base, network_cache: NetworkCache) -> None:
-    engine = made(small, network_cache, prepare=prepare_here).engine
+def test_threads_may_share_a_network(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
+    engine = made(small, NetworkCache(tmp_path), prepare=prepare_once).engine
     network = engine._networks[0, 0]
     images = [torch.randn(1, 3, small.image_size, small.image_size) for _ in range(2)]
     wanted = [network(image) for image in images]
@@ -193,12 +189,12 @@ def made(
     return predictor
 
 
-def test_bfloat16_agrees_as_well_as_torch_does(small: SAM2Base, network_cache: NetworkCache) -> None:
+def test_bfloat16_agrees_as_well_as_torch_does(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
     """Each in bfloat16 against float32. Five objects: batches of four and one. OpenVINO's fused kernels fail this."""
     from copy import deepcopy
 
     images = clip(SHOWN, small.image_size)
-    predictor = made(small, network_cache, torch.bfloat16, prepare=prepare_here)
+    predictor = made(small, NetworkCache(tmp_path), torch.bfloat16, prepare=prepare_once)
     wanted = play(CameraPredictor(small), images, EVENTS)
     eager = play(CameraPredictor(deepcopy(small), autocast=torch.bfloat16), images, EVENTS)
     given = difference(wanted, play(predictor, images, EVENTS))
@@ -208,13 +204,12 @@ def test_bfloat16_agrees_as_well_as_torch_does(small: SAM2Base, network_cache: N
     assert given.score < 2 * floor.score, (given, floor)
 
 
-@pytest.mark.slow
-def test_a_truncated_network_is_made_again(small: SAM2Base, tmp_path: Path) -> None:
+def test_a_truncated_network_is_made_again(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
     conversions: list[Path] = []
 
     def counted(job: Job, folder: Path, progress: Progress) -> None:
         conversions.append(folder)
-        prepare_here(job, folder, progress)
+        prepare_once(job, folder, progress)
 
     for damaged in (None, ENCODER, STEP):
         for path in tmp_path.glob(f"*/{damaged}"):
