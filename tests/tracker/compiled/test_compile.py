@@ -19,7 +19,7 @@ from streamseg.tracker.compiled.buckets import Buckets, parts
 from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.memory_bank import MemoryBank
-from tests.tracker.tracker_scenes import Add, Change, Events, Remove, clip, difference, play, show
+from tests.tracker.tracker_scenes import STREAM, Add, Change, Events, Remove, clip, difference, play, show
 
 SPLIT = Buckets(lanes=(1, 2), streams=(1,), pad=False)
 PADDED = Buckets(lanes=(1, 4), streams=(1, 4), pad=True)
@@ -85,17 +85,30 @@ def graphs() -> int:
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
-@pytest.mark.parametrize("buckets", [SPLIT, PADDED], ids=["split", "padded"])
+@pytest.mark.parametrize(
+    ("partly_filled", "buckets"),
+    [
+        pytest.param("masked", SPLIT, id="as on a CPU"),
+        pytest.param("ranged", PADDED, id="as on a CUDA device"),
+        pytest.param("masked", PADDED, id="masked, padded", marks=pytest.mark.long),
+        pytest.param("ranged", SPLIT, id="ranged, split", marks=pytest.mark.long),
+    ],
+    indirect=["partly_filled"],
+)
 def test_nothing_is_compiled_or_recorded_after_warm_up(
     small: SAM2Base, buckets: Buckets, partly_filled: Change
 ) -> None:
-    """Objects join, leave, are corrected and differ in age; batches take every size."""
+    """Objects join, leave, are corrected and differ in age; batches take every size. Outputs belong to the caller."""
     images, recorder = clip(32, small.image_size), ReplayingRecorder()
     predictor = partly_filled(compiled(small, buckets, recorder=recorder))
     predictor.warm_up(quiet)
     prepared = graphs()
     assert recorder.recorded == prepared == len(buckets.streams) + 2 * len(buckets.lanes)
     run = play(predictor, images, EVENTS)
+    first = predictor.track({STREAM: images[2]})[STREAM].mask_logits
+    kept = first.clone()
+    predictor.track({STREAM: images[3]})
+    assert torch.equal(first, kept)
     assert recorder.recorded == graphs() == prepared
     assert recorder.replayed > len(images)
     found = difference(play(CameraPredictor(small), images, EVENTS), run)
@@ -104,7 +117,9 @@ def test_nothing_is_compiled_or_recorded_after_warm_up(
 
 
 @pytest.mark.parametrize(
-    ("buckets", "recorder"), [(ONE, None), (PADDED, ReplayingRecorder())], ids=["compiled", "recorded"]
+    ("buckets", "recorder"),
+    [(ONE, None), (Buckets((1, 4), (1,), pad=True), ReplayingRecorder())],
+    ids=["compiled", "recorded"],
 )
 def test_a_bank_that_grows(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, buckets: Buckets, recorder: ReplayingRecorder | None
@@ -137,17 +152,20 @@ def test_a_bank_that_grows(
     assert difference(play(CameraPredictor(small), images, EVENTS), run).logits < TOLERANCE
 
 
-@pytest.mark.parametrize("buckets", [Buckets((1, 2), (1, 2), pad=False), PADDED], ids=["split", "padded"])
+@pytest.mark.parametrize(
+    "buckets", [Buckets((1,), (1, 2), pad=False), Buckets((4,), (4,), pad=True)], ids=["split", "padded"]
+)
 def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
+    """Nor does padding spoil the bank."""
     names = ("a", "b", "c")
-    images = {name: clip(6, small.image_size, seed=seed) for seed, name in enumerate(names)}
+    images = {name: clip(20, small.image_size, seed=seed) for seed, name in enumerate(names)}
     together, alone = compiled(small, buckets), CameraPredictor(small)
     together.warm_up(quiet)
     prepared = graphs()
     for predictor in (together, alone):
         for name in names:
             predictor.open_stream(name)
-    for frame in range(6):
+    for frame in range(20):
         outputs = together.track({name: images[name][frame] for name in names})
         for name in names:
             wanted = alone.track({name: images[name][frame]})[name]
@@ -156,24 +174,7 @@ def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
                 for predictor in (together, alone):
                     predictor.add_prompt(name, 1, **CLICK.arguments())
     assert graphs() == prepared
-
-
-def test_outputs_of_recorded_graphs_are_the_callers(small: SAM2Base) -> None:
-    images = clip(4, small.image_size)
-    predictor = compiled(small, ONE, recorder=ReplayingRecorder())
-    predictor.warm_up(quiet)
-    play(predictor, images[:2], {0: [CLICK]}, stream="a")
-    first = predictor.track({"a": images[2]})["a"].mask_logits
-    kept = first.clone()
-    predictor.track({"a": images[3]})
-    assert torch.equal(first, kept)
-
-
-def test_padding_does_not_break(small: SAM2Base) -> None:
-    predictor = compiled(small, Buckets(lanes=(4,), streams=(4,), pad=True))
-    predictor.warm_up(quiet)
-    play(predictor, clip(20, small.image_size), {0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))]})
-    assert all(getattr(predictor.bank, name).isfinite().all() for name in predictor.bank.FIELDS)
+    assert all(getattr(together.bank, name).isfinite().all() for name in together.bank.FIELDS)
 
 
 @pytest.mark.slow
