@@ -17,6 +17,8 @@ from tests.e2e.test_run import Collected, collect, iou
 
 WIDTH, HEIGHT = 640, 360
 FRAMES = 60
+TORCH = {"name": "nano", "engine": "torch"}
+"""Without a conversion in the background, of which these few frames would see nothing."""
 
 
 def address(preset: str, fps: int) -> str:
@@ -48,7 +50,9 @@ def marks(scene: Scene, kind: str) -> list[dict[str, object]]:
 @pytest.mark.parametrize("kind", ["box", "click"])
 def test_nano_follows_plain_shapes(daemon, tmp_path, kind):
     scene = Scene(address("simple", 15))
-    running = daemon({"streams": {"cam": {"source": scene.spec.address, "prompts": marks(scene, kind)}}})
+    running = daemon(
+        {"model": TORCH, "streams": {"cam": {"source": scene.spec.address, "prompts": marks(scene, kind)}}}
+    )
     found = scores(collect(running.endpoint, tmp_path, FRAMES), scene)
     assert len(found) == 3
     for obj_id, values in found.items():
@@ -64,7 +68,9 @@ def test_nano_follows_the_pond(daemon, tmp_path):
 
 def test_nano_sees_that_an_object_left_and_came_back(daemon, tmp_path):
     scene = Scene(address("leave", 8))
-    running = daemon({"streams": {"cam": {"source": scene.spec.address, "prompts": marks(scene, "box")}}})
+    running = daemon(
+        {"model": TORCH, "streams": {"cam": {"source": scene.spec.address, "prompts": marks(scene, "box")}}}
+    )
     got = collect(running.endpoint, tmp_path, 80)  # ten seconds: it is away once
     right, hidden = [], 0
     for line in got.lines:
