@@ -50,6 +50,18 @@ def is_private(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
+def make_private_folder(folder: Path) -> None:
+    """Create a directory that only this user can read or write. One that exists must be as safe from writing.
+
+    Raises:
+        PermissionError: It belongs to another user, or others may write to it.
+        OSError: It cannot be created.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not is_private(folder.stat()):
+        raise PermissionError(f"{folder} belongs to another user, or others may write to it")
+
+
 def runtime_parent() -> str | None:
     """Return XDG_RUNTIME_DIR if it is a writable directory, else None.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from streamseg.errors import StateError
-from streamseg.paths import is_private
+from streamseg.paths import is_private, make_private_folder
 
 _STREAM_SUFFIX: Final = ".stream"
 
@@ -69,9 +69,7 @@ class StateFolder:
             StateError: The folder belongs to another user, or cannot be written.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not is_private(self.path.stat()):
-                raise StateError(f"{self.path} belongs to another user, or others may write to it: change that")
+            make_private_folder(self.path)
             temporary = self.path / f".{name}.{secrets.token_hex(4)}"
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:

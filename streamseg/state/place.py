@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from streamseg.errors import StateError
-from streamseg.paths import is_private, state_directory
+from streamseg.paths import make_private_folder, state_directory
 
 RECORD: Final = "daemon.json"
 _LOCK: Final = "lock"
@@ -41,9 +41,7 @@ class StateLock:
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not is_private(folder.stat()):
-                raise StateError(f"{folder} belongs to another user, or others may write to it")
+            make_private_folder(folder)
             self._fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StateError(f"{folder} cannot be used: {error.strerror or error}") from None

@@ -30,7 +30,7 @@ from typing import Any, Final, Literal, Protocol
 import torch
 from torch import nn
 
-from streamseg.paths import cache_directory, is_private
+from streamseg.paths import cache_directory, is_private, make_private_folder
 from streamseg.tracker import torch_private
 from streamseg.tracker.compiled.library import (
     PARTIAL,
@@ -84,7 +84,7 @@ def use_persistent_cache() -> None:
     """
     try:
         folder = cache_directory() / "compiled"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         log.warning("compiled code is not cached for the next start: %s", error)
         return
@@ -175,7 +175,7 @@ class FunctionCache:
             return None
         try:
             for folder in (self._folder.parent, self._folder):  # `parents` alone would use the default mode for these
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private_folder(folder)
             if not os.access(self._folder, os.W_OK | os.X_OK):
                 raise PermissionError(f"{self._folder} is not writable")
         except OSError as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from streamseg.common.locked_folder import LockedFolder, remove_leftovers
-from streamseg.paths import cache_directory, is_private
+from streamseg.paths import cache_directory, make_private_folder
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,7 @@ class NetworkCache:
         """Return the cache in this user's cache directory; it keeps nothing if others can write there."""
         try:
             folder = cache_directory() / "openvino"
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not is_private(folder.stat()):
-                raise PermissionError(f"other users can write to {folder}")
+            make_private_folder(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(f"{folder} is not writable")
         except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
