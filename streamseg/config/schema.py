@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from streamseg.models.tuning import MemoryPolicyName
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
@@ -260,7 +261,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         ),
     ] = "auto"
     memory: Annotated[
-        Literal["auto", "sam2", "gated", "distractor"],
+        Literal["auto", MemoryPolicyName],
         Meta(
             description="Which frames an object remembers: the newest (sam2), the newest with a good mask (gated), or "
             "also some on which a look-alike was near (distractor). auto is the model's own; Meta's models use sam2."

@@ -7,13 +7,16 @@ without such a file remembers as SAM 2 and has no confidence. Imports no torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from streamseg.errors import ModelError
 
 TUNING_VERSION: Final = 1
+
+MemoryPolicyName = Literal["sam2", "gated", "distractor"]
+"""See :class:`~streamseg.tracker.sam2.memory_policy.MemoryPolicy`."""
 
 
 class MemoryThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,7 +57,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     version: int = TUNING_VERSION
-    memory: str = "sam2"
+    memory: MemoryPolicyName = "sam2"
     thresholds: MemoryThresholds = MemoryThresholds()
     confidence: Confidence | None = None
 

@@ -14,18 +14,18 @@ read by the host.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple, get_args
 
 import msgspec
 import torch
 from torch import Tensor
 
 from streamseg.errors import ModelError
-from streamseg.models.tuning import MemoryThresholds
+from streamseg.models.tuning import MemoryPolicyName, MemoryThresholds
 
-PolicyName = Literal["sam2", "gated", "distractor"]
-POLICY_NAMES: Final[tuple[PolicyName, ...]] = get_args(PolicyName)
+POLICY_NAMES: Final[tuple[MemoryPolicyName, ...]] = get_args(MemoryPolicyName)
 
+_DEFAULTS: Final = MemoryThresholds()
 _STABILITY_OFFSET: Final = 1.0
 """Logits within this of 0 are undecided (as in SAM's automatic mask generator)."""
 _NEVER_AGE: Final = 1 << 40
@@ -33,7 +33,7 @@ _NEVER_AGE: Final = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class MemoryPolicy:
-    """A policy with its thresholds.
+    """A policy with its thresholds. A dataclass, because the tracking step that holds it is compiled.
 
     Attributes:
         name: Its name.
@@ -45,13 +45,13 @@ class MemoryPolicy:
         spacing: ``distractor``: frames between two anchors, at least.
     """
 
-    name: PolicyName = "sam2"
-    window: int = 24
-    share: float = 0.6
-    anchors: int = 3
-    rival: float = 0.3
-    sure: float = 0.7
-    spacing: int = 5
+    name: MemoryPolicyName = "sam2"
+    window: int = _DEFAULTS.window
+    share: float = _DEFAULTS.share
+    anchors: int = _DEFAULTS.anchors
+    rival: float = _DEFAULTS.rival
+    sure: float = _DEFAULTS.sure
+    spacing: int = _DEFAULTS.spacing
 
     @property
     def anchor_slots(self) -> int:
