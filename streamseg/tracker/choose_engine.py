@@ -24,11 +24,17 @@ MakeEngine = Callable[[TrackStep, torch.dtype | None], Engine]
 _OPENVINO_DTYPES = (torch.float32, torch.bfloat16)
 
 
-def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> MakeEngine:
+def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype, weights: str) -> MakeEngine:
     """Turn ``model.engine`` and ``model.compile`` into an engine.
 
     On a CPU ``auto`` is OpenVINO where it is installed, unless ``model.compile`` is on. An OpenVINO that is installed
     but does not load is logged, and torch runs the model.
+
+    Args:
+        config: Settings of the model.
+        device: What it runs on.
+        dtype: Precision of its arithmetic.
+        weights: Names its weights, see :func:`~streamseg.tracker.sam2.checkpoint.weights_digest`.
 
     Raises:
         ModelError: The engine that is named cannot run here.
@@ -39,11 +45,11 @@ def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype)
             obstacle = _openvino_failure()
         if obstacle is not None:
             raise ModelError(f"model.engine is openvino, but {obstacle}")
-        return _openvino(wait=True)
+        return _openvino(weights, wait=True)
     if config.engine == "auto" and config.compile != "on" and obstacle is None:
         failure = _openvino_failure()
         if failure is None:
-            return _openvino(wait=False)
+            return _openvino(weights, wait=False)
         log.warning("torch runs the model: %s", failure)
     if choose_compile(config.compile, device):
         use_persistent_cache()
@@ -78,7 +84,7 @@ def _openvino_failure() -> str | None:
     return f"OpenVINO is installed but does not load ({reason}): {fix}"
 
 
-def _openvino(*, wait: bool) -> MakeEngine:
+def _openvino(weights: str, *, wait: bool) -> MakeEngine:
     from streamseg.tracker.openvino.engine import OpenVinoEngine
 
-    return partial(OpenVinoEngine, wait=wait)
+    return partial(OpenVinoEngine, weights=weights, wait=wait)

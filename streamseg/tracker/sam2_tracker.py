@@ -98,7 +98,7 @@ class Sam2Tracker:
             policy=policy_of(tuning.memory if config.memory == "auto" else config.memory, tuning.thresholds),
             history_frames=config.history_frames,
             autocast=None if dtype == torch.float32 else dtype,
-            engine=choose_engine(config, device, dtype),
+            engine=choose_engine(config, device, dtype, weights),
         )
         return cls(
             predictor,

@@ -20,7 +20,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
 def kind(device: torch.device = CPU, dtype: torch.dtype = torch.float32, **settings: str) -> object:
-    found = choose_engine(ModelConfig(**settings), device, dtype)  # type: ignore[arg-type]
+    found = choose_engine(ModelConfig(**settings), device, dtype, "weights")  # type: ignore[arg-type]
     return (found.func, found.keywords["wait"]) if isinstance(found, partial) else found
 
 

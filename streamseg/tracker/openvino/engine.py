@@ -46,6 +46,7 @@ class OpenVinoEngine(Engine):
     Args:
         step: Holds the model, which must not change afterwards.
         autocast: Precision of the model's arithmetic; None for float32.
+        weights: Names the model's weights, see :func:`weights_digest`; None: they are read for it.
         wait: Whether :meth:`warm_up` waits until all networks are loaded.
         cache: Keeps converted networks; None for this user's.
         prepare: Converts the model.
@@ -56,11 +57,13 @@ class OpenVinoEngine(Engine):
         step: TrackStep,
         autocast: torch.dtype | None,
         *,
+        weights: str | None = None,
         wait: bool = False,
         cache: NetworkCache | None = None,
         prepare: Prepare = prepare_in_process,
     ) -> None:
         super().__init__(step, autocast)
+        self._weights = weights
         self._wait = wait
         self._cache = NetworkCache.of_user() if cache is None else cache
         self._prepare = prepare
@@ -154,7 +157,7 @@ class OpenVinoEngine(Engine):
 
     def _name(self, shape: BankShape) -> str:
         """Return a name for everything that the networks and their timings depend on."""
-        weights = weights_digest(self._step.model)  # those of the step itself are made of them
+        weights = self._weights or weights_digest(self._step.model)  # those of the step itself are made of them
         return fingerprint(self._step, self._autocast, shape, openvino.__version__, weights)
 
     def _complete(self, name: str, folder: Path | None, shape: BankShape, progress: Progress) -> None:
