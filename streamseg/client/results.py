@@ -1,4 +1,8 @@
-"""Results of a subscriber: one frozen class per kind of message. Masks and pictures are decoded when first read."""
+"""Results of a subscriber: one frozen class per kind of message. Masks and pictures are decoded when first read.
+
+Status messages and events repeat the fields of :mod:`streamseg.protocol.published`: there times are decimal text and
+what is unknown is absent, as JSON needs it; here times are numbers, and what is unknown is None.
+"""
 
 from __future__ import annotations
 
@@ -133,11 +137,9 @@ class FrameMessage:
 
     @property
     def display_size(self) -> tuple[int, int]:
-        """(width, height) at which the picture is shown undistorted: ``size`` with the wider side stretched."""
+        """(width, height) at which the picture is shown undistorted: ``size`` with the width scaled, as on the page."""
         (width, height), (across, down) = self.size, self.sample_aspect
-        if across > down:
-            return round(width * across / down), height
-        return width, round(height * down / across)
+        return max(1, round(width * across / down)), height
 
 
 @dataclass(frozen=True)
