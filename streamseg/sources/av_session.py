@@ -33,6 +33,8 @@ from streamseg.sources.av_deinterlace import Deinterlace, Deinterlacer
 from streamseg.sources.av_errors import open_error, reason
 from streamseg.sources.av_file import checked_file
 from streamseg.sources.av_options import AvKind, Decoder, Transport, open_arguments
+from streamseg.sources.av_progress import ReadProgress
+from streamseg.sources.av_stream import check_pixels, choose_stream
 from streamseg.sources.stall_clock import StallClock
 
 log = logging.getLogger(__name__)
@@ -46,12 +48,6 @@ _PREFIXED: Final = frozenset({"screen", "lavfi"})
 
 _MAY_BE_LIVE: Final = frozenset({"http", "hls"})
 _MAX_CORRUPT_RUN: Final = 300
-_MAX_SHORT_S: Final = 1.0
-"""A file whose last picture is this long before its announced end is cut off."""
-
-_MAX_REST: Final = 4_000_000
-"""More bytes than this after a transport stream's last packet are more than sound: another video stream follows."""
-
 _MAX_ASPECT: Final = 16
 """A pixel that is more oblong than this is damaged data."""
 
@@ -158,10 +154,14 @@ class AvSession:
             elapsed_s = time.monotonic() - started
             # `from None`: FFmpeg's own text contains the address with its password, and tracebacks are logged.
             raise open_error(error, self._address, kind, elapsed_s=elapsed_s, timeout_s=step_timeout_s) from None
-        self.stream = self._choose_stream(video_stream)
-        if self.stream.codec_context is None:
-            raise self._no_decoder(kind, started, step_timeout_s)
-        self._check_pixels()
+        try:
+            self.stream = choose_stream(self._container, video_stream, self._shown)
+            if self.stream.codec_context is None:
+                raise self._no_decoder(kind, started, step_timeout_s)
+            check_pixels(self.stream, self._shown)
+        except SourceError:
+            self._container.close()
+            raise
         self.kind: AvKind = "hls" if kind == "http" and self._container.format.name.startswith("hls") else kind
         self.live = kind in _ALWAYS_LIVE or (kind in _MAY_BE_LIVE and self._is_endless())
         self._low_delay = low_delay or self.live
@@ -173,9 +173,7 @@ class AvSession:
         self._clock = PacketClock()
         self._packets = self._demux()
         self._pending: Any = None
-        self._read = 0
-        self._end_s = self._shift_s = 0.0
-        self._last_byte = 0
+        self._progress = ReadProgress(self._container, self.stream)
         self._failure: str | None = None
         self._decoded: list[VideoFrame] = []
         flush_after_s = read_timeout_s if kind == "rtsp" else math.inf
@@ -228,26 +226,6 @@ class AvSession:
         # All streams, so that packets of the others cannot hide that the video is silent.
         return cast(Generator[Any, None, None], self._container.demux())
 
-    def _choose_stream(self, number: int | None) -> Any:
-        streams = self._container.streams
-        if not streams.video:
-            found = ", ".join(
-                stream.codec_context.name if stream.codec_context else "unknown" for stream in streams.audio
-            )
-            self._container.close()
-            raise SourceOpenError(
-                f"{self._shown}: contains no video{f', only sound ({found})' if found else ''}: use another source"
-            )
-        if number is None:
-            return streams.best("video") or streams.video[0]
-        count = len(streams.video)  # streams must not be touched once the container is closed
-        if number >= count:
-            self._container.close()
-            raise SourceOpenError(
-                f"{self._shown}: video_stream is {number}, but there are {count} video streams: use 0 to {count - 1}"
-            )
-        return streams.video[number]
-
     def _no_decoder(self, kind: AvKind, started: float, timeout_s: float) -> SourceOpenError:
         """Return why FFmpeg does not know what a stream holds: it cannot decode it, or did not get a picture of it."""
         try:
@@ -256,20 +234,9 @@ class AvSession:
             return open_error(error, self._address, kind, elapsed_s=time.monotonic() - started, timeout_s=timeout_s)
         except StopIteration:
             pass
-        finally:
-            self._container.close()
         return SourceOpenError(
             f"{self._shown}: no picture could be read: it is empty, or of a kind that FFmpeg cannot decode"
         )
-
-    def _check_pixels(self) -> None:
-        width, height = self.stream.codec_context.width, self.stream.codec_context.height
-        if width * height > MAX_PIXELS:
-            self._container.close()
-            raise SourceOpenError(
-                f"{self._shown}: it has {width}x{height} pixels, more than {MAX_PIXELS:,}, which is refused: use a "
-                "smaller video"
-            )
 
     def _check_image(self, packet: Any) -> None:
         """Say of an image that the decoder refused before the first picture if it is too large."""
@@ -314,11 +281,10 @@ class AvSession:
         damage = f", {bad} damaged packet{'' if bad == 1 else 's'}" if bad else ""
         if not self.pictures:
             why = f": {self._failure}" if self._failure else ""
-            return SourceError(
-                f"{self._shown}: no picture could be decoded ({self._read} packets read{damage}{why}): check the file"
-            )
+            read = f"{self._progress.packets} packets read"
+            return SourceError(f"{self._shown}: no picture could be decoded ({read}{damage}{why}): check the file")
         count = f"{self.pictures} picture{'' if self.pictures == 1 else 's'}{damage}"
-        missing = self._failure or self._missing()
+        missing = self._failure or self._progress.missing()
         if not missing:
             return EndOfStreamError(f"{self._shown}: end of the video after {count}")
         if self.kind in _MAY_BE_LIVE:
@@ -327,20 +293,6 @@ class AvSession:
             )
         log.warning("%s: the file is cut off or damaged (%s)", self._shown, missing)
         return EndOfStreamError(f"{self._shown}: the rest cannot be read ({missing}), after {count}")
-
-    def _missing(self) -> str:
-        """What is missing at the end of a file, by what it announced; empty if nothing is."""
-        if self.stream.frames > self._read:
-            return f"{self._read} of {self.stream.frames} packets"
-        rest = self._container.size - self._last_byte
-        if self._container.format.name == "mpegts" and self._last_byte and rest > _MAX_REST:
-            return f"its last {rest / 1e6:.1f} MB hold nothing of this video stream"
-        duration_us = self._container.duration
-        if self.stream.frames or not duration_us or not self._end_s:
-            return ""
-        start_s = (self._container.start_time or 0) / 1e6
-        short_s = duration_us / 1e6 - (self._end_s - start_s)
-        return f"its last {short_s:.1f} s are missing" if short_s > _MAX_SHORT_S else ""
 
     def _drain(self) -> list[VideoFrame]:
         """Return the pictures that are still in the decoder."""
@@ -390,8 +342,7 @@ class AvSession:
                 if packet.stream is self.stream:
                     self._stall_clock.packet(asked, time.monotonic())
                     if packet.size:
-                        self._read += 1
-                        self._note_time(packet)
+                        self._progress.note(packet)
                     return packet
                 self._check_stalled()  # audio packets do not count as video
 
@@ -421,16 +372,6 @@ class AvSession:
         if not ratio or not 1 / _MAX_ASPECT <= ratio <= _MAX_ASPECT:
             return SQUARE
         return ratio.numerator, ratio.denominator
-
-    def _note_time(self, packet: Any) -> None:
-        self._last_byte = max(self._last_byte, packet.pos or 0)
-        if packet.pts is None or packet.time_base is None:
-            return
-        start_s = float(packet.pts * packet.time_base) + self._shift_s
-        if start_s < self._end_s - _MAX_SHORT_S:  # its time stamps start over: a joint of two recordings
-            self._shift_s += self._end_s - start_s
-            start_s = self._end_s
-        self._end_s = max(self._end_s, start_s + float((packet.duration or 0) * packet.time_base))
 
     def _reason(self, error: Exception) -> str:
         return self._address.without_secrets(reason(error))

@@ -1,0 +1,56 @@
+"""How far a video was read, and what is missing at its end by what its container announced."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_MAX_SHORT_S: Final = 1.0
+"""A file whose last picture is this long before its announced end is cut off."""
+
+_MAX_REST: Final = 4_000_000
+"""More bytes than this after a transport stream's last packet are more than sound: another video stream follows."""
+
+
+class ReadProgress:
+    """Packets of one video stream, as far as they were read.
+
+    Args:
+        container: PyAV's.
+        stream: Its video stream.
+
+    Attributes:
+        packets: Number of packets with data.
+    """
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self.packets = 0
+        self._container = container
+        self._stream = stream
+        self._end_s = self._shift_s = 0.0
+        self._last_byte = 0
+
+    def note(self, packet: Any) -> None:
+        """Take note of a packet with data."""
+        self.packets += 1
+        self._last_byte = max(self._last_byte, packet.pos or 0)
+        if packet.pts is None or packet.time_base is None:
+            return
+        start_s = float(packet.pts * packet.time_base) + self._shift_s
+        if start_s < self._end_s - _MAX_SHORT_S:  # its time stamps start over: a joint of two recordings
+            self._shift_s += self._end_s - start_s
+            start_s = self._end_s
+        self._end_s = max(self._end_s, start_s + float((packet.duration or 0) * packet.time_base))
+
+    def missing(self) -> str:
+        """Return what is missing at the end, for people; empty if nothing is."""
+        if self._stream.frames > self.packets:
+            return f"{self.packets} of {self._stream.frames} packets"
+        rest = self._container.size - self._last_byte
+        if self._container.format.name == "mpegts" and self._last_byte and rest > _MAX_REST:
+            return f"its last {rest / 1e6:.1f} MB hold nothing of this video stream"
+        duration_us = self._container.duration
+        if self._stream.frames or not duration_us or not self._end_s:
+            return ""
+        start_s = (self._container.start_time or 0) / 1e6
+        short_s = duration_us / 1e6 - (self._end_s - start_s)
+        return f"its last {short_s:.1f} s are missing" if short_s > _MAX_SHORT_S else ""
