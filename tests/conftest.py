@@ -23,7 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # With the daemons of its tests.
-_MEMORY_OF_A_WORKER = 2_000_000_000
+_MEMORY_OF_A_WORKER = 1_500_000_000
 
 # The duration of an example depends on the machine more than on the code.
 settings.register_profile("streamseg", deadline=None)

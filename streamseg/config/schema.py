@@ -1,7 +1,7 @@
 """Every setting, with its type, bounds and description.
 
 Frozen, so that no code changes a setting in place. ``streamseg config schema`` prints the descriptions; a test fails
-when one is missing.
+when one is missing. All settings are in this one file, however long, so that it reads as the reference.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 Frames arrive one at a time, and only the last one is kept; a caller that keeps more can prompt those too. All objects
 of all streams of a call go through the model in one batch. A stream without objects costs nothing until its first
 prompt.
+
+One long class, because each method changes the same state: a stream's objects, their lanes in the bank, and the cached
+features of its frames. What happens inside one object is in ``object_memory.py``, inside a batch in ``sam2/step.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""SAM 2 as a :class:`~streamseg.tracker.types.Tracker`: video frames and prompts in pixels in, full-size masks out."""
+"""SAM 2 as a :class:`~streamseg.tracker.types.Tracker`: video frames and prompts in pixels in, full-size masks out.
+
+Long, because it has a method for each of the interface; each turns pixels into the model's numbers and back, and leaves
+the tracking to :class:`~streamseg.tracker.predictor.CameraPredictor`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The objects of one stream: what the tracker has of them, and every change that a client or the settings ask for.
 
 :class:`~streamseg.worker.tracked_stream.TrackedStream` passes frames through it, ``command_handlers.py`` requests.
+One long class, so that table, tracker, states and events change together: no caller can change one and forget another.
 """
 
 from __future__ import annotations

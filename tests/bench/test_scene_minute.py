@@ -13,8 +13,8 @@ from quality_arms import tracker_arm
 from quality_videos import follow, scene_video
 
 SECONDS = 60
-LEAST_IOU = 0.50
-MOST_ON_ANOTHER = 0.27
+MIN_IOU = 0.50
+MAX_ON_ANOTHER = 0.27
 
 
 @pytest.mark.slow
@@ -25,6 +25,6 @@ def test_nano_holds_the_objects_of_the_demo_for_a_minute() -> None:
         scene_video("scene:default", SECONDS), tracker_arm("nano", threads=1, dtype="float32"), "box"
     )
     assert (score.objects, score.frames) == (3, 900)
-    assert score.iou >= LEAST_IOU
-    assert score.identity <= MOST_ON_ANOTHER
+    assert score.iou >= MIN_IOU
+    assert score.identity <= MAX_ON_ANOTHER
     assert all("confidence" in one.scores for one in observed)
