@@ -22,8 +22,8 @@ os.environ["XDG_STATE_HOME"] = _STATE.name
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# With the daemons of its tests.
-_MEMORY_OF_A_WORKER = 1_500_000_000
+# What six of them take, with their daemons.
+_MEMORY_OF_SIX = 9_000_000_000
 
 # The duration of an example depends on the machine more than on the code.
 settings.register_profile("streamseg", deadline=None)
@@ -33,12 +33,12 @@ pytest_plugins = ["tests.servers.fixtures", "tests.made_once"]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many tests run in parallel: three per core, since most of the time they wait for other processes.
+    """Return how many tests run in parallel: three per core if memory allows it, since most wait for other processes.
 
-    At most six, and as many as fit into memory: each imports torch and has its own daemons.
+    At most six: each imports torch and has its own daemons.
     """
-    fit_into_memory = psutil.virtual_memory().available // _MEMORY_OF_A_WORKER
-    return max(2, min(3 * len(os.sched_getaffinity(0)), 6, fit_into_memory))
+    per_core = 3 if psutil.virtual_memory().available > _MEMORY_OF_SIX else 2
+    return min(per_core * len(os.sched_getaffinity(0)), 2 * per_core)
 
 
 @pytest.hookimpl(trylast=True)
