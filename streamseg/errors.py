@@ -25,6 +25,7 @@
     ├── ControlError           the daemon refused a request, or is unreachable: has a code
     ├── RecordError            a recording cannot be written or read
     ├── StateError             a snapshot cannot be written, or is not usable: says why
+    ├── DeviceError            the model's device failed: nothing can be tracked in this process
     ├── ProcessError           a child process could not be started or kept running
     └── ServiceError           the systemd service cannot be installed, removed or asked
 

@@ -62,6 +62,7 @@ ERRORS = {
     "ProtocolError": ("StreamsegError", 1),
     "SubscribeTimeoutError": ("StreamsegError", 1),
     "ControlError": ("StreamsegError", 1),
+    "DeviceError": ("StreamsegError", 5),
     "ProcessError": ("StreamsegError", 5),
     "ServiceError": ("StreamsegError", 1),
 }

@@ -16,7 +16,7 @@ from streamseg.client.results import (
     ObjectsFrame,
     StatusMessage,
 )
-from streamseg.protocol.published import DaemonStatus, ObjectInfo, Status
+from streamseg.protocol.published import DaemonStatus, ObjectInfo, Overload, Status
 
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
@@ -95,11 +95,19 @@ def stream_state(message: StatusMessage | Status) -> str:
         parts.append(f"{message.repeated} repeated")
     if message.reconnects:
         parts.append(f"{message.reconnects} reconnects")
+    if message.overload:
+        parts.append(_overload(message.overload))
     if message.no_masks_s:
         parts.append(f"NO MASKS for {message.no_masks_s:.0f} s although frames come")
     if message.last_error:
         parts.append(message.last_error)
     return "; ".join(parts)
+
+
+def _overload(overload: Overload) -> str:
+    text = f"overloaded, {overload.dropped:.0%} dropped" if overload.dropped else "was overloaded"
+    suspended = ", ".join(map(str, overload.suspended))
+    return f"{text}; objects not tracked: {suspended}" if suspended else text
 
 
 def daemon_state(message: DaemonStatusMessage | DaemonStatus) -> str:

@@ -17,7 +17,7 @@ from streamseg.client.jpeg import decode_jpeg
 from streamseg.client.mask_views import MaskViews
 from streamseg.frame import SQUARE
 from streamseg.protocol.mask_codec import BoolMask, decode_mask, encode_rle
-from streamseg.protocol.published import Box, ObjectInfo, Region, RegionCounts
+from streamseg.protocol.published import Box, ObjectInfo, Overload, Region, RegionCounts
 from streamseg.protocol.topics import Kind
 
 
@@ -291,6 +291,7 @@ class StatusMessage:
             with the masks of the last tracked one.
         regions: Counts of its zones and lines in this session; None if it has none.
         no_masks_s: Seconds since frames come, but no masks of them; None while masks come.
+        overload: The worker does not keep up, or objects are suspended because it did not; otherwise None.
         gap: Status messages of this stream that were lost on the way since the last one.
     """
 
@@ -320,6 +321,7 @@ class StatusMessage:
     repeated: int = 0
     regions: RegionCounts | None = None
     no_masks_s: float | None = None
+    overload: Overload | None = None
     gap: int = 0
 
 

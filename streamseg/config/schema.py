@@ -165,6 +165,13 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     uncertain_after_s: Annotated[
         Seconds, Meta(description="How long the confidence must stay below, or above again, for the state to change.")
     ] = 0.5
+    overload: Annotated[
+        Literal["lower_rate", "oldest_objects"],
+        Meta(
+            description="If the model is slower than the camera: track as many frames as it can (lower_rate), or "
+            "suspend the newest objects until the older ones are tracked on the camera's frames (oldest_objects)."
+        ),
+    ] = "lower_rate"
     repeat_static: Annotated[
         bool,
         Meta(

@@ -9,7 +9,7 @@ import time
 
 import msgspec
 
-from streamseg.protocol.published import EventKind, ObjectState, Region, RegionCounts, StreamState
+from streamseg.protocol.published import EventKind, ObjectState, Overload, Region, RegionCounts, StreamState
 from streamseg.protocol.text import encode_valid
 
 
@@ -124,6 +124,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         regions: Stream -> counts of its zones and lines since the worker started.
         engine: What runs the model, for people; empty without a network.
         step_s: Seconds that the slowest recent step took.
+        overload: Streams with which the worker does not keep up, or that have suspended objects.
     """
 
     model: str
@@ -137,6 +138,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     regions: dict[str, RegionCounts] = {}
     engine: str = ""
     step_s: float = 0.0
+    overload: dict[str, Overload] = {}
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

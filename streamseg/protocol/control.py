@@ -49,6 +49,7 @@ Feature = Literal[
     "confidence",
     "change_stream",
     "redo",
+    "overload",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""

@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]
 """x, y, w, h in pixels."""
 
 Encoding = Literal["coco_rle", "bits_zstd", "polygons", "none"]
-ObjectState = Literal["tracked", "uncertain", "occluded", "lost"]
+ObjectState = Literal["tracked", "uncertain", "occluded", "lost", "suspended"]
 EventKind = Literal[
     "object_added",
     "object_appeared",
@@ -28,6 +28,8 @@ EventKind = Literal[
     "object_occluded",
     "object_lost",
     "object_restarted",
+    "object_suspended",
+    "object_resumed",
     "object_removed",
     "zone_entered",
     "zone_left",
@@ -61,7 +63,8 @@ class ObjectSummary(msgspec.Struct, frozen=True):
         str,
         Meta(
             description="tracked (seen now), uncertain (seen, but its mask is probably wrong), occluded (seen lately), "
-            "lost (not seen for long) or, in lists, waiting (its prompt is applied to the next frame)."
+            "lost (not seen for long), suspended (not tracked, for overload) or, in lists, waiting (its prompt is "
+            "applied to the next frame)."
         ),
     ]
     score: Annotated[float, Meta(description="The model's own estimate of the mask's IoU, 0..1.")]
@@ -252,6 +255,20 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
     objects: list[int] | UnsetType = UNSET
 
 
+class Overload(msgspec.Struct, frozen=True):
+    """What happens because the worker does not keep up with a stream.
+
+    Attributes:
+        policy: The setting ``overload``: ``lower_rate`` or ``oldest_objects``.
+        dropped: Share of the frames of the last two seconds that were dropped.
+        suspended: Ids of the objects that are not tracked meanwhile.
+    """
+
+    policy: str
+    dropped: float
+    suspended: list[int] = []
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
     """State of a stream, sent once a second on ``v1/<stream>/status/``, part 1. Silence means that the daemon is down.
 
@@ -277,6 +294,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
             with the masks of the last tracked one.
         regions: Counts of its zones and lines in this session; left out if it has none.
         no_masks_s: Seconds since frames come, but no masks of them; left out while masks come.
+        overload: The worker does not keep up, or objects are suspended because it did not; otherwise left out.
     """
 
     v: int = PROTOCOL_VERSION
@@ -304,6 +322,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     repeated: int = 0
     regions: RegionCounts | UnsetType = UNSET
     no_masks_s: float | UnsetType = UNSET
+    overload: Overload | UnsetType = UNSET
 
     @classmethod
     def starting(cls, stream: str, session: str, source: str, t_wall_ns: str) -> Status:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from streamseg.ipc.messages import CaptureReport, TrackedFrame, WorkerReport
-from streamseg.protocol.published import RegionCounts, Status
+from streamseg.protocol.published import Overload, RegionCounts, Status
 from streamseg.publish.stream_encoder import Origin
 from streamseg.ring.frame_ring import FrameRing
 
@@ -124,6 +124,7 @@ class StreamStatus:
         self._paused = False
         self._size = (0, 0)
         self._masks = MasksClock(ring)
+        self._overload: Overload | None = None
         self._latencies: deque[tuple[int, int, int, int]] = deque(maxlen=_MAX_IN_WINDOW)
 
     def on_capture(self, report: CaptureReport) -> None:
@@ -139,6 +140,7 @@ class StreamStatus:
         self._paused = self._stream in report.paused
         self._update_drops(report.drops.get(self._stream, {}))
         self._masks.on_worker(report.step_s, len(report.tracked))
+        self._overload = report.overload.get(self._stream)
         counts = report.regions.get(self._stream)
         self._regions = None if counts is None else self._region_totals.update(counts)
 
@@ -198,6 +200,7 @@ class StreamStatus:
             paused=self._paused,
             repeated=self._repeated.value,
             regions=msgspec.UNSET if self._regions is None else self._regions,
+            overload=msgspec.UNSET if self._overload is None else self._overload,
             no_masks_s=msgspec.UNSET if late_s is None else round(late_s, 1),
         )
 

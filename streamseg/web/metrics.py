@@ -124,7 +124,17 @@ def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
     late = GaugeMetricFamily(
         "streamseg_no_masks_seconds", "Seconds since frames come, but no masks of them; 0: they do.", labels=("stream",)
     )
+    overload = GaugeMetricFamily(
+        "streamseg_overload_dropped_ratio",
+        "Share of frames dropped while overloaded; 0: not overloaded.",
+        labels=("stream",),
+    )
+    suspended = GaugeMetricFamily(
+        "streamseg_objects_suspended", "Objects that are not tracked because of overload.", labels=("stream",)
+    )
     for status in statuses:
+        overload.add_metric((status.stream,), status.overload.dropped if status.overload else 0.0)
+        suspended.add_metric((status.stream,), len(status.overload.suspended) if status.overload else 0)
         late.add_metric((status.stream,), status.no_masks_s or 0.0)
         for drop, count in status.drops.items():
             stage, _, reason = drop.partition("/")
@@ -132,6 +142,8 @@ def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
         for state in _STATES:
             states.add_metric((status.stream, state), status.state == state)
     yield late
+    yield overload
+    yield suspended
     yield drops
     yield states
     yield from _region_metrics(statuses)

@@ -10,7 +10,7 @@ from msgspec import Meta
 from streamseg.client import DaemonStatusMessage, EventMessage, StatusMessage
 from streamseg.protocol.control import ErrorBody
 from streamseg.protocol.palette import color_of
-from streamseg.protocol.published import ObjectInfo
+from streamseg.protocol.published import ObjectInfo, Overload
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +68,10 @@ class StreamResponse(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Annotated[dict[str, float], Meta(description="Median of the last second, by stage.")]
     last_error: Annotated[str, Meta(description="Last error of the source; empty if there is none.")]
     paused: Annotated[bool, Meta(description="Tracking is paused by request.")]
+    overload: Annotated[
+        Overload | None,
+        Meta(description="The worker does not keep up, or objects are suspended because it did not; else null."),
+    ]
     no_masks_s: Annotated[
         float | None, Meta(description="Seconds since frames come, but no masks of them; null while masks come.")
     ]

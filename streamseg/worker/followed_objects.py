@@ -69,6 +69,8 @@ class FollowedObjects:
         stream_time_ns: Stream time of the newest frame.
         cleanup_px: Holes and specks of masks with fewer pixels are removed.
         exclusive: Each pixel belongs to one object.
+        suspended: Ids of objects that are not tracked because of overload, oldest first; the tracker keeps their
+            memory.
         missing: Ids of objects whose memory was lost with an earlier worker: they are ``lost`` until they are prompted.
         results_changed: A prompt has changed results of the newest frame; reset by the owner.
     """
@@ -90,10 +92,12 @@ class FollowedObjects:
         self.cleanup_px = 0
         self.exclusive = False
         self.missing: set[int] = set()
+        self.suspended: tuple[int, ...] = ()
         self.results_changed = False
         self._tracker = tracker
         self._events = events
         self._alive = alive
+        self._max_objects = max_objects
         self._latest: Latest | None = None
         self._outdated = False
         self._hidden = HiddenObjects(tracker, name, max_objects)
@@ -142,7 +146,7 @@ class FollowedObjects:
         self._given = {result.obj_id: result for result in results}
         for result in results:
             self._check(result, frame)
-        self._given.update({obj_id: unseen(obj_id, size) for obj_id in sorted(self.missing)})
+        self._given.update({obj_id: unseen(obj_id, size) for obj_id in (*sorted(self.missing), *self.suspended)})
         for obj_id, prompt in self.table.take_pending():
             self._alive()
             self._apply(obj_id, prompt, frame, self._latest)
@@ -196,7 +200,10 @@ class FollowedObjects:
         label, now_ns = self.table.objects[result.obj_id].label, frame.stamps.stream_time_ns
         given = self._given.get(result.obj_id, result)  # an object is visible even if others have all of its pixels
         visible = _is_visible(given)
-        state, event = self.states.update(result.obj_id, visible, now_ns, given.confidence)
+        state: ObjectState
+        state, event = "suspended", None
+        if result.obj_id not in self.suspended:
+            state, event = self.states.update(result.obj_id, visible, now_ns, given.confidence)
         if event is not None:
             self._events.add(event, frame, obj_id=result.obj_id, label=label)
         if visible and result.area:
@@ -224,6 +231,7 @@ class FollowedObjects:
         assert self._latest is not None
         self._alive()
         built = build_prompt(obj_id, prompt, self._latest.size)
+        self._make_room(obj_id)
         result = self._tracker.add_prompt(self.name, built, frame_id)
         self._hidden.drop(obj_id)
         self.table.discard_prompts(obj_id)
@@ -297,6 +305,7 @@ class FollowedObjects:
         Raises:
             NothingToUndoError: no prompt can be undone.
         """
+        self.resume(obj_id)
         result = self._tracker.undo_prompt(self.name, obj_id)
         if result is None:
             self._forget(obj_id)
@@ -316,7 +325,7 @@ class FollowedObjects:
             obj_id: The object.
             can_undo: The tracker keeps its memory for a minute, so that :meth:`bring_back` finds it.
         """
-        obj, followed = self.table.objects[obj_id], self.table.is_followed(obj_id)
+        obj, followed = self.table.objects[obj_id], self._has_memory(obj_id)
         self._forget(obj_id)
         if followed and can_undo:
             self._hidden.hide(obj)
@@ -355,12 +364,66 @@ class FollowedObjects:
 
     def reset(self, reason: str) -> None:
         """Remove all objects. The tracker keeps their memory for a minute, so that they can come back."""
-        announced, followed = self.announced, self.table.followed
+        announced, followed = self.announced, [obj for obj in self.table.followed if self._has_memory(obj.obj_id)]
         self.forget_tracking()
         self.table.clear()
         for obj in followed:
             self._hidden.hide(obj)
         self.report_reset(announced, reason)
+
+    # --- overload -----------------------------------------------------------------------------------------------------
+
+    def suspend(self, obj_id: int, why: str) -> None:
+        """Stop tracking an object for now; the tracker keeps its memory."""
+        self._hidden.drop(obj_id)  # of an earlier object with its id: the tracker keeps one memory of an id
+        self._tracker.set_aside(self.name, obj_id)
+        self.suspended = tuple(known for known in self.table.objects if known in (*self.suspended, obj_id))
+        self._replace_result(obj_id, unseen(obj_id, self._size))
+        label = self.table.objects[obj_id].label
+        self._events.add_regions(self.regions.forget(obj_id, self.stream_time_ns, "lost"), label)
+        self._events.add("object_suspended", obj_id=obj_id, label=label, detail=why)
+
+    def resume(self, obj_id: int) -> None:
+        """Track a suspended object again, as if no time had passed. Does nothing if it is not suspended."""
+        if obj_id not in self.suspended:
+            return
+        try:
+            result = self._tracker.bring_back(self.name, obj_id)
+        except PromptError as error:  # others have taken its room
+            log.warning("stream %s: %s", self.name, error)
+            return
+        self.suspended = tuple(other for other in self.suspended if other != obj_id)
+        self._replace_result(obj_id, result)
+        self._events.add("object_resumed", obj_id=obj_id, label=self.table.objects[obj_id].label)
+
+    def resume_all(self) -> None:
+        """Track all suspended objects again."""
+        for obj_id in self.suspended:
+            self.resume(obj_id)
+
+    def _has_memory(self, obj_id: int) -> bool:
+        """Return whether the tracker has an object that is to be removed. One that cannot be resumed is dropped."""
+        self.resume(obj_id)
+        if obj_id not in self.suspended:
+            return self.table.is_followed(obj_id)
+        self._tracker.drop_aside(self.name, obj_id)
+        self.suspended = tuple(other for other in self.suspended if other != obj_id)
+        return False
+
+    def _make_room(self, obj_id: int) -> None:
+        """Have a prompt meet what it is about: a suspended object is resumed, and suspended ones take up room."""
+        self.resume(obj_id)
+        taken = len(self.table.followed)
+        if self.suspended and obj_id not in self.table.objects and taken >= self._max_objects:
+            raise PromptError(
+                f"object {obj_id}: stream {self.name!r} already has {taken} objects, {len(self.suspended)} of them "
+                "suspended: remove one, or raise model.max_objects"
+            )
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        assert self._latest is not None
+        return self._latest.size
 
     # --- memory that is gone ----------------------------------------------------------------------------------------
 
@@ -368,6 +431,7 @@ class FollowedObjects:
         """Drop all that belongs to the tracker's memory of the objects; the objects stay in the table."""
         self.states.clear()
         self.missing.clear()
+        self.suspended = ()
         for event in self.regions.clear(self.stream_time_ns):
             self._events.add_regions([event], self.table.objects[event.obj_id].label)
         self.table.forget_tracking()
@@ -440,8 +504,11 @@ class FollowedObjects:
     # --- internals --------------------------------------------------------------------------------------------------
 
     def _show(self, obj_id: int, result: ObjectResult) -> None:
-        """Replace an object's result on the newest frame."""
+        """Replace an object's result on the newest frame, which a prompt has changed."""
         self.results_changed = True
+        self._replace_result(obj_id, result)
+
+    def _replace_result(self, obj_id: int, result: ObjectResult) -> None:
         if self._latest is not None:
             self._given[obj_id] = result
             if result.area:

@@ -182,6 +182,7 @@ class Worker:
                 if held:
                     self._track(held)
             self._handle_commands()
+            self._measure_overload()
             self._snapshots.take_due(self._streams)
             self._steps.lap()
             self._report()
@@ -282,6 +283,12 @@ class Worker:
                 holder.withdraw("publisher")
         self._flush_stream(result.stream)
 
+    def _measure_overload(self) -> None:
+        for stream, tracked in self._streams.items():
+            counters = self._rings[stream].counters()
+            tracked.measure_overload(counters.frames, counters.superseded + counters.no_slot)
+            self._flush_stream(stream)
+
     def _alive(self) -> None:
         """End a part of a long step, like one of many prompts: the supervisor hears that it goes on."""
         self._steps.lap()
@@ -311,6 +318,11 @@ class Worker:
                 },
                 engine=self._tracker.engine,
                 step_s=self._steps.slowest_s,
+                overload={
+                    stream: overload
+                    for stream, tracked in self._streams.items()
+                    if (overload := tracked.overload()) is not None
+                },
                 paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )

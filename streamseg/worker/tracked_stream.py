@@ -18,11 +18,12 @@ from streamseg.config.schema import PromptConfig, StreamConfig
 from streamseg.frame import Frame
 from streamseg.ipc.messages import StreamEvent
 from streamseg.ipc.saved_prompts import SavedObject, SavedStream, configured, normalize_prompt
-from streamseg.protocol.published import RegionCounts
+from streamseg.protocol.published import Overload, RegionCounts
 from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.followed_objects import FollowedObjects, Latest
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.object_table import ObjectTable
+from streamseg.worker.overload import OverloadMeter
 from streamseg.worker.picture_memory import PictureMemory
 from streamseg.worker.restoring import Inheritance, Restoration
 from streamseg.worker.static_frames import StaticFrames
@@ -78,6 +79,7 @@ class TrackedStream:
         self.objects = FollowedObjects(name, tracker, table, self._events, max_objects, alive)
         self._static = StaticFrames()
         self._picture = PictureMemory()
+        self._overload = OverloadMeter()
         self._use_settings(config)
         self._turn: FrameTurn | None = None
         self.undo_stack = UndoStack()
@@ -269,6 +271,32 @@ class TrackedStream:
         """Return what happened at the stream's zones and lines; None if it has none."""
         return self.objects.regions.counts()
 
+    def measure_overload(self, frames: int, dropped: int) -> None:
+        """Take the counters of the stream's ring; suspend or resume an object if ``overload`` says so."""
+        followed, suspended = self.objects.table.followed, self.objects.suspended
+        relief = self._overload.update(
+            time.monotonic(),
+            frames=frames,
+            dropped=dropped,
+            tracked=len(followed) - len(suspended),
+            suspended=len(suspended),
+        )
+        if self.config.overload == "lower_rate" or self.paused or self.latest is None or self._retry_at is not None:
+            return
+        if relief == "suspend":
+            newest = [obj.obj_id for obj in followed if obj.obj_id not in suspended][-1]
+            self.objects.suspend(newest, f"{self._overload.share:.0%} of the frames are dropped")
+        elif relief == "resume":
+            self.objects.resume(suspended[0])
+
+    def overload(self) -> Overload | None:
+        """Return what happens because the worker does not keep up; None if it does."""
+        suspended = list(self.objects.suspended)
+        if not (self._overload.overloaded or suspended):
+            return None
+        dropped = round(self._overload.share, 3) if self._overload.overloaded else 0.0
+        return Overload(self.config.overload, dropped, suspended)
+
     def take_saved(self) -> SavedStream | None:
         """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
         return self.objects.table.snapshot(paused=self.paused)
@@ -289,6 +317,8 @@ class TrackedStream:
         self.objects.regions.change(config.zones, config.lines)
         self.objects.cleanup_px = config.mask_cleanup
         self.objects.exclusive = config.overlap == "exclusive"
+        if config.overload == "lower_rate":
+            self.objects.resume_all()
         self._repeat_static = config.repeat_static
         if not self._repeat_static:
             self._static.forget()

@@ -6,7 +6,7 @@ const list = find("#events");
 const MAX_SHOWN = 60;
 
 const TEXTS = {
-  object_added: "added", object_appeared: "visible", object_uncertain: "mask uncertain", object_certain: "mask certain again", object_occluded: "hidden",
+  object_added: "added", object_appeared: "visible", object_uncertain: "mask uncertain", object_certain: "mask certain again", object_occluded: "hidden", object_suspended: "not tracked: overload", object_resumed: "tracked again",
   object_lost: "lost", object_removed: "removed", object_restarted: "started again", prompt_rejected: "prompt rejected",
   stream_connected: "connected", stream_reconnecting: "reconnecting", stream_ended: "ended", stream_failed: "failed",
   tracker_reset: "all objects removed", restored: "tracked on after a restart", worker_restarted: "worker restarted",
@@ -14,7 +14,7 @@ const TEXTS = {
   capture_restarted: "capture restarted", publisher_restarted: "publisher restarted", web_restarted: "page server restarted",
 };
 const LEVELS = {
-  object_appeared: "good", object_uncertain: "warn", object_certain: "good", object_restarted: "good", restored: "good", stream_connected: "good", object_occluded: "warn", object_lost: "bad",
+  object_appeared: "good", object_uncertain: "warn", object_certain: "good", object_restarted: "good", restored: "good", stream_connected: "good", object_occluded: "warn", object_suspended: "warn", object_resumed: "good", object_lost: "bad",
   prompt_rejected: "bad", stream_reconnecting: "bad", stream_failed: "bad", worker_restarted: "bad",
   capture_restarted: "bad", publisher_restarted: "bad", tracking_failed: "bad", subscriber_dropped: "bad",
   connection_lost: "bad", connection_restored: "good",

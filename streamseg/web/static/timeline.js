@@ -8,12 +8,12 @@ import { recordOf, SPAN_MS } from "./track_record.js";
 const PERIOD_MS = 1000;
 const HEIGHT = 16;
 /** State -> share of the height of its bar, so that it can be told without its color. */
-const SHARES = { tracked: 1, uncertain: 0.65, occluded: 0.35, lost: 0.12 };
+const SHARES = { tracked: 1, uncertain: 0.65, occluded: 0.35, lost: 0.12, suspended: 0.12 };
 const list = find("#timeline-rows");
 const details = find("#timeline");
 /** Object id, or null for the stream itself -> { element, name, bar, marks, shown }. */
 const rows = new Map();
-const COLORS = { tracked: "--good", uncertain: "--warn", occluded: "--faint", lost: "--bad" };
+const COLORS = { tracked: "--good", uncertain: "--warn", occluded: "--faint", lost: "--bad", suspended: "--faint" };
 
 /** The colors of the states as the style sheet has them in this color scheme. */
 function readColors(element) {
@@ -87,7 +87,7 @@ function showCard(mark, time) {
 }
 
 function hideCard() {
-  find("#timeline-card").replaceChildren(...[make("span", {}, "Height and color of a bar: tracked, uncertain, occluded, lost. Dots are events.")]);
+  find("#timeline-card").replaceChildren(...[make("span", {}, "Height and color of a bar: tracked, uncertain, occluded, lost, suspended. Dots are events.")]);
 }
 
 /** Objects that are followed come first, the newest first; the stream itself last. */

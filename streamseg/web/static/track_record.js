@@ -10,7 +10,7 @@ const MAX_GAP_MS = 3000;
 /** Event -> the state of its object from then on. */
 const STATE_AFTER = {
   object_added: "tracked", object_appeared: "tracked", object_certain: "tracked", object_restarted: "tracked", restored: "tracked",
-  object_uncertain: "uncertain", object_occluded: "occluded", object_lost: "lost",
+  object_uncertain: "uncertain", object_occluded: "occluded", object_lost: "lost", object_suspended: "suspended", object_resumed: "tracked",
 };
 
 /** Stream -> { objects: Map id -> { id, label, color, box, spells }, marks }, the least recently shown first. */

@@ -1,0 +1,86 @@
+"""Whether the worker keeps up with a camera, and what ``overload`` does if it does not.
+
+``lower_rate`` does nothing here: the ring drops what is not tracked in time. ``oldest_objects`` suspends the newest
+objects, one after another, until the frames of the camera are tracked, and resumes them when there is room.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+PERIOD_S: Final = 2.0
+_MIN_FRAMES: Final = 4
+"""Frames in a period from which a share means something."""
+_TOO_MUCH: Final = 0.2
+"""Share of dropped frames above which the worker is overloaded, in two periods."""
+_LITTLE: Final = 0.05
+"""Share below which it keeps up, in two periods."""
+_HOLD_S: Final = 10.0
+"""Time of keeping up before an object is resumed. It doubles each time that this was too early."""
+_MAX_HOLD_S: Final = 320.0
+
+Relief = Literal["suspend", "resume"]
+
+
+class OverloadMeter:
+    """Measures one stream.
+
+    Attributes:
+        share: Share of the last period's frames that were dropped.
+        overloaded: The worker does not keep up.
+    """
+
+    def __init__(self) -> None:
+        self.share = 0.0
+        self.overloaded = False
+        self._measured: tuple[float, int, int] | None = None
+        self._periods = 0
+        self._calm_since = 0.0
+        self._hold_s = _HOLD_S
+        self._resumed_at: float | None = None
+
+    def update(self, now_s: float, *, frames: int, dropped: int, tracked: int, suspended: int) -> Relief | None:
+        """Take the counters of the stream's ring, and return what ``oldest_objects`` is to do.
+
+        Args:
+            now_s: Now.
+            frames: Frames captured so far.
+            dropped: Frames dropped so far.
+            tracked: Number of objects that are tracked.
+            suspended: Number of objects that are suspended.
+        """
+        if self._measured is None or frames < self._measured[1]:
+            self._measured = now_s, frames, dropped
+            self._calm_since = now_s
+        began_s, before, lost_before = self._measured
+        if now_s - began_s < PERIOD_S:
+            return None
+        self._measured = now_s, frames, dropped
+        came = frames - before
+        self.share = (dropped - lost_before) / came if came >= _MIN_FRAMES else 0.0
+        self._judge(now_s)
+        if self.overloaded and self.share > _TOO_MUCH and tracked > 1:
+            return self._relieve("suspend", now_s)
+        if suspended and not self.overloaded and now_s - self._calm_since >= self._hold_s:
+            return self._relieve("resume", now_s)
+        return None
+
+    def _judge(self, now_s: float) -> None:
+        against = self.share < _LITTLE if self.overloaded else self.share > _TOO_MUCH
+        self._periods = self._periods + 1 if against else 0
+        if self._periods >= 2:
+            self.overloaded, self._periods = not self.overloaded, 0
+            self._calm_since = now_s
+            if self.overloaded and self._resumed_at is not None:
+                soon = now_s - self._resumed_at < 2 * self._hold_s
+                self._hold_s = min(2 * self._hold_s, _MAX_HOLD_S) if soon else _HOLD_S
+                self._resumed_at = None
+
+    def _relieve(self, relief: Relief, now_s: float) -> Relief:
+        """Begin to measure again, now that something else is tracked."""
+        self._measured = None
+        self._periods = 0
+        self._calm_since = now_s
+        if relief == "resume":
+            self._resumed_at = now_s
+        return relief

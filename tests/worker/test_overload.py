@@ -1,0 +1,157 @@
+"""What happens to objects when the worker does not keep up."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from streamseg.config.schema import PromptConfig, StreamConfig
+from streamseg.ipc.commands import Command
+from streamseg.protocol.published import Overload
+from streamseg.tracker.simple.echo import EchoTracker
+from streamseg.worker import tracked_stream
+from streamseg.worker.command_handlers import handle_command
+from streamseg.worker.overload import OverloadMeter
+from streamseg.worker.track_frames import track_frames
+from streamseg.worker.tracked_stream import TrackedStream
+from tests.worker.test_tracked_stream import frame
+
+PROMPTS = tuple(PromptConfig(object=obj_id, box=(20 * obj_id, 20, 20 * obj_id + 15, 60)) for obj_id in (1, 2, 3))
+
+
+class Meter:
+    def __init__(self) -> None:
+        self.meter = OverloadMeter()
+        self.now = self.frames = self.dropped = 0
+        self.tracked, self.suspended = 3, 0
+
+    def run(self, seconds: int, share: float) -> list[str]:
+        """Let time pass at 30 frames/s; return what is to be done, and do it."""
+        done: list[str] = []
+        for _ in range(seconds):
+            self.now, self.frames, self.dropped = self.now + 1, self.frames + 30, self.dropped + int(30 * share)
+            relief = self.meter.update(
+                self.now, frames=self.frames, dropped=self.dropped, tracked=self.tracked, suspended=self.suspended
+            )
+            if relief is not None:
+                done.append(relief)
+                step = 1 if relief == "suspend" else -1
+                self.tracked, self.suspended = self.tracked - step, self.suspended + step
+        return done
+
+
+def test_objects_are_suspended_until_one_is_left() -> None:
+    rig = Meter()
+    assert rig.run(40, share=0.6) == ["suspend", "suspend"]
+    assert (rig.tracked, rig.meter.overloaded) == (1, True)
+
+
+def test_a_moment_is_no_overload() -> None:
+    rig = Meter()
+    assert rig.run(4, share=0.0) == rig.run(1, share=0.9) == rig.run(60, share=0.0) == []
+
+
+def test_what_was_resumed_too_early_waits_twice_as_long() -> None:
+    rig = Meter()
+    rig.run(40, share=0.6)
+    waits = []
+    for _ in range(3):
+        seconds = 0
+        while not rig.run(1, share=0.0):
+            seconds += 1
+            assert seconds < 300
+        waits.append(seconds)
+        assert "suspend" in rig.run(10, share=0.6)
+    assert waits[1] > 1.4 * waits[0]
+    assert waits[2] > 1.4 * waits[1]
+
+
+class Rig:
+    def __init__(self, policy: str = "oldest_objects") -> None:
+        self.tracker = EchoTracker(max_objects=3)
+        config = StreamConfig(source="scene:simple", prompts=PROMPTS, overload=policy)
+        self.stream = TrackedStream("cam", config, self.tracker, max_objects=3)
+        self.number = self.frames = self.dropped = 0
+        self.now = 0.0
+
+    def show(self) -> dict[int, tuple[str, int]]:
+        self.number += 1
+        (result,) = track_frames(self.tracker, {"cam": self.stream}, {"cam": frame(self.number)})
+        return {obj.obj_id: (obj.state, obj.area) for obj in result.objects}
+
+    def run(self, seconds: int, share: float) -> None:
+        for _ in range(seconds):
+            self.now, self.frames, self.dropped = self.now + 1, self.frames + 30, self.dropped + int(30 * share)
+            self.stream.measure_overload(self.frames, self.dropped)
+            self.show()
+
+    def ask(self, op: str, **args: object):
+        outcome = handle_command(Command(1, op, "cam", msgspec.json.encode(args)), {"cam": self.stream})
+        return outcome.error or msgspec.json.decode(outcome.result)
+
+    def events(self) -> list[tuple[str, int | None]]:
+        return [(event.kind, event.obj_id) for event in self.stream.take_events()]
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    made = Rig()
+    monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: made.now)
+    made.show()
+    made.events()
+    return made
+
+
+def test_the_newest_objects_are_suspended_and_come_back(rig: Rig) -> None:
+    whole = rig.show()
+    rig.run(40, share=0.6)
+    assert rig.events() == [("object_suspended", 3), ("object_suspended", 2)]
+    assert rig.show() == {1: whole[1], 2: ("suspended", 0), 3: ("suspended", 0)}
+    assert rig.stream.overload() == Overload("oldest_objects", 0.6, [2, 3])
+    states = [entry["state"] for entry in rig.ask("list")["streams"][0]["objects"]]
+    assert states == ["tracked", "suspended", "suspended"]
+    rig.run(60, share=0.0)
+    assert rig.events() == [("object_resumed", 2), ("object_resumed", 3)]
+    assert rig.show() == whole
+    assert rig.stream.overload() is None
+
+
+def test_a_lower_rate_suspends_nothing_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("lower_rate")
+    monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: rig.now)
+    whole = rig.show()
+    rig.run(40, share=0.6)
+    assert rig.show() == whole
+    assert rig.stream.overload() == Overload("lower_rate", 0.6, [])
+
+
+def test_requests_about_suspended_objects(rig: Rig) -> None:
+    rig.run(40, share=0.6)
+    full = rig.ask("add_prompt", points=[[0.5, 0.5]])
+    assert full.code == "BAD_PROMPT"
+    assert "2 of them suspended" in full.message
+    assert rig.ask("remove_object", object_id=3) == {}
+    assert rig.ask("undo")["object_ids"] == [3]
+    assert rig.show()[3][0] == "tracked"
+    assert rig.ask("add_prompt", object_id=2, points=[[0.5, 0.5]])["new"] is False
+    assert rig.show()[2][0] == "tracked"
+    rig.run(40, share=0.6)
+    rig.ask("reset")
+    assert rig.show() == {}
+    assert rig.ask("undo")["object_ids"] == [1, 2, 3]
+    assert {state for state, _ in rig.show().values()} == {"tracked"}
+
+
+def test_another_policy_resumes_all(rig: Rig) -> None:
+    rig.run(40, share=0.6)
+    rig.stream.change(msgspec.structs.replace(rig.stream.config, overload="lower_rate"), (), ())
+    assert {state for state, _ in rig.show().values()} == {"tracked"}
+
+
+def test_a_tracker_that_failed_forgets_what_was_suspended(rig: Rig) -> None:
+    rig.run(40, share=0.6)
+    rig.stream.fail(frame(999), "broken", RuntimeError("broken"))
+    rig.now += 5
+    shown = rig.show()
+    assert shown[1][0] == "tracked"
+    assert shown[2][0] == shown[3][0] == "lost"
