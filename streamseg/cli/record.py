@@ -16,7 +16,6 @@ from streamseg.protocol.topics import DEFAULT_ENDPOINT
 if TYPE_CHECKING:
     from streamseg.protocol.topics import Kind
 
-_KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "events", "status")
 _STATUS_S: Final = 10.0
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The recording: a folder, or one of its files.")]
@@ -53,6 +52,7 @@ def record(
 
       streamseg record recording/ --pictures --max-gb 50
     """
+    from streamseg.record.process import KINDS
     from streamseg.record.receive import receive_bytes
     from streamseg.record.recorder import Recorder, RecordLimits
 
@@ -63,7 +63,7 @@ def record(
         max_age_s=None if max_hours is None else max_hours * 3600,
         keep_free_bytes=keep_free_mb * 10**6,
     )
-    kinds: tuple[Kind, ...] = (*_KINDS, "image") if pictures else _KINDS
+    kinds: tuple[Kind, ...] = (*KINDS, "image") if pictures else KINDS
     ended = _ended_by_signal()
     until_s = None if seconds is None else time.monotonic() + seconds
 

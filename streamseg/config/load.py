@@ -12,7 +12,7 @@ import msgspec
 
 from streamseg.config.environment import substitute
 from streamseg.config.problems import Problem, Problems, path_name
-from streamseg.config.relative import model_at, stream_at
+from streamseg.config.relative import model_at, record_at, stream_at
 from streamseg.config.rules import check_control, check_http, check_model, check_publish, check_stream, check_stream_id
 from streamseg.config.schema import (
     Config,
@@ -21,6 +21,7 @@ from streamseg.config.schema import (
     LogConfig,
     ModelConfig,
     PublishConfig,
+    RecordConfig,
     StateConfig,
     StreamConfig,
 )
@@ -144,6 +145,9 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
     if http is not None:
         check_http(http, ("http",), problems)
     state = part(tree.get("state", {}), StateConfig, ("state",))
+    record = part(tree.get("record", {}), RecordConfig, ("record",))
+    if record is not None:
+        record = record_at(base, record)
     log = part(tree.get("log", {}), LogConfig, ("log",))
     return Config(
         streams=streams,
@@ -152,6 +156,7 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
         control=control or ControlConfig(),
         http=http or HttpConfig(),
         state=state or StateConfig(),
+        record=record or RecordConfig(),
         log=log or LogConfig(),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamseg.config.schema import ModelConfig, StreamConfig
+from streamseg.config.schema import ModelConfig, RecordConfig, StreamConfig
 from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import is_checkpoint_path
 from streamseg.sources.address import local_path
@@ -32,6 +32,11 @@ def model_at(base: Path, model: ModelConfig) -> ModelConfig:
     if config is not None and (file := absolute_path(base, config)) and os.path.isfile(file):  # noqa: PTH113 - never raises
         config = file
     return msgspec.structs.replace(model, name=model_name_at(base, model.name), config=config)
+
+
+def record_at(base: Path, record: RecordConfig) -> RecordConfig:
+    """Return the recording with its folder resolved against ``base``."""
+    return record if record.path is None else msgspec.structs.replace(record, path=absolute_path(base, record.path))
 
 
 def model_name_at(base: Path, name: str) -> str:

@@ -22,6 +22,7 @@ from streamseg.config.schema import (
     ModelConfig,
     PromptConfig,
     PublishConfig,
+    RecordConfig,
     StateConfig,
     StreamConfig,
     ZoneConfig,
@@ -44,6 +45,7 @@ _MAIN_FIELDS: Final[Mapping[type, tuple[str, ...]]] = {
     ControlConfig: ("endpoint",),
     HttpConfig: ("listen",),
     StateConfig: ("keep", "path"),
+    RecordConfig: ("path",),
     LogConfig: ("level", "format"),
 }
 """The settings of a group that someone means who writes a single value."""

@@ -407,6 +407,32 @@ class StateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = 3600.0
 
 
+class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A recording of what is published, for `streamseg replay` and `streamseg export`."""
+
+    path: Annotated[
+        str | None,
+        Meta(examples=["recording"], description="Folder of the recording, appended to if it exists. null: none."),
+    ] = None
+    streams: Annotated[
+        tuple[str, ...],
+        Meta(examples=[["door"]], description="Ids of streams; empty: all, including those added later."),
+    ] = ()
+    pictures: Annotated[bool, Meta(description="Record pictures, too: about 0.4 MB each at 1080p.")] = False
+    segment_mb: Annotated[int, Meta(ge=1, le=100_000, description="A new file begins at this size.")] = 256
+    segment_minutes: Annotated[Annotated[float, Meta(ge=0.01, le=1440)], Meta(description="Or after this time.")] = 10.0
+    max_gb: Annotated[
+        Annotated[float, Meta(ge=0.001)] | None,
+        Meta(description="The oldest files are deleted beyond. null: no limit."),
+    ] = None
+    max_hours: Annotated[
+        Annotated[float, Meta(ge=0.01)] | None, Meta(description="Files that are older are deleted. null: no limit.")
+    ] = None
+    keep_free_mb: Annotated[
+        int, Meta(ge=0, description="The recording stops, with an event, when the disk has less space left.")
+    ] = 1000
+
+
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the daemon logs to stderr."""
 
@@ -446,6 +472,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     state: Annotated[StateConfig, Meta(examples=[{"keep": False}], description="What survives a restart.")] = (
         StateConfig()
     )
+    record: Annotated[
+        RecordConfig, Meta(examples=[{"path": "recording"}], description="A recording of what is published.")
+    ] = RecordConfig()
     log: Annotated[LogConfig, Meta(examples=[{"level": "info"}], description="What the daemon logs to stderr.")] = (
         LogConfig()
     )

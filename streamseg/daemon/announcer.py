@@ -8,7 +8,7 @@ from typing import Final
 
 from streamseg.common.logs import dropped_lines
 from streamseg.daemon.child import Child
-from streamseg.daemon.process_table import CONTROL, PUBLISHER, WEB, WORKER
+from streamseg.daemon.process_table import CONTROL, PUBLISHER, RECORDER, WEB, WORKER
 from streamseg.ipc.messages import DaemonReport, StreamEvent
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.protocol.published import EventKind
@@ -25,6 +25,7 @@ _RESTARTED: Final[dict[str, EventKind]] = {
     WORKER: "worker_restarted",
     CONTROL: "control_restarted",
     WEB: "web_restarted",
+    RECORDER: "recorder_restarted",
     "capture": "capture_restarted",
 }
 

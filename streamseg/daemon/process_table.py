@@ -17,6 +17,7 @@ from streamseg.control.process import ControlSpec
 from streamseg.ipc.saved_prompts import SavedStream
 from streamseg.ipc.supervisor_messages import DaemonInfo
 from streamseg.publish.process import PublisherSpec
+from streamseg.record.process import RecorderSpec
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.sources.address import shown_address
 from streamseg.web.process import WebSpec
@@ -27,6 +28,7 @@ PUBLISHER = "publisher"
 WORKER = "worker"
 CONTROL = "control"
 WEB = "web"
+RECORDER = "recorder"
 
 _SILENCE_S: Final = 5.0
 """Every process sends a message each second."""
@@ -59,7 +61,7 @@ class ProcessEntry:
     """One process.
 
     Attributes:
-        name: ``publisher``, ``worker``, ``control``, ``web`` or ``capture:STREAM``.
+        name: ``publisher``, ``worker``, ``control``, ``web``, ``recorder`` or ``capture:STREAM``.
         module: Module whose ``main(*args, connection)`` the child runs.
         args: Arguments of ``main``.
         ready_timeout_s: Longest silence until it is ready, without using CPU.
@@ -132,7 +134,7 @@ class ProcessTable:
             streams={stream: shown_address(running.settings.source) for stream, running in streams.items()},
             model=self.config.model.name,
             version=__version__,
-            local_endpoint=None if self.listen is None else self._local_endpoint,
+            local_endpoint=self._local_endpoint if self.listen or self.config.record.path else None,
             log=self.config.log,
         )
         return ProcessEntry(
@@ -178,6 +180,16 @@ class ProcessTable:
             log=self.config.log,
         )
         return ProcessEntry(WEB, "streamseg.web.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
+
+    def recorder(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """Return the recorder's entry. It learns the streams as any subscriber does."""
+        spec = RecorderSpec(
+            record=self.config.record,
+            publish_endpoint=self._local_endpoint,
+            internal_endpoint=self.internal_endpoint,
+            log=self.config.log,
+        )
+        return ProcessEntry(RECORDER, "streamseg.record.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
 
     def capture(self, stream: str, running: RunningStream) -> ProcessEntry:
         """Return the entry of a stream's capture process."""

@@ -24,7 +24,7 @@ from streamseg.config.schema import Config, ModelConfig
 from streamseg.daemon.announcer import Announcer
 from streamseg.daemon.child import Child, stop_children
 from streamseg.daemon.kept_state import KeptState
-from streamseg.daemon.process_table import CONTROL, PUBLISHER, WEB, WORKER, ProcessTable
+from streamseg.daemon.process_table import CONTROL, PUBLISHER, RECORDER, WEB, WORKER, ProcessTable
 from streamseg.daemon.service_manager import ServiceManager, describe
 from streamseg.daemon.signals import LoopControl
 from streamseg.daemon.stream_requests import StreamRequests
@@ -127,6 +127,8 @@ class Daemon:
             entries = [self._table.publisher, self._table.worker, self._table.control]
             if self._config.http.listen is not None:
                 entries.append(self._table.web)
+            if self._config.record.path is not None:
+                entries.append(self._table.recorder)
             for entry in entries:
                 child = Child(entry(self._streams.running))
                 self._children[child.name] = child
@@ -171,8 +173,9 @@ class Daemon:
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     def _supervise(self) -> None:
-        for name in _REQUIRED:
-            self._children[name].start()
+        for name in (*_REQUIRED, RECORDER):
+            if name in self._children:
+                self._children[name].start()
         if not self._config.publish.wait_for_subscriber:
             self._streams.enable_captures()
         self._looked_at = time.monotonic()
@@ -368,6 +371,7 @@ class Daemon:
             WORKER: self._table.worker,
             CONTROL: self._table.control,
             WEB: self._table.web,
+            RECORDER: self._table.recorder,
         }
         if child.name in entries:
             child.replace_entry(entries[child.name](self._streams.running))

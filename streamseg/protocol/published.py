@@ -47,6 +47,8 @@ EventKind = Literal[
     "publisher_restarted",
     "control_restarted",
     "web_restarted",
+    "recorder_restarted",
+    "recording_stopped",
     "stream_added",
     "stream_removed",
     "subscriber_dropped",

@@ -1,0 +1,65 @@
+"""The daemon records itself, and a recording that stops changes nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+from streamseg.client import EventMessage, MaskFrame, Subscriber
+from streamseg.record.folder import read_recording
+from tests.e2e.daemon_process import DaemonProcess, wait_for
+
+CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
+STREAMS = {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}}
+
+
+def kinds(folder: Path) -> set[tuple[str, str]]:
+    return {(recorded.stream, recorded.kind) for recorded in read_recording(folder)} if any(folder.iterdir()) else set()
+
+
+def test_a_daemon_records_itself(tmp_path: Path) -> None:
+    record = {"path": "recording", "pictures": True, "keep_free_mb": 1}  # beside the configuration file
+    daemon = DaemonProcess({"streams": STREAMS, "model": {"name": "echo"}, "record": record}, tmp_path)
+    folder = tmp_path / "recording"
+    wanted = {("cam", kind) for kind in ("masks", "objects", "image", "events", "status")} | {("_daemon", "status")}
+    try:
+        wait_for(lambda: folder.exists() and list(folder.glob("*.mcap")), 60, "a file", daemon.alive)
+        wait_for(lambda: kinds(folder) >= wanted, 60, "messages of each kind", daemon.alive)
+        daemon.child("recorder").kill()
+        before = len(list(read_recording(folder)))
+        daemon.wait_log("recorder ended")
+        wait_for(lambda: len(list(folder.glob("*.mcap"))) > 1, 60, "a new file", daemon.alive)
+        wait_for(lambda: len(list(read_recording(folder))) > before + 5, 60, "more messages", daemon.alive)
+        assert daemon.end() == 0
+    finally:
+        daemon.close()
+
+
+def test_a_write_that_fails_stops_the_recording_with_an_event_and_nothing_else(tmp_path: Path) -> None:
+    record = {"path": "recording", "keep_free_mb": 1}
+    daemon = DaemonProcess({"streams": STREAMS, "model": {"name": "echo"}, "record": record}, tmp_path)
+    folder = tmp_path / "recording"
+    try:
+        wait_for(lambda: folder.exists() and list(folder.glob("*.mcap")), 60, "a file", daemon.alive)
+        with Subscriber(daemon.endpoint, kinds=["masks", "events"], timeout_s=60) as subscriber:
+            subscriber.receive()
+            (file,) = folder.glob("*.mcap")
+            limit = file.stat().st_size + 3000  # as a full disk: it takes a part of a write
+            daemon.child("recorder").rlimit(psutil.RLIMIT_FSIZE, (limit, limit))
+            stopped: EventMessage | None = None
+            after = 0
+            for message in subscriber:
+                if isinstance(message, EventMessage) and message.event == "recording_stopped":
+                    stopped = message
+                after += stopped is not None and isinstance(message, MaskFrame)
+                if after == 10:
+                    break
+        assert stopped is not None
+        assert stopped.stream == "_daemon"
+        assert stopped.detail == f"recording to {folder} stopped: File too large"
+        assert daemon.alive()
+        assert "recorder ended" not in daemon.log
+        assert len(list(read_recording(folder))) > 1
+    finally:
+        daemon.close()
