@@ -319,7 +319,7 @@ class Injector:
         return f"kill {name}", expected
 
     def _freeze(self) -> tuple[str, Expected]:
-        process, seconds = self._process(), self._chance.uniform(0.5, 4)
+        process, seconds = self._process(), self._chance.uniform(0.5, 8)
         name = process.name()
         process.suspend()
         time.sleep(seconds)
