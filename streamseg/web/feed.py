@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from streamseg.client import AsyncPairedSubscriber, FramePair
+
+_SMOOTHING: Final = 0.2
 
 
 class Feed:
@@ -20,10 +23,14 @@ class Feed:
 
     Attributes:
         newest: The newest pair; None before the first one and while there are no watchers.
+        arrived_s: When it arrived, in seconds of the event loop's clock.
+        period_s: Time between two pairs, averaged over the last few; None until it is known.
     """
 
     def __init__(self, endpoint: str, stream: str) -> None:
         self.newest: FramePair | None = None
+        self.arrived_s = 0.0
+        self.period_s: float | None = None
         self._endpoint = endpoint
         self._stream = stream
         self._listeners: list[Callable[[], None]] = []
@@ -42,7 +49,7 @@ class Feed:
             if not self._listeners:
                 task, self._task = self._task, None
                 task.cancel()
-                self.newest = None
+                self.newest = self.period_s = None
 
     async def next_pair(self, timeout_s: float) -> FramePair:
         """Wait for the next pair.
@@ -57,9 +64,16 @@ class Feed:
             assert self.newest is not None
             return self.newest
 
+    def _note_arrival(self, now: float) -> None:
+        if self.newest is not None:
+            gap = now - self.arrived_s
+            self.period_s = gap if self.period_s is None else self.period_s + _SMOOTHING * (gap - self.period_s)
+        self.arrived_s = now
+
     async def _run(self) -> None:
         async with AsyncPairedSubscriber(self._endpoint, streams=[self._stream]) as subscriber:
             async for pair in subscriber:
+                self._note_arrival(asyncio.get_running_loop().time())
                 self.newest = pair
                 for on_pair in self._listeners:
                     on_pair()

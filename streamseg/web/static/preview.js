@@ -57,6 +57,7 @@ async function ask() {
   const pause = Math.max(MIN_PAUSE_MS, 2 * (performance.now() - startedAt));
   if (question !== asked) timer = setTimeout(ask, pause);
   else if (performance.now() - asked.movedAt < REST_MS) timer = setTimeout(ask, Math.max(pause, REST_PERIOD_MS));
+  else updateOverlay({ preview: null, previewText: "" }); // it would no longer fit what moves
 }
 
 /** Ask again at once: another candidate was chosen. */

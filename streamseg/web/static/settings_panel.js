@@ -62,7 +62,7 @@ function show() {
   find("#draw-zone").setAttribute("aria-pressed", String(drawing?.kind === "zone"));
   find("#draw-line").setAttribute("aria-pressed", String(drawing?.kind === "line"));
   find("#draw-done").hidden = drawing?.kind !== "zone";
-  find("#draw-done").disabled = !(drawing?.corners.length >= 3);
+  find("#draw-done").disabled = !(drawing?.corners.length > 2);
   setText(find("#settings-note"), settings.from_file
     ? "Changes last until the configuration file is loaded again. To keep them, copy them into it."
     : "");

@@ -6,7 +6,7 @@ const MAX_OBJECTS = 40;
 const MAX_SPELLS = 400;
 const MAX_MARKS = 120;
 const MAX_PICTURES = 60;
-const MAX_GAP_MS = 3000;
+const MAX_GAP_MS = 10000;
 /** Event -> the state of its object from then on. */
 const STATE_AFTER = {
   object_added: "tracked", object_appeared: "tracked", object_certain: "tracked", object_restarted: "tracked", restored: "tracked",
