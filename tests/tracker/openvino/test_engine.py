@@ -69,7 +69,7 @@ class ConvertsWhenAllowed:
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> None:
         progress("waiting", 0.4)
-        assert self.allowed.wait(120)
+        assert self.allowed.wait(300)
         self._prepare(job, folder, progress)
 
 
@@ -93,7 +93,7 @@ def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path, prepare_on
         if frame == 5:
             assert not engine._networks
             conversion.allowed.set()
-            engine.join(120)
+            engine.join(300)
         assert engine.state == ("openvino" if frame >= 5 else "eager (converting 40 %)")
         given = predictor.track({STREAM: image})[STREAM]
         for number, obj_id in enumerate(given.obj_ids):
@@ -128,7 +128,7 @@ def test_frames_while_the_networks_are_loaded(
     engines: list[OpenVinoEngine] = []
 
     def convert(job: Job, folder: Path, progress: Progress) -> None:
-        assert frames_run.wait(120)
+        assert frames_run.wait(300)
         prepare_once(job, folder, progress)
 
     def make(step: object, autocast: torch.dtype | None) -> Engine:
