@@ -97,6 +97,7 @@ def test_a_resumed_run_ends_with_the_same_weights_and_they_load(tmp_path: Path) 
     assert reference.image_encoder.trunk.channel_list == [320, 112, 40, 24]
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.train", *_arguments(tmp_path, "--processes", "2")]
     subprocess.run(command, cwd=REPOSITORY, check=True, timeout=DEADLINE_S)
