@@ -43,6 +43,7 @@ def followed(running: DaemonProcess, scene: Scene, kill_at: tuple[int, ...] = ()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_workers_cost_a_file_next_to_nothing(daemon):
     scene = Scene(f"scene:default?{SIZE}&live=0")
     config = {"model": NANO, "streams": {"cam": {"source": scene.spec.address, "prompts": marks(scene, "box")}}}
@@ -73,6 +74,7 @@ def on_another(message: MaskFrame, scene: Scene) -> dict[int, bool]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
     """Only objects that nano follows well before the gap count: what it loses by itself is not the restart's."""
     scene = Scene(f"scene:default?{SIZE}&live=1")
