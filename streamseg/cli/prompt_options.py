@@ -60,6 +60,21 @@ def prompt_of(
     return prompt
 
 
+def check_marks(prompt: dict[str, Any]) -> None:
+    """Check marks by the rules that need no picture, as a daemon does.
+
+    Raises:
+        ConfigError: they contradict each other, or their unit would have to be guessed.
+    """
+    from streamseg.cli.option_words import option_words
+    from streamseg.protocol.prompt_rules import request_problems
+
+    points, box, coords = prompt.get("points", ()), prompt.get("box"), prompt.get("coords", "pixels")
+    for problem in request_problems(points, box, has_mask="mask" in prompt, coords=coords):
+        option = {"points": "--point: ", "box": "--box: "}.get(str(problem.field[0]) if problem.field else "", "")
+        raise ConfigError(option + option_words(problem.message))
+
+
 def _read_point(text: str, units: set[str]) -> list[float]:
     parts = text.split(",")
     if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2].strip() not in ("0", "1")):

@@ -9,7 +9,7 @@ import typer
 
 from streamseg.cli import pictures
 from streamseg.cli.print_line import print_line
-from streamseg.cli.prompt_options import CoordsOption, prompt_of
+from streamseg.cli.prompt_options import CoordsOption, check_marks, prompt_of
 from streamseg.errors import ConfigError, PromptError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def segment(
     prompt = prompt_of(point or [], box, mask, coords)
     if prompt is None:
         raise ConfigError("nothing to segment: give --point, --box or --mask")
+    check_marks(prompt)
     if show:
         pictures.check_window()
     names = pictures.OutputNames(out or pictures.DEFAULT_OUT, 1)

@@ -98,6 +98,8 @@ def _expected(base: Any, struct: type[msgspec.Struct] | None, hint: Any) -> str:
 
 
 def _optional_struct(base: Any) -> type[msgspec.Struct] | None:
+    if get_origin(base) is tuple:
+        return None
     structs = [arg for arg in get_args(base) if isinstance(arg, type) and issubclass(arg, msgspec.Struct)]
     return structs[0] if len(structs) == 1 else None
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from streamseg.cli.prompt_options import prompt_of
+from streamseg.cli.prompt_options import check_marks, prompt_of
 from streamseg.errors import ConfigError
 
 
@@ -51,3 +51,20 @@ def test_marks_that_cannot_be(points, box, words):
     with pytest.raises(ConfigError) as caught:
         prompt_of(points, box, None)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("points", "box", "words"),
+    [
+        (["0.5,0.5"], None, "--point: .* looks normalized, but numbers without % are pixels: use --coords normalized"),
+        ((), "0.1,0.1,0.9,0.9", "--box: .* looks normalized"),
+        (["nan,5"], None, "--point: .* is outside the picture"),
+        (["1e999,5"], None, "--point: .* is outside the picture"),
+        ((), "9,9,1,1", "--box: .* is empty: write X0,Y0,X1,Y1"),
+        (["150%,5%"], None, "--point: .* outside the picture: coordinates are within 0..1, since they are fractions"),
+    ],
+)
+def test_marks_of_a_picture_follow_the_rules_of_a_daemon(points, box, words):
+    with pytest.raises(ConfigError, match=words):
+        check_marks(prompt_of(points, box, None))
+    check_marks(prompt_of(["5,5", "0.5,7.5,0"], "1,1,9,9", None))

@@ -68,6 +68,12 @@ WRONG_FIELDS = [
 """Fields of add_prompt, and the words of the refusal. The decoder's own words never reach a user."""
 
 
+def test_too_long_a_list_of_prompts_names_its_limit():
+    prompts = [{"object_id": number + 1, "points": [[0.5, 0.5]]} for number in range(257)]
+    message = refused(request(op="set_prompts", stream="cam", args={"prompts": prompts}))[1]
+    assert message.startswith("set_prompts: prompts: a list of 257 is invalid: expected a list of 0 to 256 groups")
+
+
 def test_no_message_has_the_decoders_own_words():
     for args, _ in WRONG_FIELDS:
         message = refused(wrong_prompt(**args))[1]
