@@ -39,7 +39,8 @@ def show(
         data = folder.read(RECORD, MAX_BYTES)
         record = None if data is None else decode_record(data)
     except StateError as error:
-        raise StateError(f"{path / RECORD}: {error}") from None
+        where = f"{path / RECORD}"
+        raise StateError(f"{where}: {str(error).removeprefix(where).removeprefix(': ').strip()}") from None
     snapshots = folder.streams()
     found: list[dict[str, Any]] = [
         {

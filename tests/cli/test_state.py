@@ -51,3 +51,23 @@ def test_the_state_of_a_running_daemon_is_not_cleared(config: Path) -> None:
     kept.close()
     assert isinstance(result.exception, StateError)
     assert "stop that daemon first" in str(result.exception)
+
+
+@pytest.mark.parametrize("how", ["cut", "foreign", "folder", "huge"])
+def test_what_cannot_be_read_is_named_once_and_cleared(config: Path, how: str) -> None:
+    record = config.parent / "kept" / "daemon.json"
+    match how:
+        case "cut":
+            record.write_bytes(record.read_bytes()[:37])
+        case "foreign":
+            record.write_bytes(b"\x7fELF" + bytes(3000))
+        case "folder":
+            record.unlink()
+            record.mkdir()
+        case _:
+            with record.open("r+b") as file:
+                file.truncate(3 * 2**30)  # sparse
+    result = CliRunner().invoke(app, ["state", "show", str(config)])
+    assert isinstance(result.exception, StateError)
+    assert str(result.exception).count("daemon.json") == 1
+    assert CliRunner().invoke(app, ["state", "clear", str(config)]).exit_code == 0
