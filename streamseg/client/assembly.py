@@ -120,7 +120,10 @@ def _objects_frame(header: Objects) -> ObjectsFrame:
 
 def _object_fields(obj: MaskObject) -> dict[str, Any]:
     fields = {name: getattr(obj, name) for name in ObjectInfo.__struct_fields__}
-    return fields | {"confidence": None if obj.confidence is msgspec.UNSET else obj.confidence}
+    return fields | {
+        "confidence": None if obj.confidence is msgspec.UNSET else obj.confidence,
+        "origin": "user" if obj.origin is msgspec.UNSET else obj.origin,
+    }
 
 
 def _image_frame(header: Image, parts: Sequence[bytes]) -> ImageFrame:

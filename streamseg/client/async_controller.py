@@ -19,6 +19,7 @@ from streamseg.errors import StreamsegError
 from streamseg.protocol.arguments import Coords, OnExpired
 from streamseg.protocol.control import Reply
 from streamseg.protocol.results import (
+    Finding,
     Hello,
     PromptResult,
     PromptsSet,
@@ -176,6 +177,18 @@ class AsyncController:
             on_expired: If the daemon no longer holds that frame: ``error`` (``FRAME_EXPIRED``), or use the ``newest``.
         """
         return await self._do(calls.set_prompts(stream, prompts, frame, on_expired))
+
+    async def set_find(
+        self, stream: str, enabled: bool | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Finding:
+        """Find objects of a stream without a prompt, or stop doing so. It holds until the configured settings change.
+
+        Args:
+            stream: Id of the stream.
+            enabled: Whether; None leaves it as it is.
+            settings: As under ``streams.NAME.find`` in a configuration file; None leaves them as they are.
+        """
+        return await self._do(calls.set_find(stream, enabled, settings))
 
     async def reset(self, stream: str) -> None:
         """Remove all objects of a stream."""

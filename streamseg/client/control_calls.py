@@ -25,11 +25,13 @@ from streamseg.protocol.arguments import (
     ObjectArgs,
     OnExpired,
     Rle,
+    SetFind,
     SetPrompts,
 )
 from streamseg.protocol.field_problems import field_problem
 from streamseg.protocol.mask_codec import BoolMask, encode_rle
 from streamseg.protocol.results import (
+    Finding,
     Hello,
     Listing,
     PromptResult,
@@ -142,6 +144,12 @@ def set_prompts(
         _to(PromptsSet),
         feature=None if frame is None else "prompts_on_frame",
     )
+
+
+def set_find(stream: str, enabled: bool | None, settings: Mapping[str, Any] | None) -> Call[Finding]:
+    """Set whether and how objects are found without a prompt."""
+    args = {"enabled": enabled, "settings": None if settings is None else dict(settings)}
+    return Call("set_find", stream, _args("set_find", args, SetFind), _to(Finding), feature="find")
 
 
 def on_stream(op: str, stream: str) -> Call[None]:

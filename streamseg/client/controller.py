@@ -17,6 +17,7 @@ from streamseg.client.control_results import Snapshot
 from streamseg.errors import StreamsegError
 from streamseg.protocol.arguments import Coords, OnExpired
 from streamseg.protocol.results import (
+    Finding,
     Hello,
     PromptResult,
     PromptsSet,
@@ -178,6 +179,16 @@ class Controller:
             on_expired: If the daemon no longer holds that frame: ``error`` (``FRAME_EXPIRED``), or use the ``newest``.
         """
         return self._do(calls.set_prompts(stream, prompts, frame, on_expired))
+
+    def set_find(self, stream: str, enabled: bool | None = None, settings: Mapping[str, Any] | None = None) -> Finding:
+        """Find objects of a stream without a prompt, or stop doing so. It holds until the configured settings change.
+
+        Args:
+            stream: Id of the stream.
+            enabled: Whether; None leaves it as it is.
+            settings: As under ``streams.NAME.find`` in a configuration file; None leaves them as they are.
+        """
+        return self._do(calls.set_find(stream, enabled, settings))
 
     def reset(self, stream: str) -> None:
         """Remove all objects of a stream."""

@@ -17,7 +17,7 @@ from streamseg.client.jpeg import decode_jpeg
 from streamseg.client.mask_views import MaskViews
 from streamseg.frame import SQUARE
 from streamseg.protocol.mask_codec import BoolMask, decode_mask, encode_rle
-from streamseg.protocol.published import Box, ObjectInfo, Overload, Region, RegionCounts
+from streamseg.protocol.published import Box, FindCounts, ObjectInfo, Overload, Region, RegionCounts
 from streamseg.protocol.topics import Kind
 
 
@@ -292,6 +292,7 @@ class StatusMessage:
         regions: Counts of its zones and lines in this session; None if it has none.
         no_masks_s: Seconds since frames come, but no masks of them; None while masks come.
         overload: The worker does not keep up, or objects are suspended because it did not; otherwise None.
+        find: What its search for objects has done since the worker started; None if it is off.
         gap: Status messages of this stream that were lost on the way since the last one.
     """
 
@@ -322,6 +323,7 @@ class StatusMessage:
     regions: RegionCounts | None = None
     no_masks_s: float | None = None
     overload: Overload | None = None
+    find: FindCounts | None = None
     gap: int = 0
 
 

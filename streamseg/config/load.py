@@ -13,10 +13,19 @@ import msgspec
 from streamseg.config.environment import substitute
 from streamseg.config.problems import Problem, Problems, path_name
 from streamseg.config.relative import model_at, record_at, stream_at
-from streamseg.config.rules import check_control, check_http, check_model, check_publish, check_stream, check_stream_id
+from streamseg.config.rules import (
+    check_control,
+    check_find,
+    check_http,
+    check_model,
+    check_publish,
+    check_stream,
+    check_stream_id,
+)
 from streamseg.config.schema import (
     Config,
     ControlConfig,
+    FindConfig,
     HttpConfig,
     LogConfig,
     ModelConfig,
@@ -92,6 +101,22 @@ def stream_from_mapping(
         found = stream_at(base or Path.cwd(), found)
         check_stream(found, path, problems, max_objects)
     if problems.found or not isinstance(found, StreamConfig):
+        raise ConfigError(_message(problems.found, None))
+    return found
+
+
+def find_from_mapping(stream: str, settings: Mapping[str, Any]) -> FindConfig:
+    """Check how a stream finds objects, given as plain values: the content of ``streams.NAME.find`` in a file.
+
+    Raises:
+        ConfigError: settings are invalid: one line for each, with its path, its value and the fix.
+    """
+    path = ("streams", stream, "find")
+    problems = Problems()
+    found = read_value(dict(settings), FindConfig, path, problems)
+    if isinstance(found, FindConfig) and not problems.found:
+        check_find(found, path, problems)
+    if problems.found or not isinstance(found, FindConfig):
         raise ConfigError(_message(problems.found, None))
     return found
 

@@ -14,7 +14,9 @@ from typing import Final
 from streamseg.config.problems import Path, Problems
 from streamseg.config.right_form import endpoint_form, listen_form
 from streamseg.config.schema import (
+    AreaConfig,
     ControlConfig,
+    FindConfig,
     HttpConfig,
     LineConfig,
     ModelConfig,
@@ -78,6 +80,7 @@ def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objec
         _check_zone(name, zone, (*path, "zones", name), problems)
     for name, line in stream.lines.items():
         _check_line(name, line, (*path, "lines", name), problems)
+    check_find(stream.find, (*path, "find"), problems)
 
 
 def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> None:
@@ -163,8 +166,23 @@ def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
             problems.add((*path, "fps"), f"{stream.fps:g}, but this source has its own rate: remove it")
 
 
+def check_find(find: FindConfig, path: Path, problems: Problems) -> None:
+    """Check how objects are found: areas must be polygons, sizes must leave something to find."""
+    if find.min_area >= find.max_area:
+        problems.add(
+            (*path, "min_area"), f"{find.min_area:g} is not below max_area, {find.max_area:g}: nothing would be found"
+        )
+    for name, areas in (("region", find.region), ("ignore", find.ignore)):
+        for index, area in enumerate(areas):
+            _check_polygon(area, (*path, name, index), problems)
+
+
 def _check_zone(name: str, zone: ZoneConfig, path: Path, problems: Problems) -> None:
     _check_region_name(name, path, problems)
+    _check_polygon(zone, path, problems)
+
+
+def _check_polygon(zone: ZoneConfig | AreaConfig, path: Path, problems: Problems) -> None:
     _check_region_points(zone.polygon, zone.coords, (*path, "polygon"), problems)
     doubled_area = sum(
         x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(zone.polygon, (*zone.polygon[1:], zone.polygon[0]), strict=True)

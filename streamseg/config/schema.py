@@ -86,6 +86,70 @@ class LineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = "pixels"
 
 
+class AreaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the picture."""
+
+    polygon: Annotated[
+        tuple[PicturePoint, ...], Meta(min_length=3, max_length=64, description="Its corners: [[x, y], ...].")
+    ]
+    coords: Annotated[
+        Literal["pixels", "normalized"],
+        Meta(description="Unit of the corners: pixels of the video, or 0..1 of its width and height."),
+    ] = "pixels"
+
+
+PictureShare = Annotated[float, Meta(ge=0, le=1)]
+
+
+class FindConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How objects are found without a prompt."""
+
+    enabled: Annotated[
+        bool,
+        Meta(description="Find objects; off without a `find` group. false: only when a client or the page asks."),
+    ] = True
+    every_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=3600)],
+        Meta(description="Seconds of video between two looks. Where much moves that no mask covers, they come sooner."),
+    ] = 2.0
+    level: Annotated[
+        Literal["whole", "part", "all"],
+        Meta(description="Of masks inside each other: the largest (whole), the smallest (part), or all of them."),
+    ] = "whole"
+    min_area: Annotated[PictureShare, Meta(description="Smallest mask, as a share of the picture.")] = 0.003
+    max_area: Annotated[PictureShare, Meta(description="Largest mask, as a share of the picture.")] = 0.4
+    max_objects: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="Maximum number of found objects; model.max_objects limits all objects of the stream.",
+        ),
+    ] = 8
+    region: Annotated[
+        tuple[AreaConfig, ...],
+        Meta(max_length=32, description="Find objects of which at least half lies in these areas; none: everywhere."),
+    ] = ()
+    ignore: Annotated[
+        tuple[AreaConfig, ...],
+        Meta(max_length=32, description="Areas in which nothing is found, whatever region says."),
+    ] = ()
+    confirm: Annotated[
+        int, Meta(ge=1, le=20, description="How many times an object must be seen before it is tracked.")
+    ] = 3
+    quality: Annotated[
+        PictureShare | None,
+        Meta(description="Lowest predicted IoU of a mask, 0..1; default: the model's own threshold."),
+    ] = None
+    share: Annotated[
+        Annotated[float, Meta(ge=0.01, le=0.9)],
+        Meta(
+            description="Share of the device's time for looks. They are cut into parts that run between frames. Of "
+            "several streams, the largest share is for all of them together."
+        ),
+    ] = 0.1
+
+
 class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One video source and the objects to track in it."""
 
@@ -219,6 +283,9 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             description="Lines to watch, by name: events say who crosses them.",
         ),
     ] = {}
+    find: Annotated[
+        FindConfig, Meta(description="Find objects without a prompt; `{}`: with the defaults. Without it, off.")
+    ] = FindConfig(enabled=False)
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

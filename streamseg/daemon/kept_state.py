@@ -134,4 +134,4 @@ def _objects(stream: str, settings: StreamConfig, record: StreamRecord | None) -
         objects.append(replace(known, label=obj.label or known.label) if known and same else obj)
     # What was configured then and is no longer was removed from the file.
     objects += [obj for obj in was.values() if obj.obj_id not in record.configured]
-    return SavedStream(tuple(objects), next_id, before.paused, earlier=True)
+    return SavedStream(tuple(objects), next_id, before.paused, earlier=True, find=before.find)

@@ -1,7 +1,7 @@
 """Everything in a picture, without a prompt: ``SAM2AutomaticMaskGenerator`` with less work.
 
 The original is ``sam2/automatic_mask_generator.py``. Where its time goes (full-resolution copies of masks that are
-thrown away) and what is done about it: :mod:`~streamseg.images.point_decoder` and
+thrown away) and what is done about it: :mod:`~streamseg.tracker.sam2.point_decoder` and
 :mod:`~streamseg.images.selection`.
 """
 
@@ -16,15 +16,15 @@ from torch import Tensor
 
 from streamseg.images.candidates import Candidates, candidates, joined
 from streamseg.images.crops import Crop, crops, point_grids
-from streamseg.images.embedding import Picture, check_picture, embed
+from streamseg.images.embedding import Embedding, Picture, check_picture, embed
 from streamseg.images.found_mask import FoundMask
 from streamseg.images.model import ImageModel, as_image_model, load_model
 from streamseg.images.parameters import AutomaticParameters, PointGrids, parameters
-from streamseg.images.point_decoder import PointDecoder
 from streamseg.images.records import record
-from streamseg.images.reference_decoder import LOGITS_LIMIT, Decoded, ReferenceDecoder
+from streamseg.images.reference_decoder import LOGITS_LIMIT, ReferenceDecoder
 from streamseg.images.regions import without_small_regions
 from streamseg.images.selection import Filter, select, suppress
+from streamseg.tracker.sam2.point_decoder import Decoded, PointDecoder
 
 
 class AutomaticMasks:
@@ -106,13 +106,18 @@ class AutomaticMasks:
         points = torch.as_tensor(self._grids[crop.layer] * np.array(crop.size), dtype=torch.float32)
         if not len(points):
             return []
-        build = ReferenceDecoder if self.parameters.exact else PointDecoder
         with self._model.precision():
-            decoder = build(self._model, embed(self._model, part), self.parameters.points_per_batch)
+            decoder = self._decoder(embed(self._model, part))
         batches = torch.split(points.to(self._model.device), decoder.batch)
         parts = [self._decode(decoder, batch, crop.size) for batch in batches]
         with self._model.full_precision():
             return select(joined(parts), Filter(self.parameters, crop, (width, height)))
+
+    def _decoder(self, embedding: Embedding) -> ReferenceDecoder | PointDecoder:
+        batch = self.parameters.points_per_batch
+        if self.parameters.exact:
+            return ReferenceDecoder(self._model, embedding, batch)
+        return PointDecoder(self._model.network, embedding.top, embedding.stride8, embedding.stride4, batch)
 
     def _decode(self, decoder: ReferenceDecoder | PointDecoder, points: Tensor, size: tuple[int, int]) -> Candidates:
         """Return the candidates of one batch of ``[B, 2]`` points in pixels of a crop of that size."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamseg.images.parameters import AutomaticParameters
-from streamseg.images.reference_decoder import Decoded
+from streamseg.tracker.sam2.point_decoder import Decoded
 
 _MARGIN_OF_BORDER: Final = 1.0
 """Error of a low-res area, as a share of the mask's border pixels."""

@@ -10,7 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamseg.errors import ConfigError
+from streamseg.errors import ConfigError, ModelError
+from streamseg.models.registry import find
+from streamseg.models.tuning import AutomaticThresholds, load_tuning
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 PointGrids = Sequence[NDArray[np.float64]]
@@ -85,11 +87,6 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 )
 """Preset -> parameters that differ from the reference's defaults."""
 
-MODEL_THRESHOLDS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
-    {"nano": {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.5}}
-)
-"""Model -> its thresholds instead of the reference's, which are chosen for SAM 2's large model."""
-
 _RANGES: Final[Mapping[str, tuple[type, float, float]]] = {
     "points_per_batch": (int, 1, _MAX_BATCH),
     "pred_iou_thresh": (float, 0, 1),
@@ -124,11 +121,25 @@ def parameters(
     if unknown:
         raise ConfigError(f"{unknown[0]} is not a parameter of automatic masks: expected one of {', '.join(NAMES)}")
     # Thresholds of a preset are for SAM 2: another model keeps its own, except where the reference is asked for.
-    own = {} if model is None or preset == "reference" else MODEL_THRESHOLDS.get(model, {})
+    own = {} if model is None or preset == "reference" else model_thresholds(model)
     chosen = {**PRESETS.get(preset or "", {}), **own, **given}
     if chosen.get("point_grids") is not None:
         chosen.setdefault("points_per_side", None)
     return _checked(AutomaticParameters(**chosen))
+
+
+def model_thresholds(model: str) -> dict[str, float]:
+    """Return the thresholds that were chosen for a model, by its name; empty if it uses the reference's."""
+    try:
+        automatic = load_tuning(find(model).config).automatic
+    except ModelError:  # a path, or the id of a checkpoint
+        return {}
+    if automatic == AutomaticThresholds():
+        return {}
+    return {
+        "pred_iou_thresh": automatic.pred_iou_thresh,
+        "stability_score_thresh": automatic.stability_score_thresh,
+    }
 
 
 def _checked(values: AutomaticParameters) -> AutomaticParameters:

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from streamseg.images.embedding import Embedding
 from streamseg.images.model import ImageModel
+from streamseg.tracker.sam2.point_decoder import Decoded
 
 LOGITS_LIMIT = 32.0
 """The reference clamps logits to this before it feeds them to the decoder again."""
-
-
-class Decoded(NamedTuple):
-    """Masks of ``N`` candidates.
-
-    Attributes:
-        logits: ``float32 [N, h, w]`` at stride 4.
-        ious: ``float32 [N]``; the predicted IoU.
-        points: ``int64 [N]``; which of the given points each belongs to.
-    """
-
-    logits: Tensor
-    ious: Tensor
-    points: Tensor
-
-    def keep(self, chosen: Tensor) -> Decoded:
-        """Return the chosen ones, by a mask or by indices."""
-        return Decoded(*(values[chosen] for values in self))
 
 
 def decode_prompts(

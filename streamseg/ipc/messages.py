@@ -9,7 +9,16 @@ import time
 
 import msgspec
 
-from streamseg.protocol.published import EventKind, ObjectState, Overload, Region, RegionCounts, StreamState
+from streamseg.protocol.published import (
+    EventKind,
+    FindCounts,
+    ObjectState,
+    Origin,
+    Overload,
+    Region,
+    RegionCounts,
+    StreamState,
+)
 from streamseg.protocol.text import encode_valid
 
 
@@ -32,6 +41,7 @@ class TrackedObject(msgspec.Struct, frozen=True, array_like=True):
     centroid: tuple[float, float]
     bits: bytes
     confidence: float | None = None
+    origin: Origin = "user"
 
 
 class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -125,6 +135,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         engine: What runs the model, for people; empty without a network.
         step_s: Seconds that the slowest recent step took.
         overload: Streams with which the worker does not keep up, or that have suspended objects.
+        find: Stream -> what its search for objects has done since the worker started.
     """
 
     model: str
@@ -139,6 +150,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     engine: str = ""
     step_s: float = 0.0
     overload: dict[str, Overload] = {}
+    find: dict[str, FindCounts] = {}
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from streamseg.config.schema import PromptConfig
+from streamseg.config.schema import FindConfig, PromptConfig
 from streamseg.protocol.arguments import Coords, PromptArgs, Rle
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
+from streamseg.protocol.published import Origin
 
 _MAX_SKIPPED_IDS: Final = 1_000_000
 
@@ -51,12 +52,19 @@ class SavedObject:
         label: Its name.
         prompts: In order; the first one started the object.
         last_mask: Its last visible mask, for a tracker that has not seen it before; None: start from ``prompts``.
+        origin: Who started it. A found object that a user corrects or names is the user's from then on.
     """
 
     obj_id: int
     label: str
     prompts: tuple[SavedPrompt, ...]
     last_mask: Rle | None = None
+    origin: Origin = "user"
+
+    @property
+    def is_found(self) -> bool:
+        """Whether it was found without a user's prompt: it is retired when it is gone, and may be found again."""
+        return self.origin in ("auto", "prompter")
 
     @property
     def start_prompts(self) -> tuple[SavedPrompt, ...]:
@@ -78,6 +86,19 @@ class SavedObject:
 
 
 @dataclass(frozen=True, slots=True)
+class FindRequest:
+    """How a client asked objects to be found. It holds until the configured settings change.
+
+    Attributes:
+        configured: The configured settings at that time.
+        requested: The settings to use.
+    """
+
+    configured: FindConfig
+    requested: FindConfig
+
+
+@dataclass(frozen=True, slots=True)
 class SavedStream:
     """One stream.
 
@@ -88,6 +109,7 @@ class SavedStream:
         planned: The worker was stopped on purpose: the next one continues whatever ``on_discontinuity`` says.
         earlier: An earlier daemon followed the objects.
         unseen: Ids of objects that were not visible when the worker was stopped: without memory, they are lost.
+        find: How a client asked objects to be found; None: as configured.
     """
 
     objects: tuple[SavedObject, ...] = ()
@@ -96,11 +118,13 @@ class SavedStream:
     planned: bool = False
     earlier: bool = False
     unseen: tuple[int, ...] = ()
+    find: FindRequest | None = None
 
     def changed(self, removed: Iterable[int], prompts: Iterable[PromptConfig]) -> SavedStream:
         """Return the stream after a change of its configured prompts, as the worker would save it."""
         new = {
-            prompt.object: SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),)) for prompt in prompts
+            prompt.object: SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),), origin="config")
+            for prompt in prompts
         }
         gone = {*removed, *new}
         return replace(
@@ -144,7 +168,9 @@ def free_id(next_id: int, taken: Container[int]) -> int:
 def configured(prompts: tuple[PromptConfig, ...]) -> SavedStream:
     """Return the saved form of a stream that starts with its configured prompts."""
     return SavedStream(
-        tuple(SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),)) for prompt in prompts),
+        tuple(
+            SavedObject(prompt.object, prompt.label, (normalize_prompt(prompt),), origin="config") for prompt in prompts
+        ),
         next_id=next_id_after(1, (prompt.object for prompt in prompts)),
     )
 

@@ -46,6 +46,20 @@ class Confidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     fitted_on: str = ""
 
 
+class AutomaticThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Thresholds of masks that are found without a prompt. The defaults are those of SAM 2, for its large model.
+
+    Attributes:
+        pred_iou_thresh: Lowest predicted IoU.
+        stability_score_thresh: Lowest stability score.
+        chosen_on: What they were chosen on, for people.
+    """
+
+    pred_iou_thresh: float = 0.8
+    stability_score_thresh: float = 0.95
+    chosen_on: str = ""
+
+
 class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What was fitted for a model.
 
@@ -54,12 +68,14 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         memory: The model's default policy.
         thresholds: Of all policies.
         confidence: None if the model has none.
+        automatic: Thresholds of masks that are found without a prompt.
     """
 
     version: int = TUNING_VERSION
     memory: MemoryPolicyName = "sam2"
     thresholds: MemoryThresholds = MemoryThresholds()
     confidence: Confidence | None = None
+    automatic: AutomaticThresholds = AutomaticThresholds()
 
 
 def tuning_file(config: str) -> Path:

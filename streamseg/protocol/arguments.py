@@ -110,6 +110,18 @@ class SetPrompts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     on_expired: OnExpired = "error"
 
 
+class SetFind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """``set_find``: whether and how objects are found without a prompt, until the configured settings change.
+
+    Attributes:
+        enabled: Find objects; None leaves it as it is.
+        settings: As under ``streams.NAME.find`` in a configuration file; None leaves them as they are.
+    """
+
+    enabled: bool | None = None
+    settings: dict[str, Any] | None = None
+
+
 class AddStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``add_stream``: settings, as under ``streams.NAME`` in a configuration file."""
 

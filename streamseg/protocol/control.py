@@ -14,8 +14,18 @@ import msgspec
 from msgspec import Meta
 
 from streamseg.errors import ControlError
-from streamseg.protocol.arguments import AddPrompt, AddStream, ChangeStream, LabelObject, NoArgs, ObjectArgs, SetPrompts
+from streamseg.protocol.arguments import (
+    AddPrompt,
+    AddStream,
+    ChangeStream,
+    LabelObject,
+    NoArgs,
+    ObjectArgs,
+    SetFind,
+    SetPrompts,
+)
 from streamseg.protocol.results import (
+    Finding,
     Hello,
     Listing,
     Nothing,
@@ -50,6 +60,7 @@ Feature = Literal[
     "change_stream",
     "redo",
     "overload",
+    "find",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""
@@ -102,6 +113,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "remove_object": Operation(ObjectArgs, Nothing),
     "label_object": Operation(LabelObject, Nothing),
     "set_prompts": Operation(SetPrompts, PromptsSet),
+    "set_find": Operation(SetFind, Finding),
     "undo": Operation(NoArgs, UndoneChange),
     "redo": Operation(NoArgs, UndoneChange),
     "reset": Operation(NoArgs, Nothing),

@@ -20,8 +20,11 @@ Box = tuple[int, int, int, int]
 
 Encoding = Literal["coco_rle", "bits_zstd", "polygons", "none"]
 ObjectState = Literal["tracked", "uncertain", "occluded", "lost", "suspended"]
+Origin = Literal["user", "config", "auto", "prompter"]
+"""Who started an object: a request, the configuration, ``find``, or a prompter."""
 EventKind = Literal[
     "object_added",
+    "object_found",
     "object_appeared",
     "object_uncertain",
     "object_certain",
@@ -30,6 +33,7 @@ EventKind = Literal[
     "object_restarted",
     "object_suspended",
     "object_resumed",
+    "object_retired",
     "object_removed",
     "zone_entered",
     "zone_left",
@@ -86,6 +90,13 @@ class ObjectInfo(ObjectSummary, frozen=True):
             "model has no such score."
         ),
     ] = None
+    origin: Annotated[
+        str,
+        Meta(
+            description="Who started it: user (a request), config (the configuration), auto (found without a prompt), "
+            "prompter (a detector)."
+        ),
+    ] = "user"
 
 
 class MaskObject(ObjectInfo, frozen=True, kw_only=True):
@@ -96,9 +107,11 @@ class MaskObject(ObjectInfo, frozen=True, kw_only=True):
         encoding: Of that part.
         roi: x, y, w, h of the rectangle that the part's mask covers; everything outside is background.
         confidence: As in :class:`ObjectInfo`; left out if there is none.
+        origin: As in :class:`ObjectInfo`; left out if it is ``user``.
     """
 
     confidence: float | UnsetType = UNSET  # type: ignore[assignment]  # readers of results see None
+    origin: str | UnsetType = UNSET  # type: ignore[assignment]  # readers of results see "user"
     part: int | None = None
     encoding: str = "none"
     roi: Box = (0, 0, 0, 0)
@@ -220,6 +233,30 @@ class RegionCounts(msgspec.Struct, frozen=True):
     backward: dict[str, int] = {}
 
 
+class FindCounts(msgspec.Struct, frozen=True):
+    """What the search for objects of a stream has done since the worker started.
+
+    Attributes:
+        looks: Searches of the whole picture.
+        found: Objects that were found.
+        retired: Found objects that are gone.
+        expired: Searches that took so long that their frame was no longer held: nothing came of them.
+        failed: Searches that ended with an error.
+        tentative: Objects seen, but not often enough yet.
+        look_ms: Time that the last search took on the device.
+        longest_delay_ms: Longest time that a part of a search took, by which a frame may have been delayed.
+    """
+
+    looks: int = 0
+    found: int = 0
+    retired: int = 0
+    expired: int = 0
+    failed: int = 0
+    tentative: int = 0
+    look_ms: float = 0.0
+    longest_delay_ms: float = 0.0
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="type"):
     """Something happened: ``v1/<stream>/events/``, part 1.
 
@@ -297,6 +334,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         regions: Counts of its zones and lines in this session; left out if it has none.
         no_masks_s: Seconds since frames come, but no masks of them; left out while masks come.
         overload: The worker does not keep up, or objects are suspended because it did not; otherwise left out.
+        find: What its search for objects has done since the worker started; left out if it is off.
     """
 
     v: int = PROTOCOL_VERSION
@@ -323,6 +361,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     paused: bool = False
     repeated: int = 0
     regions: RegionCounts | UnsetType = UNSET
+    find: FindCounts | UnsetType = UNSET
     no_masks_s: float | UnsetType = UNSET
     overload: Overload | UnsetType = UNSET
 

@@ -53,6 +53,9 @@ class ObjectEntry(ObjectSummary, frozen=True, kw_only=True):
     """One object of ``list``. A ``waiting`` object has no measures until its prompt is applied to the next frame."""
 
     prompts: Annotated[int, Meta(description="Number of its prompts: the one that started it and its corrections.")]
+    origin: Annotated[
+        str, Meta(description="Who started it: user, config, auto (found without a prompt) or prompter.")
+    ] = "user"
 
 
 class StreamEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,7 @@ class StreamEntry(msgspec.Struct, frozen=True, kw_only=True):
         frame: Number of the newest tracked frame; None before the first.
         size: Width and height in pixels; zeros before the first frame.
         objects: Its objects, oldest first.
+        finding: Objects are found without a prompt; None from a daemon that cannot.
     """
 
     stream: str
@@ -73,6 +77,19 @@ class StreamEntry(msgspec.Struct, frozen=True, kw_only=True):
     frame: int | None
     size: tuple[int, int]
     objects: tuple[ObjectEntry, ...]
+    finding: bool | None = None
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """``set_find``: the settings in use.
+
+    Attributes:
+        enabled: Objects are found without a prompt.
+        settings: As under ``streams.NAME.find`` in a configuration file.
+    """
+
+    enabled: bool
+    settings: dict[str, Any]
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

@@ -177,6 +177,7 @@ def _mask_object(tracked: TrackedObject, *, part: int | None = None, encoding: E
         area=tracked.area,
         centroid=(round(x, 2), round(y, 2)),
         confidence=UNSET if tracked.confidence is None else score_of(tracked.confidence),
+        origin=UNSET if tracked.origin == "user" else tracked.origin,
         part=part,
         encoding=encoding,
         roi=tracked.roi if part is not None else (0, 0, 0, 0),

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.errors import StateError
-from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
+from streamseg.ipc.saved_prompts import FindRequest, SavedObject, SavedPrompt, SavedStream
 from streamseg.protocol.arguments import Coords, Rle
-from streamseg.protocol.published import ObjectState
+from streamseg.protocol.published import ObjectState, Origin
 from streamseg.protocol.text import encode_valid
 
 VERSION: Final = 2
@@ -45,6 +45,7 @@ class _Object(msgspec.Struct, frozen=True):
     obj_id: int
     label: str
     prompts: tuple[_Prompt, ...]
+    origin: Origin = "user"
 
 
 class SavedObjects(msgspec.Struct, frozen=True):
@@ -56,17 +57,23 @@ class SavedObjects(msgspec.Struct, frozen=True):
     objects: tuple[_Object, ...]
     next_id: int
     paused: bool
+    find: FindRequest | None = None
 
     @classmethod
     def of(cls, saved: SavedStream) -> SavedObjects:
         """Convert a stream's objects."""
-        objects = tuple(_Object(obj.obj_id, obj.label, tuple(map(_stored, obj.prompts))) for obj in saved.objects)
-        return cls(objects, saved.next_id, saved.paused)
+        objects = tuple(
+            _Object(obj.obj_id, obj.label, tuple(map(_stored, obj.prompts)), obj.origin) for obj in saved.objects
+        )
+        return cls(objects, saved.next_id, saved.paused, saved.find)
 
     def stream(self) -> SavedStream:
         """Return the stream's objects."""
-        objects = tuple(SavedObject(obj.obj_id, obj.label, tuple(map(_loaded, obj.prompts))) for obj in self.objects)
-        return SavedStream(objects, self.next_id, self.paused)
+        objects = tuple(
+            SavedObject(obj.obj_id, obj.label, tuple(map(_loaded, obj.prompts)), origin=obj.origin)
+            for obj in self.objects
+        )
+        return SavedStream(objects, self.next_id, self.paused, find=self.find)
 
 
 class Sighting(msgspec.Struct, frozen=True):

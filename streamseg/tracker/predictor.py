@@ -24,6 +24,7 @@ from streamseg.tracker.engine import Engine, LaneFrame, Progress
 from streamseg.tracker.object_memory import ObjectMemory
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy
+from streamseg.tracker.sam2.point_decoder import Decoded, PointDecoder
 from streamseg.tracker.sam2.prompt_step import PromptOutput, apply_prompt
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt, PromptTensors, prompt_tensors
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
@@ -322,6 +323,28 @@ class CameraPredictor:
             memory = self.step.read(self.bank, index, len(obj.conditioning_frames), True)
             out = self.step.infer(memory, features, True).output
         return TrackOutput((obj_id,), *out)
+
+    @torch.inference_mode()
+    def point_decoder(self, stream: str, batch: int) -> PointDecoder:
+        """Return a decoder of points on the stream's newest frame. Encodes it, unless it was tracked with objects.
+
+        Lifetime: frames can be tracked meanwhile; the decoder keeps the features of its frame.
+
+        Args:
+            stream: The stream.
+            batch: Points at once, at most.
+        """
+        features = self._features_of(stream, None)
+        with self.engine.precision():
+            top = self.step.as_map(features.top) + self.model.no_mem_embed.view(1, -1, 1, 1)
+            return PointDecoder(self.model, top, features.stride8, features.stride4, batch)
+
+    @torch.inference_mode()
+    def decode_points(self, decoder: PointDecoder, points: Tensor, above_iou: float) -> Decoded:
+        """Return three masks for each of ``[B, 2]`` points, as fractions of the frame, above a predicted IoU."""
+        at = points.to(self.model.device) * self.model.image_size
+        with self.engine.prompt_kernels(), self.engine.precision():
+            return decoder(at, None, multimask=True, above_iou=above_iou)
 
     @torch.inference_mode()
     def retrack(self, stream: str, obj_id: int, at: PastImage) -> TrackOutput:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from streamseg.config.schema import ModelConfig
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.models.registry import ResolvedModel
-from streamseg.models.tuning import Confidence, load_tuning
+from streamseg.models.tuning import AutomaticThresholds, Confidence, load_tuning
 from streamseg.tracker import torch_private, warm_up
 from streamseg.tracker.choose_engine import choose_engine
 from streamseg.tracker.compiled.buckets import CUDA_BUCKETS
@@ -37,12 +37,25 @@ from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_policy import policy_of
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
-from streamseg.tracker.types import ObjectResult, Preview, Prompt, PromptResult, StreamMemory, check_prompt
+from streamseg.tracker.types import (
+    Candidate,
+    ObjectResult,
+    Preview,
+    Prompt,
+    PromptResult,
+    StreamMemory,
+    check_prompt,
+)
 
 log = logging.getLogger(__name__)
 
 _WARM_UP_STREAM: Final = "warm up"  # never the id of a configured stream: those have no spaces
 _WARM_UP_OBJECTS: Final = 3
+_POINTS_ON_GPU: Final = 32
+_TOKENS_AT_ONCE: Final = 1024
+"""Image tokens times points of one step of :meth:`Sam2Tracker.candidates` on a CPU: 4 points at 256 px."""
+_STABILITY_OFFSET: Final = 1.0
+"""In logits, as in the reference."""
 
 
 class Sam2Tracker:
@@ -59,6 +72,7 @@ class Sam2Tracker:
             always used, as in the reference.
         confidence: What the confidence of masks is computed from; None if the model has none.
         weights: Names the model's weights, see :func:`weights_digest`.
+        automatic: Thresholds of :meth:`candidates`.
     """
 
     def __init__(
@@ -70,9 +84,11 @@ class Sam2Tracker:
         restart_unseen: bool = True,
         confidence: Confidence | None = None,
         weights: str = "",
+        automatic: AutomaticThresholds = AutomaticThresholds(),  # noqa: B008 - frozen
     ) -> None:
         self._predictor = predictor
         self._weights = weights
+        self._automatic = automatic
         self._restart_unseen = restart_unseen
         self._preprocess = preprocess
         self._catch_up_frames = catch_up_frames
@@ -109,6 +125,7 @@ class Sam2Tracker:
             Preprocessor(model.image_size, device, torch.float32),
             confidence=tuning.confidence,
             weights=weights,
+            automatic=tuning.automatic,
         )
 
     @property
@@ -224,7 +241,42 @@ class Sam2Tracker:
         """
         return self._histories[stream].find(None, frame_id).frame_id
 
-    def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
+    def candidates(
+        self, stream: str, points: Sequence[tuple[float, float]], quality: float | None = None
+    ) -> Iterator[Sequence[Candidate]]:
+        """Segment points of the newest tracked frame, piece by piece; changes nothing.
+
+        Args:
+            stream: The stream. It has a tracked frame.
+            points: x, y as fractions of the frame's width and height.
+            quality: Lowest predicted IoU; None: the model's own threshold.
+        """
+        decoder = self._predictor.point_decoder(stream, self._points_at_once())
+        yield ()
+        least = self._automatic.pred_iou_thresh if quality is None else quality
+        for batch in torch.split(torch.tensor(points, dtype=torch.float32).reshape(-1, 2), decoder.batch):
+            found = self._predictor.decode_points(decoder, batch, least)
+            stability = _stability(found.logits)
+            kept = found.keep(stability >= self._automatic.stability_score_thresh)
+            stable = stability[stability >= self._automatic.stability_score_thresh]
+            yield [
+                Candidate(logits, float(iou), float(share))
+                for logits, iou, share in zip(
+                    kept.logits.float().cpu().numpy(), kept.ious.tolist(), stable.tolist(), strict=True
+                )
+            ]
+
+    def _points_at_once(self) -> int:
+        """Return how many points are segmented in one step: on a CPU few, so that a step is short."""
+        model = self._predictor.model
+        if model.device.type != "cpu":
+            return _POINTS_ON_GPU
+        tokens = int(model.image_size // model.backbone_stride) ** 2
+        return max(1, _TOKENS_AT_ONCE // tokens)
+
+    def add_prompt(
+        self, stream: str, prompt: Prompt, frame_id: int | None = None, *, catch_up_frames: int | None = None
+    ) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
         Blocks: to encode and track one frame, and up to ``catch_up_frames`` more if the frame is not the newest.
@@ -239,7 +291,7 @@ class Sam2Tracker:
         output = self._predictor.accept(stream, prompt.obj_id, segmented)
         if segmented.fresh:
             log.info("stream %s: object %d started again from a prompt", stream, prompt.obj_id)
-        return replace(self._catch_up(stream, past, output), restarted=segmented.fresh)
+        return replace(self._catch_up(stream, past, output, catch_up_frames), restarted=segmented.fresh)
 
     def preview(
         self,
@@ -452,16 +504,20 @@ class Sam2Tracker:
     def _image(self, past: PastFrame[torch.Tensor]) -> PastImage:
         return PastImage(past.number, self._preprocess.normalize(past.picture))
 
-    def _catch_up(self, stream: str, past: PastFrame[torch.Tensor], output: TrackOutput) -> PromptResult:
+    def _catch_up(
+        self, stream: str, past: PastFrame[torch.Tensor], output: TrackOutput, frames: int | None = None
+    ) -> PromptResult:
         """Track one object through some of the frames after a prompted one, up to the newest.
 
         Args:
             stream: The stream.
             past: The prompted frame.
             output: The object on that frame.
+            frames: Through how many frames, at most; None: as many as for any prompt.
         """
         (obj_id,) = output.obj_ids
-        later = evenly(self._histories[stream].since(past.number + 1), self._catch_up_frames)
+        limit = self._catch_up_frames if frames is None else frames
+        later = evenly(self._histories[stream].since(past.number + 1), limit)
         prompted = current = self._result(stream, output, past.size)
         if not later:
             return PromptResult(past.frame_id, prompted, current)
@@ -516,6 +572,12 @@ def given_prompt(prompt: Prompt, size: tuple[int, int]) -> GivenPrompt:
         "labels": torch.tensor([point.label for point in prompt.points], dtype=torch.int32),
         "box_norm": None if prompt.box is None else (torch.tensor(prompt.box).reshape(2, 2) / scale).flatten(),
     }
+
+
+def _stability(logits: torch.Tensor) -> torch.Tensor:
+    """Return ``[N]``: the share of the area of ``[N, h, w]`` masks that stays when the threshold rises; 0 if empty."""
+    outer = (logits > -_STABILITY_OFFSET).sum(dim=(1, 2))
+    return (logits > _STABILITY_OFFSET).sum(dim=(1, 2)) / outer.clamp(min=1)
 
 
 def _is_finite(result: ObjectResult) -> bool:

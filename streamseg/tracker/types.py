@@ -5,10 +5,11 @@ Imports neither torch nor any part of the service.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -190,6 +191,27 @@ class StreamMemory:
     objects: Mapping[int, Mapping[str, NDArray[Any]]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A mask that a point of a frame can mean.
+
+    Attributes:
+        logits: ``float32 [h, w]`` of the whole frame, at the tracker's low resolution; object where > 0.
+        iou_prediction: The model's estimate of the mask's IoU.
+        stability: Share of the mask's area that stays when the threshold rises, 0..1.
+    """
+
+    logits: NDArray[np.float32]
+    iou_prediction: float
+    stability: float = 1.0
+
+    def full_mask(self, size: tuple[int, int]) -> BoolMask:
+        """Return ``bool [height, width]`` at a frame's (width, height)."""
+        if (self.logits.shape[1], self.logits.shape[0]) == size:
+            return self.logits > 0
+        return np.asarray(cv2.resize(self.logits, size, interpolation=cv2.INTER_LINEAR)) > 0
+
+
 class Tracker(Protocol):
     """Tracks objects through one or more streams.
 
@@ -270,7 +292,25 @@ class Tracker(Protocol):
         """
         ...
 
-    def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
+    def candidates(
+        self, stream: str, points: Sequence[tuple[float, float]], quality: float | None = None
+    ) -> Iterator[Sequence[Candidate]]:
+        """Segment points of the newest tracked frame, piece by piece; changes nothing.
+
+        Each step of the iterator is a small piece of work, much shorter than tracking a frame, and yields the masks
+        that it found. Frames can be tracked between the steps; the masks remain those of the first frame. An iterator
+        that is not finished can be dropped.
+
+        Args:
+            stream: The stream. It has a tracked frame.
+            points: x, y as fractions of the frame's width and height.
+            quality: Lowest predicted IoU; None: the model's own threshold.
+        """
+        ...
+
+    def add_prompt(
+        self, stream: str, prompt: Prompt, frame_id: int | None = None, *, catch_up_frames: int | None = None
+    ) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
         Blocks: to track the prompted frame and some of the frames up to the newest.
@@ -282,6 +322,8 @@ class Tracker(Protocol):
             stream: The stream.
             prompt: The prompt, in pixels of that frame.
             frame_id: One of the newest tracked frames, or one that repeats it; None for the newest.
+            catch_up_frames: Through how many frames, at most, the object is tracked up to the newest; None: the
+                tracker's own limit.
 
         Raises:
             FrameExpiredError: The frame is no longer held. A new epoch or size of the stream expires all older frames.

@@ -9,13 +9,15 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from streamseg.errors import ControlError, FrameExpiredError, NothingToUndoError, PromptError
+from streamseg.config.load import find_from_mapping
+from streamseg.errors import ConfigError, ControlError, FrameExpiredError, NothingToUndoError, PromptError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.saved_prompts import SavedObject, normalize_prompt
-from streamseg.protocol.arguments import AddPrompt, LabelObject, ObjectArgs, SetPrompt, SetPrompts
+from streamseg.protocol.arguments import AddPrompt, LabelObject, ObjectArgs, SetFind, SetPrompt, SetPrompts
 from streamseg.protocol.control import OPERATIONS, ErrorBody, control_error, stream_not_found
 from streamseg.protocol.results import (
     Candidate,
+    Finding,
     Listing,
     MaskedEntry,
     Nothing,
@@ -38,7 +40,7 @@ from streamseg.tracker.types import PromptResult as Applied
 from streamseg.worker.followed_objects import Latest
 from streamseg.worker.prompts import build_prompt, full_rle, pixel_marks
 from streamseg.worker.restore import restore
-from streamseg.worker.track_frames import raise_if_device_lost
+from streamseg.worker.track_errors import raise_if_device_lost
 from streamseg.worker.tracked_stream import TrackedStream
 from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES, Change
 
@@ -169,6 +171,7 @@ def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
     _require_object(stream, args.object_id)
     if not stream.objects.table.is_followed(args.object_id):
         raise control_error("NOTHING_TO_UNDO", f"object {args.object_id} has no applied prompt yet: remove it instead")
+    stream.finder.dismiss(args.object_id)
     try:
         left = stream.objects.undo_prompt(args.object_id)
     except NothingToUndoError as error:
@@ -229,7 +232,7 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     for obj_id, prompt in wanted.items():
         _check_prompt(stream, obj_id, prompt)
     before = dict(stream.objects.table.objects)
-    removed = tuple(obj_id for obj_id in stream.objects.table.objects if obj_id not in wanted)
+    removed = tuple(obj_id for obj_id, obj in before.items() if obj_id not in wanted and not obj.is_found)
     unchanged: list[SetPrompt] = []
     prompted: list[SavedObject] = []
     for obj_id, prompt in wanted.items():
@@ -303,6 +306,7 @@ def _marks(stream: TrackedStream, objects: Sequence[SavedObject]) -> tuple[Pixel
 
 def _remove_object(stream: TrackedStream, args: ObjectArgs) -> Nothing:
     _require_object(stream, args.object_id)
+    stream.finder.dismiss(args.object_id)
     stream.objects.remove(args.object_id, can_undo=True)
     return Nothing()
 
@@ -316,6 +320,20 @@ def _label_object(stream: TrackedStream, args: LabelObject) -> Nothing:
 def _reset(stream: TrackedStream, _args: Any) -> Nothing:
     stream.reset("requested")
     return Nothing()
+
+
+def _set_find(stream: TrackedStream, args: SetFind) -> Finding:
+    config = stream.finder.config
+    if args.settings is not None:
+        try:
+            config = find_from_mapping(stream.name, args.settings)
+        except ConfigError as error:
+            raise control_error("BAD_CONFIG", str(error)) from None
+    if args.enabled is not None:
+        config = msgspec.structs.replace(config, enabled=args.enabled)
+    if config != stream.finder.config:
+        stream.find(config)
+    return Finding(enabled=config.enabled, settings=msgspec.to_builtins(config))
 
 
 def _pause(stream: TrackedStream, _args: Any) -> Nothing:
@@ -357,6 +375,7 @@ def _stream_entry(stream: TrackedStream) -> StreamEntry:
         frame=latest.frame_id if latest else None,
         size=latest.size if latest else (0, 0),
         objects=tuple(_object_entries(stream)),
+        finding=stream.finder.config.enabled,
     )
 
 
@@ -374,6 +393,7 @@ def _object_entries(stream: TrackedStream) -> Iterator[ObjectEntry]:
                 bbox=(0, 0, 0, 0),
                 area=0,
                 prompts=len(obj.prompts),
+                origin=obj.origin,
             )
             continue
         yield ObjectEntry(
@@ -385,6 +405,7 @@ def _object_entries(stream: TrackedStream) -> Iterator[ObjectEntry]:
             area=result.area,
             score=score_of(result.iou_prediction),
             presence=presence_of(result.object_score_logits),
+            origin=obj.origin,
         )
 
 
@@ -408,6 +429,7 @@ _HANDLERS: Final[Mapping[str, Callable[[TrackedStream, Any], msgspec.Struct]]] =
     "remove_object": _remove_object,
     "label_object": _label_object,
     "set_prompts": _set_prompts,
+    "set_find": _set_find,
     "reset": _reset,
     "snapshot": _snapshot,
     "pause": _pause,

@@ -14,9 +14,11 @@ from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.ipc.messages import TrackedObject
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt
-from streamseg.protocol.published import ObjectState
+from streamseg.protocol.arguments import Rle
+from streamseg.protocol.mask_codec import encode_rle
+from streamseg.protocol.published import ObjectState, Origin
 from streamseg.tracker.measure import unseen, unusable
-from streamseg.tracker.types import ObjectResult, Preview, PromptResult, Tracker
+from streamseg.tracker.types import BoolMask, ObjectResult, Preview, Prompt, PromptResult, Tracker
 from streamseg.worker.exclusive_masks import exclusive
 from streamseg.worker.frame_turn import pack_object
 from streamseg.worker.hidden_objects import HiddenObjects
@@ -197,7 +199,8 @@ class FollowedObjects:
 
     def pack(self, result: ObjectResult, frame: Frame) -> TrackedObject:
         """Pack an object for the publisher and update its state."""
-        label, now_ns = self.table.objects[result.obj_id].label, frame.stamps.stream_time_ns
+        known, now_ns = self.table.objects[result.obj_id], frame.stamps.stream_time_ns
+        label = known.label
         given = self._given.get(result.obj_id, result)  # an object is visible even if others have all of its pixels
         visible = _is_visible(given)
         state: ObjectState
@@ -212,7 +215,7 @@ class FollowedObjects:
             self._events.add_regions(self.regions.forget(result.obj_id, now_ns, "lost"), label, frame)
         if self._latest is not None:
             self._latest.states[result.obj_id] = state
-        return pack_object(result, label, state)
+        return pack_object(result, label, state, known.origin)
 
     # --- prompts ----------------------------------------------------------------------------------------------------
 
@@ -239,7 +242,8 @@ class FollowedObjects:
         if known is None or not self.table.is_followed(obj_id):
             known = SavedObject(obj_id, label or (known.label if known else ""), (prompt,))
         else:
-            known = replace(known.corrected(replace(prompt, restarts=result.restarted)), label=label or known.label)
+            known = _adopted(known.corrected(replace(prompt, restarts=result.restarted)))
+            known = replace(known, label=label or known.label)
         self.table.save(known)
         self._follow(known)
         self._show(obj_id, result.current)
@@ -316,6 +320,44 @@ class FollowedObjects:
         self._show(obj_id, result.current)
         return len(known.prompts)
 
+    # --- objects that are found ---------------------------------------------------------------------------------------
+
+    def start_found(self, mask: BoolMask, frame_id: int, *, label: str, origin: Origin) -> int:
+        """Start an object that was found on one of the newest frames; return its id.
+
+        Blocks: to prompt that frame and track the object on the newest.
+
+        Args:
+            mask: ``bool [height, width]`` of the frame.
+            frame_id: The frame.
+            label: Its name; may be empty.
+            origin: What found it.
+
+        Raises:
+            FrameExpiredError: the frame is no longer held.
+            PromptError: the mask is too small, or there is no room for another object.
+        """
+        obj_id = self.table.free_id
+        result = self._tracker.add_prompt(self.name, Prompt(obj_id, mask=mask), frame_id, catch_up_frames=1)
+        self._hidden.drop(obj_id)
+        prompt = SavedPrompt(mask=Rle((mask.shape[0], mask.shape[1]), encode_rle(mask).decode()))
+        self.table.save(SavedObject(obj_id, label, (prompt,), origin=origin))
+        self._follow(self.table.objects[obj_id])
+        self._show(obj_id, result.current)
+        self._events.add("object_found", obj_id=obj_id, label=label, detail=f"on frame {result.frame_id}")
+        return obj_id
+
+    def retire(self, obj_id: int, why: str) -> None:
+        """Stop tracking an object that was found and is gone."""
+        self._events.add("object_retired", obj_id=obj_id, label=self.table.objects[obj_id].label, detail=why)
+        self.remove(obj_id)
+
+    def drop_found(self) -> None:
+        """Remove the found objects that the tracker has not: they can be found again."""
+        for obj in list(self.table.objects.values()):
+            if obj.is_found and not self.table.is_followed(obj.obj_id):
+                self.remove(obj.obj_id)
+
     # --- objects ----------------------------------------------------------------------------------------------------
 
     def remove(self, obj_id: int, *, can_undo: bool = False) -> None:
@@ -349,7 +391,7 @@ class FollowedObjects:
 
     def label(self, obj_id: int, label: str) -> None:
         """Name an object."""
-        self.table.save(replace(self.table.objects[obj_id], label=label))
+        self.table.save(replace(_adopted(self.table.objects[obj_id]), label=label))
 
     def replace(self, removed: Iterable[int], added: Iterable[SavedObject], *, can_undo: bool = False) -> None:
         """Remove objects and start others on the next tracked frame. An added object replaces the one with its id."""
@@ -531,6 +573,11 @@ class FollowedObjects:
         self._events.add_regions(self.regions.forget(obj_id, self.stream_time_ns, "removed"), label)
         if followed:
             self._events.add("object_removed", obj_id=obj_id, label=label)
+
+
+def _adopted(obj: SavedObject) -> SavedObject:
+    """Return an object that a user has corrected or named: if it was found, it is the user's now."""
+    return replace(obj, origin="user") if obj.is_found else obj
 
 
 def _is_visible(result: ObjectResult) -> bool:

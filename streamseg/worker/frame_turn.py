@@ -9,7 +9,7 @@ import numpy as np
 
 from streamseg.frame import Frame
 from streamseg.ipc.messages import TrackedFrame, TrackedObject
-from streamseg.protocol.published import ObjectState
+from streamseg.protocol.published import ObjectState, Origin
 from streamseg.tracker.types import ObjectResult
 
 
@@ -107,7 +107,7 @@ class FrameResult:
         )
 
 
-def pack_object(result: ObjectResult, label: str, state: ObjectState) -> TrackedObject:
+def pack_object(result: ObjectResult, label: str, state: ObjectState, origin: Origin) -> TrackedObject:
     """Pack an object's mask to bits."""
     return TrackedObject(
         obj_id=result.obj_id,
@@ -120,4 +120,5 @@ def pack_object(result: ObjectResult, label: str, state: ObjectState) -> Tracked
         centroid=result.centroid,
         bits=np.packbits(result.mask, axis=1).tobytes(),
         confidence=result.confidence,
+        origin=origin,
     )

@@ -7,6 +7,7 @@ go through the tracker in one batch, `track_frames.py` tracks them.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections import Counter
@@ -38,6 +39,7 @@ from streamseg.ipc.supervisor_messages import (
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 from streamseg.tracker.types import Tracker
 from streamseg.worker.command_handlers import handle_command
+from streamseg.worker.find.looks import LookSchedule
 from streamseg.worker.frame_turn import FrameResult
 from streamseg.worker.restoring import Inheritance, read_snapshot
 from streamseg.worker.scheduler import FairScheduler
@@ -163,6 +165,7 @@ class Worker:
         self._frames_reported = 0
         self._scheduler = FairScheduler(tracker.streams_at_once)
         self._snapshots = Snapshots(spec.snapshots, tracker)
+        self._looks = LookSchedule()
         for stream, config in spec.streams.items():
             self._open(stream, config, spec.saved.get(stream), memory_lost=_was_tracked(rings[stream]))
 
@@ -172,7 +175,7 @@ class Worker:
         self._link.send(Report("ready"))
         self._report()  # the publisher learns the model before the first frame
         while not self._link.stop_requested():
-            self._poller.poll(_POLL_MS)
+            self._poller.poll(self._poll_ms())
             self._steps.begin()
             self._handle_messages()
             with ExitStack() as release:
@@ -183,6 +186,7 @@ class Worker:
                     self._track(held)
             self._handle_commands()
             self._measure_overload()
+            self._look()
             self._snapshots.take_due(self._streams)
             self._steps.lap()
             self._report()
@@ -262,15 +266,31 @@ class Worker:
         for event in tracked.take_events():
             self._publisher.send_reliable(event)
 
+    # --- looks for objects ------------------------------------------------------------------------------------------
+
+    def _poll_ms(self) -> int:
+        """Return how long to wait for frames and commands: not at all if a part of a look may run."""
+        wait_s = self._looks.wait_s(tracked.finder for tracked in self._streams.values())
+        return _POLL_MS if wait_s is None else min(_POLL_MS, math.ceil(1000 * wait_s))
+
+    def _look(self) -> None:
+        """Run a part of a look, if one is under way and within its share of the time."""
+        stream = self._looks.run(tracked.finder for tracked in self._streams.values())
+        if stream is not None:
+            self._flush_stream(stream)
+
     # --- frames -----------------------------------------------------------------------------------------------------
 
     def _track(self, held: Mapping[str, HeldFrame]) -> None:
         timeout_s = _FILE_SEND_TIMEOUT_S
         frames = {stream: holder.frame for stream, holder in held.items()}
+        batch_began, sending_s = time.monotonic(), 0.0
         for result in track_frames(self._tracker, self._streams, frames):
             began = time.monotonic()
             self._send(result, held[result.stream], timeout_s)
-            timeout_s = max(timeout_s - (time.monotonic() - began), 0.0)
+            sending_s += time.monotonic() - began
+            timeout_s = max(_FILE_SEND_TIMEOUT_S - sending_s, 0.0)
+        self._looks.note_frame(time.monotonic() - batch_began - sending_s)
 
     def _send(self, result: FrameResult, holder: HeldFrame, timeout_s: float) -> None:
         """Send a frame's masks to the publisher. Frames of files wait for it, others never."""
@@ -315,6 +335,11 @@ class Worker:
                     stream: counts
                     for stream, tracked in self._streams.items()
                     if (counts := tracked.region_counts()) is not None
+                },
+                find={
+                    stream: done
+                    for stream, tracked in self._streams.items()
+                    if (done := tracked.finder.counts()) is not None
                 },
                 engine=self._tracker.engine,
                 step_s=self._steps.slowest_s,

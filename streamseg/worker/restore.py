@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from streamseg.errors import NothingToUndoError
 from streamseg.ipc.saved_prompts import SavedObject
@@ -28,7 +29,8 @@ def restore(objects: FollowedObjects, before: Mapping[int, SavedObject | None]) 
         else:
             if now.prompts != then.prompts and not _took_back(objects, now, then):
                 objects.replace((), (then,))
-            objects.label(obj_id, then.label)
+            named = replace(objects.table.objects[obj_id], label=then.label, origin=then.origin)
+            objects.table.save(named)
 
 
 def _took_back(objects: FollowedObjects, now: SavedObject, then: SavedObject) -> bool:

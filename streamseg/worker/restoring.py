@@ -128,7 +128,8 @@ class Restoration:
             prompted = {obj.obj_id: obj.prompts for obj in configured(config.prompts).objects}
             without = [obj for obj in without if prompted.get(obj.obj_id) != obj.prompts[:1]]
         for obj in without:
-            match config.on_discontinuity:
+            # What was found without a prompt can be found again, where it is now.
+            match "reset" if obj.is_found else config.on_discontinuity:
                 case "reset":
                     table.remove(obj.obj_id)
                     self._removed.add(obj.obj_id)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 
-from streamseg.errors import DeviceError
 from streamseg.frame import Frame
 from streamseg.tracker.faults import classify, free_cached_memory
 from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
+from streamseg.worker.track_errors import raise_if_device_lost
 from streamseg.worker.tracked_stream import TrackedStream
 
 log = logging.getLogger(__name__)
@@ -85,10 +85,3 @@ def _track_alone(tracker: Tracker, stream: str, frame: Frame) -> list[ObjectResu
 def _fail(stream: TrackedStream, frame: Frame, error: Exception) -> FrameResult:
     raise_if_device_lost(error)
     return stream.fail(frame, classify(error).text, error)
-
-
-def raise_if_device_lost(error: Exception) -> None:
-    """Raise DeviceError after an error which only a new worker helps against."""
-    fault = classify(error)
-    if fault.remedy == "restart":
-        raise DeviceError(f"{fault.text}: a new worker goes on from the last snapshot") from error

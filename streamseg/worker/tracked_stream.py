@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Final
 
 from streamseg.common.backoff import Backoff, BackoffPolicy
-from streamseg.config.schema import PromptConfig, StreamConfig
+from streamseg.config.schema import FindConfig, PromptConfig, StreamConfig
 from streamseg.frame import Frame
 from streamseg.ipc.messages import StreamEvent
-from streamseg.ipc.saved_prompts import SavedObject, SavedStream, configured, normalize_prompt
+from streamseg.ipc.saved_prompts import FindRequest, SavedObject, SavedStream, configured, normalize_prompt
 from streamseg.protocol.published import Overload, RegionCounts
 from streamseg.tracker.types import ObjectResult, Tracker
+from streamseg.worker.find.finder import ObjectFinder
 from streamseg.worker.followed_objects import FollowedObjects, Latest
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.object_table import ObjectTable
@@ -51,6 +52,7 @@ class TrackedStream:
     Attributes:
         config: Its settings.
         objects: The objects, and all requests about them.
+        finder: Finds objects without a prompt, if the settings or a client ask for it.
         undo_stack: The last changes that clients made.
         paused: Frames are not tracked.
         tracked: Number of frames tracked.
@@ -77,6 +79,8 @@ class TrackedStream:
         table = ObjectTable(saved.objects, saved.next_id)
         self._events = EventLog(name)
         self.objects = FollowedObjects(name, tracker, table, self._events, max_objects, alive)
+        self.finder = ObjectFinder(self.objects, tracker)
+        self._find_request = saved.find
         self._static = StaticFrames()
         self._picture = PictureMemory()
         self._overload = OverloadMeter()
@@ -136,11 +140,15 @@ class TrackedStream:
             found = {}
         else:
             found = self._on_repeated(frame, self.latest)
+        t_tracked_ns = time.monotonic_ns()
+        objects = [self.objects.pack(result, frame) for result in found.values()]
+        if results is not None:
+            self.finder.note_tracked(frame)
         return FrameResult(
             stream=self.name,
             frame=frame,
-            t_tracked_ns=time.monotonic_ns(),
-            objects=[self.objects.pack(result, frame) for result in found.values()],
+            t_tracked_ns=t_tracked_ns,
+            objects=objects,
             paused=self.paused,
             repeats=turn.repeats,
             failed=self._retry_at is not None,
@@ -176,6 +184,7 @@ class TrackedStream:
         self._retry_at = self._failed_at + wait_s
         log.error("stream %s: tracking failed: %s; next try in %.1f s", self.name, reason, wait_s, exc_info=error)
         self._events.add("tracking_failed", frame, detail=f"{reason}; next try in {wait_s:.1f} s")
+        self.finder.forget()
         self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=False, repeats=None)
         return self._turn.finish()
 
@@ -207,6 +216,7 @@ class TrackedStream:
 
     def _on_discontinuity(self, frame: Frame) -> None:
         policy, table = self.config.on_discontinuity, self.objects.table
+        self.finder.start_over()  # pictures of before say nothing about what there is now
         if policy == "keep":
             table.retry_rejected()
             return
@@ -220,6 +230,7 @@ class TrackedStream:
         if policy == "reset":
             table.clear()
         else:
+            self.objects.drop_found()  # their place is out of date: the next look finds them
             table.reprompt_all()
         self.objects.report_reset(followed, reason, frame)
 
@@ -247,18 +258,26 @@ class TrackedStream:
         """
         self._use_settings(config)
         self.undo_stack.clear()
-        added = [SavedObject(one.object, one.label, (normalize_prompt(one),)) for one in prompts]
+        added = [SavedObject(one.object, one.label, (normalize_prompt(one),), origin="config") for one in prompts]
         self.objects.replace(removed, added)
 
     def reset(self, reason: str) -> None:
         """Forget all objects, for now: undo brings them back."""
         self._static.forget()
+        self.finder.start_over()
         self.objects.reset(reason)
+
+    def find(self, config: FindConfig) -> None:
+        """Find objects with other settings than the configured ones, until those change."""
+        self._find_request = FindRequest(self.config.find, config)
+        self.objects.table.changed = True
+        self.finder.change(config)
 
     def pause(self, paused: bool) -> None:
         """Pause or resume tracking."""
         self.objects.table.changed |= paused != self.paused
         self.paused = paused
+        self.finder.forget()
         self._static.forget()  # the first frame after a pause is tracked
 
     # --- output -----------------------------------------------------------------------------------------------------
@@ -299,7 +318,8 @@ class TrackedStream:
 
     def take_saved(self) -> SavedStream | None:
         """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
-        return self.objects.table.snapshot(paused=self.paused)
+        saved = self.objects.table.snapshot(paused=self.paused)
+        return None if saved is None else replace(saved, find=self._find_request)
 
     def save_for_planned_restart(self) -> SavedStream:
         """Return what the next worker needs to go on, if it has no use for this one's memory."""
@@ -319,6 +339,10 @@ class TrackedStream:
         self.objects.exclusive = config.overlap == "exclusive"
         if config.overload == "lower_rate":
             self.objects.resume_all()
+        request = self._find_request
+        if request is not None and request.configured != config.find:
+            request = self._find_request = None
+        self.finder.change(config.find if request is None else request.requested)
         self._repeat_static = config.repeat_static
         if not self._repeat_static:
             self._static.forget()

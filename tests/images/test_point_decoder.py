@@ -6,10 +6,10 @@ import torch
 from numpy.typing import NDArray
 from sam2.modeling.sam2_base import SAM2Base
 
-from streamseg.images.embedding import embed
+from streamseg.images.embedding import Embedding, embed
 from streamseg.images.model import ImageModel
-from streamseg.images.point_decoder import PointDecoder
 from streamseg.images.reference_decoder import ReferenceDecoder
+from streamseg.tracker.sam2.point_decoder import PointDecoder
 
 POINTS = torch.rand(10, 2, generator=torch.Generator().manual_seed(3))
 
@@ -17,6 +17,10 @@ POINTS = torch.rand(10, 2, generator=torch.Generator().manual_seed(3))
 @pytest.fixture(params=["nano", "small"])
 def model(request: pytest.FixtureRequest, nano: ImageModel, small: SAM2Base) -> ImageModel:
     return nano if request.param == "nano" else ImageModel(small)
+
+
+def point_decoder(model: ImageModel, embedding: Embedding, batch: int) -> PointDecoder:
+    return PointDecoder(model.network, embedding.top, embedding.stride8, embedding.stride4, batch)
 
 
 @pytest.mark.parametrize("multimask", [True, False])
@@ -31,7 +35,7 @@ def test_masks_and_scores_are_the_reference_s(
         with torch.no_grad(), model.precision():
             embedding = embed(model, picture)
             points = POINTS * model.image_size
-            arms = [build(model, embedding, 64) for build in (ReferenceDecoder, PointDecoder)]
+            arms = [build(model, embedding, 64) for build in (ReferenceDecoder, point_decoder)]
             mask = arms[0](points, None, multimask=False, above_iou=None).logits if refine else None
             wanted, given = (arm(points, mask, multimask=multimask, above_iou=None) for arm in arms)
     finally:
@@ -45,7 +49,7 @@ def test_masks_and_scores_are_the_reference_s(
 
 def test_masks_of_low_predicted_iou_are_left_out(model: ImageModel, picture: NDArray[np.uint8]) -> None:
     with torch.no_grad(), model.precision():
-        decoder = PointDecoder(model, embed(model, picture), 64)
+        decoder = point_decoder(model, embed(model, picture), 64)
         every = decoder(POINTS * model.image_size, None, multimask=True, above_iou=None)
         least = float(every.ious.median())
         some = decoder(POINTS * model.image_size, None, multimask=True, above_iou=least)

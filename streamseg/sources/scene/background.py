@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from streamseg.sources.scene.cast import Turns
-from streamseg.sources.scene.spec import SceneSpec
+from streamseg.sources.scene.spec import PLAIN_PRESETS, SceneSpec
 from streamseg.sources.scene.texture import Picture, calm_ground, mix, pond_floor, water_light
 
 _REACH: Final = 0.11
@@ -32,7 +32,7 @@ class Background:
         width, height = (length + 2 * reach + 2 for length, reach in zip(self._size, self._reach, strict=True))
         unit = spec.height / 360.0
         seed = mix(spec.seed, 99)
-        if spec.preset == "simple":
+        if spec.preset in PLAIN_PRESETS:
             self._ground = _phases(calm_ground(seed, height, width, unit))
             self._light = None
         else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from streamseg.sources.scene.objects import BALL, KOI, LILY_PAD, MAPLE_LEAF, Kind, plain_kind
-from streamseg.sources.scene.spec import SceneSpec
+from streamseg.sources.scene.spec import PLAIN_PRESETS, SceneSpec
 from streamseg.sources.scene.texture import mix, uniform
 
 Turns = Callable[[int], float]
@@ -49,6 +49,8 @@ class Actor:
         swell: How much it grows and shrinks, as a fraction of its size.
         name: Name for people.
         seed: Seed of its texture.
+        visits: It crosses the picture along a line instead: from the left, or to the left if ``period_ms`` is negative,
+            at the height of its center. It is in the picture for a part of each period.
     """
 
     kind: Kind
@@ -61,11 +63,14 @@ class Actor:
     swell: float = 0.08
     name: str = ""
     seed: int = 0
+    visits: bool = False
 
     def pose(self, turns: Turns, width: int, height: int) -> Pose:
         """Return the object's pose at the time given by ``turns``."""
         direction = math.copysign(1.0, self.period_ms)
         theta = 2.0 * math.pi * (self.start + direction * turns(abs(self.period_ms)))
+        if self.visits:
+            return self._visit(turns, width, height)
         x = (self.center[0] + self.reach[0] * math.cos(theta)) * width
         y = (self.center[1] + self.reach[1] * math.sin(theta)) * height
         if self.kind.swims:
@@ -76,6 +81,17 @@ class Actor:
         else:
             spin = math.copysign(turns(abs(self.spin_ms)), self.spin_ms)
             angle = 2.0 * math.pi * (spin + uniform(self.seed, 51))
+        return self._at(x, y, angle, turns, height)
+
+    def _visit(self, turns: Turns, width: int, height: int) -> Pose:
+        """Return its pose on its way across the picture; between two visits it waits outside."""
+        margin = 1.5 * self.half_length * height
+        share = (self.start + turns(abs(self.period_ms))) % 1.0 / _VISIT
+        way = min(share, 1.0) if self.period_ms > 0 else 1.0 - min(share, 1.0)
+        y = (self.center[1] + self.reach[1] * math.sin(2.0 * math.pi * way)) * height
+        return self._at(-margin + way * (width + 2 * margin), y, 2.0 * math.pi * way, turns, height)
+
+    def _at(self, x: float, y: float, angle: float, turns: Turns, height: int) -> Pose:
         breath = 1.0 + self.swell * math.sin(2.0 * math.pi * turns(9_000 + self.seed % 3_000))
         return Pose(x, y, angle, self.half_length * height * breath, turns(1_100 + self.seed % 300))
 
@@ -134,13 +150,30 @@ _SIMPLE: Final = tuple(
     for place, (shape, color) in enumerate(PLAIN_COLORS)
 )
 
-_CASTS: Final = {"default": _POND, "leave": _LEAVE, "crossing": _CROSSING, "simple": _SIMPLE}
+_VISIT: Final = 0.6
+"""Share of its period for which a visitor crosses the picture."""
+
+_VISITORS: Final = tuple(
+    Actor(
+        plain_kind(shape, color),
+        (0.15, 0.13, 0.12)[place % 3],
+        (0.5, (0.19, 0.5, 0.81)[place % 3]),
+        (0.0, 0.03),
+        (12_000, -14_000, 17_000)[place % 3],
+        0.55 - 0.21 * place,
+        swell=0.0,
+        visits=True,
+    )
+    for place, (shape, color) in enumerate(PLAIN_COLORS)
+)
+
+_CASTS: Final = {"default": _POND, "leave": _LEAVE, "crossing": _CROSSING, "simple": _SIMPLE, "visit": _VISITORS}
 
 
 def cast(spec: SceneSpec) -> list[Actor]:
     """Return a scene's objects from the lowest to the topmost, varied by the seed."""
     chosen = list(_CASTS[spec.preset][: spec.objects])
-    if spec.preset != "simple":
+    if spec.preset not in PLAIN_PRESETS:
         chosen.sort(key=lambda actor: _LAYERS.index(actor.kind))
     named: dict[str, int] = {}
     actors = []

@@ -10,10 +10,13 @@ from typing import Final, Literal, cast, get_args
 
 from streamseg.errors import ConfigError
 
-Preset = Literal["default", "leave", "crossing", "simple"]
+Preset = Literal["default", "leave", "crossing", "simple", "visit"]
 SceneFormat = Literal["rgb24", "yuv420p"]
 
-DEFAULT_OBJECTS: Final[dict[Preset, int]] = {"default": 3, "leave": 2, "crossing": 2, "simple": 3}
+DEFAULT_OBJECTS: Final[dict[Preset, int]] = {"default": 3, "leave": 2, "crossing": 2, "simple": 3, "visit": 4}
+PLAIN_PRESETS: Final[tuple[Preset, ...]] = ("simple", "visit")
+"""Presets of shapes in plain colors on a plain ground."""
+
 MAX_OBJECTS: Final = 8
 MIN_SIZE: Final = (96, 64)
 MAX_SIZE: Final = (3840, 2160)
@@ -28,7 +31,8 @@ class SceneSpec:
     Attributes:
         preset: ``default`` (a pond: fish below, leaves above, always in view), ``leave`` (object 1 leaves the
             picture and returns, every 8 s), ``crossing`` (two look-alikes that pass over each other), ``simple``
-            (slow shapes in plain colors, without shading).
+            (slow shapes in plain colors, without shading), ``visit`` (such shapes that cross the picture one after the
+            other, and are away in between).
         seed: Varies textures, colors, sizes and paths.
         width: In pixels.
         height: In pixels.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from streamseg.frame import Frame, Plane
 from streamseg.tracker.measure import counted, object_result
 from streamseg.tracker.rgb import sample_rgb
 from streamseg.tracker.simple.network_free import NetworkFreeTracker, prompt_mask
-from streamseg.tracker.types import BoolMask, ObjectResult, Prompt
+from streamseg.tracker.types import BoolMask, Candidate, ObjectResult, Prompt
 
 _WORKING_SIDE: Final = 640
 """Longest side of the picture that is searched; larger frames are sampled at every second, third... pixel."""
@@ -24,6 +24,13 @@ _TOLERANCE: Final = np.array([40.0, 14.0, 14.0])
 
 _MIN_SHARE: Final = 0.1
 """Smallest share of its usual area that a region needs to be recognized as the object."""
+
+
+_STRONG: Final = 24
+"""Distance of Cr and Cb from gray from which a pixel may be part of an object that is found without a prompt."""
+
+_CERTAIN: Final = 10.0
+"""Logit of a pixel of a found object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,25 @@ class ColorTracker(NetworkFreeTracker[_Picture, _Target]):
         if follower.latest is None or follower.latest[0] is not view:
             follower.latest = (view, _find(follower, view, size, obj_id))
         return follower.latest[1]
+
+    def _candidates(self, view: _Picture, points: Sequence[tuple[float, float]]) -> list[Candidate]:
+        """Return the regions of strong colors that contain one of the points."""
+        h, w = view.pixels.shape[:2]
+        taken = np.hypot(*(view.pixels[..., channel].astype(np.float32) - 128 for channel in (1, 2))) < _STRONG
+        found = []
+        for x, y in points:
+            column, row = min(int(x * w), w - 1), min(int(y * h), h - 1)
+            if taken[row, column]:
+                continue
+            seed = np.zeros((h, w), dtype=np.bool_)
+            seed[row, column] = True
+            color = view.pixels[row, column].astype(np.float64)
+            result = _find(_Target(color - _TOLERANCE, color + _TOLERANCE, seed), _Picture(view.pixels, 1), (w, h), 1)
+            mask = result.full_mask
+            taken |= mask
+            if mask[row, column]:
+                found.append(Candidate(np.where(mask, _CERTAIN, -_CERTAIN).astype(np.float32), 1.0))
+        return found
 
     def _export(self, follower: _Target) -> dict[str, NDArray[Any]]:
         place = np.array([*follower.position, follower.area])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -17,7 +17,16 @@ from streamseg.errors import NothingToUndoError, PromptError, StreamsegError
 from streamseg.frame import Frame
 from streamseg.tracker.found import is_positive
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
-from streamseg.tracker.types import BoolMask, ObjectResult, Preview, Prompt, PromptResult, StreamMemory, check_prompt
+from streamseg.tracker.types import (
+    BoolMask,
+    Candidate,
+    ObjectResult,
+    Preview,
+    Prompt,
+    PromptResult,
+    StreamMemory,
+    check_prompt,
+)
 
 View = TypeVar("View")
 Follower = TypeVar("Follower")
@@ -159,7 +168,21 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         """
         return self._streams[stream].history.find(None, frame_id).frame_id
 
-    def add_prompt(self, stream: str, prompt: Prompt, frame_id: int | None = None) -> PromptResult:
+    def candidates(
+        self, stream: str, points: Sequence[tuple[float, float]], quality: float | None = None
+    ) -> Iterator[Sequence[Candidate]]:
+        """Segment points of the newest frame in one step. Without a network every mask is certain."""
+        newest = self._streams[stream].history.newest
+        if newest is not None:
+            yield self._candidates(newest.picture.view, points)
+
+    def _candidates(self, view: View, points: Sequence[tuple[float, float]]) -> list[Candidate]:
+        """Return the objects of a frame that contain one of the points, 0..1 of its width and height."""
+        return []
+
+    def add_prompt(
+        self, stream: str, prompt: Prompt, frame_id: int | None = None, *, catch_up_frames: int | None = None
+    ) -> PromptResult:
         """Add an object, or correct one, on the frame that the user saw, and catch up to the newest.
 
         Raises:
@@ -174,7 +197,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         undo = state.undo.setdefault(prompt.obj_id, deque(maxlen=self._undo_depth))
         undo.append((past.number, copy(present)))
         state.followers[prompt.obj_id] = follower
-        return self._go_on(state, prompt.obj_id, past)
+        return self._go_on(state, prompt.obj_id, past, catch_up_frames)
 
     def preview(
         self,
@@ -355,7 +378,11 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         return copy(state.followers.get(obj_id))
 
     def _go_on(
-        self, state: _Stream[View, Follower], obj_id: int, start: PastFrame[_Seen[View, Follower]]
+        self,
+        state: _Stream[View, Follower],
+        obj_id: int,
+        start: PastFrame[_Seen[View, Follower]],
+        catch_up_frames: int | None = None,
     ) -> PromptResult:
         """Follow one object from a frame on through some frames to the newest, and record it on them."""
         _, *later = state.history.since(start.number)
@@ -363,7 +390,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             past.picture.followers.pop(obj_id, None)
         follower = state.followers[obj_id]
         results = []
-        for past in (start, *evenly(later, self._catch_up_frames)):
+        for past in (start, *evenly(later, self._catch_up_frames if catch_up_frames is None else catch_up_frames)):
             results.append(self._follow(follower, past.picture.view, past.size, obj_id))
             past.picture.followers[obj_id] = copy(follower)
         return PromptResult(start.frame_id, prompted=results[0], current=results[-1])

@@ -19,16 +19,32 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from sam2.modeling.sam.transformer import Attention, TwoWayTransformer
+from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 from torch.nn import functional
 
 from streamseg.errors import ModelError
-from streamseg.images.embedding import Embedding
-from streamseg.images.model import ImageModel
-from streamseg.images.reference_decoder import Decoded
 
 _CPU_BATCH_VALUES: Final = 4 * 2**20
 """Values of one copy of the picture's tokens for each point of a batch on a CPU: 16 MiB, which limits the memory."""
+
+
+class Decoded(NamedTuple):
+    """Masks of ``N`` candidates.
+
+    Attributes:
+        logits: ``float32 [N, h, w]`` at stride 4.
+        ious: ``float32 [N]``; the predicted IoU.
+        points: ``int64 [N]``; which of the given points each belongs to.
+    """
+
+    logits: Tensor
+    ious: Tensor
+    points: Tensor
+
+    def keep(self, chosen: Tensor) -> Decoded:
+        """Return the chosen ones, by a mask or by indices."""
+        return Decoded(*(values[chosen] for values in self))
 
 
 class _Attended(NamedTuple):
@@ -47,32 +63,40 @@ class PointDecoder:
     """Single points on one picture.
 
     Args:
-        model: The model.
-        embedding: Of the picture.
+        network: The model.
+        top: ``[1, C, h, w]``; the picture's features at stride 16, with ``no_mem_embed`` added.
+        stride8: ``[1, C / 4, 2h, 2w]``.
+        stride4: ``[1, C / 8, 4h, 4w]``.
         batch: Points at once, at most.
 
     Raises:
         ModelError: The mask decoder is not of the kind that sam2 publishes.
     """
 
-    def __init__(self, model: ImageModel, embedding: Embedding, batch: int) -> None:
-        network = model.network
+    def __init__(self, network: SAM2Base, top: Tensor, stride8: Tensor, stride4: Tensor, batch: int) -> None:
         decoder = network.sam_mask_decoder
         if not (isinstance(decoder.transformer, TwoWayTransformer) and decoder.use_high_res_features):
             raise ModelError("the mask decoder has no high-res features or another transformer: use exact")
         self._network, self._decoder = network, decoder
-        self._top = embedding.top
+        self._top = top
         self._pe = network.sam_prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
-        self._channels, self._side = embedding.top.shape[1], embedding.top.shape[2]
-        self._stride8, self._stride4 = _quads(embedding.stride8, 1), _quads(embedding.stride4, 2)
+        self._channels, self._side = top.shape[1], top.shape[2]
+        self._stride8, self._stride4 = _quads(stride8, 1), _quads(stride4, 2)
         self.batch = batch
-        if model.device.type == "cpu":
+        if top.device.type == "cpu":
             self.batch = max(1, min(batch, _CPU_BATCH_VALUES // (self._pe.shape[1] * self._channels)))
 
     def __call__(
         self, points: Tensor, mask_input: Tensor | None, *, multimask: bool, above_iou: float | None
     ) -> Decoded:
-        """Segment points; the arguments are those of :class:`ReferenceDecoder`."""
+        """Segment points.
+
+        Args:
+            points: ``[B, 2]`` in pixels of the model input.
+            mask_input: ``[B, 4h, 4w]`` low-res logits, one for each point; None for none.
+            multimask: Three masks per point.
+            above_iou: Return only masks whose predicted IoU is above this; None returns all.
+        """
         labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
         mask = None if mask_input is None else mask_input[:, None]
         sparse, dense = self._network.sam_prompt_encoder(points=(points[:, None], labels), boxes=None, masks=mask)

@@ -1,0 +1,217 @@
+"""``find`` with the tracker of colors, whose candidates are exact: what it finds, keeps, and gives up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from streamseg.config.schema import AreaConfig, FindConfig
+from streamseg.ipc.commands import Command
+from streamseg.sources.scene.source import Scene
+from streamseg.tracker.simple.color import ColorTracker
+from streamseg.worker.command_handlers import handle_command
+from streamseg.worker.restoring import Inheritance
+from streamseg.worker.tracked_stream import TrackedStream
+from tests.worker.find.scene_run import SceneRun, scene_frame
+
+STILL = Scene("scene:simple?size=320x180")
+TRUTH = STILL.truth(0)
+
+
+def run(find: FindConfig | None = None, scene: Scene = STILL, **config: Any) -> SceneRun:
+    return SceneRun(scene, ColorTracker(), find or FindConfig(every_s=1.0), config)
+
+
+def ask(stream: TrackedStream, op: str, **args: Any) -> Any:
+    outcome = handle_command(Command(1, op, "cam", msgspec.json.encode(args)), {"cam": stream})
+    if outcome.error is not None:
+        return outcome.error
+    return msgspec.json.decode(outcome.result)
+
+
+def origins(stage: SceneRun) -> dict[int, str]:
+    return {obj_id: obj.origin for obj_id, obj in stage.stream.objects.table.objects.items()}
+
+
+def test_visitors_are_found_within_two_looks_once_each_and_are_given_up_when_they_are_gone():
+    stage = run(scene=Scene("scene:visit?size=320x180"))
+    frames = 450
+    for n in range(0, frames, 2):
+        stage.feed(n)
+    score = stage.score
+    assert len(score.visits) >= 6
+    assert score.recall(frames) == 1.0
+    assert score.duplicates == score.switches == score.ghost_frames == score.late_deaths == 0
+    kinds = stage.kinds()
+    assert kinds["object_found"] == kinds["object_added"] == len(score.visits)
+    assert kinds["object_retired"] == kinds["object_removed"] >= 2
+    counts = stage.stream.finder.counts()
+    assert counts is not None
+    assert (counts.found, counts.retired) == (kinds["object_found"], kinds["object_retired"])
+    assert frames / 30 <= counts.looks <= 3 * frames / 30
+
+
+def test_an_object_is_confirmed_by_several_sightings():
+    stage = run(FindConfig(every_s=2.0, confirm=3))
+    for n in range(5):
+        stage.feed(n, score=False)
+    assert not stage.stream.objects.table.objects
+    for n in range(5, 8):
+        stage.feed(n, score=False)
+    assert set(origins(stage).values()) == {"auto"}
+    assert len(origins(stage)) == 3
+
+
+def test_nothing_is_found_unless_it_is_asked_for():
+    stage = run(FindConfig(enabled=False))
+    for n in range(10):
+        stage.feed(n, score=False)
+    assert not stage.events
+    assert stage.stream.finder.counts() is None
+
+
+def test_areas_and_the_limit_are_respected():
+    half = AreaConfig(polygon=((0, 0), (0.5, 0), (0.5, 1), (0, 1)), coords="normalized")
+    centers = [np.nonzero(mask)[1].mean() / 320 for mask in TRUTH.values()]
+    left = sum(center < 0.45 for center in centers)
+    for find, expected in (
+        (FindConfig(confirm=1, region=(half,)), left + sum(0.45 <= center < 0.5 for center in centers)),
+        (FindConfig(confirm=1, max_objects=1), 1),
+    ):
+        stage = run(find)
+        stage.feed(0, score=False)
+        assert len(origins(stage)) == expected
+    whole = AreaConfig(polygon=((0, 0), (1, 0), (1, 1), (0, 1)), coords="normalized")
+    stage = run(FindConfig(confirm=1, ignore=(whole,)))
+    stage.feed(0, score=False)
+    assert not origins(stage)
+
+
+def test_what_a_user_prompted_is_not_found_again_and_never_retired():
+    stage = run(FindConfig(confirm=1, every_s=0.5), scene=Scene("scene:visit?size=320x180"), lost_after_s=0.5)
+    stage.feed(0, score=False)
+    found = set(origins(stage))
+    assert found
+    mine = min(found)
+    assert ask(stage.stream, "label_object", object_id=mine, label="mine") == {}
+    assert origins(stage)[mine] == "user"
+    for n in range(1, 420, 3):
+        stage.feed(n, score=False)
+    assert origins(stage)[mine] == "user"
+    assert mine not in {event.obj_id for event in stage.events if event.kind == "object_retired"}
+    assert found - {mine} <= {event.obj_id for event in stage.events if event.kind == "object_retired"}
+
+
+def test_a_correction_makes_a_found_object_the_users_and_undo_gives_it_back():
+    stage = run(FindConfig(confirm=1))
+    stage.feed(0, score=False)
+    x, y, w, h = stage.stream.latest.results[1].roi  # type: ignore[union-attr]
+    ask(stage.stream, "add_prompt", object_id=1, points=[[x + w / 2, y + h / 2]], coords="pixels")
+    assert origins(stage)[1] == "user"
+    ask(stage.stream, "undo")
+    assert origins(stage)[1] == "auto"
+
+
+def test_what_a_user_removes_is_not_found_again_until_a_reset():
+    stage = run(FindConfig(confirm=1, every_s=0.2))
+    stage.feed(0, score=False)
+    before = set(origins(stage))
+    ask(stage.stream, "remove_object", object_id=min(before))
+    for n in range(1, 30):
+        stage.feed(n, score=False)
+    assert set(origins(stage)) == before - {min(before)}
+    ask(stage.stream, "reset")
+    for n in range(30, 40):
+        stage.feed(n, score=False)
+    assert len(origins(stage)) == len(before)
+    assert not before & set(origins(stage))
+
+
+def test_set_prompts_leaves_found_objects_alone():
+    stage = run(FindConfig(confirm=1))
+    stage.feed(0, score=False)
+    result = ask(stage.stream, "set_prompts", prompts=[])
+    assert result["removed"] == []
+    assert len(origins(stage)) == 3
+
+
+def test_a_client_switches_it_on_and_off_until_the_configuration_changes():
+    stage = run(FindConfig(enabled=False))
+    stage.feed(0, score=False)
+    answer = ask(stage.stream, "set_find", enabled=True, settings={"confirm": 1, "every_s": 0.5})
+    assert answer["enabled"] is True
+    assert answer["settings"]["confirm"] == 1
+    stage.feed(1, score=False)
+    assert len(origins(stage)) == 3
+    assert ask(stage.stream, "list")["streams"][0]["finding"] is True
+    saved = stage.stream.take_saved()
+    assert saved is not None
+    left = Inheritance(saved)
+    again = TrackedStream("cam", stage.stream.config, ColorTracker(), left=left)
+    assert again.finder.config.enabled
+    other = msgspec.structs.replace(stage.stream.config, find=FindConfig(enabled=False, every_s=5))
+    assert not TrackedStream("cam", other, ColorTracker(), left=left).finder.config.enabled
+    ask(stage.stream, "set_find", enabled=False)
+    assert not stage.stream.finder.config.enabled
+    assert len(origins(stage)) == 3
+
+
+def test_bad_settings_are_refused_with_their_name():
+    stage = run()
+    error = ask(stage.stream, "set_find", settings={"evry_s": 1})
+    assert error.code == "BAD_CONFIG"
+    assert "did you mean every_s?" in error.message
+    assert "min_area" in ask(stage.stream, "set_find", settings={"min_area": 0.5}).message
+
+
+@pytest.mark.parametrize("policy", ["keep", "reset", "reprompt"])
+def test_without_memory_found_objects_are_dropped_and_found_again(policy: str):
+    stage = run(FindConfig(confirm=1), on_discontinuity=policy)
+    stage.feed(0, score=False)
+    saved = stage.stream.take_saved()
+    assert saved is not None
+    stage.stream = TrackedStream(
+        "cam", stage.stream.config, ColorTracker(), left=Inheritance(saved, memory_lost=True), max_objects=8
+    )
+    stage.tracker = stage.stream._tracker
+    stage.feed(1, score=False)
+    assert sorted(origins(stage)) == [4, 5, 6]
+
+
+def test_a_pause_drops_the_look_that_is_under_way():
+    stage = run(FindConfig(confirm=1))
+    stage.stream.begin_frame(scene_frame(STILL, 0)).finish(stage.tracker.track({"cam": scene_frame(STILL, 0)})["cam"])
+    assert stage.stream.finder.has_work
+    stage.stream.pause(True)
+    assert not stage.stream.finder.has_work
+
+
+def test_a_look_whose_frame_is_gone_is_counted_and_the_next_one_finds_all():
+    stage = SceneRun(STILL, ColorTracker(history_frames=2), FindConfig(confirm=1, every_s=0.5))
+    for n in range(4):  # the look begins on frame 0 and gets no turn
+        frame = scene_frame(STILL, n)
+        stage.stream.begin_frame(frame).finish(stage.tracker.track({"cam": frame})["cam"])
+    while stage.stream.finder.has_work:
+        stage.stream.finder.work()
+    assert stage.stream.finder.counts().expired == 1  # type: ignore[union-attr]
+    for n in range(4, 20):
+        stage.feed(n, score=False)
+    assert len(origins(stage)) == 3
+
+
+def test_a_tracker_that_fails_costs_the_look_alone(monkeypatch: pytest.MonkeyPatch):
+    stage = run(FindConfig(confirm=1, every_s=0.5))
+
+    def broken(*_args: object) -> list[object]:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(stage.tracker, "_candidates", broken)
+    stage.feed(0, score=False)
+    assert stage.stream.finder.counts().failed == 1  # type: ignore[union-attr]
+    monkeypatch.undo()
+    for n in range(1, 20):
+        stage.feed(n, score=False)
+    assert len(origins(stage)) == 3
