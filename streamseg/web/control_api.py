@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamseg.client import AsyncController
-from streamseg.protocol.arguments import AddPrompt, Label
-from streamseg.protocol.results import Listing, PromptResult, Undone, UndoneChange
+from streamseg.protocol.arguments import AddPrompt, Label, SetFind
+from streamseg.protocol.results import Finding, Listing, PromptResult, Undone, UndoneChange
 from streamseg.web.hub import Hub
 from streamseg.web.operations import Operation, json_response, path_object_id, read_body
 from streamseg.web.read_api import find_stream
@@ -82,6 +82,15 @@ class ControlApi:
                 UndoneChange,
                 errors=errors | {409, 410, 422},
             ),
+            Operation(
+                "POST",
+                f"{stream_path}/find",
+                self.set_find,
+                "Set whether and how objects are found without a prompt.",
+                Finding,
+                body=SetFind,
+                errors=body_errors,
+            ),
             Operation("POST", f"{stream_path}/reset", self.reset, "Remove all objects.", None, errors=errors),
             Operation("POST", f"{stream_path}/pause", self.pause, "Pause tracking.", None, errors=errors),
             Operation("POST", f"{stream_path}/resume", self.resume, "Resume tracking.", None, errors=errors),
@@ -123,6 +132,11 @@ class ControlApi:
     async def undo(self, request: Request) -> Response:
         """Undo the last prompt of an object."""
         return json_response(await self._controller.undo_prompt(self._stream(request), path_object_id(request)))
+
+    async def set_find(self, request: Request) -> Response:
+        """Set whether and how objects of a stream are found without a prompt."""
+        stream, wanted = self._stream(request), await read_body(request, SetFind)
+        return json_response(await self._controller.set_find(stream, wanted.enabled, wanted.settings))
 
     async def reset(self, request: Request) -> Response:
         """Remove all objects of a stream."""

@@ -123,6 +123,20 @@ def test_undo_brings_back_what_was_removed_reset_or_renamed(web, open_page):
     wait_for_mask(eyes, ball, BALL)
 
 
+def test_the_switch_finds_objects_without_a_click(web, open_page):
+    page, _ = open_cam(open_page, web.url)
+    switch = page.locator("#find")
+    expect(switch).to_have_attribute("aria-pressed", "false")
+    switch.click()
+    expect(switch).to_have_attribute("aria-pressed", "true", timeout=20_000)
+    expect(rows(page)).to_have_count(3, timeout=20_000)
+    assert {obj["origin"] for obj in web.json("GET", "/v1/control")["streams"][0]["objects"]} == {"auto"}
+    switch.click()
+    expect(switch).to_have_attribute("aria-pressed", "false", timeout=20_000)
+    expect(rows(page)).to_have_count(3)
+    web.json("POST", "/v1/streams/cam/reset")
+
+
 def test_pause_resume_and_reset(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     click_object(page, eyes, BALL)

@@ -3,7 +3,7 @@
 import { showError } from "./notifications.js";
 import { api } from "./api.js";
 import { candidateOf, forgetCandidate } from "./candidates.js";
-import { isPaused, store, update } from "./store.js";
+import { isFinding, isPaused, store, update } from "./store.js";
 
 /** How long the daemon can undo a change. */
 const UNDO_MS = 60000;
@@ -124,6 +124,9 @@ export function reset() {
   select(null);
   return change((stream) => api.reset(stream));
 }
+
+/** Find objects without a click, or stop doing so; the next status of the stream shows the result. */
+export const toggleFind = () => attempt(() => api.setFind(store.stream, !isFinding()));
 
 /** Pause or resume tracking; the next status of the stream shows the result. */
 export function togglePause() {

@@ -49,6 +49,7 @@ export const api = {
   settings: (stream) => send("GET", `${streamPath(stream)}/settings`),
   changeSettings: (stream, settings) => send("PATCH", `${streamPath(stream)}/settings`, settings),
   reset: (stream) => send("POST", `${streamPath(stream)}/reset`),
+  setFind: (stream, enabled) => send("POST", `${streamPath(stream)}/find`, { enabled }),
   pause: (stream) => send("POST", `${streamPath(stream)}/pause`),
   resume: (stream) => send("POST", `${streamPath(stream)}/resume`),
 };

@@ -46,6 +46,9 @@ export const store = {
 /** Whether tracking of the shown stream is paused. */
 export const isPaused = () => store.statuses.get(store.stream)?.paused ?? false;
 
+/** Whether objects of the shown stream are found without a click. */
+export const isFinding = () => Boolean(store.statuses.get(store.stream)?.find);
+
 /** Call `listener` when one of these fields of the store is updated. */
 export function on(fields, listener) {
   for (const field of fields.split(" ")) bus.addEventListener(field, listener);

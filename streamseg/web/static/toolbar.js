@@ -1,15 +1,15 @@
 // The buttons above the picture, and the hint below it.
 
-import { canRedo, canUndo, redo, remove, reset, select, togglePause, undo } from "./actions.js";
+import { canRedo, canUndo, redo, remove, reset, select, toggleFind, togglePause, undo } from "./actions.js";
 import { candidateHint, nextCandidate } from "./candidates.js";
 import { find, setText, throttle } from "./dom.js";
-import { isPaused, on, store, update } from "./store.js";
+import { isFinding, isPaused, on, store, update } from "./store.js";
 
 const CONFIRM_MS = 3000;
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 const buttons = {
   newObject: find("#new-object"), negative: find("#negative"), candidate: find("#candidate"), undo: find("#undo"), redo: find("#redo"), remove: find("#remove"),
-  pause: find("#pause"), reset: find("#reset"),
+  autofind: find("#find"), pause: find("#pause"), reset: find("#reset"),
 };
 
 /** Reset on the second press: the first one turns the button into a question for a moment. */
@@ -36,6 +36,7 @@ function show() {
   buttons.newObject.setAttribute("aria-pressed", String(selected === null));
   buttons.negative.setAttribute("aria-pressed", String(negative));
   buttons.pause.setAttribute("aria-pressed", String(paused));
+  buttons.autofind.setAttribute("aria-pressed", String(isFinding()));
   buttons.candidate.setAttribute("aria-pressed", String(store.candidate !== null));
   setText(buttons.pause.lastChild, paused ? " Resume" : " Pause");
   buttons.negative.disabled = buttons.remove.disabled = selected === null;
@@ -72,6 +73,7 @@ export function initToolbar() {
   buttons.redo.onclick = redo;
   buttons.remove.onclick = () => remove(store.selected);
   buttons.pause.onclick = togglePause;
+  buttons.autofind.onclick = toggleFind;
   buttons.reset.onclick = confirmReset;
   find("#help-button").onclick = () => find("#help").showModal();
   on("selected negative candidate drawing statuses stream", show);
