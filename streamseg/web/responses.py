@@ -72,9 +72,7 @@ class StreamResponse(msgspec.Struct, frozen=True, kw_only=True):
         Overload | None,
         Meta(description="The worker does not keep up, or objects are suspended because it did not; else null."),
     ]
-    find: Annotated[
-        FindCounts | None, Meta(description="What the search for objects has done; null if it is off.")
-    ]
+    find: Annotated[FindCounts | None, Meta(description="What the search for objects has done; null if it is off.")]
     no_masks_s: Annotated[
         float | None, Meta(description="Seconds since frames come, but no masks of them; null while masks come.")
     ]
