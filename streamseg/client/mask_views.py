@@ -157,7 +157,7 @@ class MaskViews:
             raise ConfigError("log_rerun needs the package rerun-sdk: pip install rerun-sdk") from None
         path = entity or self.stream
         rr.set_time("frame", sequence=self.frame, recording=recording)
-        rr.set_time("captured", timestamp=self.t_wall_ns / 1e9, recording=recording)
+        rr.set_time("captured", timestamp=np.datetime64(self.t_wall_ns, "ns"), recording=recording)
         names = [(obj.id, obj.label or str(obj.id), color_of(obj.id)) for obj in self.objects]
         rr.log(path, rr.AnnotationContext(names), recording=recording)
         rr.log(f"{path}/masks", rr.SegmentationImage(self.label_map()), recording=recording)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -100,3 +101,23 @@ def test_overlay(frame: MaskFrame) -> None:
     assert tuple(drawn[7, 7]) == color_of(2)  # its corner
     with pytest.raises(ConfigError, match=r"\[5, 5, 3\] is not the frame's shape, \[10, 16, 3\]"):
         frame.overlay(np.zeros((5, 5, 3), np.uint8))
+
+
+def test_rerun(frame: MaskFrame, tmp_path: Path) -> None:
+    rerun = pytest.importorskip("rerun", reason="needs the package rerun-sdk")
+    from rerun.chunk import RrdReader
+
+    recording = rerun.RecordingStream("streamseg-test")
+    recording.save(tmp_path / "test.rrd")
+    frame.log_rerun(recording=recording)
+    recording.flush()
+    del recording
+    batches = {str(chunk.entity_path): chunk.to_record_batch() for chunk in RrdReader(tmp_path / "test.rrd").stream()}
+    masks = batches["/cam1/masks"]
+    (buffer,) = (name for name in masks.schema.names if "SegmentationImage:buffer" in name)
+    labels = np.frombuffer(bytes(masks.column(buffer).to_pylist()[0][0]), np.uint16).reshape(10, 16)
+    np.testing.assert_array_equal(labels, frame.label_map())
+    assert masks.column("frame").to_pylist() == [frame.frame]
+    assert masks.column("captured").cast("int64").to_pylist() == [frame.t_wall_ns]
+    context = str(batches["/cam1"].column("AnnotationContext:context").to_pylist())
+    assert "cup" in context
