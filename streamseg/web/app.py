@@ -56,8 +56,12 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp
 
     static = _Static(directory=STATIC)
 
+    modules = ", ".join(f"<static/{path.name}>; rel=modulepreload" for path in sorted(STATIC.glob("*.js")))
+
     async def page(request: Request) -> Response:
-        return await static.get_response("index.html", request.scope)
+        response = await static.get_response("index.html", request.scope)
+        response.headers["Link"] = modules  # all at once, rather than each after the one that imports it
+        return response
 
     async def openapi(request: Request) -> Response:
         return Response(document, media_type="application/json")

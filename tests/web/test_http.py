@@ -237,6 +237,8 @@ def test_the_page_is_whole(web):
     status, headers, page = web.ask("GET", "/")
     assert status == 200
     assert "script-src 'self'" in headers["content-security-policy"]
+    for path in re.findall(r"<([^>]+)>; rel=modulepreload", headers["link"]):
+        assert web.ask("GET", f"/{path}")[0] == 200, path
     for path in re.findall(r'(?:src|href)="(/[^"]+)"', page.decode()):
         assert web.ask("GET", path)[0] == 200, path
     assert not re.search(r"https?://(?!www\.w3\.org)", page.decode()), "nothing is fetched from elsewhere"
