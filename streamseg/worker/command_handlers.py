@@ -37,9 +37,9 @@ from streamseg.sources.address import shown_address
 from streamseg.tracker.faults import classify, free_cached_memory
 from streamseg.tracker.types import Preview, check_prompt
 from streamseg.tracker.types import PromptResult as Applied
-from streamseg.worker.followed_objects import Latest
 from streamseg.worker.prompts import build_prompt, full_rle, pixel_marks
 from streamseg.worker.restore import restore
+from streamseg.worker.stream_objects import Latest
 from streamseg.worker.track_errors import raise_if_device_lost
 from streamseg.worker.tracked_stream import TrackedStream
 from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES, Change
@@ -107,7 +107,7 @@ def _add_prompt(stream: TrackedStream, args: AddPrompt) -> PromptResult:
     latest = _require_latest(stream)
     objects = stream.objects
     obj_id = objects.table.free_id if args.object_id is None else args.object_id
-    new = not objects.table.is_followed(obj_id)
+    new = not objects.table.is_tracked(obj_id)
     prompt = replace(normalize_prompt(args), candidate=args.candidate)
 
     def apply(frame: int | None) -> Preview | Applied:
@@ -169,7 +169,7 @@ def _on_frame(args: AddPrompt | SetPrompts, apply: Callable[[int | None], T], un
 
 def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
     _require_object(stream, args.object_id)
-    if not stream.objects.table.is_followed(args.object_id):
+    if not stream.objects.table.is_tracked(args.object_id):
         raise control_error("NOTHING_TO_UNDO", f"object {args.object_id} has no applied prompt yet: remove it instead")
     stream.finder.dismiss(args.object_id)
     try:

@@ -26,7 +26,7 @@ class ObjectTable:
 
     def __init__(self, objects: Iterable[SavedObject], next_id: int) -> None:
         self._objects = {obj.obj_id: obj for obj in objects}
-        self._followed: set[int] = set()
+        self._tracked: set[int] = set()
         self._pending = self._all_prompts()
         self._rejected: list[PendingPrompt] = []
         self.next_id = next_id
@@ -38,9 +38,9 @@ class ObjectTable:
         return self._objects
 
     @property
-    def followed(self) -> tuple[SavedObject, ...]:
+    def tracked(self) -> tuple[SavedObject, ...]:
         """The objects that the tracker has, oldest first."""
-        return tuple(obj for obj in self._objects.values() if obj.obj_id in self._followed)
+        return tuple(obj for obj in self._objects.values() if obj.obj_id in self._tracked)
 
     @property
     def free_id(self) -> int:
@@ -52,9 +52,9 @@ class ObjectTable:
         """Whether prompts wait for the next tracked frame."""
         return bool(self._pending)
 
-    def is_followed(self, obj_id: int) -> bool:
+    def is_tracked(self, obj_id: int) -> bool:
         """Whether the tracker has the object. It has not while the object's prompt is pending or rejected."""
-        return obj_id in self._followed
+        return obj_id in self._tracked
 
     def save(self, obj: SavedObject) -> None:
         """Add or replace an object."""
@@ -62,17 +62,17 @@ class ObjectTable:
         self.next_id = next_id_after(self.next_id, (obj.obj_id,))
         self.changed = True
 
-    def follow(self, obj_id: int) -> bool:
+    def mark_tracked(self, obj_id: int) -> bool:
         """Mark an object as accepted by the tracker; return whether that is new."""
-        new = obj_id not in self._followed
+        new = obj_id not in self._tracked
         if self._objects[obj_id].last_mask is not None:
             self.save(replace(self._objects[obj_id], last_mask=None))
-        self._followed.add(obj_id)
+        self._tracked.add(obj_id)
         return new
 
     def unfollow(self, obj_id: int) -> None:
         """Note that the tracker no longer has an object, which stays in the table."""
-        self._followed.discard(obj_id)
+        self._tracked.discard(obj_id)
         self.changed = True
 
     def remove(self, obj_id: int) -> bool:
@@ -80,9 +80,9 @@ class ObjectTable:
         del self._objects[obj_id]
         self.discard_prompts(obj_id)
         self.changed = True
-        followed = obj_id in self._followed
-        self._followed.discard(obj_id)
-        return followed
+        tracked = obj_id in self._tracked
+        self._tracked.discard(obj_id)
+        return tracked
 
     def clear(self) -> None:
         """Remove all objects. Their ids stay used."""
@@ -92,7 +92,7 @@ class ObjectTable:
 
     def forget_tracking(self) -> None:
         """Note that the tracker has lost all objects. Nothing is pending until :meth:`reprompt_all`."""
-        self._followed.clear()
+        self._tracked.clear()
         self._pending.clear()
         self._rejected.clear()
 
@@ -117,7 +117,7 @@ class ObjectTable:
     def save_masks(self, masks: Mapping[int, Rle]) -> None:
         """Start the objects that have a mask here from it, the next time that they are prompted."""
         for obj_id, mask in masks.items():
-            if obj_id in self._followed:
+            if obj_id in self._tracked:
                 self.save(replace(self._objects[obj_id], last_mask=mask))
 
     def reprompt_all(self) -> None:
@@ -130,7 +130,7 @@ class ObjectTable:
         self._rejected = [entry for entry in self._rejected if entry[0] != obj_id]
 
     def snapshot(self, *, paused: bool) -> SavedStream | None:
-        """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
+        """Return what the next worker needs to track the same objects; None if nothing changed since the last call."""
         if not self.changed:
             return None
         self.changed = False

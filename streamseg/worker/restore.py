@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from streamseg.errors import NothingToUndoError
 from streamseg.ipc.saved_prompts import SavedObject
-from streamseg.worker.followed_objects import FollowedObjects
+from streamseg.worker.stream_objects import StreamObjects
 
 
-def restore(objects: FollowedObjects, before: Mapping[int, SavedObject | None]) -> None:
+def restore(objects: StreamObjects, before: Mapping[int, SavedObject | None]) -> None:
     """Undo a change.
 
     An object whose memory the tracker no longer has is prompted again on the next tracked frame.
@@ -33,9 +33,9 @@ def restore(objects: FollowedObjects, before: Mapping[int, SavedObject | None]) 
             objects.table.save(named)
 
 
-def _took_back(objects: FollowedObjects, now: SavedObject, then: SavedObject) -> bool:
+def _took_back(objects: StreamObjects, now: SavedObject, then: SavedObject) -> bool:
     """Undo an object's last prompt in the tracker, if that is all that differs; return whether it was."""
-    if then.corrected(now.prompts[-1]).prompts != now.prompts or not objects.table.is_followed(now.obj_id):
+    if then.corrected(now.prompts[-1]).prompts != now.prompts or not objects.table.is_tracked(now.obj_id):
         return False
     try:
         objects.undo_prompt(now.obj_id)

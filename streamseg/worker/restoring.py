@@ -19,8 +19,8 @@ from streamseg.state.daemon_record import source_digest
 from streamseg.state.folder import StateFolder
 from streamseg.state.stream_snapshot import MAX_BYTES, StreamSnapshot, decode_snapshot
 from streamseg.tracker.types import StreamMemory, Tracker
-from streamseg.worker.followed_objects import FollowedObjects
 from streamseg.worker.stream_events import EventLog
+from streamseg.worker.stream_objects import StreamObjects
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Restoration:
         epoch: Epoch of the stream at the time of the snapshot, if its memory is used and of this session.
     """
 
-    def __init__(self, objects: FollowedObjects, config: StreamConfig, tracker: Tracker, left: Inheritance) -> None:
+    def __init__(self, objects: StreamObjects, config: StreamConfig, tracker: Tracker, left: Inheritance) -> None:
         self.epoch: int | None = None
         self._objects = objects
         self._left = left
@@ -107,7 +107,7 @@ class Restoration:
             return []
         for obj_id in wanted:
             table.discard_prompts(obj_id)
-            table.follow(obj_id)
+            table.mark_tracked(obj_id)
         if snapshot.session == self._left.session:
             self.epoch = snapshot.epoch
         return list(wanted)
@@ -143,7 +143,7 @@ class Restoration:
         """Begin with the first frame: continue the states, and say what was restored and what was not."""
         snapshot, now_ns = self._left.snapshot, frame.stamps.stream_time_ns
         table = self._objects.table
-        restored = [obj_id for obj_id in self._restored if table.is_followed(obj_id)]
+        restored = [obj_id for obj_id in self._restored if table.is_tracked(obj_id)]
         if restored and snapshot is not None:
             kept = {obj_id: one for obj_id, one in snapshot.sightings.items() if obj_id in restored}
             self._objects.states.restore(kept, now_ns)

@@ -141,7 +141,7 @@ class Snapshots:
             self._bytes.pop(name, None)
             self._writer.put(name, None)
             return
-        memory = self._memory(name, len(table.followed))
+        memory = self._memory(name, len(table.tracked))
         snapshot = StreamSnapshot(
             memory_format=self._tracker.memory_format,
             session=self._spec.session,
@@ -156,10 +156,10 @@ class Snapshots:
         )
         self._writer.put(name, snapshot)
 
-    def _memory(self, name: str, followed: int) -> StreamMemory:
+    def _memory(self, name: str, tracked: int) -> StreamMemory:
         """Return a stream's memory, without objects if it is too large."""
         nothing = StreamMemory(-1, {})
-        if not (followed and self._memory_fits):
+        if not (tracked and self._memory_fits):
             return nothing
         memory = self._tracker.export_memory(name)
         sizes = [sum(array.nbytes for array in arrays.values()) for arrays in memory.objects.values()]

@@ -2,7 +2,7 @@
 
 Each frame passes through :meth:`TrackedStream.begin_frame` and the :class:`FrameTurn` that it returns, which can be
 finished only once and only while it is the newest (`track_frames.py` does both). Every change of what the stream
-follows is saved (:meth:`TrackedStream.take_saved`), so that the next worker can continue.
+tracks is saved (:meth:`TrackedStream.take_saved`), so that the next worker can continue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from streamseg.ipc.saved_prompts import FindRequest, SavedObject, SavedStream, c
 from streamseg.protocol.published import Overload, RegionCounts
 from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.find.finder import ObjectFinder
-from streamseg.worker.followed_objects import FollowedObjects, Latest
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.object_table import ObjectTable
 from streamseg.worker.overload import OverloadMeter
@@ -29,6 +28,7 @@ from streamseg.worker.picture_memory import PictureMemory
 from streamseg.worker.restoring import Inheritance, Restoration
 from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.stream_events import EventLog
+from streamseg.worker.stream_objects import Latest, StreamObjects
 from streamseg.worker.undo import UndoStack
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class TrackedStream:
         self._tracker = tracker
         table = ObjectTable(saved.objects, saved.next_id)
         self._events = EventLog(name)
-        self.objects = FollowedObjects(name, tracker, table, self._events, max_objects, alive)
+        self.objects = StreamObjects(name, tracker, table, self._events, max_objects, alive)
         self.finder = ObjectFinder(self.objects, tracker)
         self._find_request = saved.find
         self._static = StaticFrames()
@@ -220,7 +220,7 @@ class TrackedStream:
         if policy == "keep":
             table.retry_rejected()
             return
-        followed = self.objects.announced
+        tracked = self.objects.announced
         reason = f"epoch {frame.epoch} began and on_discontinuity is {policy}"
         if policy == "reprompt" and (kept := self._keep_masks(frame)):
             reason += f"; objects {', '.join(map(str, kept))} start from their last masks: the picture agrees there"
@@ -232,7 +232,7 @@ class TrackedStream:
         else:
             self.objects.drop_found()  # their place is out of date: the next look finds them
             table.reprompt_all()
-        self.objects.report_reset(followed, reason, frame)
+        self.objects.report_reset(tracked, reason, frame)
 
     def _keep_masks(self, frame: Frame) -> list[int]:
         """Have visible objects start from their last masks where a new epoch shows what was there; return their ids.
@@ -292,18 +292,18 @@ class TrackedStream:
 
     def measure_overload(self, frames: int, dropped: int) -> None:
         """Take the counters of the stream's ring; suspend or resume an object if ``overload`` says so."""
-        followed, suspended = self.objects.table.followed, self.objects.suspended
+        tracked, suspended = self.objects.table.tracked, self.objects.suspended
         relief = self._overload.update(
             time.monotonic(),
             frames=frames,
             dropped=dropped,
-            tracked=len(followed) - len(suspended),
+            tracked=len(tracked) - len(suspended),
             suspended=len(suspended),
         )
         if self.config.overload == "lower_rate" or self.paused or self.latest is None or self._retry_at is not None:
             return
         if relief == "suspend":
-            newest = [obj.obj_id for obj in followed if obj.obj_id not in suspended][-1]
+            newest = [obj.obj_id for obj in tracked if obj.obj_id not in suspended][-1]
             self.objects.suspend(newest, f"{self._overload.share:.0%} of the frames are dropped")
         elif relief == "resume":
             self.objects.resume(suspended[0])
@@ -317,7 +317,7 @@ class TrackedStream:
         return Overload(self.config.overload, dropped, suspended)
 
     def take_saved(self) -> SavedStream | None:
-        """Return what the next worker needs to follow the same objects; None if nothing changed since the last call."""
+        """Return what the next worker needs to track the same objects; None if nothing changed since the last call."""
         saved = self.objects.table.snapshot(paused=self.paused)
         return None if saved is None else replace(saved, find=self._find_request)
 

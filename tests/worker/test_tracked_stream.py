@@ -19,7 +19,7 @@ from streamseg.ipc.saved_prompts import configured, normalize_prompt
 from streamseg.tracker.measure import unseen
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult
-from streamseg.worker import followed_objects
+from streamseg.worker import stream_objects
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.restoring import Inheritance
 from streamseg.worker.static_frames import SETTLED
@@ -480,7 +480,7 @@ def test_masks_are_refined_once_for_many_changes(monkeypatch: pytest.MonkeyPatch
         refined.append([*results])
         return dict(results)
 
-    monkeypatch.setattr(followed_objects, "exclusive", exclusive)
+    monkeypatch.setattr(stream_objects, "exclusive", exclusive)
     prompts = tuple(PromptConfig(object=n, box=(100, 100, 140, 150)) for n in (1, 2, 3, 4))
     config = StreamConfig(source="scene:simple", prompts=prompts, overlap="exclusive")
     tracker = EchoTracker()

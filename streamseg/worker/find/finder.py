@@ -23,7 +23,7 @@ from streamseg.tracker.types import BoolMask, Candidate, Tracker
 from streamseg.worker.find.association import Rules, Sight, Tentative, associate, duplicates, is_known
 from streamseg.worker.find.grid import allowed_cells, deepest_point, free_points, to_grid
 from streamseg.worker.find.movement import Movement
-from streamseg.worker.followed_objects import FollowedObjects, Latest
+from streamseg.worker.stream_objects import Latest, StreamObjects
 from streamseg.worker.track_errors import raise_if_device_lost
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ObjectFinder:
         config: The settings.
     """
 
-    def __init__(self, objects: FollowedObjects, tracker: Tracker) -> None:
+    def __init__(self, objects: StreamObjects, tracker: Tracker) -> None:
         self.stream = objects.name
         self.config = FindConfig(enabled=False)
         self._objects = objects

@@ -53,7 +53,7 @@ class Latest:
     states: dict[int, ObjectState]
 
 
-class FollowedObjects:
+class StreamObjects:
     """Objects by id, with their prompts, masks, states and events.
 
     Args:
@@ -117,9 +117,7 @@ class FollowedObjects:
     def announced(self) -> tuple[SavedObject, ...]:
         """The objects that clients see: those that the tracker has, and the missing ones; oldest first."""
         return tuple(
-            obj
-            for obj_id, obj in self.table.objects.items()
-            if self.table.is_followed(obj_id) or obj_id in self.missing
+            obj for obj_id, obj in self.table.objects.items() if self.table.is_tracked(obj_id) or obj_id in self.missing
         )
 
     @property
@@ -194,7 +192,7 @@ class FollowedObjects:
         else:
             self._hidden.drop(obj_id)
             self._show(obj_id, result.current)
-            self._follow(known)
+            self._mark_tracked(known)
             self._check(result.current, frame)
 
     def pack(self, result: ObjectResult, frame: Frame) -> TrackedObject:
@@ -239,13 +237,13 @@ class FollowedObjects:
         self._hidden.drop(obj_id)
         self.table.discard_prompts(obj_id)
         known = self.table.objects.get(obj_id)
-        if known is None or not self.table.is_followed(obj_id):
+        if known is None or not self.table.is_tracked(obj_id):
             known = SavedObject(obj_id, label or (known.label if known else ""), (prompt,))
         else:
             known = _adopted(known.corrected(replace(prompt, restarts=result.restarted)))
             known = replace(known, label=label or known.label)
         self.table.save(known)
-        self._follow(known)
+        self._mark_tracked(known)
         self._show(obj_id, result.current)
         self._check(result.current)
         if result.restarted:
@@ -342,7 +340,7 @@ class FollowedObjects:
         self._hidden.drop(obj_id)
         prompt = SavedPrompt(mask=Rle((mask.shape[0], mask.shape[1]), encode_rle(mask).decode()))
         self.table.save(SavedObject(obj_id, label, (prompt,), origin=origin))
-        self._follow(self.table.objects[obj_id])
+        self._mark_tracked(self.table.objects[obj_id])
         self._show(obj_id, result.current)
         self._events.add("object_found", obj_id=obj_id, label=label, detail=f"on frame {result.frame_id}")
         return obj_id
@@ -355,7 +353,7 @@ class FollowedObjects:
     def drop_found(self) -> None:
         """Remove the found objects that the tracker has not: they can be found again."""
         for obj in list(self.table.objects.values()):
-            if obj.is_found and not self.table.is_followed(obj.obj_id):
+            if obj.is_found and not self.table.is_tracked(obj.obj_id):
                 self.remove(obj.obj_id)
 
     # --- objects ----------------------------------------------------------------------------------------------------
@@ -367,11 +365,11 @@ class FollowedObjects:
             obj_id: The object.
             can_undo: The tracker keeps its memory for a minute, so that :meth:`bring_back` finds it.
         """
-        obj, followed = self.table.objects[obj_id], self._has_memory(obj_id)
+        obj, tracked = self.table.objects[obj_id], self._has_memory(obj_id)
         self._forget(obj_id)
-        if followed and can_undo:
+        if tracked and can_undo:
             self._hidden.hide(obj)
-        elif followed:
+        elif tracked:
             self._tracker.remove_object(self.name, obj_id)
 
     def bring_back(self, obj: SavedObject) -> None:
@@ -386,7 +384,7 @@ class FollowedObjects:
             self.replace((), (obj,))
             return
         self.table.save(obj)
-        self._follow(obj)
+        self._mark_tracked(obj)
         self._show(obj.obj_id, result)
 
     def label(self, obj_id: int, label: str) -> None:
@@ -406,10 +404,10 @@ class FollowedObjects:
 
     def reset(self, reason: str) -> None:
         """Remove all objects. The tracker keeps their memory for a minute, so that they can come back."""
-        announced, followed = self.announced, [obj for obj in self.table.followed if self._has_memory(obj.obj_id)]
+        announced, tracked = self.announced, [obj for obj in self.table.tracked if self._has_memory(obj.obj_id)]
         self.forget_tracking()
         self.table.clear()
-        for obj in followed:
+        for obj in tracked:
             self._hidden.hide(obj)
         self.report_reset(announced, reason)
 
@@ -447,7 +445,7 @@ class FollowedObjects:
         """Return whether the tracker has an object that is to be removed. One that cannot be resumed is dropped."""
         self.resume(obj_id)
         if obj_id not in self.suspended:
-            return self.table.is_followed(obj_id)
+            return self.table.is_tracked(obj_id)
         self._tracker.drop_aside(self.name, obj_id)
         self.suspended = tuple(other for other in self.suspended if other != obj_id)
         return False
@@ -455,7 +453,7 @@ class FollowedObjects:
     def _make_room(self, obj_id: int) -> None:
         """Have a prompt meet what it is about: a suspended object is resumed, and suspended ones take up room."""
         self.resume(obj_id)
-        taken = len(self.table.followed)
+        taken = len(self.table.tracked)
         if self.suspended and obj_id not in self.table.objects and taken >= self._max_objects:
             raise PromptError(
                 f"object {obj_id}: stream {self.name!r} already has {taken} objects, {len(self.suspended)} of them "
@@ -521,10 +519,10 @@ class FollowedObjects:
         self.missing.add(obj_id)
         self.states.lose(obj_id, self.stream_time_ns)
 
-    def report_reset(self, followed: Sequence[SavedObject], reason: str, frame: Frame | None = None) -> None:
-        """Record a reset of the tracker, and which of the objects that it followed are gone for good."""
-        self._events.add("tracker_reset", frame, detail=reason, objects=[obj.obj_id for obj in followed])
-        for obj in followed:
+    def report_reset(self, tracked: Sequence[SavedObject], reason: str, frame: Frame | None = None) -> None:
+        """Record a reset of the tracker, and which of the objects that it tracked are gone for good."""
+        self._events.add("tracker_reset", frame, detail=reason, objects=[obj.obj_id for obj in tracked])
+        for obj in tracked:
             if obj.obj_id not in self.table.objects:
                 self._events.add("object_removed", frame, obj_id=obj.obj_id, label=obj.label)
 
@@ -557,21 +555,21 @@ class FollowedObjects:
                 self._last_seen[obj_id] = result
             self._outdated = True
 
-    def _follow(self, obj: SavedObject) -> None:
+    def _mark_tracked(self, obj: SavedObject) -> None:
         self.missing.discard(obj.obj_id)
-        if self.table.follow(obj.obj_id):
+        if self.table.mark_tracked(obj.obj_id):
             self._events.add("object_added", obj_id=obj.obj_id, label=obj.label)
 
     def _forget(self, obj_id: int) -> None:
         label = self.table.objects[obj_id].label
-        followed = self.table.remove(obj_id) or obj_id in self.missing
+        tracked = self.table.remove(obj_id) or obj_id in self.missing
         self.missing.discard(obj_id)
         self.states.forget(obj_id)
         self._last_seen.pop(obj_id, None)
         self._given.pop(obj_id, None)
         self._outdated = True
         self._events.add_regions(self.regions.forget(obj_id, self.stream_time_ns, "removed"), label)
-        if followed:
+        if tracked:
             self._events.add("object_removed", obj_id=obj_id, label=label)
 
 
