@@ -308,8 +308,8 @@ def test_a_repeated_frame_expires_with_the_one_that_it_repeats():
 class SeenNever(EchoTracker):
     """Its objects are hidden."""
 
-    def _follow(self, *args: Any) -> ObjectResult:
-        return replace(super()._follow(*args), object_score_logits=-5.0)
+    def _locate(self, *args: Any) -> ObjectResult:
+        return replace(super()._locate(*args), object_score_logits=-5.0)
 
 
 def test_an_object_that_is_not_seen_is_lost_in_time_while_its_frame_is_repeated():

@@ -91,10 +91,10 @@ class ColorTracker(NetworkFreeTracker[_Picture, _Target]):
         middle = np.median(pixels, axis=0)
         return _Target(middle - reach, middle + reach, seed)
 
-    def _follow(self, follower: _Target, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
-        if follower.latest is None or follower.latest[0] is not view:
-            follower.latest = (view, _find(follower, view, size, obj_id))
-        return follower.latest[1]
+    def _locate(self, target: _Target, view: _Picture, size: tuple[int, int], obj_id: int) -> ObjectResult:
+        if target.latest is None or target.latest[0] is not view:
+            target.latest = (view, _find(target, view, size, obj_id))
+        return target.latest[1]
 
     def _candidates(self, view: _Picture, points: Sequence[tuple[float, float]]) -> list[Candidate]:
         """Return the regions of strong colors that contain one of the points."""
@@ -115,10 +115,10 @@ class ColorTracker(NetworkFreeTracker[_Picture, _Target]):
                 found.append(Candidate(np.where(mask, _CERTAIN, -_CERTAIN).astype(np.float32), 1.0))
         return found
 
-    def _export(self, follower: _Target) -> dict[str, NDArray[Any]]:
-        place = np.array([*follower.position, follower.area])
-        seed = np.zeros((0, 0), np.bool_) if follower.seed is None else follower.seed
-        return {"low": follower.low, "high": follower.high, "place": place, "seed": seed}
+    def _export(self, target: _Target) -> dict[str, NDArray[Any]]:
+        place = np.array([*target.position, target.area])
+        seed = np.zeros((0, 0), np.bool_) if target.seed is None else target.seed
+        return {"low": target.low, "high": target.high, "place": place, "seed": seed}
 
     def _import(self, arrays: Mapping[str, NDArray[Any]]) -> _Target:
         x, y, area = arrays["place"].tolist()

@@ -37,14 +37,14 @@ class EchoTracker(NetworkFreeTracker[tuple[int, int], _Repeated]):
     ) -> _Repeated:
         return _Repeated(prompt_mask(prompt, size, None if present is None else _scaled(present.mask, size)))
 
-    def _follow(self, follower: _Repeated, view: tuple[int, int], size: tuple[int, int], obj_id: int) -> ObjectResult:
-        if follower.result is None or follower.result.size != size:
-            mask = _scaled(follower.mask, size)
-            follower.result = object_result(obj_id, size, counted(mask), iou_prediction=1.0, object_score_logits=10.0)
-        return follower.result
+    def _locate(self, target: _Repeated, view: tuple[int, int], size: tuple[int, int], obj_id: int) -> ObjectResult:
+        if target.result is None or target.result.size != size:
+            mask = _scaled(target.mask, size)
+            target.result = object_result(obj_id, size, counted(mask), iou_prediction=1.0, object_score_logits=10.0)
+        return target.result
 
-    def _export(self, follower: _Repeated) -> dict[str, NDArray[Any]]:
-        return {"mask": follower.mask}
+    def _export(self, target: _Repeated) -> dict[str, NDArray[Any]]:
+        return {"mask": target.mask}
 
     def _import(self, arrays: Mapping[str, NDArray[Any]]) -> _Repeated:
         return _Repeated(np.asarray(arrays["mask"], dtype=np.bool_))

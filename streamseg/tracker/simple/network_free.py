@@ -29,44 +29,44 @@ from streamseg.tracker.types import (
 )
 
 View = TypeVar("View")
-Follower = TypeVar("Follower")
+Target = TypeVar("Target")
 
 _DISC_RADIUS: Final = 0.03
 """Radius of a click's disc as a share of the frame's shorter side."""
 
 
 @dataclass(slots=True)
-class _Seen(Generic[View, Follower]):
-    """A frame's view, and the objects' followers after it, where a correction starts from."""
+class _Seen(Generic[View, Target]):
+    """A frame's view, and the objects' targets after it, where a correction starts from."""
 
     view: View
-    followers: dict[int, Follower]
+    targets: dict[int, Target]
 
 
 @dataclass(slots=True)
-class _Stream(Generic[View, Follower]):
+class _Stream(Generic[View, Target]):
     """Objects and frames of a stream.
 
     Attributes:
         history: The newest frames.
         frames: Number of frames so far.
-        followers: The objects' current followers.
-        undo: By object, for each prompt: the frame's number and the previous follower; None if the object is new.
-        aside: Objects that were set aside: their followers and what can be undone.
+        targets: The objects' current targets.
+        undo: By object, for each prompt: the frame's number and the previous target; None if the object is new.
+        aside: Objects that were set aside: their targets and what can be undone.
     """
 
-    history: FrameHistory[_Seen[View, Follower]]
+    history: FrameHistory[_Seen[View, Target]]
     frames: int = 0
-    followers: dict[int, Follower] = field(default_factory=dict)
-    undo: dict[int, deque[tuple[int, Follower | None]]] = field(default_factory=dict)
-    aside: dict[int, tuple[Follower, deque[tuple[int, Follower | None]]]] = field(default_factory=dict)
+    targets: dict[int, Target] = field(default_factory=dict)
+    undo: dict[int, deque[tuple[int, Target | None]]] = field(default_factory=dict)
+    aside: dict[int, tuple[Target, deque[tuple[int, Target | None]]]] = field(default_factory=dict)
 
 
-class NetworkFreeTracker(ABC, Generic[View, Follower]):
+class NetworkFreeTracker(ABC, Generic[View, Target]):
     """A :class:`~streamseg.tracker.types.Tracker` that follows objects one by one, without a network.
 
-    A subclass defines what it keeps of a frame (its *view*) and of an object (its *follower*). A shallow copy of a
-    follower must be independent of the original.
+    A subclass defines what it keeps of a frame (its *view*) and of an object (its *target*). A shallow copy of a
+    target must be independent of the original.
 
     Args:
         max_objects: Maximum number of objects per stream.
@@ -82,18 +82,18 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         self._history_frames = history_frames
         self._catch_up_frames = catch_up_frames
         self._undo_depth = undo_depth
-        self._streams: dict[str, _Stream[View, Follower]] = {}
+        self._streams: dict[str, _Stream[View, Target]] = {}
 
     @abstractmethod
     def _look(self, frame: Frame) -> View:
         """Return the view of a frame; it must not refer to the frame's planes."""
 
     @abstractmethod
-    def _prompted(self, view: View, prompt: Prompt, size: tuple[int, int], present: Follower | None) -> Follower:
-        """Return a follower for a prompt; ``present`` is the current follower if this is a correction."""
+    def _prompted(self, view: View, prompt: Prompt, size: tuple[int, int], present: Target | None) -> Target:
+        """Return a target for a prompt; ``present`` is the current target if this is a correction."""
 
     @abstractmethod
-    def _follow(self, follower: Follower, view: View, size: tuple[int, int], obj_id: int) -> ObjectResult:
+    def _locate(self, target: Target, view: View, size: tuple[int, int], obj_id: int) -> ObjectResult:
         """Find the object on a frame. Repeated calls with the same view return the same result."""
 
     @property
@@ -140,17 +140,17 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             StreamsegError: A stream is not open.
         """
         results: dict[str, list[ObjectResult]] = {}
-        seen: dict[str, _Seen[View, Follower]] = {}
+        seen: dict[str, _Seen[View, Target]] = {}
         for name, frame in frames.items():
             if name not in self._streams:
                 raise StreamsegError(f"stream {name!r} is not open: call open_stream first")
             size, view = (frame.format.width, frame.format.height), self._look(frame)
-            followers = {obj_id: copy(follower) for obj_id, follower in self._streams[name].followers.items()}
-            results[name] = [self._follow(follower, view, size, obj_id) for obj_id, follower in followers.items()]
-            seen[name] = _Seen(view, followers)
+            targets = {obj_id: copy(target) for obj_id, target in self._streams[name].targets.items()}
+            results[name] = [self._locate(target, view, size, obj_id) for obj_id, target in targets.items()]
+            seen[name] = _Seen(view, targets)
         for name, frame in frames.items():  # after all that can fail, so that a failed call changes nothing
             stream = self._streams[name]
-            stream.followers = {obj_id: copy(follower) for obj_id, follower in seen[name].followers.items()}
+            stream.targets = {obj_id: copy(target) for obj_id, target in seen[name].targets.items()}
             stream.history.add(frame, stream.frames, seen[name])
             stream.frames += 1
         return results
@@ -191,12 +191,12 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
                 gives no mask.
         """
         state, past = self._prompted_frame(stream, prompt, frame_id)
-        present = self._follower_at(state, past, prompt.obj_id)
-        follower = self._prompted(past.picture.view, prompt, past.size, present)
-        self._check_mask(follower, past, prompt)
+        present = self._target_at(state, past, prompt.obj_id)
+        target = self._prompted(past.picture.view, prompt, past.size, present)
+        self._check_mask(target, past, prompt)
         undo = state.undo.setdefault(prompt.obj_id, deque(maxlen=self._undo_depth))
         undo.append((past.number, copy(present)))
-        state.followers[prompt.obj_id] = follower
+        state.targets[prompt.obj_id] = target
         return self._go_on(state, prompt.obj_id, past, catch_up_frames)
 
     def preview(
@@ -214,9 +214,9 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             PromptError: As :meth:`add_prompt`.
         """
         state, past = self._prompted_frame(stream, prompt, frame_id, fresh=fresh)
-        present = None if fresh else self._follower_at(state, past, prompt.obj_id)
-        follower = self._prompted(past.picture.view, prompt, past.size, present)
-        result = self._check_mask(follower, past, prompt)
+        present = None if fresh else self._target_at(state, past, prompt.obj_id)
+        target = self._prompted(past.picture.view, prompt, past.size, present)
+        result = self._check_mask(target, past, prompt)
         return Preview(past.frame_id, result, (result,) if candidates else ())
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
@@ -239,7 +239,7 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         if before is None:
             self.remove_object(stream, obj_id)
             return None
-        state.followers[obj_id] = before
+        state.targets[obj_id] = before
         return self._go_on(state, obj_id, state.history.since(number)[0])
 
     def remove_object(self, stream: str, obj_id: int) -> None:
@@ -249,9 +249,9 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             PromptError: There is no such object.
         """
         state = self._stream_with(stream, obj_id)
-        del state.followers[obj_id], state.undo[obj_id]
+        del state.targets[obj_id], state.undo[obj_id]
         for past in state.history.since(0):
-            past.picture.followers.pop(obj_id, None)
+            past.picture.targets.pop(obj_id, None)
 
     @property
     def memory_format(self) -> str:
@@ -259,19 +259,17 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         return f"{type(self).__name__} 1"
 
     @abstractmethod
-    def _export(self, follower: Follower) -> dict[str, NDArray[Any]]:
-        """Return a follower as named arrays."""
+    def _export(self, target: Target) -> dict[str, NDArray[Any]]:
+        """Return a target as named arrays."""
 
     @abstractmethod
-    def _import(self, arrays: Mapping[str, NDArray[Any]]) -> Follower:
-        """Return the follower that :meth:`_export` was given; raise KeyError or ValueError if they are of another."""
+    def _import(self, arrays: Mapping[str, NDArray[Any]]) -> Target:
+        """Return the target that :meth:`_export` was given; raise KeyError or ValueError if they are of another."""
 
     def export_memory(self, stream: str) -> StreamMemory:
         """Copy what is remembered of a stream's objects."""
         state = self._streams[stream]
-        return StreamMemory(
-            state.frames, {obj_id: self._export(follower) for obj_id, follower in state.followers.items()}
-        )
+        return StreamMemory(state.frames, {obj_id: self._export(target) for obj_id, target in state.targets.items()})
 
     def import_memory(self, stream: str, memory: StreamMemory) -> None:
         """Continue objects on a stream that was just opened.
@@ -283,21 +281,21 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         if len(memory.objects) > self._max_objects:
             raise PromptError(f"{len(memory.objects)} objects, but model.max_objects is {self._max_objects}")
         try:
-            followers = {obj_id: self._import(arrays) for obj_id, arrays in memory.objects.items()}
+            targets = {obj_id: self._import(arrays) for obj_id, arrays in memory.objects.items()}
         except KeyError as error:
             raise ValueError(f"the memory of an object has no {error}") from None
         state = self._streams[stream]
-        state.frames, state.followers = memory.frame, followers
-        state.undo = {obj_id: deque(maxlen=self._undo_depth) for obj_id in followers}
+        state.frames, state.targets = memory.frame, targets
+        state.undo = {obj_id: deque(maxlen=self._undo_depth) for obj_id in targets}
 
     def set_aside(self, stream: str, obj_id: int) -> None:
-        """Stop tracking an object, but keep its follower.
+        """Stop tracking an object, but keep its target.
 
         Raises:
             PromptError: There is no such object.
         """
         state = self._stream_with(stream, obj_id)
-        aside = state.followers[obj_id], state.undo[obj_id]
+        aside = state.targets[obj_id], state.undo[obj_id]
         self.remove_object(stream, obj_id)
         state.aside[obj_id] = aside
 
@@ -308,11 +306,11 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             PromptError: No object with this id was set aside, it is tracked, or the stream is full.
         """
         state = self._streams[stream]
-        if obj_id not in state.aside or obj_id in state.followers:
+        if obj_id not in state.aside or obj_id in state.targets:
             raise PromptError(f"object {obj_id}: stream {stream!r} has not set it aside, or tracks it")
-        if len(state.followers) >= self._max_objects:
+        if len(state.targets) >= self._max_objects:
             raise PromptError(f"object {obj_id}: stream {stream!r} already has {self._max_objects} objects")
-        state.followers[obj_id], state.undo[obj_id] = state.aside.pop(obj_id)
+        state.targets[obj_id], state.undo[obj_id] = state.aside.pop(obj_id)
         return self._go_on(state, obj_id, state.history.find(obj_id, None)).current
 
     def drop_aside(self, stream: str, obj_id: int) -> None:
@@ -326,27 +324,27 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
         state = self._streams.get(stream)
         if state is None:
             return
-        for obj_id in tuple(state.followers):
+        for obj_id in tuple(state.targets):
             self.remove_object(stream, obj_id)
         state.aside.clear()
 
-    def _stream_with(self, stream: str, obj_id: int) -> _Stream[View, Follower]:
+    def _stream_with(self, stream: str, obj_id: int) -> _Stream[View, Target]:
         """Return a stream that has this object, or raise PromptError."""
         state = self._streams.get(stream)
-        if state is None or obj_id not in state.followers:
+        if state is None or obj_id not in state.targets:
             raise PromptError(f"stream {stream!r} has no object {obj_id}")
         return state
 
     def _prompted_frame(
         self, stream: str, prompt: Prompt, frame_id: int | None, *, fresh: bool = False
-    ) -> tuple[_Stream[View, Follower], PastFrame[_Seen[View, Follower]]]:
+    ) -> tuple[_Stream[View, Target], PastFrame[_Seen[View, Target]]]:
         """Find the frame that a prompt applies to, and refuse a prompt that does not fit it."""
         state = self._streams.get(stream)
         if state is None:
             raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
         past = state.history.find(prompt.obj_id, frame_id)
-        is_new = fresh or prompt.obj_id not in state.followers
-        if is_new and not fresh and len(state.followers) >= self._max_objects:
+        is_new = fresh or prompt.obj_id not in state.targets
+        if is_new and not fresh and len(state.targets) >= self._max_objects:
             raise PromptError(
                 f"object {prompt.obj_id}: stream {stream!r} already has {self._max_objects} objects: "
                 "remove one, or raise model.max_objects"
@@ -358,9 +356,9 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             )
         return state, past
 
-    def _check_mask(self, follower: Follower, past: PastFrame[_Seen[View, Follower]], prompt: Prompt) -> ObjectResult:
+    def _check_mask(self, target: Target, past: PastFrame[_Seen[View, Target]], prompt: Prompt) -> ObjectResult:
         """Return the mask of a prompt on its frame; refuse one that says where the object is and gives no mask."""
-        result = self._follow(copy(follower), past.picture.view, past.size, prompt.obj_id)
+        result = self._locate(copy(target), past.picture.view, past.size, prompt.obj_id)
         if is_positive(prompt) and not result.area:
             raise PromptError(
                 f"object {prompt.obj_id}: the prompt gave no mask on frame {past.frame_id}: mark pixels of the object, "
@@ -368,31 +366,31 @@ class NetworkFreeTracker(ABC, Generic[View, Follower]):
             )
         return result
 
-    def _follower_at(
-        self, state: _Stream[View, Follower], past: PastFrame[_Seen[View, Follower]], obj_id: int
-    ) -> Follower | None:
-        """Return a copy of an object's follower on a frame, or of the current one; None if the object is new."""
+    def _target_at(
+        self, state: _Stream[View, Target], past: PastFrame[_Seen[View, Target]], obj_id: int
+    ) -> Target | None:
+        """Return a copy of an object's target on a frame, or of the current one; None if the object is new."""
         for earlier in state.history.until(past.number):
-            if obj_id in earlier.picture.followers:
-                return copy(earlier.picture.followers[obj_id])
-        return copy(state.followers.get(obj_id))
+            if obj_id in earlier.picture.targets:
+                return copy(earlier.picture.targets[obj_id])
+        return copy(state.targets.get(obj_id))
 
     def _go_on(
         self,
-        state: _Stream[View, Follower],
+        state: _Stream[View, Target],
         obj_id: int,
-        start: PastFrame[_Seen[View, Follower]],
+        start: PastFrame[_Seen[View, Target]],
         catch_up_frames: int | None = None,
     ) -> PromptResult:
         """Follow one object from a frame on through some frames to the newest, and record it on them."""
         _, *later = state.history.since(start.number)
         for past in (start, *later):
-            past.picture.followers.pop(obj_id, None)
-        follower = state.followers[obj_id]
+            past.picture.targets.pop(obj_id, None)
+        target = state.targets[obj_id]
         results = []
         for past in (start, *evenly(later, self._catch_up_frames if catch_up_frames is None else catch_up_frames)):
-            results.append(self._follow(follower, past.picture.view, past.size, obj_id))
-            past.picture.followers[obj_id] = copy(follower)
+            results.append(self._locate(target, past.picture.view, past.size, obj_id))
+            past.picture.targets[obj_id] = copy(target)
         return PromptResult(start.frame_id, prompted=results[0], current=results[-1])
 
 
