@@ -195,6 +195,7 @@ def test_an_unknown_stream_is_named_by_every_operation(control):
         "undo_prompt": {"object_id": 1},
         "label_object": {"object_id": 1, "label": "x"},
         "set_prompts": {"prompts": []},
+        "change_stream": {"settings": {}},
     }
     ops = [op for op, operation in OPERATIONS.items() if operation.stream != "none" and op != "add_stream"]
     for op in ops:
