@@ -8,19 +8,19 @@ import { on, store } from "./store.js";
 
 const CONFIRM_MS = 3000;
 const panel = find("#settings-panel");
-/** Setting -> [what it is, its choices or [smallest, largest, step], what it does]. */
+/** Setting -> [what it is, its choices or [smallest, largest, step]]. */
 const FIELDS = {
-  lost_after_s: ["Lost after (s)", [0.1, 3600, 0.1], "An object that is not visible for this long is lost."],
-  uncertain_below: ["Uncertain below", [0, 1, 0.05], "An object whose confidence stays below this is uncertain."],
-  mask_cleanup: ["Remove specks (px)", [0, 1000000, 1], "Removes specks and fills holes smaller than this."],
-  overlap: ["Masks may overlap", { allowed: "yes", exclusive: "no" }, "Whether two masks may share pixels."],
-  repeat_static: ["Skip still pictures", { false: "no", true: "yes" }, "Repeats the masks while nothing changes."],
-  on_discontinuity: ["After a gap", { keep: "keep objects", reset: "remove objects", reprompt: "mark them again" }, "What happens to the objects after a reconnect."],
+  lost_after_s: ["Lost after (s)", [0.1, 3600, 0.1]],
+  uncertain_below: ["Uncertain below", [0, 1, 0.05]],
+  mask_cleanup: ["Remove specks (px)", [0, 1000000, 1]],
+  overlap: ["Masks may overlap", { allowed: "yes", exclusive: "no" }],
+  repeat_static: ["Skip still pictures", { false: "no", true: "yes" }],
+  on_discontinuity: ["After a gap", { keep: "keep objects", reset: "remove objects", reprompt: "mark them again" }],
 };
 const inputs = new Map();
 
 function makeFields() {
-  for (const [name, [label, choices, title]] of Object.entries(FIELDS)) {
+  for (const [name, [label, choices]] of Object.entries(FIELDS)) {
     const numeric = Array.isArray(choices);
     const input = numeric ? make("input", { type: "number", min: choices[0], max: choices[1], step: choices[2] })
       : make("select", {}, ...Object.entries(choices).map(([value, text]) => make("option", { value }, text)));
@@ -29,7 +29,7 @@ function makeFields() {
       changeSettings({ [name]: numeric ? Number(input.value) : name === "repeat_static" ? input.value === "true" : input.value });
     };
     inputs.set(name, input);
-    find("#settings-fields").append(make("label", { title }, label, input));
+    find("#settings-fields").append(make("label", {}, label, input));
   }
 }
 

@@ -87,7 +87,7 @@ function showCard(mark, time) {
 }
 
 function hideCard() {
-  find("#timeline-card").replaceChildren(...[make("span", {}, "Height and color of a bar: tracked, uncertain, occluded, lost, suspended. Dots are events.")]);
+  find("#timeline-card").replaceChildren("Height and color of a bar: tracked, uncertain, occluded, lost, suspended. Dots are events.");
 }
 
 /** Objects that are followed come first, the newest first; the stream itself last. */
