@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -72,11 +74,11 @@ def test_the_timeline_shows_states_and_events_with_pictures(web, open_page):
     ball = click_object(page, eyes, BALL)
     wait_for_mask(eyes, ball, BALL)
     row = page.locator("#timeline-rows li").filter(has=page.get_by_role("button", name=str(ball), exact=True)).first
-    expect(row.locator("canvas").first).to_have_attribute("aria-label", f"Object {ball}, last ten minutes: tracked 1 s")
+    expect(row.locator("canvas").first).to_have_attribute("aria-label", re.compile(r"last ten minutes: tracked \d+ s$"))
     page.keyboard.press("Delete")
     expect(rows(page)).to_have_count(0)
     removed = row.locator(".mark").last
-    expect(removed).to_have_accessible_name(f"{removed.get_attribute('aria-label').split()[0]} {ball} removed")
+    expect(removed).to_have_accessible_name(re.compile(rf" {ball} removed$"))
     removed.focus()
     expect(page.locator("#timeline-card")).to_contain_text(f"{ball} removed")
     expect(page.locator("#timeline-card canvas")).to_be_visible()
