@@ -105,7 +105,7 @@ done
 latency 8 30
 part start "From the start to the first mask" "$python" bench/start.py --model sam2.1_hiera_t --image-size 512 \
     --compile on --starts 3 --start-timeout 540 --json "$out/start.json" --markdown "$out/start.md"
-part soak "Memory of a daemon that runs for two minutes" "$python" bench/soak.py --minutes 2 --every 2 --rate 30 \
+part soak "Memory of a daemon that runs for two minutes" "$python" bench/soak.py leaks --minutes 2 --rate 30 \
     --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 540 --json "$out/soak.json" \
     --markdown "$out/soak.md"
 stages t
