@@ -7,11 +7,9 @@ kernel kills it with the process that started it, which also limits its time.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +23,13 @@ from streamseg.tracker.engine import Progress
 from streamseg.tracker.openvino.prepare import Job, prepare
 
 _JOB = "job.pt"
-_PR_SET_PDEATHSIG = 1
+
+_START: Final = f"""
+import ctypes, signal
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, before the imports, which take seconds
+from {__name__} import main
+main()
+"""
 
 _LIMIT_S: Final = 3600.0
 """A conversion that takes longer is ended as hung. It is generous: a busy worker leaves it a tenth of a core."""
@@ -51,7 +55,7 @@ def prepare_in_process(job: Job, folder: Path, progress: Progress, *, limit_s: f
     job_file = folder / _JOB
     torch.save(job, job_file)
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__, str(folder)],
+        [sys.executable, "-P", "-c", _START, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -109,16 +113,11 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel kill this process with the thread that started it.
+    """End if the process that started this one died before the kernel was asked to kill this one with it.
 
     A thread that waited for the end of standard input would get the interpreter only after the tracing of a network.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     poll = select.poll()
     poll.register(0, 0)  # errors and the end only
     if poll.poll(0):  # the other end was closed before prctl took effect
         os._exit(1)
-
-
-if __name__ == "__main__":
-    main()
