@@ -10,6 +10,8 @@ import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,8 +114,9 @@ def test_an_empty_environment_gets_a_small_client(wheels: dict[str, Path], tmp_p
     assert total <= MAX_MB
     assert total - environment.megabytes("numpy", "numpy.libs", "numpy-*") <= MAX_MB_WITHOUT_NUMPY
     environment.install(f"{wheels['client']}[image]")
-    jpeg = (ROOT / "docs" / "images" / "page.jpg").as_posix()
-    show = f"from streamseg.client.jpeg import *; d = open({jpeg!r}, 'rb').read(); decode_jpeg(d, jpeg_size(d))"
+    jpeg = tmp_path / "picture.jpg"
+    cv2.imwrite(str(jpeg), np.zeros((30, 50, 3), np.uint8))
+    show = f"from streamseg.client.jpeg import *; d = open({str(jpeg)!r}, 'rb').read(); decode_jpeg(d, jpeg_size(d))"
     assert environment.fails(show) == ""
 
 
