@@ -44,6 +44,7 @@ def test_files_and_folders_are_not_live(tmp_path: Path) -> None:
         described = describe(address)
         assert (described.kind, described.live) == ("file", False)
         assert local_path(address) == clip
+    (tmp_path / "1.png").write_bytes(b"")
     assert describe(str(tmp_path)).kind == "images"
 
 
@@ -99,6 +100,7 @@ def test_sources_are_built_with_the_stream_s_settings(tmp_path: Path) -> None:
     assert isinstance(scene, SceneSource)
     assert scene.open().live is False
     assert [scene.read().stamps.pts for _ in range(3)] == [0, 0, 0]
+    (tmp_path / "1.png").write_bytes(b"")
     assert isinstance(open_source(StreamConfig(source=str(tmp_path))), ImageFolderSource)
 
 
