@@ -58,6 +58,7 @@ class Child:
         self._backoff = Backoff(RESTART)
         self._watch: StallWatch | None = None
         self._reason = ""
+        self._killed = False
         self._started_at = 0.0
         self._ready_at = 0.0
         self._restart_at: float | None = None
@@ -101,7 +102,7 @@ class Child:
         self._process, self._connection = process, ours
         self.state = "starting"
         self._started_at = time.monotonic()
-        self._reason = ""
+        self._reason, self._killed = "", False
         assert process.pid is not None
         self._watch = StallWatch(self._entry, process.pid)
 
@@ -238,12 +239,16 @@ class Child:
 
     def hangs(self) -> bool:
         """Whether it has been silent for too long."""
-        if self.state not in ("starting", "ready") or self._watch is None or not self.alive():
+        if self.state not in ("starting", "ready") or self._watch is None or not self.alive() or self._killed:
             return False
         return self._watch.hangs(ready=self.state == "ready")
 
     def kill_hung(self) -> None:
-        """Kill it because it hangs; :meth:`describe_exit` says so."""
+        """Kill it because it hangs; :meth:`describe_exit` says so.
+
+        It may live on: a process that waits for a disk does not end before that. It is killed only once.
+        """
+        self._killed = True
         self._reason = f"it made no progress for {self.silence_s():.0f} s"
         self.kill()
 

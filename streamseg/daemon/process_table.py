@@ -32,6 +32,8 @@ RECORDER = "recorder"
 
 _SILENCE_S: Final = 5.0
 """Every process sends a message each second."""
+_DISK_SILENCE_S: Final = 60.0
+"""A slow disk or a network file system may block a write of the recorder for this long."""
 _WORKER_BUSY_S: Final = 30.0
 _BUSY_S: Final = 10.0
 _START_S: Final = 30.0
@@ -189,7 +191,7 @@ class ProcessTable:
             internal_endpoint=self.internal_endpoint,
             log=self.config.log,
         )
-        return ProcessEntry(RECORDER, "streamseg.record.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
+        return ProcessEntry(RECORDER, "streamseg.record.process", (spec,), _START_S, _DISK_SILENCE_S, _BUSY_S)
 
     def capture(self, stream: str, running: RunningStream) -> ProcessEntry:
         """Return the entry of a stream's capture process."""

@@ -67,7 +67,8 @@ class StallWatch:
         longest_s = max(limit_s, self._entry.busy_timeout_s) if ready else _MAX_START_FACTOR * limit_s
         silent_s = now - (self._heard_at if ready else self._started_at)
         active = active_s(self._pid)
-        if active - self._active_s < _MIN_ACTIVE_S or silent_s >= longest_s:
+        # The sum falls when descendants end: their waiting is no longer counted. They worked until then.
+        if 0 <= active - self._active_s < _MIN_ACTIVE_S or silent_s >= longest_s:
             return True
         self._marked_at, self._active_s = now, active
         return False
@@ -86,15 +87,23 @@ def active_s(pid: int) -> float:
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-        children = Path(f"/proc/{pid}/task/{pid}/children")
-        descendants = [int(child) for child in children.read_text().split()] if children.exists() else []
     except OSError:
         return 0.0
     fields = stat.rpartition(")")[2].split()
     with contextlib.suppress(IndexError, ValueError):
         ticks = sum(map(int, fields[11:15]))  # its own, and that of the children that have ended
-        return ticks / os.sysconf("SC_CLK_TCK") + _waited_s(pid) + sum(map(active_s, descendants))
+        return ticks / os.sysconf("SC_CLK_TCK") + _waited_s(pid) + sum(map(active_s, _children(pid)))
     return 0.0
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that any of its threads started and that live; none if the kernel does not list them."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # a thread, or the process, has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def _waited_s(pid: int) -> float:

@@ -335,7 +335,8 @@ class Daemon:
         if child.name == WORKER and self._old_model is not None and child.failed_starts >= _MAX_FAILED_STARTS:
             log.error("the worker ended %d times with the new model (%s)", child.failed_starts, how)
             self._restore_model()
-        if child.failed_starts >= _MAX_FAILED_STARTS and not child.was_ready:
+        needed = child.name != RECORDER  # the daemon works without a recording
+        if needed and child.failed_starts >= _MAX_FAILED_STARTS and not child.was_ready:
             text = f"{child.name} ended {child.failed_starts} times before it was ready ({how})"
             self._on_report(child, Report("fatal", text, ProcessError.exit_code))
             return

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from multiprocessing.connection import Connection
 
@@ -40,6 +43,14 @@ def main(behavior: str, connection: Connection) -> None:
             until = time.monotonic() + 4.0
             while time.monotonic() < until:
                 pass
+            link.send(Report("ready"))
+            while not link.stop_requested(1.0):
+                link.send(Report("progress"))
+        case "start with a compiler":  # a thread starts it; the main thread only waits
+            busy = "import time\nuntil = time.monotonic() + 2.5\nwhile time.monotonic() < until: pass"
+            compiler = threading.Thread(target=subprocess.run, args=([sys.executable, "-c", busy],))
+            compiler.start()
+            compiler.join()
             link.send(Report("ready"))
             while not link.stop_requested(1.0):
                 link.send(Report("progress"))

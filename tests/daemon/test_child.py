@@ -16,8 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from streamseg.daemon import stall_watch
 from streamseg.daemon.child import Child
 from streamseg.daemon.process_table import ProcessEntry
+from streamseg.daemon.stall_watch import StallWatch
 
 
 @pytest.fixture
@@ -234,8 +236,10 @@ def test_a_child_does_not_run_the_script_that_started_the_daemon(tmp_path):
     script.write_text(
         """
 from multiprocessing.connection import wait
+from streamseg.daemon import stall_watch
 from streamseg.daemon.child import Child
 from streamseg.daemon.process_table import ProcessEntry
+from streamseg.daemon.stall_watch import StallWatch
 
 print("the script runs", flush=True)
 child = Child(ProcessEntry("test:obeys", "tests.daemon.child_mains", ("obeys",), 60.0, 30.0))
@@ -257,14 +261,36 @@ child.kill()
     assert (done.stdout, done.returncode) == ("the script runs\nready\n", 0), done.stderr
 
 
-def test_a_slow_start_that_computes_is_not_a_hang(make_child):
-    child = make_child("slow start", ready_s=3.0)
+@pytest.mark.parametrize(("behavior", "ready_s"), [("slow start", 3.0), ("start with a compiler", 1.5)])
+def test_a_slow_start_that_computes_is_not_a_hang(make_child, behavior, ready_s):
+    child = make_child(behavior, ready_s=ready_s)
     deadline = time.monotonic() + 60
     while child.state != "ready":
         assert time.monotonic() < deadline
         assert not child.hangs()
         wait(child.waitables(), timeout=0.1)
         child.take_messages()
+
+
+def test_the_end_of_a_descendant_is_not_a_hang(monkeypatch):
+    """What it waited for a CPU is no longer counted then, so that the sum falls."""
+    sums = iter([10.0, 9.0, 9.01])
+    monkeypatch.setattr(stall_watch, "active_s", lambda pid: next(sums))
+    watch = StallWatch(ProcessEntry("test", "tests.daemon.child_mains", (), 0.0, 0.0, 600.0), os.getpid())
+    assert not watch.hangs(ready=True)
+    assert watch.hangs(ready=True)
+
+
+def test_a_hung_process_is_killed_once(make_child):
+    child = make_child("silent", silence_s=0.0)
+    wait_for_report(child, "ready")
+    os.kill(child._process.pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 60
+    while not child.hangs():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.kill_hung()
+    assert not child.hangs()
 
 
 def test_a_start_that_does_nothing_is_a_hang(make_child):
