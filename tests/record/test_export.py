@@ -132,6 +132,25 @@ def test_an_unknown_stream_writes_nothing(recording: Path, tmp_path: Path, form:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("session", ["/../../../escaped", "..", "", "a\n", "a/b", "a" * 65, "a\0"])
+def test_a_session_that_is_no_name_writes_nothing(tmp_path: Path, form: str, session: str) -> None:
+    golden = golden_messages.read("masks_coco_rle")
+    with Recorder(tmp_path / "recording", RecordLimits(keep_free_bytes=0)) as recorder:
+        recorder.write([golden[0], header(golden, session=session), *golden[2:]], 1)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(RecordError, match=r"session .* is not one of a daemon"):
+        export_recording(tmp_path / "recording", tmp_path / "a" / "out", form)
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_folder_that_cannot_be_written_is_named(recording: Path, tmp_path: Path, form: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match="file/out: Not a directory"):
+        export_recording(recording, tmp_path / "file" / "out", form)
+
+
 def test_wrong_arguments(recording: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'voc' is unknown: choose from coco, yolo, davis, labelme"):
         export_recording(recording, tmp_path / "out", "voc")

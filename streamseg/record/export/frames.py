@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from streamseg.record.folder import read_recording
 
 _MAX_WAITING: Final = 256
 """Frames whose picture or masks have not come yet. Pictures come a few frames late."""
+
+_SESSION: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""Form of a session that can be part of a file's name. A recording may come from anyone."""
 
 Key = tuple[str, str, int]
 
@@ -49,7 +53,7 @@ def exported_frames(path: Path, stream: str | None = None) -> Iterator[ExportedF
         stream: Only this stream; None: all.
 
     Raises:
-        RecordError: there is no recording, or it has no masks of that stream.
+        RecordError: there is no recording, it has no masks of that stream, or a session cannot name a file.
     """
     pictured = {recorded.stream for recorded in read_recording(path) if recorded.kind == "image"}
     masks: dict[Key, MaskFrame] = {}
@@ -64,6 +68,10 @@ def exported_frames(path: Path, stream: str | None = None) -> Iterator[ExportedF
             continue  # of a daemon that is newer than this program
         if not isinstance(message, MaskFrame | ImageFrame):
             continue
+        if not _SESSION.fullmatch(message.session):
+            raise RecordError(
+                f"{path}: session {message.session[:80]!r} is not one of a daemon: letters, digits, _ and -"
+            )
         key = (message.stream, message.session, message.frame)
         if isinstance(message, MaskFrame):
             if message.stream not in pictured:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from streamseg.errors import ConfigError
+from streamseg.errors import ConfigError, RecordError
 from streamseg.record.export.coco import CocoExport
 from streamseg.record.export.davis import DavisExport
 from streamseg.record.export.frames import ExportedFrame, exported_frames
@@ -46,19 +46,26 @@ def export_recording(recording: Path, out: Path, form: str, *, stream: str | Non
 
     Raises:
         ConfigError: the form is unknown, or ``out`` is not empty.
-        RecordError: there is nothing to export.
+        RecordError: there is nothing to export, or ``out`` cannot be written.
     """
     if form not in FORMS:
         raise ConfigError(f"--format: {form!r} is unknown: choose from {', '.join(FORMS)}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is not empty: give a folder that does not exist")
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} is not empty: give a folder that does not exist")
+        return _write(exported_frames(recording, stream), out, FORMS[form], every)
+    except OSError as error:
+        raise RecordError(f"{error.filename or out}: {error.strerror}; give a folder with enough space") from None
+
+
+def _write(frames: Iterable[ExportedFrame], out: Path, form: Callable[[Path], Export], every: int) -> int:
     count, export = 0, None
-    for number, frame in enumerate(exported_frames(recording, stream)):
+    for number, frame in enumerate(frames):
         if number % every:
             continue
         if export is None:
             out.mkdir(parents=True, exist_ok=True)
-            export = FORMS[form](out)
+            export = form(out)
         export.add(frame)
         count += 1
     if export is not None:
