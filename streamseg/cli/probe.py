@@ -35,7 +35,7 @@ def probe(
         Path | None, typer.Option(metavar="FILE", help="Write the first picture to this file, as JPEG.")
     ] = None,
     follow_redirects: Annotated[
-        bool, typer.Option(help="http and https: follow the server to another address.")
+        bool, typer.Option(help="http and https: follow redirects and playlists to other addresses.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -185,8 +185,9 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     follow_redirects: Annotated[
         bool,
         Meta(
-            description="http and https only: follow the server to another address. Off for streams that were added by "
-            "HTTP, so that their addresses cannot change after they were checked."
+            description="http and https only: follow the server to another address, by a redirect or a playlist (HLS, "
+            "DASH). Off for streams that were added by HTTP, so that their addresses cannot change after they were "
+            "checked."
         ),
     ] = True
     fps: Annotated[
@@ -438,7 +439,8 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         bool,
         Meta(
             description="Allow HTTP clients to add streams whose address leads to this machine or to its network's own "
-            "services: loopback, link-local and metadata addresses. Needed for a video server on the same machine."
+            "services: loopback, link-local and metadata addresses. Needed for a video server on the same machine, "
+            "and for playlists (HLS, DASH), which can name any address."
         ),
     ] = False
     max_clients: Annotated[

@@ -19,6 +19,14 @@ AvKind = Literal[
 LISTEN_SCHEMES: Final = {"rtsp+listen://": "rtsp://", "rtmp+listen://": "rtmp://"}
 """Schemes that wait for a publisher to connect, instead of connecting to a server."""
 
+_ONE_ADDRESS: Final = ",".join((
+    *("mpjpeg", "mjpeg", "mpegts", "mov", "matroska", "flv", "live_flv", "avi", "mpeg", "mpegvideo", "m4v", "h264"),
+    *("hevc", "av1", "obu", "ivf", "ogg", "asf", "nut", "mxf", "gif", "apng"),
+    *("jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "jpegxl_pipe"),
+))  # fmt: skip
+"""Demuxers that read the one address they are given. Others open addresses that they find in what a server sends:
+``hls``, ``dash``, ``sdp``, ``concat``, ``imf``, ``rtsp``."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenArguments:
@@ -45,7 +53,7 @@ def open_arguments(
         kind: Kind of the source.
         transport: RTSP only.
         open_timeout_s: How long a listening source waits for its publisher.
-        follow_redirects: http and https: follow the server to another address.
+        follow_redirects: http and https: follow the server to another address, by a redirect or a playlist.
     """
     url, listen = _listening(address)
     match kind:
@@ -63,7 +71,9 @@ def open_arguments(
             return OpenArguments(url, options=options | ({"listen": "1"} if listen else {}))
         case "http" | "hls":
             options = {"analyzeduration": "1000000", "fpsprobesize": "0"}
-            return OpenArguments(url, options=options | ({} if follow_redirects else {"max_redirects": "0"}))
+            if not follow_redirects:
+                options |= {"max_redirects": "0", "format_whitelist": _ONE_ADDRESS}
+            return OpenArguments(url, options=options)
         case "udp" | "rtp" | "srt":
             # A full buffer drops packets, and the stream goes on.
             options = {"analyzeduration": "1000000", "fpsprobesize": "0", "overrun_nonfatal": "1"}

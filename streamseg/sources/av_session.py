@@ -51,6 +51,11 @@ _MAX_CORRUPT_RUN: Final = 300
 _MAX_ASPECT: Final = 16
 """A pixel that is more oblong than this is damaged data."""
 
+_NO_PLAYLISTS: Final = (
+    "the server sends no video, but perhaps a playlist (HLS, DASH), which can lead to other addresses: give the "
+    "address of the video itself, or set follow_redirects (for streams added by HTTP: http.allow_own_addresses)"
+)
+
 _MAX_PIXELS: Final = {"max_pixels": str(MAX_PIXELS)}
 
 _DECODER_THREADS: Final = min(4, os.cpu_count() or 1)
@@ -88,6 +93,7 @@ class AvSession:
         decoder: Where to decode.
         video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
         deinterlace: Which pictures to deinterlace.
+        follow_redirects: http and https: follow the server to another address, by a redirect or a playlist.
 
     Attributes:
         kind: As given, or ``hls`` if an HTTP address turned out to be one.
@@ -153,6 +159,8 @@ class AvSession:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             elapsed_s = time.monotonic() - started
             # `from None`: FFmpeg's own text contains the address with its password, and tracebacks are logged.
+            if not follow_redirects and kind in _MAY_BE_LIVE and isinstance(error, av.error.ArgumentError):
+                raise SourceOpenError(f"{self._shown}: {_NO_PLAYLISTS}") from None
             raise open_error(error, self._address, kind, elapsed_s=elapsed_s, timeout_s=step_timeout_s) from None
         try:
             self.stream = choose_stream(self._container, video_stream, self._shown)

@@ -44,7 +44,7 @@ class AvSource:
         video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
         deinterlace: Which pictures to deinterlace. Deinterlaced ones come one frame later.
         fps: Snapshots only: how many to request per second; None: 5.
-        follow_redirects: http and https: follow the server to another address.
+        follow_redirects: http and https: follow the server to another address, by a redirect or a playlist.
     """
 
     def __init__(

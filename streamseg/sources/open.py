@@ -66,7 +66,7 @@ class SourceSettings(Protocol):
 
     @property
     def follow_redirects(self) -> bool:
-        """Follow an HTTP server to another address."""
+        """Follow an HTTP server to another address, by a redirect or a playlist."""
         ...
 
     @property

@@ -2,8 +2,8 @@
 
 The daemon is inside the network, the client may not be: without a check it could make the daemon talk to services that
 trust this machine (server-side request forgery). A name is resolved, and all of its addresses are checked. Streams that
-were added by HTTP do not follow redirects (``follow_redirects``). What remains: a name that leads elsewhere later, and
-the addresses inside an HLS playlist or an RTSP redirect. Both need the token.
+were added by HTTP follow neither redirects nor playlists of http and https (``follow_redirects``). What remains: a name
+that leads elsewhere later, and a redirect by an RTSP server. Both need the token.
 
 Ours because packages for this wrap one HTTP client, and FFmpeg opens the connections.
 """
@@ -22,6 +22,7 @@ from streamseg.web.api_error import ApiError
 _NETWORK_SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
 _WEBCAM: Final = re.compile(r"webcam:\d{1,4}")
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
+_PLAYLIST: Final = re.compile(r"[^?#]*\.(?:m3u8?|mpd|sdp)(?:[?#]|$)", re.IGNORECASE)
 _RESOLVE_TIMEOUT_S: Final = 5.0
 _METADATA: Final = tuple(
     ip_network(text)
@@ -40,6 +41,8 @@ async def check_source(source: str, http: HttpConfig) -> None:
     Raises:
         ApiError: It is refused; the message names the setting that would allow it.
     """
+    if any(character < " " or character == "\x7f" for character in source):
+        raise _refused("source: the address holds a control character, for example a line break: remove it")
     if http.allow_files and http.allow_own_addresses:
         return
     if _WEBCAM.fullmatch(source):
@@ -56,6 +59,11 @@ async def check_source(source: str, http: HttpConfig) -> None:
     if http.allow_own_addresses:
         return
     assert match is not None
+    if scheme in ("http", "https") and _PLAYLIST.match(source):
+        raise _refused(
+            "source: a playlist (HLS, DASH) can name any address, this machine's own among them: set "
+            "http.allow_own_addresses in the configuration of the daemon, or add the stream to its configuration file"
+        )
     host = _host_of(match[2])
     for address in await _resolve(host):
         what = own_service(address)

@@ -18,8 +18,8 @@ def check(source, **http):
 
 @pytest.mark.parametrize(
     "source",
-    ["rtsp://192.0.2.20/stream1", "rtsps://me:pass@198.51.100.4:322/a", "https://203.0.113.9/a.m3u8", "webcam:0",
-     "RTSP://[2001:db8:1::5]:554/x"],
+    ["rtsp://192.0.2.20/stream1", "rtsps://me:pass@198.51.100.4:322/a", "https://203.0.113.9/a.mp4?b=c.m3u8",
+     "webcam:0", "RTSP://[2001:db8:1::5]:554/x"],
 )  # fmt: skip
 def test_cameras_are_allowed(source):
     check(source)
@@ -34,6 +34,19 @@ def test_other_kinds_need_a_setting_that_the_message_names(source):
     with pytest.raises(ApiError, match=r"http\.allow_files"):
         check(source)
     check(source, allow_files=True)
+
+
+@pytest.mark.parametrize("name", ["a.m3u8", "A.M3U8?token=x", "a.m3u#b", "a.mpd", "a.sdp"])
+def test_playlists_need_a_setting_that_the_message_names(name):
+    with pytest.raises(ApiError, match=r"playlist .* http\.allow_own_addresses"):
+        check(f"https://203.0.113.9/{name}")
+    check(f"https://203.0.113.9/{name}", allow_own_addresses=True)
+
+
+@pytest.mark.parametrize("character", ["\0", "\n", "\x7f"])
+def test_control_characters_are_refused(character):
+    with pytest.raises(ApiError, match="control character"):
+        check(f"rtsp://192.0.2.1/{character}x", allow_files=True, allow_own_addresses=True)
 
 
 @pytest.mark.parametrize(

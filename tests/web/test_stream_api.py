@@ -103,3 +103,27 @@ def test_redirects_are_followed_only_where_they_are_allowed(tmp_path):
         assert probe(StreamConfig(source=source), 0.1).format.width == 64
         with pytest.raises(SourceError):
             probe(StreamConfig(source=source, follow_redirects=False), 0.1)
+        assert probe(StreamConfig(source=f"{url}/x.jpg", follow_redirects=False), 0.1).format.width == 64
+
+
+def test_playlists_are_followed_only_where_redirects_are():
+    asked = []
+
+    def answer(request):
+        asked.append(request.path)
+        playlist = request.path.startswith("/camera")
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}/inner.ts\n#EXT-X-ENDLIST\n" if playlist else ""
+        request.send_response(200 if playlist else 404)
+        request.send_header("Content-Type", "application/vnd.apple.mpegurl")
+        request.send_header("Content-Length", str(len(text)))
+        request.end_headers()
+        request.wfile.write(text.encode())
+
+    with http_server(answer) as url:
+        for path in ("/camera", "/camera.m3u8"):
+            with pytest.raises(SourceError, match=r"playlist .*http\.allow_own_addresses"):
+                probe(StreamConfig(source=f"{url}{path}", follow_redirects=False), 0.1)
+            assert "/inner.ts" not in asked
+        with pytest.raises(SourceError):
+            probe(StreamConfig(source=f"{url}/camera.m3u8"), 0.1)
+        assert "/inner.ts" in asked
