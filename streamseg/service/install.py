@@ -198,7 +198,7 @@ def _pull_model(layout: ServiceLayout, settings: Config | None) -> Iterator[Step
 
     def pull() -> None:
         os.environ["STREAMSEG_MODELS"] = str(folder)
-        _run([sys.executable, "-m", "streamseg", "models", "pull", settings.model.name], timeout_s=None)
+        _run([sys.executable, "-P", "-m", "streamseg", "models", "pull", settings.model.name], timeout_s=None)
 
     yield Step(f"pull {settings.model.name} ({checkpoint.nbytes / 2**20:.0f} MiB) into {folder}", pull)
 
@@ -210,7 +210,7 @@ def _pull_from_hub(layout: ServiceLayout, model_id: str) -> Iterator[Step]:
 
     def pull() -> None:
         os.environ["HF_HOME"] = str(folder)
-        _run([sys.executable, "-m", "streamseg", "models", "pull", model_id], timeout_s=None)
+        _run([sys.executable, "-P", "-m", "streamseg", "models", "pull", model_id], timeout_s=None)
 
     yield Step(f"pull {model_id} into {folder}", pull)
 

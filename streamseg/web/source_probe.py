@@ -88,7 +88,8 @@ class SourceProbe:
 
 async def _run(source: str, options: list[str]) -> bytes:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streamseg", "probe", f"${{{_VARIABLE}}}", "--json", *options,
+        # -P: without it, a module in the working directory would be imported where it is named like one of ours.
+        sys.executable, "-P", "-m", "streamseg", "probe", f"${{{_VARIABLE}}}", "--json", *options,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import numpy as np
@@ -12,6 +13,8 @@ from streamseg.client.jpeg import decode_jpeg
 from streamseg.config.schema import StreamConfig
 from streamseg.errors import ControlError, SourceError
 from streamseg.sources.probe import probe
+from streamseg.web.api_error import ApiError
+from streamseg.web.source_probe import SourceProbe
 from tests.e2e.daemon_process import wait_for
 from tests.servers.http_server import http_server
 from tests.web.web_daemon import SIZE
@@ -127,3 +130,11 @@ def test_playlists_are_followed_only_where_redirects_are():
         with pytest.raises(SourceError):
             probe(StreamConfig(source=f"{url}/camera.m3u8"), 0.1)
         assert "/inner.ts" in asked
+
+
+def test_modules_in_the_working_directory_are_not_run(tmp_path, monkeypatch):
+    (tmp_path / "typer.py").write_text("raise SystemExit('this ran')")
+    monkeypatch.chdir(tmp_path)
+    measured = SourceProbe().measure("rtsp://127.0.0.1:9/x", transport="tcp", follow_redirects=False)
+    with pytest.raises(ApiError, match="connection refused"):
+        asyncio.run(measured)
