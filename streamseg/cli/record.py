@@ -99,7 +99,7 @@ def replay(
         float, typer.Option(min=0, metavar="S", help="Begin S seconds after the recording's start.")
     ] = 0.0,
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end, as a restarted daemon.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Begin when somebody subscribes.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Begin with the first subscriber.")] = False,
 ) -> None:
     """Publish a recording as if its daemon ran.
 

@@ -43,6 +43,7 @@ class Child:
         log_dropped: Lines of its log that were dropped, in all its starts.
         failed_starts: Number of deaths in a row before it was ready.
         was_ready: It has been ready at least once.
+        killed: It hung and was killed. It may not have ended yet.
     """
 
     def __init__(self, entry: ProcessEntry) -> None:
@@ -52,13 +53,13 @@ class Child:
         self.log_dropped = self._log_dropped_before = 0
         self.failed_starts = 0
         self.was_ready = False
+        self.killed = False
         self._entry = entry
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
         self._backoff = Backoff(RESTART)
         self._watch: StallWatch | None = None
         self._reason = ""
-        self._killed = False
         self._started_at = 0.0
         self._ready_at = 0.0
         self._restart_at: float | None = None
@@ -102,7 +103,7 @@ class Child:
         self._process, self._connection = process, ours
         self.state = "starting"
         self._started_at = time.monotonic()
-        self._reason, self._killed = "", False
+        self._reason, self.killed = "", False
         assert process.pid is not None
         self._watch = StallWatch(self._entry, process.pid)
 
@@ -238,17 +239,17 @@ class Child:
         return self.state in ("starting", "ready") and not self.alive()
 
     def hangs(self) -> bool:
-        """Whether it has been silent for too long."""
-        if self.state not in ("starting", "ready") or self._watch is None or not self.alive() or self._killed:
+        """Whether it has been silent for too long; also while it survives :meth:`kill_hung`."""
+        if self.state not in ("starting", "ready") or self._watch is None or not self.alive():
             return False
         return self._watch.hangs(ready=self.state == "ready")
 
     def kill_hung(self) -> None:
         """Kill it because it hangs; :meth:`describe_exit` says so.
 
-        It may live on: a process that waits for a disk does not end before that. It is killed only once.
+        It may live on: a process that waits for a disk does not end before that.
         """
-        self._killed = True
+        self.killed = True
         self._reason = f"it made no progress for {self.silence_s():.0f} s"
         self.kill()
 

@@ -317,7 +317,7 @@ class Daemon:
 
     def _check(self, child: Child) -> None:
         """Restart a child that has ended or hangs."""
-        if child.hangs():
+        if child.hangs() and not child.killed:
             log.error("%s made no progress for %.0f s: killed", child.name, child.silence_s())
             child.kill_hung()
         if child.died() and self._fatal is None:
