@@ -320,8 +320,16 @@ class StreamObjects:
 
     # --- objects that are found ---------------------------------------------------------------------------------------
 
-    def start_found(self, mask: BoolMask, frame_id: int, *, label: str, origin: Origin) -> int:
-        """Start an object that was found on one of the newest frames; return its id.
+    def start_found(
+        self,
+        mask: BoolMask,
+        frame_id: int,
+        *,
+        label: str,
+        origin: Origin,
+        accept: Callable[[ObjectResult], bool] = lambda _current: True,
+    ) -> int | None:
+        """Start an object that was found on one of the newest frames; return its id, or None if it was not accepted.
 
         Blocks: to prompt that frame and track the object on the newest.
 
@@ -330,6 +338,7 @@ class StreamObjects:
             frame_id: The frame.
             label: Its name; may be empty.
             origin: What found it.
+            accept: Decides by its mask on the newest frame whether it goes on. Otherwise nothing has changed.
 
         Raises:
             FrameExpiredError: the frame is no longer held.
@@ -337,6 +346,9 @@ class StreamObjects:
         """
         obj_id = self.table.free_id
         result = self._tracker.add_prompt(self.name, Prompt(obj_id, mask=mask), frame_id, catch_up_frames=1)
+        if not accept(result.current):
+            self._tracker.remove_object(self.name, obj_id)
+            return None
         self._hidden.drop(obj_id)
         prompt = SavedPrompt(mask=Rle((mask.shape[0], mask.shape[1]), encode_rle(mask).decode()))
         self.table.save(SavedObject(obj_id, label, (prompt,), origin=origin))

@@ -164,11 +164,22 @@ def new_sights(sights: Sequence[Sight], tracked: Sequence[BoolMask], rules: Rule
     fits = (areas >= rules.min_area) & (areas <= rules.max_area) & (areas > 0)
     filled = np.maximum(masks.sum(axis=(1, 2)), 1)
     fits &= (masks & rules.allowed).sum(axis=(1, 2)) >= _MIN_ALLOWED * filled
-    if tracked:
-        covered = np.logical_or.reduce(tracked)
-        fits &= (masks & ~covered).sum(axis=(1, 2)) >= _MIN_UNCOVERED * filled
-        fits &= ious(masks, np.stack(tracked)).max(axis=1) < MAX_OVERLAP
+    fits &= _uncovered(masks, tracked)
     return [sight for sight, fit in zip(sights, fits, strict=True) if fit]
+
+
+def is_uncovered(mask: BoolMask, tracked: Sequence[BoolMask]) -> bool:
+    """Return whether no tracked object explains a mask."""
+    return bool(_uncovered(mask[None], tracked)[0])
+
+
+def _uncovered(masks: NDArray[np.bool_], tracked: Sequence[BoolMask]) -> NDArray[np.bool_]:
+    """Return ``bool [N]``: which of ``[N, GRID, GRID]`` masks no tracked object explains."""
+    if not tracked:
+        return np.ones(len(masks), np.bool_)
+    covered = np.logical_or.reduce(tracked)
+    open_share = (masks & ~covered).sum(axis=(1, 2)) >= _MIN_UNCOVERED * masks.sum(axis=(1, 2))
+    return np.asarray(open_share & (ious(masks, np.stack(tracked)).max(axis=1) < MAX_OVERLAP), dtype=np.bool_)
 
 
 def suppress(sights: Sequence[Sight], level: Level) -> list[Sight]:

@@ -1,8 +1,9 @@
 """Finds the objects of one stream without a prompt: looks, confirms, starts and retires.
 
-A look segments points of the newest frame that no tracked mask covers, piece by piece (``Tracker.candidates``). What is
-new is tentative; short looks at its place follow until it was seen often enough. Then it starts on the frame on which
-it was seen last, like a prompt that names its frame.
+A look segments points that no tracked mask covers, piece by piece (``Tracker.candidates``). Its frame is the newest one
+when its first piece runs: what it finds there is compared with what is tracked there. What is new is tentative; short
+looks at its place follow until it was seen often enough. Then it starts on the frame on which it was seen last, like a
+prompt that names its frame, unless something has started there meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.frame import Frame
 from streamseg.protocol.published import FindCounts
 from streamseg.tracker.types import BoolMask, Candidate, Tracker
-from streamseg.worker.find.association import Rules, Sight, Tentative, associate, duplicates, is_known
+from streamseg.worker.find.association import Rules, Sight, Tentative, associate, duplicates, is_known, is_uncovered
 from streamseg.worker.find.grid import allowed_cells, deepest_point, free_points, to_grid
 from streamseg.worker.find.movement import Movement
 from streamseg.worker.stream_objects import Latest, StreamObjects
@@ -70,8 +71,11 @@ class ObjectFinder:
 
     @property
     def has_work(self) -> bool:
-        """Whether a look is under way."""
-        return self._work is not None
+        """Whether a piece of a look can run.
+
+        None can while prompts wait for the next frame: what they start has no mask to compare with yet.
+        """
+        return self._work is not None and not self._objects.table.has_pending
 
     def counts(self) -> FindCounts | None:
         """Return what was done; None if it is off."""
@@ -120,10 +124,10 @@ class ObjectFinder:
         if since_ns is None or not 0 <= since_ns < every_ns or self._moves(frame, latest, since_ns):
             self._looked_ns = self._checked_ns = now_ns
             self._movement.take_reference(frame, self._free(latest))
-            self._begin(self._look(latest))
+            self._begin(self._look())
         elif self._tentative and now_ns - self._checked_ns >= every_ns / _CHECKS_PER_LOOK:
             self._checked_ns = now_ns
-            self._begin(self._check(latest))
+            self._begin(self._check())
 
     def _moves(self, frame: Frame, latest: Latest, since_ns: int) -> bool:
         """Return whether more moves outside of all masks than when the last look was due."""
@@ -173,9 +177,16 @@ class ObjectFinder:
     def _begin(self, work: Iterator[None]) -> None:
         self._work, self._spent_s = work, 0.0
 
-    def _look(self, latest: Latest) -> Iterator[None]:
+    def _newest(self) -> Latest:
+        """Return the frame of a look, in its first piece: the one that ``Tracker.candidates`` segments."""
+        latest = self._objects.latest
+        assert latest is not None  # a look begins after a tracked frame
+        return latest
+
+    def _look(self) -> Iterator[None]:
         """Look at the whole picture."""
         self._looks += 1
+        latest = self._newest()
         tracked = self._tracked(latest)
         self._remove_duplicates(latest, tracked)
         free = self._free(latest)
@@ -186,10 +197,10 @@ class ObjectFinder:
         yield from self._see(latest, points, only_known=False)
         self._count(looks=self._counts.looks + 1)
 
-    def _check(self, latest: Latest) -> Iterator[None]:
+    def _check(self) -> Iterator[None]:
         """Look at the tentative objects."""
         points = [deepest_point(one.sight.mask) for one in self._tentative]
-        yield from self._see(latest, points, only_known=True)
+        yield from self._see(self._newest(), points, only_known=True)
 
     def _see(self, latest: Latest, points: list[tuple[float, float]], *, only_known: bool) -> Iterator[None]:
         """Segment points, decide what is new, and start what has been seen often enough."""
@@ -213,21 +224,40 @@ class ObjectFinder:
         )
         self._follow_dismissed(sights)
         self._tentative = outcome.tentative
+        started: set[int] = set()
         for sight in outcome.confirmed:
             yield  # each start is a piece of its own
             if not self._has_room():
                 return
-            self._start(sight, found[sight.number].full_mask(latest.size), latest.frame_id)
+            if self._is_new(sight.mask, started):
+                self._start(found[sight.number].full_mask(latest.size), latest.frame_id, sight.label, started)
 
-    def _start(self, sight: Sight, mask: BoolMask, frame_id: int) -> None:
+    def _start(self, mask: BoolMask, frame_id: int, label: str, started: set[int]) -> None:
+        """Start an object, unless it turns out to be tracked; add its id to what the look has started."""
         try:
-            self._objects.start_found(mask, frame_id, label=sight.label, origin="auto")
+            obj_id = self._objects.start_found(
+                mask,
+                frame_id,
+                label=label,
+                origin="auto",
+                accept=lambda current: self._is_new(to_grid(current.full_mask), started),
+            )
         except FrameExpiredError:
             raise
         except PromptError as error:
             log.info("stream %s: a found object was not started: %s", self.stream, error)
         else:
-            self._count(found=self._counts.found + 1)
+            if obj_id is not None:
+                started.add(obj_id)
+                self._count(found=self._counts.found + 1)
+
+    def _is_new(self, mask: BoolMask, started: set[int]) -> bool:
+        """Return whether a mask is new among the objects of the newest frame.
+
+        They may have changed during the look. What the look itself has started was compared already.
+        """
+        present = self._tracked(self._newest())
+        return is_uncovered(mask, [other for obj_id, other in present.items() if obj_id not in started])
 
     def _has_room(self) -> bool:
         found = sum(obj.is_found for obj in self._objects.table.objects.values())

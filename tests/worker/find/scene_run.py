@@ -45,11 +45,8 @@ class SceneRun:
 
     def feed(self, n: int, *, score: bool = True) -> None:
         """Track a frame, then look as long as there is something to look at."""
-        frame = scene_frame(self.scene, n)
-        list(track_frames(self.tracker, {"cam": self.stream}, {"cam": frame}))
-        while self.stream.finder.has_work:
-            self.stream.finder.work()
-        self.events += self.stream.take_events()
+        self.track(n)
+        self.look()
         if score:
             latest = self.stream.latest
             masks = {} if latest is None else {key: one.full_mask for key, one in latest.results.items() if one.area}
@@ -61,3 +58,13 @@ class SceneRun:
     def masks(self) -> dict[int, np.ndarray]:
         latest = self.stream.latest
         return {} if latest is None else {key: one.full_mask for key, one in latest.results.items() if one.area}
+
+    def track(self, n: int) -> None:
+        """Track a frame. A look that is under way gets no turn."""
+        list(track_frames(self.tracker, {"cam": self.stream}, {"cam": scene_frame(self.scene, n)}))
+
+    def look(self) -> None:
+        """Finish the look that is under way."""
+        while self.stream.finder.has_work:
+            self.stream.finder.work()
+        self.events += self.stream.take_events()

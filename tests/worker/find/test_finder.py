@@ -10,12 +10,15 @@ import pytest
 
 from streamseg.config.schema import AreaConfig, FindConfig
 from streamseg.ipc.commands import Command
+from streamseg.ipc.saved_prompts import SavedObject
+from streamseg.protocol.arguments import Rle
+from streamseg.protocol.mask_codec import decode_frame_rle
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.simple.color import ColorTracker
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.restoring import Inheritance
 from streamseg.worker.tracked_stream import TrackedStream
-from tests.worker.find.scene_run import SceneRun, scene_frame
+from tests.worker.find.scene_run import SceneRun
 
 STILL = Scene("scene:simple?size=320x180")
 TRUTH = STILL.truth(0)
@@ -183,7 +186,7 @@ def test_without_memory_found_objects_are_dropped_and_found_again(policy: str):
 
 def test_a_pause_drops_the_look_that_is_under_way():
     stage = run(FindConfig(confirm=1))
-    stage.stream.begin_frame(scene_frame(STILL, 0)).finish(stage.tracker.track({"cam": scene_frame(STILL, 0)})["cam"])
+    stage.track(0)
     assert stage.stream.finder.has_work
     stage.stream.pause(True)
     assert not stage.stream.finder.has_work
@@ -191,11 +194,11 @@ def test_a_pause_drops_the_look_that_is_under_way():
 
 def test_a_look_whose_frame_is_gone_is_counted_and_the_next_one_finds_all():
     stage = SceneRun(STILL, ColorTracker(history_frames=2), FindConfig(confirm=1, every_s=0.5))
-    for n in range(4):  # the look begins on frame 0 and gets no turn
-        frame = scene_frame(STILL, n)
-        stage.stream.begin_frame(frame).finish(stage.tracker.track({"cam": frame})["cam"])
-    while stage.stream.finder.has_work:
-        stage.stream.finder.work()
+    stage.track(0)
+    stage.stream.finder.work()  # of frame 0, which is gone before the next turn
+    for n in range(1, 4):
+        stage.track(n)
+    stage.look()
     assert stage.stream.finder.counts().expired == 1  # type: ignore[union-attr]
     for n in range(4, 20):
         stage.feed(n, score=False)
@@ -215,3 +218,93 @@ def test_a_tracker_that_fails_costs_the_look_alone(monkeypatch: pytest.MonkeyPat
     for n in range(1, 20):
         stage.feed(n, score=False)
     assert len(origins(stage)) == 3
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def shown_twice(stage: SceneRun) -> list[tuple[int, int]]:
+    masks = stage.masks()
+    return [(one, two) for one in masks for two in masks if one < two and overlap(masks[one], masks[two]) > 0.5]
+
+
+def box_of(mask: np.ndarray) -> list[int]:
+    rows, columns = np.nonzero(mask)
+    return [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
+
+
+@pytest.mark.parametrize("confirm", [1, 2])
+def test_a_look_that_gets_its_first_turn_late_is_about_the_frame_of_that_turn(confirm: int):
+    stage = run(FindConfig(confirm=confirm, every_s=2.0))
+    late = 0
+    for looks in range(confirm):
+        for n in range(late, 12 * (looks + 1) + 1):
+            stage.track(n)
+        late = 12 * (looks + 1)
+        stage.look()
+    assert late > 0
+    found = [event for event in stage.events if event.kind == "object_found"]
+    assert [event.detail for event in found] == [f"on frame {late}"] * 3
+    masks = stage.masks()
+    for obj in stage.stream.objects.table.objects.values():
+        assert max(overlap(masks[obj.obj_id], truth) for truth in STILL.truth(late).values()) > 0.95
+        prompted = full_mask(obj)
+        assert max(overlap(prompted, truth) for truth in STILL.truth(late).values()) > 0.99
+
+
+def full_mask(obj: SavedObject) -> np.ndarray:
+    mask = obj.prompts[0].mask
+    assert isinstance(mask, Rle)
+    return decode_frame_rle(mask, (320, 180))
+
+
+@pytest.mark.parametrize("later", [0, 8])
+@pytest.mark.parametrize("how", ["add_prompt", "set_prompts"])
+def test_what_a_user_adds_during_a_look_is_not_found(how: str, later: int):
+    stage = run(FindConfig(confirm=1, every_s=100.0))
+    stage.track(0)
+    stage.stream.finder.work()  # the masks that the look compares with are taken
+    for n in range(1, later + 1):  # and objects move on
+        stage.track(n)
+    box = box_of(STILL.truth(later)[1])
+    if how == "add_prompt":
+        assert ask(stage.stream, how, box=box, coords="pixels")["new"]
+    else:
+        prompt = {"object_id": 1, "box": box, "coords": "pixels"}
+        assert ask(stage.stream, how, prompts=[prompt])["prompted"] == [1]
+        assert not stage.stream.finder.has_work  # until the object has a mask
+        stage.look()
+        stage.track(later + 1)
+    stage.look()
+    assert not shown_twice(stage)
+    assert origins(stage) == {1: "user", 2: "auto", 3: "auto"}
+
+
+def test_what_a_user_brings_back_during_a_look_is_not_found():
+    stage = run(FindConfig(confirm=1, every_s=0.1, max_objects=8))
+    stage.track(0)
+    ask(stage.stream, "add_prompt", box=box_of(TRUTH[1]), coords="pixels")
+    stage.look()
+    ask(stage.stream, "remove_object", object_id=1)
+    for n in range(1, 5):
+        stage.track(n)
+    stage.stream.finder.work()  # the look does not know it
+    ask(stage.stream, "undo")
+    stage.look()
+    assert not shown_twice(stage)
+    assert origins(stage)[1] == "user"
+    assert len(origins(stage)) == 3
+
+
+def test_an_object_that_is_not_accepted_leaves_nothing_behind():
+    stage = run(FindConfig(enabled=False))
+    stage.track(0)
+    stage.stream.take_events()
+    objects = stage.stream.objects
+    assert objects.start_found(TRUTH[1], 0, label="", origin="auto", accept=lambda _current: False) is None
+    assert not objects.table.objects
+    assert not stage.stream.take_events()
+    stage.track(1)
+    assert not stage.masks()
+    assert objects.start_found(STILL.truth(1)[1], 1, label="", origin="auto") == 1
