@@ -19,6 +19,7 @@ from streamseg.config.rules import (
     check_http,
     check_model,
     check_publish,
+    check_record,
     check_stream,
     check_stream_id,
 )
@@ -173,6 +174,7 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
     record = part(tree.get("record", {}), RecordConfig, ("record",))
     if record is not None:
         record = record_at(base, record)
+        check_record(record, ("record",), problems)
     log = part(tree.get("log", {}), LogConfig, ("log",))
     return Config(
         streams=streams,

@@ -22,6 +22,7 @@ from streamseg.config.schema import (
     ModelConfig,
     PromptConfig,
     PublishConfig,
+    RecordConfig,
     StreamConfig,
     ZoneConfig,
 )
@@ -92,6 +93,12 @@ def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> Non
         _check_endpoint(endpoint, here, problems, None if publish.allow_unauthenticated else _WATCHED)
     if publish.encoding == "bits_zstd" and importlib.util.find_spec("zstandard") is None:
         problems.add((*path, "encoding"), "bits_zstd needs a package: pip install 'streamseg[fast]', or use coco_rle")
+
+
+def check_record(record: RecordConfig, path: Path, problems: Problems) -> None:
+    """Check the ids of streams. They need not be in the file: streams may be added later."""
+    for index, stream in enumerate(record.streams):
+        check_stream_id(stream, (*path, "streams", index), problems)
 
 
 def check_control(control: ControlConfig, path: Path, problems: Problems) -> None:

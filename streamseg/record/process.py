@@ -15,7 +15,7 @@ from typing import Final
 
 from streamseg.common.logs import setup_logging
 from streamseg.config.schema import LogConfig, RecordConfig
-from streamseg.errors import RecordError
+from streamseg.errors import ConfigError, RecordError
 from streamseg.ipc.messages import StreamEvent
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.ipc.supervisor_link import ChildLink
@@ -74,7 +74,7 @@ def main(spec: RecorderSpec, connection: Connection) -> None:
         with Recorder(Path(spec.record.path), limits_of(spec.record)) as recorder:
             link.send(Report("ready"))
             _record(spec, recorder, link)
-    except RecordError as error:
+    except (RecordError, ConfigError) as error:
         log.error("%s", error)
         event = StreamEvent(DAEMON, "recording_stopped", time.time_ns(), detail=str(error))
         events.send_reliable(event)

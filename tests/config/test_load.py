@@ -341,3 +341,20 @@ def test_numbers_that_python_refuses_to_write_are_reported(tmp_path, key, value)
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert "line 4" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stream", "words"),
+    [
+        (
+            "Bad Name",
+            "record.streams[1]: 'Bad Name' is not a valid stream id: use a-z, 0-9, _ and -, for example bad-name",
+        ),
+        ("../x", "record.streams[1]: '../x' is not a valid stream id"),
+        ("_daemon", "record.streams[1]: '_daemon': ids that begin with _ are reserved for streamseg: use daemon"),
+    ],
+)
+def test_streams_to_record(stream, words):
+    assert words in refused({**cam(), "record": {"path": "x", "streams": ["cam", stream]}})
+    record = {"path": "x", "streams": ["cam", "added-later"]}
+    assert config_from_mapping({**cam(), "record": record}).record.streams == ("cam", "added-later")
