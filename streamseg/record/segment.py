@@ -8,6 +8,8 @@ first (encoding ``streamseg-parts``).
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from mcap.exceptions import McapError
+from mcap.exceptions import EndOfFile
 from mcap.records import Channel, Message
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, IndexType, Writer
@@ -24,6 +26,8 @@ from mcap.writer import CompressionType, IndexType, Writer
 from streamseg.errors import RecordError
 from streamseg.protocol.published import DaemonStatus, Event, Objects, Status
 from streamseg.protocol.topics import DAEMON, MAX_MESSAGE_BYTES, TOPIC
+
+log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".mcap"
 _PARTS: Final = "streamseg-parts"
@@ -68,6 +72,15 @@ class SegmentWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _WholeWrites(path)
+        try:
+            self._start()
+        except OSError:
+            self._file.close()
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+
+    def _start(self) -> None:
         self._channels: dict[bytes, int] = {}
         self._schemas: dict[str, int] = {}
         self._writer = Writer(
@@ -128,10 +141,13 @@ class SegmentWriter:
 
 
 class _WholeWrites:
-    """An unbuffered file whose writes are complete or raise: a full disk accepts a part of a write."""
+    """An unbuffered file whose writes are complete or raise: a full disk accepts a part of a write.
+
+    Only this user can read it: it may hold pictures of a camera.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._at = 0
         self.closed = False
 
@@ -191,9 +207,11 @@ def _records(file: Any, path: Path) -> Iterator[object]:
             record = next(records)
         except StopIteration:
             return
-        except (McapError, EOFError, struct.error, ValueError, UnicodeDecodeError):  # it ends in the middle of a record
+        except Exception as error:  # noqa: BLE001  # decompressors and kinds of records have errors of their own
             if not any_read:
                 raise RecordError(f"{path}: not a recording of streamseg (MCAP)") from None
+            if not isinstance(error, EndOfFile | EOFError | struct.error):  # these: it ends in the middle of a record
+                log.warning("%s is damaged, and the rest of it is left out: %s", path, error or type(error).__name__)
             return
         any_read = True
         yield record

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import CompressionType, Writer
 
 from streamseg.errors import RecordError
 from streamseg.record.segment import Recorded, SegmentWriter, pack, read_segment, unpack
@@ -107,3 +108,28 @@ def test_packed_parts() -> None:
     parts = (b"", b"abc", b"\x00" * 300)
     assert unpack(pack(parts)) == parts
     assert unpack(pack(parts)[:-1]) == ()
+
+
+@pytest.mark.parametrize("compression", [CompressionType.LZ4, CompressionType.ZSTD])
+def test_a_damaged_chunk_ends_the_file_of_another_program(
+    tmp_path: Path, compression: CompressionType, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file, compression=compression, chunk_size=10_000)
+        writer.start()
+        channel = writer.register_channel("v1/cam/masks/", "streamseg-parts", 0)
+        for number in range(50):
+            writer.add_message(channel, number, pack([b"{}" * 200]), number)
+        writer.finish()
+    whole = list(read_segment(path))
+    assert len(whole) == 50
+    data = path.read_bytes()
+    name = compression.name.lower().encode()
+    second = data.index(name, data.index(name) + 1)
+    for offset in (12, 20, 40, 60):
+        path.write_bytes(data[: second + offset] + b"\xff" * 8 + data[second + offset + 8 :])
+        found = list(read_segment(path))
+        assert found == whole[: len(found)]
+        assert found
+    assert "is damaged, and the rest of it is left out" in caplog.text
