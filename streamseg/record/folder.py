@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import time
@@ -13,6 +14,8 @@ from typing import Final
 from streamseg.errors import RecordError
 from streamseg.record.segment import SUFFIX, Recorded, read_segment
 
+log = logging.getLogger(__name__)
+
 _NAME: Final = re.compile(r"(\d{6,})-\d{8}T\d{6}Z\.mcap")
 
 
@@ -20,7 +23,7 @@ class RecordingLock:
     """Held by the recorder of a folder; the kernel releases it when the recorder dies.
 
     Args:
-        folder: The recording; created if it does not exist.
+        folder: The recording; created for this user only if it does not exist.
 
     Raises:
         RecordError: another recorder writes there, or the folder cannot be used.
@@ -28,15 +31,17 @@ class RecordingLock:
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise RecordError(f"{folder}: {error.strerror}; give a folder that this user can write to") from None
         try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(self._fd)
             raise RecordError(f"{folder}: another recorder is writing there; give another folder") from None
+        except OSError as error:
+            log.warning("%s: its file system has no locks (%s): start only one recorder there", folder, error.strerror)
 
     def release(self) -> None:
         """Let another recorder write."""

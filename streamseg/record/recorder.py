@@ -88,7 +88,6 @@ class Recorder:
         if now_s - self._checked_s < _CHECK_DISK_S:
             return
         self._checked_s = now_s
-        self._delete_old()
         disk = os.statvfs(self._folder)
         free = disk.f_bavail * disk.f_frsize
         if free < self._limits.keep_free_bytes:
@@ -105,26 +104,30 @@ class Recorder:
         ):
             segment.close()
             segment = None
+            self._segment = None
         if segment is None:
+            self._delete_old()
             segment = SegmentWriter(next_segment(self._folder))
             self._segment, self._segment_began_s = segment, now_s
             log.info("recording to %s", segment.path)
         return segment
 
     def _delete_old(self) -> None:
-        """Delete the oldest segments beyond the limits, never the one that is written."""
+        """Delete the oldest segments beyond the limits, with room for a new one. None is being written now."""
         limits = self._limits
         if limits.max_bytes is None and limits.max_age_s is None:
             return
-        writing = self._segment.path if self._segment else None
-        found = [(path, path.stat()) for path in segments(self._folder)]
-        total = sum(stat.st_size for _, stat in found)
+        found = []
+        for path in segments(self._folder):
+            with contextlib.suppress(FileNotFoundError):  # deleted by the user meanwhile
+                found.append((path, path.stat()))
+        total = sum(stat.st_size for _, stat in found) + limits.segment_bytes
         for path, stat in found:
             too_large = limits.max_bytes is not None and total > limits.max_bytes
             too_old = limits.max_age_s is not None and time.time() - stat.st_mtime > limits.max_age_s
-            if path == writing or not (too_large or too_old):
+            if not (too_large or too_old):
                 return
-            path.unlink()
+            path.unlink(missing_ok=True)
             total -= stat.st_size
             log.info("deleted %s", path)
 

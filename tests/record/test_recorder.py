@@ -45,12 +45,40 @@ def test_the_oldest_segments_are_deleted(tmp_path: Path) -> None:
     limits = RecordLimits(segment_bytes=4000, max_bytes=12_000, **FREE)
     with Recorder(tmp_path, limits, now_s=lambda: now_s[0]) as recorder:
         for number in range(100):
-            now_s[0] = 2.0 * number  # the limits are checked once a second
+            now_s[0] = 2.0 * number
             recorder.write(MASKS, number)
     kept = [recorded.t_received_ns for recorded in read_recording(tmp_path)]
     assert kept == list(range(kept[0], 100))
     assert kept[0] > 0
-    assert sum(path.stat().st_size for path in segments(tmp_path)) < 20_000
+    assert sum(path.stat().st_size for path in segments(tmp_path)) < 13_000
+
+
+def test_segments_may_be_deleted_by_the_user_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = RecordLimits(segment_bytes=4000, max_bytes=12_000, **FREE)
+    real = segments
+
+    def deleted_after_listing(folder: Path) -> list[Path]:
+        found = real(folder)
+        for path in found[:1]:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr("streamseg.record.recorder.segments", deleted_after_listing)
+    with Recorder(tmp_path, limits) as recorder:
+        for number in range(30):
+            recorder.write(MASKS, number)
+    assert [recorded.t_received_ns for recorded in read_recording(tmp_path)][-1] == 29
+
+
+def test_only_this_user_can_read_it(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with Recorder(tmp_path / "recording", RecordLimits(**FREE)) as recorder:
+            recorder.write(MASKS, 0)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "recording").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "recording").iterdir()} == {0o600}
 
 
 def test_old_segments_are_deleted_by_age(tmp_path: Path) -> None:
@@ -77,4 +105,7 @@ def test_one_recorder_at_a_time(tmp_path: Path) -> None:
     )
     with Recorder(tmp_path):
         done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)
+        with pytest.raises(RecordError, match="another recorder is writing there"):
+            Recorder(tmp_path)
     assert "another recorder is writing there" in done.stderr
+    Recorder(tmp_path).close()
