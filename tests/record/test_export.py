@@ -102,8 +102,10 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
 
 def test_yolo(recording: Path, tmp_path: Path) -> None:
     export_recording(recording, tmp_path / "out", "yolo")
-    names = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())["names"]
-    assert names == {0: "plate", 1: "object"}
+    data = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())
+    assert data["names"] == {0: "plate", 1: "object"}
+    assert "path" not in data  # paths start at the file
+    assert (tmp_path / "out" / data["train"]).is_dir()
     labels = sorted((tmp_path / "out" / "labels" / "train").iterdir())
     images = sorted((tmp_path / "out" / "images" / "train").iterdir())
     assert [path.stem for path in labels] == [path.stem for path in images]

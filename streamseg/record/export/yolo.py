@@ -42,6 +42,7 @@ class YoloExport:
 
     def close(self) -> None:
         """Write the names of the classes."""
+        # Without `path` Ultralytics looks beside the file; `.` would be its working folder.
         names = {number: name for name, number in self._classes.items()}
-        content = {"path": ".", "train": "images/train", "val": "images/train", "names": names}
+        content = {"train": "images/train", "val": "images/train", "names": names}
         (self._folder / "data.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
