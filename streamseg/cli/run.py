@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -188,7 +189,16 @@ def _is_source(argument: str) -> bool:
     path = local_path(argument)
     if path is None or argument in ("-", "webcam") or argument.isdigit() or os.path.isdir(path):  # noqa: PTH112
         return True
-    return path.suffix.lower() not in ("", *_CONFIG_SUFFIXES)
+    return _is_device(path) or path.suffix.lower() not in ("", *_CONFIG_SUFFIXES)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a path is a device or a socket: no configuration, so the source's check says what is wrong with it."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode)
 
 
 def _overrides(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -311,6 +312,9 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
         if path.suffix.lower() == ".sdp" and path.is_file():
             return "sdp", str(path)
         if path.exists():
+            if _DEVICE.fullmatch(str(path.resolve())):
+                return "v4l2", str(path)  # such as /dev/v4l/by-id/NAME
+            _refuse_special(address, path)
             return "file", str(path)
         if _PATTERN.search(path.name) and path.parent.is_dir():
             list_images(path)
@@ -335,6 +339,23 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
         else f"{str(folder.resolve())!r} holds nothing with a similar name"
     )
     raise ConfigError(f"there is no file or folder {_short(address)}: {fix}")
+
+
+def _refuse_special(address: str, path: Path) -> None:
+    """Refuse a device, a socket and a file that the kernel makes up. A FIFO is fine."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) and path.resolve().is_relative_to("/proc"):
+        what = "a file of the kernel"
+    elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        what = "a device"
+    elif stat.S_ISSOCK(mode):
+        what = "a socket"
+    else:
+        return
+    raise ConfigError(
+        f"{_short(address)} is {what}, not a video: write the path of a video, webcam:0 or /dev/video0 for a webcam, "
+        "or - for standard input"
+    )
 
 
 def _short(address: str, length: int = 200) -> str:

@@ -132,6 +132,12 @@ def test_config_check(invoke):
     assert "stream scene: scene:simple, 3 objects to track" in result.output
 
 
+def test_a_device_given_to_run_is_refused_as_a_source(invoke):
+    result = invoke("run", "/dev/zero")
+    assert result.exit_code != 0
+    assert "'/dev/zero' is a device, not a video" in str(result.exception)
+
+
 def test_config_check_shows_no_password_and_what_is_still_to_do(invoke, monkeypatch):
     monkeypatch.setenv("CAM_PASSWORD", "hunter2")
     result = invoke("config", "check", CONFIGS / "rtsp.yaml")

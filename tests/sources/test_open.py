@@ -1,5 +1,6 @@
 """The table of source kinds."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,9 @@ def test_local_path_of_a_file_that_is_not_there_yet() -> None:
         ("file:", ["empty", "scene:default"]),
         ("a" * 5000, ["cannot be a file or folder"]),
         ("~no-such-user/a.mp4", ["cannot be a file or folder"]),
+        ("/dev/zero", ["'/dev/zero' is a device", "webcam:0"]),
+        ("file:///dev/null", ["is a device", "- for standard input"]),
+        ("/proc/self/mem", ["is a file of the kernel"]),
     ],
 )
 def test_unknown_addresses_are_refused_with_value_and_mend(address: str, words: list[str]) -> None:
@@ -85,6 +89,13 @@ def test_unknown_addresses_are_refused_with_value_and_mend(address: str, words: 
         for word in words:
             assert word in str(caught.value)
         assert "secret" not in str(caught.value)
+
+
+def test_a_socket_is_refused(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "s"))
+        with pytest.raises(ConfigError, match="is a socket, not a video"):
+            describe(str(tmp_path / "s"))
 
 
 def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

@@ -43,8 +43,13 @@ TARGETS: Final = frozenset(
 )
 """The classes that a config may name: those of the published models, and our own."""
 
-_REFUSED_KEYS: Final = {"weights_path": "it would read another file: give the weights as model.name"}
-"""Arguments of those classes that have effects of their own."""
+_REFUSED_KEYS: Final = {
+    "weights_path": "it would read another file: give the weights as model.name",
+    "_args_": "write the arguments by name",
+    "_partial_": "remove it",
+    "_recursive_": "remove it",
+}
+"""Arguments of those classes that have effects of their own, and what would pass them without their names."""
 
 _RESOLVER: Final = re.compile(r"\$\{[^${}]*(?::|\$\{)")
 """``${oc.env:NAME}`` and other functions of OmegaConf, and what could hide one; plain ``${a.b}`` is allowed."""
@@ -199,6 +204,9 @@ def _check_targets(node: object, place: str, path: Path) -> None:
         place: Its place in the config, for messages.
         path: The config's file, for messages.
     """
+    if isinstance(node, str) and "${" in node:
+        # An escaped one, which the first reading leaves and the next would resolve, past this check.
+        raise ModelError(f"model config {path}: {place} {node!r} is not allowed: write the value itself")
     if isinstance(node, list):
         for number, child in enumerate(node):
             _check_targets(child, f"{place}[{number}]", path)

@@ -201,6 +201,23 @@ def test_a_config_that_reads_files_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        ("_args_: [96, 1, 3.0, /etc/passwd]", "trunk._args_"),
+        ("_partial_: true", "trunk._partial_"),
+        (r'added: "\x5c\x24{oc.create:{_target_:os.system,_args_:[id]}}"', "trunk.added"),
+        (r'added: "\x5c\x24{oc.env:HOME}"', "trunk.added"),
+    ],
+)
+def test_nothing_gets_past_the_check_of_a_config(tmp_path: Path, lines: str, place: str) -> None:
+    target = "_target_: sam2.modeling.backbones.hieradet.Hiera\n"
+    path = tmp_path / "config.yaml"
+    path.write_text(SMALL_SAM2.read_text().replace(target, f"{target}      {lines}\n"))
+    with pytest.raises(ModelError, match=rf"{place}\b.* is not allowed"):
+        build_model(path)
+
+
+@pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda value: value.to("meta"), "on the meta device"),
@@ -224,6 +241,14 @@ def test_weights_that_are_no_plain_numbers(
     with pytest.raises(
         ModelError, match=rf"1 unusable weights \(such as no_obj_ptr, which .*{reason}.*\): save it again"
     ):
+        build_model(SMALL_SAM2, checkpoint=tmp_path / "a.pt")
+
+
+def test_the_numbers_of_a_weight_of_another_shape_are_not_read(tmp_path: Path) -> None:
+    weights = build_model(SMALL_SAM2).state_dict()
+    weights["no_obj_ptr"] = torch.zeros(1).expand(10**6, 10**7)  # 4 bytes in the file
+    torch.save({"model": weights}, tmp_path / "a.pt")
+    with pytest.raises(ModelError, match=r"1 of another shape \(such as no_obj_ptr\)"):
         build_model(SMALL_SAM2, checkpoint=tmp_path / "a.pt")
 
 
