@@ -11,9 +11,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -24,7 +24,6 @@
 
 #include <nlohmann/json.hpp>
 #include <zmq.hpp>
-#include <zmq_addon.hpp>
 
 namespace streamseg {
 
@@ -162,8 +161,9 @@ struct Message {
     /// The objects of a `masks` or `objects` message, oldest first.
     std::vector<Object> objects() const {
         std::vector<Object> found;
+        std::set<std::int64_t> used;  // each part once, so that the copies are no larger than the message
         try {
-            for (const Json& item : header.at("objects")) found.push_back(object(item));
+            for (const Json& item : header.at("objects")) found.push_back(object(item, used));
         } catch (const Json::exception& error) {
             throw ProtocolError(kind + " of " + stream + ": " + error.what());
         }
@@ -187,7 +187,7 @@ struct Message {
     }
 
 private:
-    Object object(const Json& item) const {
+    Object object(const Json& item, std::set<std::int64_t>& used) const {
         Object one;
         item.at("id").get_to(one.id);
         item.at("label").get_to(one.label);
@@ -205,6 +205,7 @@ private:
         item.at("roi").get_to(one.roi);
         const auto part = item.at("part").get<std::int64_t>() - 2;  // the topic is part 0, the header part 1
         if (part < 0 || part >= static_cast<std::int64_t>(parts.size())) throw ProtocolError("a mask's part is missing");
+        if (!used.insert(part).second) throw ProtocolError("a mask's part belongs to two objects");
         if (one.encoding == "none") throw ProtocolError("a mask without an encoding");
         const auto [x, y, width, height] = one.roi;
         if (x < 0 || y < 0 || width < 1 || height < 1 || width > one.size[0] - x || height > one.size[1] - y)
@@ -213,6 +214,11 @@ private:
         return one;
     }
 };
+
+/// Whether a name can be the id of a stream.
+inline bool is_stream(const std::string& name) {
+    return !name.empty() && name.size() <= 64 && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string::npos;
+}
 
 /// Turn the parts of a multipart message into a Message. Throws ProtocolError.
 inline Message parse(const std::vector<std::string>& parts) {
@@ -223,6 +229,7 @@ inline Message parse(const std::vector<std::string>& parts) {
         throw ProtocolError("not a topic of protocol v1");
     Message message;
     message.stream = topic.substr(3, slash - 3);
+    if (!is_stream(message.stream)) throw ProtocolError("not a topic of protocol v1");
     message.kind = topic.substr(slash + 1, topic.size() - slash - 2);
     message.header = Json::parse(parts[1], nullptr, false);
     if (!message.header.is_object()) throw ProtocolError("the header is not a JSON object");
@@ -253,8 +260,10 @@ public:
     }
 
     /// Wait for the next message; nothing if none arrives in time. Survives restarts of the daemon.
+    ///
+    /// A signal does not end it: to look at a flag that a handler sets, wait for less time.
     std::optional<Message> receive(std::chrono::milliseconds timeout) {
-        const auto deadline = std::chrono::steady_clock::now() + timeout;
+        const auto deadline = std::chrono::steady_clock::now() + std::min<std::chrono::milliseconds>(timeout, longest_);
         while (true) {
             drain();
             if (!events_.empty()) return pop(events_);
@@ -266,8 +275,7 @@ public:
             }
             const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
             if (left.count() <= 0) return std::nullopt;
-            zmq::pollitem_t item{socket_.handle(), 0, ZMQ_POLLIN, 0};
-            zmq::poll(&item, 1, left);
+            wait(std::min<std::chrono::milliseconds>(left, one_wait_));
         }
     }
 
@@ -282,6 +290,8 @@ private:
     static constexpr std::size_t max_events_ = 1000;
     static constexpr std::size_t max_topics_ = 5 * 1024;
     static constexpr int max_drained_ = 1000;
+    static constexpr std::chrono::hours longest_{24 * 365};
+    static constexpr std::chrono::minutes one_wait_{10};
     const std::string discovery_ = "v1/_daemon/status/";
 
     void subscribe(const std::string& stream) {
@@ -295,14 +305,43 @@ private:
 
     void drain() {
         for (int count = 0; count < max_drained_; ++count) {
-            std::vector<zmq::message_t> received;
-            if (!zmq::recv_multipart(socket_, std::back_inserter(received), zmq::recv_flags::dontwait)) return;
-            std::vector<std::string> parts;
-            for (const auto& part : received) parts.push_back(part.to_string());
             try {
+                std::vector<std::string> parts;
+                if (!receive_parts(parts)) return;
                 take(parts);
-            } catch (const ProtocolError&) {
+            } catch (const zmq::error_t&) {
+                throw;
+            } catch (const std::exception&) {  // also a message that is too large for the memory
                 ++malformed_;
+            }
+        }
+    }
+
+    void wait(std::chrono::milliseconds time) {
+        zmq::pollitem_t item{socket_.handle(), 0, ZMQ_POLLIN, 0};
+        try {
+            zmq::poll(&item, 1, time);
+        } catch (const zmq::error_t& error) {
+            if (error.num() != EINTR) throw;
+        }
+    }
+
+    /// Take the parts of the next message; false if there is none.
+    bool receive_parts(std::vector<std::string>& parts) {
+        zmq::message_t part;
+        do {
+            if (!receive_part(part)) return false;
+            parts.push_back(part.to_string());
+        } while (part.more());
+        return true;
+    }
+
+    bool receive_part(zmq::message_t& part) {
+        while (true) {
+            try {
+                return socket_.recv(part, zmq::recv_flags::dontwait).has_value();
+            } catch (const zmq::error_t& error) {
+                if (error.num() != EINTR) throw;
             }
         }
     }
@@ -313,7 +352,8 @@ private:
         if (!wanted && topic != discovery_) return;  // a longer topic that begins with one of ours
         Message message = parse(parts);
         if (topic == discovery_ && all_)
-            for (const auto& stream : message.field<std::vector<std::string>>("streams")) subscribe(stream);
+            for (const Json& stream : message.header.value("streams", Json::array()))
+                if (stream.is_string() && is_stream(stream.get<std::string>())) subscribe(stream.get<std::string>());
         if (!wanted || !follow(topic, message)) return;
         if (message.kind == "events") {
             events_.push_back(std::move(message));

@@ -10,6 +10,7 @@ const MAX_EVENTS = 1000;
 const MAX_TOPICS = 5 * 1024;
 const text = new TextDecoder();
 const DISCOVERY = "v1/_daemon/status/";
+const STREAM = /^[a-z0-9_-]{1,64}$/;
 const TOPIC = /^v1\/([a-z0-9_-]{1,64})\/(masks|objects|image|events|status)\/$/;
 
 /** Bytes from the daemon are not what the protocol says. */
@@ -18,6 +19,16 @@ export class ProtocolError extends Error {}
 function checkSize(width, height) {
   const whole = Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0;
   if (!whole || width * height > MAX_PIXELS) throw new ProtocolError(`a mask cannot be ${width}x${height} pixels`);
+}
+
+function isObject(value) {
+  return value !== null && typeof value === "object" && !Array.isArray(value);
+}
+
+function sizeOf(header) {
+  if (!Array.isArray(header.size) || header.size.length !== 2) throw new ProtocolError("size is not [width, height]");
+  checkSize(...header.size);
+  return header.size;
 }
 
 /** Decode a `coco_rle` mask to one byte per pixel, row by row. */
@@ -43,14 +54,20 @@ export function parse(frames) {
   } catch (error) {
     throw new ProtocolError(`${match[2]} of ${match[1]}: ${error.message}`);
   }
+  if (!isObject(header)) throw new ProtocolError(`${match[2]} of ${match[1]}: the header is not a JSON object`);
+  if (["masks", "objects", "image"].includes(match[2])) sizeOf(header);
+  if (["masks", "objects"].includes(match[2]) && !(Array.isArray(header.objects) && header.objects.every(isObject))) {
+    throw new ProtocolError(`${match[2]} of ${match[1]}: objects is not a list of objects`);
+  }
   return { stream: match[1], kind: match[2], header, parts: frames.slice(2), gap: 0, skipped: 0 };
 }
 
 /** Decode an object's mask inside its `roi`: { roi, pixels }; null if the object is not visible. */
 export function cropOf(message, object) {
   if (object.part === null || object.part === undefined) return null;
-  const [width, height] = message.header.size;
-  const [x, y, w, h] = object.roi;
+  const [width, height] = sizeOf(message.header);
+  const roi = Array.isArray(object.roi) && object.roi.length === 4 && object.roi.every(Number.isInteger) ? object.roi : [];
+  const [x, y, w, h] = roi;
   const inside = x >= 0 && y >= 0 && w > 0 && h > 0 && x + w <= width && y + h <= height;
   if (!inside) throw new ProtocolError(`object ${object.id}: roi ${object.roi} is not inside the frame`);
   const data = message.parts[object.part - 2]; // the topic is part 0, the header part 1
@@ -61,8 +78,7 @@ export function cropOf(message, object) {
 
 /** Decode an object's mask of the whole frame: one byte per pixel, row by row. */
 export function maskOf(message, object) {
-  const [width, height] = message.header.size;
-  checkSize(width, height);
+  const [width, height] = sizeOf(message.header);
   const mask = new Uint8Array(width * height);
   const crop = cropOf(message, object);
   if (!crop) return mask;
@@ -73,8 +89,7 @@ export function maskOf(message, object) {
 
 /** Each pixel's object id, row by row, 0 for background. Of overlapping masks the smallest wins, then the younger. */
 export function labelMap(message) {
-  const [width, height] = message.header.size;
-  checkSize(width, height);
+  const [width, height] = sizeOf(message.header);
   const labels = new Uint32Array(width * height);
   for (const object of [...message.header.objects].sort((a, b) => b.area - a.area)) {
     const crop = cropOf(message, object);
@@ -162,9 +177,8 @@ export class Subscriber {
       for await (const frames of this.#socket) {
         try {
           this.#put(frames);
-        } catch (error) {
-          if (!(error instanceof ProtocolError)) throw error;
-          this.malformed++;
+        } catch {
+          this.malformed++; // one message must not end the subscription
         }
         this.#wake?.();
       }
@@ -180,7 +194,9 @@ export class Subscriber {
     if (!wanted && topic !== DISCOVERY) return; // a longer topic that begins with one of ours
     const message = parse(frames);
     if (topic === DISCOVERY && this.#all) {
-      for (const stream of Array.isArray(message.header.streams) ? message.header.streams : []) this.#subscribe(stream);
+      for (const stream of Array.isArray(message.header.streams) ? message.header.streams : []) {
+        if (typeof stream === "string" && STREAM.test(stream)) this.#subscribe(stream);
+      }
     }
     if (!wanted || !this.#follow(topic, message)) return;
     if (message.kind === "events") {
@@ -200,13 +216,14 @@ export class Subscriber {
   #follow(topic, message) {
     const { session, publisher, seq, frame } = message.header;
     if (!Number.isInteger(seq)) throw new ProtocolError(`${message.kind} of ${message.stream}: seq is missing`);
+    const ofFrame = message.kind !== "events" && message.kind !== "status";
+    if (ofFrame && !Number.isInteger(frame)) throw new ProtocolError(`${message.kind} of ${message.stream}: frame is missing`);
     const last = this.#last.get(topic);
     if (last && last.session === session) {
       if (last.publisher === publisher) {
         if (seq <= last.seq) return false;
         message.gap = seq - last.seq - 1;
       }
-      const ofFrame = message.kind !== "events" && message.kind !== "status";
       if (ofFrame) message.skipped = Math.max(0, frame - last.frame - 1 - message.gap);
     }
     this.#last.set(topic, { session, publisher, seq, frame });

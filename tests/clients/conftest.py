@@ -14,6 +14,7 @@ import pytest
 
 from streamseg.client.assembly import assemble
 from streamseg.client.results import ImageFrame, MaskFrame, ObjectsFrame
+from tests.client.conftest import Messages, Outlet
 from tests.e2e.daemon_process import DaemonProcess
 from tests.protocol import golden_messages, mask_vectors
 
@@ -60,6 +61,29 @@ def expected() -> list[dict[str, Any]]:
 def assert_reads_vectors(printed: str) -> None:
     for found, wanted in zip(json.loads(printed), expected(), strict=True):
         assert found == wanted
+
+
+STATUS = b"v1/_daemon/status/"
+MASKS = b"v1/cam1/masks/"
+WRONG_STATUSES = [b"null", b"7", b"[]", b"{"]
+WRONG_STREAMS = [{"a": 1}, None, 7, "../x", "a/b", "", "Cam", "a" * 65]
+WRONG_MASKS = [b"\xff", b"null", b"[1]", b'"x"', b"{}", b'{"seq": "x"}', b'{"session": 1, "seq": 0}']
+
+
+def send_wrong_messages_then_masks(outlet: Outlet, frame: int) -> int:
+    """Announce a stream, once it is subscribed send masks of a frame, and before each what violates the protocol.
+
+    Returns:
+        The number of wrong messages.
+    """
+    golden = Messages()
+    outlet.wait(b"\x01" + STATUS)
+    outlet.send(*([STATUS, header] for header in WRONG_STATUSES))
+    outlet.send(golden("daemon_status", streams=[*WRONG_STREAMS, "cam1"]))
+    outlet.wait(b"\x01" + MASKS)
+    outlet.send(*([MASKS, header] for header in WRONG_MASKS), golden.masks(frame))
+    assert not [name for name in outlet.taken() if b"x" in name or b"Cam" in name or b"a/b" in name]
+    return len(WRONG_STATUSES) + len(WRONG_MASKS)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,12 @@
 // Decodes the test vectors and the golden messages, and prints what it found as JSON. read_vectors VECTORS GOLDEN_FILE...
+// With --receive ENDPOINT: receives one frame of any stream while signals arrive.
 
+#include <csignal>
 #include <fstream>
 #include <iostream>
 #include <sstream>
+
+#include <sys/time.h>
 
 #include "streamseg.hpp"
 
@@ -33,9 +37,28 @@ std::vector<std::string> unpack(const std::string& data) {
     return parts;
 }
 
+volatile std::sig_atomic_t signals = 0;
+
+int receive(const char* endpoint) {
+    struct sigaction action {};
+    action.sa_handler = [](int) { signals = signals + 1; };
+    sigaction(SIGALRM, &action, nullptr);
+    const itimerval each{{0, 5000}, {0, 5000}};
+    setitimer(ITIMER_REAL, &each, nullptr);
+    streamseg::Subscriber subscriber(endpoint);
+    while (signals < 10)
+        if (subscriber.receive(std::chrono::milliseconds(100))) return 1;
+    std::cout << "waiting" << std::endl;
+    const auto message = subscriber.receive(std::chrono::milliseconds::max());
+    if (!message) return 1;
+    std::cout << message->stream << ' ' << message->frame() << ' ' << subscriber.malformed() << std::endl;
+    return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc == 3 && argv[1] == std::string("--receive")) return receive(argv[2]);
     streamseg::Json found = streamseg::Json::array();
     for (const auto& vector : streamseg::Json::parse(read(argv[1]))) {
         streamseg::Json result = streamseg::Json::object();

@@ -11,7 +11,7 @@ import cv2
 import pytest
 
 from tests.client.conftest import Messages, Outlet
-from tests.clients.conftest import READ_ARGUMENTS, ROOT, assert_reads_vectors, need, run
+from tests.clients.conftest import READ_ARGUMENTS, ROOT, assert_reads_vectors, need, run, send_wrong_messages_then_masks
 from tests.e2e.daemon_process import DaemonProcess
 
 CPP = ROOT / "clients" / "cpp"
@@ -33,9 +33,28 @@ def write_pgm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(CPP / "write_pgm.cpp", tmp_path_factory.mktemp("cpp"))
 
 
-def test_the_vectors(tmp_path: Path) -> None:
-    reader = build(Path(__file__).with_name("read_vectors.cpp"), tmp_path)
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(Path(__file__).with_name("read_vectors.cpp"), tmp_path_factory.mktemp("cpp"))
+
+
+def test_the_vectors(reader: Path) -> None:
     assert_reads_vectors(run(reader, *READ_ARGUMENTS))
+
+
+def test_signals_and_wrong_messages_do_not_end_it(reader: Path, tmp_path: Path) -> None:
+    outlet = Outlet(tmp_path)
+    try:
+        with subprocess.Popen([reader, "--receive", outlet.endpoint], stdout=subprocess.PIPE, text=True) as program:
+            try:
+                assert program.stdout is not None
+                assert program.stdout.readline() == "waiting\n"
+                wrong = send_wrong_messages_then_masks(outlet, 7)
+                assert program.communicate(timeout=30)[0] == f"cam1 7 {wrong}\n"
+            finally:
+                program.kill()
+    finally:
+        outlet.close()
 
 
 def test_the_example_writes_the_masks_of_a_daemon(daemon: DaemonProcess, write_pgm: Path, tmp_path: Path) -> None:

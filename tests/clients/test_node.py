@@ -11,12 +11,20 @@ import cv2
 import pytest
 
 from tests.client.conftest import Messages, Outlet
-from tests.clients.conftest import READ_ARGUMENTS, ROOT, assert_reads_vectors, need, run
+from tests.clients.conftest import READ_ARGUMENTS, ROOT, assert_reads_vectors, need, run, send_wrong_messages_then_masks
 from tests.e2e.daemon_process import DaemonProcess
 
 NODE = ROOT / "clients" / "node"
 PAGE_CODEC = ROOT / "streamseg" / "web" / "static" / "mask_codec.js"
 READER = Path(__file__).with_name("read_vectors.mjs")
+RECEIVE = """
+import { Subscriber } from "./index.js";
+const subscriber = new Subscriber(process.argv[2]);
+for await (const message of subscriber) {
+  console.log(message.stream, message.header.frame, subscriber.malformed);
+  subscriber.close();
+}
+"""
 TYPED = """
 import { Subscriber, labelMap, maskOf } from "./index.js";
 const subscriber = new Subscriber("tcp://127.0.0.1:5555", { streams: ["cam"], kinds: ["masks", "events"] });
@@ -81,3 +89,19 @@ def test_it_waits_for_a_publisher_that_comes_later(package: Path, tmp_path: Path
             program.kill()
             outlet.close()
     assert said.startswith("cam1 frame 7 in ")
+
+
+@pytest.mark.slow
+def test_wrong_messages_do_not_end_it(package: Path, tmp_path: Path) -> None:
+    (package / "receive.mjs").write_text(RECEIVE)
+    outlet = Outlet(tmp_path)
+    command = ["node", "receive.mjs", outlet.endpoint]
+    try:
+        with subprocess.Popen(command, cwd=package, stdout=subprocess.PIPE, text=True) as program:
+            try:
+                wrong = send_wrong_messages_then_masks(outlet, 7)
+                assert program.communicate(timeout=30)[0] == f"cam1 7 {wrong}\n"
+            finally:
+                program.kill()
+    finally:
+        outlet.close()
