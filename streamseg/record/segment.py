@@ -200,7 +200,7 @@ def read_segment(path: Path) -> Iterator[Recorded]:
 
 
 def _records(file: Any, path: Path) -> Iterator[object]:
-    reader = StreamReader(file, record_size_limit=2 * MAX_MESSAGE_BYTES)
+    reader = StreamReader(file, record_size_limit=2 * MAX_MESSAGE_BYTES, validate_crcs=True)
     records, any_read = reader.records, False
     while True:
         try:
