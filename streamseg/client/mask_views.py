@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 
 _OPACITY: Final = 0.4
+_MAX_UINT16: Final = 2**16 - 1
+_MAX_UINT32: Final = 2**32 - 1
 
 
 class MaskViews:
@@ -36,21 +38,24 @@ class MaskViews:
     size: tuple[int, int]
     objects: tuple[ObjectMask, ...]
 
-    def label_map(self, dtype: DTypeLike = np.uint16) -> NDArray[Any]:
+    def label_map(self, dtype: DTypeLike | None = None) -> NDArray[Any]:
         """Return ``[height, width]``: each pixel's object id, 0 for background; overlaps as in :class:`MaskViews`.
 
         Args:
-            dtype: An integer type that holds all ids.
+            dtype: An integer type that holds all ids; None: ``uint16``, and a larger one for ids above 65,535.
 
         Raises:
-            ConfigError: an id does not fit into ``dtype``.
+            ConfigError: an id does not fit into ``dtype``, or ``dtype`` is not an integer type.
             ProtocolError: a mask cannot be decoded.
         """
         width, height = self.size
-        labels = np.zeros((height, width), dtype)
+        objects = _largest_first(self.objects)
+        labels = np.zeros((height, width), _label_dtype(objects) if dtype is None else dtype)
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise ConfigError(f"dtype: {labels.dtype} is not an integer type: use np.int32")
         limit = np.iinfo(labels.dtype).max
-        for obj in _largest_first(self.objects):
-            if obj.id > limit:
+        for obj in objects:
+            if not 0 <= obj.id <= limit:
                 raise ConfigError(f"dtype: object {obj.id} does not fit into {labels.dtype}: use np.int32")
             x, y, w, h = obj.roi
             labels[y : y + h, x : x + w][obj.crop] = obj.id
@@ -143,6 +148,8 @@ class MaskViews:
     def log_rerun(self, entity: str = "", recording: rerun.RecordingStream | None = None) -> None:
         """Log the label map and the objects' names and colors to Rerun, at the frame's number and capture time.
 
+        Rerun has 65,535 classes. An object with a higher id has class ``(id - 1) % 65_535 + 1``.
+
         Args:
             entity: Path of the entity; empty: the stream's id.
             recording: Where to; None: Rerun's current recording.
@@ -158,9 +165,25 @@ class MaskViews:
         path = entity or self.stream
         rr.set_time("frame", sequence=self.frame, recording=recording)
         rr.set_time("captured", timestamp=np.datetime64(self.t_wall_ns, "ns"), recording=recording)
-        names = [(obj.id, obj.label or str(obj.id), color_of(obj.id)) for obj in self.objects]
+        names = [(_rerun_class(obj.id), obj.label or str(obj.id), color_of(obj.id)) for obj in self.objects]
         rr.log(path, rr.AnnotationContext(names), recording=recording)
-        rr.log(f"{path}/masks", rr.SegmentationImage(self.label_map()), recording=recording)
+        rr.log(f"{path}/masks", rr.SegmentationImage(_rerun_labels(self.label_map())), recording=recording)
+
+
+def _label_dtype(objects: Sequence[ObjectMask]) -> np.dtype[Any]:
+    largest = max((obj.id for obj in objects), default=0)
+    return np.dtype(np.uint16 if largest <= _MAX_UINT16 else np.uint32 if largest <= _MAX_UINT32 else np.uint64)
+
+
+def _rerun_class(obj_id: int) -> int:
+    return (obj_id - 1) % _MAX_UINT16 + 1
+
+
+def _rerun_labels(labels: NDArray[Any]) -> NDArray[np.uint16]:
+    """Return labels as Rerun's classes."""
+    if labels.dtype == np.uint16:
+        return labels
+    return np.where(labels == 0, 0, (labels - 1) % _MAX_UINT16 + 1).astype(np.uint16)
 
 
 def _largest_first(objects: Sequence[ObjectMask]) -> list[ObjectMask]:

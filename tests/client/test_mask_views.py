@@ -61,8 +61,11 @@ def test_the_smallest_mask_wins_an_overlap_and_of_equals_the_younger(frame: Mask
 def test_ids_that_do_not_fit_are_refused(frame: MaskFrame) -> None:
     large = replace(frame, objects=(msgspec.structs.replace(frame.objects[0], id=70_000),))
     with pytest.raises(ConfigError, match=r"object 70000 does not fit into uint16: use np\.int32"):
-        large.label_map()
+        large.label_map(np.uint16)
     assert large.label_map(np.int32).max() == 70_000
+    assert (large.label_map().max(), large.label_map().dtype) == (70_000, np.uint32)
+    with pytest.raises(ConfigError, match="float32 is not an integer type"):
+        frame.label_map(np.float32)
 
 
 def test_supervision(frame: MaskFrame) -> None:
@@ -103,10 +106,14 @@ def test_overlay(frame: MaskFrame) -> None:
         frame.overlay(np.zeros((5, 5, 3), np.uint8))
 
 
-def test_rerun(frame: MaskFrame, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("obj_id", "number"), [(1, 1), (65_535, 65_535), (70_000, 4465)])
+def test_rerun(frame: MaskFrame, tmp_path: Path, obj_id: int, number: int) -> None:
     rerun = pytest.importorskip("rerun", reason="needs the package rerun-sdk")
     from rerun.chunk import RrdReader
 
+    plain = frame.label_map()
+    first = msgspec.structs.replace(frame.objects[0], id=obj_id)
+    frame = replace(frame, objects=(first, *frame.objects[1:]))
     recording = rerun.RecordingStream("streamseg-test")
     recording.save(tmp_path / "test.rrd")
     frame.log_rerun(recording=recording)
@@ -116,7 +123,7 @@ def test_rerun(frame: MaskFrame, tmp_path: Path) -> None:
     masks = batches["/cam1/masks"]
     (buffer,) = (name for name in masks.schema.names if "SegmentationImage:buffer" in name)
     labels = np.frombuffer(bytes(masks.column(buffer).to_pylist()[0][0]), np.uint16).reshape(10, 16)
-    np.testing.assert_array_equal(labels, frame.label_map())
+    np.testing.assert_array_equal(labels, np.where(plain == 1, number, plain))
     assert masks.column("frame").to_pylist() == [frame.frame]
     assert masks.column("captured").cast("int64").to_pylist() == [frame.t_wall_ns]
     context = str(batches["/cam1"].column("AnnotationContext:context").to_pylist())
