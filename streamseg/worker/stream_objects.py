@@ -307,11 +307,13 @@ class StreamObjects:
         Raises:
             NothingToUndoError: no prompt can be undone.
         """
-        self.resume(obj_id)
+        resumed = self._bring_in(obj_id)
         result = self._tracker.undo_prompt(self.name, obj_id)
         if result is None:
             self._forget(obj_id)
             return 0
+        if resumed:
+            self._events.add("object_resumed", obj_id=obj_id, label=self.table.objects[obj_id].label)
         known = self.table.objects[obj_id]
         known = replace(known, prompts=known.prompts[:-1] or known.prompts)
         self.table.save(known)
@@ -437,16 +439,21 @@ class StreamObjects:
 
     def resume(self, obj_id: int) -> None:
         """Track a suspended object again, as if no time had passed. Does nothing if it is not suspended."""
+        if self._bring_in(obj_id):
+            self._events.add("object_resumed", obj_id=obj_id, label=self.table.objects[obj_id].label)
+
+    def _bring_in(self, obj_id: int) -> bool:
+        """Have the tracker follow a suspended object again; return False if it is not suspended or does not fit."""
         if obj_id not in self.suspended:
-            return
+            return False
         try:
             result = self._tracker.bring_back(self.name, obj_id)
         except PromptError as error:  # others have taken its room
             log.warning("stream %s: %s", self.name, error)
-            return
+            return False
         self.suspended = tuple(other for other in self.suspended if other != obj_id)
         self._replace_result(obj_id, result)
-        self._events.add("object_resumed", obj_id=obj_id, label=self.table.objects[obj_id].label)
+        return True
 
     def resume_all(self) -> None:
         """Track all suspended objects again."""
@@ -455,7 +462,7 @@ class StreamObjects:
 
     def _has_memory(self, obj_id: int) -> bool:
         """Return whether the tracker has an object that is to be removed. One that cannot be resumed is dropped."""
-        self.resume(obj_id)
+        self._bring_in(obj_id)
         if obj_id not in self.suspended:
             return self.table.is_tracked(obj_id)
         self._tracker.drop_aside(self.name, obj_id)

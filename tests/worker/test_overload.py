@@ -130,13 +130,17 @@ def test_requests_about_suspended_objects(rig: Rig) -> None:
     full = rig.ask("add_prompt", points=[[0.5, 0.5]])
     assert full.code == "BAD_PROMPT"
     assert "2 of them suspended" in full.message
+    rig.events()
     assert rig.ask("remove_object", object_id=3) == {}
+    assert rig.events() == [("object_removed", 3)]
     assert rig.ask("undo")["object_ids"] == [3]
     assert rig.show()[3][0] == "tracked"
     assert rig.ask("add_prompt", object_id=2, points=[[0.5, 0.5]])["new"] is False
     assert rig.show()[2][0] == "tracked"
     rig.run(40, share=0.6)
+    rig.events()
     rig.ask("reset")
+    assert "object_resumed" not in [kind for kind, _ in rig.events()]
     assert rig.show() == {}
     assert rig.ask("undo")["object_ids"] == [1, 2, 3]
     assert {state for state, _ in rig.show().values()} == {"tracked"}
