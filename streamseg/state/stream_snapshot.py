@@ -10,7 +10,7 @@ import io
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,6 +99,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     saved: SavedObjects
     sightings: dict[int, Sighting]
     frame: int
+    aside: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +117,7 @@ class StreamSnapshot:
         sightings: Object id -> when it was last seen.
         frame: The tracker's count of the stream's frames.
         memory: Object id -> the tracker's memory of it, as named arrays.
+        aside: Ids of the objects that were suspended -> the tracker's count of the stream's frames at that time.
     """
 
     memory_format: str
@@ -128,6 +130,7 @@ class StreamSnapshot:
     sightings: Mapping[int, Sighting]
     frame: int
     memory: Mapping[int, Mapping[str, NDArray[Any]]]
+    aside: Mapping[int, int] = field(default_factory=dict)
 
 
 def encode_snapshot(snapshot: StreamSnapshot) -> bytes:
@@ -143,6 +146,7 @@ def encode_snapshot(snapshot: StreamSnapshot) -> bytes:
         saved=SavedObjects.of(snapshot.saved),
         sightings=dict(snapshot.sightings),
         frame=snapshot.frame,
+        aside=dict(snapshot.aside),
     )
     arrays: dict[str, NDArray[Any]] = {_HEAD: np.frombuffer(encode_valid(msgspec.msgpack.encode, head), np.uint8)}
     for obj_id, memory in snapshot.memory.items():
@@ -188,6 +192,7 @@ def decode_snapshot(data: bytes) -> StreamSnapshot:
         sightings=head.sightings,
         frame=head.frame,
         memory=memory,
+        aside=head.aside,
     )
 
 

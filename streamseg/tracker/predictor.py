@@ -397,26 +397,47 @@ class CameraPredictor:
         self.forget_object(stream, obj_id)
         del self._opened(stream).objects[obj_id]
 
-    def export_objects(self, stream: str) -> dict[int, dict[str, Tensor]]:
-        """Copy the memory of a stream's objects to the host; forgotten ones have none."""
-        state = self._opened(stream)
-        return {obj_id: self.bank.export_lane(obj.lane, state.frame) for obj_id, obj in state.remembered().items()}
+    def export_objects(
+        self, stream: str, aside: Iterable[int] = ()
+    ) -> tuple[dict[int, dict[str, Tensor]], dict[int, int]]:
+        """Copy the memory of a stream's objects to the host; forgotten ones have none.
 
-    def import_objects(self, stream: str, frame: int, objects: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Continue objects on a stream that was just opened.
+        Args:
+            stream: The stream.
+            aside: Ids of objects that were set aside and are copied, too.
+
+        Returns:
+            The memory of each object, and the last frame that those know which were set aside.
+        """
+        state = self._opened(stream)
+        kept = {obj_id: state.aside[obj_id] for obj_id in aside if obj_id in state.aside}
+        objects = {obj_id: self.bank.export_lane(obj.lane, state.frame) for obj_id, obj in state.remembered().items()}
+        objects |= {obj_id: self.bank.export_lane(obj.lane, frame) for obj_id, (obj, frame) in kept.items()}
+        return objects, {obj_id: frame for obj_id, (_, frame) in kept.items()}
+
+    def import_objects(
+        self,
+        stream: str,
+        frame: int,
+        objects: Mapping[int, Mapping[str, Tensor]],
+        aside: Mapping[int, int] | None = None,
+    ) -> None:
+        """Continue objects on a stream that was just opened. Those that were set aside still are.
 
         Args:
             stream: The stream.
             frame: Number of the frame after which the memory was exported; the stream continues with the next number.
             objects: From :meth:`export_objects`.
+            aside: From there, too.
 
         Raises:
             PromptError: There are more objects than a stream may have.
             ValueError: The memory does not fit.
         """
-        state = self._opened(stream)
-        if len(objects) > self.max_objects:
-            raise PromptError(f"{len(objects)} objects, but model.max_objects is {self.max_objects}")
+        state, aside = self._opened(stream), aside or {}
+        count = len(objects.keys() - aside.keys())
+        if count > self.max_objects:
+            raise PromptError(f"{count} objects, but model.max_objects is {self.max_objects}")
         for obj_id, memory in objects.items():
             lane = self._take_lane()
             try:
@@ -425,7 +446,11 @@ class CameraPredictor:
                 self._free_lanes.append(lane)
                 self.reset(stream)
                 raise
-            state.objects[obj_id] = ObjectMemory.imported(self.bank, lane, self._undo_depth, frame)
+            obj = ObjectMemory.imported(self.bank, lane, self._undo_depth, aside.get(obj_id, frame))
+            if obj_id in aside:
+                state.aside[obj_id] = obj, aside[obj_id]
+            else:
+                state.objects[obj_id] = obj
         state.frame = frame
 
     def set_aside(self, stream: str, obj_id: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -431,9 +431,12 @@ class Sam2Tracker:
         """Names the model's weights and all settings that memory depends on."""
         return f"sam2-1 {self._weights} {self._predictor.model.image_size} {self._predictor.bank.shape}"
 
-    def export_memory(self, stream: str) -> StreamMemory:
-        """Copy what is remembered of a stream's objects. Syncs on a device."""
-        objects = self._predictor.export_objects(stream)
+    def export_memory(self, stream: str, aside: Iterable[int] = ()) -> StreamMemory:
+        """Copy what is remembered of a stream's objects, and of those that were set aside and are named.
+
+        Syncs on a device.
+        """
+        objects, since = self._predictor.export_objects(stream, aside)
         return StreamMemory(
             self._predictor.frame(stream),
             {
@@ -442,10 +445,11 @@ class Sam2Tracker:
                 }
                 for obj_id, memory in objects.items()
             },
+            since,
         )
 
     def import_memory(self, stream: str, memory: StreamMemory) -> None:
-        """Continue objects on a stream that was just opened.
+        """Continue objects on a stream that was just opened. Those that were set aside still are.
 
         Raises:
             PromptError: There are more objects than a stream may have.
@@ -458,7 +462,7 @@ class Sam2Tracker:
         for obj_id, tensors in objects.items():
             self._meter.take(stream, obj_id, tensors)
         try:
-            self._predictor.import_objects(stream, memory.frame, objects)
+            self._predictor.import_objects(stream, memory.frame, objects, memory.aside)
         except Exception:
             self._meter.close(stream)
             raise

@@ -6,7 +6,7 @@ Imports neither torch nor any part of the service.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import cv2
@@ -185,10 +185,12 @@ class StreamMemory:
     Attributes:
         frame: The tracker's count of the stream's frames.
         objects: Object id -> named arrays, oldest object first.
+        aside: Ids of those objects that were set aside -> the tracker's count of the stream's frames at that time.
     """
 
     frame: int
     objects: Mapping[int, Mapping[str, NDArray[Any]]]
+    aside: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -375,12 +377,17 @@ class Tracker(Protocol):
         """
         ...
 
-    def export_memory(self, stream: str) -> StreamMemory:
-        """Copy what is remembered of a stream's objects. Undo and older frames are not part of it."""
+    def export_memory(self, stream: str, aside: Iterable[int] = ()) -> StreamMemory:
+        """Copy what is remembered of a stream's objects. Undo and older frames are not part of it.
+
+        Args:
+            stream: The stream.
+            aside: Ids of objects that were set aside and are exported, too.
+        """
         ...
 
     def import_memory(self, stream: str, memory: StreamMemory) -> None:
-        """Continue objects on a stream that was just opened.
+        """Continue objects on a stream that was just opened. Those that were set aside still are.
 
         Raises:
             PromptError: There are more objects than a stream may have.

@@ -99,8 +99,9 @@ class Restoration:
             for obj_id, memory in snapshot.memory.items()
             if obj_id in then and _same_object(table.objects.get(obj_id), then[obj_id])
         }
+        aside = {obj_id: frame for obj_id, frame in snapshot.aside.items() if obj_id in wanted}
         try:
-            tracker.import_memory(self._objects.name, StreamMemory(snapshot.frame, wanted))
+            tracker.import_memory(self._objects.name, StreamMemory(snapshot.frame, wanted, aside))
         except (PromptError, ValueError) as error:
             self._reason = f"the snapshot of its memory is not used: {error}"
             tracker.open_stream(self._objects.name)
@@ -108,6 +109,7 @@ class Restoration:
         for obj_id in wanted:
             table.discard_prompts(obj_id)
             table.mark_tracked(obj_id)
+        self._objects.suspended = tuple(obj_id for obj_id in table.objects if obj_id in aside)
         if snapshot.session == self._left.session:
             self.epoch = snapshot.epoch
         return list(wanted)

@@ -141,7 +141,7 @@ class Snapshots:
             self._bytes.pop(name, None)
             self._writer.put(name, None)
             return
-        memory = self._memory(name, len(table.tracked))
+        memory = self._memory(name, len(table.tracked), tracked.objects.suspended)
         snapshot = StreamSnapshot(
             memory_format=self._tracker.memory_format,
             session=self._spec.session,
@@ -153,15 +153,16 @@ class Snapshots:
             sightings=tracked.objects.states.sightings(tracked.objects.stream_time_ns),
             frame=memory.frame,
             memory=memory.objects,
+            aside=memory.aside,
         )
         self._writer.put(name, snapshot)
 
-    def _memory(self, name: str, tracked: int) -> StreamMemory:
+    def _memory(self, name: str, tracked: int, suspended: tuple[int, ...]) -> StreamMemory:
         """Return a stream's memory, without objects if it is too large."""
         nothing = StreamMemory(-1, {})
         if not (tracked and self._memory_fits):
             return nothing
-        memory = self._tracker.export_memory(name)
+        memory = self._tracker.export_memory(name, suspended)
         sizes = [sum(array.nbytes for array in arrays.values()) for arrays in memory.objects.values()]
         if sizes and max(sizes) > MAX_OBJECT_BYTES:
             self._memory_fits = False

@@ -160,7 +160,12 @@ class TrackedStream:
             self._static.tracked(frame, frame.stamps.stream_time_ns)
         if self.config.on_discontinuity == "reprompt":
             self._picture.remember(frame)
-        return self.objects.take_results(frame, results)
+        found = self.objects.take_results(frame, results)
+        if self.tracked == 1 and self.config.overload == "lower_rate" and self.objects.suspended:
+            self.objects.resume_all()  # an earlier worker with other settings had suspended them
+            assert self.latest is not None
+            found = self.latest.results
+        return found
 
     def fail(self, frame: Frame, reason: str, error: Exception) -> FrameResult:
         """Give up a frame after an exception of the tracker.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,51 @@ def test_objects_continue_as_if_nothing_had_happened(tmp_path: Path) -> None:
     (event,) = successor.stream.take_events()
     assert (event.kind, event.objects) == ("restored", [OBJ, 2])
     assert "0 frames ago" in event.detail
+
+
+def suspended(folder: Path) -> tuple[Worker, SavedStream]:
+    """A worker that suspended the leaf after frame 4."""
+    worker = Worker(folder, overload="oldest_objects")
+    worker.show(0)
+    worker.mark(0, 2, PAD)
+    worker.mark(0, OBJ, LEAF, "leaf")
+    for number in range(1, 5):
+        worker.show(number)
+    worker.stream.objects.suspend(OBJ, "overload")
+    for number in range(5, 8):
+        worker.show(number)
+    return worker, worker.die()
+
+
+def test_suspended_objects_keep_their_memory_through_two_restarts(tmp_path: Path) -> None:
+    worker, saved = suspended(tmp_path)
+    second = Worker(tmp_path, saved, overload="oldest_objects")
+    wanted, found = worker.show(8), second.show(8)
+    assert {obj_id: (obj.state, obj.area > 0) for obj_id, obj in found.items()} == {
+        2: ("tracked", True),
+        OBJ: ("suspended", False),
+    }
+    assert found[2].bits == wanted[2].bits
+    assert [(event.kind, event.objects) for event in second.stream.take_events()] == [("restored", [2, OBJ])]
+    second.stream.objects.table.changed = True
+    third = Worker(tmp_path, second.die(), overload="oldest_objects")
+    third.show(9)
+    worker.show(9)
+    for one in (worker, third):
+        one.stream.objects.resume(OBJ)
+    wanted, found = worker.show(10)[OBJ], third.show(10)[OBJ]
+    assert (found.state, found.label) == ("tracked", "leaf")
+    assert found.bits == wanted.bits
+    assert iou(found, 10, LEAF) > 0.5
+
+
+def test_a_restart_with_another_policy_resumes_what_was_suspended(tmp_path: Path) -> None:
+    _, saved = suspended(tmp_path)
+    successor = Worker(tmp_path, saved)
+    found = successor.show(8)
+    assert {obj_id: obj.state for obj_id, obj in found.items()} == {2: "tracked", OBJ: "tracked"}
+    assert iou(found[OBJ], 8, LEAF) > 0.5
+    assert [event.kind for event in successor.stream.take_events()] == ["restored", "object_resumed"]
 
 
 def test_a_gap_is_said_and_the_object_found_again(tmp_path: Path) -> None:
@@ -255,7 +301,7 @@ def test_no_stream_starves_and_a_prompted_one_goes_first(tmp_path: Path) -> None
 
 def test_a_snapshot_that_fails_is_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(EchoTracker):
-        def export_memory(self, stream: str) -> StreamMemory:
+        def export_memory(self, stream: str, aside: Iterable[int] = ()) -> StreamMemory:
             raise RuntimeError("out of memory")
 
     snapshots, streams = snapshots_of(tmp_path, Broken())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -266,20 +266,26 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
     def _import(self, arrays: Mapping[str, NDArray[Any]]) -> Target:
         """Return the target that :meth:`_export` was given; raise KeyError or ValueError if they are of another."""
 
-    def export_memory(self, stream: str) -> StreamMemory:
-        """Copy what is remembered of a stream's objects."""
+    def export_memory(self, stream: str, aside: Iterable[int] = ()) -> StreamMemory:
+        """Copy what is remembered of a stream's objects, and of those that were set aside and are named."""
         state = self._streams[stream]
-        return StreamMemory(state.frames, {obj_id: self._export(target) for obj_id, target in state.targets.items()})
+        kept = {obj_id: state.aside[obj_id][0] for obj_id in aside if obj_id in state.aside}
+        return StreamMemory(
+            state.frames,
+            {obj_id: self._export(target) for obj_id, target in (state.targets | kept).items()},
+            dict.fromkeys(kept, state.frames),
+        )
 
     def import_memory(self, stream: str, memory: StreamMemory) -> None:
-        """Continue objects on a stream that was just opened.
+        """Continue objects on a stream that was just opened. Those that were set aside still are.
 
         Raises:
             PromptError: There are more objects than a stream may have.
             ValueError: The memory is of another tracker.
         """
-        if len(memory.objects) > self._max_objects:
-            raise PromptError(f"{len(memory.objects)} objects, but model.max_objects is {self._max_objects}")
+        count = len(memory.objects.keys() - memory.aside.keys())
+        if count > self._max_objects:
+            raise PromptError(f"{count} objects, but model.max_objects is {self._max_objects}")
         try:
             targets = {obj_id: self._import(arrays) for obj_id, arrays in memory.objects.items()}
         except KeyError as error:
@@ -287,6 +293,8 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         state = self._streams[stream]
         state.frames, state.targets = memory.frame, targets
         state.undo = {obj_id: deque(maxlen=self._undo_depth) for obj_id in targets}
+        for obj_id in memory.aside:
+            self.set_aside(stream, obj_id)
 
     def set_aside(self, stream: str, obj_id: int) -> None:
         """Stop tracking an object, but keep its target.
