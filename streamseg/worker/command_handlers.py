@@ -326,9 +326,11 @@ def _set_find(stream: TrackedStream, args: SetFind) -> Finding:
     config = stream.finder.config
     if args.settings is not None:
         try:
-            config = find_from_mapping(stream.name, args.settings)
+            asked = find_from_mapping(stream.name, args.settings)
         except ConfigError as error:
             raise control_error("BAD_CONFIG", str(error)) from None
+        enabled = asked.enabled if "enabled" in args.settings else config.enabled
+        config = msgspec.structs.replace(asked, enabled=enabled)
     if args.enabled is not None:
         config = msgspec.structs.replace(config, enabled=args.enabled)
     if config != stream.finder.config:

@@ -162,6 +162,16 @@ def test_a_client_switches_it_on_and_off_until_the_configuration_changes():
     assert len(origins(stage)) == 3
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_settings_alone_switch_nothing_on_or_off(enabled: bool):
+    stage = run(FindConfig(enabled=enabled))
+    answer = ask(stage.stream, "set_find", settings={"every_s": 5.0})
+    assert (answer["enabled"], answer["settings"]["every_s"]) == (enabled, 5.0)
+    assert stage.stream.finder.config == FindConfig(enabled=enabled, every_s=5.0)
+    assert ask(stage.stream, "set_find", settings={"enabled": not enabled})["enabled"] is not enabled
+    assert ask(stage.stream, "set_find", settings={"enabled": not enabled}, enabled=enabled)["enabled"] is enabled
+
+
 def test_bad_settings_are_refused_with_their_name():
     stage = run()
     error = ask(stage.stream, "set_find", settings={"evry_s": 1})
