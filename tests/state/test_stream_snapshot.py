@@ -7,13 +7,16 @@ import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from streamseg.config.schema import AreaConfig, FindConfig
 from streamseg.errors import StateError
-from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
+from streamseg.ipc.saved_prompts import FindRequest, SavedObject, SavedPrompt, SavedStream
 from streamseg.protocol.arguments import Rle
+from streamseg.protocol.published import Origin
 from streamseg.state import stream_snapshot
 from streamseg.state.stream_snapshot import SavedObjects, Sighting, StreamSnapshot, decode_snapshot, encode_snapshot
 
@@ -59,6 +62,15 @@ def test_what_is_written_is_read() -> None:
     for name, array in SNAPSHOT.memory[3].items():
         assert np.array_equal(read.memory[3][name], array)
         assert read.memory[3][name].dtype == array.dtype
+
+
+@pytest.mark.parametrize("origin", get_args(Origin))
+def test_the_origin_of_objects_and_the_search_are_read(origin: Origin) -> None:
+    objects = tuple(replace(obj, origin=origin) for obj in SAVED.objects)
+    area = AreaConfig(polygon=((0, 0), (0.5, 0), (0.5, 1)), coords="normalized")
+    find = FindRequest(FindConfig(enabled=False), FindConfig(every_s=1.5, region=(area,)))
+    saved = replace(SAVED, objects=objects, find=find)
+    assert decode_snapshot(encode_snapshot(replace(SNAPSHOT, saved=saved))).saved == saved
 
 
 def test_last_masks_are_not_stored() -> None:

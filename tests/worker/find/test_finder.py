@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from streamseg.protocol.mask_codec import decode_frame_rle
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.simple.color import ColorTracker
 from streamseg.worker.command_handlers import handle_command
-from streamseg.worker.restoring import Inheritance
+from streamseg.worker.restoring import Inheritance, read_snapshot
+from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.tracked_stream import TrackedStream
 from tests.worker.find.scene_run import SceneRun
 
@@ -192,6 +194,32 @@ def test_without_memory_found_objects_are_dropped_and_found_again(policy: str):
     stage.tracker = stage.stream._tracker
     stage.feed(1, score=False)
     assert sorted(origins(stage)) == [4, 5, 6]
+
+
+def test_objects_keep_their_origin_when_a_new_worker_goes_on_from_a_snapshot(tmp_path: Path):
+    stage = run(FindConfig(confirm=1, every_s=1.0))
+    stage.feed(0, score=False)
+    ask(stage.stream, "label_object", object_id=1, label="mine")
+    before = {1: "user", 2: "auto", 3: "auto"}
+    assert origins(stage) == before
+    spec = SnapshotSpec(tmp_path, every_s=0.0, session="s")
+    snapshots = Snapshots(spec, stage.tracker)
+    snapshots._not_before = 0.0
+    snapshots.changed("cam")
+    snapshots.take_due({"cam": stage.stream})
+    snapshots.close()
+    saved, config, tracker = stage.stream.take_saved(), stage.stream.config, ColorTracker()
+    assert saved is not None
+    snapshot, reason = read_snapshot(spec.folder, "cam", config, tracker.memory_format, 3600)
+    assert snapshot is not None, reason
+    stage.tracker, left = tracker, Inheritance(saved, memory_lost=True, snapshot=snapshot, session="s")
+    stage.stream = TrackedStream("cam", config, tracker, left=left, max_objects=8)
+    stage.events.clear()
+    for n in range(1, 40):
+        stage.feed(n, score=False)
+    assert origins(stage) == before
+    assert {obj["id"]: obj["origin"] for obj in ask(stage.stream, "list")["streams"][0]["objects"]} == before
+    assert [event.kind for event in stage.events] == ["restored"]
 
 
 def test_a_pause_drops_the_look_that_is_under_way():
