@@ -75,7 +75,8 @@ def _problem(value: Any, hint: Any, path: str, what: str) -> str | None:
 def _struct_problem(value: dict[str, Any], struct: type[msgspec.Struct], path: str, what: str) -> str | None:
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name, item in value.items():
-        here = f"{path}.{name[:_MAX_SHOWN]}" if path else name[:_MAX_SHOWN]
+        shown = "(an address)" if _may_hold_password(name) else name[:_MAX_SHOWN]
+        here = f"{path}.{shown}" if path else shown
         if name in fields:
             if problem := _problem(item, fields[name].type, here, what):
                 return problem
@@ -125,10 +126,19 @@ def _shown(value: Any) -> str:
             return f"a list of {len(value)}"
         case float() if not math.isfinite(value):
             return str(value)
+        case str() if len(value) > _MAX_SHOWN:
+            return f"a text of {len(value)} characters"  # quoted, it could end before what shows that it is a password
         case int() if abs(value) >= 2**64:
             return "a number of many digits"
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
         text = f"a {type(value).__name__}"
+    if _may_hold_password(text):
+        return "a text with an address" if isinstance(value, str) else "a list with an address"
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def _may_hold_password(text: str) -> bool:
+    """Whether a text looks like the address of a camera: in the wrong place it is not quoted."""
+    return "://" in text or "@" in text
