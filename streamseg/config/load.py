@@ -81,7 +81,12 @@ def config_from_mapping(mapping: Mapping[str, Any], *, base: Path | None = None)
 
 
 def stream_from_mapping(
-    stream: str, settings: Mapping[str, Any], *, max_objects: int, base: Path | None = None
+    stream: str,
+    settings: Mapping[str, Any],
+    *,
+    max_objects: int,
+    base: Path | None = None,
+    before: StreamConfig | None = None,
 ) -> StreamConfig:
     """Check the settings of one stream given as plain values; environment variables are not replaced.
 
@@ -90,6 +95,8 @@ def stream_from_mapping(
         settings: The content of ``streams.NAME`` in a file.
         max_objects: Maximum number of objects per stream.
         base: Folder at which relative paths start; the working directory if None.
+        before: The settings in use. What is wrong with them is no reason to refuse a change: the file that a stream
+            plays may be gone since it was opened.
 
     Raises:
         ConfigError: settings are invalid: one line for each, with its path, its value and the fix.
@@ -101,6 +108,10 @@ def stream_from_mapping(
     if found is not None and not problems.found:
         found = stream_at(base or Path.cwd(), found)
         check_stream(found, path, problems, max_objects)
+        if before is not None:
+            known = Problems()
+            check_stream(before, path, known, max_objects)
+            problems.found = [problem for problem in problems.found if problem not in known.found]
     if problems.found or not isinstance(found, StreamConfig):
         raise ConfigError(_message(problems.found, None))
     return found

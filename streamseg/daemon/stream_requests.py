@@ -191,7 +191,9 @@ class StreamRequests:
             )
         merged = {**msgspec.to_builtins(running.settings), **args.settings}
         try:
-            settings = stream_from_mapping(stream, merged, max_objects=self._table.config.model.max_objects)
+            settings = stream_from_mapping(
+                stream, merged, max_objects=self._table.config.model.max_objects, before=running.settings
+            )
         except ConfigError as error:
             raise control_error("BAD_CONFIG", str(error)) from None
         what = difference(running.settings, settings)

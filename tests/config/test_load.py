@@ -1,11 +1,12 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamseg.config.load import config_from_mapping, load_config
+from streamseg.config.load import config_from_mapping, load_config, stream_from_mapping
 from streamseg.errors import ConfigError
 
 
@@ -358,3 +359,19 @@ def test_streams_to_record(stream, words):
     assert words in refused({**cam(), "record": {"path": "x", "streams": ["cam", stream]}})
     record = {"path": "x", "streams": ["cam", "added-later"]}
     assert config_from_mapping({**cam(), "record": record}).record.streams == ("cam", "added-later")
+
+
+def test_what_is_wrong_already_does_not_refuse_a_change(tmp_path):
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"any")
+    before = stream_from_mapping("cam", {"source": str(video)}, max_objects=8)
+    video.unlink()
+    settings = msgspec.to_builtins(before)
+    changed = stream_from_mapping("cam", {**settings, "lost_after_s": 5.0}, max_objects=8, before=before)
+    assert changed.lost_after_s == 5.0
+    with pytest.raises(ConfigError, match="polygon"):
+        stream_from_mapping(
+            "cam", {**settings, "zones": {"a": {"polygon": [[0, 0], [1, 1]]}}}, max_objects=8, before=before
+        )
+    with pytest.raises(ConfigError, match="clip"):
+        stream_from_mapping("cam", settings, max_objects=8)
