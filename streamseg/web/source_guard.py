@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -29,6 +30,10 @@ _METADATA: Final = tuple(
     for text in ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32")
 )
 """Where clouds serve credentials and settings to the machines that ask: AWS, Google, Azure, Alibaba, Oracle."""
+
+_RESOLVERS: Final = ThreadPoolExecutor(2, thread_name_prefix="resolve")
+"""Threads of their own: they cannot be stopped, and a name server that does not answer would keep those that snapshots
+need."""
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -121,12 +126,16 @@ async def _resolve(host: str) -> list[IpAddress]:
         raise _refused("source: the address has no host: write for example rtsp://192.168.1.20/stream1")
     try:
         async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
-            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, _addresses_of, host)
     except TimeoutError:
         raise ApiError(504, "TIMEOUT", f"source: {host} could not be resolved within 5 s", retryable=True) from None
     except (OSError, UnicodeError):
         raise _refused(f"source: the host {host[:80]!r} is unknown: check its name, or use its address") from None
-    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    return [ip_address(address.partition("%")[0]) for address in found]
+
+
+def _addresses_of(host: str) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 def _refused(message: str) -> ApiError:
