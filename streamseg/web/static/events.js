@@ -5,30 +5,29 @@ import { find, make } from "./dom.js";
 const list = find("#events");
 const MAX_SHOWN = 60;
 
+/** What happened, where the name of the event does not say it well. */
 const TEXTS = {
-  object_added: "added", object_appeared: "visible", object_uncertain: "mask uncertain", object_certain: "mask certain again", object_occluded: "hidden", object_suspended: "not tracked: overload", object_resumed: "tracked again",
-  object_lost: "lost", object_removed: "removed", object_restarted: "started again", prompt_rejected: "prompt rejected",
-  stream_connected: "connected", stream_reconnecting: "reconnecting", stream_ended: "ended", stream_failed: "failed",
-  tracker_reset: "all objects removed", restored: "tracked on after a restart", worker_restarted: "worker restarted",
-  tracking_failed: "tracking failed", subscriber_dropped: "subscriber disconnected",
-  capture_restarted: "capture restarted", publisher_restarted: "publisher restarted", web_restarted: "page server restarted",
+  object_appeared: "visible", object_uncertain: "mask uncertain", object_certain: "mask certain again", object_occluded: "hidden",
+  object_suspended: "not tracked: overload", object_resumed: "tracked again", object_restarted: "started again",
+  object_retired: "no longer tracked", restored: "tracked on after a restart",
+  subscriber_dropped: "subscriber disconnected", web_restarted: "page server restarted",
 };
 const LEVELS = {
-  object_appeared: "good", object_uncertain: "warn", object_certain: "good", object_restarted: "good", restored: "good", stream_connected: "good", object_occluded: "warn", object_suspended: "warn", object_resumed: "good", object_lost: "bad",
-  prompt_rejected: "bad", stream_reconnecting: "bad", stream_failed: "bad", worker_restarted: "bad",
-  capture_restarted: "bad", publisher_restarted: "bad", tracking_failed: "bad", subscriber_dropped: "bad",
-  connection_lost: "bad", connection_restored: "good",
+  good: ["object_appeared", "object_certain", "object_restarted", "object_resumed", "restored", "stream_connected", "connection_restored"],
+  warn: ["object_uncertain", "object_occluded", "object_suspended"],
+  bad: ["object_lost", "prompt_rejected", "stream_reconnecting", "stream_failed", "tracking_failed", "subscriber_dropped", "connection_lost",
+    "recording_stopped", "worker_restarted", "capture_restarted", "publisher_restarted", "recorder_restarted"],
 };
 
 const seen = new Set();
 
 /** An event in words, and how good or bad it is. */
-export function describeEvent({ kind, object, label, detail }) {
-  const name = object === null ? "" : `${object} ${label}`.trim();
-  const what = TEXTS[kind] ?? kind.replaceAll("_", " ");
-  return { text: `${name} ${what}`.trim() + (detail ? ` (${detail})` : ""), level: LEVELS[kind] ?? "" };
+export function describeEvent({ kind, object, objects, label, detail }) {
+  const ids = object === null ? objects?.join(", ") ?? "" : `${object} ${label}`;
+  const what = TEXTS[kind] ?? kind.replace(/^(object|stream)_/, "").replaceAll("_", " ");
+  const level = Object.keys(LEVELS).find((name) => LEVELS[name].includes(kind)) ?? "";
+  return { text: `${ids.trim()} ${what}`.trim() + (detail ? ` (${detail})` : ""), level };
 }
-
 
 /** Add an event, unless it was already received before the page reconnected; return whether it is new. */
 export function addEvent(event) {
