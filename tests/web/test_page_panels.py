@@ -111,3 +111,53 @@ def test_a_daemon_that_stands_still_never_looks_live(own, open_page):
     expect(page.locator("body[data-stale]")).to_have_count(0)
     expect(page.locator("#connection")).to_have_text("live")
     expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_a_question_is_about_the_stream_it_was_asked_for(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    click_object(page, eyes, BALL)
+    expect(page.locator("#reset")).to_be_enabled()
+    asked, after = page.evaluate("""() => {
+        const [remove, reset] = ["#remove-stream", "#reset"].map((id) => document.querySelector(id));
+        const questions = () => [remove.textContent, "confirm" in reset.dataset];
+        remove.click();
+        reset.click();
+        const asked = questions();
+        document.querySelector('.tile[data-stream="yard"]').click();
+        return [asked, questions()];
+    }""")
+    assert asked == ["Really remove it?", True]
+    assert after == ["Remove camera", False]
+
+
+def test_regions_of_two_browsers_do_not_replace_each_other(own, open_page):
+    zone = {"polygon": [[0, 0], [1, 0], [1, 1]], "coords": "normalized"}
+    own.json("PATCH", "/v1/streams/cam/settings", {"zones": {"first": zone}})
+    page, _ = open_cam(open_page, own.url)
+    page.locator("#settings-button").click()
+    name = page.get_by_label("Name of first")
+    expect(name).to_have_value("first")
+    own.json("PATCH", "/v1/streams/cam/settings", {"zones": {"first": zone, "second": zone}})
+    name.fill("door")
+    name.press("Enter")
+    expect(page.get_by_label("Name of door")).to_have_value("door")
+    assert set(own.json("GET", "/v1/streams/cam/settings")["settings"]["zones"]) == {"door", "second"}
+    own.json("PATCH", "/v1/streams/cam/settings", {"zones": {}})
+
+
+def test_an_answer_to_a_closed_dialog_is_ignored(own, open_page):
+    page, _ = open_cam(open_page, own.url)
+    asked = []
+    page.route("**/v1/sources/probe", lambda route: asked.append(route))
+    page.locator("#add-camera").click()
+    page.locator("#camera-source").fill("rtsp://192.0.2.1/x")
+    page.locator("#camera-test").click()
+    wait_for(lambda: page.locator("#camera-test").text_content() == "Testing …" and asked, 10, "the question")
+    page.locator("#camera-close").click()
+    page.locator("#add-camera").click()
+    with page.expect_response("**/v1/sources/probe") as answered:
+        asked[0].fulfill(status=422, json={"error": {"code": "BAD_CONFIG", "message": "late", "retryable": False}})
+    answered.value.finished()
+    page.evaluate("new Promise((done) => setTimeout(done))")
+    assert page.locator("#camera-result").text_content() == ""
+    expect(page.locator("#camera-test")).to_have_text("Test")

@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { find, make, setText } from "./dom.js";
+import { showError } from "./notifications.js";
 import { store } from "./store.js";
 
 const dialog = find("#camera");
@@ -11,6 +12,8 @@ const result = find("#camera-result");
 let showStream = null;
 /** Address and transport of the last test that succeeded: only what was seen can be added. */
 let tested = "";
+/** Number of what is asked: an answer to what was asked before the dialog was opened again is ignored. */
+let asking = 0;
 
 const entry = () => ({ source: fields.source.value.trim(), transport: fields.transport.value });
 
@@ -40,13 +43,14 @@ function describe({ kind, live, codec, size: [width, height], rate, rate_announc
 }
 
 async function test() {
-  const asked = entry();
+  const asked = entry(), number = ++asking;
   if (!asked.source) { say("Enter the address of the camera.", "bad"); fields.source.focus(); return; }
   tested = "";
   busy("Testing …");
   say("Opening the camera. This takes up to half a minute.");
   try {
     const report = await api.probe(asked);
+    if (number !== asking) return;
     tested = JSON.stringify(asked);
     const picture = make("img", { alt: "First picture of the camera" });
     const bytes = Uint8Array.from(atob(report.picture), (char) => char.charCodeAt(0));
@@ -55,6 +59,7 @@ async function test() {
     result.replaceChildren(picture, make("p", { "data-level": "good" }, describe(report)));
     if (!fields.name.value) fields.name.value = suggestName(asked.source);
   } catch (error) {
+    if (number !== asking) return;
     say(error.message, "bad");
   }
   busy("");
@@ -64,19 +69,23 @@ async function test() {
 async function add() {
   const name = fields.name.value.trim();
   busy("Adding …");
+  const number = ++asking;
   try {
     await api.addStream(name, entry());
   } catch (error) {
+    if (number !== asking) return showError(error);
     say(error.message, "bad");
     busy("");
     return;
   }
+  if (number !== asking) return;
   dialog.close();
   showStream(name);
 }
 
 function clear() {
   tested = "";
+  asking++;
   for (const field of [fields.source, fields.name]) field.value = "";
   result.replaceChildren();
   busy("");

@@ -48,6 +48,7 @@ function chooseStream(stream) {
   if (store.grid) update({ grid: false });
   requestStream(stream);
   showStream(stream);
+  find("#viewport").scrollIntoView({ block: "nearest" }); // the tiles are below it
 }
 
 /** Log what happens to the connection of this page, which the daemon cannot report. */

@@ -19,17 +19,16 @@ export async function loadSettings() {
   } catch { /* an older daemon, or none: the panel says that there are no settings */ }
 }
 
-/** Change settings of the shown stream; errors are shown. Returns whether it was done. */
-export async function changeSettings(changes) {
+/** Change settings of the shown stream; errors are shown. `makeChanges(settings)`: from those that are in use now. */
+export async function changeSettings(makeChanges) {
   const { stream } = store;
   try {
+    const changes = makeChanges((await api.settings(stream)).settings);
     const settings = await api.changeSettings(stream, changes);
     if (store.stream === stream) update({ settings });
-    return true;
   } catch (error) {
     showError(error);
     update({ settings: store.settings }); // fields go back to what is in use
-    return false;
   }
 }
 
@@ -60,12 +59,13 @@ export function finishDrawing() {
   if (!drawing || !settings || drawing.corners.length < (drawing.kind === "zone" ? 3 : 2)) return;
   update({ drawing: null });
   const group = `${drawing.kind}s`;
-  const existing = settings.settings[group];
-  let number = 1;
-  while (`${drawing.kind}-${number}` in existing) number++;
   const corners = drawing.corners.map((corner) => corner.map((value) => Math.round(value * 1e4) / 1e4));
   const region = drawing.kind === "zone" ? { polygon: corners } : { start: corners[0], end: corners[1] };
-  changeSettings({ [group]: { ...existing, [`${drawing.kind}-${number}`]: { ...region, coords: "normalized" } } });
+  changeSettings(({ [group]: existing }) => {
+    let number = 1;
+    while (`${drawing.kind}-${number}` in existing) number++;
+    return { [group]: { ...existing, [`${drawing.kind}-${number}`]: { ...region, coords: "normalized" } } };
+  });
 }
 
 function normalized(points, coords, [width, height]) {

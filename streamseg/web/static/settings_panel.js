@@ -8,39 +8,40 @@ import { on, store } from "./store.js";
 
 const CONFIRM_MS = 3000;
 const panel = find("#settings-panel");
-/** Setting -> [what it is, its choices or [smallest, largest, step]]. */
+/** Setting -> [what it is, its choices or [smallest, largest, step], what it does]. */
 const FIELDS = {
-  lost_after_s: ["Lost after (s)", [0.1, 3600, 0.1]],
-  uncertain_below: ["Uncertain below", [0, 1, 0.05]],
-  mask_cleanup: ["Remove specks (px)", [0, 1000000, 1]],
-  overlap: ["Masks may overlap", { allowed: "yes", exclusive: "no" }],
-  repeat_static: ["Skip still pictures", { false: "no", true: "yes" }],
-  on_discontinuity: ["After a gap", { keep: "keep objects", reset: "remove objects", reprompt: "mark them again" }],
+  lost_after_s: ["Lost after (s)", [0.1, 3600, 0.1], "An object that is not visible for this long is lost."],
+  uncertain_below: ["Uncertain below", [0, 1, 0.05], "An object whose confidence stays below this is uncertain."],
+  mask_cleanup: ["Remove specks (px)", [0, 1000000, 1], "Removes specks and fills holes smaller than this."],
+  overlap: ["Masks may overlap", { allowed: "yes", exclusive: "no" }, "Whether two masks may share pixels."],
+  repeat_static: ["Skip still pictures", { false: "no", true: "yes" }, "Repeats the masks while nothing changes."],
+  on_discontinuity: ["After a gap", { keep: "keep objects", reset: "remove objects", reprompt: "mark them again" }, "What happens to the objects after a reconnect."],
 };
 const inputs = new Map();
 
 function makeFields() {
-  for (const [name, [label, choices]] of Object.entries(FIELDS)) {
+  for (const [name, [label, choices, title]] of Object.entries(FIELDS)) {
     const numeric = Array.isArray(choices);
     const input = numeric ? make("input", { type: "number", min: choices[0], max: choices[1], step: choices[2] })
       : make("select", {}, ...Object.entries(choices).map(([value, text]) => make("option", { value }, text)));
     input.onchange = () => {
       if (!input.reportValidity()) return;
-      changeSettings({ [name]: numeric ? Number(input.value) : name === "repeat_static" ? input.value === "true" : input.value });
+      const value = numeric ? Number(input.value) : name === "repeat_static" ? input.value === "true" : input.value;
+      changeSettings(() => ({ [name]: value }));
     };
     inputs.set(name, input);
-    find("#settings-fields").append(make("label", {}, label, input));
+    find("#settings-fields").append(make("label", { title }, label, input));
   }
 }
 
 function makeRegion(group, name) {
   const input = make("input", { value: name, maxlength: "64", "aria-label": `Name of ${name}` });
   const remove = make("button", { type: "button", "aria-label": `Remove ${name}` }, "✕");
-  const replace = (newName) => {
-    const regions = Object.entries(store.settings.settings[group]);
+  const replace = (newName) => changeSettings((settings) => {
+    const regions = Object.entries(settings[group]);
     const renamed = regions.flatMap(([key, region]) => key !== name ? [[key, region]] : newName ? [[newName, region]] : []);
-    return changeSettings({ [group]: Object.fromEntries(renamed) });
-  };
+    return { [group]: Object.fromEntries(renamed) };
+  });
   input.onchange = () => input.value.trim() ? replace(input.value.trim()) : show();
   remove.onclick = () => replace(null);
   return make("li", {}, make("span", {}, group === "zones" ? "zone" : "line"), input, remove);
@@ -80,7 +81,7 @@ async function removeStream(button) {
   if (!("confirm" in button.dataset)) {
     button.dataset.confirm = "";
     setText(button, "Really remove it?");
-    setTimeout(() => { delete button.dataset.confirm; setText(button, "Remove camera"); }, CONFIRM_MS);
+    setTimeout(forgetRemoval, CONFIRM_MS);
     return;
   }
   try {
@@ -88,6 +89,12 @@ async function removeStream(button) {
   } catch (error) {
     showError(error);
   }
+}
+
+function forgetRemoval() {
+  const button = find("#remove-stream");
+  delete button.dataset.confirm;
+  setText(button, "Remove camera");
 }
 
 const toggle = (kind) => store.drawing?.kind === kind ? cancelDrawing() : startDrawing(kind);
@@ -101,5 +108,6 @@ export function initSettings(setOpen) {
   find("#draw-done").onclick = finishDrawing;
   find("#settings-copy").onclick = (event) => copySettings(event.currentTarget);
   find("#remove-stream").onclick = (event) => removeStream(event.currentTarget);
+  on("stream", forgetRemoval);
   on("settings drawing stream grid settingsOpen", show);
 }

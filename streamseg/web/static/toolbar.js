@@ -78,5 +78,6 @@ export function initToolbar() {
   find("#help-button").onclick = () => find("#help").showModal();
   on("selected negative candidate drawing statuses stream", show);
   on("frame", throttle(200, showAvailable));
+  on("stream", cancelReset); // the question was about the other stream
   show();
 }
