@@ -11,7 +11,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamseg.common.redact import redact
 from streamseg.protocol.field_problems import json_problem
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.topics import STREAM_ID
@@ -93,7 +92,7 @@ async def read_body(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        problem = redact(json_problem(body, kind, "the body"))  # which quotes addresses
+        problem = json_problem(body, kind, "the body")
         raise ApiError(400, "BAD_REQUEST", f"{problem}; see /openapi.json") from None
 
 
