@@ -38,6 +38,7 @@ _MAGIC: Final = re.compile(
 )
 """How files of single images begin, of every kind that FFmpeg decodes and that can be told from its first bytes."""
 
+_AVIF: Final = re.compile(rb".{4}ftypavi[fs]", re.DOTALL)
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "GIF")
 
 
@@ -95,7 +96,23 @@ def decode_image(data: bytes, flags: int) -> NDArray[Any]:
         image = None
     if image is None:
         raise ImageError("it is not a readable image")
+    if _AVIF.match(data) and flags >= 0 and not flags & cv2.IMREAD_IGNORE_ORIENTATION:
+        return _upright(np.asarray(image), data)
     return np.asarray(image)
+
+
+def _upright(image: NDArray[Any], data: bytes) -> NDArray[Any]:
+    """Turn and flip an image as its file says. OpenCV does that for all formats but AVIF."""
+    from PIL import ExifTags, Image
+
+    orientation = Image.open(io.BytesIO(data), formats=("AVIF",)).getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def read_image(path: Path, flags: int) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image, ImageOps
 
 from streamseg.errors import SourceError, SourceOpenError
 from streamseg.frame import SourceFrame
@@ -58,6 +59,20 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     source = ImageFolderSource(tmp_path, pace="fast")
     info = source.open()
     assert (info.width, info.height) == (24, 32)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_avif_picture_is_turned_and_flipped_as_it_says(tmp_path: Path, orientation: int) -> None:
+    quarters = np.repeat(np.repeat(np.uint8([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 0]]]), 24, 0), 32, 1)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(quarters).save(tmp_path / "a.avif", exif=exif, quality=95)
+    source = ImageFolderSource(tmp_path, pace="fast")
+    source.open()
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.avif")))
+    shown = rgb(source.read())
+    assert shown.shape == upright.shape
+    assert np.abs(shown.astype(int) - upright).mean() < 10
 
 
 def test_sizes_may_change(tmp_path: Path) -> None:
