@@ -8,6 +8,7 @@ prompt that names its frame, unless something has started there meanwhile.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterator
@@ -21,7 +22,16 @@ from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.frame import Frame
 from streamseg.protocol.published import FindCounts
 from streamseg.tracker.types import BoolMask, Candidate, Tracker
-from streamseg.worker.find.association import Rules, Sight, Tentative, associate, duplicates, is_known, is_uncovered
+from streamseg.worker.find.association import (
+    Rules,
+    Sight,
+    Tentative,
+    associate,
+    duplicates,
+    is_known,
+    is_uncovered,
+    new_sights,
+)
 from streamseg.worker.find.grid import allowed_cells, deepest_point, free_points, to_grid
 from streamseg.worker.find.movement import Movement
 from streamseg.worker.stream_objects import Latest, StreamObjects
@@ -204,21 +214,22 @@ class ObjectFinder:
 
     def _see(self, latest: Latest, points: list[tuple[float, float]], *, only_known: bool) -> Iterator[None]:
         """Segment points, decide what is new, and start what has been seen often enough."""
-        tracked = list(self._tracked(latest).values())
-        found: list[Candidate] = []
+        tracked, rules = list(self._tracked(latest).values()), self._rules(latest)
+        sights: list[Sight] = []
+        found: dict[int, Candidate] = {}  # those of the sights alone: logits at 1024 px take 256 kB each
+        count = itertools.count()
         if points:
             for part in self._tracker.candidates(self.stream, points, self.config.quality):
-                found += part
+                seen = {next(count): one for one in part}
+                new = new_sights([_sight(one, number) for number, one in seen.items()], tracked, rules)
+                sights += new
+                found.update({sight.number: seen[sight.number] for sight in new})
                 yield
-        sights = [
-            Sight(to_grid(one.logits > 0), one.iou_prediction * one.stability, number)
-            for number, one in enumerate(found)
-        ]
         outcome = associate(
             sights,
             tracked,
             self._tentative,
-            self._rules(latest),
+            rules,
             dismissed=tuple(self._dismissed),
             only_known=only_known,
         )
@@ -302,3 +313,7 @@ class ObjectFinder:
 
     def _count(self, **changed: float) -> None:
         self._counts = msgspec.structs.replace(self._counts, **changed)
+
+
+def _sight(one: Candidate, number: int) -> Sight:
+    return Sight(to_grid(one.logits > 0), one.iou_prediction * one.stability, number)

@@ -1,5 +1,6 @@
 """When looks may run: between frames, within a share of the device's time, a piece at a time.
 
+One look is under way at a time: what it holds is large, and it ends before its frame is gone.
 Time is credited as it passes and spent by each piece. What is not spent is kept for two seconds: a look is then done
 within a few frames, while its frame is still held, and the mean stays within the share.
 """
@@ -37,6 +38,7 @@ class LookSchedule:
         self._credited_at = clock()
         self._frame_s = 0.0
         self._last = ""
+        self._unfinished = False
 
     def note_frame(self, seconds: float) -> None:
         """Note how long a batch of frames took to track."""
@@ -58,7 +60,7 @@ class LookSchedule:
         busy = {finder.stream: finder for finder in finders if finder.has_work}
         if self.wait_s(busy.values()) != 0.0:
             return None
-        finder = busy[self._next(list(busy))]
+        finder = busy[self._next(list(busy))]  # the others have not begun: they take the frame of their first piece
         self._last = finder.stream
         began, longest = self._clock(), 0.0
         limit_s = max(_MIN_RUN_S, _PART_OF_FRAME * self._frame_s)
@@ -69,12 +71,15 @@ class LookSchedule:
             longest = max(longest, now - piece_began)
             if not finder.has_work or now - began + longest > limit_s:
                 break
+        self._unfinished = finder.has_work
         self._credit_s -= now - began
         finder.note_run(now - began)
         return finder.stream
 
     def _next(self, streams: list[str]) -> str:
-        """Return the stream after the one that had the last turn."""
+        """Return the stream whose look is under way, else the one after it."""
+        if self._unfinished and self._last in streams:
+            return self._last
         later = [stream for stream in sorted(streams) if stream > self._last]
         return later[0] if later else min(streams)
 

@@ -18,7 +18,15 @@ class Finder:
 
     def __init__(self, clock: Clock, stream: str = "cam", piece_s: float = 0.004, pieces: int = 1000) -> None:
         self.stream, self.share, self.runs = stream, 0.1, []
-        self._clock, self._piece_s, self._pieces = clock, piece_s, pieces
+        self._clock, self._piece_s, self._pieces, self._look = clock, piece_s, pieces, pieces
+
+    def begin_again(self) -> None:
+        """Begin a look if none is under way."""
+        self._pieces = self._pieces or self._look
+
+    @property
+    def is_under_way(self) -> bool:
+        return 0 < self._pieces < self._look
 
     @property
     def has_work(self) -> bool:
@@ -39,6 +47,8 @@ def play(schedule: LookSchedule, clock: Clock, finders: list[Finder], seconds: f
         clock.now += frame_s
         schedule.note_frame(frame_s)
         schedule.run(finders)  # type: ignore[arg-type]
+        for finder in finders:
+            finder.begin_again()
     return sum(sum(finder.runs) for finder in finders) / seconds
 
 
@@ -60,9 +70,33 @@ def test_credit_is_kept_for_two_seconds_and_no_longer():
 
 def test_streams_take_turns():
     clock = Clock()
-    schedule, finders = LookSchedule(clock), [Finder(clock, name) for name in ("a", "b", "c")]
+    schedule, finders = LookSchedule(clock), [Finder(clock, name, pieces=7) for name in ("a", "b", "c")]
     play(schedule, clock, finders, 20.0, 0.025)
     assert max(sum(one.runs) for one in finders) < 1.3 * min(sum(one.runs) for one in finders)
+
+
+def test_one_look_is_under_way_at_a_time():
+    clock = Clock()
+    schedule, finders = LookSchedule(clock), [Finder(clock, name, pieces=7) for name in ("a", "b", "c")]
+    ended = 0
+    for _ in range(2000):
+        clock.now += 0.025
+        schedule.note_frame(0.025)
+        if schedule.run(finders) is not None:  # type: ignore[arg-type]
+            assert sum(finder.is_under_way for finder in finders) <= 1
+        ended += sum(not finder.has_work for finder in finders)
+        for finder in finders:
+            finder.begin_again()
+    assert ended > 30
+
+
+def test_a_look_that_has_to_wait_holds_up_no_other():
+    clock = Clock()
+    schedule, finders = LookSchedule(clock), [Finder(clock, name, pieces=100) for name in ("a", "b")]
+    clock.now += 1.0
+    assert schedule.run(finders) == "a"  # type: ignore[arg-type]
+    clock.now += 1.0
+    assert schedule.run(finders[1:]) == "b"  # type: ignore[arg-type]
 
 
 def test_there_is_nothing_to_wait_for_without_work():
