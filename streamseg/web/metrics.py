@@ -22,6 +22,13 @@ _STREAM_COUNTERS: Final = {
     "frames_repeated": ("Frames identical to the last tracked one, which got its masks.", "repeated"),
     "reconnects": ("Times the source was reopened.", "reconnects"),
 }
+_FIND_COUNTERS: Final = {
+    "find_looks": ("Searches of the whole picture for objects.", "looks"),
+    "find_found": ("Objects that were found.", "found"),
+    "find_retired": ("Found objects that are gone.", "retired"),
+    "find_expired": ("Searches whose frame was no longer held.", "expired"),
+    "find_failed": ("Searches that ended with an error.", "failed"),
+}
 _STREAM_GAUGES: Final = {
     "frames_in_per_second": ("Frames captured in the last second.", "fps_in"),
     "frames_out_per_second": ("Frames with masks in the last second.", "fps_out"),
@@ -147,6 +154,7 @@ def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
     yield drops
     yield states
     yield from _region_metrics(statuses)
+    yield from _find_metrics(statuses)
 
 
 def _region_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
@@ -171,6 +179,23 @@ def _region_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
                 crossed.add_metric((status.stream, line, direction), count)
     if watched:
         yield from (inside, entered, left, crossed)
+
+
+def _find_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
+    searching = [(status.stream, status.find) for status in statuses if status.find is not None]
+    if not searching:
+        return
+    for name, (documentation, field) in _FIND_COUNTERS.items():
+        family = CounterMetricFamily(f"streamseg_{name}", documentation, labels=("stream",))
+        for stream, counts in searching:
+            family.add_metric((stream,), getattr(counts, field))
+        yield family
+    delay = GaugeMetricFamily(
+        "streamseg_find_longest_delay_seconds", "Longest time that a part of a search took.", labels=("stream",)
+    )
+    for stream, counts in searching:
+        delay.add_metric((stream,), counts.longest_delay_ms / 1000)
+    yield delay
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

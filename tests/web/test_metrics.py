@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamseg.client import DaemonStatusMessage, ObjectsFrame, StatusMessage
+from streamseg.protocol.published import FindCounts
 from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
 from streamseg.web.metrics import Metrics
@@ -123,6 +124,19 @@ def test_a_removed_stream_leaves_no_series():
     text = exported(hub, ClientLimit(5))
     assert 'stream="cam"' not in text
     assert 'stream="yard"' in text
+
+
+def test_the_search_for_objects_is_counted_where_it_is_on():
+    counts = FindCounts(looks=9, found=4, retired=3, expired=2, failed=1, longest_delay_ms=12.5)
+    text = exported(hub_with(DAEMON, CAM, dataclasses.replace(YARD, find=counts)), ClientLimit(5))
+    values = {}
+    for name, (_, samples) in families(text).items():
+        if name.startswith("streamseg_find_"):
+            ((_, labels), value) = next(iter(samples.items()))
+            assert (len(samples), labels) == (1, (("stream", "yard"),))
+            values[name.removeprefix("streamseg_find_")] = value
+    wanted = {"looks": 9, "found": 4, "retired": 3, "expired": 2, "failed": 1, "longest_delay_seconds": 0.0125}
+    assert values == wanted
 
 
 def test_two_applications_do_not_share_metrics():

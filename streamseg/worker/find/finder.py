@@ -173,9 +173,9 @@ class ObjectFinder:
         except Exception as error:
             raise_if_device_lost(error)
             self._work = None
-            if not self._counts.failed:
-                log.exception("stream %s: a look for objects failed", self.stream)
             self._count(failed=self._counts.failed + 1)
+            if self._counts.failed.bit_count() == 1:  # the first, second, fourth, ...: a look may fail every time
+                log.exception("stream %s: a look for objects failed, %d so far", self.stream, self._counts.failed)
         if self._work is None:
             self._count(look_ms=round(1000 * self._spent_s, 2))
 

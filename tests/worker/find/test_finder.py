@@ -243,7 +243,7 @@ def test_a_look_whose_frame_is_gone_is_counted_and_the_next_one_finds_all():
     assert len(origins(stage)) == 3
 
 
-def test_a_tracker_that_fails_costs_the_look_alone(monkeypatch: pytest.MonkeyPatch):
+def test_a_tracker_that_fails_costs_the_look_alone(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     stage = run(FindConfig(confirm=1, every_s=0.5))
 
     def broken(*_args: object) -> list[object]:
@@ -252,8 +252,13 @@ def test_a_tracker_that_fails_costs_the_look_alone(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(stage.tracker, "_candidates", broken)
     stage.feed(0, score=False)
     assert stage.stream.finder.counts().failed == 1  # type: ignore[union-attr]
+    for n in range(15, 15 * 9, 15):
+        stage.feed(n, score=False)
+    assert stage.stream.finder.counts().failed == 9  # type: ignore[union-attr]
+    reported = [record.message for record in caplog.records if "a look for objects failed" in record.message]
+    assert [message.rpartition(", ")[2] for message in reported] == [f"{n} so far" for n in (1, 2, 4, 8)]
     monkeypatch.undo()
-    for n in range(1, 20):
+    for n in range(15 * 9, 15 * 9 + 20):
         stage.feed(n, score=False)
     assert len(origins(stage)) == 3
 
