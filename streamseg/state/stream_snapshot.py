@@ -7,6 +7,7 @@ checksum of each of its members; a snapshot that was cut short or changed is ref
 from __future__ import annotations
 
 import io
+import logging
 import os
 import zipfile
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from streamseg.ipc.saved_prompts import FindRequest, SavedObject, SavedPrompt, S
 from streamseg.protocol.arguments import Coords, Rle
 from streamseg.protocol.published import ObjectState, Origin
 from streamseg.protocol.text import encode_valid
+
+log = logging.getLogger(__name__)
 
 VERSION: Final = 2
 MAX_BYTES: Final = 512 * 1024 * 1024
@@ -57,7 +60,7 @@ class SavedObjects(msgspec.Struct, frozen=True):
     objects: tuple[_Object, ...]
     next_id: int
     paused: bool
-    find: FindRequest | None = None
+    find: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, saved: SavedStream) -> SavedObjects:
@@ -65,7 +68,7 @@ class SavedObjects(msgspec.Struct, frozen=True):
         objects = tuple(
             _Object(obj.obj_id, obj.label, tuple(map(_stored, obj.prompts)), obj.origin) for obj in saved.objects
         )
-        return cls(objects, saved.next_id, saved.paused, saved.find)
+        return cls(objects, saved.next_id, saved.paused, _stored_find(saved.find))
 
     def stream(self) -> SavedStream:
         """Return the stream's objects."""
@@ -73,7 +76,7 @@ class SavedObjects(msgspec.Struct, frozen=True):
             SavedObject(obj.obj_id, obj.label, tuple(map(_loaded, obj.prompts)), origin=obj.origin)
             for obj in self.objects
         )
-        return SavedStream(objects, self.next_id, self.paused, find=self.find)
+        return SavedStream(objects, self.next_id, self.paused, find=_loaded_find(self.find))
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -212,3 +215,16 @@ def _stored(prompt: SavedPrompt) -> _Prompt:
 def _loaded(prompt: _Prompt) -> SavedPrompt:
     mask = prompt.rle if prompt.file is None else Path(os.fsdecode(prompt.file))
     return SavedPrompt(prompt.points, prompt.box, mask, prompt.coords, prompt.restarts, prompt.candidate)
+
+
+def _stored_find(find: FindRequest | None) -> dict[str, Any] | None:
+    return None if find is None else dict(msgspec.to_builtins(find))
+
+
+def _loaded_find(find: dict[str, Any] | None) -> FindRequest | None:
+    """Return how objects are found; None, as configured, if a newer streamseg wrote settings that this one has not."""
+    try:
+        return msgspec.convert(find, FindRequest | None)
+    except msgspec.ValidationError as error:
+        log.warning("a request to find objects is dropped, the configured settings apply: %s", error)
+        return None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -71,6 +72,15 @@ def test_the_origin_of_objects_and_the_search_are_read(origin: Origin) -> None:
     find = FindRequest(FindConfig(enabled=False), FindConfig(every_s=1.5, region=(area,)))
     saved = replace(SAVED, objects=objects, find=find)
     assert decode_snapshot(encode_snapshot(replace(SNAPSHOT, saved=saved))).saved == saved
+
+
+def test_a_search_with_settings_of_a_newer_version_costs_the_search_alone() -> None:
+    find = FindRequest(FindConfig(enabled=False), FindConfig(every_s=1.5))
+    stored = SavedObjects.of(replace(SAVED, find=find))
+    assert stored.find is not None
+    stored.find["requested"]["patience"] = 3
+    data = msgspec.msgpack.encode(stored)
+    assert msgspec.msgpack.decode(data, type=SavedObjects).stream() == SAVED
 
 
 def test_last_masks_are_not_stored() -> None:
