@@ -117,4 +117,5 @@ def daemon_state(message: DaemonStatusMessage | DaemonStatus) -> str:
     engine = f", {message.engine}" if message.engine else ""
     where = f"{message.model} on {message.device}{engine}" if message.device else f"loading {message.model}"
     text = f"{where}, up {message.uptime_s:.0f} s; {processes or 'starting'}"
-    return f"{text}; {restarts} restarts" if restarts else text
+    text = f"{text}; {restarts} restarts" if restarts else text
+    return f"{text}; not recording: {message.recording_stopped}" if message.recording_stopped else text

@@ -351,6 +351,7 @@ class DaemonStatusMessage:
         log_dropped: Name -> lines of the log that were dropped because nothing read them in time.
         engine: What runs the model now, for people: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``;
             empty before version 0.2 and without a network.
+        recording_stopped: Why nothing is recorded now; empty while the daemon records; None without a recorder.
         gap: Status messages of the daemon that were lost on the way since the last one.
     """
 
@@ -374,6 +375,7 @@ class DaemonStatusMessage:
     rates: list[float] = field(default_factory=list)
     log_dropped: dict[str, int] = field(default_factory=dict)
     engine: str = ""
+    recording_stopped: str | None = None
     gap: int = 0
 
 

@@ -162,7 +162,17 @@ class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     log_dropped: dict[str, int] = {}
 
 
-InternalMessage = TrackedFrame | StreamEvent | CaptureReport | WorkerReport | DaemonReport
+class RecorderReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Whether the recorder records: recorder to publisher, at 1 Hz.
+
+    Attributes:
+        stopped: Why it does not; empty: it does.
+    """
+
+    stopped: str
+
+
+InternalMessage = TrackedFrame | StreamEvent | CaptureReport | WorkerReport | DaemonReport | RecorderReport
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[InternalMessage] = msgspec.msgpack.Decoder(InternalMessage)

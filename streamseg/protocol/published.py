@@ -409,6 +409,7 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
         rates: Rates of topics like ``r5/v1/...``, in Hz; left out by a daemon before 0.2, which has none.
         engine: What runs the model now, for people: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``;
             empty without a network, left out by a daemon before 0.2.
+        recording_stopped: Why nothing is recorded now; empty while the daemon records; left out without a recorder.
     """
 
     v: int = PROTOCOL_VERSION
@@ -429,3 +430,4 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
     rates: list[float] | UnsetType = UNSET
     log_dropped: dict[str, int] | UnsetType = UNSET
     engine: str | UnsetType = UNSET
+    recording_stopped: str | UnsetType = UNSET

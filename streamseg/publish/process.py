@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
 
+import msgspec
 import zmq
 
 from streamseg.common.logs import setup_logging
@@ -26,6 +27,7 @@ from streamseg.ipc.messages import (
     CaptureReport,
     DaemonReport,
     InternalMessage,
+    RecorderReport,
     StreamEvent,
     TrackedFrame,
     WorkerReport,
@@ -125,6 +127,7 @@ class Publisher:
         self._link = link
         self._origin = Origin(spec.session, publisher=secrets.token_hex(4), clock=clock_name(), model=spec.model)
         self._daemon_encoder = StreamEncoder(DAEMON, self._origin, spec.publish.encoding)
+        self._recorder: RecorderReport | None = None
         self._daemon = DaemonReport(uptime_s=0.0, processes={}, restarts={})
         self._worker = WorkerReport(model=spec.model, device="", tracked={}, drops={})
         self._streams = PublishedStreams(self._origin, spec.publish.encoding)
@@ -240,6 +243,8 @@ class Publisher:
         if isinstance(message, TrackedFrame | CaptureReport | StreamEvent) and message.stream not in self._streams:
             self._handle_supervisor()  # it announces a stream before any other process sends something about it
         match message:
+            case RecorderReport():
+                self._recorder = message
             case DaemonReport():
                 self._daemon = message
             case WorkerReport():
@@ -362,6 +367,7 @@ class Publisher:
             engine=self._worker.engine,
             rates=list(RATES_HZ),
             log_dropped=self._daemon.log_dropped,
+            recording_stopped=msgspec.UNSET if self._recorder is None else self._recorder.stopped,
         )
 
     def _wait_ms(self) -> int:

@@ -1,7 +1,7 @@
 """The recorder process: a subscriber of its daemon that writes a recording.
 
-A recording that has to stop (the disk is full) is announced by an event. The process then idles: nothing else of the
-daemon is affected, and nothing is deleted to make room.
+A recording that has to stop (the disk is full) is announced by an event and by the status. The process then tries again
+each minute: nothing else of the daemon is affected, and nothing is deleted to make room.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from streamseg.common.logs import setup_logging
 from streamseg.config.schema import LogConfig, RecordConfig
 from streamseg.errors import ConfigError, RecordError
-from streamseg.ipc.messages import StreamEvent
+from streamseg.ipc.messages import RecorderReport, StreamEvent
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "events", "status")
 _PROGRESS_S: Final = 1.0
-_IDLE_S: Final = 0.5
+_IDLE_S: Final = 0.2
+_RETRY_S: Final = 60.0
 _MB: Final = 10**6
 
 
@@ -40,12 +41,14 @@ class RecorderSpec:
         publish_endpoint: Where the daemon publishes.
         internal_endpoint: Where the publisher takes events.
         log: Log settings.
+        retry_s: Time after which a recording that had to stop is tried again.
     """
 
     record: RecordConfig
     publish_endpoint: str
     internal_endpoint: str
     log: LogConfig = field(default_factory=LogConfig)
+    retry_s: float = _RETRY_S
 
 
 def limits_of(record: RecordConfig) -> RecordLimits:
@@ -60,48 +63,71 @@ def limits_of(record: RecordConfig) -> RecordLimits:
 
 
 def main(spec: RecorderSpec, connection: Connection) -> None:
-    """Record until the supervisor sends stop. Entry point of the child process.
-
-    Raises:
-        RecordError: The folder cannot be used.
-    """
+    """Record until the supervisor sends stop. Entry point of the child process."""
     link = ChildLink(connection)
     link.attach()
     setup_logging(spec.log, "recorder")
-    assert spec.record.path is not None
     events = PublisherSocket(spec.internal_endpoint)
     try:
-        with Recorder(Path(spec.record.path), limits_of(spec.record)) as recorder:
-            link.send(Report("ready"))
-            _record(spec, recorder, link)
-    except (RecordError, ConfigError) as error:
-        log.error("%s", error)
-        event = StreamEvent(DAEMON, "recording_stopped", time.time_ns(), detail=str(error))
-        events.send_reliable(event)
-        while not link.stop_requested(_IDLE_S):
-            link.send(Report("progress"))
-            events.flush()
+        link.send(Report("ready"))
+        _Recording(spec, link, events).run()
     finally:
         events.close()
 
 
-def _record(spec: RecorderSpec, recorder: Recorder, link: ChildLink) -> None:
-    from streamseg.record.receive import receive_bytes  # imported late: the supervisor imports this module
+class _Recording:
+    """Records, begins again a minute after it had to stop, and reports which of both each second."""
 
-    kinds: tuple[Kind, ...] = (*KINDS, "image") if spec.record.pictures else KINDS
-    next_progress_s = 0.0
-    for received in receive_bytes(spec.publish_endpoint, spec.record.streams or None, kinds, link.stop_requested):
-        if received is not None:
-            parts, message = received
-            recorder.write(parts, time.time_ns())
-            if message.gap:
-                log.warning(
-                    "%d messages of %s/%s were lost before they were recorded",
-                    message.gap,
-                    message.stream,
-                    message.kind,
-                )
+    def __init__(self, spec: RecorderSpec, link: ChildLink, events: PublisherSocket) -> None:
+        self._spec = spec
+        self._link = link
+        self._events = events
+        self._stopped = ""
+        self._next_report_s = 0.0
+
+    def run(self) -> None:
+        """Record until the supervisor sends stop."""
+        assert self._spec.record.path is not None
+        while not self._link.stop_requested():
+            try:
+                with Recorder(Path(self._spec.record.path), limits_of(self._spec.record)) as recorder:
+                    self._record(recorder)
+            except (RecordError, ConfigError) as error:
+                self._stop(str(error))
+                self._wait()
+
+    def _record(self, recorder: Recorder) -> None:
+        from streamseg.record.receive import receive_bytes  # imported late: the supervisor imports this module
+
+        record = self._spec.record
+        kinds: tuple[Kind, ...] = (*KINDS, "image") if record.pictures else KINDS
+        for received in receive_bytes(
+            self._spec.publish_endpoint, record.streams or None, kinds, self._link.stop_requested
+        ):
+            if received is not None:
+                parts, message = received
+                recorder.write(parts, time.time_ns())
+                self._stopped = ""  # not before: the disk may still be full
+                if message.gap:
+                    lost = "%d messages of %s/%s were lost before they were recorded"
+                    log.warning(lost, message.gap, message.stream, message.kind)
+            self._report()
+
+    def _stop(self, reason: str) -> None:
+        if not self._stopped:
+            log.error("%s; tried again every %g s", reason, self._spec.retry_s)
+            self._events.send_reliable(StreamEvent(DAEMON, "recording_stopped", time.time_ns(), detail=reason))
+        self._stopped = reason
+
+    def _wait(self) -> None:
+        until_s = time.monotonic() + self._spec.retry_s
+        while time.monotonic() < until_s and not self._link.stop_requested(_IDLE_S):
+            self._report()
+
+    def _report(self) -> None:
         now_s = time.monotonic()
-        if now_s >= next_progress_s:
-            next_progress_s = now_s + _PROGRESS_S
-            link.send(Report("progress"))
+        if now_s >= self._next_report_s:
+            self._next_report_s = now_s + _PROGRESS_S
+            self._link.send(Report("progress"))
+            self._events.flush()
+            self._events.try_send(RecorderReport(self._stopped))

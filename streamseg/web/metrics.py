@@ -95,6 +95,8 @@ def _daemon_metrics(daemon: DaemonStatusMessage) -> Iterator[Metric]:
         "Graphs compiled after the warm-up, and times that all graphs were recorded again.",
         value=daemon.recompiles,
     )
+    if daemon.recording_stopped is not None:
+        yield _gauge("recording", "Whether the recorder records; not there without one.", not daemon.recording_stopped)
     restarts = CounterMetricFamily(
         "streamseg_process_restarts", "Restarts of a process in this session.", labels=("process",)
     )

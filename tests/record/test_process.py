@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import time
 from pathlib import Path
 
 import psutil
+import zmq
 
-from streamseg.client import EventMessage, MaskFrame, Subscriber
+from streamseg.client import DaemonStatusMessage, EventMessage, MaskFrame, Subscriber
+from streamseg.config.schema import RecordConfig
+from streamseg.ipc.messages import InternalMessage, RecorderReport, StreamEvent, decode
 from streamseg.record.folder import read_recording
+from streamseg.record.process import RecorderSpec, main
+from tests.client.conftest import Messages, Outlet
 from tests.e2e.daemon_process import DaemonProcess, wait_for
 
 CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
@@ -58,8 +66,53 @@ def test_a_write_that_fails_stops_the_recording_with_an_event_and_nothing_else(t
         assert stopped is not None
         assert stopped.stream == "_daemon"
         assert stopped.detail == f"recording to {folder} stopped: File too large"
+        with Subscriber(daemon.endpoint, kinds=["status"], timeout_s=60) as subscriber:
+            reasons = (message.recording_stopped for message in subscriber if isinstance(message, DaemonStatusMessage))
+            assert next(reason for reason in reasons if reason) == stopped.detail
         assert daemon.alive()
         assert "recorder ended" not in daemon.log
         assert len(list(read_recording(folder))) > 1
     finally:
         daemon.close()
+
+
+def test_a_recording_that_stopped_begins_again(tmp_path: Path) -> None:
+    folder = tmp_path / "recording"
+    folder.touch()  # a file where the folder has to be
+    outlet, golden = Outlet(tmp_path), Messages()
+    ours, theirs = multiprocessing.Pipe()
+    with contextlib.closing(outlet), zmq.Context() as context, context.socket(zmq.PULL) as internal:
+        internal.bind(f"ipc://{tmp_path}/internal")
+
+        def next_of(wanted: InternalMessage | type[InternalMessage]) -> InternalMessage:
+            until_s = time.monotonic() + 60
+            while internal.poll(max(0, int(1000 * (until_s - time.monotonic())))):
+                message = decode(internal.recv())
+                if message == wanted or (isinstance(wanted, type) and isinstance(message, wanted)):
+                    return message
+            raise AssertionError(f"{wanted} did not come")
+
+        spec = RecorderSpec(
+            record=RecordConfig(path=str(folder), keep_free_mb=0, streams=("cam1",)),
+            publish_endpoint=outlet.endpoint,
+            internal_endpoint=f"ipc://{tmp_path}/internal",
+            retry_s=0.1,
+        )
+        recorder = multiprocessing.get_context("spawn").Process(target=main, args=(spec, theirs))
+        recorder.start()
+        theirs.close()
+        try:
+            event = next_of(StreamEvent)
+            reason = f"{folder}: File exists; give a folder that this user can write to"
+            assert isinstance(event, StreamEvent)
+            assert (event.kind, event.detail) == ("recording_stopped", reason)
+            next_of(RecorderReport(reason))
+            folder.unlink()
+            outlet.wait(b"\x01v1/cam1/masks/")
+            outlet.send(golden.masks(1))
+            next_of(RecorderReport(""))
+            assert [recorded.kind for recorded in read_recording(folder)] == ["masks"]
+        finally:
+            ours.close()
+            recorder.join(30)
+        assert recorder.exitcode == 0
