@@ -131,7 +131,8 @@ def _objects(stream: str, settings: StreamConfig, record: StreamRecord | None) -
     for obj in now.objects:
         known = was.pop(obj.obj_id, None)
         same = known is not None and known.prompts[:1] == obj.prompts
-        objects.append(replace(known, label=obj.label or known.label) if known and same else obj)
+        # The origin is not that of the record: a version that had none wrote what reads as a user's.
+        objects.append(replace(known, label=obj.label or known.label, origin=obj.origin) if known and same else obj)
     # What was configured then and is no longer was removed from the file.
     objects += [obj for obj in was.values() if obj.obj_id not in record.configured]
     return SavedStream(tuple(objects), next_id, before.paused, earlier=True, find=before.find)

@@ -94,7 +94,7 @@ class ObjectInfo(ObjectSummary, frozen=True):
         str,
         Meta(
             description="Who started it: user (a request), config (the configuration), auto (found without a prompt), "
-            "prompter (a detector)."
+            "prompter (a detector). Daemons without the feature find do not say it: there it is always user."
         ),
     ] = "user"
 

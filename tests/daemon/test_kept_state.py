@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamseg.config.load import config_from_mapping
@@ -13,6 +15,7 @@ from streamseg.daemon.process_table import RunningStream
 from streamseg.errors import StateError
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream, configured
 from streamseg.ring.frame_ring import FrameRing
+from streamseg.state.daemon_record import DaemonRecord, encode_record
 from streamseg.state.folder import StateFolder
 from streamseg.state.place import RECORD, state_folder
 
@@ -55,6 +58,19 @@ def test_clicked_objects_come_back_with_id_and_label(tmp_path: Path) -> None:
     assert (saved.next_id, saved.earlier) == (10, True)
     assert saved.objects == (*configured(settings.streams["cam"].prompts).objects, CLICKED)
     assert (tmp_path / RECORD).stat().st_mode & 0o777 == 0o600
+
+
+def test_configured_objects_of_a_record_without_origins_are_configured(tmp_path: Path) -> None:
+    settings = config((1, [1, 2, 3, 4]))
+    run_before(tmp_path, settings)
+    body = json.loads((tmp_path / RECORD).read_bytes().partition(b"\n")[2])
+    for obj in body["streams"]["cam"]["saved"]["objects"]:
+        del obj["origin"]  # as before the feature ``find``
+    record = msgspec.convert(body, DaemonRecord)
+    (tmp_path / RECORD).write_bytes(encode_record(record))
+    saved = started(tmp_path, settings)["cam"]
+    assert saved is not None
+    assert {obj.obj_id: obj.origin for obj in saved.objects} == {1: "config", 9: "user"}
 
 
 def test_the_configuration_file_wins(tmp_path: Path) -> None:
