@@ -30,6 +30,15 @@ def _as_sent(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), float)[..., ::-1]
 
 
+def _way_to(
+    obj_id: int, picture: NDArray[np.uint8], bare: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far each pixel is from the bare picture to an object's color (0, OPACITY, or 1 at the rim), and beside it."""
+    way = np.array(color_of(obj_id), float) - bare
+    share = np.clip(((picture - bare) * way).sum(axis=2) / np.maximum((way * way).sum(axis=2), 1), 0, 1)
+    return share, np.linalg.norm(picture - bare - share[..., None] * way, axis=2)
+
+
 class Eyes:
     """Looks at the large picture.
 
@@ -71,11 +80,10 @@ class Eyes:
         number = read_frame_code(picture)
         assert number is not None
         bare = _as_sent(self._scene.render(number))
-        color = np.array(color_of(obj_id), float)
-        # How far each pixel is on the way from the bare picture to the object's color: 0, OPACITY, or 1 at the rim.
-        way = color - bare
-        share = ((picture - bare) * way).sum(axis=2) / np.maximum((way * way).sum(axis=2), 1)
+        share, off = _way_to(obj_id, picture, bare)
         painted = share > OPACITY / 2
+        for other in self._page.locator("#objects .object").evaluate_all("rows => rows.map((row) => row.dataset.id)"):
+            painted &= off <= _way_to(int(other), picture, bare)[1]  # else it is painted in the other's color
         truth = self._scene.truth(number)[truth_id]
         union = np.count_nonzero(painted | truth)
         return np.count_nonzero(painted & truth) / union if union else 1.0
