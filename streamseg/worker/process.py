@@ -209,6 +209,8 @@ class Worker:
             outcome = self._completed.find(command) or handle_command(command, self._streams)
             self._completed.keep(command, outcome)
             self._flush_stream(command.stream)  # the supervisor saves the change before it is confirmed
+            if (tracked := self._streams.get(command.stream)) is not None:
+                self._snapshots.save_prompted(command.stream, tracked)
             self._commands.answer(outcome)
             if time.monotonic() > until:
                 return

@@ -1,7 +1,8 @@
 """Takes snapshots of the streams' objects: after each prompt, and every few seconds.
 
-Memory is copied between two frames; a thread encodes and writes it. A copy is taken so rarely that it costs less than
-one percent of the time.
+Memory is copied between two frames; a thread encodes and writes it. The copies that are due by time are taken so rarely
+that they cost less than one percent of the time. After a prompt a copy is taken whatever it costs, and a request is
+answered when it is written: a busy machine makes each copy slow, and what was marked would be in none for minutes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from streamseg.errors import StateError
-from streamseg.ipc.saved_prompts import SavedStream
+from streamseg.ipc.saved_prompts import SavedPrompt, SavedStream
 from streamseg.state.daemon_record import source_digest
 from streamseg.state.folder import StateFolder
 from streamseg.state.stream_snapshot import StreamSnapshot, encode_snapshot
@@ -30,6 +31,8 @@ MAX_TOTAL_BYTES: Final = 512 * 1024 * 1024
 _MAX_SHARE: Final = 0.01
 """Of the worker's time."""
 _CLOSE_S: Final = 2.0
+_WRITE_S: Final = 2.0
+"""How long the answer to a prompt waits for its snapshot."""
 _PROMPT_LEAD_S: Final = 60.0
 """A prompted stream goes before those that have waited for less than this."""
 
@@ -77,6 +80,7 @@ class Snapshots:
         self._writer = _Writer(spec.folder, self.failed)
         self._due_at: dict[str, float] = {}
         self._frames: dict[str, int] = {}
+        self._covered: dict[str, Mapping[int, tuple[SavedPrompt, ...]]] = {}
         self._not_before = 0.0
         self._bytes: dict[str, int] = {}
         self._memory_fits = True
@@ -89,25 +93,41 @@ class Snapshots:
     def take_due(self, streams: Mapping[str, TrackedStream]) -> None:
         """Take the snapshot of the stream that has waited longest, if one is due; prompted ones first."""
         now = time.monotonic()
-        if now < self._not_before:
-            return
         for name in streams:
             self._due_at.setdefault(name, now)
         for name in sorted(streams, key=self._due_at.__getitem__):
             tracked = streams[name]
-            if now < self._due_at[name]:
-                return
             if tracked.latest is None:
                 continue
-            if self._frames.get(name) == tracked.latest.frame_id:  # paused, static, or without a picture
-                self._due_at[name] = now + self._spec.every_s
-            else:
-                self._frames[name] = tracked.latest.frame_id
-                self._take(name, tracked)
-                taken = time.monotonic()
-                self._due_at[name] = taken + self._spec.every_s
-                self._not_before = taken + (taken - now) / _MAX_SHARE
-                return
+            if not self._is_prompted(name, tracked):
+                if now < max(self._due_at[name], self._not_before):
+                    continue
+                if self._frames.get(name) == tracked.latest.frame_id:  # paused, static, or without a picture
+                    self._due_at[name] = now + self._spec.every_s
+                    continue
+            self._take_timed(name, tracked)
+            return
+
+    def save_prompted(self, name: str, tracked: TrackedStream) -> None:
+        """Take a stream's snapshot if prompts have changed its objects, and wait for up to 2 s until it is written."""
+        if tracked.latest is not None and self._is_prompted(name, tracked):
+            self._take_timed(name, tracked)
+            self._writer.wait_written(_WRITE_S)
+
+    def _is_prompted(self, name: str, tracked: TrackedStream) -> bool:
+        """Return whether the tracker has an object, or a prompt of it, that the last snapshot has not."""
+        covered = self._covered.get(name, {})
+        return any(covered.get(obj.obj_id) != obj.prompts for obj in tracked.objects.table.tracked)
+
+    def _take_timed(self, name: str, tracked: TrackedStream) -> None:
+        latest, began = tracked.latest, time.monotonic()
+        assert latest is not None
+        self._frames[name] = latest.frame_id
+        self._covered[name] = {obj.obj_id: obj.prompts for obj in tracked.objects.table.tracked}
+        self._take(name, tracked)
+        taken = time.monotonic()
+        self._due_at[name] = taken + self._spec.every_s
+        self._not_before = taken + (taken - began) / _MAX_SHARE
 
     def take_all(self, streams: Mapping[str, TrackedStream]) -> None:
         """Take a last snapshot of every stream."""
@@ -119,6 +139,7 @@ class Snapshots:
         """Remove the snapshot of a stream that was closed."""
         self._due_at.pop(stream, None)
         self._frames.pop(stream, None)
+        self._covered.pop(stream, None)
         self._bytes.pop(stream, None)
         self._failing.discard(stream)
         self._writer.put(stream, None)
@@ -198,7 +219,7 @@ class _Writer:
         self._failed = failed
         self._waiting: dict[str, StreamSnapshot | None] = {}
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = self._writing = False
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
         self._thread.start()
@@ -208,12 +229,17 @@ class _Writer:
         with self._changed:
             self._waiting.pop(stream, None)
             self._waiting[stream] = snapshot
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def wait_written(self, timeout_s: float) -> None:
+        """Wait until all that was put is written, or the time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._waiting or self._writing), timeout_s)
 
     def close(self) -> None:
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
@@ -225,7 +251,11 @@ class _Writer:
                     return
                 stream = next(iter(self._waiting))
                 snapshot = self._waiting.pop(stream)
+                self._writing = True
             self._write(stream, snapshot)
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()
 
     def _write(self, stream: str, snapshot: StreamSnapshot | None) -> None:
         try:

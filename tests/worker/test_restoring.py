@@ -246,6 +246,26 @@ def test_memory_of_another_shape_is_not_imported(tmp_path: Path) -> None:
     assert "does not fit" in successor.stream.take_events()[0].detail
 
 
+def test_a_prompt_is_saved_at_once_though_copies_are_slow(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    worker.show(0)
+    worker.mark(0, OBJ, LEAF)
+    worker.snapshots._not_before = float("inf")  # as after a copy that took minutes
+    worker.snapshots.save_prompted("cam", worker.stream)
+    assert [*read_snapshot(worker.spec.folder, "cam", CONFIG, worker.tracker.memory_format, 60)[0].memory] == [OBJ]
+    worker.show(1)
+    worker.snapshots._not_before = float("inf")
+    worker.snapshots.take_due(worker.streams)
+    assert read_snapshot(worker.spec.folder, "cam", CONFIG, worker.tracker.memory_format, 60)[0].frame_id == 0
+    worker.mark(1, 2, PAD)
+    worker.snapshots.take_due(worker.streams)
+    worker.snapshots.close()
+    saved = worker.stream.take_saved()
+    assert saved is not None
+    found = Worker(tmp_path, saved).show(2)
+    assert {obj_id: obj.state for obj_id, obj in found.items()} == {OBJ: "tracked", 2: "tracked"}
+
+
 def test_a_stream_without_objects_leaves_no_snapshot(tmp_path: Path) -> None:
     worker, _ = followed(tmp_path)
     assert worker.spec.folder.streams()
