@@ -18,7 +18,8 @@ from streamseg.protocol.topics import DAEMON
 from tests.e2e.daemon_process import DaemonProcess, wait_for
 
 BOX = {"object": 1, "box": [40, 20, 200, 150]}
-LIMIT = "it made no progress for 5 s"
+LIMIT = r"it made no progress for \d+ s"
+"""A process that had worked just before has a second limit; that of the worker is 20 times its slowest step."""
 
 
 class Watcher:
@@ -90,8 +91,8 @@ def test_what_frames_do_not_need_is_replaced_while_they_flow(frozen_daemon):
     frozen = freeze(running, "control", "web", "capture:a")
     watcher.until(lambda: {"control_restarted", "web_restarted", "capture_restarted"} <= watcher.events.keys())
     assert not any(process.is_running() for process in frozen)
-    assert watcher.events["capture_restarted"] == f"a: {LIMIT}: killed by SIGKILL"
-    assert watcher.events["control_restarted"].startswith(f"{DAEMON}: {LIMIT}")
+    assert re.fullmatch(f"a: {LIMIT}: killed by SIGKILL", watcher.events["capture_restarted"])
+    assert re.match(f"{DAEMON}: {LIMIT}", watcher.events["control_restarted"])
     watcher.until(lambda: running.log.count("control is ready") == 2)
     with Controller(running.control) as control:
         assert control.hello().streams == ("a", "b")
@@ -126,17 +127,14 @@ def test_a_frozen_worker_is_said_and_costs_no_object(frozen_daemon):
     finally:
         done.set()
         asking.join(10)
-    # 20 times its slowest step, at least 5 s
-    assert re.fullmatch(
-        rf"{DAEMON}: it made no progress for \d+ s: killed by SIGKILL", watcher.events["worker_restarted"]
-    )
+    assert re.fullmatch(f"{DAEMON}: {LIMIT}: killed by SIGKILL", watcher.events["worker_restarted"])
     assert any(re.search(r"stream [ab]: no masks for \d+ s although frames come", one) for one in readyz), readyz
     assert watcher.late  # in status, too
     assert watcher.lost() <= 1  # what the worker held
     count = len(watcher.late)
     freeze(running, "publisher")
     watcher.until(lambda: "publisher_restarted" in watcher.events)
-    assert LIMIT in watcher.events["publisher_restarted"]
+    assert re.search(LIMIT, watcher.events["publisher_restarted"])
     watcher.more_frames()
     assert len(watcher.late) == count
     assert running.end() == 0
