@@ -21,6 +21,8 @@ os.environ["XDG_STATE_HOME"] = _STATE.name
 # Before anything imports torch: threads of two processes on the same cores wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # The workers of daemons choose their own number of threads, which must not spin while others compute.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What six of them take, with their daemons.
 _MEMORY_OF_SIX = 9_000_000_000
