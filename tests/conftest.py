@@ -24,9 +24,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers of daemons choose their own number of threads, which must not spin while others compute.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# What six of them take, with their daemons.
-_MEMORY_OF_SIX = 9_000_000_000
-
 # The duration of an example depends on the machine more than on the code.
 settings.register_profile("streamseg", deadline=None)
 settings.load_profile("streamseg")
@@ -35,12 +32,11 @@ pytest_plugins = ["tests.servers.fixtures", "tests.made_once"]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many tests run in parallel: three per core if memory allows it, since most wait for other processes.
+    """Return how many tests run in parallel: two per core, since most wait for other processes.
 
-    At most six: each imports torch and has its own daemons.
+    At most four: each imports torch and has its own daemons.
     """
-    per_core = 3 if psutil.virtual_memory().available > _MEMORY_OF_SIX else 2
-    return min(per_core * len(os.sched_getaffinity(0)), 2 * per_core)
+    return min(2 * len(os.sched_getaffinity(0)), 4)
 
 
 @pytest.hookimpl(trylast=True)

@@ -90,7 +90,13 @@ class AreaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A part of the picture."""
 
     polygon: Annotated[
-        tuple[PicturePoint, ...], Meta(min_length=3, max_length=64, description="Its corners: [[x, y], ...].")
+        tuple[PicturePoint, ...],
+        Meta(
+            min_length=3,
+            max_length=64,
+            examples=[[[0, 0], [200, 0], [200, 150]]],
+            description="Its corners: [[x, y], ...].",
+        ),
     ]
     coords: Annotated[
         Literal["pixels", "normalized"],
@@ -128,11 +134,19 @@ class FindConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = 8
     region: Annotated[
         tuple[AreaConfig, ...],
-        Meta(max_length=32, description="Find objects of which at least half lies in these areas; none: everywhere."),
+        Meta(
+            max_length=32,
+            examples=[[{"polygon": [[0, 100], [640, 100], [640, 480], [0, 480]]}]],
+            description="Find objects of which at least half lies in these areas; none: everywhere.",
+        ),
     ] = ()
     ignore: Annotated[
         tuple[AreaConfig, ...],
-        Meta(max_length=32, description="Areas in which nothing is found, whatever region says."),
+        Meta(
+            max_length=32,
+            examples=[[{"polygon": [[0, 0], [640, 0], [640, 60], [0, 60]]}]],
+            description="Areas in which nothing is found, whatever region says.",
+        ),
     ] = ()
     confirm: Annotated[
         int, Meta(ge=1, le=20, description="How many times an object must be seen before it is tracked.")
@@ -285,7 +299,11 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         ),
     ] = {}
     find: Annotated[
-        FindConfig, Meta(description="Find objects without a prompt; `{}`: with the defaults. Without it, off.")
+        FindConfig,
+        Meta(
+            examples=[{"every_s": 5}],
+            description="Find objects without a prompt; `{}`: with the defaults. Without it, off.",
+        ),
     ] = FindConfig(enabled=False)
 
 

@@ -21,7 +21,7 @@ def run(*command: object) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(BENCH), *filter(None, [inherited])])},
         capture_output=True,
         text=True,
-        timeout=380,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

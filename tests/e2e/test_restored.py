@@ -7,6 +7,7 @@ import random
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -73,10 +74,21 @@ def on_another(message: MaskFrame, scene: Scene) -> dict[int, bool]:
     return found
 
 
+def touching(scene: Scene, first: int, last: int) -> set[int]:
+    """Return the objects that touch another one between two frames of a scene."""
+    found: set[int] = set()
+    for n in range(first, last + 1, 3):
+        around = {obj_id: cv2.dilate(mask.astype(np.uint8), np.ones((9, 9))) for obj_id, mask in scene.truth(n).items()}
+        for one, other in itertools.combinations(around, 2):
+            if (around[one] & around[other]).any():
+                found |= {one, other}
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
-    """Only objects that nano follows well before the gap count: what it loses by itself is not the restart's."""
+    """Only what nano tracks well counts, until it touches another: the rest is not the fault of the restart."""
     scene = Scene(f"scene:default?{SIZE}&live=1")
     running = daemon(
         {
@@ -90,6 +102,7 @@ def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
         Controller(running.control, timeout_s=60) as control,
         Subscriber(running.endpoint, kinds=("masks",)) as subscriber,
     ):
+        wrong: list[bool] = []
         for seed in range(3):
             message = subscriber.receive(timeout_s=120)
             control.set_prompts("cam", boxes(scene, message.pts), frame=message.frame, on_expired="newest")
@@ -101,16 +114,17 @@ def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
             wait_for_snapshot(tmp_path / "kept", marked_at)
             truth = scene.truth(message.pts)
             right = {obj.id for obj in message.objects if iou(obj.mask, truth[obj.id]) > 0.6}
+            assert right
             worker = running.child("worker")
             worker.kill()
             worker.wait(20)
-            wrong: list[bool] = []
             for _ in range(15):
-                found = on_another(subscriber.receive(timeout_s=120), scene)
+                before, message = message, subscriber.receive(timeout_s=120)
+                right -= touching(scene, before.pts, message.pts)
+                found = on_another(message, scene)
                 wrong += [other for obj_id, other in found.items() if obj_id in right]
-            assert right
-            assert wrong
-            assert np.mean(wrong) <= 0.1, (seed, wrong)
+    assert wrong
+    assert np.mean(wrong) <= 0.1, wrong
     assert running.log.count("tracked on from memory") == 3
     assert running.end() == 0
 

@@ -39,8 +39,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
 
 @pytest.fixture
 def web(shared_daemon: WebDaemon) -> WebDaemon:
-    """The shared daemon, without objects."""
+    """The shared daemon, without objects and without a search for some: random requests may have begun one."""
     for stream in STREAMS:
+        shared_daemon.json("POST", f"/v1/streams/{stream}/find", {"enabled": False})
         shared_daemon.json("POST", f"/v1/streams/{stream}/reset")
         path = f"/v1/streams/{stream}/objects"
         wait_for(lambda path=path: not shared_daemon.json("GET", path)["objects"], 20, "a frame without objects")
