@@ -134,7 +134,7 @@ def test_streams_are_added_listed_and_removed(run):
 
 def test_status_shows_everything(run):
     # The control process hears of the daemon and its streams once a second.
-    wait_for(lambda: ": streaming" in fine(run("status")), 60, "a status with everything")
+    wait_for(lambda: re.search(r"control ready(?s:.*): streaming", fine(run("status"))), 60, "a status with everything")
     text = fine(run("status"))
     assert re.search(r"fixed on cpu, up \d+ s; .*control ready", text)
     assert re.search(r"^cam: streaming; 320x180; .* frames/s in", text, re.MULTILINE)
