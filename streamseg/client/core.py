@@ -78,7 +78,7 @@ class SubscriberCore(Generic[Result_co]):
         self._kinds = _checked_kinds(kinds)
         self._streams = None if streams is None else _checked_streams(streams)
         self._inbox = inbox
-        self._sheds_backlog = isinstance(inbox, AllInbox)
+        self._sheds_backlog = isinstance(inbox, AllInbox) and inbox.sheds_backlog
         self._rate = rate
         self._topics: dict[bytes, Continuity] = {}
         self._fresh_topics: list[bytes] = []

@@ -32,9 +32,17 @@ class Inbox(Protocol[Result_co]):
 
 
 class AllInbox:
-    """All messages in order. One at a time is read from the socket: the queue is ZeroMQ's, which is bounded."""
+    """All messages in order. One at a time is read from the socket: the queue is ZeroMQ's, which is bounded.
 
-    def __init__(self) -> None:
+    Args:
+        sheds_backlog: A reader that is far behind loses its backlog.
+
+    Attributes:
+        sheds_backlog: As given.
+    """
+
+    def __init__(self, *, sheds_backlog: bool = True) -> None:
+        self.sheds_backlog = sheds_backlog
         self._waiting: deque[Message] = deque()
 
     def put(self, message: Message) -> None:

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import zmq
 
 from streamseg.client.connect import connect, update_topics
 from streamseg.client.core import SubscriberCore
+from streamseg.client.inbox import AllInbox
 from streamseg.client.results import Message
 from streamseg.protocol.topics import Kind
 
 _TURN_MS = 200
 _HWM = 1000
-
-
-class _KeepAll:
-    """An inbox that keeps everything; a recorder takes each message at once, and drops no backlog."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[Message] = deque()
-
-    def put(self, message: Message) -> None:
-        self._waiting.append(message)
-
-    def take(self) -> Message | None:
-        return self._waiting.popleft() if self._waiting else None
-
-    def wants_more(self) -> bool:
-        return not self._waiting
 
 
 def receive_bytes(
@@ -46,7 +30,7 @@ def receive_bytes(
     Raises:
         ConfigError: an argument is invalid.
     """
-    core: SubscriberCore[Message] = SubscriberCore(endpoint, streams, kinds, _KeepAll())
+    core: SubscriberCore[Message] = SubscriberCore(endpoint, streams, kinds, AllInbox(sheds_backlog=False))
     with zmq.Context() as context, connect(context, endpoint, core.topics(), hwm=_HWM) as socket:
         while not stopped():
             if not socket.poll(_TURN_MS):

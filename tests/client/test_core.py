@@ -278,6 +278,14 @@ def test_latest_never_gives_up(golden):
     assert not subject.take_shed()
 
 
+def test_a_recorder_never_gives_up(golden):
+    subject = core(AllInbox(sheds_backlog=False))
+    for frame in range(1, 4):
+        subject.feed(old(golden, frame, 10**10))
+    assert [m.frame for m in drain(subject)] == [1, 2, 3]
+    assert not subject.take_shed()
+
+
 # --- limited rates --------------------------------------------------------------------------------------------------
 
 
