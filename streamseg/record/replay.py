@@ -84,7 +84,7 @@ class Replay:
             raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
 
     def wait_for_subscriber(self, path: Path, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Wait until somebody subscribes to more than a status. Subscribers learn the streams meanwhile.
+        """Wait for a subscription to more than status messages. Subscribers learn the streams from those.
 
         Raises:
             RecordError: there is no recording.
@@ -95,7 +95,7 @@ class Replay:
                 self._status.setdefault(recorded.topic, self._parts(recorded, readdress))
             elif recorded.kind == "masks" and len(self._status) > 1:
                 break
-        while not stopped() and not any(not name.endswith(b"/status/") for name in self._subscribed):
+        while not stopped() and all(name.endswith(b"/status/") for name in self._subscribed):
             self._answer_subscriptions(_POLL_S)
         self._status.clear()
 
