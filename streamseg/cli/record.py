@@ -7,14 +7,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
-
-if TYPE_CHECKING:
-    from streamseg.protocol.topics import Kind
 
 _STATUS_S: Final = 10.0
 
@@ -52,18 +49,19 @@ def record(
 
       streamseg record recording/ --pictures --max-gb 50
     """
-    from streamseg.record.process import KINDS
+    from streamseg.config.schema import RecordConfig
+    from streamseg.record.process import kinds_of, limits_of
     from streamseg.record.receive import receive_bytes
-    from streamseg.record.recorder import Recorder, RecordLimits
+    from streamseg.record.recorder import Recorder
 
-    limits = RecordLimits(
-        segment_bytes=segment_mb * 10**6,
-        segment_s=segment_minutes * 60,
-        max_bytes=None if max_gb is None else int(max_gb * 1e9),
-        max_age_s=None if max_hours is None else max_hours * 3600,
-        keep_free_bytes=keep_free_mb * 10**6,
+    settings = RecordConfig(
+        pictures=pictures,
+        segment_mb=segment_mb,
+        segment_minutes=segment_minutes,
+        max_gb=max_gb,
+        max_hours=max_hours,
+        keep_free_mb=keep_free_mb,
     )
-    kinds: tuple[Kind, ...] = (*KINDS, "image") if pictures else KINDS
     ended = _ended_by_signal()
     until_s = None if seconds is None else time.monotonic() + seconds
 
@@ -71,10 +69,10 @@ def record(
         return ended.is_set() or (until_s is not None and time.monotonic() >= until_s)
 
     gaps, next_line_s = 0, time.monotonic() + _STATUS_S
-    with Recorder(folder, limits) as recorder:
+    with Recorder(folder, limits_of(settings)) as recorder:
         print(f"recording {endpoint} to {folder}; Ctrl-C ends it", file=sys.stderr, flush=True)
         try:
-            for received in receive_bytes(endpoint, stream or None, kinds, stopped):
+            for received in receive_bytes(endpoint, stream or None, kinds_of(settings), stopped):
                 if received is not None:
                     parts, message = received
                     recorder.write(parts, time.time_ns())

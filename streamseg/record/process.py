@@ -25,7 +25,7 @@ from streamseg.record.recorder import Recorder, RecordLimits
 
 log = logging.getLogger(__name__)
 
-KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "events", "status")
+_KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "events", "status")
 _PROGRESS_S: Final = 1.0
 _IDLE_S: Final = 0.2
 _RETRY_S: Final = 60.0
@@ -60,6 +60,11 @@ def limits_of(record: RecordConfig) -> RecordLimits:
         max_age_s=None if record.max_hours is None else record.max_hours * 3600,
         keep_free_bytes=record.keep_free_mb * _MB,
     )
+
+
+def kinds_of(record: RecordConfig) -> tuple[Kind, ...]:
+    """Return the kinds of messages to record."""
+    return (*_KINDS, "image") if record.pictures else _KINDS
 
 
 def main(spec: RecorderSpec, connection: Connection) -> None:
@@ -100,9 +105,8 @@ class _Recording:
         from streamseg.record.receive import receive_bytes  # imported late: the supervisor imports this module
 
         record = self._spec.record
-        kinds: tuple[Kind, ...] = (*KINDS, "image") if record.pictures else KINDS
         for received in receive_bytes(
-            self._spec.publish_endpoint, record.streams or None, kinds, self._link.stop_requested
+            self._spec.publish_endpoint, record.streams or None, kinds_of(record), self._link.stop_requested
         ):
             if received is not None:
                 parts, message = received
