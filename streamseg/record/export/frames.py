@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,10 +55,20 @@ def exported_frames(path: Path, stream: str | None = None) -> Iterator[ExportedF
     Raises:
         RecordError: there is no recording, it has no masks of that stream, or a session cannot name a file.
     """
-    pictured = {recorded.stream for recorded in read_recording(path) if recorded.kind == "image"}
-    masks: dict[Key, MaskFrame] = {}
-    pictures: dict[Key, bytes] = {}
     any_frame = False
+    for frame in _paired(_messages(path, stream), _pictured(path)):
+        any_frame = True
+        yield frame
+    if not any_frame:
+        raise RecordError(f"{path}: the recording has no masks" + (f" of stream {stream!r}" if stream else ""))
+
+
+def _pictured(path: Path) -> set[str]:
+    """Return the streams whose pictures were recorded."""
+    return {recorded.stream for recorded in read_recording(path) if recorded.kind == "image"}
+
+
+def _messages(path: Path, stream: str | None) -> Iterator[MaskFrame | ImageFrame]:
     for recorded in read_recording(path):
         if recorded.kind not in ("masks", "image") or (stream is not None and recorded.stream != stream):
             continue
@@ -72,23 +82,25 @@ def exported_frames(path: Path, stream: str | None = None) -> Iterator[ExportedF
             raise RecordError(
                 f"{path}: session {message.session[:80]!r} is not one of a daemon: letters, digits, _ and -"
             )
+        yield message
+
+
+def _paired(messages: Iterable[MaskFrame | ImageFrame], pictured: Container[str]) -> Iterator[ExportedFrame]:
+    masks: dict[Key, MaskFrame] = {}
+    pictures: dict[Key, bytes] = {}
+    for message in messages:
         key = (message.stream, message.session, message.frame)
         if isinstance(message, MaskFrame):
             if message.stream not in pictured:
-                any_frame = True
                 yield ExportedFrame(message, None)
             elif key in pictures:
-                any_frame = True
                 yield ExportedFrame(message, pictures.pop(key))
             else:
                 masks[key] = message
         elif key in masks:
-            any_frame = True
             yield ExportedFrame(masks.pop(key), message.jpeg)
         else:
             pictures[key] = message.jpeg
         for waiting in (masks, pictures):
             while len(waiting) > _MAX_WAITING:
                 del waiting[next(iter(waiting))]
-    if not any_frame:
-        raise RecordError(f"{path}: the recording has no masks" + (f" of stream {stream!r}" if stream else ""))
