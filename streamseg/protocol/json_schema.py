@@ -34,8 +34,8 @@ def json_schema() -> dict[str, Any]:
     _, definitions = msgspec.json.schema_components(ordered, ref_template="#/$defs/{name}")
     for definition in definitions.values():
         _move_attributes(definition)
-    for type_ in _structs(types):
-        _describe(definitions.get(type_.__name__, {}), type_)
+    for type_ in types:
+        _describe(definitions[type_.__name__], type_)
     requests = {f"request.{name}": _request(name) for name in OPERATIONS}
     replies = {f"reply.{name}": _reply(name) for name in OPERATIONS}
     accepted = [*(type_.__name__ for type_ in MESSAGES), *requests, *replies]
@@ -45,12 +45,6 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in accepted],
         "$defs": {**dict(sorted(definitions.items())), **requests, **replies},
     }
-
-
-def _structs(types: set[type[msgspec.Struct]]) -> list[type]:
-    """Return the types and their bases, bases last, so that a description in a class wins over its base's."""
-    found = {base: None for type_ in types for base in type_.__mro__}
-    return [*found]
 
 
 def _move_attributes(definition: dict[str, Any]) -> None:
@@ -68,7 +62,7 @@ def _move_attributes(definition: dict[str, Any]) -> None:
             field["description"] = f"{field.get('description', '')} {words}".strip()
 
 
-def _describe(definition: dict[str, Any], type_: type) -> None:
+def _describe(definition: dict[str, Any], type_: type[msgspec.Struct]) -> None:
     """Describe inherited fields by the docstrings of the bases."""
     for base in type_.__mro__[1:]:
         if not (issubclass(base, msgspec.Struct) and base.__doc__):
