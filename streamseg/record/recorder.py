@@ -60,7 +60,7 @@ class Recorder:
         self._folder = folder
         self._limits = limits or RecordLimits()
         self._now_s = now_s
-        self._lock = RecordingLock(folder)
+        self._lock: RecordingLock | None = RecordingLock(folder)
         self._segment: SegmentWriter | None = None
         self._segment_began_s = self._checked_s = -float("inf")
         self.messages = 0
@@ -139,7 +139,7 @@ class Recorder:
             self._segment = None
         if self._lock is not None:
             self._lock.release()
-            self._lock = None  # type: ignore[assignment]
+            self._lock = None
 
     def __enter__(self) -> Recorder:
         return self
