@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.client.results import ObjectMask
+from streamseg.protocol.polygons import TOLERANCE_PX
 
-_TOLERANCE_PX: Final = 0.7
 _MIN_CORNERS: Final = 3
 
 
@@ -22,6 +22,6 @@ def outlines(obj: ObjectMask) -> list[NDArray[np.int32]]:
     if obj.encoding == "none":
         return []
     found, _ = cv2.findContours(obj.crop.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    simple = [cv2.approxPolyDP(contour, _TOLERANCE_PX, closed=True)[:, 0] for contour in found]
+    simple = [cv2.approxPolyDP(contour, TOLERANCE_PX, closed=True)[:, 0] for contour in found]
     kept = [polygon + np.array(obj.roi[:2]) for polygon in simple if len(polygon) >= _MIN_CORNERS]
     return sorted((polygon.astype(np.int32) for polygon in kept), key=lambda polygon: -cv2.contourArea(polygon))
