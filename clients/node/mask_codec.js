@@ -1,4 +1,5 @@
 // Decodes masks: the compressed run-length encoding of COCO (docs/protocol.md).
+// clients/node/ and streamseg/web/static/ each have a copy of this file, as both are distributed alone. A test compares them.
 
 /** Decode a mask to one byte per pixel, row by row. Throws if the runs do not fill it exactly. */
 export function decodeRle(data, width, height) {
