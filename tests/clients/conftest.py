@@ -15,11 +15,10 @@ import pytest
 from streamseg.client.assembly import assemble
 from streamseg.client.results import ImageFrame, MaskFrame, ObjectsFrame
 from tests.client.conftest import Messages, Outlet
-from tests.e2e.daemon_process import DaemonProcess
+from tests.e2e.daemon_process import DISC, DaemonProcess
 from tests.protocol import golden_messages, mask_vectors
 
 ROOT = Path(__file__).parents[2]
-CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
 GOLDEN = [str(path) for path in sorted(golden_messages.FOLDER.glob("*.bin"))]
 READ_ARGUMENTS = [str(mask_vectors.FILE), *GOLDEN]
 
@@ -89,11 +88,7 @@ def send_wrong_messages_then_masks(outlet: Outlet, frame: int) -> int:
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     """A daemon that tracks a disc by its color."""
-    config = {
-        "streams": {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}},
-        "model": {"name": "echo"},
-    }
-    running = DaemonProcess(config, tmp_path_factory.mktemp("daemon"))
+    running = DaemonProcess(DISC, tmp_path_factory.mktemp("daemon"))
     running.wait_log("ready: masks at")
     yield running
     running.close()

@@ -13,10 +13,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import psutil
 import pytest
 import yaml
+
+DISC: Final[dict[str, object]] = {
+    "streams": {
+        "cam": {
+            "source": "scene:simple?size=320x180",
+            "prompts": [{"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}],
+        }
+    },
+    "model": {"name": "echo"},
+}
+"""A configuration: a disc in a generated scene, tracked by its color as object 1, `cup`."""
 
 
 class DaemonProcess:

@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import streamseg.client
-from tests.e2e.daemon_process import DaemonProcess
+from tests.e2e.daemon_process import DISC, DaemonProcess
 
 TEXT = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
 
 
 def test_every_class_is_described() -> None:
@@ -21,11 +20,7 @@ def test_every_class_is_described() -> None:
 
 
 def test_its_programs_run(tmp_path: Path) -> None:
-    config = {
-        "streams": {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}},
-        "model": {"name": "echo"},
-    }
-    daemon = DaemonProcess(config, tmp_path)
+    daemon = DaemonProcess(DISC, tmp_path)
     try:
         daemon.wait_log("ready: masks at")
         # One process for all: starting Python eight times is what would take long.

@@ -16,21 +16,16 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.e2e.daemon_process import DaemonProcess
+from tests.e2e.daemon_process import DISC, DaemonProcess
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT_S = 60
-CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     """A daemon that tracks a disc in a generated scene by its color."""
-    config = {
-        "streams": {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}},
-        "model": {"name": "echo"},
-    }
-    running = DaemonProcess(config, tmp_path_factory.mktemp("daemon"))
+    running = DaemonProcess(DISC, tmp_path_factory.mktemp("daemon"))
     running.wait_log("ready: masks at")
     yield running
     running.close()

@@ -16,10 +16,7 @@ from streamseg.ipc.messages import InternalMessage, RecorderReport, StreamEvent,
 from streamseg.record.folder import read_recording
 from streamseg.record.process import RecorderSpec, main
 from tests.client.conftest import Messages, Outlet
-from tests.e2e.daemon_process import DaemonProcess, wait_for
-
-CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
-STREAMS = {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}}
+from tests.e2e.daemon_process import DISC, DaemonProcess, wait_for
 
 
 def kinds(folder: Path) -> set[tuple[str, str]]:
@@ -28,7 +25,7 @@ def kinds(folder: Path) -> set[tuple[str, str]]:
 
 def test_a_daemon_records_itself(tmp_path: Path) -> None:
     record = {"path": "recording", "pictures": True, "keep_free_mb": 1}  # beside the configuration file
-    daemon = DaemonProcess({"streams": STREAMS, "model": {"name": "echo"}, "record": record}, tmp_path)
+    daemon = DaemonProcess(DISC | {"record": record}, tmp_path)
     folder = tmp_path / "recording"
     wanted = {("cam", kind) for kind in ("masks", "objects", "image", "events", "status")} | {("_daemon", "status")}
     try:
@@ -46,7 +43,7 @@ def test_a_daemon_records_itself(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_stops_the_recording_with_an_event_and_nothing_else(tmp_path: Path) -> None:
     record = {"path": "recording", "keep_free_mb": 1}
-    daemon = DaemonProcess({"streams": STREAMS, "model": {"name": "echo"}, "record": record}, tmp_path)
+    daemon = DaemonProcess(DISC | {"record": record}, tmp_path)
     folder = tmp_path / "recording"
     try:
         wait_for(lambda: folder.exists() and list(folder.glob("*.mcap")), 60, "a file", daemon.alive)

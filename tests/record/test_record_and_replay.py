@@ -16,9 +16,8 @@ import zmq
 from streamseg.client import Subscriber
 from streamseg.record.folder import read_recording
 from streamseg.record.segment import Recorded
-from tests.e2e.daemon_process import DaemonProcess, wait_for
+from tests.e2e.daemon_process import DISC, DaemonProcess, wait_for
 
-CUP = {"object": 1, "label": "cup", "points": [[0.5, 0.5]], "coords": "normalized"}
 CHANGED = ("session", "publisher", "t_published_ns")
 
 
@@ -35,11 +34,7 @@ def of_kind(recording: Path, kind: str) -> list[Recorded]:
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Of a recorder that was killed, then of one that ended properly."""
     folder = tmp_path_factory.mktemp("recording")
-    config = {
-        "streams": {"cam": {"source": "scene:simple?size=320x180", "prompts": [CUP]}},
-        "model": {"name": "echo"},
-    }
-    daemon = DaemonProcess(config, tmp_path_factory.mktemp("daemon"))
+    daemon = DaemonProcess(DISC, tmp_path_factory.mktemp("daemon"))
     try:
         daemon.wait_log("ready: masks at")
         with streamseg("record", folder, "--endpoint", daemon.endpoint, "--pictures", "--keep-free-mb", "1") as first:
