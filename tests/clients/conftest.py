@@ -85,6 +85,28 @@ def send_wrong_messages_then_masks(outlet: Outlet, frame: int) -> int:
     return len(WRONG_STATUSES) + len(WRONG_MASKS)
 
 
+def receive_from_late_publisher(*command: str | Path, folder: Path, cwd: Path | None = None) -> str:
+    """Start a program, then its publisher, as after a restart of the daemon: a wrong message and masks of frame 7.
+
+    Args:
+        command: The program, which subscribes to the masks of ``cam1`` at ``ipc://FOLDER/pub``.
+        folder: Where the publisher is.
+        cwd: Where the program runs.
+
+    Returns:
+        What the program printed.
+    """
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True) as program:
+        outlet = Outlet(folder)
+        try:
+            outlet.wait(b"\x01" + MASKS)
+            outlet.send([MASKS, b"\xff"], Messages().masks(7))
+            return program.communicate(timeout=30)[0]
+        finally:
+            program.kill()
+            outlet.close()
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     """A daemon that tracks a disc by its color."""

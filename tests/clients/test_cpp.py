@@ -10,8 +10,16 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.client.conftest import Messages, Outlet
-from tests.clients.conftest import READ_ARGUMENTS, ROOT, assert_reads_vectors, need, run, send_wrong_messages_then_masks
+from tests.client.conftest import Outlet
+from tests.clients.conftest import (
+    READ_ARGUMENTS,
+    ROOT,
+    assert_reads_vectors,
+    need,
+    receive_from_late_publisher,
+    run,
+    send_wrong_messages_then_masks,
+)
 from tests.e2e.daemon_process import DaemonProcess
 
 CPP = ROOT / "clients" / "cpp"
@@ -69,16 +77,6 @@ def test_the_example_writes_the_masks_of_a_daemon(daemon: DaemonProcess, write_p
 
 
 def test_it_waits_for_a_publisher_that_comes_later(write_pgm: Path, tmp_path: Path) -> None:
-    """As after a restart of the daemon: the connection is made when there is something to connect to."""
-    golden, file = Messages(), tmp_path / "masks.pgm"
-    command = [write_pgm, file, f"ipc://{tmp_path}/pub", "cam1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        outlet = Outlet(tmp_path)
-        try:
-            outlet.wait(b"\x01v1/cam1/masks/")
-            outlet.send([b"v1/cam1/masks/", b"\xff"], golden.masks(7))
-            said = program.communicate(timeout=30)[0]
-        finally:
-            program.kill()
-            outlet.close()
+    command = [write_pgm, tmp_path / "masks.pgm", f"ipc://{tmp_path}/pub", "cam1"]
+    said = receive_from_late_publisher(*command, folder=tmp_path)
     assert said.startswith("cam1 frame 7 in ")

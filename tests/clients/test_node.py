@@ -10,8 +10,16 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.client.conftest import Messages, Outlet
-from tests.clients.conftest import READ_ARGUMENTS, ROOT, assert_reads_vectors, need, run, send_wrong_messages_then_masks
+from tests.client.conftest import Outlet
+from tests.clients.conftest import (
+    READ_ARGUMENTS,
+    ROOT,
+    assert_reads_vectors,
+    need,
+    receive_from_late_publisher,
+    run,
+    send_wrong_messages_then_masks,
+)
 from tests.e2e.daemon_process import DaemonProcess
 
 NODE = ROOT / "clients" / "node"
@@ -77,17 +85,8 @@ def test_the_example_writes_the_masks_of_a_daemon(daemon: DaemonProcess, package
 
 @pytest.mark.slow
 def test_it_waits_for_a_publisher_that_comes_later(package: Path, tmp_path: Path) -> None:
-    golden = Messages()
-    command = ["node", "examples/write_png.js", str(tmp_path / "m.png"), f"ipc://{tmp_path}/pub", "cam1"]
-    with subprocess.Popen(command, cwd=package, stdout=subprocess.PIPE, text=True) as program:
-        outlet = Outlet(tmp_path)
-        try:
-            outlet.wait(b"\x01v1/cam1/masks/")
-            outlet.send([b"v1/cam1/masks/", b"\xff"], golden.masks(7))
-            said = program.communicate(timeout=30)[0]
-        finally:
-            program.kill()
-            outlet.close()
+    command = ["node", "examples/write_png.js", tmp_path / "m.png", f"ipc://{tmp_path}/pub", "cam1"]
+    said = receive_from_late_publisher(*command, folder=tmp_path, cwd=package)
     assert said.startswith("cam1 frame 7 in ")
 
 
