@@ -41,7 +41,7 @@ from streamseg.tracker.types import Tracker
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.find.looks import LookSchedule
 from streamseg.worker.frame_turn import FrameResult
-from streamseg.worker.restoring import Inheritance, read_snapshot
+from streamseg.worker.inheritance import Inheritance, read_snapshot
 from streamseg.worker.scheduler import FairScheduler
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.step_clock import StepClock

@@ -22,10 +22,10 @@ from streamseg.protocol.published import Overload, RegionCounts
 from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.find.finder import ObjectFinder
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
+from streamseg.worker.inheritance import Inheritance, Restoration
 from streamseg.worker.object_table import ObjectTable
 from streamseg.worker.overload import OverloadMeter
 from streamseg.worker.picture_memory import PictureMemory
-from streamseg.worker.restoring import Inheritance, Restoration
 from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.stream_events import EventLog
 from streamseg.worker.stream_objects import Latest, StreamObjects

@@ -21,7 +21,7 @@ from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult
 from streamseg.worker import stream_objects
 from streamseg.worker.command_handlers import handle_command
-from streamseg.worker.restoring import Inheritance
+from streamseg.worker.inheritance import Inheritance
 from streamseg.worker.static_frames import SETTLED
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream

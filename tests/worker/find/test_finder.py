@@ -17,7 +17,7 @@ from streamseg.protocol.mask_codec import decode_frame_rle
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.simple.color import ColorTracker
 from streamseg.worker.command_handlers import handle_command
-from streamseg.worker.restoring import Inheritance, read_snapshot
+from streamseg.worker.inheritance import Inheritance, read_snapshot
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.tracked_stream import TrackedStream
 from tests.worker.find.scene_run import SceneRun

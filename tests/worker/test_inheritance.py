@@ -15,7 +15,7 @@ from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
 from streamseg.state.stream_snapshot import MAX_BYTES, decode_snapshot, encode_snapshot
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import StreamMemory
-from streamseg.worker.restoring import Inheritance, read_snapshot
+from streamseg.worker.inheritance import Inheritance, read_snapshot
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
