@@ -52,7 +52,7 @@ class KeptState:
         self._folder = StateFolder(folder, durable=False)
         self._config_file = config_file
         self._lock = StateLock(folder)
-        self._folder.remove_unfinished()
+        self._folder.remove_leftovers()
         self._not_before = 0.0
 
     def streams(self, config: Config) -> dict[str, tuple[StreamConfig, SavedStream | None, bool]]:

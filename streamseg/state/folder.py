@@ -47,12 +47,6 @@ class StateFolder:
         with contextlib.suppress(OSError):
             (self.path / (stream + _STREAM_SUFFIX)).unlink()
 
-    def remove_unfinished(self) -> None:
-        """Remove what a process that was killed had not finished writing. No other process may be writing."""
-        for file in self.path.glob(".*.????????"):
-            with contextlib.suppress(OSError):
-                file.unlink()
-
     def streams(self) -> dict[str, os.stat_result]:
         """Return the streams that have a snapshot, with the state of its file."""
         found: dict[str, os.stat_result] = {}
@@ -117,8 +111,12 @@ class StateFolder:
                 self.path.rmdir()
         return removed
 
-    def remove_leftovers(self) -> None:
-        """Remove what a killed process left half written."""
-        with contextlib.suppress(OSError):
-            for file in self.path.glob(".*"):
-                file.unlink(missing_ok=True)
+    def remove_leftovers(self, *, of_streams: bool = False) -> None:
+        """Remove what a killed process left half written. No other process may be writing such files.
+
+        Args:
+            of_streams: Only of snapshots: the daemon may be writing its record.
+        """
+        for file in self.path.glob(f".*{_STREAM_SUFFIX if of_streams else ''}.????????"):
+            with contextlib.suppress(OSError):
+                file.unlink()

@@ -243,7 +243,7 @@ class _Writer:
         self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
-        self._folder.remove_leftovers()
+        self._folder.remove_leftovers(of_streams=True)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closing)

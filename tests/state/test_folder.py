@@ -50,7 +50,10 @@ def test_it_is_cleared_with_what_was_left_half_written(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path / "state", durable=False)
     assert folder.clear() == 0
     folder.write_stream("cam", b"one")
-    (folder.path / ".cam.stream.1234").write_bytes(b"half")
+    (folder.path / ".cam.stream.0123abcd").write_bytes(b"half")
+    (folder.path / ".daemon.json.4567cdef").write_bytes(b"half")
+    folder.remove_leftovers(of_streams=True)
+    assert sorted(file.name for file in folder.path.iterdir()) == [".daemon.json.4567cdef", "cam.stream"]
     folder.remove_leftovers()
     assert [file.name for file in folder.path.iterdir()] == ["cam.stream"]
     assert folder.clear() == 1
