@@ -211,9 +211,9 @@ def duplicates(tracked: Sequence[tuple[int, bool, BoolMask]]) -> dict[int, int]:
     """
     found: dict[int, int] = {}
     for place, (obj_id, removable, mask) in enumerate(tracked):
-        for other_id, other_removable, other in tracked:
-            older = (other_id, other_removable) in [(one[0], one[1]) for one in tracked[:place]]
-            if not removable or other_id == obj_id or other_id in found or not (older or not other_removable):
+        for other_place, (other_id, other_removable, other) in enumerate(tracked):
+            stays = other_place < place or not other_removable
+            if not removable or other_id == obj_id or other_id in found or not stays:
                 continue
             if iou(mask, other) >= _DUPLICATE:
                 found[obj_id] = other_id
