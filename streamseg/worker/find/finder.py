@@ -21,7 +21,7 @@ from streamseg.config.schema import FindConfig
 from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.frame import Frame
 from streamseg.protocol.published import FindCounts
-from streamseg.tracker.types import BoolMask, Candidate, Tracker
+from streamseg.tracker.types import BoolMask, Candidate, ObjectResult, Tracker
 from streamseg.worker.find.association import (
     Rules,
     Sight,
@@ -69,6 +69,7 @@ class ObjectFinder:
         self._counts = FindCounts()
         self._dismissed: deque[BoolMask] = deque(maxlen=_MAX_DISMISSED)
         self._allowed: tuple[tuple[int, int], BoolMask] | None = None
+        self._on_grid: dict[int, tuple[ObjectResult, BoolMask]] = {}
         self._overlapping: dict[int, int] = {}
         self._looks = 0
         self._spent_s = 0.0
@@ -295,7 +296,16 @@ class ObjectFinder:
     # --- masks ------------------------------------------------------------------------------------------------------
 
     def _tracked(self, latest: Latest) -> dict[int, BoolMask]:
-        return {obj_id: to_grid(result.full_mask) for obj_id, result in latest.results.items() if result.area}
+        """Return the masks of the visible objects. Each is kept until its result changes: it takes 8 ms for 1080p."""
+        visible = {obj_id: result for obj_id, result in latest.results.items() if result.area}
+        known = self._on_grid
+        self._on_grid = {
+            obj_id: known[obj_id]
+            if obj_id in known and known[obj_id][0] is result
+            else (result, to_grid(result.full_mask))
+            for obj_id, result in visible.items()
+        }
+        return {obj_id: mask for obj_id, (_, mask) in self._on_grid.items()}
 
     def _free(self, latest: Latest) -> BoolMask:
         """Return the allowed cells that no tracked object covers, as a new array."""

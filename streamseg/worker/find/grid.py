@@ -21,7 +21,7 @@ Point = tuple[float, float]
 
 def to_grid(mask: NDArray[np.bool_]) -> BoolMask:
     """Return ``bool [GRID, GRID]``: the cells of which a mask of any size covers at least half."""
-    share = cv2.resize(mask.astype(np.uint8) * 255, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    share = cv2.resize(mask.view(np.uint8) * np.uint8(255), (GRID, GRID), interpolation=cv2.INTER_AREA)
     return np.asarray(share) >= 128
 
 
