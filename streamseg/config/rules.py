@@ -189,12 +189,12 @@ def _check_zone(name: str, zone: ZoneConfig, path: Path, problems: Problems) -> 
     _check_polygon(zone, path, problems)
 
 
-def _check_polygon(zone: ZoneConfig | AreaConfig, path: Path, problems: Problems) -> None:
-    _check_region_points(zone.polygon, zone.coords, (*path, "polygon"), problems)
+def _check_polygon(area: AreaConfig, path: Path, problems: Problems) -> None:
+    _check_region_points(area.polygon, area.coords, (*path, "polygon"), problems)
     doubled_area = sum(
-        x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(zone.polygon, (*zone.polygon[1:], zone.polygon[0]), strict=True)
+        x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(area.polygon, (*area.polygon[1:], area.polygon[0]), strict=True)
     )
-    if doubled_area == 0 and _on_one_line(zone.polygon):
+    if doubled_area == 0 and _on_one_line(area.polygon):
         problems.add((*path, "polygon"), "has no area: its corners must not all lie on one line")
     elif doubled_area == 0:
         problems.add((*path, "polygon"), "crosses itself: give its corners in their order along the outline")

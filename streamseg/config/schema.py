@@ -48,8 +48,8 @@ class PromptConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 PicturePoint = tuple[Coordinate, Coordinate]
 
 
-class ZoneConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An area of the picture. Events say when an object enters and leaves it."""
+class AreaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the picture."""
 
     polygon: Annotated[
         tuple[PicturePoint, ...],
@@ -64,6 +64,11 @@ class ZoneConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Literal["pixels", "normalized"],
         Meta(description="Unit of the corners: pixels of the video, or 0..1 of its width and height."),
     ] = "pixels"
+
+
+class ZoneConfig(AreaConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An area of the picture. Events say when an object enters and leaves it."""
+
     share: Annotated[
         float,
         Meta(
@@ -83,24 +88,6 @@ class LineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     coords: Annotated[
         Literal["pixels", "normalized"],
         Meta(description="Unit of the ends: pixels of the video, or 0..1 of its width and height."),
-    ] = "pixels"
-
-
-class AreaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the picture."""
-
-    polygon: Annotated[
-        tuple[PicturePoint, ...],
-        Meta(
-            min_length=3,
-            max_length=64,
-            examples=[[[0, 0], [200, 0], [200, 150]]],
-            description="Its corners: [[x, y], ...].",
-        ),
-    ]
-    coords: Annotated[
-        Literal["pixels", "normalized"],
-        Meta(description="Unit of the corners: pixels of the video, or 0..1 of its width and height."),
     ] = "pixels"
 
 
