@@ -1,12 +1,12 @@
 // The panel with the settings of the shown stream: zones and lines, how objects are judged, and removal.
 
 import { api } from "./api.js";
+import { askFirst } from "./ask_first.js";
 import { find, make, setText } from "./dom.js";
 import { showError } from "./notifications.js";
 import { cancelDrawing, changeSettings, finishDrawing, loadSettings, startDrawing } from "./regions.js";
 import { on, store } from "./store.js";
 
-const CONFIRM_MS = 3000;
 const panel = find("#settings-panel");
 /** Setting -> [what it is, its choices or [smallest, largest, step], what it does]. */
 const FIELDS = {
@@ -77,24 +77,12 @@ async function copySettings(button) {
   setTimeout(() => setText(button, "Copy as YAML"), 2500);
 }
 
-async function removeStream(button) {
-  if (!("confirm" in button.dataset)) {
-    button.dataset.confirm = "";
-    setText(button, "Really remove it?");
-    setTimeout(forgetRemoval, CONFIRM_MS);
-    return;
-  }
+async function removeStream() {
   try {
     await api.removeStream(store.stream);
   } catch (error) {
     showError(error);
   }
-}
-
-function forgetRemoval() {
-  const button = find("#remove-stream");
-  delete button.dataset.confirm;
-  setText(button, "Remove camera");
 }
 
 const toggle = (kind) => store.drawing?.kind === kind ? cancelDrawing() : startDrawing(kind);
@@ -107,7 +95,6 @@ export function initSettings(setOpen) {
   find("#draw-line").onclick = () => toggle("line");
   find("#draw-done").onclick = finishDrawing;
   find("#settings-copy").onclick = (event) => copySettings(event.currentTarget);
-  find("#remove-stream").onclick = (event) => removeStream(event.currentTarget);
-  on("stream", forgetRemoval);
+  askFirst(find("#remove-stream"), "Really remove it?", removeStream);
   on("settings drawing stream grid settingsOpen", show);
 }

@@ -1,34 +1,19 @@
 // The buttons above the picture, and the hint below it.
 
 import { canRedo, canUndo, redo, remove, reset, select, toggleFind, togglePause, undo } from "./actions.js";
+import { askFirst } from "./ask_first.js";
 import { candidateHint, nextCandidate } from "./candidates.js";
 import { find, setText, throttle } from "./dom.js";
 import { isFinding, isPaused, on, store, update } from "./store.js";
 
-const CONFIRM_MS = 3000;
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 const buttons = {
   newObject: find("#new-object"), negative: find("#negative"), candidate: find("#candidate"), undo: find("#undo"), redo: find("#redo"), remove: find("#remove"),
   autofind: find("#find"), pause: find("#pause"), reset: find("#reset"),
 };
 
-/** Reset on the second press: the first one turns the button into a question for a moment. */
-export function confirmReset() {
-  const button = buttons.reset;
-  if ("confirm" in button.dataset) {
-    cancelReset();
-    reset();
-    return;
-  }
-  button.dataset.confirm = "";
-  setText(button.lastChild, " Really?");
-  setTimeout(cancelReset, CONFIRM_MS);
-}
-
-function cancelReset() {
-  delete buttons.reset.dataset.confirm;
-  setText(buttons.reset.lastChild, " Reset");
-}
+/** Press the reset button. */
+export const confirmReset = askFirst(buttons.reset, " Really?", reset);
 
 function show() {
   const { selected, negative } = store;
@@ -74,10 +59,8 @@ export function initToolbar() {
   buttons.remove.onclick = () => remove(store.selected);
   buttons.pause.onclick = togglePause;
   buttons.autofind.onclick = toggleFind;
-  buttons.reset.onclick = confirmReset;
   find("#help-button").onclick = () => find("#help").showModal();
   on("selected negative candidate drawing statuses stream", show);
   on("frame", throttle(200, showAvailable));
-  on("stream", cancelReset); // the question was about the other stream
   show();
 }
