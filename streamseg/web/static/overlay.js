@@ -9,8 +9,8 @@ import { toScreen } from "./zoom.js";
 const CLICK_MS = 900;
 
 /**
- * Draw the overlay. `view`: { header, shapes, hovered, preview, box, crosshair, corner, clicks }; boxes and points are normalized,
- * `preview` is a canvas of the size of the picture.
+ * Draw the overlay. `view`: { header, shapes, hovered, pointer, preview, previewText, previewPlace, box, crosshair, corner,
+ * clicks }; boxes and points are normalized, `preview` is a canvas of the size of the picture.
  */
 export function drawOverlay(canvas, view) {
   const ratio = window.devicePixelRatio || 1;

@@ -2,7 +2,7 @@
 
 const SPAN_MS = 6000;
 const MAX_POINTS = 120;
-/** Object id -> { color, epoch, points: [[at, x, y]] }, x and y normalized; null in place of a point is a gap. */
+/** Object id -> { color, epoch, points: [[at, x, y]] }, x and y normalized; null is a gap. */
 const trails = new Map();
 
 /** Add the centroids of a frame. `shapes`: object id -> shape. */
