@@ -35,12 +35,11 @@ def show(
     settings = load_config(config).state
     path = state_folder(config, settings.path)
     folder = StateFolder(path, durable=False)
+    data = folder.read(RECORD, MAX_BYTES)
     try:
-        data = folder.read(RECORD, MAX_BYTES)
         record = None if data is None else decode_record(data)
     except StateError as error:
-        where = f"{path / RECORD}"
-        raise StateError(f"{where}: {str(error).removeprefix(where).removeprefix(': ').strip()}") from None
+        raise StateError(f"{path / RECORD}: {error}") from None
     snapshots = folder.streams()
     found: list[dict[str, Any]] = [
         {
