@@ -320,11 +320,7 @@ def listen_form(value: str | int) -> str | None:
     """Return HOST:PORT of a port, an ``http://`` address or ``true``; None if there is no port."""
     if value is True:
         return "127.0.0.1:8080"
-    text = _SCHEME.sub("", str(value).strip()).partition("/")[0]
-    if text.isascii() and text.isdigit():
-        text = f":{text}"
-    found = _HOST_AND_PORT.fullmatch(text)
-    return None if found is None else f"{found['host'] or '127.0.0.1'}:{found['port']}"
+    return _host_and_port(_SCHEME.sub("", str(value).strip()).partition("/")[0])
 
 
 def endpoint_form(value: str | int) -> str | None:
@@ -332,10 +328,14 @@ def endpoint_form(value: str | int) -> str | None:
     text = str(value).strip()
     if text.startswith("/"):
         return f"ipc://{text}"
-    if text.isascii() and text.isdigit():
-        text = f":{text}"
-    found = _HOST_AND_PORT.fullmatch(text)
-    return None if found is None else f"tcp://{found['host'] or '127.0.0.1'}:{found['port']}"
+    address = _host_and_port(text)
+    return None if address is None else f"tcp://{address}"
+
+
+def _host_and_port(text: str) -> str | None:
+    """Return HOST:PORT of that or of a port alone; None of anything else. Without a host it is this machine."""
+    found = _HOST_AND_PORT.fullmatch(f":{text}" if text.isascii() and text.isdigit() else text)
+    return None if found is None else f"{found['host'] or '127.0.0.1'}:{found['port']}"
 
 
 def _source_form(value: str | int) -> str | None:

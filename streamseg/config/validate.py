@@ -106,19 +106,21 @@ def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
     return WRONG if any(item is WRONG for item in read.values()) else read
 
 
+def _bounds(hint: Any) -> inspect.Type:
+    """Return a type with its bounds, without its description."""
+    info = inspect.type_info(hint)
+    return info.type if isinstance(info, inspect.Metadata) else info
+
+
 def _max_length(hint: Any) -> float:
     """Most entries of a group."""
-    info = inspect.type_info(hint)
-    if isinstance(info, inspect.Metadata):
-        info = info.type
+    info = _bounds(hint)
     assert isinstance(info, inspect.DictType)
     return math.inf if info.max_length is None else info.max_length
 
 
 def _read_list(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:
-    info = inspect.type_info(hint)
-    if isinstance(info, inspect.Metadata):
-        info = info.type
+    info = _bounds(hint)
     assert isinstance(info, inspect.VarTupleType)
     shortest, longest = info.min_length or 0, info.max_length
     if not isinstance(value, (list, tuple)) or not shortest <= len(value) <= (longest or len(value)):
