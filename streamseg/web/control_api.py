@@ -11,7 +11,7 @@ from streamseg.protocol.arguments import AddPrompt, Label, SetFind
 from streamseg.protocol.results import Finding, Listing, PromptResult, Undone, UndoneChange
 from streamseg.web.hub import Hub
 from streamseg.web.operations import Operation, json_response, path_object_id, read_body
-from streamseg.web.read_api import find_stream
+from streamseg.web.read_api import known_stream
 
 
 class Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,8 +97,7 @@ class ControlApi:
         ]
 
     def _stream(self, request: Request) -> str:
-        find_stream(self._hub, request)
-        return str(request.path_params["stream"])
+        return known_stream(self._hub, request)
 
     async def listing(self, request: Request) -> Response:
         """Return all streams with their objects."""

@@ -102,3 +102,13 @@ def find_stream(hub: Hub, request: Request) -> StreamView:
         known = ", ".join(hub.streams) or "none"
         raise ApiError(404, "STREAM_NOT_FOUND", f"there is no stream {name[:64]!r}; streams: {known}")
     return view
+
+
+def known_stream(hub: Hub, request: Request) -> str:
+    """Return the id of the stream named in the path of a request.
+
+    Raises:
+        ApiError: As for :func:`find_stream`.
+    """
+    find_stream(hub, request)
+    return str(request.path_params["stream"])

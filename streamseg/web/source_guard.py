@@ -128,7 +128,8 @@ async def _resolve(host: str) -> list[IpAddress]:
         async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
             found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, _addresses_of, host)
     except TimeoutError:
-        raise ApiError(504, "TIMEOUT", f"source: {host} could not be resolved within 5 s", retryable=True) from None
+        text = f"source: {host} could not be resolved within {_RESOLVE_TIMEOUT_S:g} s"
+        raise ApiError(504, "TIMEOUT", text, retryable=True) from None
     except (OSError, UnicodeError):
         raise _refused(f"source: the host {host[:80]!r} is unknown: check its name, or use its address") from None
     return [ip_address(address.partition("%")[0]) for address in found]

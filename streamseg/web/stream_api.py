@@ -15,7 +15,7 @@ from streamseg.protocol.results import StreamSettings
 from streamseg.web.api_error import ApiError
 from streamseg.web.hub import Hub
 from streamseg.web.operations import Operation, json_response, read_body
-from streamseg.web.read_api import find_stream
+from streamseg.web.read_api import known_stream
 from streamseg.web.source_guard import check_source
 from streamseg.web.source_probe import SourceProbe, SourceReport
 
@@ -136,19 +136,17 @@ class StreamApi:
 
     async def settings(self, request: Request) -> Response:
         """Return the settings of a stream."""
-        find_stream(self._hub, request)
-        return json_response(await self._controller.get_settings(str(request.path_params["stream"])))
+        return json_response(await self._controller.get_settings(known_stream(self._hub, request)))
 
     async def change(self, request: Request) -> Response:
         """Change settings of a stream."""
-        find_stream(self._hub, request)
+        stream = known_stream(self._hub, request)
         changed = msgspec.to_builtins(await read_body(request, ChangedStream))
-        return json_response(await self._controller.change_stream(str(request.path_params["stream"]), changed))
+        return json_response(await self._controller.change_stream(stream, changed))
 
     async def remove(self, request: Request) -> Response:
         """Remove a stream."""
-        find_stream(self._hub, request)
-        await self._controller.remove_stream(str(request.path_params["stream"]))
+        await self._controller.remove_stream(known_stream(self._hub, request))
         return Response(status_code=204)
 
     @property
