@@ -49,7 +49,10 @@ def test_every_metric_label_and_value_of_the_expressions_exists(web: WebDaemon) 
                 names.setdefault(sample.name, {})
 
     # Drops and latencies have series once there are some. A viewer that is paused makes them.
-    wait_for(lambda: read() or "streamseg_latency_seconds_bucket" in names, 30, "latencies")
+    # A search for objects has series while it is on.
+    web.json("POST", "/v1/streams/cam/find", {"enabled": True})
+    late = {"streamseg_latency_seconds_bucket", "streamseg_find_looks_total"}
+    wait_for(lambda: read() or late <= names.keys(), 30, "latencies and a search")
     stages = {"ring", "publish", "decode", "image", "event", "snapshot"}  # docs/protocol.md
     documented = set(re.findall(r"^\| `(\w+)/", (ROOT / "docs/protocol.md").read_text(), re.MULTILINE))
     assert documented >= stages
