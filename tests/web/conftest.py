@@ -27,14 +27,22 @@ def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemo
 
 
 @pytest.fixture(scope="session")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
-    """A daemon that may open its own pictures as a camera."""
+def changed_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
+    """One daemon that may open its own pictures as a camera, and whose settings tests change."""
     streams = {"cam": STREAMS["cam"]}
     daemon = WebDaemon(tmp_path_factory.mktemp("own") / "daemon", streams, allow_own_addresses=True)
     try:
         yield daemon.wait_ready()
     finally:
         daemon.close()
+
+
+@pytest.fixture
+def own(changed_daemon: WebDaemon) -> WebDaemon:
+    """The daemon of `changed_daemon`, with the settings of its file."""
+    defaults = {"zones": {}, "lines": {}, "lost_after_s": 3.0}
+    changed_daemon.json("PATCH", "/v1/streams/cam/settings", defaults)
+    return changed_daemon
 
 
 @pytest.fixture
