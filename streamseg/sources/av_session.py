@@ -7,7 +7,6 @@ import math
 import os
 import time
 from collections.abc import Generator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -16,7 +15,7 @@ import av.error
 from av import VideoFrame
 from av.codec.context import ThreadType
 
-from streamseg.common.image_file import MAX_PIXELS, ImageError, header_size, is_image
+from streamseg.common.image_file import ImageError, header_size, is_image
 from streamseg.errors import (
     EndOfStreamError,
     SourceDisconnectedError,
@@ -25,16 +24,14 @@ from streamseg.errors import (
     SourceStalledError,
 )
 from streamseg.frame import SQUARE
-from streamseg.sources.address import SourceAddress
 from streamseg.sources.av_clock import PacketClock, PacketStamp
-from streamseg.sources.av_codec import CodecWatch
-from streamseg.sources.av_decoder import decoded_by_gpu, hardware_of
+from streamseg.sources.av_codec import CodecChange, packet_from
+from streamseg.sources.av_decoder import decoded_by_gpu
 from streamseg.sources.av_deinterlace import Deinterlace, Deinterlacer
 from streamseg.sources.av_errors import open_error, reason
-from streamseg.sources.av_file import checked_file
-from streamseg.sources.av_options import AvKind, Decoder, Transport, open_arguments
+from streamseg.sources.av_open import DECODER_OPTIONS, MAY_BE_LIVE, VideoOpener
+from streamseg.sources.av_options import AvKind, Decoder, Transport
 from streamseg.sources.av_progress import ReadProgress
-from streamseg.sources.av_stream import check_pixels, choose_stream
 from streamseg.sources.stall_clock import StallClock
 
 log = logging.getLogger(__name__)
@@ -43,20 +40,9 @@ NO_PICTURE_S: Final = 30.0
 """How long packets may arrive without a picture: a camera's next key frame can be more than 10 s away."""
 
 _ALWAYS_LIVE: Final = frozenset({"rtsp", "rtmp", "udp", "rtp", "srt", "sdp", "snapshot", "screen", "v4l2"})
-_PREFIXED: Final = frozenset({"screen", "lavfi"})
-"""Kinds whose addresses come without their prefix."""
-
-_MAY_BE_LIVE: Final = frozenset({"http", "hls"})
 _MAX_CORRUPT_RUN: Final = 300
 _MAX_ASPECT: Final = 16
 """A pixel that is more oblong than this is damaged data."""
-
-_NO_PLAYLISTS: Final = (
-    "the server sends no video, but perhaps a playlist (HLS, DASH), which can lead to other addresses: give the "
-    "address of the video itself, or set follow_redirects (for streams added by HTTP: http.allow_own_addresses)"
-)
-
-_MAX_PIXELS: Final = {"max_pixels": str(MAX_PIXELS)}
 
 _DECODER_THREADS: Final = min(4, os.cpu_count() or 1)
 
@@ -125,63 +111,30 @@ class AvSession:
         follow_redirects: bool = True,
     ) -> None:
         self.pictures = self.corrupt = self.damaged = 0
-        self._address = SourceAddress.of(f"{kind}:{address}" if kind in _PREFIXED else address)
-        self._shown = self._address.shown
         self._stall_timeout_s = stall_timeout_s
-        arguments = open_arguments(
-            address,
-            kind,
-            transport=transport,
-            open_timeout_s=open_timeout_s,
-            follow_redirects=follow_redirects,
-        )
-        # PyAV applies the timeout twice: to connecting and to detecting the streams.
-        step_timeout_s = open_timeout_s / 2
         read_timeout_s = stall_timeout_s / 2 if kind == "rtsp" else stall_timeout_s  # StallClock says why
-        hardware = hardware_of(decoder)
-        started = time.monotonic()
-        try:
-            checked = (
-                checked_file(address, self._shown, open_timeout_s) if kind == "file" else nullcontext(arguments.url)
-            )
-            with checked as url:
-                self._container = av.open(
-                    url,
-                    "r",
-                    format=arguments.format,
-                    # PyAV passes `options` on to the decoders with which FFmpeg finds out what a stream is.
-                    options=dict(_MAX_PIXELS),
-                    container_options=arguments.options,
-                    timeout=(step_timeout_s, read_timeout_s),
-                    metadata_errors="replace",
-                    hwaccel=hardware,
-                )
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            elapsed_s = time.monotonic() - started
-            # `from None`: FFmpeg's own text contains the address with its password, and tracebacks are logged.
-            if not follow_redirects and kind in _MAY_BE_LIVE and isinstance(error, av.error.ArgumentError):
-                raise SourceOpenError(f"{self._shown}: {_NO_PLAYLISTS}") from None
-            raise open_error(error, self._address, kind, elapsed_s=elapsed_s, timeout_s=step_timeout_s) from None
-        try:
-            self.stream = choose_stream(self._container, video_stream, self._shown)
-            if self.stream.codec_context is None:
-                raise self._no_decoder(kind, started, step_timeout_s)
-            check_pixels(self.stream, self._shown)
-        except SourceError:
-            self._container.close()
-            raise
+        opener = VideoOpener(
+            address, kind, transport, open_timeout_s, read_timeout_s, decoder, video_stream, follow_redirects
+        )
+        self._address = opener.shown
+        self._shown = self._address.shown
+        video = opener.open()
+        self._container, self.stream = video.container, video.stream
         self.kind: AvKind = "hls" if kind == "http" and self._container.format.name.startswith("hls") else kind
-        self.live = kind in _ALWAYS_LIVE or (kind in _MAY_BE_LIVE and self._is_endless())
+        self.live = kind in _ALWAYS_LIVE or (kind in MAY_BE_LIVE and self._is_endless())
         self._low_delay = low_delay or self.live
         self._context = self._prepared(self.stream.codec_context)
-        self._codec_watch = CodecWatch(self._container.format.name, self.stream, self._context.name)
+        self._codec_watch = video.watch
+        self._codec_changes = 0
         self._deinterlacer = Deinterlacer(deinterlace)
         self._discontinuity = (0, "")
         self._first_aspect = self._context.sample_aspect_ratio
         self._clock = PacketClock()
         self._packets = self._demux()
-        self._pending: Any = None
         self._progress = ReadProgress(self._container, self.stream)
+        self._pending = video.first
+        if video.first is not None:
+            self._progress.note(video.first)
         self._failure: str | None = None
         self._decoded: list[VideoFrame] = []
         flush_after_s = read_timeout_s if kind == "rtsp" else math.inf
@@ -189,8 +142,8 @@ class AvSession:
         self._stamp: PacketStamp | None = None
         self._decode_ns = 0
         self._corrupt_run = 0
-        self._hardware = hardware
-        self._asked_gpu = hardware is not None
+        self._hardware = video.hardware
+        self._asked_gpu = video.hardware is not None
 
     def next_picture(self, timeout_s: float = NO_PICTURE_S) -> StampedPicture:
         """Return the next picture.
@@ -233,18 +186,6 @@ class AvSession:
     def _demux(self) -> Generator[Any, None, None]:
         # All streams, so that packets of the others cannot hide that the video is silent.
         return cast(Generator[Any, None, None], self._container.demux())
-
-    def _no_decoder(self, kind: AvKind, started: float, timeout_s: float) -> SourceOpenError:
-        """Return why FFmpeg does not know what a stream holds: it cannot decode it, or did not get a picture of it."""
-        try:
-            next(self._container.demux())
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            return open_error(error, self._address, kind, elapsed_s=time.monotonic() - started, timeout_s=timeout_s)
-        except StopIteration:
-            pass
-        return SourceOpenError(
-            f"{self._shown}: no picture could be read: it is empty, or of a kind that FFmpeg cannot decode"
-        )
 
     def _check_image(self, packet: Any) -> None:
         """Say of an image that the decoder refused before the first picture if it is too large."""
@@ -292,10 +233,13 @@ class AvSession:
             read = f"{self._progress.packets} packets read"
             return SourceError(f"{self._shown}: no picture could be decoded ({read}{damage}{why}): check the file")
         count = f"{self.pictures} picture{'' if self.pictures == 1 else 's'}{damage}"
+        if self._codec_changes:
+            times = "once" if self._codec_changes == 1 else f"{self._codec_changes} times"
+            count += f"; its codec changes {times}, and the last pictures before that may be missing"
         missing = self._failure or self._progress.missing()
         if not missing:
             return EndOfStreamError(f"{self._shown}: end of the video after {count}")
-        if self.kind in _MAY_BE_LIVE:
+        if self.kind in MAY_BE_LIVE:
             return SourceDisconnectedError(
                 f"{self._shown}: the connection broke before the end of the video ({missing}), after {count}"
             )
@@ -361,17 +305,22 @@ class AvSession:
     def _prepared(self, context: Any) -> Any:
         context.thread_type = ThreadType.SLICE if self._low_delay else ThreadType.AUTO
         context.thread_count = _DECODER_THREADS
-        context.options = dict(_MAX_PIXELS)
+        context.options = dict(DECODER_OPTIONS)
         context.copy_opaque = True  # passes each packet's stamp on to its picture
         return context
 
-    def _change_decoder(self, codec: str) -> None:
-        """Go on with a decoder of another codec, at the first packet of it."""
+    def _change_decoder(self, packet: Any, change: CodecChange) -> Any:
+        """Go on with a decoder of another codec, at the first packet of it; return that packet without the old one."""
         self._decoded = self._drain()
-        why = f"codec changed from {self._context.name} to {codec}"
-        self._discontinuity = (self.pictures + len(self._decoded) + 1, why)
-        log.warning("%s: %s; the last pictures before it may be missing", self._shown, why)
-        self._context = self._prepared(av.CodecContext.create(codec, "r", hwaccel=self._hardware))
+        if change.offset:  # FFmpeg's parser held a picture of the old codec back
+            self._note_corrupt()
+        if self._progress.packets > 1:  # otherwise FFmpeg only named the codec of a later part
+            self._codec_changes += 1
+            why = f"codec changed from {self._context.name} to {change.codec}"
+            self._discontinuity = (self.pictures + len(self._decoded) + 1, why)
+            log.warning("%s: %s; the last pictures before it may be missing", self._shown, why)
+        self._context = self._prepared(av.CodecContext.create(change.codec, "r", hwaccel=self._hardware))
+        return packet_from(packet, change.offset)
 
     def _sample_aspect(self) -> tuple[int, int]:
         """Return the container's sample aspect ratio, or the decoder's if that has changed since it was opened."""
@@ -386,9 +335,9 @@ class AvSession:
 
     def _decode(self, packet: Any) -> None:
         self._stamp = self._clock.stamp(packet)
+        if (change := self._codec_watch.change(packet)) is not None:
+            packet = self._change_decoder(packet, change)
         packet.opaque = self._stamp
-        if (codec := self._codec_watch.change()) is not None:
-            self._change_decoder(codec)
         try:
             self._decoded += self._deinterlacer.pictures(self._context.decode(packet))
         except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -16,11 +16,12 @@ SEAM = 2
 """Pictures that FFmpeg's parser drops when the codec changes."""
 
 
-def part(folder: Path, codec: str, *, name: str = "", **video: object) -> bytes:
+NAMES = {"libx264": "h264", "libx265": "hevc", "mpeg2video": "mpeg2video", "mpeg4": "mpeg4"}
+
+
+def part(folder: Path, codec: str, *, frames: int = FRAMES, size: tuple[int, int] = (320, 240)) -> bytes:
     options = {"libx265": {"x265-params": "log-level=none"}}.get(codec, {})
-    path = folder / f"{name or codec}.ts"
-    write_video(path, frames=FRAMES, codec=codec, options=options, size=(320, 240), **video)  # type: ignore[arg-type]
-    return path.read_bytes()
+    return write_video(folder / f"{codec}.ts", frames=frames, codec=codec, options=options, size=size).read_bytes()
 
 
 def read_all(path: Path, kind: AvKind = "file") -> tuple[list[SourceFrame], str, int]:
@@ -56,6 +57,44 @@ def test_a_codec_that_changes(tmp_path: Path, first: str, second: str, names: tu
     assert [what for _, what in changes] == [f"codec changed from {names[0]} to {names[1]}"]
     assert FRAMES - SEAM - corrupt <= changes[0][0] <= FRAMES
     assert "end of the video" in end
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        ("libx264", "libx265", "libx264"),
+        ("mpeg2video", "libx265", "mpeg2video"),
+        ("libx264", "mpeg4", "libx265"),
+        ("mpeg4", "libx264", "mpeg2video"),
+        ("mpeg4", "mpeg2video", "mpeg4"),
+    ],
+)
+@pytest.mark.parametrize(("frames", "size"), [(15, (64, 48)), (FRAMES, (320, 240))], ids=["few KB", "100 KB"])
+def test_three_codecs_within_what_ffmpeg_reads_ahead(
+    tmp_path: Path, codecs: tuple[str, ...], frames: int, size: tuple[int, int]
+) -> None:
+    joint = tmp_path / "joint.ts"
+    joint.write_bytes(b"".join(part(tmp_path, codec, frames=frames, size=size) for codec in codecs))
+    pictures, end, corrupt = read_all(joint)
+    assert 3 * frames - 2 * SEAM <= len(pictures) <= 3 * frames
+    changes = [picture.discontinuity for picture in pictures if picture.discontinuity]
+    first, second, third = (NAMES[codec] for codec in codecs)
+    assert changes == [f"codec changed from {first} to {second}", f"codec changed from {second} to {third}"]
+    assert "its codec changes 2 times, and the last pictures before that may be missing" in end
+    assert corrupt >= 1  # a picture of which one half was read with each part
+
+
+def test_a_cut_codec_that_changes_is_counted(tmp_path: Path) -> None:
+    """The second part begins in the middle of a group of pictures, so nothing can be decoded until the next one."""
+    second = part(tmp_path, "mpeg2video")
+    head, packets = second[: 3 * 188], [second[at : at + 188] for at in range(0, len(second), 188)]
+    starts = [at for at, packet in enumerate(packets) if packet[1] & 0x40 and packet[1] & 0x1F == 1 and packet[2] == 0]
+    joint = tmp_path / "joint.ts"
+    joint.write_bytes(part(tmp_path, "libx264") + head + b"".join(packets[starts[3] :]))
+    pictures, end, corrupt = read_all(joint)
+    missing = 2 * FRAMES - 3 - len(pictures)
+    assert 5 <= missing <= corrupt + 2 * SEAM
+    assert f"{corrupt} damaged packets" in end
 
 
 def test_a_codec_that_changes_twice_in_hls(tmp_path: Path) -> None:
