@@ -104,7 +104,10 @@ class Preprocessor:
         picture = _float_rgb(planes, fmt)[None]
         side = self._side[0]
         vertically_first = resizes_vertically_first((fmt.width, fmt.height), side)
-        for size in ((side, fmt.width) if vertically_first else (fmt.height, side), self._side):
+        # Torch's float kernel returns wrong rows (up to 217 levels off) for pictures that are one pixel wide. Two equal
+        # columns mean the same.
+        picture = picture.expand(-1, -1, -1, max(fmt.width, 2))
+        for size in ((side, picture.shape[-1]) if vertically_first else (fmt.height, side), self._side):
             picture = functional.interpolate(picture, size=size, mode="bicubic", antialias=True).clamp_(0, 255).round_()
         return picture[0]
 

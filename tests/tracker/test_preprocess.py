@@ -72,6 +72,17 @@ def test_tall_frames_agree_with_pil(size, side):
         assert error.mean() < 0.02
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (1, 65), (1, 1000), (2, 1), (2, 500), (65, 1), (1000, 1), (3, 70)])
+@pytest.mark.parametrize("pixel_format", ["rgb24", "gray8"])
+def test_tiny_frames_agree_with_pil(size, pixel_format):
+    frame = picture_frame(FrameFormat(*size, pixel_format))
+    preprocessor = Preprocessor(64, CPU, torch.float32)
+    on_device = preprocessor._resize_float([torch.tensor(plane) for plane in frame.planes], frame.format)
+    wanted = with_pil(frame, 64)
+    assert np.abs(on_device.permute(1, 2, 0).numpy() - wanted).max() <= 1
+    assert np.abs(levels(preprocessor(frame)) - wanted).max() <= 1.01
+
+
 def test_the_order_of_passes_is_the_installed_pillows():
     """Pillow's own result is compared with its two passes in either order, around the place where the order changes."""
     rng = np.random.default_rng(3)
