@@ -51,13 +51,14 @@ def distance(bbox: tuple[int, int, int, int], point: tuple[float, float]) -> flo
 
 
 def test_a_click_that_is_300_ms_late_follows_what_was_clicked(daemon, two_discs):
-    running = daemon({"model": {"name": "colour"}, "streams": {"cam": {"source": str(two_discs)}}})
+    # However busy this machine is: what the user saw is held for ten seconds.
+    model = {"name": "colour", "history_frames": 300}
+    running = daemon({"model": model, "streams": {"cam": {"source": str(two_discs)}}})
     with controller(running) as control, PairedSubscriber(running.endpoint) as subscriber:
         seen = next(pair for pair in subscriber if pair.masks.frame > 30)
         click = disc_at(seen.frame, follower=False)
         assert seen.image.rgb[int(click[1]), int(click[0])][0] > 180  # it is the red one that the user sees there
         late = next(pair for pair in subscriber if pair.masks.frame >= seen.frame + _LATE)
-        assert late.frame < seen.frame + _LATE + 5, "this machine is too busy for the test"
         red = control.add_prompt("cam", points=[click], coords="pixels", label="red", frame=seen.frame)
         assert red.frame == seen.frame
         assert red.newest >= late.frame
