@@ -14,6 +14,7 @@ from streamseg.cli import (
     config,
     demo,
     models,
+    mqtt,
     probe,
     prompt,
     record,
@@ -60,6 +61,7 @@ app.command("segment")(segment.segment)
 app.command("record")(record.record)
 app.command("replay")(record.replay)
 app.command("export")(record.export)
+app.command("mqtt")(mqtt.mqtt)
 app.command("status")(status.status)
 app.command("reload")(reload.reload)
 app.add_typer(prompt.app, name="prompt")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from streamseg.cli.until_signal import ended_by_signal
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 _STATUS_S: Final = 10.0
@@ -62,7 +61,7 @@ def record(
         max_hours=max_hours,
         keep_free_mb=keep_free_mb,
     )
-    ended = _ended_by_signal()
+    ended = ended_by_signal()
     until_s = None if seconds is None else time.monotonic() + seconds
 
     def stopped() -> bool:
@@ -111,7 +110,7 @@ def replay(
     """
     from streamseg.record.replay import Replay
 
-    ended = _ended_by_signal()
+    ended = ended_by_signal()
     player = Replay(endpoint, lossless=speed == 0)
     try:
         if wait:
@@ -144,11 +143,3 @@ def export(
 
     count = export_recording(folder, out, form, stream=stream, every=every)
     print(f"{count} frames in {out}", file=sys.stderr)
-
-
-def _ended_by_signal() -> threading.Event:
-    """Return an event that SIGINT and SIGTERM set."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    return ended

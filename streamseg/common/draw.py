@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamseg.errors import ProtocolError
 from streamseg.protocol.palette import color_of
 
 Picture = NDArray[np.uint8]
@@ -21,6 +22,7 @@ Rect = tuple[int, int, int, int]
 
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _AMBER: Final = (240, 180, 41)
+_JPEG_QUALITY: Final = 85
 
 
 def draw_masks(
@@ -56,6 +58,19 @@ def draw_masks(
     if labels:
         _write_labels(out, drawn)
     return out
+
+
+def draw_jpeg(image_rgb: Picture, objects: Iterable[Any]) -> bytes:
+    """Return the picture as JPEG, with objects drawn over it as by :func:`draw_masks`.
+
+    Raises:
+        ProtocolError: A mask cannot be decoded, or the picture cannot be encoded.
+    """
+    drawn = draw_masks(image_rgb, objects)
+    ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not ok:
+        raise ProtocolError("the picture could not be encoded as JPEG")
+    return jpeg.tobytes()
 
 
 def resized(image: Picture, size: tuple[int, int]) -> Picture:

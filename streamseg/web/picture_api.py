@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from streamseg.client import FramePair
+from streamseg.common.draw import draw_jpeg
 from streamseg.web.api_error import ApiError
 from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
 from streamseg.web.operations import OVERLAY, Operation, wants_overlay
-from streamseg.web.overlay import overlay_jpeg
 from streamseg.web.read_api import find_stream
 from streamseg.web.stream_view import StreamView
 
@@ -94,4 +94,8 @@ class PictureApi:
 
 
 async def _jpeg(pair: FramePair, overlay: bool) -> bytes:
-    return await asyncio.to_thread(overlay_jpeg, pair) if overlay else pair.image.jpeg
+    return await asyncio.to_thread(_drawn, pair) if overlay else pair.image.jpeg
+
+
+def _drawn(pair: FramePair) -> bytes:
+    return draw_jpeg(pair.image.rgb, pair.masks.objects)

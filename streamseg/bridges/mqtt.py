@@ -1,0 +1,124 @@
+"""Publishes the state of a daemon to an MQTT broker (docs/howto/mqtt.md).
+
+The loop here owns the state; threads of paho-mqtt and of the snapshots only hand over messages.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from streamseg.bridges.mqtt_broker import Broker, BrokerAddress
+from streamseg.bridges.mqtt_snapshots import Snapshots
+from streamseg.bridges.mqtt_state import MqttState, Publication
+from streamseg.bridges.mqtt_topics import MqttTopics
+from streamseg.client import Message, Subscriber
+from streamseg.errors import SubscribeTimeoutError
+from streamseg.protocol.topics import DAEMON
+
+log = logging.getLogger(__name__)
+
+_TURN_S: Final = 0.2
+_FRAMES_HZ: Final = 5.0
+_INVENTORY_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """Settings of a bridge.
+
+    Attributes:
+        endpoint: Where the daemon publishes.
+        broker: Where the broker is.
+        prefix: Of all topics.
+        discovery_prefix: Home Assistant's; None: no discovery.
+        streams: Ids of streams; None: all, including those added later.
+        interval_s: Shortest time between two messages about an object of which only place and confidence change.
+        ca_file: Certificates that may have signed the broker's.
+    """
+
+    endpoint: str
+    broker: BrokerAddress
+    prefix: str = "streamseg"
+    discovery_prefix: str | None = "homeassistant"
+    streams: tuple[str, ...] | None = None
+    interval_s: float = 1.0
+    ca_file: str | None = None
+
+
+def run_bridge(settings: MqttSettings, stopped: Callable[[], bool]) -> None:
+    """Publish until ``stopped()``. Daemon and broker may come and go.
+
+    Raises:
+        ConfigError: A setting is invalid, or paho-mqtt is not installed.
+    """
+    topics = MqttTopics(settings.prefix)
+    broker = Broker(settings.broker, topics, settings.discovery_prefix, settings.ca_file)
+    with Subscriber(
+        settings.endpoint,
+        streams=None if settings.streams is None else (*settings.streams, DAEMON),
+        kinds=["objects", "events", "status"],
+        max_rate_hz=_FRAMES_HZ,
+    ) as subscriber:
+        snapshots = Snapshots(settings.endpoint, topics, broker.publish)
+        broker.start()
+        try:
+            state = MqttState(topics, settings.discovery_prefix, settings.interval_s, settings.streams)
+            _Bridge(state, broker, snapshots, topics).run(subscriber, stopped)
+        finally:
+            broker.close()
+            snapshots.close()
+
+
+class _Bridge:
+    """The loop of a bridge."""
+
+    def __init__(self, state: MqttState, broker: Broker, snapshots: Snapshots, topics: MqttTopics) -> None:
+        self._state = state
+        self._broker = broker
+        self._snapshots = snapshots
+        self._topics = topics
+        self._inventory_until_s = float("inf")
+
+    def run(self, subscriber: Subscriber[Message], stopped: Callable[[], bool]) -> None:
+        """Publish until ``stopped()``."""
+        while not stopped():
+            try:
+                message: Message | None = subscriber.receive(_TURN_S)
+            except SubscribeTimeoutError:
+                message = None
+            if self._broker.connected_again():
+                self._publish(self._state.everything())
+                self._inventory_until_s = time.monotonic() + _INVENTORY_S
+            if message is not None:
+                self._publish(self._state.feed(message))
+            self._publish(self._state.check())
+            self._take_requests()
+            if time.monotonic() > self._inventory_until_s:
+                self._inventory_until_s = float("inf")
+                self._broker.end_inventory()
+
+    def _publish(self, publications: Iterable[Publication]) -> None:
+        for publication in publications:
+            self._broker.publish(publication)
+
+    def _take_requests(self) -> None:
+        while True:
+            try:
+                topic, payload, retained = self._broker.received.get_nowait()
+            except queue.Empty:
+                return
+            stream = self._topics.requested_stream(topic)
+            if stream is None:
+                if retained:
+                    self._state.found_retained(topic, payload)
+            elif retained:
+                log.warning("%s is retained, so it is not a request: publish it without the flag", topic)
+            elif self._state.has_stream(stream):
+                self._snapshots.request(stream, payload)
+            else:
+                log.warning("a snapshot of %s was requested, and there is no such stream", stream)

@@ -1,0 +1,87 @@
+"""Takes pictures of streams on request, in a thread, so that a camera that is offline delays nothing else."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from streamseg.bridges.mqtt_state import Publication
+from streamseg.bridges.mqtt_topics import MqttTopics
+from streamseg.client import PairedSubscriber
+from streamseg.common.draw import draw_jpeg
+from streamseg.errors import StreamsegError
+from streamseg.protocol.text import encode_json
+
+log = logging.getLogger(__name__)
+
+_MAX_WAITING: Final = 16
+_PICTURE_S: Final = 10.0
+_IDLE_S: Final = 0.2
+
+
+def wants_masks(payload: bytes) -> bool:
+    """Return whether a request asks for a picture with masks: unless it is ``{"overlay": false}``."""
+    try:
+        request = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return True
+    return not (isinstance(request, dict) and request.get("overlay") is False)
+
+
+class Snapshots:
+    """Publishes pictures. The daemon encodes pictures only while one is requested.
+
+    Args:
+        endpoint: Where the daemon publishes.
+        topics: Where to publish.
+        publish: Called from the thread.
+    """
+
+    def __init__(self, endpoint: str, topics: MqttTopics, publish: Callable[[Publication], None]) -> None:
+        self._endpoint = endpoint
+        self._topics = topics
+        self._publish = publish
+        self._waiting: queue.Queue[tuple[str, bool]] = queue.Queue(_MAX_WAITING)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mqtt-snapshots", daemon=True)
+        self._thread.start()
+
+    def request(self, stream: str, payload: bytes) -> None:
+        """Ask for a picture of a stream that exists."""
+        try:
+            self._waiting.put_nowait((stream, wants_masks(payload)))
+        except queue.Full:
+            self._fail(stream, f"{_MAX_WAITING} requests for a snapshot are waiting already")
+
+    def close(self) -> None:
+        """End the thread, after the picture that is being taken."""
+        self._stop.set()
+        self._thread.join(_PICTURE_S + 1)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                stream, masks = self._waiting.get(timeout=_IDLE_S)
+            except queue.Empty:
+                continue
+            try:
+                self._take(stream, masks)
+            except Exception as error:  # noqa: BLE001 - one picture must not end the thread
+                reason = str(error) if isinstance(error, StreamsegError) else f"{type(error).__name__}: {error}"
+                self._fail(stream, reason)
+
+    def _take(self, stream: str, masks: bool) -> None:
+        with PairedSubscriber(self._endpoint, streams=[stream]) as pairs:
+            pair = pairs.receive(_PICTURE_S)
+        jpeg = draw_jpeg(pair.image.rgb, pair.masks.objects) if masks else pair.image.jpeg
+        self._publish(Publication(self._topics.of_stream(stream, "snapshot"), jpeg, retain=False))
+
+    def _fail(self, stream: str, reason: str) -> None:
+        log.warning("no snapshot of %s: %s", stream, reason)
+        topic = self._topics.of_stream(stream, "snapshot", "error")
+        self._publish(Publication(topic, encode_json({"error": reason}), retain=False))

@@ -1,0 +1,66 @@
+"""Names of the MQTT topics of a bridge."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from streamseg.errors import ConfigError
+from streamseg.protocol.topics import STREAM_ID
+
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,7}")
+
+
+def checked_prefix(prefix: str, option: str) -> str:
+    """Return a prefix of topics.
+
+    Raises:
+        ConfigError: It is not one.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise ConfigError(
+            f"{option} {prefix!r} is invalid: use letters, digits, _ and -, with / between: home/streamseg"
+        )
+    return prefix
+
+
+@dataclass(frozen=True, slots=True)
+class MqttTopics:
+    """Topics below one prefix.
+
+    Attributes:
+        prefix: Of all topics of this bridge.
+    """
+
+    prefix: str
+
+    @property
+    def available(self) -> str:
+        """``online`` while the bridge runs and its daemon publishes; otherwise ``offline``."""
+        return f"{self.prefix}/available"
+
+    @property
+    def daemon(self) -> str:
+        """State of the daemon."""
+        return f"{self.prefix}/daemon"
+
+    @property
+    def daemon_events(self) -> str:
+        """Events of the daemon."""
+        return f"{self.prefix}/events"
+
+    def of_stream(self, stream: str, *names: str) -> str:
+        """Return the topic of something of a stream."""
+        return "/".join((self.prefix, stream, *names))
+
+    @property
+    def snapshot_requests(self) -> str:
+        """What to subscribe to for requests of a picture."""
+        return f"{self.prefix}/+/snapshot/get"
+
+    def requested_stream(self, topic: str) -> str | None:
+        """Return the stream whose snapshot is requested by a message on a topic, if it is such a topic."""
+        stream = topic.removeprefix(f"{self.prefix}/").removesuffix("/snapshot/get")
+        known = STREAM_ID.fullmatch(stream) and topic == self.of_stream(stream, "snapshot", "get")
+        return stream if known else None

@@ -1,0 +1,166 @@
+"""`streamseg mqtt` between a real daemon and Debian's broker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from streamseg.client import Controller
+from tests.bridges.mosquitto import Listener, Mosquitto
+from tests.e2e.daemon_process import DISC, DaemonProcess, wait_for
+
+CONFIG = "homeassistant/device/streamseg_home_cam/config"
+WHOLE = {"polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "coords": "normalized"}
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    running = Mosquitto(tmp_path_factory.mktemp("broker"))
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """A daemon that tracks a disc, which is in a zone."""
+    cam: dict[str, Any] = DISC["streams"]["cam"]  # type: ignore[index]
+    streams = {"cam": cam | {"zones": {"door": WHOLE}}}
+    running = DaemonProcess(DISC | {"streams": streams}, tmp_path_factory.mktemp("daemon"))
+    running.wait_log("ready: masks at")
+    yield running
+    running.close()
+
+
+@contextlib.contextmanager
+def bridge(endpoint: str, port: int, *options: str, login: str = "") -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "streamseg", "mqtt", endpoint, "--broker", f"mqtt://{login}127.0.0.1:{port}"]
+    environment = os.environ | {"MQTT_PASSWORD": "p@ss/${word}"}
+    with subprocess.Popen(
+        [*command, "--prefix", "home", *options], stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def listening(broker: Mosquitto) -> Iterator[Listener]:
+    listener = Listener(broker.port)
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+def test_state_events_snapshots_and_a_broker_that_restarts(broker: Mosquitto, daemon: DaemonProcess) -> None:
+    with listening(broker) as listener:
+        # As a bridge that was killed has left them.
+        for stale in ("home/gone/objects/4", "home/cam/objects/99"):
+            listener.client.publish(stale, b'{"id": 4}', retain=True)
+            listener.wait(stale)
+        with bridge(daemon.endpoint, broker.port) as process, Controller(daemon.control) as control:
+            listener.wait("home/available", b"online")
+            listener.wait("home/cam/available", b"online")
+            assert listener.json("home/daemon")["model"] == "echo"
+            assert listener.json("home/cam/state")["state"] == "streaming"
+            cup = listener.json("home/cam/objects/1")
+            assert (cup["label"], cup["visible"], cup["size"], cup["origin"]) == ("cup", True, [320, 180], "config")
+            zone = listener.json("home/cam/zones/door")
+            assert (zone["zone"], zone["inside"], zone["entered"]) == ("door", 1, 1)
+            for stale in ("home/gone/objects/4", "home/cam/objects/99"):
+                listener.wait_gone(stale)
+
+            config = listener.json(CONFIG)
+            assert config["o"]["name"] == "streamseg"
+            assert config["avty"] == [{"t": "home/available"}]
+            names = {key: component["name"] for key, component in config["cmps"].items()}
+            assert names["object_1"] == "cup"
+            assert "Zone door" in names.values()
+            assert len({component["unique_id"] for component in config["cmps"].values()}) == len(names)
+
+            plate = control.add_prompt("cam", points=[(0.3, 0.6)], label="plate").object_id
+            added = listener.json("home/cam/events")
+            assert added["event_type"] in ("object_added", "object_appeared", "zone_entered")
+            assert listener.json(f"home/cam/objects/{plate}")["label"] == "plate"
+            wait_for(lambda: f"object_{plate}" in listener.json(CONFIG)["cmps"], 20, "an entity")
+            listener.all.clear()
+            control.remove_object("cam", plate)
+            listener.wait_gone(f"home/cam/objects/{plate}")
+            gone = {"p": "binary_sensor"}
+            payloads = lambda: [json.loads(said) for topic, said in listener.all if topic == CONFIG]  # noqa: E731
+            wait_for(lambda: len(payloads()) == 2, 20, "two payloads: without the entity's settings, then without it")
+            assert [said["cmps"].get(f"object_{plate}") for said in payloads()] == [gone, None]
+
+            listener.client.publish("home/cam/snapshot/get", b"PRESS", qos=1)
+            drawn, plain = picture(listener.wait("home/cam/snapshot")), None
+            listener.retained.pop("home/cam/snapshot")
+            listener.client.publish("home/cam/snapshot/get", b'{"overlay": false}', qos=1)
+            plain = picture(listener.wait("home/cam/snapshot"))
+            assert drawn.shape == plain.shape == (180, 320, 3)
+            assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > len(np.unique(plain.reshape(-1, 3), axis=0))
+            assert "home/cam/snapshot" not in retained_by(broker)
+
+            broker.kill()
+            listener.clear()
+            broker.start()
+            for topic in ("home/available", "home/cam/available", "home/cam/objects/1", CONFIG):
+                listener.wait(topic)
+
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+            listener.wait("home/available", b"offline")
+            assert process.stderr is not None
+            assert "was lost" in process.stderr.read()
+
+
+def picture(jpeg: bytes) -> np.ndarray:
+    found = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert found is not None
+    return found
+
+
+def retained_by(broker: Mosquitto) -> dict[str, bytes]:
+    """What the broker keeps."""
+    with listening(broker) as listener:
+        listener.wait("home/available")
+        listener.client.publish("other/end", b"1", qos=1)
+        listener.wait("other/end")
+        return dict(listener.retained)
+
+
+def test_the_last_will_and_a_daemon_that_is_silent(broker: Mosquitto, daemon: DaemonProcess, tmp_path: Path) -> None:
+    with listening(broker) as listener:
+        with bridge(daemon.endpoint, broker.port) as process:
+            listener.wait("home/available", b"online")
+            process.kill()
+        listener.wait("home/available", b"offline")
+        listener.clear()
+        with bridge(f"ipc://{tmp_path}/nothing", broker.port):
+            listener.wait("home/available", b"offline")  # the bridge is there, its daemon is not
+
+
+def test_a_login_with_any_characters(daemon: DaemonProcess, tmp_path: Path) -> None:
+    login = ("me", "p@ss/${word}")
+    broker = Mosquitto(tmp_path, login)
+    try:
+        listener = Listener(broker.port, login)
+        with (
+            contextlib.closing(listener),
+            bridge(daemon.endpoint, broker.port, "--no-discovery", login="me:${MQTT_PASSWORD}@"),
+        ):
+            listener.wait("home/cam/objects/1")
+            assert CONFIG not in listener.retained
+    finally:
+        broker.kill()
