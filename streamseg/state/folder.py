@@ -12,6 +12,9 @@ from streamseg.errors import StateError
 from streamseg.paths import is_private, make_private_folder
 
 _STREAM_SUFFIX: Final = ".stream"
+_RESTORES_SUFFIX: Final = ".restores"
+_ASIDE_SUFFIX: Final = ".crashes"
+_MAX_RESTORES_BYTES: Final = 16
 
 
 class StateFolder:
@@ -44,8 +47,38 @@ class StateFolder:
 
     def remove_stream(self, stream: str) -> None:
         """Remove a stream's snapshot, if there is one."""
+        self._remove(stream + _STREAM_SUFFIX)
+
+    def count_restore(self, stream: str) -> int:
+        """Count that a worker begins with a stream's snapshot, until :meth:`end_restore`.
+
+        Returns:
+            How many did before.
+
+        Raises:
+            StateError: It cannot be read or written.
+        """
+        name = stream + _RESTORES_SUFFIX
+        text = self.read(name, _MAX_RESTORES_BYTES) or b"0"
+        before = int(text) if text.isdigit() else 0
+        self.write(name, str(before + 1).encode())
+        return before
+
+    def end_restore(self, stream: str) -> None:
+        """Forget the workers that began with a stream's snapshot."""
+        self._remove(stream + _RESTORES_SUFFIX)
+
+    def set_aside(self, stream: str) -> Path:
+        """Put a stream's snapshot where it is not read again; return where it is."""
+        self.end_restore(stream)
+        aside = self.path / (stream + _ASIDE_SUFFIX)
         with contextlib.suppress(OSError):
-            (self.path / (stream + _STREAM_SUFFIX)).unlink()
+            (self.path / (stream + _STREAM_SUFFIX)).replace(aside)
+        return aside
+
+    def remove_aside(self, stream: str) -> None:
+        """Remove a stream's snapshot that was set aside, if there is one."""
+        self._remove(stream + _ASIDE_SUFFIX)
 
     def streams(self) -> dict[str, os.stat_result]:
         """Return the streams that have a snapshot, with the state of its file."""
@@ -55,6 +88,10 @@ class StateFolder:
                 with contextlib.suppress(OSError):
                     found[file.name.removesuffix(_STREAM_SUFFIX)] = file.stat()
         return found
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            (self.path / name).unlink()
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file.

@@ -42,6 +42,7 @@ from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.find.looks import LookSchedule
 from streamseg.worker.frame_turn import FrameResult
 from streamseg.worker.inheritance import Inheritance, read_snapshot
+from streamseg.worker.restore_guard import RestoreGuard
 from streamseg.worker.scheduler import FairScheduler
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.step_clock import StepClock
@@ -165,6 +166,7 @@ class Worker:
         self._frames_reported = 0
         self._scheduler = FairScheduler(tracker.streams_at_once)
         self._snapshots = Snapshots(spec.snapshots, tracker)
+        self._restores = RestoreGuard(spec.snapshots.folder)
         self._looks = LookSchedule()
         for stream, config in spec.streams.items():
             self._open(stream, config, spec.saved.get(stream), memory_lost=_was_tracked(rings[stream]))
@@ -187,11 +189,13 @@ class Worker:
             self._handle_commands()
             self._measure_overload()
             self._look()
+            self._restores.check(self._streams)
             self._snapshots.take_due(self._streams)
             self._steps.lap()
             self._report()
         self._handle_messages()  # those that came just before the request to stop
         self._snapshots.take_all(self._streams)
+        self._restores.close()
 
     def close(self) -> None:
         """Close the sockets."""
@@ -230,12 +234,14 @@ class Worker:
                 self._streams.pop(stream).close()
                 self._rings.pop(stream).close()
                 self._snapshots.forget(stream)
+                self._restores.forget(stream)
             case ChangeStream(stream=stream, settings=settings, removed=removed, prompts=prompts):
                 self._streams[stream].change(settings, removed, prompts)
                 self._flush_stream(stream)
             case SaveMasks():
                 for stream, tracked in self._streams.items():
                     self._link.send(PromptsSaved(stream, tracked.save_for_planned_restart()))
+                    self._flush_stream(stream)
 
     def _open(self, stream: str, config: StreamConfig, saved: SavedStream | None, *, memory_lost: bool) -> None:
         left = self._inheritance(stream, config, saved or configured(config.prompts), memory_lost)
@@ -253,6 +259,8 @@ class Worker:
         if not (memory_lost or saved.earlier):
             return Inheritance(saved)
         snapshot, reason = read_snapshot(spec.folder, stream, config, self._tracker.memory_format, spec.max_age_s)
+        if snapshot is not None and (crashed := self._restores.begin(stream)):
+            snapshot, reason = None, crashed
         if snapshot is None and saved.objects:
             log.warning("stream %s: %s", stream, reason)
         return Inheritance(saved, memory_lost, snapshot, reason, spec.session)

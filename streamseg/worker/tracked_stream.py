@@ -327,7 +327,14 @@ class TrackedStream:
         return None if saved is None else replace(saved, find=self._find_request)
 
     def save_for_planned_restart(self) -> SavedStream:
-        """Return what the next worker needs to go on, if it has no use for this one's memory."""
+        """Return what the next worker needs to go on, if it has no use for this one's memory.
+
+        Suspended objects are looked for on the newest frame: the next worker has nothing but masks to find them by.
+        """
+        try:
+            self.objects.resume_all()
+        except Exception:  # the device may be at its end, and the masks of the others are still good
+            log.exception("stream %s: suspended objects could not be resumed", self.name)
         self.objects.save_masks()
         self.objects.table.changed = True
         saved = self.take_saved()

@@ -1,8 +1,10 @@
-"""A real worker process around a tracker that fails on white frames."""
+"""Real worker processes around trackers that fail: on white frames, or on the memory of an object."""
 
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -11,7 +13,7 @@ from streamseg.frame import Frame
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.tracker.simple.echo import EchoTracker
-from streamseg.tracker.types import ObjectResult
+from streamseg.tracker.types import ObjectResult, StreamMemory
 from streamseg.worker.process import Worker, WorkerSpec
 
 POISON = 255
@@ -40,10 +42,27 @@ class Poisoned(EchoTracker):
         return results
 
 
+class Crashing(EchoTracker):
+    """Ends the process on the first frame after it was given the memory of an object of the stream ``bad``."""
+
+    def import_memory(self, stream: str, memory: StreamMemory) -> None:
+        super().import_memory(stream, memory)
+        if stream == "bad" and memory.objects:
+            self._look = lambda frame: os.kill(os.getpid(), signal.SIGSEGV)
+
+
 def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) -> None:
+    run(Poisoned(), spec, rings, connection)
+
+
+def crashing(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) -> None:
+    run(Crashing(), spec, rings, connection)
+
+
+def run(tracker: EchoTracker, spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) -> None:
     link = ChildLink(connection)
     link.attach()
-    worker = Worker(spec, rings, Poisoned(), link)
+    worker = Worker(spec, rings, tracker, link)
     try:
         worker.run()
     finally:

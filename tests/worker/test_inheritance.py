@@ -140,6 +140,17 @@ def test_a_restart_with_another_policy_resumes_what_was_suspended(tmp_path: Path
     assert [event.kind for event in successor.stream.take_events()] == ["restored", "object_resumed"]
 
 
+def test_a_suspended_object_is_found_for_a_planned_restart(tmp_path: Path) -> None:
+    worker, _ = suspended(tmp_path)
+    saved = worker.stream.save_for_planned_restart()
+    assert saved.unseen == ()
+    found, truth = worker.stream.latest.results[OBJ], SCENE.truth(7)[LEAF]
+    x, y, w, h = found.roi
+    inside = int((truth[y : y + h, x : x + w] & found.mask).sum())
+    assert inside / (found.area + int(truth.sum()) - inside) > 0.5  # where it is now, not where it was suspended
+    assert all(obj.last_mask is not None for obj in saved.objects)
+
+
 def test_a_gap_is_said_and_the_object_found_again(tmp_path: Path) -> None:
     _, saved = followed(tmp_path)
     successor = Worker(tmp_path, saved)

@@ -11,6 +11,7 @@ from streamseg.protocol.published import Overload
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.worker import tracked_stream
 from streamseg.worker.command_handlers import handle_command
+from streamseg.worker.inheritance import Inheritance
 from streamseg.worker.overload import OverloadMeter
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
@@ -150,6 +151,19 @@ def test_another_policy_resumes_all(rig: Rig) -> None:
     rig.run(40, share=0.6)
     rig.stream.change(msgspec.structs.replace(rig.stream.config, overload="lower_rate"), (), ())
     assert {state for state, _ in rig.show().values()} == {"tracked"}
+
+
+def test_suspended_objects_come_back_with_another_model(rig: Rig) -> None:
+    whole = rig.show()
+    rig.run(40, share=0.6)
+    rig.events()
+    saved = rig.stream.save_for_planned_restart()
+    assert saved.unseen == ()
+    assert rig.events() == [("object_resumed", 2), ("object_resumed", 3)]
+    tracker = EchoTracker(max_objects=3)
+    successor = TrackedStream("cam", rig.stream.config, tracker, left=Inheritance(saved, memory_lost=True))
+    (result,) = track_frames(tracker, {"cam": successor}, {"cam": frame(0)})
+    assert {obj.obj_id: (obj.state, obj.area) for obj in result.objects} == whole
 
 
 def test_a_tracker_that_failed_forgets_what_was_suspended(rig: Rig) -> None:
