@@ -1,18 +1,13 @@
 """Write pictures to an MP4 file, or the last one to a PNG file.
 
-PyAV encodes. ``cv2.VideoWriter`` would be shorter, but gives all pictures the same duration, so that a video of an
-uneven stream would run at the wrong speed.
-
 The output goes to a ``.part`` file that replaces the target at the end, so an existing file is kept until then, and
 kept for good if there was no picture.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import deque
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
@@ -20,14 +15,14 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 import cv2
 import numpy as np
 
-from streamseg.errors import ConfigError, StreamsegError
+from streamseg.common.video_writer import VideoWriter, not_written, part_of
+from streamseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamseg.common.draw import Picture
 
 VIDEO_SUFFIX: Final = ".mp4"
 IMAGE_SUFFIX: Final = ".png"
-_TICKS: Final = 90_000
 _FASTEST: Final = 240
 _KEPT_QUALITY: Final = 90
 
@@ -136,101 +131,10 @@ class ImageWriter:
     ) -> None:
         if self._last is not None:
             _, png = cv2.imencode(IMAGE_SUFFIX, self._last[:, :, ::-1])
-            part = _part_of(self._path)
+            part = part_of(self._path)
             try:
                 part.write_bytes(png.tobytes())
                 part.replace(self._path)
             except OSError as failure:
                 part.unlink(missing_ok=True)
-                raise _not_written(self._path, failure) from None
-
-
-class VideoWriter:
-    """Writes an MP4 (H.264) with the timing of its pictures.
-
-    Pictures of other sizes are scaled to that of the first.
-
-    Args:
-        path: Path of the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        import av  # slow to import, and only needed for videos
-
-        self._av = av
-        self._path = path
-        self._part = _part_of(path)
-        try:
-            self._file = self._part.open("w+b")
-        except OSError as error:
-            raise _not_written(path, error) from None
-        self._container = av.open(self._file, "w", format="mp4")
-        self._stream: av.VideoStream | None = None
-        self._size = (0, 0)
-        self._first_s = 0.0
-        self._last_pts = -_TICKS
-        self._failed = False
-
-    def add(self, picture: Picture, time_s: float) -> None:
-        """Append a picture."""
-        if self._stream is None:
-            self._start(picture, time_s)
-        assert self._stream is not None
-        width, height = self._size
-        if (picture.shape[0] & ~1, picture.shape[1] & ~1) != (height, width):
-            picture = np.asarray(cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
-        # Timestamps must increase, whatever the clock did.
-        pts = max(round((time_s - self._first_s) * _TICKS), self._last_pts + _TICKS // _FASTEST)
-        frame.pts = self._last_pts = pts
-        frame.time_base = Fraction(1, _TICKS)
-        try:
-            self._container.mux(self._stream.encode(frame))
-        except (OSError, self._av.error.FFmpegError) as error:
-            self._failed = True
-            raise _not_written(self._path, error) from error
-
-    def _start(self, picture: Picture, time_s: float) -> None:
-        # H.264 with yuv420p needs an even size.
-        height, width = (side & ~1 for side in picture.shape[:2])
-        stream = self._container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, _TICKS)
-        self._stream, self._size, self._first_s = stream, (width, height), time_s
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if not self._failed:
-                self._complete()
-        except (OSError, self._av.error.FFmpegError) as failure:
-            self._failed = True
-            raise _not_written(self._path, failure) from failure
-        finally:
-            if self._failed:  # close what is left, whatever that says: the first error is the one to report
-                for close in (self._container.close, self._file.close):
-                    with contextlib.suppress(OSError, self._av.error.FFmpegError):
-                        close()
-            self._part.unlink(missing_ok=True)
-
-    def _complete(self) -> None:
-        if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
-        self._file.close()
-        if self._stream is not None:
-            self._part.replace(self._path)
-
-
-def _part_of(path: Path) -> Path:
-    # The process id keeps two writers of the same file apart.
-    return path.with_name(f"{path.name}.{os.getpid()}.part")
-
-
-def _not_written(path: Path, error: Exception) -> StreamsegError:
-    reason = error.strerror if isinstance(error, OSError) else None
-    return StreamsegError(f"{path} cannot be written: {reason or error}")
+                raise not_written(self._path, failure) from None

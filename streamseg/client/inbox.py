@@ -129,6 +129,11 @@ class PairInbox:
             else:
                 self._newest[message.stream] = FramePair(message, masks)
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a pair to deliver."""
+        return bool(self._newest)
+
     def take(self) -> FramePair | None:
         """Return the newest pair of the next stream."""
         return self._newest.pop(next(iter(self._newest))) if self._newest else None

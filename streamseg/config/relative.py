@@ -35,8 +35,11 @@ def model_at(base: Path, model: ModelConfig) -> ModelConfig:
 
 
 def record_at(base: Path, record: RecordConfig) -> RecordConfig:
-    """Return the recording with its folder resolved against ``base``."""
-    return record if record.path is None else msgspec.structs.replace(record, path=absolute_path(base, record.path))
+    """Return the recording with its folders resolved against ``base``."""
+    path, clips = record.path, record.clips
+    if clips.path is not None:
+        clips = msgspec.structs.replace(clips, path=absolute_path(base, clips.path))
+    return msgspec.structs.replace(record, path=None if path is None else absolute_path(base, path), clips=clips)
 
 
 def model_name_at(base: Path, name: str) -> str:

@@ -481,6 +481,54 @@ class StateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = 3600.0
 
 
+ClipEvent = Literal[
+    "object_added",
+    "object_found",
+    "object_appeared",
+    "object_occluded",
+    "object_lost",
+    "object_removed",
+    "zone_entered",
+    "zone_left",
+    "line_crossed",
+]
+"""Events that can start a clip."""
+
+
+class ClipsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Videos of what happened around an event."""
+
+    path: Annotated[
+        str | None,
+        Meta(examples=["clips"], description="Folder of the clips; created if it does not exist. null: none."),
+    ] = None
+    events: Annotated[
+        tuple[ClipEvent, ...],
+        Meta(examples=[["zone_entered"]], description="Events that start a clip, or make a running one longer."),
+    ] = ("zone_entered", "line_crossed")
+    before_s: Annotated[
+        Annotated[float, Meta(ge=0, le=60)], Meta(description="Seconds before the event that a clip begins.")
+    ] = 5.0
+    after_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=300)], Meta(description="Seconds after the last event that it ends.")
+    ] = 5.0
+    max_rate_hz: Annotated[
+        Annotated[float, Meta(ge=0.2, le=30)],
+        Meta(
+            description="Pictures per second, at most. They are encoded as JPEG all the time, also without an event: "
+            "about 8 ms of a core each at 1080p."
+        ),
+    ] = 10.0
+    overlay: Annotated[bool, Meta(description="Draw the masks over the pictures.")] = True
+    max_gb: Annotated[
+        Annotated[float, Meta(ge=0.001)] | None,
+        Meta(description="The oldest clips are deleted beyond. null: no limit."),
+    ] = None
+    max_hours: Annotated[
+        Annotated[float, Meta(ge=0.01)] | None, Meta(description="Clips that are older are deleted. null: no limit.")
+    ] = None
+
+
 class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A recording of what is published, for `streamseg replay` and `streamseg export`."""
 
@@ -505,6 +553,9 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     keep_free_mb: Annotated[
         int, Meta(ge=0, description="The recording stops, with an event, when the disk has less space left.")
     ] = 1000
+    clips: Annotated[
+        ClipsConfig, Meta(examples=[{"path": "clips"}], description="Videos of what happened around an event.")
+    ] = ClipsConfig()
 
 
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -120,6 +120,11 @@ class ProcessTable:
         """Use another model from the next start of the worker on."""
         self.config = msgspec.structs.replace(self.config, model=model)
 
+    @property
+    def records(self) -> bool:
+        """Whether there is a recorder: for a recording, clips of events, or both."""
+        return self.config.record.path is not None or self.config.record.clips.path is not None
+
     def info(self, streams: Mapping[str, RunningStream]) -> DaemonInfo:
         """Return what the control process tells clients about the daemon."""
         model = self.config.model
@@ -136,7 +141,7 @@ class ProcessTable:
             streams={stream: shown_address(running.settings.source) for stream, running in streams.items()},
             model=self.config.model.name,
             version=__version__,
-            local_endpoint=self._local_endpoint if self.listen or self.config.record.path else None,
+            local_endpoint=self._local_endpoint if self.listen or self.records else None,
             log=self.config.log,
         )
         return ProcessEntry(

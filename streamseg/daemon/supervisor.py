@@ -127,7 +127,7 @@ class Daemon:
             entries = [self._table.publisher, self._table.worker, self._table.control]
             if self._config.http.listen is not None:
                 entries.append(self._table.web)
-            if self._config.record.path is not None:
+            if self._table.records:
                 entries.append(self._table.recorder)
             for entry in entries:
                 child = Child(entry(self._streams.running))

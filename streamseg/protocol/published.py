@@ -53,6 +53,8 @@ EventKind = Literal[
     "web_restarted",
     "recorder_restarted",
     "recording_stopped",
+    "clip_saved",
+    "clip_failed",
     "stream_added",
     "stream_removed",
     "subscriber_dropped",

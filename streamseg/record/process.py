@@ -1,11 +1,13 @@
 """The recorder process: a subscriber of its daemon that writes a recording.
 
 A recording that has to stop (the disk is full) is announced by an event and by the status. The process then tries again
-each minute: nothing else of the daemon is affected, and nothing is deleted to make room.
+each minute: nothing else of the daemon is affected, and nothing is deleted to make room. Clips of events are made by a
+thread of this process, with a subscription of its own: they can fall behind without a gap in the recording.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
@@ -75,9 +77,26 @@ def main(spec: RecorderSpec, connection: Connection) -> None:
     events = PublisherSocket(spec.internal_endpoint)
     try:
         link.send(Report("ready"))
-        _Recording(spec, link, events).run()
+        with _clips(spec):
+            if spec.record.path is None:
+                _wait_for_stop(link)
+            else:
+                _Recording(spec, link, events).run()
     finally:
         events.close()
+
+
+def _clips(spec: RecorderSpec) -> contextlib.AbstractContextManager[object]:
+    if spec.record.clips.path is None:
+        return contextlib.nullcontext()
+    from streamseg.record.clips.thread import ClipThread
+
+    return ClipThread(spec.record, spec.publish_endpoint, spec.internal_endpoint)
+
+
+def _wait_for_stop(link: ChildLink) -> None:
+    while not link.stop_requested(_PROGRESS_S):
+        link.send(Report("progress"))
 
 
 class _Recording:

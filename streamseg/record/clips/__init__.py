@@ -1,0 +1,1 @@
+"""Videos of what happened around an event (docs/howto/record.md)."""

@@ -1,0 +1,80 @@
+"""The folder of the clips: names, deletion of old ones, room on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import time
+from pathlib import Path
+
+from streamseg.common.video_writer import PART_SUFFIX
+from streamseg.config.schema import ClipsConfig
+from streamseg.errors import RecordError
+from streamseg.record.folder import RecordingLock
+
+log = logging.getLogger(__name__)
+
+_SUFFIX = ".mp4"
+_GB = 10**9
+_MB = 10**6
+
+
+class ClipFolder:
+    """A folder that one recorder writes clips to. Removes what a killed one has left half written.
+
+    Args:
+        clips: Where, and what to keep.
+        keep_free_mb: No clip is begun when the disk has less space left.
+
+    Raises:
+        RecordError: The folder cannot be used.
+    """
+
+    def __init__(self, clips: ClipsConfig, keep_free_mb: int) -> None:
+        assert clips.path is not None
+        self._folder = Path(clips.path)
+        self._clips = clips
+        self._keep_free_mb = keep_free_mb
+        self._lock = RecordingLock(self._folder)
+        for part in self._folder.glob(f"*{_SUFFIX}.*{PART_SUFFIX}"):
+            part.unlink(missing_ok=True)
+
+    def next_path(self, stream: str, kind: str) -> Path:
+        """Return the path of a new clip, after deleting those that are too old or too many.
+
+        Raises:
+            RecordError: The disk is nearly full, or the folder is gone.
+        """
+        try:
+            self._delete_old()
+            disk = os.statvfs(self._folder)
+        except OSError as error:
+            raise RecordError(f"{self._folder}: {error.strerror}") from None
+        free_mb = disk.f_bavail * disk.f_frsize / _MB
+        if free_mb < self._keep_free_mb:
+            raise RecordError(f"the disk has {free_mb:.0f} MB left, and {self._keep_free_mb} MB are kept free")
+        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{stream}-{kind}"
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        return next(path for each in names if not (path := self._folder / f"{each}{_SUFFIX}").exists())
+
+    def _delete_old(self) -> None:
+        limits = self._clips
+        found = []
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # deleted by the user meanwhile
+                found.append((path.stat().st_mtime, path.stat().st_size, path))
+        total = sum(size for _, size, _ in found)
+        for written_s, size, path in sorted(found):
+            too_many = limits.max_gb is not None and total > limits.max_gb * _GB
+            too_old = limits.max_hours is not None and time.time() - written_s > limits.max_hours * 3600
+            if not (too_many or too_old):
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+            log.info("deleted %s", path)
+
+    def close(self) -> None:
+        """Let another recorder write there."""
+        self._lock.release()

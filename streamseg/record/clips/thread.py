@@ -1,0 +1,112 @@
+"""The thread that makes clips, in the recorder process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from types import TracebackType
+from typing import Final, Self
+
+import zmq
+
+from streamseg.client import EventMessage, FramePair
+from streamseg.client.connect import connect, update_topics
+from streamseg.client.core import SubscriberCore
+from streamseg.client.subscriber import rate_of
+from streamseg.config.schema import RecordConfig
+from streamseg.errors import StreamsegError
+from streamseg.ipc.messages import StreamEvent
+from streamseg.ipc.publisher_socket import PublisherSocket
+from streamseg.protocol.topics import DAEMON
+from streamseg.record.clips.inbox import ClipInbox
+from streamseg.record.clips.recorder import ClipRecorder
+
+log = logging.getLogger(__name__)
+
+_TURN_MS: Final = 200
+_RETRY_S: Final = 60.0
+_CLOSE_S: Final = 10.0
+_HWM: Final = 200
+
+
+def _receive(socket: zmq.Socket[bytes], core: SubscriberCore[FramePair | EventMessage], recorder: ClipRecorder) -> None:
+    """Take what has come, or wait a while for something if no picture waits to be written."""
+    wait_ms = 0 if recorder.busy else _TURN_MS
+    for _ in range(_HWM):
+        if not socket.poll(wait_ms):
+            return
+        wait_ms = 0
+        core.feed(socket.recv_multipart())
+        while (message := core.take()) is not None:
+            recorder.feed(message)
+        update_topics(socket, core)
+
+
+class ClipThread:
+    """Makes clips from when it is created until :meth:`close`. A context manager.
+
+    Args:
+        record: Settings.
+        publish_endpoint: Where the daemon publishes.
+        internal_endpoint: Where the publisher takes events.
+        retry_s: Time after which it tries again if it could not work.
+    """
+
+    def __init__(
+        self, record: RecordConfig, publish_endpoint: str, internal_endpoint: str, retry_s: float = _RETRY_S
+    ) -> None:
+        self._record = record
+        self._publish_endpoint = publish_endpoint
+        self._internal_endpoint = internal_endpoint
+        self._retry_s = retry_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with contextlib.closing(PublisherSocket(self._internal_endpoint)) as events:
+            said = ""
+            while not self._stop.is_set():
+                try:
+                    self._make_clips(events)
+                except Exception as error:  # noqa: BLE001 - a clip must not end the recording
+                    reason = str(error) if isinstance(error, StreamsegError) else f"{type(error).__name__}: {error}"
+                    if reason != said:
+                        log.error("no clips: %s; tried again every %g s", reason, self._retry_s)
+                        events.send_reliable(StreamEvent(DAEMON, "clip_failed", time.time_ns(), detail=reason))
+                        said = reason
+                    self._stop.wait(self._retry_s)
+
+    def _make_clips(self, events: PublisherSocket) -> None:
+        clips, streams = self._record.clips, self._record.streams
+        core: SubscriberCore[FramePair | EventMessage] = SubscriberCore(
+            self._publish_endpoint,
+            (*streams, DAEMON) if streams else None,
+            ("masks", "image", "events"),
+            ClipInbox(),
+            rate_of(None, clips.max_rate_hz),
+        )
+        with (
+            contextlib.closing(ClipRecorder(self._record, events.send_reliable)) as recorder,
+            zmq.Context() as context,
+            connect(context, self._publish_endpoint, core.topics(), hwm=_HWM) as socket,
+        ):
+            while not self._stop.is_set():
+                _receive(socket, core, recorder)
+                recorder.write_next()
+                events.flush()
+
+    def close(self) -> None:
+        """End, after completing the clips that are being written."""
+        self._stop.set()
+        self._thread.join(_CLOSE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,207 @@
+"""Clips of events: what a daemon writes, and what is kept meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from streamseg.client import Controller, EventMessage, FramePair, Subscriber
+from streamseg.client.assembly import assemble
+from streamseg.config.schema import ClipsConfig, RecordConfig
+from streamseg.errors import RecordError
+from streamseg.ipc.messages import StreamEvent
+from streamseg.record.clips.folder import ClipFolder
+from streamseg.record.clips.recorder import ClipRecorder
+from streamseg.record.clips.ring import Kept, PictureRing
+from tests.client.conftest import Messages
+from tests.e2e.daemon_process import DISC, DaemonProcess
+
+WHOLE = {"polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "coords": "normalized"}
+BEFORE_S, AFTER_S = 1.0, 0.5
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """A daemon with a zone and clips, but no recording."""
+    cam: dict[str, Any] = DISC["streams"]["cam"]  # type: ignore[index]
+    streams = {"cam": {**cam, "zones": {"all": WHOLE}, "prompts": []}}
+    clips = {"path": "clips", "before_s": BEFORE_S, "after_s": AFTER_S, "events": ["zone_entered"]}
+    record = {"keep_free_mb": 1, "clips": clips}
+    running = DaemonProcess(DISC | {"streams": streams, "record": record}, tmp_path_factory.mktemp("clips"))
+    running.wait_log("ready: masks at")
+    yield running
+    running.close()
+
+
+def clip_event(daemon: DaemonProcess, label: str) -> EventMessage:
+    """Start an object, which is in the zone, and return what is said about its clip."""
+    with Subscriber(daemon.endpoint, kinds=["events", "image"], timeout_s=60) as subscriber:
+        subscriber.receive()
+        with Controller(daemon.control) as control:
+            control.add_prompt("cam", points=[(0.5, 0.5)], label=label)
+        return next(
+            message
+            for message in subscriber
+            if isinstance(message, EventMessage) and message.event.startswith("clip_") and message.label == label
+        )
+
+
+def test_a_clip_of_an_event_and_one_that_the_disk_has_no_room_for(daemon: DaemonProcess) -> None:
+    saved = clip_event(daemon, "cup")
+    assert (saved.stream, saved.event) == ("cam", "clip_saved")
+    folder = daemon.file.parent / "clips"
+    assert [path.name for path in folder.glob("*.mp4")] == [saved.detail]
+    assert saved.detail.endswith("-cam-zone_entered.mp4")
+    assert folder.stat().st_mode & 0o077 == 0
+    with av.open(str(folder / saved.detail)) as container:
+        assert container.metadata["title"] == "cam: zone_entered cup all"
+        frames = list(container.decode(video=0))
+        times = [float(frame.pts * frame.time_base) for frame in frames]
+        first, last = (frame.to_ndarray(format="rgb24").astype(int) for frame in (frames[0], frames[-1]))
+    assert AFTER_S / 2 < times[-1] <= BEFORE_S + AFTER_S + 0.2
+    assert first.shape == (180, 320, 3)
+    # From the event on there is the object's label, in the color of its outline.
+    blue = np.array([0x56, 0xB4, 0xE9])
+    assert (np.abs(last - blue).sum(axis=2) < 60).sum() > 50 + (np.abs(first - blue).sum(axis=2) < 60).sum()
+
+    daemon.child("recorder").rlimit(psutil.RLIMIT_FSIZE, (2000, 2000))  # as a full disk: it takes a part of a write
+    failed = clip_event(daemon, "plate")
+    assert failed.event == "clip_failed"
+    assert "File too large" in failed.detail
+    assert [path.name for path in folder.iterdir() if path.name != ".lock"] == [saved.detail]
+    assert "recorder ended" not in daemon.log
+
+
+class Pairs:
+    """Pairs of a picture and masks with stamps of choice."""
+
+    def __init__(self) -> None:
+        self._golden = Messages()
+        pixels = np.zeros((10, 16, 3), np.uint8)
+        self._jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
+
+    def __call__(self, frame: int, t_s: float) -> FramePair:
+        stamp = {"frame": frame, "seq": frame, "t_captured_ns": str(int(t_s * 1e9)), "size": [16, 10]}
+        *image, _ = self._golden("image", **stamp)
+        masks = assemble(self._golden("masks_coco_rle", **stamp))
+        return FramePair(assemble([*image, self._jpeg]), masks)  # type: ignore[arg-type]
+
+
+def test_the_ring_is_bounded_by_time_and_by_bytes() -> None:
+    pairs = Pairs()
+    kept = [Kept.of(pairs(number, number / 10)) for number in range(100)]
+    ring = PictureRing(2.0, 10**9)
+    for each in kept:
+        ring.add(each)
+    assert [each.pair.frame for each in ring.since(0)] == list(range(79, 100))
+    assert [each.pair.frame for each in ring.since(int(9.75e9))] == [98, 99]
+    small = PictureRing(2.0, 5 * kept[0].nbytes)
+    for each in kept:
+        small.add(each)
+        assert small.nbytes <= 5 * kept[0].nbytes
+    assert len(small.since(0)) == 5
+    small.add(kept[0])  # the clock began again
+    assert len(small.since(0)) == 1
+
+
+class Run:
+    """A recorder with a clock, and what it announced."""
+
+    def __init__(self, folder: Path, **clips: Any) -> None:
+        self.now_s = 0.0
+        self.said: list[StreamEvent] = []
+        settings = {"before_s": 1.0, "after_s": 1.0, "events": ("zone_entered",), **clips}
+        record = RecordConfig(keep_free_mb=0, clips=ClipsConfig(path=str(folder), **settings))
+        self.recorder = ClipRecorder(record, self.said.append, lambda: int(self.now_s * 1e9))
+        self._pairs, self._golden, self._frame = Pairs(), Messages(), 0
+
+    def play(self, until_s: float) -> None:
+        while self.now_s < until_s:
+            self._frame += 1
+            self.now_s += 0.1
+            self.recorder.feed(self._pairs(self._frame, self.now_s))
+            self.recorder.write_next()
+
+    def event(self, kind: str = "zone_entered") -> None:
+        stamp = str(int(self.now_s * 1e9))
+        self.recorder.feed(assemble(self._golden("event_object", kind=kind, t_mono_ns=stamp)))  # type: ignore[arg-type]
+
+    def write_all(self) -> None:
+        while self.recorder.busy:
+            self.recorder.write_next()
+
+
+def duration_s(path: Path) -> float:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return float((frames[-1].pts - frames[0].pts) * frames[0].time_base)
+
+
+def test_an_event_during_a_clip_makes_it_longer(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play(3.0)
+    run.event("zone_left")  # not one of the events
+    run.event()
+    run.play(3.5)
+    run.event()
+    run.play(6.0)
+    run.write_all()
+    (saved,) = run.said
+    assert saved.kind == "clip_saved"
+    assert duration_s(tmp_path / saved.detail) == pytest.approx(1.0 + 0.5 + 1.0, abs=0.2)
+    run.recorder.close()
+
+
+def test_a_camera_that_goes_away_ends_its_clip(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play(2.0)
+    run.event()
+    run.now_s = 60.0
+    run.write_all()
+    assert [said.kind for said in run.said] == ["clip_saved"]
+    run.event()  # without a picture
+    run.now_s = 120.0
+    run.recorder.write_next()
+    assert [(said.kind, said.detail) for said in run.said[1:]] == [("clip_failed", "no picture arrived")]
+    run.recorder.close()
+
+
+def test_clips_that_are_too_many_or_half_written_are_deleted(tmp_path: Path) -> None:
+    for number in range(3):
+        old = tmp_path / f"2026010{number}T000000Z-cam-zone_entered.mp4"
+        old.write_bytes(bytes(600))
+        recent = time.time() - 10 + number
+        os.utime(old, (recent, recent))
+    (tmp_path / "half.mp4.77.part").touch()
+    (tmp_path / "notes.txt").touch()
+    folder = ClipFolder(ClipsConfig(path=str(tmp_path), max_gb=1e-6, max_hours=1.0), keep_free_mb=0)
+    assert folder.next_path("cam", "line_crossed").parent == tmp_path
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {".lock", "notes.txt", "20260102T000000Z-cam-zone_entered.mp4"}
+    with pytest.raises(RecordError, match="another recorder"):
+        ClipFolder(ClipsConfig(path=str(tmp_path)), keep_free_mb=0)
+    folder.close()
+    full = ClipFolder(ClipsConfig(path=str(tmp_path)), keep_free_mb=10**9)
+    with pytest.raises(RecordError, match="kept free"):
+        full.next_path("cam", "line_crossed")
+    full.close()
+
+
+def test_nothing_decoded_stays_in_memory(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    pair = Pairs()(1, 0.1)
+    run.recorder.feed(pair)
+    run.event()
+    run.write_all()
+    assert "rgb" not in vars(pair.image)
+    assert not [obj for obj in pair.masks.objects if "crop" in vars(obj)]
+    run.recorder.close()
