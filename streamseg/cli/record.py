@@ -49,9 +49,9 @@ def record(
       streamseg record recording/ --pictures --max-gb 50
     """
     from streamseg.config.schema import RecordConfig
-    from streamseg.record.process import kinds_of, limits_of
+    from streamseg.record.process import kinds_of
     from streamseg.record.receive import receive_bytes
-    from streamseg.record.recorder import Recorder
+    from streamseg.record.recorder import Recorder, RecordLimits
 
     settings = RecordConfig(
         pictures=pictures,
@@ -68,7 +68,7 @@ def record(
         return ended.is_set() or (until_s is not None and time.monotonic() >= until_s)
 
     gaps, next_line_s = 0, time.monotonic() + _STATUS_S
-    with Recorder(folder, limits_of(settings)) as recorder:
+    with Recorder(folder, RecordLimits.of(settings)) as recorder:
         print(f"recording {endpoint} to {folder}; Ctrl-C ends it", file=sys.stderr, flush=True)
         try:
             for received in receive_bytes(endpoint, stream or None, kinds_of(settings), stopped):

@@ -12,6 +12,8 @@ from streamseg.daemon.process_table import ProcessEntry
 
 _MIN_ACTIVE_S: Final = 0.1
 """Time within a limit that counts as work. A process that is stopped, or waits forever, has none."""
+_QUIET_SHARE: Final = 0.3
+"""Share of its limit after which a silent process is measured. Most send a message before, and cost nothing."""
 _MAX_START_FACTOR: Final = 10
 """A start that computes may take this many times its limit."""
 _STEPS: Final = 20
@@ -36,7 +38,7 @@ class StallWatch:
     def reset(self) -> None:
         """Restart the timer: it was the supervisor that did not listen."""
         self._heard_at = self._marked_at = time.monotonic()
-        self._active_s = active_s(self._pid)
+        self._active_s: float | None = None
 
     def heard(self, step_s: float | None = None) -> None:
         """Note a message.
@@ -62,6 +64,10 @@ class StallWatch:
         """
         limit_s = self.limit_s(ready=ready)
         now = time.monotonic()
+        if self._active_s is None:
+            if now - self._marked_at > _QUIET_SHARE * limit_s:
+                self._active_s = active_s(self._pid)
+            return False
         if now - self._marked_at <= limit_s:
             return False
         longest_s = max(limit_s, self._entry.busy_timeout_s) if ready else _MAX_START_FACTOR * limit_s

@@ -31,7 +31,6 @@ _KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "events", "status")
 _PROGRESS_S: Final = 1.0
 _IDLE_S: Final = 0.2
 _RETRY_S: Final = 60.0
-_MB: Final = 10**6
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,6 @@ class RecorderSpec:
     internal_endpoint: str
     log: LogConfig = field(default_factory=LogConfig)
     retry_s: float = _RETRY_S
-
-
-def limits_of(record: RecordConfig) -> RecordLimits:
-    """Return a recorder's limits in its own units."""
-    return RecordLimits(
-        segment_bytes=record.segment_mb * _MB,
-        segment_s=record.segment_minutes * 60,
-        max_bytes=None if record.max_gb is None else int(record.max_gb * 1000 * _MB),
-        max_age_s=None if record.max_hours is None else record.max_hours * 3600,
-        keep_free_bytes=record.keep_free_mb * _MB,
-    )
 
 
 def kinds_of(record: RecordConfig) -> tuple[Kind, ...]:
@@ -114,7 +102,7 @@ class _Recording:
         assert self._spec.record.path is not None
         while not self._link.stop_requested():
             try:
-                with Recorder(Path(self._spec.record.path), limits_of(self._spec.record)) as recorder:
+                with Recorder(Path(self._spec.record.path), RecordLimits.of(self._spec.record)) as recorder:
                     self._record(recorder)
             except (RecordError, ConfigError) as error:
                 self._stop(str(error))

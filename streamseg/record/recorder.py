@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from streamseg.config.schema import RecordConfig
 from streamseg.errors import RecordError
 from streamseg.record.folder import RecordingLock, next_segment, segments
 from streamseg.record.segment import Recorded, SegmentWriter
@@ -18,6 +19,7 @@ from streamseg.record.segment import Recorded, SegmentWriter
 log = logging.getLogger(__name__)
 
 _CHECK_DISK_S: Final = 1.0
+_MB: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +34,22 @@ class RecordLimits:
         keep_free_bytes: Recording stops when the disk has less space left.
     """
 
-    segment_bytes: int = 256 * 2**20
-    segment_s: float = 600.0
-    max_bytes: int | None = None
-    max_age_s: float | None = None
-    keep_free_bytes: int = 2**30
+    segment_bytes: int
+    segment_s: float
+    max_bytes: int | None
+    max_age_s: float | None
+    keep_free_bytes: int
+
+    @classmethod
+    def of(cls, record: RecordConfig) -> RecordLimits:
+        """Return the limits that the settings ask for."""
+        return cls(
+            segment_bytes=record.segment_mb * _MB,
+            segment_s=record.segment_minutes * 60,
+            max_bytes=None if record.max_gb is None else int(record.max_gb * 1000 * _MB),
+            max_age_s=None if record.max_hours is None else record.max_hours * 3600,
+            keep_free_bytes=record.keep_free_mb * _MB,
+        )
 
 
 class Recorder:
@@ -54,11 +67,9 @@ class Recorder:
         RecordError: The folder cannot be used, or another recorder writes there.
     """
 
-    def __init__(
-        self, folder: Path, limits: RecordLimits | None = None, now_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, folder: Path, limits: RecordLimits, now_s: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
-        self._limits = limits or RecordLimits()
+        self._limits = limits
         self._now_s = now_s
         self._lock: RecordingLock | None = RecordingLock(folder)
         self._segment: SegmentWriter | None = None

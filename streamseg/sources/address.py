@@ -48,7 +48,9 @@ _WITHOUT_AT: Final = ("webcam", "screen", "scene")
 """Of these kinds no address has an ``@``: one that has is something else, maybe with a password."""
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_DEVICE: Final = re.compile(r"/dev/video[0-9]{1,4}")
+_DEVICE: Final = re.compile(r"/dev/video[0-9]{1,4}|/dev/v4l/by-(?:id|path)/[^/\0]{1,250}")
+"""A webcam; the names that udev gives it stay the same wherever it is plugged in."""
+
 _LIKE_DEVICE: Final = re.compile(r"/dev/video\d*")
 _PATTERN: Final = re.compile(r"[*?\[]|%0?\d?d")
 _DISPLAY: Final = re.compile(r"[\w.-]{0,253}:[0-9]{1,5}(\.[0-9]{1,3})?(\+[0-9]{1,5},[0-9]{1,5})?")
@@ -147,7 +149,8 @@ class SourceDescription:
 def describe(address: str) -> SourceDescription:
     """Say what kind of source an address names, without opening it.
 
-    A camera that is not there (a missing ``/dev/video0``, a host that is down) is no error: it may come.
+    A camera that is not there (a missing ``/dev/video0`` or ``/dev/v4l/by-id/NAME``, a host that is down) is no error:
+    it may come.
 
     Raises:
         ConfigError: the address is of no known kind, is incomplete, or names a file or folder that does not exist.
@@ -313,7 +316,7 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
             return "sdp", str(path)
         if path.exists():
             if _DEVICE.fullmatch(str(path.resolve())):
-                return "v4l2", str(path)  # such as /dev/v4l/by-id/NAME
+                return "v4l2", str(path)  # a link to it that a rule of udev has made
             _refuse_special(address, path)
             return "file", str(path)
         if _PATTERN.search(path.name) and path.parent.is_dir():

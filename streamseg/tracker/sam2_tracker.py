@@ -7,7 +7,6 @@ the tracking to :class:`~streamseg.tracker.predictor.CameraPredictor`.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -28,7 +27,7 @@ from streamseg.tracker.confidence import ConfidenceMeter
 from streamseg.tracker.device import choose_device, choose_dtype
 from streamseg.tracker.found import agreement, check_found, is_found, is_positive
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
-from streamseg.tracker.measure import unseen
+from streamseg.tracker.measure import unseen, unusable
 from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.predictor import CameraPredictor, PastImage, Segmented, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
@@ -384,7 +383,7 @@ class Sam2Tracker:
             again = attempt(fresh=True)
             if agreement(prompt, again[1]) > agreement(prompt, result):
                 segmented, result = again
-        if not _is_finite(result):
+        if unusable(result):
             return segmented, unseen(prompt.obj_id, past.size)
         check_found(prompt, result, self._smallest(past.size))
         return segmented, result
@@ -543,7 +542,7 @@ class Sam2Tracker:
 
     def _finite(self, stream: str, result: ObjectResult) -> ObjectResult:
         """Return the result, or forget the object if its scores are not finite."""
-        if _is_finite(result):
+        if not unusable(result):
             return result
         log.error(
             "stream %s: object %d: the model returned IoU %g and score %g: its memory was cleared, prompt it again",
@@ -582,7 +581,3 @@ def _stability(logits: torch.Tensor) -> torch.Tensor:
     """Return ``[N]``: the share of the area of ``[N, h, w]`` masks that stays when the threshold rises; 0 if empty."""
     outer = (logits > -_STABILITY_OFFSET).sum(dim=(1, 2))
     return (logits > _STABILITY_OFFSET).sum(dim=(1, 2)) / outer.clamp(min=1)
-
-
-def _is_finite(result: ObjectResult) -> bool:
-    return math.isfinite(result.iou_prediction) and math.isfinite(result.object_score_logits)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from streamseg.config.schema import LineConfig, ZoneConfig
 from streamseg.protocol.published import EventKind, Region, RegionCounts
 from streamseg.tracker.types import ObjectResult
+from streamseg.worker.polygon_mask import polygon_mask
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ class RegionMonitor:
         """Make the zones and lines that do not exist yet."""
         for name, zone in self._zone_settings.items():
             if name not in self._zones:
-                self._zones[name] = _Zone(_polygon_mask(zone, size), zone.share)
+                self._zones[name] = _Zone(polygon_mask([zone], size), zone.share)
                 if not self._zones[name].mask.any():
                     log.warning(
                         "zone %s is outside the frame, which is %dx%d pixels: nothing can enter it", name, *size
@@ -280,17 +281,6 @@ def _signed_distance(start: Point, end: Point, point: Point) -> float:
     (x0, y0), (x1, y1) = start, end
     cross = (x1 - x0) * (point[1] - y0) - (y1 - y0) * (point[0] - x0)
     return cross / float(np.hypot(x1 - x0, y1 - y0))
-
-
-def _polygon_mask(zone: ZoneConfig, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Rasterize a polygon: ``bool [H, W]``."""
-    import cv2  # 0.1 s, and only a stream with zones needs it
-
-    width, height = size
-    mask = np.zeros((height, width), np.uint8)
-    corners = np.array([_pixels(corner, zone.coords, size) for corner in zone.polygon])
-    cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
-    return mask.astype(np.bool_)
 
 
 def _ends(line: LineConfig, size: tuple[int, int]) -> tuple[Point, Point]:

@@ -277,8 +277,20 @@ def test_the_end_of_a_descendant_is_not_a_hang(monkeypatch):
     sums = iter([10.0, 9.0, 9.01])
     monkeypatch.setattr(stall_watch, "active_s", lambda pid: next(sums))
     watch = StallWatch(ProcessEntry("test", "tests.daemon.child_mains", (), 0.0, 0.0, 600.0), os.getpid())
+    assert not watch.hangs(ready=True)  # it is measured
     assert not watch.hangs(ready=True)
     assert watch.hangs(ready=True)
+
+
+def test_what_sends_messages_is_not_measured(monkeypatch):
+    """A measurement reads several files of /proc, and every process sends a message each second."""
+    measured = []
+    monkeypatch.setattr(stall_watch, "active_s", lambda pid: measured.append(pid) or 0.0)
+    watch = StallWatch(ProcessEntry("test", "tests.daemon.child_mains", (), 600.0, 600.0, 0.0), os.getpid())
+    for _ in range(10):
+        watch.heard(0.1)
+        assert not watch.hangs(ready=True)
+    assert measured == []
 
 
 def test_a_killed_process_hangs_until_it_has_ended(make_child, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
+from streamseg.config.schema import RecordConfig
 from streamseg.errors import ConfigError, RecordError
 from streamseg.protocol.mask_codec import encode_rle
 from streamseg.protocol.published import Masks
@@ -44,7 +46,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     golden, image = golden_messages.read("masks_coco_rle"), golden_messages.read("image")
     jpeg = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1].tobytes()
     template = msgspec.json.decode(golden[1], type=Masks)
-    with Recorder(folder, RecordLimits(keep_free_bytes=0)) as recorder:
+    with Recorder(folder, replace(RecordLimits.of(RecordConfig()), keep_free_bytes=0)) as recorder:
         for frame in range(FRAMES):
             objects = [
                 msgspec.to_builtins(template.objects[0])
@@ -138,7 +140,7 @@ def test_an_unknown_stream_writes_nothing(recording: Path, tmp_path: Path, form:
 @pytest.mark.parametrize("session", ["/../../../escaped", "..", "", "a\n", "a/b", "a" * 65, "a\0"])
 def test_a_session_that_is_no_name_writes_nothing(tmp_path: Path, form: str, session: str) -> None:
     golden = golden_messages.read("masks_coco_rle")
-    with Recorder(tmp_path / "recording", RecordLimits(keep_free_bytes=0)) as recorder:
+    with Recorder(tmp_path / "recording", replace(RecordLimits.of(RecordConfig()), keep_free_bytes=0)) as recorder:
         recorder.write([golden[0], header(golden, session=session), *golden[2:]], 1)
     before = set(tmp_path.rglob("*"))
     with pytest.raises(RecordError, match=r"session .* is not one of a daemon"):

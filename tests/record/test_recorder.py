@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from streamseg.config.schema import RecordConfig
 from streamseg.errors import RecordError
 from streamseg.record.folder import read_recording, segments
 from streamseg.record.recorder import Recorder, RecordLimits
@@ -19,22 +21,26 @@ MASKS = golden_messages.read("masks_coco_rle")
 FREE = {"keep_free_bytes": 0}
 
 
+def limits(**changed: object) -> RecordLimits:
+    return replace(RecordLimits.of(RecordConfig()), **changed)  # type: ignore[arg-type]
+
+
 def test_a_new_segment_by_size_and_everything_in_order(tmp_path: Path) -> None:
-    with Recorder(tmp_path, RecordLimits(segment_bytes=5000, **FREE)) as recorder:
+    with Recorder(tmp_path, limits(segment_bytes=5000, **FREE)) as recorder:
         for number in range(50):
             recorder.write(MASKS, number)
     assert len(segments(tmp_path)) > 3
     found = list(read_recording(tmp_path))
     assert [recorded.t_received_ns for recorded in found] == list(range(50))
     assert all(recorded.parts == tuple(MASKS[1:]) for recorded in found)
-    with Recorder(tmp_path, RecordLimits(**FREE)) as recorder:  # goes on after what is there
+    with Recorder(tmp_path, limits(**FREE)) as recorder:  # goes on after what is there
         recorder.write(MASKS, 50)
     assert [recorded.t_received_ns for recorded in read_recording(tmp_path)] == list(range(51))
 
 
 def test_a_new_segment_by_time(tmp_path: Path) -> None:
     now_s = [0.0]
-    with Recorder(tmp_path, RecordLimits(segment_s=10, **FREE), now_s=lambda: now_s[0]) as recorder:
+    with Recorder(tmp_path, limits(segment_s=10, **FREE), now_s=lambda: now_s[0]) as recorder:
         for now_s[0] in (0.0, 9.0, 11.0, 12.0, 30.0):
             recorder.write(MASKS, 0)
     assert len(segments(tmp_path)) == 3
@@ -42,8 +48,8 @@ def test_a_new_segment_by_time(tmp_path: Path) -> None:
 
 def test_the_oldest_segments_are_deleted(tmp_path: Path) -> None:
     now_s = [0.0]
-    limits = RecordLimits(segment_bytes=4000, max_bytes=12_000, **FREE)
-    with Recorder(tmp_path, limits, now_s=lambda: now_s[0]) as recorder:
+    bounds = limits(segment_bytes=4000, max_bytes=12_000, **FREE)
+    with Recorder(tmp_path, bounds, now_s=lambda: now_s[0]) as recorder:
         for number in range(100):
             now_s[0] = 2.0 * number
             recorder.write(MASKS, number)
@@ -54,7 +60,7 @@ def test_the_oldest_segments_are_deleted(tmp_path: Path) -> None:
 
 
 def test_segments_may_be_deleted_by_the_user_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = RecordLimits(segment_bytes=4000, max_bytes=12_000, **FREE)
+    bounds = limits(segment_bytes=4000, max_bytes=12_000, **FREE)
     real = segments
 
     def deleted_after_listing(folder: Path) -> list[Path]:
@@ -64,7 +70,7 @@ def test_segments_may_be_deleted_by_the_user_meanwhile(tmp_path: Path, monkeypat
         return found
 
     monkeypatch.setattr("streamseg.record.recorder.segments", deleted_after_listing)
-    with Recorder(tmp_path, limits) as recorder:
+    with Recorder(tmp_path, bounds) as recorder:
         for number in range(30):
             recorder.write(MASKS, number)
     assert [recorded.t_received_ns for recorded in read_recording(tmp_path)][-1] == 29
@@ -73,7 +79,7 @@ def test_segments_may_be_deleted_by_the_user_meanwhile(tmp_path: Path, monkeypat
 def test_only_this_user_can_read_it(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
-        with Recorder(tmp_path / "recording", RecordLimits(**FREE)) as recorder:
+        with Recorder(tmp_path / "recording", limits(**FREE)) as recorder:
             recorder.write(MASKS, 0)
     finally:
         os.umask(before)
@@ -82,18 +88,18 @@ def test_only_this_user_can_read_it(tmp_path: Path) -> None:
 
 
 def test_old_segments_are_deleted_by_age(tmp_path: Path) -> None:
-    with Recorder(tmp_path, RecordLimits(**FREE)) as recorder:
+    with Recorder(tmp_path, limits(**FREE)) as recorder:
         recorder.write(MASKS, 1)
     (old,) = segments(tmp_path)
     os.utime(old, (time.time() - 7200,) * 2)
-    with Recorder(tmp_path, RecordLimits(max_age_s=3600, **FREE)) as recorder:
+    with Recorder(tmp_path, limits(max_age_s=3600, **FREE)) as recorder:
         recorder.write(MASKS, 2)
     assert [recorded.t_received_ns for recorded in read_recording(tmp_path)] == [2]
 
 
 def test_it_stops_before_the_disk_is_full(tmp_path: Path) -> None:
     with (
-        Recorder(tmp_path, RecordLimits(keep_free_bytes=2**60)) as recorder,
+        Recorder(tmp_path, limits(keep_free_bytes=2**60)) as recorder,
         pytest.raises(RecordError, match=r"stopped: the disk has \d+ MB left, and \d+ MB are kept free"),
     ):
         recorder.write(MASKS, 0)
@@ -103,9 +109,9 @@ def test_one_recorder_at_a_time(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from streamseg.record.folder import *; RecordingLock(Path(sys.argv[1]))"
     )
-    with Recorder(tmp_path):
+    with Recorder(tmp_path, limits()):
         done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)
         with pytest.raises(RecordError, match="another recorder is writing there"):
-            Recorder(tmp_path)
+            Recorder(tmp_path, limits())
     assert "another recorder is writing there" in done.stderr
-    Recorder(tmp_path).close()
+    Recorder(tmp_path, limits()).close()

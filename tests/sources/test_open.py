@@ -26,6 +26,8 @@ from streamseg.sources.scene.source import SceneSource
         ("https://host/live/index.M3U8?x=1", "hls", None),
         ("/dev/video0", "v4l2", True),
         ("/dev/video77", "v4l2", True),
+        ("/dev/v4l/by-id/usb-046d_HD_Webcam-video-index0", "v4l2", True),
+        ("/dev/v4l/by-path/pci-0000:00:14.0-usb-0:1:1.0-video-index0", "v4l2", True),
         ("webcam:0", "v4l2", True),
         ("lavfi:testsrc2=size=320x180:rate=30", "lavfi", False),
         ("scene:default", "scene", True),

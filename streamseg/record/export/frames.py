@@ -48,6 +48,9 @@ class ExportedFrame:
 def exported_frames(path: Path, stream: str | None = None) -> Iterator[ExportedFrame]:
     """Yield the frames of a recording. Where pictures were recorded, frames without one are left out.
 
+    Reads the recording twice: whether a stream has pictures is known at its end, and its frames are too many to be held
+    until then.
+
     Args:
         path: The recording.
         stream: Only this stream; None: all.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamseg.config.schema import AreaConfig
 from streamseg.tracker.types import BoolMask
+from streamseg.worker.polygon_mask import polygon_mask
 
 GRID: Final = 96
 """Cells along one side. 16 tracked objects and 100 candidates are compared in about 3 ms."""
@@ -27,17 +28,8 @@ def to_grid(mask: NDArray[np.bool_]) -> BoolMask:
 
 def allowed_cells(region: Sequence[AreaConfig], ignore: Iterable[AreaConfig], size: tuple[int, int]) -> BoolMask:
     """Return ``bool [GRID, GRID]``: where objects may be found in a frame of (width, height)."""
-    allowed = _cells(region, size) if region else np.ones((GRID, GRID), np.bool_)
-    return allowed & ~_cells(ignore, size)
-
-
-def _cells(areas: Iterable[AreaConfig], size: tuple[int, int]) -> BoolMask:
-    mask = np.zeros((size[1], size[0]), np.uint8)
-    for area in areas:
-        scale = size if area.coords == "normalized" else (1, 1)
-        corners = np.array([(x * scale[0], y * scale[1]) for x, y in area.polygon])
-        cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
-    return to_grid(mask.astype(np.bool_))
+    allowed = to_grid(polygon_mask(region, size)) if region else np.ones((GRID, GRID), np.bool_)
+    return allowed & ~to_grid(polygon_mask(ignore, size))
 
 
 def free_points(side: int, free: BoolMask, *, shifted: bool = False) -> list[Point]:
