@@ -77,8 +77,8 @@ def offences(files, forbidden):
 
 
 def test_the_tracker_does_no_io():
-    # OpenVINO's networks are converted in a process of their own, see docs/architecture.md.
-    converter = PACKAGE / "tracker" / "openvino" / "background.py"
+    # Models are converted in a process of its own, see docs/architecture.md.
+    converter = PACKAGE / "tracker" / "background.py"
     assert converter.exists()
     others = [path for path in files_of("tracker") if path != converter]
     assert offences(others, ("zmq", "av", "multiprocessing", "socket", "subprocess")) == []

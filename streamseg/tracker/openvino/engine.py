@@ -1,43 +1,51 @@
 """The engine that runs on OpenVINO: eager torch until the networks are there, then OpenVINO where it is faster.
 
-What an earlier start has converted is loaded at warm-up: the encoder and the step for one object at once, the other
-sizes in a thread. Without it, a process converts them while frames are tracked eagerly. Each network takes over between
-two calls, so no frame waits and no object is lost: the memory bank is the same.
+What an earlier start has compiled is loaded at warm-up: the encoder and the step for one object at once, the other
+sizes in a thread. Without it, a process converts and compiles them while frames are tracked eagerly. Each network takes
+over between two calls, so no frame waits and no object is lost: the memory bank is the same.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import openvino
 import torch
 from torch import Tensor
 
+from streamseg.tracker.background import BackgroundProcess, CancelledError, Task
 from streamseg.tracker.compiled.buckets import CPU_BUCKETS, parts
 from streamseg.tracker.compiled.code_cache import fingerprint
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined
-from streamseg.tracker.openvino.background import prepare_in_process
 from streamseg.tracker.openvino.cache import NetworkCache
-from streamseg.tracker.openvino.functions import blank_inputs, step_inputs, step_result
-from streamseg.tracker.openvino.network import Network
-from streamseg.tracker.openvino.prepare import ENCODER, STEP, Job, Report, read_report
+from streamseg.tracker.openvino.functions import step_inputs, step_result
+from streamseg.tracker.openvino.network import Network, load_network
+from streamseg.tracker.openvino.prepare import ENCODER, Job, Report, Size, digest, prepare, read_report, step_sizes
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 log = logging.getLogger(__name__)
 
-Prepare = Callable[[Job, Path, Progress], None]
-"""Converts a model into a folder, see :func:`streamseg.tracker.openvino.prepare.prepare`."""
+_STOP_S: Final = 10.0
+"""Most time that the end of the process waits for a network that is being loaded, which takes a tenth of a second."""
 
-_Size = tuple[int, int]
-"""Lanes and conditioning slots of the step; (0, 0) is the encoder."""
 
-_ENCODER: Final = (0, 0)
+class Process(Protocol):
+    """Runs the conversion, see :class:`~streamseg.tracker.background.BackgroundProcess`."""
+
+    def run(self, task: Task[Job], job: Job, folder: Path, progress: Progress) -> None:
+        """Run it. Blocks until it has ended."""
+        ...
+
+    def cancel(self) -> None:
+        """End it, from any thread."""
+        ...
 
 
 class OpenVinoEngine(Engine):
@@ -48,8 +56,8 @@ class OpenVinoEngine(Engine):
         autocast: Precision of the model's arithmetic; None for float32.
         weights: Names the model's weights, see :func:`weights_digest`; None: they are read for it.
         wait: Whether :meth:`warm_up` waits until all networks are loaded.
-        cache: Keeps converted networks; None for this user's.
-        prepare: Converts the model.
+        cache: Keeps compiled networks; None for this user's.
+        process: Converts the model; None for a process of its own, at a low priority unless :meth:`warm_up` waits.
     """
 
     def __init__(
@@ -60,20 +68,19 @@ class OpenVinoEngine(Engine):
         weights: str | None = None,
         wait: bool = False,
         cache: NetworkCache | None = None,
-        prepare: Prepare = prepare_in_process,
+        process: Process | None = None,
     ) -> None:
         super().__init__(step, autocast)
         self._weights = weights
         self._wait = wait
         self._cache = NetworkCache.of_user() if cache is None else cache
-        self._prepare = prepare
+        self._process = BackgroundProcess("normal" if wait else "idle") if process is None else process
         self._core = openvino.Core()
-        self._networks: dict[_Size, Network] = {}  # replaced between calls, by the thread that loads
-        self._failed: set[_Size] = set()  # they are not loaded again
-        self._report: Report = {}
-        self._blank_features: Features | None = None
+        self._networks: dict[Size, Network] = {}  # replaced between calls, by the thread that loads
+        self._failed: set[Size] = set()  # they are not loaded again
         self._state = "eager"
         self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     @property
     def state(self) -> str:
@@ -90,25 +97,31 @@ class OpenVinoEngine(Engine):
         if folder is not None:
             try:
                 progress("loading the networks", 0.0)
-                self._report = read_report(folder)
-                for size in (_ENCODER, (1, 1)):
-                    self._load(folder, bank.shape, size)
-            except Exception as error:  # noqa: BLE001 - a truncated file raises anything
-                log.warning("the networks in %s are unusable and are converted again: %s", folder, error)
-                self._networks.clear()
-                self._cache.discard(name)
+                report = read_report(folder)
+                for size in (ENCODER, Size(1, 1)):
+                    self._load(folder, report, size)
+            except Exception as error:  # noqa: BLE001 - OpenVINO raises many kinds
+                self._discard(name, folder, error)
                 folder = None
         if self._wait:
             self._complete(name, folder, bank.shape, progress)
             return
         arguments = (name, folder, bank.shape, lambda what, share: None)
         self._thread = threading.Thread(target=self._complete, args=arguments, name="openvino", daemon=True)
+        # An interpreter that ends while the thread runs OpenVINO or torch aborts the process.
+        atexit.register(self.stop)
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
         """Wait until all networks are loaded, or have failed to."""
         if self._thread is not None:
             self._thread.join(timeout_s)
+
+    def stop(self) -> None:
+        """End the conversion and the thread. Blocks: for a network that is being loaded, a tenth of a second."""
+        self._stopping.set()
+        self._process.cancel()
+        self.join(_STOP_S)
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the result belongs to the caller."""
@@ -125,23 +138,23 @@ class OpenVinoEngine(Engine):
         return joined(outputs)
 
     def _encode_one(self, image: Tensor) -> Features:
-        network = self._networks.get(_ENCODER)
+        network = self._networks.get(ENCODER)
         if network is not None:
             try:
                 return Features(*network(image))
             except RuntimeError as error:
-                self._give_up(_ENCODER, error)
+                self._give_up(ENCODER, error)
         return super().encode(image)
 
     def _track_part(
         self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
     ) -> StepOutput:
-        size = (len(lanes), _slots(conditioning, bank.shape))
+        size = Size(len(lanes), 1 if conditioning <= 1 else bank.shape.conditioning_frames)
         network = self._networks.get(size)
         if network is not None:
             index, own = self._inputs(lanes, features)
             try:
-                memory = self._step.read(bank, index, size[1], True)
+                memory = self._step.read(bank, index, size.slots, True)
                 tracked = step_result(network(*step_inputs(memory, own)))
             except RuntimeError as error:
                 self._give_up(size, error)
@@ -150,8 +163,8 @@ class OpenVinoEngine(Engine):
                 return tracked.output
         return super().track(bank, lanes, features, conditioning, masked)
 
-    def _give_up(self, size: _Size, error: RuntimeError) -> None:
-        log.error("OpenVINO failed for size %s, which is computed by torch from now on: %s", size, error)
+    def _give_up(self, size: Size, error: RuntimeError) -> None:
+        log.error("OpenVINO failed for size %s, which is computed by torch from now on: %s", tuple(size), error)
         self._failed.add(size)
         self._networks.pop(size, None)
 
@@ -163,17 +176,33 @@ class OpenVinoEngine(Engine):
     def _complete(self, name: str, folder: Path | None, shape: BankShape, progress: Progress) -> None:
         """Convert the model if that was not done, and load all networks that are not loaded yet."""
         try:
-            if folder is not None:
-                self._load_all(folder, shape, progress)
-                return
-            with self._cache.making() as made:
-                self._convert(made, shape, progress)
-                kept = self._cache.keep(made, name)
-                self._report = read_report(kept)
-                self._load_all(kept, shape, progress)
+            if folder is None or not self._load_found(name, folder, shape, progress):
+                with self._cache.making() as made:
+                    self._convert(made, shape, progress)
+                    self._load_all(self._cache.keep(made, name), shape, progress)
+        except CancelledError:
+            pass
         except Exception as error:  # noqa: BLE001 - OpenVINO raises many kinds, and eager torch works all the same
             self._state = "eager (OpenVINO failed)"
             log.error("OpenVINO is not used, the model runs on torch: %s", error)
+        finally:
+            atexit.unregister(self.stop)
+
+    def _load_found(self, name: str, folder: Path, shape: BankShape, progress: Progress) -> bool:
+        """Load what an earlier process compiled. Return whether that worked."""
+        try:
+            self._load_all(folder, shape, progress)
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - OpenVINO raises many kinds
+            self._discard(name, folder, error)
+            return False
+        return True
+
+    def _discard(self, name: str, folder: Path, error: Exception) -> None:
+        log.warning("the networks in %s are unusable and are converted again: %s", folder, error)
+        self._networks.clear()
+        self._cache.discard(name)
 
     def _convert(self, made: Path, shape: BankShape, progress: Progress) -> None:
         def begin(what: str, share: float) -> None:
@@ -181,47 +210,33 @@ class OpenVinoEngine(Engine):
             progress(what, share)
 
         begin("converting the model", 0.0)
-        self._prepare(Job(self._step, self._autocast, shape, torch.get_num_threads()), made, begin)
+        self._process.run(prepare, Job(self._step, self._autocast, shape, torch.get_num_threads()), made, begin)
 
     def _load_all(self, folder: Path, shape: BankShape, progress: Progress) -> None:
-        sizes = [_ENCODER, *((lanes, slots) for slots in _slot_counts(shape) for lanes in CPU_BUCKETS.lanes)]
+        report = read_report(folder)
+        sizes = [ENCODER, *step_sizes(shape)]
         for done, size in enumerate(sizes):
             progress("loading the networks", done / len(sizes))
-            self._load(folder, shape, size)
-        slower = [name for name, timing in self._report.items() if not timing.openvino_is_faster]
+            if self._stopping.is_set():
+                raise CancelledError
+            self._load(folder, report, size)
+        slower = [name for name, timing in report.timings.items() if not timing.openvino_is_faster]
         if slower:
             log.info("torch is faster than OpenVINO on this CPU for %s", ", ".join(slower))
         self._state = "openvino" if self._networks else "eager (faster here than OpenVINO)"
 
-    def _load(self, folder: Path, shape: BankShape, size: _Size) -> None:
-        """Compile one size, unless torch is faster for it."""
-        name = "encode_1" if size == _ENCODER else f"track_{size[0]}"
-        if size in self._networks or size in self._failed or not self._report[name].openvino_is_faster:
+    def _load(self, folder: Path, report: Report, size: Size) -> None:
+        """Load one size, unless torch is faster for it.
+
+        Raises:
+            ValueError: Its file is damaged.
+            OSError, RuntimeError: It cannot be loaded.
+        """
+        if size in self._networks or size in self._failed or not report.timings[size.name].openvino_is_faster:
             return
-        path = folder / (ENCODER if size == _ENCODER else STEP)
-        network = Network(self._core, path, self._shapes(shape, size), self._autocast, torch.get_num_threads())
-        self._networks[size] = network
+        content = (folder / size.file).read_bytes()
+        if digest(content) != report.digests[size.file]:
+            raise ValueError(f"{size.file} is damaged")
+        self._networks[size] = load_network(self._core, content, self._autocast, torch.get_num_threads())
         if self._state == "eager":
             self._state = "openvino"
-
-    def _shapes(self, shape: BankShape, size: _Size) -> list[torch.Size]:
-        """Return the shapes of a network's inputs."""
-        model = self._step.model
-        images = torch.zeros(1, 3, model.image_size, model.image_size)
-        if size == _ENCODER:
-            return [images.shape]
-        lanes, slots = size
-        with torch.inference_mode():
-            if self._blank_features is None:
-                # By torch: the thread that tracks may be using the network, which takes one call at a time.
-                self._blank_features = super().encode(images)
-            return [value.shape for value in blank_inputs(self._step, self._blank_features, shape, lanes, slots)]
-
-
-def _slot_counts(shape: BankShape) -> tuple[int, int]:
-    return 1, shape.conditioning_frames
-
-
-def _slots(conditioning: int, shape: BankShape) -> int:
-    """Return the slots to read: one if no object was corrected, else all."""
-    return 1 if conditioning <= 1 else shape.conditioning_frames

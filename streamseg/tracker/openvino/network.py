@@ -1,7 +1,8 @@
-"""A network that OpenVINO has compiled, as a function of torch tensors."""
+"""A network that OpenVINO has compiled, as a function of torch tensors, and on disk."""
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,38 +26,10 @@ class Network:
     Thread-safe: calls wait for each other.
 
     Args:
-        core: Compiles it.
-        path: The converted function.
-        shapes: Of the inputs.
-        autocast: Precision of the arithmetic; None for float32.
-        threads: Threads that it may use.
-
-    Raises:
-        RuntimeError: It cannot be read or compiled.
+        compiled: From :func:`compile_network` or :func:`load_network`.
     """
 
-    def __init__(
-        self,
-        core: openvino.Core,
-        path: Path,
-        shapes: Sequence[Sequence[int]],
-        autocast: torch.dtype | None,
-        threads: int,
-    ) -> None:
-        model = core.read_model(path)
-        model.reshape({number: openvino.PartialShape(list(shape)) for number, shape in enumerate(shapes)})
-        options = {
-            # Named in any case: the default is bfloat16 where the CPU has it.
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[autocast],
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": threads,
-            # A pinned thread waits for its core although another is idle, as where a capture process decodes.
-            "ENABLE_CPU_PINNING": False,
-        }
-        if autocast is not None:
-            options["SNIPPETS_MODE"] = _NOT_FUSED
-        compiled = core.compile_model(model, "CPU", options)
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
         self._outputs = [tuple(output.shape) for output in compiled.outputs]
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()  # a second call would replace the tensors of the first
@@ -75,6 +48,61 @@ class Network:
                 self._request.set_output_tensor(number, _shared(output))
             self._request.infer()
         return outputs
+
+
+def compile_network(
+    core: openvino.Core, path: Path, shapes: Sequence[Sequence[int]], autocast: torch.dtype | None, threads: int
+) -> openvino.CompiledModel:
+    """Compile a converted function. Blocks: up to a second.
+
+    Args:
+        core: Compiles it.
+        path: The converted function.
+        shapes: Of the inputs.
+        autocast: Precision of the arithmetic; None for float32.
+        threads: Threads that it may use.
+
+    Raises:
+        RuntimeError: It cannot be read or compiled.
+    """
+    model = core.read_model(path)
+    model.reshape({number: openvino.PartialShape(list(shape)) for number, shape in enumerate(shapes)})
+    return core.compile_model(model, "CPU", _options(autocast, threads))
+
+
+def save_network(compiled: openvino.CompiledModel, path: Path) -> None:
+    """Write a compiled network to a file, for this version of OpenVINO on this kind of CPU."""
+    path.write_bytes(compiled.export_model().getvalue())
+
+
+def load_network(core: openvino.Core, content: bytes, autocast: torch.dtype | None, threads: int) -> Network:
+    """Load what :func:`save_network` wrote. Takes a fifth of the time of compiling it.
+
+    Args:
+        core: Loads it.
+        content: Of the file. It must be complete: OpenVINO does not check that.
+        autocast: Precision of the arithmetic; None for float32.
+        threads: Threads that it may use.
+
+    Raises:
+        RuntimeError: It cannot be loaded.
+    """
+    return Network(core.import_model(io.BytesIO(content), "CPU", _options(autocast, threads)))
+
+
+def _options(autocast: torch.dtype | None, threads: int) -> dict[str, object]:
+    options: dict[str, object] = {
+        # Named in any case: the default is bfloat16 where the CPU has it.
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[autocast],
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        # A pinned thread waits for its core although another is idle, as where a capture process decodes.
+        "ENABLE_CPU_PINNING": False,
+    }
+    if autocast is not None:
+        options["SNIPPETS_MODE"] = _NOT_FUSED
+    return options
 
 
 def _shared(value: Tensor) -> openvino.Tensor:

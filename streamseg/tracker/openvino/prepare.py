@@ -1,17 +1,18 @@
-"""Converts a model's encoder and step, and measures for each size whether OpenVINO or torch is faster.
+"""Converts and compiles a model's encoder and step, and measures for each size whether OpenVINO or torch is faster.
 
-The engine runs this in a process of its own (:mod:`streamseg.tracker.openvino.background`).
+The engine runs this in a process of its own (:mod:`streamseg.tracker.background`) and only loads the results.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import torch
@@ -23,15 +24,14 @@ from streamseg.tracker.openvino.functions import (
     EncoderFunction,
     MatrixUpsampling,
     StepFunction,
+    blank_inputs,
     convert,
     step_inputs,
 )
-from streamseg.tracker.openvino.network import Network
+from streamseg.tracker.openvino.network import Network, compile_network, save_network
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.step import Features, TrackStep
 
-ENCODER: Final = "encoder.xml"
-STEP: Final = "step.xml"
 REPORT: Final = "report.json"
 
 _ROUNDS: Final = 4
@@ -62,8 +62,46 @@ class Timing(msgspec.Struct, frozen=True):
         return self.openvino_ms <= self.torch_ms
 
 
-Report = dict[str, Timing]
-"""Size -> what was measured: ``encode_1``, ``track_4``."""
+class Size(NamedTuple):
+    """What a network was compiled for.
+
+    Attributes:
+        lanes: Of the step; 0 is the encoder, for one frame.
+        slots: Slots of conditioning frames that the step reads; 0 is the encoder.
+    """
+
+    lanes: int
+    slots: int
+
+    @property
+    def name(self) -> str:
+        """Of its measurement: the step is measured with one slot only."""
+        return f"track_{self.lanes}" if self.lanes else "encode_1"
+
+    @property
+    def file(self) -> str:
+        """Of the compiled network."""
+        return f"track_{self.lanes}_{self.slots}.blob" if self.lanes else "encode_1.blob"
+
+
+ENCODER: Final = Size(0, 0)
+
+
+def step_sizes(shape: BankShape) -> list[Size]:
+    """Return the sizes that the step is compiled for: with one slot if no object was corrected, else with all."""
+    return [Size(lanes, slots) for slots in (1, shape.conditioning_frames) for lanes in CPU_BUCKETS.lanes]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What :func:`prepare` found and wrote.
+
+    Attributes:
+        timings: Name of a size -> what was measured: ``encode_1``, ``track_4``.
+        digests: File -> digest of its content.
+    """
+
+    timings: dict[str, Timing]
+    digests: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +123,7 @@ class Job:
 
 @torch.inference_mode(False)  # torch cannot trace what is made for inference only
 def prepare(job: Job, folder: Path, progress: Progress) -> None:
-    """Convert encoder and step, compare them with torch, and write them with what was measured. Blocks: seconds.
+    """Convert and compile encoder and step, compare them with torch, and write all that. Blocks: tens of seconds.
 
     Args:
         job: What to convert.
@@ -97,31 +135,60 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     """
     import openvino
 
+    torch.set_num_threads(job.threads)
+    core = openvino.Core()
     exact = _in_float32(job.step)
     converted = copy.deepcopy(exact)
     converted.upsample = MatrixUpsampling(4 * exact.side, exact.model.image_size)
-    sizes = CPU_BUCKETS.lanes
-    total = 2 + 1 + len(sizes)
-    progress("converting the encoder", 0 / total)
+    sizes = step_sizes(job.shape)
+    parts = iter(range(total := 3 + len(sizes)))
+
+    def begin(what: str) -> None:
+        progress(what, next(parts) / total)
+
+    begin("converting the encoder")
     images = torch.randn(1, 3, exact.model.image_size, exact.model.image_size)
-    openvino.save_model(convert(EncoderFunction(converted), (images,)), folder / ENCODER, compress_to_fp16=False)
-    progress("converting the step", 1 / total)
+    encoder, step = folder / "encoder.xml", folder / "step.xml"
+    openvino.save_model(convert(EncoderFunction(converted), (images,)), encoder, compress_to_fp16=False)
+    begin("converting the step")
     with torch.no_grad():
         features = exact.encode(images)
     inputs = _example(exact, features, job.shape, 1)
-    openvino.save_model(convert(StepFunction(converted), inputs), folder / STEP, compress_to_fp16=False)
+    openvino.save_model(convert(StepFunction(converted), inputs), step, compress_to_fp16=False)
     del converted
 
-    report: Report = {}
     cast = copy.deepcopy(exact)
     eager = Engine(cast, job.autocast)  # casts the weights
-    progress("measuring the encoder", 2 / total)
-    report["encode_1"] = _measure(job, folder / ENCODER, EncoderFunction, exact, (cast, eager), (images,))
-    for number, size in enumerate(sizes):
-        progress(f"measuring the step for {size} objects", (3 + number) / total)
-        inputs = _example(exact, features, job.shape, size)
-        report[f"track_{size}"] = _measure(job, folder / STEP, StepFunction, exact, (cast, eager), inputs)
-    (folder / REPORT).write_bytes(msgspec.json.encode(report))
+
+    def compiled(path: Path, size: Size, inputs: tuple[Tensor, ...]) -> Network:
+        shapes = [value.shape for value in inputs]
+        network = compile_network(core, path, shapes, job.autocast, job.threads)
+        save_network(network, folder / size.file)
+        return Network(network)
+
+    timings = {}
+    begin("compiling the encoder")
+    network = compiled(encoder, ENCODER, (images,))
+    timings[ENCODER.name] = _measure(job.autocast, network, EncoderFunction, exact, (cast, eager), (images,))
+    for size in sizes:
+        begin(f"compiling the step for {size.lanes} objects")
+        if size.name in timings:  # with more slots
+            with torch.no_grad():
+                compiled(step, size, blank_inputs(exact, features, job.shape, *size))
+            continue
+        inputs = _example(exact, features, job.shape, size.lanes)
+        network = compiled(step, size, inputs)
+        timings[size.name] = _measure(job.autocast, network, StepFunction, exact, (cast, eager), inputs)
+    for path in (encoder, step):
+        path.unlink()
+        path.with_suffix(".bin").unlink()
+    digests = {size.file: digest((folder / size.file).read_bytes()) for size in (ENCODER, *sizes)}
+    (folder / REPORT).write_bytes(msgspec.json.encode(Report(timings, digests)))
+
+
+def digest(content: bytes) -> str:
+    """Return what tells a complete file from a truncated one."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def read_report(folder: Path) -> Report:
@@ -159,8 +226,8 @@ def _example(step: TrackStep, features: Features, shape: BankShape, lanes: int) 
 
 
 def _measure(
-    job: Job,
-    path: Path,
+    autocast: torch.dtype | None,
+    network: Network,
     function: Callable[[TrackStep], nn.Module],
     exact: TrackStep,
     eager: tuple[TrackStep, Engine],
@@ -171,9 +238,6 @@ def _measure(
     Raises:
         ValueError: Its results differ.
     """
-    import openvino
-
-    network = Network(openvino.Core(), path, [value.shape for value in inputs], job.autocast, job.threads)
     in_torch, engine = function(eager[0]), eager[1]
 
     def run_openvino() -> object:
@@ -189,8 +253,10 @@ def _measure(
         # Of the step only IoU and score: its mask and what follows from it jump where two candidates are equally good.
         compared = slice(1, 3) if function is StepFunction else slice(None)
         error = max(_error(*pair) for pair in zip(given[compared], wanted[compared], strict=True))
-        if not error < _LARGEST_ERROR[job.autocast] or not all(value.isfinite().all() for value in given):
-            raise ValueError(f"{path.name}: OpenVINO's results differ from torch's: {error:.3g} standard deviations")
+        if not error < _LARGEST_ERROR[autocast] or not all(value.isfinite().all() for value in given):
+            raise ValueError(
+                f"{function.__name__}: OpenVINO's results differ from torch's: {error:.3g} standard deviations"
+            )
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(1 + _ROUNDS):
             for found, run in zip(times, (run_openvino, run_torch), strict=True):

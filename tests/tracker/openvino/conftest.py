@@ -11,11 +11,10 @@ import torch
 from streamseg.tracker.compiled.code_cache import fingerprint
 from streamseg.tracker.engine import Engine, Progress
 from streamseg.tracker.openvino.cache import NetworkCache
-from streamseg.tracker.openvino.engine import Prepare
 from streamseg.tracker.openvino.prepare import Job
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from tests.made_once import SharedFolders
-from tests.tracker.openvino.switching_engine import SwitchingEngine, prepare_here
+from tests.tracker.openvino.switching_engine import Prepare, SwitchingEngine, prepare_here
 
 MakeEngine = Callable[..., Engine]
 

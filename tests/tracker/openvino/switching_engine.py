@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from streamseg.tracker.background import Task
 from streamseg.tracker.engine import Engine, LaneFrame, Progress
 from streamseg.tracker.openvino.cache import NetworkCache
-from streamseg.tracker.openvino.engine import OpenVinoEngine, Prepare
+from streamseg.tracker.openvino.engine import OpenVinoEngine
 from streamseg.tracker.openvino.prepare import Job, Timing, prepare
 from streamseg.tracker.sam2.memory_bank import MemoryBank
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 from tests.tracker.tracker_scenes import HIDDEN, show
+
+Prepare = Callable[[Job, Path, Progress], None]
+
+
+class Here:
+    """Converts in this process instead of one of its own."""
+
+    def __init__(self, prepare: Prepare) -> None:
+        self._prepare = prepare
+
+    def run(self, task: Task[Job], job: Job, folder: Path, progress: Progress) -> None:
+        self._prepare(job, folder, progress)
+
+    def cancel(self) -> None:
+        pass
 
 
 def prepare_here(job: Job, folder: Any, progress: Progress) -> None:
@@ -23,8 +40,9 @@ def prepare_here(job: Job, folder: Any, progress: Progress) -> None:
     from streamseg.tracker.openvino.prepare import REPORT, read_report
 
     prepare(job, folder, progress)
-    report = {name: Timing(0.0, timing.torch_ms, timing.error) for name, timing in read_report(folder).items()}
-    (folder / REPORT).write_bytes(msgspec.json.encode(report))
+    report = read_report(folder)
+    timings = {name: Timing(0.0, timing.torch_ms, timing.error) for name, timing in report.timings.items()}
+    (folder / REPORT).write_bytes(msgspec.json.encode(msgspec.structs.replace(report, timings=timings)))
 
 
 class SwitchingEngine(Engine):
@@ -35,7 +53,7 @@ class SwitchingEngine(Engine):
         self._model = step.model
         self._frames = {True: 0, False: min(HIDDEN)}
         self.engines = {
-            seen: OpenVinoEngine(step, None, wait=True, cache=cache, prepare=prepare) for seen in self._frames
+            seen: OpenVinoEngine(step, None, wait=True, cache=cache, process=Here(prepare)) for seen in self._frames
         }
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:

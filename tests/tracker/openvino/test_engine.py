@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +16,12 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from streamseg.tracker.engine import Engine, Progress
 from streamseg.tracker.openvino.cache import NetworkCache
-from streamseg.tracker.openvino.engine import OpenVinoEngine, Prepare
+from streamseg.tracker.openvino.engine import OpenVinoEngine
 from streamseg.tracker.openvino.network import Network
-from streamseg.tracker.openvino.prepare import ENCODER, STEP, Job
+from streamseg.tracker.openvino.prepare import ENCODER, Job, Size
 from streamseg.tracker.predictor import CameraPredictor
 from tests.tracker.openvino.conftest import MakeEngine
+from tests.tracker.openvino.switching_engine import Here, Prepare
 from tests.tracker.test_parity import FRAMES, SCENARIOS, assert_close
 from tests.tracker.tracker_scenes import (
     HIDDEN,
@@ -81,7 +84,7 @@ def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path, prepare_on
     engines: list[OpenVinoEngine] = []
 
     def make(step: object, autocast: torch.dtype | None) -> Engine:
-        engines.append(OpenVinoEngine(step, autocast, cache=NetworkCache(tmp_path), prepare=conversion))  # type: ignore[arg-type]
+        engines.append(OpenVinoEngine(step, autocast, cache=NetworkCache(tmp_path), process=Here(conversion)))  # type: ignore[arg-type]
         return engines[0]
 
     predictor = CameraPredictor(small, engine=make)
@@ -109,8 +112,8 @@ def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path, prepare_on
 class Recorded(Network):
     """A network that notes which threads run it."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, compiled: Any) -> None:
+        super().__init__(compiled)
         self.threads: set[int] = set()
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -123,7 +126,7 @@ def test_frames_while_the_networks_are_loaded(
 ) -> None:
     """A cold start: each network takes over as soon as it is loaded, and only frames use it."""
     show(small, 0)
-    monkeypatch.setattr("streamseg.tracker.openvino.engine.Network", Recorded)
+    monkeypatch.setattr("streamseg.tracker.openvino.network.Network", Recorded)
     frames_run = threading.Event()
     engines: list[OpenVinoEngine] = []
 
@@ -132,7 +135,7 @@ def test_frames_while_the_networks_are_loaded(
         prepare_once(job, folder, progress)
 
     def make(step: object, autocast: torch.dtype | None) -> Engine:
-        engines.append(OpenVinoEngine(step, autocast, cache=NetworkCache(tmp_path), prepare=convert))  # type: ignore[arg-type]
+        engines.append(OpenVinoEngine(step, autocast, cache=NetworkCache(tmp_path), process=Here(convert)))  # type: ignore[arg-type]
         return engines[0]
 
     CameraPredictor(small, engine=make).warm_up(quiet)
@@ -149,14 +152,14 @@ def test_frames_while_the_networks_are_loaded(
                     assert torch.allclose(given, level, atol=1e-3 * float(level.std()))
             frames_run.set()
     assert engine.state == "openvino"
-    networks = cast("dict[tuple[int, int], Recorded]", engine._networks)
-    assert networks.pop((0, 0)).threads == {threading.get_ident()}
+    networks = cast("dict[Size, Recorded]", engine._networks)
+    assert networks.pop(ENCODER).threads == {threading.get_ident()}
     assert not any(network.threads for network in networks.values())
 
 
 def test_threads_may_share_a_network(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
-    engine = made(small, NetworkCache(tmp_path), prepare=prepare_once).engine
-    network = engine._networks[0, 0]
+    engine = made(small, NetworkCache(tmp_path), process=Here(prepare_once)).engine
+    network = engine._networks[ENCODER]
     images = [torch.randn(1, 3, small.image_size, small.image_size) for _ in range(2)]
     wanted = [network(image) for image in images]
     start = threading.Barrier(2)
@@ -194,7 +197,7 @@ def test_bfloat16_agrees_as_well_as_torch_does(small: SAM2Base, tmp_path: Path, 
     from copy import deepcopy
 
     images = clip(SHOWN, small.image_size)
-    predictor = made(small, NetworkCache(tmp_path), torch.bfloat16, prepare=prepare_once)
+    predictor = made(small, NetworkCache(tmp_path), torch.bfloat16, process=Here(prepare_once))
     wanted = play(CameraPredictor(small), images, EVENTS)
     eager = play(CameraPredictor(deepcopy(small), autocast=torch.bfloat16), images, EVENTS)
     given = difference(wanted, play(predictor, images, EVENTS))
@@ -211,12 +214,12 @@ def test_a_truncated_network_is_made_again(small: SAM2Base, tmp_path: Path, prep
         conversions.append(folder)
         prepare_once(job, folder, progress)
 
-    for damaged in (None, ENCODER, STEP):
+    for damaged in ("none", ENCODER.file, Size(4, 4).file):
         for path in tmp_path.glob(f"*/{damaged}"):
-            path.write_bytes(path.read_bytes()[:1000])
-        assert made(small, NetworkCache(tmp_path), prepare=counted).engine.state == "openvino"
+            path.write_bytes(path.read_bytes()[:-1000])
+        assert made(small, NetworkCache(tmp_path), process=Here(counted)).engine.state == "openvino"
     assert len(conversions) == 3
-    made(small, NetworkCache(tmp_path), prepare=counted)
+    made(small, NetworkCache(tmp_path), process=Here(counted))
     assert len(conversions) == 3
 
 
@@ -226,9 +229,48 @@ def test_a_failed_conversion_leaves_eager_torch(
     def fail(job: Job, folder: Path, progress: Progress) -> None:
         raise RuntimeError("no rule for aten::nothing")
 
-    predictor = made(small, NetworkCache(tmp_path), prepare=fail)
+    predictor = made(small, NetworkCache(tmp_path), process=Here(fail))
     assert predictor.engine.state == "eager (OpenVINO failed)"
     assert "no rule for aten::nothing" in caplog.text
     images = clip(3, small.image_size)
     assert_close(play(CameraPredictor(small), images, {0: [CLICK]}), play(predictor, images, {0: [CLICK]}))
     assert not list(tmp_path.iterdir())
+
+
+STOPS_WHILE_LOADING = """
+import sys, threading, torch
+from pathlib import Path
+from streamseg.tracker.openvino import engine as module
+from streamseg.tracker.openvino.cache import NetworkCache
+from tests.tracker.openvino.switching_engine import Here
+step, bank, name = torch.load(sys.argv[1], weights_only=False)
+loading = threading.Event()
+load_network = module.load_network
+
+def load(*arguments):
+    if threading.current_thread() is not threading.main_thread():
+        loading.set()
+    return load_network(*arguments)
+
+module.load_network = load
+torch.set_num_threads(1)
+engine = module.OpenVinoEngine(step, None, cache=NetworkCache(Path(sys.argv[2])), process=Here(None))
+engine._name = lambda shape: name
+engine.warm_up(bank, 0, lambda *part: None)
+assert loading.wait(60)
+"""
+
+
+def test_a_process_that_ends_while_networks_are_loaded(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
+    """The interpreter must not end under a thread that runs OpenVINO: that aborts the process."""
+    (tmp_path / "cache").mkdir()
+    predictor = made(small, NetworkCache(tmp_path / "cache"), process=Here(prepare_once))
+    (folder,) = (tmp_path / "cache").iterdir()
+    torch.save((predictor.step, predictor.bank, folder.name), tmp_path / "input")
+    done = subprocess.run(
+        [sys.executable, "-c", STOPS_WHILE_LOADING, str(tmp_path / "input"), str(tmp_path / "cache")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,198 @@
+"""Runs a task in a process of its own, on the time that nothing else wants: converting a model, compiling it.
+
+Tracing holds the interpreter for seconds, and its memory would never be returned to the system. The process reads the
+task from a file, which it deletes, and writes its results to a folder and a line per part to its standard output. The
+kernel kills it with the process that started it.
+
+Niceness alone does not protect a model that runs meanwhile: its threads wait for each other hundreds of times a frame,
+and where one sleeps, a nice process takes its core for milliseconds. nano on two Zen 4 cores fell from 29 to 9 masks
+per second beside one of niceness 10. A process of Linux's class for idle time gives the core back at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from streamseg.tracker.engine import Progress
+
+Priority = Literal["idle", "nice", "normal"]
+"""``idle``: only time that no other process wants. ``nice``: beside a busy process a tenth of a core."""
+
+_TASK: Final = "task.pickle"
+
+_START: Final = f"""
+import ctypes, signal
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, before the imports, which take seconds
+from {__name__} import main
+main()
+"""
+
+_LIMIT_S: Final = 3600.0
+"""A task that takes longer is ended as hung. It is generous: a busy machine leaves it a tenth of a core."""
+
+_IDLE_LIMIT_S: Final = 240.0
+"""Most time that a task waits for idle time. On a machine that has none it starts again, with niceness."""
+
+_NICENESS: Final = 10
+"""Beside a process that is always busy this leaves a tenth of a core. 19 would leave a hundredth, for many minutes."""
+
+_Job = TypeVar("_Job")
+
+Task = Callable[[_Job, Path, "Progress"], None]
+"""A function of a module: from a job to files in a folder. Calls ``progress`` before each part."""
+
+
+class CancelledError(Exception):
+    """The task was cancelled."""
+
+
+class BackgroundProcess:
+    """Runs tasks one after another, each in a process of its own. :meth:`cancel` may be called in any thread.
+
+    Args:
+        priority: Of the process. ``idle`` becomes ``nice`` if the task does not end in time.
+        limit_s: Seconds until a task is killed.
+        idle_limit_s: Seconds for which a task may wait for idle time.
+    """
+
+    def __init__(
+        self, priority: Priority = "idle", *, limit_s: float = _LIMIT_S, idle_limit_s: float = _IDLE_LIMIT_S
+    ) -> None:
+        self._priority = priority
+        self._limit_s, self._idle_limit_s = limit_s, idle_limit_s
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._cancelled = False
+
+    def run(self, task: Task[_Job], job: _Job, folder: Path, progress: Progress) -> None:
+        """Run a task. Blocks: until it has ended, up to the limit.
+
+        Args:
+            task: Runs in the process.
+            job: What to do.
+            folder: An existing folder to write to; only this user may write there, since the job is unpickled from it.
+            progress: Called before each part, in the calling thread.
+
+        Raises:
+            TimeoutError: It was killed because it did not end in time.
+            CancelledError: It was killed by :meth:`cancel`, or not started after that.
+            RuntimeError: It failed; the message ends with the process's last lines.
+            OSError: The process cannot be started.
+        """
+        if self._priority == "idle":
+            with suppress(TimeoutError):
+                self._run(task, job, folder, progress, "idle", min(self._idle_limit_s, self._limit_s))
+                return
+        self._run(task, job, folder, progress, "normal" if self._priority == "normal" else "nice", self._limit_s)
+
+    def cancel(self) -> None:
+        """Kill the process, if there is one. Nothing runs afterwards."""
+        with self._lock:
+            self._cancelled = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _run(
+        self, task: Task[_Job], job: _Job, folder: Path, progress: Progress, priority: Priority, limit_s: float
+    ) -> None:
+        task_file = folder / _TASK
+        task_file.write_bytes(pickle.dumps((task, job)))
+        late = threading.Event()
+        try:
+            with self._started(folder, priority) as process:
+                assert process.stdout is not None
+
+                def stop() -> None:
+                    late.set()
+                    process.kill()
+
+                limit = threading.Timer(limit_s, stop)
+                limit.daemon = True
+                limit.start()
+                said = ""
+                try:
+                    for line in process.stdout:
+                        if (part := _progress(line)) is None:
+                            said = (said + line)[-2000:]
+                        else:
+                            progress(*part)
+                    process.wait()
+                except BaseException:
+                    process.kill()
+                    raise
+                finally:
+                    limit.cancel()
+                    with self._lock:
+                        self._process = None
+        finally:
+            task_file.unlink(missing_ok=True)
+        if self._cancelled:
+            raise CancelledError
+        if late.is_set():
+            raise TimeoutError(f"it was stopped, because it did not end within {limit_s:g} s")
+        if process.returncode != 0:
+            raise RuntimeError(f"its process ended with code {process.returncode}: {said.strip()}")
+
+    def _started(self, folder: Path, priority: Priority) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._cancelled:
+                raise CancelledError
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, str(folder), priority],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            return self._process
+
+
+def _progress(line: str) -> tuple[str, float] | None:
+    """Return what a line says, or None if it comes from a library."""
+    with suppress(ValueError):
+        what, share = json.loads(line)
+        return str(what), float(share)
+    return None
+
+
+def main() -> None:
+    """Entry point of the process. Its arguments are the folder and the priority."""
+    _end_with_parent()
+    folder, priority = Path(sys.argv[1]), sys.argv[2]
+    _lower_priority(priority)
+    task, job = pickle.loads((folder / _TASK).read_bytes())
+    (folder / _TASK).unlink()  # as large as the weights, and no longer needed
+    task(job, folder, lambda what, share: print(json.dumps([what, share]), flush=True))
+
+
+def _lower_priority(priority: str) -> None:
+    if priority == "idle":
+        with suppress(OSError, AttributeError):  # not Linux, or a service that may not
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            return
+    if priority != "normal":
+        with suppress(OSError):
+            os.nice(_NICENESS)
+
+
+def _end_with_parent() -> None:
+    """End if the process that started this one died before the kernel was asked to kill this one with it.
+
+    A thread that waited for the end of standard input would get the interpreter only after the tracing of a network.
+    """
+    poll = select.poll()
+    poll.register(0, 0)  # errors and the end only
+    if poll.poll(0):  # the other end was closed before prctl took effect
+        os._exit(1)
