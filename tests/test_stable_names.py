@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROCESSES = ("capture", "worker", "publish", "control", "web", "record")
+PROCESSES = ("capture", "worker", "publish", "control", "web", "record", "prompters")
 CLIENT_NAMES = {
     *("AsyncController", "AsyncPairedSubscriber", "AsyncSubscriber", "ControlError", "Controller"),
     *("DaemonStatusMessage", "EventMessage", "FrameMessage", "FramePair", "ImageFrame", "MaskFrame", "Message"),

@@ -267,7 +267,7 @@ def _run(config: Config, read_config: Callable[[], Config] | None, file: Path | 
     setup_logging(config.log, "supervisor")
     log = logging.getLogger(__name__)
     for stream, settings in config.streams.items():
-        if not settings.prompts:
+        if not (settings.prompts or settings.find.enabled or settings.prompters):
             log.warning("stream %s has no prompts: nothing is tracked until one is added", stream)
     daemon = Daemon(config, read_config, file)
 

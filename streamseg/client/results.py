@@ -17,7 +17,7 @@ from streamseg.client.jpeg import decode_jpeg
 from streamseg.client.mask_views import MaskViews
 from streamseg.frame import SQUARE
 from streamseg.protocol.mask_codec import BoolMask, decode_mask, encode_rle
-from streamseg.protocol.published import Box, FindCounts, ObjectInfo, Overload, Region, RegionCounts
+from streamseg.protocol.published import Box, FindCounts, ObjectInfo, Overload, PrompterCounts, Region, RegionCounts
 from streamseg.protocol.topics import Kind
 
 
@@ -293,6 +293,7 @@ class StatusMessage:
         no_masks_s: Seconds since frames come, but no masks of them; None while masks come.
         overload: The worker does not keep up, or objects are suspended because it did not; otherwise None.
         find: What its search for objects has done since the worker started; None if it is off.
+        prompters: Prompter -> what it has done; None if there are none.
         gap: Status messages of this stream that were lost on the way since the last one.
     """
 
@@ -324,6 +325,7 @@ class StatusMessage:
     no_masks_s: float | None = None
     overload: Overload | None = None
     find: FindCounts | None = None
+    prompters: dict[str, PrompterCounts] | None = None
     gap: int = 0
 
 

@@ -12,7 +12,7 @@ from streamseg.config.schema import Config, PromptConfig, StreamConfig
 _GROUPS: Final = ("model", "publish", "control", "http", "state", "record", "log")
 _OF_WORKER: Final = (
     *("on_discontinuity", "lost_after_s", "uncertain_below", "uncertain_after_s", "repeat_static", "overlap"),
-    *("mask_cleanup", "overload", "prompts", "zones", "lines", "find"),
+    *("mask_cleanup", "overload", "prompts", "zones", "lines", "find", "prompters"),
 )
 """Settings of a stream that do not affect its source."""
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from streamseg.config.schema import ModelConfig, RecordConfig, StreamConfig
+from streamseg.config.prompter_settings import SETTINGS
+from streamseg.config.prompter_types import own_file
+from streamseg.config.schema import ModelConfig, PrompterConfig, RecordConfig, StreamConfig
 from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import is_checkpoint_path
 from streamseg.sources.address import local_path
@@ -23,7 +25,18 @@ def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:
     address = stream.source[:1].isspace() and "://" in stream.source
     path = None if address else local_path(stream.source)
     source = stream.source if path is None else absolute_path(base, str(path))
-    return msgspec.structs.replace(stream, source=source, prompts=prompts)
+    prompters = {name: _prompter_at(base, prompter) for name, prompter in stream.prompters.items()}
+    return msgspec.structs.replace(stream, source=source, prompts=prompts, prompters=prompters)
+
+
+def _prompter_at(base: Path, prompter: PrompterConfig) -> PrompterConfig:
+    """Return the prompter with the paths of its file and of its model resolved against ``base``."""
+    settings, kind = prompter.settings, prompter.type
+    if kind in SETTINGS and isinstance(model := settings.get("model"), str):
+        settings = {**settings, "model": absolute_path(base, model)}
+    if (own := own_file(kind)) is not None:
+        kind = f"{absolute_path(base, own[0])}:{own[1]}"
+    return msgspec.structs.replace(prompter, type=kind, settings=settings)
 
 
 def model_at(base: Path, model: ModelConfig) -> ModelConfig:

@@ -12,6 +12,8 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from streamseg.config.problems import Path, Problems
+from streamseg.config.prompter_settings import SETTINGS
+from streamseg.config.prompter_types import own_file, type_problem
 from streamseg.config.right_form import endpoint_form, listen_form
 from streamseg.config.schema import (
     AreaConfig,
@@ -21,11 +23,13 @@ from streamseg.config.schema import (
     LineConfig,
     ModelConfig,
     PromptConfig,
+    PrompterConfig,
     PublishConfig,
     RecordConfig,
     StreamConfig,
     ZoneConfig,
 )
+from streamseg.config.validate import read_value
 from streamseg.errors import ModelError, StreamsegError
 from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import find, is_checkpoint_path
@@ -82,6 +86,8 @@ def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objec
     for name, line in stream.lines.items():
         _check_line(name, line, (*path, "lines", name), problems)
     check_find(stream.find, (*path, "find"), problems)
+    for name, prompter in stream.prompters.items():
+        _check_prompter(name, prompter, (*path, "prompters", name), problems)
 
 
 def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> None:
@@ -173,7 +179,24 @@ def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
             problems.add((*path, "fps"), f"{stream.fps:g}, but this source has its own rate: remove it")
 
 
-def check_find(find: FindConfig, path: Path, problems: Problems) -> None:
+def _check_prompter(name: str, prompter: PrompterConfig, path: Path, problems: Problems) -> None:
+    """Check a prompter: its type must be installed. Types that are not ours check their settings when they start."""
+    _check_region_name(name, path, problems)
+    check_find(prompter, path, problems)
+    if (own := own_file(prompter.type)) is not None:
+        if not _is_file(own[0]):
+            problems.add((*path, "type"), f"there is no file {_short(own[0])}: check the path")
+    elif (problem := type_problem(prompter.type)) is not None:
+        problems.add((*path, "type"), problem)
+    elif prompter.type in SETTINGS:
+        struct, check = SETTINGS[prompter.type]
+        here = (*path, "settings")
+        read = read_value(prompter.settings, struct, here, problems)
+        if isinstance(read, struct):
+            check(read, here, problems)
+
+
+def check_find(find: FindConfig | PrompterConfig, path: Path, problems: Problems) -> None:
     """Check how objects are found: areas must be polygons, sizes must leave something to find."""
     if find.min_area >= find.max_area:
         problems.add(

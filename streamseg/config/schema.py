@@ -6,7 +6,7 @@ when one is missing. All settings are in this one file, however long, so that it
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -151,6 +151,67 @@ class FindConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = 0.1
 
 
+class PrompterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A program that finds objects, in a process of its own."""
+
+    type: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            examples=["onnx", "faces", "my_detector.py:create"],
+            description="What finds them: onnx, faces, text, a type that an installed package brings, or a function of "
+            "your own file.",
+        ),
+    ]
+    settings: Annotated[
+        dict[str, Any],
+        Meta(
+            max_length=64,
+            examples=[{"model": "yolov8n.onnx"}],
+            description="Settings of the type.",
+        ),
+    ] = {}
+    every_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=3600)],
+        Meta(description="Seconds of video between two pictures, if it is fast enough."),
+    ] = 1.0
+    timeout_s: Annotated[
+        Seconds, Meta(description="A call that takes longer counts as hung: the process is killed and restarted.")
+    ] = 30.0
+    threads: Annotated[int, Meta(ge=1, le=1024, description="CPU threads of the process.")] = 1
+    min_score: Annotated[PictureShare, Meta(description="Proposals with a lower score are not used.")] = 0.0
+    confirm: Annotated[
+        int, Meta(ge=1, le=20, description="On how many pictures an object must be seen before it is tracked.")
+    ] = 3
+    min_area: Annotated[PictureShare, Meta(description="Smallest mask, as a share of the picture.")] = 0.0003
+    max_area: Annotated[PictureShare, Meta(description="Largest mask, as a share of the picture.")] = 0.8
+    max_objects: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="It starts none while prompters have this many objects on the stream; model.max_objects limits "
+            "all objects.",
+        ),
+    ] = 8
+    region: Annotated[
+        tuple[AreaConfig, ...],
+        Meta(
+            max_length=32,
+            examples=[[{"polygon": [[0, 100], [640, 100], [640, 480], [0, 480]]}]],
+            description="Use proposals of which at least half lies in these areas; none: everywhere.",
+        ),
+    ] = ()
+    ignore: Annotated[
+        tuple[AreaConfig, ...],
+        Meta(
+            max_length=32,
+            examples=[[{"polygon": [[0, 0], [640, 0], [640, 60], [0, 60]]}]],
+            description="Areas in which nothing is used, whatever region says.",
+        ),
+    ] = ()
+
+
 class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One video source and the objects to track in it."""
 
@@ -292,6 +353,14 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             description="Find objects without a prompt; `{}`: with the defaults. Without it, off.",
         ),
     ] = FindConfig(enabled=False)
+    prompters: Annotated[
+        dict[str, PrompterConfig],
+        Meta(
+            max_length=4,
+            examples=[{"people": {"type": "onnx", "settings": {"model": "yolov8n.onnx"}}}],
+            description="Detectors that find objects, by name: at most 4.",
+        ),
+    ] = {}
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -26,6 +26,7 @@ _RESTARTED: Final[dict[str, EventKind]] = {
     CONTROL: "control_restarted",
     WEB: "web_restarted",
     RECORDER: "recorder_restarted",
+    "prompter": "prompter_restarted",
     "capture": "capture_restarted",
 }
 
@@ -55,12 +56,22 @@ class Announcer:
             name: Name of the process.
             how: How it ended.
         """
-        process, _, stream = name.partition(":")
-        event = StreamEvent(stream=stream or DAEMON, kind=_RESTARTED[process], t_wall_ns=time.time_ns(), detail=how)
+        process, *of = name.split(":")
+        detail = ": ".join((*of[1:], how))  # a prompter: of its stream, and by its name
+        event = StreamEvent(
+            stream=of[0] if of else DAEMON, kind=_RESTARTED[process], t_wall_ns=time.time_ns(), detail=detail
+        )
         if name == PUBLISHER:
             self._publisher_died, self._subscribed_at = event, None  # no subscriber would receive it now
         else:
             self._socket.send_reliable(event)
+
+    def prompter_failed(self, name: str, why: str) -> None:
+        """Announce that a prompter cannot be used with its settings, and is not restarted."""
+        _, stream, prompter = name.split(":")
+        self._socket.send_reliable(
+            StreamEvent(stream=stream, kind="prompter_failed", t_wall_ns=time.time_ns(), detail=f"{prompter}: {why}")
+        )
 
     def subscribed(self) -> None:
         """Note that the publisher has a first subscriber."""

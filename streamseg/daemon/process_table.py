@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +16,11 @@ from streamseg.config.schema import Config, ModelConfig, StreamConfig
 from streamseg.control.process import ControlSpec
 from streamseg.ipc.saved_prompts import SavedStream
 from streamseg.ipc.supervisor_messages import DaemonInfo
+from streamseg.prompters.process import PrompterSpec
 from streamseg.publish.process import PublisherSpec
 from streamseg.record.process import RecorderSpec
 from streamseg.ring.frame_ring import FrameRing
+from streamseg.ring.layout import Role
 from streamseg.sources.address import shown_address
 from streamseg.web.process import WebSpec
 from streamseg.worker.process import WorkerSpec
@@ -29,6 +31,7 @@ WORKER = "worker"
 CONTROL = "control"
 WEB = "web"
 RECORDER = "recorder"
+_PROMPTER: Final = "prompter:"
 
 _SILENCE_S: Final = 5.0
 """Every process sends a message each second."""
@@ -37,6 +40,8 @@ _DISK_SILENCE_S: Final = 60.0
 _WORKER_BUSY_S: Final = 30.0
 _BUSY_S: Final = 10.0
 _START_S: Final = 30.0
+_PROMPTER_START_S: Final = 60.0
+"""It may import a framework, and read a model from a slow disk, without using CPU."""
 _WORKER_START_S: Final = 120.0
 """It reads checkpoints, maybe from a slow disk. Compiling and warming up send messages."""
 
@@ -50,12 +55,14 @@ class RunningStream:
         ring: Its frame ring.
         saved: What the worker tracks, if it differs from the settings.
         from_file: It comes from the configuration file; otherwise it was added on request.
+        roles: Prompter -> its role on the ring.
     """
 
     settings: StreamConfig
     ring: FrameRing
     saved: SavedStream | None = None
     from_file: bool = True
+    roles: dict[str, Role] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ class ProcessEntry:
     """One process.
 
     Attributes:
-        name: ``publisher``, ``worker``, ``control``, ``web``, ``recorder`` or ``capture:STREAM``.
+        name: ``publisher``, ``worker``, ``control``, ``web``, ``recorder``, ``capture:STREAM`` or
+            ``prompter:STREAM:NAME``.
         module: Module whose ``main(*args, connection)`` the child runs.
         args: Arguments of ``main``.
         ready_timeout_s: Longest silence until it is ready, without using CPU.
@@ -113,6 +121,7 @@ class ProcessTable:
         self.control_endpoint = ""
         self.listen = config.http.listen
         self._commands_endpoint = f"ipc://{runtime / 'commands'}"
+        self._prompters_endpoint = f"ipc://{runtime / 'prompters'}"
         self._worker_id = b"worker-" + secrets.token_bytes(16)
         self._local_endpoint = f"ipc://{runtime / 'publish'}"
 
@@ -155,6 +164,7 @@ class ProcessTable:
             streams={stream: running.settings for stream, running in streams.items()},
             internal_endpoint=self.internal_endpoint,
             commands_endpoint=self._commands_endpoint,
+            prompters_endpoint=self._prompters_endpoint,
             worker_id=self._worker_id,
             saved={stream: running.saved for stream, running in streams.items() if running.saved is not None},
             snapshots=self._snapshots,
@@ -208,9 +218,37 @@ class ProcessTable:
         args = (spec, running.ring)
         return ProcessEntry(capture_name(stream), "streamseg.capture.process", args, _START_S, _SILENCE_S, _BUSY_S)
 
+    def prompter(self, stream: str, running: RunningStream, name: str) -> ProcessEntry:
+        """Return the entry of one of a stream's prompters."""
+        config = running.settings.prompters[name]
+        spec = PrompterSpec(
+            stream=stream,
+            name=name,
+            config=config,
+            role=running.roles[name],
+            endpoint=self._prompters_endpoint,
+            log=self.config.log,
+        )
+        # It is silent during a call, however much it computes.
+        silence_s = max(config.timeout_s, _SILENCE_S)
+        args = (spec, running.ring)
+        return ProcessEntry(
+            prompter_name(stream, name), "streamseg.prompters.process", args, _PROMPTER_START_S, silence_s, silence_s
+        )
+
 
 def _rings(streams: Mapping[str, RunningStream]) -> dict[str, FrameRing]:
     return {stream: running.ring for stream, running in streams.items()}
+
+
+def prompter_name(stream: str, prompter: str) -> str:
+    """Return the name of the process of one of a stream's prompters."""
+    return f"{_PROMPTER}{stream}:{prompter}"
+
+
+def is_prompter(process: str) -> bool:
+    """Return whether a process is a prompter, by its name."""
+    return process.startswith(_PROMPTER)
 
 
 def capture_name(stream: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _MAX_STREAMS: Final = 64
 _MAX_TEXT: Final = 4000
 _FIXED_FIX: Final = {"source": "remove the stream and add it", "prompts": "use add_prompt and set_prompts"}
-_FIXED: Final = _FIXED_FIX.keys()
+_FIXED: Final = (*_FIXED_FIX, "prompters")
 """Settings that ``change_stream`` does not change, and what to do."""
 
 
@@ -168,6 +168,7 @@ class StreamRequests:
             raise control_error("STREAM_EXISTS", f"stream {stream!r} exists already: remove it, or choose another id")
         if len(self._streams.running) >= _MAX_STREAMS:
             raise control_error("BAD_CONFIG", f"there are {_MAX_STREAMS} streams already: remove one first")
+        _check_prompters(args.settings)
         try:
             settings = stream_from_mapping(stream, args.settings, max_objects=self._table.config.model.max_objects)
         except ConfigError as error:
@@ -184,7 +185,8 @@ class StreamRequests:
 
     def _change(self, stream: str, args: ChangeStream) -> StreamSettings:
         running = self._find(stream)
-        fixed = sorted(_FIXED & args.settings.keys())
+        _check_prompters(args.settings)
+        fixed = sorted(_FIXED_FIX.keys() & args.settings.keys())
         if fixed:
             raise control_error(
                 "BAD_CONFIG", f"{fixed[0]} cannot be changed: {_FIXED_FIX[fixed[0]]}, or change the configuration file"
@@ -213,6 +215,14 @@ class StreamRequests:
         self._streams.remove(stream)
         self._streams.announce("stream_removed", stream)
         return Nothing()
+
+
+def _check_prompters(settings: Mapping[str, Any]) -> None:
+    """Refuse prompters in a request: they load code and files."""
+    if settings.get("prompters"):
+        raise control_error(
+            "BAD_CONFIG", "prompters load code, so they are only taken from the configuration file: write them there"
+        )
 
 
 def describe_reload(result: Reloaded) -> str:

@@ -13,13 +13,25 @@ from streamseg.config.diff import StreamDifference
 from streamseg.config.schema import StreamConfig
 from streamseg.daemon.announcer import Announcer
 from streamseg.daemon.child import Child
-from streamseg.daemon.process_table import CONTROL, PUBLISHER, WORKER, ProcessTable, RunningStream, capture_name
+from streamseg.daemon.process_table import (
+    CONTROL,
+    PUBLISHER,
+    WORKER,
+    ProcessTable,
+    RunningStream,
+    capture_name,
+    is_prompter,
+    prompter_name,
+)
 from streamseg.ipc.saved_prompts import SavedStream, configured
 from streamseg.ipc.supervisor_messages import ChangeStream, CloseStream, OpenStream, PromptsSaved
 from streamseg.protocol.published import EventKind
 from streamseg.ring.frame_ring import FrameRing, Policy, RingCounters
+from streamseg.ring.layout import PROMPTER_ROLES
 from streamseg.sources.address import describe, shown_address
 
+_SLOTS: Final = 6
+"""One is written, one waits, one is tracked, two are shared with the publisher, and one is to spare."""
 _STOP_S: Final = 2.0
 """Time for the capture process of a removed stream to stop by itself."""
 _MAX_COUNTERS: Final = 256
@@ -56,7 +68,7 @@ class StreamSet:
 
     Args:
         table: Builds the entries of the processes.
-        children: All processes by name; capture processes are added and removed here.
+        children: All processes by name; capture processes and prompters are added and removed here.
         announcer: Publishes events.
 
     Attributes:
@@ -81,7 +93,9 @@ class StreamSet:
         Raises:
             OSError: the process is out of descriptors or memory.
         """
-        return FrameRing(policy=_policy(settings))
+        policy = _policy(settings)
+        # A dead prompter holds its slot until the next one starts. A camera's frames must not feel that.
+        return FrameRing(policy=policy, slots=_SLOTS + (len(PROMPTER_ROLES) if policy == "newest" else 0))
 
     def needs_ring(self, stream: str, settings: StreamConfig) -> bool:
         """Whether these settings of a stream need a new ring."""
@@ -118,6 +132,24 @@ class StreamSet:
                 self._children[name].send(message, ring.fds)
         capture = Child(self._table.capture(stream, running))
         self._children[capture.name] = capture
+        self._add_prompters(stream)
+
+    def _add_prompters(self, stream: str) -> None:
+        """Add the processes of the prompters that have none. They start with :meth:`start_due`."""
+        running = self.running[stream]
+        for name in running.settings.prompters:
+            if name not in running.roles:
+                running.roles[name] = next(role for role in PROMPTER_ROLES if role not in running.roles.values())
+                child = Child(self._table.prompter(stream, running, name))
+                self._children[child.name] = child
+
+    def _remove_prompter(self, stream: str, name: str) -> None:
+        """Kill a prompter: it has nothing to save, and its role on the ring is free at once."""
+        del self.running[stream].roles[name]
+        child = self._children.pop(prompter_name(stream, name))
+        child.retire()
+        child.kill()
+        self._stopping.append((child, time.monotonic()))
 
     def _continue_ids(self, stream: str, settings: StreamConfig) -> SavedStream | None:
         """Return the start of a stream that existed before: its ids are not assigned again."""
@@ -129,9 +161,12 @@ class StreamSet:
         self._capturing = True
 
     def start_due(self) -> None:
-        """Start capture processes, a few at a time."""
+        """Start capture processes, a few at a time, and prompters."""
         if not self._capturing:
             return
+        for child in self._children.values():
+            if is_prompter(child.name) and (child.state == "waiting" or child.restart_due()):
+                child.start()
         captures = [self._children[capture_name(stream)] for stream in self.running]
         places = _MAX_STARTING - sum(child.state == "starting" for child in captures)
         for child in captures:
@@ -142,6 +177,8 @@ class StreamSet:
     def remove(self, stream: str) -> None:
         """Remove a stream. Its capture process stops in the background (:meth:`reap`)."""
         self.changed = True
+        for name in list(self.running[stream].roles):
+            self._remove_prompter(stream, name)
         running = self.running.pop(stream)
         capture = self._children.pop(capture_name(stream))
         capture.retire()
@@ -180,10 +217,14 @@ class StreamSet:
             return
         self.changed = True
         running = self.running[stream]
+        before = running.settings.prompters
         running.settings, running.from_file = settings, from_file
+        for name in [name for name in running.roles if before[name] != settings.prompters.get(name)]:
+            self._remove_prompter(stream, name)
         if running.saved is not None:  # the worker reports the same, unless it dies before
             running.saved = running.saved.changed(what.removed, what.prompts)
         self._children[WORKER].send(ChangeStream(stream, settings, what.removed, what.prompts))
+        self._add_prompters(stream)
         capture = self._children[capture_name(stream)]
         capture.replace_entry(self._table.capture(stream, running))
         if what.source and capture.state != "waiting":

@@ -24,7 +24,7 @@ from streamseg.config.schema import Config, ModelConfig
 from streamseg.daemon.announcer import Announcer
 from streamseg.daemon.child import Child, stop_children
 from streamseg.daemon.kept_state import KeptState
-from streamseg.daemon.process_table import CONTROL, PUBLISHER, RECORDER, WEB, WORKER, ProcessTable
+from streamseg.daemon.process_table import CONTROL, PUBLISHER, RECORDER, WEB, WORKER, ProcessTable, is_prompter
 from streamseg.daemon.service_manager import ServiceManager, describe
 from streamseg.daemon.signals import LoopControl
 from streamseg.daemon.stream_requests import StreamRequests
@@ -260,6 +260,8 @@ class Daemon:
                 child.retire()
             case "fatal" if child.name.startswith("capture:"):
                 self._on_source_failed(child, report)
+            case "fatal" if is_prompter(child.name):
+                self._on_prompter_failed(child, redact(report.text))
             case "fatal" if child.name == WORKER and self._old_model is not None:
                 log.error("the new model cannot be used: %s", redact(report.text))
                 self._restore_model()
@@ -313,6 +315,12 @@ class Daemon:
         if len(self._streams.running) > 1:
             log.error("%s: %s: the other streams go on", child.name, redact(report.text))
 
+    def _on_prompter_failed(self, child: Child, why: str) -> None:
+        """Go on without a prompter that cannot be used with its settings."""
+        child.retire()
+        log.error("%s: %s: it is not started again until its settings change", child.name, why)
+        self._announcer.prompter_failed(child.name, why)
+
     # --- health of the children -------------------------------------------------------------------------------------
 
     def _check(self, child: Child) -> None:
@@ -325,8 +333,8 @@ class Daemon:
             if child.died():
                 self._on_died(child)
         child.reap()
-        is_capture = child.name.startswith("capture:")  # started by the stream set, a few at a time
-        if not is_capture and (child.restart_due() or child.planned_restart_due()):
+        of_stream = child.name.startswith("capture:") or is_prompter(child.name)  # started by the stream set
+        if not of_stream and (child.restart_due() or child.planned_restart_due()):
             self._start(child)
 
     def _on_died(self, child: Child) -> None:
@@ -335,7 +343,7 @@ class Daemon:
         if child.name == WORKER and self._old_model is not None and child.failed_starts >= _MAX_FAILED_STARTS:
             log.error("the worker ended %d times with the new model (%s)", child.failed_starts, how)
             self._restore_model()
-        needed = child.name != RECORDER  # the daemon works without a recording
+        needed = child.name != RECORDER and not is_prompter(child.name)  # the daemon works without them
         if needed and child.failed_starts >= _MAX_FAILED_STARTS and not child.was_ready:
             text = f"{child.name} ended {child.failed_starts} times before it was ready ({how})"
             self._on_report(child, Report("fatal", text, ProcessError.exit_code))

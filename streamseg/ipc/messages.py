@@ -15,6 +15,7 @@ from streamseg.protocol.published import (
     ObjectState,
     Origin,
     Overload,
+    PrompterCounts,
     Region,
     RegionCounts,
     StreamState,
@@ -136,6 +137,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
         step_s: Seconds that the slowest recent step took.
         overload: Streams with which the worker does not keep up, or that have suspended objects.
         find: Stream -> what its search for objects has done since the worker started.
+        prompters: Stream -> prompter -> what it has done.
     """
 
     model: str
@@ -151,6 +153,7 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     step_s: float = 0.0
     overload: dict[str, Overload] = {}
     find: dict[str, FindCounts] = {}
+    prompters: dict[str, dict[str, PrompterCounts]] = {}
 
 
 class DaemonReport(msgspec.Struct, frozen=True, array_like=True, tag=True):

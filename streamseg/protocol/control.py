@@ -61,6 +61,7 @@ Feature = Literal[
     "redo",
     "overload",
     "find",
+    "prompters",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""

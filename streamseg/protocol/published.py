@@ -52,6 +52,8 @@ EventKind = Literal[
     "control_restarted",
     "web_restarted",
     "recorder_restarted",
+    "prompter_restarted",
+    "prompter_failed",
     "recording_stopped",
     "clip_saved",
     "clip_failed",
@@ -259,6 +261,38 @@ class FindCounts(msgspec.Struct, frozen=True):
     longest_delay_ms: float = 0.0
 
 
+class PrompterCounts(msgspec.Struct, frozen=True):
+    """What a prompter of a stream has done since the worker started; its calls since its own process started.
+
+    Attributes:
+        looks: Pictures that it has looked at.
+        proposals: Proposals that were valid.
+        found: Objects that were started.
+        tentative: Objects seen, but not often enough yet.
+        expired: Pictures on which it took so long that their frame was no longer held: nothing came of them.
+        failed: Calls that raised an exception.
+        invalid: Proposals that were refused.
+        errors: Times that its proposals could not be used because of an error of the tracker.
+        call_ms: Time that its last call took.
+        mask_ms: Time that the masks of its last proposals took on the device.
+        longest_delay_ms: Longest time that a part of that took, by which a frame may have been delayed.
+        error: What was wrong with its last call; empty if nothing was.
+    """
+
+    looks: int = 0
+    proposals: int = 0
+    found: int = 0
+    tentative: int = 0
+    expired: int = 0
+    failed: int = 0
+    invalid: int = 0
+    errors: int = 0
+    call_ms: float = 0.0
+    mask_ms: float = 0.0
+    longest_delay_ms: float = 0.0
+    error: str = ""
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="type"):
     """Something happened: ``v1/<stream>/events/``, part 1.
 
@@ -337,6 +371,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
         no_masks_s: Seconds since frames come, but no masks of them; left out while masks come.
         overload: The worker does not keep up, or objects are suspended because it did not; otherwise left out.
         find: What its search for objects has done since the worker started; left out if it is off.
+        prompters: Prompter -> what it has done; left out if there are none.
     """
 
     v: int = PROTOCOL_VERSION
@@ -364,6 +399,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     repeated: int = 0
     regions: RegionCounts | UnsetType = UNSET
     find: FindCounts | UnsetType = UNSET
+    prompters: dict[str, PrompterCounts] | UnsetType = UNSET
     no_masks_s: float | UnsetType = UNSET
     overload: Overload | UnsetType = UNSET
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from streamseg.ipc.messages import CaptureReport, TrackedFrame, WorkerReport
-from streamseg.protocol.published import FindCounts, Overload, RegionCounts, Status
+from streamseg.protocol.published import FindCounts, Overload, PrompterCounts, RegionCounts, Status
 from streamseg.publish.stream_encoder import Origin
 from streamseg.ring.frame_ring import FrameRing
 
@@ -122,6 +122,7 @@ class StreamStatus:
         self._region_totals = RegionTotals()
         self._regions: RegionCounts | None = None
         self._find: FindCounts | None = None
+        self._prompters: dict[str, PrompterCounts] = {}
         self._paused = False
         self._size = (0, 0)
         self._masks = MasksClock(ring)
@@ -143,6 +144,7 @@ class StreamStatus:
         self._masks.on_worker(report.step_s, len(report.tracked))
         self._overload = report.overload.get(self._stream)
         self._find = report.find.get(self._stream)
+        self._prompters = report.prompters.get(self._stream, {})
         counts = report.regions.get(self._stream)
         self._regions = None if counts is None else self._region_totals.update(counts)
 
@@ -205,6 +207,7 @@ class StreamStatus:
             overload=msgspec.UNSET if self._overload is None else self._overload,
             no_masks_s=msgspec.UNSET if late_s is None else round(late_s, 1),
             find=msgspec.UNSET if self._find is None else self._find,
+            prompters=self._prompters or msgspec.UNSET,
         )
 
     def _recent(self) -> list[tuple[int, int, int, int]]:

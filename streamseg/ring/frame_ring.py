@@ -13,7 +13,7 @@ from typing import Final
 
 from streamseg.errors import RingError
 from streamseg.ring import layout
-from streamseg.ring.layout import Policy, Role, role_bit
+from streamseg.ring.layout import PROMPTER_ROLES, Policy, Role, role_bit
 from streamseg.ring.memory import RingMemory
 from streamseg.ring.reader import HeldFrame, RingReader
 from streamseg.ring.writer import RingWriter
@@ -22,6 +22,8 @@ __all__ = ["FrameRing", "HeldFrame", "Policy", "RingCounters", "RingReader", "Ri
 
 DEFAULT_SLOT_BYTES: Final = 64 * 1024 * 1024
 """Fits 8K yuv420p. Memory is only allocated when it is used."""
+
+_OF_PROMPTERS: Final = sum(map(role_bit, PROMPTER_ROLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class RingCounters:
         abandoned: Frames that a worker held when it died.
         epoch: Current epoch.
         pending: Frames waiting for a reader.
-        held: Slots held by, or offered to, a reader.
+        held: Slots held by, or offered to, the worker or the publisher.
     """
 
     frames: int
@@ -156,6 +158,7 @@ class FrameRing:
         """Return a consistent snapshot of the counters. Lock-free and non-blocking, from any process and thread."""
         control = self._memory.snapshot()
         states = [entry.state for entry in control.slots]
+        held = [entry for entry in control.slots if (entry.holders | entry.offered) & ~_OF_PROMPTERS]
         return RingCounters(
             frames=control.next_frame_id,
             superseded=control.superseded,
@@ -163,7 +166,7 @@ class FrameRing:
             abandoned=control.abandoned,
             epoch=control.epoch,
             pending=states.count(layout.READY),
-            held=states.count(layout.HELD),
+            held=sum(entry.state == layout.HELD for entry in held),
         )
 
     def close(self) -> None:

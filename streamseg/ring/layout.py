@@ -14,10 +14,12 @@ from typing import Final, Literal, get_args
 
 from streamseg.frame import ColorMatrix, FrameFormat, FrameStamps, PixelFormat, StampSource
 
-Role = Literal["worker", "publisher"]
+Role = Literal["worker", "publisher", "prompter1", "prompter2", "prompter3", "prompter4"]
 Policy = Literal["newest", "every"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
+PROMPTER_ROLES: Final = ROLES[2:]
+"""Of a stream's prompters. The worker shares frames with them."""
 PIXEL_FORMATS: Final[tuple[PixelFormat, ...]] = get_args(PixelFormat)
 MATRICES: Final[tuple[ColorMatrix, ...]] = get_args(ColorMatrix)
 STAMP_SOURCES: Final[tuple[StampSource, ...]] = get_args(StampSource)
@@ -40,7 +42,7 @@ READY: Final = 2
 HELD: Final = 3
 """Holds a frame that at least one role holds or is offered."""
 
-_COUNTERS = struct.Struct("<5Q2B6x")
+_COUNTERS = struct.Struct("<5Q6B2x")
 _SLOT = struct.Struct("<3BxIQ")
 _CHECKSUM = struct.Struct("<I")
 _META = struct.Struct("<II5B3x4q4I")

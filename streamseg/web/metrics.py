@@ -29,6 +29,15 @@ _FIND_COUNTERS: Final = {
     "find_expired": ("Searches whose frame was no longer held.", "expired"),
     "find_failed": ("Searches that ended with an error.", "failed"),
 }
+_PROMPTER_COUNTERS: Final = {
+    "prompter_looks": ("Pictures that a prompter has looked at.", "looks"),
+    "prompter_proposals": ("Valid proposals of a prompter.", "proposals"),
+    "prompter_invalid": ("Proposals of a prompter that were refused.", "invalid"),
+    "prompter_found": ("Objects that were found by a prompter.", "found"),
+    "prompter_expired": ("Pictures whose frame was no longer held when the proposals came.", "expired"),
+    "prompter_failed": ("Calls of a prompter that raised an exception.", "failed"),
+    "prompter_errors": ("Times that proposals could not be used because of an error of the tracker.", "errors"),
+}
 _STREAM_GAUGES: Final = {
     "frames_in_per_second": ("Frames captured in the last second.", "fps_in"),
     "frames_out_per_second": ("Frames with masks in the last second.", "fps_out"),
@@ -157,6 +166,7 @@ def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
     yield states
     yield from _region_metrics(statuses)
     yield from _find_metrics(statuses)
+    yield from _prompter_metrics(statuses)
 
 
 def _region_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
@@ -198,6 +208,28 @@ def _find_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
     for stream, counts in searching:
         delay.add_metric((stream,), counts.longest_delay_ms / 1000)
     yield delay
+
+
+def _prompter_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
+    counted = [
+        ((status.stream, name), counts) for status in statuses for name, counts in (status.prompters or {}).items()
+    ]
+    if not counted:
+        return
+    labels = ("stream", "prompter")
+    for metric, (documentation, field) in _PROMPTER_COUNTERS.items():
+        family = CounterMetricFamily(f"streamseg_{metric}", documentation, labels=labels)
+        for which, counts in counted:
+            family.add_metric(which, getattr(counts, field))
+        yield family
+    for metric, documentation, field in (
+        ("call", "Time that the last call of a prompter took.", "call_ms"),
+        ("longest_delay", "Longest time that a part of the work on proposals took.", "longest_delay_ms"),
+    ):
+        gauge = GaugeMetricFamily(f"streamseg_prompter_{metric}_seconds", documentation, labels=labels)
+        for which, counts in counted:
+            gauge.add_metric(which, getattr(counts, field) / 1000)
+        yield gauge
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

@@ -10,7 +10,7 @@ from msgspec import Meta
 from streamseg.client import DaemonStatusMessage, EventMessage, StatusMessage
 from streamseg.protocol.control import ErrorBody
 from streamseg.protocol.palette import color_of
-from streamseg.protocol.published import FindCounts, ObjectInfo, Overload
+from streamseg.protocol.published import FindCounts, ObjectInfo, Overload, PrompterCounts
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,9 @@ class StreamResponse(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The worker does not keep up, or objects are suspended because it did not; else null."),
     ]
     find: Annotated[FindCounts | None, Meta(description="What the search for objects has done; null if it is off.")]
+    prompters: Annotated[
+        dict[str, PrompterCounts] | None, Meta(description="What each prompter has done; null if there are none.")
+    ]
     no_masks_s: Annotated[
         float | None, Meta(description="Seconds since frames come, but no masks of them; null while masks come.")
     ]

@@ -171,7 +171,7 @@ def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
     _require_object(stream, args.object_id)
     if not stream.objects.table.is_tracked(args.object_id):
         raise control_error("NOTHING_TO_UNDO", f"object {args.object_id} has no applied prompt yet: remove it instead")
-    stream.finder.dismiss(args.object_id)
+    stream.found.dismiss(args.object_id)
     try:
         left = stream.objects.undo_prompt(args.object_id)
     except NothingToUndoError as error:
@@ -306,7 +306,7 @@ def _marks(stream: TrackedStream, objects: Sequence[SavedObject]) -> tuple[Pixel
 
 def _remove_object(stream: TrackedStream, args: ObjectArgs) -> Nothing:
     _require_object(stream, args.object_id)
-    stream.finder.dismiss(args.object_id)
+    stream.found.dismiss(args.object_id)
     stream.objects.remove(args.object_id, can_undo=True)
     return Nothing()
 

@@ -6,12 +6,13 @@ go through the tracker in one batch, `track_frames.py` tracks them.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -39,9 +40,10 @@ from streamseg.ipc.supervisor_messages import (
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 from streamseg.tracker.types import Tracker
 from streamseg.worker.command_handlers import handle_command
-from streamseg.worker.find.looks import LookSchedule
+from streamseg.worker.find.looks import Finder, LookSchedule
 from streamseg.worker.frame_turn import FrameResult
 from streamseg.worker.inheritance import Inheritance, read_snapshot
+from streamseg.worker.prompter_exchange import PrompterExchange
 from streamseg.worker.restore_guard import RestoreGuard
 from streamseg.worker.scheduler import FairScheduler
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
@@ -69,6 +71,7 @@ class WorkerSpec:
         streams: Stream id -> settings.
         internal_endpoint: Address of the publisher.
         commands_endpoint: Address of the control process.
+        prompters_endpoint: Where to listen for prompters.
         worker_id: Routing id by which the control process addresses it.
         saved: Stream id -> what an earlier worker tracked, if it differs from the settings.
         snapshots: Where the memory of the streams' objects is saved.
@@ -80,6 +83,7 @@ class WorkerSpec:
     internal_endpoint: str
     commands_endpoint: str
     snapshots: SnapshotSpec
+    prompters_endpoint: str
     worker_id: bytes = WORKER_ID
     saved: Mapping[str, SavedStream] = field(default_factory=dict)
     log: LogConfig = field(default_factory=LogConfig)
@@ -155,10 +159,12 @@ class Worker:
         self._steps = StepClock() if steps is None else steps
         self._publisher = PublisherSocket(spec.internal_endpoint)
         self._commands = CommandSocket(spec.commands_endpoint, spec.worker_id)
+        self._prompters = PrompterExchange(spec.prompters_endpoint)
         self._completed = CompletedRequests()
         self._poller = zmq.Poller()
         self._poller.register(link.fileno(), zmq.POLLIN)
         self._poller.register(self._commands.socket, zmq.POLLIN)
+        self._poller.register(self._prompters.socket, zmq.POLLIN)
         self._readers: dict[str, RingReader] = {}
         self._streams: dict[str, TrackedStream] = {}
         self._unsent: Counter[str] = Counter()
@@ -187,6 +193,7 @@ class Worker:
                 if held:
                     self._track(held)
             self._handle_commands()
+            self._prompters.take(self._streams)
             self._measure_overload()
             self._look()
             self._restores.check(self._streams)
@@ -201,6 +208,7 @@ class Worker:
         """Close the sockets."""
         self._publisher.close()
         self._commands.close()
+        self._prompters.close()
         self._snapshots.close()
 
     # --- commands and messages --------------------------------------------------------------------------------------
@@ -280,14 +288,17 @@ class Worker:
 
     def _poll_ms(self) -> int:
         """Return how long to wait for frames and commands: not at all if a part of a look may run."""
-        wait_s = self._looks.wait_s(tracked.finder for tracked in self._streams.values())
+        wait_s = self._looks.wait_s(self._finders())
         return _POLL_MS if wait_s is None else min(_POLL_MS, math.ceil(1000 * wait_s))
 
     def _look(self) -> None:
         """Run a part of a look, if one is under way and within its share of the time."""
-        stream = self._looks.run(tracked.finder for tracked in self._streams.values())
+        stream = self._looks.run(self._finders())
         if stream is not None:
             self._flush_stream(stream)
+
+    def _finders(self) -> Iterator[Finder]:
+        return itertools.chain.from_iterable(tracked.finders for tracked in self._streams.values())
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
@@ -311,6 +322,7 @@ class Worker:
             self._unsent[result.stream] += 1
             if shared:
                 holder.withdraw("publisher")
+        self._prompters.offer(self._streams[result.stream], result, holder)
         self._flush_stream(result.stream)
 
     def _measure_overload(self) -> None:
@@ -351,6 +363,7 @@ class Worker:
                     for stream, tracked in self._streams.items()
                     if (done := tracked.finder.counts()) is not None
                 },
+                prompters=self._prompters.counts(self._streams),
                 engine=self._tracker.engine,
                 step_s=self._steps.slowest_s,
                 overload={

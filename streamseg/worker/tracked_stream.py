@@ -14,13 +14,16 @@ from dataclasses import replace
 from typing import Final
 
 from streamseg.common.backoff import Backoff, BackoffPolicy
-from streamseg.config.schema import FindConfig, PromptConfig, StreamConfig
+from streamseg.config.schema import FindConfig, PromptConfig, PrompterConfig, StreamConfig
 from streamseg.frame import Frame
 from streamseg.ipc.messages import StreamEvent
 from streamseg.ipc.saved_prompts import FindRequest, SavedObject, SavedStream, configured, normalize_prompt
 from streamseg.protocol.published import Overload, RegionCounts
 from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.find.finder import ObjectFinder
+from streamseg.worker.find.found_objects import FoundObjects
+from streamseg.worker.find.looks import Finder
+from streamseg.worker.find.proposals import ProposalFinder
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.inheritance import Inheritance, Restoration
 from streamseg.worker.object_table import ObjectTable
@@ -52,7 +55,9 @@ class TrackedStream:
     Attributes:
         config: Its settings.
         objects: The objects, and all requests about them.
+        found: The objects that were found without a prompt.
         finder: Finds objects without a prompt, if the settings or a client ask for it.
+        prompters: Name -> what finds objects by the proposals of that prompter.
         undo_stack: The last changes that clients made.
         paused: Frames are not tracked.
         tracked: Number of frames tracked.
@@ -79,7 +84,9 @@ class TrackedStream:
         table = ObjectTable(saved.objects, saved.next_id)
         self._events = EventLog(name)
         self.objects = StreamObjects(name, tracker, table, self._events, max_objects, alive)
-        self.finder = ObjectFinder(self.objects, tracker)
+        self.found = FoundObjects(self.objects)
+        self.finder = ObjectFinder(self.found, tracker)
+        self.prompters: dict[str, ProposalFinder] = {}
         self._find_request = saved.find
         self._static = StaticFrames()
         self._picture = PictureMemory()
@@ -102,6 +109,16 @@ class TrackedStream:
     def latest(self) -> Latest | None:
         """The newest tracked frame; None before the first."""
         return self.objects.latest
+
+    @property
+    def finders(self) -> list[Finder]:
+        """All that look for objects."""
+        return [self.finder, *self.prompters.values()]
+
+    def _forget_looks(self) -> None:
+        self.finder.forget()
+        for finder in self.prompters.values():
+            finder.forget()
 
     # --- frames -----------------------------------------------------------------------------------------------------
 
@@ -144,6 +161,8 @@ class TrackedStream:
         objects = [self.objects.pack(result, frame) for result in found.values()]
         if results is not None:
             self.finder.note_tracked(frame)
+            if self.prompters:
+                self.found.retire_lost("prompter")
         return FrameResult(
             stream=self.name,
             frame=frame,
@@ -189,7 +208,7 @@ class TrackedStream:
         self._retry_at = self._failed_at + wait_s
         log.error("stream %s: tracking failed: %s; next try in %.1f s", self.name, reason, wait_s, exc_info=error)
         self._events.add("tracking_failed", frame, detail=f"{reason}; next try in {wait_s:.1f} s")
-        self.finder.forget()
+        self._forget_looks()
         self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=False, repeats=None)
         return self._turn.finish()
 
@@ -221,7 +240,8 @@ class TrackedStream:
 
     def _on_discontinuity(self, frame: Frame) -> None:
         policy, table = self.config.on_discontinuity, self.objects.table
-        self.finder.start_over()  # pictures of before say nothing about what there is now
+        self._forget_looks()  # pictures of before say nothing about what there is now
+        self.found.dismissed.clear()
         if policy == "keep":
             table.retry_rejected()
             return
@@ -269,7 +289,8 @@ class TrackedStream:
     def reset(self, reason: str) -> None:
         """Forget all objects, for now: undo brings them back."""
         self._static.forget()
-        self.finder.start_over()
+        self._forget_looks()
+        self.found.dismissed.clear()
         self.objects.reset(reason)
 
     def find(self, config: FindConfig) -> None:
@@ -282,7 +303,7 @@ class TrackedStream:
         """Pause or resume tracking."""
         self.objects.table.changed |= paused != self.paused
         self.paused = paused
-        self.finder.forget()
+        self._forget_looks()
         self._static.forget()  # the first frame after a pause is tracked
 
     # --- output -----------------------------------------------------------------------------------------------------
@@ -341,6 +362,13 @@ class TrackedStream:
         assert saved is not None
         return replace(saved, planned=True, unseen=tuple(sorted(self.objects.unseen)))
 
+    def _proposal_finder(self, name: str, config: PrompterConfig, share: float) -> ProposalFinder:
+        """Return the finder of a prompter; a new one if its settings have changed."""
+        known = self.prompters.get(name)
+        if known is not None and (known.config, known.share) == (config, share):
+            return known
+        return ProposalFinder(name, config, self.found, self._tracker, share)
+
     def _use_settings(self, config: StreamConfig) -> None:
         self.config = config
         states = self.objects.states
@@ -355,6 +383,10 @@ class TrackedStream:
         if request is not None and request.configured != config.find:
             request = self._find_request = None
         self.finder.change(config.find if request is None else request.requested)
+        self.prompters = {
+            name: self._proposal_finder(name, prompter, config.find.share)
+            for name, prompter in config.prompters.items()
+        }
         self._repeat_static = config.repeat_static
         if not self._repeat_static:
             self._static.forget()

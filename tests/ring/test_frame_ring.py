@@ -8,7 +8,7 @@ import pytest
 from streamseg.errors import FrameTooLargeError, RingError, RingFullError
 from streamseg.frame import FrameFormat, SourceFrame
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
-from streamseg.ring.layout import PIXEL_FORMATS
+from streamseg.ring.layout import PIXEL_FORMATS, PROMPTER_ROLES
 from tests.ring.ring_children import SMALL, is_whole, mixed_format, source_frame, stamps
 
 MakeRing = Callable[..., FrameRing]
@@ -207,6 +207,31 @@ def test_release_twice_does_not_free_what_another_frame_uses(make_ring: MakeRing
     assert ring.counters().held == 1
     with pytest.raises(RingError, match="frame 0 was released"):
         first.share_with("publisher")
+
+
+def test_dead_prompters_cost_no_frame(make_ring: MakeRing) -> None:
+    ring = make_ring("newest", slots=10)
+    worker, writer = ring.reader("worker"), ring.writer()
+    for number, role in enumerate(PROMPTER_ROLES):  # two die before they take the frame, two while they copy it
+        prompter = ring.reader(role)
+        prompter.accept(1)
+        writer.write(source_frame(number))
+        with must_take(worker) as held:
+            assert held.share_with(role)
+            assert not held.share_with(role), "it has one"
+            if number % 2:
+                assert prompter.adopt(held.slot, number) is not None
+    counters = ring.counters()
+    assert counters.held == 0, "the end of a file does not wait for them"
+    for number in range(4, 40):
+        writer.write(source_frame(number))
+        with must_take(worker) as held:
+            assert held.frame.frame_id == number
+    assert ring.counters().dropped == 0
+    for role in PROMPTER_ROLES:
+        ring.reader(role)
+    slots = ring._memory.snapshot().slots
+    assert all(not (slot.holders or slot.offered) for slot in slots), "successors free what they held"
 
 
 def test_sharing_is_bounded_by_what_the_other_accepts(make_ring: MakeRing) -> None:

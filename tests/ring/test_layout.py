@@ -14,6 +14,7 @@ from streamseg.ring.layout import (
     MAX_SLOTS,
     META_BYTES,
     PIXEL_FORMATS,
+    ROLES,
     STAMP_SOURCES,
     Control,
     SlotEntry,
@@ -29,7 +30,14 @@ i64 = st.integers(-(2**63), 2**63 - 1)
 u8 = st.integers(0, 255)
 entries = st.builds(SlotEntry, st.integers(0, 3), u8, u8, u64, st.integers(0, 2**32 - 1))
 controls = st.builds(
-    Control, u64, u64, u64, u64, u64, st.lists(u8, min_size=2, max_size=2), st.lists(entries, max_size=MAX_SLOTS)
+    Control,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    st.lists(u8, min_size=len(ROLES), max_size=len(ROLES)),
+    st.lists(entries, max_size=MAX_SLOTS),
 )
 
 

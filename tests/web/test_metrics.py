@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamseg.client import DaemonStatusMessage, ObjectsFrame, StatusMessage
-from streamseg.protocol.published import FindCounts
+from streamseg.protocol.published import FindCounts, PrompterCounts
 from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
 from streamseg.web.metrics import Metrics
@@ -137,6 +137,19 @@ def test_the_search_for_objects_is_counted_where_it_is_on():
             values[name.removeprefix("streamseg_find_")] = value
     wanted = {"looks": 9, "found": 4, "retired": 3, "expired": 2, "failed": 1, "longest_delay_seconds": 0.0125}
     assert values == wanted
+
+
+def test_prompters_are_counted_by_stream_and_name():
+    counts = PrompterCounts(looks=9, proposals=40, found=4, invalid=3, expired=2, failed=1, errors=5, call_ms=20.0)
+    text = exported(hub_with(DAEMON, CAM, dataclasses.replace(YARD, prompters={"people": counts})), ClientLimit(5))
+    values = {}
+    for name, (_, samples) in families(text).items():
+        if name.startswith("streamseg_prompter_"):
+            ((_, labels), value) = next(iter(samples.items()))
+            assert (len(samples), labels) == (1, (("prompter", "people"), ("stream", "yard")))
+            values[name.removeprefix("streamseg_prompter_")] = value
+    wanted = {"looks": 9, "proposals": 40, "found": 4, "invalid": 3, "expired": 2, "failed": 1, "errors": 5}
+    assert values == {**wanted, "call_seconds": 0.02, "longest_delay_seconds": 0}
 
 
 def test_two_applications_do_not_share_metrics():

@@ -34,7 +34,14 @@ def test_a_stream_that_fails_is_isolated_and_comes_back(tmp_path: Path) -> None:
     internal = f"ipc://{tmp_path}/internal"
     ours, theirs = SPAWN.Pipe()
     snapshots = SnapshotSpec(tmp_path / "state")
-    spec = WorkerSpec(ModelConfig(name="echo"), streams, internal, f"ipc://{tmp_path}/commands", snapshots)
+    spec = WorkerSpec(
+        ModelConfig(name="echo"),
+        streams,
+        internal,
+        f"ipc://{tmp_path}/commands",
+        snapshots,
+        f"ipc://{tmp_path}/prompters",
+    )
     with zmq.Context() as context, context.socket(zmq.PULL) as inbox:
         inbox.bind(internal)
         process = SPAWN.Process(target=main, args=(spec, rings, theirs))

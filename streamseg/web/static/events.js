@@ -16,7 +16,8 @@ const LEVELS = {
   good: ["object_appeared", "object_certain", "object_restarted", "object_resumed", "restored", "stream_connected", "connection_restored"],
   warn: ["object_uncertain", "object_occluded", "object_suspended"],
   bad: ["object_lost", "prompt_rejected", "stream_reconnecting", "stream_failed", "tracking_failed", "subscriber_dropped", "connection_lost",
-    "recording_stopped", "worker_restarted", "capture_restarted", "publisher_restarted", "recorder_restarted"],
+    "recording_stopped", "worker_restarted", "capture_restarted", "publisher_restarted", "recorder_restarted",
+    "prompter_restarted", "prompter_failed"],
 };
 
 const seen = new Set();

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,23 +17,21 @@ import msgspec
 import numpy as np
 
 from streamseg.config.schema import FindConfig
-from streamseg.errors import FrameExpiredError, PromptError
+from streamseg.errors import FrameExpiredError
 from streamseg.frame import Frame
 from streamseg.protocol.published import FindCounts
-from streamseg.tracker.types import BoolMask, Candidate, ObjectResult, Tracker
+from streamseg.tracker.types import BoolMask, Candidate, Tracker
 from streamseg.worker.find.association import (
     Rules,
     Sight,
     Tentative,
     associate,
-    duplicates,
-    is_known,
-    is_uncovered,
     new_sights,
 )
+from streamseg.worker.find.found_objects import FoundObjects
 from streamseg.worker.find.grid import allowed_cells, deepest_point, free_points, to_grid
 from streamseg.worker.find.movement import Movement
-from streamseg.worker.stream_objects import Latest, StreamObjects
+from streamseg.worker.stream_objects import Latest
 from streamseg.worker.track_errors import raise_if_device_lost
 
 log = logging.getLogger(__name__)
@@ -43,7 +40,6 @@ _POINTS_PER_SIDE: Final = 12
 """Of a look. The next look's points lie between them."""
 _CHECKS_PER_LOOK: Final = 20
 """How often tentative objects are looked at, within the time between two looks."""
-_MAX_DISMISSED: Final = 32
 _EARLY: Final = 0.25
 """Share of the time between two looks after which movement makes the next one due."""
 
@@ -52,25 +48,24 @@ class ObjectFinder:
     """Finds objects of one stream. Does nothing unless its settings are enabled.
 
     Args:
-        objects: The stream's objects.
+        found: The stream's found objects.
         tracker: The stream is open on it.
 
     Attributes:
         stream: Id of the stream.
+        name: The same.
         config: The settings.
     """
 
-    def __init__(self, objects: StreamObjects, tracker: Tracker) -> None:
-        self.stream = objects.name
+    def __init__(self, found: FoundObjects, tracker: Tracker) -> None:
+        self.stream = self.name = found.objects.name
         self.config = FindConfig(enabled=False)
-        self._objects = objects
+        self._objects = found.objects
+        self._found = found
         self._tracker = tracker
         self._movement = Movement()
         self._counts = FindCounts()
-        self._dismissed: deque[BoolMask] = deque(maxlen=_MAX_DISMISSED)
         self._allowed: tuple[tuple[int, int], BoolMask] | None = None
-        self._on_grid: dict[int, tuple[ObjectResult, BoolMask]] = {}
-        self._overlapping: dict[int, int] = {}
         self._looks = 0
         self._spent_s = 0.0
         self.forget()
@@ -92,7 +87,8 @@ class ObjectFinder:
         """Return what was done; None if it is off."""
         if not self.config.enabled:
             return None
-        return msgspec.structs.replace(self._counts, tentative=len(self._tentative))
+        retired = self._found.retired["auto"]
+        return msgspec.structs.replace(self._counts, tentative=len(self._tentative), retired=retired)
 
     def change(self, config: FindConfig) -> None:
         """Switch to other settings. What is tracked stays."""
@@ -109,24 +105,13 @@ class ObjectFinder:
         self._checked_ns = 0
         self._movement.forget()
 
-    def start_over(self) -> None:
-        """The same, and what users dismissed may be found again."""
-        self.forget()
-        self._dismissed.clear()
-
-    def dismiss(self, obj_id: int) -> None:
-        """Note that a user removes an object: if it was found, it is not found again where it is."""
-        known, latest = self._objects.table.objects.get(obj_id), self._objects.latest
-        if known is not None and known.is_found and latest is not None and obj_id in latest.results:
-            self._dismissed.append(to_grid(latest.results[obj_id].full_mask))
-
     # --- frames -----------------------------------------------------------------------------------------------------
 
     def note_tracked(self, frame: Frame) -> None:
         """Take a tracked frame: retire what is lost, and begin a look if one is due."""
         if not self.config.enabled:
             return
-        self._retire_lost()
+        self._found.retire_lost("auto")
         latest, now_ns = self._objects.latest, frame.stamps.stream_time_ns
         if self._work is not None or latest is None or latest.frame_id != frame.frame_id:
             return
@@ -145,15 +130,6 @@ class ObjectFinder:
         if since_ns < _EARLY * self.config.every_s * 1e9:
             return False
         return self._movement.grows(frame, lambda: self._free(latest))
-
-    def _retire_lost(self) -> None:
-        for obj in list(self._objects.table.objects.values()):
-            if obj.is_found and self._objects.states.state(obj.obj_id) == "lost":
-                self._retire(obj.obj_id, f"not seen for {self._objects.states.lost_after_ns / 1e9:g} s")
-
-    def _retire(self, obj_id: int, why: str) -> None:
-        self._objects.retire(obj_id, why)
-        self._count(retired=self._counts.retired + 1)
 
     # --- looks ------------------------------------------------------------------------------------------------------
 
@@ -198,8 +174,7 @@ class ObjectFinder:
         """Look at the whole picture."""
         self._looks += 1
         latest = self._newest()
-        tracked = self._tracked(latest)
-        self._remove_duplicates(latest, tracked)
+        self._found.remove_duplicates()
         free = self._free(latest)
         for one in self._tentative:
             free &= ~one.sight.mask
@@ -215,7 +190,7 @@ class ObjectFinder:
 
     def _see(self, latest: Latest, points: list[tuple[float, float]], *, only_known: bool) -> Iterator[None]:
         """Segment points, decide what is new, and start what has been seen often enough."""
-        tracked, rules = list(self._tracked(latest).values()), self._rules(latest)
+        tracked, rules = list(self._found.tracked().values()), self._rules(latest)
         sights: list[Sight] = []
         found: dict[int, Candidate] = {}  # those of the sights alone: logits at 1024 px take 256 kB each
         count = itertools.count()
@@ -231,85 +206,27 @@ class ObjectFinder:
             tracked,
             self._tentative,
             rules,
-            dismissed=tuple(self._dismissed),
+            dismissed=tuple(self._found.dismissed),
             only_known=only_known,
         )
-        self._follow_dismissed(sights)
+        self._found.follow_dismissed(sights)
         self._tentative = outcome.tentative
         started: set[int] = set()
         for sight in outcome.confirmed:
             yield  # each start is a piece of its own
-            if not self._has_room():
+            if not self._found.has_room("auto", self.config.max_objects):
                 return
-            if self._is_new(sight.mask, started):
-                self._start(found[sight.number].full_mask(latest.size), latest.frame_id, sight.label, started)
-
-    def _start(self, mask: BoolMask, frame_id: int, label: str, started: set[int]) -> None:
-        """Start an object, unless it turns out to be tracked; add its id to what the look has started."""
-        try:
-            obj_id = self._objects.start_found(
-                mask,
-                frame_id,
-                label=label,
-                origin="auto",
-                accept=lambda current: self._is_new(to_grid(current.full_mask), started),
-            )
-        except FrameExpiredError:
-            raise
-        except PromptError as error:
-            log.info("stream %s: a found object was not started: %s", self.stream, error)
-        else:
-            if obj_id is not None:
-                started.add(obj_id)
+            if not self._found.is_new(sight.mask, started):
+                continue
+            mask = found[sight.number].full_mask(latest.size)
+            if self._found.start(mask, latest.frame_id, label=sight.label, origin="auto", started=started):
                 self._count(found=self._counts.found + 1)
-
-    def _is_new(self, mask: BoolMask, started: set[int]) -> bool:
-        """Return whether a mask is new among the objects of the newest frame.
-
-        They may have changed during the look. What the look itself has started was compared already.
-        """
-        present = self._tracked(self._newest())
-        return is_uncovered(mask, [other for obj_id, other in present.items() if obj_id not in started])
-
-    def _has_room(self) -> bool:
-        found = sum(obj.is_found for obj in self._objects.table.objects.values())
-        return found < self.config.max_objects and not self._objects.suspended  # those would be found again
-
-    def _follow_dismissed(self, sights: list[Sight]) -> None:
-        """Let dismissed objects move a little from look to look."""
-        for place, mask in enumerate(self._dismissed):
-            seen = next((sight.mask for sight in sights if is_known(sight.mask, (mask,))), None)
-            if seen is not None:
-                self._dismissed[place] = seen
-
-    def _remove_duplicates(self, latest: Latest, tracked: dict[int, BoolMask]) -> None:
-        """Retire found objects that have shown the same as another object in two looks."""
-        table = self._objects.table.objects
-        found = duplicates(
-            [(obj_id, table[obj_id].is_found, mask) for obj_id, mask in tracked.items() if obj_id in table]
-        )
-        again = {obj_id: other for obj_id, other in found.items() if self._overlapping.get(obj_id) == other}
-        self._overlapping = found
-        for obj_id, other in again.items():
-            self._retire(obj_id, f"it shows the same as object {other}")
 
     # --- masks ------------------------------------------------------------------------------------------------------
 
-    def _tracked(self, latest: Latest) -> dict[int, BoolMask]:
-        """Return the masks of the visible objects. Each is kept until its result changes: it takes 8 ms for 1080p."""
-        visible = {obj_id: result for obj_id, result in latest.results.items() if result.area}
-        known = self._on_grid
-        self._on_grid = {
-            obj_id: known[obj_id]
-            if obj_id in known and known[obj_id][0] is result
-            else (result, to_grid(result.full_mask))
-            for obj_id, result in visible.items()
-        }
-        return {obj_id: mask for obj_id, (_, mask) in self._on_grid.items()}
-
     def _free(self, latest: Latest) -> BoolMask:
         """Return the allowed cells that no tracked object covers, as a new array."""
-        covered = [*self._tracked(latest).values(), np.zeros_like(self._cells(latest))]
+        covered = [*self._found.tracked().values(), np.zeros_like(self._cells(latest))]
         return np.asarray(self._cells(latest) & ~np.logical_or.reduce(covered), dtype=np.bool_)
 
     def _cells(self, latest: Latest) -> BoolMask:

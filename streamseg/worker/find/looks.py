@@ -10,9 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Final
-
-from streamseg.worker.find.finder import ObjectFinder
+from typing import Final, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +21,36 @@ _PART_OF_FRAME: Final = 0.5
 _MIN_RUN_S: Final = 0.002
 _SMOOTHING: Final = 0.1
 """Weight of the newest frame in the mean of the frames' times."""
+
+
+class Finder(Protocol):
+    """What looks for objects on a stream, a piece at a time.
+
+    Attributes:
+        stream: Id of the stream.
+        name: Its own name; no other finder has it.
+    """
+
+    stream: str
+    name: str
+
+    @property
+    def share(self) -> float:
+        """Share of the device's time that it may take."""
+        ...
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a piece can run."""
+        ...
+
+    def work(self) -> None:
+        """Do one piece."""
+        ...
+
+    def note_run(self, seconds: float) -> None:
+        """Note how long pieces took between two frames."""
+        ...
 
 
 class LookSchedule:
@@ -44,7 +72,7 @@ class LookSchedule:
         """Note how long a batch of frames took to track."""
         self._frame_s = seconds if not self._frame_s else self._frame_s + _SMOOTHING * (seconds - self._frame_s)
 
-    def wait_s(self, finders: Iterable[ObjectFinder]) -> float | None:
+    def wait_s(self, finders: Iterable[Finder]) -> float | None:
         """Return the seconds until a piece may run; None if there is nothing to do."""
         shares = [finder.share for finder in finders if finder.has_work]
         if not shares:
@@ -52,16 +80,16 @@ class LookSchedule:
         self._collect(max(shares))
         return max(0.0, -self._credit_s / max(shares))
 
-    def run(self, finders: Iterable[ObjectFinder]) -> str | None:
-        """Run pieces of one stream's look, for less time than a frame takes; return the stream, None if none ran.
+    def run(self, finders: Iterable[Finder]) -> str | None:
+        """Run pieces of one look, for less time than a frame takes; return its stream, None if none ran.
 
         Blocks: for half of a frame's time, or for one piece.
         """
-        busy = {finder.stream: finder for finder in finders if finder.has_work}
+        busy = {finder.name: finder for finder in finders if finder.has_work}
         if self.wait_s(busy.values()) != 0.0:
             return None
         finder = busy[self._next(list(busy))]  # the others have not begun: they take the frame of their first piece
-        self._last = finder.stream
+        self._last = finder.name
         began, longest = self._clock(), 0.0
         limit_s = max(_MIN_RUN_S, _PART_OF_FRAME * self._frame_s)
         while True:
@@ -76,12 +104,12 @@ class LookSchedule:
         finder.note_run(now - began)
         return finder.stream
 
-    def _next(self, streams: list[str]) -> str:
-        """Return the stream whose look is under way, else the one after it."""
-        if self._unfinished and self._last in streams:
+    def _next(self, names: list[str]) -> str:
+        """Return the finder whose look is under way, else the one after it."""
+        if self._unfinished and self._last in names:
             return self._last
-        later = [stream for stream in sorted(streams) if stream > self._last]
-        return later[0] if later else min(streams)
+        later = [name for name in sorted(names) if name > self._last]
+        return later[0] if later else min(names)
 
     def _collect(self, share: float) -> None:
         now = self._clock()

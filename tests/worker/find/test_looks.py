@@ -17,7 +17,7 @@ class Finder:
     """A look of pieces that take the same time."""
 
     def __init__(self, clock: Clock, stream: str = "cam", piece_s: float = 0.004, pieces: int = 1000) -> None:
-        self.stream, self.share, self.runs = stream, 0.1, []
+        self.stream, self.name, self.share, self.runs = stream, stream, 0.1, []
         self._clock, self._piece_s, self._pieces, self._look = clock, piece_s, pieces, pieces
 
     def begin_again(self) -> None:
@@ -102,7 +102,7 @@ def test_a_look_that_has_to_wait_holds_up_no_other():
 def test_there_is_nothing_to_wait_for_without_work():
     clock = Clock()
     schedule = LookSchedule(clock)
-    idle = SimpleNamespace(has_work=False, share=0.1, stream="cam")
+    idle = SimpleNamespace(has_work=False, share=0.1, stream="cam", name="cam")
     assert schedule.wait_s([idle]) is None  # type: ignore[list-item]
     assert schedule.run([idle]) is None  # type: ignore[list-item]
     busy = Finder(clock)

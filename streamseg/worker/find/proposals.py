@@ -1,0 +1,238 @@
+"""Finds the objects of one stream by the proposals of one prompter: the rules are those of ``find``.
+
+The prompter looks at a frame that was tracked. What it proposes is compared with what was tracked on that frame, so it
+does not matter how long it took; what is new becomes a mask there, is tentative until it was seen on several pictures,
+and then starts on the frame on which it was seen last.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from streamseg.config.schema import PrompterConfig
+from streamseg.errors import FrameExpiredError, PromptError
+from streamseg.frame import Frame
+from streamseg.ipc.prompters import CheckedProposal, Proposals, ProposedMask, Ready
+from streamseg.protocol.published import PrompterCounts
+from streamseg.ring.layout import Role
+from streamseg.tracker.types import BoolMask, ObjectResult, Point, Prompt, Tracker
+from streamseg.worker.find.association import Rules, Sight, Tentative, associate, new_sights
+from streamseg.worker.find.found_objects import FoundObjects
+from streamseg.worker.find.grid import allowed_cells, to_grid
+from streamseg.worker.track_errors import raise_if_device_lost
+
+log = logging.getLogger(__name__)
+
+_SAME_BOX: Final = 0.5
+"""IoU of a proposed box with the box of a tracked object from which it is that object, without a look at its mask."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looked:
+    """The frame that the prompter looks at, and what was tracked on it."""
+
+    frame_id: int
+    size: tuple[int, int]
+    results: Mapping[int, ObjectResult]
+
+
+class ProposalFinder:
+    """Finds objects of one stream by one prompter.
+
+    Args:
+        prompter: Name of the prompter.
+        config: Its settings.
+        found: The stream's found objects.
+        tracker: The stream is open on it.
+
+    Attributes:
+        stream: Id of the stream.
+        name: Of the stream and the prompter.
+        config: The settings.
+        share: Share of the device's time that masks of proposals may take.
+    """
+
+    def __init__(
+        self, prompter: str, config: PrompterConfig, found: FoundObjects, tracker: Tracker, share: float
+    ) -> None:
+        self.stream = found.objects.name
+        self.name = f"{self.stream}/{prompter}"
+        self.config = config
+        self.share = share
+        self._prompter = prompter
+        self._objects = found.objects
+        self._found = found
+        self._tracker = tracker
+        self._counts = PrompterCounts()
+        self._ready: Ready | None = None
+        self._given = False
+        self._spent_s = 0.0
+        self.forget()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a piece of work can run. None can while prompts wait for the next frame, as in ``find``."""
+        return self._work is not None and not self._objects.table.has_pending
+
+    def counts(self) -> PrompterCounts:
+        """Return what was done."""
+        return msgspec.structs.replace(self._counts, tentative=len(self._tentative))
+
+    def forget(self) -> None:
+        """Drop what is under way and what is tentative."""
+        self._work: Iterator[None] | None = None
+        self._tentative: list[Tentative] = []
+        self._looked: _Looked | None = None
+        self._looked_ns: int | None = None
+
+    # --- the prompter -----------------------------------------------------------------------------------------------
+
+    def on_ready(self, ready: Ready) -> None:
+        """Note that the prompter waits for a frame. What it was given before, it has answered or lost."""
+        self._count(failed=ready.failed, invalid=ready.invalid, error=ready.error, call_ms=ready.call_ms)
+        if self._ready is None or ready.token != self._ready.token:
+            self._ready, self._given = ready, False
+            if self._work is None:
+                self._looked = None
+
+    def wants(self, frame: Frame) -> Role | None:
+        """Return the role to share a tracked frame with; None if the prompter is not to look at it."""
+        latest, now_ns = self._objects.latest, frame.stamps.stream_time_ns
+        if self._ready is None or self._given or self._work is not None:
+            return None
+        if latest is None or latest.frame_id != frame.frame_id:
+            return None
+        if self._looked_ns is not None and 0 <= now_ns - self._looked_ns < self.config.every_s * 1e9:
+            return None
+        return self._ready.role
+
+    def on_given(self, frame: Frame) -> None:
+        """Note that the prompter was given the newest tracked frame."""
+        latest = self._found.newest
+        self._looked = _Looked(latest.frame_id, latest.size, dict(latest.results))
+        self._looked_ns, self._given = frame.stamps.stream_time_ns, True
+
+    def on_proposals(self, message: Proposals) -> None:
+        """Begin to work on what was found; nothing, if that frame was forgotten meanwhile."""
+        looked = self._looked
+        if self._work is None and looked is not None and looked.frame_id == message.frame_id:
+            self._count(looks=self._counts.looks + 1, proposals=self._counts.proposals + len(message.proposals))
+            self._work, self._spent_s = self._see(looked, message.proposals), 0.0
+
+    # --- proposals --------------------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Do one piece of the work. An error ends it; the worker goes on.
+
+        Raises:
+            Exception: the device is lost.
+        """
+        assert self._work is not None
+        try:
+            next(self._work)
+        except StopIteration:
+            self._end()
+        except FrameExpiredError:
+            self._count(expired=self._counts.expired + 1)
+            self._end()
+        except Exception as error:
+            raise_if_device_lost(error)
+            self._count(errors=self._counts.errors + 1)
+            if self._counts.errors.bit_count() == 1:  # the first, second, fourth, ...: it may fail every time
+                log.exception("prompter %s: its proposals could not be used, %d times", self.name, self._counts.errors)
+            self._end()
+
+    def note_run(self, seconds: float) -> None:
+        """Note how long pieces of work took between two frames."""
+        self._spent_s += seconds
+        self._count(
+            mask_ms=round(1000 * self._spent_s, 2),
+            longest_delay_ms=round(max(self._counts.longest_delay_ms, 1000 * seconds), 2),
+        )
+
+    def _end(self) -> None:
+        self._work = self._looked = None
+
+    def _see(self, looked: _Looked, proposals: list[CheckedProposal]) -> Iterator[None]:
+        """Segment what is proposed, decide what is new, and start what has been seen often enough."""
+        self._found.remove_duplicates()
+        tracked, rules = self._found.masks_of(looked.results), self._rules(looked)
+        sights: list[Sight] = []
+        masks: dict[int, Callable[[], BoolMask]] = {}
+        for number, one in enumerate(proposals):
+            if one.box is not None and _is_tracked(one.box, looked.results):
+                continue
+            try:
+                mask = self._mask_of(one, looked)
+            except FrameExpiredError:
+                raise
+            except PromptError as error:
+                log.debug("prompter %s: a proposal gives no mask: %s", self.name, error)
+                continue
+            sight = Sight(to_grid(mask()), one.score, number, one.label, one.key)
+            if new_sights([sight], tracked, rules):
+                sights.append(sight)
+                masks[number] = mask
+            yield
+        outcome = associate(sights, tracked, self._tentative, rules, dismissed=tuple(self._found.dismissed))
+        self._found.follow_dismissed(sights)
+        self._tentative = outcome.tentative
+        started: set[int] = set()
+        for sight in outcome.confirmed:
+            yield  # each start is a piece of its own
+            if not self._found.has_room("prompter", self.config.max_objects):
+                return
+            if not self._found.is_new(sight.mask, started):
+                continue
+            if self._found.start(
+                masks[sight.number](), looked.frame_id, label=sight.label, origin="prompter", started=started
+            ):
+                self._count(found=self._counts.found + 1)
+
+    def _mask_of(self, one: CheckedProposal, looked: _Looked) -> Callable[[], BoolMask]:
+        """Return what makes the mask of a proposal, which takes memory only while it is used.
+
+        Raises:
+            PromptError: the frame is no longer held, or there is nothing where it was proposed.
+        """
+        if (given := one.mask) is not None:
+            return lambda: _unpacked(given, looked.size)
+        obj_id = self._objects.table.free_id
+        points = tuple(Point(x, y, label) for x, y, label in one.points)
+        prompt = Prompt(obj_id, points=points, box=one.box)
+        seen = self._tracker.preview(self.stream, prompt, looked.frame_id, fresh=True).prompted
+        return lambda: seen.full_mask
+
+    def _rules(self, looked: _Looked) -> Rules:
+        config = self.config
+        # "all": a detector knows what is an object and what is a part of one.
+        allowed = allowed_cells(config.region, config.ignore, looked.size)
+        return Rules("all", config.min_area, config.max_area, config.confirm, allowed)
+
+    def _count(self, **changed: float | str) -> None:
+        self._counts = msgspec.structs.replace(self._counts, **changed)
+
+
+def _is_tracked(box: tuple[float, float, float, float], results: Mapping[int, ObjectResult]) -> bool:
+    """Return whether a box is that of a visible object."""
+    x0, y0, x1, y1 = box
+    for result in results.values():
+        x, y, w, h = result.roi
+        common = max(0.0, min(x1, x + w) - max(x0, x)) * max(0.0, min(y1, y + h) - max(y0, y))
+        if result.area and common >= _SAME_BOX * ((x1 - x0) * (y1 - y0) + w * h - common):
+            return True
+    return False
+
+
+def _unpacked(given: ProposedMask, size: tuple[int, int]) -> BoolMask:
+    full = np.zeros((size[1], size[0]), np.bool_)
+    x, y, w, h = given.roi
+    rows = np.frombuffer(given.bits, np.uint8).reshape(h, -1)
+    full[y : y + h, x : x + w] = np.unpackbits(rows, axis=1, count=w).astype(np.bool_)
+    return full

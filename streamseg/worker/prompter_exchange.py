@@ -1,0 +1,78 @@
+"""The worker's side of the prompters: shares frames with those that wait for one, and passes on what they propose.
+
+All of it without waiting: a prompter that does not answer is not given another frame, and holds at most one slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import zmq
+
+from streamseg.ipc.prompters import Look, PrompterHub, Proposals, Ready
+from streamseg.protocol.published import PrompterCounts
+from streamseg.ring.frame_ring import HeldFrame
+from streamseg.ring.layout import PROMPTER_ROLES
+from streamseg.worker.frame_turn import FrameResult
+from streamseg.worker.tracked_stream import TrackedStream
+
+_MAX_PER_TURN: Final = 16
+"""Messages per turn of the worker's loop, since frames wait meanwhile."""
+
+
+class PrompterExchange:
+    """Exchanges frames and proposals. Used by the worker's thread.
+
+    Args:
+        endpoint: Where to listen for prompters.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self._hub = PrompterHub(endpoint)
+
+    @property
+    def socket(self) -> zmq.Socket[bytes]:
+        """For polling: readable when a prompter has sent something."""
+        return self._hub.socket
+
+    def take(self, streams: Mapping[str, TrackedStream]) -> None:
+        """Pass on what has come. Never blocks."""
+        for _ in range(_MAX_PER_TURN):
+            if (taken := self._hub.take()) is None:
+                return
+            stream, name, message = taken
+            finder = streams[stream].prompters.get(name) if stream in streams else None
+            match message:
+                case _ if finder is None:
+                    continue  # removed from the settings a moment ago
+                case Ready(role=role) if role in PROMPTER_ROLES:
+                    finder.on_ready(message)
+                case Proposals():
+                    finder.on_proposals(message)
+
+    def offer(self, tracked: TrackedStream, result: FrameResult, held: HeldFrame) -> None:
+        """Share a frame that was just tracked with the prompters that wait for one. Never blocks."""
+        if result.repeats is not None or result.paused or result.failed:
+            return
+        for name, finder in tracked.prompters.items():
+            role = finder.wants(result.frame)
+            if role is None or not held.share_with(role):
+                continue
+            look = Look(result.frame.frame_id, held.slot, result.objects)
+            if self._hub.send(tracked.name, name, look):
+                finder.on_given(result.frame)
+            else:
+                held.withdraw(role)
+
+    def counts(self, streams: Mapping[str, TrackedStream]) -> dict[str, dict[str, PrompterCounts]]:
+        """Return what the prompters have done: stream -> prompter -> counts."""
+        return {
+            stream: {name: finder.counts() for name, finder in tracked.prompters.items()}
+            for stream, tracked in streams.items()
+            if tracked.prompters
+        }
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._hub.close()
