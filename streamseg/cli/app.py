@@ -26,6 +26,7 @@ from streamseg.cli import (
     status,
     stream,
     subscribe,
+    top,
     view,
 )
 from streamseg.common.redact import redact
@@ -63,6 +64,7 @@ app.command("replay")(record.replay)
 app.command("export")(record.export)
 app.command("mqtt")(mqtt.mqtt)
 app.command("status")(status.status)
+app.command("top")(top.top)
 app.command("reload")(reload.reload)
 app.add_typer(prompt.app, name="prompt")
 app.add_typer(stream.app, name="stream")
