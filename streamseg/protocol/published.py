@@ -4,6 +4,8 @@ Nanoseconds are decimal strings, because JavaScript's numbers are exact only up 
 Fields with a set of values (``state``, ``kind``, ``encoding``, ``t_source``) are plain strings here, so that a reader
 accepts the values of a newer daemon; today's values are the ``Literal`` types below. A breaking change gets new topics
 (``v2/``).
+
+All of schema v1 is in this one file: it is read as a whole, beside the document.
 """
 
 from __future__ import annotations

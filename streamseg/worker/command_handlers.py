@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -19,24 +19,20 @@ from streamseg.protocol.results import (
     Candidate,
     Finding,
     Listing,
-    MaskedEntry,
     Nothing,
-    ObjectEntry,
     PixelMarks,
     PromptResult,
     PromptsSet,
     SnapshotResult,
-    StreamEntry,
     Undone,
     UndoneChange,
 )
 from streamseg.protocol.scores import presence_of, score_of
 from streamseg.protocol.text import encode_json
-from streamseg.protocol.topics import topic
-from streamseg.sources.address import shown_address
 from streamseg.tracker.faults import classify, free_cached_memory
 from streamseg.tracker.types import Preview, check_prompt
 from streamseg.tracker.types import PromptResult as Applied
+from streamseg.worker.listing import stream_entry, stream_snapshot
 from streamseg.worker.prompts import build_prompt, full_rle, pixel_marks
 from streamseg.worker.restore import restore
 from streamseg.worker.stream_objects import Latest
@@ -63,7 +59,7 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
         args = msgspec.json.decode(command.args, type=OPERATIONS[command.op].args)
         if command.op == "list":
             chosen = [_find_stream(streams, command.stream)] if command.stream else list(streams.values())
-            result: msgspec.Struct = Listing(streams=tuple(_stream_entry(stream) for stream in chosen))
+            result: msgspec.Struct = Listing(streams=tuple(map(stream_entry, chosen)))
         else:
             result = _handle(command.op, _find_stream(streams, command.stream), args)
     except ControlError as error:
@@ -349,66 +345,7 @@ def _resume(stream: TrackedStream, _args: Any) -> Nothing:
 
 
 def _snapshot(stream: TrackedStream, _args: Any) -> SnapshotResult:
-    latest = _require_latest(stream)
-    return SnapshotResult(
-        stream=stream.name,
-        frame=latest.frame_id,
-        epoch=latest.epoch,
-        size=latest.size,
-        t_wall_ns=str(latest.t_wall_ns),
-        image_topic=topic(stream.name, "image").decode(),
-        objects=tuple(
-            MaskedEntry(
-                **msgspec.structs.asdict(entry),
-                rle=full_rle(latest.results[entry.id]) if latest.results[entry.id].area else None,
-            )
-            for entry in _object_entries(stream)
-            if entry.id in latest.results
-        ),
-    )
-
-
-def _stream_entry(stream: TrackedStream) -> StreamEntry:
-    latest = stream.latest
-    return StreamEntry(
-        stream=stream.name,
-        source=shown_address(stream.config.source),
-        paused=stream.paused,
-        frame=latest.frame_id if latest else None,
-        size=latest.size if latest else (0, 0),
-        objects=tuple(_object_entries(stream)),
-        finding=stream.finder.config.enabled,
-    )
-
-
-def _object_entries(stream: TrackedStream) -> Iterator[ObjectEntry]:
-    latest = stream.latest
-    for obj in stream.objects.table.objects.values():
-        result = latest.results.get(obj.obj_id) if latest else None
-        if latest is None or result is None:
-            yield ObjectEntry(
-                id=obj.obj_id,
-                label=obj.label,
-                state="waiting",
-                score=0.0,
-                presence=0.0,
-                bbox=(0, 0, 0, 0),
-                area=0,
-                prompts=len(obj.prompts),
-                origin=obj.origin,
-            )
-            continue
-        yield ObjectEntry(
-            id=obj.obj_id,
-            label=obj.label,
-            state=latest.states.get(obj.obj_id, "tracked"),
-            prompts=len(obj.prompts),
-            bbox=result.roi,
-            area=result.area,
-            score=score_of(result.iou_prediction),
-            presence=presence_of(result.object_score_logits),
-            origin=obj.origin,
-        )
+    return stream_snapshot(stream, _require_latest(stream))
 
 
 def _require_latest(stream: TrackedStream) -> Latest:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from streamseg.frame import Frame, Plane
 from streamseg.tracker.measure import counted, object_result
 from streamseg.tracker.rgb import sample_rgb
-from streamseg.tracker.simple.network_free import NetworkFreeTracker, prompt_mask
+from streamseg.tracker.simple.network_free import NetworkFreeTracker
+from streamseg.tracker.simple.prompt_mask import prompt_mask
 from streamseg.tracker.types import BoolMask, Candidate, ObjectResult, Prompt
 
 _WORKING_SIDE: Final = 640

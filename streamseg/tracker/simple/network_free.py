@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.errors import NothingToUndoError, PromptError, StreamsegError
@@ -18,7 +16,6 @@ from streamseg.frame import Frame
 from streamseg.tracker.found import is_positive
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.types import (
-    BoolMask,
     Candidate,
     ObjectResult,
     Preview,
@@ -30,9 +27,6 @@ from streamseg.tracker.types import (
 
 View = TypeVar("View")
 Target = TypeVar("Target")
-
-_DISC_RADIUS: Final = 0.03
-"""Radius of a click's disc as a share of the frame's shorter side."""
 
 
 @dataclass(slots=True)
@@ -400,30 +394,3 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
             results.append(self._locate(target, past.picture.view, past.size, obj_id))
             past.picture.targets[obj_id] = copy(target)
         return PromptResult(start.frame_id, prompted=results[0], current=results[-1])
-
-
-def prompt_mask(prompt: Prompt, size: tuple[int, int], present: BoolMask | None = None) -> BoolMask:
-    """Draw a prompt: its mask, or its box and a small disc for each click.
-
-    Args:
-        prompt: What to draw.
-        size: (width, height) of the frame.
-        present: ``bool [height, width]``: the mask that clicks without a box correct; negative clicks cut discs out.
-
-    Returns:
-        ``bool [height, width]``, a new array.
-    """
-    width, height = size
-    if prompt.mask is not None:
-        return prompt.mask.copy()
-    if prompt.box is not None:
-        mask = np.zeros((height, width), dtype=np.bool_)
-        x0, y0, x1, y1 = prompt.box
-        mask[max(math.floor(y0), 0) : math.ceil(y1), max(math.floor(x0), 0) : math.ceil(x1)] = True
-    else:
-        mask = np.zeros((height, width), dtype=np.bool_) if present is None else present.copy()
-    rows, columns = np.ogrid[:height, :width]
-    radius = max(_DISC_RADIUS * min(size), 2.0)
-    for point in prompt.points:
-        mask[(columns - point.x) ** 2 + (rows - point.y) ** 2 <= radius**2] = point.label == 1
-    return mask

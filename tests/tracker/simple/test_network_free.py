@@ -12,7 +12,7 @@ from streamseg.errors import FrameExpiredError, NothingToUndoError, PromptError,
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.simple.color import ColorTracker
 from streamseg.tracker.simple.echo import EchoTracker
-from streamseg.tracker.simple.network_free import prompt_mask
+from streamseg.tracker.simple.prompt_mask import prompt_mask
 from streamseg.tracker.types import Point, Prompt, Tracker
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 25))

@@ -1,0 +1,125 @@
+"""The control process with clients that send anything, read nothing, or pretend to be the worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket as net
+
+import psutil
+import zmq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamseg.ipc.commands import Outcome, StatusCopy, encode
+from streamseg.protocol.control import MAX_REQUEST_BYTES, OPERATIONS
+from tests.control.control_children import ask, receive, send
+
+_requests = st.fixed_dictionaries(
+    {
+        "v": st.sampled_from([1, 1, 1, 2, None, "1"]),
+        "id": st.text(max_size=70),
+        "op": st.sampled_from([*OPERATIONS, "x"]),
+    },
+    optional={
+        "stream": st.sampled_from(["cam", "", "cam9", "_daemon", "../x"]),
+        "client": st.text(max_size=70),
+        "args": st.dictionaries(
+            st.sampled_from(["object_id", "label", "points", "box", "mask", "frame", "prompts", "settings", "x"]),
+            st.none() | st.integers() | st.text(max_size=5) | st.lists(st.lists(st.floats(), max_size=4), max_size=4),
+            max_size=4,
+        ),
+    },
+).map(lambda value: [b"", json.dumps(value).encode()])
+_anything = st.lists(st.binary(max_size=200), min_size=1, max_size=5) | _requests
+
+
+def test_nothing_that_is_sent_disturbs_it(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    good, bad = running.client(), running.client()
+    process = psutil.Process(running.process.pid)
+
+    @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(_anything, min_size=1, max_size=6))
+    def hostile(messages):
+        for parts in messages:
+            bad.send_multipart(parts)
+        hello = ask(good, op="hello", id=os.urandom(8).hex())
+        assert hello["ok"]
+        while bad.poll(0):
+            answer = json.loads(bad.recv_multipart()[-1])
+            assert answer["ok"] or answer["error"]["code"]
+        while (command := running.worker.take()) is not None:
+            running.answer(command, b"{}")
+
+    hostile()
+    assert running.process.is_alive()
+    assert process.memory_info().rss < 400 * 2**20
+
+
+def test_a_request_that_is_too_long_ends_its_connection_only(control):
+    running = control()
+    running.ready()
+    good, bad = running.client(), running.client()
+    assert ask(bad, op="hello")["ok"]
+    for _ in range(3):
+        bad.send_multipart([b"", b"x" * (MAX_REQUEST_BYTES + 1)])
+    assert ask(good, op="hello")["ok"]
+    assert ask(good, op="hello", id="after")["ok"]
+    assert not bad.poll(200)
+
+
+def test_strangers_on_the_socket_do_no_harm(control):
+    running = control()
+    running.ready()
+    path = running.endpoint.removeprefix("ipc://")
+    good = running.client()
+    assert ask(good, op="hello")["ok"]
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64, os.urandom(5000), b""):
+        with net.socket(net.AF_UNIX) as line:
+            line.connect(path)
+            line.settimeout(5)
+            line.sendall(data)
+            assert ask(good, op="hello", id=os.urandom(4).hex())["ok"]
+
+
+def test_a_client_that_reads_no_replies_does_no_harm(control):
+    running = control()
+    running.ready()
+    deaf, good = running.client(), running.client()
+    deaf.setsockopt(zmq.SNDHWM, 1)
+    for number in range(5000):
+        try:
+            deaf.send_multipart([b"", b'{"v":1,"id":"%d","op":"hello"}' % number], zmq.NOBLOCK)
+        except zmq.Again:
+            break
+    for number in range(20):
+        assert ask(good, op="hello", id=str(number))["ok"]
+
+
+def test_another_peer_cannot_take_the_place_of_the_worker(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    with zmq.Context() as context:
+        intruder = context.socket(zmq.DEALER)
+        intruder.linger = 0
+        intruder.setsockopt(zmq.ROUTING_ID, b"worker")
+        intruder.connect(running.spec.commands_endpoint)
+        intruder.send(encode(StatusCopy("_daemon", b'{"model":"theirs"}')))
+        client = running.client()
+        while ask(client, op="get_status", id=os.urandom(4).hex())["result"]["daemon"] is None:
+            pass  # until the intruder is connected
+        send(client, op="pause", stream="cam")
+        command = running.command()
+        intruder.send(encode(Outcome(command.number, b'{"forged":true}')))
+        intruder.send_multipart([b"many", b"parts", b""])
+        intruder.send(encode(StatusCopy("_daemon", b'{"model":"later"}')))
+        other = running.client()
+        while ask(other, op="get_status", id=os.urandom(4).hex())["result"]["daemon"] != {"model": "later"}:
+            pass
+        running.answer(command, b'{"real":true}')
+        assert receive(client)["result"] == {"real": True}
+        intruder.close()
