@@ -193,6 +193,7 @@ class ProcessTable:
         spec = WebSpec(
             http=msgspec.structs.replace(self.config.http, listen=self.listen),
             publish_endpoint=self._local_endpoint,
+            subscribe_endpoint=self.config.publish.endpoints[0],
             control_endpoint=self.control_endpoint,
             log=self.config.log,
         )

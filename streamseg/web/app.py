@@ -30,6 +30,7 @@ from streamseg.web.login import log_in, show_login
 from streamseg.web.metrics import Metrics
 from streamseg.web.openapi import openapi_document
 from streamseg.web.picture_api import PictureApi
+from streamseg.web.program_api import ProgramApi
 from streamseg.web.read_api import ReadApi
 from streamseg.web.request_limits import RequestLimits
 from streamseg.web.stream_api import StreamApi
@@ -37,18 +38,20 @@ from streamseg.web.stream_api import StreamApi
 STATIC: Final = Path(__file__).parent / "static"
 
 
-def make_app(hub: Hub, controller: AsyncController, http: HttpConfig) -> ASGIApp:
+def make_app(hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_endpoint: str) -> ASGIApp:
     """Return the application.
 
     Args:
         hub: State of the daemon.
         controller: Client of the control channel.
         http: Settings.
+        subscribe_endpoint: Where other programs subscribe to the daemon.
     """
     clients = ClientLimit(http.max_clients)
     operations = [
         *ReadApi(hub, Metrics(hub, clients)).operations(),
         *PictureApi(hub, clients).operations(),
+        *ProgramApi(hub, subscribe_endpoint).operations(),
         *ControlApi(hub, controller).operations(),
         *StreamApi(hub, controller, http).operations(),
     ]

@@ -25,6 +25,8 @@ from streamseg.client import DaemonStatusMessage, EventMessage, FramePair, Statu
 from streamseg.errors import ProtocolError
 from streamseg.web.api_error import ApiError
 from streamseg.web.client_limit import ClientLimit
+from streamseg.web.diagnosis import health_of
+from streamseg.web.event_text import event_words
 from streamseg.web.feed import Feed
 from streamseg.web.frame_message import frame_message
 from streamseg.web.hub import Hub
@@ -216,9 +218,11 @@ class _Session:
             await self._send_text("daemon", DaemonResponse.from_message(daemon), streams=daemon.streams)
         statuses, self._statuses = self._statuses, {}
         for status in statuses.values():
-            await self._send_text("status", StreamResponse.from_message(status))
+            health = health_of(status, self._hub.daemon)
+            await self._send_text("status", StreamResponse.from_message(status), health=health)
         while self._events:
-            await self._send_text("event", EventResponse.from_message(self._events.popleft()))
+            event = self._events.popleft()
+            await self._send_text("event", EventResponse.from_message(event), words=event_words(event))
 
     async def _send_text(self, kind: str, content: msgspec.Struct, **fields: Any) -> None:
         text = msgspec.json.encode({"type": kind, kind: content, **fields}).decode()

@@ -20,9 +20,13 @@ T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+LANGUAGES: Final = ("py", "cpp", "mjs")
+"""Extensions of the programs for a stream."""
+
 PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "stream": {"type": "string", "pattern": f"^{STREAM_ID.pattern}$"},
     "object": {"type": "integer", "minimum": 1, "maximum": MAX_OBJECT_ID},
+    "language": {"type": "string", "enum": list(LANGUAGES)},
 }
 OVERLAY: Final[Mapping[str, dict[str, Any]]] = {
     "overlay": {"type": "boolean", "default": False, "description": "Draw the objects' masks over the picture."}

@@ -30,13 +30,15 @@ class WebSpec:
 
     Attributes:
         http: Address and access control.
-        publish_endpoint: Where the daemon publishes.
+        publish_endpoint: Where the daemon publishes to its own processes.
+        subscribe_endpoint: Where other programs subscribe.
         control_endpoint: Where the daemon takes requests.
         log: Log settings.
     """
 
     http: HttpConfig
     publish_endpoint: str
+    subscribe_endpoint: str
     control_endpoint: str
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -75,7 +77,9 @@ async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: 
     controller = AsyncController(
         spec.control_endpoint, timeout_s=_CONTROL_TIMEOUT_S, connect_timeout_s=_CONNECT_TIMEOUT_S
     )
-    server = Server(make_app(hub, controller, spec.http), lambda: link.send(Report("ready", address)))
+    server = Server(
+        make_app(hub, controller, spec.http, spec.subscribe_endpoint), lambda: link.send(Report("ready", address))
+    )
     supervisor_fd = os.dup(link.fileno())
 
     def on_supervisor_message() -> None:

@@ -39,6 +39,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     rate_announced: Annotated[float | None, Meta(description="Frames per second that it announces.")]
     corrupt: Annotated[int, Meta(description="Damaged packets.")]
     first_frame_s: Annotated[float, Meta(description="Seconds until the first picture.")]
+    summary: Annotated[str, Meta(description="The same in one sentence.")]
     picture: Annotated[str, Meta(description="The first picture: JPEG, base64.")]
 
 
@@ -125,8 +126,22 @@ def _report(output: bytes, picture: Path) -> SourceReport:
         rate_announced=report.rate_announced,
         corrupt=report.corrupt,
         first_frame_s=round(report.first_frame_s, 2),
+        summary=_summary(report),
         picture=base64.b64encode(jpeg).decode(),
     )
+
+
+def _summary(report: _Report) -> str:
+    if report.rate_measured:
+        rate = f"{report.rate_measured:.1f} frames/s"
+    elif report.rate_announced:
+        rate = f"{report.rate_announced:.1f} frames/s announced"
+    else:
+        rate = "one frame so far"
+    kind = report.kind.upper() + ("" if report.live else " (a file)")
+    size = f"{report.format.width} × {report.format.height}"
+    damage = f", {report.corrupt} damaged packets" if report.corrupt else ""
+    return f"{kind}, {report.codec}, {size}, {rate}, first picture after {report.first_frame_s:.1f} s{damage}."
 
 
 def _message(errors: bytes) -> str:

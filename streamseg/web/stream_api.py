@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamseg.client import AsyncController
-from streamseg.config.schema import HttpConfig, LineConfig, ZoneConfig
+from streamseg.config.schema import FindConfig, HttpConfig, LineConfig, ZoneConfig
 from streamseg.protocol.results import StreamSettings
 from streamseg.web.api_error import ApiError
 from streamseg.web.hub import Hub
@@ -57,6 +57,7 @@ class ChangedStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     uncertain_below: Annotated[float, Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
     zones: Annotated[dict[str, ZoneConfig], Meta(max_length=32)] | msgspec.UnsetType = msgspec.UNSET
     lines: Annotated[dict[str, LineConfig], Meta(max_length=32)] | msgspec.UnsetType = msgspec.UNSET
+    find: FindConfig | msgspec.UnsetType = msgspec.UNSET
 
 
 class StreamApi:

@@ -23,6 +23,7 @@ import zmq
 from streamseg.common.logs import setup_logging
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
 from streamseg.ipc.command_socket import WORKER_ID, CommandSocket
+from streamseg.ipc.commands import Command
 from streamseg.ipc.completed_requests import CompletedRequests
 from streamseg.ipc.messages import WorkerReport
 from streamseg.ipc.publisher_socket import PublisherSocket
@@ -43,6 +44,7 @@ from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.find.looks import Finder, LookSchedule
 from streamseg.worker.frame_turn import FrameResult
 from streamseg.worker.inheritance import Inheritance, read_snapshot
+from streamseg.worker.preview_queue import PreviewQueue, is_preview
 from streamseg.worker.prompter_exchange import PrompterExchange
 from streamseg.worker.restore_guard import RestoreGuard
 from streamseg.worker.scheduler import FairScheduler
@@ -174,6 +176,7 @@ class Worker:
         self._snapshots = Snapshots(spec.snapshots, tracker)
         self._restores = RestoreGuard(spec.snapshots.folder)
         self._looks = LookSchedule()
+        self._previews = PreviewQueue()
         for stream, config in spec.streams.items():
             self._open(stream, config, spec.saved.get(stream), memory_lost=_was_tracked(rings[stream]))
 
@@ -214,18 +217,29 @@ class Worker:
     # --- commands and messages --------------------------------------------------------------------------------------
 
     def _handle_commands(self) -> None:
-        """Execute the commands that have come."""
+        """Execute the commands that have come. Previews wait for their share of the time."""
         until = time.monotonic() + _COMMANDS_S
-        while (command := self._commands.take()) is not None:
-            self._handle_messages()  # a command may be about a stream that was opened just now
-            outcome = self._completed.find(command) or handle_command(command, self._streams)
-            self._completed.keep(command, outcome)
-            self._flush_stream(command.stream)  # the supervisor saves the change before it is confirmed
-            if (tracked := self._streams.get(command.stream)) is not None:
-                self._snapshots.save_prompted(command.stream, tracked)
-            self._commands.answer(outcome)
-            if time.monotonic() > until:
-                return
+        while time.monotonic() < until and (command := self._commands.take()) is not None:
+            if not is_preview(command):
+                self._execute(command)
+            elif (refusal := self._previews.add(command)) is not None:
+                self._commands.answer(refusal)
+        while (refusal := self._previews.take_late()) is not None:
+            self._commands.answer(refusal)
+        if (preview := self._previews.take()) is not None:
+            began = time.monotonic()
+            self._execute(preview)
+            if any(ring.counters().pending for ring in self._rings.values()):
+                self._previews.note_run(time.monotonic() - began)
+
+    def _execute(self, command: Command) -> None:
+        self._handle_messages()  # a command may be about a stream that was opened just now
+        outcome = self._completed.find(command) or handle_command(command, self._streams)
+        self._completed.keep(command, outcome)
+        self._flush_stream(command.stream)  # the supervisor saves the change before it is confirmed
+        if (tracked := self._streams.get(command.stream)) is not None:
+            self._snapshots.save_prompted(command.stream, tracked)
+        self._commands.answer(outcome)
 
     def _handle_messages(self) -> None:
         for message in self._link.take_messages():
@@ -287,9 +301,10 @@ class Worker:
     # --- looks for objects ------------------------------------------------------------------------------------------
 
     def _poll_ms(self) -> int:
-        """Return how long to wait for frames and commands: not at all if a part of a look may run."""
-        wait_s = self._looks.wait_s(self._finders())
-        return _POLL_MS if wait_s is None else min(_POLL_MS, math.ceil(1000 * wait_s))
+        """Return how long to wait for frames and commands: not at all if a preview or a part of a look may run."""
+        looks_s = self._looks.wait_s(self._finders())
+        waits_s = [wait_s for wait_s in (looks_s, self._previews.wait_s()) if wait_s is not None]
+        return min([_POLL_MS, *(math.ceil(1000 * wait_s) for wait_s in waits_s)])
 
     def _look(self) -> None:
         """Run a part of a look, if one is under way and within its share of the time."""

@@ -40,7 +40,7 @@ def changed_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaem
 @pytest.fixture
 def own(changed_daemon: WebDaemon) -> WebDaemon:
     """The daemon of `changed_daemon`, with the settings of its file."""
-    defaults = {"zones": {}, "lines": {}, "lost_after_s": 3.0}
+    defaults = {"zones": {}, "lines": {}, "find": {"enabled": False}, "lost_after_s": 3.0}
     changed_daemon.json("PATCH", "/v1/streams/cam/settings", defaults)
     return changed_daemon
 

@@ -48,7 +48,7 @@ def test_no_violations(web, control, open_page, look):
     page.locator("#settings-button").click()
     expect(page.locator("#settings-fields")).to_be_visible()
     assert violations(page) == []
-    page.locator("#grid").click()
+    page.select_option("#grid", "2x2")
     expect(page.locator("#frame")).to_be_hidden()
     assert violations(page) == []
 

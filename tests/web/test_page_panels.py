@@ -45,12 +45,12 @@ def test_a_camera_is_tested_seen_and_added(own, open_page):
 def test_zones_and_lines_are_drawn_on_the_picture(own, open_page):
     page, _ = open_cam(open_page, own.url)
     page.locator("#settings-button").click()
-    page.locator("#draw-zone").click()
+    page.locator("[data-draw=zone]").click()
     for corner in ((0.1, 0.2), (0.5, 0.2), (0.5, 0.8)):
         page.mouse.click(*point(page, *corner))
     page.locator("#draw-done").click()
     expect(page.locator("#regions li")).to_have_count(1)
-    page.locator("#draw-line").click()
+    page.locator("[data-draw=line]").click()
     page.mouse.click(*point(page, 0.7, 0.2))
     page.mouse.click(*point(page, 0.7, 0.8))
     expect(page.locator("#regions li")).to_have_count(2)
@@ -67,6 +67,53 @@ def test_zones_and_lines_are_drawn_on_the_picture(own, open_page):
     wait_for(lambda: own.json("GET", "/v1/streams/cam/settings")["settings"]["lost_after_s"] == 7, 10, "the setting")
     page.get_by_label("Remove door").click()
     expect(page.locator("#regions li")).to_have_count(1)
+
+
+def settings_of(daemon):
+    return daemon.json("GET", "/v1/streams/cam/settings")["settings"]
+
+
+def test_areas_of_find_are_drawn_and_corners_are_moved_added_and_removed(own, open_page):
+    page, _ = open_cam(open_page, own.url)
+    page.locator("#settings-button").click()
+    page.locator("[data-draw=ignore]").click()
+    for corner in ((0.1, 0.1), (0.4, 0.1), (0.4, 0.5), (0.1, 0.5)):
+        page.mouse.click(*point(page, *corner))
+    page.locator("#draw-done").click()
+    expect(page.locator("#regions li")).to_have_count(1)
+    page.locator("[data-draw=region]").click()
+    page.mouse.move(*point(page, 0.5, 0.2))
+    page.mouse.down()
+    page.mouse.move(*point(page, 0.9, 0.8), steps=3)
+    page.mouse.up()
+    expect(page.locator("#regions li")).to_have_count(2)
+    page.mouse.move(*point(page, 0.9, 0.8))
+    page.mouse.down()
+    page.mouse.move(*point(page, 0.8, 0.7), steps=3)
+    page.mouse.up()
+    region = [[0.5, 0.2], [0.9, 0.2], [0.8, 0.7], [0.5, 0.8]]
+    wait_for(lambda: settings_of(own)["find"]["region"][0]["polygon"][2][0] < 0.85, 10, "the corner that was dragged")
+    assert settings_of(own)["find"]["region"][0]["polygon"] == [pytest.approx(each, abs=0.01) for each in region]
+    assert not settings_of(own)["find"]["enabled"], "drawing an area does not begin to find"
+    page.mouse.click(*point(page, 0.5, 0.8), button="right")
+    wait_for(lambda: len(settings_of(own)["find"]["region"][0]["polygon"]) == 3, 10, "a corner less")
+    # By keyboard: the second corner of the other area goes left, gets one after it, and is removed.
+    page.get_by_label("Corners of ignore 1").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("PageDown")
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    moved = [0.3, 0.1]
+    wait_for(lambda: settings_of(own)["find"]["ignore"][0]["polygon"][1] == pytest.approx(moved, abs=0.01), 10, "moved")
+    page.keyboard.press("Insert")
+    wait_for(lambda: len(settings_of(own)["find"]["ignore"][0]["polygon"]) == 5, 10, "a corner more")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("Delete")
+    wait_for(lambda: len(settings_of(own)["find"]["ignore"][0]["polygon"]) == 4, 10, "a corner less")
+    assert settings_of(own)["find"]["ignore"][0]["polygon"][0] == pytest.approx([0.1, 0.1], abs=0.01)
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Corners of ignore 1")).to_have_attribute("aria-pressed", "false")
+    assert own.objects() == [], "corners are no prompts"
 
 
 def test_the_timeline_shows_states_and_events_with_pictures(web, open_page):

@@ -128,8 +128,8 @@ def test_one_preview_is_in_flight_at_a_time(web, open_page):
     wait_for(lambda: page.evaluate("true") and bool(answered), 10, "a preview")
     assert len(answered) < 20
     assert all(each["preview"] for each in answered)
-    page.locator("#preview").click()
-    expect(page.locator("#preview")).to_have_attribute("aria-pressed", "false")
+    page.locator("[data-toggle=preview]").click()
+    expect(page.locator("[data-toggle=preview]")).to_have_attribute("aria-pressed", "false")
     count = len(answered)
     page.mouse.move(x, y)
     page.mouse.move(x + 1, y)

@@ -216,7 +216,7 @@ def test_opacity_and_labels(web, open_page):
         return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean); }"""
     wait_for(lambda: page.evaluate(drawn), 10, "a label")
     page.keyboard.press("l")
-    expect(page.locator("#labels")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("[data-toggle=labels]")).to_have_attribute("aria-pressed", "false")
     wait_for(lambda: not page.evaluate(drawn), 10, "no label")
 
 
@@ -307,14 +307,15 @@ def test_the_code_for_the_stream_runs(web, control, open_page):
     control.add_prompt("cam", points=[(0.5, 0.5)])
     page.locator("#share-button").click()
     expect(page.locator("#share-link")).to_have_text(page.url)
-    code = page.locator("#share-code").text_content()
-    endpoint = web.endpoint
-    code = code.replace("Subscriber(", f"Subscriber({json.dumps(endpoint)}, ").replace(
-        "        for obj", "        break\n        for obj"
-    )
+    expect(page.locator("#share-code")).to_contain_text(json.dumps(web.endpoint))
+    code = page.locator("#share-code").text_content().replace("        for obj", "        break\n        for obj")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    for language, compiler in (("cpp", CPP_CHECK), ("node", ["node", "--check", "--input-type=module", "-"])):
+    for language, marker, compiler in (
+        ("cpp", "#include", CPP_CHECK),
+        ("mjs", "import {", ["node", "--check", "--input-type=module", "-"]),
+    ):
         page.locator("#share-language").select_option(language)
+        expect(page.locator("#share-code")).to_contain_text(marker)
         code = page.locator("#share-code").text_content()
         assert '"cam"' in code
         if shutil.which(compiler[0]) and (language != "cpp" or Path("/usr/include/zmq.hpp").exists()):

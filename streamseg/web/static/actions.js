@@ -1,135 +1,125 @@
-// What clicks, keys and buttons do. Errors are shown as notifications; nothing waits for a response.
+// What clicks, keys and buttons do. Errors become notifications.
 
 import { showError } from "./notifications.js";
 import { api } from "./api.js";
 import { candidateOf, forgetCandidate } from "./candidates.js";
-import { isFinding, isPaused, store, update } from "./store.js";
+import { isFinding, isFound, isPaused, store, update } from "./store.js";
 
 /** How long the daemon can undo a change. */
 const UNDO_MS = 60000;
-/** Stream -> until when its last change can be undone, as far as this page knows. */
-const undoableUntil = new Map();
-/** Stream -> until when its last undone change can be done again. */
-const redoableUntil = new Map();
-const soon = () => performance.now() + UNDO_MS;
+/** Stream -> until when its last change can be undone, or done again, as far as this page knows. */
+const undoable = new Map();
+const redoable = new Map();
+const note = (changes, stream) => changes.set(stream, performance.now() + UNDO_MS);
+const has = (changes) => changes.get(store.stream) > performance.now();
+const refuse = (code, message) => showError({ code, message });
 
 function noteChange(stream) {
-  undoableUntil.set(stream, soon());
-  redoableUntil.delete(stream);
+	note(undoable, stream);
+	redoable.delete(stream);
 }
 
 /** Note a change by another program. */
 export function noteEvent({ stream, kind, t_wall_ms: at }) {
-  if (kind === "worker_restarted" && at > performance.timeOrigin) forgetChanges();
-  const isChange = ["object_added", "object_removed", "tracker_reset"].includes(kind);
-  if (isChange && at > performance.timeOrigin) undoableUntil.set(stream, soon());
+	if (at <= performance.timeOrigin) return;
+	if (kind === "worker_restarted") forgetChanges();
+	if (["object_added", "object_removed", "tracker_reset"].includes(kind)) note(undoable, stream);
 }
 
 /** A new worker does not know the changes that were made before it started. */
 function forgetChanges() {
-  if (canUndo()) {
-    showError({ message: "The tracker was restarted: changes from before can no longer be undone.", code: "WORKER_RESTARTED" });
-  }
-  undoableUntil.clear();
-  redoableUntil.clear();
+	if (canUndo()) refuse("WORKER_RESTARTED", "The tracker was restarted: changes from before can no longer be undone.");
+	undoable.clear();
+	redoable.clear();
 }
 
-/** Run an action; show its error with a button to try again. */
 async function attempt(action) {
-  try {
-    return await action();
-  } catch (error) {
-    showError(error, error.retryable ? { label: "Try again", run: () => attempt(action) } : null);
-    return null;
-  }
+	try {
+		return await action();
+	} catch (error) {
+		showError(error, error.retryable ? { label: "Try again", run: () => attempt(action) } : null);
+		return null;
+	}
 }
 
-/** Send a prompt for a picture: { points } or { box }, normalized; `header` is the header of the picture. */
+/** Send a prompt, { points } or { box }, normalized, for the picture with this header. */
 export async function sendPrompt(prompt, header, onExpired = "error") {
-  const objectId = store.selected;
-  const negative = prompt.points?.every(([, , label]) => label === 0);
-  if (negative && objectId === null) {
-    showError({ message: "Select an object first: a negative click removes a part of it.", code: "NO_OBJECT" });
-    return;
-  }
-  const request = { ...prompt, ...candidateOf(prompt), object_id: objectId, frame: header.frame, on_expired: onExpired };
-  try {
-    const result = await api.prompt(header.stream, request);
-    noteChange(header.stream);
-    forgetCandidate();
-    if (header.stream === store.stream) select(result.object_id, result.newest + 1);
-  } catch (error) {
-    const retry = { label: "Try again", run: () => sendPrompt(prompt, header, onExpired) };
-    const newest = { label: "Use the newest picture", run: () => sendPrompt(prompt, header, "newest") };
-    showError(error, error.code === "FRAME_EXPIRED" ? newest : error.retryable ? retry : null);
-  }
+	const objectId = store.selected;
+	const negative = prompt.points?.every(([, , label]) => label === 0);
+	if (negative && objectId === null) {
+		refuse("NO_OBJECT", "Select an object first: a negative click removes a part of it.");
+		return;
+	}
+	const request = { ...prompt, ...candidateOf(prompt), object_id: objectId, frame: header.frame, on_expired: onExpired };
+	try {
+		const result = await api.prompt(header.stream, request);
+		noteChange(header.stream);
+		forgetCandidate();
+		if (header.stream === store.stream) select(result.object_id, result.newest + 1);
+	} catch (error) {
+		const retry = { label: "Try again", run: () => sendPrompt(prompt, header, onExpired) };
+		const newest = { label: "Use the newest picture", run: () => sendPrompt(prompt, header, "newest") };
+		showError(error, error.code === "FRAME_EXPIRED" ? newest : error.retryable ? retry : null);
+	}
 }
 
-/** Whether there is something to undo. */
-export const canUndo = () => undoableUntil.get(store.stream) > performance.now();
+export const canUndo = () => has(undoable);
 
-/** Undo the last change of the stream: a prompt, a removal, a reset or a name. */
-export async function undo() {
-  const { stream } = store;
-  if (!canUndo()) {
-    showError({ message: "There is nothing to undo: a change can be undone for a minute.", code: "NOTHING_TO_UNDO" });
-    return;
-  }
-  const result = await attempt(() => api.undo(stream));
-  if (result) redoableUntil.set(stream, soon());
-  if (!result || result.left === 0) undoableUntil.delete(stream);
+export const canRedo = () => has(redoable);
+
+/** Take a change from one list to the other. `request` reports how many are left. */
+async function move(from, to, request) {
+	const { stream } = store;
+	const result = await attempt(() => request(stream));
+	if (result) note(to, stream);
+	if (!result || result.left === 0) from.delete(stream);
 }
 
-/** Whether an undone change can be done again. */
-export const canRedo = () => redoableUntil.get(store.stream) > performance.now();
-
-/** Do the change again that was undone last. */
-export async function redo() {
-  const { stream } = store;
-  if (!canRedo()) {
-    showError({ message: "There is nothing to do again: undo a change first.", code: "NOTHING_TO_REDO" });
-    return;
-  }
-  const result = await attempt(() => api.redo(stream));
-  if (result) undoableUntil.set(stream, soon());
-  if (!result || result.left === 0) redoableUntil.delete(stream);
+export function undo() {
+	if (canUndo()) return move(undoable, redoable, api.undo);
+	refuse("NOTHING_TO_UNDO", "There is nothing to undo: a change can be undone for a minute.");
 }
 
-/** Change the objects of the shown stream. */
+export function redo() {
+	if (canRedo()) return move(redoable, undoable, api.redo);
+	refuse("NOTHING_TO_REDO", "There is nothing to do again: undo a change first.");
+}
+
 async function change(action) {
-  const { stream } = store;
-  await attempt(async () => {
-    await action(stream);
-    noteChange(stream);
-  });
+	const { stream } = store;
+	await attempt(async () => {
+		await action(stream);
+		noteChange(stream);
+	});
 }
 
 export function remove(object) {
-  if (object === null) {
-    showError({ message: "Select the object to remove first.", code: "NO_OBJECT" });
-    return;
-  }
-  if (store.selected === object) select(null);
-  change((stream) => api.remove(stream, object));
+	if (object === null) {
+		refuse("NO_OBJECT", "Select the object to remove first.");
+		return;
+	}
+	if (store.selected === object) select(null);
+	change((stream) => api.remove(stream, object));
 }
 
 export const rename = (object, label) => change((stream) => api.rename(stream, object, label));
 
+/** Keep an object that was found without a click: one that has a name, even none, is the user's. */
+export function confirm(id) {
+	const object = store.frame?.objects.find((each) => each.id === id);
+	if (object && isFound(object)) rename(id, object.label);
+}
+
 /** Select an object; null for none. `from`: first frame on which it must exist. */
 export function select(object, from = 0) {
-  update({ selected: object, selectedFrom: from, negative: object === null ? false : store.negative });
+	update({ selected: object, selectedFrom: from, negative: object === null ? false : store.negative });
 }
 
 export function reset() {
-  select(null);
-  return change((stream) => api.reset(stream));
+	select(null);
+	return change((stream) => api.reset(stream));
 }
 
-/** Find objects without a click, or stop doing so; the next status of the stream shows the result. */
 export const toggleFind = () => attempt(() => api.setFind(store.stream, !isFinding()));
 
-/** Pause or resume tracking; the next status of the stream shows the result. */
-export function togglePause() {
-  const request = isPaused() ? api.resume : api.pause;
-  return attempt(() => request(store.stream));
-}
+export const togglePause = () => attempt(() => (isPaused() ? api.resume : api.pause)(store.stream));

@@ -1,4 +1,4 @@
-// The dialog that adds a camera: it tests the address and shows the first picture before anything is added.
+// The dialog that tests an address, shows its first picture, and adds the camera.
 
 import { api } from "./api.js";
 import { find, make, setText } from "./dom.js";
@@ -12,94 +12,88 @@ const result = find("#camera-result");
 let showStream = null;
 /** Address and transport of the last test that succeeded: only what was seen can be added. */
 let tested = "";
-/** Number of what is asked: an answer to what was asked before the dialog was opened again is ignored. */
+/** Number of the newest request: answers to earlier ones are ignored. */
 let asking = 0;
 
 const entry = () => ({ source: fields.source.value.trim(), transport: fields.transport.value });
 
 /** A free name for a stream, made from the host of an address or the number of a webcam. */
 function suggestName(source) {
-  const host = /:\/\/(?:[^@/]*@)?\[?([^/:\]?#]+)/.exec(source)?.[1] ?? source.replace(":", "");
-  const base = host.toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").replaceAll(/^[-_]+|-+$/g, "").slice(0, 40) || "camera";
-  let name = base;
-  for (let number = 2; store.streams.includes(name); number++) name = `${base}-${number}`;
-  return name;
+	const host = /:\/\/(?:[^@/]*@)?\[?([^/:\]?#]+)/.exec(source)?.[1] ?? source.replace(":", "");
+	const base = host.toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").replaceAll(/^[-_]+|-+$/g, "").slice(0, 40) || "camera";
+	let name = base;
+	for (let number = 2; store.streams.includes(name); number++) name = `${base}-${number}`;
+	return name;
 }
 
 function say(text, level = "") {
-  result.replaceChildren(make("p", { "data-level": level }, text));
+	result.replaceChildren(make("p", { "data-level": level }, text));
 }
 
 function busy(what) {
-  buttons.test.disabled = what !== "";
-  buttons.add.disabled = what !== "" || JSON.stringify(entry()) !== tested;
-  setText(buttons.test, what || "Test");
-}
-
-function describe({ kind, live, codec, size: [width, height], rate, rate_announced: announced, corrupt, first_frame_s: wait }) {
-  const rates = rate ? `${rate.toFixed(1)} frames/s` : announced ? `${announced.toFixed(1)} frames/s announced` : "one frame so far";
-  const damage = corrupt ? `, ${corrupt} damaged packets` : "";
-  return `${kind.toUpperCase()}${live ? "" : " (a file)"}, ${codec}, ${width} × ${height}, ${rates}, first picture after ${wait.toFixed(1)} s${damage}.`;
+	buttons.test.disabled = what !== "";
+	buttons.add.disabled = what !== "" || JSON.stringify(entry()) !== tested;
+	setText(buttons.test, what || "Test");
 }
 
 async function test() {
-  const asked = entry(), number = ++asking;
-  if (!asked.source) { say("Enter the address of the camera.", "bad"); fields.source.focus(); return; }
-  tested = "";
-  busy("Testing …");
-  say("Opening the camera. This takes up to half a minute.");
-  try {
-    const report = await api.probe(asked);
-    if (number !== asking) return;
-    tested = JSON.stringify(asked);
-    const picture = make("img", { alt: "First picture of the camera" });
-    const bytes = Uint8Array.from(atob(report.picture), (char) => char.charCodeAt(0));
-    picture.onload = () => URL.revokeObjectURL(picture.src);
-    picture.src = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
-    result.replaceChildren(picture, make("p", { "data-level": "good" }, describe(report)));
-    if (!fields.name.value) fields.name.value = suggestName(asked.source);
-  } catch (error) {
-    if (number !== asking) return;
-    say(error.message, "bad");
-  }
-  busy("");
-  if (tested) buttons.add.focus();
+	const asked = entry(), number = ++asking;
+	if (!asked.source) { say("Enter the address of the camera.", "bad"); fields.source.focus(); return; }
+	tested = "";
+	busy("Testing …");
+	say("Opening the camera. This takes up to half a minute.");
+	try {
+		const report = await api.probe(asked);
+		if (number !== asking) return;
+		tested = JSON.stringify(asked);
+		const picture = make("img", { alt: "First picture of the camera" });
+		const bytes = Uint8Array.from(atob(report.picture), (char) => char.charCodeAt(0));
+		picture.onload = () => URL.revokeObjectURL(picture.src);
+		picture.src = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
+		result.replaceChildren(picture, make("p", { "data-level": "good" }, report.summary));
+		if (!fields.name.value) fields.name.value = suggestName(asked.source);
+	} catch (error) {
+		if (number !== asking) return;
+		say(error.message, "bad");
+	}
+	busy("");
+	if (tested) buttons.add.focus();
 }
 
 async function add() {
-  const name = fields.name.value.trim();
-  busy("Adding …");
-  const number = ++asking;
-  try {
-    await api.addStream(name, entry());
-  } catch (error) {
-    if (number !== asking) return showError(error);
-    say(error.message, "bad");
-    busy("");
-    return;
-  }
-  if (number !== asking) return;
-  dialog.close();
-  showStream(name);
+	const name = fields.name.value.trim();
+	busy("Adding …");
+	const number = ++asking;
+	try {
+		await api.addStream(name, entry());
+	} catch (error) {
+		if (number !== asking) return showError(error);
+		say(error.message, "bad");
+		busy("");
+		return;
+	}
+	if (number !== asking) return;
+	dialog.close();
+	showStream(name);
 }
 
 function clear() {
-  tested = "";
-  asking++;
-  for (const field of [fields.source, fields.name]) field.value = "";
-  result.replaceChildren();
-  busy("");
+	tested = "";
+	asking++;
+	for (const field of [fields.source, fields.name]) field.value = "";
+	result.replaceChildren();
+	busy("");
 }
 
 /** Listen to the dialog. `show(id)`: show a stream as soon as it exists. */
 export function initAddCamera(show) {
-  showStream = show;
-  find("#add-camera").onclick = () => { clear(); dialog.showModal(); };
-  find("#camera-close").onclick = () => dialog.close();
-  fields.source.oninput = fields.transport.onchange = () => busy("");
-  dialog.querySelector("form").onsubmit = (event) => {
-    event.preventDefault();
-    test();
-  };
-  buttons.add.onclick = add;
+	showStream = show;
+	find("#add-camera").onclick = () => { clear(); dialog.showModal(); };
+	find("#camera-close").onclick = () => dialog.close();
+	fields.source.oninput = fields.transport.onchange = () => busy("");
+	dialog.querySelector("form").onsubmit = (event) => {
+		event.preventDefault();
+		test();
+	};
+	buttons.add.onclick = add;
 }

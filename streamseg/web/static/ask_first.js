@@ -7,22 +7,22 @@ const ASK_MS = 3000;
 
 /** The first press turns the button's text into a question for a moment, the second runs `action`. Returns a press. */
 export function askFirst(button, question, action) {
-  const text = button.lastChild, label = text.textContent;
-  const forget = () => {
-    delete button.dataset.confirm;
-    setText(text, label);
-  };
-  const press = () => {
-    if ("confirm" in button.dataset) {
-      forget();
-      action();
-      return;
-    }
-    button.dataset.confirm = "";
-    setText(text, question);
-    setTimeout(forget, ASK_MS);
-  };
-  button.onclick = press;
-  on("stream", forget); // the question was about the other stream
-  return press;
+	const label = button.textContent;
+	const forget = () => {
+		delete button.dataset.confirm;
+		setText(button, label);
+	};
+	const press = () => {
+		if ("confirm" in button.dataset) {
+			forget();
+			action();
+			return;
+		}
+		button.dataset.confirm = "";
+		setText(button, question);
+		setTimeout(forget, ASK_MS);
+	};
+	button.onclick = press;
+	on("stream", forget); // the question was about the other stream
+	return press;
 }

@@ -1,30 +1,56 @@
 // Creates and updates elements. Names from cameras and users are always text, never HTML.
 
+const COPIED_MS = 2500;
+
 /** Create an element: `make("li", { class: "object" }, "text", child)`. */
 export function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "polyline"].includes(tag);
-  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
+	const svg = ["svg", "polyline"].includes(tag);
+	const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+	for (const [name, value] of Object.entries(attributes)) {
+		if (value !== null && value !== undefined) element.setAttribute(name, value);
+	}
+	element.append(...children);
+	return element;
 }
 
 export const find = (selector) => document.querySelector(selector);
 
 /** Set the text of an element only if it differs, so that screen readers do not repeat it. */
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+	if (element.textContent !== text) element.textContent = text;
+}
+
+export const setPressed = (button, on) => button.setAttribute("aria-pressed", String(on));
+
+/** Give `rows`, key -> { element }, exactly these keys. */
+export function reconcile(rows, keys, makeRow) {
+	for (const [key, { element }] of rows) {
+		if (keys.includes(key)) continue;
+		element.remove();
+		rows.delete(key);
+	}
+	for (const key of keys) if (!rows.has(key)) rows.set(key, makeRow(key));
+}
+
+/** Copy a text, and say so on the button. There is no clipboard without HTTPS: then `source` is selected. */
+export async function copyText(button, text, source = null) {
+	button.dataset.label ??= button.textContent;
+	let outcome = "Copied";
+	try { await navigator.clipboard.writeText(text); } catch {
+		outcome = source ? "Selected: press Ctrl C" : "Needs HTTPS";
+		if (source) getSelection().selectAllChildren(source);
+	}
+	setText(button, outcome);
+	setTimeout(() => setText(button, button.dataset.label), COPIED_MS);
 }
 
 /** Call `callback` at most once every `periodMs`; the last call is never dropped. */
 export function throttle(periodMs, callback) {
-  let timer = null;
-  let last = 0;
-  return () => {
-    if (timer !== null) return;
-    const delay = Math.max(0, last + periodMs - performance.now());
-    timer = setTimeout(() => { timer = null; last = performance.now(); callback(); }, delay);
-  };
+	let timer = null;
+	let last = 0;
+	return () => {
+		if (timer !== null) return;
+		const delay = Math.max(0, last + periodMs - performance.now());
+		timer = setTimeout(() => { timer = null; last = performance.now(); callback(); }, delay);
+	};
 }

@@ -1,4 +1,4 @@
-// Entry point of the page: messages of the daemon update the store, and each panel observes the store.
+// Entry point: messages of the daemon update the store, which the panels observe.
 
 import { noteEvent, select } from "./actions.js";
 import { initAddCamera } from "./add_camera.js";
@@ -11,6 +11,7 @@ import { initHealth } from "./health.js";
 import { initCrosshair, initKeyboard } from "./keyboard.js";
 import { initObjects } from "./objects.js";
 import { initMarks, noteMark } from "./marks.js";
+import { gridStreams } from "./grid.js";
 import { initPageUrl, requestedStream, requestStream } from "./page_url.js";
 import { initPointer } from "./pointer.js";
 import { on, store, update } from "./store.js";
@@ -23,80 +24,82 @@ import { clearViewer, showFrame } from "./viewer.js";
 import { resetZoom } from "./zoom.js";
 
 function showStream(stream) {
-  if (stream === store.stream) return;
-  select(null);
-  update({ stream });
-  clearViewer();
-  resetZoom();
-  watch();
+	if (stream === store.stream) return;
+	select(null);
+	update({ stream });
+	clearViewer();
+	resetZoom();
+	watch();
 }
 
-const MAX_GRID = 32;
-
 function watch() {
-  connection.watch(store.stream, store.grid ? store.streams.slice(0, MAX_GRID) : []);
+	connection.watch(store.stream, store.grid ? gridStreams() : []);
 }
 
 function onGrid() {
-  document.body.toggleAttribute("data-grid", store.grid);
-  select(null);
-  clearViewer();
-  if (store.stream !== null) watch();
+	document.body.toggleAttribute("data-grid", store.grid !== null);
+	select(null);
+	clearViewer();
+	if (store.stream !== null) watch();
 }
 
+/** Show another stream; in the grid, the page that has it. */
 function chooseStream(stream) {
-  if (store.grid) update({ grid: false });
-  requestStream(stream);
-  showStream(stream);
-  find("#viewport").scrollIntoView({ block: "nearest" }); // the tiles are below it
+	requestStream(stream);
+	showStream(stream);
 }
 
-/** Log what happens to the connection of this page, which the daemon cannot report. */
+function showLarge(stream) {
+	if (store.grid) update({ grid: null });
+	chooseStream(stream);
+	find("#viewport").scrollIntoView({ block: "nearest" }); // the tiles are below it
+}
+
 function logConnection(state) {
-  const kind = { lost: "connection_lost", live: "connection_restored" }[state];
-  const before = store.connection;
-  if (!kind || before === state || before === "connecting") return;
-  const event = { stream: "_daemon", kind, t_wall_ms: Date.now(), object: null, label: "", detail: "" };
-  if (addEvent(event)) noteMark(event);
+	const [text, level] = { lost: ["connection lost", "bad"], live: ["connection restored", "good"] }[state] ?? [];
+	const before = store.connection;
+	if (!text || before === state || before === "connecting") return;
+	const event = { stream: "_daemon", kind: text, t_wall_ms: Date.now(), object: null, text, level };
+	if (addEvent(event)) noteMark(event);
 }
 
 function onState(state, reason) {
-  logConnection(state);
-  update({ connection: state });
-  // A rejected WebSocket does not say why; this request leads to the login page if that is the reason.
-  if (state === "lost") api.streams().catch(() => {});
-  setReason(reason);
+	logConnection(state);
+	update({ connection: state });
+	// A rejected WebSocket does not say why; this request leads to the login page if that is the reason.
+	if (state === "lost") api.streams().catch(() => {});
+	setReason(reason);
 }
 
 const connection = new Connection({
-  onState,
-  onFrame: (frame) => frame.header.stream === store.stream && !store.grid ? showFrame(frame) : showOnTile(frame),
-  onEvent(event) {
-    if (!addEvent(event)) return;
-    noteMark(event);
-    noteEvent(event);
-  },
-  onStatus(status) {
-    store.statuses.set(status.id, status);
-    update({ statuses: store.statuses });
-  },
-  onDaemon(daemon, streams) {
-    for (const id of store.statuses.keys()) if (!streams.includes(id)) store.statuses.delete(id);
-    const changed = streams.join() !== store.streams.join();
-    update({ daemon, streams });
-    if (changed && store.grid && store.stream !== null) watch();
-    setText(find("#model"), `${daemon.model}${daemon.device ? ` on ${daemon.device}` : ""}`);
-    if (streams.includes(requestedStream())) showStream(requestedStream());
-    else if (!streams.includes(store.stream) && streams.length) showStream(streams[0]);
-  },
+	onState,
+	onFrame: (frame) => frame.header.stream === store.stream && !store.grid ? showFrame(frame) : showOnTile(frame),
+	onEvent(event) {
+		if (!addEvent(event)) return;
+		noteMark(event);
+		noteEvent(event);
+	},
+	onStatus(status) {
+		store.statuses.set(status.id, status);
+		update({ statuses: store.statuses });
+	},
+	onDaemon(daemon, streams) {
+		for (const id of store.statuses.keys()) if (!streams.includes(id)) store.statuses.delete(id);
+		const changed = streams.join() !== store.streams.join();
+		update({ daemon, streams });
+		if (changed && store.grid && store.stream !== null) watch();
+		setText(find("#model"), `${daemon.model}${daemon.device ? ` on ${daemon.device}` : ""}`);
+		if (streams.includes(requestedStream())) showStream(requestedStream());
+		else if (!streams.includes(store.stream) && streams.length) showStream(streams[0]);
+	},
 });
 
 on("grid", onGrid);
 on("stream", () => find("#overlay").setAttribute("aria-label", `Live picture of ${store.stream}`));
 on("frame", () => {
-  const { selected, selectedFrom, frame } = store;
-  if (selected === null || !frame || frame.frame < selectedFrom) return;
-  if (!frame.objects.some((object) => object.id === selected)) select(null);
+	const { selected, selectedFrom, frame } = store;
+	if (selected === null || !frame || frame.frame < selectedFrom) return;
+	if (!frame.objects.some((object) => object.id === selected)) select(null);
 });
 initToolbar();
 initPointer(find("#overlay"));
@@ -107,8 +110,8 @@ initHealth();
 initFreshness();
 initMarks();
 initTimeline();
-initTiles(chooseStream);
-initViewMenu();
+initTiles(showLarge);
+initViewMenu(chooseStream);
 initSettings((settingsOpen) => update({ settingsOpen }));
 initAddCamera(requestStream);
 initPageUrl(showStream);

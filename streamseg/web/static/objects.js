@@ -1,102 +1,97 @@
 // The list of objects: a live picture, name, state, area and confidence over time.
 
-import { remove, rename, select } from "./actions.js";
-import { throttle, find, make, setText } from "./dom.js";
+import { confirm, remove, rename, select } from "./actions.js";
+import { throttle, find, make, reconcile, setPressed, setText } from "./dom.js";
 import { Plot } from "./plot.js";
-import { on, store } from "./store.js";
+import { isFound, on, store } from "./store.js";
 import { drawThumbnail } from "./thumbnail.js";
 
 const list = find("#objects");
 const picture = find("#picture");
-/** Object id -> row. */
 const rows = new Map();
 
 class Row {
-  constructor(object) {
-    const { id } = object;
-    this.selectButton = make("button", { type: "button", "aria-pressed": "false" }, String(id));
-    this.selectButton.onclick = () => select(store.selected === id ? null : id);
-    this.name = make("input", { maxlength: "100", placeholder: "name", "aria-label": `Name of object ${id}`, spellcheck: "false" });
-    this.name.onchange = () => rename(id, this.name.value);
-    this.name.onkeydown = (event) => {
-      if (event.key === "Escape") { this.name.value = this.label; this.name.blur(); }
-      if (event.key === "Enter") this.name.blur();
-    };
-    this.state = make("span", { class: "state" });
-    const removeButton = make("button", { type: "button", "aria-label": `Remove object ${id}`, title: "Remove" }, "✕");
-    removeButton.onclick = () => remove(id);
-    this.thumbnail = make("canvas", { width: "96", height: "64", class: "thumbnail", "aria-hidden": "true" });
-    this.thumbnail.onclick = () => select(id);
-    this.area = new Plot(object.colour, `Area of object ${id} in the last minute`);
-    this.quality = new Plot(object.colour, `Confidence of object ${id} in the last minute`, 1);
-    this.areaText = make("figcaption");
-    this.qualityText = make("figcaption");
-    const figures = make("div", { class: "figures" },
-      make("figure", {}, this.area.element, this.areaText), make("figure", {}, this.quality.element, this.qualityText));
-    const head = make("div", { class: "object-head" }, this.selectButton, this.name, this.state, removeButton);
-    this.element = make("li", { class: "object", "data-id": String(id) }, this.thumbnail, head, figures);
-    this.element.style.borderLeftColor = object.colour;
-  }
+	constructor(object) {
+		const { id } = object;
+		this.selectButton = make("button", { type: "button" }, String(id));
+		this.selectButton.onclick = () => select(store.selected === id ? null : id);
+		this.name = make("input", { maxlength: "100", placeholder: "name", "aria-label": `Name of object ${id}`, spellcheck: "false" });
+		this.name.onchange = () => rename(id, this.name.value);
+		this.name.onkeydown = (event) => {
+			if (event.key === "Escape") { this.name.value = this.label; this.name.blur(); }
+			if (event.key === "Enter") this.name.blur();
+		};
+		this.state = make("span", { class: "state" });
+		this.keepButton = make("button", { type: "button", "aria-label": `Keep object ${id}`, title: "Keep: it was found without a click" }, "✓");
+		this.keepButton.onclick = () => confirm(id);
+		const removeButton = make("button", { type: "button", "aria-label": `Remove object ${id}`, title: "Remove" }, "✕");
+		removeButton.onclick = () => remove(id);
+		this.thumbnail = make("canvas", { width: "96", height: "64", class: "thumbnail", "aria-hidden": "true" });
+		this.thumbnail.onclick = () => select(id);
+		this.area = new Plot(object.colour, `Area of object ${id} in the last minute`);
+		this.quality = new Plot(object.colour, `Confidence of object ${id} in the last minute`, 1);
+		this.areaText = make("figcaption");
+		this.qualityText = make("figcaption");
+		const figures = make("div", { class: "figures" },
+			make("figure", {}, this.area.element, this.areaText), make("figure", {}, this.quality.element, this.qualityText));
+		const head = make("div", { class: "object-head" }, this.selectButton, this.name, this.state, this.keepButton, removeButton);
+		this.element = make("li", { class: "object", "data-id": String(id) }, this.thumbnail, head, figures);
+		this.element.style.borderLeftColor = object.colour;
+	}
 
-  add(object) {
-    this.area.add(object.area);
-    this.quality.add(qualityOf(object));
-  }
+	add(object) {
+		this.area.add(object.area);
+		this.quality.add(qualityOf(object));
+	}
 
-  show(object, pixels) {
-    const selected = store.selected === object.id;
-    this.selectButton.setAttribute("aria-pressed", String(selected));
-    this.selectButton.setAttribute("aria-label", `Select object ${object.id} ${object.label}`.trim());
-    this.element.toggleAttribute("data-selected", selected);
-    this.label = object.label;
-    if (document.activeElement !== this.name && this.name.value !== object.label) this.name.value = object.label;
-    this.state.dataset.state = object.state;
-    setText(this.state, object.state);
-    this.state.title = `tracked for ${age(object.age_s)}`;
-    setText(this.areaText, `area ${(100 * object.area / pixels).toFixed(1)} %`);
-    const name = object.confidence === null ? "predicted quality" : "confidence";
-    setText(this.qualityText, `${name} ${qualityOf(object).toFixed(2)}`);
-    this.area.draw();
-    this.quality.draw();
-    if (object.area) drawThumbnail(this.thumbnail, picture, object.bbox); // else it keeps the last one
-    this.thumbnail.toggleAttribute("data-old", object.area === 0);
-  }
+	show(object, pixels) {
+		const selected = store.selected === object.id;
+		setPressed(this.selectButton, selected);
+		this.keepButton.hidden = !isFound(object);
+		this.element.toggleAttribute("data-found", isFound(object));
+		this.selectButton.setAttribute("aria-label", `Select object ${object.id} ${object.label}`.trim());
+		this.element.toggleAttribute("data-selected", selected);
+		this.label = object.label;
+		if (document.activeElement !== this.name && this.name.value !== object.label) this.name.value = object.label;
+		this.state.dataset.state = object.state;
+		setText(this.state, object.state);
+		this.state.title = `tracked for ${age(object.age_s)}`;
+		setText(this.areaText, `area ${(100 * object.area / pixels).toFixed(1)} %`);
+		const name = object.confidence === null ? "predicted quality" : "confidence";
+		setText(this.qualityText, `${name} ${qualityOf(object).toFixed(2)}`);
+		this.area.draw();
+		this.quality.draw();
+		if (object.area) drawThumbnail(this.thumbnail, picture, object.bbox); // else it keeps the last one
+		this.thumbnail.toggleAttribute("data-old", object.area === 0);
+	}
 }
 
 const qualityOf = ({ confidence, score }) => confidence ?? score;
 
 function age(seconds) {
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+	if (seconds < 60) return `${Math.round(seconds)} s`;
+	return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
 function show() {
-  const objects = store.frame?.objects ?? [];
-  const [width, height] = store.frame?.size ?? [1, 1];
-  for (const [id, row] of rows) {
-    if (objects.some((object) => object.id === id)) continue;
-    row.element.remove();
-    rows.delete(id);
-  }
-  for (const object of objects) {
-    if (!rows.has(object.id)) {
-      const row = new Row(object);
-      rows.set(object.id, row);
-      list.append(row.element);
-    }
-    rows.get(object.id).show(object, width * height);
-  }
-  setText(find("#objects-count"), objects.length ? String(objects.length) : "");
-  find("#no-objects").hidden = objects.length > 0;
+	const objects = store.frame?.objects ?? [];
+	const [width, height] = store.frame?.size ?? [1, 1];
+	reconcile(rows, objects.map(({ id }) => id), (id) => {
+		const row = new Row(objects.find((object) => object.id === id));
+		list.append(row.element);
+		return row;
+	});
+	for (const object of objects) rows.get(object.id).show(object, width * height);
+	setText(find("#objects-count"), objects.length ? String(objects.length) : "");
+	find("#no-objects").hidden = objects.length > 0;
 }
 
-/** Observe the store. */
 export function initObjects() {
-  const showSoon = throttle(200, show);
-  on("frame", () => {
-    for (const object of store.frame?.objects ?? []) rows.get(object.id)?.add(object);
-    showSoon();
-  });
-  on("selected", show);
-  on("stream", () => { rows.forEach((row) => row.element.remove()); rows.clear(); show(); });
+	const showSoon = throttle(200, show);
+	on("frame", () => {
+		for (const object of store.frame?.objects ?? []) rows.get(object.id)?.add(object);
+		showSoon();
+	});
+	on("selected", show);
+	on("stream", () => { reconcile(rows, []); show(); });
 }

@@ -1,133 +1,170 @@
-// Zones and lines of the shown stream: drawn over the picture, and drawn by the user with clicks.
+// Regions of the shown stream: zones, lines, and areas in which objects are found or ignored. How they are drawn with
+// clicks, and their corners moved, added and removed. region_layer.js shows them.
 
 import { api } from "./api.js";
 import { showError } from "./notifications.js";
-import { on, store, update } from "./store.js";
+import { isFinding, on, store, update } from "./store.js";
 
 const MAX_CORNERS = 64;
+/** A corner that is this close to the first one ends a polygon. */
 const CLOSE = 0.02;
-const FONT = "600 12px system-ui, sans-serif";
+/** Kind of region -> what it is for people. Those of `find` have no names. */
+export const KINDS = { zone: "zone", line: "line", region: "find here", ignore: "ignore" };
+export const hasName = (kind) => kind === "zone" || kind === "line";
+const minCorners = (kind) => kind === "line" ? 2 : 3;
 
-/** Load the settings of the shown stream, zones and lines among them. */
 export async function loadSettings() {
-  const { stream } = store;
-  update({ settings: null, drawing: null });
-  if (stream === null) return;
-  try {
-    const settings = await api.settings(stream);
-    if (store.stream === stream) update({ settings });
-  } catch { /* an older daemon, or none: the panel says that there are no settings */ }
+	const { stream } = store;
+	update({ settings: null, drawing: null, editing: null });
+	if (stream === null) return;
+	try {
+		const settings = await api.settings(stream);
+		if (store.stream === stream) update({ settings });
+	} catch { /* an older daemon, or none: the panel says that there are no settings */ }
 }
 
-/** Change settings of the shown stream; errors are shown. `makeChanges(settings)`: from those that are in use now. */
+/** Change settings of the shown stream. `makeChanges(settings)`: from those in use now. */
 export async function changeSettings(makeChanges) {
-  const { stream } = store;
-  try {
-    const changes = makeChanges((await api.settings(stream)).settings);
-    const settings = await api.changeSettings(stream, changes);
-    if (store.stream === stream) update({ settings });
-  } catch (error) {
-    showError(error);
-    update({ settings: store.settings }); // fields go back to what is in use
-  }
+	const { stream } = store;
+	try {
+		const changes = makeChanges((await api.settings(stream)).settings);
+		const settings = await api.changeSettings(stream, changes);
+		if (store.stream === stream) update({ settings });
+	} catch (error) {
+		showError(error);
+		update({ settings: store.settings, editing: null }); // fields and corners go back to what is in use
+	}
 }
 
-/** Begin to draw: `kind` is `zone` or `line`. */
-export const startDrawing = (kind) => update({ drawing: { kind, corners: [] } });
+/** The regions of the shown stream, in normalized coordinates: [{ kind, key, points, area }]. */
+export function regions() {
+	const { zones = {}, lines = {}, find = {} } = store.settings?.settings ?? {};
+	const [width, height] = store.frame?.size ?? [1, 1];
+	const normalized = (points, coords) => coords === "pixels" ? points.map(([x, y]) => [x / width, y / height]) : points;
+	const list = [];
+	for (const [key, { polygon, coords }] of Object.entries(zones)) list.push({ kind: "zone", key, points: normalized(polygon, coords) });
+	for (const [key, { start, end, coords }] of Object.entries(lines)) list.push({ kind: "line", key, points: normalized([start, end], coords) });
+	for (const kind of ["region", "ignore"]) {
+		for (const [key, area] of (find[kind] ?? []).entries()) list.push({ kind, key, points: normalized(area.polygon, area.coords), area });
+	}
+	return list;
+}
 
-export const cancelDrawing = () => update({ drawing: null });
+/** The settings to change so that a region gets new corners, gets a new name, or is removed. */
+function withRegion(settings, { kind, key, area }, { points, name = key, removed = false }) {
+	const rounded = points?.map((point) => point.map((value) => Math.round(value * 1e4) / 1e4));
+	const shape = rounded && { ...(kind === "line" ? { start: rounded[0], end: rounded[1] } : { polygon: rounded }), coords: "normalized" };
+	if (hasName(kind)) {
+		const group = `${kind}s`;
+		const entries = Object.entries(key in settings[group] ? settings[group] : { ...settings[group], [key]: {} });
+		return { [group]: Object.fromEntries(entries.flatMap(([each, region]) =>
+			each !== key ? [[each, region]] : removed ? [] : [[name, { ...region, ...shape }]])) };
+	}
+	const areas = [...settings.find[kind]];
+	const text = JSON.stringify(area);
+	const at = area ? areas.findIndex((each) => JSON.stringify(each) === text) : areas.length; // another browser may have moved it
+	if (at < 0) throw Object.assign(new Error("This area was changed in another window: try again."), { code: "CHANGED" });
+	areas.splice(at, 1, ...(removed ? [] : [shape]));
+	return { find: { ...settings.find, enabled: isFinding(), [kind]: areas } };
+}
 
-/** Add a corner to what is being drawn. A line ends with its second, a zone at its first corner. */
+export const changeRegion = (region, change) => changeSettings((settings) => withRegion(settings, region, change));
+
+export const startDrawing = (kind) => update({ drawing: { kind, corners: [] }, editing: null });
+
+/** End drawing or changing; returns whether there was something to end. */
+export function cancelDrawing() {
+	const active = store.drawing ?? store.editing;
+	if (active) update({ drawing: null, editing: null });
+	return active !== null;
+}
+
+/** Add a corner to what is being drawn. A line ends with its second, a polygon at its first corner. */
 export function addCorner(point) {
-  const { kind, corners } = store.drawing;
-  const closes = kind === "zone" && corners.length >= 3 && Math.hypot(point[0] - corners[0][0], point[1] - corners[0][1]) < CLOSE;
-  if (!closes) update({ drawing: { kind, corners: [...corners, point] } });
-  if (closes || kind === "line" && corners.length === 1 || corners.length + 1 >= MAX_CORNERS) finishDrawing();
+	const { kind, corners } = store.drawing;
+	const closes = kind !== "line" && corners.length >= 3 && Math.hypot(point[0] - corners[0][0], point[1] - corners[0][1]) < CLOSE;
+	if (!closes) update({ drawing: { kind, corners: [...corners, point] } });
+	if (closes || kind === "line" && corners.length === 1 || corners.length + 1 >= MAX_CORNERS) finishDrawing();
 }
 
-/** Take a rectangle as a zone, or its diagonal as a line. */
 export function addRectangle([x0, y0], [x1, y1]) {
-  const { kind } = store.drawing;
-  const corners = kind === "line" ? [[x0, y0], [x1, y1]] : [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
-  update({ drawing: { kind, corners } });
-  finishDrawing();
+	const { kind } = store.drawing;
+	const corners = kind === "line" ? [[x0, y0], [x1, y1]] : [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
+	update({ drawing: { kind, corners } });
+	finishDrawing();
 }
 
-/** Save what is being drawn, if it is complete. */
 export function finishDrawing() {
-  const { drawing, settings } = store;
-  if (!drawing || !settings || drawing.corners.length < (drawing.kind === "zone" ? 3 : 2)) return;
-  update({ drawing: null });
-  const group = `${drawing.kind}s`;
-  const corners = drawing.corners.map((corner) => corner.map((value) => Math.round(value * 1e4) / 1e4));
-  const region = drawing.kind === "zone" ? { polygon: corners } : { start: corners[0], end: corners[1] };
-  changeSettings(({ [group]: existing }) => {
-    let number = 1;
-    while (`${drawing.kind}-${number}` in existing) number++;
-    return { [group]: { ...existing, [`${drawing.kind}-${number}`]: { ...region, coords: "normalized" } } };
-  });
+	const { drawing, settings } = store;
+	if (!drawing || !settings || drawing.corners.length < minCorners(drawing.kind)) return;
+	const { kind, corners: points } = drawing;
+	update({ drawing: null });
+	changeSettings((current) => {
+		let number = 1;
+		while (`${kind}-${number}` in (current[`${kind}s`] ?? {})) number++;
+		return withRegion(current, { kind, key: `${kind}-${number}` }, { points });
+	});
 }
 
-function normalized(points, coords, [width, height]) {
-  return coords === "pixels" ? points.map(([x, y]) => [x / width, y / height]) : points;
+export const chooseCorner = (region, index) => update({ editing: { ...region, index } });
+
+export function stepCorner(step) {
+	const { points, index } = store.editing;
+	chooseCorner(store.editing, (index + step + points.length) % points.length);
 }
 
-/** Draw zones, lines, and what is being drawn up to the pointer. `place(x, y)`: position of a normalized point. */
-export function drawRegions(context, size, place, pointer) {
-  const { zones = {}, lines = {} } = store.settings?.settings ?? {};
-  for (const [name, { polygon, coords }] of Object.entries(zones)) {
-    drawPath(context, normalized(polygon, coords, size), place, name, true);
-  }
-  for (const [name, { start, end, coords }] of Object.entries(lines)) {
-    const [from, to] = normalized([start, end], coords, size);
-    drawPath(context, [from, to], place, name, false);
-    drawArrow(context, place(...from), place(...to));
-  }
-  if (!store.drawing) return;
-  const corners = [...store.drawing.corners, ...(pointer ? [pointer] : [])];
-  drawPath(context, corners, place, "", store.drawing.kind === "zone" && corners.length > 2);
-  for (const corner of store.drawing.corners) {
-    const [x, y] = place(...corner);
-    context.fillStyle = "#fff";
-    context.fillRect(x - 4, y - 4, 8, 8);
-  }
+/** Move the chosen corner; `saveCorners` saves it. */
+export function moveCorner(point) {
+	const { editing } = store;
+	update({ editing: { ...editing, points: editing.points.with(editing.index, point) } });
 }
 
-function drawPath(context, points, place, name, closed) {
-  if (!points.length) return;
-  context.beginPath();
-  points.forEach((point, index) => context[index ? "lineTo" : "moveTo"](...place(...point)));
-  if (closed) context.closePath();
-  if (closed) { context.fillStyle = "rgb(255 255 255 / .08)"; context.fill(); }
-  for (const [color, width] of [["rgb(0 0 0 / .6)", 4], ["#fff", 1.6]]) {
-    context.strokeStyle = color;
-    context.lineWidth = width;
-    context.setLineDash(closed ? [7, 5] : []);
-    context.stroke();
-  }
-  context.setLineDash([]);
-  if (!name) return;
-  const [x, y] = place(...points[0]);
-  context.font = FONT;
-  context.textBaseline = "top";
-  context.lineWidth = 3;
-  context.strokeStyle = "rgb(0 0 0 / .7)";
-  context.strokeText(name, x + 5, y + 4);
-  context.fillStyle = "#fff";
-  context.fillText(name, x + 5, y + 4);
+export function insertCorner() {
+	const { editing } = store;
+	const { points, index, kind } = editing;
+	if (kind === "line" || points.length >= MAX_CORNERS) return;
+	const next = points[(index + 1) % points.length];
+	const middle = points[index].map((value, axis) => (value + next[axis]) / 2);
+	chooseCorner({ ...editing, points: points.toSpliced(index + 1, 0, middle) }, index + 1);
+	saveCorners();
 }
 
-/** From the middle of a line to its right, which is the forward direction. */
-function drawArrow(context, [x0, y0], [x1, y1]) {
-  const length = Math.hypot(x1 - x0, y1 - y0) || 1;
-  const x = (x0 + x1) / 2, y = (y0 + y1) / 2;
-  const right = [-(y1 - y0) / length, (x1 - x0) / length], along = [(x1 - x0) / length, (y1 - y0) / length];
-  context.fillStyle = "#fff";
-  context.beginPath();
-  context.moveTo(x + 14 * right[0], y + 14 * right[1]);
-  context.lineTo(x + 6 * along[0], y + 6 * along[1]);
-  context.lineTo(x - 6 * along[0], y - 6 * along[1]);
-  context.fill();
+/** Remove the chosen corner, if the region can do without it. */
+export function removeCorner() {
+	const { points, index, kind } = store.editing;
+	if (points.length <= minCorners(kind)) {
+		showError({ code: "TOO_FEW", message: `A ${kind === "line" ? "line has two ends" : "polygon has at least three corners"}: remove it in the list.` });
+		return;
+	}
+	chooseCorner({ ...store.editing, points: points.toSpliced(index, 1) }, Math.min(index, points.length - 2));
+	saveCorners();
+}
+
+let saving = false;
+
+/** Save the corners. One request is under way; what changes meanwhile is saved after it. */
+export async function saveCorners() {
+	if (saving) return;
+	saving = true;
+	for (let saved = null; store.editing && store.editing.points !== saved;) {
+		saved = store.editing.points;
+		await changeRegion(store.editing, { points: saved });
+	}
+	saving = false;
+}
+
+export function regionHint(touch) {
+	const { drawing, editing } = store;
+	const click = touch ? "Tap" : "Click";
+	if (drawing?.kind === "line") return `${click} the two ends of the line. The arrow will point forward. Esc: cancel.`;
+	if (drawing) return `${click} the corners of the polygon; the first one again, or Done, ends it. Esc: cancel.`;
+	if (!editing) return "";
+	return touch ? "Drag the corners." : "Drag the corners, or move the chosen one with the arrow keys. Page Down: the next, Insert: a new one, Delete: remove it, Esc: done.";
 }
 
 on("stream", loadSettings);
+on("settings", () => {
+	const { editing } = store;
+	const current = editing && regions().find(({ kind, key }) => kind === editing.kind && key === editing.key);
+	if (editing) update({ editing: current ? { ...editing, area: current.area } : null });
+});

@@ -3,59 +3,59 @@
 const bus = new EventTarget();
 
 export const store = {
-  /** `connecting`, `live`, `silent` or `lost`. */
-  connection: "connecting",
-  daemon: null,
-  /** Stream ids in the daemon's order. */
-  streams: [],
-  /** Stream id -> newest status. */
-  statuses: new Map(),
-  /** Id of the stream shown large. */
-  stream: null,
-  /** All streams are shown side by side. */
-  grid: false,
-  /** Header of the picture on the screen; prompts carry its frame number. */
-  frame: null,
-  /** Id of the selected object; null: the next click starts a new one. */
-  selected: null,
-  /** First frame on which the selected object must exist: a new one is not on the screen yet. */
-  selectedFrom: 0,
-  /** Clicks are negative. */
-  negative: false,
-  /** Which of the masks of an ambiguous click the next click takes, 0 is the best; null: the daemon chooses. */
-  candidate: null,
-  /** How masks are shown: see effects.js. */
-  effect: "color",
-  opacity: 0.4,
-  labels: true,
-  /** Show where objects have been. */
-  trails: false,
-  /** Show the mask that a click would give. */
-  preview: true,
-  /** Settings of the shown stream: { settings, from_file }; null until they are known. */
-  settings: null,
-  settingsOpen: false,
-  /** What the user draws on the picture: { kind: "zone" or "line", corners }; null: nothing, clicks are prompts. */
-  drawing: null,
-  /** A recording is in progress. */
-  recording: false,
-  /** Visible part of the picture: its left top corner, normalized, and the magnification. */
-  zoom: { x: 0, y: 0, scale: 1 },
+	/** `connecting`, `live`, `silent` or `lost`. */
+	connection: "connecting",
+	daemon: null,
+	streams: [],
+	/** Stream id -> newest status. */
+	statuses: new Map(),
+	/** Id of the stream shown large, or of one on the page of the grid. */
+	stream: null,
+	/** Streams side by side: a key of GRIDS in grid.js; null: one stream is shown large. */
+	grid: null,
+	/** Header of the picture on the screen; prompts carry its frame number. */
+	frame: null,
+	/** Id of the selected object; null: the next click starts a new one. */
+	selected: null,
+	/** First frame that must have the selected object: a new one is not on the screen yet. */
+	selectedFrom: 0,
+	negative: false,
+	/** Which mask of an ambiguous click the next one takes, 0 is the best; null: the daemon chooses. */
+	candidate: null,
+	/** How masks are shown: see effects.js. */
+	effect: "color",
+	opacity: 0.4,
+	labels: true,
+	trails: false,
+	preview: true,
+	/** Settings of the shown stream: { settings, from_file }; null until they are known. */
+	settings: null,
+	settingsOpen: false,
+	/** The region that clicks draw: { kind, corners }; null: clicks are prompts. */
+	drawing: null,
+	/** The region that is changed, and its chosen corner: { kind, key, index, points }. */
+	editing: null,
+	recording: false,
+	/** Visible part of the picture: left top corner, normalized, and magnification. */
+	zoom: { x: 0, y: 0, scale: 1 },
 };
 
-/** Whether tracking of the shown stream is paused. */
 export const isPaused = () => store.statuses.get(store.stream)?.paused ?? false;
 
 /** Whether objects of the shown stream are found without a click. */
 export const isFinding = () => Boolean(store.statuses.get(store.stream)?.find);
 
-/** Call `listener` when one of these fields of the store is updated. */
+/** Whether an object was found without a click, and not confirmed yet. */
+export const isFound = ({ origin }) => origin === "auto" || origin === "prompter";
+
 export function on(fields, listener) {
-  for (const field of fields.split(" ")) bus.addEventListener(field, listener);
+	for (const field of fields.split(" ")) bus.addEventListener(field, listener);
 }
 
 /** Update fields of the store and notify the listeners. */
 export function update(changes) {
-  Object.assign(store, changes);
-  for (const field of Object.keys(changes)) bus.dispatchEvent(new Event(field));
+	Object.assign(store, changes);
+	for (const field of Object.keys(changes)) bus.dispatchEvent(new Event(field));
 }
+
+export const toggle = (field) => update({ [field]: !store[field] });

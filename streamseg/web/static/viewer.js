@@ -2,9 +2,8 @@
 
 import { find } from "./dom.js";
 import { paintFrame } from "./effects.js";
-import { pixelAspect } from "./frame_message.js";
-import { decodeMasks, decodePicture, objectAt } from "./masks.js";
-import { CLICK_SHOWN_MS, drawOverlay } from "./overlay.js";
+import { decodeMasks, decodePicture, objectAt, pixelAspect } from "./frame_message.js";
+import { CLICK_MS, drawOverlay } from "./overlay.js";
 import { measureShape } from "./shapes.js";
 import { on, store, update } from "./store.js";
 import { clearTrails, extendTrails } from "./trails.js";
@@ -21,96 +20,88 @@ const view = { header: null, shapes: new Map(), box: null, crosshair: null, corn
 let shown = null;
 let frozen = null;
 
-/** Show a frame. Resolves when it is on the screen, which is after the end of a drag: a box must fit its picture. */
+/** Show a frame. Resolves when it is on the screen: after the end of a drag, since a box must fit its picture. */
 export async function showFrame(frame) {
-  const bitmap = await decodePicture(frame);
-  while (frozen) await frozen.promise; // after decoding, so that the picture cannot change once a drag has begun
-  const { header } = frame;
-  if (header.stream !== store.stream) {
-    bitmap.close();
-    return;
-  }
-  shown?.bitmap.close();
-  shown = { header, bitmap, objects: decodeMasks(frame) };
-  view.header = header;
-  view.shapes = new Map(shown.objects.map((object) => [object.id, measureShape(object)]));
-  extendTrails(header, view.shapes);
-  viewport.style.setProperty("--aspect", header.size[0] * pixelAspect(header) / header.size[1]);
-  paint();
-  Object.assign(picture.dataset, { stream: header.stream, frame: header.frame });
-  update({ frame: header });
-  redraw();
+	const bitmap = await decodePicture(frame);
+	while (frozen) await frozen.promise; // after decoding, so that the picture cannot change once a drag has begun
+	const { header } = frame;
+	if (header.stream !== store.stream) {
+		bitmap.close();
+		return;
+	}
+	shown?.bitmap.close();
+	shown = { header, bitmap, objects: decodeMasks(frame) };
+	view.header = header;
+	view.shapes = new Map(shown.objects.map((object) => [object.id, measureShape(object)]));
+	extendTrails(header, view.shapes);
+	viewport.style.setProperty("--aspect", header.size[0] * pixelAspect(header) / header.size[1]);
+	paint();
+	Object.assign(picture.dataset, { stream: header.stream, frame: header.frame });
+	update({ frame: header });
+	redraw();
 }
 
 function paint() {
-  if (shown) paintFrame(picture, shown.header.size, shown.bitmap, shown.objects, store);
+	if (shown) paintFrame(picture, shown.header.size, shown.bitmap, shown.objects, store);
 }
 
-/** Id of the object at a normalized point of the picture on the screen; null if there is none. */
+/** Id of the object at a normalized point; null if there is none. */
 export function objectUnder([x, y]) {
-  if (!shown) return null;
-  const [width, height] = shown.header.size;
-  return objectAt(shown.objects, Math.min(width - 1, Math.floor(x * width)), Math.min(height - 1, Math.floor(y * height)));
+	if (!shown) return null;
+	const [width, height] = shown.header.size;
+	return objectAt(shown.objects, Math.min(width - 1, Math.floor(x * width)), Math.min(height - 1, Math.floor(y * height)));
 }
 
 /** Keep the current picture until `unfreeze`. */
 export function freeze() {
-  if (frozen) return;
-  frozen = Promise.withResolvers?.() ?? withResolvers();
+	if (frozen) return;
+	frozen = Promise.withResolvers();
 }
 
 export function unfreeze() {
-  frozen?.resolve();
-  frozen = null;
-  updateOverlay({ box: null });
+	frozen?.resolve();
+	frozen = null;
+	updateOverlay({ box: null });
 }
 
-/** Clear the picture before another stream is shown. */
 export function clearViewer() {
-  unfreeze();
-  shown?.bitmap.close();
-  shown = null;
-  Object.assign(view, { header: null, shapes: new Map(), clicks: [], preview: null, previewText: "", hovered: null });
-  clearTrails();
-  picture.getContext("2d").clearRect(0, 0, picture.width, picture.height);
-  delete picture.dataset.frame;
-  update({ frame: null });
-  redraw();
+	unfreeze();
+	shown?.bitmap.close();
+	shown = null;
+	Object.assign(view, { header: null, shapes: new Map(), clicks: [], preview: null, previewText: "", hovered: null });
+	clearTrails();
+	picture.getContext("2d").clearRect(0, 0, picture.width, picture.height);
+	delete picture.dataset.frame;
+	update({ frame: null });
+	redraw();
 }
 
 /** Update the overlay: { box, crosshair, corner, preview, previewText, previewPlace, hovered }. */
 export function updateOverlay(changes) {
-  Object.assign(view, changes);
-  redraw();
+	Object.assign(view, changes);
+	redraw();
 }
 
-/** Show a click for a moment. */
 export function showClick(x, y, label) {
-  view.clicks = [...view.clicks.slice(1 - MAX_CLICKS), { x, y, label, at: performance.now() }];
-  redraw();
-  setTimeout(redraw, CLICK_SHOWN_MS + 20);
+	view.clicks = [...view.clicks.slice(1 - MAX_CLICKS), { x, y, label, at: performance.now() }];
+	redraw();
+	setTimeout(redraw, CLICK_MS + 20);
 }
 
 export function redraw() {
-  drawOverlay(overlay, view);
+	drawOverlay(overlay, view);
 }
 
 function applyZoom() {
-  const { x, y, scale } = store.zoom;
-  picture.style.transform = scale === 1 ? "" : `scale(${scale}) translate(${-100 * x}%, ${-100 * y}%)`;
-  const magnification = scale * viewport.clientWidth / picture.width;
-  picture.style.imageRendering = scale > 1 && magnification > PIXELS_FROM ? "pixelated" : "";
-  overlay.style.touchAction = scale > 1 ? "none" : "pan-y"; // a swipe moves the picture if there is something to move
-  redraw();
-}
-
-function withResolvers() {
-  let resolve;
-  const promise = new Promise((done) => { resolve = done; });
-  return { promise, resolve };
+	const { x, y, scale } = store.zoom;
+	picture.style.transform = scale === 1 ? "" : `scale(${scale}) translate(${-100 * x}%, ${-100 * y}%)`;
+	const magnification = scale * viewport.clientWidth / picture.width;
+	picture.style.imageRendering = scale > 1 && magnification > PIXELS_FROM ? "pixelated" : "";
+	overlay.style.touchAction = scale > 1 ? "none" : "pan-y"; // a swipe moves the picture if there is something to move
+	redraw();
 }
 
 on("effect opacity", paint);
-on("selected labels trails settings drawing", redraw);
+on("selected labels trails settings settingsOpen drawing editing", redraw);
 on("zoom", applyZoom);
 new ResizeObserver(applyZoom).observe(viewport);

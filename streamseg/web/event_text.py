@@ -1,0 +1,71 @@
+"""Events in words, for people."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from streamseg.client import EventMessage
+
+_TEXTS: Final = {
+    "object_appeared": "visible",
+    "object_uncertain": "mask uncertain",
+    "object_certain": "mask certain again",
+    "object_occluded": "hidden",
+    "object_suspended": "not tracked: overload",
+    "object_resumed": "tracked again",
+    "object_restarted": "started again",
+    "object_retired": "no longer tracked",
+    "restored": "tracked on after a restart",
+    "subscriber_dropped": "subscriber disconnected",
+    "web_restarted": "page server restarted",
+}
+"""What happened, where the name of the event does not say it well."""
+
+_LEVELS: Final = {
+    "good": "object_appeared object_certain object_restarted object_resumed restored stream_connected",
+    "warn": "object_uncertain object_occluded object_suspended",
+    "bad": "object_lost prompt_rejected stream_reconnecting stream_failed tracking_failed subscriber_dropped "
+    "recording_stopped worker_restarted capture_restarted publisher_restarted recorder_restarted prompter_restarted "
+    "prompter_failed",
+}
+_LEVEL_OF: Final = {kind: level for level, kinds in _LEVELS.items() for kind in kinds.split()}
+
+
+_STATE_AFTER: Final = {
+    "object_uncertain": "uncertain",
+    "object_occluded": "occluded",
+    "object_lost": "lost",
+    "object_suspended": "suspended",
+    **dict.fromkeys(
+        ("object_added", "object_appeared", "object_certain", "object_restarted", "object_resumed", "restored"),
+        "tracked",
+    ),
+}
+
+
+class EventWords(msgspec.Struct, frozen=True):
+    """An event in words.
+
+    Attributes:
+        text: What happened to which object.
+        level: good, warn, bad, or empty if it is neither.
+        state: Of its object from then on; empty if the event does not change it.
+    """
+
+    text: str
+    level: str
+    state: str
+
+
+def event_words(event: EventMessage) -> EventWords:
+    """Return an event in words."""
+    kind = event.event
+    what = _TEXTS.get(kind) or re.sub("^(object|stream)_", "", kind).replace("_", " ")
+    who = f"{event.object} {event.label}" if event.object is not None else ", ".join(map(str, event.objects))
+    text = f"{who.strip()} {what}".strip()
+    if event.detail:
+        text += f" ({event.detail})"
+    return EventWords(text, _LEVEL_OF.get(kind, ""), _STATE_AFTER.get(kind, ""))

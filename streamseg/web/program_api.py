@@ -1,0 +1,57 @@
+"""Operations that return a program that subscribes to a stream, with the daemon's address in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streamseg.web.api_error import ApiError
+from streamseg.web.hub import Hub
+from streamseg.web.operations import LANGUAGES, Operation
+from streamseg.web.read_api import known_stream
+
+_PROGRAMS: Final = Path(__file__).parent / "programs"
+_MEDIA_TYPE: Final = "text/plain; charset=utf-8"
+_ENDPOINT: Final = '"tcp://127.0.0.1:5555"'
+_STREAM: Final = '"cam"'
+
+
+class ProgramApi:
+    """Programs for a stream. The files of ``programs/`` run as they are; address and stream in them are replaced.
+
+    Args:
+        hub: State of the daemon.
+        endpoint: Where programs can subscribe.
+    """
+
+    def __init__(self, hub: Hub, endpoint: str) -> None:
+        self._hub = hub
+        self._endpoint = re.sub(r"^tcp://(\*|0\.0\.0\.0|\[::\])", "tcp://127.0.0.1", endpoint)
+        self._texts = {language: (_PROGRAMS / f"subscriber.{language}").read_text() for language in LANGUAGES}
+
+    def operations(self) -> list[Operation]:
+        """Return the table of operations."""
+        return [
+            Operation(
+                "GET",
+                "/v1/streams/{stream}/subscriber.{language}",
+                self.subscriber,
+                "A program that receives the masks of the stream on this machine.",
+                _MEDIA_TYPE,
+                errors=frozenset({404}),
+            )
+        ]
+
+    async def subscriber(self, request: Request) -> Response:
+        """Return a program that subscribes to a stream."""
+        stream, language = known_stream(self._hub, request), request.path_params["language"]
+        text = self._texts.get(language)
+        if text is None:
+            raise ApiError(404, "NOT_FOUND", f"there is no program in {language[:20]!r}: use {', '.join(LANGUAGES)}")
+        filled = text.replace(_ENDPOINT, json.dumps(self._endpoint)).replace(_STREAM, json.dumps(stream))
+        return Response(filled, media_type=_MEDIA_TYPE)

@@ -1,0 +1,82 @@
+"""When previews may run: those of all viewers together slow tracked frames down by a tenth at most.
+
+A viewer that hovers asks for a mask several times a second, and each preview takes the device from the frames. Time is
+credited as it passes, ``_SHARE`` of it, and spent by the previews that keep a frame waiting. Previews in time that no
+frame needs cost nothing. Without credit, previews wait here; other commands pass them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from streamseg.ipc.commands import Command, Outcome
+from streamseg.protocol.control import ErrorBody
+
+_SHARE: Final = 0.1
+"""Share of the time that previews may take from frames."""
+_KEEP_S: Final = 0.5
+"""Credit of this long is kept, so that the first preview after a pause runs at once."""
+_MAX_WAITING: Final = 32
+_MAX_WAIT_S: Final = 2.0
+"""A preview that waits longer is refused: its mouse has moved on."""
+
+
+class PreviewQueue:
+    """Previews that wait for their turn, oldest first. Used by the worker's thread.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting: deque[tuple[float, Command]] = deque()
+        self._credit_s = _SHARE * _KEEP_S
+        self._credited_at = clock()
+
+    def add(self, command: Command) -> Outcome | None:
+        """Take a preview; return the refusal of the oldest one if there are too many."""
+        self._waiting.append((self._clock(), command))
+        return _refusal(self._waiting.popleft()[1]) if len(self._waiting) > _MAX_WAITING else None
+
+    def take_late(self) -> Outcome | None:
+        """Return the refusal of a preview that has waited for too long, if there is one."""
+        if self._waiting and self._clock() - self._waiting[0][0] > _MAX_WAIT_S:
+            return _refusal(self._waiting.popleft()[1])
+        return None
+
+    def take(self) -> Command | None:
+        """Return the next preview, if one may run now."""
+        return self._waiting.popleft()[1] if self.wait_s() == 0.0 else None
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until a preview may run; None if none waits."""
+        if not self._waiting:
+            return None
+        now = self._clock()
+        self._credit_s = min(self._credit_s + _SHARE * (now - self._credited_at), _SHARE * _KEEP_S)
+        self._credited_at = now
+        return max(0.0, -self._credit_s / _SHARE)
+
+    def note_run(self, seconds: float) -> None:
+        """Charge a preview that kept a frame waiting for this long."""
+        self._credit_s -= seconds
+
+
+class _MaybePreview(msgspec.Struct):
+    preview: bool = False
+
+
+def is_preview(command: Command) -> bool:
+    """Whether a command asks for a mask and changes nothing."""
+    return command.op == "add_prompt" and msgspec.json.decode(command.args, type=_MaybePreview).preview
+
+
+def _refusal(command: Command) -> Outcome:
+    message = "add_prompt: too many previews are asked for: try again in a moment"
+    return Outcome(command.number, error=ErrorBody(code="BUSY", message=message, retryable=True))

@@ -1,0 +1,81 @@
+"""Previews keep frames waiting for a tenth of the time at most."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamseg.ipc.commands import Command
+from streamseg.worker.preview_queue import PreviewQueue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def preview(number: int) -> Command:
+    return Command(number, "add_prompt", "cam", b"{}")
+
+
+@pytest.mark.parametrize("viewers", [1, 8])
+def test_previews_that_keep_frames_waiting_take_a_tenth_of_the_time(viewers):
+    clock, cost_s, taken_s, number = Clock(), 0.02, 0.0, 0
+    queue = PreviewQueue(clock)
+    while clock.now < 130.0:
+        for _ in range(viewers):
+            number += 1
+            queue.add(preview(number))
+        while queue.take() is not None:
+            clock.now += cost_s
+            taken_s += cost_s
+            queue.note_run(cost_s)
+        while queue.take_late() is not None:
+            pass
+        clock.now += 0.05  # a frame
+    assert taken_s / 30.0 == pytest.approx(0.1, abs=0.01)
+
+
+def test_previews_in_idle_time_run_at_once():
+    queue = PreviewQueue(Clock())
+    for number in range(50):
+        queue.add(preview(number))
+        assert queue.take() is not None
+        queue.note_run(0.0)
+
+
+def test_the_oldest_runs_first_and_the_others_wait_for_credit():
+    clock = Clock()
+    queue = PreviewQueue(clock)
+    assert queue.wait_s() is None
+    for number in (1, 2):
+        queue.add(preview(number))
+    first = queue.take()
+    assert first is not None
+    assert first.number == 1
+    queue.note_run(0.1)
+    assert queue.take() is None
+    wait_s = queue.wait_s()
+    assert wait_s is not None
+    clock.now += wait_s + 1e-6
+    second = queue.take()
+    assert second is not None
+    assert second.number == 2
+
+
+def test_what_waits_is_bounded_in_number_and_time():
+    clock = Clock()
+    queue = PreviewQueue(clock)
+    refused = [queue.add(preview(number)) for number in range(33)]
+    assert [outcome.number for outcome in refused if outcome is not None] == [0]
+    assert queue.take_late() is None
+    clock.now += 2.1
+    late = []
+    while (outcome := queue.take_late()) is not None:
+        assert outcome.error is not None
+        assert outcome.error.code == "BUSY"
+        assert outcome.error.retryable
+        late.append(outcome.number)
+    assert late == list(range(1, 33))
