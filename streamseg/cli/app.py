@@ -13,6 +13,7 @@ from streamseg.cli import (
     automask,
     config,
     demo,
+    keys,
     models,
     mqtt,
     probe,
@@ -70,6 +71,7 @@ app.add_typer(prompt.app, name="prompt")
 app.add_typer(stream.app, name="stream")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
+app.add_typer(keys.app, name="keys")
 app.add_typer(service.app, name="service")
 app.add_typer(state.app, name="state")
 

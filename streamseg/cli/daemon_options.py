@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,14 +14,32 @@ Control = Annotated[
     str | None,
     typer.Option("--control", metavar="ADDRESS", help="The daemon's control.endpoint. Default: this user's daemon."),
 ]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        envvar="STREAMSEG_KEY",
+        help="Key file, if the daemon asks for one: see streamseg keys.",
+    ),
+]
+ServerKey = Annotated[
+    str | None,
+    typer.Option(
+        "--server-key",
+        metavar="KEY",
+        envvar="STREAMSEG_SERVER_KEY",
+        help="The daemon's public key, if the key file does not have it.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as one JSON object.")]
 
 
-def daemon_at(endpoint: str | None) -> Controller:
+def daemon_at(endpoint: str | None, key: Path | None, server_key: str | None) -> Controller:
     """Return a controller for the daemon; a context manager."""
     from streamseg.client.controller import Controller
 
-    return Controller(endpoint)
+    return Controller(endpoint, key_file=key, server_key=server_key)
 
 
 def print_json(reply: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json, print_table
+from streamseg.cli.daemon_options import AsJson, Control, Key, ServerKey, daemon_at, print_json, print_table
 from streamseg.cli.prompt_options import CoordsOption, prompt_of
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def add(
         int | None, typer.Option(min=1, max=3, metavar="N", help="Take the Nth of those masks, 1 is the best.")
     ] = None,
     control: Control = None,
+    key: Key = None,
+    server_key: ServerKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Track a new object, or correct one.
@@ -68,7 +70,7 @@ def add(
     marks = prompt_of(point or (), box, mask, coords)
     if marks is None:
         raise ConfigError("nothing to track: use --point, --box or --mask, for example --point 50%,40%")
-    with _in_options(), daemon_at(control) as daemon:
+    with _in_options(), daemon_at(control, key, server_key) as daemon:
         result = daemon.add_prompt(
             stream,
             object_id=obj_id,
@@ -144,6 +146,8 @@ def remove(
     stream: Stream,
     obj_id: Annotated[int, typer.Argument(metavar="OBJECT", min=1, help="Id of the object.")],
     control: Control = None,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Stop tracking an object.
 
@@ -151,7 +155,7 @@ def remove(
 
       streamseg prompt remove cam 3
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         daemon.remove_object(stream, obj_id)
     print(f"object {obj_id} of {stream} is no longer tracked")
 
@@ -164,6 +168,8 @@ def undo(
         typer.Argument(metavar="[OBJECT]", min=1, help="Take back its last prompt. Default: the stream's last change."),
     ] = None,
     control: Control = None,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Take back the last change of a stream (a prompt, a removal, a reset or a name), or an object's last prompt.
 
@@ -173,7 +179,7 @@ def undo(
 
       streamseg prompt undo cam 3
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         if obj_id is None:
             change = daemon.undo(stream)
             objects = ", ".join(str(changed) for changed in change.object_ids) or "no object"
@@ -191,6 +197,8 @@ def label(
     obj_id: Annotated[int, typer.Argument(metavar="OBJECT", min=1, help="Id of the object.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Its new name.")],
     control: Control = None,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Rename an object.
 
@@ -198,7 +206,7 @@ def label(
 
       streamseg prompt label cam 3 cup
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         daemon.label_object(stream, obj_id, text)
     print(f"object {obj_id} of {stream} is now called {text!r}")
 
@@ -207,6 +215,8 @@ def label(
 def list_objects(
     stream: Annotated[str | None, typer.Argument(metavar="STREAM", help="Only this stream.")] = None,
     control: Control = None,
+    key: Key = None,
+    server_key: ServerKey = None,
     as_json: AsJson = False,
 ) -> None:
     """List the tracked objects.
@@ -215,7 +225,7 @@ def list_objects(
 
       streamseg prompt list
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         streams = daemon.list(stream)
     if as_json:
         print_json(streams)
@@ -234,13 +244,13 @@ def _cells(obj: ObjectEntry) -> tuple[str, ...]:
 
 
 @app.command()
-def reset(stream: Stream, control: Control = None) -> None:
+def reset(stream: Stream, control: Control = None, key: Key = None, server_key: ServerKey = None) -> None:
     """Remove all objects of a stream.
 
     [bold]Example[/bold]
 
       streamseg prompt reset cam
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         daemon.reset(stream)
     print(f"all objects of {stream} are removed")

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from streamseg.cli.daemon_options import Key, ServerKey
 from streamseg.cli.until_signal import ended_by_signal
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
@@ -37,6 +38,8 @@ def record(
     keep_free_mb: Annotated[
         int, typer.Option(min=0, metavar="MB", help="Stop when the disk has less space left.")
     ] = 1000,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Record masks, objects, events and status of a daemon, until Ctrl-C.
 
@@ -48,6 +51,7 @@ def record(
 
       streamseg record recording/ --pictures --max-gb 50
     """
+    from streamseg.client.keys import load_keys
     from streamseg.config.schema import RecordConfig
     from streamseg.record.process import kinds_of
     from streamseg.record.receive import receive_bytes
@@ -61,6 +65,7 @@ def record(
         max_hours=max_hours,
         keep_free_mb=keep_free_mb,
     )
+    keys = load_keys(key, server_key)
     ended = ended_by_signal()
     until_s = None if seconds is None else time.monotonic() + seconds
 
@@ -71,7 +76,7 @@ def record(
     with Recorder(folder, RecordLimits.of(settings)) as recorder:
         print(f"recording {endpoint} to {folder}; Ctrl-C ends it", file=sys.stderr, flush=True)
         try:
-            for received in receive_bytes(endpoint, stream or None, kinds_of(settings), stopped):
+            for received in receive_bytes(endpoint, stream or None, kinds_of(settings), stopped, keys):
                 if received is not None:
                     parts, message = received
                     recorder.write(parts, time.time_ns())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json
+from streamseg.cli.daemon_options import AsJson, Control, Key, ServerKey, daemon_at, print_json
 
 
-def reload(control: Control = None, as_json: AsJson = False) -> None:
+def reload(control: Control = None, key: Key = None, server_key: ServerKey = None, as_json: AsJson = False) -> None:
     """Read the configuration file again and apply what changed. A file with a mistake changes nothing.
 
     [bold]Example[/bold]
 
       streamseg reload
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         reply = daemon.reload()
     if as_json:
         print_json(reply)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json
+from streamseg.cli.daemon_options import AsJson, Control, Key, ServerKey, daemon_at, print_json
 
 if TYPE_CHECKING:
     from streamseg.protocol.results import StatusResult
@@ -28,6 +28,8 @@ def status(
         ),
     ] = False,
     control: Control = None,
+    key: Key = None,
+    server_key: ServerKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the state of a running daemon and its streams.
@@ -38,7 +40,7 @@ def status(
 
       streamseg status --check
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         reply, silent = daemon.get_status(), set(daemon.hello().streams) if check else set()
         silent -= _delivering(reply)
         deadline = time.monotonic() + _CHECK_S

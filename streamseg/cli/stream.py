@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streamseg.cli.daemon_options import AsJson, Control, daemon_at, print_json, print_table
+from streamseg.cli.daemon_options import AsJson, Control, Key, ServerKey, daemon_at, print_json, print_table
 
 app = typer.Typer(help="Add, list, pause and remove streams of a running daemon.", no_args_is_help=True)
 
@@ -29,6 +29,8 @@ def add(
         str | None, typer.Option(metavar="keep|reset|reprompt", help="What happens to objects after a reconnect.")
     ] = None,
     control: Control = None,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Add a stream and track it until the daemon stops or the stream is removed.
 
@@ -49,72 +51,74 @@ def add(
         "loop": loop or None,
         "on_discontinuity": on_discontinuity,
     }
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         daemon.add_stream(stream, {name: value for name, value in settings.items() if value is not None})
     print(f"opening {stream}: `streamseg stream list` shows its state")
 
 
 @app.command()
-def remove(stream: Stream, control: Control = None) -> None:
+def remove(stream: Stream, control: Control = None, key: Key = None, server_key: ServerKey = None) -> None:
     """Close a stream and remove its objects.
 
     [bold]Example[/bold]
 
       streamseg stream remove door
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         daemon.remove_stream(stream)
     print(f"{stream} is closed")
 
 
 @app.command()
-def pause(stream: Stream, control: Control = None) -> None:
+def pause(stream: Stream, control: Control = None, key: Key = None, server_key: ServerKey = None) -> None:
     """Stop tracking a stream until it is resumed; its objects and their memory are kept.
 
     [bold]Example[/bold]
 
       streamseg stream pause door
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         daemon.pause(stream)
     print(f"{stream} is paused")
 
 
 @app.command()
-def resume(stream: Stream, control: Control = None) -> None:
+def resume(stream: Stream, control: Control = None, key: Key = None, server_key: ServerKey = None) -> None:
     """Track a paused stream again.
 
     [bold]Example[/bold]
 
       streamseg stream resume door
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         daemon.resume(stream)
     print(f"{stream} is tracked again")
 
 
 @app.command()
-def reset(stream: Stream, control: Control = None) -> None:
+def reset(stream: Stream, control: Control = None, key: Key = None, server_key: ServerKey = None) -> None:
     """Remove all objects of a stream.
 
     [bold]Example[/bold]
 
       streamseg stream reset door
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         daemon.reset(stream)
     print(f"{stream} has no objects any more")
 
 
 @app.command("list")
-def list_streams(control: Control = None, as_json: AsJson = False) -> None:
+def list_streams(
+    control: Control = None, key: Key = None, server_key: ServerKey = None, as_json: AsJson = False
+) -> None:
     """List the streams and their state.
 
     [bold]Example[/bold]
 
       streamseg stream list
     """
-    with daemon_at(control) as daemon:
+    with daemon_at(control, key, server_key) as daemon:
         hello, status = daemon.hello(), daemon.get_status()
     if as_json:
         print_json(status.streams)

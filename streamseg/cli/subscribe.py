@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from streamseg.cli.daemon_options import Key, ServerKey
 from streamseg.cli.print_line import print_line
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
@@ -40,6 +41,8 @@ def subscribe(
     timeout: Annotated[
         float | None, typer.Option(min=0.1, metavar="S", help="Fail if no message arrives for S seconds.")
     ] = None,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Print a line for each message that a daemon publishes, until Ctrl-C.
 
@@ -52,7 +55,9 @@ def subscribe(
     from streamseg.cli.message_lines import message_line
 
     chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
-    for number, (message, header) in enumerate(_messages(endpoint, stream, chosen, timeout, max_rate), 1):
+    for number, (message, header) in enumerate(
+        _messages(endpoint, stream, chosen, timeout, max_rate, key, server_key), 1
+    ):
         line = header.decode() if as_json else message_line(message)
         print_line(line)
         if number == count:
@@ -60,14 +65,21 @@ def subscribe(
 
 
 def _messages(
-    endpoint: str, streams: list[str] | None, kinds: list[str], timeout_s: float | None, max_rate_hz: float | None
+    endpoint: str,
+    streams: list[str] | None,
+    kinds: list[str],
+    timeout_s: float | None,
+    max_rate_hz: float | None,
+    key: Path | None,
+    server_key: str | None,
 ) -> Iterator[tuple[Message, bytes]]:
     """Yield every message in order, with its header as bytes."""
     import zmq
 
-    from streamseg.client.connect import connect, update_topics
+    from streamseg.client.connect import Connection
     from streamseg.client.core import SubscriberCore
     from streamseg.client.inbox import AllInbox
+    from streamseg.client.keys import load_keys
     from streamseg.client.subscriber import rate_of
 
     # The library's core with our own loop, since results do not keep the original bytes.
@@ -76,21 +88,17 @@ def _messages(
         endpoint, streams or None, cast("list[Kind]", kinds), AllInbox(), rate
     )
     silence = _Silence(timeout_s, core.timeout_error)
-    with zmq.Context() as context, ExitStack() as connection:
-        socket = connection.enter_context(connect(context, endpoint, core.topics()))
+    with zmq.Context() as context, Connection(context, endpoint, core, load_keys(key, server_key)) as connection:
         while True:
-            if not socket.poll(int(_TURN_S * 1000)):
-                silence.check(endpoint)
-                continue
-            parts = socket.recv_multipart()
-            core.feed(parts)
-            if (message := core.take()) is not None:
-                silence.broken()
-                yield message, parts[1]
-            if core.take_shed():
-                connection.close()
-                socket = connection.enter_context(connect(context, endpoint, core.topics()))
-            update_topics(socket, core)
+            if connection.socket.poll(int(_TURN_S * 1000)):
+                parts = connection.socket.recv_multipart()
+                core.feed(parts)
+                if (message := core.take()) is not None:
+                    silence.broken()
+                    yield message, parts[1]
+            else:
+                silence.check(endpoint, connection.problem)
+            connection.update()
 
 
 class _Silence:
@@ -101,7 +109,7 @@ class _Silence:
         error: Creates the error for a longer silence.
     """
 
-    def __init__(self, timeout_s: float | None, error: Callable[[float], Exception]) -> None:
+    def __init__(self, timeout_s: float | None, error: Callable[[float, str], Exception]) -> None:
         self._timeout_s = timeout_s
         self._error = error
         self._since = time.monotonic()
@@ -111,11 +119,12 @@ class _Silence:
         """Record a message."""
         self._since, self._hinted = time.monotonic(), True
 
-    def check(self, endpoint: str) -> None:
+    def check(self, endpoint: str, problem: str) -> None:
         """Raise after the timeout; print one hint if the first message takes long."""
         silent_s = time.monotonic() - self._since
         if self._timeout_s is not None and silent_s >= self._timeout_s:
-            raise self._error(self._timeout_s)
+            raise self._error(self._timeout_s, problem)
         if silent_s >= _HINT_AFTER_S and not self._hinted:
             self._hinted = True
-            print(f"no message from {endpoint} yet: is `streamseg run` running there?", file=sys.stderr)
+            why = problem or "is `streamseg run` running there?"
+            print(f"no message from {endpoint} yet: {why}", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from streamseg.cli.daemon_options import Key, ServerKey
 from streamseg.errors import SubscribeTimeoutError
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
@@ -43,6 +44,8 @@ def view(
             "a camera may be offline for a while.",
         ),
     ] = None,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Show a stream with its masks in a window (q closes it), or write a file if there is no display.
 
@@ -54,30 +57,33 @@ def view(
     """
     from streamseg.cli.window import window_obstacle
 
+    def pairs(keep_going: Callable[[], bool] = lambda: True) -> Iterator[FramePair]:
+        return _pairs(endpoint, stream, timeout, key, server_key, keep_going)
+
     obstacle = window_obstacle()
     if out is None and obstacle is None:
-        _show(endpoint, stream, frames, timeout)
+        _show(endpoint, pairs, frames)
         return
     if out is None:
         out = Path(f"streamseg-{stream or 'view'}.mp4")
         print(f"no window: {obstacle}; writing {out}")
-    _write(endpoint, stream, out, frames, timeout)
+    _write(out, pairs(), frames)
 
 
-def _show(endpoint: str, stream: str | None, frames: int | None, timeout_s: float | None) -> None:
+def _show(endpoint: str, pairs: Callable[[Callable[[], bool]], Iterator[FramePair]], frames: int | None) -> None:
     from streamseg.cli.draw_pair import draw_pair
     from streamseg.cli.window import Window
 
     window = Window(f"streamseg {endpoint}")
     try:
-        for number, pair in enumerate(_pairs(endpoint, stream, timeout_s, window.is_open), 1):
+        for number, pair in enumerate(pairs(window.is_open), 1):
             if not window.show(draw_pair(pair)) or number == frames:
                 return
     finally:
         window.close()
 
 
-def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, timeout_s: float | None) -> None:
+def _write(out: Path, pairs: Iterator[FramePair], frames: int | None) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -90,7 +96,7 @@ def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, tim
     with open_writer(out) as file, Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"writing {out}", total=wanted)
         try:
-            for pair in _pairs(endpoint, stream, timeout_s):
+            for pair in pairs:
                 file.add(draw_pair(pair), pair.masks.t_captured_ns / 1e9)
                 written, name = written + 1, pair.stream
                 bar.update(task, completed=written)
@@ -103,12 +109,18 @@ def _write(endpoint: str, stream: str | None, out: Path, frames: int | None, tim
 
 
 def _pairs(
-    endpoint: str, stream: str | None, timeout_s: float | None, keep_going: Callable[[], bool] = lambda: True
+    endpoint: str,
+    stream: str | None,
+    timeout_s: float | None,
+    key: Path | None,
+    server_key: str | None,
+    keep_going: Callable[[], bool],
 ) -> Iterator[FramePair]:
     """Yield pictures with the masks of the same frame, of one stream, while ``keep_going()`` is true."""
     from streamseg.client import PairedSubscriber
 
-    with PairedSubscriber(endpoint, streams=[stream] if stream else None) as subscriber:
+    streams = [stream] if stream else None
+    with PairedSubscriber(endpoint, streams=streams, key_file=key, server_key=server_key) as subscriber:
         pair: FramePair | None = subscriber.receive(timeout_s or _FIRST_S)
         while pair is not None:
             stream = stream or pair.stream

@@ -13,8 +13,16 @@ import zmq.asyncio
 
 from streamseg.client import control_calls as calls
 from streamseg.client.control_calls import Mask
-from streamseg.client.control_core import CONNECT_TIMEOUT_S, DEFAULT_TIMEOUT_S, RESEND_S, Call, ControlCore, connect
+from streamseg.client.control_core import (
+    CONNECT_TIMEOUT_S,
+    DEFAULT_TIMEOUT_S,
+    RESEND_S,
+    Call,
+    ControlConnection,
+    ControlCore,
+)
 from streamseg.client.control_results import Snapshot
+from streamseg.client.keys import KeyFile, load_keys
 from streamseg.errors import StreamsegError
 from streamseg.protocol.arguments import Coords, OnExpired
 from streamseg.protocol.control import Reply
@@ -44,9 +52,11 @@ class AsyncController:
         endpoint: The daemon's ``control.endpoint``; None for the default address of this user's daemon.
         timeout_s: Longest wait for a reply.
         connect_timeout_s: Longest wait for a connection.
+        key_file: File with the key, for a daemon that asks for one (``streamseg keys authorize`` makes it).
+        server_key: The daemon's public key, if the file does not have it.
 
     Raises:
-        ConfigError: the endpoint is invalid.
+        ConfigError: the endpoint or a key is invalid.
     """
 
     def __init__(
@@ -55,8 +65,11 @@ class AsyncController:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        key_file: KeyFile | None = None,
+        server_key: str | bytes | None = None,
     ) -> None:
         self._core = ControlCore(endpoint)
+        keys = load_keys(key_file, server_key)
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._closed = False
@@ -64,7 +77,7 @@ class AsyncController:
         self._reader: asyncio.Task[None] | None = None
         self._context = zmq.asyncio.Context()
         try:
-            self._socket = connect(self._context, self._core.endpoint)
+            self._connection = ControlConnection(self._context, self._core.endpoint, keys)
         except StreamsegError:
             self._context.term()
             raise
@@ -251,9 +264,12 @@ class AsyncController:
         request_id, parts = self._core.request(call)
         loop = asyncio.get_running_loop()
         began = loop.time()
+        if self._connection.gave_up:
+            await self._stop_reading()
+            self._connection.reopen()
         reach_ms = int(min(self._connect_timeout_s, self._timeout_s) * 1000)
-        if not await self._socket.poll(reach_ms, zmq.POLLOUT):  # type: ignore[call-arg]  # unknown to pyzmq's types
-            raise self._core.unreachable()
+        if not await self._connection.socket.poll(reach_ms, zmq.POLLOUT):  # type: ignore[call-arg]  # unknown to pyzmq's types
+            raise self._core.unreachable(self._connection.problem)
         if self._reader is None:
             self._reader = loop.create_task(self._read())
         reply: asyncio.Future[Reply] = loop.create_future()
@@ -261,7 +277,7 @@ class AsyncController:
         try:
             while (remaining_s := began + self._timeout_s - loop.time()) > 0:
                 with contextlib.suppress(zmq.Again):  # not connected: the next resend does it
-                    await self._socket.send_multipart(parts, zmq.NOBLOCK)
+                    await self._connection.socket.send_multipart(parts, zmq.NOBLOCK)
                 done, _ = await asyncio.wait({reply}, timeout=min(RESEND_S, remaining_s))
                 if done:
                     return self._core.result(call, reply.result())
@@ -272,23 +288,27 @@ class AsyncController:
     async def _read(self) -> None:
         """Hand every reply to the task that waits for it."""
         while True:
-            reply = self._core.read(await self._socket.recv_multipart())
+            reply = self._core.read(await self._connection.socket.recv_multipart())
             if reply is None:
                 continue
             waiting = self._waiting.get(reply.id)
             if waiting is not None and not waiting.done():
                 waiting.set_result(reply)
 
+    async def _stop_reading(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+
     async def close(self) -> None:
         """Disconnect. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        if self._reader is not None:
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
-        self._socket.close()
+        await self._stop_reading()
+        self._connection.close()
         self._context.term()
 
     async def __aenter__(self) -> Self:

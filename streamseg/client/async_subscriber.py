@@ -11,9 +11,10 @@ from typing import Generic, Self, TypeVar, overload
 import zmq
 import zmq.asyncio
 
-from streamseg.client.connect import connect, update_topics
+from streamseg.client.connect import Connection
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import Inbox, PairInbox
+from streamseg.client.keys import KeyFile, load_keys
 from streamseg.client.results import FramePair, MaskFrame, Message
 from streamseg.client.subscriber import MAX_POLL_S, Mode, inbox_of, longest_wait_s, rate_of
 from streamseg.errors import StreamsegError
@@ -35,14 +36,16 @@ class _AsyncReceiver(Generic[R]):
         inbox: Inbox[R],
         timeout_s: float | None,
         rates: tuple[float | None, float | None],
+        key_file: KeyFile | None,
+        server_key: str | bytes | None,
     ) -> None:
-        self._endpoint = endpoint
+        keys = load_keys(key_file, server_key)
         self._timeout_s = timeout_s
         self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox, rate_of(*rates))
         self._closed = False
         self._context = zmq.asyncio.Context()
         try:
-            self._socket = connect(self._context, endpoint, self._core.topics())
+            self._connection = Connection(self._context, endpoint, self._core, keys)
         except StreamsegError:
             self._context.term()
             raise
@@ -82,22 +85,19 @@ class _AsyncReceiver(Generic[R]):
                 return result
             remaining_s = deadline - loop.time()
             if remaining_s <= 0:
-                raise self._core.timeout_error(limit_s)
-            await self._socket.poll(int(min(remaining_s, MAX_POLL_S) * 1000) + 1)
+                raise self._core.timeout_error(limit_s, self._connection.problem)
+            await self._connection.socket.poll(int(min(remaining_s, MAX_POLL_S) * 1000) + 1)
 
     async def _drain(self) -> None:
         for _ in range(_MAX_DRAINED):
             if not self._core.wants_more():
                 break
             try:
-                parts = await self._socket.recv_multipart(zmq.NOBLOCK)
+                parts = await self._connection.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             self._core.feed(parts)
-        if self._core.take_shed():
-            self._socket.close()
-            self._socket = connect(self._context, self._endpoint, self._core.topics())
-        update_topics(self._socket, self._core)
+        self._connection.update()
 
     def __aiter__(self) -> Self:
         return self
@@ -111,7 +111,7 @@ class _AsyncReceiver(Generic[R]):
         """Disconnect. Safe to call twice."""
         if not self._closed:
             self._closed = True
-            self._socket.close()
+            self._connection.close()
             self._context.term()
 
     async def __aenter__(self) -> Self:
@@ -137,6 +137,8 @@ class AsyncSubscriber(_AsyncReceiver[R]):
             limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
         min_rate_hz: Lowest rate of frames, as in :class:`streamseg.client.Subscriber`.
         max_rate_hz: Highest rate of frames, likewise.
+        key_file: File with the key, likewise.
+        server_key: The daemon's public key, likewise.
 
     Raises:
         ConfigError: the endpoint, a stream id, a kind or a rate is invalid.
@@ -152,6 +154,8 @@ class AsyncSubscriber(_AsyncReceiver[R]):
         timeout_s: float | None = ...,
         min_rate_hz: float | None = ...,
         max_rate_hz: float | None = ...,
+        key_file: KeyFile | None = ...,
+        server_key: str | bytes | None = ...,
     ) -> None: ...
 
     @overload
@@ -165,6 +169,8 @@ class AsyncSubscriber(_AsyncReceiver[R]):
         timeout_s: float | None = ...,
         min_rate_hz: float | None = ...,
         max_rate_hz: float | None = ...,
+        key_file: KeyFile | None = ...,
+        server_key: str | bytes | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -177,8 +183,11 @@ class AsyncSubscriber(_AsyncReceiver[R]):
         timeout_s: float | None = None,
         min_rate_hz: float | None = None,
         max_rate_hz: float | None = None,
+        key_file: KeyFile | None = None,
+        server_key: str | bytes | None = None,
     ) -> None:
-        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s, (min_rate_hz, max_rate_hz))
+        rates = (min_rate_hz, max_rate_hz)
+        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s, rates, key_file, server_key)
 
 
 class AsyncPairedSubscriber(_AsyncReceiver[FramePair]):
@@ -190,6 +199,8 @@ class AsyncPairedSubscriber(_AsyncReceiver[FramePair]):
         timeout_s: Longest wait for a pair, as in :class:`AsyncSubscriber`.
         min_rate_hz: As there.
         max_rate_hz: As there.
+        key_file: As there.
+        server_key: As there.
 
     Raises:
         ConfigError: the endpoint, a stream id or a rate is invalid.
@@ -203,5 +214,8 @@ class AsyncPairedSubscriber(_AsyncReceiver[FramePair]):
         timeout_s: float | None = None,
         min_rate_hz: float | None = None,
         max_rate_hz: float | None = None,
+        key_file: KeyFile | None = None,
+        server_key: str | bytes | None = None,
     ) -> None:
-        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s, (min_rate_hz, max_rate_hz))
+        rates = (min_rate_hz, max_rate_hz)
+        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s, rates, key_file, server_key)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import zmq
 
+from streamseg.client.keys import ClientKeys, HandshakeWatch
 from streamseg.errors import ConfigError
 from streamseg.protocol.topics import MAX_MESSAGE_BYTES, PUBLISH_HWM
 
@@ -19,13 +20,75 @@ _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 2000
 
 
-def connect(context: zmq.Context[S], endpoint: str, topics: Iterable[bytes], hwm: int = PUBLISH_HWM) -> S:
-    """Return a SUB socket that connects, and reconnects when the daemon comes back.
+class Connection(Generic[S]):
+    """A SUB socket that connects, and reconnects when the daemon comes back, also after it refused the key.
+
+    Args:
+        context: Of the socket.
+        endpoint: Where the daemon publishes.
+        core: What reads the messages: knows the topics.
+        keys: For endpoints that need a key.
+        hwm: Messages that libzmq queues.
+
+    Attributes:
+        socket: The socket; another one after :meth:`update`.
 
     Raises:
         ConfigError: the endpoint is not a ZeroMQ address.
     """
-    socket = context.socket(zmq.SUB)
+
+    def __init__(
+        self,
+        context: zmq.Context[S],
+        endpoint: str,
+        core: SubscriberCore[Any],
+        keys: ClientKeys | None = None,
+        hwm: int = PUBLISH_HWM,
+    ) -> None:
+        self._context, self._endpoint, self._core, self._keys, self._hwm = context, endpoint, core, keys, hwm
+        self._open()
+
+    def _open(self) -> None:
+        self.socket = self._context.socket(zmq.SUB)
+        self._watch = HandshakeWatch(self._context, self.socket, keyed=self._keys is not None)
+        try:
+            _connect(self.socket, self._endpoint, self._core.topics(), self._hwm, self._keys)
+        except ConfigError:
+            self.close()
+            raise
+
+    @property
+    def problem(self) -> str:
+        """Why the last connection failed; empty if it did not."""
+        return self._watch.problem
+
+    def update(self) -> None:
+        """Subscribe to what is wanted now; replace the socket to drop a backlog, or to try again after a refusal."""
+        if self._core.take_shed() or self._watch.gave_up:
+            self.close()
+            self._open()
+        for name in self._core.take_fresh_topics():
+            self.socket.setsockopt(zmq.SUBSCRIBE, name)
+        for name in self._core.take_old_topics():
+            self.socket.setsockopt(zmq.UNSUBSCRIBE, name)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._watch.close()
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _connect(
+    socket: zmq.Socket[Any], endpoint: str, topics: Iterable[bytes], hwm: int, keys: ClientKeys | None
+) -> None:
+    if keys is not None:
+        keys.apply(socket)
     socket.setsockopt(zmq.RCVHWM, hwm)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.IPV6, "[" in endpoint)  # else "localhost" would be ::1, where daemons do not listen
@@ -39,14 +102,4 @@ def connect(context: zmq.Context[S], endpoint: str, topics: Iterable[bytes], hwm
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
-        socket.close()
         raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
-    return socket
-
-
-def update_topics(socket: zmq.Socket[Any], core: SubscriberCore[Any]) -> None:
-    """Subscribe to the topics that are wanted since the last call, and unsubscribe from those that no longer are."""
-    for name in core.take_fresh_topics():
-        socket.setsockopt(zmq.SUBSCRIBE, name)
-    for name in core.take_old_topics():
-        socket.setsockopt(zmq.UNSUBSCRIBE, name)

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import zmq
 
+from streamseg.client.keys import ClientKeys, HandshakeWatch
 from streamseg.errors import ConfigError, ControlError, ProtocolError
 from streamseg.paths import default_control_endpoint, default_folder_is_ours
 from streamseg.protocol.control import CONTROL_VERSION, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, Feature, Reply, Request
@@ -141,8 +142,14 @@ class ControlCore:
                 f"{what}: the daemon at {self.endpoint} is streamseg {daemon.version}, too old: update it",
             )
 
-    def unreachable(self) -> ControlError:
-        """Return the error for a request that could not be sent."""
+    def unreachable(self, problem: str = "") -> ControlError:
+        """Return the error for a request that could not be sent.
+
+        Args:
+            problem: Why the connection failed, if it did.
+        """
+        if problem:
+            return ControlError("UNREACHABLE", f"no connection to {self.endpoint}: {problem}", retryable=True)
         return ControlError(
             "UNREACHABLE",
             f"no daemon listens at {self.endpoint}: is `streamseg run` running there, and is this its "
@@ -157,22 +164,58 @@ class ControlCore:
         )
 
 
-def connect(context: zmq.Context[S], endpoint: str) -> S:
-    """Return a DEALER socket that queues nothing while it is not connected.
+class ControlConnection(Generic[S]):
+    """A DEALER socket that queues nothing while it is not connected.
+
+    Args:
+        context: Of the socket.
+        endpoint: Of the daemon.
+        keys: For a daemon that asks for a key.
+
+    Attributes:
+        socket: The socket; another one after :meth:`reopen`.
 
     Raises:
         ConfigError: the endpoint is not a ZeroMQ address.
     """
-    socket = context.socket(zmq.DEALER)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.IPV6, "[" in endpoint)
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
-    socket.setsockopt(zmq.RECONNECT_IVL, 50)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-    try:
-        socket.connect(endpoint)
-    except zmq.ZMQError as error:
-        socket.close()
-        raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
-    return socket
+
+    def __init__(self, context: zmq.Context[S], endpoint: str, keys: ClientKeys | None) -> None:
+        self._context, self._endpoint, self._keys = context, endpoint, keys
+        self._open()
+
+    def _open(self) -> None:
+        self.socket = self._context.socket(zmq.DEALER)
+        self._watch = HandshakeWatch(self._context, self.socket, keyed=self._keys is not None)
+        if self._keys is not None:
+            self._keys.apply(self.socket)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.IMMEDIATE, 1)
+        self.socket.setsockopt(zmq.IPV6, "[" in self._endpoint)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        try:
+            self.socket.connect(self._endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ConfigError(f"endpoint: {self._endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
+
+    @property
+    def problem(self) -> str:
+        """Why the last connection failed; empty if it did not."""
+        return self._watch.problem
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether only :meth:`reopen` can connect again, after a refusal."""
+        return self._watch.gave_up
+
+    def reopen(self) -> None:
+        """Replace the socket."""
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._watch.close()
+        self.socket.close()

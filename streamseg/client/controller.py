@@ -12,8 +12,16 @@ import zmq
 
 from streamseg.client import control_calls as calls
 from streamseg.client.control_calls import Mask
-from streamseg.client.control_core import CONNECT_TIMEOUT_S, DEFAULT_TIMEOUT_S, RESEND_S, Call, ControlCore, connect
+from streamseg.client.control_core import (
+    CONNECT_TIMEOUT_S,
+    DEFAULT_TIMEOUT_S,
+    RESEND_S,
+    Call,
+    ControlConnection,
+    ControlCore,
+)
 from streamseg.client.control_results import Snapshot
+from streamseg.client.keys import KeyFile, load_keys
 from streamseg.errors import StreamsegError
 from streamseg.protocol.arguments import Coords, OnExpired
 from streamseg.protocol.results import (
@@ -48,9 +56,11 @@ class Controller:
         endpoint: The daemon's ``control.endpoint``; None for the default address of this user's daemon.
         timeout_s: Longest wait for a reply.
         connect_timeout_s: Longest wait for a connection.
+        key_file: File with the key, for a daemon that asks for one (``streamseg keys authorize`` makes it).
+        server_key: The daemon's public key, if the file does not have it.
 
     Raises:
-        ConfigError: the endpoint is invalid.
+        ConfigError: the endpoint or a key is invalid.
     """
 
     def __init__(
@@ -59,14 +69,17 @@ class Controller:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        key_file: KeyFile | None = None,
+        server_key: str | bytes | None = None,
     ) -> None:
         self._core = ControlCore(endpoint)
+        keys = load_keys(key_file, server_key)
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._closed = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = connect(self._context, self._core.endpoint)
+            self._connection = ControlConnection(self._context, self._core.endpoint, keys)
         except StreamsegError:
             self._context.term()
             raise
@@ -250,17 +263,19 @@ class Controller:
             self._core.check_feature(call, self.hello())
         request_id, parts = self._core.request(call)
         began = time.monotonic()
-        if not self._socket.poll(int(min(self._connect_timeout_s, self._timeout_s) * 1000), zmq.POLLOUT):
-            raise self._core.unreachable()
+        if self._connection.gave_up:
+            self._connection.reopen()
+        if not self._connection.socket.poll(int(min(self._connect_timeout_s, self._timeout_s) * 1000), zmq.POLLOUT):
+            raise self._core.unreachable(self._connection.problem)
         deadline = began + self._timeout_s
         send_at = began
         while (now := time.monotonic()) < deadline:
             if now >= send_at:
                 self._send(parts)
                 send_at = now + RESEND_S
-            if not self._socket.poll(int((min(send_at, deadline) - now) * 1000) + 1):
+            if not self._connection.socket.poll(int((min(send_at, deadline) - now) * 1000) + 1):
                 continue
-            reply = self._core.read(self._socket.recv_multipart())
+            reply = self._core.read(self._connection.socket.recv_multipart())
             if reply is not None and reply.id == request_id:
                 return self._core.result(call, reply)
         raise self._core.unanswered(call, self._timeout_s)
@@ -268,13 +283,13 @@ class Controller:
     def _send(self, parts: Sequence[bytes]) -> None:
         """Send if the daemon is connected; otherwise the next resend does it."""
         with contextlib.suppress(zmq.Again):
-            self._socket.send_multipart(parts, zmq.NOBLOCK)
+            self._connection.socket.send_multipart(parts, zmq.NOBLOCK)
 
     def close(self) -> None:
         """Disconnect. Safe to call twice."""
         if not self._closed:
             self._closed = True
-            self._socket.close()
+            self._connection.close()
             self._context.term()
 
     def __enter__(self) -> Self:

@@ -227,11 +227,18 @@ class SubscriberCore(Generic[Result_co]):
         shed, self._shed = self._shed, False
         return shed
 
-    def timeout_error(self, timeout_s: float) -> SubscribeTimeoutError:
-        """Return the error that says what did not arrive, and why as far as known."""
+    def timeout_error(self, timeout_s: float, problem: str = "") -> SubscribeTimeoutError:
+        """Return the error that says what did not arrive, and why as far as known.
+
+        Args:
+            timeout_s: How long it was waited for.
+            problem: Why the connection failed, if it did.
+        """
         wanted = "/".join(self._kinds)
         of = f" of {', '.join(self._streams)}" if self._streams else ""
-        if self._daemon_streams is None:
+        if problem:
+            why = problem
+        elif self._daemon_streams is None:
             why = "nothing was received: is streamseg running, and is this its publish.endpoints?"
         elif unknown := [stream for stream in self._streams or () if stream not in (*self._daemon_streams, DAEMON)]:
             why = f"the daemon has no stream {unknown[0]!r}; streams: {', '.join(self._daemon_streams) or 'none'}"

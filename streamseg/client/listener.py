@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from streamseg.client.keys import KeyFile
 from streamseg.client.results import (
     DaemonStatusMessage,
     EventMessage,
@@ -45,6 +46,8 @@ class Listener:
         mode: As there.
         min_rate_hz: As there.
         max_rate_hz: As there.
+        key_file: As there.
+        server_key: As there.
 
     Raises:
         ConfigError: there is no callback, or an argument is invalid.
@@ -63,6 +66,8 @@ class Listener:
         mode: Mode = "latest",
         min_rate_hz: float | None = None,
         max_rate_hz: float | None = None,
+        key_file: KeyFile | None = None,
+        server_key: str | bytes | None = None,
     ) -> None:
         given: dict[Kind, Callable[[Any], object] | None] = {
             "masks": on_masks,
@@ -81,6 +86,8 @@ class Listener:
             mode=mode,
             min_rate_hz=min_rate_hz,
             max_rate_hz=max_rate_hz,
+            key_file=key_file,
+            server_key=server_key,
         )
         self._stop = threading.Event()
         self._error: Exception | None = None

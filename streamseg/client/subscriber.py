@@ -11,9 +11,10 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
 import zmq
 
 from streamseg.client.adaptive_rate import AdaptiveRate
-from streamseg.client.connect import connect, update_topics
+from streamseg.client.connect import Connection
 from streamseg.client.core import SubscriberCore, SubscriberStats
 from streamseg.client.inbox import AllInbox, Inbox, LatestInbox, PairInbox
+from streamseg.client.keys import KeyFile, load_keys
 from streamseg.client.results import FramePair, MaskFrame, Message
 from streamseg.errors import ConfigError, StreamsegError
 from streamseg.protocol.topics import DEFAULT_ENDPOINT, Kind
@@ -23,7 +24,9 @@ R = TypeVar("R")
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 """Longest wait of ``receive()`` by default."""
-MAX_POLL_S: Final = 3600.0
+MAX_POLL_S: Final = 2.0
+"""A connection that was refused is tried again after such a time."""
+
 _MAX_DRAINED: Final = 1000
 
 
@@ -38,14 +41,16 @@ class _Receiver(Generic[R]):
         inbox: Inbox[R],
         timeout_s: float | None,
         rates: tuple[float | None, float | None],
+        key_file: KeyFile | None,
+        server_key: str | bytes | None,
     ) -> None:
-        self._endpoint = endpoint
+        keys = load_keys(key_file, server_key)
         self._timeout_s = timeout_s
         self._core: SubscriberCore[R] = SubscriberCore(endpoint, streams, kinds, inbox, rate_of(*rates))
         self._closed = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = connect(self._context, endpoint, self._core.topics())
+            self._connection = Connection(self._context, endpoint, self._core, keys)
         except StreamsegError:
             self._context.term()
             raise
@@ -86,22 +91,19 @@ class _Receiver(Generic[R]):
                 return result
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
-                raise self._core.timeout_error(limit_s)
-            self._socket.poll(int(min(remaining_s, MAX_POLL_S) * 1000) + 1)
+                raise self._core.timeout_error(limit_s, self._connection.problem)
+            self._connection.socket.poll(int(min(remaining_s, MAX_POLL_S) * 1000) + 1)
 
     def _drain(self) -> None:
         for _ in range(_MAX_DRAINED):
             if not self._core.wants_more():
                 break
             try:
-                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+                parts = self._connection.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             self._core.feed(parts)
-        if self._core.take_shed():
-            self._socket.close()
-            self._socket = connect(self._context, self._endpoint, self._core.topics())
-        update_topics(self._socket, self._core)
+        self._connection.update()
 
     def __iter__(self) -> Self:
         return self
@@ -115,7 +117,7 @@ class _Receiver(Generic[R]):
         """Disconnect. Safe to call twice."""
         if not self._closed:
             self._closed = True
-            self._socket.close()
+            self._connection.close()
             self._context.term()
 
     def __enter__(self) -> Self:
@@ -147,9 +149,11 @@ class Subscriber(_Receiver[R]):
         max_rate_hz: Receive at most this many frames a second of each stream; the daemon leaves the others out, and
             they count as ``skipped``. The nearest lower of :data:`streamseg.protocol.topics.RATES_HZ` is used.
             None: every frame.
+        key_file: File with the key, for daemons that ask for one (``streamseg keys authorize`` makes it).
+        server_key: The daemon's public key, if the file does not have it.
 
     Raises:
-        ConfigError: the endpoint, a stream id, a kind or a rate is invalid.
+        ConfigError: the endpoint, a stream id, a kind, a rate or a key is invalid.
     """
 
     @overload
@@ -162,6 +166,8 @@ class Subscriber(_Receiver[R]):
         timeout_s: float | None = ...,
         min_rate_hz: float | None = ...,
         max_rate_hz: float | None = ...,
+        key_file: KeyFile | None = ...,
+        server_key: str | bytes | None = ...,
     ) -> None: ...
 
     @overload
@@ -175,6 +181,8 @@ class Subscriber(_Receiver[R]):
         timeout_s: float | None = ...,
         min_rate_hz: float | None = ...,
         max_rate_hz: float | None = ...,
+        key_file: KeyFile | None = ...,
+        server_key: str | bytes | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -187,8 +195,11 @@ class Subscriber(_Receiver[R]):
         timeout_s: float | None = None,
         min_rate_hz: float | None = None,
         max_rate_hz: float | None = None,
+        key_file: KeyFile | None = None,
+        server_key: str | bytes | None = None,
     ) -> None:
-        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s, (min_rate_hz, max_rate_hz))
+        rates = (min_rate_hz, max_rate_hz)
+        super().__init__(endpoint, streams, kinds, inbox_of(mode), timeout_s, rates, key_file, server_key)
 
 
 class PairedSubscriber(_Receiver[FramePair]):
@@ -201,6 +212,8 @@ class PairedSubscriber(_Receiver[FramePair]):
             limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
         min_rate_hz: As in :class:`Subscriber`.
         max_rate_hz: As in :class:`Subscriber`.
+        key_file: As in :class:`Subscriber`.
+        server_key: As in :class:`Subscriber`.
 
     Raises:
         ConfigError: the endpoint, a stream id or a rate is invalid.
@@ -214,8 +227,11 @@ class PairedSubscriber(_Receiver[FramePair]):
         timeout_s: float | None = None,
         min_rate_hz: float | None = None,
         max_rate_hz: float | None = None,
+        key_file: KeyFile | None = None,
+        server_key: str | bytes | None = None,
     ) -> None:
-        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s, (min_rate_hz, max_rate_hz))
+        rates = (min_rate_hz, max_rate_hz)
+        super().__init__(endpoint, streams, ("masks", "image"), PairInbox(), timeout_s, rates, key_file, server_key)
 
 
 def longest_wait_s(timeout_s: float | None, constructor_s: float | None) -> float:

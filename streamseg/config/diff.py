@@ -9,7 +9,7 @@ import msgspec
 
 from streamseg.config.schema import Config, PromptConfig, StreamConfig
 
-_GROUPS: Final = ("model", "publish", "control", "http", "state", "record", "log")
+_GROUPS: Final = ("model", "publish", "control", "http", "security", "state", "record", "log")
 _OF_WORKER: Final = (
     *("on_discontinuity", "lost_after_s", "uncertain_below", "uncertain_after_s", "repeat_static", "overlap"),
     *("mask_cleanup", "overload", "prompts", "zones", "lines", "find", "prompters"),

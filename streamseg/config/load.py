@@ -12,7 +12,7 @@ import msgspec
 
 from streamseg.config.environment import substitute
 from streamseg.config.problems import Problem, Problems, path_name
-from streamseg.config.relative import model_at, record_at, stream_at
+from streamseg.config.relative import key_folder, model_at, record_at, security_at, stream_at
 from streamseg.config.rules import (
     check_control,
     check_find,
@@ -32,6 +32,7 @@ from streamseg.config.schema import (
     ModelConfig,
     PublishConfig,
     RecordConfig,
+    SecurityConfig,
     StateConfig,
     StreamConfig,
 )
@@ -158,16 +159,19 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
     def part(value: Any, struct: type[T], path: tuple[str, ...]) -> T | None:
         return None if problems.any_under(path) else read_value(value, struct, path, problems)
 
+    security = part(tree.get("security", {}), SecurityConfig, ("security",))
+    security = security_at(base, security or SecurityConfig())
+    keys = key_folder(security)
     model = part(tree.get("model", {}), ModelConfig, ("model",))
     if model is not None:
         model = model_at(base, model)
         check_model(model, ("model",), problems)
     publish = part(tree.get("publish", {}), PublishConfig, ("publish",))
     if publish is not None:
-        check_publish(publish, ("publish",), problems)
+        check_publish(publish, ("publish",), problems, keys)
     control = part(tree.get("control", {}), ControlConfig, ("control",))
     if control is not None:
-        check_control(control, ("control",), problems)
+        check_control(control, ("control",), problems, keys)
     streams: dict[str, StreamConfig] = {}
     named = tree.get("streams")
     wrong_form = any(problem.path == ("streams",) for problem in problems.found)
@@ -193,6 +197,7 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
         publish=publish or PublishConfig(),
         control=control or ControlConfig(),
         http=http or HttpConfig(),
+        security=security,
         state=state or StateConfig(),
         record=record or RecordConfig(),
         log=log or LogConfig(),

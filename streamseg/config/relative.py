@@ -9,9 +9,10 @@ import msgspec
 
 from streamseg.config.prompter_settings import SETTINGS
 from streamseg.config.prompter_types import own_file
-from streamseg.config.schema import ModelConfig, PrompterConfig, RecordConfig, StreamConfig
+from streamseg.config.schema import ModelConfig, PrompterConfig, RecordConfig, SecurityConfig, StreamConfig
 from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import is_checkpoint_path
+from streamseg.security.key_folder import KeyFolder, default_key_folder
 from streamseg.sources.address import local_path
 
 
@@ -53,6 +54,17 @@ def record_at(base: Path, record: RecordConfig) -> RecordConfig:
     if clips.path is not None:
         clips = msgspec.structs.replace(clips, path=absolute_path(base, clips.path))
     return msgspec.structs.replace(record, path=None if path is None else absolute_path(base, path), clips=clips)
+
+
+def security_at(base: Path, security: SecurityConfig) -> SecurityConfig:
+    """Return the settings with the folder of keys resolved against ``base``."""
+    keys = None if security.keys is None else absolute_path(base, security.keys)
+    return msgspec.structs.replace(security, keys=keys)
+
+
+def key_folder(security: SecurityConfig) -> KeyFolder:
+    """Return the daemon's folder of keys."""
+    return KeyFolder(default_key_folder() if security.keys is None else Path(security.keys))
 
 
 def model_name_at(base: Path, name: str) -> str:

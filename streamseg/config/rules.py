@@ -34,12 +34,11 @@ from streamseg.errors import ModelError, StreamsegError
 from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import find, is_checkpoint_path
 from streamseg.protocol import prompt_rules
-from streamseg.protocol.topics import MAX_IPC_PATH, STREAM_ID, is_loopback
+from streamseg.protocol.topics import MAX_IPC_PATH, STREAM_ID, is_loopback, is_public
+from streamseg.security.key_folder import KeyFolder
 from streamseg.sources.address import describe
 
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")
-_WATCHED: Final = "anyone there could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true"
-_CONTROLLED: Final = "anyone there could control the daemon: use 127.0.0.1 or an ipc:// address"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 MIN_TOKEN: Final = 16
@@ -90,13 +89,25 @@ def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objec
         _check_prompter(name, prompter, (*path, "prompters", name), problems)
 
 
-def check_publish(publish: PublishConfig, path: Path, problems: Problems) -> None:
+def check_publish(publish: PublishConfig, path: Path, problems: Problems, keys: KeyFolder) -> None:
     """Check that endpoints can be bound, and that none is public by accident."""
+    if publish.require_key and publish.allow_unauthenticated:
+        problems.add((*path, "require_key"), "contradicts allow_unauthenticated: remove one of them")
     for index, endpoint in enumerate(publish.endpoints):
         here = (*path, "endpoints", index)
         if endpoint in publish.endpoints[:index]:
             problems.add(here, f"duplicate endpoint {problems.show(here, endpoint)}: remove one of them")
-        _check_endpoint(endpoint, here, problems, None if publish.allow_unauthenticated else _WATCHED)
+        _check_endpoint(endpoint, here, problems)
+        if publish.allow_unauthenticated or keys.accepts("key"):
+            continue
+        if is_public(endpoint):
+            problems.add(
+                here,
+                f"{problems.show(here, endpoint)} is reachable from other machines, and no key is authorized to watch: "
+                f"run `{keys.authorize_command()}`, or set publish.allow_unauthenticated to true",
+            )
+        elif publish.require_key and endpoint.startswith("tcp://"):
+            problems.add((*path, "require_key"), f"is true, but no key is authorized: run `{keys.authorize_command()}`")
     if publish.encoding == "bits_zstd" and importlib.util.find_spec("zstandard") is None:
         problems.add((*path, "encoding"), "bits_zstd needs a package: pip install 'streamseg[fast]', or use coco_rle")
 
@@ -107,10 +118,27 @@ def check_record(record: RecordConfig, path: Path, problems: Problems) -> None:
         check_stream_id(stream, (*path, "streams", index), problems)
 
 
-def check_control(control: ControlConfig, path: Path, problems: Problems) -> None:
-    """Check that the endpoint can be bound, and is not reachable from other machines."""
-    if control.endpoint is not None:
-        _check_endpoint(control.endpoint, (*path, "endpoint"), problems, _CONTROLLED)
+def check_control(control: ControlConfig, path: Path, problems: Problems, keys: KeyFolder) -> None:
+    """Check that the endpoint can be bound, and that not everyone who reaches it is in control."""
+    if control.endpoint is None:
+        return
+    here = (*path, "endpoint")
+    shown = problems.show(here, control.endpoint)
+    _check_endpoint(control.endpoint, here, problems)
+    if is_public(control.endpoint) and control.allow_unauthenticated:
+        problems.add(
+            here,
+            f"{shown} is reachable from other machines, and anyone there could control the daemon: remove "
+            "control.allow_unauthenticated, or use 127.0.0.1",
+        )
+    elif control.endpoint.startswith("tcp://") and not control.allow_unauthenticated and not keys.accepts("key"):
+        who = "other machines" if is_public(control.endpoint) else "every user of this machine"
+        otherwise = "" if is_public(control.endpoint) else ", or set control.allow_unauthenticated to true"
+        problems.add(
+            here,
+            f"{shown} is reachable from {who}, and no key is authorized: run `{keys.authorize_command()} --role "
+            f"control`, use an ipc:// address{otherwise}",
+        )
 
 
 def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
@@ -266,8 +294,8 @@ def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:
         problems.add((*path, "mask"), f"there is no file {_short(prompt.mask)}: check the path")
 
 
-def _check_endpoint(endpoint: str, path: Path, problems: Problems, if_public: str | None) -> None:
-    """Check an address to bind; ``if_public`` says why it must not be public, None if it may be."""
+def _check_endpoint(endpoint: str, path: Path, problems: Problems) -> None:
+    """Check an address to bind."""
     shown = problems.show(path, endpoint)
     scheme, separator, rest = endpoint.partition("://")
     if not separator or scheme not in ("tcp", "ipc"):
@@ -286,11 +314,8 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems, if_public: st
             problems.add(path, f"{shown} has no port: write tcp://HOST:PORT, for example tcp://127.0.0.1:5555")
         elif port != "*" and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
             problems.add(path, f"{shown} has an invalid port: use 1 to 65535, or * for any free port")
-        elif not is_loopback(host):
-            if host not in _WILDCARDS and _address(host) is None and "." in host:
-                problems.add(path, f"{shown}: a host name cannot be bound: use an IP address of this machine")
-            elif if_public is not None:
-                problems.add(path, f"{shown} is reachable from other machines, and {if_public}")
+        elif not is_loopback(host) and host not in _WILDCARDS and _address(host) is None and "." in host:
+            problems.add(path, f"{shown}: a host name cannot be bound: use an IP address of this machine")
 
 
 def _is_file(path: str) -> bool:

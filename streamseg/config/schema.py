@@ -458,8 +458,18 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             "frames of a file."
         ),
     ] = False
+    require_key: Annotated[
+        bool,
+        Meta(
+            description="Subscribers of loopback tcp endpoints need a key, too, as those of all others do "
+            "(`streamseg keys authorize`)."
+        ),
+    ] = False
     allow_unauthenticated: Annotated[
-        bool, Meta(description="Allow a tcp endpoint that is not loopback: anyone who can reach it can watch.")
+        bool,
+        Meta(
+            description="Subscribers need no key, also where other machines reach the endpoint: anyone there can watch."
+        ),
     ] = False
 
 
@@ -469,9 +479,26 @@ class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     endpoint: Annotated[
         str | None,
         Meta(
-            description="ZeroMQ endpoint to bind: ipc:///PATH or tcp://127.0.0.1:PORT. Default: one per user, where "
-            "`streamseg prompt`, `stream`, `status` and `Controller()` look for it; a second daemon of the same user "
-            "gets another one and logs it."
+            description="ZeroMQ endpoint to bind: ipc:///PATH, or tcp://HOST:PORT, where clients need a key "
+            "(`streamseg keys authorize`). Default: one per user, where `streamseg prompt`, `stream`, `status` and "
+            "`Controller()` look for it; a second daemon of the same user gets another one and logs it."
+        ),
+    ] = None
+    allow_unauthenticated: Annotated[
+        bool,
+        Meta(description="Clients of a loopback tcp endpoint need no key: every user of this machine is in control."),
+    ] = False
+
+
+class SecurityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may watch and control over the network."""
+
+    keys: Annotated[
+        str | None,
+        Meta(
+            examples=["keys"],
+            description="Folder of the daemon's key, of the keys it accepts, and of HTTP tokens; `streamseg keys` "
+            "fills it. Default: keys in $STATE_DIRECTORY or $XDG_STATE_HOME/streamseg (~/.local/state/streamseg).",
         ),
     ] = None
 
@@ -663,6 +690,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         HttpConfig,
         Meta(examples=[{"listen": "127.0.0.1:8080"}], description="The web page and the HTTP interface."),
     ] = HttpConfig()
+    security: Annotated[
+        SecurityConfig, Meta(examples=[{"keys": "keys"}], description="Who may watch and control over the network.")
+    ] = SecurityConfig()
     state: Annotated[StateConfig, Meta(examples=[{"keep": False}], description="What survives a restart.")] = (
         StateConfig()
     )

@@ -13,6 +13,7 @@ from streamseg.protocol.arguments import AddPrompt, LabelObject, PromptArgs, Set
 from streamseg.protocol.control import CONTROL_VERSION, MAX_SETTINGS_BYTES, OPERATIONS, Request, control_error
 from streamseg.protocol.field_problems import json_problem
 from streamseg.protocol.prompt_rules import label_problem, request_problems
+from streamseg.security.authorized_keys import AuthorizedKey
 
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -50,6 +51,7 @@ class ParsedRequest:
         stream: Id of the stream; empty for none.
         args: Of the operation, checked.
         data: Everything but ``id`` and ``client``, to compare requests.
+        holder: Of the key that the client connected with; None if it needed none.
     """
 
     id: str
@@ -58,6 +60,7 @@ class ParsedRequest:
     stream: str
     args: msgspec.Struct
     data: bytes
+    holder: AuthorizedKey | None = None
 
 
 def request_id(parts: Sequence[bytes]) -> str:

@@ -10,8 +10,9 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -20,13 +21,14 @@ import zmq
 from streamseg.common.logs import setup_logging
 from streamseg.common.redact import redact
 from streamseg.config.schema import LogConfig
+from streamseg.control.access import READ_ONLY_OPS, check_access, visible, visible_listing
 from streamseg.control.parse import ParsedRequest, check_prompts, parse, request_id
 from streamseg.control.pending import Key, Pending, PendingTable, Target
 from streamseg.control.reply_cache import ReplyCache, digest_of, id_reused
 from streamseg.errors import ConfigError, ControlError, ProtocolError
 from streamseg.ipc.command_socket import WORKER_ID
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, decode_to_control, encode
-from streamseg.ipc.endpoints import PathClaim, bind, require_private
+from streamseg.ipc.endpoints import PathClaim, bind
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import DaemonInfo, Report, WorkerGone
 from streamseg.paths import default_control_endpoint, make_default_folder
@@ -45,14 +47,16 @@ from streamseg.protocol.control import (
 from streamseg.protocol.published import Status
 from streamseg.protocol.results import Hello
 from streamseg.protocol.text import encode_json
-from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM
+from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM, is_public
+from streamseg.security.authorized_keys import AuthorizedKey
+from streamseg.security.curve_gate import CurveGate
+from streamseg.security.key_folder import KeyFolder, default_key_folder
 
 log = logging.getLogger(__name__)
 
 _MAX_PER_TURN: Final = 64
 _PROGRESS_S: Final = 1.0
 _SUPERVISOR_OPS: Final = frozenset({"add_stream", "get_settings", "change_stream", "remove_stream", "reload"})
-_READ_ONLY_OPS: Final = frozenset({"hello", "list", "snapshot", "get_status", "get_settings"})
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,9 @@ class ControlSpec:
         info: The state of the daemon at the start.
         worker_id: Routing id of the worker, known to no one else.
         command_timeout_s: Timeout of a command.
+        local_endpoint: Additional address for processes of this daemon.
+        keys: Folder of the daemon's keys.
+        allow_unauthenticated: A loopback tcp endpoint needs no key.
         log: Log settings.
     """
 
@@ -79,6 +86,9 @@ class ControlSpec:
     info: DaemonInfo
     worker_id: bytes = WORKER_ID
     command_timeout_s: float = 10.0
+    local_endpoint: str | None = None
+    keys: Path = field(default_factory=default_key_folder)
+    allow_unauthenticated: bool = False
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -125,6 +135,7 @@ class Control:
         self._statuses: dict[str, bytes] = {}
         self._progress_at = 0.0
         self._claims: list[PathClaim] = []
+        self._gate: CurveGate | None = None
         self._context = zmq.Context()
         self._clients = self._context.socket(zmq.ROUTER)
         self._clients.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
@@ -141,8 +152,10 @@ class Control:
         """Bind both sockets and report the public address to the supervisor.
 
         Raises:
-            ConfigError: the configured endpoint cannot be bound.
+            ConfigError: the configured endpoint cannot be bound, or needs a key and the daemon has none.
         """
+        if self._spec.local_endpoint is not None:
+            self._bind(self._clients, self._spec.local_endpoint, "the local endpoint")
         self._bind(self._internal, self._spec.commands_endpoint, "the endpoint for commands")
         address = self._bind_public()
         log.info("control at %s", address)
@@ -151,9 +164,10 @@ class Control:
     def _bind_public(self) -> str:
         setting = "control.endpoint"
         if self._spec.endpoint is not None:
-            require_private(
-                self._spec.endpoint, setting, "could control the daemon: use 127.0.0.1 or an ipc:// address"
-            )
+            exempt = self._spec.allow_unauthenticated and not is_public(self._spec.endpoint)
+            if self._spec.endpoint.startswith("tcp://") and not exempt:
+                self._gate = CurveGate(self._context, KeyFolder(self._spec.keys))
+                self._gate.secure(self._clients)
             return self._bind(self._clients, self._spec.endpoint, setting)
         try:
             if make_default_folder():
@@ -176,11 +190,15 @@ class Control:
         poller = zmq.Poller()
         for source in (self._link.fileno(), self._clients, self._internal):
             poller.register(source, zmq.POLLIN)
+        if self._gate is not None:
+            poller.register(self._gate.handshakes, zmq.POLLIN)
         while not self._link.stop_requested():
             poller.poll(self._wait_ms())
             # In this order: an outcome that has arrived is sent before the same request is executed again.
             self._receive_supervisor()
             self._receive_worker()
+            if self._gate is not None:
+                self._gate.handle_handshakes()
             self._receive_requests()
             self._time_out()
             self._report()
@@ -190,6 +208,8 @@ class Control:
     def close(self) -> None:
         """Close the sockets and remove their files."""
         self._internal.close(linger=0)
+        if self._gate is not None:
+            self._gate.close()
         self._clients.close()
         self._context.term()
         for claim in self._claims:
@@ -204,17 +224,25 @@ class Control:
         if now >= self._progress_at:
             self._progress_at = now + _PROGRESS_S
             self._link.send(Report("progress"))
+            if self._gate is not None:
+                self._gate.refresh()
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def _receive_requests(self) -> None:
         for _ in range(_MAX_PER_TURN):
             try:
-                receiver, *parts = self._clients.recv_multipart(zmq.NOBLOCK)
+                frames = self._clients.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            receiver, *parts = (frame.bytes for frame in frames)
             try:
-                self._handle(receiver, parse(parts))
+                holder = None if self._gate is None else self._gate.holder_of(frames[-1])
+            except PermissionError as error:
+                log.debug("refused: %s", error)
+                continue
+            try:
+                self._handle(receiver, replace(parse(parts), holder=holder))
             except ControlError as error:
                 log.debug("refused: %s: %s", error.code, error)
                 self._respond(receiver, request_id(parts), ErrorBody.of(error))
@@ -225,7 +253,8 @@ class Control:
         Raises:
             ControlError: it is refused.
         """
-        key = (request.client or f"@{receiver.hex()}", request.id)
+        check_access(request.holder, request)
+        key = (_client_of(request) or f"@{receiver.hex()}", request.id)
         if (reply := self._replies.find(key, request)) is not None:
             self._send(receiver, reply)
             return
@@ -235,12 +264,12 @@ class Control:
             self._pending.join(pending, receiver, time.monotonic())
             return
         if request.stream and request.op != "add_stream" and request.stream not in self._info.streams:
-            raise stream_not_found(request.stream, self._info.streams)
+            raise stream_not_found(request.stream, visible(request.holder, self._info.streams))
         match request.op:
             case "hello":
-                self._respond(receiver, request.id, self._hello())
+                self._respond(receiver, request.id, self._hello(request.holder))
             case "get_status":
-                self._respond(receiver, request.id, self._status(request.stream))
+                self._respond(receiver, request.id, self._status(request))
             case _:
                 self._check(request)
                 self._forward(receiver, key, request)
@@ -256,7 +285,7 @@ class Control:
     def _forward(self, receiver: bytes, key: Key, request: ParsedRequest) -> None:
         target: Target = "supervisor" if request.op in _SUPERVISOR_OPS else "worker"
         # Only a client with a name is recognized by a later control process.
-        request_key = f"{request.client} {request.id}" if request.client and _changes(request) else ""
+        request_key = f"{_client_of(request)} {request.id}" if request.client and _changes(request) else ""
         command = Command(
             next(self._numbers), request.op, request.stream, msgspec.json.encode(request.args), request_key
         )
@@ -273,7 +302,7 @@ class Control:
                 raise control_error("BUSY", "the worker is too busy: try again") from None
             raise control_error("WORKER_RESTARTING", "the worker is starting: try again in a few seconds") from None
 
-    def _hello(self) -> bytes:
+    def _hello(self, holder: AuthorizedKey | None) -> bytes:
         return msgspec.json.encode(
             Hello(
                 version=self._spec.version,
@@ -281,15 +310,15 @@ class Control:
                 model=self._info.model,
                 max_objects=self._info.max_objects,
                 publish=self._info.publish,
-                streams=self._info.streams,
+                streams=visible(holder, self._info.streams),
                 ops=tuple(OPERATIONS),
                 features=FEATURES,
             )
         )
 
-    def _status(self, stream: str) -> bytes:
+    def _status(self, request: ParsedRequest) -> bytes:
         daemon = self._statuses.get(DAEMON)
-        chosen = (stream,) if stream else self._info.streams
+        chosen = (request.stream,) if request.stream else visible(request.holder, self._info.streams)
         return msgspec.json.encode(
             _StatusResponse(
                 None if daemon is None else msgspec.Raw(daemon),
@@ -350,7 +379,8 @@ class Control:
             log.info(
                 "%s %s: %s", request.op, request.stream, "done" if error is None else f"{error.code}: {error.message}"
             )
-        reply = _reply(request.id, outcome.result if error is None else error)
+        result = visible_listing(request.holder, outcome.result) if request.op == "list" else outcome.result
+        reply = _reply(request.id, result if error is None else error)
         if changes and (error is None or not error.retryable):
             self._replies.keep(pending.key, request, reply)
         for receiver in pending.receivers:
@@ -385,8 +415,15 @@ class Control:
             log.debug("a client does not read its replies")
 
 
+def _client_of(request: ParsedRequest) -> str:
+    """Return the client's name, apart for each key: a client must not get the replies of another one."""
+    if request.holder is None or not request.client:
+        return request.client
+    return f"{request.holder.name}/{request.client}"
+
+
 def _changes(request: ParsedRequest) -> bool:
-    return request.op not in _READ_ONLY_OPS and not (isinstance(request.args, AddPrompt) and request.args.preview)
+    return request.op not in READ_ONLY_OPS and not (isinstance(request.args, AddPrompt) and request.args.preview)
 
 
 def _reply(request_id: str, outcome: bytes | ErrorBody) -> bytes:

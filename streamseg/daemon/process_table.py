@@ -12,6 +12,7 @@ import msgspec
 
 from streamseg import __version__
 from streamseg.capture.process import CaptureSpec
+from streamseg.config.relative import key_folder
 from streamseg.config.schema import Config, ModelConfig, StreamConfig
 from streamseg.control.process import ControlSpec
 from streamseg.ipc.saved_prompts import SavedStream
@@ -124,6 +125,8 @@ class ProcessTable:
         self._prompters_endpoint = f"ipc://{runtime / 'prompters'}"
         self._worker_id = b"worker-" + secrets.token_bytes(16)
         self._local_endpoint = f"ipc://{runtime / 'publish'}"
+        self._local_control = f"ipc://{runtime / 'requests'}"
+        self._keys = key_folder(config.security).path
 
     def use_model(self, model: ModelConfig) -> None:
         """Use another model from the next start of the worker on."""
@@ -151,6 +154,7 @@ class ProcessTable:
             model=self.config.model.name,
             version=__version__,
             local_endpoint=self._local_endpoint if self.listen or self.records else None,
+            keys=self._keys,
             log=self.config.log,
         )
         return ProcessEntry(
@@ -184,6 +188,9 @@ class ProcessTable:
             version=__version__,
             info=self.info(streams),
             worker_id=self._worker_id,
+            local_endpoint=self._local_control,
+            keys=self._keys,
+            allow_unauthenticated=self.config.control.allow_unauthenticated,
             log=self.config.log,
         )
         return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
@@ -194,7 +201,7 @@ class ProcessTable:
             http=msgspec.structs.replace(self.config.http, listen=self.listen),
             publish_endpoint=self._local_endpoint,
             subscribe_endpoint=self.config.publish.endpoints[0],
-            control_endpoint=self.control_endpoint,
+            control_endpoint=self._local_control,
             log=self.config.log,
         )
         return ProcessEntry(WEB, "streamseg.web.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)

@@ -12,7 +12,7 @@ from typing import Final
 import zmq
 
 from streamseg.errors import AddressNotHereError, ConfigError
-from streamseg.protocol.topics import MAX_IPC_PATH, is_loopback
+from streamseg.protocol.topics import MAX_IPC_PATH
 
 _FIXES: Final = {
     errno.EADDRINUSE: "another program listens there, perhaps a second streamseg: stop it or choose another address",
@@ -149,20 +149,3 @@ def bind_error(setting: str, address: str, number: int, otherwise: str = "") -> 
 
 def _path_error(setting: str, endpoint: str, reason: str) -> ConfigError:
     return ConfigError(f"{setting}: {endpoint!r} cannot be bound: {reason}")
-
-
-def require_private(endpoint: str, setting: str, danger: str) -> None:
-    """Check that an endpoint is reachable from this machine alone; there is no authentication yet.
-
-    Args:
-        endpoint: The address.
-        setting: Name of the setting for the error.
-        danger: What others could do, and the fix.
-
-    Raises:
-        ConfigError: other machines can reach it.
-    """
-    if endpoint.startswith("ipc://"):
-        return
-    if not is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0]):
-        raise ConfigError(f"{setting}: {endpoint!r} is reachable from other machines, where anyone {danger}")

@@ -62,6 +62,7 @@ Feature = Literal[
     "overload",
     "find",
     "prompters",
+    "keys",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""
@@ -82,6 +83,7 @@ ErrorCode = Literal[
     "WORKER_RESTARTING",
     "TIMEOUT",
     "BUSY",
+    "FORBIDDEN",
     "INTERNAL",
 ]
 

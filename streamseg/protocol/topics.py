@@ -91,3 +91,8 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host in ("localhost", "lo")
+
+
+def is_public(endpoint: str) -> bool:
+    """Return whether other machines can reach a ZeroMQ endpoint."""
+    return endpoint.startswith("tcp://") and not is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0])

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -46,6 +47,7 @@ from streamseg.publish.status_schedule import StatusSchedule
 from streamseg.publish.stream_encoder import Origin, StreamEncoder
 from streamseg.publish.subscriptions import Subscriptions, is_subscription
 from streamseg.ring.frame_ring import FrameRing
+from streamseg.security.key_folder import KeyFolder, default_key_folder
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class PublisherSpec:
         model: Name of the model.
         version: Version of streamseg.
         local_endpoint: Additional address for processes of this daemon.
+        keys: Folder of the daemon's keys.
         log: What to log.
     """
 
@@ -81,6 +84,7 @@ class PublisherSpec:
     model: str
     version: str
     local_endpoint: str | None = None
+    keys: Path = field(default_factory=default_key_folder)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -150,7 +154,10 @@ class Publisher:
         """
         require_encoding(self._spec.publish.encoding)
         addresses = self._sockets.bind(
-            self._spec.internal_endpoint, self._spec.publish, local_endpoint=self._spec.local_endpoint
+            self._spec.internal_endpoint,
+            self._spec.publish,
+            local_endpoint=self._spec.local_endpoint,
+            keys=KeyFolder(self._spec.keys),
         )
         log.info("publishing on %s", ", ".join(addresses))
         self._link.send(Report("ready", " ".join(addresses)))
@@ -161,10 +168,14 @@ class Publisher:
         inbox, outlet = self._sockets.inbox, self._sockets.outlet
         for source in (self._link.fileno(), inbox, outlet, self._pictures.fileno()):
             poller.register(source, zmq.POLLIN)
+        if self._sockets.gate is not None:
+            poller.register(self._sockets.gate.handshakes, zmq.POLLIN)
         while not self._link.stop_requested():
             self._send_due()
             poller.poll(self._wait_ms())
             self._handle_supervisor()
+            if self._sockets.gate is not None:
+                self._sockets.gate.handle_handshakes()
             self._handle_subscriptions()
             self._handle_messages()
             self._send_pictures()
@@ -212,12 +223,17 @@ class Publisher:
                 message = self._sockets.outlet.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
-            topics = self._subscriptions.handle(message.bytes)
-            if not topics and is_subscription(message.bytes):
+            access = self._sockets.access
+            taken = [message.bytes] if access is None else access.take(message)
+            if not taken and is_subscription(message.bytes):
                 self._sockets.guard.count(message)
-            for stream, kind in topics:
-                if kind == "status":
-                    self._statuses.hurry(stream)
+            for data in taken:
+                topics = self._subscriptions.handle(data)
+                if not topics and is_subscription(data):
+                    self._sockets.guard.count(message)
+                for stream, kind in topics:
+                    if kind == "status":
+                        self._statuses.hurry(stream)
         for stream, published in self._streams.items():
             published.take_pictures(self._subscriptions.wants_pictures(stream))
         if not self._reported_subscriber and any(
@@ -317,6 +333,14 @@ class Publisher:
             self._link.send(Report("progress"))
             self._progress_due_ns = now_ns + _PROGRESS_NS
             self._report_dropped(now_ns)
+            self._check_keys()
+
+    def _check_keys(self) -> None:
+        """Close the connections of revoked keys, and forget topics of closed connections."""
+        if self._sockets.gate is not None and self._sockets.access is not None:
+            self._sockets.gate.refresh()
+            for data in self._sockets.access.forget_closed():
+                self._subscriptions.handle(data)
 
     def _report_dropped(self, now_ns: int) -> None:
         """Report that subscribers were disconnected: at once, and then at most every ten seconds."""

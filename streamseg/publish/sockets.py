@@ -10,10 +10,13 @@ import zmq
 from streamseg.config.schema import PublishConfig
 from streamseg.ipc.commands import StatusCopy
 from streamseg.ipc.commands import encode as encode_command
-from streamseg.ipc.endpoints import PathClaim, bind, require_private
-from streamseg.protocol.topics import INTERNAL_HWM, PUBLISH_HWM
+from streamseg.ipc.endpoints import PathClaim, bind
+from streamseg.protocol.topics import INTERNAL_HWM, PUBLISH_HWM, is_public
 from streamseg.publish.stream_encoder import Parts
+from streamseg.publish.subscriber_access import SubscriberAccess
 from streamseg.publish.subscriber_guard import SubscriberGuard
+from streamseg.security.curve_gate import CurveGate
+from streamseg.security.key_folder import KeyFolder
 
 _LINGER_MS: Final = 200
 
@@ -30,6 +33,8 @@ class PublisherSockets:
         inbox: Internal messages.
         outlet: Subscriptions in, published messages out.
         guard: Disconnects subscribers that flood the outlet.
+        gate: Who may connect to endpoints that need a key; None before :meth:`bind`, and if none does.
+        access: Which subscriber may receive what; likewise.
     """
 
     def __init__(self, commands_endpoint: str) -> None:
@@ -43,38 +48,46 @@ class PublisherSockets:
         self.outlet.setsockopt(zmq.LINGER, _LINGER_MS)
         self.outlet.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self.guard = SubscriberGuard(self.outlet)
+        self.gate: CurveGate | None = None
+        self.access: SubscriberAccess | None = None
         self._status_copies = self._context.socket(zmq.DEALER)
         self._status_copies.setsockopt(zmq.SNDHWM, INTERNAL_HWM)
         self._status_copies.setsockopt(zmq.IMMEDIATE, 1)
         self._status_copies.connect(commands_endpoint)
 
-    def bind(self, internal_endpoint: str, publish: PublishConfig, local_endpoint: str | None) -> list[str]:
+    def bind(
+        self, internal_endpoint: str, publish: PublishConfig, local_endpoint: str | None, keys: KeyFolder
+    ) -> list[str]:
         """Bind all endpoints.
 
         Args:
             internal_endpoint: Address of the inbox.
             publish: Public addresses of the outlet.
             local_endpoint: Additional address of the outlet, for processes of this daemon.
+            keys: Who may connect where a key is needed.
 
         Returns:
             The public addresses, with real ports.
 
         Raises:
-            ConfigError: one cannot be bound, or other machines reach it although that is not allowed.
+            ConfigError: one cannot be bound, or needs a key and the daemon has none.
         """
         self._bind(self.inbox, internal_endpoint, "the internal endpoint")
-        addresses = []
-        for endpoint in publish.endpoints:
-            if not publish.allow_unauthenticated:
-                require_private(
-                    endpoint,
-                    "publish.endpoints",
-                    "could watch: use 127.0.0.1, or set publish.allow_unauthenticated to true",
-                )
-            addresses.append(self._bind(self.outlet, endpoint, "publish.endpoints"))
+        secured = [endpoint for endpoint in publish.endpoints if _needs_key(endpoint, publish)]
+        if secured:
+            self.gate = CurveGate(self._context, keys)
+            self.access = SubscriberAccess(self.outlet, self.gate)
+        addresses = {
+            endpoint: self._bind(self.outlet, endpoint, "publish.endpoints")
+            for endpoint in publish.endpoints
+            if endpoint not in secured
+        }
         if local_endpoint is not None:
             self._bind(self.outlet, local_endpoint, "the local endpoint")
-        return addresses
+        if self.gate is not None:
+            self.gate.secure(self.outlet)  # libzmq cannot take this back, so these are bound last
+        addresses |= {endpoint: self._bind(self.outlet, endpoint, "publish.endpoints") for endpoint in secured}
+        return [addresses[endpoint] for endpoint in publish.endpoints]
 
     def _bind(self, socket: zmq.Socket[bytes], endpoint: str, setting: str) -> str:
         address, claim = bind(socket, endpoint, setting)
@@ -97,9 +110,18 @@ class PublisherSockets:
         Blocks: up to 0.2 s, for subscribers that are slow to take the last messages.
         """
         self.guard.close()
+        if self.gate is not None:
+            self.gate.close()
         self.inbox.close(linger=0)
         self._status_copies.close(linger=0)
         self.outlet.close()
         self._context.term()
         for claim in self._claims:
             claim.release()
+
+
+def _needs_key(endpoint: str, publish: PublishConfig) -> bool:
+    """Whether subscribers of an endpoint need a key: where other machines reach it, or if all of tcp does."""
+    if endpoint.startswith("ipc://"):
+        return False  # the mode of the file says who may connect
+    return publish.require_key or (is_public(endpoint) and not publish.allow_unauthenticated)

@@ -5,8 +5,7 @@ one go, in which time nothing is published. So there are two limits. Topics that
 connection. And a thread looks at the connections' receive buffers: a subscriber that only subscribes never fills one,
 while a flood does at once, before libzmq has handed a single topic to us.
 
-Only closing the connection frees its topics. libzmq has no call for that, so the guard shuts down its descriptor, of
-which libzmq tells the number; the inode tells whether the number still belongs to the same connection.
+Only closing the connection frees its topics (:mod:`streamseg.security.connections`).
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import socket
 import termios
 import threading
 from typing import Final
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
+
+from streamseg.security.connections import Connection, connection_of, is_open, shut_down
 
 MAX_TOPIC_BYTES: Final = 128
 _MAX_UNKNOWN: Final = 1024
@@ -38,9 +38,6 @@ _MAX_CONNECTIONS: Final = 10_000
 
 _libc = ctypes.CDLL(None)
 
-_Connection = tuple[int, int]
-"""Descriptor and inode."""
-
 
 class SubscriberGuard:
     """Watches the subscribers of one XPUB socket. Made before the socket is bound.
@@ -54,7 +51,7 @@ class SubscriberGuard:
         outlet.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
         self._outlet = outlet
         self._monitor = outlet.get_monitor_socket(zmq.EVENT_ACCEPTED)
-        self._unknown: dict[_Connection, int] = {}
+        self._unknown: dict[Connection, int] = {}
         self._dropped = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -72,7 +69,7 @@ class SubscriberGuard:
 
     def count(self, message: zmq.Frame) -> None:
         """Count a subscription to a topic that no stream has, and close its connection if that is too many."""
-        connection = _connection_of(message)
+        connection = connection_of(message)
         if connection is None:
             return
         self._unknown[connection] = self._unknown.get(connection, 0) + 1
@@ -80,7 +77,7 @@ class SubscriberGuard:
             del self._unknown[connection]
             self._drop(connection)
         elif sum(self._unknown.values()) > _MAX_UNKNOWN_OF_ALL:
-            self._unknown = {one: count for one, count in self._unknown.items() if _is_open(one)}
+            self._unknown = {one: count for one, count in self._unknown.items() if is_open(one)}
             if sum(self._unknown.values()) > _MAX_UNKNOWN_OF_ALL:
                 worst = max(self._unknown, key=lambda one: self._unknown[one])
                 del self._unknown[worst]
@@ -96,14 +93,14 @@ class SubscriberGuard:
         self._outlet.disable_monitor()
         self._monitor.close(linger=0)
 
-    def _drop(self, connection: _Connection) -> None:
-        if _shut_down(connection):
+    def _drop(self, connection: Connection) -> None:
+        if shut_down(connection):
             with self._lock:
                 self._dropped += 1
 
     def _watch_buffers(self) -> None:
         """Close connections whose receive buffer is full."""
-        open_: set[_Connection] = set()
+        open_: set[Connection] = set()
         while not self._closing.is_set():
             if self._monitor.poll(int(_LOOK_S * 1000)):
                 self._on_monitor(open_)
@@ -116,7 +113,7 @@ class SubscriberGuard:
                     open_.remove(connection)
                     self._drop(connection)
 
-    def _on_monitor(self, open_: set[_Connection]) -> None:
+    def _on_monitor(self, open_: set[Connection]) -> None:
         event = recv_monitor_message(self._monitor)
         if event["event"] == zmq.EVENT_ACCEPTED and len(open_) < _MAX_CONNECTIONS:
             with contextlib.suppress(OSError):  # closed already
@@ -124,24 +121,9 @@ class SubscriberGuard:
                 open_.add((fd, os.fstat(fd).st_ino))
 
 
-def _connection_of(message: zmq.Frame) -> _Connection | None:
-    try:
-        fd = int(message.get(zmq.SRCFD))
-        return fd, os.fstat(fd).st_ino
-    except (OSError, ValueError, TypeError, zmq.ZMQError):  # closed meanwhile: its topics are gone with it
-        return None
-
-
-def _is_open(connection: _Connection) -> bool:
-    try:
-        return os.fstat(connection[0]).st_ino == connection[1]
-    except OSError:
-        return False
-
-
-def _unread_bytes(connection: _Connection) -> int | None:
+def _unread_bytes(connection: Connection) -> int | None:
     """Return how much lies in the receive buffer; None if the connection is closed."""
-    if not _is_open(connection):
+    if not is_open(connection):
         return None
     count = array.array("i", [0])
     try:
@@ -149,15 +131,3 @@ def _unread_bytes(connection: _Connection) -> int | None:
     except OSError:
         return None
     return count[0]
-
-
-def _shut_down(connection: _Connection) -> bool:
-    """Shut a connection down; libzmq sees its end and frees what belongs to it."""
-    try:
-        with socket.socket(fileno=os.dup(connection[0])) as copy:
-            if os.fstat(copy.fileno()).st_ino != connection[1]:
-                return False
-            copy.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return False
-    return True

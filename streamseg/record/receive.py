@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import zmq
 
-from streamseg.client.connect import connect, update_topics
+from streamseg.client.connect import Connection
 from streamseg.client.core import SubscriberCore
 from streamseg.client.inbox import AllInbox
+from streamseg.client.keys import ClientKeys
 from streamseg.client.results import Message
 from streamseg.protocol.topics import Kind
 
@@ -17,7 +18,11 @@ _HWM = 1000
 
 
 def receive_bytes(
-    endpoint: str, streams: Iterable[str] | None, kinds: Iterable[Kind], stopped: Callable[[], bool]
+    endpoint: str,
+    streams: Iterable[str] | None,
+    kinds: Iterable[Kind],
+    stopped: Callable[[], bool],
+    keys: ClientKeys | None = None,
 ) -> Iterator[tuple[list[bytes], Message] | None]:
     """Yield each message with its parts, and None now and then while there is none, until ``stopped()``.
 
@@ -26,18 +31,19 @@ def receive_bytes(
         streams: Ids of streams; None for all, including those added later.
         kinds: What to receive.
         stopped: Whether to end; asked after each message and several times a second.
+        keys: For a daemon that asks for a key.
 
     Raises:
         ConfigError: an argument is invalid.
     """
     core: SubscriberCore[Message] = SubscriberCore(endpoint, streams, kinds, AllInbox(sheds_backlog=False))
-    with zmq.Context() as context, connect(context, endpoint, core.topics(), hwm=_HWM) as socket:
+    with zmq.Context() as context, Connection(context, endpoint, core, keys, _HWM) as connection:
         while not stopped():
-            if not socket.poll(_TURN_MS):
+            if connection.socket.poll(_TURN_MS):
+                parts = connection.socket.recv_multipart()
+                core.feed(parts)
+                if (message := core.take()) is not None:
+                    yield parts, message
+            else:
                 yield None
-                continue
-            parts = socket.recv_multipart()
-            core.feed(parts)
-            if (message := core.take()) is not None:
-                yield parts, message
-            update_topics(socket, core)
+            connection.update()

@@ -28,6 +28,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "WORKER_RESTARTING": 503,
     "TIMEOUT": 504,
     "BUSY": 503,
+    "FORBIDDEN": 403,
     "UNREACHABLE": 503,
     "INTERNAL": 500,
 }

@@ -111,7 +111,7 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(tmp_path):
         ({**cam(), "endpoints": ["x"]}, "endpoints: a list: there is no such setting; did you mean publish.endpoints?"),
         (
             {**cam(), "frobnicate": 1},
-            "there is no such setting; the file takes streams, model, publish, control, http, state, record, log",
+            "there is no such setting; the file takes streams, model, publish, control, http, security, state, record",
         ),
         ({**cam(), "log": None}, "log: empty is invalid: expected a group of settings (level, format), or remove"),
         ({**cam(), "log": {"level": "loud"}}, "log.level: 'loud' is invalid: expected debug, error, info or warning"),

@@ -37,6 +37,7 @@ class ControlProcess:
             info=DaemonInfo(("cam",), ("tcp://127.0.0.1:5555",), "nano", 16, {"cam": "rtsp://u:***@h/1"}),
             worker_id=b"worker-" + os.urandom(8),
             command_timeout_s=timeout_s,
+            **{name: value for name, value in changes.items() if name != "endpoint"},
         )
         self.context = zmq.Context()
         self.worker: CommandSocket | None = None

@@ -273,14 +273,15 @@ def test_a_configured_address_is_bound_or_refused(control):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        fatal = control(endpoint=endpoint).said(Report, "fatal")
+        fatal = control(endpoint=endpoint, allow_unauthenticated=True).said(Report, "fatal")
     assert f"control.endpoint: {endpoint!r} cannot be bound: another program listens there" in fatal.text
     assert fatal.exit_code == 2
 
 
-def test_only_its_user_can_reach_it(control):
-    fatal = control(endpoint="tcp://0.0.0.0:*").said(Report, "fatal")
-    assert "anyone could control the daemon" in fatal.text
+@pytest.mark.parametrize("settings", [{"endpoint": "tcp://127.0.0.1:*"}, {"endpoint": "tcp://0.0.0.0:*"}])
+def test_tcp_needs_keys(control, tmp_path, settings):
+    fatal = control(keys=tmp_path / "keys", **settings).said(Report, "fatal")
+    assert f"run `streamseg keys authorize NAME --keys {tmp_path}/keys`" in fatal.text
 
 
 def test_a_paused_supervisor_does_not_keep_it_from_ending(control):

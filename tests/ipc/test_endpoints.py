@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from streamseg.errors import ConfigError
-from streamseg.ipc.endpoints import PathClaim, bind, remove_stale_socket, require_private
+from streamseg.ipc.endpoints import PathClaim, bind, remove_stale_socket
 
 
 @pytest.fixture
@@ -137,18 +137,3 @@ def test_a_free_port_is_reported(sockets):
     assert claim is None
     assert address.startswith("tcp://127.0.0.1:")
     assert int(address.rpartition(":")[2]) > 0
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["ipc:///tmp/x", "tcp://127.0.0.1:1", "tcp://127.8.9.1:*", "tcp://[::1]:1", "tcp://localhost:1"]
-)
-def test_private_endpoints_pass(endpoint):
-    require_private(endpoint, "publish.endpoints", "could watch")
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://192.168.1.4:1", "tcp://eth0:1"]
-)
-def test_endpoints_that_others_reach_are_refused(endpoint):
-    with pytest.raises(ConfigError, match="anyone could watch"):
-        require_private(endpoint, "publish.endpoints", "could watch")

@@ -38,7 +38,9 @@ def until(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -
 class PublisherProcess:
     """A publisher with its rings, with the test in the role of supervisor, worker and capture."""
 
-    def __init__(self, folder: Path, streams: tuple[str, ...] = ("cam1",), **publish: object) -> None:
+    def __init__(
+        self, folder: Path, streams: tuple[str, ...] = ("cam1",), keys: Path | None = None, **publish: object
+    ) -> None:
         self.endpoint = f"ipc://{folder}/pub"
         settings = {"endpoints": (self.endpoint,), **publish}
         self.rings = {stream: FrameRing(policy="newest", slots=6, slot_bytes=1 << 16) for stream in streams}
@@ -52,6 +54,7 @@ class PublisherProcess:
             streams={stream: f"rtsp://user:***@{stream}" for stream in streams},
             model="nano",
             version="0.0.1",
+            **({} if keys is None else {"keys": keys}),
         )
         self.publisher_socket = PublisherSocket(self.spec.internal_endpoint)
         self.start()

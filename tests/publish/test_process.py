@@ -307,7 +307,7 @@ def test_an_endpoint_that_cannot_be_bound_ends_with_a_clear_message(tmp_path):
         report = refused(spec)
     assert f"publish.endpoints: {endpoint!r} cannot be bound: another program listens there" in report.text
     open_to_all = dataclasses.replace(spec, publish=PublishConfig(endpoints=("tcp://0.0.0.0:*",)))
-    assert "allow_unauthenticated" in refused(open_to_all).text
+    assert "run `streamseg keys authorize NAME`" in refused(open_to_all).text
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from typing import Final, Self
 import zmq
 
 from streamseg.client import EventMessage, FramePair
-from streamseg.client.connect import connect, update_topics
+from streamseg.client.connect import Connection
 from streamseg.client.core import SubscriberCore
 from streamseg.client.subscriber import rate_of
 from streamseg.config.schema import RecordConfig
@@ -31,17 +31,21 @@ _CLOSE_S: Final = 10.0
 _HWM: Final = 200
 
 
-def _receive(socket: zmq.Socket[bytes], core: SubscriberCore[FramePair | EventMessage], recorder: ClipRecorder) -> None:
+def _receive(
+    connection: Connection[zmq.Socket[bytes]],
+    core: SubscriberCore[FramePair | EventMessage],
+    recorder: ClipRecorder,
+) -> None:
     """Take what has come, or wait a while for something if no picture waits to be written."""
     wait_ms = 0 if recorder.busy else _TURN_MS
     for _ in range(_HWM):
-        if not socket.poll(wait_ms):
+        if not connection.socket.poll(wait_ms):
             return
         wait_ms = 0
-        core.feed(socket.recv_multipart())
+        core.feed(connection.socket.recv_multipart())
         while (message := core.take()) is not None:
             recorder.feed(message)
-        update_topics(socket, core)
+        connection.update()
 
 
 class ClipThread:
@@ -91,10 +95,10 @@ class ClipThread:
         with (
             contextlib.closing(ClipRecorder(self._record, events.send_reliable)) as recorder,
             zmq.Context() as context,
-            connect(context, self._publish_endpoint, core.topics(), hwm=_HWM) as socket,
+            Connection(context, self._publish_endpoint, core, hwm=_HWM) as connection,
         ):
             while not self._stop.is_set():
-                _receive(socket, core, recorder)
+                _receive(connection, core, recorder)
                 recorder.write_next()
                 events.flush()
 

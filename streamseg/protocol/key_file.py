@@ -1,0 +1,51 @@
+"""Files with CURVE keys, in the format of czmq and pyzmq, with fields of ours in their section ``metadata``.
+
+Ours because ``zmq.auth.load_certificate`` returns keys only, without the metadata.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+MAX_KEY_FILE_BYTES: Final = 16 * 1024
+KEY: Final = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+"""A CURVE key in Z85, as text."""
+
+_FIELD: Final = re.compile(r"\s+([a-z][a-z0-9-]*)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|(.*?))\s*")
+
+
+def read_fields(text: str) -> dict[str, str]:
+    """Return all fields of a key file by name; the first of two with the same name.
+
+    Args:
+        text: Content of the file.
+    """
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        if match := _FIELD.fullmatch(line):
+            fields.setdefault(match[1], match[2] or match[3] or match[4] or "")
+    return fields
+
+
+def write_fields(comment: str, metadata: Mapping[str, str], curve: Mapping[str, str]) -> str:
+    """Return the content of a key file; fields without a value are left out.
+
+    Args:
+        comment: First line, for people.
+        metadata: Fields of the section ``metadata``.
+        curve: Fields of the section ``curve``.
+
+    Raises:
+        ValueError: a value contains a quotation mark or a line break.
+    """
+    lines = [f"# {comment}"]
+    for section, fields in (("metadata", metadata), ("curve", curve)):
+        lines.append(section)
+        for name, value in fields.items():
+            if re.search(r'["\r\n]', value):
+                raise ValueError(f"{name}: {value!r} contains a quotation mark or a line break")
+            if value:
+                lines.append(f'    {name} = "{value}"')
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""Who may watch and control: keys, tokens, roles. Below the processes whose sockets it guards."""

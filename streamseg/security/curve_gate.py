@@ -1,0 +1,135 @@
+"""CURVE for a socket that a process binds: who may connect, and who sent a message.
+
+Ours, not ``zmq.auth.ThreadAuthenticator``: that is a thread with an event loop of its own in each process, its callback
+gets neither the address (so that a refusal could be logged) nor the connection, and ends none when a key is revoked.
+The ZAP handler itself is a dozen lines here, in the loop of the process, without locks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+import zmq
+from zmq.utils import z85
+
+from streamseg.security.authorized_keys import AuthorizedKey
+from streamseg.security.connections import Connection, connection_of, is_open, shut_down
+from streamseg.security.key_folder import KeyFolder
+
+log = logging.getLogger(__name__)
+
+_DOMAIN: Final = b"streamseg"
+_MIN_MESSAGE_BYTES: Final = 1024
+"""A handshake has commands of some 500 bytes, to which the limit of a socket's messages applies, too."""
+_LOG_S: Final = 10.0
+_MAX_PER_TURN: Final = 16
+
+
+class CurveGate:
+    """Admits holders of authorized keys to the endpoints of one context's sockets. Used by one thread.
+
+    Handshakes wait until :meth:`handle_handshakes` is called: poll :attr:`handshakes`.
+
+    Args:
+        context: Of the sockets; it can have one gate only.
+        keys: The daemon's folder of keys.
+
+    Attributes:
+        handshakes: Readable while handshakes wait.
+        closed: Number of connections that were closed because their key was revoked, expired or changed.
+
+    Raises:
+        ConfigError: the daemon has no key.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: KeyFolder) -> None:
+        self._public, self._secret = keys.own_pair()
+        self._keys = keys.watched()
+        self._users: dict[Connection, str] = {}
+        self._refused = 0
+        self._log_at = 0.0
+        self.closed = 0
+        self.handshakes = context.socket(zmq.REP)
+        self.handshakes.bind("inproc://zeromq.zap.01")
+
+    def secure(self, socket: zmq.Socket[bytes]) -> None:
+        """Make all later binds of a socket ask for a key. Endpoints that need none are bound before."""
+        limit = int(socket.getsockopt(zmq.MAXMSGSIZE))
+        socket.setsockopt(zmq.MAXMSGSIZE, limit if limit < 0 else max(limit, _MIN_MESSAGE_BYTES))
+        socket.setsockopt(zmq.CURVE_SECRETKEY, self._secret)
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
+        # Without this, libzmq admits everyone if it cannot reach a ZAP handler.
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+    def handle_handshakes(self) -> None:
+        """Admit or refuse those who wait. A refused client tries again by itself, with growing pauses."""
+        for _ in range(_MAX_PER_TURN):
+            try:
+                version, request_id, domain, address, _, mechanism, *credentials = self.handshakes.recv_multipart(
+                    zmq.NOBLOCK
+                )
+            except zmq.Again:
+                return
+            key = ""
+            if mechanism == b"CURVE" and domain == _DOMAIN and credentials:
+                key = z85.encode(credentials[0]).decode()
+            found = self._keys.find(key)
+            if found is None:
+                self.refresh(early=True)
+                found = self._keys.find(key)
+            if found is None:
+                self._log_refusal(address.decode(errors="replace"), key)
+            else:
+                log.debug("%s connects from %s", found.name, address.decode(errors="replace"))
+            status = (b"400", b"this key is not authorized", b"") if found is None else (b"200", b"OK", key.encode())
+            self.handshakes.send_multipart([version, request_id, *status, b""])
+
+    def holder_of(self, message: zmq.Frame) -> AuthorizedKey | None:
+        """Return who sent a message; None if it came through an endpoint that needs no key.
+
+        Raises:
+            PermissionError: the key is no longer authorized; the connection was closed.
+        """
+        try:
+            user = str(message.get("User-Id"))
+        except zmq.ZMQError:
+            return None
+        connection = connection_of(message)
+        found = self._keys.find(user)
+        if found is None:
+            if connection is not None:
+                self._close(connection)
+            raise PermissionError(f"the key {user} is not authorized any more")
+        if connection is not None:
+            self._users[connection] = user
+        return found
+
+    def refresh(self, *, early: bool = False) -> None:
+        """Read the folder of keys again, and close the connections of keys whose rights have changed.
+
+        Args:
+            early: Do it also if it was done within the last second.
+        """
+        changed = self._keys.refresh(early=early)
+        self._users = {connection: user for connection, user in self._users.items() if is_open(connection)}
+        for connection in [one for one, user in self._users.items() if user in changed]:
+            self._close(connection)
+        if changed:
+            log.info("keys were changed or revoked: %d; connections closed so far: %d", len(changed), self.closed)
+
+    def close(self) -> None:
+        """Stop admitting anyone."""
+        self.handshakes.close(linger=0)
+
+    def _close(self, connection: Connection) -> None:
+        self._users.pop(connection, None)
+        self.closed += shut_down(connection)
+
+    def _log_refusal(self, address: str, key: str) -> None:
+        self._refused += 1
+        if time.monotonic() >= self._log_at:
+            self._log_at = time.monotonic() + _LOG_S
+            log.warning("%s was refused: its key %s is not authorized; %d refused so far", address, key, self._refused)

@@ -1,0 +1,208 @@
+"""A publisher that asks for keys: who gets what, and what a wire tap sees."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from streamseg.client import Subscriber
+from streamseg.client.keys import ClientKeys, load_keys
+from streamseg.config.schema import PublishConfig
+from streamseg.errors import ConfigError, SubscribeTimeoutError
+from streamseg.publish.sockets import PublisherSockets
+from streamseg.security.key_folder import KeyFolder
+from tests.publish.publisher_children import PublisherProcess, child, collect
+from tests.security.conftest import PAST, Keys
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("access"))
+
+
+@pytest.fixture(scope="module")
+def publisher(keys: Keys) -> Iterator[PublisherProcess]:
+    """A publisher of two streams, with a keyed tcp endpoint and an ipc one."""
+    keys.authorize("all")
+    keys.authorize("door", streams=("door*",))
+    running = PublisherProcess(
+        keys.path,
+        streams=("door", "yard"),
+        keys=keys.folder.path,
+        endpoints=("tcp://127.0.0.1:*", f"ipc://{keys.path}/pub"),
+        require_key=True,
+    )
+    running.tcp, running.endpoint = running.ready.text.split()
+    yield running
+    running.close()
+
+
+def track_until(publisher: PublisherProcess, subscriber: Subscriber, *streams: str, timeout_s: float = 15) -> set[str]:
+    """Send masks of both streams until those of the given ones have arrived; return what did."""
+    seen: set[str] = set()
+    deadline = time.monotonic() + timeout_s
+    while not seen >= set(streams) and time.monotonic() < deadline:
+        for stream in ("door", "yard"):
+            publisher.track(stream)
+        with contextlib.suppress(SubscribeTimeoutError):
+            while True:
+                seen.add(subscriber.receive(0.05).stream)
+    return seen
+
+
+def test_a_key_lets_in_and_patterns_limit_what_it_gets(publisher, keys):
+    with (
+        Subscriber(publisher.tcp, key_file=keys.path / "door.key_secret") as limited,
+        Subscriber(publisher.tcp, key_file=keys.path / "all.key_secret") as unlimited,
+        Subscriber(publisher.endpoint) as local,  # ipc: the mode of the file decides
+    ):
+        assert track_until(publisher, unlimited, "door", "yard") == {"door", "yard"}
+        assert track_until(publisher, local, "door", "yard") == {"door", "yard"}
+        assert track_until(publisher, limited, "door") == {"door"}
+        assert track_until(publisher, limited, "yard", timeout_s=1) == {"door"}  # subscribed to, never received
+
+
+def test_short_prefixes_need_a_key_for_all_streams(publisher, keys):
+    with zmq.Context() as context, context.socket(zmq.SUB) as everything, context.socket(zmq.SUB) as one:
+        for wanted, subscriber in ((b"", everything), (b"v1/door/masks/", one)):
+            found = load_keys(keys.path / "door.key_secret")
+            assert isinstance(found, ClientKeys)
+            found.apply(subscriber)
+            subscriber.subscribe(wanted)
+            subscriber.connect(publisher.tcp)
+        deadline = time.monotonic() + 15
+        while not one.poll(20):
+            assert time.monotonic() < deadline
+            publisher.track("door")
+        assert not everything.poll(200)
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("unknown", "refused the key"),
+        ("expired", "refused the key"),
+        (None, "asks for a key"),
+        ("other-server", "not the daemon of that server_key"),
+    ],
+)
+def test_others_get_nothing_and_learn_why(publisher, keys, key, why):
+    file, server = None, None
+    if key is not None:
+        file = keys.path / f"{key}.key_secret"
+        if not file.exists():
+            keys.make(key)
+        if key == "expired":
+            keys.authorize(key, expires=PAST)
+        if key == "other-server":
+            server = "A" * 40
+    with (
+        Subscriber(publisher.tcp, kinds=["status"], key_file=file, server_key=server) as subscriber,
+        pytest.raises(SubscribeTimeoutError, match=why),
+    ):
+        subscriber.receive(1.5)
+
+
+def test_a_revoked_key_ends_others_lose_nothing_and_authorized_again_it_comes_back(publisher, keys):
+    file = keys.authorize("robot")
+    options = {"kinds": ["status"], "mode": "all"}
+    with (
+        Subscriber(publisher.tcp, key_file=file, **options) as robot,
+        Subscriber(publisher.tcp, key_file=keys.path / "all.key_secret", **options) as other,
+    ):
+        assert robot.receive(15)
+        assert other.receive(15)
+        keys.folder.revoke("robot")
+        assert "refused the key" in end_of(robot)
+        gaps = 0
+        with contextlib.suppress(SubscribeTimeoutError):
+            while True:
+                gaps += other.receive(0.1).gap
+        assert gaps == 0
+        keys.authorize("robot")
+        assert robot.receive(15)
+
+
+def end_of(subscriber: Subscriber) -> str:
+    """Receive until nothing comes for 2 s (a status comes each second); return the error."""
+    while True:
+        try:
+            subscriber.receive(2)
+        except SubscribeTimeoutError as error:
+            return str(error)
+
+
+def test_a_tap_shows_nothing_in_clear(publisher, keys):
+    """A proxy between subscriber and publisher records all bytes: no topic, no label, no header."""
+    host, port = publisher.tcp.removeprefix("tcp://").split(":")
+    file = keys.path / "all.key_secret"
+    with Tap((host, int(port))) as tap, Subscriber(f"tcp://127.0.0.1:{tap.port}", key_file=file) as subscriber:
+        assert track_until(publisher, subscriber, "door") >= {"door"}
+    assert len(tap.recorded) > 1000
+    for clear in (b"v1/", b"door", b"masks", b"session", b"bar", b'{"'):
+        assert clear not in tap.recorded, clear
+
+
+def test_a_tap_without_keys_shows_it(tmp_path):
+    """What the test above looks for is there without encryption."""
+    with contextlib.closing(PublisherProcess(tmp_path, endpoints=("tcp://127.0.0.1:*",))) as plain:
+        host, port = plain.ready.text.removeprefix("tcp://").split(":")
+        with Tap((host, int(port))) as tap, child(collect, f"tcp://127.0.0.1:{tap.port}", ("masks",)) as (_, got):
+            plain.report("subscribed")
+            plain.track()
+            assert got.poll(20)
+    assert b"v1/cam1/masks/" in tap.recorded
+    assert b'"label":"bar"' in tap.recorded
+
+
+def test_without_a_key_of_its_own_it_does_not_start(tmp_path):
+    sockets = PublisherSockets(f"ipc://{tmp_path}/commands")
+    try:
+        with pytest.raises(ConfigError, match="streamseg keys authorize NAME --keys"):
+            sockets.bind(
+                f"ipc://{tmp_path}/in", PublishConfig(endpoints=("tcp://0.0.0.0:*",)), None, KeyFolder(tmp_path / "no")
+            )
+    finally:
+        sockets.close()
+
+
+class Tap:
+    """A TCP proxy that records the bytes of both directions."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.recorded = b""
+        self._target = target
+        self._open: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                daemon = socket.create_connection(self._target)
+                self._open += [client, daemon]
+                for source, sink in ((client, daemon), (daemon, client)):
+                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self.recorded += data
+                sink.sendall(data)
+
+    def __enter__(self) -> Tap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in (self._server, *self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
