@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
@@ -29,6 +26,7 @@ from streamseg.web.live import serve_live
 from streamseg.web.login import log_in, show_login
 from streamseg.web.metrics import Metrics
 from streamseg.web.openapi import openapi_document
+from streamseg.web.page_files import PageFiles
 from streamseg.web.picture_api import PictureApi
 from streamseg.web.program_api import ProgramApi
 from streamseg.web.read_api import ReadApi
@@ -57,13 +55,13 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_
     ]
     document = msgspec.json.encode(openapi_document(operations))
 
-    static = _Static(directory=STATIC)
-
+    files = PageFiles(STATIC)
     modules = ", ".join(f"<static/{path.name}>; rel=modulepreload" for path in sorted(STATIC.glob("*.js")))
 
     async def page(request: Request) -> Response:
-        response = await static.get_response("index.html", request.scope)
+        response = files.response(request, "index.html")
         response.headers["Link"] = modules  # all at once, rather than each after the one that imports it
+        hub.warm_up()
         return response
 
     async def openapi(request: Request) -> Response:
@@ -73,12 +71,12 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_
         await serve_live(websocket, hub, clients)
 
     routes: list[BaseRoute] = [
-        Route("/", page, middleware=[Middleware(GZipMiddleware)]),
+        Route("/", page),
         Route("/openapi.json", openapi),
         Route("/login", show_login, methods=["GET"]),
         Route("/login", log_in, methods=["POST"]),
         WebSocketRoute("/v1/live", live),
-        Mount("/static", static, middleware=[Middleware(GZipMiddleware)]),
+        Route("/static/{name}", files.respond),
     ]
     routes += [Route(operation.path, operation.handler, methods=[operation.method]) for operation in operations]
     app = Starlette(
@@ -87,15 +85,6 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_
     )
     app.state.token = http.token
     return RequestLimits(Guard(app, token=http.token, hosts=http.hosts))
-
-
-class _Static(StaticFiles):
-    """Files of the page. Browsers keep them, but ask each time whether they have changed (ETag)."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

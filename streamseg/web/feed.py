@@ -10,6 +10,7 @@ from typing import Final
 from streamseg.client import AsyncPairedSubscriber, FramePair
 
 _SMOOTHING: Final = 0.2
+_WARM_S: Final = 5.0
 
 
 class Feed:
@@ -50,6 +51,12 @@ class Feed:
                 task, self._task = self._task, None
                 task.cancel()
                 self.newest = self.period_s = None
+
+    async def warm_up(self) -> None:
+        """Watch the feed for a few seconds: a page that is being opened then has a picture as soon as it asks."""
+        if not self._listeners:
+            with self.watched(lambda: None):
+                await asyncio.sleep(_WARM_S)
 
     async def next_pair(self, timeout_s: float) -> FramePair:
         """Wait for the next pair.

@@ -65,6 +65,7 @@ class Hub:
         self._last_status_at = 0.0
         self._frames_flow = asyncio.Event()
         self._listeners: list[Listener] = []
+        self._warming: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Receive messages until cancelled."""
@@ -80,6 +81,11 @@ class Hub:
             yield
         finally:
             self._listeners.remove(listener)
+
+    def warm_up(self) -> None:
+        """Prepare the picture that the page shows first."""
+        for view in list(self.streams.values())[:1]:
+            self._warming = asyncio.create_task(view.feed.warm_up())
 
     def missing(self) -> list[str]:
         """Return what the daemon still needs to work; empty if it works."""

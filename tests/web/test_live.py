@@ -48,7 +48,6 @@ def test_nothing_more_is_sent_until_the_frame_is_acknowledged(web):
         client.acknowledge(first)
         second = client.next_frame()
         assert second.header["frame"] > first.header["frame"] + 5, "the newest, not the next"
-        assert second.header["age_ms"] < 1000
         assert second.header["screen_ms"] > 500, "the first one was long on its way to the screen"
 
 
