@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from streamseg.client import AsyncPairedSubscriber, FramePair
+from streamseg.common.draw import draw_jpeg
 
 _SMOOTHING: Final = 0.2
 _WARM_S: Final = 5.0
@@ -36,6 +37,7 @@ class Feed:
         self._stream = stream
         self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._drawing: tuple[FramePair, asyncio.Task[bytes]] | None = None
 
     @contextlib.contextmanager
     def watched(self, on_pair: Callable[[], None]) -> Iterator[None]:
@@ -71,6 +73,20 @@ class Feed:
             assert self.newest is not None
             return self.newest
 
+    async def overlay_jpeg(self, pair: FramePair) -> bytes:
+        """Return a picture with its masks drawn over it, as JPEG; the newest one is drawn once for all who ask.
+
+        Raises:
+            ProtocolError: The picture or a mask cannot be decoded.
+        """
+        if self._drawing is None or self._drawing[0] is not pair:
+            self._drawing = pair, asyncio.create_task(asyncio.to_thread(_draw, pair))
+        try:
+            return await asyncio.shield(self._drawing[1])  # others may wait for it, too
+        finally:
+            if not self._listeners:
+                self._drawing = None
+
     def _note_arrival(self, now: float) -> None:
         if self.newest is not None:
             gap = now - self.arrived_s
@@ -84,3 +100,7 @@ class Feed:
                 self.newest = pair
                 for on_pair in self._listeners:
                     on_pair()
+
+
+def _draw(pair: FramePair) -> bytes:
+    return draw_jpeg(pair.image.rgb, pair.masks.objects)

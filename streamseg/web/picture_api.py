@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from streamseg.client import FramePair
-from streamseg.common.draw import draw_jpeg
 from streamseg.web.api_error import ApiError
 from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
@@ -69,7 +68,7 @@ class PictureApi:
             except TimeoutError:
                 message = f"no picture arrived within {_SNAPSHOT_TIMEOUT_S:g} s: is the camera on?"
                 raise ApiError(503, "NO_FRAME_YET", message, retryable=True) from None
-            jpeg = await _jpeg(pair, overlay)
+            jpeg = await _jpeg(view, pair, overlay)
         return Response(jpeg, media_type="image/jpeg", headers={"X-Frame": str(pair.frame)})
 
     async def mjpeg(self, request: Request) -> Response:
@@ -88,14 +87,10 @@ class PictureApi:
                     return
                 arrived.clear()
                 assert view.feed.newest is not None
-                jpeg = await _jpeg(view.feed.newest, overlay)
+                jpeg = await _jpeg(view, view.feed.newest, overlay)
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                 yield head.encode() + jpeg + b"\r\n"
 
 
-async def _jpeg(pair: FramePair, overlay: bool) -> bytes:
-    return await asyncio.to_thread(_drawn, pair) if overlay else pair.image.jpeg
-
-
-def _drawn(pair: FramePair) -> bytes:
-    return draw_jpeg(pair.image.rgb, pair.masks.objects)
+async def _jpeg(view: StreamView, pair: FramePair, overlay: bool) -> bytes:
+    return await view.feed.overlay_jpeg(pair) if overlay else pair.image.jpeg

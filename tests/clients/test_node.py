@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from streamseg.protocol.palette import PALETTE, color_of
 from tests.client.conftest import Outlet
 from tests.clients.conftest import (
     READ_ARGUMENTS,
@@ -81,6 +82,12 @@ def test_the_example_writes_the_masks_of_a_daemon(daemon: DaemonProcess, package
     picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     assert picture.shape == (180, 320, 4)
     assert (picture[..., 3] == 255).sum() == int(area[1])
+    assert {tuple(pixel) for pixel in picture[picture[..., 3] == 255][:, 2::-1].tolist()} == {color_of(1)}
+
+
+def test_the_example_has_the_colors_of_the_page() -> None:
+    found = re.findall(r"\b[0-9a-f]{6}\b", (NODE / "examples/write_png.js").read_text())
+    assert [tuple(bytes.fromhex(color)) for color in found] == list(PALETTE)
 
 
 @pytest.mark.slow

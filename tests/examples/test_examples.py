@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import queue
 import re
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mcap.reader import make_reader
 
 from tests.e2e.daemon_process import DISC, DaemonProcess
 
@@ -103,3 +105,50 @@ def test_views(daemon: DaemonProcess, tmp_path: Path, name: str):
     assert picture is not None
     assert picture.shape == (180, 320, 3)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+
+
+def need_package(name: str, distribution: str) -> None:
+    """Skip without a package that is too large for every checkout; `.ci/long` has it, and requires it."""
+    if importlib.util.find_spec(name) is None:
+        if os.environ.get("STREAMSEG_REQUIRE_VIEWERS") == "1":
+            pytest.fail(f"{distribution} is required here and is not installed")
+        pytest.skip(f"needs the package {distribution}")
+
+
+def test_rerun_file(daemon: DaemonProcess, tmp_path: Path):
+    need_package("rerun", "rerun-sdk")
+    file = tmp_path / "masks.rrd"
+    with example("rerun_log.py", daemon.endpoint, "--out", str(file), "--frames", "3") as running:
+        assert running.end() == 0
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}  # keeps its settings out of the home folder
+    read = [sys.executable, "-m", "rerun", "rrd"]
+    subprocess.run([*read, "verify", str(file)], check=True, env=environment, capture_output=True, timeout=TIMEOUT_S)
+    said = subprocess.run(
+        [*read, "stats", str(file)], check=True, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
+    ).stdout
+    for entity in ("/cam", "/cam/masks", "/cam/picture", "/cam/area/1"):
+        assert f"\n{entity}: " in said, said
+
+
+def test_mcap_for_foxglove(daemon: DaemonProcess, tmp_path: Path):
+    need_package("foxglove", "foxglove-sdk")
+    file = tmp_path / "masks.mcap"
+    with example("mcap_foxglove.py", daemon.endpoint, "--out", str(file), "--frames", "3") as running:
+        assert running.end() == 0
+    found: dict[str, list[int]] = {}
+    with file.open("rb") as opened:
+        for schema, channel, message in make_reader(opened).iter_messages():
+            assert schema is not None
+            found.setdefault(f"{channel.topic} {schema.name}", []).append(message.log_time)
+            if channel.topic == "/cam/picture":
+                begin = message.data.index(b"\xff\xd8")
+                picture = cv2.imdecode(np.frombuffer(message.data[begin:], np.uint8), cv2.IMREAD_COLOR)
+                assert picture.shape == (180, 320, 3)
+            if channel.topic == "/cam/outlines":
+                assert b"cup" in message.data
+    assert set(found) == {
+        "/cam/picture foxglove.CompressedImage",
+        "/cam/labels foxglove.RawImage",
+        "/cam/outlines foxglove.ImageAnnotations",
+    }
+    assert len({tuple(times) for times in found.values()}) == 1  # the same three camera times in each

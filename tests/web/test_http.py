@@ -7,10 +7,13 @@ import re
 import socket
 import urllib.request
 
+import av
 import numpy as np
 import pytest
 
+from streamseg.client import Subscriber
 from streamseg.client.jpeg import decode_jpeg
+from streamseg.protocol.palette import color_of
 from streamseg.sources.scene.code import read_frame_code
 from streamseg.sources.scene.source import Scene
 from streamseg.web.app import STATIC
@@ -170,6 +173,30 @@ def test_mjpeg_for_programs_that_know_nothing_else(web):
             response.readline()
     assert numbers == sorted(set(numbers))
     wait_for(lambda: b"streamseg_watching 0" in web.ask("GET", "/metrics")[2], 10, "its seat to be free")
+
+
+def test_mjpeg_with_masks_for_programs_that_only_know_video(web):
+    """FFmpeg reads it, and pictures are encoded only meanwhile."""
+
+    def encoded():
+        with Subscriber(web.endpoint, streams=["cam"], kinds=["status"]) as subscriber:
+            return "image" in subscriber.receive().subscribed
+
+    def count(picture, color):
+        return (np.abs(picture.astype(int) - color).max(axis=2) < 25).sum()
+
+    color = color_of(prompt(web)["object_id"])
+    wait_for(lambda: web.json("GET", "/v1/streams/cam/objects")["objects"], 10, "the object")
+    wait_for(lambda: not encoded(), 20, "nothing that watches")
+    plain = decode_jpeg(web.ask("GET", "/v1/streams/cam/snapshot.jpg")[2], SIZE)
+    url = web.url + "v1/streams/cam/stream.mjpg?overlay=true"
+    with av.open(url, format="mpjpeg", timeout=30) as first, av.open(url, format="mpjpeg", timeout=30) as second:
+        for each in (first, second):
+            drawn = next(each.decode(video=0)).to_ndarray(format="rgb24")
+            assert drawn.shape == plain.shape
+            assert count(drawn, color) > count(plain, color) + 100  # its outline and its label
+        wait_for(encoded, 10, "pictures that are encoded")
+    wait_for(lambda: not encoded(), 20, "nothing that is encoded")
 
 
 def test_metrics_are_in_prometheus_format(web):

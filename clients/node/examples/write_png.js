@@ -7,7 +7,11 @@ import { writeFileSync } from "node:fs";
 import { PNG } from "pngjs";
 import { Subscriber, labelMap } from "../index.js";
 
-const PALETTE = [[86, 180, 233], [230, 159, 0], [204, 121, 167], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0], [190, 190, 190]];
+// The colors of the page and of docs/protocol.md.
+const PALETTE = (
+  "56b4e9 e69f00 cc79a7 009e73 f0e442 0072b2 d55e00 bebebe 992222 bbffdd " +
+  "3311ee 8877ff 994477 bbddff ccdd99 bb4433 7700bb 99bb77 882288 dd11cc"
+).split(" ").map((color) => [...Buffer.from(color, "hex")]);
 const [file = "masks.png", endpoint = "tcp://127.0.0.1:5555", stream] = process.argv.slice(2);
 const subscriber = new Subscriber(endpoint, stream ? { streams: [stream] } : {});
 
