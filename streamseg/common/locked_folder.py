@@ -1,4 +1,4 @@
-"""Folders that belong to a running process, so that what a killed process left behind is told from what is in use.
+"""Folders that belong to a running process, so that leftovers of killed processes are not mistaken for what is in use.
 
 The process holds a lock on its folder, which the kernel drops however the process ends. The next process removes
 folders without a lock. Ours because packages for temporary folders remove only their own, and packages for locks

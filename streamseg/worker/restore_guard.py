@@ -2,7 +2,8 @@
 
 Memory that makes the tracker crash would do so in every later worker, and after every start of the daemon. So it is
 noted on disk that a worker begins with a snapshot, until it has tracked a few frames with it. A snapshot with which two
-workers have ended is not used again.
+workers have ended is not used again. That concerns all streams that had begun and not lasted: they are tracked in one
+batch, and a crash does not say whose memory it was.
 """
 
 from __future__ import annotations

@@ -7,15 +7,14 @@ import random
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
+from bench.scene_identity import boxes, iou, mean_iou, on_another, touching
 from streamseg.client import Controller, MaskFrame, Subscriber
 from streamseg.sources.scene.source import Scene
 from tests.e2e.daemon_process import DaemonProcess, wait_for
 from tests.e2e.test_nano import marks
-from tests.e2e.test_run import iou
 
 FRAMES = 120
 SIZE = "size=480x270&fps=15"
@@ -31,12 +30,7 @@ def followed(running: DaemonProcess, scene: Scene, kill_at: tuple[int, ...] = ()
         while len(found) < FRAMES:
             message = subscriber.receive(timeout_s=120)
             assert isinstance(message, MaskFrame)
-            masks = {obj.id: obj.mask for obj in message.objects}
-            nothing = np.zeros((message.size[1], message.size[0]), np.bool_)
-            shown = {obj_id: truth for obj_id, truth in scene.truth(message.pts).items() if truth.sum() > 300}
-            found[message.pts] = float(
-                np.mean([iou(masks.get(obj_id, nothing), truth) for obj_id, truth in shown.items()])
-            )
+            found[message.pts] = mean_iou(message, scene)
             if left and message.pts >= left[0]:
                 running.child("worker").kill()
                 left.pop(0)
@@ -61,28 +55,6 @@ def test_killed_workers_cost_a_file_next_to_nothing(daemon):
         assert len(after) > 15
         difference = np.mean([undisturbed[number] - disturbed[number] for number in after])
         assert difference < 0.05, (kill_at, killed, difference)
-
-
-def on_another(message: MaskFrame, scene: Scene) -> dict[int, bool]:
-    """Return for each object with a mask whether most of that lies on another object."""
-    truth = scene.truth(message.pts)
-    found = {}
-    for obj in message.objects:
-        if obj.area:
-            on = max(truth, key=lambda obj_id: int((truth[obj_id] & obj.mask).sum()))
-            found[obj.id] = on != obj.id and int((truth[on] & obj.mask).sum()) > obj.area / 2
-    return found
-
-
-def touching(scene: Scene, first: int, last: int) -> set[int]:
-    """Return the objects that touch another one between two frames of a scene."""
-    found: set[int] = set()
-    for n in range(first, last + 1, 3):
-        around = {obj_id: cv2.dilate(mask.astype(np.uint8), np.ones((9, 9))) for obj_id, mask in scene.truth(n).items()}
-        for one, other in itertools.combinations(around, 2):
-            if (around[one] & around[other]).any():
-                found |= {one, other}
-    return found
 
 
 @pytest.mark.slow
@@ -131,16 +103,6 @@ def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
 
 def wait_for_snapshot(folder: Path, since: float) -> None:
     wait_for(lambda: any(one.stat().st_mtime > since for one in folder.glob("*.stream")), 60, "a snapshot")
-
-
-def boxes(scene: Scene, number: int) -> list[dict[str, object]]:
-    """The box of each object that a picture shows."""
-    found: list[dict[str, object]] = []
-    for obj_id in scene.names:
-        x, y, w, h = scene.truth_box(number, obj_id)
-        if w:
-            found.append({"object_id": obj_id, "box": (x, y, x + w, y + h), "coords": "pixels"})
-    return found
 
 
 def listed(control: Controller, stream: str) -> dict[int, tuple[str, str]]:
