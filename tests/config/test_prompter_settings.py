@@ -33,6 +33,17 @@ def test_an_own_file_is_found_beside_the_configuration() -> None:
         ({"type": f"{HERE}:load", "min_area": 0.9}, ["prompters.mine.min_area", "not below max_area"]),
         ({"type": f"{HERE}:load", "ignore": [{"polygon": [[0, 0], [1, 1], [2, 2]]}]}, ["ignore[0].polygon", "no area"]),
         ({"type": f"{HERE}:load", "color": "red"}, ["prompters.mine.color", "no such setting"]),
+        ({"type": "onx", "settings": {}}, ["did you mean onnx?"]),
+        ({"type": "onnx"}, ["prompters.mine.settings.model", "is missing"]),
+        ({"type": "onnx", "settings": {"model": "no.onnx"}}, ["settings.model: there is no file", "no.onnx"]),
+        ({"type": "onnx", "settings": {"model": HERE.name, "scor": 1}}, ["settings.scor", "did you mean score?"]),
+        (
+            {"type": "onnx", "settings": {"model": HERE.name, "classes": ["a"], "only": ["b"]}},
+            ["settings.only: 'b' is not in classes: write one of a"],
+        ),
+        ({"type": "faces", "settings": {"model": "no.onnx"}}, ["settings.model: there is no file"]),
+        ({"type": "text", "settings": {"model": "nowhere", "texts": ["cup"]}}, ["settings.model", "config.json"]),
+        ({"type": "text", "settings": {"model": "nowhere"}}, ["settings.texts", "is missing"]),
         ({"name": "My Detector", "type": f"{HERE}:load"}, ["prompters.My Detector", "use a-z, 0-9, _ and -"]),
     ],
 )

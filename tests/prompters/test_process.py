@@ -11,6 +11,7 @@ import pytest
 from streamseg.client import Controller, EventMessage, MaskFrame, StatusMessage, Subscriber
 from streamseg.errors import ControlError
 from tests.e2e.daemon_process import DaemonProcess, wait_for
+from tests.prompters.onnx_file import write_model
 
 STRANGE = Path(__file__).parent / "strange_prompters.py"
 COLOR = Path(__file__).parents[2] / "examples" / "prompter_color.py"
@@ -26,7 +27,7 @@ STREAMS = {
         "source": f"scene:simple?size=320x180&fps={FPS}",
         "prompters": {
             "red": {"type": f"{COLOR}:create", "every_s": 0.2, "confirm": 2, "settings": {"color": "red"}},
-            "blue": {"type": f"{COLOR}:create", "every_s": 0.2, "settings": {"color": "blue"}},
+            "blue": {"type": "onnx", "every_s": 0.2, "settings": {"model": "tiny.onnx", "only": ["blue"]}},
             "level": prompter("refuses", settings={"level": 3}),
             "nothing": prompter("makes_nothing"),
         },
@@ -41,8 +42,10 @@ STREAMS = {
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    folder = tmp_path_factory.mktemp("daemon")
+    write_model(folder / "tiny.onnx", names="{0: 'red', 1: 'blue'}")
     config = {"model": {"name": "color"}, "streams": STREAMS, "publish": {"wait_for_subscriber": True}}
-    running = DaemonProcess(config, tmp_path_factory.mktemp("daemon"))
+    running = DaemonProcess(config, folder)
     running.wait_log("ready: masks at")
     yield running
     running.close()

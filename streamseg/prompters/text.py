@@ -1,0 +1,82 @@
+"""The type ``text``: finds what words describe, with Grounding DINO or OWLv2, run by transformers.
+
+The model is a folder on this machine; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+
+from streamseg.config.prompter_settings import TextSettings
+from streamseg.errors import ConfigError
+from streamseg.prompters.proposal import Picture, Proposal, Tracked
+
+
+def create(settings: Mapping[str, Any]) -> TextPrompter:
+    """Return the prompter.
+
+    Blocks: to import transformers and to load the model.
+
+    Raises:
+        ConfigError: transformers is not installed, or the folder has no model for this.
+    """
+    return TextPrompter(msgspec.convert(settings, TextSettings))
+
+
+class TextPrompter:
+    """Proposes the boxes of what the texts describe.
+
+    Args:
+        settings: The settings.
+
+    Raises:
+        ConfigError: transformers is not installed, or the folder has no model for this.
+    """
+
+    def __init__(self, settings: TextSettings) -> None:
+        try:
+            import torch
+            from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+        except ImportError as error:
+            raise ConfigError(f"type: text needs a package: pip install 'streamseg[text]': {error}") from None
+        self._settings = settings
+        self._torch = torch
+        try:
+            self._processor = AutoProcessor.from_pretrained(settings.model, local_files_only=True)
+            model = AutoModelForZeroShotObjectDetection.from_pretrained(settings.model, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"settings.model: {settings.model} has no Grounding DINO or OWLv2 model: {str(error)[:200]}"
+            ) from None
+        self._model = model.to(settings.device).eval()
+
+    def prompts(self, picture: Picture, tracked: Sequence[Tracked]) -> list[Proposal]:
+        """Return what the texts describe on a picture."""
+        del tracked
+        texts = [text.lower() for text in self._settings.texts]
+        inputs = self._processor(images=picture, text=[texts], padding=True, return_tensors="pt")
+        inputs = inputs.to(self._settings.device)
+        with self._torch.inference_mode():
+            outputs = self._model(**inputs)
+        result = self._processor.post_process_grounded_object_detection(
+            outputs, threshold=self._settings.score, target_sizes=[picture.shape[:2]], text_labels=[texts]
+        )[0]
+        boxes, scores = result["boxes"].cpu().numpy(), result["scores"].cpu().numpy()
+        labels = [self._label(label) for label in result["text_labels"]]
+        corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, self._settings.overlap)
+        return [
+            Proposal(box=boxes[place].tolist(), label=labels[place], score=min(float(scores[place]), 1.0))
+            for place in np.asarray(kept, np.intp).reshape(-1)
+        ]
+
+    def _label(self, found: str) -> str:
+        """Return the text that a model's own wording of it means; Grounding DINO may return a part of it."""
+        words = set(found.lower().split())
+        best: str = max(self._settings.texts, key=lambda text: len(words & set(text.lower().split())))
+        return best
