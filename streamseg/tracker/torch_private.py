@@ -27,9 +27,6 @@ VERSION: Final = _version(torch.__version__)
 HAS_SAVED_FUNCTIONS: Final = VERSION >= (2, 11)
 """Whether a compiled function can be saved and loaded (``torch.compiler.load_compiled_function``)."""
 
-HAS_LIBRARIES: Final = VERSION >= (2, 15)
-"""Whether AOTInductor makes libraries that take their weights by address."""
-
 HAS_RANGED_ATTENTION: Final = VERSION >= (2, 12)
 """Whether ``torch.nn.attention.varlen`` takes the length of each range from the device (its argument ``seqused_k``)."""
 
@@ -75,48 +72,6 @@ def load_function(path: Path) -> SavableFunction:
     """Load what :meth:`SavableFunction.save_compiled_function` wrote. Loading a file runs what is in it."""
     with path.open("rb") as file:
         return cast(SavableFunction, torch.compiler.load_compiled_function(file))
-
-
-class Library(Protocol):
-    """A library of AOTInductor."""
-
-    def boxed_run(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Run. The inputs are not checked."""
-        ...
-
-    def get_metadata(self) -> dict[str, str]:
-        """What was stored with it."""
-        ...
-
-    def get_constant_fqns(self) -> list[str]:
-        """Names of the weights that it needs."""
-        ...
-
-    def load_constants(
-        self, constants: dict[str, Tensor], use_inactive: bool, check_full_update: bool, user_managed: bool
-    ) -> None:
-        """Tell it where the weights lie."""
-        ...
-
-
-def compile_library(exported: Any, path: Path, options: dict[str, Any]) -> None:
-    """Compile an exported program into an archive with a library. Needs :data:`HAS_LIBRARIES`. Blocks: tens of seconds.
-
-    Args:
-        exported: From ``torch.export.export``.
-        path: The archive, ``NAME.pt2``.
-        options: Of the compiler.
-    """
-    torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
-
-
-def load_library(folder: Path, name: str) -> Library:
-    """Load a library from an unpacked archive.
-
-    ``torch._inductor.aoti_load_package`` does the same, but imports torch's compiler for it, which takes 3 s. One
-    thread calls, so one runner is enough.
-    """
-    return cast(Library, torch._C._aoti.AOTIModelPackageLoader(str(folder), name, True, 1, -1, False))
 
 
 def mark_dynamic(tensor: Tensor, dim: int) -> None:

@@ -1,8 +1,7 @@
 """Compiled functions on disk, so that later starts neither trace nor compile them.
 
 Torch caches the code that it compiled, but every process traces each function again to look that code up: seconds for
-each of a dozen functions. A function that is compiled ahead of its calls can be cached whole: on a CPU as a library
-(:mod:`streamseg.tracker.compiled.library`), on CUDA in torch's own format
+each of a dozen functions. A function that is compiled ahead of its calls can be cached whole, in torch's own format
 (``torch.compiler.load_compiled_function``, which torch calls experimental).
 
 A folder is named after everything that its functions were compiled from (:func:`fingerprint`): code, model, precision,
@@ -20,30 +19,20 @@ import os
 import platform
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from streamseg.paths import cache_directory, is_private, make_private_folder
 from streamseg.tracker import torch_private
-from streamseg.tracker.compiled.library import (
-    PARTIAL,
-    LibraryFunction,
-    check_intact,
-    compile_library,
-    install_library,
-)
+from streamseg.tracker.torch_private import SavableFunction
 
 log = logging.getLogger(__name__)
-
-Format = Literal["library", "torch"]
-"""A library of AOTInductor, for a CPU, or a function in torch's own format."""
 
 _CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"
 _MAX_FOLDERS: Final = 8
@@ -56,24 +45,10 @@ _COMPILER_VARIABLES: Final = (
     "TORCHINDUCTOR_",
     "TORCHDYNAMO_",
     "TORCH_COMPILE_",
-    "AOT_INDUCTOR_",
-    "AOTINDUCTOR_",
     "ATEN_CPU_CAPABILITY",
     "CXX",
 )
 """Prefixes of the environment variables that torch reads when it compiles."""
-
-
-class CompiledFunction(Protocol):
-    """A function that was compiled ahead of its calls."""
-
-    def __call__(self, *args: Any) -> Any:
-        """Run. The inputs must be of the kind that it was compiled for; this is not checked."""
-        ...
-
-    def guard_check(self, *args: Any) -> bool:
-        """Return whether it can take these inputs."""
-        ...
 
 
 def use_persistent_cache() -> None:
@@ -116,18 +91,17 @@ class FunctionCache:
                 return cls(None, fingerprint)
         return cls(root / "streamseg", fingerprint)
 
-    def load(self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction | None:
+    def load(self, name: str, inputs: tuple[Any, ...]) -> SavableFunction | None:
         """Return a function that an earlier process cached; None if there is none that works.
 
         Args:
             name: The function's name in the cache.
-            function: What was compiled.
             inputs: The cached function is run on them once; anything it writes to them is to be discarded.
         """
         if self._folder is None or not (path := self._folder / name).exists():
             return None
         try:
-            cached = _load_library(path, function, inputs) if path.is_dir() else _load_torch(path, inputs)
+            cached = _load(path, inputs)
             cached(*inputs)
         except Exception as error:  # noqa: BLE001 - unpickling a truncated file raises anything
             log.warning("compiled code in %s is unusable and is compiled again: %s", path, error)
@@ -136,9 +110,7 @@ class FunctionCache:
             os.utime(self._folder)  # marks the folder as recently used
         return cached
 
-    def compile(
-        self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...], output: Format
-    ) -> CompiledFunction:
+    def compile(self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...]) -> SavableFunction:
         """Compile a function for inputs of this kind, and cache it. Blocks: seconds, tens of them at the first time.
 
         A failure to cache it is logged, not raised.
@@ -148,26 +120,15 @@ class FunctionCache:
             function: Takes modules, banks, tensors and constants. Later only shapes, strides and types of the tensors
                 are checked.
             inputs: Positional.
-            output: What to compile it to.
 
         Raises:
             RuntimeError: It cannot be compiled.
-            ValueError: It contains constants that are not weights.
         """
-        folder = self._writable_folder()
-        if output == "torch":
-            compiled = torch_private.compile_function(function, inputs)
-            compiled.disable_guard_check()
-            if folder is not None:
-                self._write(folder / name, compiled.save_compiled_function)
-            return compiled
-        # Not in /tmp if possible: libraries cannot be loaded from a filesystem that is mounted `noexec`.
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as temporary:
-            compile_library(function, inputs, Path(temporary))
-            loaded = LibraryFunction(Path(temporary), function, inputs)  # first: only what works is cached
-            if folder is not None:
-                self._write(folder / name, lambda path: install_library(Path(temporary), Path(path)))
-            return loaded
+        compiled = torch_private.compile_function(function, inputs)
+        compiled.disable_guard_check()
+        if (folder := self._writable_folder()) is not None:
+            self._write(folder / name, compiled)
+        return compiled
 
     def _writable_folder(self) -> Path | None:
         """Return the folder, created if necessary; None if nothing can be cached."""
@@ -183,17 +144,14 @@ class FunctionCache:
             return None
         return self._folder
 
-    def _write(self, path: Path, write: Callable[[str], None]) -> None:
+    def _write(self, path: Path, function: SavableFunction) -> None:
         try:
-            write(str(path))
+            function.save_compiled_function(str(path))
         except Exception as error:  # noqa: BLE001 - torch raises many kinds, and the function works all the same
             log.warning("compiled code is not cached for the next start: %s", error)
             return
         with suppress(OSError):  # another daemon may be deleting them right now
             _delete_oldest(path.parent.parent)
-            for leftover in path.parent.glob(f"{PARTIAL}*"):  # of a process that was killed
-                if time.time() - leftover.stat().st_mtime > _IN_USE_S:
-                    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _delete_oldest(folder: Path) -> None:
@@ -204,12 +162,7 @@ def _delete_oldest(folder: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def _load_library(path: Path, function: Callable[..., Any], inputs: tuple[Any, ...]) -> CompiledFunction:
-    check_intact(path)
-    return LibraryFunction(path, function, inputs)
-
-
-def _load_torch(path: Path, inputs: tuple[Any, ...]) -> CompiledFunction:
+def _load(path: Path, inputs: tuple[Any, ...]) -> SavableFunction:
     function = torch_private.load_function(path)
     if not function.guard_check(*inputs):
         raise ValueError("it was compiled for other inputs")

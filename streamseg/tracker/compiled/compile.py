@@ -5,9 +5,8 @@ composed of *buckets*: on a CUDA device it is padded to the next bucket, where a
 a CPU, where every lane costs its full work, it is split (7 = 4 + 2 + 1) without padding. A mask says which memory slots
 are filled, so objects that join, leave, are corrected or differ in age never change a shape.
 
-Weights stay inputs of the compiled code, so the code on disk serves any weights. Torch can also freeze them into the
-code, packed for the CPU: nano in bfloat16 then took 16 instead of 19 ms a frame (tiny the same 80 ms), and every start
-40 s.
+Weights stay inputs of the compiled code, so the code on disk serves any weights. On a CPU OpenVINO is faster
+(:mod:`streamseg.tracker.openvino`); there this runs if ``model.compile`` is on, and in tests.
 
 Each (size, slots, mask) is compiled as a function of its own and cached on disk
 (:mod:`streamseg.tracker.compiled.code_cache`). A torch that cannot do that compiles at every start
@@ -31,12 +30,13 @@ from torch import Tensor
 from streamseg.errors import ModelError
 from streamseg.tracker import torch_private
 from streamseg.tracker.compiled.buckets import CPU_BUCKETS, CUDA_BUCKETS, Buckets, parts
-from streamseg.tracker.compiled.code_cache import CompiledFunction, Format, FunctionCache, fingerprint
+from streamseg.tracker.compiled.code_cache import FunctionCache, fingerprint
 from streamseg.tracker.compiled.cuda_graphs import CudaGraphRecorder, GraphRecorder, RecordedFunction
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined, precision
 from streamseg.tracker.sam2.attention_backend import FIXED_SHAPES
 from streamseg.tracker.sam2.memory_bank import MemoryBank
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
+from streamseg.tracker.torch_private import SavableFunction
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _INITIAL_LANES: Final = 32
 
 
 def choose_compile(setting: str, device: torch.device) -> bool:
-    """Turn ``model.compile`` into yes or no: ``auto`` compiles on CUDA; on a CPU the first start takes minutes.
+    """Turn ``model.compile`` into yes or no: ``auto`` compiles on CUDA only.
 
     Raises:
         ModelError: ``on`` needs a C++ compiler on a CPU, and there is none.
@@ -274,26 +274,16 @@ class CompiledEngine(Engine):
         example_bank = None if bank is None else bank.grown(bank.lanes)  # a copy: trial runs write to it
         example = (*head, example_bank, *inputs)
         at_call = partial(self._compile_at_call, name, function)
-        output = self._cached_format()
-        if output is None:
+        if self._backend != "inductor" or not torch_private.HAS_SAVED_FUNCTIONS:
             _allow_any_number_of_lanes(example_bank)
             compiled = at_call()
             compiled(*example)
             return compiled
-        ahead = self._cache.load(name, function, example)
+        ahead = self._cache.load(name, example)
         if ahead is None:
-            if output == "torch":
-                _allow_any_number_of_lanes(example_bank)
-            ahead = self._cache.compile(name, function, example, output)
+            _allow_any_number_of_lanes(example_bank)
+            ahead = self._cache.compile(name, function, example)
         return _AheadOfTime(name, ahead, at_call)
-
-    def _cached_format(self) -> Format | None:
-        """Return what functions are compiled to; None if this torch cannot store them for the device."""
-        if self._backend != "inductor":
-            return None
-        if self._device.type == "cpu":
-            return "library" if torch_private.HAS_LIBRARIES else None
-        return "torch" if torch_private.HAS_SAVED_FUNCTIONS else None
 
     def _compile_at_call(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that is compiled when it is called, and again for inputs of another kind."""
@@ -312,7 +302,7 @@ class _AheadOfTime:
     The compiled code would give wrong results for those. The fallback is merely slow, and counts as a recompile.
     """
 
-    def __init__(self, name: str, function: CompiledFunction, at_call: Callable[[], Callable[..., Any]]) -> None:
+    def __init__(self, name: str, function: SavableFunction, at_call: Callable[[], Callable[..., Any]]) -> None:
         self._name, self._function, self._make_at_call = name, function, at_call
         self._at_call: Callable[..., Any] | None = None  # made on demand: importing torch's compiler takes seconds
 
