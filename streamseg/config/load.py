@@ -12,7 +12,7 @@ import msgspec
 
 from streamseg.config.environment import substitute
 from streamseg.config.problems import Problem, Problems, path_name
-from streamseg.config.relative import key_folder, model_at, record_at, security_at, stream_at
+from streamseg.config.relative import http_at, key_folder, model_at, record_at, security_at, stream_at
 from streamseg.config.rules import (
     check_control,
     check_find,
@@ -184,7 +184,8 @@ def _check_parts(tree: dict[str, Any], base: Path, problems: Problems) -> Config
             check_stream(streams[name], path, problems, (model or ModelConfig()).max_objects)
     http = part(tree.get("http", {}), HttpConfig, ("http",))
     if http is not None:
-        check_http(http, ("http",), problems)
+        http = http_at(base, http)
+        check_http(http, ("http",), problems, keys)
     state = part(tree.get("state", {}), StateConfig, ("state",))
     record = part(tree.get("record", {}), RecordConfig, ("record",))
     if record is not None:

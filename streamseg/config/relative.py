@@ -9,7 +9,7 @@ import msgspec
 
 from streamseg.config.prompter_settings import SETTINGS
 from streamseg.config.prompter_types import own_file
-from streamseg.config.schema import ModelConfig, PrompterConfig, RecordConfig, SecurityConfig, StreamConfig
+from streamseg.config.schema import HttpConfig, ModelConfig, PrompterConfig, RecordConfig, SecurityConfig, StreamConfig
 from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import is_checkpoint_path
 from streamseg.security.key_folder import KeyFolder, default_key_folder
@@ -54,6 +54,13 @@ def record_at(base: Path, record: RecordConfig) -> RecordConfig:
     if clips.path is not None:
         clips = msgspec.structs.replace(clips, path=absolute_path(base, clips.path))
     return msgspec.structs.replace(record, path=None if path is None else absolute_path(base, path), clips=clips)
+
+
+def http_at(base: Path, http: HttpConfig) -> HttpConfig:
+    """Return the settings with the files of TLS resolved against ``base``."""
+    files = {name: getattr(http, name) for name in ("tls_certificate", "tls_key")}
+    named = {name: absolute_path(base, file) for name, file in files.items() if file is not None}
+    return msgspec.structs.replace(http, **named)
 
 
 def security_at(base: Path, security: SecurityConfig) -> SecurityConfig:

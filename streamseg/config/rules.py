@@ -141,7 +141,7 @@ def check_control(control: ControlConfig, path: Path, problems: Problems, keys: 
         )
 
 
-def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
+def check_http(http: HttpConfig, path: Path, problems: Problems, keys: KeyFolder) -> None:
     """Check the page's address, and that it is not public without a token."""
     if http.token is not None and (len(http.token) < MIN_TOKEN or not _TOKEN.fullmatch(http.token)):
         problems.add(
@@ -154,6 +154,14 @@ def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
             problems.add(
                 (*path, "hosts", index), f"{host!r} is not a host name: write it without a port, like camera.example"
             )
+    if (http.tls_certificate is None) != (http.tls_key is None):
+        missing, other = sorted(("tls_certificate", "tls_key"), key=lambda name: getattr(http, name) is not None)
+        problems.add((*path, missing), f"is missing: {other} is set, and TLS needs both")
+    for name, file in (("tls_certificate", http.tls_certificate), ("tls_key", http.tls_key)):
+        if file is not None and not _is_file(file):
+            problems.add((*path, name), f"there is no file {_short(file)}: check the path")
+    if http.require_token and http.token is None and not keys.accepts("token"):
+        problems.add((*path, "require_token"), f"is true, but there is none: run `{keys.authorize_command('token')}`")
     if http.listen is None:
         return
     here = (*path, "listen")
@@ -168,11 +176,11 @@ def check_http(http: HttpConfig, path: Path, problems: Problems) -> None:
         problems.add(here, f"{shown} has an invalid port: use 1 to 65535, or 0 for any free port")
     elif host != "localhost" and _address(host) is None:
         problems.add(here, f"{shown}: a host name cannot be bound: use an IP address of this machine, like 127.0.0.1")
-    elif not is_loopback(host) and http.token is None:
+    elif not is_loopback(host) and http.token is None and not keys.accepts("token"):
         problems.add(
             here,
-            f"{shown} is reachable from other machines, and anyone there could watch and click: use 127.0.0.1, or set "
-            "http.token",
+            f"{shown} is reachable from other machines, and anyone there could watch and click: use 127.0.0.1, set "
+            f"http.token, or run `{keys.authorize_command('token')}`",
         )
 
 

@@ -518,9 +518,21 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         str | None,
         Meta(
             description="Token that every client must present, at least 16 characters; write ${NAME} to take it from "
-            "the environment. Required if listen is not loopback."
+            "the environment. It may control everything; `streamseg keys token` makes others with a name and a role. "
+            "Required, or one of those, if listen is not loopback."
         ),
     ] = None
+    require_token: Annotated[
+        bool, Meta(description="Require a token of `streamseg keys token` also if listen is loopback.")
+    ] = False
+    tls_certificate: Annotated[
+        str | None,
+        Meta(
+            description="PEM file with the certificate and those that signed it: the page is served over https. Read "
+            "again when it changes."
+        ),
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="PEM file with its private key, without a passphrase.")] = None
     hosts: Annotated[
         tuple[str, ...],
         Meta(

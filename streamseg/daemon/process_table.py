@@ -202,6 +202,7 @@ class ProcessTable:
             publish_endpoint=self._local_endpoint,
             subscribe_endpoint=self.config.publish.endpoints[0],
             control_endpoint=self._local_control,
+            keys=self._keys,
             log=self.config.log,
         )
         return ProcessEntry(WEB, "streamseg.web.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)

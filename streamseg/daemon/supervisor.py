@@ -294,7 +294,7 @@ class Daemon:
             self._worker_status = ""  # it was about the warm-up
         elif child.name == WEB:
             self.page = report.text
-            self._table.listen = report.text.removeprefix("http://").rstrip("/")
+            self._table.listen = report.text.partition("://")[2].rstrip("/")
         awaited = (*_REQUIRED, WEB) if WEB in self._children else _REQUIRED
         if all(self._children[name].state == "ready" for name in awaited):
             self._service.ready()

@@ -9,7 +9,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
@@ -20,7 +20,7 @@ from streamseg.errors import ControlError
 from streamseg.web.api_error import ApiError
 from streamseg.web.client_limit import ClientLimit
 from streamseg.web.control_api import ControlApi
-from streamseg.web.guard import Guard
+from streamseg.web.guard import VISITOR, Guard
 from streamseg.web.hub import Hub
 from streamseg.web.live import serve_live
 from streamseg.web.login import log_in, show_login
@@ -32,11 +32,14 @@ from streamseg.web.program_api import ProgramApi
 from streamseg.web.read_api import ReadApi
 from streamseg.web.request_limits import RequestLimits
 from streamseg.web.stream_api import StreamApi
+from streamseg.web.tokens import Tokens
 
 STATIC: Final = Path(__file__).parent / "static"
 
 
-def make_app(hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_endpoint: str) -> ASGIApp:
+def make_app(
+    hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_endpoint: str, tokens: Tokens | None
+) -> ASGIApp:
     """Return the application.
 
     Args:
@@ -44,6 +47,7 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_
         controller: Client of the control channel.
         http: Settings.
         subscribe_endpoint: Where other programs subscribe to the daemon.
+        tokens: What is accepted; None if no token is required.
     """
     clients = ClientLimit(http.max_clients)
     operations = [
@@ -59,6 +63,9 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_
     modules = ", ".join(f"<static/{path.name}>; rel=modulepreload" for path in sorted(STATIC.glob("*.js")))
 
     async def page(request: Request) -> Response:
+        visitor = request.scope.get(VISITOR)
+        if visitor is not None and visitor.role == "watch":
+            return HTMLResponse(_watch_only(STATIC / "index.html"), headers={"Link": modules})
         response = files.response(request, "index.html")
         response.headers["Link"] = modules  # all at once, rather than each after the one that imports it
         hub.warm_up()
@@ -83,8 +90,15 @@ def make_app(hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_
         routes=routes,
         exception_handlers={ApiError: _on_api_error, ControlError: _on_control_error, HTTPException: _on_http_error},
     )
-    app.state.token = http.token
-    return RequestLimits(Guard(app, token=http.token, hosts=http.hosts))
+    app.state.tokens = tokens
+    return RequestLimits(Guard(app, tokens=tokens, hosts=http.hosts))
+
+
+def _watch_only(file: Path) -> str:
+    """Return the page without its controls, and with the reason."""
+    style = '<link rel="stylesheet" href="static/watch.css">'
+    page = file.read_text().replace("</head>", f"{style}</head>", 1)
+    return page.replace('<p id="hint">', '<p>You may watch: your token has the role watch.</p><p id="hint">', 1)
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

@@ -2,26 +2,26 @@
 
 Ours because the rules belong together and must cover WebSockets. Starlette's ``TrustedHostMiddleware`` does not accept
 addresses it was not given, none of its middleware checks Origin, and packages for logins bring accounts and sessions
-where there is one token.
+where there are tokens.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from streamseg.web.api_error import ApiError
+from streamseg.web.tokens import Tokens
 
-COOKIE: Final = "streamseg"
+VISITOR: Final = "streamseg.visitor"
+"""Where the scope of a request has its :class:`~streamseg.web.tokens.Visitor`, if a token is required."""
+_READING: Final = frozenset({"GET", "HEAD"})
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/login", "/static/login.css"})
 """Paths that need no token. They reveal nothing of what the cameras see."""
 
@@ -32,17 +32,18 @@ class Guard:
     - **Host** must be an address, ``localhost`` or a name from ``http.hosts``. This stops DNS rebinding, where a
       foreign site points its own name at this machine.
     - **Origin**, which browsers send with WebSockets and all state-changing requests, must be the page's own.
-    - **The token**, if one is set, comes as ``Authorization: Bearer`` or in the cookie that ``/login`` sets.
+    - **A token**, if one is required, comes as ``Authorization: Bearer`` or in the cookie that ``/login`` sets. One
+      with the role ``watch`` is for requests that change nothing.
 
     Args:
         app: The application to protect.
-        token: The token; None if none is required.
+        tokens: What is accepted; None if no token is required.
         hosts: Additional names of this machine.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, hosts: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens | None, hosts: tuple[str, ...]) -> None:
         self._app = app
-        self._token = token
+        self._tokens = tokens
         self._hosts = frozenset(host.lower() for host in ("localhost", *hosts))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,13 +79,11 @@ class Guard:
             raise _cross_site()
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
             raise _cross_site()
-        if self._token is not None and scope["path"] not in PUBLIC_PATHS and not _has_token(headers, self._token):
-            raise ApiError(
-                401,
-                "UNAUTHORIZED",
-                "the token is missing or wrong: log in at /login, or send Authorization: Bearer TOKEN",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+        if self._tokens is not None and scope["path"] not in PUBLIC_PATHS:
+            visitor = self._tokens.check(headers, address_of(scope))
+            scope[VISITOR] = visitor
+            if visitor.role == "watch" and scope.get("method", "GET") not in _READING:
+                raise ApiError(403, "FORBIDDEN", f"token {visitor.name!r} may only watch: it has the role watch")
 
     def _is_known_host(self, host: str) -> bool:
         try:
@@ -100,26 +99,14 @@ class Guard:
         return True  # an address needs no DNS, so it cannot be rebound
 
 
-def cookie_value(token: str) -> str:
-    """Return the value of the login cookie: it proves that the browser had the token without storing it."""
-    return hmac.new(token.encode(), b"streamseg cookie", hashlib.sha256).hexdigest()
-
-
-def secrets_equal(given: str, expected: str) -> bool:
-    """Compare secrets in constant time."""
-    return hmac.compare_digest(given.encode(), expected.encode())
+def address_of(scope: Scope) -> str:
+    """Return the address that a request came from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
 
 
 def _cross_site() -> ApiError:
     return ApiError(403, "CROSS_SITE", "requests from other sites are refused: open this page directly")
-
-
-def _has_token(headers: Headers, token: str) -> bool:
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and secrets_equal(given.strip(), token):
-        return True
-    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-    return secrets_equal(cookie, cookie_value(token))
 
 
 def _wants_html(scope: Scope) -> bool:

@@ -11,11 +11,12 @@ from streamseg.ipc.endpoints import bind_error
 _SEND_BUFFER_BYTES: Final = 256 * 1024
 
 
-def listen_on(address: str) -> tuple[socket.socket, str]:
+def listen_on(address: str, scheme: str = "http") -> tuple[socket.socket, str]:
     """Bind a TCP socket.
 
     Args:
         address: ``HOST:PORT``; port 0 picks a free port.
+        scheme: Of the URL.
 
     Returns:
         The socket, not yet listening, and its URL.
@@ -35,4 +36,4 @@ def listen_on(address: str) -> tuple[socket.socket, str]:
     except OSError as error:
         bound.close()
         raise bind_error("http.listen", address, error.errno or errno.EINVAL, error.strerror or str(error)) from None
-    return bound, f"http://{host}:{bound.getsockname()[1]}/"
+    return bound, f"{scheme}://{host}:{bound.getsockname()[1]}/"

@@ -9,7 +9,9 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from streamseg.web.guard import COOKIE, cookie_value, secrets_equal
+from streamseg.security.cookie import cookie_of
+from streamseg.web.guard import address_of
+from streamseg.web.tokens import COOKIE, Tokens
 
 _PAGE: Final = Path(__file__).parent / "static" / "login.html"
 _HOME: Final = "./"
@@ -24,13 +26,14 @@ async def show_login(request: Request) -> Response:
 
 async def log_in(request: Request) -> Response:
     """Check the token of the form: set the cookie and redirect to the page, or back to the form."""
-    token: str | None = request.app.state.token
-    given = parse_qs((await request.body()).decode(errors="replace")).get("token", [""])[0]
-    if token is None:
+    tokens: Tokens | None = request.app.state.tokens
+    if tokens is None:
         return RedirectResponse(_HOME, 303)
-    if not secrets_equal(given.strip(), token):
+    given = parse_qs((await request.body()).decode(errors="replace")).get("token", [""])[0]
+    cookie = cookie_of(given.strip())
+    if tokens.find(cookie, address_of(request.scope)) is None:
         return RedirectResponse("login#wrong", 303)
     response = RedirectResponse(_HOME, 303)
-    secure = request.headers.get("x-forwarded-proto") == "https"
-    response.set_cookie(COOKIE, cookie_value(token), _COOKIE_MAX_AGE_S, httponly=True, samesite="strict", secure=secure)
+    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    response.set_cookie(COOKIE, cookie, _COOKIE_MAX_AGE_S, httponly=True, samesite="strict", secure=secure)
     return response

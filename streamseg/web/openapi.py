@@ -19,7 +19,7 @@ from streamseg.web.responses import ErrorResponse
 _ERRORS: Final = {
     400: "The request is malformed.",
     401: "The token is missing or wrong.",
-    403: "The request came from another site.",
+    403: "The request came from another site, or the role of the token does not allow it.",
     404: "The stream or object does not exist.",
     408: "The request did not arrive in time.",
     409: "There is nothing to undo.",
@@ -28,12 +28,13 @@ _ERRORS: Final = {
     415: "The request is not JSON.",
     421: "The Host header does not name this machine.",
     422: "The prompt or the settings are invalid.",
+    429: "Too many wrong tokens.",
     431: "Address and headers are too large.",
     500: "Internal error of streamseg.",
     503: "Not available at the moment; retry.",
     504: "The operation timed out.",
 }
-_COMMON_ERRORS: Final = frozenset({400, 401, 403, 408, 413, 421, 431, 500, 503})
+_COMMON_ERRORS: Final = frozenset({400, 401, 403, 408, 413, 421, 429, 431, 500, 503})
 _REFERENCE: Final = "#/components/schemas/{name}"
 
 

@@ -12,12 +12,19 @@ import os
 import socket
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from streamseg.config.schema import HttpConfig, LogConfig
 from streamseg.errors import ConfigError
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
+from streamseg.protocol.topics import is_loopback
+from streamseg.security.key_folder import KeyFolder, default_key_folder
+
+if TYPE_CHECKING:
+    from streamseg.web.tls import Certificate
+    from streamseg.web.tokens import Tokens
 
 _PROGRESS_PERIOD_S: Final = 1.0
 _CONTROL_TIMEOUT_S: Final = 12.0
@@ -33,6 +40,7 @@ class WebSpec:
         publish_endpoint: Where the daemon publishes to its own processes.
         subscribe_endpoint: Where other programs subscribe.
         control_endpoint: Where the daemon takes requests.
+        keys: Folder of the daemon's keys and tokens.
         log: Log settings.
     """
 
@@ -40,6 +48,7 @@ class WebSpec:
     publish_endpoint: str
     subscribe_endpoint: str
     control_endpoint: str
+    keys: Path = field(default_factory=default_key_folder)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -54,6 +63,7 @@ def main(spec: WebSpec, connection: Connection) -> None:
 
     from streamseg.common.logs import setup_logging
     from streamseg.web.listen import listen_on
+    from streamseg.web.tls import Certificate
 
     link = ChildLink(connection)
     link.attach()
@@ -61,24 +71,28 @@ def main(spec: WebSpec, connection: Connection) -> None:
     cv2.setNumThreads(1)  # leave the cores to the tracker
     if spec.http.listen is None:
         raise ConfigError("http.listen is missing: set it to HOST:PORT, for example 127.0.0.1:8080")
-    bound, address = listen_on(spec.http.listen)
+    certificate = Certificate(spec.http)
+    bound, address = listen_on(spec.http.listen, "http" if certificate.context is None else "https")
     with contextlib.closing(bound):
-        asyncio.run(_serve(spec, link, bound, address))
+        asyncio.run(_serve(spec, link, bound, address, certificate))
 
 
-async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: str) -> None:
+async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: str, certificate: Certificate) -> None:
     from streamseg.client import AsyncController
     from streamseg.web.app import make_app
     from streamseg.web.hub import Hub
     from streamseg.web.server import Server
 
     loop = asyncio.get_running_loop()
+    tokens = _tokens(spec)
     hub = Hub(spec.publish_endpoint)
     controller = AsyncController(
         spec.control_endpoint, timeout_s=_CONTROL_TIMEOUT_S, connect_timeout_s=_CONNECT_TIMEOUT_S
     )
     server = Server(
-        make_app(hub, controller, spec.http, spec.subscribe_endpoint), lambda: link.send(Report("ready", address))
+        make_app(hub, controller, spec.http, spec.subscribe_endpoint, tokens),
+        lambda: link.send(Report("ready", address)),
+        certificate.context,
     )
     supervisor_fd = os.dup(link.fileno())
 
@@ -88,7 +102,7 @@ async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: 
             server.stop()
 
     loop.add_reader(supervisor_fd, on_supervisor_message)
-    tasks = [asyncio.create_task(hub.run()), asyncio.create_task(_report_progress(link))]
+    tasks = [asyncio.create_task(hub.run()), asyncio.create_task(_report_progress(link, tokens, certificate))]
     serving = asyncio.create_task(server.serve([bound]))
     try:
         # The first failure ends the process; the supervisor restarts it.
@@ -104,7 +118,19 @@ async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: 
         await controller.close()
 
 
-async def _report_progress(link: ChildLink) -> None:
+def _tokens(spec: WebSpec) -> Tokens | None:
+    from streamseg.web.tokens import Tokens
+
+    http = spec.http
+    if http.token is None and not http.require_token and is_loopback((http.listen or "").rpartition(":")[0]):
+        return None
+    return Tokens(http.token, KeyFolder(spec.keys).watched("token"))
+
+
+async def _report_progress(link: ChildLink, tokens: Tokens | None, certificate: Certificate) -> None:
     while True:
         link.send(Report("progress"))
+        if tokens is not None:
+            tokens.refresh()
+        certificate.refresh()
         await asyncio.sleep(_PROGRESS_PERIOD_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -31,9 +32,10 @@ class Server(EmbeddedServer):
     Args:
         app: The application.
         on_ready: Called when the server accepts connections.
+        tls: For TLS; None: plain HTTP.
     """
 
-    def __init__(self, app: ASGIApp, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, on_ready: Callable[[], None], tls: ssl.SSLContext | None = None) -> None:
         # The application logs what matters; uvicorn would log every malformed request.
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         super().__init__(
@@ -54,6 +56,8 @@ class Server(EmbeddedServer):
             ),
             on_ready,
         )
+        self.config.load()
+        self.config.ssl = tls  # instead of names of files, which uvicorn reads once
 
     def stop(self) -> None:
         """Stop after a short grace period, even if clients are still connected."""

@@ -1,9 +1,12 @@
 """The page's settings: it is never exposed by accident, and a token is not shown."""
 
+import re
+
 import pytest
 
 from streamseg.config.load import config_from_mapping
 from streamseg.errors import ConfigError
+from streamseg.security.key_folder import KeyFolder
 
 TOKEN = "0123456789abcdef"
 
@@ -23,7 +26,8 @@ def test_this_machine_needs_no_token(listen):
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7:80"])
 def test_others_need_one(listen):
-    with pytest.raises(ConfigError, match=r"http\.listen: .*anyone there could watch and click: .*set http\.token"):
+    words = r"anyone there could watch and click: .*set http\.token, or run .streamseg keys token NAME"
+    with pytest.raises(ConfigError, match=rf"http\.listen: .*{words}"):
         check(listen=listen)
     assert check(listen=listen, token=TOKEN).token == TOKEN
 
@@ -60,3 +64,24 @@ def test_names_that_are_none(host):
 def test_a_token_of_the_environment(monkeypatch):
     monkeypatch.setenv("PAGE_TOKEN", TOKEN)
     assert check(listen="0.0.0.0:80", token="${PAGE_TOKEN}").token == TOKEN
+
+
+def test_a_stored_token_is_enough(tmp_path):
+    settings = {"streams": {}, "http": {"listen": "0.0.0.0:8080"}, "security": {"keys": str(tmp_path)}}
+    with pytest.raises(ConfigError, match=f"streamseg keys token NAME --keys {tmp_path}"):
+        config_from_mapping(settings)
+    KeyFolder(tmp_path).make_token("alice", "watch")
+    assert config_from_mapping(settings).http.listen == "0.0.0.0:8080"
+
+
+@pytest.mark.parametrize(
+    ("http", "words"),
+    [
+        ({"tls_key": "/x"}, "http.tls_certificate: is missing: tls_key is set"),
+        ({"tls_certificate": "/no/such", "tls_key": "/no/such"}, "http.tls_certificate: there is no file '/no/such'"),
+        ({"require_token": True}, "http.require_token: is true, but there is none: run `streamseg keys token NAME`"),
+    ],
+)
+def test_tls_and_tokens_that_cannot_be(http, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        check(**http)

@@ -4,7 +4,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocketClose
 
-from streamseg.web.guard import COOKIE, Guard, cookie_value
+from streamseg.security.cookie import cookie_of
+from streamseg.web.guard import Guard
+from streamseg.web.tokens import COOKIE, Tokens
 from tests.web.asgi import ask
 
 TOKEN = "0123456789abcdef"
@@ -18,8 +20,8 @@ async def inside(scope, receive, send):
         await PlainTextResponse("inside")(scope, receive, send)
 
 
-OPEN = Guard(inside, token=None, hosts=("camera.example",))
-CLOSED = Guard(inside, token=TOKEN, hosts=())
+OPEN = Guard(inside, tokens=None, hosts=("camera.example",))
+CLOSED = Guard(inside, tokens=Tokens(TOKEN), hosts=())
 
 
 @pytest.mark.parametrize(
@@ -83,10 +85,10 @@ def test_websockets_of_other_sites_are_refused():
         ("authorization", f"Basic {TOKEN}", 401),
         ("authorization", "Bearer nonsense", 401),
         ("authorization", "Bearer ünïcode", 401),
-        ("cookie", f"{COOKIE}={cookie_value(TOKEN)}", 200),
-        ("cookie", f"a=b; {COOKIE}={cookie_value(TOKEN)}; c=d", 200),
+        ("cookie", f"{COOKIE}={cookie_of(TOKEN)}", 200),
+        ("cookie", f"a=b; {COOKIE}={cookie_of(TOKEN)}; c=d", 200),
         ("cookie", f"{COOKIE}={TOKEN}", 401),
-        ("cookie", f"{COOKIE}={cookie_value('another')}", 401),
+        ("cookie", f"{COOKIE}={cookie_of('another')}", 401),
         ("x", "y", 401),
     ],
 )
