@@ -89,7 +89,7 @@ def graphs() -> int:
     ("partly_filled", "buckets"),
     [
         pytest.param("masked", SPLIT, id="as on a CPU"),
-        pytest.param("ranged", PADDED, id="as on a CUDA device"),
+        pytest.param("ranged", PADDED, id="as on a CUDA device", marks=pytest.mark.slow),
         pytest.param("masked", PADDED, id="masked, padded", marks=pytest.mark.long),
         pytest.param("ranged", SPLIT, id="ranged, split", marks=pytest.mark.long),
     ],
@@ -118,8 +118,10 @@ def test_nothing_is_compiled_or_recorded_after_warm_up(
 
 @pytest.mark.parametrize(
     ("buckets", "recorder"),
-    [(ONE, None), (Buckets((1, 4), (1,), pad=True), ReplayingRecorder())],
-    ids=["compiled", "recorded"],
+    [
+        pytest.param(ONE, None, id="compiled"),
+        pytest.param(Buckets((1, 4), (1,), pad=True), ReplayingRecorder(), id="recorded", marks=pytest.mark.slow),
+    ],
 )
 def test_a_bank_that_grows(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, buckets: Buckets, recorder: ReplayingRecorder | None
@@ -152,6 +154,7 @@ def test_a_bank_that_grows(
     assert difference(play(CameraPredictor(small), images, EVENTS), run).logits < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "buckets", [Buckets((1,), (1, 2), pad=False), Buckets((4,), (4,), pad=True)], ids=["split", "padded"]
 )
@@ -178,7 +181,7 @@ def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 @pytest.mark.usefixtures("two_threads")
 def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And that a later start, which compiles nothing, does the same with other weights; its bank grows, too."""
@@ -212,6 +215,7 @@ def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.M
         assert found.agreement > 0.995, (start, found)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("partly_filled", ["ranged"], indirect=True)
 def test_functionalized_graphs_of_ranges(small: SAM2Base, partly_filled: Change) -> None:

@@ -52,10 +52,8 @@ def quiet(what: str, share: float) -> None:
     assert 0 <= share <= 1, what
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name == "every kind of prompt" else pytest.param(name, marks=pytest.mark.slow) for name in SCENARIOS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_parity(name: str, small: SAM2Base, official_small: SAM2VideoPredictor, switching: MakeEngine) -> None:
     images = clip(FRAMES, small.image_size)
     predictor = CameraPredictor(small, engine=switching)
