@@ -50,6 +50,21 @@ def test_round_trip(encoding, mask):
     np.testing.assert_array_equal(decoded, mask)
 
 
+@pytest.mark.parametrize("mask", [blob(117, 203), np.ones((1, 9), bool), np.ones((9, 1), bool)])
+def test_decoding_is_the_same_with_and_without_opencv(mask, monkeypatch):
+    import cv2
+
+    assert sys.modules["cv2"] is cv2
+    with_opencv = decode_mask(encode_rle(mask), size_of(mask), "coco_rle")
+    monkeypatch.delitem(sys.modules, "cv2")
+    without = decode_mask(encode_rle(mask), size_of(mask), "coco_rle")
+    for decoded in (with_opencv, without):
+        assert np.array_equal(decoded, mask)
+        assert decoded.dtype == bool
+        assert decoded.flags.c_contiguous
+        assert decoded.flags.writeable
+
+
 @given(mask=MASKS)
 @example(mask=blob(300, 211))
 def test_rle_is_what_pycocotools_writes(mask):
