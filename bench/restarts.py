@@ -27,7 +27,7 @@ from hardware import write_results
 from scene_identity import boxes, iou, mean_iou, on_another, touching
 from soak_daemon import SoakDaemon, soak_daemon
 
-from streamseg.client import Controller, MaskFrame, Subscriber
+from streamseg.client import ControlError, Controller, MaskFrame, Subscriber
 from streamseg.sources.scene.source import Scene
 
 MAX_DIFFERENCE: Final = 0.05
@@ -39,6 +39,7 @@ _AFTER: Final = 15
 """Frames that are judged after a kill."""
 _WELL: Final = 0.6
 """IoU of an object that is followed well."""
+_ATTEMPTS: Final = 10
 _RECEIVE_S: Final = 300.0
 
 
@@ -156,9 +157,15 @@ def camera(settings: dict[str, Any], folder: Path, args: argparse.Namespace) -> 
 
 def follow(daemon: SoakDaemon, subscriber: Subscriber, scene: Scene, folder: Path, frames: int) -> set[int]:
     """Prompt all objects and track some frames; return the objects that are followed well."""
-    message = next_masks(subscriber)
-    with Controller(daemon.control, timeout_s=60) as controller:
-        controller.set_prompts("cam", boxes(scene, message.pts), frame=message.frame, on_expired="newest")
+    for attempt in range(_ATTEMPTS):
+        message = next_masks(subscriber)
+        try:
+            with Controller(daemon.control, timeout_s=60) as controller:
+                controller.set_prompts("cam", boxes(scene, message.pts), frame=message.frame, on_expired="newest")
+            break
+        except ControlError as error:  # a busy machine takes more than the ten seconds that a request has
+            if not error.retryable or attempt == _ATTEMPTS - 1:
+                raise
     marked_at = time.time()
     while len(message.objects) < 3 or frames:
         message = next_masks(subscriber)

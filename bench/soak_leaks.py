@@ -31,7 +31,7 @@ MAX_MB_PER_100K: Final = 1.0
 """A process that grows faster leaks."""
 _WARM_UP: Final = 0.2
 """Share of the samples that is not judged: caches fill."""
-_REMEMBERED: Final = 1100
+REMEMBERED: Final = 1100
 """Requests before the first sample: the daemon remembers its last thousand replies, which would look like a leak."""
 _KINDS: Final[tuple[Literal["masks", "objects", "image", "status", "events"], ...]] = (
     "masks",
@@ -146,7 +146,7 @@ def least(counts: NDArray[np.float64], *, last: bool) -> int:
 def look_for_leaks(daemon: SoakDaemon, record: LeakRecord, minutes: float, source: str, json_file: Path | None) -> None:
     """Make changes and sample, for a time."""
     with Controller(daemon.control, timeout_s=60) as controller:
-        for number in range(_REMEMBERED):
+        for number in range(REMEMBERED):
             controller.label_object(STEADY[0], 1, f"object {number}")
         began = time.monotonic()
         while time.monotonic() < began + 60 * minutes:
