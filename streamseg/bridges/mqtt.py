@@ -10,6 +10,7 @@ import queue
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from streamseg.bridges.mqtt_broker import Broker, BrokerAddress
@@ -39,6 +40,8 @@ class MqttSettings:
         streams: Ids of streams; None: all, including those added later.
         interval_s: Shortest time between two messages about an object of which only place and confidence change.
         ca_file: Certificates that may have signed the broker's.
+        key_file: Key of this program, for a daemon that asks for one.
+        server_key: The daemon's public key, if that file does not have it.
     """
 
     endpoint: str
@@ -48,6 +51,8 @@ class MqttSettings:
     streams: tuple[str, ...] | None = None
     interval_s: float = 1.0
     ca_file: str | None = None
+    key_file: Path | None = None
+    server_key: str | None = None
 
 
 def run_bridge(settings: MqttSettings, stopped: Callable[[], bool]) -> None:
@@ -63,8 +68,12 @@ def run_bridge(settings: MqttSettings, stopped: Callable[[], bool]) -> None:
         streams=None if settings.streams is None else (*settings.streams, DAEMON),
         kinds=["objects", "events", "status"],
         max_rate_hz=_FRAMES_HZ,
+        key_file=settings.key_file,
+        server_key=settings.server_key,
     ) as subscriber:
-        snapshots = Snapshots(settings.endpoint, topics, broker.publish)
+        snapshots = Snapshots(
+            settings.endpoint, topics, broker.publish, key_file=settings.key_file, server_key=settings.server_key
+        )
         broker.start()
         try:
             state = MqttState(topics, settings.discovery_prefix, settings.interval_s, settings.streams)

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -40,10 +41,22 @@ class Snapshots:
         endpoint: Where the daemon publishes.
         topics: Where to publish.
         publish: Called from the thread.
+        key_file: As for :class:`~streamseg.client.Subscriber`.
+        server_key: Likewise.
     """
 
-    def __init__(self, endpoint: str, topics: MqttTopics, publish: Callable[[Publication], None]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        topics: MqttTopics,
+        publish: Callable[[Publication], None],
+        *,
+        key_file: Path | None = None,
+        server_key: str | None = None,
+    ) -> None:
         self._endpoint = endpoint
+        self._key_file = key_file
+        self._server_key = server_key
         self._topics = topics
         self._publish = publish
         self._waiting: queue.Queue[tuple[str, bool]] = queue.Queue(_MAX_WAITING)
@@ -76,7 +89,9 @@ class Snapshots:
                 self._fail(stream, reason)
 
     def _take(self, stream: str, masks: bool) -> None:
-        with PairedSubscriber(self._endpoint, streams=[stream]) as pairs:
+        with PairedSubscriber(
+            self._endpoint, streams=[stream], key_file=self._key_file, server_key=self._server_key
+        ) as pairs:
             pair = pairs.receive(_PICTURE_S)
         jpeg = draw_jpeg(pair.image.rgb, pair.masks.objects) if masks else pair.image.jpeg
         self._publish(Publication(self._topics.of_stream(stream, "snapshot"), jpeg, retain=False))

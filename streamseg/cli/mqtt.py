@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from streamseg.cli.daemon_options import Key, ServerKey
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 
@@ -32,6 +33,8 @@ def mqtt(
     ca: Annotated[
         str | None, typer.Option(metavar="FILE", help="CA certificates for mqtts://. Default: those of the system.")
     ] = None,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Publish the state of a daemon to an MQTT broker, with discovery for Home Assistant, until Ctrl-C.
 
@@ -56,6 +59,8 @@ def mqtt(
         streams=tuple(stream) if stream else None,
         interval_s=interval,
         ca_file=ca,
+        key_file=key,
+        server_key=server_key,
     )
     setup_logging(LogConfig(), "mqtt")
     run_bridge(settings, ended_by_signal().is_set)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from streamseg.cli.daemon_options import Key, ServerKey
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from streamseg.cli.top_state import TopState
     from streamseg.client import Subscriber
     from streamseg.client.results import Message
+    from streamseg.protocol.topics import Kind
 
 _REFRESH_S: Final = 0.5
 _KEYS_S: Final = 0.05
@@ -25,6 +27,8 @@ _FRAMES_HZ: Final = 2.0
 
 def top(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Where the daemon publishes.")] = DEFAULT_ENDPOINT,
+    key: Key = None,
+    server_key: ServerKey = None,
 ) -> None:
     """Show streams, objects, rates, latencies, losses and restarts live in the terminal.
 
@@ -47,8 +51,9 @@ def top(
     console = Console()
     state = TopState(endpoint)
     ended = ended_by_signal()
+    kinds: list[Kind] = ["objects", "events", "status"]
     with (
-        Subscriber(endpoint, kinds=["objects", "events", "status"], max_rate_hz=_FRAMES_HZ) as subscriber,
+        Subscriber(endpoint, kinds=kinds, max_rate_hz=_FRAMES_HZ, key_file=key, server_key=server_key) as subscriber,
         keyboard,
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
