@@ -15,7 +15,7 @@ from streamseg.errors import ModelError
 
 TUNING_VERSION: Final = 1
 
-MemoryPolicyName = Literal["sam2", "gated", "distractor"]
+MemoryPolicyName = Literal["sam2", "gated", "distractor", "contact"]
 """See :class:`~streamseg.tracker.sam2.memory_policy.MemoryPolicy`."""
 
 

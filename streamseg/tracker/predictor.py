@@ -10,6 +10,7 @@ features of its frames. What happens inside one object is in ``object_memory.py`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from torch import Tensor
 from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.tracker.engine import Engine, LaneFrame, Progress
 from streamseg.tracker.object_memory import ObjectMemory
-from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
+from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank
 from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy
 from streamseg.tracker.sam2.point_decoder import Decoded, PointDecoder
 from streamseg.tracker.sam2.prompt_step import PromptOutput, apply_prompt
@@ -76,6 +77,7 @@ class PastImage(NamedTuple):
 
 @dataclass(slots=True)
 class _Stream:
+    number: int
     frame: int = -1
     image: Tensor | None = None
     features: Features | None = None
@@ -150,17 +152,18 @@ class CameraPredictor:
             self.bank = MemoryBank(shape, self.engine.initial_lanes, model.device)
         self._free_lanes = list(reversed(range(self.bank.lanes)))
         self._streams: dict[str, _Stream] = {}
+        self._numbers = itertools.count()
 
     @torch.inference_mode()
     def warm_up(self, progress: Progress) -> None:
         """Prepare the engine for any number of streams and objects. Call it once, before the first prompt."""
-        padding = self._take_lane() if self.engine.needs_padding_lane else 0
+        padding = self._take_lane(NEVER) if self.engine.needs_padding_lane else 0
         self.engine.warm_up(self.bank, padding, progress)
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects. A stream that is already open is restarted."""
         self.close_stream(stream)
-        self._streams[stream] = _Stream()
+        self._streams[stream] = _Stream(next(self._numbers))
 
     def close_stream(self, stream: str) -> None:
         """End a stream and free its objects. Does nothing if it is not open."""
@@ -290,7 +293,7 @@ class CameraPredictor:
         state = self._opened(stream)
         known = state.objects.get(obj_id)
         if known is None:
-            known = state.objects[obj_id] = ObjectMemory(self._take_lane(), self._undo_depth)
+            known = state.objects[obj_id] = ObjectMemory(self._take_lane(state.number), self._undo_depth)
         elif segmented.fresh:
             known.restart(self.bank)
         known.remember_prompt(self.bank, segmented.frame, state.frame, segmented.prompt, segmented.out)
@@ -439,11 +442,11 @@ class CameraPredictor:
         if count > self.max_objects:
             raise PromptError(f"{count} objects, but model.max_objects is {self.max_objects}")
         for obj_id, memory in objects.items():
-            lane = self._take_lane()
+            lane = self._take_lane(NEVER if obj_id in aside else state.number)
             try:
                 self.bank.import_lane(lane, memory)
             except ValueError:
-                self._free_lanes.append(lane)
+                self._free_lane(lane)
                 self.reset(stream)
                 raise
             obj = ObjectMemory.imported(self.bank, lane, self._undo_depth, aside.get(obj_id, frame))
@@ -464,6 +467,7 @@ class CameraPredictor:
         self.drop_aside(stream, obj_id)
         obj = state.objects.pop(obj_id)
         if obj is not None:
+            self.bank.assign(obj.lane, NEVER)
             state.aside[obj_id] = obj, state.frame
 
     def bring_back(self, stream: str, obj_id: int) -> None:
@@ -480,27 +484,28 @@ class CameraPredictor:
         self._check_prompt(stream, state, obj_id)
         obj, frame = state.aside.pop(obj_id)
         obj.move(self.bank, state.frame - 1 - frame, state.frame)
+        self.bank.assign(obj.lane, state.number)
         state.objects[obj_id] = obj
 
     def drop_aside(self, stream: str, obj_id: int) -> None:
         """Free the lane of an object that was set aside. Does nothing if there is none."""
         found = self._opened(stream).aside.pop(obj_id, None)
         if found is not None:
-            self._free_lanes.append(found[0].lane)
+            self._free_lane(found[0].lane)
 
     def forget_object(self, stream: str, obj_id: int) -> None:
         """Free an object's memory. It keeps its id and position, but is not tracked until the next prompt."""
         objects = self._opened(stream).objects
         obj = objects[obj_id]
         if obj is not None:
-            self._free_lanes.append(obj.lane)
+            self._free_lane(obj.lane)
             objects[obj_id] = None
 
     def reset(self, stream: str) -> None:
         """Forget all objects of a stream. Its last frame can still be prompted."""
         state = self._opened(stream)
-        self._free_lanes.extend(obj.lane for obj in state.remembered().values())
-        self._free_lanes.extend(obj.lane for obj, _ in state.aside.values())
+        for obj in (*state.remembered().values(), *(obj for obj, _ in state.aside.values())):
+            self._free_lane(obj.lane)
         state.objects.clear()
         state.aside.clear()
 
@@ -576,7 +581,12 @@ class CameraPredictor:
             return False
         return len(obj.conditioning_frames) == conditioning and frame - obj.gap > self.bank.shape.pointer_frames
 
-    def _take_lane(self) -> int:
+    def _free_lane(self, lane: int) -> None:
+        self.bank.assign(lane, NEVER)
+        self._free_lanes.append(lane)
+
+    def _take_lane(self, stream: int) -> int:
+        """Return an empty lane for an object of the stream with that number."""
         if not self._free_lanes:
             lanes = self.bank.lanes
             self.bank = self.bank.grown(2 * lanes)
@@ -584,6 +594,7 @@ class CameraPredictor:
             self.engine.bank_grew(self.bank)
         lane = self._free_lanes.pop()
         self.bank.clear_lane(lane)
+        self.bank.assign(lane, stream)
         return lane
 
     def _nothing(self) -> TrackOutput:

@@ -159,7 +159,7 @@ class OpenVinoEngine(Engine):
             except RuntimeError as error:
                 self._give_up(size, error)
             else:
-                self._step.write(bank, index, tracked)
+                self._step.write(bank, index, memory, tracked)
                 return tracked.output
         return super().track(bank, lanes, features, conditioning, masked)
 

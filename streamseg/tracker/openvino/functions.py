@@ -8,16 +8,20 @@ writing the bank stays torch.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
 
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank, Recall
 from streamseg.tracker.sam2.step import Features, Memory, StepOutput, Tracked, TrackStep
+from streamseg.tracker.sam2.territory import Territories
 
 if TYPE_CHECKING:
     import openvino
+
+_USED: Final = 3
+"""The first fields of :class:`Territories` are inputs of the step."""
 
 
 class EncoderFunction(nn.Module):
@@ -49,12 +53,13 @@ class StepFunction(nn.Module):
         slots_valid: Tensor,
         pointers: Tensor,
         pointers_valid: Tensor,
-        pointer_sines: Tensor | None = None,
+        *others: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return the tensors of :class:`Tracked`, those of the masks first."""
         # Ages are only read where slots are packed into ranges, which happens on CUDA.
         recall = Recall(slots, slots_valid, slots_valid, pointers, pointers_valid, pointers_valid)
-        memory = Memory(recall, pointers[..., :0] if pointer_sines is None else pointer_sines)
+        sines, territories = _others(others)
+        memory = Memory(recall, pointers[..., :0] if sines is None else sines, territories)
         tracked = self._step.infer(memory, Features(top, attended, stride8, stride4), True)
         return (*tracked.output, *tracked[1:])
 
@@ -63,7 +68,17 @@ def step_inputs(memory: Memory, features: Features) -> tuple[Tensor, ...]:
     """Return the inputs of :class:`StepFunction`."""
     recall, sines = memory.recall, memory.pointer_sines
     needed = (recall.features, recall.features_valid, recall.pointers, recall.pointers_valid)
-    return (*features, *needed, *([sines] if sines.shape[-1] else []))
+    used = () if memory.territories is None else memory.territories[:_USED]
+    return (*features, *needed, *([sines] if sines.shape[-1] else []), *used)
+
+
+def _others(inputs: tuple[Tensor, ...]) -> tuple[Tensor | None, Territories | None]:
+    """Return the sines of pointers and the territories, where there are any."""
+    sines = inputs[0] if len(inputs) % _USED else None
+    if len(inputs) < _USED:
+        return sines, None
+    held, lowered, touching = inputs[-_USED:]
+    return sines, Territories(held, lowered, touching, motion=held)  # which is only read when they are written
 
 
 def blank_inputs(

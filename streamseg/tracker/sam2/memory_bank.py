@@ -12,6 +12,7 @@ with.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, newest, newest_good
+from streamseg.tracker.sam2.territory import MOTION, Territories, at_frame, renewed
 
 NEVER = -(1 << 40)
 """Frame number of an empty slot: older than any frame in a ring, and an exact integer in every type."""
@@ -72,6 +74,11 @@ class BankShape:
     def pointer_slots(self) -> int:
         """Slots of the pointer ring."""
         return self.pointer_frames + self.history_frames
+
+    @property
+    def territory_side(self) -> int:
+        """Side of a territory: that of a mask, or 1 if the policy keeps none."""
+        return 4 * math.isqrt(self.tokens) if self.policy.keeps_territories else 1
 
 
 class Recall(NamedTuple):
@@ -126,6 +133,11 @@ class MemoryBank:
         pointer_frame: ``[lanes, pointer_slots]`` int64.
         anchor_frame: ``[lanes, a or 1]`` int64.
         quality: ``[lanes, ring_slots]`` float32; how good the ring's masks looked, kept only for policies that choose.
+        territory: ``[lanes, h, w]`` float32; see :mod:`streamseg.tracker.sam2.territory`; 1x1 if none are kept.
+        motion: ``[lanes, 7]`` float32; of the territories.
+        territory_frame: ``[lanes, 1]`` int64; the frame that they are of.
+        stream: ``[lanes, 1]`` int64; number of the stream whose object this is; ``NEVER``: none is tracked. Set by
+            :meth:`assign`; it is no part of an object's memory.
     """
 
     FIELDS = (
@@ -136,8 +148,13 @@ class MemoryBank:
         "pointer_frame",
         "anchor_frame",
         "quality",
+        "territory",
+        "motion",
+        "territory_frame",
+        "stream",
     )
-    _FRAME_FIELDS = ("conditioning_frame", "ring_frame", "pointer_frame", "anchor_frame")
+    _MEMORY_FIELDS = FIELDS[:-1]
+    _FRAME_FIELDS = ("conditioning_frame", "ring_frame", "pointer_frame", "anchor_frame", "territory_frame")
     _CONSTANTS = ("_conditioning_places", "_anchor_places", "_spatial_ages", "_pointer_ages")
 
     def __init__(self, shape: BankShape, lanes: int, device: torch.device) -> None:
@@ -163,6 +180,10 @@ class MemoryBank:
         self.pointer_frame = frames(shape.pointer_slots)
         self.anchor_frame = frames(max(1, shape.policy.anchor_slots))
         self.quality = torch.zeros(lanes, shape.ring_slots, device=device)
+        self.territory = torch.zeros(lanes, shape.territory_side, shape.territory_side, device=device)
+        self.motion = torch.zeros(lanes, MOTION, device=device)
+        self.territory_frame = frames(1)
+        self.stream = frames(1)
         self._conditioning_places = torch.arange(cond, device=device)
         self._anchor_places = cond + torch.arange(shape.policy.anchor_slots or 1, device=device)
         self._spatial_ages = torch.arange(1, shape.spatial_frames + 1, device=device)
@@ -277,6 +298,32 @@ class MemoryBank:
         kept = self.features[lanes, place]
         self.features[lanes, place] = torch.where(worth[:, None, None], features.to(torch.bfloat16), kept)
 
+    def territories(self, lanes: Tensor, frames: Tensor) -> Territories:
+        """Return what lanes ``[B]`` hold of their frames ``[B]``, and what other lanes of their streams do."""
+        return at_frame(
+            self.territory, self.motion, self.territory_frame[:, 0], self.stream[:, 0], lanes=lanes, frames=frames
+        )
+
+    def write_territories(
+        self, lanes: Tensor, frames: Tensor, before: Territories, mask_logits: Tensor, object_score_logits: Tensor
+    ) -> None:
+        """Store each lane's territory after a tracked frame.
+
+        Args:
+            lanes: ``[B]`` int64, all different.
+            frames: ``[B]`` int64.
+            before: What :meth:`territories` returned for them.
+            mask_logits: ``[B, h, w]``.
+            object_score_logits: ``[B]``.
+        """
+        self.territory[lanes], self.motion[lanes] = renewed(before, mask_logits, object_score_logits)
+        self.territory_frame[lanes, 0] = frames
+
+    @torch.inference_mode()
+    def assign(self, lane: int, stream: int) -> None:
+        """Say which stream a lane's object is of; ``NEVER``: it is not tracked, and others ignore it."""
+        self.stream[lane] = stream
+
     def write_conditioning(self, lane: int, slot: int, frame: int, features: Tensor, pointer: Tensor) -> None:
         """Store a conditioning frame. Replaces what the slot held and the tracked memory of that frame.
 
@@ -293,6 +340,7 @@ class MemoryBank:
         # If the frame was tracked, the rings hold it too: each frame is remembered only once.
         for frames in (self.ring_frame[lane], self.pointer_frame[lane], self.anchor_frame[lane]):
             frames.masked_fill_(frames == frame, NEVER)
+        self.territory_frame[lane] = NEVER  # the prompt says where the object is
 
     @torch.inference_mode()
     def read_conditioning(self, lane: int, slot: int) -> tuple[Tensor, Tensor]:
@@ -309,7 +357,12 @@ class MemoryBank:
     @torch.inference_mode()
     def forget_since(self, lane: int, frame: int) -> None:
         """Forget the tracked frames of a lane from one frame on; conditioning frames stay."""
-        for frames in (self.ring_frame[lane], self.pointer_frame[lane], self.anchor_frame[lane]):
+        for frames in (
+            self.ring_frame[lane],
+            self.pointer_frame[lane],
+            self.anchor_frame[lane],
+            self.territory_frame[lane],
+        ):
             frames.masked_fill_(frames >= frame, NEVER)
 
     @torch.inference_mode()
@@ -326,7 +379,7 @@ class MemoryBank:
     @torch.inference_mode()
     def clear_lane(self, lane: int) -> None:
         """Forget all memory of a lane and zero its values: a masked NaN would break the next object in this lane."""
-        for field in self.FIELDS:
+        for field in self._MEMORY_FIELDS:
             getattr(self, field)[lane].zero_()
         for field in self._FRAME_FIELDS:
             getattr(self, field)[lane] = NEVER
@@ -334,12 +387,12 @@ class MemoryBank:
     @torch.inference_mode()
     def read_lane(self, lane: int) -> dict[str, Tensor]:
         """Copy a lane's memory, by field: it can be saved, moved, or written to another bank."""
-        return {field: getattr(self, field)[lane].clone() for field in self.FIELDS}
+        return {field: getattr(self, field)[lane].clone() for field in self._MEMORY_FIELDS}
 
     @torch.inference_mode()
     def write_lane(self, lane: int, memory: dict[str, Tensor]) -> None:
         """Restore what :meth:`read_lane` returned into a lane of a bank of the same shape."""
-        for field in self.FIELDS:
+        for field in self._MEMORY_FIELDS:
             getattr(self, field)[lane].copy_(memory[field])
 
     @torch.inference_mode()
@@ -350,7 +403,7 @@ class MemoryBank:
             The fields, with the slots of ``features`` and ``pointers`` that count, and ``features_slots`` and
             ``pointers_slots``, which say which those are.
         """
-        plain = [field for field in self.FIELDS if field not in _SLOTTED]
+        plain = [field for field in self._MEMORY_FIELDS if field not in _SLOTTED]
         memory = {field: getattr(self, field)[lane].to("cpu", copy=True) for field in plain}
         for field, numbers in _SLOTTED.items():
             ring = memory[numbers]
@@ -369,7 +422,7 @@ class MemoryBank:
             ValueError: A field is missing or has another shape.
         """
         try:
-            for field in self.FIELDS:
+            for field in self._MEMORY_FIELDS:
                 target = getattr(self, field)[lane]
                 if field in _SLOTTED:
                     target[memory[f"{field}_slots"].to(target.device)] = memory[field].to(target.device)

@@ -9,6 +9,8 @@ read by the host.
   frames, so that memory never freezes for longer than the window.
 - ``distractor`` follows DAM4SAM (Videnovic et al. 2025): fewer recent frames, plus *anchors*, frames on which the model
   saw a second candidate beside the object and was still sure of its own.
+- ``contact`` reads the newest frames, but their masks have given way to other objects of the stream, see
+  :mod:`streamseg.tracker.sam2.territory`.
 """
 
 from __future__ import annotations
@@ -61,7 +63,12 @@ class MemoryPolicy:
     @property
     def skips_frames(self) -> bool:
         """Whether slots may be empty although their frames were tracked."""
-        return self.name != "sam2"
+        return self.name in ("gated", "distractor")
+
+    @property
+    def keeps_territories(self) -> bool:
+        """Whether masks give way to other objects of their stream."""
+        return self.name == "contact"
 
 
 SAM2: Final = MemoryPolicy()

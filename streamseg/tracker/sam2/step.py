@@ -22,6 +22,7 @@ from streamseg.tracker.sam2.memory_attention import FixedMemoryAttention, Memory
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank, Recall
 from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, mask_quality
 from streamseg.tracker.sam2.ranged_attention import KeyRanges
+from streamseg.tracker.sam2.territory import Territories, agreement
 
 _PLAUSIBLE: Final = 0.6
 """A candidate mask counts as a rival from this share of the chosen one's predicted IoU."""
@@ -72,10 +73,12 @@ class Memory(NamedTuple):
         recall: Slots and pointers.
         pointer_sines: ``[B, Q, width]`` float32; the temporal encoding of the pointers before its projection, or
             ``[B, Q, 0]`` if the model has none. Computed here, because the sine of an age in low precision is noise.
+        territories: What each lane holds of the picture, for the policy that keeps territories.
     """
 
     recall: Recall
     pointer_sines: Tensor
+    territories: Territories | None = None
 
 
 class Tracked(NamedTuple):
@@ -181,21 +184,23 @@ class TrackStep(nn.Module):
             masked: Whether some of the slots may be empty: then they are packed if memory attention has a kernel for
                 ranges, else masked. With False the caller guarantees that all slots are filled.
         """
-        tracked = self.infer(self.read(bank, index, conditioning, masked), features, masked)
-        self.write(bank, index, tracked)
+        memory = self.read(bank, index, conditioning, masked)
+        tracked = self.infer(memory, features, masked)
+        self.write(bank, index, memory, tracked)
         return tracked.output
 
     def read(self, bank: MemoryBank, index: Tensor, conditioning: int, masked: bool) -> Memory:
         """Read each lane's memory for its frame. Args: as :meth:`forward`."""
         lanes, frames = index.unbind(0)
         recall = bank.recall(lanes, frames, conditioning, packed=self._packs(masked))
+        territories = bank.territories(lanes, frames) if self.policy.keeps_territories else None
         model = self.model
         if not model.add_tpos_enc_to_obj_ptrs:
-            return Memory(recall, recall.pointers[..., :0])
+            return Memory(recall, recall.pointers[..., :0], territories)
         # Normalized by the largest age of videos of 16 frames and more: a stream has no length.
         age = recall.pointer_age / (model.max_obj_ptrs_in_encoder - 1)
         width = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim
-        return Memory(recall, get_1d_sine_pe(age, dim=width))
+        return Memory(recall, get_1d_sine_pe(age, dim=width), territories)
 
     def infer(self, memory: Memory, features: Features, masked: bool) -> Tracked:
         """Track each lane: memory attention, mask decoder, memory encoder. Reads and writes no bank.
@@ -206,15 +211,17 @@ class TrackStep(nn.Module):
             masked: As in :meth:`forward`.
         """
         conditioned = self.condition(memory, features, masked)
-        logits, iou, pointers, score, rival = self._decode(conditioned, features)
+        logits, iou, pointers, score, rival = self._decode(conditioned, features, memory.territories)
         encoded = self._remember(self.as_map(features.top), logits, score)
         return Tracked(StepOutput(logits[:, 0], iou, score[:, 0].float()), encoded, pointers, rival)
 
-    def write(self, bank: MemoryBank, index: Tensor, tracked: Tracked) -> None:
-        """Store the result in the bank."""
+    def write(self, bank: MemoryBank, index: Tensor, memory: Memory, tracked: Tracked) -> None:
+        """Store the result in the bank, with the memory that it was tracked with."""
         lanes, frames = index.unbind(0)
         quality = mask_quality(*tracked.output) if self.policy.skips_frames else None
         bank.write_tracked(lanes, frames, tracked.features, tracked.pointers, quality, tracked.rival)
+        if memory.territories is not None:
+            bank.write_territories(lanes, frames, memory.territories, tracked.output[0], tracked.output[2])
 
     def condition(self, memory: Memory, features: Features, masked: bool) -> Tensor:
         """Fuse the current frame's features with each lane's memory.
@@ -273,8 +280,12 @@ class TrackStep(nn.Module):
         pointers = recall.pointers_valid.sum(dim=1, dtype=torch.int32)
         return KeyRanges((slots - spatial) * tokens, spatial * tokens + pointers * self._pointer_tokens)
 
-    def _decode(self, conditioned: Tensor, features: Features) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _decode(
+        self, conditioned: Tensor, features: Features, territories: Territories | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run the mask decoder without a prompt and keep the mask with the best predicted IoU.
+
+        With territories, masks give way to other objects first, and among several the one in its own counts for more.
 
         Returns:
             mask_logits ``[B, 1, 4h, 4w]`` float32, iou ``[B]`` float32, pointers ``[B, C]``, scores ``[B, 1]``,
@@ -290,7 +301,11 @@ class TrackStep(nn.Module):
             repeat_image=False,
             high_res_features=[features.stride4, features.stride8],
         )
-        best = ious.argmax(dim=1)
+        if territories is None:
+            best = ious.argmax(dim=1)
+        else:
+            masks = masks.float() - territories.lowered[:, None]
+            best = (ious.float() + agreement(masks, territories)).argmax(dim=1)
         lane = torch.arange(batch, device=best.device)
         seen = score > 0
         logits = torch.where(seen[..., None, None], masks[lane, best][:, None].float(), NO_OBJ_SCORE)

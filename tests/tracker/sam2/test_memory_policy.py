@@ -28,6 +28,7 @@ from tests.tracker.tracker_scenes import Add, Change, clip, play
 AGES = torch.arange(1, 4)
 GATED = MemoryPolicy("gated", window=10, share=0.8)
 DISTRACTOR = MemoryPolicy("distractor", anchors=2, rival=0.3, sure=0.5, spacing=3)
+CONTACT = MemoryPolicy("contact")
 
 
 def _ring(frame: int, quality: dict[int, float], slots: int = 12) -> tuple[Tensor, Tensor]:
@@ -122,7 +123,7 @@ def test_sam2_takes_no_more_memory_and_keeps_no_anchors() -> None:
     assert not shape.policy.skips_frames
 
 
-@pytest.mark.parametrize("policy", [GATED, DISTRACTOR], ids=lambda policy: policy.name)
+@pytest.mark.parametrize("policy", [GATED, DISTRACTOR, CONTACT], ids=lambda policy: policy.name)
 def test_a_policy_tracks_corrects_and_prompts_the_past(
     small: SAM2Base, policy: MemoryPolicy, partly_filled: Change
 ) -> None:
@@ -143,7 +144,7 @@ def test_a_policy_tracks_corrects_and_prompts_the_past(
     assert torch.isfinite(output.mask_logits).all()
 
 
-@pytest.mark.parametrize("policy", [GATED, DISTRACTOR], ids=lambda policy: policy.name)
+@pytest.mark.parametrize("policy", [GATED, DISTRACTOR, CONTACT], ids=lambda policy: policy.name)
 def test_a_policy_is_compiled_once_for_all_choices(small: SAM2Base, policy: MemoryPolicy) -> None:
     torch._dynamo.reset()
     one = Buckets(lanes=(1,), streams=(1,), pad=False)
