@@ -123,8 +123,8 @@ def test_undo_brings_back_what_was_removed_reset_or_renamed(web, open_page):
     wait_for_mask(eyes, ball, BALL)
 
 
-def test_the_switch_finds_objects_without_a_click(web, open_page):
-    page, _ = open_cam(open_page, web.url)
+def test_the_switch_finds_candidates_that_are_kept_or_dismissed(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
     switch = page.locator("#find")
     expect(switch).to_have_attribute("aria-pressed", "false")
     switch.click()
@@ -134,6 +134,15 @@ def test_the_switch_finds_objects_without_a_click(web, open_page):
     switch.click()
     expect(switch).to_have_attribute("aria-pressed", "false", timeout=20_000)
     expect(rows(page)).to_have_count(3)
+    candidates = page.locator("#objects .object[data-found]")
+    expect(candidates).to_have_count(3)
+    page.mouse.click(*eyes.place_of(BALL))
+    expect(candidates).to_have_count(2)
+    candidates.first.get_by_title("Keep").click()
+    expect(candidates).to_have_count(1)
+    candidates.first.get_by_title("Remove").click()
+    expect(candidates).to_have_count(0)
+    assert [obj["origin"] for obj in web.objects()] == ["user", "user"]
     web.json("POST", "/v1/streams/cam/reset")
 
 

@@ -12,7 +12,13 @@ export const EFFECTS = {
 	pixelate: "Pixelated objects",
 	none: "Picture only",
 };
-const BACKGROUND_FILTERS = { spotlight: "brightness(.3)", blur: "blur(9px)", gray: "grayscale(1)" };
+/** Effect -> paints the background over the picture. Filters of the whole picture take several times as long. */
+const BACKGROUNDS = {
+	spotlight: (context, size) => fill(context, size, "rgb(0 0 0 / .7)", "source-over"),
+	gray: (context, size) => fill(context, size, "#808080", "saturation"),
+	blur: paintBlurred,
+};
+const BLUR_SCALE = 4;
 const PIXELATED_BLOCKS = 48;
 const scratch = document.createElement("canvas");
 const layer = document.createElement("canvas");
@@ -26,12 +32,7 @@ export function paintFrame(canvas, size, bitmap, objects, { effect, opacity }) {
 	context.clearRect(0, 0, width, height);
 	if (effect !== "cutout") {
 		context.drawImage(bitmap, 0, 0, width, height);
-		const filter = BACKGROUND_FILTERS[effect];
-		if (filter && objects.length) { // over the picture: a blur is transparent at the edges
-			context.filter = filter;
-			context.drawImage(bitmap, 0, 0, width, height);
-			context.filter = "none";
-		}
+		if (objects.length) BACKGROUNDS[effect]?.(context, size, bitmap);
 	}
 	const outlineWidth = Math.max(1, Math.round(Math.min(width, height) / 360));
 	if (effect === "color") for (const object of objects) paintMask(context, object, opacity, outlineWidth);
@@ -40,16 +41,36 @@ export function paintFrame(canvas, size, bitmap, objects, { effect, opacity }) {
 }
 
 function paintCutOut(context, size, bitmap, objects, pixelated) {
-	const [width, height] = size;
-	resize(layer, size);
+	const source = pixelated ? shrink(bitmap, size) : bitmap;
+	const across = source.width / size[0], down = source.height / size[1];
 	const target = layer.getContext("2d");
-	target.globalCompositeOperation = "source-over";
-	target.clearRect(0, 0, width, height);
-	for (const object of objects) paintMask(target, object, 1, 0);
-	target.globalCompositeOperation = "source-in";
-	target.imageSmoothingEnabled = !pixelated;
-	target.drawImage(pixelated ? shrink(bitmap, size) : bitmap, 0, 0, width, height);
-	context.drawImage(layer, 0, 0);
+	for (const { color, roi: [x, y, width, height], mask } of objects) {
+		if (!width || !height) continue;
+		Object.assign(layer, { width, height }); // clears it
+		paintMask(target, { color, roi: [0, 0, width, height], mask }, 1, 0);
+		target.globalCompositeOperation = "source-in";
+		target.imageSmoothingEnabled = !pixelated;
+		target.drawImage(source, x * across, y * down, width * across, height * down, 0, 0, width, height);
+		context.drawImage(layer, x, y);
+	}
+}
+
+function fill(context, [width, height], style, operation) {
+	context.globalCompositeOperation = operation;
+	context.fillStyle = style;
+	context.fillRect(0, 0, width, height);
+	context.globalCompositeOperation = "source-over";
+}
+
+/** Blur a small copy. It is transparent at the edges, where the picture shows through. */
+function paintBlurred(context, [width, height], bitmap) {
+	const small = [Math.ceil(width / BLUR_SCALE), Math.ceil(height / BLUR_SCALE)];
+	resize(blocks, small);
+	const target = blocks.getContext("2d");
+	target.filter = `blur(${9 / BLUR_SCALE}px)`;
+	target.drawImage(bitmap, 0, 0, ...small);
+	target.filter = "none";
+	context.drawImage(blocks, 0, 0, width, height);
 }
 
 function shrink(bitmap, [width, height]) {
