@@ -14,6 +14,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
+#include <fstream>
 #include <map>
 #include <optional>
 #include <set>
@@ -35,6 +37,33 @@ inline constexpr std::int64_t max_pixels = std::int64_t{1} << 26;
 /// Bytes from the daemon are not what the protocol says.
 struct ProtocolError : std::runtime_error {
     using std::runtime_error::runtime_error;
+};
+
+/// The daemon asks for a key, or refused the one it was given: not authorized, revoked or expired.
+struct RefusedError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+/// The keys of a client, each 40 characters.
+struct Keys {
+    std::string public_key, secret_key, server_key;
+
+    /// Read a file that `streamseg keys` wrote. `server_key` is needed if the file does not have it.
+    static Keys load(const std::string& path, const std::string& server_key = {}) {
+        std::ifstream file(path);
+        Keys keys{{}, {}, server_key};
+        for (std::string line; std::getline(file, line);) {
+            const auto first = line.find('"'), last = line.rfind('"');
+            if (first == std::string::npos || last == first || line.find_first_not_of(" \t") == 0) continue;
+            const std::string value = line.substr(first + 1, last - first - 1);
+            if (line.find("public-key =") != std::string::npos) keys.public_key = value;
+            if (line.find("secret-key =") != std::string::npos) keys.secret_key = value;
+            if (line.find("server-key =") != std::string::npos && server_key.empty()) keys.server_key = value;
+        }
+        for (const auto& key : {keys.public_key, keys.secret_key, keys.server_key})
+            if (key.size() != 40) throw std::invalid_argument(path + ": public-key, secret-key or server-key is missing");
+        return keys;
+    }
 };
 
 /// A mask, row by row, one byte for each pixel: 0 or 1.
@@ -243,10 +272,19 @@ public:
     /// Connects in the background, and again whenever the daemon comes back.
     ///
     /// Without `streams`: all streams, and those that are added later. `kinds`: any of masks, objects, image, events,
-    /// status. Throws zmq::error_t if the endpoint is invalid.
+    /// status. `keys`: for daemons that ask for a key. Throws zmq::error_t if the endpoint or a key is invalid.
     explicit Subscriber(const std::string& endpoint = "tcp://127.0.0.1:5555", std::set<std::string> streams = {},
-                        std::set<std::string> kinds = {"masks"})
-        : streams_(std::move(streams)), kinds_(std::move(kinds)), all_(streams_.empty()), socket_(context_, ZMQ_SUB) {
+                        std::set<std::string> kinds = {"masks"}, const std::optional<Keys>& keys = {})
+        : streams_(std::move(streams)), kinds_(std::move(kinds)), all_(streams_.empty()),
+          socket_(context_, ZMQ_SUB), refusals_(context_, ZMQ_PAIR) {
+        if (keys) {
+            socket_.set(zmq::sockopt::curve_publickey, keys->public_key);
+            socket_.set(zmq::sockopt::curve_secretkey, keys->secret_key);
+            socket_.set(zmq::sockopt::curve_serverkey, keys->server_key);
+        }
+        zmq_socket_monitor(socket_.handle(), "inproc://refusals",
+                           ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL);
+        refusals_.connect("inproc://refusals");
         socket_.set(zmq::sockopt::rcvhwm, 64);
         socket_.set(zmq::sockopt::linger, 0);
         socket_.set(zmq::sockopt::maxmsgsize, std::int64_t{64} * 1024 * 1024);
@@ -259,7 +297,12 @@ public:
         socket_.connect(endpoint);
     }
 
-    /// Wait for the next message; nothing if none arrives in time. Survives restarts of the daemon.
+    ~Subscriber() { zmq_socket_monitor(socket_.handle(), nullptr, 0); }
+    Subscriber(const Subscriber&) = delete;
+    Subscriber& operator=(const Subscriber&) = delete;
+
+    /// Wait for the next message; nothing if none arrives in time. Survives restarts of the daemon. Throws RefusedError.
+    ///
     ///
     /// A signal does not end it: to look at a flag that a handler sets, wait for less time.
     std::optional<Message> receive(std::chrono::milliseconds timeout) {
@@ -274,6 +317,7 @@ public:
                 return std::move(node.mapped());
             }
             const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+            check_refusal();
             if (left.count() <= 0) return std::nullopt;
             wait(std::min<std::chrono::milliseconds>(left, one_wait_));
         }
@@ -318,12 +362,24 @@ private:
     }
 
     void wait(std::chrono::milliseconds time) {
-        zmq::pollitem_t item{socket_.handle(), 0, ZMQ_POLLIN, 0};
+        zmq::pollitem_t items[] = {{socket_.handle(), 0, ZMQ_POLLIN, 0}, {refusals_.handle(), 0, ZMQ_POLLIN, 0}};
         try {
-            zmq::poll(&item, 1, time);
+            zmq::poll(items, 2, time);
         } catch (const zmq::error_t& error) {
             if (error.num() != EINTR) throw;
         }
+    }
+
+    /// Throw if the daemon refused the connection; libzmq does not try again then.
+    void check_refusal() {
+        zmq::message_t event, address;
+        if (!refusals_.recv(event, zmq::recv_flags::dontwait)) return;
+        (void)refusals_.recv(address, zmq::recv_flags::dontwait);
+        std::uint16_t kind = 0;
+        std::memcpy(&kind, event.data(), sizeof kind);
+        throw RefusedError(kind == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
+                               ? "the daemon refused the key: not authorized, revoked or expired"
+                               : "the daemon asks for a key and got none, or the other way around");
     }
 
     /// Take the parts of the next message; false if there is none.
@@ -394,7 +450,7 @@ private:
     std::set<std::string> streams_, kinds_, topics_;
     bool all_;
     zmq::context_t context_;
-    zmq::socket_t socket_;
+    zmq::socket_t socket_, refusals_;
     std::vector<Message> events_;
     std::map<std::string, Message> newest_;
     std::vector<std::string> order_;

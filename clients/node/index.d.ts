@@ -58,6 +58,12 @@ export type Message = FrameMessage | ImageMessage | OtherMessage;
 /** Bytes from the daemon are not what the protocol says. */
 export class ProtocolError extends Error {}
 
+/** The daemon asks for a key, or refused the one it was given: not authorized, revoked or expired. */
+export class RefusedError extends Error {}
+export interface Keys { publicKey: string; secretKey: string; serverKey: string }
+/** Read a key file that `streamseg keys` wrote; serverKey is needed if the file does not have it. */
+export function loadKeys(path: string, serverKey?: string): Keys;
+
 /** Decode a `coco_rle` mask to one byte per pixel, row by row. */
 export function decodeRle(data: Uint8Array, width: number, height: number): Uint8Array;
 /** Turn the parts of a multipart message into a message. */
@@ -71,8 +77,8 @@ export function labelMap(message: FrameMessage): Uint32Array;
 
 /** Receives the newest message of each stream and kind, and every event. Reconnects by itself. */
 export class Subscriber implements AsyncIterable<Message> {
-  /** @param options streams: ids, default all, including those added later; kinds: default masks. */
-  constructor(endpoint?: string, options?: { streams?: string[]; kinds?: Kind[] });
+  /** @param options streams: ids, default all, including those added later; kinds: default masks; keys: if the daemon asks for one. */
+  constructor(endpoint?: string, options?: { streams?: string[]; kinds?: Kind[]; keys?: Keys });
   /** Messages that were skipped because they violate the protocol. */
   malformed: number;
   /** Disconnect; iteration ends. */

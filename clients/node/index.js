@@ -1,5 +1,6 @@
 // Receives the masks of a streamseg daemon. docs/protocol.md is the contract.
 
+import { readFileSync } from "node:fs";
 import * as zmq from "zeromq";
 import { decodeRle as decodeRuns } from "./mask_codec.js";
 
@@ -15,6 +16,19 @@ const TOPIC = /^v1\/([a-z0-9_-]{1,64})\/(masks|objects|image|events|status)\/$/;
 
 /** Bytes from the daemon are not what the protocol says. */
 export class ProtocolError extends Error {}
+
+/** The daemon asks for a key, or refused the one it was given: not authorized, revoked or expired. */
+export class RefusedError extends Error {}
+
+/** Read a key file that `streamseg keys` wrote; serverKey is needed if the file does not have it. */
+export function loadKeys(path, serverKey) {
+  const fields = Object.fromEntries(
+    [...readFileSync(path, "utf8").matchAll(/^\s+([a-z][a-z-]*)\s*=\s*"([^"]*)"\s*$/gm)].map((match) => [match[1], match[2]]),
+  );
+  const keys = { publicKey: fields["public-key"], secretKey: fields["secret-key"], serverKey: serverKey ?? fields["server-key"] };
+  for (const [name, key] of Object.entries(keys)) if (key?.length !== 40) throw new Error(`${path}: ${name} is missing`);
+  return keys;
+}
 
 function checkSize(width, height) {
   const whole = Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0;
@@ -123,13 +137,17 @@ export class Subscriber {
   /** Messages that were skipped because they violate the protocol. */
   malformed = 0;
 
-  constructor(endpoint = "tcp://127.0.0.1:5555", { streams = [], kinds = ["masks"] } = {}) {
+  constructor(endpoint = "tcp://127.0.0.1:5555", { streams = [], kinds = ["masks"], keys = null } = {}) {
     this.#kinds = kinds;
     this.#all = streams.length === 0;
     this.#socket = new zmq.Subscriber({
       receiveHighWaterMark: 64, linger: 0, maxMessageSize: MAX_MESSAGE_BYTES, tcpKeepalive: 1,
       reconnectInterval: 100, reconnectMaxInterval: 2000,
+      ...(keys && { curvePublicKey: keys.publicKey, curveSecretKey: keys.secretKey, curveServerKey: keys.serverKey }),
     });
+    // libzmq does not try again after a refusal.
+    this.#socket.events.on("handshake:error:auth", () => this.#refuse("refused the key: not authorized, revoked or expired"));
+    this.#socket.events.on("handshake:error:protocol", () => this.#refuse("asks for a key and got none, or the other way around"));
     this.#socket.subscribe(DISCOVERY);
     for (const stream of this.#all ? ["_daemon"] : streams) this.#subscribe(stream);
     this.#socket.connect(endpoint);
@@ -142,6 +160,12 @@ export class Subscriber {
     this.#closed = true;
     this.#socket.close();
     this.#wake?.();
+  }
+
+  #refuse(why) {
+    if (this.#closed) return;
+    this.#failure = new RefusedError(`the daemon ${why}`);
+    this.close();
   }
 
   async *[Symbol.asyncIterator]() {

@@ -64,11 +64,11 @@ def make_app(
 
     async def page(request: Request) -> Response:
         visitor = request.scope.get(VISITOR)
+        hub.warm_up()
         if visitor is not None and visitor.role == "watch":
             return HTMLResponse(_watch_only(STATIC / "index.html"), headers={"Link": modules})
         response = files.response(request, "index.html")
         response.headers["Link"] = modules  # all at once, rather than each after the one that imports it
-        hub.warm_up()
         return response
 
     async def openapi(request: Request) -> Response:

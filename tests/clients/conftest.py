@@ -19,6 +19,7 @@ from tests.e2e.daemon_process import DISC, DaemonProcess
 from tests.protocol import golden_messages, mask_vectors
 
 ROOT = Path(__file__).parents[2]
+CPP = ROOT / "clients" / "cpp"
 GOLDEN = [str(path) for path in sorted(golden_messages.FOLDER.glob("*.bin"))]
 READ_ARGUMENTS = [str(mask_vectors.FILE), *GOLDEN]
 
@@ -114,3 +115,19 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     running.wait_log("ready: masks at")
     yield running
     running.close()
+
+
+def build(source: Path, folder: Path) -> Path:
+    need("g++")
+    if not (Path("/usr/include/zmq.hpp").exists() and Path("/usr/include/nlohmann/json.hpp").exists()):
+        if os.environ.get("STREAMSEG_REQUIRE_CLIENTS"):
+            pytest.fail("cppzmq-dev and nlohmann-json3-dev are required here")
+        pytest.skip("needs the Debian packages cppzmq-dev and nlohmann-json3-dev")
+    program = folder / source.stem
+    run("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", CPP, source, "-o", program, "-lzmq")
+    return program
+
+
+@pytest.fixture(scope="session")
+def write_pgm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(CPP / "write_pgm.cpp", tmp_path_factory.mktemp("cpp"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,32 +12,13 @@ import pytest
 from tests.client.conftest import Outlet
 from tests.clients.conftest import (
     READ_ARGUMENTS,
-    ROOT,
     assert_reads_vectors,
-    need,
+    build,
     receive_from_late_publisher,
     run,
     send_wrong_messages_then_masks,
 )
 from tests.e2e.daemon_process import DaemonProcess
-
-CPP = ROOT / "clients" / "cpp"
-
-
-def build(source: Path, folder: Path) -> Path:
-    need("g++")
-    if not (Path("/usr/include/zmq.hpp").exists() and Path("/usr/include/nlohmann/json.hpp").exists()):
-        if os.environ.get("STREAMSEG_REQUIRE_CLIENTS"):
-            pytest.fail("cppzmq-dev and nlohmann-json3-dev are required here")
-        pytest.skip("needs the Debian packages cppzmq-dev and nlohmann-json3-dev")
-    program = folder / source.stem
-    run("g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-I", CPP, source, "-o", program, "-lzmq")
-    return program
-
-
-@pytest.fixture(scope="module")
-def write_pgm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(CPP / "write_pgm.cpp", tmp_path_factory.mktemp("cpp"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,113 @@
+"""Keys in C++ and Node: right, missing, unknown, expired and revoked ones, against a publisher that asks for them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.clients.conftest import ROOT, need, run
+from tests.publish.publisher_children import PublisherProcess
+from tests.security.conftest import PAST, Keys
+
+NODE = ROOT / "clients" / "node"
+RECEIVE = """
+import { Subscriber, loadKeys } from "./index.js";
+const [endpoint, stream, file] = process.argv.slice(2);
+try {
+  const keys = file ? loadKeys(file) : null;
+  const subscriber = new Subscriber(endpoint, { streams: [stream], keys });
+  for await (const message of subscriber) console.log(message.stream, "frame", message.header.frame);
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}
+"""
+REFUSED = {"missing": "asks for a key", "unknown": "refused the key", "expired": "refused the key"}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    keys = Keys(tmp_path_factory.mktemp("keys"))
+    keys.authorize("right")
+    keys.authorize("expired", expires=PAST)
+    keys.make("unknown")
+    return keys
+
+
+@pytest.fixture(scope="module")
+def publisher(keys: Keys) -> Iterator[PublisherProcess]:
+    """A publisher that asks for keys and sends a frame now and then."""
+    endpoints = ("tcp://127.0.0.1:*",)
+    with closing(PublisherProcess(keys.path, keys=keys.folder.path, endpoints=endpoints, require_key=True)) as running:
+        ended = threading.Event()
+
+        def track() -> None:
+            while not ended.wait(0.1):
+                running.track()
+
+        thread = threading.Thread(target=track)
+        thread.start()
+        yield running
+        ended.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def cpp(write_pgm: Path) -> Callable[..., list[str]]:
+    return lambda endpoint, *key: [str(write_pgm), "/dev/null", endpoint, "cam1", *map(str, key)]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    need("npm")
+    folder = tmp_path_factory.mktemp("node") / "streamseg"
+    shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
+    run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", cwd=folder)
+    (folder / "receive.mjs").write_text(RECEIVE)
+    return lambda endpoint, *key: ["node", str(folder / "receive.mjs"), endpoint, "cam1", *map(str, key)]
+
+
+LANGUAGES = ["cpp", pytest.param("node", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_right_key_receives(request, publisher, keys, language) -> None:
+    command = request.getfixturevalue(language)(publisher.ready.text, keys.path / "right.key_secret")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline().startswith("cam1 frame ")
+        finally:
+            program.kill()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("key", REFUSED)
+def test_others_end_with_the_reason(request, publisher, keys, language, key) -> None:
+    file = [] if key == "missing" else [keys.path / f"{key}.key_secret"]
+    command = request.getfixturevalue(language)(publisher.ready.text, *file)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert REFUSED[key] in done.stderr
+
+
+@pytest.mark.slow
+def test_a_revoked_key_ends_in_node(publisher, keys, node) -> None:
+    file = keys.authorize("robot")
+    with subprocess.Popen(
+        node(publisher.ready.text, file), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline().startswith("cam1 frame ")
+            keys.folder.revoke("robot")
+            assert "refused the key" in program.communicate(timeout=60)[1]
+            assert program.returncode == 1
+        finally:
+            program.kill()
