@@ -81,6 +81,7 @@ class OpenVinoEngine(Engine):
         self._state = "eager"
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._converting = False  # the thread waits for the process, and runs neither OpenVINO nor torch
 
     @property
     def state(self) -> str:
@@ -118,10 +119,14 @@ class OpenVinoEngine(Engine):
             self._thread.join(timeout_s)
 
     def stop(self) -> None:
-        """End the conversion and the thread. Blocks: for a network that is being loaded, a tenth of a second."""
+        """End the conversion and the thread. Blocks: for a network that is being loaded, a tenth of a second.
+
+        It does not wait for the process: on a busy machine one that only gets idle time takes long even to be killed.
+        """
         self._stopping.set()
         self._process.cancel()
-        self.join(_STOP_S)
+        if not self._converting:
+            self.join(_STOP_S)
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the result belongs to the caller."""
@@ -210,7 +215,13 @@ class OpenVinoEngine(Engine):
             progress(what, share)
 
         begin("converting the model", 0.0)
-        self._process.run(prepare, Job(self._step, self._autocast, shape, torch.get_num_threads()), made, begin)
+        self._converting = True
+        try:
+            self._process.run(prepare, Job(self._step, self._autocast, shape, torch.get_num_threads()), made, begin)
+        finally:
+            self._converting = False
+        if self._stopping.is_set():
+            raise CancelledError
 
     def _load_all(self, folder: Path, shape: BankShape, progress: Progress) -> None:
         report = read_report(folder)

@@ -20,6 +20,7 @@ from streamseg.tracker.openvino.engine import OpenVinoEngine
 from streamseg.tracker.openvino.network import Network
 from streamseg.tracker.openvino.prepare import ENCODER, Job, Size
 from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.sam2.step import TrackStep
 from tests.tracker.openvino.conftest import MakeEngine
 from tests.tracker.openvino.switching_engine import Here, Prepare
 from tests.tracker.test_parity import FRAMES, SCENARIOS, assert_close
@@ -232,6 +233,29 @@ def test_a_failed_conversion_leaves_eager_torch(
     assert "no rule for aten::nothing" in caplog.text
     images = clip(3, small.image_size)
     assert_close(play(CameraPredictor(small), images, {0: [CLICK]}), play(predictor, images, {0: [CLICK]}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_end_does_not_wait_for_the_process(small: SAM2Base, tmp_path: Path) -> None:
+    started, killed = threading.Event(), threading.Event()
+
+    def hang(job: Job, folder: Path, progress: Progress) -> None:
+        started.set()
+        assert killed.wait(300)
+
+    engines: list[OpenVinoEngine] = []
+
+    def make(step: TrackStep, autocast: torch.dtype | None) -> Engine:
+        engines.append(OpenVinoEngine(step, autocast, cache=NetworkCache(tmp_path), process=Here(hang)))
+        return engines[0]
+
+    CameraPredictor(small, engine=make).warm_up(quiet)
+    assert started.wait(60)
+    engines[0].stop()
+    assert engines[0]._thread is not None
+    assert engines[0]._thread.is_alive()
+    killed.set()
+    engines[0].join(60)
     assert not list(tmp_path.iterdir())
 
 
