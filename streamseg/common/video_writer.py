@@ -107,6 +107,11 @@ class VideoWriter:
                         close()
             self._part.unlink(missing_ok=True)
 
+    def abandon(self) -> None:
+        """Close and remove what has been written; a file that was there before is kept."""
+        self._failed = True
+        self.__exit__(None, None, None)
+
     def _complete(self) -> None:
         if self._stream is not None:
             self._container.mux(self._stream.encode(None))

@@ -6,6 +6,7 @@ thread for every request, which took a second on a busy machine; here they are r
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import mimetypes
@@ -23,8 +24,10 @@ class _File:
     """A file as it is sent."""
 
     def __init__(self, path: Path) -> None:
-        self.modified_ns = path.stat().st_mtime_ns
+        # Before and including the content: what is written meanwhile makes another mark, so it is read again.
+        modified_ns = path.stat().st_mtime_ns
         self.content = path.read_bytes()
+        self.mark = (modified_ns, len(self.content))
         self.packed = gzip.compress(self.content)
         self.etag = f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
         self.media_type = _MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
@@ -62,8 +65,13 @@ class PageFiles:
         return Response(file.content, headers=headers, media_type=file.media_type)
 
     def _current(self, name: str) -> _File:
-        """Return a file as it is now: one that is edited is seen after a reload of the page."""
-        path, file = self._paths[name], self._files[name]
-        if path.stat().st_mtime_ns != file.modified_ns:
-            file = self._files[name] = _File(path)
-        return file
+        """Return a file as it is now: one that is edited is seen after a reload of the page.
+
+        One that is removed, as by an upgrade of the package while the daemon runs, is served as it was.
+        """
+        path = self._paths[name]
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            if (status.st_mtime_ns, status.st_size) != self._files[name].mark:
+                self._files[name] = _File(path)
+        return self._files[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,14 @@ class Pairs:
 
     def __init__(self) -> None:
         self._golden = Messages()
-        pixels = np.zeros((10, 16, 3), np.uint8)
-        self._jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
 
-    def __call__(self, frame: int, t_s: float) -> FramePair:
-        stamp = {"frame": frame, "seq": frame, "t_captured_ns": str(int(t_s * 1e9)), "size": [16, 10]}
+    def __call__(self, frame: int, t_s: float, size: Sequence[int] = (16, 10), **fields: Any) -> FramePair:
+        stamp = {"frame": frame, "seq": frame, "t_captured_ns": str(int(t_s * 1e9)), "size": size, **fields}
         *image, _ = self._golden("image", **stamp)
-        masks = assemble(self._golden("masks_coco_rle", **stamp))
-        return FramePair(assemble([*image, self._jpeg]), masks)  # type: ignore[arg-type]
+        mask_parts = self._golden("masks_coco_rle", **stamp)
+        masks = assemble(mask_parts[:2] if fields.get("objects") == [] else mask_parts)
+        jpeg = cv2.imencode(".jpg", np.zeros((size[1], size[0], 3), np.uint8))[1].tobytes()
+        return FramePair(assemble([*image, jpeg]), masks)  # type: ignore[arg-type]
 
 
 def test_the_ring_is_bounded_by_time_and_by_bytes() -> None:
@@ -124,16 +124,22 @@ class Run:
         self.recorder = ClipRecorder(record, self.said.append, lambda: int(self.now_s * 1e9))
         self._pairs, self._golden, self._frame = Pairs(), Messages(), 0
 
-    def play(self, until_s: float) -> None:
+    def play(self, until_s: float, write: bool = True) -> None:
         while self.now_s < until_s:
             self._frame += 1
             self.now_s += 0.1
             self.recorder.feed(self._pairs(self._frame, self.now_s))
-            self.recorder.write_next()
+            if write:
+                self.recorder.write_next()
 
-    def event(self, kind: str = "zone_entered") -> None:
+    def event(self, kind: str = "zone_entered", **fields: Any) -> None:
         stamp = str(int(self.now_s * 1e9))
-        self.recorder.feed(assemble(self._golden("event_object", kind=kind, t_mono_ns=stamp)))  # type: ignore[arg-type]
+        event = assemble(self._golden("event_object", kind=kind, t_mono_ns=stamp, **fields))
+        self.recorder.feed(event)  # type: ignore[arg-type]
+
+    def broken_pair(self, stream: str, t_s: float) -> FramePair:
+        """A pair that no encoder takes."""
+        return self._pairs(1, t_s, stream=stream, size=[1, 1], objects=[])
 
     def write_all(self) -> None:
         while self.recorder.busy:
@@ -181,12 +187,15 @@ def test_clips_that_are_too_many_or_half_written_are_deleted(tmp_path: Path) -> 
         old.write_bytes(bytes(600))
         recent = time.time() - 10 + number
         os.utime(old, (recent, recent))
-    (tmp_path / "half.mp4.77.part").touch()
-    (tmp_path / "notes.txt").touch()
+    (tmp_path / "20260101T000000Z-cam-zone_entered-2.mp4.77.part").touch()
+    mine = {"wedding.mp4", "20260101T000000Z-wedding.mp4", "wedding.mp4.77.part", "notes.txt"}
+    for name in mine:
+        (tmp_path / name).write_bytes(bytes(2000))
+        os.utime(tmp_path / name, (0, 0))
     folder = ClipFolder(ClipsConfig(path=str(tmp_path), max_gb=1e-6, max_hours=1.0), keep_free_mb=0)
     assert folder.next_path("cam", "line_crossed").parent == tmp_path
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {".lock", "notes.txt", "20260102T000000Z-cam-zone_entered.mp4"}
+    assert names == {".lock", "20260102T000000Z-cam-zone_entered.mp4"} | mine
     with pytest.raises(RecordError, match="another recorder"):
         ClipFolder(ClipsConfig(path=str(tmp_path)), keep_free_mb=0)
     folder.close()
@@ -194,6 +203,65 @@ def test_clips_that_are_too_many_or_half_written_are_deleted(tmp_path: Path) -> 
     with pytest.raises(RecordError, match="kept free"):
         full.next_path("cam", "line_crossed")
     full.close()
+
+
+def test_an_event_after_the_end_of_a_clip_that_is_not_written_yet_begins_another(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play(2.0)
+    run.event()
+    run.play(3.5, write=False)
+    run.event()
+    run.play(5.5, write=False)
+    run.write_all()
+    assert [said.kind for said in run.said] == ["clip_saved"] * 2
+    assert len({said.detail for said in run.said}) == len(list(tmp_path.glob("*.mp4"))) == 2
+    run.recorder.close()
+
+
+def test_pictures_that_wait_are_bounded_over_all_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path)
+    run.play(0.1)
+    monkeypatch.setattr("streamseg.record.clips.recorder._MAX_WAITING_BYTES", 5 * Kept.of(Pairs()(1, 0.1)).nbytes)
+    run.event()
+    run.event(stream="yard")
+    run.play(0.9, write=False)
+    run.recorder.close()
+    assert {said.stream: said.kind for said in run.said} == {"cam1": "clip_saved", "yard": "clip_failed"}
+    (saved,) = tmp_path.glob("*.mp4")
+    with av.open(str(saved)) as container:
+        assert len(list(container.decode(video=0))) == 5
+
+
+def test_a_clip_that_fails_ends_neither_the_others_nor_the_recorder(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.play(1.0)
+    run.event()
+    run.recorder.feed(run.broken_pair("yard", 1.0))
+    run.event(stream="yard")
+    run.play(3.0)
+    run.write_all()
+    failed, saved = run.said
+    assert (failed.stream, failed.kind) == ("yard", "clip_failed")
+    assert (saved.stream, saved.kind) == ("cam1", "clip_saved")
+    run.recorder.feed(run.broken_pair("yard", 3.0))
+    run.event(stream="yard")
+    run.recorder.close()
+    assert [(said.stream, said.kind) for said in run.said[2:]] == [("yard", "clip_failed")]
+    assert [path.name for path in tmp_path.glob("*.mp4*")] == [saved.detail]
+    ClipFolder(ClipsConfig(path=str(tmp_path)), keep_free_mb=0).close()  # its lock is free
+
+
+def test_a_clip_ends_early_when_the_disk_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, after_s=100.0)
+    run.play(1.0)
+    run.event()
+    run.play(2.0)
+    monkeypatch.setattr(run.recorder._folder, "_keep_free_mb", 10**9)
+    run.play(5.0)
+    assert [said.kind for said in run.said] == ["clip_saved"]
+    run.event()
+    assert "kept free" in run.said[-1].detail
+    run.recorder.close()
 
 
 def test_nothing_decoded_stays_in_memory(tmp_path: Path) -> None:

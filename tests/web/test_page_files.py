@@ -45,6 +45,23 @@ def test_an_edited_file_is_sent_as_it_is_now(folder):
     assert (after.status_code, after.body) == (200, b"// new\n")
 
 
+def test_a_file_that_is_removed_is_sent_as_it_was(folder):
+    files = PageFiles(folder)
+    before = files.response(request(), "main.js").body
+    (folder / "main.js").unlink()
+    assert files.response(request(), "main.js").body == before
+
+
+def test_a_file_that_was_read_half_written_is_read_again(folder):
+    status = (folder / "main.js").stat()
+    (folder / "main.js").write_text("// half")
+    os.utime(folder / "main.js", ns=(status.st_atime_ns, status.st_mtime_ns))
+    files = PageFiles(folder)
+    (folder / "main.js").write_text("// half, and the rest")
+    os.utime(folder / "main.js", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert files.response(request(), "main.js").body == b"// half, and the rest"
+
+
 @pytest.mark.parametrize("name", ["other.js", "../main.js", ""])
 def test_what_is_not_in_the_folder(folder, name):
     with pytest.raises(HTTPException):

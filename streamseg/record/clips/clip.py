@@ -20,7 +20,6 @@ from streamseg.record.clips.ring import Kept
 
 log = logging.getLogger(__name__)
 
-_MAX_WAITING_BYTES: Final = 64 * 2**20
 _MAX_S: Final = 600.0
 _SILENT_NS: Final = 5_000_000_000
 
@@ -38,6 +37,8 @@ class Clip:
     Attributes:
         path: As given.
         event: As given.
+        ended: Whether it takes no more pictures; those that wait are still written.
+        waiting_bytes: Size of the pictures that wait to be written.
         written: Pictures written.
         dropped: Pictures that could not be written in time, or not be decoded.
 
@@ -55,9 +56,9 @@ class Clip:
         self._after_ns = int(after_s * 1e9)
         self._until_ns = t_ns + self._after_ns
         self._latest_ns = t_ns + int(_MAX_S * 1e9)
-        self._ended = False
+        self.ended = False
         self._waiting: deque[Kept] = deque()
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
         self._writer = VideoWriter(path, threads=1, metadata=_metadata(event))
         for kept in before:
             self.add(kept)
@@ -69,18 +70,26 @@ class Clip:
     def add(self, kept: Kept) -> None:
         """Take a picture to be written, or end with the last one that belongs to the clip."""
         if kept.t_ns > self._until_ns:
-            self._ended = True
-        if self._ended:
+            self.ended = True
+        if self.ended:
             return
         self._waiting.append(kept)
-        self._waiting_bytes += kept.nbytes
-        while self._waiting_bytes > _MAX_WAITING_BYTES:
-            self._waiting_bytes -= self._waiting.popleft().nbytes
-            self.dropped += 1
+        self.waiting_bytes += kept.nbytes
+
+    def drop_oldest(self) -> None:
+        """Leave out the oldest picture that waits."""
+        self.waiting_bytes -= self._waiting.popleft().nbytes
+        self.dropped += 1
+
+    def end_now(self) -> None:
+        """End with what has been written."""
+        self.ended = True
+        while self._waiting:
+            self.drop_oldest()
 
     def end_if_silent(self, now_ns: int) -> None:
         """End if no picture comes any more: the camera is away."""
-        self._ended = self._ended or now_ns > self._until_ns + _SILENT_NS
+        self.ended = self.ended or now_ns > self._until_ns + _SILENT_NS
 
     def write_next(self) -> bool:
         """Write the oldest picture that waits; return whether the clip is complete.
@@ -90,7 +99,7 @@ class Clip:
         """
         if self._waiting:
             kept = self._waiting.popleft()
-            self._waiting_bytes -= kept.nbytes
+            self.waiting_bytes -= kept.nbytes
             try:
                 picture = _picture(kept, self._overlay)
             except ProtocolError as error:
@@ -99,7 +108,7 @@ class Clip:
             else:
                 self._writer.add(picture, kept.t_ns / 1e9)
                 self.written += 1
-        return self._ended and not self._waiting
+        return self.ended and not self._waiting
 
     @property
     def busy(self) -> bool:
@@ -113,6 +122,10 @@ class Clip:
             StreamsegError: The file cannot be written.
         """
         self._writer.__exit__(None, None, None)
+
+    def abandon(self) -> None:
+        """Remove what has been written."""
+        self._writer.abandon()
 
 
 def _picture(kept: Kept, overlay: bool) -> Picture:

@@ -6,27 +6,34 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from streamseg.common.video_writer import PART_SUFFIX
+from streamseg.common.video_writer import PART_SUFFIX, part_of
 from streamseg.config.schema import ClipsConfig
 from streamseg.errors import RecordError
 from streamseg.record.folder import RecordingLock
 
 log = logging.getLogger(__name__)
 
-_SUFFIX = ".mp4"
-_GB = 10**9
-_MB = 10**6
+_SUFFIX: Final = ".mp4"
+_CLIP: Final = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_-]+-[a-z_]+(?:-\d+)?\.mp4")
+_PART: Final = re.compile(rf"{_CLIP.pattern}\.\d+{re.escape(PART_SUFFIX)}")
+_GB: Final = 10**9
+_MB: Final = 10**6
 
 
 class ClipFolder:
     """A folder that one recorder writes clips to. Removes what a killed one has left half written.
 
+    Only files with the names of clips are counted and deleted: the folder may hold other videos.
+
     Args:
         clips: Where, and what to keep.
-        keep_free_mb: No clip is begun when the disk has less space left.
+        keep_free_mb: Nothing is written when the disk has less space left.
 
     Raises:
         RecordError: The folder cannot be used.
@@ -38,8 +45,12 @@ class ClipFolder:
         self._clips = clips
         self._keep_free_mb = keep_free_mb
         self._lock = RecordingLock(self._folder)
-        for part in self._folder.glob(f"*{_SUFFIX}.*{PART_SUFFIX}"):
-            part.unlink(missing_ok=True)
+        try:
+            for part in self._named(_PART):
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            self._lock.release()
+            raise RecordError(f"{self._folder}: {error.strerror}") from None
 
     def next_path(self, stream: str, kind: str) -> Path:
         """Return the path of a new clip, after deleting those that are too old or too many.
@@ -49,20 +60,35 @@ class ClipFolder:
         """
         try:
             self._delete_old()
+        except OSError as error:
+            raise RecordError(f"{self._folder}: {error.strerror}") from None
+        self.check_room()
+        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{stream}-{kind}"
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        paths = (self._folder / f"{each}{_SUFFIX}" for each in names)
+        return next(path for path in paths if not (path.exists() or part_of(path).exists()))
+
+    def check_room(self) -> None:
+        """Check that the disk is not nearly full.
+
+        Raises:
+            RecordError: It is, or the folder is gone.
+        """
+        try:
             disk = os.statvfs(self._folder)
         except OSError as error:
             raise RecordError(f"{self._folder}: {error.strerror}") from None
         free_mb = disk.f_bavail * disk.f_frsize / _MB
         if free_mb < self._keep_free_mb:
             raise RecordError(f"the disk has {free_mb:.0f} MB left, and {self._keep_free_mb} MB are kept free")
-        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{stream}-{kind}"
-        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        return next(path for each in names if not (path := self._folder / f"{each}{_SUFFIX}").exists())
+
+    def _named(self, pattern: re.Pattern[str]) -> Iterator[Path]:
+        return (path for path in self._folder.iterdir() if pattern.fullmatch(path.name))
 
     def _delete_old(self) -> None:
         limits = self._clips
         found = []
-        for path in self._folder.glob(f"*{_SUFFIX}"):
+        for path in self._named(_CLIP):
             with contextlib.suppress(FileNotFoundError):  # deleted by the user meanwhile
                 found.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in found)

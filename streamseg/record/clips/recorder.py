@@ -20,10 +20,16 @@ log = logging.getLogger(__name__)
 _RING_BYTES: Final = 64 * 2**20
 _MAX_STREAMS: Final = 64
 _MAX_RINGS_BYTES: Final = 512 * 2**20
+_MAX_WAITING_BYTES: Final = 256 * 2**20
+_MAX_CLIPS: Final = 64
+_ROOM_NS: Final = 2_000_000_000
 
 
 class ClipRecorder:
-    """Keeps the newest pictures of each stream, and writes clips of events. One clip of a stream at a time.
+    """Keeps the newest pictures of each stream, and writes clips of events.
+
+    An event during a clip makes it longer. One that comes after its end begins the next, even if pictures of the former
+    still wait to be written.
 
     Args:
         record: Settings.
@@ -45,7 +51,8 @@ class ClipRecorder:
         self._now_ns = now_ns
         self._folder = ClipFolder(record.clips, record.keep_free_mb)
         self._rings: dict[str, PictureRing] = {}
-        self._running: dict[str, Clip] = {}
+        self._running: list[Clip] = []
+        self._room_checked_ns = 0
 
     def feed(self, message: FramePair | EventMessage) -> None:
         """Take a picture with its masks, or an event."""
@@ -66,45 +73,75 @@ class ClipRecorder:
         ring.add(kept)
         while sum(each.nbytes for each in self._rings.values()) > _MAX_RINGS_BYTES:
             max(self._rings.values(), key=lambda each: each.nbytes).clear()
-        if pair.stream in self._running:
-            self._running[pair.stream].add(kept)
+        for clip in self._running:
+            if clip.event.stream == pair.stream:
+                clip.add(kept)
+        self._bound_waiting()
 
     def _begin(self, event: EventMessage) -> None:
         t_ns = event.t_mono_ns or self._now_ns()
-        if event.stream in self._running:
-            self._running[event.stream].extend(t_ns)
+        for clip in self._running:
+            if clip.event.stream == event.stream and not clip.ended:
+                clip.extend(t_ns)
+                return
+        if len(self._running) >= _MAX_CLIPS:
+            self._fail(event, f"{_MAX_CLIPS} clips are being written already")
             return
         ring = self._rings.get(event.stream)
         before = ring.since(t_ns - int(self._clips.before_s * 1e9)) if ring is not None else []
         try:
             path = self._folder.next_path(event.stream, event.event)
-            self._running[event.stream] = Clip(
-                path, event, t_ns, before, after_s=self._clips.after_s, overlay=self._clips.overlay
-            )
-        except StreamsegError as error:
-            self._fail(event, str(error))
+            clips = self._clips
+            self._running.append(Clip(path, event, t_ns, before, after_s=clips.after_s, overlay=clips.overlay))
+        except Exception as error:  # noqa: BLE001 - one clip must not end the others
+            self._fail(event, _reason(error))
+        self._bound_waiting()
+
+    def _bound_waiting(self) -> None:
+        while sum(clip.waiting_bytes for clip in self._running) > _MAX_WAITING_BYTES:
+            max(self._running, key=lambda clip: clip.waiting_bytes).drop_oldest()
 
     @property
     def busy(self) -> bool:
         """Whether pictures wait to be written."""
-        return any(clip.busy for clip in self._running.values())
+        return any(clip.busy for clip in self._running)
 
     def write_next(self) -> None:
         """Write one picture of each clip, and complete those that are at their end."""
-        for stream, clip in list(self._running.items()):
+        self._check_room()
+        for clip in list(self._running):
             clip.end_if_silent(self._now_ns())
             try:
-                if clip.write_next():
-                    del self._running[stream]
-                    self._complete(clip)
-            except StreamsegError as error:
-                self._running.pop(stream, None)
+                complete = clip.write_next()
+            except Exception as error:  # noqa: BLE001 - one clip must not end the others
+                self._running.remove(clip)
                 self._abandon(clip)
-                self._fail(clip.event, str(error))
+                self._fail(clip.event, _reason(error))
+            else:
+                if complete:
+                    self._running.remove(clip)
+                    self._complete(clip)
+
+    def _check_room(self) -> None:
+        """End the clips early when the disk is nearly full."""
+        now_ns = self._now_ns()
+        if not self._running or now_ns - self._room_checked_ns < _ROOM_NS:
+            return
+        self._room_checked_ns = now_ns
+        try:
+            self._folder.check_room()
+        except StreamsegError as error:
+            log.warning("%d clips end early: %s", len(self._running), error)
+            for clip in self._running:
+                clip.end_now()
 
     def _complete(self, clip: Clip) -> None:
-        clip.close()
         event = clip.event
+        try:
+            clip.close()
+        except Exception as error:  # noqa: BLE001 - one clip must not end the others
+            self._fail(event, _reason(error))
+            return
         if not clip.written:
             self._fail(event, "no picture arrived")
             return
@@ -115,8 +152,8 @@ class ClipRecorder:
 
     def _abandon(self, clip: Clip) -> None:
         try:
-            clip.close()
-        except StreamsegError as error:
+            clip.abandon()
+        except Exception as error:  # noqa: BLE001
             log.debug("%s", error)  # the first error is the one to report
 
     def _fail(self, event: EventMessage, reason: str) -> None:
@@ -130,12 +167,14 @@ class ClipRecorder:
 
     def close(self) -> None:
         """Complete what is being written, up to the pictures that have come."""
-        for clip in self._running.values():
-            try:
-                while clip.busy:
-                    clip.write_next()
-                self._complete(clip)
-            except StreamsegError as error:
-                self._fail(clip.event, str(error))
-        self._running.clear()
-        self._folder.close()
+        try:
+            for clip in self._running:
+                clip.ended = True
+            while self._running:
+                self.write_next()
+        finally:
+            self._folder.close()
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, StreamsegError) else f"{type(error).__name__}: {error}"

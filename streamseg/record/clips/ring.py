@@ -13,7 +13,7 @@ class Kept:
     """A picture with its masks, nothing of it decoded.
 
     Attributes:
-        pair: As received. Do not read what it decodes and then keeps: use :func:`fresh`.
+        pair: As received. Do not read ``image.rgb`` or the masks of its objects: it would keep what it decodes.
         t_ns: Monotonic clock of the machine, when it was captured.
         nbytes: Size of the encoded data.
     """
@@ -48,7 +48,7 @@ class PictureRing:
 
     def add(self, kept: Kept) -> None:
         """Add a picture, and drop those that are too old or too many."""
-        if self._kept and kept.t_ns < self._kept[-1].t_ns:  # the daemon was started again on another machine's clock
+        if self._kept and kept.t_ns < self._kept[-1].t_ns:  # another clock: the daemon restarted with its machine
             self.clear()
         self._kept.append(kept)
         self.nbytes += kept.nbytes
