@@ -5,12 +5,14 @@ decoder that it made when the container was opened, and does not show the demuxe
 to find out what a stream is, FFmpeg reads up to 5 MB ahead, and for the packets of that part it names the codec of its
 end.
 
-So a packet with the parameters that a decoder begins with is recognized by its start codes. They cannot occur within
-the data of these codecs. For other codecs a bitstream filter tells: it refuses a stream that is not of its own codec.
+So a packet with the parameters that a decoder begins with is recognized by its start codes. Only the slices of MPEG-2
+look like those of H.264 and HEVC: their codes are the rows of the picture, 0x01 to 0xAF, and are told apart by their
+order. For other codecs a bitstream filter tells: it refuses a stream that is not of its own codec.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +30,8 @@ _PARAMETERS: Final = re.compile(
     rb")",
     re.DOTALL,
 )
+_START_CODE: Final = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
+_START: Final = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 _FILTERS: Final = {"av1": "av1_metadata", "vvc": "vvc_mp4toannexb"}
 _MAY_CHANGE: Final = frozenset({"mpegts", "hls"})
 
@@ -58,7 +62,9 @@ class CodecWatch:
         self._stream = stream
         self._codec = codec
         known = codec in _FILTERS or codec in _PARAMETERS.groupindex
-        self._active = known and not _MAY_CHANGE.isdisjoint(container_format.split(","))
+        # Without start codes (MP4 in HLS) a length may look like one.
+        has_lengths = codec in _PARAMETERS.groupindex and bytes(stream.codec_context.extradata or b"")[:1] == b"\x01"
+        self._active = known and not has_lengths and not _MAY_CHANGE.isdisjoint(container_format.split(","))
 
     def change(self, packet: Any) -> CodecChange | None:
         """Return which codec the packet is of, if it is not that of the packet before; otherwise None."""
@@ -71,10 +77,11 @@ class CodecWatch:
         return found
 
     def _find(self, data: bytes) -> CodecChange | None:
-        match = _PARAMETERS.search(data)
-        if match is not None:
-            assert match.lastgroup is not None
-            return CodecChange(match.lastgroup, match.start())
+        if self._codec != "av1" or data.startswith(_START):  # AV1 has no start codes, so anything may be within it
+            for match in _PARAMETERS.finditer(data):
+                assert match.lastgroup is not None
+                if match.lastgroup not in ("h264", "hevc") or not _is_slice(data, match.start()):
+                    return CodecChange(match.lastgroup, match.start())
         for codec in _FILTERS:
             if self._is(codec):
                 return CodecChange(codec, 0)
@@ -86,6 +93,20 @@ class CodecWatch:
         except (av.error.FFmpegError, ValueError):  # ValueError: this FFmpeg was built without the filter
             return False
         return True
+
+
+def _is_slice(data: bytes, start: int) -> bool:
+    """Return whether a start code is that of an MPEG-2 slice: one that continues the rows before or after it.
+
+    In H.264 and HEVC no code before such parameters is lower by one, and no two after them count up: SEI and access
+    unit delimiters would need an importance that the standard forbids them.
+    """
+    code = data[start + 3]
+    before = data.rfind(_START[0], 0, start)
+    if before >= 0 and data[before + 3] in (code - 1, code):
+        return True
+    after = [found[1][0] for found in itertools.islice(_START_CODE.finditer(data, start + 3), 2)]
+    return after == [code + 1, code + 2]
 
 
 def packet_from(packet: Any, offset: int) -> Any:

@@ -318,7 +318,8 @@ class AvSession:
             self._codec_changes += 1
             why = f"codec changed from {self._context.name} to {change.codec}"
             self._discontinuity = (self.pictures + len(self._decoded) + 1, why)
-            log.warning("%s: %s; the last pictures before it may be missing", self._shown, why)
+            if self._codec_changes.bit_count() == 1:  # the first, second, fourth, ...: it may change all the time
+                log.warning("%s: %s; the last pictures before it may be missing", self._shown, why)
         self._context = self._prepared(av.CodecContext.create(change.codec, "r", hwaccel=self._hardware))
         return packet_from(packet, change.offset)
 

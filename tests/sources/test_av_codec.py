@@ -129,6 +129,42 @@ def test_a_change_of_codec_is_a_discontinuity(tmp_path: Path) -> None:
     assert breaks[0] == "codec changed from h264 to hevc"  # then the time stamps start over
 
 
+@pytest.mark.parametrize("quantizer", [8, 10, 15])
+def test_slices_of_mpeg2_are_not_taken_for_another_codec(tmp_path: Path, quantizer: int) -> None:
+    """With 624 lines and more a slice has the start code of H.264's parameters, and the quantizer is the profile."""
+    mpeg2 = write_video(
+        tmp_path / "mpeg2.ts",
+        frames=6,
+        size=(640, 720),
+        codec="mpeg2video",
+        options={"qmin": str(quantizer), "qmax": str(quantizer), "b": "20000000", "g": "3"},
+    )
+    frames, _, corrupt = read_all(mpeg2)
+    assert (len(frames), corrupt) == (6, 0)
+    joint = tmp_path / "joint.ts"
+    joint.write_bytes(part(tmp_path, "libx264") + mpeg2.read_bytes() + part(tmp_path, "libx265"))
+    frames, _, corrupt = read_all(joint)
+    changes = [frame.discontinuity for frame in frames if frame.discontinuity]
+    assert changes == ["codec changed from h264 to mpeg2video", "codec changed from mpeg2video to hevc"]
+    assert 2 * FRAMES + 6 - 2 * SEAM - corrupt <= len(frames)
+
+
+def test_lengths_of_mp4_are_not_taken_for_start_codes(tmp_path: Path) -> None:
+    """Pictures of 256 to 511 bytes in MP4 segments have a length that reads like a start code."""
+    playlist = tmp_path / "vod.m3u8"
+    write_video(
+        playlist,
+        frames=400,
+        size=(128, 96),
+        container="hls",
+        container_options={"hls_segment_type": "fmp4", "hls_playlist_type": "vod"},
+        options={"crf": "24", "tune": "zerolatency"},
+    )
+    frames, _, corrupt = read_all(playlist, "hls")
+    assert (len(frames), corrupt) == (400, 0)
+    assert not any(frame.discontinuity for frame in frames)
+
+
 def test_a_second_video_stream_that_starts_late_is_reported(tmp_path: Path) -> None:
     noisy = {"codec": "mpeg2video", "pixel_format": "yuv420p", "options": {"b": "60000000", "g": "1", "minrate": "60M"}}
     first = write_video(tmp_path / "first.ts", frames=FRAMES, codec="mpeg2video", size=(320, 240))
