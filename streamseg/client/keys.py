@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ _FAILED: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _MISMATCH: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _DONE: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
-_MAX_EVENTS: Final = 1000
+_MAX_EVENTS: Final = 100_000
+"""Events that wait while the program holds the interpreter's lock; at ten attempts a second, hours."""
 _TRY_AGAIN_S: Final = 2.0
 
 
@@ -85,10 +87,51 @@ def load_keys(key_file: KeyFile | None, server_key: str | bytes | None = None) -
     return ClientKeys(*(key.encode() for key in found))
 
 
+class _Handshakes:
+    """What the last handshakes of a socket say. Written by the thread that reads them, read by the socket's.
+
+    Args:
+        keyed: Whether the socket uses keys.
+    """
+
+    def __init__(self, *, keyed: bool) -> None:
+        self._keyed = keyed
+        self.problem = ""
+        self.ended_at: float | None = None
+
+    def read(self, events: zmq.Socket[bytes]) -> None:
+        """Take events until the monitor stops, and close their socket."""
+        try:
+            while (event := int(recv_monitor_message(events)["event"])) != zmq.EVENT_MONITOR_STOPPED:
+                self._take(event)
+        except zmq.ZMQError:  # the context is terminated
+            pass
+        finally:
+            events.close(linger=0)
+
+    def _take(self, event: int) -> None:
+        self.ended_at = time.monotonic() if event in (_MISMATCH, _REFUSED) else None
+        if event == _DONE:
+            self.problem = ""
+        elif event == _REFUSED:
+            self.problem = "it refused the key: not authorized, revoked or expired (`streamseg keys list` there)"
+        elif event == _MISMATCH:
+            self.problem = (
+                "it asks for no key: leave key_file out"
+                if self._keyed
+                else "it asks for a key: give key_file (`streamseg keys authorize` on its machine makes one)"
+            )
+        elif self._keyed:
+            self.problem = "it is not the daemon of that server_key, or asks for no key"
+
+
 class HandshakeWatch:
     """Knows why a socket cannot connect, if it cannot. Used by the socket's thread.
 
     libzmq never tries again after a refusal, although the key may be authorized a moment later: :attr:`gave_up`.
+
+    A thread reads the events, because libzmq's I/O thread blocks when they are not read: a client that is idle while a
+    server accepts and closes its connections would stop for good after 2000 of them, and freeze when it is closed.
 
     Args:
         context: Of the socket; may be one for asyncio.
@@ -97,48 +140,33 @@ class HandshakeWatch:
     """
 
     def __init__(self, context: zmq.Context[Any], socket: zmq.Socket[Any], *, keyed: bool) -> None:
-        self._socket, self._keyed = socket, keyed
-        self._problem = ""
-        self._ended_at: float | None = None
+        self._socket = socket
+        self._handshakes = _Handshakes(keyed=keyed)
         address = f"inproc://handshakes-{secrets.token_hex(8)}"
-        socket.monitor(address, _FAILED | _MISMATCH | _REFUSED | _DONE)
+        socket.monitor(address, _FAILED | _MISMATCH | _REFUSED | _DONE | zmq.EVENT_MONITOR_STOPPED)
         plain: zmq.Context[zmq.Socket[bytes]] = zmq.Context.shadow(context.underlying)
-        self._events = plain.socket(zmq.PAIR)
-        self._events.connect(address)
+        events = plain.socket(zmq.PAIR)
+        events.setsockopt(zmq.RCVHWM, _MAX_EVENTS)
+        events.connect(address)
+        # The thread does not know the watch or its socket, so a client that is never closed is still collected.
+        self._thread = threading.Thread(
+            target=self._handshakes.read, args=(events,), name="streamseg-handshakes", daemon=True
+        )
+        self._thread.start()
 
     @property
     def problem(self) -> str:
         """Why the last connection failed; empty if it did not."""
-        self._read()
-        return self._problem
+        return self._handshakes.problem
 
     @property
     def gave_up(self) -> bool:
         """Whether the socket must be replaced to try again: libzmq gave up two seconds ago."""
-        self._read()
-        return self._ended_at is not None and time.monotonic() >= self._ended_at + _TRY_AGAIN_S
-
-    def _read(self) -> None:
-        for _ in range(_MAX_EVENTS):
-            if not int(self._events.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                return
-            event = int(recv_monitor_message(self._events)["event"])
-            self._ended_at = time.monotonic() if event in (_MISMATCH, _REFUSED) else None
-            if event == _DONE:
-                self._problem = ""
-            elif event == _REFUSED:
-                self._problem = "it refused the key: not authorized, revoked or expired (`streamseg keys list` there)"
-            elif event == _MISMATCH:
-                self._problem = (
-                    "it asks for no key: leave key_file out"
-                    if self._keyed
-                    else "it asks for a key: give key_file (`streamseg keys authorize` on its machine makes one)"
-                )
-            elif self._keyed:
-                self._problem = "it is not the daemon of that server_key, or asks for no key"
+        ended_at = self._handshakes.ended_at
+        return ended_at is not None and time.monotonic() >= ended_at + _TRY_AGAIN_S
 
     def close(self) -> None:
-        """Stop watching. Before the socket is closed."""
+        """Stop watching. Before the socket is closed. Waits at most a second for the thread."""
         with contextlib.suppress(zmq.ZMQError):
             self._socket.disable_monitor()
-        self._events.close(linger=0)
+        self._thread.join(timeout=1.0)
