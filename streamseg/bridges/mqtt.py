@@ -6,7 +6,6 @@ The loop here owns the state; threads of paho-mqtt and of the snapshots only han
 from __future__ import annotations
 
 import logging
-import queue
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from streamseg.bridges.mqtt_broker import Broker, BrokerAddress
+from streamseg.bridges.mqtt_claim import PrefixClaim
 from streamseg.bridges.mqtt_snapshots import Snapshots
 from streamseg.bridges.mqtt_state import MqttState, Publication
 from streamseg.bridges.mqtt_topics import MqttTopics
 from streamseg.client import Message, Subscriber
-from streamseg.errors import SubscribeTimeoutError
+from streamseg.errors import ConfigError, SubscribeTimeoutError
 from streamseg.protocol.topics import DAEMON
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def run_bridge(settings: MqttSettings, stopped: Callable[[], bool]) -> None:
     """Publish until ``stopped()``. Daemon and broker may come and go.
 
     Raises:
-        ConfigError: A setting is invalid, or paho-mqtt is not installed.
+        ConfigError: A setting is invalid, paho-mqtt is not installed, or another bridge has the prefix.
     """
     topics = MqttTopics(settings.prefix)
     broker = Broker(settings.broker, topics, settings.discovery_prefix, settings.ca_file)
@@ -75,54 +75,82 @@ def run_bridge(settings: MqttSettings, stopped: Callable[[], bool]) -> None:
             settings.endpoint, topics, broker.publish, key_file=settings.key_file, server_key=settings.server_key
         )
         broker.start()
+        state = MqttState(topics, settings.discovery_prefix, settings.interval_s, settings.streams)
+        bridge = _Bridge(state, broker, snapshots, topics)
         try:
-            state = MqttState(topics, settings.discovery_prefix, settings.interval_s, settings.streams)
-            _Bridge(state, broker, snapshots, topics).run(subscriber, stopped)
+            bridge.run(subscriber, stopped)
         finally:
-            broker.close()
             snapshots.close()
+            broker.close(announce=not bridge.yielded)
 
 
 class _Bridge:
-    """The loop of a bridge."""
+    """The loop of a bridge.
+
+    Attributes:
+        yielded: Whether it ended because another bridge has the prefix.
+    """
 
     def __init__(self, state: MqttState, broker: Broker, snapshots: Snapshots, topics: MqttTopics) -> None:
         self._state = state
         self._broker = broker
         self._snapshots = snapshots
         self._topics = topics
+        self._claim = PrefixClaim()
         self._inventory_until_s = float("inf")
+        self.yielded = False
 
     def run(self, subscriber: Subscriber[Message], stopped: Callable[[], bool]) -> None:
-        """Publish until ``stopped()``."""
+        """Publish until ``stopped()``.
+
+        Raises:
+            ConfigError: Another bridge has the prefix.
+        """
         while not stopped():
             try:
                 message: Message | None = subscriber.receive(_TURN_S)
             except SubscribeTimeoutError:
                 message = None
             if self._broker.connected_again():
-                self._publish(self._state.everything())
+                self._claim.begin()
+                self._send_claim()
                 self._inventory_until_s = time.monotonic() + _INVENTORY_S
+            self._take_received()
+            if self._claim.granted():
+                self._publish(self._state.everything())
             if message is not None:
                 self._publish(self._state.feed(message))
             self._publish(self._state.check())
-            self._take_requests()
+            if not self._claim.waiting:
+                self._publish(self._state.remove_leftovers())
             if time.monotonic() > self._inventory_until_s:
                 self._inventory_until_s = float("inf")
                 self._broker.end_inventory()
 
     def _publish(self, publications: Iterable[Publication]) -> None:
         for publication in publications:
-            self._broker.publish(publication)
+            if not (self._claim.waiting and publication.retain):  # the whole state is published after the wait
+                self._broker.publish(publication)
 
-    def _take_requests(self) -> None:
-        while True:
-            try:
-                topic, payload, retained = self._broker.received.get_nowait()
-            except queue.Empty:
-                return
+    def _send_claim(self) -> None:
+        self._broker.publish(Publication(self._topics.claim, self._claim.payload(), retain=False))
+
+    def _compare_claim(self, payload: bytes) -> None:
+        yields = self._claim.yields_to(payload)
+        if yields:
+            self.yielded = True
+            prefix = self._topics.prefix
+            raise ConfigError(f"another bridge publishes below {prefix!r} at this broker: give one of them --prefix")
+        if yields is False:
+            self._send_claim()
+
+    def _take_received(self) -> None:
+        while (received := self._broker.received.take()) is not None:
+            topic, payload, retained = received
             stream = self._topics.requested_stream(topic)
-            if stream is None:
+            if topic == self._topics.claim:
+                self._compare_claim(payload)
+            elif stream is None:
                 if retained:
                     self._state.found_retained(topic, payload)
             elif retained:

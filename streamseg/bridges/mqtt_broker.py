@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import re
 import secrets
 import threading
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
+from streamseg.bridges.home_assistant import device_id
+from streamseg.bridges.mqtt_inbox import BrokerInbox, Received
 from streamseg.bridges.mqtt_state import OFFLINE, Publication
 from streamseg.bridges.mqtt_topics import MqttTopics
 from streamseg.errors import ConfigError
@@ -27,8 +28,8 @@ TLS_PORT: Final = 8883
 _KEEPALIVE_S: Final = 30
 _RECONNECT_S: Final = (1, 30)
 _MAX_QUEUED: Final = 1000
-_MAX_RECEIVED: Final = 10_000
-_MAX_PAYLOAD: Final = 1 << 20
+_MAX_PAYLOAD: Final = 4096
+_MAX_DESCRIPTION: Final = 1 << 20
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _FORM: Final = "write mqtt://HOST:1883, or mqtts:// for TLS; with a login: 'mqtt://USER:${MQTT_PASSWORD}@HOST:1883'"
 
@@ -98,7 +99,7 @@ class Broker:
         ca_file: Certificates that may have signed the broker's; None: those of the system.
 
     Attributes:
-        received: Messages from the broker, (topic, payload, retained); newer ones are dropped when it is full.
+        received: Messages from the broker.
         lost: Publications that were dropped because too many were waiting for the broker.
 
     Raises:
@@ -115,12 +116,14 @@ class Broker:
             raise ConfigError("the MQTT bridge needs paho-mqtt: pip install 'streamseg[mqtt]'") from None
         self._address = address
         self._topics = topics
-        self._inventory = [f"{topics.prefix}/#"]
+        self._inventory = [*topics.retained]
+        self._discovery = ""
         if discovery_prefix is not None:
             self._inventory.append(f"{discovery_prefix}/device/+/config")
+            self._discovery = f"{discovery_prefix}/device/"
         self._fresh = threading.Event()
         self._reported = ""
-        self.received: queue.Queue[tuple[str, bytes, bool]] = queue.Queue(_MAX_RECEIVED)
+        self.received = BrokerInbox()
         self.lost = 0
         client = Client(CallbackAPIVersion.VERSION2, client_id=f"streamseg-{secrets.token_hex(6)}")
         client.max_queued_messages_set(_MAX_QUEUED)
@@ -167,9 +170,14 @@ class Broker:
             if self.lost == 1:
                 log.warning("more than %d messages wait for the broker: newer ones are dropped", _MAX_QUEUED)
 
-    def close(self, timeout_s: float = 2.0) -> None:
-        """Announce that the bridge is offline, and disconnect. Blocks up to ``timeout_s``."""
-        if self._client.is_connected():
+    def close(self, timeout_s: float = 2.0, *, announce: bool = True) -> None:
+        """Announce that the bridge is offline, and disconnect. Blocks up to ``timeout_s``.
+
+        Args:
+            timeout_s: Longest wait for the broker.
+            announce: Whether to say so: not if another bridge goes on.
+        """
+        if announce and self._client.is_connected():
             said = self._client.publish(self._topics.available, OFFLINE, qos=1, retain=True)
             try:
                 said.wait_for_publish(timeout_s)
@@ -184,7 +192,7 @@ class Broker:
             return
         log.info("connected to the broker %s", self._address)
         self._reported = ""
-        for pattern in (*self._inventory, self._topics.snapshot_requests):
+        for pattern in (self._topics.claim, *self._inventory, self._topics.snapshot_requests):
             client.subscribe(pattern, qos=1)
         self._fresh.set()
 
@@ -202,12 +210,16 @@ class Broker:
             log.warning("%s", text)
 
     def _arrived(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        if len(message.payload) > _MAX_PAYLOAD:
-            return
         try:
-            self.received.put_nowait((message.topic, bytes(message.payload), bool(message.retain)))
-        except (queue.Full, UnicodeDecodeError):
+            topic = message.topic
+        except UnicodeDecodeError:
             return
+        discovery = bool(self._discovery) and topic.startswith(self._discovery)
+        if discovery and not topic.startswith(f"{self._discovery}{device_id(self._topics.prefix, '')}"):
+            return  # another program's device
+        longest = _MAX_DESCRIPTION if discovery or topic == self._topics.daemon else _MAX_PAYLOAD
+        payload = bytes(message.payload) if len(message.payload) <= longest else b""
+        self.received.put(Received(topic, payload, bool(message.retain)))
 
 
 def _use_tls(client: Client, ca_file: str | None) -> None:

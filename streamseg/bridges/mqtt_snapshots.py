@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _MAX_WAITING: Final = 16
 _PICTURE_S: Final = 10.0
+_CLOSE_S: Final = 1.0
 _IDLE_S: Final = 0.2
 
 
@@ -72,9 +73,9 @@ class Snapshots:
             self._fail(stream, f"{_MAX_WAITING} requests for a snapshot are waiting already")
 
     def close(self) -> None:
-        """End the thread, after the picture that is being taken."""
+        """Publish nothing more. Blocks up to a second; a thread that still waits for a camera ends with the process."""
         self._stop.set()
-        self._thread.join(_PICTURE_S + 1)
+        self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -94,9 +95,13 @@ class Snapshots:
         ) as pairs:
             pair = pairs.receive(_PICTURE_S)
         jpeg = draw_jpeg(pair.image.rgb, pair.masks.objects) if masks else pair.image.jpeg
-        self._publish(Publication(self._topics.of_stream(stream, "snapshot"), jpeg, retain=False))
+        self._say(Publication(self._topics.of_stream(stream, "snapshot"), jpeg, retain=False))
 
     def _fail(self, stream: str, reason: str) -> None:
         log.warning("no snapshot of %s: %s", stream, reason)
         topic = self._topics.of_stream(stream, "snapshot", "error")
-        self._publish(Publication(topic, encode_json({"error": reason}), retain=False))
+        self._say(Publication(topic, encode_json({"error": reason}), retain=False))
+
+    def _say(self, publication: Publication) -> None:
+        if not self._stop.is_set():
+            self._publish(publication)

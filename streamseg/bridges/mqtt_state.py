@@ -94,7 +94,8 @@ class MqttState:
         self._daemon_s = -float("inf")
         self._streams: dict[str, _Stream] = {}
         self._retained: dict[str, bytes] = {topics.available: OFFLINE}
-        self._leftovers: set[str] = set()
+        self._leftovers: dict[str, str] = {}
+        self._former: set[str] = set()
 
     def has_stream(self, stream: str) -> bool:
         """Return whether the daemon has a stream."""
@@ -106,14 +107,36 @@ class MqttState:
             yield Publication(topic, payload)
 
     def found_retained(self, topic: str, payload: bytes) -> None:
-        """Take note of a retained message that the broker has; it goes if it was ours and is out of date."""
-        if (
-            payload
-            and topic not in self._retained
-            and len(self._leftovers) < _MAX_LEFTOVERS
-            and self._ours(topic, payload)
-        ):
-            self._leftovers.add(topic)
+        """Take note of a retained message that the broker has.
+
+        It goes if it is out of date and of a stream that a former bridge has named in its own messages, or that the
+        daemon has. Other programs may have topics of the same form below the prefix.
+        """
+        if not payload:
+            return
+        if topic == self._topics.daemon:
+            self._former.update(_streams_of(payload))
+            return
+        stream = self._discovered(topic, payload)
+        if stream is not None:
+            self._former.add(stream)
+        else:
+            stream = self._topics.stream_of(topic)
+        if stream is not None and topic not in self._retained and len(self._leftovers) < _MAX_LEFTOVERS:
+            self._leftovers[topic] = stream
+
+    def remove_leftovers(self) -> Iterator[Publication]:
+        """Yield what removes the messages of a former bridge that are out of date."""
+        if self._daemon is None:
+            return
+        for topic, stream in list(self._leftovers.items()):
+            if stream not in self._former and stream not in self._streams:
+                continue
+            if topic in self._retained:
+                del self._leftovers[topic]
+            elif not self._may_be_current(topic, stream):
+                del self._leftovers[topic]
+                yield Publication(topic, b"")
 
     def feed(self, message: Message) -> Iterator[Publication]:
         """Yield what to publish because of a message."""
@@ -155,10 +178,6 @@ class MqttState:
                 }
             ),
         )
-        for topic in [topic for topic in self._leftovers if not self._may_be_current(topic)]:
-            self._leftovers.discard(topic)
-            if topic not in self._retained:
-                yield Publication(topic, b"")
 
     def _forget(self, stream: str) -> Iterator[Publication]:
         del self._streams[stream]
@@ -269,26 +288,36 @@ class MqttState:
                 yield Publication(topic, b"")
         elif self._retained.get(topic) != payload:
             self._retained[topic] = payload
-            self._leftovers.discard(topic)
+            self._leftovers.pop(topic, None)
             yield Publication(topic, payload)
 
-    def _ours(self, topic: str, payload: bytes) -> bool:
-        if topic.startswith(f"{self._topics.prefix}/"):
-            return True
+    def _discovered(self, topic: str, payload: bytes) -> str | None:
+        """Return the stream of a discovery payload, if a bridge with this prefix wrote it."""
+        if self._discovery_prefix is None:
+            return None
         try:
             config = msgspec.json.decode(payload)
-            return bool(config["o"]["name"] == ORIGIN and config["avty"][0]["t"] == self._topics.available)
-        except (msgspec.DecodeError, KeyError, IndexError, TypeError):
-            return False
+            stream = str(config["dev"]["ids"]).removeprefix(device_id(self._topics.prefix, ""))
+            ours = config["o"]["name"] == ORIGIN and config["avty"][0]["t"] == self._topics.available
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, IndexError, TypeError):
+            return None
+        expected = discovery_topic(self._discovery_prefix, self._topics.prefix, stream)
+        return stream if ours and topic == expected else None
 
-    def _may_be_current(self, topic: str) -> bool:
+    def _may_be_current(self, topic: str, stream: str) -> bool:
         """Return whether a retained message may belong to a stream whose state is not known yet."""
-        for name, stream in self._streams.items():
-            if topic.startswith(self._topics.of_stream(name, "")):
-                return stream.status is None
-            if topic.endswith(f"/{device_id(self._topics.prefix, name)}/config"):
-                return True
-        return False
+        known = self._streams.get(stream)
+        return known is not None and (known.status is None or self._topics.stream_of(topic) is None)
+
+
+def _streams_of(payload: bytes) -> list[str]:
+    """Return the streams that a bridge has said the daemon has; empty if the payload is another program's."""
+    try:
+        daemon = msgspec.json.decode(payload)
+        ours = {"version", "model", "engine", "recording_stopped"} <= daemon.keys()
+        return [name for name in daemon["streams"] if isinstance(name, str)] if ours else []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, AttributeError, TypeError):
+        return []
 
 
 def _labels(stream: _Stream) -> dict[int, str]:

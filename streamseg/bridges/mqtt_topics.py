@@ -9,6 +9,9 @@ from typing import Final
 from streamseg.errors import ConfigError
 from streamseg.protocol.topics import STREAM_ID
 
+_STATE: Final = re.compile(
+    rf"(?P<stream>{STREAM_ID.pattern})/(?:state|available|objects/\d+|(?:zones|lines)/[^/]+)", re.ASCII
+)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,7}")
 
 
@@ -53,6 +56,23 @@ class MqttTopics:
     def of_stream(self, stream: str, *names: str) -> str:
         """Return the topic of something of a stream."""
         return "/".join((self.prefix, stream, *names))
+
+    @property
+    def claim(self) -> str:
+        """Where bridges claim the prefix."""
+        return f"{self.prefix}/bridge"
+
+    @property
+    def retained(self) -> tuple[str, ...]:
+        """What to subscribe to for the retained state of streams, and for what a former bridge said of the daemon."""
+        kinds = ("state", "available", "objects/+", "zones/+", "lines/+")
+        return (self.daemon, *(f"{self.prefix}/+/{kind}" for kind in kinds))
+
+    def stream_of(self, topic: str) -> str | None:
+        """Return the stream whose retained state a topic has, if it has the form of such a topic."""
+        below = topic.removeprefix(f"{self.prefix}/")
+        match = _STATE.fullmatch(below) if below != topic else None
+        return match["stream"] if match else None
 
     @property
     def snapshot_requests(self) -> str:

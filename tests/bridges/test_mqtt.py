@@ -23,6 +23,9 @@ from tests.e2e.daemon_process import DISC, DaemonProcess, wait_for
 CONFIG = "homeassistant/device/streamseg_home_cam/config"
 WHOLE = {"polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "coords": "normalized"}
 
+STALE = ("home/gone/objects/4", "home/cam/objects/99")
+NEIGHBORS = ("home/thermostat/set", "home/thermostat/state", "home/garage/cam/state", "home/cam/lens")
+
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
@@ -67,9 +70,11 @@ def listening(broker: Mosquitto) -> Iterator[Listener]:
 def test_state_events_snapshots_and_a_broker_that_restarts(broker: Mosquitto, daemon: DaemonProcess) -> None:
     with listening(broker) as listener:
         # As a bridge that was killed has left them.
-        for stale in ("home/gone/objects/4", "home/cam/objects/99"):
-            listener.client.publish(stale, b'{"id": 4}', retain=True)
-            listener.wait(stale)
+        former = {"version": "1", "model": "echo", "engine": "torch", "recording_stopped": "", "streams": ["gone"]}
+        listener.client.publish("home/daemon", json.dumps(former).encode(), retain=True)
+        for retained in (*STALE, *NEIGHBORS):
+            listener.client.publish(retained, b'{"id": 4}', retain=True)
+            listener.wait(retained)
         with bridge(daemon.endpoint, broker.port) as process, Controller(daemon.control) as control:
             listener.wait("home/available", b"online")
             listener.wait("home/cam/available", b"online")
@@ -79,8 +84,16 @@ def test_state_events_snapshots_and_a_broker_that_restarts(broker: Mosquitto, da
             assert (cup["label"], cup["visible"], cup["size"], cup["origin"]) == ("cup", True, [320, 180], "config")
             zone = listener.json("home/cam/zones/door")
             assert (zone["zone"], zone["inside"], zone["entered"]) == ("door", 1, 1)
-            for stale in ("home/gone/objects/4", "home/cam/objects/99"):
+            for stale in STALE:
                 listener.wait_gone(stale)
+            assert set(NEIGHBORS) <= set(listener.retained)
+
+            listener.all.clear()
+            with bridge(daemon.endpoint, broker.port, "--stream", "cam") as second:
+                assert second.wait(40) == 2
+                assert second.stderr is not None
+                assert "another bridge publishes below 'home'" in second.stderr.read()
+            assert "home/available" not in [topic for topic, _ in listener.all]
 
             config = listener.json(CONFIG)
             assert config["o"]["name"] == "streamseg"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamseg.bridges.mqtt_broker import broker_address
-from streamseg.bridges.mqtt_state import MqttState
+from streamseg.bridges.mqtt_claim import PrefixClaim
+from streamseg.bridges.mqtt_inbox import BrokerInbox, Received
+from streamseg.bridges.mqtt_snapshots import Snapshots
+from streamseg.bridges.mqtt_state import MqttState, Publication
 from streamseg.bridges.mqtt_topics import MqttTopics, checked_prefix
 from streamseg.client.assembly import assemble
 from streamseg.errors import ConfigError
@@ -76,9 +80,88 @@ def test_a_stream_that_is_removed_leaves_nothing() -> None:
 
 def test_what_others_retain_is_left_alone() -> None:
     fed = Fed()
-    for payload in (b"{", b"[]", b"{}", b'{"o": {"name": "zigbee"}, "avty": [{"t": "streamseg/available"}]}'):
+    for payload in (
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"o": {"name": "streamseg"}}',
+        b'{"o": {"name": "zigbee"}, "avty": [{"t": "streamseg/available"}]}',
+    ):
         fed.state.found_retained("homeassistant/device/other/config", payload)
-    assert "homeassistant/device/other/config" not in fed("daemon_status", streams=["cam1"], seq=9)
+    assert list(fed.state.remove_leftovers()) == []
+
+
+def test_leftovers_of_streams_that_a_former_bridge_named_are_removed() -> None:
+    fed = Fed()
+    config = "homeassistant/device/streamseg_streamseg_old/config"
+    ours = b'{"o": {"name": "streamseg"}, "avty": [{"t": "streamseg/available"}], "dev": {"ids": "%s"}}'
+    found = ("streamseg/old/state", "streamseg/old/zones/door", "streamseg/cam1/objects/7", config)
+    others = (
+        "streamseg/old/set",
+        "streamseg/lamp/state",
+        "streamseg/old/cam/state",
+        "streamseg/available",
+        "old/state",
+    )
+    fed("status", paused=False)
+    for topic in (*found[:3], *others):
+        fed.state.found_retained(topic, b"1")
+    fed.state.found_retained(config, ours % b"streamseg_streamseg_old")
+    fed.state.found_retained("homeassistant/device/mine/config", ours % b"streamseg_streamseg_old")
+    assert {said.topic for said in fed.state.remove_leftovers()} == set(found)
+    assert list(fed.state.remove_leftovers()) == []
+    fed.state.found_retained("streamseg/daemon", b'{"streams": ["lamp"]}')  # of another program
+    assert list(fed.state.remove_leftovers()) == []
+    former = b'{"streams": ["lamp"], "version": "", "model": "", "engine": "", "recording_stopped": ""}'
+    fed.state.found_retained("streamseg/daemon", former)
+    assert [said.topic for said in fed.state.remove_leftovers()] == ["streamseg/lamp/state"]
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"1", b'{"bridge": 1}', b"\xff", b"[" * 4096])
+def test_what_is_no_claim_and_no_description(payload: bytes) -> None:
+    assert PrefixClaim().yields_to(payload) is None
+    fed = Fed()
+    for topic in ("streamseg/daemon", "homeassistant/device/streamseg_streamseg_old/config"):
+        fed.state.found_retained(topic, payload)
+    assert list(fed.state.remove_leftovers()) == []
+
+
+def test_the_older_bridge_keeps_its_prefix() -> None:
+    now_s = 0.0
+    older, newer = (PrefixClaim(lambda: now_s) for _ in range(2))
+    older.begin()
+    assert (older.granted(), older.waiting) == (False, True)
+    now_s = 2.0
+    assert (older.granted(), older.waiting, older.granted()) == (True, False, False)
+    newer.begin()
+    assert older.yields_to(newer.payload()) is False
+    assert newer.yields_to(older.payload()) is True
+    assert older.yields_to(older.payload()) is None
+    third = PrefixClaim()  # of two that start at once one goes on
+    assert newer.yields_to(third.payload()) is not third.yields_to(newer.payload())
+
+
+def test_messages_from_the_broker_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    inbox = BrokerInbox()
+    for _ in range(20):
+        inbox.put(Received("a", bytes(2**20), retained=True))
+    assert inbox.lost == 4
+    assert [record.getMessage() for record in caplog.records] == [
+        f"too many messages from the broker at once: {lost} are lost" for lost in (1, 2, 4)
+    ]
+    inbox.take()
+    inbox.put(Received("b", b"", retained=False))
+    while (last := inbox.take()) is not None:
+        topic = last.topic
+    assert topic == "b"
+
+
+def test_the_end_does_not_wait_for_a_camera(tmp_path: Path) -> None:
+    said: list[Publication] = []
+    snapshots = Snapshots(f"ipc://{tmp_path}/nothing", MqttTopics("streamseg"), said.append)
+    snapshots.request("cam", b"")
+    snapshots.close()  # nothing answers for ten seconds
+    assert said == []
 
 
 @pytest.mark.parametrize(
