@@ -161,6 +161,8 @@ def read_authorized(path: Path, kind: Kind = "key") -> AuthorizedKey:
                 streams, expires = read_patterns(fields.get("streams", "*")), read_expiry(fields.get("expires", ""))
             except ConfigError as error:
                 raise ConfigError(f"{path} is ignored: {error}") from None
+            if kind == "token" and streams != ("*",):
+                raise ConfigError(f'{path} is ignored: streams: a token is for all streams: write streams = "*"')
             return AuthorizedKey(path.stem, key, allowed, streams, expires)
     raise ConfigError(f"{path} is ignored: role: {role!r} is unknown: choose from {', '.join(get_args(Role))}")
 

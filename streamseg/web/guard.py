@@ -7,6 +7,8 @@ where there are tokens.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,13 +19,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from streamseg.web.api_error import ApiError
-from streamseg.web.tokens import Tokens
+from streamseg.web.tokens import Tokens, Visitor, unauthorized
 
 VISITOR: Final = "streamseg.visitor"
 """Where the scope of a request has its :class:`~streamseg.web.tokens.Visitor`, if a token is required."""
 _READING: Final = frozenset({"GET", "HEAD"})
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/login", "/static/login.css"})
 """Paths that need no token. They reveal nothing of what the cameras see."""
+_CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class Guard:
@@ -33,7 +36,8 @@ class Guard:
       foreign site points its own name at this machine.
     - **Origin**, which browsers send with WebSockets and all state-changing requests, must be the page's own.
     - **A token**, if one is required, comes as ``Authorization: Bearer`` or in the cookie that ``/login`` sets. One
-      with the role ``watch`` is for requests that change nothing.
+      with the role ``watch`` is for requests that change nothing. What is still open when its token is revoked or
+      expires, a WebSocket or a stream of pictures, is ended.
 
     Args:
         app: The application to protect.
@@ -62,7 +66,27 @@ class Guard:
             else:
                 await error.response()(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        if self._tokens is None or scope["path"] in PUBLIC_PATHS:
+            await self._app(scope, receive, send)
+        else:
+            await self._serve(self._tokens, scope, receive, send)
+
+    async def _serve(self, tokens: Tokens, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request for as long as its token is valid."""
+        visitor: Visitor | None = scope.get(VISITOR)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as limit:
+                with tokens.opened(visitor, lambda: None if limit.expired() else limit.reschedule(loop.time())):
+                    await self._app(scope, receive, send)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if scope["type"] == "http":
+                raise unauthorized() from None  # once the response has begun, its connection is closed
+            with contextlib.suppress(RuntimeError, OSError):  # the client is gone
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await WebSocketClose(1008, "UNAUTHORIZED")(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -79,7 +103,7 @@ class Guard:
             raise _cross_site()
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
             raise _cross_site()
-        if self._tokens is not None and scope["path"] not in PUBLIC_PATHS:
+        if self._tokens is not None and self._tokens.required and scope["path"] not in PUBLIC_PATHS:
             visitor = self._tokens.check(headers, address_of(scope))
             scope[VISITOR] = visitor
             if visitor.role == "watch" and scope.get("method", "GET") not in _READING:

@@ -2,6 +2,7 @@
 
 - A timeout for the head of a request: ``timeout_keep_alive`` ends with its first byte.
 - A bounded number of connections: ``limit_concurrency`` responds with 503 only once a request is complete.
+- TLS handshakes with a timeout and a bound: see :mod:`streamseg.web.tls_listener`.
 - A server in a process whose signals are handled elsewhere, and that says when it accepts connections.
 
 The internals are the overridden methods, and the attributes ``connections``, ``cycle``, ``loop`` and ``transport`` of
@@ -14,11 +15,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from streamseg.web.tls_listener import TlsListener
 
 HEAD_TIMEOUT_S: Final = 3.0
 MAX_CONNECTIONS: Final = 512
@@ -114,8 +117,17 @@ class EmbeddedServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening."""
-        await super().startup(sockets)
+        context = self.config.ssl
+        if context is None or sockets is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])  # uvicorn lets a TLS handshake take a minute, and does not count it
+            listeners = [TlsListener(bound, context, self._make_protocol, self.config.backlog) for bound in sockets]
+            self.servers = cast("list[asyncio.Server]", listeners)  # uvicorn calls `close` and `wait_closed`
         self._on_ready()
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -118,19 +118,17 @@ async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: 
         await controller.close()
 
 
-def _tokens(spec: WebSpec) -> Tokens | None:
+def _tokens(spec: WebSpec) -> Tokens:
     from streamseg.web.tokens import Tokens
 
     http = spec.http
-    if http.token is None and not http.require_token and is_loopback((http.listen or "").rpartition(":")[0]):
-        return None
-    return Tokens(http.token, KeyFolder(spec.keys).watched("token"))
+    is_open = http.token is None and not http.require_token and is_loopback((http.listen or "").rpartition(":")[0])
+    return Tokens(http.token, KeyFolder(spec.keys).watched("token"), required=not is_open)
 
 
-async def _report_progress(link: ChildLink, tokens: Tokens | None, certificate: Certificate) -> None:
+async def _report_progress(link: ChildLink, tokens: Tokens, certificate: Certificate) -> None:
     while True:
         link.send(Report("progress"))
-        if tokens is not None:
-            tokens.refresh()
+        tokens.refresh()
         certificate.refresh()
         await asyncio.sleep(_PROGRESS_PERIOD_S)

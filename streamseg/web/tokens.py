@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -24,7 +26,7 @@ _BURST: Final = 10
 _SECONDS_EACH: Final = 6.0
 """After ten wrong tokens in a row, an address may try one each six seconds."""
 _MAX_ADDRESSES: Final = 1000
-_MAX_KNOWN: Final = 1000
+_MAX_WRONG: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,12 @@ class Visitor:
     Attributes:
         name: Of the token.
         role: What it may do.
+        digest: Of the cookie.
     """
 
     name: str
     role: Role
+    digest: str = field(default="", repr=False)
 
 
 class Tokens:
@@ -46,17 +50,44 @@ class Tokens:
     Args:
         token: ``http.token``, which has the role ``control``; None if there is none.
         stored: Tokens that ``streamseg keys token`` made; None for none.
+        required: Whether requests need a token even while none is stored.
+
+    Attributes:
+        required: Whether requests need a token. It becomes true with the first stored one, and then stays so: to revoke
+            the last token must not open the page to everyone.
     """
 
-    def __init__(self, token: str | None, stored: AuthorizedKeys | None = None) -> None:
+    def __init__(self, token: str | None, stored: AuthorizedKeys | None = None, *, required: bool = True) -> None:
+        self.required = required
         self._own = None if token is None else digest_of_cookie(cookie_of(token))
         self._stored = stored
         self._attempts = _Attempts()
+        self._open: dict[Callable[[], None], Visitor | None] = {}
+        self._require_if_stored()
 
     def refresh(self) -> None:
-        """Read the stored tokens again."""
-        if self._stored is not None:
-            self._stored.refresh()
+        """Read the stored tokens again, and end what was opened with a token that is no longer valid."""
+        if self._stored is None:
+            return
+        self._stored.refresh()
+        self._require_if_stored()
+        for end, visitor in list(self._open.items()):
+            if not self._is_current(visitor):
+                end()
+
+    @contextlib.contextmanager
+    def opened(self, visitor: Visitor | None, end: Callable[[], None]) -> Iterator[None]:
+        """Call ``end`` if the token of a visitor is revoked, expires or changes during the block.
+
+        Args:
+            visitor: Who sent the request; None if no token was required.
+            end: May be called more than once.
+        """
+        self._open[end] = visitor
+        try:
+            yield
+        finally:
+            del self._open[end]
 
     def check(self, headers: Headers, address: str) -> Visitor:
         """Return who sent a request.
@@ -73,10 +104,10 @@ class Tokens:
         if scheme.lower() == "bearer":
             cookie = cookie_of(given.strip())
         if not cookie:
-            raise _unauthorized()
+            raise unauthorized()
         visitor = self.find(cookie, address)
         if visitor is None:
-            raise _unauthorized()
+            raise unauthorized()
         return visitor
 
     def find(self, cookie: str, address: str) -> Visitor | None:
@@ -86,53 +117,60 @@ class Tokens:
             ApiError: there were too many wrong ones.
         """
         digest = digest_of_cookie(cookie)
-        self._attempts.check(address, digest)
         if self._own is not None and hmac.compare_digest(digest, self._own):
-            visitor = Visitor("http.token", "control")
-        elif self._stored is not None and (found := self._stored.find(digest)) is not None:
-            visitor = Visitor(found.name, found.role)
-        else:
-            self._attempts.failed(address)
-            return None
-        self._attempts.succeeded(address, digest)
-        return visitor
+            return Visitor("http.token", "control", digest)
+        if self._stored is not None and (found := self._stored.find(digest)) is not None:
+            return Visitor(found.name, found.role, digest)
+        self._attempts.failed(address, digest)
+        return None
+
+    def _is_current(self, visitor: Visitor | None) -> bool:
+        if visitor is None:
+            return not self.required
+        if visitor.digest == self._own:
+            return True
+        found = self._stored.find(visitor.digest) if self._stored is not None else None
+        return found is not None and found.role == visitor.role
+
+    def _require_if_stored(self) -> None:
+        if not self.required and self._stored is not None and len(self._stored):
+            self.required = True
+            log.info("http asks for a token from now on, since `streamseg keys token` made one")
 
 
 class _Attempts:
     """A token bucket of wrong tokens for each address; of an IPv6 network, for all its addresses.
 
-    A token that was right before is not limited, so that someone who guesses cannot lock out others behind the same
-    proxy.
+    It only changes the answer to wrong tokens. Right ones are never refused, since many people may come from the
+    address of one proxy; tokens are too long to be guessed, with or without a limit. A wrong token that comes again
+    counts once, so that a page that was left open with an old cookie does not use up the attempts of its address.
     """
 
     def __init__(self) -> None:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._wrong: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def check(self, address: str, digest: str) -> None:
-        if (address, digest) in self._known or self._remaining(_network(address)) >= 1:
-            return
-        raise ApiError(
-            429,
-            "TOO_MANY_ATTEMPTS",
-            f"too many wrong tokens from {address}: wait a few seconds",
-            retryable=True,
-            headers={"Retry-After": f"{_SECONDS_EACH:.0f}"},
-        )
+    def failed(self, address: str, digest: str) -> None:
+        """Note a wrong token.
 
-    def failed(self, address: str) -> None:
+        Raises:
+            ApiError: there were too many others from this address.
+        """
         network = _network(address)
-        self._left[network] = (self._remaining(network) - 1, time.monotonic())
+        if (network, digest) in self._wrong:
+            self._wrong.move_to_end((network, digest))
+            return
+        left = self._remaining(network)
+        if left < 1:
+            raise _too_many(address)
+        self._wrong[network, digest] = None
+        if len(self._wrong) > _MAX_WRONG:
+            self._wrong.popitem(last=False)
+        self._left[network] = (left - 1, time.monotonic())
         self._left.move_to_end(network)
         if len(self._left) > _MAX_ADDRESSES:
             self._left.popitem(last=False)
         log.warning("a wrong token from %s", address)  # at most ten at once, then one each six seconds
-
-    def succeeded(self, address: str, digest: str) -> None:
-        self._known[address, digest] = None
-        self._known.move_to_end((address, digest))
-        if len(self._known) > _MAX_KNOWN:
-            self._known.popitem(last=False)
 
     def _remaining(self, network: str) -> float:
         left, at = self._left.get(network, (float(_BURST), 0.0))
@@ -147,7 +185,18 @@ def _network(address: str) -> str:
     return ip.exploded[:19] if isinstance(ip, IPv6Address) else address
 
 
-def _unauthorized() -> ApiError:
+def _too_many(address: str) -> ApiError:
+    return ApiError(
+        429,
+        "TOO_MANY_ATTEMPTS",
+        f"this token is wrong, and there were too many wrong ones from {address}: wait a few seconds",
+        retryable=True,
+        headers={"Retry-After": f"{_SECONDS_EACH:.0f}"},
+    )
+
+
+def unauthorized() -> ApiError:
+    """Return the response to a request without a valid token."""
     return ApiError(
         401,
         "UNAUTHORIZED",

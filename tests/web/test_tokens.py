@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import contextlib
+import http.client
 import json
 import logging
 import re
@@ -12,10 +15,13 @@ import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
 from streamseg.config.schema import HttpConfig
 from streamseg.errors import ConfigError
@@ -24,7 +30,7 @@ from streamseg.web.api_error import ApiError
 from streamseg.web.guard import Guard
 from streamseg.web.tls import Certificate
 from streamseg.web.tokens import COOKIE, Tokens
-from tests.e2e.daemon_process import DaemonProcess
+from tests.e2e.daemon_process import DaemonProcess, wait_for
 from tests.security.conftest import PAST, Keys
 from tests.web.asgi import ask
 
@@ -78,22 +84,96 @@ def test_a_watcher_may_only_read(keys: Keys) -> None:
         assert "'alice' may only watch" in refused.json["error"]["message"]
 
 
-def test_wrong_tokens_are_slowed_down_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    tokens = Tokens(OWN)
-    assert tokens.check(bearer(OWN), "192.0.2.1")
+def test_wrong_tokens_are_slowed_down_and_logged(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:
+    stored = keys.folder.make_token("alice", "watch")
+    tokens = Tokens(OWN, keys.folder.watched("token"))
     with caplog.at_level(logging.WARNING):
-        for _ in range(30):
+        for number in range(30):
             with pytest.raises(ApiError) as refused:
-                tokens.check(bearer("wrong"), "192.0.2.1")
+                tokens.check(bearer(f"wrong {number}"), "192.0.2.1")
     assert refused.value.status == 429
     assert refused.value.headers == {"Retry-After": "6"}
     lines = [record.getMessage() for record in caplog.records]
     assert 10 <= len(lines) < 20  # one more for each six seconds that the loop takes
     assert set(lines) == {"a wrong token from 192.0.2.1"}
-    assert tokens.check(bearer(OWN), "192.0.2.1")  # was right before
-    assert tokens.check(bearer(OWN), "192.0.2.2")
-    with pytest.raises(ApiError, match="too many"):  # right, but how would it know that this is no guess
-        tokens.find(cookie_of("another-that-was-never-right"), "192.0.2.1")
+    for right in (OWN, stored):  # never used from there before
+        assert tokens.check(bearer(right), "192.0.2.1")
+        assert tokens.find(cookie_of(right), "192.0.2.1")
+
+
+def test_an_old_cookie_that_comes_again_and_again_counts_once() -> None:
+    tokens = Tokens(OWN)
+    for _ in range(30):
+        with pytest.raises(ApiError) as refused:
+            tokens.check(bearer("revoked"), "192.0.2.1")
+        assert refused.value.status == 401
+    assert tokens.find("another wrong one", "192.0.2.1") is None
+
+
+def test_a_token_for_some_streams_is_refused(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:
+    token = keys.folder.make_token("alice", "watch")
+    file = keys.folder.folder("token") / "alice.token"
+    file.write_text(file.read_text().replace('"*"', '"door"'))
+    with pytest.raises(ApiError, match="missing or wrong"):
+        Tokens(None, keys.folder.watched("token")).check(bearer(token), "1.2.3.4")
+    assert "a token is for all streams" in caplog.text
+
+
+def test_an_open_page_asks_for_a_token_once_there_is_one(keys: Keys) -> None:
+    stored = keys.folder.watched("token")
+    tokens = Tokens(None, stored, required=False)
+    app = Guard(inside, tokens=tokens, hosts=())
+    assert ask(app).status == 200
+    token = keys.folder.make_token("alice", "watch")
+    wait_for(lambda: tokens.refresh() or tokens.required, 5, "the token")
+    assert ask(app).status == 401
+    assert ask(app, headers=[("host", "127.0.0.1"), ("authorization", f"Bearer {token}")]).status == 200
+    keys.folder.revoke("alice")
+    wait_for(lambda: tokens.refresh() or not len(stored), 5, "the revocation")
+    assert ask(app).status == 401
+    assert Tokens(None, keys.folder.watched("token"), required=False).required is False
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_what_is_open_ends_with_its_token(keys: Keys, kind: str) -> None:
+    token, other = keys.folder.make_token("alice", "watch"), keys.folder.make_token("bob", "watch")
+    tokens = Tokens(OWN, keys.folder.watched("token"))
+    endless = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"} if kind == "websocket" else {"type": "http.response.start"})
+        await endless.wait()
+
+    async def request(cookie: str, sent: list[dict[str, Any]]) -> None:
+        headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {cookie}".encode())]
+        scope = {"type": kind, "path": "/", "headers": headers, "method": "GET", "client": ("127.0.0.1", 1)}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await Guard(app, tokens=tokens, hosts=())(scope, endless.wait, send)
+
+    async def run() -> None:
+        sent: list[dict[str, Any]] = []
+        ended = asyncio.create_task(request(token, sent))
+        others = [asyncio.create_task(request(each, [])) for each in (other, OWN)]
+        while not sent:
+            await asyncio.sleep(0)
+        keys.folder.revoke("alice")
+        while not ended.done():
+            tokens.refresh()
+            await asyncio.sleep(0.02)
+        assert not any(task.done() for task in others)
+        endless.set()
+        await asyncio.gather(*others)
+        if kind == "websocket":
+            await ended
+            assert sent[-1] == {"type": "websocket.close", "code": 1008, "reason": "UNAUTHORIZED"}
+        else:
+            with pytest.raises(ApiError, match="missing or wrong"):
+                await ended
+
+    asyncio.run(asyncio.wait_for(run(), 20))
 
 
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
@@ -175,3 +255,15 @@ def test_a_daemon_with_tls_and_a_watcher(keys: Keys, tmp_path: Path) -> None:
         assert "your token has the role watch" in page
         status, body = request("/v1/streams/cam/reset", "POST", **alice)
         assert (status, json.loads(body)["error"]["code"]) == (403, "FORBIDDEN")
+
+        live = connect(f"wss{url[1][5:]}/v1/live", ssl=context, additional_headers=alice)
+        asked = urllib.request.Request(f"{url[1]}/v1/streams/cam/stream.mjpg", headers=alice)
+        with live, urllib.request.urlopen(asked, timeout=30, context=context) as pictures:
+            assert live.recv(timeout=20)
+            assert pictures.read(100)
+            assert keys.folder.revoke("alice")
+            with pytest.raises(ConnectionClosedError, match="UNAUTHORIZED"):
+                collections.deque(iter(lambda: live.recv(timeout=20), None), maxlen=0)
+            with contextlib.suppress(http.client.IncompleteRead):
+                while pictures.read(100_000):
+                    pass
