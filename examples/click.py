@@ -2,7 +2,7 @@
 
 The point is a share of the picture: 0.5 0.5 is its center.
 
-    python examples/click.py STREAM X Y [--label NAME]
+    python examples/click.py STREAM X Y [--label NAME] [--key FILE]
 """
 
 import argparse
@@ -16,9 +16,13 @@ parser.add_argument("y", type=float)
 parser.add_argument("--label", default="")
 parser.add_argument("--endpoint", default="tcp://127.0.0.1:5555", help="where the daemon publishes")
 parser.add_argument("--control", help="where the daemon takes requests (default: this user's daemon)")
+parser.add_argument("--key", help="key file, if the daemon asks for one")
 args = parser.parse_args()
 
-with Controller(args.control) as control, Subscriber(args.endpoint, streams=[args.stream], kinds=["objects"]) as frames:
+with (
+    Controller(args.control, key_file=args.key) as control,
+    Subscriber(args.endpoint, streams=[args.stream], kinds=["objects"], key_file=args.key) as frames,
+):
     seen = frames.receive()
     # A click belongs to the frame on which it was made: by the time it arrives, the object may have moved on.
     clicked = control.add_prompt(

@@ -51,10 +51,11 @@ parser = argparse.ArgumentParser()
 parser.add_argument("endpoint", nargs="?", default="tcp://127.0.0.1:5555")
 parser.add_argument("--out", default="masks.mcap", help="file to write")
 parser.add_argument("--frames", type=int, default=100)
+parser.add_argument("--key", help="key file, if the daemon asks for one")
 args = parser.parse_args()
 
 channels = {}
-with foxglove.open_mcap(args.out, allow_overwrite=True), PairedSubscriber(args.endpoint) as pairs:
+with foxglove.open_mcap(args.out, allow_overwrite=True), PairedSubscriber(args.endpoint, key_file=args.key) as pairs:
     for _ in range(args.frames):
         pair = pairs.receive()
         stream, frame = pair.stream, pair.masks

@@ -26,9 +26,10 @@ def draw(pair: FramePair) -> np.ndarray:
 parser = argparse.ArgumentParser()
 parser.add_argument("endpoint", nargs="?", default="tcp://127.0.0.1:5555")
 parser.add_argument("--out", help="write one picture to this file instead of opening a window")
+parser.add_argument("--key", help="key file, if the daemon asks for one")
 args = parser.parse_args()
 
-with PairedSubscriber(args.endpoint) as pairs:
+with PairedSubscriber(args.endpoint, key_file=args.key) as pairs:
     for pair in pairs:
         if args.out:
             cv2.imwrite(args.out, draw(pair))

@@ -16,9 +16,10 @@ parser = argparse.ArgumentParser()
 parser.add_argument("endpoint", nargs="?", default="tcp://127.0.0.1:5555")
 parser.add_argument("--out", default="masks.rrd", help="file to write")
 parser.add_argument("--frames", type=int, default=100)
+parser.add_argument("--key", help="key file, if the daemon asks for one")
 args = parser.parse_args()
 
-with rr.RecordingStream("streamseg") as recording, PairedSubscriber(args.endpoint) as pairs:
+with rr.RecordingStream("streamseg") as recording, PairedSubscriber(args.endpoint, key_file=args.key) as pairs:
     recording.save(args.out)
     for _ in range(args.frames):
         pair = pairs.receive()

@@ -70,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("endpoint", nargs="?", default="tcp://127.0.0.1:5555")
     parser.add_argument("--namespace", default="streamseg")
+    parser.add_argument("--key", help="key file, if the daemon asks for one")
     args = parser.parse_args(rclpy.utilities.remove_ros_args(sys.argv)[1:])
 
     rclpy.init()
@@ -92,7 +93,7 @@ def main() -> None:
         labels.publish(image)
         objects.publish(String(data=objects_json(frame)))
 
-    with Subscriber(args.endpoint) as subscriber:
+    with Subscriber(args.endpoint, key_file=args.key) as subscriber:
         try:
             while rclpy.ok():
                 try:

@@ -2,7 +2,7 @@
 
 Start a daemon (`streamseg demo`, or `streamseg run` with a camera), then:
 
-    python examples/subscribe.py [ENDPOINT]
+    python examples/subscribe.py [ENDPOINT [KEY_FILE]]
 """
 
 import sys
@@ -10,8 +10,9 @@ import sys
 from streamseg.client import Subscriber
 
 endpoint = sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:5555"
+key = sys.argv[2] if len(sys.argv) > 2 else None  # of this program, if the daemon asks for one
 
-with Subscriber(endpoint) as subscriber:
+with Subscriber(endpoint, key_file=key) as subscriber:
     for frame in subscriber:  # waits for frames, also while the daemon restarts; end it with Ctrl-C
         for obj in frame.objects:
             mask = obj.mask  # bool [height, width] of the whole frame, decoded when first read

@@ -14,9 +14,10 @@ from streamseg.client import PairedSubscriber
 parser = argparse.ArgumentParser()
 parser.add_argument("endpoint", nargs="?", default="tcp://127.0.0.1:5555")
 parser.add_argument("--out", default="view.png", help="file for the picture")
+parser.add_argument("--key", help="key file, if the daemon asks for one")
 args = parser.parse_args()
 
-with PairedSubscriber(args.endpoint) as pairs:
+with PairedSubscriber(args.endpoint, key_file=args.key) as pairs:
     pair = pairs.receive()
 found = pair.masks.to_supervision()
 picture = cv2.cvtColor(pair.image.rgb, cv2.COLOR_RGB2BGR)

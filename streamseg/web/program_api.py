@@ -17,6 +17,7 @@ from streamseg.web.read_api import known_stream
 
 _PROGRAMS: Final = Path(__file__).parent / "programs"
 _MEDIA_TYPE: Final = "text/plain; charset=utf-8"
+_EVERY_ADDRESS: Final = re.compile(r"tcp://(?:\*|0\.0\.0\.0|\[::\])(?=:)")
 _ENDPOINT: Final = '"tcp://127.0.0.1:5555"'
 _STREAM: Final = '"cam"'
 
@@ -31,7 +32,7 @@ class ProgramApi:
 
     def __init__(self, hub: Hub, endpoint: str) -> None:
         self._hub = hub
-        self._endpoint = re.sub(r"^tcp://(\*|0\.0\.0\.0|\[::\])", "tcp://127.0.0.1", endpoint)
+        self._endpoint = endpoint
         self._texts = {language: (_PROGRAMS / f"subscriber.{language}").read_text() for language in LANGUAGES}
 
     def operations(self) -> list[Operation]:
@@ -41,7 +42,7 @@ class ProgramApi:
                 "GET",
                 "/v1/streams/{stream}/subscriber.{language}",
                 self.subscriber,
-                "A program that receives the masks of the stream on this machine.",
+                "A program that receives the masks of the stream, with the address of the daemon.",
                 _MEDIA_TYPE,
                 errors=frozenset({404}),
             )
@@ -53,5 +54,18 @@ class ProgramApi:
         text = self._texts.get(language)
         if text is None:
             raise ApiError(404, "NOT_FOUND", f"there is no program in {language[:20]!r}: use {', '.join(LANGUAGES)}")
-        filled = text.replace(_ENDPOINT, json.dumps(self._endpoint)).replace(_STREAM, json.dumps(stream))
+        endpoint = endpoint_for(self._endpoint, request.url.hostname)
+        filled = text.replace(_ENDPOINT, json.dumps(endpoint)).replace(_STREAM, json.dumps(stream))
         return Response(filled, media_type=_MEDIA_TYPE)
+
+
+def endpoint_for(endpoint: str, host: str | None) -> str:
+    """Return where a program subscribes.
+
+    Args:
+        endpoint: Where the daemon publishes. If that is every address of its machine, the answer has one of them.
+        host: By which the browser reaches the machine.
+    """
+    if host is None or host == "localhost":
+        host = "127.0.0.1"
+    return _EVERY_ADDRESS.sub(f"tcp://[{host}]" if ":" in host else f"tcp://{host}", endpoint)

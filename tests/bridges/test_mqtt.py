@@ -153,27 +153,25 @@ def retained_by(broker: Mosquitto) -> dict[str, bytes]:
         return dict(listener.retained)
 
 
-def test_the_last_will_and_a_daemon_that_is_silent(broker: Mosquitto, daemon: DaemonProcess, tmp_path: Path) -> None:
-    with listening(broker) as listener:
-        with bridge(daemon.endpoint, broker.port) as process:
-            listener.wait("home/available", b"online")
-            process.kill()
-        listener.wait("home/available", b"offline")
+def test_a_daemon_that_is_silent(broker: Mosquitto, tmp_path: Path) -> None:
+    with listening(broker) as listener, bridge(f"ipc://{tmp_path}/nothing", broker.port):
         listener.clear()
-        with bridge(f"ipc://{tmp_path}/nothing", broker.port):
-            listener.wait("home/available", b"offline")  # the bridge is there, its daemon is not
+        listener.wait("home/available", b"offline")  # the bridge is there, its daemon is not
 
 
-def test_a_login_with_any_characters(daemon: DaemonProcess, tmp_path: Path) -> None:
+def test_a_login_with_any_characters_and_the_last_will(daemon: DaemonProcess, tmp_path: Path) -> None:
     login = ("me", "p@ss/${word}")
     broker = Mosquitto(tmp_path, login)
     try:
         listener = Listener(broker.port, login)
         with (
             contextlib.closing(listener),
-            bridge(daemon.endpoint, broker.port, "--no-discovery", login="me:${MQTT_PASSWORD}@"),
+            bridge(daemon.endpoint, broker.port, "--no-discovery", login="me:${MQTT_PASSWORD}@") as process,
         ):
             listener.wait("home/cam/objects/1")
+            listener.wait("home/available", b"online")
             assert CONFIG not in listener.retained
+            process.kill()
+            listener.wait("home/available", b"offline")
     finally:
         broker.kill()

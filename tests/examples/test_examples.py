@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import os
@@ -68,6 +69,13 @@ def example(name: str, *args: str) -> Iterator[Example]:
             yield Example(process)
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_every_client_in_an_example_can_present_a_key(file: Path):
+    calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    clients = [call for call in calls if re.search(r"(Subscriber|Controller|Listener)$", ast.unparse(call.func))]
+    assert [ast.unparse(call) for call in clients if "key_file" not in {each.arg for each in call.keywords}] == []
 
 
 def test_subscribe(daemon: DaemonProcess):
