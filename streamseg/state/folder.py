@@ -15,6 +15,8 @@ _STREAM_SUFFIX: Final = ".stream"
 _RESTORES_SUFFIX: Final = ".restores"
 _ASIDE_SUFFIX: Final = ".crashes"
 _MAX_RESTORES_BYTES: Final = 16
+_RESTORING: Final = "restoring"
+_MAX_NAME_BYTES: Final = 256
 
 
 class StateFolder:
@@ -49,8 +51,12 @@ class StateFolder:
         """Remove a stream's snapshot, if there is one."""
         self._remove(stream + _STREAM_SUFFIX)
 
-    def count_restore(self, stream: str) -> int:
+    def count_restore(self, stream: str, more: int = 1) -> int:
         """Count that a worker begins with a stream's snapshot, until :meth:`end_restore`.
+
+        Args:
+            stream: Its name.
+            more: 0 to count it as before.
 
         Returns:
             How many did before.
@@ -61,12 +67,29 @@ class StateFolder:
         name = stream + _RESTORES_SUFFIX
         text = self.read(name, _MAX_RESTORES_BYTES) or b"0"
         before = int(text) if text.isdigit() else 0
-        self.write(name, str(before + 1).encode())
+        self.write(name, str(before + more).encode())
         return before
 
     def end_restore(self, stream: str) -> None:
         """Forget the workers that began with a stream's snapshot."""
         self._remove(stream + _RESTORES_SUFFIX)
+
+    def write_restoring(self, stream: str) -> None:
+        """Note which stream's snapshot is being used at this moment, until :meth:`take_restoring`.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        self.write(_RESTORING, stream.encode())
+
+    def take_restoring(self) -> str:
+        """Return which stream's snapshot was being used, and forget it; empty if none was."""
+        try:
+            return (self.read(_RESTORING, _MAX_NAME_BYTES) or b"").decode(errors="replace")
+        except StateError:
+            return ""
+        finally:
+            self._remove(_RESTORING)
 
     def set_aside(self, stream: str) -> Path:
         """Put a stream's snapshot where it is not read again; return where it is."""

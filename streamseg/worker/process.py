@@ -193,8 +193,8 @@ class Worker:
                 held = self._scheduler.next_batch(self._readers, lambda stream: self._readers[stream].take())
                 for frame in held.values():
                     release.enter_context(frame)
-                if held:
-                    self._track(held)
+                for part in self._restores.parts(held):
+                    self._track(part)
             self._handle_commands()
             self._prompters.take(self._streams)
             self._measure_overload()
@@ -270,6 +270,7 @@ class Worker:
         tracked = TrackedStream(
             stream, config, self._tracker, left=left, max_objects=self._spec.model.max_objects, alive=self._alive
         )
+        self._restores.opened()
         reader = self._rings[stream].reader("worker")
         self._readers[stream] = reader
         self._streams[stream] = tracked

@@ -1,17 +1,20 @@
 """Sets a snapshot aside that ends the worker.
 
 Memory that makes the tracker crash would do so in every later worker, and after every start of the daemon. So it is
-noted on disk that a worker begins with a snapshot, until it has tracked a few frames with it. A snapshot with which two
-workers have ended is not used again. That concerns all streams that had begun and not lasted: they are tracked in one
-batch, and a crash does not say whose memory it was.
+noted on disk that a worker begins with a snapshot, until it has tracked a few frames with it.
+
+Streams are tracked in one batch, and a crash does not say whose memory it was. The worker after a crash therefore
+tracks each stream that had begun by itself, and notes on disk which one is under way. A snapshot that two workers have
+used, and that the second was using when it ended, is not used again. The other streams keep theirs.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from streamseg.errors import StateError
 from streamseg.state.folder import StateFolder
@@ -19,8 +22,12 @@ from streamseg.worker.tracked_stream import TrackedStream
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 MAX_CRASHES: Final = 2
 """Fewer than the starts in a row that may fail before the supervisor gives up."""
+MAX_UNEXPLAINED: Final = 3
+"""Crashes while no single snapshot was in use, after which all that had begun are set aside."""
 LASTED_FRAMES: Final = 10
 """A worker that has tracked so many frames of a stream does not end because of its snapshot."""
 _LASTED_S: Final = 60.0
@@ -37,23 +44,48 @@ class RestoreGuard:
     def __init__(self, folder: StateFolder) -> None:
         self._folder = folder
         self._on_trial: dict[str, float] = {}
+        self._suspects: set[str] = set()
+        self._blamed = folder.take_restoring()
 
     def begin(self, stream: str) -> str:
-        """Note that a stream's snapshot is about to be used.
+        """Note that a stream's snapshot is about to be used. :meth:`opened` follows.
 
         Returns:
             Why it must not be used, after it was set aside; empty if it may be.
         """
+        explained = self._blamed not in ("", stream)
         try:
-            crashes = self._folder.count_restore(stream)
+            crashes = self._folder.count_restore(stream, 0 if explained else 1)
+            blamed = stream == self._blamed and crashes >= MAX_CRASHES
+            if not blamed and (explained or crashes < MAX_UNEXPLAINED):
+                self._folder.write_restoring(stream)
+                self._on_trial[stream] = time.monotonic()
+                if crashes:
+                    self._suspects.add(stream)
+                return ""
         except StateError as error:
             log.error("%s: a snapshot that ends the worker would not be noticed", error)
             return ""
-        if crashes < MAX_CRASHES:
-            self._on_trial[stream] = time.monotonic()
-            return ""
         where = self._folder.set_aside(stream)
         return f"the worker ended {crashes} times soon after it had used the snapshot of its memory, now {where.name}"
+
+    def opened(self) -> None:
+        """Note that the worker has survived the opening of a stream."""
+        self._folder.take_restoring()
+
+    def parts(self, batch: Mapping[str, T]) -> Iterator[dict[str, T]]:
+        """Split a batch: streams that may have ended an earlier worker are tracked by themselves.
+
+        The one of a part is noted on disk until the next part is asked for.
+        """
+        together = {stream: one for stream, one in batch.items() if stream not in self._suspects}
+        if together:
+            yield together
+        for stream in [stream for stream in batch if stream in self._suspects]:
+            with suppress(StateError):  # begin() has said so
+                self._folder.write_restoring(stream)
+            yield {stream: batch[stream]}
+            self._folder.take_restoring()
 
     def check(self, streams: Mapping[str, TrackedStream]) -> None:
         """Stop counting for the streams that go on well."""
@@ -68,9 +100,11 @@ class RestoreGuard:
 
     def close(self) -> None:
         """Stop counting: the worker ends as it should."""
+        self._folder.take_restoring()
         for stream in tuple(self._on_trial):
             self._end_trial(stream)
 
     def _end_trial(self, stream: str) -> None:
         self._on_trial.pop(stream, None)
+        self._suspects.discard(stream)
         self._folder.end_restore(stream)

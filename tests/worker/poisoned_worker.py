@@ -43,12 +43,22 @@ class Poisoned(EchoTracker):
 
 
 class Crashing(EchoTracker):
-    """Ends the process on the first frame after it was given the memory of an object of the stream ``bad``."""
+    """Ends the process on the first frame of the stream ``bad`` after it was given the memory of an object of it."""
+
+    crashes = False
+
+    @property
+    def streams_at_once(self) -> int:
+        return 8
 
     def import_memory(self, stream: str, memory: StreamMemory) -> None:
         super().import_memory(stream, memory)
-        if stream == "bad" and memory.objects:
-            self._look = lambda frame: os.kill(os.getpid(), signal.SIGSEGV)
+        self.crashes |= stream == "bad" and bool(memory.objects)
+
+    def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
+        if self.crashes and "bad" in frames:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().track(frames)
 
 
 def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) -> None:
