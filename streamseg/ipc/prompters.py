@@ -8,6 +8,7 @@ the worker and a DEALER in each prompter.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -21,7 +22,10 @@ log = logging.getLogger(__name__)
 
 MAX_PROPOSALS: Final = 100
 """Proposals of one frame that are used."""
+MAX_MASK_BYTES: Final = 60 * 1024 * 1024
+"""Bits of the masks of one frame."""
 _MAX_BYTES: Final = 64 * 1024 * 1024
+"""Of a message. libzmq disconnects a prompter that sends more, and neither side hears of it."""
 _HWM: Final = 8
 _RECONNECT_MS: Final = (50, 500)
 
@@ -65,11 +69,12 @@ class ProposedMask(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         roi: x, y, w, h in pixels.
-        bits: ``np.packbits(mask, axis=1).tobytes()`` inside ``roi``.
+        bits: ``np.packbits(mask, axis=1)`` inside ``roi``. A view of the message where it was received: 100 masks are
+            not copied between two frames.
     """
 
     roi: tuple[int, int, int, int]
-    bits: bytes
+    bits: memoryview
 
 
 class CheckedProposal(msgspec.Struct, frozen=True, array_like=True):
@@ -100,9 +105,13 @@ class PrompterHub:
 
     Args:
         endpoint: Where to listen. A socket that a killed worker left there is replaced.
+
+    Attributes:
+        invalid: Messages so far that could not be read.
     """
 
     def __init__(self, endpoint: str) -> None:
+        self.invalid = 0
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a prompter that is gone is an error, not a silent loss
@@ -113,17 +122,26 @@ class PrompterHub:
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.bind(endpoint)
 
-    def take(self) -> tuple[str, str, Ready | Proposals] | None:
-        """Return the next message with its stream and prompter; None if there is none. Never blocks."""
-        while True:
+    def take(self, most: int) -> Iterator[tuple[str, str, Ready | Proposals]]:
+        """Return the messages that have come, each with its stream and prompter. Never blocks.
+
+        Args:
+            most: Messages that are read; those that are invalid count, too.
+        """
+        for _ in range(most):
             try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK)
-                stream, _, prompter = parts[0].decode().partition("/")
-                return stream, prompter, _to_worker.decode(parts[-1])
+                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return None
+                return
+            try:
+                stream, _, prompter = parts[0].bytes.decode().partition("/")
+                message = _to_worker.decode(parts[-1].buffer)
             except Exception as error:  # noqa: BLE001 - whatever a prompter sends, tracking goes on
-                log.error("an invalid message of a prompter was skipped: %s", error)
+                self.invalid += 1
+                if self.invalid.bit_count() == 1:  # the first, second, fourth, ...
+                    log.error("an invalid message of a prompter was skipped, %d so far: %s", self.invalid, error)
+                continue
+            yield stream, prompter, message
 
     def send(self, stream: str, prompter: str, look: Look) -> bool:
         """Send a frame to look at; return False if the prompter is gone or does not read. Never blocks."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from streamseg.ipc.prompters import MAX_PROPOSALS, CheckedProposal, ProposedMask
+from streamseg.ipc.prompters import MAX_MASK_BYTES, MAX_PROPOSALS, CheckedProposal, ProposedMask
 from streamseg.prompters.proposal import Proposal
 from streamseg.protocol.prompt_rules import label_problem, start_problems
 
@@ -50,7 +50,22 @@ def checked(returned: object, size: tuple[int, int], min_score: float = 0.0) -> 
         reasons.append(
             f"it returned {len(returned)} proposals: the best {MAX_PROPOSALS} of the first {_MAX_READ} are used"
         )
-    return valid[:MAX_PROPOSALS], len(reasons) - (excess > 0) + max(excess, 0), reasons[0] if reasons else ""
+    refused = len(reasons) - (excess > 0) + max(excess, 0)
+    best = valid[:MAX_PROPOSALS]
+    small = _that_fit(best)
+    if len(small) < len(best):
+        reasons.append(f"its masks have more than {MAX_MASK_BYTES >> 20} MiB: the best {len(small)} proposals are used")
+    return small, refused + len(best) - len(small), reasons[0] if reasons else ""
+
+
+def _that_fit(proposals: list[CheckedProposal]) -> list[CheckedProposal]:
+    """Return the first of the proposals, as many as fit into one message."""
+    left = MAX_MASK_BYTES
+    for place, one in enumerate(proposals):
+        left -= 0 if one.mask is None else one.mask.bits.nbytes
+        if left < 0:
+            return proposals[:place]
+    return proposals
 
 
 def _check(one: object, size: tuple[int, int]) -> CheckedProposal:
@@ -136,7 +151,7 @@ def _mask(value: Any, size: tuple[int, int]) -> ProposedMask:
     x, y, w, h = cv2.boundingRect(bits.view(np.uint8))
     if not w:
         raise InvalidProposalError("mask: it is empty")
-    return ProposedMask((x, y, w, h), np.packbits(bits[y : y + h, x : x + w], axis=1).tobytes())
+    return ProposedMask((x, y, w, h), memoryview(np.packbits(bits[y : y + h, x : x + w], axis=1).tobytes()))
 
 
 def _shown(value: object) -> str:

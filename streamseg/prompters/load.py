@@ -48,12 +48,16 @@ def _factory(name: str) -> Factory:
 
 
 def _from_file(name: str, path: Path, function: str) -> Factory:
-    """Return a function of a Python file, which is imported under the name of the file."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    """Return a function of a Python file.
+
+    The file may be named like a library, so it is imported under a name of its own.
+    """
+    module_name = f"streamseg_prompter_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ConfigError(f"type: {name!r}: there is no file {str(path)!r}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[module_name] = module
     spec.loader.exec_module(module)
     factory: Factory | None = getattr(module, function, None)
     if not callable(factory):

@@ -46,7 +46,13 @@ def create(settings: Mapping[str, Any]) -> YoloPrompter:
         metadata = read_metadata(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"settings.model: {path.name} is not an ONNX file: {error}") from None
-    classes = given.classes or _names(metadata.get("names", ""))
+    named = _names(metadata.get("names", ""))
+    classes = given.classes or named
+    if named and len(classes) != len(named):
+        raise ConfigError(
+            f"settings.classes: has {len(classes)} names, but {path.name} has {len(named)} classes: write all, in "
+            "their order, or leave it out"
+        )
     if not classes:
         raise ConfigError("settings.classes: is missing: the file does not name its classes: write them in their order")
     if unknown := [name for name in given.only if name not in classes]:
@@ -79,7 +85,7 @@ class YoloPrompter:
                 f"settings.model: OpenCV {cv2.__version__} cannot run {name} on {image_size}x{image_size} pixels "
                 f"(settings.image_size): {error.err}"
             ) from None
-        layout = _layout(output.shape, len(classes))
+        layout = _layout(output.shape, len(classes), image_size)
         if layout is None:
             shape = " x ".join(map(str, output.shape))
             raise ConfigError(
@@ -124,16 +130,23 @@ class YoloPrompter:
         return rows[0] if rows else np.zeros((0, 0), np.float32)
 
 
-def _layout(shape: tuple[int, ...], classes: int) -> Layout | None:
-    """Return the layout of an output of ``[N, values]`` or ``[values, N]``; None if it is unknown."""
-    if shape[1] == 6 and shape[0] <= _MAX_FINAL:
+def _layout(shape: tuple[int, ...], classes: int, image_size: int) -> Layout | None:
+    """Return the layout of an output; None if it is unknown.
+
+    Models that score the box write ``[N, values]``. The others write ``[values, N]``, some exporters ``[N, values]``.
+    """
+    if shape[1] == 6 and shape[0] <= _MAX_FINAL and shape[0] not in _detections(image_size):
         return "final"
-    for count in (min(shape), *shape):
-        if count in (4 + classes, 4 + classes + _MASK_COEFFICIENTS):
-            return "classes"
-        if count in (5 + classes, 5 + classes + _MASK_COEFFICIENTS):
-            return "box_and_classes"
-    return None
+    scores = (4 + classes, 4 + classes + _MASK_COEFFICIENTS)
+    if shape[1] in (5 + classes, 5 + classes + _MASK_COEFFICIENTS) and shape[0] not in scores:
+        return "box_and_classes"
+    return "classes" if shape[0] in scores or shape[1] in scores else None
+
+
+def _detections(image_size: int) -> set[int]:
+    """Return how many detections a model may write that leaves duplicates: one or three for each cell of its grids."""
+    grids = [(image_size // stride) ** 2 for stride in (8, 16, 32, 64)]
+    return {boxes * cells for boxes in (1, 3) for cells in (sum(grids[:3]), sum(grids))}
 
 
 def _read(output: Floats, layout: Layout, classes: int) -> tuple[Floats, Floats, NDArray[np.intp]]:

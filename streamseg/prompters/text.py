@@ -66,8 +66,10 @@ class TextPrompter:
         result = self._processor.post_process_grounded_object_detection(
             outputs, threshold=self._settings.score, target_sizes=[picture.shape[:2]], text_labels=[texts]
         )[0]
-        boxes, scores = result["boxes"].cpu().numpy(), result["scores"].cpu().numpy()
-        labels = [self._label(label) for label in result["text_labels"]]
+        found = [self._label(label) for label in result["text_labels"]]
+        named = [place for place, label in enumerate(found) if label is not None]
+        labels = [label for label in found if label is not None]
+        boxes, scores = result["boxes"].cpu().numpy()[named], result["scores"].cpu().numpy()[named]
         corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
         kept = cv2.dnn.NMSBoxes(corner_and_size.tolist(), scores.tolist(), 0.0, self._settings.overlap)
         return [
@@ -75,8 +77,12 @@ class TextPrompter:
             for place in np.asarray(kept, np.intp).reshape(-1)
         ]
 
-    def _label(self, found: str) -> str:
-        """Return the text that a model's own wording of it means; Grounding DINO may return a part of it."""
+    def _label(self, found: str) -> str | None:
+        """Return the text that a model's own wording of it means; None if it is of no text.
+
+        Grounding DINO may return a part of a text, or of two.
+        """
         words = set(found.lower().split())
-        best: str = max(self._settings.texts, key=lambda text: len(words & set(text.lower().split())))
-        return best
+        common = {text: len(words & set(text.lower().split())) for text in self._settings.texts}
+        best = max(common, key=lambda text: common[text])
+        return best if common[best] else None

@@ -161,9 +161,13 @@ class BackgroundProcess:
 
 def _progress(line: str) -> tuple[str, float] | None:
     """Return what a line says, or None if it comes from a library."""
-    with suppress(ValueError):
-        what, share = json.loads(line)
-        return str(what), float(share)
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match said:
+        case [str(what), int(share) | float(share)] if 0 <= share <= 1:
+            return what, float(share)
     return None
 
 

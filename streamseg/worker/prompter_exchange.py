@@ -38,10 +38,7 @@ class PrompterExchange:
 
     def take(self, streams: Mapping[str, TrackedStream]) -> None:
         """Pass on what has come. Never blocks."""
-        for _ in range(_MAX_PER_TURN):
-            if (taken := self._hub.take()) is None:
-                return
-            stream, name, message = taken
+        for stream, name, message in self._hub.take(_MAX_PER_TURN):
             finder = streams[stream].prompters.get(name) if stream in streams else None
             match message:
                 case _ if finder is None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamseg.ipc.prompters import MAX_PROPOSALS
+from streamseg.ipc.prompters import MAX_MASK_BYTES, MAX_PROPOSALS
 from streamseg.prompters import Proposal, Tracked
 from streamseg.prompters.check import checked
 
@@ -93,6 +93,15 @@ def test_boxes_are_cut_off_at_the_edge_and_masks_are_cropped() -> None:
     assert cropped.mask.roi == (30, 10, 11, 10)
     tracked = Tracked(1, "", "tracked", "user", cropped.mask.roi, SIZE, cropped.mask.bits)
     np.testing.assert_array_equal(tracked.mask, mask.astype(bool))
+
+
+def test_masks_that_do_not_fit_into_a_message_are_left_out_and_counted() -> None:
+    size = (16_384, 8192)
+    whole = Proposal(mask=np.ones(size[::-1], np.bool_))
+    valid, refused, why = checked([whole] * 4, size)
+    assert len(valid) * size[0] * size[1] // 8 <= MAX_MASK_BYTES
+    assert (len(valid), refused) == (3, 1)
+    assert why == "its masks have more than 60 MiB: the best 3 proposals are used"
 
 
 def test_low_scores_are_left_out_without_a_complaint() -> None:

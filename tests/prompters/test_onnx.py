@@ -57,6 +57,12 @@ def test_what_is_wrong_is_told(tmp_path: Path, settings: dict[str, object], word
     assert words in str(error.value)
 
 
+def test_names_that_do_not_fit_those_of_the_file_are_refused(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "tiny.onnx", size=4 * CELL, names=NAMES)
+    with pytest.raises(ConfigError, match=r"settings\.classes: has 1 names, but tiny\.onnx has 2 classes"):
+        create({"model": str(path), "classes": ["red"]})
+
+
 @pytest.mark.parametrize("data", [b"", b"text, not a model", b"\x00" * 99, b"\x08\x08"])
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "broken.onnx"
@@ -66,11 +72,14 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None
 
 
 def test_layouts_are_told_apart_by_their_shape() -> None:
-    assert _layout((84, 8400), 80) == _layout((8400, 84), 80) == "classes"
-    assert _layout((116, 8400), 80) == "classes"  # a segmentation model
-    assert _layout((25200, 85), 80) == "box_and_classes"
-    assert _layout((300, 6), 80) == "final"
-    assert _layout((84, 8400), 3) is None
+    assert _layout((84, 8400), 80, 640) == _layout((8400, 84), 80, 640) == "classes"
+    assert _layout((116, 8400), 80, 640) == "classes"  # a segmentation model
+    assert _layout((25200, 85), 80, 640) == "box_and_classes"
+    assert _layout((300, 6), 80, 640) == "final"
+    assert _layout((567, 6), 1, 96) == "box_and_classes"  # 3 boxes for each of 189 cells
+    assert _layout((189, 6), 2, 96) == _layout((6, 189), 2, 96) == "classes"
+    assert _layout((84, 8400), 3, 640) is None
+    assert _layout((84, 8400), 79, 640) is None  # one name is missing: scores of boxes are not written like this
     rows = np.array([[1, 2, 30, 40, 0.9, 1], [0, 0, 5, 5, 0.1, 0]], np.float32)
     boxes, scores, numbers = _read(rows, "final", 2)
     assert boxes[0].tolist() == [1, 2, 30, 40]

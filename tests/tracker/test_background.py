@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from streamseg.tracker.background import BackgroundProcess, CancelledError
+from streamseg.tracker.background import BackgroundProcess, CancelledError, _progress
 
 if TYPE_CHECKING:  # torch takes seconds to import, in each process
     from streamseg.tracker.engine import Progress
@@ -116,3 +116,11 @@ def test_it_ends_with_the_worker(tmp_path: Path) -> None:
     finally:
         os.close(ended)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "line", ["3\n", "true\n", "null\n", "[1, 2]\n", '["a", null]\n', '["a", 1e999]\n', "[" * 100_000]
+)
+def test_what_a_library_prints_is_not_taken_for_progress(line: str) -> None:
+    assert _progress(line) is None
+    assert _progress('["tracing", 1]\n') == ("tracing", 1.0)
