@@ -140,6 +140,14 @@ class ProposalFinder:
             self._end()
         except FrameExpiredError:
             self._count(expired=self._counts.expired + 1)
+            if self._counts.expired.bit_count() == 1:  # the first, second, fourth, ...: one that is slow is always late
+                log.warning(
+                    "prompter %s: its proposals came when their frame was no longer held, %d times: raise "
+                    "model.history_frames above the frames that are tracked during one call (%.1f s)",
+                    self.name,
+                    self._counts.expired,
+                    self._counts.call_ms / 1000,
+                )
             self._end()
         except Exception as error:
             raise_if_device_lost(error)
