@@ -103,7 +103,7 @@ def test_others_learn_why_they_are_refused(control, keys, name, why):
 @pytest.mark.parametrize("end", ["revoked", "expired"])
 def test_a_key_ends_while_it_is_connected_and_comes_back(control, keys, end):
     keys.authorize(end, "control")
-    with controller(control, keys, end, connect_timeout_s=5, timeout_s=8) as robot:
+    with controller(control, keys, end, connect_timeout_s=1, timeout_s=8) as robot:
         assert robot.hello()
         if end == "revoked":
             keys.folder.revoke(end)

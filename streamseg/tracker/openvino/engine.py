@@ -175,7 +175,7 @@ class OpenVinoEngine(Engine):
 
     def _name(self, shape: BankShape) -> str:
         """Return a name for everything that the networks and their timings depend on."""
-        weights = self._weights or weights_digest(self._step.model)  # those of the step itself are made of them
+        weights = self._weights or weights_digest(self._step.model)  # not of the step, whose weights are derived
         return fingerprint(self._step, self._autocast, shape, openvino.__version__, weights)
 
     def _complete(self, name: str, folder: Path | None, shape: BankShape, progress: Progress) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, newest, newest_good
-from streamseg.tracker.sam2.territory import MOTION, Territories, at_frame, renewed
+from streamseg.tracker.sam2.territory import MOTION, SLOTS, Territories, at_frame, renewed, slot_to_write
 
 NEVER = -(1 << 40)
 """Frame number of an empty slot: older than any frame in a ring, and an exact integer in every type."""
@@ -133,9 +133,9 @@ class MemoryBank:
         pointer_frame: ``[lanes, pointer_slots]`` int64.
         anchor_frame: ``[lanes, a or 1]`` int64.
         quality: ``[lanes, ring_slots]`` float32; how good the ring's masks looked, kept only for policies that choose.
-        territory: ``[lanes, h, w]`` float32; see :mod:`streamseg.tracker.sam2.territory`; 1x1 if none are kept.
-        motion: ``[lanes, 7]`` float32; of the territories.
-        territory_frame: ``[lanes, 1]`` int64; the frame that they are of.
+        territory: ``[lanes, 2, h, w]`` float32; see :mod:`streamseg.tracker.sam2.territory`; 1x1 if none are kept.
+        motion: ``[lanes, 2, 7]`` float32; of the territories.
+        territory_frame: ``[lanes, 2]`` int64; the frames that they are of.
         stream: ``[lanes, 1]`` int64; number of the stream whose object this is; ``NEVER``: none is tracked. Set by
             :meth:`assign`; it is no part of an object's memory.
     """
@@ -180,9 +180,9 @@ class MemoryBank:
         self.pointer_frame = frames(shape.pointer_slots)
         self.anchor_frame = frames(max(1, shape.policy.anchor_slots))
         self.quality = torch.zeros(lanes, shape.ring_slots, device=device)
-        self.territory = torch.zeros(lanes, shape.territory_side, shape.territory_side, device=device)
-        self.motion = torch.zeros(lanes, MOTION, device=device)
-        self.territory_frame = frames(1)
+        self.territory = torch.zeros(lanes, SLOTS, shape.territory_side, shape.territory_side, device=device)
+        self.motion = torch.zeros(lanes, SLOTS, MOTION, device=device)
+        self.territory_frame = frames(SLOTS)
         self.stream = frames(1)
         self._conditioning_places = torch.arange(cond, device=device)
         self._anchor_places = cond + torch.arange(shape.policy.anchor_slots or 1, device=device)
@@ -301,7 +301,7 @@ class MemoryBank:
     def territories(self, lanes: Tensor, frames: Tensor) -> Territories:
         """Return what lanes ``[B]`` hold of their frames ``[B]``, and what other lanes of their streams do."""
         return at_frame(
-            self.territory, self.motion, self.territory_frame[:, 0], self.stream[:, 0], lanes=lanes, frames=frames
+            self.territory, self.motion, self.territory_frame, self.stream[:, 0], lanes=lanes, frames=frames
         )
 
     def write_territories(
@@ -316,8 +316,9 @@ class MemoryBank:
             mask_logits: ``[B, h, w]``.
             object_score_logits: ``[B]``.
         """
-        self.territory[lanes], self.motion[lanes] = renewed(before, mask_logits, object_score_logits)
-        self.territory_frame[lanes, 0] = frames
+        slots = slot_to_write(self.territory_frame[lanes], frames)
+        self.territory[lanes, slots], self.motion[lanes, slots] = renewed(before, mask_logits, object_score_logits)
+        self.territory_frame[lanes, slots] = frames
 
     @torch.inference_mode()
     def assign(self, lane: int, stream: int) -> None:

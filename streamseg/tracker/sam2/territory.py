@@ -6,8 +6,10 @@ running mean, 0..1). A territory moves on with the object's velocity. Where anot
 cell for longer, the logit of the mask is lowered by the difference, before the mask is published and remembered.
 
 Own work; a territory is a motion model as in SAMURAI (Yang et al. 2024), for masks instead of boxes and for several
-objects. Nothing depends on which lanes share a batch, only on what the bank holds, so a batch may be split. All of it
-is tensor arithmetic of fixed shape without a value read by the host.
+objects. The bank keeps the territories of the two newest frames of each lane, and a frame only reads those of earlier
+frames: a batch may be split, and its parts may be tracked in any order, with the same result. All of it is tensor
+arithmetic of fixed shape without a value read by the host, except where torch runs it on a CPU without compiling it:
+there, lanes of other streams are left out.
 """
 
 from __future__ import annotations
@@ -41,8 +43,13 @@ _SLOWER: Final = 0.95
 _AGREEMENT: Final = 0.5
 """In contact, a candidate mask's predicted IoU is raised by this times its IoU with the territory."""
 
+SLOTS: Final = 2
+"""Territories that are kept of a lane: when one part of a batch has been tracked, the next reads the older one."""
 MOTION: Final = 7
 """Numbers of a lane's motion: velocity, rest of a cell not moved yet, center (x and y each), frames since it began."""
+
+_NO_FRAME: Final = -(1 << 40)
+"""Far from every frame, as ``NEVER`` of the bank."""
 
 _PARTS: Final = (slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 7))
 
@@ -66,39 +73,56 @@ class Territories(NamedTuple):
 def at_frame(
     territory: Tensor, motion: Tensor, territory_frame: Tensor, stream: Tensor, lanes: Tensor, frames: Tensor
 ) -> Territories:
-    """Move the territories of all lanes to each lane's frame, and compare them.
+    """Move the newest earlier territories of all lanes to each lane's frame, and compare them.
 
     Args:
-        territory: ``[L, h, w]``; of the bank.
-        motion: ``[L, 7]``; of the bank.
-        territory_frame: ``[L]``; the frames that they are of.
+        territory: ``[L, 2, h, w]``; of the bank.
+        motion: ``[L, 2, 7]``; of the bank.
+        territory_frame: ``[L, 2]``; the frames that they are of.
         stream: ``[L]``; the stream of each lane; negative: none.
         lanes: ``[B]``; the lanes to track.
         frames: ``[B]``; their frames.
     """
-    # Lanes of one stream are on one frame, and lanes of other streams do not count. Lanes of the same stream that were
-    # tracked already in another part of the batch are on this frame.
+    # Lanes of one stream are on one frame, and lanes of other streams do not count.
     same = (stream[None] == stream[lanes][:, None]) & (stream[None] >= 0)
-    now = torch.where(same, frames[:, None], -1).amax(0)
     own = torch.arange(len(stream), device=stream.device)[None] == lanes[:, None]
-    age = now - territory_frame
-    counts = (age >= 0) & (age <= _LIFE)
+    if stream.device.type == "cpu" and not torch.compiler.is_compiling():
+        matter = (same | own).any(0).nonzero()[:, 0]
+        territory, motion, territory_frame = territory[matter], motion[matter], territory_frame[matter]
+        same, own = same[:, matter], own[:, matter]
+    place = own.int().argmax(1)
+    now = torch.where(same, frames[:, None], -1).amax(0)
+    held_frame, slot = torch.where(territory_frame < now[:, None], territory_frame, _NO_FRAME).max(1)
+    every = torch.arange(len(slot), device=slot.device)
+    motion = motion[every, slot]
+    age = now - held_frame
+    counts = age <= _LIFE
     age = torch.where(counts, age, 0).float()
     way = motion[:, 2:4] + motion[:, :2] * age[:, None]
     cells = way.round()
-    moved = _shift(territory, cells.long()) * (counts * _FADE ** (age - 1).clamp(min=0))[:, None, None]
+    moved = _shift(territory[every, slot], cells.long()) * (counts * _FADE ** (age - 1).clamp(min=0))[:, None, None]
     moved_motion = torch.cat(
         [motion[:, :2], way - cells, motion[:, 4:6] + motion[:, :2] * age[:, None], motion[:, 6:]], 1
     )
     moved_motion = moved_motion * counts[:, None]
-    held = moved[lanes]
+    held = moved[place]
     rivals = torch.where((same & ~own)[:, :, None, None], moved[None], 0.0).amax(1)
     more = rivals - held
     lowered = torch.where((more > _MARGIN) & (rivals > _HELD), _STRENGTH * more, 0.0)
     side = 2 * _NEAR + 1
     around = functional.max_pool2d((held > 0.5).float()[:, None], side, 1, _NEAR)[:, 0]
     touching = (around * (rivals > 0.5)).flatten(1).amax(1) > 0
-    return Territories(held, lowered, touching, moved_motion[lanes])
+    return Territories(held, lowered, touching, moved_motion[place])
+
+
+def slot_to_write(territory_frame: Tensor, frames: Tensor) -> Tensor:
+    """Return where the territories of frames ``[B]`` go: ``[B]``.
+
+    Args:
+        territory_frame: ``[B, 2]``; what the lanes hold.
+        frames: ``[B]``; a frame that is tracked again keeps its place, another takes that of the oldest.
+    """
+    return torch.where(territory_frame == frames[:, None], _NO_FRAME - 1, territory_frame).argmin(1)
 
 
 def agreement(masks: Tensor, territories: Territories) -> Tensor:
