@@ -14,6 +14,7 @@ there, lanes of other streams are left out.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Final, NamedTuple
 
 import torch
@@ -86,21 +87,21 @@ def at_frame(
     # Lanes of one stream are on one frame, and lanes of other streams do not count.
     same = (stream[None] == stream[lanes][:, None]) & (stream[None] >= 0)
     own = torch.arange(len(stream), device=stream.device)[None] == lanes[:, None]
+    every, shift = torch.arange(len(stream), device=stream.device), _shift
     if stream.device.type == "cpu" and not torch.compiler.is_compiling():
-        matter = (same | own).any(0).nonzero()[:, 0]
-        territory, motion, territory_frame = territory[matter], motion[matter], territory_frame[matter]
-        same, own = same[:, matter], own[:, matter]
+        every, shift = (same | own).any(0).nonzero()[:, 0], _shift_by_slices
+        same, own = same[:, every], own[:, every]
     place = own.int().argmax(1)
     now = torch.where(same, frames[:, None], -1).amax(0)
+    territory_frame = territory_frame[every]
     held_frame, slot = torch.where(territory_frame < now[:, None], territory_frame, _NO_FRAME).max(1)
-    every = torch.arange(len(slot), device=slot.device)
     motion = motion[every, slot]
     age = now - held_frame
     counts = age <= _LIFE
     age = torch.where(counts, age, 0).float()
     way = motion[:, 2:4] + motion[:, :2] * age[:, None]
     cells = way.round()
-    moved = _shift(territory[every, slot], cells.long()) * (counts * _FADE ** (age - 1).clamp(min=0))[:, None, None]
+    moved = shift(territory[every, slot], cells.long()) * (counts * _FADE ** (age - 1).clamp(min=0))[:, None, None]
     moved_motion = torch.cat(
         [motion[:, :2], way - cells, motion[:, 4:6] + motion[:, :2] * age[:, None], motion[:, 6:]], 1
     )
@@ -109,8 +110,7 @@ def at_frame(
     rivals = torch.where((same & ~own)[:, :, None, None], moved[None], 0.0).amax(1)
     more = rivals - held
     lowered = torch.where((more > _MARGIN) & (rivals > _HELD), _STRENGTH * more, 0.0)
-    side = 2 * _NEAR + 1
-    around = functional.max_pool2d((held > 0.5).float()[:, None], side, 1, _NEAR)[:, 0]
+    around = _widened((held > 0.5).float())
     touching = (around * (rivals > 0.5)).flatten(1).amax(1) > 0
     return Territories(held, lowered, touching, moved_motion[place])
 
@@ -167,6 +167,14 @@ def _center(mask: Tensor) -> Tensor:
     return torch.stack([x, y], dim=1)
 
 
+def _widened(maps: Tensor) -> Tensor:
+    """Return the largest value within :data:`_NEAR` cells, of maps ``[B, h, w]``; pooling is slower on a CPU."""
+    height, width = maps.shape[1:]
+    steps, padded = range(2 * _NEAR + 1), functional.pad(maps, (_NEAR, _NEAR, _NEAR, _NEAR))
+    rows = reduce(torch.maximum, [padded[:, step : step + height] for step in steps])
+    return reduce(torch.maximum, [rows[:, :, step : step + width] for step in steps])
+
+
 def _shift(values: Tensor, cells: Tensor) -> Tensor:
     """Move maps ``[L, h, w]`` right and down by ``[L, 2]`` cells; what comes in from outside is 0."""
     height, width = values.shape[1:]
@@ -175,3 +183,15 @@ def _shift(values: Tensor, cells: Tensor) -> Tensor:
     inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None]
     rows = values.gather(1, y.clamp(0, height - 1)[:, :, None].expand_as(values))
     return rows.gather(2, x.clamp(0, width - 1)[:, None].expand_as(values)) * inside
+
+
+def _shift_by_slices(values: Tensor, cells: Tensor) -> Tensor:
+    """As :func:`_shift`, several times faster on a CPU: it reads the numbers of cells."""
+    height, width = values.shape[1:]
+    moved = torch.zeros_like(values)
+    for new, old, (x, y) in zip(moved, values, cells.tolist(), strict=True):
+        if abs(x) < width and abs(y) < height:
+            new[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)] = old[
+                max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)
+            ]
+    return moved
