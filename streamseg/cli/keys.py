@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -28,10 +29,12 @@ Folder = Annotated[
     ),
 ]
 Role = Annotated[
-    Literal["watch", "control"], typer.Option(help="watch: receive masks and ask for the state. control: also change.")
+    Literal["watch", "control"] | None,
+    typer.Option(help="watch (default): receive masks and ask for the state. control: also change."),
 ]
 Expires = Annotated[
-    str | None, typer.Option(metavar="WHEN", help="Last moment: 2030-12-31, 2030-12-31T18:00, or 30d from now.")
+    str | None,
+    typer.Option(metavar="WHEN", help="Last moment: 2030-12-31, 2030-12-31T18:00, 30d from now, or never (default)."),
 ]
 
 
@@ -63,20 +66,23 @@ def authorize(
             metavar="KEY|FILE", help="Their public key, or its file. Default: a new pair, written to NAME.key_secret."
         ),
     ] = None,
-    role: Role = "watch",
+    role: Role = None,
     streams: Annotated[
-        str, typer.Option(metavar="PATTERN,...", help="Ids of streams it is for; * and ? stand for any characters.")
-    ] = "*",
+        str | None,
+        typer.Option(metavar="PATTERN,...", help="Ids of streams it is for; * and ? stand for any characters: '*'."),
+    ] = None,
     expires: Expires = None,
     keys: Folder = None,
 ) -> None:
     """Let the holder of a key watch or control. A running daemon takes note within a second.
 
-    Makes the daemon's own key first if there is none. The same name again changes what the key may do.
+    Makes the daemon's own key first if there is none. The same name again changes what is given; the rest stays.
 
     [bold]Examples[/bold]
 
       streamseg keys authorize robot
+
+      streamseg keys authorize robot --keys /var/lib/streamseg/keys
 
       streamseg keys authorize alice --key alice.key --role control --streams 'door*' --expires 30d
     """
@@ -84,18 +90,22 @@ def authorize(
     from streamseg.security.key_folder import SECRET_SUFFIX, write_pair
 
     folder = _folder(keys)
-    patterns, until = read_patterns(streams), _expiry(expires)
-    folder.check_name(name)
+    before = folder.entry(name)
+    patterns = read_patterns(streams) if streams is not None else before.streams if before else ("*",)
+    until = _expiry(expires) if expires is not None else before.expires if before else None
+    given = role or (before.role if before else "watch")
     server = folder.make_own_pair().decode()
-    known = {one.name: one.key for one in folder.entries("key")}
     made = None
-    if key is None and name not in known:
+    if key is None and before is None:
         made = Path(f"{name}{SECRET_SUFFIX}")
         public = write_pair(made, {"name": name, "server-key": server})
     else:
-        public = known[name] if key is None else _public_key(key)
-    folder.authorize(name, public, role, patterns, until)
-    print(f"{name} may {role} {streams}" + (f" until {until.isoformat(timespec='seconds')}" if until else ""))
+        public = before.key if before is not None and key is None else _public_key(key or "")
+    folder.authorize(name, public, given, patterns, until)
+    end = f" until {until.isoformat(timespec='seconds')}" if until else ""
+    print(f"{name} may {given} {', '.join(patterns)}{end} ({folder.path})")
+    if until is not None and until <= datetime.now(UTC):
+        print(f"{name} has expired: give --expires WHEN, or --expires never", file=sys.stderr)
     if made is not None:
         print(f"{made}: secret, for {name} alone: move it there, and use it with --key {made}")
     else:
@@ -103,14 +113,16 @@ def authorize(
 
 
 @app.command()
-def token(name: Name, role: Role = "watch", expires: Expires = None, keys: Folder = None) -> None:
+def token(name: Name, role: Role = None, expires: Expires = None, keys: Folder = None) -> None:
     """Make a token for the page and the HTTP interface. It is shown once; only its digest is stored.
 
     [bold]Example[/bold]
 
       streamseg keys token alice --role control
     """
-    print(_folder(keys).make_token(name, role, _expiry(expires)))
+    folder = _folder(keys)
+    print(folder.make_token(name, role or "watch", _expiry(expires)))
+    print(f"{name} may {role or 'watch'} ({folder.path})", file=sys.stderr)
 
 
 @app.command()
@@ -124,8 +136,8 @@ def revoke(name: Name, keys: Folder = None) -> None:
     folder = _folder(keys)
     if not folder.revoke(name):
         known = ", ".join(sorted({one.name for _, one in _entries(folder)}))
-        raise ConfigError(f"{name!r} has neither a key nor a token; known: {known or 'none'}")
-    print(f"{name} has no access any more")
+        raise ConfigError(f"{name!r} has neither a key nor a token in {folder.path}; known: {known or 'none'}")
+    print(f"{name} has no access any more ({folder.path})")
 
 
 @app.command("list")
@@ -142,6 +154,7 @@ def list_keys(keys: Folder = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"server_key": own, "entries": [_fields(kind, one) for kind, one in entries]})
         return
+    print(f"keys in {folder.path}")
     if own:
         print(f"the daemon's public key: {own}")
     rows: list[tuple[str, ...]] = [("NAME", "KIND", "ROLE", "STREAMS", "EXPIRES", "")]
@@ -152,7 +165,12 @@ def list_keys(keys: Folder = None, as_json: AsJson = False) -> None:
 
 
 def _entries(folder: KeyFolder) -> list[tuple[str, AuthorizedKey]]:
-    return [("key", one) for one in folder.entries("key")] + [("token", one) for one in folder.entries("token")]
+    """Return all keys and tokens; files that the daemon ignores, too, are named on standard error."""
+    keys, wrong_keys = folder.entries("key")
+    tokens, wrong_tokens = folder.entries("token")
+    for wrong in wrong_keys + wrong_tokens:
+        print(wrong, file=sys.stderr)
+    return [("key", one) for one in keys] + [("token", one) for one in tokens]
 
 
 def _fields(kind: str, one: AuthorizedKey) -> dict[str, Any]:
@@ -192,6 +210,8 @@ def _public_key(text: str) -> str:
 def _expiry(text: str | None) -> datetime | None:
     from streamseg.security.authorized_keys import read_expiry
 
+    if text == "never":
+        return None
     if text and (days := _DAYS.fullmatch(text)):
         return datetime.now(UTC) + timedelta(days=int(days[1]))
     until = read_expiry(text or "")

@@ -19,6 +19,7 @@ import msgspec
 import zmq
 
 from streamseg.common.logs import setup_logging
+from streamseg.common.open_files import raise_open_files
 from streamseg.common.redact import redact
 from streamseg.config.schema import LogConfig
 from streamseg.control.access import READ_ONLY_OPS, check_access, visible, visible_listing
@@ -101,6 +102,7 @@ def main(spec: ControlSpec, connection: Connection) -> None:
     link = ChildLink(connection)
     link.attach()
     setup_logging(spec.log, "control")
+    raise_open_files()
     control = Control(spec, link)
     try:
         control.open()

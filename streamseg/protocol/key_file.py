@@ -29,6 +29,31 @@ def read_fields(text: str) -> dict[str, str]:
     return fields
 
 
+def read_all_fields(data: bytes) -> dict[str, str]:
+    """Return all fields of a key file by name, where overlooking one would be wrong.
+
+    Args:
+        data: Content of the file.
+
+    Raises:
+        ValueError: it is too long or no text, a line is none of a field, a comment and a section's name, or a field is
+            there twice. The message has the line's number, not its text, which may be secret.
+    """
+    if len(data) > MAX_KEY_FILE_BYTES:
+        raise ValueError(f"it is longer than {MAX_KEY_FILE_BYTES} bytes")
+    fields: dict[str, str] = {}
+    for number, line in enumerate(data.decode().splitlines(), 1):
+        if line.strip() in ("", "metadata", "curve") or line.lstrip().startswith("#"):
+            continue
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise ValueError(f'line {number} is no field: write an indented name = "value"')
+        if match[1] in fields:
+            raise ValueError(f"line {number}: {match[1]} is given twice")
+        fields[match[1]] = match[2] or match[3] or match[4] or ""
+    return fields
+
+
 def write_fields(comment: str, metadata: Mapping[str, str], curve: Mapping[str, str]) -> str:
     """Return the content of a key file; fields without a value are left out.
 

@@ -21,6 +21,7 @@ import msgspec
 import zmq
 
 from streamseg.common.logs import setup_logging
+from streamseg.common.open_files import raise_open_files
 from streamseg.config.schema import LogConfig, PublishConfig
 from streamseg.errors import ProtocolError
 from streamseg.frame import Frame
@@ -97,6 +98,7 @@ def main(spec: PublisherSpec, rings: dict[str, FrameRing], connection: Connectio
     link = ChildLink(connection)
     link.attach()
     setup_logging(spec.log, "publisher")
+    raise_open_files()
     import cv2
 
     from streamseg.publish.picture import encode_jpeg

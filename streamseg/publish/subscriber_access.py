@@ -40,6 +40,7 @@ class SubscriberAccess:
         self._outlet = outlet
         self._gate = gate
         self._holders: dict[bytes, set[Connection]] = {}
+        self._topics: dict[Connection, set[bytes]] = {}
         self.refused = 0
 
     def take(self, message: zmq.Frame) -> list[bytes]:
@@ -47,21 +48,23 @@ class SubscriberAccess:
 
         Returns:
             The messages of a socket in verbose mode: each subscription, and only the last cancellation of a topic.
+            Those of connections that have ended come from :meth:`forget_closed`.
         """
         data = message.bytes
         subscribes, topic = data[:1] == b"\x01", data[1:]
         if not subscribes and data[:1] != b"\x00":
             return []
         connection = connection_of(message)
-        if connection is None:  # libzmq's own message for a connection that has ended, or one that ends just now
-            return self.forget_closed()
+        if connection is None:  # libzmq's own message for a connection that has ended, one for each of its topics
+            return []
         try:
             holder = self._gate.holder_of(message)
         except PermissionError:
             return []
         if not subscribes:
             self._outlet.setsockopt(zmq.UNSUBSCRIBE, topic)
-            return self._drop(topic, {connection})
+            self._topics.get(connection, set()).discard(topic)
+            return self._drop(topic, connection)
         if holder is not None and not _allows(holder, topic):
             self.refused += 1
             log.debug("%s may not subscribe to %r", holder.name, topic)
@@ -70,18 +73,19 @@ class SubscriberAccess:
             return []
         self._outlet.setsockopt(zmq.SUBSCRIBE, topic)
         self._holders.setdefault(topic, set()).add(connection)
+        self._topics.setdefault(connection, set()).add(topic)
         return [data]
 
     def forget_closed(self) -> list[bytes]:
-        """Return the cancellations of topics that only closed connections had."""
-        gone = {one for one in set().union(*self._holders.values()) if not is_open(one)}
-        return [message for topic in list(self._holders) for message in self._drop(topic, gone)] if gone else []
+        """Return the cancellations of topics that only closed connections had. To be called each second."""
+        closed = [one for one in self._topics if not is_open(one)]
+        return [message for one in closed for topic in self._topics.pop(one) for message in self._drop(topic, one)]
 
-    def _drop(self, topic: bytes, connections: set[Connection]) -> list[bytes]:
+    def _drop(self, topic: bytes, connection: Connection) -> list[bytes]:
         holders = self._holders.get(topic)
         if holders is None:
             return []
-        holders -= connections
+        holders.discard(connection)
         if holders:
             return []
         del self._holders[topic]

@@ -15,8 +15,10 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import termios
 import threading
+import time
 from typing import Final
 
 import zmq
@@ -35,6 +37,8 @@ _MAX_MESSAGE_BYTES: Final = MAX_TOPIC_BYTES + 10
 """A topic with the name of ZMTP 3.1's command before it."""
 _LOOK_S: Final = 0.03
 _MAX_CONNECTIONS: Final = 10_000
+_DESCRIPTORS_KEPT: Final = 256
+"""For files, frame rings and the process's own sockets: connections leave so many descriptors."""
 
 _libc = ctypes.CDLL(None)
 
@@ -50,6 +54,7 @@ class SubscriberGuard:
         outlet.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)  # libzmq disconnects a subscriber that sends more
         outlet.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
         self._outlet = outlet
+        self._max_connections = _max_connections()
         self._monitor = outlet.get_monitor_socket(zmq.EVENT_ACCEPTED)
         self._unknown: dict[Connection, int] = {}
         self._dropped = 0
@@ -68,9 +73,16 @@ class SubscriberGuard:
         return self._dropped
 
     def count(self, message: zmq.Frame) -> None:
-        """Count a subscription to a topic that no stream has, and close its connection if that is too many."""
+        """Count a subscription to a topic that no stream has, and close its connection if that is too many.
+
+        Or at once if the topic is too long: where keys are needed, libzmq lets it pass, and has stored it by now.
+        """
         connection = connection_of(message)
         if connection is None:
+            return
+        if len(message.bytes) > 1 + MAX_TOPIC_BYTES:
+            self._unknown.pop(connection, None)
+            self._drop(connection)
             return
         self._unknown[connection] = self._unknown.get(connection, 0) + 1
         if self._unknown[connection] > _MAX_UNKNOWN:
@@ -99,26 +111,43 @@ class SubscriberGuard:
                 self._dropped += 1
 
     def _watch_buffers(self) -> None:
-        """Close connections whose receive buffer is full."""
+        """Close connections whose receive buffer is full, and those that leave too few descriptors."""
         open_: set[Connection] = set()
+        look_at = 0.0
         while not self._closing.is_set():
             if self._monitor.poll(int(_LOOK_S * 1000)):
                 self._on_monitor(open_)
-                continue
-            for connection in tuple(open_):
-                unread = _unread_bytes(connection)
-                if unread is None:
-                    open_.remove(connection)
-                elif unread >= _MAX_UNREAD_BYTES:
-                    open_.remove(connection)
-                    self._drop(connection)
+            if time.monotonic() >= look_at:
+                for connection in tuple(open_):
+                    self._look_at(connection, open_)
+                look_at = time.monotonic() + _LOOK_S
+
+    def _look_at(self, connection: Connection, open_: set[Connection]) -> None:
+        unread = _unread_bytes(connection)
+        if unread is None:
+            open_.remove(connection)
+        elif unread >= _MAX_UNREAD_BYTES:
+            open_.remove(connection)
+            self._drop(connection)
 
     def _on_monitor(self, open_: set[Connection]) -> None:
         event = recv_monitor_message(self._monitor)
-        if event["event"] == zmq.EVENT_ACCEPTED and len(open_) < _MAX_CONNECTIONS:
-            with contextlib.suppress(OSError):  # closed already
-                fd = int(event["value"])
-                open_.add((fd, os.fstat(fd).st_ino))
+        if event["event"] != zmq.EVENT_ACCEPTED:
+            return
+        with contextlib.suppress(OSError):  # closed already
+            fd = int(event["value"])
+            connection = fd, os.fstat(fd).st_ino
+            if len(open_) < self._max_connections:
+                open_.add(connection)
+            else:
+                self._drop(connection)
+
+
+def _max_connections() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return min(_MAX_CONNECTIONS, max(soft // 2, soft - _DESCRIPTORS_KEPT))
 
 
 def _unread_bytes(connection: Connection) -> int | None:

@@ -9,14 +9,13 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from streamseg.errors import ConfigError
-from streamseg.protocol.key_file import KEY, MAX_KEY_FILE_BYTES, read_fields
+from streamseg.protocol.key_file import KEY, MAX_KEY_FILE_BYTES, read_all_fields
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +27,19 @@ MAX_KEYS: Final = 1000
 _PATTERN: Final = re.compile(r"[a-z0-9_*?\[\]!-]{1,64}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _REFRESH_S: Final = 1.0
-_MIN_REFRESH_S: Final = 0.02
+_EARLY_BURST: Final = 10.0
+_EARLY_PER_S: Final = 4.0
+"""Anyone can send a key that is not known, and reading the folder takes time from a loop that has other work."""
 
 Kind = Literal["key", "token"]
 _FIELDS: Final[dict[Kind, tuple[str, re.Pattern[str]]]] = {
     "key": ("public-key", KEY),
     "token": ("token-digest", _DIGEST),
 }
+
+
+_Mark = tuple[int, ...]
+_NO_MARK: Final[_Mark] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,9 @@ class AuthorizedKey:
 class AuthorizedKeys:
     """The authorized keys of a folder. Used by one thread.
 
-    A file that cannot be read, or that others may write to, authorizes no one; the log says why.
+    A file that is invalid, or that others may write to, authorizes no one; the log says why. What cannot be read for
+    another reason (no descriptors left, a disk error) stays as it was and is tried again: an error must neither revoke
+    all keys nor keep a removed file's key.
 
     Args:
         folder: Of the files; it need not exist.
@@ -83,8 +90,10 @@ class AuthorizedKeys:
         self._folder = folder
         self._kind: Kind = kind
         self._keys: dict[str, AuthorizedKey] = {}
-        self._seen: dict[Path, tuple[int, int, int]] | None = None
+        self._files: dict[Path, tuple[_Mark, AuthorizedKey | None]] = {}
+        self._warned: set[str] = set()
         self._refreshed_at = -math.inf
+        self._early_left = _EARLY_BURST
         self.refresh()
 
     def find(self, key: str) -> AuthorizedKey | None:
@@ -93,48 +102,78 @@ class AuthorizedKeys:
         return found if found is not None and found.is_valid() else None
 
     def refresh(self, *, early: bool = False) -> frozenset[str]:
-        """Read the folder again if something in it has changed.
+        """Read what has changed in the folder.
 
         Args:
-            early: Do it after 20 ms rather than a second, for a key that may have been authorized just now.
+            early: Do it before a second has passed, for a key that may have been authorized just now: ten times at
+                once, and four times a second on average.
 
         Returns:
             The keys that were revoked, have expired, or have other rights now.
         """
         now = time.monotonic()
-        if now < self._refreshed_at + (_MIN_REFRESH_S if early else _REFRESH_S):
-            return frozenset()
-        self._refreshed_at = now
-        before = self._keys
-        seen = {path: mark for path in list(key_files(self._folder, self._kind)) if (mark := _mark(path)) is not None}
-        if seen != self._seen:
-            self._seen = seen
-            self._keys = {one.key: one for one in self._read(seen)}
+        passed = now - self._refreshed_at
+        if passed < _REFRESH_S:
+            left = self._early_left + passed * _EARLY_PER_S
+            if not early or left < 1:
+                return frozenset()
+            self._early_left = min(_EARLY_BURST, left) - 1
         else:
-            self._keys = dict(before)
-        for key in [key for key, one in self._keys.items() if not one.is_valid()]:
-            del self._keys[key]
+            self._early_left = min(_EARLY_BURST, self._early_left + passed * _EARLY_PER_S)
+        self._refreshed_at = now
+        before, warnings = self._keys, set[str]()
+        try:
+            paths = key_files(self._folder, self._kind)
+        except OSError as error:
+            warnings.add(f"{self._folder} cannot be read, its keys stay as they are: {error.strerror}")
+            paths = list(self._files)  # whether these are still there can be seen without a descriptor
+        if len(paths) > MAX_KEYS:
+            warnings.add(f"{self._folder}: more than {MAX_KEYS} files, the others are ignored")
+        self._files = {path: one for path in paths[:MAX_KEYS] if (one := self._look_at(path, warnings)) is not None}
+        for warning in sorted(warnings - self._warned):
+            log.warning("%s", warning)
+        self._warned = warnings
+        self._keys = {one.key: one for _, one in self._files.values() if one is not None and one.is_valid()}
         return frozenset(key for key, one in before.items() if self._keys.get(key) != one)
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def _read(self, paths: dict[Path, tuple[int, int, int]]) -> Iterator[AuthorizedKey]:
-        for path in sorted(paths)[:MAX_KEYS]:
-            try:
-                yield read_authorized(path, self._kind)
-            except ConfigError as error:
-                log.warning("%s", error)
-        if len(paths) > MAX_KEYS:
-            log.warning("%s: more than %d files, the others are ignored", self._folder, MAX_KEYS)
+    def _look_at(self, path: Path, warnings: set[str]) -> tuple[_Mark, AuthorizedKey | None] | None:
+        """Return the mark of a file and what it authorizes; None if it is gone."""
+        mark, known = self._files.get(path, (_NO_MARK, None))
+        try:
+            found = _mark(path)
+            if found == mark:
+                warnings |= {warning for warning in self._warned if warning.startswith(f"{path} ")}
+                return mark, known
+            return found, _read(path, self._kind)
+        except FileNotFoundError:
+            return None
+        except ConfigError as error:
+            warnings.add(str(error))
+            return found, None
+        except PermissionError as error:
+            warnings.add(f"{path} is ignored: {error.strerror}")
+            return _NO_MARK, None
+        except OSError as error:
+            warnings.add(f"{path} cannot be read, what it authorized stays as it is: {error.strerror}")
+            return _NO_MARK, known
 
 
-def key_files(folder: Path, kind: Kind) -> Iterator[Path]:
-    """Yield the files of a folder that authorize a key; none if the folder cannot be read."""
+def key_files(folder: Path, kind: Kind) -> list[Path]:
+    """Return the files of a folder that authorize a key, sorted; none if there is no folder.
+
+    Not :meth:`pathlib.Path.glob`, which returns nothing for a folder that cannot be read.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
     try:
-        yield from folder.glob(f"*.{kind}")
-    except OSError as error:
-        log.warning("%s cannot be read: %s", folder, error.strerror)
+        names = os.listdir(folder)  # noqa: PTH208 - Path.iterdir() joins each name first
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names) if name.endswith(f".{kind}") and not name.startswith(".")]
 
 
 def read_authorized(path: Path, kind: Kind = "key") -> AuthorizedKey:
@@ -143,28 +182,48 @@ def read_authorized(path: Path, kind: Kind = "key") -> AuthorizedKey:
     Raises:
         ConfigError: it cannot be read, is invalid, or others may write to it; the message names it.
     """
-    field, form = _FIELDS[kind]
+    try:
+        return _read(path, kind)
+    except OSError as error:
+        raise ConfigError(f"{path} is ignored: {error.strerror}") from None
+
+
+def _read(path: Path, kind: Kind) -> AuthorizedKey:
+    """Read a file that authorizes a key; OSError if that fails.
+
+    These files are edited by hand, and a misspelled field that is overlooked would give more rights than were meant.
+    So all that has a say must be there, and nothing unknown.
+    """
     try:
         found = path.stat()
         if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o022:
-            raise ConfigError(f"{path} is ignored: others may write to it; run: chmod go-w {path}")
-        with path.open(encoding="utf-8") as file:
-            fields = read_fields(file.read(MAX_KEY_FILE_BYTES))
-    except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"others may write to it; run: chmod go-w {path}")
+        with path.open("rb") as file:
+            fields = read_all_fields(file.read(MAX_KEY_FILE_BYTES + 1))
+        return _parse(path.stem, fields, kind)
+    except (ConfigError, ValueError) as error:
         raise ConfigError(f"{path} is ignored: {error}") from None
-    key, role = fields.get(field, ""), fields.get("role", "watch")
-    if not form.fullmatch(key):
-        raise ConfigError(f"{path} is ignored: it has no valid {field}")
-    for allowed in get_args(Role):
-        if role == allowed:
-            try:
-                streams, expires = read_patterns(fields.get("streams", "*")), read_expiry(fields.get("expires", ""))
-            except ConfigError as error:
-                raise ConfigError(f"{path} is ignored: {error}") from None
+
+
+def _parse(name: str, fields: dict[str, str], kind: Kind) -> AuthorizedKey:
+    field, form = _FIELDS[kind]
+    known = ("name", "role", "streams", "expires", field)
+    for unknown in fields.keys() - set(known):
+        raise ConfigError(f"{unknown}: there is no such field: choose from {', '.join(known)}")
+    if not form.fullmatch(fields.get(field, "")):
+        raise ConfigError(f"it has no valid {field}")
+    for needed, example in (("role", "watch"), ("streams", "*")):
+        if needed not in fields:
+            raise ConfigError(f'{needed} is missing: add {needed} = "{example}" to its section metadata')
+    if fields.get("expires") == "":
+        raise ConfigError("expires is empty: remove the line, or write 2030-12-31")
+    for role in get_args(Role):
+        if role == fields["role"]:
+            streams, expires = read_patterns(fields["streams"]), read_expiry(fields.get("expires", ""))
             if kind == "token" and streams != ("*",):
-                raise ConfigError(f'{path} is ignored: streams: a token is for all streams: write streams = "*"')
-            return AuthorizedKey(path.stem, key, allowed, streams, expires)
-    raise ConfigError(f"{path} is ignored: role: {role!r} is unknown: choose from {', '.join(get_args(Role))}")
+                raise ConfigError('streams: a token is for all streams: write streams = "*"')
+            return AuthorizedKey(name, fields[field], role, streams, expires)
+    raise ConfigError(f"role: {fields['role']!r} is unknown: choose from {', '.join(get_args(Role))}")
 
 
 def read_patterns(text: str) -> tuple[str, ...]:
@@ -203,10 +262,7 @@ def digest_of_cookie(cookie: str) -> str:
     return hashlib.sha256(b"streamseg token " + cookie.encode()).hexdigest()
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file does; None if it is gone."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_mode
+def _mark(path: Path) -> _Mark:
+    """Return what changes when a file, its owner or its mode does; OSError if it is gone or cannot be seen."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode, found.st_uid

@@ -6,6 +6,7 @@ the number still belongs to the same connection.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -39,10 +40,29 @@ def shut_down(connection: Connection) -> bool:
         Whether it was open.
     """
     try:
-        with socket.socket(fileno=os.dup(connection[0])) as copy:
-            if os.fstat(copy.fileno()).st_ino != connection[1]:
-                return False
-            copy.shutdown(socket.SHUT_RDWR)
+        copy = os.dup(connection[0])  # libzmq may close the number meanwhile, and another connection get it
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return False
+        # That must not protect a connection. At worst, another one is closed, and made again by its client.
+        return _shut_down(*connection)
+    try:
+        return _shut_down(copy, connection[1])
+    finally:
+        os.close(copy)
+
+
+def _shut_down(fd: int, inode: int) -> bool:
+    try:
+        if os.fstat(fd).st_ino != inode:
+            return False
+        borrowed = socket.socket(fileno=fd)
     except OSError:
         return False
+    try:
+        borrowed.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return False
+    finally:
+        borrowed.detach()
     return True

@@ -21,9 +21,12 @@ from streamseg.security.key_folder import KeyFolder
 log = logging.getLogger(__name__)
 
 _DOMAIN: Final = b"streamseg"
-_MIN_MESSAGE_BYTES: Final = 1024
-"""A handshake has commands of some 500 bytes, to which the limit of a socket's messages applies, too."""
+_MIN_MESSAGE_BYTES: Final = 512
+"""A handshake has commands of some 300 bytes, to which the limit of a socket's messages applies, too."""
+_HANDSHAKE_MS: Final = 10_000
+"""libzmq closes connections without a handshake after this time; its own 30 s keep a flood's descriptors longer."""
 _LOG_S: Final = 10.0
+_TIDY_S: Final = 1.0
 _MAX_PER_TURN: Final = 16
 
 
@@ -48,6 +51,8 @@ class CurveGate:
         self._public, self._secret = keys.own_pair()
         self._keys = keys.watched()
         self._users: dict[Connection, str] = {}
+        self._ending: set[Connection] = set()
+        self._tidy_at = 0.0
         self._refused = 0
         self._log_at = 0.0
         self.closed = 0
@@ -58,6 +63,7 @@ class CurveGate:
         """Make all later binds of a socket ask for a key. Endpoints that need none are bound before."""
         limit = int(socket.getsockopt(zmq.MAXMSGSIZE))
         socket.setsockopt(zmq.MAXMSGSIZE, limit if limit < 0 else max(limit, _MIN_MESSAGE_BYTES))
+        socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._secret)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
@@ -114,9 +120,13 @@ class CurveGate:
             early: Do it also if it was done within the last second.
         """
         changed = self._keys.refresh(early=early)
-        self._users = {connection: user for connection, user in self._users.items() if is_open(connection)}
-        for connection in [one for one, user in self._users.items() if user in changed]:
+        if changed:
+            self._ending.update(one for one, user in self._users.items() if user in changed)
+        for connection in tuple(self._ending):
             self._close(connection)
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + _TIDY_S
+            self._users = {connection: user for connection, user in self._users.items() if is_open(connection)}
         if changed:
             log.info("keys were changed or revoked: %d; connections closed so far: %d", len(changed), self.closed)
 
@@ -125,8 +135,14 @@ class CurveGate:
         self.handshakes.close(linger=0)
 
     def _close(self, connection: Connection) -> None:
-        self._users.pop(connection, None)
-        self.closed += shut_down(connection)
+        """Close a connection, or if that fails, try again at each :meth:`refresh` until it is closed."""
+        if closed := shut_down(connection):
+            self.closed += 1
+        if closed or not is_open(connection):
+            self._users.pop(connection, None)
+            self._ending.discard(connection)
+        else:
+            self._ending.add(connection)
 
     def _log_refusal(self, address: str, key: str) -> None:
         self._refused += 1

@@ -61,7 +61,7 @@ class KeyFolder:
     def accepts(self, kind: Kind) -> bool:
         """Whether there is a key of the daemon that accepts some, or for tokens, whether there are any."""
         with contextlib.suppress(OSError):
-            return any(True for _ in key_files(self.folder(kind), kind)) and (kind == "token" or self._own.exists())
+            return bool(key_files(self.folder(kind), kind)) and (kind == "token" or self._own.exists())
         return False
 
     def authorize_command(self, kind: Kind = "key") -> str:
@@ -109,7 +109,7 @@ class KeyFolder:
         Raises:
             ConfigError: the name is invalid, the key is authorized under another name, or a file cannot be written.
         """
-        for other in self.entries("key"):
+        for other in self.entries("key")[0]:
             if other.key == public and other.name != name:
                 raise ConfigError(f"this key is authorized as {other.name!r}: revoke that first, or use that name")
         self._write(name, "key", AuthorizedKey(name, public, role, streams, expires))
@@ -137,25 +137,37 @@ class KeyFolder:
             file.unlink(missing_ok=True)
         return bool(files)
 
-    def entries(self, kind: Kind) -> list[AuthorizedKey]:
-        """Return all authorized keys, also expired ones, by name.
+    def entries(self, kind: Kind) -> tuple[list[AuthorizedKey], list[str]]:
+        """Return all authorized keys, also expired ones, by name, and what is wrong with the other files.
 
         Raises:
-            ConfigError: a file is invalid.
+            ConfigError: the folder cannot be read.
         """
-        return [read_authorized(path, kind) for path in sorted(key_files(self.folder(kind), kind))]
+        found: list[AuthorizedKey] = []
+        wrong: list[str] = []
+        try:
+            paths = key_files(self.folder(kind), kind)
+        except OSError as error:
+            raise ConfigError(f"{self.folder(kind)} cannot be read: {error.strerror}") from None
+        for path in paths:
+            try:
+                found.append(read_authorized(path, kind))
+            except ConfigError as error:
+                wrong.append(str(error))
+        return found, wrong
+
+    def entry(self, name: str, kind: Kind = "key") -> AuthorizedKey | None:
+        """Return what a name may do; None if it has no key, or no token.
+
+        Raises:
+            ConfigError: the name or its file is invalid.
+        """
+        file = self._file(name, kind)
+        return read_authorized(file, kind) if file.exists() else None
 
     def watched(self, kind: Kind = "key") -> AuthorizedKeys:
         """Return the authorized keys for a running process."""
         return AuthorizedKeys(self.folder(kind), kind)
-
-    def check_name(self, name: str) -> None:
-        """Check a name of a key or token.
-
-        Raises:
-            ConfigError: it is invalid.
-        """
-        self._file(name, "key")
 
     def _file(self, name: str, kind: Kind) -> Path:
         if not NAME.fullmatch(name):
@@ -177,8 +189,8 @@ class KeyFolder:
         with _reported(file):
             part = file.with_name(f".{file.name}.part")  # a daemon never reads half a file
             _write_private(part, write_fields(f"streamseg: {name} may {key.role}", metadata, curve))
+            self._give(part)  # before it has the name, or the daemon would find a file that it cannot read
             part.replace(file)
-        self._give(file)
 
     def _make_folder(self, folder: Path) -> None:
         with _reported(folder):

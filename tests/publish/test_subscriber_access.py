@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from streamseg.client import Subscriber
 from streamseg.client.keys import ClientKeys, load_keys
@@ -81,6 +82,24 @@ def test_short_prefixes_need_a_key_for_all_streams(publisher, keys):
             assert time.monotonic() < deadline
             publisher.track("door")
         assert not everything.poll(200)
+
+
+def test_a_topic_longer_than_any_stream_s_costs_the_connection(publisher, keys):
+    """libzmq has stored it by the time it is looked at, and frees it with the connection only."""
+    with zmq.Context() as context, context.socket(zmq.XSUB) as hostile:
+        hostile.linger = 0
+        found = load_keys(keys.path / "door.key_secret")
+        assert isinstance(found, ClientKeys)
+        found.apply(hostile)
+        monitor = hostile.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        hostile.connect(publisher.tcp)
+        assert monitor.poll(15_000)
+        assert recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        hostile.send(b"\x01v1/door/masks/" + b"x" * 300)
+        assert monitor.poll(15_000)
+        assert recv_monitor_message(monitor)["event"] == zmq.EVENT_DISCONNECTED
+        hostile.disable_monitor()
+        monitor.close(linger=0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,119 @@
+"""`streamseg keys`: who has access, and what they may do."""
+
+from __future__ import annotations
+
+import json
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from streamseg.errors import ConfigError
+from streamseg.protocol.key_file import read_fields
+from streamseg.security.authorized_keys import AuthorizedKey
+from streamseg.security.key_folder import KeyFolder
+
+
+@pytest.fixture
+def keys(invoke, tmp_path, monkeypatch):
+    """Run `streamseg keys` on a folder of its own; return the standard output."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        result = invoke("keys", *arguments, "--keys", tmp_path / "keys")
+        if result.exception is not None:
+            raise result.exception
+        return result.stdout
+
+    return run
+
+
+def entry(tmp_path: Path, name: str, kind="key") -> AuthorizedKey:
+    found = KeyFolder(tmp_path / "keys").entry(name, kind)
+    assert found is not None
+    return found
+
+
+def test_authorize_makes_a_pair_with_the_daemon_s_key_and_says_where(keys, tmp_path):
+    said = keys("authorize", "robot")
+    secret = tmp_path / "robot.key_secret"
+    assert f"robot may watch * ({tmp_path}/keys)" in said
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    fields = read_fields(secret.read_text())
+    assert fields["public-key"] == entry(tmp_path, "robot").key
+    assert fields["server-key"].encode() == KeyFolder(tmp_path / "keys").own_pair()[0]
+    assert fields["secret-key"] not in said
+
+
+def test_authorize_again_changes_only_what_is_given(keys, tmp_path):
+    keys("authorize", "alice", "--role", "control", "--streams", "door*,yard")
+    before = entry(tmp_path, "alice")
+    said = keys("authorize", "alice", "--expires", "30d")
+    after = entry(tmp_path, "alice")
+    assert (after.key, after.role, after.streams) == (before.key, "control", ("door*", "yard"))
+    assert after.expires is not None
+    assert abs(after.expires - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=5)
+    assert "alice may control door*, yard until" in said
+    keys("authorize", "alice", "--role", "watch")
+    assert entry(tmp_path, "alice").expires == after.expires
+    keys("authorize", "alice", "--expires", "never", "--streams", "*")
+    assert (entry(tmp_path, "alice").expires, entry(tmp_path, "alice").streams) == (None, ("*",))
+    assert entry(tmp_path, "alice").role == "watch"
+
+
+def test_a_key_that_was_made_elsewhere(keys, invoke, tmp_path):
+    assert invoke("keys", "generate", tmp_path / "there").exit_code == 0
+    public = read_fields((tmp_path / "there.key").read_text())["public-key"]
+    assert "for --server-key" in keys("authorize", "there", "--key", tmp_path / "there.key")
+    assert entry(tmp_path, "there").key == public
+    assert not (tmp_path / "keys" / "authorized" / "there.key_secret").exists()
+    with pytest.raises(ConfigError, match="authorized as 'there'"):
+        keys("authorize", "other", "--key", public)
+    with pytest.raises(ConfigError, match="exists: remove it first"):
+        raise invoke("keys", "generate", tmp_path / "there").exception
+
+
+def test_list_revoke_and_a_damaged_file(keys, invoke, tmp_path):
+    keys("authorize", "robot")
+    token = keys("token", "alice", "--role", "control").strip()
+    assert len(token) == 32
+    (tmp_path / "keys" / "authorized" / "bad.key").write_text("damaged\n")
+    listed = json.loads(keys("list", "--json"))
+    assert [(one["name"], one["kind"], one["role"]) for one in listed["entries"]] == [
+        ("robot", "key", "watch"),
+        ("alice", "token", "control"),
+    ]
+    assert token not in keys("list")
+    result = invoke("keys", "list", "--keys", tmp_path / "keys")
+    assert "bad.key is ignored: line 1 is no field" in result.stderr
+    assert f"keys in {tmp_path}/keys" in result.stdout
+    keys("authorize", "second")
+    with pytest.raises(ConfigError, match=r"bad\.key is ignored"):
+        keys("authorize", "bad")  # what it allowed is not known
+    with pytest.raises(ConfigError, match="known: alice, robot, second"):
+        keys("revoke", "nobody")
+    for name in ("robot", "alice", "bad"):
+        assert "no access any more" in keys("revoke", name)
+    assert [one["name"] for one in json.loads(keys("list", "--json"))["entries"]] == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["authorize", "../x"], "not a valid name"),
+        (["authorize", "x", "--streams", "Door"], "'Door' is no pattern"),
+        (["authorize", "x", "--streams", ""], "'' is no pattern"),
+        (["authorize", "x", "--expires", "soon"], "'soon' is no time"),
+        (["authorize", "x", "--expires", "2020-01-01"], "has passed"),
+        (["authorize", "x", "--key", "short"], "neither a public key"),
+        (["authorize", "x", "--key", ""], "neither a public key"),
+        (["token", "x", "--expires", "2020-01-01"], "has passed"),
+        (["revoke", "x"], "known: none"),
+    ],
+)
+def test_mistakes_change_nothing(keys, tmp_path, arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        keys(*arguments)
+    assert not (tmp_path / "keys" / "authorized").exists()
+    assert not (tmp_path / "x.key_secret").exists()
