@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
 from streamseg.errors import ModelError
 from streamseg.models.tuning import MemoryThresholds
-from streamseg.tracker import torch_private
-from streamseg.tracker.compiled.buckets import Buckets
-from streamseg.tracker.compiled.compile import CompiledEngine
 from streamseg.tracker.predictor import CameraPredictor, PastImage
 from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank
 from streamseg.tracker.sam2.memory_policy import (
@@ -23,6 +19,7 @@ from streamseg.tracker.sam2.memory_policy import (
     policy_of,
     stability,
 )
+from streamseg.tracker.sam2.step import StepOutput, Tracked
 from tests.tracker.tracker_scenes import Add, Change, clip, play
 
 AGES = torch.arange(1, 4)
@@ -145,15 +142,26 @@ def test_a_policy_tracks_corrects_and_prompts_the_past(
 
 
 @pytest.mark.parametrize("policy", [GATED, DISTRACTOR, CONTACT], ids=lambda policy: policy.name)
-def test_a_policy_is_compiled_once_for_all_choices(small: SAM2Base, policy: MemoryPolicy) -> None:
+def test_a_policy_is_one_graph_for_all_choices(small: SAM2Base, policy: MemoryPolicy) -> None:
+    """Reading and writing the bank alone: the network between them is the same for all policies."""
     torch._dynamo.reset()
-    one = Buckets(lanes=(1,), streams=(1,), pad=False)
-    predictor = CameraPredictor(small, policy=policy, engine=partial(CompiledEngine, buckets=one, backend="eager"))
-    predictor.warm_up(lambda what, share: None)
-    before = torch_private.compiled_graphs()
-    events = {0: [Add(1, points=[(0.5, 0.5, 1)])], 6: [Add(1, points=[(0.6, 0.6, 1)])]}
-    play(predictor, clip(24, small.image_size), events)
-    assert torch_private.compiled_graphs() == before
+    predictor = CameraPredictor(small, policy=policy)
+    step, bank, counter = predictor.step, predictor.bank, CompileCounter()
+    bank.assign(0, 0)
+
+    @torch.compile(backend=counter, fullgraph=True)
+    def read_and_write(index: Tensor, tracked: Tracked) -> None:
+        step.write(bank, index, step.read(bank, index, 1, True), tracked)
+
+    side = bank.shape.territory_side
+    with torch.inference_mode():
+        for frame in range(12):
+            seen = torch.tensor([5.0 if frame % 4 else -5.0])
+            output = StepOutput(torch.randn(1, side, side) + seen, torch.tensor([0.1 * (frame % 10)]), seen)
+            memory = torch.randn(1, bank.shape.tokens, bank.shape.memory_dim)
+            pointer = torch.randn(1, bank.shape.pointer_dim)
+            read_and_write(torch.tensor([[0], [frame]]), Tracked(output, memory, pointer, 0.1 * seen.abs()))
+    assert counter.frame_count == 1
     torch._dynamo.reset()
 
 
