@@ -30,7 +30,7 @@ def test_an_outage_is_survived(golden, outlet):
         return len(turns) < 8
 
     first = publish_first(golden, outlet)
-    pairs = view._pairs(outlet.endpoint, "cam1", None, go_on)
+    pairs = view._pairs(outlet.endpoint, "cam1", None, None, None, go_on)
     assert next(pairs).frame == 1
     first.join(20)
     assert next(pairs).frame == 2
@@ -41,7 +41,7 @@ def test_an_outage_is_survived(golden, outlet):
 
 def test_a_timeout_that_was_given_stays_in_charge(golden, outlet):
     publish_first(golden, outlet)
-    pairs = view._pairs(outlet.endpoint, "cam1", 2.0)
+    pairs = view._pairs(outlet.endpoint, "cam1", 2.0, None, None, lambda: True)
     assert next(pairs).frame == 1
     with pytest.raises(SubscribeTimeoutError, match=r"within 2 s"):
         next(pairs)
@@ -50,4 +50,4 @@ def test_a_timeout_that_was_given_stays_in_charge(golden, outlet):
 def test_where_nothing_ever_came_it_fails(outlet, monkeypatch):
     monkeypatch.setattr(view, "_FIRST_S", 0.1)
     with pytest.raises(SubscribeTimeoutError, match=r"within 0\.1 s"):
-        next(view._pairs(outlet.endpoint, "cam1", None))
+        next(view._pairs(outlet.endpoint, "cam1", None, None, None, lambda: True))
