@@ -36,6 +36,24 @@ from streamseg.web.tokens import Tokens
 
 STATIC: Final = Path(__file__).parent / "static"
 
+_FOR_WATCHERS: Final = {
+    "</head>": '<link rel="stylesheet" href="static/watch.css"></head>',
+    "<body>": "<body data-watch>",
+    'aria-describedby="hint"': 'aria-describedby="watch-hint"',
+    '<p id="hint">': '<p id="watch-hint">You may watch: your token has the role watch.</p><p id="hint">',
+    "No objects yet: click one in the picture.": "No objects yet.",
+    "select an object; elsewhere: start a new one, or add to the selected one": "select an object",
+    "clear the selection: the next click starts a new object": "clear the selection",
+    "move the crosshair, click there; with <kbd>Shift</kbd>: exclude": "move the crosshair, select there",
+    "middle button: move": "middle button, or drag: move",
+}
+"""What differs in the page of those who may only watch."""
+_CHANGES: Final = (
+    *("<dt><kbd>Ctrl</kbd>-click", "<dt>Shift-click", "<dt>Drag", "<dt><kbd>M<", "<dt><kbd>C<", "<dt><kbd>U<"),
+    *("<dt><kbd>Y<", "<dt><kbd>Delete<", "<dt><kbd>E<", "<dt><kbd>P<", "<dt><kbd>R<", "<dt><kbd>B<"),
+)
+"""How the lines of the help begin that explain how to change something."""
+
 
 def make_app(
     hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_endpoint: str, tokens: Tokens | None
@@ -95,10 +113,11 @@ def make_app(
 
 
 def _watch_only(file: Path) -> str:
-    """Return the page without its controls, and with the reason."""
-    style = '<link rel="stylesheet" href="static/watch.css">'
-    page = file.read_text().replace("</head>", f"{style}</head>", 1)
-    return page.replace('<p id="hint">', '<p>You may watch: your token has the role watch.</p><p id="hint">', 1)
+    """Return the page without its controls, and with the reason. Its modules look for ``data-watch``."""
+    page = "".join(line for line in file.read_text().splitlines(keepends=True) if not line.strip().startswith(_CHANGES))
+    for found, replacement in _FOR_WATCHERS.items():
+        page = page.replace(found, replacement)
+    return page
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

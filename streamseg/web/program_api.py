@@ -20,6 +20,7 @@ _MEDIA_TYPE: Final = "text/plain; charset=utf-8"
 _EVERY_ADDRESS: Final = re.compile(r"tcp://(?:\*|0\.0\.0\.0|\[::\])(?=:)")
 _ENDPOINT: Final = '"tcp://127.0.0.1:5555"'
 _STREAM: Final = '"cam"'
+_LOCAL: Final = re.compile(r"tcp://(127\.|localhost:|\[::1\])|ipc://")
 
 
 class ProgramApi:
@@ -55,6 +56,8 @@ class ProgramApi:
         if text is None:
             raise ApiError(404, "NOT_FOUND", f"there is no program in {language[:20]!r}: use {', '.join(LANGUAGES)}")
         endpoint = endpoint_for(self._endpoint, request.url.hostname)
+        if _LOCAL.match(endpoint):
+            text = text.replace("masks of a stream", "masks of a stream on the machine of the daemon", 1)
         filled = text.replace(_ENDPOINT, json.dumps(endpoint)).replace(_STREAM, json.dumps(stream))
         return Response(filled, media_type=_MEDIA_TYPE)
 

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
-from streamseg.web.program_api import endpoint_for
+from streamseg.web.feed import Feed
+from streamseg.web.hub import Hub
+from streamseg.web.program_api import ProgramApi, endpoint_for
+from streamseg.web.stream_view import StreamView
+from tests.web.asgi import ask
+from tests.web.test_metrics import DAEMON
 
 
 @pytest.mark.parametrize(
@@ -21,3 +28,16 @@ from streamseg.web.program_api import endpoint_for
 )
 def test_a_program_connects_to_the_address_of_the_page_where_the_daemon_publishes_at_all(endpoint, host, expected):
     assert endpoint_for(endpoint, host) == expected
+
+
+@pytest.mark.parametrize(("endpoint", "is_local"), [("ipc:///run/pub", True), ("tcp://192.0.2.7:5555", False)])
+@pytest.mark.parametrize("language", ["py", "cpp", "mjs"])
+def test_a_program_for_an_endpoint_of_one_machine_says_so(endpoint, is_local, language):
+    hub = Hub("ipc:///nowhere")
+    hub.daemon = DAEMON
+    hub.streams["cam"] = StreamView("cam", Feed("ipc:///nowhere", "cam"))
+    (operation,) = ProgramApi(hub, endpoint).operations()
+    app = Starlette(routes=[Route(operation.path, operation.handler)])
+    text = ask(app, f"/v1/streams/cam/subscriber.{language}").body.decode()
+    assert f'"{endpoint}"' in text
+    assert ("on the machine of the daemon" in text) == is_local

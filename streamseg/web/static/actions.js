@@ -3,7 +3,7 @@
 import { showError } from "./notifications.js";
 import { api } from "./api.js";
 import { candidateOf, forgetCandidate } from "./candidates.js";
-import { isFinding, isFound, isPaused, store, update } from "./store.js";
+import { isFinding, isFound, isPaused, store, update, watches } from "./store.js";
 
 /** How long the daemon can undo a change. */
 const UNDO_MS = 60000;
@@ -12,7 +12,7 @@ const undoable = new Map();
 const redoable = new Map();
 const note = (changes, stream) => changes.set(stream, performance.now() + UNDO_MS);
 const has = (changes) => changes.get(store.stream) > performance.now();
-const refuse = (code, message) => showError({ code, message });
+const refuse = (code, message) => watches || showError({ code, message });
 
 function noteChange(stream) {
 	note(undoable, stream);
@@ -34,6 +34,7 @@ function forgetChanges() {
 }
 
 async function attempt(action) {
+	if (watches) return null;
 	try {
 		return await action();
 	} catch (error) {
@@ -44,6 +45,7 @@ async function attempt(action) {
 
 /** Send a prompt, { points } or { box }, normalized, for the picture with this header. */
 export async function sendPrompt(prompt, header, onExpired = "error") {
+	if (watches) return;
 	const objectId = store.selected;
 	const negative = prompt.points?.every(([, , label]) => label === 0);
 	if (negative && objectId === null) {

@@ -26,7 +26,7 @@ async function send(method, path, body, timeoutMs = TIMEOUT_MS) {
 		if (error.name === "TimeoutError") throw new ApiError("TIMEOUT", `No response within ${timeoutMs / 1000} s: try again.`, true);
 		throw new ApiError("UNREACHABLE", "The daemon is unreachable. Is it running? The page reconnects by itself.", true);
 	}
-	if (response.status === 401) location.assign("login");
+	if ([401, 429].includes(response.status)) location.assign("login");
 	const text = await response.text();
 	if (response.ok) return response.headers.get("Content-Type")?.startsWith("application/json") ? JSON.parse(text) : text;
 	let error = { code: `HTTP ${response.status}`, message: response.statusText, retryable: response.status >= 500 };

@@ -1,4 +1,4 @@
-// The WebSocket: pictures, status and events come; what to send, and acknowledgments of pictures, go.
+// The WebSocket: pictures, status and events come, acknowledgments of pictures go.
 
 import { parseFrameMessage } from "./frame_message.js";
 

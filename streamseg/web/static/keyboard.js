@@ -9,7 +9,7 @@ import { clearPreview, previewAt } from "./preview.js";
 import { streamAt } from "./grid.js";
 import { cancelDrawing, insertCorner, moveCorner, removeCorner, saveCorners, stepCorner } from "./regions.js";
 import { freeze, objectUnder, unfreeze, updateOverlay } from "./viewer.js";
-import { store, toggle } from "./store.js";
+import { store, toggle, watches } from "./store.js";
 import { nextEffect, toggleFullscreen, toggleGrid } from "./view_menu.js";
 import { resetZoom, zoomAt } from "./zoom.js";
 
@@ -45,6 +45,7 @@ export function initKeyboard({ showStream, confirmReset }) {
 		0: resetZoom,
 		"?": () => find("#help").showModal(),
 	};
+	if (watches) for (const key of "m u y c e p r Delete Backspace".split(" ")) delete keys[key];
 	document.addEventListener("keydown", (event) => {
 		if (event.target.closest('input:not([type="range"]), select, dialog')) return;
 		const key = event.key.toLowerCase();
@@ -56,7 +57,7 @@ export function initKeyboard({ showStream, confirmReset }) {
 		}
 		if (event.ctrlKey || event.metaKey || event.altKey) return;
 		const number = Number(event.key);
-		const action = number >= 1 ? () => selectNth(number) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+		const action = number >= 1 ? () => selectNth(number) : keys[event.key.length === 1 ? key : event.key];
 		if (!action) return;
 		event.preventDefault();
 		action();

@@ -3,7 +3,7 @@
 import { confirm, remove, rename, select } from "./actions.js";
 import { throttle, find, make, reconcile, setPressed, setText } from "./dom.js";
 import { Plot } from "./plot.js";
-import { isFound, on, store } from "./store.js";
+import { isFound, on, store, watches } from "./store.js";
 import { drawThumbnail } from "./thumbnail.js";
 
 const list = find("#objects");
@@ -15,7 +15,7 @@ class Row {
 		const { id } = object;
 		this.selectButton = make("button", { type: "button" }, String(id));
 		this.selectButton.onclick = () => select(store.selected === id ? null : id);
-		this.name = make("input", { maxlength: "100", placeholder: "name", "aria-label": `Name of object ${id}`, spellcheck: "false" });
+		this.name = make("input", { maxlength: "100", placeholder: watches ? "" : "name", readonly: watches ? "" : null, "aria-label": `Name of object ${id}`, spellcheck: "false" });
 		this.name.onchange = () => rename(id, this.name.value);
 		this.name.onkeydown = (event) => {
 			if (event.key === "Escape") { this.name.value = this.label; this.name.blur(); }

@@ -5,7 +5,7 @@ import { nextCandidate } from "./candidates.js";
 import { clearPreview, previewAt } from "./preview.js";
 import { handleAt } from "./region_layer.js";
 import { addCorner, addRectangle, chooseCorner, moveCorner, removeCorner, saveCorners } from "./regions.js";
-import { isFound, store } from "./store.js";
+import { isFound, store, watches } from "./store.js";
 import { freeze, objectUnder, showClick, unfreeze, updateOverlay } from "./viewer.js";
 import { setZoom, toPicture, toScreen, zoomAt } from "./zoom.js";
 
@@ -41,7 +41,7 @@ export function initPointer(canvas) {
 		};
 		return handleAt(distance, event.pointerType === "touch" ? FINGER_REACH_PX : REACH_PX);
 	};
-	const labelOf = (event) => event.shiftKey || store.negative ? 0 : 1;
+	const labelOf = (event) => !watches && (event.shiftKey || store.negative) ? 0 : 1;
 
 	const end = () => {
 		clearTimeout(press?.timer);
@@ -102,7 +102,7 @@ export function initPointer(canvas) {
 	function drag(event) {
 		press.dragged ||= Math.hypot(event.clientX - press.client[0], event.clientY - press.client[1]) > DRAG_PX;
 		if (!press.dragged) return;
-		if (event.pointerType === "touch") { // a finger moves the picture; where it fills the screen, the browser scrolls
+		if (event.pointerType === "touch" || watches) { // a finger moves the picture; where it fills the screen, the browser scrolls
 			const { id, start } = press;
 			end();
 			if (store.zoom.scale > 1) pan = { id, point: start };
@@ -210,6 +210,7 @@ export function clickOrSelect(point, header) {
 
 /** Prompt with a point, label 1: on the object, 0: off; 0 without a selection dismisses a found object. */
 export function click([x, y], label, header) {
+	if (watches) { select(null); return; }
 	if (store.drawing) { addCorner([x, y]); return; }
 	const under = label === 0 && store.selected === null ? objectUnder([x, y]) : null;
 	if (header.objects.some((object) => object.id === under && isFound(object))) { remove(under); return; }

@@ -5,7 +5,7 @@ import { chosenMask } from "./candidates.js";
 import { paintMask } from "./effects.js";
 import { decodeRle } from "./mask_codec.js";
 import { measureShape } from "./shapes.js";
-import { on, store } from "./store.js";
+import { on, store, watches } from "./store.js";
 import { updateOverlay } from "./viewer.js";
 
 const MIN_PAUSE_MS = 80;
@@ -21,7 +21,7 @@ let inFlight = false;
 let timer = null;
 
 export function previewAt(point, label) {
-	if (!store.preview) return;
+	if (!store.preview || watches) return;
 	question = { point, label, selected: store.selected, stream: store.stream, movedAt: performance.now() };
 	if (!inFlight && timer === null) ask();
 }

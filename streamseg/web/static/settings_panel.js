@@ -1,4 +1,4 @@
-// The panel with the settings of the shown stream: its regions, how objects are judged, and removal.
+// The settings of the shown stream.
 
 import { api } from "./api.js";
 import { askFirst } from "./ask_first.js";

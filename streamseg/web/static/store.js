@@ -2,6 +2,9 @@
 
 const bus = new EventTarget();
 
+/** Whether the token may only watch. */
+export const watches = "watch" in document.body.dataset;
+
 export const store = {
 	/** `connecting`, `live`, `silent` or `lost`. */
 	connection: "connecting",

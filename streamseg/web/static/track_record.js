@@ -1,4 +1,4 @@
-// What happened to the objects of the streams that were shown, for ten minutes. Bounded in every direction.
+// What happened to the objects of the streams that were shown, for ten minutes.
 
 export const SPAN_MS = 10 * 60 * 1000;
 const MAX_STREAMS = 8;

@@ -76,7 +76,7 @@ export function clearViewer() {
 	redraw();
 }
 
-/** Update the overlay: { box, crosshair, corner, preview, previewText, previewPlace, hovered }. */
+/** Update fields of `view`. */
 export function updateOverlay(changes) {
 	Object.assign(view, changes);
 	redraw();
