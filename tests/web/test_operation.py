@@ -15,9 +15,12 @@ import yaml
 from playwright.sync_api import Page, expect
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamseg.sources.scene.source import Scene
 from streamseg.web.metrics import _PROMPTER_COUNTERS
 from tests.e2e.daemon_process import wait_for
-from tests.web.web_daemon import WebDaemon
+from tests.web.page_driver import BALL
+from tests.web.page_eyes import Eyes
+from tests.web.web_daemon import SCENE, WebDaemon
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operation.md").read_text()
@@ -140,10 +143,8 @@ def test_the_page_works_behind_a_tls_proxy_below_a_path(
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(re.escape(address) + "(#.*)?$"))
     # Pictures come through the WebSocket, and a click goes back as a request.
-    page.wait_for_function("import('./static/store.js').then(({ store }) => store.frame !== null)")
-    box = page.locator("canvas").first.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    eyes = Eyes(page, Scene(SCENE)).wait_for_picture()
+    page.mouse.click(*eyes.place_of(BALL))
     expect(page.locator("#objects .object")).to_have_count(1)
     (cookie,) = page.context.cookies()
     assert cookie["secure"]
