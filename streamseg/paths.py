@@ -9,8 +9,11 @@ from typing import Final
 
 from streamseg.protocol.topics import MAX_IPC_PATH
 
-# The longest name that streamseg appends to such a directory, plus some spare: "/streamseg-demo-xxxxxxxx/masks" is 30.
-_MAX_ADDED: Final = 32
+MAX_SOCKET_NAME: Final = 10
+"""Longest name of a socket in a run's own directory, in bytes: see :func:`socket_endpoint`."""
+
+_MAX_ADDED: Final = len("/streamseg-demo-xxxxxxxx/") + MAX_SOCKET_NAME
+"""Longest path that streamseg appends to a directory for sockets, in bytes."""
 
 
 def cache_directory() -> Path:
@@ -80,6 +83,21 @@ def sockets_parent() -> str:
     That is :func:`runtime_parent`, or the system's directory for temporary files.
     """
     return runtime_parent() or _temporary()
+
+
+def socket_endpoint(folder: Path, name: str) -> str:
+    """Return the address of a socket in a run's own directory.
+
+    Args:
+        folder: Directory, made in :func:`sockets_parent`.
+        name: File name, at most :data:`MAX_SOCKET_NAME` bytes: :func:`sockets_parent` leaves room for no more.
+
+    Raises:
+        ValueError: The name is too long.
+    """
+    if len(os.fsencode(name)) > MAX_SOCKET_NAME:
+        raise ValueError(f"socket name {name!r} is longer than {MAX_SOCKET_NAME} bytes")
+    return f"ipc://{folder / name}"
 
 
 def default_control_endpoint() -> str:

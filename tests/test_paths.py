@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from streamseg.paths import (
+    MAX_SOCKET_NAME,
     cache_directory,
     default_control_endpoint,
     default_folder_is_ours,
     make_default_folder,
     runtime_parent,
+    socket_endpoint,
     sockets_parent,
 )
 from streamseg.protocol.topics import MAX_IPC_PATH
@@ -54,7 +56,8 @@ def shallow():
 
 
 def test_a_folder_too_deep_for_sockets_is_passed_over(shallow, monkeypatch):
-    deep = Path(shallow, "d" * (MAX_IPC_PATH - len(shallow) - 33))
+    longest = len("/streamseg-demo-xxxxxxxx/") + MAX_SOCKET_NAME
+    deep = Path(shallow, "d" * (MAX_IPC_PATH - len(shallow) - len("/") - longest))
     deep.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
     assert runtime_parent() == sockets_parent() == str(deep)
@@ -64,6 +67,12 @@ def test_a_folder_too_deep_for_sockets_is_passed_over(shallow, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(deeper))
     assert sockets_parent() == "/tmp"
     assert default_control_endpoint() == f"ipc:///tmp/streamseg-{os.geteuid()}/control"
+
+
+def test_a_socket_s_name_has_a_limit(tmp_path):
+    assert socket_endpoint(tmp_path, "n" * MAX_SOCKET_NAME) == f"ipc://{tmp_path}/{'n' * MAX_SOCKET_NAME}"
+    with pytest.raises(ValueError, match="longer than"):
+        socket_endpoint(tmp_path, "n" * (MAX_SOCKET_NAME + 1))
 
 
 def test_the_control_address_is_the_same_for_daemon_and_client(tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def demo(
     from streamseg.cli.video_writer import check_out
     from streamseg.common.locked_folder import locked_folder
     from streamseg.config.load import config_from_mapping
-    from streamseg.paths import sockets_parent
+    from streamseg.paths import socket_endpoint, sockets_parent
 
     if frames is not None and seconds is not None:
         raise ConfigError("--frames and --seconds cannot be combined: use one of them")
@@ -114,7 +114,7 @@ def demo(
             "streams": {_STREAM: stream},
             "model": {"name": model, "device": device},
             # A private path: it takes no port, and no other daemon is in the way.
-            "publish": {"endpoints": [f"ipc://{folder}/masks"], "wait_for_subscriber": True},
+            "publish": {"endpoints": [socket_endpoint(folder, "masks")], "wait_for_subscriber": True},
             "http": {"listen": _page_address()} if page else {},
             "log": {"level": "warning"},
         }

@@ -17,6 +17,7 @@ from streamseg.config.schema import Config, ModelConfig, StreamConfig
 from streamseg.control.process import ControlSpec
 from streamseg.ipc.saved_prompts import SavedStream
 from streamseg.ipc.supervisor_messages import DaemonInfo
+from streamseg.paths import socket_endpoint
 from streamseg.prompters.process import PrompterSpec
 from streamseg.publish.process import PublisherSpec
 from streamseg.record.process import RecorderSpec
@@ -118,14 +119,14 @@ class ProcessTable:
             session=session,
         )
         self.publish = config.publish.endpoints
-        self.internal_endpoint = f"ipc://{runtime / 'internal'}"
+        self.internal_endpoint = socket_endpoint(runtime, "internal")
         self.control_endpoint = ""
         self.listen = config.http.listen
-        self._commands_endpoint = f"ipc://{runtime / 'commands'}"
-        self._prompters_endpoint = f"ipc://{runtime / 'prompters'}"
+        self._commands_endpoint = socket_endpoint(runtime, "commands")
+        self._prompters_endpoint = socket_endpoint(runtime, "prompters")
         self._worker_id = b"worker-" + secrets.token_bytes(16)
-        self._local_endpoint = f"ipc://{runtime / 'publish'}"
-        self._local_control = f"ipc://{runtime / 'requests'}"
+        self._local_endpoint = socket_endpoint(runtime, "publish")
+        self._local_control = socket_endpoint(runtime, "requests")
         self._keys = key_folder(config.security).path
 
     def use_model(self, model: ModelConfig) -> None:
@@ -183,7 +184,7 @@ class ProcessTable:
         spec = ControlSpec(
             session=self._session,
             endpoint=self.config.control.endpoint,
-            other_endpoint=f"ipc://{self._runtime / 'control'}",
+            other_endpoint=socket_endpoint(self._runtime, "control"),
             commands_endpoint=self._commands_endpoint,
             version=__version__,
             info=self.info(streams),
