@@ -24,6 +24,7 @@ _DONE: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _MAX_EVENTS: Final = 100_000
 """Events that wait while the program holds the interpreter's lock; at ten attempts a second, hours."""
 _TRY_AGAIN_S: Final = 2.0
+_GIVE_KEY: Final = "give key_file (`streamseg keys authorize` on its machine makes one)"
 
 
 KeyFile = str | os.PathLike[str]
@@ -117,12 +118,13 @@ class _Handshakes:
             self.problem = "it refused the key: not authorized, revoked or expired (`streamseg keys list` there)"
         elif event == _MISMATCH:
             self.problem = (
-                "it asks for no key: leave key_file out"
-                if self._keyed
-                else "it asks for a key: give key_file (`streamseg keys authorize` on its machine makes one)"
+                "it asks for no key: leave key_file out" if self._keyed else f"it asks for a key: {_GIVE_KEY}"
             )
         elif self._keyed:
             self.problem = "it is not the daemon of that server_key, or asks for no key"
+        elif not self.problem:
+            # A server that asks for a key often closes before its greeting is read.
+            self.problem = f"it closes connections during the handshake: perhaps it asks for a key: {_GIVE_KEY}"
 
 
 class HandshakeWatch:

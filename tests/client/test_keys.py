@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import zmq
@@ -67,3 +69,19 @@ def test_the_thread_ends_with_the_watch_and_with_a_socket_that_is_only_dropped()
         gc.collect()
         thread.join(timeout=10)
         assert not thread.is_alive()
+
+
+def test_a_server_that_hangs_up_may_ask_for_a_key() -> None:
+    """One that asks for a key often closes before its greeting is read."""
+    with socket.create_server(("127.0.0.1", 0)) as server, zmq.Context() as context:
+        client = context.socket(zmq.SUB)
+        watch = HandshakeWatch(context, client, keyed=False)
+        client.connect(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        deadline = time.monotonic() + 15
+        server.settimeout(15)
+        while not watch.problem:
+            assert time.monotonic() < deadline
+            server.accept()[0].close()
+        assert "perhaps it asks for a key" in watch.problem
+        watch.close()
+        client.close(linger=0)
