@@ -60,7 +60,10 @@ def test_killed_workers_cost_a_file_next_to_nothing(daemon):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
-    """Only what nano tracks well counts, until it touches another: the rest is not the fault of the restart."""
+    """Only what nano tracks well counts, until it touches another: the rest is not the fault of the restart.
+
+    Three kills may leave nothing to judge: then more follow.
+    """
     scene = Scene(f"scene:default?{SIZE}&live=1")
     running = daemon(
         {
@@ -75,7 +78,10 @@ def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
         Subscriber(running.endpoint, kinds=("masks",)) as subscriber,
     ):
         wrong: list[bool] = []
-        for seed in range(3):
+        kills = 0
+        for seed in range(8):
+            if kills >= 3 and wrong:
+                break
             message = subscriber.receive(timeout_s=120)
             control.set_prompts("cam", boxes(scene, message.pts), frame=message.frame, on_expired="newest")
             marked_at = time.time()
@@ -89,6 +95,7 @@ def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
             assert right
             worker = running.child("worker")
             worker.kill()
+            kills += 1
             worker.wait(20)
             for _ in range(15):
                 before, message = message, subscriber.receive(timeout_s=120)
@@ -97,7 +104,7 @@ def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
                 wrong += [other for obj_id, other in found.items() if obj_id in right]
     assert wrong
     assert np.mean(wrong) <= 0.1, wrong
-    assert running.log.count("tracked on from memory") == 3
+    assert running.log.count("tracked on from memory") == kills
     assert running.end() == 0
 
 
