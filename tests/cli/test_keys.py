@@ -92,7 +92,7 @@ def test_list_revoke_and_a_damaged_file(keys, invoke, tmp_path):
     with pytest.raises(ConfigError, match=r"bad\.key is ignored"):
         keys("authorize", "bad")  # what it allowed is not known
     with pytest.raises(ConfigError, match="known: alice, robot, second"):
-        keys("revoke", "nobody")
+        keys("revoke", "unknown")
     for name in ("robot", "alice", "bad"):
         assert "no access any more" in keys("revoke", name)
     assert [one["name"] for one in json.loads(keys("list", "--json"))["entries"]] == ["second"]
