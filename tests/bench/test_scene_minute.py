@@ -2,8 +2,8 @@
 
 The goal is an IoU of 0.85 and no mask that lies mostly on another object. The weights that ship do not reach it: they
 were measured (2026-11-29) at 0.576 and 21.5 % of the object-frames. The second weights had 0.627 and 15.8 %, and were
-far worse on real video. The levels asserted here leave some room, because rounding decides when a mask drifts; raise them
-with better weights.
+far worse on real video. The levels asserted here leave some room, because rounding decides when a mask drifts; raise
+them with better weights.
 """
 
 from __future__ import annotations
