@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import secrets
+import ssl
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -197,7 +199,12 @@ class Broker:
         self._fresh.set()
 
     def _connect_failed(self, _client: Client, _data: Any) -> None:
-        self._report(f"the broker {self._address} cannot be reached; trying again")
+        error = sys.exception()  # paho-mqtt calls this where it handles the error
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = f"has a certificate that is not trusted ({error.verify_message}): give --ca the file of its signer"
+        else:
+            why = f"cannot be reached ({error})"
+        self._report(f"the broker {self._address} {why}; trying again")
 
     def _disconnected(self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
@@ -223,8 +230,6 @@ class Broker:
 
 
 def _use_tls(client: Client, ca_file: str | None) -> None:
-    import ssl
-
     try:
         client.tls_set_context(ssl.create_default_context(cafile=ca_file))
     except (OSError, ssl.SSLError) as error:

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from streamseg.models.tuning import MemoryPolicyName
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
-from streamseg.protocol.topics import DEFAULT_ENDPOINT
+from streamseg.protocol.topics import DEFAULT_ENDPOINT, is_public
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Coordinate = Annotated[float, Meta(ge=0)]
@@ -472,6 +472,12 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="Subscribers need no key, also where other machines reach the endpoint: anyone there can watch."
         ),
     ] = False
+
+    def needs_key(self, endpoint: str) -> bool:
+        """Whether subscribers of an endpoint need a key: where other machines reach it, or if all of tcp does."""
+        if endpoint.startswith("ipc://"):
+            return False  # the mode of the file says who may connect
+        return self.require_key or (is_public(endpoint) and not self.allow_unauthenticated)
 
 
 class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

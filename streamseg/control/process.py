@@ -23,6 +23,7 @@ from streamseg.common.open_files import raise_open_files
 from streamseg.common.redact import redact
 from streamseg.config.schema import LogConfig
 from streamseg.control.access import READ_ONLY_OPS, check_access, visible, visible_listing
+from streamseg.control.connection_limit import ConnectionLimit
 from streamseg.control.parse import ParsedRequest, check_prompts, parse, request_id
 from streamseg.control.pending import Key, Pending, PendingTable, Target
 from streamseg.control.reply_cache import ReplyCache, digest_of, id_reused
@@ -144,6 +145,7 @@ class Control:
         self._clients.setsockopt(zmq.RCVHWM, CONTROL_HWM)
         self._clients.setsockopt(zmq.SNDHWM, CONTROL_HWM)
         self._clients.setsockopt(zmq.LINGER, 200)
+        self._limit = ConnectionLimit(self._clients)
         self._internal = self._context.socket(zmq.ROUTER)
         self._internal.setsockopt(zmq.ROUTER_MANDATORY, 1)  # sending to an absent worker is an error, not a silent drop
         self._internal.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -190,7 +192,7 @@ class Control:
     def run(self) -> None:
         """Serve until the supervisor says stop."""
         poller = zmq.Poller()
-        for source in (self._link.fileno(), self._clients, self._internal):
+        for source in (self._link.fileno(), self._clients, self._internal, self._limit.accepted):
             poller.register(source, zmq.POLLIN)
         if self._gate is not None:
             poller.register(self._gate.handshakes, zmq.POLLIN)
@@ -199,6 +201,7 @@ class Control:
             # In this order: an outcome that has arrived is sent before the same request is executed again.
             self._receive_supervisor()
             self._receive_worker()
+            self._limit.handle_accepted()
             if self._gate is not None:
                 self._gate.handle_handshakes()
             self._receive_requests()
@@ -212,6 +215,7 @@ class Control:
         self._internal.close(linger=0)
         if self._gate is not None:
             self._gate.close()
+        self._limit.close()
         self._clients.close()
         self._context.term()
         for claim in self._claims:
@@ -243,6 +247,7 @@ class Control:
             except PermissionError as error:
                 log.debug("refused: %s", error)
                 continue
+            self._limit.heard(frames[-1])
             try:
                 self._handle(receiver, replace(parse(parts), holder=holder))
             except ControlError as error:

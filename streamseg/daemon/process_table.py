@@ -23,6 +23,7 @@ from streamseg.publish.process import PublisherSpec
 from streamseg.record.process import RecorderSpec
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.ring.layout import Role
+from streamseg.security.key_folder import KeyFolder
 from streamseg.sources.address import shown_address
 from streamseg.web.process import WebSpec
 from streamseg.worker.process import WorkerSpec
@@ -198,10 +199,13 @@ class ProcessTable:
 
     def web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         """Return the web process's entry. It learns the streams from the control process."""
+        publish = self.config.publish
+        endpoint = publish.endpoints[0]
         spec = WebSpec(
             http=msgspec.structs.replace(self.config.http, listen=self.listen),
             publish_endpoint=self._local_endpoint,
-            subscribe_endpoint=self.config.publish.endpoints[0],
+            subscribe_endpoint=endpoint,
+            key_command=KeyFolder(self._keys).authorize_command() if publish.needs_key(endpoint) else "",
             control_endpoint=self._local_control,
             keys=self._keys,
             log=self.config.log,

@@ -11,7 +11,7 @@ from streamseg.config.schema import PublishConfig
 from streamseg.ipc.commands import StatusCopy
 from streamseg.ipc.commands import encode as encode_command
 from streamseg.ipc.endpoints import PathClaim, bind
-from streamseg.protocol.topics import INTERNAL_HWM, PUBLISH_HWM, is_public
+from streamseg.protocol.topics import INTERNAL_HWM, PUBLISH_HWM
 from streamseg.publish.stream_encoder import Parts
 from streamseg.publish.subscriber_access import SubscriberAccess
 from streamseg.publish.subscriber_guard import SubscriberGuard
@@ -73,7 +73,7 @@ class PublisherSockets:
             ConfigError: one cannot be bound, or needs a key and the daemon has none.
         """
         self._bind(self.inbox, internal_endpoint, "the internal endpoint")
-        secured = [endpoint for endpoint in publish.endpoints if _needs_key(endpoint, publish)]
+        secured = [endpoint for endpoint in publish.endpoints if publish.needs_key(endpoint)]
         if secured:
             self.gate = CurveGate(self._context, keys)
             self.access = SubscriberAccess(self.outlet, self.gate)
@@ -118,10 +118,3 @@ class PublisherSockets:
         self._context.term()
         for claim in self._claims:
             claim.release()
-
-
-def _needs_key(endpoint: str, publish: PublishConfig) -> bool:
-    """Whether subscribers of an endpoint need a key: where other machines reach it, or if all of tcp does."""
-    if endpoint.startswith("ipc://"):
-        return False  # the mode of the file says who may connect
-    return publish.require_key or (is_public(endpoint) and not publish.allow_unauthenticated)

@@ -56,7 +56,12 @@ _CHANGES: Final = (
 
 
 def make_app(
-    hub: Hub, controller: AsyncController, http: HttpConfig, subscribe_endpoint: str, tokens: Tokens | None
+    hub: Hub,
+    controller: AsyncController,
+    http: HttpConfig,
+    subscribe_endpoint: str,
+    key_command: str,
+    tokens: Tokens | None,
 ) -> ASGIApp:
     """Return the application.
 
@@ -65,13 +70,14 @@ def make_app(
         controller: Client of the control channel.
         http: Settings.
         subscribe_endpoint: Where other programs subscribe to the daemon.
+        key_command: How to make the key that they need there; empty if they need none.
         tokens: What is accepted; None if no token is required.
     """
     clients = ClientLimit(http.max_clients)
     operations = [
         *ReadApi(hub, Metrics(hub, clients)).operations(),
         *PictureApi(hub, clients).operations(),
-        *ProgramApi(hub, subscribe_endpoint).operations(),
+        *ProgramApi(hub, subscribe_endpoint, key_command).operations(),
         *ControlApi(hub, controller).operations(),
         *StreamApi(hub, controller, http).operations(),
     ]

@@ -39,6 +39,7 @@ class WebSpec:
         http: Address and access control.
         publish_endpoint: Where the daemon publishes to its own processes.
         subscribe_endpoint: Where other programs subscribe.
+        key_command: How to make the key that they need there; empty if they need none.
         control_endpoint: Where the daemon takes requests.
         keys: Folder of the daemon's keys and tokens.
         log: Log settings.
@@ -47,6 +48,7 @@ class WebSpec:
     http: HttpConfig
     publish_endpoint: str
     subscribe_endpoint: str
+    key_command: str
     control_endpoint: str
     keys: Path = field(default_factory=default_key_folder)
     log: LogConfig = field(default_factory=LogConfig)
@@ -90,7 +92,7 @@ async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: 
         spec.control_endpoint, timeout_s=_CONTROL_TIMEOUT_S, connect_timeout_s=_CONNECT_TIMEOUT_S
     )
     server = Server(
-        make_app(hub, controller, spec.http, spec.subscribe_endpoint, tokens),
+        make_app(hub, controller, spec.http, spec.subscribe_endpoint, spec.key_command, tokens),
         lambda: link.send(Report("ready", address)),
         certificate.context,
     )

@@ -20,6 +20,7 @@ _MEDIA_TYPE: Final = "text/plain; charset=utf-8"
 _EVERY_ADDRESS: Final = re.compile(r"tcp://(?:\*|0\.0\.0\.0|\[::\])(?=:)")
 _ENDPOINT: Final = '"tcp://127.0.0.1:5555"'
 _STREAM: Final = '"cam"'
+_KEY_COMMAND: Final = "streamseg keys authorize NAME"
 _LOCAL: Final = re.compile(r"tcp://(127\.|localhost:|\[::1\])|ipc://")
 
 
@@ -29,12 +30,17 @@ class ProgramApi:
     Args:
         hub: State of the daemon.
         endpoint: Where programs can subscribe.
+        key_command: How to make the key that they need there; empty if they need none.
     """
 
-    def __init__(self, hub: Hub, endpoint: str) -> None:
+    def __init__(self, hub: Hub, endpoint: str, key_command: str) -> None:
         self._hub = hub
         self._endpoint = endpoint
-        self._texts = {language: (_PROGRAMS / f"subscriber.{language}").read_text() for language in LANGUAGES}
+        folder = _PROGRAMS / "with_key" if key_command else _PROGRAMS
+        self._texts = {
+            language: (folder / f"subscriber.{language}").read_text().replace(_KEY_COMMAND, key_command)
+            for language in LANGUAGES
+        }
 
     def operations(self) -> list[Operation]:
         """Return the table of operations."""

@@ -22,7 +22,9 @@ from tests.free_port import free_port
 class Mosquitto:
     """A broker that forgets everything when it ends."""
 
-    def __init__(self, folder: Path, login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, login: tuple[str, str] | None = None, certificate: tuple[Path, Path] | None = None
+    ) -> None:
         program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
         if program is None:
             if os.environ.get("STREAMSEG_REQUIRE_MOSQUITTO") == "1":
@@ -36,6 +38,8 @@ class Mosquitto:
             passwords = folder / "passwords"
             subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), *login], check=True, capture_output=True)
             lines.append(f"password_file {passwords}")
+        if certificate:
+            lines += [f"certfile {certificate[0]}", f"keyfile {certificate[1]}"]
         if os.geteuid() == 0:
             lines.append("user root")
         self._file.write_text("\n".join([*lines, ""]))
@@ -57,7 +61,7 @@ class Mosquitto:
 class Listener:
     """Collects messages. Connects again by itself, and then counts what the broker still has as new."""
 
-    def __init__(self, port: int, login: tuple[str, str] | None = None) -> None:
+    def __init__(self, port: int, login: tuple[str, str] | None = None, ca_file: Path | None = None) -> None:
         self.retained: dict[str, bytes] = {}
         self.all: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
@@ -65,6 +69,8 @@ class Listener:
         self.client.reconnect_delay_set(1, 1)
         if login:
             self.client.username_pw_set(*login)
+        if ca_file is not None:
+            self.client.tls_set(str(ca_file))
         self.client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self.client.on_message = self._arrived
         self.client.connect("127.0.0.1", port)

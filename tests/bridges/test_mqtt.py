@@ -46,8 +46,10 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
 
 
 @contextlib.contextmanager
-def bridge(endpoint: str, port: int, *options: str, login: str = "") -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "streamseg", "mqtt", endpoint, "--broker", f"mqtt://{login}127.0.0.1:{port}"]
+def bridge(
+    endpoint: str, port: int, *options: str, login: str = "", scheme: str = "mqtt"
+) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "streamseg", "mqtt", endpoint, "--broker", f"{scheme}://{login}127.0.0.1:{port}"]
     environment = os.environ | {"MQTT_PASSWORD": "p@ss/${word}"}
     with subprocess.Popen(
         [*command, "--prefix", "home", *options], stderr=subprocess.PIPE, text=True, env=environment
@@ -174,4 +176,28 @@ def test_a_login_with_any_characters_and_the_last_will(daemon: DaemonProcess, tm
             process.kill()
             listener.wait("home/available", b"offline")
     finally:
+        broker.kill()
+
+
+def test_tls(daemon: DaemonProcess, tmp_path: Path) -> None:
+    """With the certificate of the broker's signer it publishes; without, it says why not and sends nothing."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    named = ["-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-days", "2", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*make, *named, *files], check=True, capture_output=True)
+    broker = Mosquitto(tmp_path, certificate=(certificate, key))
+    listener = Listener(broker.port, ca_file=certificate)
+    try:
+        with bridge(daemon.endpoint, broker.port, scheme="mqtts") as stranger:
+            assert stranger.stderr is not None
+            said = next(line for line in stranger.stderr if "broker" in line)
+            assert f"mqtts://127.0.0.1:{broker.port} has a certificate that is not trusted" in said
+            assert "give --ca" in said
+        assert not listener.retained
+        with bridge(daemon.endpoint, broker.port, "--ca", str(certificate), scheme="mqtts"):
+            listener.wait("home/available", b"online")
+            assert listener.json("home/cam/objects/1")["label"] == "cup"
+    finally:
+        listener.close()
         broker.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import threading
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import ROOT, need, run
+from tests.clients.conftest import ROOT, build, need, run
 from tests.publish.publisher_children import PublisherProcess
 from tests.security.conftest import PAST, Keys
 
 NODE = ROOT / "clients" / "node"
+PROGRAMS = ROOT / "streamseg" / "web" / "programs" / "with_key"
 RECEIVE = """
 import { Subscriber, loadKeys } from "./index.js";
 const [endpoint, stream, file] = process.argv.slice(2);
@@ -98,16 +100,25 @@ def test_others_end_with_the_reason(request, publisher, keys, language, key) -> 
 
 
 @pytest.mark.slow
-def test_a_revoked_key_ends_in_node(publisher, keys, node) -> None:
+@pytest.mark.parametrize("language", ["cpp", "mjs"])
+def test_the_page_s_program_receives_until_its_key_is_revoked(request, publisher, keys, language, tmp_path) -> None:
     file = keys.authorize("robot")
-    with subprocess.Popen(
-        node(publisher.ready.text, file), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as program:
+    text = (PROGRAMS / f"subscriber.{language}").read_text().replace("NAME.key_secret", str(file))
+    text = text.replace("tcp://127.0.0.1:5555", publisher.ready.text).replace('"cam"', '"cam1"')
+    if language == "cpp":
+        source = tmp_path / "subscriber.cpp"
+        source.write_text(text)
+        command = [str(build(source, tmp_path))]
+    else:
+        source = Path(request.getfixturevalue("node")("")[1]).with_name("subscriber.mjs")
+        source.write_text(text.replace('"streamseg"', '"./index.js"'))
+        command = ["node", str(source)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         try:
             assert program.stdout is not None
-            assert program.stdout.readline().startswith("cam1 frame ")
+            assert re.match(r"\d+ 1 bar \d+", program.stdout.readline())
             keys.folder.revoke("robot")
             assert "refused the key" in program.communicate(timeout=60)[1]
-            assert program.returncode == 1
+            assert program.returncode != 0
         finally:
             program.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket as net
@@ -11,9 +12,12 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streamseg.client import Controller
 from streamseg.ipc.commands import Outcome, StatusCopy, encode
 from streamseg.protocol.control import MAX_REQUEST_BYTES, OPERATIONS
 from tests.control.control_children import ask, receive, send
+from tests.publish.publisher_children import until
+from tests.security.conftest import Keys
 
 _requests = st.fixed_dictionaries(
     {
@@ -123,3 +127,32 @@ def test_another_peer_cannot_take_the_place_of_the_worker(control):
         running.answer(command, b'{"real":true}')
         assert receive(client)["result"] == {"real": True}
         intruder.close()
+
+
+def test_connections_that_send_nothing_are_bounded(control, tmp_path):
+    """The oldest go, those that have sent a request stay, and new ones are served."""
+    keys = Keys(tmp_path)
+    keys.authorize("robot", "control")
+    running = control(endpoint="tcp://127.0.0.1:*", keys=keys.folder.path)
+    address = running.ready()
+    host, port = address.removeprefix("tcp://").split(":")
+    process = psutil.Process(running.process.pid)
+    with Controller(address, key_file=keys.path / "robot.key_secret") as robot, contextlib.ExitStack() as strangers:
+        assert robot.hello()
+        its_port = ports_to(int(port))
+        silent = [strangers.enter_context(net.create_connection((host, int(port)))) for _ in range(400)]
+        until(lambda: process.num_fds() < 256 + 60, "descriptors of the oldest to be closed")
+        silent[0].settimeout(20)
+        with contextlib.suppress(ConnectionResetError):
+            while silent[0].recv(4096):  # libzmq's greeting, then the end
+                pass
+        assert robot.hello()
+        assert its_port <= ports_to(int(port))
+        with Controller(address, key_file=keys.path / "robot.key_secret") as late:
+            assert late.hello()
+
+
+def ports_to(port: int) -> set[int]:
+    """This process's ports of its connections to a port."""
+    mine = psutil.Process().net_connections("tcp")
+    return {one.laddr.port for one in mine if one.raddr and one.raddr.port == port and one.status == "ESTABLISHED"}

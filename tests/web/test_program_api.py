@@ -33,11 +33,25 @@ def test_a_program_connects_to_the_address_of_the_page_where_the_daemon_publishe
 @pytest.mark.parametrize(("endpoint", "is_local"), [("ipc:///run/pub", True), ("tcp://192.0.2.7:5555", False)])
 @pytest.mark.parametrize("language", ["py", "cpp", "mjs"])
 def test_a_program_for_an_endpoint_of_one_machine_says_so(endpoint, is_local, language):
+    text = program(endpoint, language)
+    assert f'"{endpoint}"' in text
+    assert ("on the machine of the daemon" in text) == is_local
+    assert "key" not in text
+
+
+@pytest.mark.parametrize("language", ["py", "cpp", "mjs"])
+def test_a_program_for_an_endpoint_with_keys_names_its_key_file_and_how_to_make_one(language):
+    command = "streamseg keys authorize NAME --keys /srv/keys"
+    text = program("tcp://192.0.2.7:5555", language, command)
+    assert '"tcp://192.0.2.7:5555"' in text
+    assert '"NAME.key_secret"' in text
+    assert f"    {command}\n" in text
+
+
+def program(endpoint: str, language: str, key_command: str = "") -> str:
     hub = Hub("ipc:///nowhere")
     hub.daemon = DAEMON
     hub.streams["cam"] = StreamView("cam", Feed("ipc:///nowhere", "cam"))
-    (operation,) = ProgramApi(hub, endpoint).operations()
+    (operation,) = ProgramApi(hub, endpoint, key_command).operations()
     app = Starlette(routes=[Route(operation.path, operation.handler)])
-    text = ask(app, f"/v1/streams/cam/subscriber.{language}").body.decode()
-    assert f'"{endpoint}"' in text
-    assert ("on the machine of the daemon" in text) == is_local
+    return ask(app, f"/v1/streams/cam/subscriber.{language}").body.decode()

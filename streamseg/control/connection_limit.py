@@ -1,0 +1,81 @@
+"""Bounds the connections of the control socket that have not sent a request yet.
+
+Each takes a descriptor, also before its key is checked, and libzmq has no limit of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from streamseg.security.connections import Connection, connection_of, is_open, shut_down
+
+log = logging.getLogger(__name__)
+
+_MAX_SILENT: Final = 256
+_MAX_PER_TURN: Final = 64
+_LOG_S: Final = 10.0
+
+
+class ConnectionLimit:
+    """Closes the oldest silent connection of a socket when there are too many. Used by one thread.
+
+    A client whose connection is closed connects again by itself, and its request keeps it.
+
+    Args:
+        socket: Before it is bound.
+        limit: Most connections that have not sent anything.
+
+    Attributes:
+        accepted: Readable while new connections wait for :meth:`handle_accepted`.
+        closed: Number of connections that were closed.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], limit: int = _MAX_SILENT) -> None:
+        self._socket = socket
+        self._limit = limit
+        self._silent: dict[Connection, None] = {}
+        self._log_at = 0.0
+        self.closed = 0
+        self.accepted = socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
+
+    def handle_accepted(self) -> None:
+        """Count new connections, and close the oldest silent ones beyond the limit."""
+        for _ in range(_MAX_PER_TURN):
+            if not self.accepted.poll(0):
+                return
+            fd = int(recv_monitor_message(self.accepted)["value"])
+            with contextlib.suppress(OSError):  # closed already
+                self._silent[fd, os.fstat(fd).st_ino] = None
+            if len(self._silent) > self._limit:
+                self._silent = {one: None for one in self._silent if is_open(one)}
+            while len(self._silent) > self._limit:
+                self._close(next(iter(self._silent)))
+
+    def heard(self, message: zmq.Frame) -> None:
+        """Take note that a connection has sent a request."""
+        connection = connection_of(message)
+        if connection is not None:
+            self._silent.pop(connection, None)
+
+    def close(self) -> None:
+        """Stop counting. Before the socket is closed."""
+        self._socket.disable_monitor()
+        self.accepted.close(linger=0)
+
+    def _close(self, connection: Connection) -> None:
+        del self._silent[connection]
+        if not shut_down(connection):
+            return
+        self.closed += 1
+        if time.monotonic() >= self._log_at:
+            self._log_at = time.monotonic() + _LOG_S
+            log.warning(
+                "more than %d connections without a request: the oldest are closed; %d so far", self._limit, self.closed
+            )
