@@ -246,7 +246,7 @@ class FindCounts(msgspec.Struct, frozen=True):
         looks: Searches of the whole picture.
         found: Objects that were found.
         retired: Found objects that are gone.
-        expired: Searches that took so long that their frame was no longer held: nothing came of them.
+        expired: Searches whose frame was no longer held, after a cut of the source: nothing came of them.
         failed: Searches that ended with an error.
         tentative: Objects seen, but not often enough yet.
         look_ms: Time that the last search took on the device.
@@ -271,7 +271,7 @@ class PrompterCounts(msgspec.Struct, frozen=True):
         proposals: Proposals that were valid.
         found: Objects that were started.
         tentative: Objects seen, but not often enough yet.
-        expired: Pictures on which it took so long that their frame was no longer held: nothing came of them.
+        expired: Pictures that were no longer held, after a cut of the source: nothing came of them.
         failed: Calls that raised an exception.
         invalid: Proposals that were refused.
         errors: Times that its proposals could not be used because of an error of the tracker.

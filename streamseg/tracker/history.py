@@ -39,9 +39,13 @@ class FrameHistory(Generic[Picture]):
     A new epoch or size clears it: the source was interrupted, and masks are not carried over to pictures that may show
     something else. A later prompt on a frame from before the cut is refused as expired.
 
+    What looks at a frame for long can hold it (:meth:`hold`): it stays when newer frames push it out, one frame for
+    each holder. New objects can start on it. Objects that exist cannot be corrected there: they no longer remember what
+    was before it.
+
     Args:
         stream: The stream's id, for messages.
-        capacity: Maximum number of frames, including the newest.
+        capacity: Maximum number of frames, including the newest, without those that are held.
     """
 
     def __init__(self, stream: str, capacity: int) -> None:
@@ -50,6 +54,8 @@ class FrameHistory(Generic[Picture]):
         self._stream = stream
         self._frames: deque[PastFrame[Picture]] = deque(maxlen=capacity)
         self._epoch = 0
+        self._holds: dict[str, int] = {}
+        self._pushed_out: dict[int, PastFrame[Picture]] = {}
 
     @property
     def newest(self) -> PastFrame[Picture] | None:
@@ -67,7 +73,11 @@ class FrameHistory(Generic[Picture]):
         size = (frame.format.width, frame.format.height)
         if self._frames and (frame.epoch != self._epoch or size != self._frames[-1].size):
             self._frames.clear()
+            self._holds.clear()
+            self._pushed_out.clear()
         self._epoch = frame.epoch
+        if len(self._frames) == self._frames.maxlen and self._frames[0].frame_id in self._holds.values():
+            self._pushed_out[self._frames[0].frame_id] = self._frames[0]
         self._frames.append(PastFrame(frame.frame_id, frame.frame_id, number, size, picture))
 
     def repeat(self, frame_id: int) -> None:
@@ -88,12 +98,25 @@ class FrameHistory(Generic[Picture]):
             )
         self._frames[-1] = replace(self._frames[-1], last_id=frame_id)
 
-    def find(self, obj_id: int | None, frame_id: int | None) -> PastFrame[Picture]:
+    def hold(self, holder: str, frame_id: int | None) -> None:
+        """Keep a tracked frame for a holder, and release the one that it held.
+
+        Args:
+            holder: Its name.
+            frame_id: A frame that is still held; None: the holder needs none now.
+        """
+        self._holds.pop(holder, None)
+        if frame_id is not None:
+            self._holds[holder] = self.find(None, frame_id, is_new=True).frame_id
+        self._pushed_out = {held: past for held, past in self._pushed_out.items() if held in self._holds.values()}
+
+    def find(self, obj_id: int | None, frame_id: int | None, *, is_new: bool = False) -> PastFrame[Picture]:
         """Return the frame that a prompt applies to: the given one, or the tracked one that it repeats.
 
         Args:
             obj_id: The prompt's object, for messages; None: several.
             frame_id: The frame; None for the newest.
+            is_new: The prompt starts an object, so it may apply to a frame that is only kept by :meth:`hold`.
 
         Raises:
             PromptError: No frame was tracked yet, or this one was not.
@@ -110,7 +133,8 @@ class FrameHistory(Generic[Picture]):
                 f"{whose}frame {frame_id} of stream {self._stream!r} was not tracked yet: the newest is "
                 f"{newest.last_id}: prompt that one or an earlier one"
             )
-        for past in reversed(self._frames):
+        held = [*self._frames, *self._pushed_out.values()] if is_new else list(self._frames)
+        for past in reversed(held):
             if past.frame_id <= frame_id <= past.last_id:
                 return past
         if frame_id > oldest.frame_id:
@@ -125,11 +149,11 @@ class FrameHistory(Generic[Picture]):
         )
 
     def since(self, number: int) -> list[PastFrame[Picture]]:
-        """Return the held frames from a number on, oldest first."""
+        """Return the newest frames from a number on, oldest first."""
         return [past for past in self._frames if past.number >= number]
 
     def until(self, number: int) -> list[PastFrame[Picture]]:
-        """Return the held frames up to a number, newest first."""
+        """Return the newest frames up to a number, newest first."""
         return [past for past in reversed(self._frames) if past.number <= number]
 
 

@@ -240,6 +240,10 @@ class Sam2Tracker:
         """
         return self._histories[stream].find(None, frame_id).frame_id
 
+    def hold_frame(self, stream: str, holder: str, frame_id: int | None) -> None:
+        """Keep a tracked frame for a holder although newer ones come, and release the one that it held."""
+        self._histories[stream].hold(holder, frame_id)
+
     def candidates(
         self, stream: str, points: Sequence[tuple[float, float]], quality: float | None = None
     ) -> Iterator[Sequence[Candidate]]:
@@ -500,8 +504,9 @@ class Sam2Tracker:
         """Find the frame that a prompt applies to, and refuse a prompt that does not fit it."""
         if stream not in self._histories:
             raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
-        past = self._histories[stream].find(prompt.obj_id, frame_id)
-        check_prompt(prompt, past.size, is_new=fresh or not self._predictor.remembers(stream, prompt.obj_id))
+        is_new = fresh or not self._predictor.remembers(stream, prompt.obj_id)
+        past = self._histories[stream].find(prompt.obj_id, frame_id, is_new=is_new)
+        check_prompt(prompt, past.size, is_new=is_new)
         return past
 
     def _image(self, past: PastFrame[torch.Tensor]) -> PastImage:

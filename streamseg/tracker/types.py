@@ -295,6 +295,19 @@ class Tracker(Protocol):
         """
         ...
 
+    def hold_frame(self, stream: str, holder: str, frame_id: int | None) -> None:
+        """Keep a tracked frame for a holder although newer ones come, and release the one that it held.
+
+        New objects can start on it: :meth:`add_prompt`, and :meth:`preview` with ``fresh``. A new epoch or size of the
+        stream ends it.
+
+        Args:
+            stream: The stream.
+            holder: Its name. Each holds one frame at most.
+            frame_id: One of the newest tracked frames; None: release.
+        """
+        ...
+
     def candidates(
         self, stream: str, points: Sequence[tuple[float, float]], quality: float | None = None
     ) -> Iterator[Sequence[Candidate]]:

@@ -383,10 +383,14 @@ class TrackedStream:
         if request is not None and request.configured != config.find:
             request = self._find_request = None
         self.finder.change(config.find if request is None else request.requested)
+        before = self.prompters
         self.prompters = {
             name: self._proposal_finder(name, prompter, config.find.share)
             for name, prompter in config.prompters.items()
         }
+        for name, finder in before.items():
+            if self.prompters.get(name) is not finder:
+                finder.forget()  # the tracker need not hold its frame
         self._repeat_static = config.repeat_static
         if not self._repeat_static:
             self._static.forget()

@@ -25,6 +25,20 @@ def hangs(settings):
     return _Prompter(lambda _picture, _call: threading.Event().wait())
 
 
+def slow(settings):
+    """A detector of red things that takes longer than the newest frames are held."""
+
+    def prompts(picture, _call):
+        threading.Event().wait(settings["seconds"])
+        rows, columns = np.nonzero((picture[..., 0] > 150) & (picture[..., 1:] < 110).all(axis=2))
+        if not len(rows):
+            return []
+        box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        return [Proposal(box=tuple(map(float, box)), label="late", score=0.9)]
+
+    return _Prompter(prompts)
+
+
 def crashes(settings):
     return _Prompter(lambda _picture, call: [] if call < 3 else os.abort())
 

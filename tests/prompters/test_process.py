@@ -16,6 +16,8 @@ from tests.prompters.onnx_file import write_model
 STRANGE = Path(__file__).parent / "strange_prompters.py"
 COLOR = Path(__file__).parents[2] / "examples" / "prompter_color.py"
 FPS = 10
+HISTORY = 5
+"""Frames that are held: half a second. The slow prompter takes three times as long."""
 
 
 def prompter(function: str, **settings: object) -> dict[str, object]:
@@ -32,6 +34,10 @@ STREAMS = {
             "nothing": prompter("makes_nothing"),
         },
     },
+    "late": {
+        "source": f"scene:simple?size=320x180&fps={FPS}",
+        "prompters": {"slow": prompter("slow", confirm=1, timeout_s=30, settings={"seconds": 1.5})},
+    },
     "bad": {
         "source": f"scene:simple?size=320x180&fps={FPS}",
         "prompts": [{"object": 7, "points": [[0.5, 0.5]], "coords": "normalized"}],
@@ -44,7 +50,11 @@ STREAMS = {
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     folder = tmp_path_factory.mktemp("daemon")
     write_model(folder / "tiny.onnx", names="{0: 'red', 1: 'blue'}")
-    config = {"model": {"name": "color"}, "streams": STREAMS, "publish": {"wait_for_subscriber": True}}
+    config = {
+        "model": {"name": "color", "history_frames": HISTORY},
+        "streams": STREAMS,
+        "publish": {"wait_for_subscriber": True},
+    }
     running = DaemonProcess(config, folder)
     running.wait_log("ready: masks at")
     yield running
@@ -80,6 +90,7 @@ class Watch:
             and bad.prompters["talks_nonsense"].invalid >= 1_000_000
             and bad.prompters["raises"].failed >= 3
             and len(self.objects["good"]) >= 2
+            and len(self.objects["late"]) >= 1
             and "hangs: " in restarted
             and "crashes: " in restarted
             and len(self.details("good", "prompter_failed")) == 2
@@ -105,6 +116,11 @@ def test_what_is_found_is_tracked_and_what_fails_costs_no_frame(daemon: DaemonPr
     assert sorted(found) == ["blue", "red"], "no object twice"
     assert set(watch.objects["good"].values()) == {("prompter", "red"), ("prompter", "blue")}
     assert watch.objects["bad"] == {7: ("config", "")}, "nothing valid was proposed"
+    assert set(watch.objects["late"].values()) == {("prompter", "late")}
+    late = watch.status["late"].prompters
+    assert late is not None
+    assert late["slow"].expired == 0
+    assert late["slow"].call_ms > 1000 * HISTORY / FPS
     for stream, status in watch.status.items():
         assert status.drops.keys() <= {"ring/superseded"}, stream  # no slot was missing, nothing failed
     assert daemon.child("worker").pid, "still the first worker"

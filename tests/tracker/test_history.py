@@ -38,6 +38,45 @@ def test_a_frame_that_is_gone_is_named_with_those_that_are_held():
             history.find(7, gone)
 
 
+def test_a_held_frame_stays_for_new_objects_alone():
+    history = filled(5)
+    history.hold("one", 2)
+    with pytest.raises(FrameExpiredError, match="dropped and never tracked"):
+        history.hold("two", 5)
+    for number in range(5, 100):
+        history.add(blank(2 * number), number, f"picture {number}")
+    assert history.find(1, 2, is_new=True).picture == "picture 1"
+    with pytest.raises(FrameExpiredError, match="frame 2 of"):
+        history.find(1, 2)
+    assert [past.number for past in history.since(0)] == [95, 96, 97, 98, 99], "nothing is tracked through it"
+    assert [past.number for past in history.until(50)] == []
+    history.hold("one", 198)
+    with pytest.raises(FrameExpiredError):
+        history.find(1, 2, is_new=True)
+
+
+def test_two_holders_share_a_frame_and_each_has_one():
+    history = filled(5)
+    for holder in ("one", "two"):
+        history.hold(holder, 0)
+    for number in range(5, 20):
+        history.add(blank(2 * number), number, f"picture {number}")
+    history.hold("one", None)
+    assert history.find(1, 0, is_new=True).number == 0
+    history.hold("two", None)
+    with pytest.raises(FrameExpiredError):
+        history.find(1, 0, is_new=True)
+
+
+def test_a_held_frame_that_is_repeated_means_its_repetitions_too():
+    history = filled(1)
+    history.hold("one", 0)
+    history.repeat(7)
+    for number in range(1, 20):
+        history.add(blank(2 * number + 10), number, "later")
+    assert history.find(1, 6, is_new=True).picture == "picture 0"
+
+
 def test_a_frame_that_has_not_come_yet_is_refused():
     with pytest.raises(PromptError, match="frame 199 of stream 'cam' was not tracked yet: the newest is 198") as caught:
         filled(100).find(1, 199)
@@ -49,9 +88,10 @@ def test_a_frame_that_has_not_come_yet_is_refused():
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"width": 80}])
 def test_a_cut_ends_all_frames_before_it(change):
     history = filled(3)
+    history.hold("one", 4)
     history.add(blank(6, **change), 3, "after the cut")
     with pytest.raises(FrameExpiredError, match="frames 6 to 6"):
-        history.find(1, 4)
+        history.find(1, 4, is_new=True)
     assert history.find(1, 6).picture == "after the cut"
 
 

@@ -162,6 +162,10 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         """
         return self._streams[stream].history.find(None, frame_id).frame_id
 
+    def hold_frame(self, stream: str, holder: str, frame_id: int | None) -> None:
+        """Keep a tracked frame for a holder although newer ones come, and release the one that it held."""
+        self._streams[stream].history.hold(holder, frame_id)
+
     def candidates(
         self, stream: str, points: Sequence[tuple[float, float]], quality: float | None = None
     ) -> Iterator[Sequence[Candidate]]:
@@ -344,8 +348,8 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         state = self._streams.get(stream)
         if state is None:
             raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
-        past = state.history.find(prompt.obj_id, frame_id)
         is_new = fresh or prompt.obj_id not in state.targets
+        past = state.history.find(prompt.obj_id, frame_id, is_new=is_new)
         if is_new and not fresh and len(state.targets) >= self._max_objects:
             raise PromptError(
                 f"object {prompt.obj_id}: stream {stream!r} already has {self._max_objects} objects: "
@@ -385,7 +389,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         catch_up_frames: int | None = None,
     ) -> PromptResult:
         """Follow one object from a frame on through some frames to the newest, and record it on them."""
-        _, *later = state.history.since(start.number)
+        later = state.history.since(start.number + 1)
         for past in (start, *later):
             past.picture.targets.pop(obj_id, None)
         target = state.targets[obj_id]

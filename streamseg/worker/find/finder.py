@@ -1,9 +1,10 @@
 """Finds the objects of one stream without a prompt: looks, confirms, starts and retires.
 
-A look segments points that no tracked mask covers, piece by piece (``Tracker.candidates``). Its frame is the newest one
-when its first piece runs: what it finds there is compared with what is tracked there. What is new is tentative; short
-looks at its place follow until it was seen often enough. Then it starts on the frame on which it was seen last, like a
-prompt that names its frame, unless something has started there meanwhile.
+A look segments points that no tracked mask covers, piece by piece (``Tracker.candidates``). Its frame is the newest
+one when its first piece runs; the tracker holds that frame until the look ends. What it finds there is compared with
+what is tracked there. What is new is tentative; short looks at its place follow until it was seen often enough. Then
+it starts on the frame on which it was seen last, like a prompt that names its frame, unless something has started
+there meanwhile.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _POINTS_PER_SIDE: Final = 12
 """Of a look. The next look's points lie between them."""
 _CHECKS_PER_LOOK: Final = 20
 """How often tentative objects are looked at, within the time between two looks."""
+_HOLDER: Final = "find"
 _EARLY: Final = 0.25
 """Share of the time between two looks after which movement makes the next one due."""
 
@@ -68,7 +70,10 @@ class ObjectFinder:
         self._allowed: tuple[tuple[int, int], BoolMask] | None = None
         self._looks = 0
         self._spent_s = 0.0
-        self.forget()
+        self._work: Iterator[None] | None = None
+        self._tentative: list[Tentative] = []
+        self._looked_ns: int | None = None
+        self._checked_ns = 0
 
     @property
     def share(self) -> float:
@@ -99,9 +104,9 @@ class ObjectFinder:
 
     def forget(self) -> None:
         """Drop the look that is under way and what is tentative. The next tracked frame is looked at."""
-        self._work: Iterator[None] | None = None
-        self._tentative: list[Tentative] = []
-        self._looked_ns: int | None = None
+        self._end()
+        self._tentative = []
+        self._looked_ns = None
         self._checked_ns = 0
         self._movement.forget()
 
@@ -143,13 +148,13 @@ class ObjectFinder:
         try:
             next(self._work)
         except StopIteration:
-            self._work = None
+            self._end()
         except FrameExpiredError:
-            self._work = None
+            self._end()
             self._count(expired=self._counts.expired + 1)
         except Exception as error:
             raise_if_device_lost(error)
-            self._work = None
+            self._end()
             self._count(failed=self._counts.failed + 1)
             if self._counts.failed.bit_count() == 1:  # the first, second, fourth, ...: a look may fail every time
                 log.exception("stream %s: a look for objects failed, %d so far", self.stream, self._counts.failed)
@@ -164,10 +169,16 @@ class ObjectFinder:
     def _begin(self, work: Iterator[None]) -> None:
         self._work, self._spent_s = work, 0.0
 
+    def _end(self) -> None:
+        if self._work is not None:
+            self._work = None
+            self._tracker.hold_frame(self.stream, _HOLDER, None)
+
     def _newest(self) -> Latest:
-        """Return the frame of a look, in its first piece: the one that ``Tracker.candidates`` segments."""
+        """Return the frame of a look, in its first piece, and hold it: it is the one that ``candidates`` segments."""
         latest = self._objects.latest
         assert latest is not None  # a look begins after a tracked frame
+        self._tracker.hold_frame(self.stream, _HOLDER, latest.frame_id)
         return latest
 
     def _look(self) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """Finds the objects of one stream by the proposals of one prompter: the rules are those of ``find``.
 
-The prompter looks at a frame that was tracked. What it proposes is compared with what was tracked on that frame, so it
-does not matter how long it took; what is new becomes a mask there, is tentative until it was seen on several pictures,
-and then starts on the frame on which it was seen last.
+The prompter looks at a frame that was tracked, and the tracker holds that frame until its proposals were used. They
+are compared with what was tracked on it, so it does not matter how long the prompter took; what is new becomes a mask
+there, is tentative until it was seen on several pictures, and then starts on the frame on which it was seen last.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ class ProposalFinder:
         self._ready: Ready | None = None
         self._given = False
         self._spent_s = 0.0
-        self.forget()
+        self._work: Iterator[None] | None = None
+        self._tentative: list[Tentative] = []
+        self._looked: _Looked | None = None
+        self._looked_ns: int | None = None
 
     @property
     def has_work(self) -> bool:
@@ -86,10 +89,9 @@ class ProposalFinder:
 
     def forget(self) -> None:
         """Drop what is under way and what is tentative."""
-        self._work: Iterator[None] | None = None
-        self._tentative: list[Tentative] = []
-        self._looked: _Looked | None = None
-        self._looked_ns: int | None = None
+        self._end()
+        self._tentative = []
+        self._looked_ns = None
 
     # --- the prompter -----------------------------------------------------------------------------------------------
 
@@ -99,7 +101,7 @@ class ProposalFinder:
         if self._ready is None or ready.token != self._ready.token:
             self._ready, self._given = ready, False
             if self._work is None:
-                self._looked = None
+                self._end()
 
     def wants(self, frame: Frame) -> Role | None:
         """Return the role to share a tracked frame with; None if the prompter is not to look at it."""
@@ -117,6 +119,7 @@ class ProposalFinder:
         latest = self._found.newest
         self._looked = _Looked(latest.frame_id, latest.size, dict(latest.results))
         self._looked_ns, self._given = frame.stamps.stream_time_ns, True
+        self._tracker.hold_frame(self.stream, self.name, latest.frame_id)
 
     def on_proposals(self, message: Proposals) -> None:
         """Begin to work on what was found; nothing, if that frame was forgotten meanwhile."""
@@ -140,14 +143,6 @@ class ProposalFinder:
             self._end()
         except FrameExpiredError:
             self._count(expired=self._counts.expired + 1)
-            if self._counts.expired.bit_count() == 1:  # the first, second, fourth, ...: one that is slow is always late
-                log.warning(
-                    "prompter %s: its proposals came when their frame was no longer held, %d times: raise "
-                    "model.history_frames above the frames that are tracked during one call (%.1f s)",
-                    self.name,
-                    self._counts.expired,
-                    self._counts.call_ms / 1000,
-                )
             self._end()
         except Exception as error:
             raise_if_device_lost(error)
@@ -165,7 +160,10 @@ class ProposalFinder:
         )
 
     def _end(self) -> None:
-        self._work = self._looked = None
+        self._work = None
+        if self._looked is not None:
+            self._looked = None
+            self._tracker.hold_frame(self.stream, self.name, None)
 
     def _see(self, looked: _Looked, proposals: list[CheckedProposal]) -> Iterator[None]:
         """Segment what is proposed, decide what is new, and start what has been seen often enough."""

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from streamseg.config.schema import AreaConfig, FindConfig
+from streamseg.errors import FrameExpiredError
 from streamseg.ipc.commands import Command
 from streamseg.ipc.saved_prompts import SavedObject
 from streamseg.protocol.arguments import Rle
 from streamseg.protocol.mask_codec import decode_frame_rle
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.simple.color import ColorTracker
+from streamseg.tracker.types import Prompt
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.inheritance import Inheritance, read_snapshot
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
@@ -230,17 +232,18 @@ def test_a_pause_drops_the_look_that_is_under_way():
     assert not stage.stream.finder.has_work
 
 
-def test_a_look_whose_frame_is_gone_is_counted_and_the_next_one_finds_all():
-    stage = SceneRun(STILL, ColorTracker(history_frames=2), FindConfig(confirm=1, every_s=0.5))
+def test_a_slow_look_finds_all_on_its_frame_and_lets_go_of_it():
+    tracker = ColorTracker(history_frames=2)
+    stage = SceneRun(STILL, tracker, FindConfig(confirm=1, every_s=2))
     stage.track(0)
-    stage.stream.finder.work()  # of frame 0, which is gone before the next turn
-    for n in range(1, 4):
+    stage.stream.finder.work()  # of frame 0, which newer frames push out before the next turn
+    for n in range(1, 8):
         stage.track(n)
     stage.look()
-    assert stage.stream.finder.counts().expired == 1  # type: ignore[union-attr]
-    for n in range(4, 20):
-        stage.feed(n, score=False)
     assert len(origins(stage)) == 3
+    assert stage.stream.finder.counts().expired == 0  # type: ignore[union-attr]
+    with pytest.raises(FrameExpiredError):
+        tracker.preview("cam", Prompt(9, mask=TRUTH[1]), 0, fresh=True)
 
 
 def test_a_tracker_that_fails_costs_the_look_alone(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):

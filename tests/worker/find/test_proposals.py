@@ -10,6 +10,7 @@ from streamseg.config.schema import FindConfig, PrompterConfig
 from streamseg.ipc.prompters import CheckedProposal, Proposals, ProposedMask, Ready
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.simple.color import ColorTracker
+from streamseg.worker.track_frames import track_frames
 from tests.worker.find.scene_run import SceneRun, scene_frame
 
 SCENE = Scene("scene:simple?size=320x180")
@@ -96,7 +97,7 @@ def test_an_object_must_be_seen_on_several_pictures_and_keeps_its_key():
     assert list(stage.objects.values()) == [("prompter", "moved")]
 
 
-def test_a_late_answer_starts_on_its_own_frame_and_one_that_is_too_late_does_not():
+def test_a_late_answer_starts_on_its_own_frame_however_late_it_is():
     stage = Stage(history_frames=10)
     stage.give(0)
     for n in range(1, 8):
@@ -110,8 +111,19 @@ def test_a_late_answer_starts_on_its_own_frame_and_one_that_is_too_late_does_not
     for n in range(21, 40):
         stage.track(n)
     stage.answer(20, box_of(2, 20))
-    assert len(stage.objects) == 1
-    assert stage.prompter.counts().expired == 1
+    assert len(stage.objects) == 2
+    assert stage.prompter.counts().expired == 0
+    truth = SCENE.truth(39)[2]
+    mask = stage.masks()[max(stage.objects)]
+    assert (mask & truth).sum() > 0.9 * (mask | truth).sum()
+
+
+def test_an_answer_to_a_frame_before_a_cut_comes_to_nothing():
+    stage = Stage()
+    stage.give(0)
+    list(track_frames(stage.tracker, {"cam": stage.stream}, {"cam": scene_frame(SCENE, 1, epoch=1)}))
+    stage.answer(0, box_of(1))
+    assert not stage.objects
 
 
 def test_a_restarted_prompter_is_given_a_frame_and_what_the_old_one_had_is_forgotten():
