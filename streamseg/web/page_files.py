@@ -37,7 +37,7 @@ class PageFiles:
     """Serves the files of one folder. Browsers keep them, but ask each time whether they have changed (ETag).
 
     Args:
-        folder: Has the files.
+        folder: Folder of the page's files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,9 +65,9 @@ class PageFiles:
         return Response(file.content, headers=headers, media_type=file.media_type)
 
     def _current(self, name: str) -> _File:
-        """Return a file as it is now: one that is edited is seen after a reload of the page.
+        """Return a file, read again if it has changed since.
 
-        One that is removed, as by an upgrade of the package while the daemon runs, is served as it was.
+        A file that has been removed, for example by an upgrade while the daemon runs, is still served.
         """
         path = self._paths[name]
         with contextlib.suppress(OSError):
