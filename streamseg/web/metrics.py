@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Metric, disable_created_metrics, generate_latest
@@ -14,6 +14,8 @@ from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_Family = CounterMetricFamily | GaugeMetricFamily
 
 _STATES: Final = ("starting", "connecting", "streaming", "reconnecting", "ended", "failed")
 _STREAM_COUNTERS: Final = {
@@ -125,16 +127,9 @@ def _daemon_metrics(daemon: DaemonStatusMessage) -> Iterator[Metric]:
 
 
 def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
-    families: list[tuple[Callable[..., CounterMetricFamily | GaugeMetricFamily], dict[str, tuple[str, str]]]] = [
-        (CounterMetricFamily, _STREAM_COUNTERS),
-        (GaugeMetricFamily, _STREAM_GAUGES),
-    ]
-    for make, table in families:
-        for name, (documentation, field) in table.items():
-            family = make(f"streamseg_{name}", documentation, labels=("stream",))
-            for status in statuses:
-                family.add_metric((status.stream,), getattr(status, field))
-            yield family
+    rows = [((status.stream,), status) for status in statuses]
+    yield from _families(CounterMetricFamily, _STREAM_COUNTERS, ("stream",), rows)
+    yield from _families(GaugeMetricFamily, _STREAM_GAUGES, ("stream",), rows)
     drops = CounterMetricFamily("streamseg_drops", "Losses by stage and reason.", labels=("stream", "stage", "reason"))
     states = GaugeMetricFamily(
         "streamseg_source_state", "1 for the state that the source is in.", labels=("stream", "state")
@@ -194,19 +189,15 @@ def _region_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
 
 
 def _find_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
-    searching = [(status.stream, status.find) for status in statuses if status.find is not None]
+    searching = [((status.stream,), status.find) for status in statuses if status.find is not None]
     if not searching:
         return
-    for name, (documentation, field) in _FIND_COUNTERS.items():
-        family = CounterMetricFamily(f"streamseg_{name}", documentation, labels=("stream",))
-        for stream, counts in searching:
-            family.add_metric((stream,), getattr(counts, field))
-        yield family
+    yield from _families(CounterMetricFamily, _FIND_COUNTERS, ("stream",), searching)
     delay = GaugeMetricFamily(
         "streamseg_find_longest_delay_seconds", "Longest time that a part of a search took.", labels=("stream",)
     )
-    for stream, counts in searching:
-        delay.add_metric((stream,), counts.longest_delay_ms / 1000)
+    for which, counts in searching:
+        delay.add_metric(which, counts.longest_delay_ms / 1000)
     yield delay
 
 
@@ -217,11 +208,7 @@ def _prompter_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
     if not counted:
         return
     labels = ("stream", "prompter")
-    for metric, (documentation, field) in _PROMPTER_COUNTERS.items():
-        family = CounterMetricFamily(f"streamseg_{metric}", documentation, labels=labels)
-        for which, counts in counted:
-            family.add_metric(which, getattr(counts, field))
-        yield family
+    yield from _families(CounterMetricFamily, _PROMPTER_COUNTERS, labels, counted)
     for metric, documentation, field in (
         ("call", "Time that the last call of a prompter took.", "call_ms"),
         ("longest_delay", "Longest time that a part of the work on proposals took.", "longest_delay_ms"),
@@ -230,6 +217,20 @@ def _prompter_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
         for which, counts in counted:
             gauge.add_metric(which, getattr(counts, field) / 1000)
         yield gauge
+
+
+def _families(
+    make: Callable[..., _Family],
+    table: Mapping[str, tuple[str, str]],
+    labels: tuple[str, ...],
+    rows: Sequence[tuple[tuple[str, ...], object]],
+) -> Iterator[_Family]:
+    """Yield the metrics of a table, with one series for each row: its labels, and the object that has the values."""
+    for name, (documentation, field) in table.items():
+        family = make(f"streamseg_{name}", documentation, labels=labels)
+        for which, values in rows:
+            family.add_metric(which, getattr(values, field))
+        yield family
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
