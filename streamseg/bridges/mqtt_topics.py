@@ -9,9 +9,15 @@ from typing import Final
 from streamseg.errors import ConfigError
 from streamseg.protocol.topics import STREAM_ID
 
-_STATE: Final = re.compile(
-    rf"(?P<stream>{STREAM_ID.pattern})/(?:state|available|objects/\d+|(?:zones|lines)/[^/]+)", re.ASCII
-)
+_RETAINED: Final = {
+    "state": "state",
+    "available": "available",
+    "objects/+": r"objects/\d+",
+    "zones/+": "zones/[^/]+",
+    "lines/+": "lines/[^/]+",
+}
+"""Retained topics below a stream: what to subscribe to, and the pattern of their names."""
+_STATE: Final = re.compile(rf"(?P<stream>{STREAM_ID.pattern})/(?:{'|'.join(_RETAINED.values())})", re.ASCII)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,7}")
 
 
@@ -65,8 +71,7 @@ class MqttTopics:
     @property
     def retained(self) -> tuple[str, ...]:
         """What to subscribe to for the retained state of streams, and for what a former bridge said of the daemon."""
-        kinds = ("state", "available", "objects/+", "zones/+", "lines/+")
-        return (self.daemon, *(f"{self.prefix}/+/{kind}" for kind in kinds))
+        return (self.daemon, *(f"{self.prefix}/+/{kind}" for kind in _RETAINED))
 
     def stream_of(self, topic: str) -> str | None:
         """Return the stream whose retained state a topic has, if it has the form of such a topic."""
