@@ -1,6 +1,6 @@
 """Write pictures, masks and outlines to an MCAP file with Foxglove's schemas.
 
-    pip install foxglove-sdk
+    pip install foxglove-sdk opencv-python-headless
     python examples/mcap_foxglove.py [ENDPOINT] --out masks.mcap --frames 100
 
 Foxglove shows the file in an Image panel: the picture, and the masks and outlines over it. (`streamseg record` writes
