@@ -8,11 +8,15 @@ from typing import Final
 OPEN_FILES: Final = 16_384
 
 
-def raise_open_files() -> int:
-    """Raise the soft limit on open files as far as the hard one allows, and return it."""
+def raise_open_files(wanted: int = OPEN_FILES) -> bool:
+    """Raise the soft limit on open files as far as needed and as far as the hard one allows.
+
+    Returns:
+        Whether that many files can be open.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
-        return soft
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return True
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed >= wanted

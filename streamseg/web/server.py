@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import ssl
 from collections.abc import Callable
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from streamseg.common.open_files import raise_open_files
 from streamseg.web.http_protocol import EmbeddedServer, HttpProtocol
 from streamseg.web.request_limits import MAX_HEAD_BYTES
 
@@ -19,7 +19,11 @@ _KEEP_ALIVE_S: Final = 10
 _OPEN_FILES: Final = 4096
 _BACKLOG: Final = 2048
 _SMALL_BACKLOG: Final = 128
-"""Where the limit on open files cannot be raised beyond the usual 1024."""
+"""Where the limit on open files cannot be raised beyond the usual 1024.
+
+asyncio accepts a whole backlog before it handles any connection. If that exceeds the limit, no connection is accepted
+for a second.
+"""
 
 _MAX_WEBSOCKET_MESSAGE_BYTES: Final = 4096
 _SHUTDOWN_GRACE_S: Final = 0.2
@@ -47,7 +51,7 @@ class Server(EmbeddedServer):
                 ws_per_message_deflate=False,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 timeout_keep_alive=_KEEP_ALIVE_S,
-                backlog=_BACKLOG if _raise_open_files() >= _OPEN_FILES else _SMALL_BACKLOG,
+                backlog=_BACKLOG if raise_open_files(_OPEN_FILES) else _SMALL_BACKLOG,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -66,17 +70,3 @@ class Server(EmbeddedServer):
 
     def _force_stop(self) -> None:
         self.force_exit = True
-
-
-def _raise_open_files() -> int:
-    """Raise the limit on open files, and return it.
-
-    asyncio accepts a whole backlog before it handles any connection. If that exceeds the limit, no connection is
-    accepted for a second.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= _OPEN_FILES:
-        return soft
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
