@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from typing import Final, NamedTuple
 
+from streamseg.common.repeated_logs import is_logged
+
 log = logging.getLogger(__name__)
 
 _MAX_MESSAGES: Final = 10_000
@@ -49,7 +51,7 @@ class BrokerInbox:
                 return
             self.lost += 1
             lost = self.lost
-        if lost.bit_count() == 1:  # the first, second, fourth
+        if is_logged(lost):
             log.warning("too many messages from the broker at once: %d are lost", lost)
 
     def take(self) -> Received | None:

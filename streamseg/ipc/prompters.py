@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import zmq
 
+from streamseg.common.repeated_logs import is_logged
 from streamseg.ipc.messages import TrackedObject
 from streamseg.protocol.text import encode_valid
 from streamseg.ring.layout import Role
@@ -138,7 +139,7 @@ class PrompterHub:
                 message = _to_worker.decode(parts[-1].buffer)
             except Exception as error:  # noqa: BLE001 - whatever a prompter sends, tracking goes on
                 self.invalid += 1
-                if self.invalid.bit_count() == 1:  # the first, second, fourth, ...
+                if is_logged(self.invalid):
                     log.error("an invalid message of a prompter was skipped, %d so far: %s", self.invalid, error)
                 continue
             yield stream, prompter, message

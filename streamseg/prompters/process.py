@@ -22,6 +22,7 @@ import zmq
 
 from streamseg.common.logs import setup_logging
 from streamseg.common.redact import redact
+from streamseg.common.repeated_logs import is_logged
 from streamseg.config.schema import LogConfig, PrompterConfig
 from streamseg.frame import Frame
 from streamseg.ipc.prompters import CheckedProposal, Look, PrompterSocket, Proposals, Ready
@@ -162,7 +163,7 @@ class _Looks:
         except Exception as error:
             self._failed += 1
             self._error = redact(f"{type(error).__name__}: {error}")[:_MAX_ERROR]
-            if self._failed.bit_count() == 1:  # the first, second, fourth, ...: it may fail every time
+            if is_logged(self._failed):
                 log.exception("the prompter failed on a picture, %d so far", self._failed)
             return []
         if refused and (self._invalid + refused).bit_length() > self._invalid.bit_length():

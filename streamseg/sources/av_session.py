@@ -16,6 +16,7 @@ from av import VideoFrame
 from av.codec.context import ThreadType
 
 from streamseg.common.image_file import ImageError, header_size, is_image
+from streamseg.common.repeated_logs import is_logged
 from streamseg.errors import (
     EndOfStreamError,
     SourceDisconnectedError,
@@ -318,7 +319,7 @@ class AvSession:
             self._codec_changes += 1
             why = f"codec changed from {self._context.name} to {change.codec}"
             self._discontinuity = (self.pictures + len(self._decoded) + 1, why)
-            if self._codec_changes.bit_count() == 1:  # the first, second, fourth, ...: it may change all the time
+            if is_logged(self._codec_changes):
                 log.warning("%s: %s; the last pictures before it may be missing", self._shown, why)
         self._context = self._prepared(av.CodecContext.create(change.codec, "r", hwaccel=self._hardware))
         return packet_from(packet, change.offset)

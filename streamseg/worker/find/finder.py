@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from streamseg.common.repeated_logs import is_logged
 from streamseg.config.schema import FindConfig
 from streamseg.errors import FrameExpiredError
 from streamseg.frame import Frame
@@ -156,7 +157,7 @@ class ObjectFinder:
             raise_if_device_lost(error)
             self._end()
             self._count(failed=self._counts.failed + 1)
-            if self._counts.failed.bit_count() == 1:  # the first, second, fourth, ...: a look may fail every time
+            if is_logged(self._counts.failed):
                 log.exception("stream %s: a look for objects failed, %d so far", self.stream, self._counts.failed)
         if self._work is None:
             self._count(look_ms=round(1000 * self._spent_s, 2))

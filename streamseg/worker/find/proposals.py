@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from streamseg.common.repeated_logs import is_logged
 from streamseg.config.schema import PrompterConfig
 from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.frame import Frame
@@ -147,7 +148,7 @@ class ProposalFinder:
         except Exception as error:
             raise_if_device_lost(error)
             self._count(errors=self._counts.errors + 1)
-            if self._counts.errors.bit_count() == 1:  # the first, second, fourth, ...: it may fail every time
+            if is_logged(self._counts.errors):
                 log.exception("prompter %s: its proposals could not be used, %d times", self.name, self._counts.errors)
             self._end()
 

@@ -1,0 +1,12 @@
+"""Logs of what may happen again and again: fewer and fewer lines, and still one each time the count has doubled."""
+
+from __future__ import annotations
+
+
+def is_logged(count: int) -> bool:
+    """Whether an occurrence is logged: the first, second, fourth, eighth, and so on.
+
+    Args:
+        count: How many there have been, with this one.
+    """
+    return count.bit_count() == 1
