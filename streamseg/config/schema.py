@@ -16,6 +16,7 @@ from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.topics import DEFAULT_ENDPOINT, is_public
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Interval = Annotated[float, Meta(ge=0.1, le=3600)]
 Coordinate = Annotated[float, Meta(ge=0)]
 
 
@@ -92,6 +93,9 @@ class LineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 PictureShare = Annotated[float, Meta(ge=0, le=1)]
+Areas = Annotated[tuple[AreaConfig, ...], Meta(max_length=32)]
+TimesSeen = Annotated[int, Meta(ge=1, le=20)]
+ObjectCount = Annotated[int, Meta(ge=1, le=256)]
 
 
 class FindConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -102,7 +106,7 @@ class FindConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Meta(description="Find objects; off without a `find` group. false: only when a client or the page asks."),
     ] = True
     every_s: Annotated[
-        Annotated[float, Meta(ge=0.1, le=3600)],
+        Interval,
         Meta(description="Seconds of video between two looks. Where much moves that no mask covers, they come sooner."),
     ] = 2.0
     level: Annotated[
@@ -112,32 +116,24 @@ class FindConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     min_area: Annotated[PictureShare, Meta(description="Smallest mask, as a share of the picture.")] = 0.003
     max_area: Annotated[PictureShare, Meta(description="Largest mask, as a share of the picture.")] = 0.4
     max_objects: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=256,
-            description="Maximum number of found objects; model.max_objects limits all objects of the stream.",
-        ),
+        ObjectCount,
+        Meta(description="Maximum number of found objects; model.max_objects limits all objects of the stream."),
     ] = 8
     region: Annotated[
-        tuple[AreaConfig, ...],
+        Areas,
         Meta(
-            max_length=32,
             examples=[[{"polygon": [[0, 100], [640, 100], [640, 480], [0, 480]]}]],
             description="Find objects of which at least half lies in these areas; none: everywhere.",
         ),
     ] = ()
     ignore: Annotated[
-        tuple[AreaConfig, ...],
+        Areas,
         Meta(
-            max_length=32,
             examples=[[{"polygon": [[0, 0], [640, 0], [640, 60], [0, 60]]}]],
             description="Areas in which nothing is found, whatever region says.",
         ),
     ] = ()
-    confirm: Annotated[
-        int, Meta(ge=1, le=20, description="How many times an object must be seen before it is tracked.")
-    ] = 3
+    confirm: Annotated[TimesSeen, Meta(description="How many times an object must be seen before it is tracked.")] = 3
     quality: Annotated[
         PictureShare | None,
         Meta(description="Lowest predicted IoU of a mask, 0..1; default: the model's own threshold."),
@@ -171,41 +167,34 @@ class PrompterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             description="Settings of the type.",
         ),
     ] = {}
-    every_s: Annotated[
-        Annotated[float, Meta(ge=0.1, le=3600)],
-        Meta(description="Seconds of video between two pictures, if it is fast enough."),
-    ] = 1.0
+    every_s: Annotated[Interval, Meta(description="Seconds of video between two pictures, if it is fast enough.")] = 1.0
     timeout_s: Annotated[
         Seconds, Meta(description="A call that takes longer counts as hung: the process is killed and restarted.")
     ] = 30.0
     threads: Annotated[int, Meta(ge=1, le=1024, description="CPU threads of the process.")] = 1
     min_score: Annotated[PictureShare, Meta(description="Proposals with a lower score are not used.")] = 0.0
     confirm: Annotated[
-        int, Meta(ge=1, le=20, description="On how many pictures an object must be seen before it is tracked.")
+        TimesSeen, Meta(description="On how many pictures an object must be seen before it is tracked.")
     ] = 3
     min_area: Annotated[PictureShare, Meta(description="Smallest mask, as a share of the picture.")] = 0.0003
     max_area: Annotated[PictureShare, Meta(description="Largest mask, as a share of the picture.")] = 0.8
     max_objects: Annotated[
-        int,
+        ObjectCount,
         Meta(
-            ge=1,
-            le=256,
             description="It starts none while prompters have this many objects on the stream; model.max_objects limits "
-            "all objects.",
+            "all objects."
         ),
     ] = 8
     region: Annotated[
-        tuple[AreaConfig, ...],
+        Areas,
         Meta(
-            max_length=32,
             examples=[[{"polygon": [[0, 100], [640, 100], [640, 480], [0, 480]]}]],
             description="Use proposals of which at least half lies in these areas; none: everywhere.",
         ),
     ] = ()
     ignore: Annotated[
-        tuple[AreaConfig, ...],
+        Areas,
         Meta(
-            max_length=32,
             examples=[[{"polygon": [[0, 0], [640, 0], [640, 60], [0, 60]]}]],
             description="Areas in which nothing is used, whatever region says.",
         ),
@@ -417,7 +406,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "other where objects touch (contact). auto is the model's own; Meta's models use sam2."
         ),
     ] = "auto"
-    max_objects: Annotated[int, Meta(ge=1, le=256, description="Maximum number of objects per stream.")] = 16
+    max_objects: Annotated[ObjectCount, Meta(description="Maximum number of objects per stream.")] = 16
     history_frames: Annotated[
         int,
         Meta(
@@ -587,8 +576,7 @@ class StateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         ),
     ] = None
     every_s: Annotated[
-        Annotated[float, Meta(ge=0.1, le=3600)],
-        Meta(description="Seconds between two snapshots of a stream's memory. Each prompt makes one, too."),
+        Interval, Meta(description="Seconds between two snapshots of a stream's memory. Each prompt makes one, too.")
     ] = 5.0
     max_age_s: Annotated[
         Annotated[float, Meta(ge=0, le=31_536_000)],
