@@ -12,6 +12,9 @@ from streamseg.protocol.topics import MAX_IPC_PATH
 MAX_SOCKET_NAME: Final = 10
 """Longest name of a socket in a run's own directory, in bytes: see :func:`socket_endpoint`."""
 
+NAME_MAX: Final = 255
+"""Longest name of a file on Linux, in bytes. What is derived from a user's file name must leave room for its suffix."""
+
 _MAX_ADDED: Final = len("/streamseg-demo-xxxxxxxx/") + MAX_SOCKET_NAME
 """Longest path that streamseg appends to a directory for sockets, in bytes."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from streamseg.cli import (
     automask,
@@ -41,8 +42,23 @@ EXIT_CODES: Final = (
     "6 an address to listen on is not here yet, 130 Ctrl-C."
 )
 
+
+class _Commands(TyperGroup):
+    """The commands. Messages about wrong usage repeat arguments, which may be addresses with their passwords."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # The class is click's UsageError, which newer versions of Typer have no public name for.
+            if isinstance(message := getattr(error, "message", None), str):
+                error.message = redact(message)  # type: ignore[attr-defined]
+            raise
+
+
 app = typer.Typer(
     name="streamseg",
+    cls=_Commands,
     help="Real-time video object segmentation: camera in, masks out.",
     epilog=f"Start with: streamseg demo. {EXIT_CODES}",
     no_args_is_help=True,

@@ -48,9 +48,9 @@ _QUOTED: Final = re.compile(
 # Query parameters of cameras that hold no secret. The value of every other parameter is hidden.
 # fmt: off
 _HARMLESS: Final = frozenset((
-    "user", "usr", "username", "channel", "channelid", "ch", "chn", "cam", "camera", "cameraid", "stream", "streamid",
-    "streamtype", "subtype", "substream", "profile", "unicast", "multicast", "proto", "protocol", "transport",
-    "transportmode", "transmode", "tcp", "udp", "enablesrtp", "resolution", "res", "size", "width", "height", "w", "h",
+    "user", "usr", "username", "channel", "channelid", "ch", "chn", "cam", "camera", "cameraid", "stream", "streamtype",
+    "subtype", "substream", "profile", "unicast", "multicast", "proto", "protocol", "transport", "transportmode",
+    "transmode", "tcp", "udp", "enablesrtp", "resolution", "res", "size", "width", "height", "w", "h",
     "x", "y", "fps", "framerate", "rate", "maxfps", "videocodec", "videoencoding", "codec", "encoding", "vcodec",
     "audio", "video", "format", "type", "quality", "compression", "bitrate", "videobitrate", "gop", "rotation",
     "mirror", "flip", "color", "colour", "overlay", "clock", "date", "timeout", "pkt_size", "listen", "mode",

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from streamseg.errors import StreamsegError
+from streamseg.paths import NAME_MAX
 
 if TYPE_CHECKING:
     from streamseg.common.draw import Picture
@@ -124,7 +125,11 @@ class VideoWriter:
 def part_of(path: Path) -> Path:
     """Return the file that replaces ``path`` when it is complete."""
     # The process id keeps two writers of the same file apart.
-    return path.with_name(f"{path.name}.{os.getpid()}{PART_SUFFIX}")
+    suffix = f".{os.getpid()}{PART_SUFFIX}"
+    name = os.fsencode(path.name)
+    if len(name) <= NAME_MAX:  # a name that is too long itself fails with the error of the system
+        name = name[: NAME_MAX - len(suffix)]
+    return path.with_name(f"{os.fsdecode(name)}{suffix}")
 
 
 def not_written(path: Path, error: Exception) -> StreamsegError:

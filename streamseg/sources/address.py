@@ -57,7 +57,7 @@ _DISPLAY: Final = re.compile(r"[\w.-]{0,253}:[0-9]{1,5}(\.[0-9]{1,3})?(\+[0-9]{1
 _MAX_WEBCAM_DIGITS: Final = 4
 
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
-_HOST_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\[\]:@\s]+)(:\d{0,5})?")
+_HOST_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\[\]:@\s]+)(:[0-9]{0,5})?")
 _MAX_PORT: Final = 65535
 _PATH_ASSIGNMENT: Final = re.compile(r"[^/&;]*=[^/]*")
 _PATH_SECRET: Final = re.compile(
@@ -226,6 +226,8 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     user, colon, password = userinfo.partition(":")
     shown_user = "" if not at else f"{user}:***@" if colon else "***@" if userinfo else "@"
     secrets = [password if colon else userinfo] if at else []
+    # A fragment is not sent to a server. It is a password or a token that was not percent-encoded.
+    tail, hash_sign, fragment = tail.partition("#")
     path, mark, query = tail.partition("?")
     shown_path = _PATH_SECRET.sub(r"\1***", _PATH_ASSIGNMENT.sub(lambda match: mask_query(match[0]), path))
     shown_path = _PATH_SEGMENT.sub(lambda match: _masked_token(match[0]), shown_path)
@@ -234,10 +236,12 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
         if plain != masked:
             hidden_values = [value.partition("=")[2] or value for value in re.split("[&;/]", plain)]
             secrets += [piece for value in hidden_values if value not in masked for piece in _pieces(value)]
+    shown_fragment = f"#{'***' if fragment else ''}" if hash_sign else ""
+    secrets += _pieces(fragment)
     if scheme.lower().startswith("rtmp") and (key := _STREAM_KEY.fullmatch(shown_path)):
         shown_path = f"{key[1]}***{key[3]}"
         secrets += [key[2]] if key[1] != "/" else []  # a lone application name such as `live` is in other words, too
-    shown = redact(f"{scheme}://{shown_user}{host_and_port}{shown_path}{mark}{shown_query}")
+    shown = redact(f"{scheme}://{shown_user}{host_and_port}{shown_path}{mark}{shown_query}{shown_fragment}")
     decoded = tuple(form for secret in secrets if secret for form in _with_decoded(secret))
     return SourceAddress(text, valid_text(shown), decoded)
 

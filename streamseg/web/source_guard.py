@@ -23,6 +23,10 @@ from streamseg.web.api_error import ApiError
 _NETWORK_SCHEMES: Final = ("rtsp", "rtsps", "http", "https")
 _WEBCAM: Final = re.compile(r"webcam:\d{1,4}")
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
+_UNENCODED: Final = re.compile(
+    r"[^/?#]*//(?:[^/?#]*\?.*@|[^#]*#.*@|[^/?#@]*:(?![0-9]*[/?#])[^@/?#]*[/?#].*@)", re.DOTALL
+)
+"""A password with a character that ends the host of an address."""
 _PLAYLIST: Final = re.compile(r"[^?#]*\.(?:m3u8?|mpd|sdp)(?:[?#]|$)", re.IGNORECASE)
 _RESOLVE_TIMEOUT_S: Final = 5.0
 _METADATA: Final = tuple(
@@ -64,6 +68,11 @@ async def check_source(source: str, http: HttpConfig) -> None:
     if http.allow_own_addresses:
         return
     assert match is not None
+    if _UNENCODED.match(source):  # what seems to be the host may be a part of the password: not shown
+        raise _refused(
+            "source: an @ follows a #, a port that is no number, or a ? without a path: if the password holds any of "
+            "# / ? @ : %, percent-encode them (# is %23, / is %2F, ? is %3F)"
+        )
     if scheme in ("http", "https") and _PLAYLIST.match(source):
         raise _refused(
             "source: a playlist (HLS, DASH) can name any address, this machine's own among them: set "

@@ -43,6 +43,14 @@ def test_wrong_usage(invoke, arguments):
     assert "Usage: " in result.output
 
 
+@pytest.mark.parametrize("command", ["run", "probe", "subscribe"])
+def test_wrong_usage_shows_no_password(invoke, command):
+    result = invoke(command, "one", "rtsp://admin:Tr0ub4dor@camera/1", "three")
+    assert result.exit_code == 2
+    assert "***@camera/1" in result.output
+    assert "Tr0ub4dor" not in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from streamseg.cli.video_writer import LastPictures, check_out, open_writer
+from streamseg.common.video_writer import VideoWriter
 from streamseg.errors import ConfigError
 
 
@@ -102,6 +103,13 @@ def test_a_still_is_the_last_picture(tmp_path):
         still.add(picture((1, 2, 3)), 0.0)
         still.add(picture((10, 20, 30)), 1.0)
     assert cv2.imread(str(tmp_path / "a.png"))[0, 0].tolist() == [30, 20, 10]
+
+
+def test_the_longest_name(tmp_path):
+    file = tmp_path / f"{'é' * 125}x.mp4"
+    with VideoWriter(file) as writer:
+        writer.add(np.zeros((16, 16, 3), np.uint8), 0.0)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_names_that_cannot_be(tmp_path):

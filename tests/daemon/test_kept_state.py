@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -122,5 +123,6 @@ def test_each_configuration_has_its_own_folder(tmp_path: Path, monkeypatch: pyte
     assert one != two
     assert one.name.startswith("cams-")
     assert state_folder(tmp_path / "cams.yaml", "kept") == tmp_path / "kept"
+    assert len(os.fsencode(state_folder(tmp_path / f"{'é' * 125}.yaml", None).name)) == 255
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/streamseg:/other")
     assert state_folder(tmp_path / "cams.yaml", None).parent == Path("/var/lib/streamseg")

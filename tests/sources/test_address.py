@@ -57,6 +57,9 @@ def refusal(function, argument):
         "rtmps://user:pw@live.example:443/app/instance/Tr0ub4dor?x=1",
         "RTMP://live.example/app/Tr0ub4dor/",
         "rtmp+listen://127.0.0.1:1935/app/Tr0ub4dor",
+        "srt://10.0.0.4:9000?mode=caller&streamid=Tr0ub4dor",
+        "http://cam/v.cgi?channel=1#Tr0ub4dor",
+        "rtsp://cam/live#Tr0ub4dor?x=1",
     ],
 )
 def test_no_secret_of_an_address_is_shown(address):

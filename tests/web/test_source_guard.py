@@ -75,6 +75,15 @@ def test_this_machine_s_address_in_its_network():
         check(f"rtsp://{own}/x")
 
 
+@pytest.mark.parametrize(
+    "source", ["rtsp://Tr0ub4dor#3@cam/1", "http://admin:Tr0ub4dor?3@cam/", "rtsp://admin:Tr0ub4dor/3@cam/"]
+)
+def test_a_password_that_is_not_encoded_is_not_taken_for_a_host(source):
+    with pytest.raises(ApiError, match="percent-encode") as refused:
+        check(source)
+    assert "Tr0ub4dor" not in refused.value.message
+
+
 @pytest.mark.parametrize("source", ["rtsp://", "http:///x", "rtsp://no-such-host.invalid/x", "http://[::1/x"])
 def test_an_address_without_a_host_that_exists(source):
     with pytest.raises(ApiError) as refused:

@@ -81,6 +81,8 @@ class SceneSpec:
         scheme, _, rest = address.partition(":")
         if scheme != "scene":
             raise ConfigError(f"{address!r} is not a scene: write scene:NAME, for example scene:default")
+        if "@" in rest or "//" in rest:  # the address of a camera, with a password perhaps: not repeated
+            raise ConfigError("the address after scene: is not a scene: write scene:NAME, for example scene:default")
         if len(address) > _MAX_ADDRESS:
             raise ConfigError(f"the address of the scene has {len(address)} characters: use at most {_MAX_ADDRESS}")
         name, _, query = rest.partition("?")
