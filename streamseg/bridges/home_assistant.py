@@ -6,7 +6,7 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from streamseg.bridges.mqtt_topics import MqttTopics
@@ -34,8 +34,7 @@ def device_payload(
     *,
     version: str,
     model: str,
-    objects: Mapping[int, str],
-    regions: RegionCounts | None,
+    components: Mapping[str, Component],
     removed: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the discovery payload of a stream's device.
@@ -45,15 +44,12 @@ def device_payload(
         stream: Id of the stream.
         version: Of the daemon.
         model: Name of the daemon's model.
-        objects: Id -> name of each object that has an entity.
-        regions: Counts of zones and lines; their names are what counts here.
-        removed: Id -> platform of components that a former payload had: Home Assistant removes them.
+        components: From :func:`components_of`.
+        removed: From :func:`removed_components`: Home Assistant removes them.
     """
     ours = device_id(topics.prefix, stream)
-    components = components_of(topics, stream, objects, regions)
-    for name, component in components.items():
-        component["unique_id"] = f"{ours}_{name}"
-    gone = {name: {"p": platform} for name, platform in removed.items() if name not in components}
+    present = {name: component | {"unique_id": f"{ours}_{name}"} for name, component in components.items()}
+    gone = {name: {"p": platform} for name, platform in removed.items()}
     return {
         "dev": {
             "ids": ours,
@@ -64,14 +60,21 @@ def device_payload(
         },
         "o": {"name": ORIGIN, "sw": version},
         "avty": [{"t": topics.available}],
-        "cmps": components | gone,
+        "cmps": present | gone,
     }
 
 
 def components_of(
     topics: MqttTopics, stream: str, objects: Mapping[int, str], regions: RegionCounts | None
 ) -> dict[str, Component]:
-    """Return the components of a stream's device by their ids."""
+    """Return the components of a stream's device by their ids.
+
+    Args:
+        topics: Of the bridge.
+        stream: Id of the stream.
+        objects: Id -> name of each object that has an entity.
+        regions: Counts of zones and lines; only their names matter here.
+    """
     online = {
         "avty": [{"t": topics.available}, {"t": topics.of_stream(stream, "available")}],
         "avty_mode": "all",
@@ -191,6 +194,6 @@ def _safe(prefix: str) -> str:
     return f"{prefix.replace('/', '_')}_{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"
 
 
-def removed_components(old: Iterable[tuple[str, Component]], new: Mapping[str, Component]) -> dict[str, str]:
+def removed_components(old: Mapping[str, Component], new: Mapping[str, Component]) -> dict[str, str]:
     """Return id -> platform of the components that a new payload no longer has."""
-    return {name: str(component["p"]) for name, component in old if name not in new}
+    return {name: str(component["p"]) for name, component in old.items() if name not in new}

@@ -267,7 +267,7 @@ class MqttState:
         stream = self._streams[name]
         regions = stream.status.regions if stream.status else None
         components = components_of(self._topics, name, _labels(stream), regions)
-        removed = removed_components(stream.components.items(), components)
+        removed = removed_components(stream.components, components)
         stream.components = components
         topic = discovery_topic(self._discovery_prefix, self._topics.prefix, name)
         for gone in ([removed] if removed else []) + [{}]:
@@ -276,8 +276,7 @@ class MqttState:
                 name,
                 version=self._daemon.version if self._daemon else "",
                 model=self._daemon.model if self._daemon else "",
-                objects=_labels(stream),
-                regions=regions,
+                components=components,
                 removed=gone,
             )
             yield from self._retain(topic, encode_json(payload))
