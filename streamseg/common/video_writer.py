@@ -95,6 +95,14 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Complete the file; without a picture there is none.
+
+        Raises:
+            StreamsegError: The file cannot be written.
+        """
         try:
             if not self._failed:
                 self._complete()
@@ -111,7 +119,7 @@ class VideoWriter:
     def abandon(self) -> None:
         """Close and remove what has been written; a file that was there before is kept."""
         self._failed = True
-        self.__exit__(None, None, None)
+        self.close()
 
     def _complete(self) -> None:
         if self._stream is not None:

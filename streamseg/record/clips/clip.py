@@ -30,6 +30,7 @@ class Clip:
     Args:
         path: The file, which appears when it is complete.
         event: What started it.
+        t_ns: When that was, by the monotonic clock.
         before: Pictures from before the event.
         after_s: How long it goes on after the last event.
         overlay: Whether to draw the masks.
@@ -88,7 +89,7 @@ class Clip:
             self.drop_oldest()
 
     def end_if_silent(self, now_ns: int) -> None:
-        """End if no picture comes any more: the camera is away."""
+        """End if pictures have stopped coming: the camera is offline."""
         self.ended = self.ended or now_ns > self._until_ns + _SILENT_NS
 
     def write_next(self) -> bool:
@@ -121,7 +122,7 @@ class Clip:
         Raises:
             StreamsegError: The file cannot be written.
         """
-        self._writer.__exit__(None, None, None)
+        self._writer.close()
 
     def abandon(self) -> None:
         """Remove what has been written."""
