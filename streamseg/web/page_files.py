@@ -24,6 +24,7 @@ class _File:
     """A file as it is sent."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         # Before and including the content: what is written meanwhile makes another mark, so it is read again.
         modified_ns = path.stat().st_mtime_ns
         self.content = path.read_bytes()
@@ -41,8 +42,7 @@ class PageFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._paths = {path.name: path for path in folder.iterdir() if path.is_file()}
-        self._files = {name: _File(path) for name, path in self._paths.items()}
+        self._files = {path.name: _File(path) for path in folder.iterdir() if path.is_file()}
 
     async def respond(self, request: Request) -> Response:
         """Return the file that the path of the request names."""
@@ -54,7 +54,7 @@ class PageFiles:
         Raises:
             HTTPException: There is none of that name.
         """
-        if name not in self._paths:
+        if name not in self._files:
             raise HTTPException(404)
         file = self._current(name)
         headers = {"ETag": file.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
@@ -69,9 +69,9 @@ class PageFiles:
 
         A file that has been removed, for example by an upgrade while the daemon runs, is still served.
         """
-        path = self._paths[name]
+        file = self._files[name]
         with contextlib.suppress(OSError):
-            status = path.stat()
-            if (status.st_mtime_ns, status.st_size) != self._files[name].mark:
-                self._files[name] = _File(path)
+            status = file.path.stat()
+            if (status.st_mtime_ns, status.st_size) != file.mark:
+                self._files[name] = _File(file.path)
         return self._files[name]
