@@ -167,3 +167,8 @@ class ProcessError(StreamsegError):
 
 class ServiceError(StreamsegError):
     """The system service cannot be installed, removed or asked."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return what to report of an error: its message, with its type if it is not one of streamseg's own."""
+    return str(error) if isinstance(error, StreamsegError) else f"{type(error).__name__}: {error}"

@@ -15,7 +15,7 @@ from streamseg.bridges.mqtt_state import Publication
 from streamseg.bridges.mqtt_topics import MqttTopics
 from streamseg.client import PairedSubscriber
 from streamseg.common.draw import draw_jpeg
-from streamseg.errors import StreamsegError
+from streamseg.errors import reason_of
 from streamseg.protocol.text import encode_json
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,7 @@ class Snapshots:
             try:
                 self._take(stream, masks)
             except Exception as error:  # noqa: BLE001 - one picture must not end the thread
-                reason = str(error) if isinstance(error, StreamsegError) else f"{type(error).__name__}: {error}"
-                self._fail(stream, reason)
+                self._fail(stream, reason_of(error))
 
     def _take(self, stream: str, masks: bool) -> None:
         with PairedSubscriber(

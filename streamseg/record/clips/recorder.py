@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from streamseg.client import EventMessage, FramePair
 from streamseg.config.schema import RecordConfig
-from streamseg.errors import StreamsegError
+from streamseg.errors import StreamsegError, reason_of
 from streamseg.ipc.messages import StreamEvent
 from streamseg.record.clips.clip import Clip
 from streamseg.record.clips.folder import ClipFolder
@@ -94,7 +94,7 @@ class ClipRecorder:
             clips = self._clips
             self._running.append(Clip(path, event, t_ns, before, after_s=clips.after_s, overlay=clips.overlay))
         except Exception as error:  # noqa: BLE001 - one clip must not end the others
-            self._fail(event, _reason(error))
+            self._fail(event, reason_of(error))
         self._bound_waiting()
 
     def _bound_waiting(self) -> None:
@@ -116,7 +116,7 @@ class ClipRecorder:
             except Exception as error:  # noqa: BLE001 - one clip must not end the others
                 self._running.remove(clip)
                 self._abandon(clip)
-                self._fail(clip.event, _reason(error))
+                self._fail(clip.event, reason_of(error))
             else:
                 if complete:
                     self._running.remove(clip)
@@ -140,7 +140,7 @@ class ClipRecorder:
         try:
             clip.close()
         except Exception as error:  # noqa: BLE001 - one clip must not end the others
-            self._fail(event, _reason(error))
+            self._fail(event, reason_of(error))
             return
         if not clip.written:
             self._fail(event, "no picture arrived")
@@ -174,7 +174,3 @@ class ClipRecorder:
                 self.write_next()
         finally:
             self._folder.close()
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, StreamsegError) else f"{type(error).__name__}: {error}"

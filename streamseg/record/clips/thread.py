@@ -16,7 +16,7 @@ from streamseg.client.connect import Connection
 from streamseg.client.core import SubscriberCore
 from streamseg.client.subscriber import rate_of
 from streamseg.config.schema import RecordConfig
-from streamseg.errors import StreamsegError
+from streamseg.errors import reason_of
 from streamseg.ipc.messages import StreamEvent
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.protocol.topics import DAEMON
@@ -76,7 +76,7 @@ class ClipThread:
                 try:
                     self._make_clips(events)
                 except Exception as error:  # noqa: BLE001 - a clip must not end the recording
-                    reason = str(error) if isinstance(error, StreamsegError) else f"{type(error).__name__}: {error}"
+                    reason = reason_of(error)
                     if reason != said:
                         log.error("no clips: %s; tried again every %g s", reason, self._retry_s)
                         events.send_reliable(StreamEvent(DAEMON, "clip_failed", time.time_ns(), detail=reason))
