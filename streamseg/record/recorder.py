@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,8 +99,7 @@ class Recorder:
         if now_s - self._checked_s < _CHECK_DISK_S:
             return
         self._checked_s = now_s
-        disk = os.statvfs(self._folder)
-        free = disk.f_bavail * disk.f_frsize
+        free = shutil.disk_usage(self._folder).free
         if free < self._limits.keep_free_bytes:
             raise RecordError(
                 f"recording to {self._folder} stopped: the disk has {free / 1e6:.0f} MB left, and "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,10 +75,9 @@ class ClipFolder:
             RecordError: It is, or the folder is gone.
         """
         try:
-            disk = os.statvfs(self._folder)
+            free_mb = shutil.disk_usage(self._folder).free / _MB
         except OSError as error:
             raise RecordError(f"{self._folder}: {error.strerror}") from None
-        free_mb = disk.f_bavail * disk.f_frsize / _MB
         if free_mb < self._keep_free_mb:
             raise RecordError(f"the disk has {free_mb:.0f} MB left, and {self._keep_free_mb} MB are kept free")
 
