@@ -66,7 +66,6 @@ class ProposalFinder:
         self.name = f"{self.stream}/{prompter}"
         self.config = config
         self.share = share
-        self._prompter = prompter
         self._objects = found.objects
         self._found = found
         self._tracker = tracker
