@@ -68,7 +68,6 @@ class ObjectFinder:
         self._tracker = tracker
         self._movement = Movement()
         self._counts = FindCounts()
-        self._allowed: tuple[tuple[int, int], BoolMask] | None = None
         self._looks = 0
         self._spent_s = 0.0
         self._work: Iterator[None] | None = None
@@ -100,7 +99,6 @@ class ObjectFinder:
         """Switch to other settings. What is tracked stays."""
         if config != self.config:
             self.config = config
-            self._allowed = None
             self.forget()
 
     def forget(self) -> None:
@@ -242,9 +240,7 @@ class ObjectFinder:
         return np.asarray(self._cells(latest) & ~np.logical_or.reduce(covered), dtype=np.bool_)
 
     def _cells(self, latest: Latest) -> BoolMask:
-        if self._allowed is None or self._allowed[0] != latest.size:
-            self._allowed = latest.size, allowed_cells(self.config.region, self.config.ignore, latest.size)
-        return self._allowed[1]
+        return allowed_cells(self.config.region, self.config.ignore, latest.size)
 
     def _rules(self, latest: Latest) -> Rules:
         config = self.config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
 from typing import Final
 
 import cv2
@@ -26,10 +26,13 @@ def to_grid(mask: NDArray[np.bool_]) -> BoolMask:
     return np.asarray(share) >= 128
 
 
-def allowed_cells(region: Sequence[AreaConfig], ignore: Iterable[AreaConfig], size: tuple[int, int]) -> BoolMask:
-    """Return ``bool [GRID, GRID]``: where objects may be found in a frame of (width, height)."""
+@functools.lru_cache(maxsize=64)
+def allowed_cells(region: tuple[AreaConfig, ...], ignore: tuple[AreaConfig, ...], size: tuple[int, int]) -> BoolMask:
+    """Return ``bool [GRID, GRID]``, read-only: where objects may be found in a frame of (width, height)."""
     allowed = to_grid(polygon_mask(region, size)) if region else np.ones((GRID, GRID), np.bool_)
-    return allowed & ~to_grid(polygon_mask(ignore, size))
+    allowed &= ~to_grid(polygon_mask(ignore, size))
+    allowed.flags.writeable = False  # all who ask for it get the same array
+    return allowed
 
 
 def free_points(side: int, free: BoolMask, *, shifted: bool = False) -> list[Point]:
