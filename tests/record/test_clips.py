@@ -37,7 +37,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     clips = {"path": "clips", "before_s": BEFORE_S, "after_s": AFTER_S, "events": ["zone_entered"]}
     record = {"keep_free_mb": 1, "clips": clips}
     running = DaemonProcess(DISC | {"streams": streams, "record": record}, tmp_path_factory.mktemp("clips"))
-    running.wait_log("ready: masks at")
+    running.wait_log("clips of cam can begin")
     yield running
     running.close()
 

@@ -70,6 +70,7 @@ class ClipRecorder:
             if len(self._rings) >= _MAX_STREAMS:
                 return
             ring = self._rings[pair.stream] = PictureRing(self._clips.before_s, _RING_BYTES)
+            log.debug("clips of %s can begin: the first picture has come", pair.stream)
         ring.add(kept)
         while sum(each.nbytes for each in self._rings.values()) > _MAX_RINGS_BYTES:
             max(self._rings.values(), key=lambda each: each.nbytes).clear()
