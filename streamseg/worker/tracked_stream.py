@@ -184,6 +184,8 @@ class TrackedStream:
             self.objects.resume_all()  # an earlier worker with other settings had suspended them
             assert self.latest is not None
             found = self.latest.results
+        if self.found.retire_jumped() and self.latest is not None:
+            found = self.latest.results
         return found
 
     def fail(self, frame: Frame, reason: str, error: Exception) -> FrameResult:

@@ -1,0 +1,80 @@
+"""Found objects that jump onto another object. The tracker's masks are where the test puts them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from streamseg.config.schema import FindConfig
+from streamseg.frame import Frame
+from streamseg.protocol.published import Origin
+from streamseg.sources.scene.source import Scene
+from streamseg.tracker.measure import counted, object_result, unseen
+from streamseg.tracker.simple.echo import EchoTracker
+from streamseg.tracker.types import BoolMask, ObjectResult
+from tests.worker.find.scene_run import SceneRun
+
+SCENE = Scene("scene:simple?size=320x180")
+
+
+def square(x: int) -> BoolMask:
+    mask = np.zeros((180, 320), np.bool_)
+    mask[60:100, x : x + 40] = True
+    return mask
+
+
+class Placed(EchoTracker):
+    """Each object is a square at a place, or not visible."""
+
+    places: Mapping[int, int | None]
+
+    def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
+        found = super().track(frames)
+        return {name: [self._placed(one) for one in results] for name, results in found.items()}
+
+    def _placed(self, one: ObjectResult) -> ObjectResult:
+        place = self.places[one.obj_id]
+        if place is None:
+            return unseen(one.obj_id, one.size)
+        return object_result(one.obj_id, one.size, counted(square(place)), iou_prediction=1, object_score_logits=9)
+
+
+def run(second: Origin, *places: tuple[int, int | None]) -> SceneRun:
+    """Object 1 was found, object 2 is of ``second``; both are where ``places`` says, frame by frame."""
+    tracker = Placed()
+    tracker.places = {}
+    stage = SceneRun(SCENE, tracker, FindConfig(enabled=False))
+    stage.track(0)
+    for x, origin in ((40, "auto"), (200, second)):
+        stage.stream.objects.start_found(square(x), 0, label="", origin=origin)
+    for n, (first, other) in enumerate(places, start=1):
+        tracker.places = {1: first, 2: other}
+        stage.track(n)
+        stage.events += stage.stream.take_events()
+    return stage
+
+
+def ids(stage: SceneRun) -> set[int]:
+    return set(stage.stream.objects.table.objects)
+
+
+def test_what_jumps_onto_another_object_is_retired_on_that_frame():
+    stage = run("auto", (40, 200), (40, 45))
+    assert ids(stage) == {1}
+    assert set(stage.masks()) == {1}, "that frame is published without it"
+    assert [event.detail for event in stage.events if event.kind == "object_retired"] == ["it jumped onto object 1"]
+
+
+def test_what_appears_again_on_another_object_is_retired():
+    assert ids(run("prompter", (40, 200), (40, None), (40, None), (40, 40))) == {1}
+
+
+def test_what_a_user_marked_stays_wherever_it_jumps():
+    assert ids(run("user", (40, 200), (40, 45))) == {1, 2}
+
+
+def test_what_moves_there_or_appears_elsewhere_stays():
+    assert ids(run("auto", (40, 100), (40, 85), (40, 65), (40, 50))) == {1, 2}, "it came step by step"
+    assert ids(run("auto", (40, 200), (40, None), (40, 260))) == {1, 2}
+    assert ids(run("auto", (40, 200), (200, 40))) == {1, 2}, "both have jumped: neither is where it was"
