@@ -33,6 +33,8 @@ _MAX_UNKNOWN_OF_ALL: Final = 16 * 1024
 _RECEIVE_BUFFER_BYTES: Final = 96 * 1024
 _MAX_UNREAD_BYTES: Final = 48 * 1024
 """All topics of the largest daemon together are less."""
+_MAX_WAITING: Final = 32
+"""Topics of one connection that libzmq holds ready. The rest of a flood stays in the receive buffer, where it is seen."""
 _MAX_MESSAGE_BYTES: Final = MAX_TOPIC_BYTES + 10
 """A topic with the name of ZMTP 3.1's command before it."""
 _LOOK_S: Final = 0.03
@@ -53,6 +55,7 @@ class SubscriberGuard:
     def __init__(self, outlet: zmq.Socket[bytes]) -> None:
         outlet.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)  # libzmq disconnects a subscriber that sends more
         outlet.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
+        outlet.setsockopt(zmq.RCVHWM, _MAX_WAITING)
         self._outlet = outlet
         self._max_connections = _max_connections()
         self._monitor = outlet.get_monitor_socket(zmq.EVENT_ACCEPTED)
