@@ -46,11 +46,11 @@ class Connection(Generic[S]):
         hwm: int = PUBLISH_HWM,
     ) -> None:
         self._context, self._endpoint, self._core, self._keys, self._hwm = context, endpoint, core, keys, hwm
-        self._open()
+        self._open(problem="")
 
-    def _open(self) -> None:
+    def _open(self, *, problem: str) -> None:
         self.socket = self._context.socket(zmq.SUB)
-        self._watch = HandshakeWatch(self._context, self.socket, keyed=self._keys is not None)
+        self._watch = HandshakeWatch(self._context, self.socket, keyed=self._keys is not None, problem=problem)
         try:
             _connect(self.socket, self._endpoint, self._core.topics(), self._hwm, self._keys)
         except ConfigError:
@@ -66,7 +66,7 @@ class Connection(Generic[S]):
         """Subscribe to what is wanted now; replace the socket to drop a backlog, or to try again after a refusal."""
         if self._core.take_shed() or self._watch.gave_up:
             self.close()
-            self._open()
+            self._open(problem=self.problem)
         for name in self._core.take_fresh_topics():
             self.socket.setsockopt(zmq.SUBSCRIBE, name)
         for name in self._core.take_old_topics():

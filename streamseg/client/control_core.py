@@ -181,11 +181,11 @@ class ControlConnection(Generic[S]):
 
     def __init__(self, context: zmq.Context[S], endpoint: str, keys: ClientKeys | None) -> None:
         self._context, self._endpoint, self._keys = context, endpoint, keys
-        self._open()
+        self._open(problem="")
 
-    def _open(self) -> None:
+    def _open(self, *, problem: str) -> None:
         self.socket = self._context.socket(zmq.DEALER)
-        self._watch = HandshakeWatch(self._context, self.socket, keyed=self._keys is not None)
+        self._watch = HandshakeWatch(self._context, self.socket, keyed=self._keys is not None, problem=problem)
         if self._keys is not None:
             self._keys.apply(self.socket)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -213,7 +213,7 @@ class ControlConnection(Generic[S]):
     def reopen(self) -> None:
         """Replace the socket."""
         self.close()
-        self._open()
+        self._open(problem=self.problem)
 
     def close(self) -> None:
         """Close the socket."""

@@ -93,11 +93,12 @@ class _Handshakes:
 
     Args:
         keyed: Whether the socket uses keys.
+        problem: Why the socket before it could not connect.
     """
 
-    def __init__(self, *, keyed: bool) -> None:
+    def __init__(self, *, keyed: bool, problem: str) -> None:
         self._keyed = keyed
-        self.problem = ""
+        self.problem = problem
         self.ended_at: float | None = None
 
     def read(self, events: zmq.Socket[bytes]) -> None:
@@ -139,11 +140,12 @@ class HandshakeWatch:
         context: Of the socket; may be one for asyncio.
         socket: The socket, before it connects.
         keyed: Whether it uses keys.
+        problem: Why the socket that it replaces could not connect: it stays the reason until more is known.
     """
 
-    def __init__(self, context: zmq.Context[Any], socket: zmq.Socket[Any], *, keyed: bool) -> None:
+    def __init__(self, context: zmq.Context[Any], socket: zmq.Socket[Any], *, keyed: bool, problem: str = "") -> None:
         self._socket = socket
-        self._handshakes = _Handshakes(keyed=keyed)
+        self._handshakes = _Handshakes(keyed=keyed, problem=problem)
         address = f"inproc://handshakes-{secrets.token_hex(8)}"
         socket.monitor(address, _FAILED | _MISMATCH | _REFUSED | _DONE | zmq.EVENT_MONITOR_STOPPED)
         plain: zmq.Context[zmq.Socket[bytes]] = zmq.Context.shadow(context.underlying)

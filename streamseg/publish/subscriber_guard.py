@@ -34,7 +34,7 @@ _RECEIVE_BUFFER_BYTES: Final = 96 * 1024
 _MAX_UNREAD_BYTES: Final = 48 * 1024
 """All topics of the largest daemon together are less."""
 _MAX_WAITING: Final = 32
-"""Topics of one connection that libzmq holds ready. The rest of a flood stays in the receive buffer, where it is seen."""
+"""Topics of one connection that libzmq holds ready. The rest of a flood stays in the receive buffer, in sight."""
 _MAX_MESSAGE_BYTES: Final = MAX_TOPIC_BYTES + 10
 """A topic with the name of ZMTP 3.1's command before it."""
 _LOOK_S: Final = 0.03

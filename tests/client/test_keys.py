@@ -85,3 +85,14 @@ def test_a_server_that_hangs_up_may_ask_for_a_key() -> None:
         assert "perhaps it asks for a key" in watch.problem
         watch.close()
         client.close(linger=0)
+
+
+def test_the_reason_outlives_the_socket_that_learned_it() -> None:
+    """A refused socket is replaced every two seconds; a timeout just after that still says why."""
+    with zmq.Context() as context:
+        client = context.socket(zmq.SUB)
+        watch = HandshakeWatch(context, client, keyed=True, problem="it refused the key")
+        assert watch.problem == "it refused the key"
+        assert not watch.gave_up
+        watch.close()
+        client.close(linger=0)
