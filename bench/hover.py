@@ -3,6 +3,8 @@
 Windows without and with hovering take turns in one run, with more frames than the model can track. Each viewer asks as
 the page does: one preview at a time, then a pause of twice the time that the answer took, 80 ms at least.
 
+A page in Chromium hovers as well, alone: how long it takes from the movement of the mouse until the mask is painted.
+
     python bench/hover.py
     python bench/hover.py --viewers 4 --seconds 8 --rounds 3 --model nano
 """
@@ -10,8 +12,11 @@ the page does: one preview at a time, then a pause of twice the time that the an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,6 +26,8 @@ import time
 from pathlib import Path
 
 import yaml
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from playwright.sync_api import sync_playwright
 
 from streamseg.client import Controller, Subscriber
 from streamseg.errors import ControlError
@@ -28,6 +35,23 @@ from streamseg.errors import ControlError
 STREAM = "cam"
 MIN_PAUSE_S = 0.08
 READY_S = 120
+PAUSE_MS = 400
+SEEN_TIMEOUT_MS = 2000
+SEEN = """{
+    let movedAt = null;
+    window.seenMs = [];
+    addEventListener("pointermove", (event) => {
+        movedAt = event.target.id === "overlay" ? event.timeStamp : null;
+    }, true);
+    const { drawImage } = CanvasRenderingContext2D.prototype;
+    CanvasRenderingContext2D.prototype.drawImage = function (...args) {
+        drawImage.apply(this, args);
+        if (this.canvas.id !== "overlay" || movedAt === null) return; // the overlay draws only previews as images
+        const began = movedAt;
+        movedAt = null;
+        requestAnimationFrame(() => seenMs.push(performance.now() - began));
+    };
+}"""
 
 
 def main() -> None:
@@ -35,6 +59,7 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--moves", type=int, default=20, help="of the mouse in the browser")
     parser.add_argument("--model", default="nano")
     args = parser.parse_args()
     before = os.getloadavg()[0]
@@ -51,6 +76,7 @@ def main() -> None:
                         with Viewers(folder, args.viewers if hovering else 0, answers_ms):
                             count_frames(frames, 1.0)  # until the change has its effect
                             rates[hovering].append(count_frames(frames, args.seconds) / args.seconds)
+            seen_ms = hover_in_browser(page_address(folder), args.moves)
         finally:
             daemon.terminate()
             daemon.wait(timeout=30)
@@ -59,6 +85,7 @@ def main() -> None:
     print(f"frames/s without hovering {still:.1f} {shown(rates[False])}, with {moved:.1f} {shown(rates[True])}")
     cost, answer_ms = 1 - moved / still, statistics.median(answers_ms)
     print(f"cost {cost:.1%}; {len(answers_ms)} previews, median answer {answer_ms:.0f} ms")
+    print(f"in Chromium: {len(seen_ms)} masks, {statistics.median(seen_ms):.0f} ms from mouse to mask (median)")
 
 
 def shown(values: list[float]) -> str:
@@ -72,11 +99,44 @@ def start_daemon(folder: Path, model: str) -> subprocess.Popen[bytes]:
         "model": {"name": model},
         "publish": {"endpoints": [f"ipc://{folder}/masks"]},
         "control": {"endpoint": f"ipc://{folder}/control"},
+        "http": {"listen": "127.0.0.1:0"},
         "streams": {STREAM: {"source": "scene:simple?size=640x360&fps=100&cache=20", "prompts": prompts}},
     }
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config))
-    return subprocess.Popen([sys.executable, "-m", "streamseg", "run", str(file)], stderr=subprocess.DEVNULL)
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen([sys.executable, "-m", "streamseg", "run", str(file)], stderr=log)
+
+
+def page_address(folder: Path) -> str:
+    """Return where the page is, which the daemon has logged before its first frame."""
+    found = re.search(r"the page is at (\S+)", (folder / "log").read_text())
+    if found is None:
+        raise SystemExit("the daemon has not logged the address of its page")
+    return found[1]
+
+
+def hover_in_browser(url: str, moves: int) -> list[float]:
+    """Move the mouse onto the picture again and again; return how long each mask took to be painted, in ms."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(bypass_csp=True)  # to wait for what the page has counted
+        page.add_init_script(SEEN)
+        page.goto(url)
+        page.wait_for_selector("#picture[data-frame]")
+        box = page.locator("#overlay").bounding_box()
+        assert box is not None
+        for step in range(moves):
+            across, down = 0.05 + 0.9 * (step * 7 % 19) / 19, 0.06 + 0.03 * (step % 3)
+            page.mouse.move(1, 1)
+            page.wait_for_timeout(PAUSE_MS)
+            before = page.evaluate("seenMs.length")
+            page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+            with contextlib.suppress(PlaywrightTimeout):  # no mask there, or a followed object
+                page.wait_for_function(f"seenMs.length > {before}", timeout=SEEN_TIMEOUT_MS)
+        seen: list[float] = page.evaluate("seenMs")
+        browser.close()
+    return seen
 
 
 def count_frames(frames: Subscriber, seconds: float) -> int:
