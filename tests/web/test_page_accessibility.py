@@ -76,6 +76,35 @@ def test_the_page_in_all_its_looks(web, control, open_page, look, size):
     look(page, f"{size}-grid", {"phone": ("dark",), "laptop": ("light",)}.get(size, ()))
 
 
+CAMERAS = {"old": (320, 240), "tall": (180, 320), "wide": (420, 180), "usual": (320, 180), "square": (200, 200)}
+
+
+def test_cameras_of_all_shapes_fit_the_window(start, open_page, look):
+    streams = {name: {"source": f"scene:simple?size={w}x{h}&fps=5"} for name, (w, h) in CAMERAS.items()}
+    page = open_page(f"{start(streams).url}#stream=old", viewport=SIZES["laptop"]["viewport"])
+    for name in ("old", "tall", "wide"):
+        page.evaluate("name => { location.hash = `stream=${name}`; }", name)
+        page.wait_for_selector(f"#picture[data-stream={name}][data-frame]")
+        box = page.locator("#overlay").bounding_box()
+        width, height = CAMERAS[name]
+        assert box["width"] / box["height"] == pytest.approx(width / height, rel=0.02)
+        assert box["y"] + box["height"] <= SIZES["laptop"]["viewport"]["height"]
+        look(page, f"camera-{name}", ())
+    for name, size in (("window-2560", "large"), ("window-phone", "phone")):
+        page.set_viewport_size(SIZES[size]["viewport"])
+        look(page, f"camera-{name}", ())
+    page.set_viewport_size(SIZES["large"]["viewport"])
+    page.select_option("#grid", "2x2")
+    expect(page.locator("#tiles .tile:visible")).to_have_count(1)  # the page of the fifth camera
+    page.locator("#turn").click()
+    expect(page.locator("#tiles .tile:visible")).to_have_count(4)
+    for tile in page.locator("#tiles .tile:visible small").all():
+        expect(tile).to_contain_text("streaming")
+    look(page, "camera-grid", ())
+    page.reload()
+    expect(page.locator("#tiles .tile:visible")).to_have_count(4)
+
+
 def test_the_login_page(start, open_page):
     page = open_page(start(token="correct-horse-battery").url)
     expect(page.get_by_label("Token")).to_be_visible()

@@ -1,6 +1,6 @@
 // What clicks, keys and buttons do. Errors become notifications.
 
-import { showError } from "./notifications.js";
+import { clearErrors, showError } from "./notifications.js";
 import { api } from "./api.js";
 import { candidateOf, forgetCandidate } from "./candidates.js";
 import { isFinding, isFound, isPaused, store, update, watches } from "./store.js";
@@ -36,7 +36,9 @@ function forgetChanges() {
 async function attempt(action) {
 	if (watches) return null;
 	try {
-		return await action();
+		const result = await action();
+		clearErrors();
+		return result;
 	} catch (error) {
 		showError(error, error.retryable ? { label: "Try again", run: () => attempt(action) } : null);
 		return null;
@@ -55,6 +57,7 @@ export async function sendPrompt(prompt, header, onExpired = "error") {
 	const request = { ...prompt, ...candidateOf(prompt), object_id: objectId, frame: header.frame, on_expired: onExpired };
 	try {
 		const result = await api.prompt(header.stream, request);
+		clearErrors();
 		noteChange(header.stream);
 		forgetCandidate();
 		if (header.stream === store.stream) select(result.object_id, result.newest + 1);

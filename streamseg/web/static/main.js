@@ -12,6 +12,7 @@ import { initCrosshair, initKeyboard } from "./keyboard.js";
 import { initObjects } from "./objects.js";
 import { initMarks, noteMark } from "./marks.js";
 import { gridStreams } from "./grid.js";
+import { clearErrors } from "./notifications.js";
 import { initPageUrl, requestedStream, requestStream } from "./page_url.js";
 import { initPointer } from "./pointer.js";
 import { on, store, update } from "./store.js";
@@ -58,6 +59,7 @@ function showLarge(stream) {
 function logConnection(state) {
 	const [text, level] = { lost: ["connection lost", "bad"], live: ["connection restored", "good"] }[state] ?? [];
 	const before = store.connection;
+	if (state === "live") clearErrors();
 	if (!text || before === state || before === "connecting") return;
 	const event = { stream: "_daemon", kind: text, t_wall_ms: Date.now(), object: null, text, level };
 	if (addEvent(event)) noteMark(event);

@@ -5,6 +5,9 @@ import { find, make } from "./dom.js";
 const SHOWN_MS = 12000;
 const MAX_SHOWN = 4;
 
+/** Something worked: earlier errors are over. */
+export const clearErrors = () => find("#notifications").replaceChildren();
+
 /** Show an error. `action`: { label, run } of a button that may fix it. */
 export function showError(error, action = null) {
 	const box = find("#notifications");
