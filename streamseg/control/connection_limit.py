@@ -14,7 +14,7 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from streamseg.security.connections import Connection, connection_of, is_open, shut_down
+from streamseg.security.connections import Connection, accepted_connections, connection_of, is_open, shut_down
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class ConnectionLimit:
         self._silent: dict[Connection, None] = {}
         self._log_at = 0.0
         self.closed = 0
-        self.accepted = socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
+        self.accepted = accepted_connections(socket)
 
     def handle_accepted(self) -> None:
         """Count new connections, and close the oldest silent ones beyond the limit."""

@@ -24,7 +24,7 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from streamseg.security.connections import Connection, connection_of, is_open, shut_down
+from streamseg.security.connections import Connection, accepted_connections, connection_of, is_open, shut_down
 
 MAX_TOPIC_BYTES: Final = 128
 _MAX_UNKNOWN: Final = 1024
@@ -58,7 +58,7 @@ class SubscriberGuard:
         outlet.setsockopt(zmq.RCVHWM, _MAX_WAITING)
         self._outlet = outlet
         self._max_connections = _max_connections()
-        self._monitor = outlet.get_monitor_socket(zmq.EVENT_ACCEPTED)
+        self._monitor = accepted_connections(outlet)
         self._unknown: dict[Connection, int] = {}
         self._dropped = 0
         self._lock = threading.Lock()

@@ -8,12 +8,32 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import socket
+from typing import Final
 
 import zmq
 
 Connection = tuple[int, int]
 """Descriptor and inode."""
+
+_MAX_ACCEPTED: Final = 100_000
+"""Events that wait while a thread is busy. libzmq's I/O thread blocks when there are more, and with it the socket."""
+
+
+def accepted_connections(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """Return a socket that receives an event for each connection that another socket accepts.
+
+    Args:
+        watched: Before it is bound. Its ``disable_monitor`` ends the events.
+    """
+    # Not get_monitor_socket: it holds 2,000 events. Beyond them, disable_monitor never returns.
+    endpoint = f"inproc://accepted-{secrets.token_hex(8)}"
+    watched.monitor(endpoint, zmq.EVENT_ACCEPTED)
+    events: zmq.Socket[bytes] = watched.context.socket(zmq.PAIR)
+    events.setsockopt(zmq.RCVHWM, _MAX_ACCEPTED)
+    events.connect(endpoint)
+    return events
 
 
 def connection_of(message: zmq.Frame) -> Connection | None:

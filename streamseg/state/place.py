@@ -26,7 +26,9 @@ def state_folder(config: Path, configured: str | None) -> Path:
     if configured is not None:
         return file.parent / Path(configured).expanduser()
     digest = hashlib.blake2b(os.fsencode(file.resolve()), digest_size=4).hexdigest()
-    name = os.fsdecode(os.fsencode(file.stem)[: NAME_MAX - 1 - len(digest)])
+    name, longest = file.stem, NAME_MAX - 1 - len(digest)
+    if len(encoded := os.fsencode(name)) > longest:
+        name = encoded[:longest].decode(errors="ignore")  # no part of a character
     return state_directory() / f"{name}-{digest}"
 
 

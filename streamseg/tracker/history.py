@@ -105,8 +105,9 @@ class FrameHistory(Generic[Picture]):
             holder: Its name.
             frame_id: A frame that is still held; None: the holder needs none now.
         """
-        self._holds.pop(holder, None)
-        if frame_id is not None:
+        if frame_id is None:
+            self._holds.pop(holder, None)
+        else:
             self._holds[holder] = self.find(None, frame_id, is_new=True).frame_id
         self._pushed_out = {held: past for held, past in self._pushed_out.items() if held in self._holds.values()}
 

@@ -124,5 +124,6 @@ def test_each_configuration_has_its_own_folder(tmp_path: Path, monkeypatch: pyte
     assert one.name.startswith("cams-")
     assert state_folder(tmp_path / "cams.yaml", "kept") == tmp_path / "kept"
     assert len(os.fsencode(state_folder(tmp_path / f"{'é' * 125}.yaml", None).name)) == 255
+    assert len(state_folder(tmp_path / f"x{'é' * 124}.yaml", None).name.encode()) == 254
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/streamseg:/other")
     assert state_folder(tmp_path / "cams.yaml", None).parent == Path("/var/lib/streamseg")

@@ -48,6 +48,9 @@ def test_a_held_frame_stays_for_new_objects_alone():
     assert history.find(1, 2, is_new=True).picture == "picture 1"
     with pytest.raises(FrameExpiredError, match="frame 2 of"):
         history.find(1, 2)
+    with pytest.raises(FrameExpiredError):
+        history.hold("one", 4)
+    assert history.find(1, 2, is_new=True).number == 1, "a refused hold changes nothing"
     assert [past.number for past in history.since(0)] == [95, 96, 97, 98, 99], "nothing is tracked through it"
     assert [past.number for past in history.until(50)] == []
     history.hold("one", 198)
