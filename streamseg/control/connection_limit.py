@@ -5,16 +5,21 @@ Each takes a descriptor, also before its key is checked, and libzmq has no limit
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import time
 from typing import Final
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from streamseg.security.connections import Connection, accepted_connections, connection_of, is_open, shut_down
+from streamseg.security.connections import (
+    Connection,
+    accepted_connections,
+    connection_at,
+    connection_of,
+    is_open,
+    shut_down,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +55,9 @@ class ConnectionLimit:
         for _ in range(_MAX_PER_TURN):
             if not self.accepted.poll(0):
                 return
-            fd = int(recv_monitor_message(self.accepted)["value"])
-            with contextlib.suppress(OSError):  # closed already
-                self._silent[fd, os.fstat(fd).st_ino] = None
+            connection = connection_at(int(recv_monitor_message(self.accepted)["value"]))
+            if connection is not None:
+                self._silent[connection] = None
             if len(self._silent) > self._limit:
                 self._silent = {one: None for one in self._silent if is_open(one)}
             while len(self._silent) > self._limit:

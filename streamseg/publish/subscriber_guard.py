@@ -11,10 +11,8 @@ Only closing the connection frees its topics (:mod:`streamseg.security.connectio
 from __future__ import annotations
 
 import array
-import contextlib
 import ctypes
 import fcntl
-import os
 import resource
 import termios
 import threading
@@ -24,7 +22,14 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from streamseg.security.connections import Connection, accepted_connections, connection_of, is_open, shut_down
+from streamseg.security.connections import (
+    Connection,
+    accepted_connections,
+    connection_at,
+    connection_of,
+    is_open,
+    shut_down,
+)
 
 MAX_TOPIC_BYTES: Final = 128
 _MAX_UNKNOWN: Final = 1024
@@ -137,13 +142,13 @@ class SubscriberGuard:
         event = recv_monitor_message(self._monitor)
         if event["event"] != zmq.EVENT_ACCEPTED:
             return
-        with contextlib.suppress(OSError):  # closed already
-            fd = int(event["value"])
-            connection = fd, os.fstat(fd).st_ino
-            if len(open_) < self._max_connections:
-                open_.add(connection)
-            else:
-                self._drop(connection)
+        connection = connection_at(int(event["value"]))
+        if connection is None:
+            return
+        if len(open_) < self._max_connections:
+            open_.add(connection)
+        else:
+            self._drop(connection)
 
 
 def _max_connections() -> int:

@@ -36,21 +36,25 @@ def accepted_connections(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     return events
 
 
+def connection_at(fd: int) -> Connection | None:
+    """Return the connection that has a descriptor; None if it is closed."""
+    try:
+        return fd, os.fstat(fd).st_ino
+    except OSError:
+        return None
+
+
 def connection_of(message: zmq.Frame) -> Connection | None:
     """Return the connection that a message came from; None if it is closed."""
     try:
-        fd = int(message.get(zmq.SRCFD))
-        return fd, os.fstat(fd).st_ino
-    except (OSError, ValueError, TypeError, zmq.ZMQError):
+        return connection_at(int(message.get(zmq.SRCFD)))
+    except (ValueError, TypeError, zmq.ZMQError):
         return None
 
 
 def is_open(connection: Connection) -> bool:
     """Whether a connection is still open."""
-    try:
-        return os.fstat(connection[0]).st_ino == connection[1]
-    except OSError:
-        return False
+    return connection_at(connection[0]) == connection
 
 
 def shut_down(connection: Connection) -> bool:
