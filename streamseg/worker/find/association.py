@@ -36,8 +36,6 @@ _MAX_MISSED: Final = 2
 """Looks in a row without a tentative object after which it is dropped."""
 _DUPLICATE: Final = 0.7
 """IoU from which two tracked masks are one object, if that lasts."""
-SAME_OBJECT: Final = 0.4
-"""IoU with another object from which an object that has jumped there shows that one."""
 
 _MAX_TENTATIVE: Final = 64
 

@@ -10,7 +10,7 @@ from typing import Final
 from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.protocol.published import Origin
 from streamseg.tracker.types import BoolMask, ObjectResult
-from streamseg.worker.find.association import SAME_OBJECT, Sight, duplicates, iou, is_known, is_uncovered
+from streamseg.worker.find.association import Sight, duplicates, iou, is_known, is_uncovered
 from streamseg.worker.find.boxes import Box, box_iou
 from streamseg.worker.find.grid import to_grid
 from streamseg.worker.stream_objects import Latest, StreamObjects
@@ -22,6 +22,8 @@ _STAYED: Final = 0.3
 """IoU of an object's boxes on two frames from which it has not jumped."""
 _NEAR: Final = 0.4
 """IoU of two boxes from which their masks are compared."""
+_SAME_OBJECT: Final = 0.4
+"""IoU with another object from which an object that has jumped there shows that one."""
 
 
 class FoundObjects:
@@ -154,21 +156,27 @@ class FoundObjects:
         """
         table, before = self.objects.table.objects, self._boxes
         now = self._boxes = {obj_id: result.roi for obj_id, result in self.newest.results.items() if result.area}
-        stayed = [obj_id for obj_id, box in now.items() if obj_id in before and box_iou(box, before[obj_id]) >= _STAYED]
+
+        def stayed(obj_id: int) -> bool:
+            return obj_id in before and box_iou(now[obj_id], before[obj_id]) >= _STAYED
+
+        jumped = [obj_id for obj_id in now if obj_id in table and table[obj_id].is_found and not stayed(obj_id)]
+        if not jumped:
+            return False
+        others = [obj_id for obj_id in now if stayed(obj_id)]
         onto: dict[int, int] = {}
-        for obj_id in now.keys() - set(stayed):
-            if obj_id in table and table[obj_id].is_found:
-                near = [other for other in stayed if box_iou(now[obj_id], now[other]) >= _NEAR]
-                same = [other for other in near if self._show_the_same(obj_id, other)]
-                if same:
-                    onto[obj_id] = same[0]
+        for obj_id in jumped:
+            near = [other for other in others if box_iou(now[obj_id], now[other]) >= _NEAR]
+            same = [other for other in near if self._show_the_same(obj_id, other)]
+            if same:
+                onto[obj_id] = same[0]
         for obj_id, other in onto.items():
             self._retire(obj_id, f"it jumped onto object {other}")
         return bool(onto)
 
     def _show_the_same(self, obj_id: int, other: int) -> bool:
         masks = self.tracked()
-        return iou(masks[obj_id], masks[other]) >= SAME_OBJECT
+        return iou(masks[obj_id], masks[other]) >= _SAME_OBJECT
 
     def remove_duplicates(self) -> None:
         """Retire found objects that have shown the same as another object in two looks."""
