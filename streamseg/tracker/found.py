@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from streamseg.errors import PromptError
+from streamseg.tracker.boxes import box_iou
 from streamseg.tracker.types import ObjectResult, Prompt
 
 _FAR_SMALLER: Final = 0.25
@@ -28,7 +29,8 @@ def agreement(prompt: Prompt, result: ObjectResult) -> float:
     if positive:
         shares.append(sum(_contains(result, point.x, point.y) for point in positive) / len(positive))
     if prompt.box is not None:
-        shares.append(_box_iou(prompt.box, result.roi))
+        x0, y0, x1, y1 = prompt.box
+        shares.append(box_iou((x0, y0, x1 - x0, y1 - y0), result.roi))
     if prompt.mask is not None:
         x, y, w, h = result.roi
         common = int((prompt.mask[y : y + h, x : x + w] & result.mask).sum())
@@ -83,11 +85,3 @@ def _contains(result: ObjectResult, x: float, y: float) -> bool:
     column = min(math.floor(x), result.size[0] - 1) - left
     row = min(math.floor(y), result.size[1] - 1) - top
     return 0 <= column < width and 0 <= row < height and bool(result.mask[row, column])
-
-
-def _box_iou(box: tuple[float, float, float, float], roi: tuple[int, int, int, int]) -> float:
-    x, y, w, h = roi
-    width = max(0.0, min(box[2], x + w) - max(box[0], x))
-    height = max(0.0, min(box[3], y + h) - max(box[1], y))
-    common = width * height
-    return common / ((box[2] - box[0]) * (box[3] - box[1]) + w * h - common)

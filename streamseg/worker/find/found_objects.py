@@ -9,9 +9,9 @@ from typing import Final
 
 from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.protocol.published import Origin
+from streamseg.tracker.boxes import Box, box_iou
 from streamseg.tracker.types import BoolMask, ObjectResult
 from streamseg.worker.find.association import Sight, duplicates, iou, is_known, is_uncovered
-from streamseg.worker.find.boxes import Box, box_iou
 from streamseg.worker.find.grid import to_grid
 from streamseg.worker.stream_objects import Latest, StreamObjects
 
