@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.models.registry import find
 from streamseg.models.tuning import Confidence, load_tuning, save_tuning, tuning_file
 from streamseg.sources.scene.source import Scene
@@ -33,6 +32,7 @@ from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2.memory_policy import policy_of
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
 from training.clip import compose_clip
+from training.marked_frames import as_frame, deepest_point
 from training.material import Folders, Material, load_material
 from training.scene_clips import TRAINING_SEEDS
 
@@ -141,7 +141,7 @@ class Follower:
         self._predictor.open_stream("video")
         signals, good = [], []
         for n, (picture, truths) in enumerate(frames):
-            image = self._preprocess.normalize(self._preprocess.resize(_as_frame(n, picture)))
+            image = self._preprocess.normalize(self._preprocess.resize(as_frame(n, picture)))
             output = self._predictor.track({"video": image})["video"]
             small = {obj_id: self._shrink(truth) for obj_id, truth in truths.items()}
             if n == 0:
@@ -168,14 +168,6 @@ class Follower:
         return np.asarray(cv2.resize(truth.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5)
 
 
-def _as_frame(number: int, picture: NDArray[np.uint8]) -> Frame:
-    height, width = picture.shape[:2]
-    plane = np.ascontiguousarray(picture).reshape(height, 3 * width)
-    return Frame(
-        number, 0, FrameFormat(width, height, "rgb24"), (plane,), FrameStamps(0, "file", 0, 0, number, (1, 30))
-    )
-
-
 def _prompt(truth: Flags, kind: str) -> GivenPrompt:
     """Return the prompt of a careful user."""
     height, width = truth.shape
@@ -184,8 +176,7 @@ def _prompt(truth: Flags, kind: str) -> GivenPrompt:
     if kind == "box":
         x, y, w, h = cv2.boundingRect(truth.astype(np.uint8))
         return {"box_norm": torch.tensor([x / width, y / height, (x + w) / width, (y + h) / height])}
-    depth = cv2.distanceTransform(np.pad(truth, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    column, row = deepest_point(truth)
     return {
         "points_norm": torch.tensor([[column / width, row / height]], dtype=torch.float32),
         "labels": torch.ones(1, dtype=torch.int32),

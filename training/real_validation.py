@@ -14,11 +14,11 @@ import numpy as np
 
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import PromptError
-from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.models.registry import resolve
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import ObjectResult, Point, Prompt
-from training.real_clips import BoolMask, Picture, RealClip, RealObject
+from training.marked_frames import as_frame, deepest_point
+from training.real_clips import BoolMask, RealClip, RealObject
 
 PromptKind = Literal["mask", "box", "click"]
 KINDS: tuple[PromptKind, ...] = ("mask", "box", "click")
@@ -101,10 +101,8 @@ def prompt_for(obj_id: int, truth: BoolMask, kind: PromptKind) -> Prompt:
     if kind == "box":
         x, y, width, height = (float(edge) for edge in cv2.boundingRect(truth.astype(np.uint8)))
         return Prompt(obj_id=obj_id, box=(x, y, x + width, y + height))
-    bordered = np.pad(truth.astype(np.uint8), 1)
-    depth = cv2.distanceTransform(bordered, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return Prompt(obj_id=obj_id, points=(Point(float(column), float(row)),))
+    x, y = deepest_point(truth)
+    return Prompt(obj_id=obj_id, points=(Point(float(x), float(y)),))
 
 
 _Seen = dict[int, ObjectResult]
@@ -118,7 +116,7 @@ def _track(
     tracker.close_stream(_STREAM)
     tracker.open_stream(_STREAM)
     for number, picture in enumerate(clip.frames(first, max(item.last for item in objects)), first):
-        results = tracker.track({_STREAM: _as_frame(number, picture)})[_STREAM]
+        results = tracker.track({_STREAM: as_frame(number, picture)})[_STREAM]
         if number == first:
             for index, item in enumerate(objects):
                 prompt = prompt_for(index + 1, item.truth[first], kind)
@@ -150,10 +148,3 @@ def _judge(name: str, item: RealObject, seen: _Seen) -> RealQuality:
 
 def _iou(mask: BoolMask, truth: BoolMask) -> float:
     return float((mask & truth).sum() / (mask | truth).sum())
-
-
-def _as_frame(number: int, picture: Picture) -> Frame:
-    height, width = picture.shape[:2]
-    plane = np.ascontiguousarray(picture).reshape(height, 3 * width)
-    stamps = FrameStamps(0, "file", 0, 0, number, (1, 30))
-    return Frame(number, 0, FrameFormat(width, height, "rgb24"), (plane,), stamps)
