@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -109,8 +110,8 @@ class OpenVinoEngine(Engine):
             return
         arguments = (name, folder, bank.shape, lambda what, share: None)
         self._thread = threading.Thread(target=self._complete, args=arguments, name="openvino", daemon=True)
-        # An interpreter that ends while the thread runs OpenVINO or torch aborts the process.
-        atexit.register(self.stop)
+        # An interpreter that ends before the thread has ended aborts the process.
+        atexit.register(_stop_if_used, weakref.ref(self))
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
@@ -190,8 +191,6 @@ class OpenVinoEngine(Engine):
         except Exception as error:  # noqa: BLE001 - OpenVINO raises many kinds, and eager torch works all the same
             self._state = "eager (OpenVINO failed)"
             log.error("OpenVINO is not used, the model runs on torch: %s", error)
-        finally:
-            atexit.unregister(self.stop)
 
     def _load_found(self, name: str, folder: Path, shape: BankShape, progress: Progress) -> bool:
         """Load what an earlier process compiled. Return whether that worked."""
@@ -251,3 +250,10 @@ class OpenVinoEngine(Engine):
         self._networks[size] = load_network(self._core, content, self._autocast, torch.get_num_threads())
         if self._state == "eager":
             self._state = "openvino"
+
+
+def _stop_if_used(engine: weakref.ref[OpenVinoEngine]) -> None:
+    """Stop an engine that still exists, as one whose thread runs does."""
+    found = engine()
+    if found is not None:
+        found.stop()
