@@ -27,6 +27,7 @@ from streamseg.errors import StreamsegError
 from streamseg.protocol.arguments import Coords, OnExpired
 from streamseg.protocol.control import Reply
 from streamseg.protocol.results import (
+    ClipStarted,
     Finding,
     Hello,
     PromptResult,
@@ -251,6 +252,20 @@ class AsyncController:
     async def remove_stream(self, stream: str) -> None:
         """Remove a stream: close its source and drop its objects."""
         await self._do(calls.on_stream("remove_stream", stream))
+
+    async def record_clip(
+        self, stream: str, before_s: float | None = None, after_s: float | None = None
+    ) -> ClipStarted:
+        """Begin a clip: a video of the seconds before and after now, written by the daemon (``record.clips``).
+
+        The event ``clip_saved`` has the name of the file in ``detail`` when it is complete.
+
+        Args:
+            stream: Id of the stream.
+            before_s: Seconds before now, at most ``record.clips.before_s``; None: those.
+            after_s: Seconds after now; None: ``record.clips.after_s``.
+        """
+        return await self._do(calls.record_clip(stream, before_s, after_s))
 
     async def reload(self) -> Reloaded:
         """Reload the daemon's configuration file and apply the changes."""

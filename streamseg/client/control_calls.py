@@ -24,6 +24,7 @@ from streamseg.protocol.arguments import (
     NoArgs,
     ObjectArgs,
     OnExpired,
+    RecordClip,
     Rle,
     SetFind,
     SetPrompts,
@@ -31,6 +32,7 @@ from streamseg.protocol.arguments import (
 from streamseg.protocol.field_problems import field_problem
 from streamseg.protocol.mask_codec import BoolMask, encode_rle
 from streamseg.protocol.results import (
+    ClipStarted,
     Finding,
     Hello,
     Listing,
@@ -181,6 +183,12 @@ def change_stream(stream: str, settings: Mapping[str, Any]) -> Call[StreamSettin
     """Change some settings of a stream."""
     args = _args("change_stream", {"settings": dict(settings)}, ChangeStream)
     return Call("change_stream", stream, args, _to(StreamSettings), feature="change_stream")
+
+
+def record_clip(stream: str, before_s: float | None, after_s: float | None) -> Call[ClipStarted]:
+    """Begin a clip of now."""
+    args = _args("record_clip", {"before_s": before_s, "after_s": after_s}, RecordClip)
+    return Call("record_clip", stream, args, _to(ClipStarted), feature="clips")
 
 
 def reload() -> Call[Reloaded]:

@@ -25,6 +25,7 @@ from streamseg.client.keys import KeyFile, load_keys
 from streamseg.errors import StreamsegError
 from streamseg.protocol.arguments import Coords, OnExpired
 from streamseg.protocol.results import (
+    ClipStarted,
     Finding,
     Hello,
     PromptResult,
@@ -251,6 +252,18 @@ class Controller:
     def remove_stream(self, stream: str) -> None:
         """Remove a stream: close its source and drop its objects."""
         self._do(calls.on_stream("remove_stream", stream))
+
+    def record_clip(self, stream: str, before_s: float | None = None, after_s: float | None = None) -> ClipStarted:
+        """Begin a clip: a video of the seconds before and after now, written by the daemon (``record.clips``).
+
+        The event ``clip_saved`` has the name of the file in ``detail`` when it is complete.
+
+        Args:
+            stream: Id of the stream.
+            before_s: Seconds before now, at most ``record.clips.before_s``; None: those.
+            after_s: Seconds after now; None: ``record.clips.after_s``.
+        """
+        return self._do(calls.record_clip(stream, before_s, after_s))
 
     def reload(self) -> Reloaded:
         """Reload the daemon's configuration file and apply the changes."""

@@ -58,7 +58,10 @@ log = logging.getLogger(__name__)
 
 _MAX_PER_TURN: Final = 64
 _PROGRESS_S: Final = 1.0
-_SUPERVISOR_OPS: Final = frozenset({"add_stream", "get_settings", "change_stream", "remove_stream", "reload"})
+_SUPERVISOR_OPS: Final = frozenset(
+    {"add_stream", "get_settings", "change_stream", "remove_stream", "record_clip", "reload"}
+)
+"""The supervisor passes ``record_clip`` on to the recorder."""
 
 
 @dataclass(frozen=True)

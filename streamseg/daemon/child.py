@@ -189,6 +189,10 @@ class Child:
         if self._connection is not None and not send_message(self._connection, message, fds):
             self.kill()
 
+    def offer(self, message: SupervisorMessage) -> bool:
+        """Send a message that it can do without; return whether it could be sent."""
+        return self._connection is not None and send_message(self._connection, message)
+
     def take_messages(self) -> list[ChildMessage]:
         """Return the messages since the last call."""
         messages: list[ChildMessage] = []

@@ -207,6 +207,7 @@ class ProcessTable:
             subscribe_endpoint=endpoint,
             key_command=KeyFolder(self._keys).authorize_command() if publish.needs_key(endpoint) else "",
             control_endpoint=self._local_control,
+            clips=self.config.record.clips,
             keys=self._keys,
             log=self.config.log,
         )

@@ -23,6 +23,7 @@ from streamseg.common.redact import redact
 from streamseg.config.schema import Config, ModelConfig
 from streamseg.daemon.announcer import Announcer
 from streamseg.daemon.child import Child, stop_children
+from streamseg.daemon.clip_requests import ClipRequests
 from streamseg.daemon.kept_state import KeptState
 from streamseg.daemon.process_table import CONTROL, PUBLISHER, RECORDER, WEB, WORKER, ProcessTable, is_prompter
 from streamseg.daemon.service_manager import ServiceManager, describe
@@ -30,7 +31,7 @@ from streamseg.daemon.signals import LoopControl
 from streamseg.daemon.stream_requests import StreamRequests
 from streamseg.daemon.stream_set import StreamSet
 from streamseg.errors import ControlError, ProcessError, StateError
-from streamseg.ipc.commands import Command
+from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.endpoints import remove_stale_socket
 from streamseg.ipc.supervisor_messages import ChildMessage, PromptsSaved, Report, SaveMasks, WorkerGone
 from streamseg.paths import default_control_endpoint, sockets_parent
@@ -124,6 +125,7 @@ class Daemon:
             cleanup.callback(self._streams.close)
             self._add_streams()
             self._requests = StreamRequests(self._table, self._streams, self._read_config, self._change_model)
+            self._clip_requests = ClipRequests(self._table, self._children)
             entries = [self._table.publisher, self._table.worker, self._table.control]
             if self._config.http.listen is not None:
                 entries.append(self._table.web)
@@ -246,8 +248,13 @@ class Daemon:
                 self._on_report(child, message)
             case PromptsSaved():
                 self._streams.save(message)
+            case Command(op="record_clip"):
+                if (failed := self._clip_requests.forward(message)) is not None:
+                    child.send(failed)
             case Command():
                 child.send(self._requests.handle(message))
+            case Outcome():
+                self._children[CONTROL].send(message)
 
     def _on_report(self, child: Child, report: Report) -> None:
         match report.kind:

@@ -44,8 +44,8 @@ class PromptsSaved:
     saved: SavedStream
 
 
-ChildMessage = Report | PromptsSaved | Command
-"""From a child; a :class:`~streamseg.ipc.commands.Command` comes from the control process."""
+ChildMessage = Report | PromptsSaved | Command | Outcome
+"""From a child: a :class:`~streamseg.ipc.commands.Command` from the control process, an outcome from the recorder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +122,5 @@ class WorkerGone:
     """Control process: the worker died, and its pending commands with it."""
 
 
-SupervisorMessage = OpenStream | CloseStream | ChangeStream | SaveMasks | DaemonInfo | WorkerGone | Outcome
-"""From the supervisor; an :class:`~streamseg.ipc.commands.Outcome` answers a command."""
+SupervisorMessage = OpenStream | CloseStream | ChangeStream | SaveMasks | DaemonInfo | WorkerGone | Command | Outcome
+"""From the supervisor; a :class:`~streamseg.ipc.commands.Command` is for the recorder, an outcome for control."""

@@ -122,6 +122,18 @@ class SetFind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     settings: dict[str, Any] | None = None
 
 
+class RecordClip(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """``record_clip``: how much of the video before and after the request.
+
+    Attributes:
+        before_s: Seconds before, at most as many as the daemon keeps; None: all of them.
+        after_s: Seconds after; None: as after an event.
+    """
+
+    before_s: Annotated[float, Meta(ge=0, le=60)] | None = None
+    after_s: Annotated[float, Meta(ge=0.1, le=300)] | None = None
+
+
 class AddStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``add_stream``: settings, as under ``streams.NAME`` in a configuration file."""
 

@@ -21,10 +21,12 @@ from streamseg.protocol.arguments import (
     LabelObject,
     NoArgs,
     ObjectArgs,
+    RecordClip,
     SetFind,
     SetPrompts,
 )
 from streamseg.protocol.results import (
+    ClipStarted,
     Finding,
     Hello,
     Listing,
@@ -63,6 +65,7 @@ Feature = Literal[
     "find",
     "prompters",
     "keys",
+    "clips",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""
@@ -127,6 +130,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "add_stream": Operation(AddStream, Nothing),
     "get_settings": Operation(NoArgs, StreamSettings),
     "change_stream": Operation(ChangeStream, StreamSettings),
+    "record_clip": Operation(RecordClip, ClipStarted),
     "remove_stream": Operation(NoArgs, Nothing),
     "reload": Operation(NoArgs, Reloaded, "none"),
 }

@@ -278,6 +278,20 @@ class UndoneChange(msgspec.Struct, frozen=True, kw_only=True):
     left: int
 
 
+class ClipStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """``record_clip``: a clip has begun. The event ``clip_saved`` or ``clip_failed`` has its name in ``detail``.
+
+    Attributes:
+        clip: Name of the file, which appears when it is complete.
+        before_s: Seconds before the request, as far as they are kept.
+        after_s: Seconds after it.
+    """
+
+    clip: str
+    before_s: float
+    after_s: float
+
+
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``get_settings``, ``change_stream``: the settings of a stream in use.
 

@@ -18,11 +18,13 @@ from typing import Final
 from streamseg.common.logs import setup_logging
 from streamseg.config.schema import LogConfig, RecordConfig
 from streamseg.errors import ConfigError, RecordError
+from streamseg.ipc.commands import Command
 from streamseg.ipc.messages import RecorderReport, StreamEvent
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
 from streamseg.protocol.topics import DAEMON, Kind
+from streamseg.record.clips.requests import ClipRequests
 from streamseg.record.recorder import Recorder, RecordLimits
 
 log = logging.getLogger(__name__)
@@ -64,36 +66,45 @@ def main(spec: RecorderSpec, connection: Connection) -> None:
     setup_logging(spec.log, "recorder")
     events = PublisherSocket(spec.internal_endpoint)
     try:
-        link.send(Report("ready"))
-        with _clips(spec):
+        requests = ClipRequests(link.send)
+        with _clips(spec, requests):
+            link.send(Report("ready"))
             if spec.record.path is None:
-                _wait_for_stop(link)
+                _wait_for_stop(link, requests)
             else:
-                _Recording(spec, link, events).run()
+                _Recording(spec, link, events, requests).run()
     finally:
         events.close()
 
 
-def _clips(spec: RecorderSpec) -> contextlib.AbstractContextManager[object]:
+def _clips(spec: RecorderSpec, requests: ClipRequests) -> contextlib.AbstractContextManager[object]:
     if spec.record.clips.path is None:
         return contextlib.nullcontext()
     from streamseg.record.clips.thread import ClipThread
 
-    return ClipThread(spec.record, spec.publish_endpoint, spec.internal_endpoint)
+    return ClipThread(spec.record, spec.publish_endpoint, spec.internal_endpoint, requests)
 
 
-def _wait_for_stop(link: ChildLink) -> None:
+def _wait_for_stop(link: ChildLink, requests: ClipRequests) -> None:
     while not link.stop_requested(_PROGRESS_S):
         link.send(Report("progress"))
+        _take_requests(link, requests)
+
+
+def _take_requests(link: ChildLink, requests: ClipRequests) -> None:
+    for message in link.take_messages():
+        if isinstance(message, Command):
+            requests.put(message)
 
 
 class _Recording:
     """Records, begins again a minute after it had to stop, and reports which of both each second."""
 
-    def __init__(self, spec: RecorderSpec, link: ChildLink, events: PublisherSocket) -> None:
+    def __init__(self, spec: RecorderSpec, link: ChildLink, events: PublisherSocket, requests: ClipRequests) -> None:
         self._spec = spec
         self._link = link
         self._events = events
+        self._requests = requests
         self._stopped = ""
         self._next_report_s = 0.0
 
@@ -136,6 +147,7 @@ class _Recording:
             self._report()
 
     def _report(self) -> None:
+        _take_requests(self._link, self._requests)
         now_s = time.monotonic()
         if now_s >= self._next_report_s:
             self._next_report_s = now_s + _PROGRESS_S

@@ -15,10 +15,11 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from streamseg.client import AsyncController
-from streamseg.config.schema import HttpConfig
+from streamseg.config.schema import ClipsConfig, HttpConfig
 from streamseg.errors import ControlError
 from streamseg.web.api_error import ApiError
 from streamseg.web.client_limit import ClientLimit
+from streamseg.web.clip_api import ClipApi
 from streamseg.web.control_api import ControlApi
 from streamseg.web.guard import VISITOR, Guard
 from streamseg.web.hub import Hub
@@ -59,6 +60,7 @@ def make_app(
     hub: Hub,
     controller: AsyncController,
     http: HttpConfig,
+    clips: ClipsConfig,
     subscribe_endpoint: str,
     key_command: str,
     tokens: Tokens | None,
@@ -69,6 +71,7 @@ def make_app(
         hub: State of the daemon.
         controller: Client of the control channel.
         http: Settings.
+        clips: Settings of the clips that the recorder makes.
         subscribe_endpoint: Where other programs subscribe to the daemon.
         key_command: How to make the key that they need there; empty if they need none.
         tokens: What is accepted; None if no token is required.
@@ -79,6 +82,7 @@ def make_app(
         *PictureApi(hub, clients).operations(),
         *ProgramApi(hub, subscribe_endpoint, key_command).operations(),
         *ControlApi(hub, controller).operations(),
+        *ClipApi(hub, controller, None if clips.path is None else Path(clips.path)).operations(),
         *StreamApi(hub, controller, http).operations(),
     ]
     document = msgspec.json.encode(openapi_document(operations))

@@ -26,6 +26,7 @@ _ERRORS: Final = {
     410: "The frame has expired.",
     413: "The request is too large.",
     415: "The request is not JSON.",
+    416: "The file has no such part.",
     421: "The Host header does not name this machine.",
     422: "The prompt or the settings are invalid.",
     429: "Too many wrong tokens.",

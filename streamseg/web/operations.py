@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from streamseg.common.clip_names import CLIP_NAME
 from streamseg.protocol.field_problems import json_problem
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.topics import STREAM_ID
@@ -26,6 +27,7 @@ LANGUAGES: Final = ("py", "cpp", "mjs")
 PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "stream": {"type": "string", "pattern": f"^{STREAM_ID.pattern}$"},
     "object": {"type": "integer", "minimum": 1, "maximum": MAX_OBJECT_ID},
+    "clip": {"type": "string", "pattern": f"^{CLIP_NAME.pattern.replace('?P', '?')}$"},
     "language": {"type": "string", "enum": list(LANGUAGES)},
 }
 OVERLAY: Final[Mapping[str, dict[str, Any]]] = {

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from streamseg.config.schema import HttpConfig, LogConfig
+from streamseg.config.schema import ClipsConfig, HttpConfig, LogConfig
 from streamseg.errors import ConfigError
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
@@ -41,6 +41,7 @@ class WebSpec:
         subscribe_endpoint: Where other programs subscribe.
         key_command: How to make the key that they need there; empty if they need none.
         control_endpoint: Where the daemon takes requests.
+        clips: Settings of the clips that the recorder makes.
         keys: Folder of the daemon's keys and tokens.
         log: Log settings.
     """
@@ -50,6 +51,7 @@ class WebSpec:
     subscribe_endpoint: str
     key_command: str
     control_endpoint: str
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
     keys: Path = field(default_factory=default_key_folder)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -92,7 +94,7 @@ async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: 
         spec.control_endpoint, timeout_s=_CONTROL_TIMEOUT_S, connect_timeout_s=_CONNECT_TIMEOUT_S
     )
     server = Server(
-        make_app(hub, controller, spec.http, spec.subscribe_endpoint, spec.key_command, tokens),
+        make_app(hub, controller, spec.http, spec.clips, spec.subscribe_endpoint, spec.key_command, tokens),
         lambda: link.send(Report("ready", address)),
         certificate.context,
     )

@@ -14,13 +14,17 @@ import numpy as np
 import psutil
 import pytest
 
-from streamseg.client import Controller, EventMessage, FramePair, Subscriber
+from streamseg.client import ControlError, Controller, EventMessage, FramePair, Subscriber
 from streamseg.client.assembly import assemble
+from streamseg.common.clip_names import parse_clip_name
 from streamseg.config.schema import ClipsConfig, RecordConfig
 from streamseg.errors import RecordError
+from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.messages import StreamEvent
+from streamseg.protocol.arguments import RecordClip
 from streamseg.record.clips.folder import ClipFolder
 from streamseg.record.clips.recorder import ClipRecorder
+from streamseg.record.clips.requests import ClipRequests
 from streamseg.record.clips.ring import Kept, PictureRing
 from tests.client.conftest import Messages
 from tests.e2e.daemon_process import DISC, DaemonProcess
@@ -53,6 +57,27 @@ def clip_event(daemon: DaemonProcess, label: str) -> EventMessage:
             for message in subscriber
             if isinstance(message, EventMessage) and message.event.startswith("clip_") and message.label == label
         )
+
+
+def test_a_clip_of_now_by_request(daemon: DaemonProcess) -> None:
+    """It has the length that was asked for, and its name is known at once."""
+    with (
+        Subscriber(daemon.endpoint, kinds=["events"], timeout_s=60) as subscriber,
+        Controller(daemon.control) as control,
+    ):
+        assert "clips" in control.hello().features
+        started = control.record_clip("cam", after_s=0.3)
+        assert (started.before_s, started.after_s) == (BEFORE_S, 0.3)
+        with pytest.raises(ControlError, match=r"only 1 s are kept.*record\.clips\.before_s"):
+            control.record_clip("cam", before_s=30)
+        with pytest.raises(ControlError, match="after_s"):
+            control.record_clip("cam", after_s=0)
+        saved = next(each for each in subscriber if isinstance(each, EventMessage) and each.event == "clip_saved")
+    assert (saved.detail, saved.object) == (started.clip, None)
+    assert parse_clip_name(started.clip).kind == "requested"  # type: ignore[union-attr]
+    path = daemon.file.parent / "clips" / started.clip
+    assert 0.3 <= duration_s(path) <= BEFORE_S + 0.3 + 0.2
+    path.unlink()
 
 
 def test_a_clip_of_an_event_and_one_that_the_disk_has_no_room_for(daemon: DaemonProcess) -> None:
@@ -164,6 +189,55 @@ def test_an_event_during_a_clip_makes_it_longer(tmp_path: Path) -> None:
     (saved,) = run.said
     assert saved.kind == "clip_saved"
     assert duration_s(tmp_path / saved.detail) == pytest.approx(1.0 + 0.5 + 1.0, abs=0.2)
+    run.recorder.close()
+
+
+def test_a_requested_clip_is_not_changed_by_events(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(ControlError, match="no picture of cam1"):
+        run.recorder.request("cam1", RecordClip())
+    run.play(3.0)
+    started = run.recorder.request("cam1", RecordClip(before_s=0.5))
+    run.play(3.5)
+    run.event()
+    run.play(6.0)
+    run.write_all()
+    assert [said.kind for said in run.said] == ["clip_saved"] * 2
+    assert started.clip in {said.detail for said in run.said}
+    assert duration_s(tmp_path / started.clip) == pytest.approx(1.5, abs=0.2)
+    for _ in range(8):
+        run.recorder.request("cam1", RecordClip())
+    with pytest.raises(ControlError, match="too many") as error:
+        run.recorder.request("cam1", RecordClip())
+    assert error.value.retryable
+    run.now_s = 60.0
+    run.write_all()
+    run.recorder.feed(run.broken_pair("yard", 60.0))
+    failing = run.recorder.request("yard", RecordClip())
+    run.write_all()
+    assert [said.detail.partition(":")[0] for said in run.said if said.kind == "clip_failed"] == [failing.clip]
+    run.recorder.close()
+
+
+def test_requests_are_executed_once_and_refused_while_there_are_no_clips(tmp_path: Path) -> None:
+    answers: list[Outcome] = []
+    requests = ClipRequests(answers.append)
+    run = Run(tmp_path)
+    run.play(1.0)
+    for number in range(2):
+        requests.put(Command(number, "record_clip", "cam1", b"{}", "page 1"))
+    requests.execute(run.recorder.request)
+    assert [answer.number for answer in answers] == [0, 1]
+    assert answers[0].result == answers[1].result != b""
+    requests.put(Command(2, "record_clip", "cam1", b"{}", "page 2"))
+    requests.refuse("the folder is gone", 1.0)
+    assert answers[2].error is not None
+    assert answers[2].error.message.endswith("the folder is gone")
+    for number in range(3, 68):
+        requests.put(Command(number, "record_clip", "cam1", b"{}"))
+    assert answers[3].number == 67
+    assert answers[3].error is not None
+    assert answers[3].error.retryable
     run.recorder.close()
 
 

@@ -28,9 +28,11 @@ def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemo
 
 @pytest.fixture(scope="session")
 def changed_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
-    """One daemon that may open its own pictures as a camera, and whose settings tests change."""
+    """One daemon that may open its own pictures as a camera, makes clips, and whose settings tests change."""
     streams = {"cam": STREAMS["cam"]}
-    daemon = WebDaemon(tmp_path_factory.mktemp("own") / "daemon", streams, allow_own_addresses=True)
+    record = {"keep_free_mb": 1, "clips": {"path": "clips", "before_s": 1.0, "after_s": 0.5}}
+    folder = tmp_path_factory.mktemp("own") / "daemon"
+    daemon = WebDaemon(folder, streams, record=record, allow_own_addresses=True)
     try:
         yield daemon.wait_ready()
     finally:

@@ -24,10 +24,12 @@ class WebDaemon(DaemonProcess):
         url: Of the page, once :meth:`wait_ready` returned.
     """
 
-    def __init__(self, folder: Path, streams: dict[str, Any], *, model: str = "colour", **http: Any) -> None:
+    def __init__(
+        self, folder: Path, streams: dict[str, Any], *, model: str = "colour", record: Any = None, **http: Any
+    ) -> None:
         folder.mkdir(exist_ok=True)
         http = {"listen": "127.0.0.1:0", **http}
-        super().__init__({"model": {"name": model}, "streams": streams, "http": http}, folder)
+        super().__init__({"model": {"name": model}, "streams": streams, "http": http, "record": record or {}}, folder)
         self.url = ""
 
     def wait_ready(self) -> WebDaemon:

@@ -11,12 +11,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from streamseg.client import EventMessage
 from streamseg.client.jpeg import decode_jpeg
 from streamseg.common.draw import Picture, draw_masks
 from streamseg.common.video_writer import VideoWriter
 from streamseg.errors import ProtocolError
 from streamseg.record.clips.ring import Kept
+from streamseg.record.clips.trigger import Trigger
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +29,14 @@ class Clip:
 
     Args:
         path: The file, which appears when it is complete.
-        event: What started it.
-        t_ns: When that was, by the monotonic clock.
-        before: Pictures from before the event.
-        after_s: How long it goes on after the last event.
+        trigger: What started it.
+        before: Pictures from before that.
+        after_s: How long it goes on after the last trigger.
         overlay: Whether to draw the masks.
 
     Attributes:
         path: As given.
-        event: As given.
+        trigger: As given.
         ended: Whether it takes no more pictures; those that wait are still written.
         waiting_bytes: Size of the pictures that wait to be written.
         written: Pictures written.
@@ -47,20 +46,18 @@ class Clip:
         StreamsegError: The file cannot be written.
     """
 
-    def __init__(
-        self, path: Path, event: EventMessage, t_ns: int, before: Iterable[Kept], *, after_s: float, overlay: bool
-    ) -> None:
+    def __init__(self, path: Path, trigger: Trigger, before: Iterable[Kept], *, after_s: float, overlay: bool) -> None:
         self.path = path
-        self.event = event
+        self.trigger = trigger
         self.written = self.dropped = 0
         self._overlay = overlay
         self._after_ns = int(after_s * 1e9)
-        self._until_ns = t_ns + self._after_ns
-        self._latest_ns = t_ns + int(_MAX_S * 1e9)
+        self._until_ns = trigger.t_ns + self._after_ns
+        self._latest_ns = trigger.t_ns + int(_MAX_S * 1e9)
         self.ended = False
         self._waiting: deque[Kept] = deque()
         self.waiting_bytes = 0
-        self._writer = VideoWriter(path, threads=1, metadata=_metadata(event))
+        self._writer = VideoWriter(path, threads=1, metadata=trigger.metadata())
         for kept in before:
             self.add(kept)
 
@@ -104,7 +101,7 @@ class Clip:
             try:
                 picture = _picture(kept, self._overlay)
             except ProtocolError as error:
-                log.warning("a picture of %s is left out: %s", self.event.stream, error)
+                log.warning("a picture of %s is left out: %s", self.trigger.stream, error)
                 self.dropped += 1
             else:
                 self._writer.add(picture, kept.t_ns / 1e9)
@@ -136,8 +133,3 @@ def _picture(kept: Kept, overlay: bool) -> Picture:
         return rgb
     rgb = np.ascontiguousarray(rgb)
     return draw_masks(rgb, [msgspec.structs.replace(obj) for obj in kept.pair.masks.objects], out=rgb)
-
-
-def _metadata(event: EventMessage) -> dict[str, str]:
-    what = [event.event, event.label, event.region.name if event.region else ""]
-    return {"title": f"{event.stream}: {' '.join(part for part in what if part)}", "comment": event.detail}

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from streamseg.common.clip_names import CLIP_NAME, SUFFIX, stem_of
 from streamseg.common.video_writer import PART_SUFFIX, part_of
 from streamseg.config.schema import ClipsConfig
 from streamseg.errors import RecordError
@@ -19,9 +20,7 @@ from streamseg.record.folder import RecordingLock
 
 log = logging.getLogger(__name__)
 
-_SUFFIX: Final = ".mp4"
-_CLIP: Final = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9_-]+-[a-z_]+(?:-\d+)?\.mp4")
-_PART: Final = re.compile(rf"{_CLIP.pattern}\.\d+{re.escape(PART_SUFFIX)}")
+_PART: Final = re.compile(rf"{CLIP_NAME.pattern}\.\d+{re.escape(PART_SUFFIX)}", re.ASCII)
 _GB: Final = 10**9
 _MB: Final = 10**6
 
@@ -63,9 +62,9 @@ class ClipFolder:
         except OSError as error:
             raise RecordError(f"{self._folder}: {error.strerror}") from None
         self.check_room()
-        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{stream}-{kind}"
+        name = stem_of(stream, kind)
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        paths = (self._folder / f"{each}{_SUFFIX}" for each in names)
+        paths = (self._folder / f"{each}{SUFFIX}" for each in names)
         return next(path for path in paths if not (path.exists() or part_of(path).exists()))
 
     def check_room(self) -> None:
@@ -87,7 +86,7 @@ class ClipFolder:
     def _delete_old(self) -> None:
         limits = self._clips
         found = []
-        for path in self._named(_CLIP):
+        for path in self._named(CLIP_NAME):
             with contextlib.suppress(FileNotFoundError):  # deleted by the user meanwhile
                 found.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in found)

@@ -8,12 +8,17 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from streamseg.client import EventMessage, FramePair
+from streamseg.common.clip_names import REQUESTED
 from streamseg.config.schema import RecordConfig
 from streamseg.errors import StreamsegError, reason_of
 from streamseg.ipc.messages import StreamEvent
+from streamseg.protocol.arguments import RecordClip
+from streamseg.protocol.control import control_error
+from streamseg.protocol.results import ClipStarted
 from streamseg.record.clips.clip import Clip
 from streamseg.record.clips.folder import ClipFolder
 from streamseg.record.clips.ring import Kept, PictureRing
+from streamseg.record.clips.trigger import Trigger
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +27,8 @@ _MAX_STREAMS: Final = 64
 _MAX_RINGS_BYTES: Final = 512 * 2**20
 _MAX_WAITING_BYTES: Final = 256 * 2**20
 _MAX_CLIPS: Final = 64
+_MAX_REQUESTED: Final = 8
+"""Clips that were asked for and are being written at the same time: each is encoded on its own."""
 _ROOM_NS: Final = 2_000_000_000
 
 
@@ -29,7 +36,7 @@ class ClipRecorder:
     """Keeps the newest pictures of each stream, and writes clips of events.
 
     An event during a clip makes it longer. One that comes after its end begins the next, even if pictures of the former
-    still wait to be written.
+    still wait to be written. A clip that was asked for is one of its own, which events do not change.
 
     Args:
         record: Settings.
@@ -61,7 +68,7 @@ class ClipRecorder:
         elif message.event == "stream_removed":
             self._rings.pop(message.detail, None)
         elif message.event in self._clips.events:
-            self._begin(message)
+            self._begin(Trigger.of(message, self._now_ns()))
 
     def _add(self, pair: FramePair) -> None:
         kept = Kept.of(pair)
@@ -75,28 +82,56 @@ class ClipRecorder:
         while sum(each.nbytes for each in self._rings.values()) > _MAX_RINGS_BYTES:
             max(self._rings.values(), key=lambda each: each.nbytes).clear()
         for clip in self._running:
-            if clip.event.stream == pair.stream:
+            if clip.trigger.stream == pair.stream:
                 clip.add(kept)
         self._bound_waiting()
 
-    def _begin(self, event: EventMessage) -> None:
-        t_ns = event.t_mono_ns or self._now_ns()
+    def _begin(self, trigger: Trigger) -> None:
         for clip in self._running:
-            if clip.event.stream == event.stream and not clip.ended:
-                clip.extend(t_ns)
+            if clip.trigger.stream == trigger.stream and not clip.ended and not clip.trigger.requested:
+                clip.extend(trigger.t_ns)
                 return
         if len(self._running) >= _MAX_CLIPS:
-            self._fail(event, f"{_MAX_CLIPS} clips are being written already")
+            self._fail(trigger, f"{_MAX_CLIPS} clips are being written already")
             return
-        ring = self._rings.get(event.stream)
-        before = ring.since(t_ns - int(self._clips.before_s * 1e9)) if ring is not None else []
         try:
-            path = self._folder.next_path(event.stream, event.event)
-            clips = self._clips
-            self._running.append(Clip(path, event, t_ns, before, after_s=clips.after_s, overlay=clips.overlay))
+            self._start(trigger, self._clips.before_s, self._clips.after_s)
         except Exception as error:  # noqa: BLE001 - one clip must not end the others
-            self._fail(event, reason_of(error))
+            self._fail(trigger, reason_of(error))
+
+    def request(self, stream: str, wanted: RecordClip) -> ClipStarted:
+        """Begin a clip of now.
+
+        Raises:
+            ControlError: It cannot begin.
+        """
+        clips = self._clips
+        before_s = clips.before_s if wanted.before_s is None else wanted.before_s
+        after_s = clips.after_s if wanted.after_s is None else wanted.after_s
+        if before_s > clips.before_s:
+            raise control_error(
+                "BAD_REQUEST",
+                f"record_clip: before_s is {before_s:g}, and only {clips.before_s:g} s are kept: give less, or set "
+                "record.clips.before_s",
+            )
+        if stream not in self._rings:
+            raise control_error("NO_FRAME_YET", f"record_clip: no picture of {stream} has come yet: is the camera on?")
+        if sum(clip.trigger.requested for clip in self._running) >= _MAX_REQUESTED or len(self._running) >= _MAX_CLIPS:
+            raise control_error("BUSY", "record_clip: too many clips are being written: try again when one is complete")
+        try:
+            clip = self._start(Trigger(stream, REQUESTED, self._now_ns()), before_s, after_s)
+        except StreamsegError as error:
+            raise control_error("BUSY", f"record_clip: {reason_of(error)}") from None
+        return ClipStarted(clip=clip.path.name, before_s=before_s, after_s=after_s)
+
+    def _start(self, trigger: Trigger, before_s: float, after_s: float) -> Clip:
+        ring = self._rings.get(trigger.stream)
+        before = ring.since(trigger.t_ns - int(before_s * 1e9)) if ring is not None else []
+        path = self._folder.next_path(trigger.stream, trigger.kind)
+        clip = Clip(path, trigger, before, after_s=after_s, overlay=self._clips.overlay)
+        self._running.append(clip)
         self._bound_waiting()
+        return clip
 
     def _bound_waiting(self) -> None:
         while sum(clip.waiting_bytes for clip in self._running) > _MAX_WAITING_BYTES:
@@ -117,7 +152,7 @@ class ClipRecorder:
             except Exception as error:  # noqa: BLE001 - one clip must not end the others
                 self._running.remove(clip)
                 self._abandon(clip)
-                self._fail(clip.event, reason_of(error))
+                self._fail(clip.trigger, reason_of(error), clip.path.name)
             else:
                 if complete:
                     self._running.remove(clip)
@@ -137,19 +172,18 @@ class ClipRecorder:
                 clip.end_now()
 
     def _complete(self, clip: Clip) -> None:
-        event = clip.event
         try:
             clip.close()
         except Exception as error:  # noqa: BLE001 - one clip must not end the others
-            self._fail(event, reason_of(error))
+            self._fail(clip.trigger, reason_of(error), clip.path.name)
             return
         if not clip.written:
-            self._fail(event, "no picture arrived")
+            self._fail(clip.trigger, "no picture arrived", clip.path.name)
             return
         if clip.dropped:
             log.warning("%s: %d pictures are left out, since writing is too slow", clip.path, clip.dropped)
         log.info("%s: %d pictures", clip.path, clip.written)
-        self._say("clip_saved", event, clip.path.name)
+        self._say("clip_saved", clip.trigger, clip.path.name)
 
     def _abandon(self, clip: Clip) -> None:
         try:
@@ -157,13 +191,14 @@ class ClipRecorder:
         except Exception as error:  # noqa: BLE001
             log.debug("%s", error)  # the first error is the one to report
 
-    def _fail(self, event: EventMessage, reason: str) -> None:
-        log.warning("no clip of %s in %s: %s", event.event, event.stream, reason)
-        self._say("clip_failed", event, reason)
+    def _fail(self, trigger: Trigger, reason: str, name: str = "") -> None:
+        log.warning("no clip of %s in %s: %s", trigger.kind, trigger.stream, reason)
+        # Who asked for a clip knows it by its name.
+        self._say("clip_failed", trigger, f"{name}: {reason}" if trigger.requested else reason)
 
-    def _say(self, kind: Literal["clip_saved", "clip_failed"], event: EventMessage, detail: str) -> None:
+    def _say(self, kind: Literal["clip_saved", "clip_failed"], trigger: Trigger, detail: str) -> None:
         self._announce(
-            StreamEvent(event.stream, kind, time.time_ns(), obj_id=event.object, label=event.label, detail=detail)
+            StreamEvent(trigger.stream, kind, time.time_ns(), obj_id=trigger.obj_id, label=trigger.label, detail=detail)
         )
 
     def close(self) -> None:

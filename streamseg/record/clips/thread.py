@@ -22,6 +22,7 @@ from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.protocol.topics import DAEMON
 from streamseg.record.clips.inbox import ClipInbox
 from streamseg.record.clips.recorder import ClipRecorder
+from streamseg.record.clips.requests import ClipRequests
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +56,22 @@ class ClipThread:
         record: Settings.
         publish_endpoint: Where the daemon publishes.
         internal_endpoint: Where the publisher takes events.
+        requests: For clips of now.
         retry_s: Time after which it tries again if it could not work.
     """
 
     def __init__(
-        self, record: RecordConfig, publish_endpoint: str, internal_endpoint: str, retry_s: float = _RETRY_S
+        self,
+        record: RecordConfig,
+        publish_endpoint: str,
+        internal_endpoint: str,
+        requests: ClipRequests,
+        retry_s: float = _RETRY_S,
     ) -> None:
         self._record = record
         self._publish_endpoint = publish_endpoint
         self._internal_endpoint = internal_endpoint
+        self._requests = requests
         self._retry_s = retry_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
@@ -81,7 +89,12 @@ class ClipThread:
                         log.error("no clips: %s; tried again every %g s", reason, self._retry_s)
                         events.send_reliable(StreamEvent(DAEMON, "clip_failed", time.time_ns(), detail=reason))
                         said = reason
-                    self._stop.wait(self._retry_s)
+                    self._wait(reason)
+
+    def _wait(self, reason: str) -> None:
+        until_s = time.monotonic() + self._retry_s
+        while not self._stop.is_set() and time.monotonic() < until_s:
+            self._requests.refuse(reason, min(_TURN_MS / 1000, self._retry_s))
 
     def _make_clips(self, events: PublisherSocket) -> None:
         clips, streams = self._record.clips, self._record.streams
@@ -99,6 +112,7 @@ class ClipThread:
         ):
             while not self._stop.is_set():
                 _receive(connection, core, recorder)
+                self._requests.execute(recorder.request)
                 recorder.write_next()
                 events.flush()
 
