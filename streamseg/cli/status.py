@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streamseg.protocol.results import StatusResult
 
 _CHECK_S: Final = 10.0
-"""A slow model may publish nothing in the second that the rate in a status is counted over."""
+"""A slow model may publish nothing in the one second over which a status counts its rate."""
 _POLL_S: Final = 0.5
 
 

@@ -1,9 +1,9 @@
 """Take credentials out of text that streamseg did not write itself: FFmpeg's messages, tracebacks, requests.
 
-A source address hides its own secret exactly (:class:`streamseg.sources.address.SourceAddress`). Foreign text says
-nowhere what is secret, so this module works with patterns, and rather takes too much. They are ours because general
-scrubbers (``detect-secrets``, ``scrubadub``) look for the shape of known tokens, not for camera addresses, and take no
-bound on time.
+A source address hides its own secret exactly (:class:`streamseg.sources.address.SourceAddress`). Foreign text
+does not mark its secrets, so this module uses patterns and hides too much rather than too little. They are ours because
+general scrubbers (``detect-secrets``, ``scrubadub``) look for the shape of known tokens, not for camera addresses, and
+their time has no bound.
 """
 
 from __future__ import annotations

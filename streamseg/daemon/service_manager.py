@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _STATUS_S: Final = 1.0
 _EXTEND_S: Final = 60
 _EXTEND_EVERY_S: Final = 15.0
-"""A start asks for so much more time, so often, for as long as it makes progress: compiling one part takes minutes."""
+"""While it makes progress, a start asks for 60 s more every 15 s: compiling one part takes minutes."""
 
 
 class ServiceManager:

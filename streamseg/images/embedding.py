@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.functional import normalize, resize, to_tensor
 
 from streamseg.errors import PromptError
 from streamseg.images.model import ImageModel
@@ -61,6 +60,8 @@ def check_picture(picture: Any) -> Picture:
 
 def model_input(picture: Picture, image_size: int) -> Tensor:
     """Return ``float32 [1, 3, image_size, image_size]``, normalized."""
+    from torchvision.transforms.functional import normalize, resize, to_tensor  # loads torch's compiler: seconds
+
     resized: Tensor = resize(to_tensor(picture), [image_size, image_size], antialias=True)
     image: Tensor = normalize(resized, _MEAN, _STD)
     return image[None]

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.ops.boxes import batched_nms
 
 from streamseg.images.candidates import Candidates
 from streamseg.images.crops import Crop
@@ -94,6 +93,8 @@ def suppress(masks: list[FoundMask], scores: list[float], threshold: float) -> l
     """Return the numbers of the masks that stay, best score first, as the reference chooses them."""
     if not masks:
         return []
+    from torchvision.ops.boxes import batched_nms  # loads torch's compiler: seconds
+
     boxes = torch.tensor([mask.box for mask in masks], dtype=torch.float32)
     numbers: list[int] = batched_nms(boxes, torch.tensor(scores), torch.zeros(len(masks)), threshold).tolist()
     return numbers

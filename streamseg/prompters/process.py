@@ -86,7 +86,7 @@ def main(spec: PrompterSpec, ring: FrameRing, connection: Connection) -> None:
 def _step_back(threads: int) -> None:
     """Leave the processors and the memory to the others. Before anything is imported that starts threads."""
     os.nice(_NICE)
-    with contextlib.suppress(OSError):  # not everywhere there is a /proc that can be written to
+    with contextlib.suppress(OSError):  # not every machine has a /proc that can be written to
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -79,6 +79,6 @@ class Prompter(Protocol):
             tracked: What is tracked on it.
 
         Returns:
-            A list, in any order. What is tracked already may be in it.
+            A list, in any order. It may contain what is tracked already.
         """
         ...

@@ -48,9 +48,9 @@ class RingWriter:
         return self._publish(slot)
 
     def use_policy(self, policy: Policy) -> None:
-        """Change the policy from the next frame on. Only the writer acts by it, and may learn it after the ring exists.
+        """Change the policy from the next frame on. Only the writer uses it.
 
-        A server's address may be a camera or a file; opening it tells.
+        The ring exists before its policy is known: a server's address may be a camera or a file, and opening it tells.
         """
         self._policy = policy
 

@@ -1,7 +1,7 @@
 """Connections of a ZeroMQ socket, to close a single one.
 
-libzmq has no call for that, so its descriptor, of which libzmq tells the number, is shut down; the inode tells whether
-the number still belongs to the same connection.
+libzmq has no call for that, so the connection's descriptor is shut down. libzmq reports its number, and the inode shows
+whether the number still belongs to the same connection.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def shut_down(connection: Connection) -> bool:
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return False
-        # That must not protect a connection. At worst, another one is closed, and made again by its client.
+        # No free descriptor must not protect a connection. At worst another one is closed, and its client reconnects.
         return _shut_down(*connection)
     try:
         return _shut_down(copy, connection[1])

@@ -30,8 +30,8 @@ _DEVICE_GROUPS: Final = ("video", "render")
 _COMMAND_TIMEOUT_S: Final = 180.0
 
 DEFAULT_CONFIG: Final = """\
-# Every setting: docs/configuration.md. `streamseg config check FILE` checks it, `systemctl reload streamseg` takes it
-# over. Cameras can also be added while it runs, on the page or with `streamseg stream add`.
+# Every setting: docs/configuration.md. `streamseg config check FILE` checks it, `systemctl reload streamseg` applies
+# it. Cameras can also be added while it runs, on the page or with `streamseg stream add`.
 http: {listen: "127.0.0.1:8080"}
 streams: {}
 """
@@ -132,7 +132,7 @@ def _find_executable(layout: ServiceLayout) -> Path:
 
 
 def _configuration(layout: ServiceLayout, given: Path | None, replace: bool) -> tuple[str | None, Config | None]:
-    """Return the text to install, None if the installed one stays, and the settings that will hold."""
+    """Return the text to install, None if the installed one stays, and the settings that will apply."""
     target = layout.at_root(layout.config)
     if given is None:
         if target.exists():

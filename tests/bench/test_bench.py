@@ -36,7 +36,7 @@ def test_all_can_be_imported() -> None:
     assert set(run("-W", "ignore", "-c", imports).split()) == names
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_tracker_s(tmp_path: Path) -> None:
     """An arm that fails is named, and the others are measured."""
     result = tmp_path / "result.json"
@@ -65,7 +65,7 @@ def test_the_pipeline_s(tmp_path: Path, transport: str) -> None:
     assert row["captured"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_automatic_masks_of_nano(tmp_path: Path) -> None:
     report = tmp_path / "r.json"
     run(BENCH / "automask.py", "--models", "nano", "--side", "3", "--json", report)

@@ -17,7 +17,7 @@ MIN_IOU = 0.50
 MAX_ON_ANOTHER = 0.27
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_nano_holds_the_objects_of_the_demo_for_a_minute() -> None:
     """900 frames, each object marked by a box, as the demo marks them."""

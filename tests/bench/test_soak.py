@@ -63,7 +63,7 @@ def test_events_that_were_sent_and_did_not_come_are_named() -> None:
     assert watcher.lost_events() == ["a: events 8 to 8 before restored", "a: events 0 to 0 before restored"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_half_a_minute_of_failures() -> None:
     said = run(BENCH / "soak.py", "faults", "--minutes", 0.5, "--undisturbed", 0.1, "--seed", 1)
     assert "FAILED" not in said

@@ -37,7 +37,7 @@ def followed(running: DaemonProcess, scene: Scene, kill_at: tuple[int, ...] = ()
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_killed_workers_cost_a_file_next_to_nothing(daemon):
     scene = Scene(f"scene:default?{SIZE}&live=0")
@@ -57,7 +57,7 @@ def test_killed_workers_cost_a_file_next_to_nothing(daemon):
         assert difference < 0.05, (kill_at, killed, difference)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_after_a_gap_an_id_is_on_its_object_or_lost(daemon, tmp_path):
     """Only what nano tracks well counts, until it touches another: the rest is not the fault of the restart.

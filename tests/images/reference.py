@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.modeling.sam2_base import SAM2Base
-from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from streamseg.tracker.sam2.build import build_model
 from tests.tracker.conftest import SIZE, SMALL_SAM2
+
+# sam2's modules for pictures import torchvision, and with it torch's compiler: 2 s of every process of a test run.
+if TYPE_CHECKING:
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 Records = Sequence[dict[str, Any]]
 
@@ -26,6 +28,8 @@ def fix_sizes(predictor: SAM2ImagePredictor) -> None:
 
 
 def reference_predictor(network: SAM2Base) -> SAM2ImagePredictor:
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.script is deprecated
         predictor = SAM2ImagePredictor(network)
@@ -34,6 +38,8 @@ def reference_predictor(network: SAM2Base) -> SAM2ImagePredictor:
 
 
 def reference_masks(network: SAM2Base, picture: NDArray[np.uint8], **parameters: Any) -> list[dict[str, Any]]:
+    from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.script is deprecated
         generator = SAM2AutomaticMaskGenerator(network, **parameters)

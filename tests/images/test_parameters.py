@@ -4,13 +4,14 @@ import inspect
 from typing import Any
 
 import pytest
-from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 
 from streamseg.errors import ConfigError
 from streamseg.images.parameters import PRESETS, AutomaticParameters, parameters
 
 
 def test_every_parameter_of_the_reference_by_its_name_and_with_its_default() -> None:
+    from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator  # slow to import
+
     theirs = {
         name: value.default
         for name, value in inspect.signature(SAM2AutomaticMaskGenerator.__init__).parameters.items()

@@ -60,7 +60,7 @@ def test_only_the_last_stages_of_the_trunk_are_trained(stages: int) -> None:
     assert changed == [False] * (7 - stages) + [True] * stages
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_resumed_run_ends_with_the_same_weights_and_they_load(tmp_path: Path) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     main(_arguments(whole))

@@ -16,9 +16,9 @@ from tests.e2e.daemon_process import wait_for
 from tests.web.web_daemon import STREAMS, WebDaemon
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
-    """One daemon for all tests that do not change it."""
+    """One daemon for all tests that do not change it. It ends with this folder's tests: it takes a tenth of a core."""
     daemon = WebDaemon(tmp_path_factory.mktemp("web") / "daemon", STREAMS)
     try:
         yield daemon.wait_ready()
@@ -26,7 +26,7 @@ def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemo
         daemon.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def changed_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
     """One daemon that may open its own pictures as a camera, makes clips, and whose settings tests change."""
     streams = {"cam": STREAMS["cam"]}
