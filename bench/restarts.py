@@ -1,6 +1,8 @@
 """Objects through restarts: a worker and a daemon that are killed at a random frame, many times.
 
-    python bench/restarts.py --seeds 20
+    python bench/restarts.py --seeds 20 --json restarts.json
+
+A run that was interrupted goes on from its ``--json``: seeds that this file has are not run again.
 
 ``scene:default`` with nano. A file has no gap: the masks after a killed worker are compared with those of a run that
 nothing disturbed. A camera has one, of seconds: after a killed worker, and after a killed daemon, the same id must be
@@ -11,6 +13,7 @@ the model confuses then is not the fault of the restart. The exit status is 1 if
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import tempfile
@@ -83,15 +86,25 @@ def main() -> None:
     model = {"name": args.model, "engine": "torch"}  # one engine all the time: two runs give the same masks
     undisturbed = file_run(model, args, kill_at=None)
     print(f"undisturbed: mean IoU {np.mean(list(undisturbed.values())):.3f}", flush=True)
-    results = []
+    results = earlier_results(args.json)
+    done = {one.seed for one in results}
     for seed in range(args.first, args.first + args.seeds):
-        results.append(run_seed(seed, model, args, undisturbed))
-        print(results[-1], flush=True)
-    write_results(table(results), {"seeds": [asdict(one) for one in results]}, args)
+        if seed not in done:
+            results.append(run_seed(seed, model, args, undisturbed))
+            print(results[-1], flush=True)
+            write_results(table(results), {"seeds": [asdict(one) for one in results]}, args)
     faults = [fault for result in results for fault in result.faults()]
     for fault in faults:
         print(f"FAILED: {fault}")
     sys.exit(bool(faults))
+
+
+def earlier_results(written: Path | None) -> list[SeedResult]:
+    """Return the seeds that an interrupted run has finished."""
+    if written is None or not written.exists():
+        return []
+    seeds = json.loads(written.read_text())["seeds"]
+    return [SeedResult(**one | {"worker": tuple(one["worker"]), "daemon": tuple(one["daemon"])}) for one in seeds]
 
 
 def run_seed(seed: int, model: dict[str, Any], args: argparse.Namespace, undisturbed: dict[int, float]) -> SeedResult:
