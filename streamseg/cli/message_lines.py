@@ -106,6 +106,8 @@ def stream_state(message: StatusMessage | Status) -> str:
 
 def _overload(overload: Overload) -> str:
     text = f"overloaded, {overload.dropped:.0%} dropped" if overload.dropped else "was overloaded"
+    if overload.image_size:
+        text += f"; model input reduced to {overload.image_size} pixels"
     suspended = ", ".join(map(str, overload.suspended))
     return f"{text}; objects not tracked: {suspended}" if suspended else text
 

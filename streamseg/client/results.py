@@ -291,7 +291,7 @@ class StatusMessage:
             with the masks of the last tracked one.
         regions: Counts of its zones and lines in this session; None if it has none.
         no_masks_s: Seconds since frames come, but no masks of them; None while masks come.
-        overload: The worker does not keep up, or objects are suspended because it did not; otherwise None.
+        overload: The worker does not keep up, or did not and something is still done about it; otherwise None.
         find: What its search for objects has done since the worker started; None if it is off.
         prompters: Prompter -> what it has done; None if there are none.
         gap: Status messages of this stream that were lost on the way since the last one.

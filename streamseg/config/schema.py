@@ -282,10 +282,11 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Seconds, Meta(description="How long the confidence must stay below, or above again, for the state to change.")
     ] = 0.5
     overload: Annotated[
-        Literal["lower_rate", "oldest_objects"],
+        Literal["lower_rate", "smaller_input", "oldest_objects"],
         Meta(
-            description="If the model is slower than the camera: track as many frames as it can (lower_rate), or "
-            "suspend the newest objects until the older ones are tracked on the camera's frames (oldest_objects)."
+            description="If the model is slower than the camera: track as many frames as it can (lower_rate), also "
+            "with a model input of three quarters of the side (smaller_input), or suspend the newest objects until "
+            "the older ones are tracked on the camera's frames (oldest_objects)."
         ),
     ] = "lower_rate"
     repeat_static: Annotated[

@@ -62,6 +62,7 @@ Feature = Literal[
     "change_stream",
     "redo",
     "overload",
+    "smaller_input",
     "find",
     "prompters",
     "keys",

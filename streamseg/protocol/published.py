@@ -37,6 +37,8 @@ EventKind = Literal[
     "object_resumed",
     "object_retired",
     "object_removed",
+    "input_reduced",
+    "input_restored",
     "zone_entered",
     "zone_left",
     "line_crossed",
@@ -336,14 +338,16 @@ class Overload(msgspec.Struct, frozen=True):
     """What happens because the worker does not keep up with a stream.
 
     Attributes:
-        policy: The setting ``overload``: ``lower_rate`` or ``oldest_objects``.
+        policy: The setting ``overload``: ``lower_rate``, ``smaller_input`` or ``oldest_objects``.
         dropped: Share of the frames of the last two seconds that were dropped.
         suspended: Ids of the objects that are not tracked meanwhile.
+        image_size: Side of the model's input in pixels, if it is smaller meanwhile; otherwise left out.
     """
 
     policy: str
     dropped: float
     suspended: list[int] = []
+    image_size: int | UnsetType = UNSET
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
@@ -371,7 +375,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
             with the masks of the last tracked one.
         regions: Counts of its zones and lines in this session; left out if it has none.
         no_masks_s: Seconds since frames come, but no masks of them; left out while masks come.
-        overload: The worker does not keep up, or objects are suspended because it did not; otherwise left out.
+        overload: The worker does not keep up, or did not and something is still done about it; otherwise left out.
         find: What its search for objects has done since the worker started; left out if it is off.
         prompters: Prompter -> what it has done; left out if there are none.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -110,6 +110,18 @@ class FrameHistory(Generic[Picture]):
         else:
             self._holds[holder] = self.find(None, frame_id, is_new=True).frame_id
         self._pushed_out = {held: past for held, past in self._pushed_out.items() if held in self._holds.values()}
+
+    def converted(self, convert: Callable[[Picture], Picture]) -> FrameHistory[Picture]:
+        """Return the same frames with other pictures of them."""
+        capacity = self._frames.maxlen
+        assert capacity is not None
+        other: FrameHistory[Picture] = FrameHistory(self._stream, capacity)
+        other._frames.extend(replace(past, picture=convert(past.picture)) for past in self._frames)
+        other._epoch, other._holds = self._epoch, dict(self._holds)
+        other._pushed_out = {
+            held: replace(past, picture=convert(past.picture)) for held, past in self._pushed_out.items()
+        }
+        return other
 
     def find(self, obj_id: int | None, frame_id: int | None, *, is_new: bool = False) -> PastFrame[Picture]:
         """Return the frame that a prompt applies to: the given one, or the tracked one that it repeats.

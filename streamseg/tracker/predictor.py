@@ -175,6 +175,10 @@ class CameraPredictor:
         """Return the ids of a stream's objects, including forgotten ones, oldest first."""
         return tuple(self._opened(stream).objects)
 
+    def aside(self, stream: str) -> tuple[int, ...]:
+        """Return the ids of a stream's objects that were set aside."""
+        return tuple(self._opened(stream).aside)
+
     def frame(self, stream: str) -> int:
         """Return the number of the stream's newest frame, counted from 0; -1 before the first."""
         return self._opened(stream).frame

@@ -77,6 +77,11 @@ class Preprocessor:
             return self._resize_8bit(self._to_rgb(frame))
         return self._resize_float(self._upload(frame), frame.format).to(torch.uint8)  # already integers
 
+    def resize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Scale the result of another preprocessor's :meth:`resize` to this one's size."""
+        scaled = functional.interpolate(pixels[None].float(), size=self._side, mode="bilinear", antialias=True)
+        return scaled[0].round().clamp(0, 255).to(torch.uint8)
+
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Convert the result of :meth:`resize` to ``dtype [3, image_size, image_size]``."""
         return torch.addcmul(self._shift, pixels.float(), self._scale).to(self._dtype)

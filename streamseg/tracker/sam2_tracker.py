@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import PromptError
@@ -36,6 +35,7 @@ from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_policy import policy_of
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
+from streamseg.tracker.stream_memory import for_input, to_array, to_tensor
 from streamseg.tracker.types import (
     Candidate,
     ObjectResult,
@@ -147,7 +147,22 @@ class Sam2Tracker:
     @property
     def recompiles(self) -> int:
         """Graphs compiled after :meth:`warm_up`, plus how often all graphs were recorded again."""
-        return torch_private.compiled_graphs() - self._graphs_when_warm + self._predictor.engine.rerecordings
+        return torch_private.compiled_graphs() - self._graphs_when_warm + self.rerecordings
+
+    @property
+    def rerecordings(self) -> int:
+        """How often all graphs were recorded again."""
+        return self._predictor.engine.rerecordings
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's input in pixels."""
+        return int(self._predictor.model.image_size)
+
+    @property
+    def feature_side(self) -> int:
+        """Side of the feature maps that are remembered."""
+        return int(self.image_size // self._predictor.model.backbone_stride)
 
     @property
     def streams_at_once(self) -> int:
@@ -444,7 +459,7 @@ class Sam2Tracker:
             self._predictor.frame(stream),
             {
                 obj_id: {
-                    name: _to_array(tensor) for name, tensor in (memory | self._meter.export(stream, obj_id)).items()
+                    name: to_array(tensor) for name, tensor in (memory | self._meter.export(stream, obj_id)).items()
                 }
                 for obj_id, memory in objects.items()
             },
@@ -459,7 +474,7 @@ class Sam2Tracker:
             ValueError: The memory is not of this :attr:`memory_format`.
         """
         objects = {
-            obj_id: {name: _to_tensor(array) for name, array in arrays.items()}
+            obj_id: {name: to_tensor(array) for name, array in arrays.items()}
             for obj_id, arrays in memory.objects.items()
         }
         for obj_id, tensors in objects.items():
@@ -469,6 +484,25 @@ class Sam2Tracker:
         except Exception:
             self._meter.close(stream)
             raise
+
+    def take_over(self, stream: str, other: Sam2Tracker) -> None:
+        """Continue a stream of a tracker of the same model with another input size, between two frames.
+
+        Prompts from before cannot be undone any more.
+
+        Raises:
+            PromptError: It has more objects than a stream may have here. It stays where it was.
+        """
+        memory = other.export_memory(stream, other._predictor.aside(stream))
+        self.open_stream(stream)
+        try:
+            self.import_memory(stream, for_input(memory, self.feature_side))
+        except Exception:
+            self.close_stream(stream)
+            raise
+        history = other._histories[stream]
+        self._histories[stream] = history.converted(self._preprocess.resize_pixels)
+        other.close_stream(stream)
 
     def set_aside(self, stream: str, obj_id: int) -> None:
         """Stop tracking an object, but keep its memory.
@@ -558,16 +592,6 @@ class Sam2Tracker:
         )
         self._predictor.forget_object(stream, result.obj_id)
         return replace(unseen(result.obj_id, result.size), broken=True)
-
-
-def _to_array(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return a tensor as an array; bfloat16, which numpy has not, as ``int16``."""
-    return np.asarray((tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy())
-
-
-def _to_tensor(array: NDArray[Any]) -> torch.Tensor:
-    tensor = torch.from_numpy(array)
-    return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
 
 
 def given_prompt(prompt: Prompt, size: tuple[int, int]) -> GivenPrompt:

@@ -263,8 +263,31 @@ class Tracker(Protocol):
         """
         ...
 
+    def prepare_smaller_input(self, progress: Callable[[str, float], None]) -> int | None:
+        """Prepare for streams that are tracked with a smaller model input; the second call does nothing.
+
+        Blocks: as :meth:`warm_up`.
+
+        Args:
+            progress: As for :meth:`warm_up`.
+
+        Returns:
+            The input's side in pixels; None if there is no smaller one.
+        """
+        ...
+
+    def choose_input(self, stream: str, *, smaller: bool) -> int | None:
+        """Track an open stream with the smaller or the full model input, from its next frame on.
+
+        Objects go on, also those that are hidden or set aside, but prompts from before the change cannot be undone.
+
+        Returns:
+            The input's side in pixels; None if there is no smaller one, or it is not prepared.
+        """
+        ...
+
     def open_stream(self, stream: str) -> None:
-        """Start a stream without objects."""
+        """Start a stream without objects, with the full model input."""
         ...
 
     def close_stream(self, stream: str) -> None:

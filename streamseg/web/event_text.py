@@ -17,6 +17,8 @@ _TEXTS: Final = {
     "object_suspended": "not tracked: overload",
     "object_resumed": "tracked again",
     "object_restarted": "started again",
+    "input_reduced": "smaller model input: overload",
+    "input_restored": "full model input again",
     "object_retired": "no longer tracked",
     "restored": "tracked on after a restart",
     "subscriber_dropped": "subscriber disconnected",
@@ -25,8 +27,8 @@ _TEXTS: Final = {
 """What happened, where the name of the event does not say it well."""
 
 _LEVELS: Final = {
-    "good": "object_appeared object_certain object_restarted object_resumed restored stream_connected",
-    "warn": "object_uncertain object_occluded object_suspended",
+    "good": "object_appeared object_certain object_restarted object_resumed input_restored restored stream_connected",
+    "warn": "object_uncertain object_occluded object_suspended input_reduced",
     "bad": "object_lost prompt_rejected stream_reconnecting stream_failed tracking_failed subscriber_dropped "
     "recording_stopped worker_restarted capture_restarted publisher_restarted recorder_restarted prompter_restarted "
     "prompter_failed",

@@ -145,7 +145,11 @@ def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
     suspended = GaugeMetricFamily(
         "streamseg_objects_suspended", "Objects that are not tracked because of overload.", labels=("stream",)
     )
+    reduced = GaugeMetricFamily(
+        "streamseg_input_reduced", "1 while the model's input is smaller because of overload.", labels=("stream",)
+    )
     for status in statuses:
+        reduced.add_metric((status.stream,), bool(status.overload and status.overload.image_size))
         overload.add_metric((status.stream,), status.overload.dropped if status.overload else 0.0)
         suspended.add_metric((status.stream,), len(status.overload.suspended) if status.overload else 0)
         late.add_metric((status.stream,), status.no_masks_s or 0.0)
@@ -157,6 +161,7 @@ def _stream_metrics(statuses: list[StatusMessage]) -> Iterator[Metric]:
     yield late
     yield overload
     yield suspended
+    yield reduced
     yield drops
     yield states
     yield from _region_metrics(statuses)

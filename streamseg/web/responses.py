@@ -70,7 +70,7 @@ class StreamResponse(msgspec.Struct, frozen=True, kw_only=True):
     paused: Annotated[bool, Meta(description="Tracking is paused by request.")]
     overload: Annotated[
         Overload | None,
-        Meta(description="The worker does not keep up, or objects are suspended because it did not; else null."),
+        Meta(description="The worker does not keep up, or did not and something is still done about it; else null."),
     ]
     find: Annotated[FindCounts | None, Meta(description="What the search for objects has done; null if it is off.")]
     prompters: Annotated[

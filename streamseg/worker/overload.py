@@ -2,6 +2,7 @@
 
 ``lower_rate`` does nothing here: the ring drops what is not tracked in time. ``oldest_objects`` suspends the newest
 objects, one after another, until the frames of the camera are tracked, and resumes them when there is room.
+``smaller_input`` has one step of relief: the model sees a smaller picture of the stream.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _TOO_MUCH: Final = 0.2
 _LITTLE: Final = 0.05
 """Share below which it keeps up, in two periods."""
 _HOLD_S: Final = 10.0
-"""Time of keeping up before an object is resumed. It doubles each time that this was too early."""
+"""Time of keeping up before a step is taken back. It doubles each time that this was too early."""
 _MAX_HOLD_S: Final = 320.0
 
-Relief = Literal["suspend", "resume"]
+Relief = Literal["less", "more"]
 
 
 class OverloadMeter:
@@ -37,17 +38,17 @@ class OverloadMeter:
         self._periods = 0
         self._calm_since = 0.0
         self._hold_s = _HOLD_S
-        self._resumed_at: float | None = None
+        self._more_at: float | None = None
 
-    def update(self, now_s: float, *, frames: int, dropped: int, tracked: int, suspended: int) -> Relief | None:
-        """Take the counters of the stream's ring, and return what ``oldest_objects`` is to do.
+    def update(self, now_s: float, *, frames: int, dropped: int, can_do_less: bool, can_do_more: bool) -> Relief | None:
+        """Take the counters of the stream's ring, and return what the policy is to do.
 
         Args:
             now_s: Now.
             frames: Frames captured so far.
             dropped: Frames dropped so far.
-            tracked: Number of objects that are tracked.
-            suspended: Number of objects that are suspended.
+            can_do_less: The policy has a step left that makes tracking faster.
+            can_do_more: It can take a step back.
         """
         if self._measured is None or frames < self._measured[1]:
             self._measured = now_s, frames, dropped
@@ -59,10 +60,10 @@ class OverloadMeter:
         came = frames - before
         self.share = (dropped - lost_before) / came if came >= _MIN_FRAMES else 0.0
         self._judge(now_s)
-        if self.overloaded and self.share > _TOO_MUCH and tracked > 1:
-            return self._relieve("suspend", now_s)
-        if suspended and not self.overloaded and now_s - self._calm_since >= self._hold_s:
-            return self._relieve("resume", now_s)
+        if self.overloaded and self.share > _TOO_MUCH and can_do_less:
+            return self._relieve("less", now_s)
+        if can_do_more and not self.overloaded and now_s - self._calm_since >= self._hold_s:
+            return self._relieve("more", now_s)
         return None
 
     def _judge(self, now_s: float) -> None:
@@ -71,16 +72,16 @@ class OverloadMeter:
         if self._periods >= 2:
             self.overloaded, self._periods = not self.overloaded, 0
             self._calm_since = now_s
-            if self.overloaded and self._resumed_at is not None:
-                soon = now_s - self._resumed_at < 2 * self._hold_s
+            if self.overloaded and self._more_at is not None:
+                soon = now_s - self._more_at < 2 * self._hold_s
                 self._hold_s = min(2 * self._hold_s, _MAX_HOLD_S) if soon else _HOLD_S
-                self._resumed_at = None
+                self._more_at = None
 
     def _relieve(self, relief: Relief, now_s: float) -> Relief:
-        """Begin to measure again, now that something else is tracked."""
+        """Begin to measure again, now that tracking takes another time."""
         self._measured = None
         self._periods = 0
         self._calm_since = now_s
-        if relief == "resume":
-            self._resumed_at = now_s
+        if relief == "more":
+            self._more_at = now_s
         return relief

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -50,6 +50,7 @@ from streamseg.worker.restore_guard import RestoreGuard
 from streamseg.worker.scheduler import FairScheduler
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.step_clock import StepClock
+from streamseg.worker.track_errors import raise_if_device_lost
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
 
@@ -105,20 +106,24 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
 
     tracker = create_tracker(spec.model)
     steps = StepClock()
-
-    def progress(what: str, share: float) -> None:
-        """Tell the supervisor about long work: the warm-up, and later what the engine has to prepare again."""
-        steps.lap()
-        log.info("preparing the model: %s (%.0f %%)", what, 100 * share)
-        link.send(Report("progress", f"preparing the model: {what} ({100 * share:.0f} %)"))
-
-    tracker.warm_up(progress)
+    tracker.warm_up(_announcer(link, steps))
     steps.warmed_up()
     worker = Worker(spec, rings, tracker, link, steps)
     try:
         worker.run()
     finally:
         worker.close()
+
+
+def _announcer(link: ChildLink, steps: StepClock) -> Callable[[str, float], None]:
+    """Return what tells the supervisor about long work: the warm-up, and later what has to be prepared again."""
+
+    def progress(what: str, share: float) -> None:
+        steps.lap()
+        log.info("preparing the model: %s (%.0f %%)", what, 100 * share)
+        link.send(Report("progress", f"preparing the model: {what} ({100 * share:.0f} %)"))
+
+    return progress
 
 
 def _configure_openmp() -> None:
@@ -258,6 +263,7 @@ class Worker:
                 self._snapshots.forget(stream)
                 self._restores.forget(stream)
             case ChangeStream(stream=stream, settings=settings, removed=removed, prompts=prompts):
+                self._prepare(stream, settings)
                 self._streams[stream].change(settings, removed, prompts)
                 self._flush_stream(stream)
             case SaveMasks():
@@ -266,6 +272,7 @@ class Worker:
                     self._flush_stream(stream)
 
     def _open(self, stream: str, config: StreamConfig, saved: SavedStream | None, *, memory_lost: bool) -> None:
+        self._prepare(stream, config)
         left = self._inheritance(stream, config, saved or configured(config.prompts), memory_lost)
         tracked = TrackedStream(
             stream, config, self._tracker, left=left, max_objects=self._spec.model.max_objects, alive=self._alive
@@ -275,6 +282,19 @@ class Worker:
         self._readers[stream] = reader
         self._streams[stream] = tracked
         self._poller.register(reader.fileno(), zmq.POLLIN)
+
+    def _prepare(self, stream: str, config: StreamConfig) -> None:
+        """Prepare the smaller input if a stream may need it. Without it, the stream is tracked at a lower rate."""
+        if config.overload != "smaller_input":
+            return
+        try:
+            side = self._tracker.prepare_smaller_input(_announcer(self._link, self._steps))
+        except Exception as error:
+            raise_if_device_lost(error)
+            log.exception("stream %s: overload: smaller_input works as lower_rate: it cannot be prepared", stream)
+            return
+        if side is None:
+            log.warning("stream %s: overload: smaller_input works as lower_rate: this model has no smaller one", stream)
 
     def _inheritance(self, stream: str, config: StreamConfig, saved: SavedStream, memory_lost: bool) -> Inheritance:
         """Return what an earlier worker or daemon left of a stream; a new stream has no snapshot."""

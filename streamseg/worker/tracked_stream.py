@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import msgspec
+
 from streamseg.common.backoff import Backoff, BackoffPolicy
 from streamseg.config.schema import FindConfig, PromptConfig, PrompterConfig, StreamConfig
 from streamseg.frame import Frame
@@ -27,7 +29,7 @@ from streamseg.worker.find.proposals import ProposalFinder
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.inheritance import Inheritance, Restoration
 from streamseg.worker.object_table import ObjectTable
-from streamseg.worker.overload import OverloadMeter
+from streamseg.worker.overload import OverloadMeter, Relief
 from streamseg.worker.picture_memory import PictureMemory
 from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.stream_events import EventLog
@@ -91,6 +93,7 @@ class TrackedStream:
         self._static = StaticFrames()
         self._picture = PictureMemory()
         self._overload = OverloadMeter()
+        self._smaller_side: int | None = None
         self._use_settings(config)
         self._turn: FrameTurn | None = None
         self.undo_stack = UndoStack()
@@ -180,7 +183,7 @@ class TrackedStream:
         if self.config.on_discontinuity == "reprompt":
             self._picture.remember(frame)
         found = self.objects.take_results(frame, results)
-        if self.tracked == 1 and self.config.overload == "lower_rate" and self.objects.suspended:
+        if self.tracked == 1 and self.config.overload != "oldest_objects" and self.objects.suspended:
             self.objects.resume_all()  # an earlier worker with other settings had suspended them
             assert self.latest is not None
             found = self.latest.results
@@ -219,6 +222,7 @@ class TrackedStream:
         self._retry_at = None
         self._tracker.close_stream(self.name)
         self._tracker.open_stream(self.name)
+        self._tracker.choose_input(self.name, smaller=self._smaller_side is not None)
         self._static.forget()
         self.objects.start_from_masks()
 
@@ -319,30 +323,54 @@ class TrackedStream:
         return self.objects.regions.counts()
 
     def measure_overload(self, frames: int, dropped: int) -> None:
-        """Take the counters of the stream's ring; suspend or resume an object if ``overload`` says so."""
-        tracked, suspended = self.objects.table.tracked, self.objects.suspended
+        """Take the counters of the stream's ring, and do what ``overload`` says."""
+        objects, suspended = len(self.objects.table.tracked), len(self.objects.suspended)
+        fewer = self.config.overload == "oldest_objects"
         relief = self._overload.update(
             time.monotonic(),
             frames=frames,
             dropped=dropped,
-            tracked=len(tracked) - len(suspended),
-            suspended=len(suspended),
+            can_do_less=objects - suspended > 1 if fewer else objects > 0 and not self._smaller_side,
+            can_do_more=suspended > 0 if fewer else self._smaller_side is not None,
         )
-        if self.config.overload == "lower_rate" or self.paused or self.latest is None or self._retry_at is not None:
+        if relief is None or self.paused or self.latest is None or self._retry_at is not None:
             return
-        if relief == "suspend":
-            newest = [obj.obj_id for obj in tracked if obj.obj_id not in suspended][-1]
-            self.objects.suspend(newest, f"{self._overload.share:.0%} of the frames are dropped")
-        elif relief == "resume":
+        match self.config.overload:
+            case "oldest_objects":
+                self._suspend_or_resume(relief)
+            case "smaller_input":
+                self._choose_input(smaller=relief == "less")
+
+    def _suspend_or_resume(self, relief: Relief) -> None:
+        suspended = self.objects.suspended
+        if relief == "less":
+            newest = [obj.obj_id for obj in self.objects.table.tracked if obj.obj_id not in suspended][-1]
+            self.objects.suspend(newest, self._dropped_words)
+        else:
             self.objects.resume(suspended[0])
+
+    def _choose_input(self, *, smaller: bool) -> None:
+        """Have the model see a smaller picture from the next frame on, or one of the full size again."""
+        side = self._tracker.choose_input(self.name, smaller=smaller)
+        if side is None or smaller == (self._smaller_side is not None):
+            return
+        self._smaller_side = side if smaller else None
+        if smaller:
+            self._events.add("input_reduced", detail=f"{side} pixels: {self._dropped_words}")
+        else:
+            self._events.add("input_restored", detail=f"{side} pixels")
+
+    @property
+    def _dropped_words(self) -> str:
+        return f"{self._overload.share:.0%} of the frames are dropped"
 
     def overload(self) -> Overload | None:
         """Return what happens because the worker does not keep up; None if it does."""
         suspended = list(self.objects.suspended)
-        if not (self._overload.overloaded or suspended):
+        if not (self._overload.overloaded or suspended or self._smaller_side):
             return None
         dropped = round(self._overload.share, 3) if self._overload.overloaded else 0.0
-        return Overload(self.config.overload, dropped, suspended)
+        return Overload(self.config.overload, dropped, suspended, self._smaller_side or msgspec.UNSET)
 
     def take_saved(self) -> SavedStream | None:
         """Return what the next worker needs to track the same objects; None if nothing changed since the last call."""
@@ -379,8 +407,10 @@ class TrackedStream:
         self.objects.regions.change(config.zones, config.lines)
         self.objects.cleanup_px = config.mask_cleanup
         self.objects.exclusive = config.overlap == "exclusive"
-        if config.overload == "lower_rate":
+        if config.overload != "oldest_objects":
             self.objects.resume_all()
+        if config.overload != "smaller_input" and self._smaller_side:
+            self._choose_input(smaller=False)
         request = self._find_request
         if request is not None and request.configured != config.find:
             request = self._find_request = None

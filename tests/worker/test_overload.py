@@ -32,18 +32,22 @@ class Meter:
         for _ in range(seconds):
             self.now, self.frames, self.dropped = self.now + 1, self.frames + 30, self.dropped + int(30 * share)
             relief = self.meter.update(
-                self.now, frames=self.frames, dropped=self.dropped, tracked=self.tracked, suspended=self.suspended
+                self.now,
+                frames=self.frames,
+                dropped=self.dropped,
+                can_do_less=self.tracked > 1,
+                can_do_more=self.suspended > 0,
             )
             if relief is not None:
                 done.append(relief)
-                step = 1 if relief == "suspend" else -1
+                step = 1 if relief == "less" else -1
                 self.tracked, self.suspended = self.tracked - step, self.suspended + step
         return done
 
 
 def test_objects_are_suspended_until_one_is_left() -> None:
     rig = Meter()
-    assert rig.run(40, share=0.6) == ["suspend", "suspend"]
+    assert rig.run(40, share=0.6) == ["less", "less"]
     assert (rig.tracked, rig.meter.overloaded) == (1, True)
 
 
@@ -62,14 +66,14 @@ def test_what_was_resumed_too_early_waits_twice_as_long() -> None:
             seconds += 1
             assert seconds < 300
         waits.append(seconds)
-        assert "suspend" in rig.run(10, share=0.6)
+        assert "less" in rig.run(10, share=0.6)
     assert waits[1] > 1.4 * waits[0]
     assert waits[2] > 1.4 * waits[1]
 
 
 class Rig:
-    def __init__(self, policy: str = "oldest_objects") -> None:
-        self.tracker = EchoTracker(max_objects=3)
+    def __init__(self, policy: str = "oldest_objects", tracker: EchoTracker | None = None) -> None:
+        self.tracker = EchoTracker(max_objects=3) if tracker is None else tracker
         config = StreamConfig(source="scene:simple", prompts=PROMPTS, overload=policy)
         self.stream = TrackedStream("cam", config, self.tracker, max_objects=3)
         self.number = self.frames = self.dropped = 0
@@ -173,3 +177,52 @@ def test_a_tracker_that_failed_forgets_what_was_suspended(rig: Rig) -> None:
     shown = rig.show()
     assert shown[1][0] == "tracked"
     assert shown[2][0] == shown[3][0] == "lost"
+
+
+class TwoSizes(EchoTracker):
+    """Notes which input was chosen: what that does is tested with a model."""
+
+    side = 256
+
+    def choose_input(self, stream: str, *, smaller: bool) -> int | None:
+        self.side = 192 if smaller else 256
+        return self.side
+
+
+def test_the_input_shrinks_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("smaller_input", TwoSizes(max_objects=3))
+    monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: rig.now)
+    whole = rig.show()
+    rig.events()
+    rig.run(40, share=0.6)
+    assert rig.events() == [("input_reduced", None)]
+    assert (rig.tracker.side, rig.show()) == (192, whole)
+    assert rig.stream.overload() == Overload("smaller_input", 0.6, [], 192)
+    rig.stream.fail(frame(999), "broken", RuntimeError("broken"))
+    rig.tracker.side = 256  # as of a stream that was opened again
+    rig.run(5, share=0.6)
+    assert rig.tracker.side == 192
+    rig.events()
+    rig.run(60, share=0.0)
+    assert rig.events() == [("input_restored", None)]
+    assert (rig.tracker.side, rig.stream.overload()) == (256, None)
+
+
+def test_another_policy_restores_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("smaller_input", TwoSizes(max_objects=3))
+    monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: rig.now)
+    rig.show()
+    rig.run(40, share=0.6)
+    rig.stream.change(msgspec.structs.replace(rig.stream.config, overload="oldest_objects"), (), ())
+    assert rig.tracker.side == 256
+    assert ("input_restored", None) in rig.events()
+
+
+def test_a_model_of_one_size_tracks_at_a_lower_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("smaller_input")
+    monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: rig.now)
+    rig.show()
+    rig.events()
+    rig.run(40, share=0.6)
+    assert rig.events() == []
+    assert rig.stream.overload() == Overload("smaller_input", 0.6, [])

@@ -119,6 +119,14 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         """Do nothing: there is nothing to warm up."""
         progress("nothing to warm up", 1.0)
 
+    def prepare_smaller_input(self, progress: Callable[[str, float], None]) -> int | None:
+        """Return None: there is no network whose input could be smaller."""
+        return None
+
+    def choose_input(self, stream: str, *, smaller: bool) -> int | None:
+        """Return None: there is no network whose input could be smaller."""
+        return None
+
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects."""
         self._streams[stream] = _Stream(FrameHistory(stream, self._history_frames))

@@ -1,0 +1,71 @@
+"""What a SAM 2 model remembers of objects, as arrays, and for another size of its input.
+
+Object pointers and scores do not depend on the size. Spatial memory is a feature map, which is scaled like a picture:
+at half the size it is nearly what the model would have remembered at that size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from streamseg.tracker.types import StreamMemory
+
+_FEATURES: Final = "features"
+_TERRITORY: Final = "territory"
+_MOTION: Final = "motion"
+_MASK: Final = "confidence mask"
+_CELLS: Final = 6
+"""Numbers of a lane's motion that are lengths in cells; the last one is a time."""
+
+
+def to_array(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array; bfloat16, which numpy has not, as ``int16``."""
+    return np.asarray((tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy())
+
+
+def to_tensor(array: NDArray[Any]) -> Tensor:
+    """Return an array of :func:`to_array` as a tensor."""
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
+
+
+def for_input(memory: StreamMemory, side: int) -> StreamMemory:
+    """Return a stream's memory for a model input of another size.
+
+    Args:
+        memory: As exported.
+        side: Of the feature map, in cells.
+    """
+    return StreamMemory(
+        memory.frame, {obj_id: _scaled(arrays, side) for obj_id, arrays in memory.objects.items()}, memory.aside
+    )
+
+
+def _scaled(arrays: Mapping[str, NDArray[Any]], side: int) -> dict[str, NDArray[Any]]:
+    features = to_tensor(arrays[_FEATURES])
+    before = math.isqrt(features.shape[1])
+    maps = _resized(features.float().transpose(1, 2).reshape(len(features), -1, before, before), side)
+    scaled = dict(arrays)
+    scaled[_FEATURES] = to_array(maps.flatten(2).transpose(1, 2).contiguous().to(features.dtype))
+    if arrays[_TERRITORY].shape[-1] > 1:  # the policy keeps territories
+        scaled[_TERRITORY] = to_array(_resized(to_tensor(arrays[_TERRITORY])[:, None], 4 * side)[:, 0])
+        motion = arrays[_MOTION].copy()
+        motion[:, :_CELLS] *= side / before
+        scaled[_MOTION] = motion
+    if _MASK in arrays:
+        mask = _resized(to_tensor(arrays[_MASK]).float()[None, None], 4 * side)[0, 0]
+        scaled[_MASK] = to_array(mask > 0.5)
+    return scaled
+
+
+def _resized(maps: Tensor, side: int) -> Tensor:
+    """Return maps ``[N, C, h, w]`` with another side."""
+    return functional.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
