@@ -13,6 +13,7 @@ are in the JSON.
 
 import argparse
 import json
+import signal
 import sys
 
 import numpy as np
@@ -61,9 +62,10 @@ def objects_json(frame: MaskFrame) -> str:
 
 
 def main() -> None:
-    """Publish until Ctrl-C, or until ROS shuts down."""
+    """Publish until Ctrl-C or SIGTERM, or until ROS shuts down."""
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
+    from rclpy.signals import SignalHandlerOptions
     from sensor_msgs.msg import Image
     from std_msgs.msg import String
 
@@ -73,7 +75,9 @@ def main() -> None:
     parser.add_argument("--key", help="key file, if the daemon asks for one")
     args = parser.parse_args(rclpy.utilities.remove_ros_args(sys.argv)[1:])
 
-    rclpy.init()
+    # Between two frames, rather than by ROS while one is published.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("streamseg_bridge")
     publishers = {}
 

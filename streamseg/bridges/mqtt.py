@@ -97,6 +97,7 @@ class _Bridge:
         self._snapshots = snapshots
         self._topics = topics
         self._claim = PrefixClaim()
+        self._claimed: frozenset[str] = frozenset()
         self._inventory_until_s = float("inf")
         self.yielded = False
 
@@ -113,13 +114,15 @@ class _Bridge:
                 message = None
             if self._broker.connected_again():
                 self._claim.begin()
-                self._send_claim()
+                self._send_claim(self._topics.claim())
+                self._claimed = frozenset()
                 self._inventory_until_s = time.monotonic() + _INVENTORY_S
             self._take_received()
             if self._claim.granted():
                 self._publish(self._state.everything())
             if message is not None:
                 self._publish(self._state.feed(message))
+                self._claim_streams()
             self._publish(self._state.check())
             if not self._claim.waiting:
                 self._publish(self._state.remove_leftovers())
@@ -132,24 +135,34 @@ class _Bridge:
             if not (self._claim.waiting and publication.retain):  # the whole state is published after the wait
                 self._broker.publish(publication)
 
-    def _send_claim(self) -> None:
-        self._broker.publish(Publication(self._topics.claim, self._claim.payload(), retain=False))
+    def _send_claim(self, topic: str) -> None:
+        self._broker.publish(Publication(topic, self._claim.payload(), retain=False))
 
-    def _compare_claim(self, payload: bytes) -> None:
+    def _claim_streams(self) -> None:
+        """Claim the topics of streams that are new since the last connection."""
+        for stream in self._state.streams - self._claimed:
+            self._send_claim(self._topics.claim(stream))
+        self._claimed = self._state.streams
+
+    def _compare_claim(self, topic: str, payload: bytes) -> None:
         yields = self._claim.yields_to(payload)
         if yields:
             self.yielded = True
-            prefix = self._topics.prefix
+            prefix = topic.removesuffix("/bridge")
             raise ConfigError(f"another bridge publishes below {prefix!r} at this broker: give one of them --prefix")
         if yields is False:
-            self._send_claim()
+            self._send_claim(topic)
+            self._publish(self._state.everything())  # the other one may have published there before it ends
 
     def _take_received(self) -> None:
         while (received := self._broker.received.take()) is not None:
             topic, payload, retained = received
             stream = self._topics.requested_stream(topic)
-            if topic == self._topics.claim:
-                self._compare_claim(payload)
+            claimed = self._topics.claimed_stream(topic)
+            if topic == self._topics.claim() or (claimed is not None and self._state.has_stream(claimed)):
+                self._compare_claim(topic, payload)
+            elif claimed is not None:
+                continue
             elif stream is None:
                 if retained:
                     self._state.found_retained(topic, payload)

@@ -194,7 +194,7 @@ class Broker:
             return
         log.info("connected to the broker %s", self._address)
         self._reported = ""
-        for pattern in (self._topics.claim, *self._inventory, self._topics.snapshot_requests):
+        for pattern in (*self._topics.claims, *self._inventory, self._topics.snapshot_requests):
             client.subscribe(pattern, qos=1)
         self._fresh.set()
 

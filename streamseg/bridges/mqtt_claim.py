@@ -1,7 +1,8 @@
-"""One bridge for each prefix: two would remove each other's topics and announce each other's end.
+"""One bridge for each topic: two would remove each other's topics and announce each other's end.
 
 A bridge publishes a claim when it connects, and waits a moment before it publishes anything else. A bridge that works
-there already answers with its own, and the newer one ends.
+there already answers with its own, and the newer one ends. A bridge claims its prefix, and below it the topics of each
+of its streams, which may be the prefix of another bridge.
 """
 
 from __future__ import annotations

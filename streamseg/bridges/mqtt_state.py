@@ -97,6 +97,11 @@ class MqttState:
         self._leftovers: dict[str, str] = {}
         self._former: set[str] = set()
 
+    @property
+    def streams(self) -> frozenset[str]:
+        """Ids of the streams it publishes."""
+        return frozenset(self._streams)
+
     def has_stream(self, stream: str) -> bool:
         """Return whether the daemon has a stream."""
         return stream in self._streams

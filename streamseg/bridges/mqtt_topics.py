@@ -63,10 +63,20 @@ class MqttTopics:
         """Return the topic of something of a stream."""
         return "/".join((self.prefix, stream, *names))
 
+    def claim(self, stream: str | None = None) -> str:
+        """Where bridges claim the prefix; with a stream, where one with the prefix of its topics claims that."""
+        return f"{self.prefix}/bridge" if stream is None else self.of_stream(stream, "bridge")
+
     @property
-    def claim(self) -> str:
-        """Where bridges claim the prefix."""
-        return f"{self.prefix}/bridge"
+    def claims(self) -> tuple[str, str]:
+        """What to subscribe to for claims of other bridges."""
+        return self.claim(), self.claim("+")
+
+    def claimed_stream(self, topic: str) -> str | None:
+        """Return the stream whose topics are claimed as a prefix by a message on a topic, if it is such a topic."""
+        stream = topic.removeprefix(f"{self.prefix}/").removesuffix("/bridge")
+        known = STREAM_ID.fullmatch(stream) and topic == self.claim(stream)
+        return stream if known else None
 
     @property
     def retained(self) -> tuple[str, ...]:

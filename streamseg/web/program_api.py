@@ -21,11 +21,23 @@ _EVERY_ADDRESS: Final = re.compile(r"tcp://(?:\*|0\.0\.0\.0|\[::\])(?=:)")
 _ENDPOINT: Final = '"tcp://127.0.0.1:5555"'
 _STREAM: Final = '"cam"'
 _KEY_COMMAND: Final = "streamseg keys authorize NAME"
+_NOTE: Final = re.compile(
+    r"\n(?://)?\n[^\n]*The daemon asks for a key\..*?beside this program\.(?:\n(?=\"))?", re.DOTALL
+)
+"""What a program says about its key."""
+_KEY: Final = {
+    "py": ((', key_file="NAME.key_secret"', ""),),
+    "cpp": (('    const auto keys = streamseg::Keys::load("NAME.key_secret");\n', ""), (', {"masks"}, keys)', ")")),
+    "mjs": (('const keys = loadKeys("NAME.key_secret");\n', ""), (", keys }", " }"), (", loadKeys", "")),
+}
+"""What a program does with its key, and what it does without one."""
 _LOCAL: Final = re.compile(r"tcp://(127\.|localhost:|\[::1\])|ipc://")
 
 
 class ProgramApi:
-    """Programs for a stream. The files of ``programs/`` run as they are; address and stream in them are replaced.
+    """Programs for a stream. The files of ``programs/`` run as they are.
+
+    Address and stream in them are replaced, and without a key what they say and do about it is left out.
 
     Args:
         hub: State of the daemon.
@@ -36,10 +48,10 @@ class ProgramApi:
     def __init__(self, hub: Hub, endpoint: str, key_command: str) -> None:
         self._hub = hub
         self._endpoint = endpoint
-        folder = _PROGRAMS / "with_key" if key_command else _PROGRAMS
+        texts = {language: (_PROGRAMS / f"subscriber.{language}").read_text() for language in LANGUAGES}
         self._texts = {
-            language: (folder / f"subscriber.{language}").read_text().replace(_KEY_COMMAND, key_command)
-            for language in LANGUAGES
+            language: text.replace(_KEY_COMMAND, key_command) if key_command else _without_key(text, language)
+            for language, text in texts.items()
         }
 
     def operations(self) -> list[Operation]:
@@ -66,6 +78,13 @@ class ProgramApi:
             text = text.replace("masks of a stream", "masks of a stream on the machine of the daemon", 1)
         filled = text.replace(_ENDPOINT, json.dumps(endpoint)).replace(_STREAM, json.dumps(stream))
         return Response(filled, media_type=_MEDIA_TYPE)
+
+
+def _without_key(text: str, language: str) -> str:
+    text = _NOTE.sub("", text, count=1)
+    for with_key, without in _KEY[language]:
+        text = text.replace(with_key, without, 1)
+    return text
 
 
 def endpoint_for(endpoint: str, host: str | None) -> str:

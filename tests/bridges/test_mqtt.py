@@ -47,12 +47,12 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
 
 @contextlib.contextmanager
 def bridge(
-    endpoint: str, port: int, *options: str, login: str = "", scheme: str = "mqtt"
+    endpoint: str, port: int, *options: str, login: str = "", scheme: str = "mqtt", prefix: str = "home"
 ) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "streamseg", "mqtt", endpoint, "--broker", f"{scheme}://{login}127.0.0.1:{port}"]
     environment = os.environ | {"MQTT_PASSWORD": "p@ss/${word}"}
     with subprocess.Popen(
-        [*command, "--prefix", "home", *options], stderr=subprocess.PIPE, text=True, env=environment
+        [*command, "--prefix", prefix, *options], stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         try:
             yield process
@@ -92,10 +92,16 @@ def test_state_events_snapshots_and_a_broker_that_restarts(broker: Mosquitto, da
 
             listener.all.clear()
             with bridge(daemon.endpoint, broker.port, "--stream", "cam") as second:
-                assert second.wait(40) == 2
+                assert second.wait(120) == 2
                 assert second.stderr is not None
                 assert "another bridge publishes below 'home'" in second.stderr.read()
-            assert "home/available" not in [topic for topic, _ in listener.all]
+            with bridge(daemon.endpoint, broker.port, prefix="home/cam") as nested:
+                assert nested.wait(120) == 2
+                assert nested.stderr is not None
+                assert "another bridge publishes below 'home/cam'" in nested.stderr.read()
+            assert {said for topic, said in listener.all if topic == "home/available"} <= {b"online"}
+            assert "home/cam/cam/available" not in listener.retained
+            assert listener.retained["home/cam/available"] == b"online"
 
             config = listener.json(CONFIG)
             assert config["o"]["name"] == "streamseg"
@@ -177,6 +183,20 @@ def test_a_login_with_any_characters_and_the_last_will(daemon: DaemonProcess, tm
             listener.wait("home/available", b"offline")
     finally:
         broker.kill()
+
+
+@pytest.mark.slow
+def test_a_bridge_whose_stream_has_the_prefix_of_another_ends(daemon: DaemonProcess, tmp_path: Path) -> None:
+    """Whichever starts first: the one that works keeps its topics."""
+    broker = Mosquitto(tmp_path)
+    with listening(broker) as listener, bridge(daemon.endpoint, broker.port, prefix="home/cam"):
+        listener.wait("home/cam/cam/available", b"online")
+        with bridge(daemon.endpoint, broker.port, prefix="home") as outer:
+            assert outer.wait(120) == 2
+            assert outer.stderr is not None
+            assert "another bridge publishes below 'home/cam'" in outer.stderr.read()
+        listener.wait("home/cam/available", b"online")
+    broker.kill()
 
 
 def test_tls(daemon: DaemonProcess, tmp_path: Path) -> None:

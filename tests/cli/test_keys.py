@@ -16,7 +16,7 @@ from streamseg.security.key_folder import KeyFolder
 
 
 @pytest.fixture
-def keys(invoke, tmp_path, monkeypatch):
+def run_keys(invoke, tmp_path, monkeypatch):
     """Run `streamseg keys` on a folder of its own; return the standard output."""
     monkeypatch.chdir(tmp_path)
 
@@ -35,8 +35,8 @@ def entry(tmp_path: Path, name: str, kind="key") -> AuthorizedKey:
     return found
 
 
-def test_authorize_makes_a_pair_with_the_daemon_s_key_and_says_where(keys, tmp_path):
-    said = keys("authorize", "robot")
+def test_authorize_makes_a_pair_with_the_daemon_s_key_and_says_where(run_keys, tmp_path):
+    said = run_keys("authorize", "robot")
     secret = tmp_path / "robot.key_secret"
     assert f"robot may watch * ({tmp_path}/keys)" in said
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
@@ -46,56 +46,56 @@ def test_authorize_makes_a_pair_with_the_daemon_s_key_and_says_where(keys, tmp_p
     assert fields["secret-key"] not in said
 
 
-def test_authorize_again_changes_only_what_is_given(keys, tmp_path):
-    keys("authorize", "alice", "--role", "control", "--streams", "door*,yard")
+def test_authorize_again_changes_only_what_is_given(run_keys, tmp_path):
+    run_keys("authorize", "alice", "--role", "control", "--streams", "door*,yard")
     before = entry(tmp_path, "alice")
-    said = keys("authorize", "alice", "--expires", "30d")
+    said = run_keys("authorize", "alice", "--expires", "30d")
     after = entry(tmp_path, "alice")
     assert (after.key, after.role, after.streams) == (before.key, "control", ("door*", "yard"))
     assert after.expires is not None
     assert abs(after.expires - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=5)
     assert "alice may control door*, yard until" in said
-    keys("authorize", "alice", "--role", "watch")
+    run_keys("authorize", "alice", "--role", "watch")
     assert entry(tmp_path, "alice").expires == after.expires
-    keys("authorize", "alice", "--expires", "never", "--streams", "*")
+    run_keys("authorize", "alice", "--expires", "never", "--streams", "*")
     assert (entry(tmp_path, "alice").expires, entry(tmp_path, "alice").streams) == (None, ("*",))
     assert entry(tmp_path, "alice").role == "watch"
 
 
-def test_a_key_that_was_made_elsewhere(keys, invoke, tmp_path):
+def test_a_key_that_was_made_elsewhere(run_keys, invoke, tmp_path):
     assert invoke("keys", "generate", tmp_path / "there").exit_code == 0
     public = read_fields((tmp_path / "there.key").read_text())["public-key"]
-    assert "for --server-key" in keys("authorize", "there", "--key", tmp_path / "there.key")
+    assert "for --server-key" in run_keys("authorize", "there", "--key", tmp_path / "there.key")
     assert entry(tmp_path, "there").key == public
     assert not (tmp_path / "keys" / "authorized" / "there.key_secret").exists()
     with pytest.raises(ConfigError, match="authorized as 'there'"):
-        keys("authorize", "other", "--key", public)
+        run_keys("authorize", "other", "--key", public)
     with pytest.raises(ConfigError, match="exists: remove it first"):
         raise invoke("keys", "generate", tmp_path / "there").exception
 
 
-def test_list_revoke_and_a_damaged_file(keys, invoke, tmp_path):
-    keys("authorize", "robot")
-    token = keys("token", "alice", "--role", "control").strip()
+def test_list_revoke_and_a_damaged_file(run_keys, invoke, tmp_path):
+    run_keys("authorize", "robot")
+    token = run_keys("token", "alice", "--role", "control").strip()
     assert len(token) == 32
     (tmp_path / "keys" / "authorized" / "bad.key").write_text("damaged\n")
-    listed = json.loads(keys("list", "--json"))
+    listed = json.loads(run_keys("list", "--json"))
     assert [(one["name"], one["kind"], one["role"]) for one in listed["entries"]] == [
         ("robot", "key", "watch"),
         ("alice", "token", "control"),
     ]
-    assert token not in keys("list")
+    assert token not in run_keys("list")
     result = invoke("keys", "list", "--keys", tmp_path / "keys")
     assert "bad.key is ignored: line 1 is no field" in result.stderr
     assert f"keys in {tmp_path}/keys" in result.stdout
-    keys("authorize", "second")
+    run_keys("authorize", "second")
     with pytest.raises(ConfigError, match=r"bad\.key is ignored"):
-        keys("authorize", "bad")  # what it allowed is not known
+        run_keys("authorize", "bad")  # what it allowed is not known
     with pytest.raises(ConfigError, match="known: alice, robot, second"):
-        keys("revoke", "unknown")
+        run_keys("revoke", "unknown")
     for name in ("robot", "alice", "bad"):
-        assert "no access any more" in keys("revoke", name)
-    assert [one["name"] for one in json.loads(keys("list", "--json"))["entries"]] == ["second"]
+        assert "no access any more" in run_keys("revoke", name)
+    assert [one["name"] for one in json.loads(run_keys("list", "--json"))["entries"]] == ["second"]
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_list_revoke_and_a_damaged_file(keys, invoke, tmp_path):
         (["revoke", "x"], "known: none"),
     ],
 )
-def test_mistakes_change_nothing(keys, tmp_path, arguments, words):
+def test_mistakes_change_nothing(run_keys, tmp_path, arguments, words):
     with pytest.raises(ConfigError, match=words):
-        keys(*arguments)
+        run_keys(*arguments)
     assert not (tmp_path / "keys" / "authorized").exists()
     assert not (tmp_path / "x.key_secret").exists()

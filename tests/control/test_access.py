@@ -13,24 +13,19 @@ from streamseg.errors import ConfigError
 from streamseg.ipc.supervisor_messages import DaemonInfo
 from streamseg.protocol.control import CONTROL_VERSION
 from tests.control.control_children import ControlProcess
-from tests.security.conftest import PAST, Keys
+from tests.key_files import PAST, Keys
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("access"))
-
-
-@pytest.fixture(scope="module")
-def control(keys: Keys) -> Iterator[ControlProcess]:
-    keys.authorize("watcher")
-    keys.authorize("door", "control", streams=("door*",))
-    keys.authorize("admin", "control")
+def control(module_keys: Keys) -> Iterator[ControlProcess]:
+    module_keys.authorize("watcher")
+    module_keys.authorize("door", "control", streams=("door*",))
+    module_keys.authorize("admin", "control")
     running = ControlProcess(
-        keys.path,
+        module_keys.path,
         endpoint="tcp://127.0.0.1:*",
-        keys=keys.folder.path,
-        local_endpoint=f"ipc://{keys.path}/control",
+        keys=module_keys.folder.path,
+        local_endpoint=f"ipc://{module_keys.path}/control",
     )
     running.tcp = running.ready()
     running.start_worker()
@@ -39,13 +34,13 @@ def control(keys: Keys) -> Iterator[ControlProcess]:
     running.close()
 
 
-def controller(control: ControlProcess, keys: Keys, name: str | None, **options: object) -> Controller:
-    file = None if name is None else keys.path / f"{name}.key_secret"
+def controller(control: ControlProcess, module_keys: Keys, name: str | None, **options: object) -> Controller:
+    file = None if name is None else module_keys.path / f"{name}.key_secret"
     return Controller(control.tcp, key_file=file, **options)
 
 
-def test_a_watcher_may_ask_and_not_change(control, keys):
-    with controller(control, keys, "watcher") as watcher:
+def test_a_watcher_may_ask_and_not_change(control, module_keys):
+    with controller(control, module_keys, "watcher") as watcher:
         assert watcher.hello().streams == ("door", "yard")
         assert "keys" in watcher.hello().features
         for change in (
@@ -59,8 +54,8 @@ def test_a_watcher_may_ask_and_not_change(control, keys):
             assert (refused.value.code, refused.value.retryable) == ("FORBIDDEN", False)
 
 
-def test_a_key_is_for_its_streams(control, keys):
-    with controller(control, keys, "door") as door:
+def test_a_key_is_for_its_streams(control, module_keys):
+    with controller(control, module_keys, "door") as door:
         assert door.hello().streams == ("door",)
         assert [one.stream for one in door.get_status().streams] == ["door"]
         with pytest.raises(ControlError, match="'door' is not for stream 'yard'"):
@@ -70,11 +65,11 @@ def test_a_key_is_for_its_streams(control, keys):
                 change()
 
 
-def test_a_listing_has_the_streams_of_the_key(control, keys):
+def test_a_listing_has_the_streams_of_the_key(control, module_keys):
     entry = {"source": "", "paused": False, "frame": None, "size": [0, 0], "objects": []}
 
     async def listed(name: str) -> list[str]:
-        async with AsyncController(control.tcp, key_file=keys.path / f"{name}.key_secret") as one:
+        async with AsyncController(control.tcp, key_file=module_keys.path / f"{name}.key_secret") as one:
             asking = asyncio.create_task(one.list())
             command = await asyncio.to_thread(control.command)
             streams = [{"stream": stream, **entry} for stream in ("door", "yard")]
@@ -91,26 +86,26 @@ def test_the_daemon_s_own_processes_need_no_key(control):
 
 
 @pytest.mark.parametrize(("name", "why"), [("stranger", "refused the key"), (None, "asks for a key")])
-def test_others_learn_why_they_are_refused(control, keys, name, why):
+def test_others_learn_why_they_are_refused(control, module_keys, name, why):
     if name is not None:
-        keys.make(name)
-    with controller(control, keys, name, connect_timeout_s=1) as other:
+        module_keys.make(name)
+    with controller(control, module_keys, name, connect_timeout_s=1) as other:
         with pytest.raises(ControlError, match=why) as refused:
             other.hello()
         assert refused.value.code == "UNREACHABLE"
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired"])
-def test_a_key_ends_while_it_is_connected_and_comes_back(control, keys, end):
-    keys.authorize(end, "control")
-    with controller(control, keys, end, connect_timeout_s=1, timeout_s=8) as robot:
+def test_a_key_ends_while_it_is_connected_and_comes_back(control, module_keys, end):
+    module_keys.authorize(end, "control")
+    with controller(control, module_keys, end, connect_timeout_s=1, timeout_s=8) as robot:
         assert robot.hello()
         if end == "revoked":
-            keys.folder.revoke(end)
+            module_keys.folder.revoke(end)
         else:
-            keys.authorize(end, "control", expires=PAST)
+            module_keys.authorize(end, "control", expires=PAST)
         assert outcome(robot, until="UNREACHABLE").endswith("(`streamseg keys list` there)")
-        keys.authorize(end, "control")
+        module_keys.authorize(end, "control")
         assert outcome(robot, until="") == ""
 
 
@@ -126,11 +121,11 @@ def outcome(controller: Controller, *, until: str) -> str:
             return text
 
 
-def test_one_client_does_not_get_another_s_reply(control, keys):
+def test_one_client_does_not_get_another_s_reply(control, module_keys):
     """Same client name and request id, other key: a request of its own."""
     identities = []
     for name in ("door", "admin"):
-        with controller(control, keys, name) as one:
+        with controller(control, module_keys, name) as one:
             one.hello()
             request = {"v": CONTROL_VERSION, "id": "same", "client": "same", "op": "pause", "stream": "door"}
             one._connection.socket.send_multipart([b"", json.dumps(request).encode()])
@@ -140,14 +135,14 @@ def test_one_client_does_not_get_another_s_reply(control, keys):
     assert len(set(identities)) == 2
 
 
-def test_a_key_file_says_what_is_wrong_with_it(keys, tmp_path):
+def test_a_key_file_says_what_is_wrong_with_it(module_keys, tmp_path):
     broken = tmp_path / "broken.key_secret"
     broken.write_text('curve\n    public-key = "short"\n')
     for file, server, words in (
         (tmp_path / "no", None, "cannot be read"),
         (broken, None, "does not have the daemon's public key: give server_key"),
-        (broken, keys.server, "public-key of .* is invalid"),
-        (None, keys.server, "server_key needs key_file"),
+        (broken, module_keys.server, "public-key of .* is invalid"),
+        (None, module_keys.server, "server_key needs key_file"),
     ):
         with pytest.raises(ConfigError, match=words):
             Controller("tcp://127.0.0.1:1", key_file=file, server_key=server)

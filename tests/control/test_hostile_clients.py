@@ -16,8 +16,8 @@ from streamseg.client import Controller
 from streamseg.ipc.commands import Outcome, StatusCopy, encode
 from streamseg.protocol.control import MAX_REQUEST_BYTES, OPERATIONS
 from tests.control.control_children import ask, receive, send
+from tests.key_files import Keys
 from tests.publish.publisher_children import until
-from tests.security.conftest import Keys
 
 _requests = st.fixed_dictionaries(
     {

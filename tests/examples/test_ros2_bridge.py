@@ -80,7 +80,7 @@ def test_messages_in_ros(tmp_path: Path) -> None:
     try:
         daemon.wait_log("ready: masks at")
         command = [python, ROOT / "examples" / "ros2_bridge.py", daemon.endpoint, "--namespace", "test"]
-        bridge = subprocess.Popen(command, env=environment)
+        bridge = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         listen = [python, "-c", LISTEN]
         heard = subprocess.run(listen, env=environment, capture_output=True, text=True, timeout=120)
         assert heard.returncode == 0, heard.stderr
@@ -90,7 +90,8 @@ def test_messages_in_ros(tmp_path: Path) -> None:
         assert (cup["label"], cup["value"]) == ("cup", 1)
         assert total == cup["area"]
         bridge.terminate()
-        bridge.wait(30)
+        assert "Traceback" not in bridge.communicate(timeout=60)[1]
+        assert bridge.returncode == 0
     finally:
         if bridge is not None and bridge.poll() is None:
             bridge.kill()

@@ -18,25 +18,20 @@ from streamseg.config.schema import PublishConfig
 from streamseg.errors import ConfigError, SubscribeTimeoutError
 from streamseg.publish.sockets import PublisherSockets
 from streamseg.security.key_folder import KeyFolder
+from tests.key_files import PAST, Keys
 from tests.publish.publisher_children import PublisherProcess, child, collect
-from tests.security.conftest import PAST, Keys
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("access"))
-
-
-@pytest.fixture(scope="module")
-def publisher(keys: Keys) -> Iterator[PublisherProcess]:
+def publisher(module_keys: Keys) -> Iterator[PublisherProcess]:
     """A publisher of two streams, with a keyed tcp endpoint and an ipc one."""
-    keys.authorize("all")
-    keys.authorize("door", streams=("door*",))
+    module_keys.authorize("all")
+    module_keys.authorize("door", streams=("door*",))
     running = PublisherProcess(
-        keys.path,
+        module_keys.path,
         streams=("door", "yard"),
-        keys=keys.folder.path,
-        endpoints=("tcp://127.0.0.1:*", f"ipc://{keys.path}/pub"),
+        keys=module_keys.folder.path,
+        endpoints=("tcp://127.0.0.1:*", f"ipc://{module_keys.path}/pub"),
         require_key=True,
     )
     running.tcp, running.endpoint = running.ready.text.split()
@@ -57,10 +52,10 @@ def track_until(publisher: PublisherProcess, subscriber: Subscriber, *streams: s
     return seen
 
 
-def test_a_key_lets_in_and_patterns_limit_what_it_gets(publisher, keys):
+def test_a_key_lets_in_and_patterns_limit_what_it_gets(publisher, module_keys):
     with (
-        Subscriber(publisher.tcp, key_file=keys.path / "door.key_secret") as limited,
-        Subscriber(publisher.tcp, key_file=keys.path / "all.key_secret") as unlimited,
+        Subscriber(publisher.tcp, key_file=module_keys.path / "door.key_secret") as limited,
+        Subscriber(publisher.tcp, key_file=module_keys.path / "all.key_secret") as unlimited,
         Subscriber(publisher.endpoint) as local,  # ipc: the mode of the file decides
     ):
         assert track_until(publisher, unlimited, "door", "yard") == {"door", "yard"}
@@ -69,10 +64,10 @@ def test_a_key_lets_in_and_patterns_limit_what_it_gets(publisher, keys):
         assert track_until(publisher, limited, "yard", timeout_s=1) == {"door"}  # subscribed to, never received
 
 
-def test_short_prefixes_need_a_key_for_all_streams(publisher, keys):
+def test_short_prefixes_need_a_key_for_all_streams(publisher, module_keys):
     with zmq.Context() as context, context.socket(zmq.SUB) as everything, context.socket(zmq.SUB) as one:
         for wanted, subscriber in ((b"", everything), (b"v1/door/masks/", one)):
-            found = load_keys(keys.path / "door.key_secret")
+            found = load_keys(module_keys.path / "door.key_secret")
             assert isinstance(found, ClientKeys)
             found.apply(subscriber)
             subscriber.subscribe(wanted)
@@ -84,11 +79,11 @@ def test_short_prefixes_need_a_key_for_all_streams(publisher, keys):
         assert not everything.poll(200)
 
 
-def test_a_topic_longer_than_any_stream_s_costs_the_connection(publisher, keys):
+def test_a_topic_longer_than_any_stream_s_costs_the_connection(publisher, module_keys):
     """libzmq has stored it by the time it is looked at, and frees it with the connection only."""
     with zmq.Context() as context, context.socket(zmq.XSUB) as hostile:
         hostile.linger = 0
-        found = load_keys(keys.path / "door.key_secret")
+        found = load_keys(module_keys.path / "door.key_secret")
         assert isinstance(found, ClientKeys)
         found.apply(hostile)
         monitor = hostile.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
@@ -111,14 +106,14 @@ def test_a_topic_longer_than_any_stream_s_costs_the_connection(publisher, keys):
         ("other-server", "not the daemon of that server_key"),
     ],
 )
-def test_others_get_nothing_and_learn_why(publisher, keys, key, why):
+def test_others_get_nothing_and_learn_why(publisher, module_keys, key, why):
     file, server = None, None
     if key is not None:
-        file = keys.path / f"{key}.key_secret"
+        file = module_keys.path / f"{key}.key_secret"
         if not file.exists():
-            keys.make(key)
+            module_keys.make(key)
         if key == "expired":
-            keys.authorize(key, expires=PAST)
+            module_keys.authorize(key, expires=PAST)
         if key == "other-server":
             server = "A" * 40
     with (
@@ -128,23 +123,23 @@ def test_others_get_nothing_and_learn_why(publisher, keys, key, why):
         subscriber.receive(10)
 
 
-def test_a_revoked_key_ends_others_lose_nothing_and_authorized_again_it_comes_back(publisher, keys):
-    file = keys.authorize("robot")
+def test_a_revoked_key_ends_others_lose_nothing_and_authorized_again_it_comes_back(publisher, module_keys):
+    file = module_keys.authorize("robot")
     options = {"kinds": ["status"], "mode": "all"}
     with (
         Subscriber(publisher.tcp, key_file=file, **options) as robot,
-        Subscriber(publisher.tcp, key_file=keys.path / "all.key_secret", **options) as other,
+        Subscriber(publisher.tcp, key_file=module_keys.path / "all.key_secret", **options) as other,
     ):
         assert robot.receive(15)
         assert other.receive(15)
-        keys.folder.revoke("robot")
+        module_keys.folder.revoke("robot")
         assert "refused the key" in end_of(robot)
         gaps = 0
         with contextlib.suppress(SubscribeTimeoutError):
             while True:
                 gaps += other.receive(0.1).gap
         assert gaps == 0
-        keys.authorize("robot")
+        module_keys.authorize("robot")
         assert robot.receive(15)
 
 
@@ -157,10 +152,10 @@ def end_of(subscriber: Subscriber) -> str:
             return str(error)
 
 
-def test_a_tap_shows_nothing_in_clear(publisher, keys):
+def test_a_tap_shows_nothing_in_clear(publisher, module_keys):
     """A proxy between subscriber and publisher records all bytes: no topic, no label, no header."""
     host, port = publisher.tcp.removeprefix("tcp://").split(":")
-    file = keys.path / "all.key_secret"
+    file = module_keys.path / "all.key_secret"
     with Tap((host, int(port))) as tap, Subscriber(f"tcp://127.0.0.1:{tap.port}", key_file=file) as subscriber:
         assert track_until(publisher, subscriber, "door") >= {"door"}
     assert len(tap.recorded) > 1000

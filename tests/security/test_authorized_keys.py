@@ -11,7 +11,7 @@ import pytest
 from streamseg.errors import ConfigError
 from streamseg.security import authorized_keys
 from streamseg.security.authorized_keys import AuthorizedKeys, read_authorized
-from tests.security.conftest import Keys
+from tests.key_files import Keys
 from tests.security.descriptors import no_descriptors_left
 
 

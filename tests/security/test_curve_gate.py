@@ -8,7 +8,7 @@ import zmq
 from streamseg.client.keys import load_keys
 from streamseg.security import authorized_keys
 from streamseg.security.curve_gate import CurveGate
-from tests.security.conftest import Keys
+from tests.key_files import Keys
 from tests.security.descriptors import no_descriptors_left
 
 

@@ -31,15 +31,10 @@ from streamseg.web.guard import Guard
 from streamseg.web.tls import Certificate
 from streamseg.web.tokens import COOKIE, Tokens
 from tests.e2e.daemon_process import DaemonProcess, wait_for
-from tests.security.conftest import PAST, Keys
+from tests.key_files import PAST, Keys
 from tests.web.asgi import ask
 
 OWN = "0123456789abcdef"
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return Keys(tmp_path)
 
 
 def bearer(token: str) -> Headers:

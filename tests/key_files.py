@@ -42,4 +42,11 @@ PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
+    """Keys of one test."""
     return Keys(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Keys that the tests of a module share."""
+    return Keys(tmp_path_factory.mktemp("keys"))
