@@ -116,7 +116,7 @@ class ObjectMemory:
                 del held[old]
 
     def remember_prompt(
-        self, bank: MemoryBank, frame: int, newest: int, prompt: PromptTensors, out: PromptOutput
+        self, bank: MemoryBank, frame: int, newest: int, prompt: PromptTensors, out: PromptOutput, memory: Tensor
     ) -> None:
         """Make a frame a conditioning frame, and drop the memory of frames tracked after it.
 
@@ -126,13 +126,14 @@ class ObjectMemory:
             newest: The stream's newest frame.
             prompt: Everything given on the frame so far.
             out: Its result.
+            memory: ``[tokens, memory_dim]``; what is remembered of it.
         """
         slot = conditioning_slot(self.conditioning_frames, frame, bank.shape.conditioning_frames)
         earlier, self._earlier = self._earlier, None
         self._undo.append(_AppliedPrompt(frame, slot, self._conditioning(bank, slot), self.prompts.get(frame), earlier))
         self.conditioning_frames[slot : slot + 1] = [frame]
         self._forget_since(bank, frame, newest)
-        bank.write_conditioning(self.lane, slot, frame, out.features, out.pointer)
+        bank.write_conditioning(self.lane, slot, frame, memory, out.pointer)
         self.outputs[frame], self.prompts[frame] = out.step, prompt
 
     def undo_prompt(self, bank: MemoryBank, newest: int) -> int | None:

@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Unpack
+from typing import Final, NamedTuple, Unpack
 
 import torch
 from sam2.modeling.sam2_base import SAM2Base
@@ -26,9 +26,14 @@ from streamseg.tracker.object_memory import ObjectMemory
 from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank
 from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy
 from streamseg.tracker.sam2.point_decoder import Decoded, PointDecoder
-from streamseg.tracker.sam2.prompt_step import PromptOutput, apply_prompt
+from streamseg.tracker.sam2.prompt_step import PromptOutput, apply_prompt, encode_memory
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt, PromptTensors, prompt_tensors
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
+
+_EARLIER_FEATURES: Final = 4
+"""Earlier frames of a stream whose features are kept. A viewer hovers over a frame that is one to three frames old, and
+encoding it again takes a CPU longer than the preview itself. A GPU, with fast encoding and scarce memory, drops them
+at the next frame."""
 
 
 class TrackOutput(NamedTuple):
@@ -52,12 +57,14 @@ class Segmented(NamedTuple):
 
     Attributes:
         frame: The prompted frame.
-        prompt: Everything given on that frame.
+        features: Of that frame.
+        prompt: Everything given on it.
         out: The result.
         fresh: Memory of the object was not used; it is dropped if the result is accepted.
     """
 
     frame: int
+    features: Features
     prompt: PromptTensors
     out: PromptOutput
     fresh: bool
@@ -81,9 +88,15 @@ class _Stream:
     frame: int = -1
     image: Tensor | None = None
     features: Features | None = None
-    earlier: tuple[int, Features] | None = None  # of the earlier frame that was encoded last, until the next frame
+    earlier: dict[int, Features] = field(default_factory=dict)  # of earlier frames, see `_EARLIER_FEATURES`
     objects: dict[int, ObjectMemory | None] = field(default_factory=dict)  # None: forgotten, waits for a prompt
     aside: dict[int, tuple[ObjectMemory, int]] = field(default_factory=dict)  # with the last frame that they know
+
+    def keep_earlier(self, frame: int, features: Features) -> None:
+        """Cache the features of an earlier frame; drop those of the oldest if there are too many."""
+        self.earlier[frame] = features
+        if len(self.earlier) > _EARLIER_FEATURES:
+            del self.earlier[min(self.earlier.keys() - {frame})]
 
     def remembered(self) -> dict[int, ObjectMemory]:
         return {obj_id: obj for obj_id, obj in self.objects.items() if obj is not None}
@@ -197,8 +210,12 @@ class CameraPredictor:
         """
         for name, image in images.items():
             stream = self._opened(name)
+            if self.model.device.type != "cpu":
+                stream.earlier.clear()
+            elif stream.features is not None:
+                stream.keep_earlier(stream.frame, stream.features)
             stream.frame += 1
-            stream.image, stream.features, stream.earlier = image, None, None
+            stream.image, stream.features = image, None
         busy = [name for name in images if self._streams[name].remembered()]
         outputs = {name: self._nothing() for name in images}
         if busy:
@@ -289,7 +306,7 @@ class CameraPredictor:
                 ambiguous=ambiguous,
                 choice=choice,
             )
-        return Segmented(frame, prompt, out, fresh)
+        return Segmented(frame, features, prompt, out, fresh)
 
     @torch.inference_mode()
     def accept(self, stream: str, obj_id: int, segmented: Segmented) -> TrackOutput:
@@ -300,7 +317,10 @@ class CameraPredictor:
             known = state.objects[obj_id] = ObjectMemory(self._take_lane(state.number), self._undo_depth)
         elif segmented.fresh:
             known.restart(self.bank)
-        known.remember_prompt(self.bank, segmented.frame, state.frame, segmented.prompt, segmented.out)
+        frame, features, prompt, out, _ = segmented
+        with self.engine.prompt_kernels(), self.engine.precision():
+            memory = encode_memory(self.step, features, out)
+        known.remember_prompt(self.bank, frame, state.frame, prompt, out, memory)
         return TrackOutput((obj_id,), *segmented.out.step)
 
     @contextmanager
@@ -538,12 +558,12 @@ class CameraPredictor:
         return self._features_of(stream, None).top[0]
 
     def _features_of(self, name: str, at: PastImage | None) -> Features:
-        """Return the features of one frame. Those of the newest and of one earlier frame are cached."""
+        """Return the features of one frame. Those of the newest and of a few earlier frames are cached."""
         stream = self._streams[name]
         if at is not None and at.frame != stream.frame:
-            if stream.earlier is None or stream.earlier[0] != at.frame:
-                stream.earlier = at.frame, self.engine.encode(at.image[None])
-            return stream.earlier[1]
+            if at.frame not in stream.earlier:
+                stream.keep_earlier(at.frame, self.engine.encode(at.image[None]))
+            return stream.earlier[at.frame]
         if stream.features is None:
             self._encode([name])
         assert stream.features is not None

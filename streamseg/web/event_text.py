@@ -21,6 +21,7 @@ _TEXTS: Final = {
     "input_restored": "full model input again",
     "object_retired": "no longer tracked",
     "restored": "tracked on after a restart",
+    "tracker_reset": "removed",
     "subscriber_dropped": "subscriber disconnected",
     "web_restarted": "page server restarted",
 }
@@ -66,7 +67,11 @@ def event_words(event: EventMessage) -> EventWords:
     """Return an event in words."""
     kind = event.event
     what = _TEXTS.get(kind) or re.sub("^(object|stream)_", "", kind).replace("_", " ")
-    who = f"{event.object} {event.label}" if event.object is not None else ", ".join(map(str, event.objects))
+    ids = event.objects if event.object is None else (event.object,)
+    unnamed = f"object{'s' if len(ids) > 1 else ''} " if ids and not event.label else ""
+    who = f"{unnamed}{', '.join(map(str, sorted(ids)))} {event.label}"
+    if kind == "tracker_reset" and not ids:
+        who = "all objects"
     text = f"{who.strip()} {what}".strip()
     if event.detail:
         text += f" ({event.detail})"

@@ -1,4 +1,4 @@
-"""When previews may run: those of all viewers together slow tracked frames down by a tenth at most.
+"""When previews may run: those of all viewers together slow tracked frames down by less than a tenth.
 
 A viewer that hovers asks for a mask several times a second, and each preview takes the device from the frames. Time is
 credited as it passes, ``_SHARE`` of it, and spent by the previews that keep a frame waiting. Previews in time that no
@@ -17,8 +17,8 @@ import msgspec
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.protocol.control import ErrorBody
 
-_SHARE: Final = 0.1
-"""Share of the time that previews may take from frames."""
+_SHARE: Final = 0.08
+"""Share of the time that previews may take from frames. Passing on questions and answers takes the rest of a tenth."""
 _KEEP_S: Final = 0.5
 """Credit of this long is kept, so that the first preview after a pause runs at once."""
 _MAX_WAITING: Final = 32

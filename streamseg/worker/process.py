@@ -233,7 +233,9 @@ class Worker:
             self._commands.answer(refusal)
         if (preview := self._previews.take()) is not None:
             began = time.monotonic()
-            self._execute(preview)
+            self._handle_messages()
+            # Not among the completed requests: a mouse would push out those of people and programs.
+            self._commands.answer(handle_command(preview, self._streams))
             if any(ring.counters().pending for ring in self._rings.values()):
                 self._previews.note_run(time.monotonic() - began)
 

@@ -209,6 +209,23 @@ def test_a_preview_changes_nothing(small: SAM2Base, images: Tensor) -> None:
         assert torch.equal(score, looked.run.tracked[key][1])
 
 
+def test_previews_of_the_newest_frames_encode_nothing(small: SAM2Base, images: Tensor, monkeypatch) -> None:
+    player = played(small, images[:12], {0: [CLICK]})
+    predictor, encoded, remembered = player.predictor, [], []
+    click = Add(5, points=[(0.2, 0.2, 1)]).arguments()
+    encode = predictor.engine.encode
+    monkeypatch.setattr(predictor.engine, "encode", lambda batch: encoded.append(batch) or encode(batch))
+    monkeypatch.setattr(small, "_encode_new_memory", lambda **_: remembered.append(1))
+    for frame in (11, 8, 10, 9):
+        predictor.segment(
+            STREAM, 5, at=player.past(frame), points_norm=torch.tensor([[0.2, 0.2]]), labels=torch.ones(1)
+        )
+    assert (encoded, remembered) == ([], [])
+    predictor.segment(STREAM, 5, at=player.past(2), **click)
+    assert len(encoded) == 1
+    assert len(predictor._streams[STREAM].earlier) == 4
+
+
 @pytest.mark.parametrize("late", [0, 8])
 def test_undo_is_as_if_the_prompt_had_not_been_given(small: SAM2Base, images: Tensor, late: int) -> None:
     plain = played(small, images, {0: [CLICK]})

@@ -16,9 +16,10 @@ HEADER: dict[str, Any] = {"stream": "cam", "session": "0", "publisher": "1", "se
     ("fields", "text", "level", "state"),
     [
         ({"event": "object_added", "object": 3, "label": "cup"}, "3 cup added", "", "tracked"),
-        ({"event": "object_lost", "object": 3}, "3 lost", "bad", "lost"),
-        ({"event": "object_occluded", "object": 3}, "3 hidden", "warn", "occluded"),
-        ({"event": "tracker_reset", "objects": (1, 2)}, "1, 2 tracker reset", "", ""),
+        ({"event": "object_lost", "object": 3}, "object 3 lost", "bad", "lost"),
+        ({"event": "object_occluded", "object": 3}, "object 3 hidden", "warn", "occluded"),
+        ({"event": "tracker_reset", "objects": (2, 1)}, "objects 1, 2 removed", "", ""),
+        ({"event": "tracker_reset", "detail": "requested"}, "all objects removed (requested)", "", ""),
         ({"event": "stream_connected", "detail": "rtsp"}, "connected (rtsp)", "good", ""),
         ({"event": "of_a_newer_daemon"}, "of a newer daemon", "", ""),
     ],

@@ -1,4 +1,4 @@
-"""Previews keep frames waiting for a tenth of the time at most."""
+"""Previews keep frames waiting for less than a tenth of the time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def preview(number: int) -> Command:
 
 
 @pytest.mark.parametrize("viewers", [1, 8])
-def test_previews_that_keep_frames_waiting_take_a_tenth_of_the_time(viewers):
+def test_previews_that_keep_frames_waiting_take_less_than_a_tenth_of_the_time(viewers):
     clock, cost_s, taken_s, number = Clock(), 0.02, 0.0, 0
     queue = PreviewQueue(clock)
     while clock.now < 130.0:
@@ -35,7 +35,7 @@ def test_previews_that_keep_frames_waiting_take_a_tenth_of_the_time(viewers):
         while queue.take_late() is not None:
             pass
         clock.now += 0.05  # a frame
-    assert taken_s / 30.0 == pytest.approx(0.1, abs=0.01)
+    assert taken_s / 30.0 == pytest.approx(0.08, abs=0.01)
 
 
 def test_previews_in_idle_time_run_at_once():

@@ -28,13 +28,13 @@ class PromptOutput(NamedTuple):
 
     Attributes:
         step: The mask, for ``B`` = 1.
-        features: ``[tokens, memory_dim]``; the memory of the frame.
+        low_res: ``[1, 1, h, w]``; its logits in the decoder's precision.
         pointer: ``[C]``; the object pointer.
         candidates: All masks that the decoder offered, for ``B`` = 1 or 3, best first.
     """
 
     step: StepOutput
-    features: Tensor
+    low_res: Tensor
     pointer: Tensor
     candidates: StepOutput
 
@@ -61,7 +61,7 @@ def apply_prompt(
         ambiguous: Ask the decoder for three masks, however many points there are. Not for a mask.
         choice: Which of those three to take, by falling predicted IoU; None: as the reference does.
     """
-    model, side = step.model, step.side
+    model = step.model
     top = step.as_map(features.top)
     high_res = [features.stride4, features.stride8]
     if prompt.mask is not None:
@@ -84,21 +84,34 @@ def apply_prompt(
                 multimask_output=ambiguous or choice is not None or model._use_multimask(memory is None, points),
             )
     offered, _, ious, low_res, _, pointer, score = heads
+    return PromptOutput(
+        # The best of several candidate masks was taken, so the largest predicted IoU belongs to it.
+        StepOutput(low_res[:, 0].float(), ious.amax(dim=1).float(), score[:, 0].float()),
+        low_res,
+        pointer[0],
+        _candidates(offered, ious, score),
+    )
+
+
+def encode_memory(step: TrackStep, features: Features, out: PromptOutput) -> Tensor:
+    """Return ``[tokens, memory_dim]``: the memory of a prompted frame. A preview does without it.
+
+    Args:
+        step: Holds the model.
+        features: Of the frame.
+        out: The result of the prompt.
+    """
+    model, side = step.model, step.side
     size = (model.image_size, model.image_size)
     encoded, _ = model._encode_new_memory(
         current_vision_feats=[features.top.transpose(0, 1)],
         feat_sizes=[(side, side)],
-        pred_masks_high_res=functional.interpolate(low_res, size=size, mode="bilinear", align_corners=False),
-        object_score_logits=score,
+        pred_masks_high_res=functional.interpolate(out.low_res, size=size, mode="bilinear", align_corners=False),
+        object_score_logits=out.step.object_score_logits[:, None],
         is_mask_from_pts=True,
     )
-    return PromptOutput(
-        # The best of several candidate masks was taken, so the largest predicted IoU belongs to it.
-        StepOutput(low_res[:, 0].float(), ious.amax(dim=1).float(), score[:, 0].float()),
-        encoded[0].flatten(1).t(),
-        pointer[0],
-        _candidates(offered, ious, score),
-    )
+    memory: Tensor = encoded[0].flatten(1).t()
+    return memory
 
 
 def _candidates(offered: Tensor, ious: Tensor, score: Tensor) -> StepOutput:

@@ -1,21 +1,20 @@
 // The dialog that tests an address, shows its first picture, and adds the camera.
 
 import { api } from "./api.js";
-import { find, make, setText } from "./dom.js";
+import { find, findAll, make, setText } from "./dom.js";
 import { showError } from "./notifications.js";
 import { store } from "./store.js";
 
 const dialog = find("#camera");
-const fields = { source: find("#camera-source"), name: find("#camera-name"), transport: find("#camera-transport") };
-const buttons = { test: find("#camera-test"), add: find("#camera-add") };
-const result = find("#camera-result");
+const { cameraSource, cameraName, cameraTransport, cameraTest, cameraAdd, cameraClose, cameraResult } = findAll(
+	"camera-source camera-name camera-transport camera-test camera-add camera-close camera-result");
 let showStream = null;
 /** Address and transport of the last test that succeeded: only what was seen can be added. */
 let tested = "";
 /** Number of the newest request: answers to earlier ones are ignored. */
 let asking = 0;
 
-const entry = () => ({ source: fields.source.value.trim(), transport: fields.transport.value });
+const entry = () => ({ source: cameraSource.value.trim(), transport: cameraTransport.value });
 
 /** A free name for a stream, made from the host of an address or the number of a webcam. */
 function suggestName(source) {
@@ -27,18 +26,18 @@ function suggestName(source) {
 }
 
 function say(text, level = "") {
-	result.replaceChildren(make("p", { "data-level": level }, text));
+	cameraResult.replaceChildren(make("p", { "data-level": level }, text));
 }
 
 function busy(what) {
-	buttons.test.disabled = what !== "";
-	buttons.add.disabled = what !== "" || JSON.stringify(entry()) !== tested;
-	setText(buttons.test, what || "Test");
+	cameraTest.disabled = what !== "";
+	cameraAdd.disabled = what !== "" || JSON.stringify(entry()) !== tested;
+	setText(cameraTest, what || "Test");
 }
 
 async function test() {
 	const asked = entry(), number = ++asking;
-	if (!asked.source) { say("Enter the address of the camera.", "bad"); fields.source.focus(); return; }
+	if (!asked.source) { say("Enter the address of the camera.", "bad"); cameraSource.focus(); return; }
 	tested = "";
 	busy("Testing …");
 	say("Opening the camera. This takes up to half a minute.");
@@ -50,18 +49,18 @@ async function test() {
 		const bytes = Uint8Array.from(atob(report.picture), (char) => char.charCodeAt(0));
 		picture.onload = () => URL.revokeObjectURL(picture.src);
 		picture.src = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
-		result.replaceChildren(picture, make("p", { "data-level": "good" }, report.summary));
-		if (!fields.name.value) fields.name.value = suggestName(asked.source);
+		cameraResult.replaceChildren(picture, make("p", { "data-level": "good" }, report.summary));
+		if (!cameraName.value) cameraName.value = suggestName(asked.source);
 	} catch (error) {
 		if (number !== asking) return;
 		say(error.message, "bad");
 	}
 	busy("");
-	if (tested) buttons.add.focus();
+	if (tested) cameraAdd.focus();
 }
 
 async function add() {
-	const name = fields.name.value.trim();
+	const name = cameraName.value.trim();
 	busy("Adding …");
 	const number = ++asking;
 	try {
@@ -80,20 +79,20 @@ async function add() {
 function clear() {
 	tested = "";
 	asking++;
-	for (const field of [fields.source, fields.name]) field.value = "";
-	result.replaceChildren();
+	for (const field of [cameraSource, cameraName]) field.value = "";
+	cameraResult.replaceChildren();
 	busy("");
 }
 
-/** Listen to the dialog. `show(id)`: show a stream as soon as it exists. */
+/** `show(id)`: show a stream as soon as it exists. */
 export function initAddCamera(show) {
 	showStream = show;
 	find("#add-camera").onclick = () => { clear(); dialog.showModal(); };
-	find("#camera-close").onclick = () => dialog.close();
-	fields.source.oninput = fields.transport.onchange = () => busy("");
+	cameraClose.onclick = () => dialog.close();
+	cameraSource.oninput = cameraTransport.onchange = () => busy("");
 	dialog.querySelector("form").onsubmit = (event) => {
 		event.preventDefault();
 		test();
 	};
-	buttons.add.onclick = add;
+	cameraAdd.onclick = add;
 }

@@ -13,12 +13,23 @@ export function make(tag, attributes = {}, ...children) {
 	return element;
 }
 
+/** A button that calls `press`; it has a text or, with an `aria-label` among the attributes, a sign. */
+export function makeButton(text, press, attributes = {}) {
+	const button = make("button", { type: "button", ...attributes }, text);
+	button.onclick = press;
+	return button;
+}
+
 export const find = (selector) => document.querySelector(selector);
 
 /** Set the text of an element only if it differs, so that screen readers do not repeat it. */
 export function setText(element, text) {
 	if (element.textContent !== text) element.textContent = text;
 }
+
+/** The elements with these ids, by id in camel case. */
+export const findAll = (ids) => Object.fromEntries(ids.split(" ").map((id) =>
+	[id.replaceAll(/-(.)/g, (_, letter) => letter.toUpperCase()), document.getElementById(id)]));
 
 export const setPressed = (button, on) => button.setAttribute("aria-pressed", String(on));
 

@@ -18,6 +18,7 @@ const KEY_ZOOM = 1.5;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export function initKeyboard({ showStream, confirmReset }) {
+	const zoomIn = () => zoomAt([0.5, 0.5], KEY_ZOOM);
 	const stepStream = (step) => { if (store.streams.length > 1) showStream(streamAt(step)); };
 	const keys = {
 		n: () => select(null),
@@ -39,15 +40,15 @@ export function initKeyboard({ showStream, confirmReset }) {
 		v: nextEffect,
 		g: toggleGrid,
 		s: saveSnapshot,
-		"+": () => zoomAt([0.5, 0.5], KEY_ZOOM),
-		"=": () => zoomAt([0.5, 0.5], KEY_ZOOM),
+		"+": zoomIn,
+		"=": zoomIn,
 		"-": () => zoomAt([0.5, 0.5], 1 / KEY_ZOOM),
 		0: resetZoom,
 		"?": () => find("#help").showModal(),
 	};
 	if (watches) for (const key of "m u y c e p r Delete Backspace".split(" ")) delete keys[key];
 	document.addEventListener("keydown", (event) => {
-		if (event.target.closest('input:not([type="range"]), select, dialog')) return;
+		if (event.target.closest('input:not([type="range"]), select') || find("dialog[open]")) return;
 		const key = event.key.toLowerCase();
 		if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) {
 			event.preventDefault();

@@ -1,7 +1,7 @@
 // The list of objects: a live picture, name, state, area and confidence over time.
 
 import { confirm, remove, rename, select } from "./actions.js";
-import { throttle, find, make, reconcile, setPressed, setText } from "./dom.js";
+import { throttle, find, make, makeButton, reconcile, setPressed, setText } from "./dom.js";
 import { Plot } from "./plot.js";
 import { isFound, on, store, watches } from "./store.js";
 import { drawThumbnail } from "./thumbnail.js";
@@ -13,8 +13,7 @@ const rows = new Map();
 class Row {
 	constructor(object) {
 		const { id } = object;
-		this.selectButton = make("button", { type: "button" }, String(id));
-		this.selectButton.onclick = () => select(store.selected === id ? null : id);
+		this.selectButton = makeButton(String(id), () => select(store.selected === id ? null : id));
 		this.name = make("input", { maxlength: "100", placeholder: watches ? "" : "name", readonly: watches ? "" : null, "aria-label": `Name of object ${id}`, spellcheck: "false" });
 		this.name.onchange = () => rename(id, this.name.value);
 		this.name.onkeydown = (event) => {
@@ -22,10 +21,8 @@ class Row {
 			if (event.key === "Enter") this.name.blur();
 		};
 		this.state = make("span", { class: "state" });
-		this.keepButton = make("button", { type: "button", "aria-label": `Keep object ${id}`, title: "Keep: it was found without a click" }, "✓");
-		this.keepButton.onclick = () => confirm(id);
-		const removeButton = make("button", { type: "button", "aria-label": `Remove object ${id}`, title: "Remove" }, "✕");
-		removeButton.onclick = () => remove(id);
+		this.keepButton = makeButton("✓", () => confirm(id), { "aria-label": `Keep object ${id}`, title: "Keep: it was found without a click" });
+		const removeButton = makeButton("✕", () => remove(id), { "aria-label": `Remove object ${id}`, title: "Remove" });
 		this.thumbnail = make("canvas", { width: "96", height: "64", class: "thumbnail", "aria-hidden": "true" });
 		this.thumbnail.onclick = () => select(id);
 		this.area = new Plot(object.colour, `Area of object ${id} in the last minute`);

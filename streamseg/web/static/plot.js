@@ -18,7 +18,7 @@ export class Plot {
 		this.values = [];
 	}
 
-	/** Add the current value; at most four per second are kept. */
+	/** At most four values per second are kept. */
 	add(value) {
 		const now = performance.now();
 		const last = this.values.at(-1);

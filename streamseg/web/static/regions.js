@@ -1,5 +1,4 @@
-// Regions of the shown stream: zones, lines, and areas in which objects are found or ignored. How they are drawn with
-// clicks, and their corners moved, added and removed. region_layer.js shows them.
+// Regions of the shown stream: zones, lines, and areas in which objects are found or ignored.
 
 import { api } from "./api.js";
 import { showError } from "./notifications.js";
@@ -72,7 +71,6 @@ export const changeRegion = (region, change) => changeSettings((settings) => wit
 
 export const startDrawing = (kind) => update({ drawing: { kind, corners: [] }, editing: null });
 
-/** End drawing or changing; returns whether there was something to end. */
 export function cancelDrawing() {
 	const active = store.drawing ?? store.editing;
 	if (active) update({ drawing: null, editing: null });
@@ -113,7 +111,6 @@ export function stepCorner(step) {
 	chooseCorner(store.editing, (index + step + points.length) % points.length);
 }
 
-/** Move the chosen corner; `saveCorners` saves it. */
 export function moveCorner(point) {
 	const { editing } = store;
 	update({ editing: { ...editing, points: editing.points.with(editing.index, point) } });

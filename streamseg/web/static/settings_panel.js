@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { askFirst } from "./ask_first.js";
-import { copyText, find, make, setPressed, setText } from "./dom.js";
+import { copyText, find, make, makeButton, setPressed, setText } from "./dom.js";
 import { showError } from "./notifications.js";
 import {
 	KINDS, cancelDrawing, changeRegion, changeSettings, chooseCorner, finishDrawing, hasName, insertCorner, loadSettings, regions, removeCorner, startDrawing,
@@ -44,15 +44,15 @@ function makeRegion(region) {
 	const title = hasName(kind) ? key : `${KINDS[kind]} ${key + 1}`;
 	const name = hasName(kind) ? make("input", { value: key, maxlength: "64", "aria-label": `Name of ${key}` }) : make("span", {}, `area ${key + 1}`);
 	name.onchange = () => name.value.trim() ? changeRegion(region, { name: name.value.trim() }) : show();
-	const corners = make("button", { type: "button", "aria-label": `Corners of ${title}`, title: "Move its corners with the mouse or the arrow keys" }, "✎");
-	corners.dataset.region = regionId(region);
-	corners.onclick = () => {
+	const editCorners = () => {
 		if (regionId(store.editing) === regionId(region)) { cancelDrawing(); return; }
 		chooseCorner(region, 0);
 		find("#overlay").focus();
 	};
-	const remove = make("button", { type: "button", "aria-label": `Remove ${title}` }, "✕");
-	remove.onclick = () => changeRegion(region, { removed: true });
+	const corners = makeButton("✎", editCorners, {
+		"aria-label": `Corners of ${title}`, title: "Move its corners with the mouse or the arrow keys", "data-region": regionId(region),
+	});
+	const remove = makeButton("✕", () => changeRegion(region, { removed: true }), { "aria-label": `Remove ${title}` });
 	return make("li", {}, make("span", {}, KINDS[kind]), name, corners, remove);
 }
 

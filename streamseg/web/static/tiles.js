@@ -1,6 +1,6 @@
 // Streams as tiles, below the large picture or as the grid. Clicking one shows it large.
 
-import { find, make, reconcile, setPressed, setText } from "./dom.js";
+import { find, make, makeButton, reconcile, setPressed, setText, throttle } from "./dom.js";
 import { copyScaled, paintFrame } from "./effects.js";
 import { decodeMasks, decodePicture, pixelAspect } from "./frame_message.js";
 import { isLate } from "./freshness.js";
@@ -10,6 +10,7 @@ import { on, store } from "./store.js";
 const box = find("#tiles");
 const TILE = { effect: "color", opacity: 0.4 };
 const CHECK_MS = 500;
+const COPY_MS = 1000;
 /** A picture of which the pixels are not square, before it is stretched. */
 const stored = document.createElement("canvas");
 /** Stream -> { element, canvas, text, pictureAt }. */
@@ -36,7 +37,7 @@ function copyLargePicture() {
 	copyScaled(picture, tile.canvas, 320, Math.round(320 * ratio));
 }
 
-const count = (objects) => objects === 1 ? "1 object" : `${objects} objects`;
+const count = (objects) => objects === 1 ? "1 object" : `${objects || "no"} objects`;
 
 function showFreshness() {
 	for (const [id, { element, pictureAt }] of tiles) {
@@ -46,13 +47,12 @@ function showFreshness() {
 	}
 }
 
-/** Observe the store. `showStream(id)` shows a stream large. */
 export function initTiles(showStream) {
 	const makeTile = (id) => {
 		const canvas = make("canvas", { width: "320", height: "180", "aria-hidden": "true" });
 		const text = make("small");
-		const element = make("button", { type: "button", class: "tile", "data-stream": id }, canvas, make("span", {}, make("b", {}, id)), text);
-		element.onclick = () => showStream(id);
+		const element = makeButton(canvas, () => showStream(id), { class: "tile", "data-stream": id });
+		element.append(make("b", {}, id), text);
 		box.append(element);
 		return { element, canvas, text, pictureAt: null };
 	};
@@ -63,13 +63,13 @@ export function initTiles(showStream) {
 			const status = store.statuses.get(id);
 			tile.element.hidden = !onPage.includes(id);
 			setPressed(tile.element, id === store.stream && !store.grid);
-			setText(tile.text, status ? `${status.state} · ${count(status.objects)}` : "");
+			setText(tile.text, !status ? "" : status.state === "streaming" ? count(status.objects) : status.state);
 		}
 		box.hidden = store.streams.length < 2 && !store.grid;
 		box.style.setProperty("--columns", gridColumns());
-		copyLargePicture();
 		showFreshness();
 	};
+	on("frame", throttle(COPY_MS, copyLargePicture));
 	on("streams statuses stream grid", show);
 	on("grid", () => { for (const tile of tiles.values()) tile.pictureAt = null; });
 	setInterval(showFreshness, CHECK_MS);

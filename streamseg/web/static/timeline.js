@@ -1,7 +1,7 @@
 // The last ten minutes of each object: its states as a bar, its events as marks with pictures.
 
 import { select } from "./actions.js";
-import { find, make, reconcile, setText, throttle } from "./dom.js";
+import { find, make, makeButton, reconcile, setText, throttle } from "./dom.js";
 import { on, store } from "./store.js";
 import { recordOf, SPAN_MS } from "./track_record.js";
 
@@ -25,8 +25,7 @@ function readColors(element) {
 }
 
 function makeRow(id) {
-	const name = id === null ? make("span", { class: "timeline-name" }, "stream") : make("button", { type: "button", class: "timeline-name" });
-	if (id !== null) name.onclick = () => select(id);
+	const name = id === null ? make("span", { class: "timeline-name" }, "stream") : makeButton("", () => select(id), { class: "timeline-name" });
 	const bar = make("canvas", { height: String(HEIGHT), role: "img" });
 	const marks = make("div", { class: "marks" });
 	const element = make("li", {}, name, make("div", { class: "timeline-bar" }, bar, marks));
@@ -66,7 +65,7 @@ function showMarks(row, marks, now) {
 
 function makeMark(mark) {
 	const time = new Date(mark.at).toLocaleTimeString([], { hour12: false });
-	const element = make("button", { type: "button", class: "mark", "data-level": mark.level, "aria-label": `${time} ${mark.text}` });
+	const element = makeButton("", null, { class: "mark", "data-level": mark.level, "aria-label": `${time} ${mark.text}` });
 	element.onfocus = element.onmouseenter = () => showCard(mark, time);
 	element.onblur = element.onmouseleave = hideCard;
 	return element;

@@ -3,15 +3,12 @@
 import { canRedo, canUndo, redo, remove, reset, select, toggleFind, togglePause, undo } from "./actions.js";
 import { askFirst } from "./ask_first.js";
 import { candidateHint, nextCandidate } from "./candidates.js";
-import { find, setPressed, setText, throttle } from "./dom.js";
+import { find, findAll, setPressed, setText, throttle } from "./dom.js";
 import { regionHint } from "./regions.js";
 import { isFinding, isPaused, on, store } from "./store.js";
 
 const TOUCH = matchMedia("(pointer: coarse)").matches;
-const buttons = {
-	newObject: find("#new-object"), negative: find("#negative"), candidate: find("#candidate"), undo: find("#undo"), redo: find("#redo"), remove: find("#remove"),
-	autofind: find("#find"), pause: find("#pause"), reset: find("#reset"),
-};
+const buttons = findAll("new-object negative candidate undo redo remove find pause reset");
 
 export const confirmReset = askFirst(buttons.reset, "Really?", reset);
 
@@ -20,11 +17,12 @@ function show() {
 	const paused = isPaused();
 	setPressed(buttons.newObject, selected === null);
 	setPressed(buttons.pause, paused);
-	setPressed(buttons.autofind, isFinding());
+	setPressed(buttons.find, isFinding());
 	setPressed(buttons.candidate, store.candidate !== null);
 	setText(buttons.pause, paused ? "Resume" : "Pause");
 	buttons.negative.disabled = buttons.remove.disabled = selected === null;
 	showAvailable();
+	setText(find("#no-objects"), `No objects yet: ${TOUCH ? "tap" : "click"} one in the picture.`);
 	setText(find("#hint"), regionHint(TOUCH) || promptHint() + candidateHint() + (paused ? " Tracking is paused." : ""));
 }
 
@@ -50,7 +48,7 @@ export function initToolbar() {
 	buttons.redo.onclick = redo;
 	buttons.remove.onclick = () => remove(store.selected);
 	buttons.pause.onclick = togglePause;
-	buttons.autofind.onclick = toggleFind;
+	buttons.find.onclick = toggleFind;
 	find("#help-button").onclick = () => find("#help").showModal();
 	on("selected negative candidate drawing editing statuses stream", show);
 	on("frame", throttle(200, showAvailable));

@@ -1,17 +1,14 @@
-// The controls below the picture: how it is shown, and what can be saved of it.
+// How the picture is shown, and what can be saved of it.
 
 import { saveSnapshot, toggleRecording } from "./capture.js";
-import { find, make, setPressed, setText } from "./dom.js";
+import { find, findAll, make, setPressed, setText } from "./dom.js";
 import { EFFECTS } from "./effects.js";
 import { pageCount, streamAt } from "./grid.js";
 import { initShare, showShare } from "./share.js";
 import { on, store, toggle, update } from "./store.js";
 import { resetZoom } from "./zoom.js";
 
-const controls = {
-	effect: find("#effect"), opacity: find("#opacity"), zoom: find("#zoom"), grid: find("#grid"), turn: find("#turn"),
-	fullscreen: find("#fullscreen"), snapshot: find("#snapshot"), record: find("#record"), share: find("#share-button"),
-};
+const controls = findAll("effect opacity zoom grid turn fullscreen snapshot record share-button");
 let lastGrid = "all";
 
 export function toggleFullscreen() {
@@ -61,7 +58,7 @@ export function initViewMenu(showStream) {
 	controls.fullscreen.onclick = toggleFullscreen;
 	controls.snapshot.onclick = saveSnapshot;
 	controls.record.onclick = toggleRecording;
-	controls.share.onclick = showShare;
+	controls.shareButton.onclick = showShare;
 	initShare();
 	let hadFrame = false;
 	on("frame", () => { if (hadFrame !== (store.frame !== null)) { hadFrame = !hadFrame; show(); } });

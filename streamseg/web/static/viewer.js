@@ -76,7 +76,6 @@ export function clearViewer() {
 	redraw();
 }
 
-/** Update fields of `view`. */
 export function updateOverlay(changes) {
 	Object.assign(view, changes);
 	redraw();
