@@ -1,4 +1,4 @@
-"""The command line: one module for each command; what is heavy is imported when a command runs."""
+"""The command line: one module for each command. Heavy imports happen when a command runs."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Name options where a message about a setting or a field names that: who typed ``--point`` has seen no YAML."""
+"""Name options in messages about settings and fields: a user who typed ``--point`` has not written any YAML."""
 
 from __future__ import annotations
 

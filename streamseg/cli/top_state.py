@@ -1,4 +1,4 @@
-"""What ``streamseg top`` shows: the newest messages of a daemon, and rates that are made of them. No terminal here."""
+"""What ``streamseg top`` shows: the newest messages of a daemon, and rates derived from them. No terminal here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the files of clips: when, of which stream, and why."""
+"""Names of clip files: time, stream and event."""
 
 from __future__ import annotations
 

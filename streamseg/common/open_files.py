@@ -1,4 +1,4 @@
-"""The limit on open files: each connection is one, and where the default is low, so few that anyone can use them up."""
+"""The limit on open files. Each connection uses one, and a low default lets any client use them all up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs of what may happen again and again: fewer and fewer lines, and still one each time the count has doubled."""
+"""Logs of repeated events: a line each time the count has doubled."""
 
 from __future__ import annotations
 

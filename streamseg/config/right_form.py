@@ -1,4 +1,4 @@
-"""Find the right form of a setting that was written in a shorter or another one: ``http: 8080``, ``box: "1,2,3,4"``.
+"""Find the right form of a setting that was written in a shorter or different form: ``http: 8080``, ``box: "1,2,3,4"``.
 
 It only helps messages. Nothing is accepted in these forms, so what a file means never depends on a guess.
 """

@@ -1,1 +1,1 @@
-"""Parts of the control process: reading requests, what waits, what was answered. No I/O."""
+"""The control process: it parses requests, forwards them as commands, and replies."""

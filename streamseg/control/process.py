@@ -2,6 +2,8 @@
 
 Commands about objects go to the worker over an internal socket, commands about streams to the supervisor over its link.
 No malformed input gets past this process; if some input makes libzmq abort, it is this process that ends.
+
+One long class: it owns the sockets and follows each request from its arrival to its reply.
 """
 
 from __future__ import annotations

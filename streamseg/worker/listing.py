@@ -1,4 +1,4 @@
-"""What the worker says of its streams on request: lists of objects, and snapshots with masks."""
+"""Results of requests about the worker's streams: lists of objects, and snapshots with masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the tracker that only a new worker helps against."""
+"""Errors of the tracker from which only a new worker recovers."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def rows(growth_mb: float, descriptors: int = 0) -> list[tuple[float, int, float
     ]
 
 
-def test_growth_is_told_from_noise() -> None:
+def test_growth_is_distinguished_from_noise() -> None:
     assert abs(mb_per_100k(np.array(rows(0)))) < 0.5
     assert abs(mb_per_100k(np.array(rows(5))) - 5) < 0.5
 

@@ -118,7 +118,7 @@ def test_leftovers_of_streams_that_a_former_bridge_named_are_removed() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"1", b'{"bridge": 1}', b"\xff", b"[" * 4096])
-def test_what_is_no_claim_and_no_description(payload: bytes) -> None:
+def test_neither_a_claim_nor_a_description(payload: bytes) -> None:
     assert PrefixClaim().yields_to(payload) is None
     fed = Fed()
     for topic in ("streamseg/daemon", "homeassistant/device/streamseg_streamseg_old/config"):
@@ -167,7 +167,7 @@ def test_the_end_does_not_wait_for_a_camera(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["broker", "http://broker", "mqtt://", "mqtt://a:b:c", "mqtt://h/topic", "mqtt://:p@:1"]
 )
-def test_what_is_no_broker(text: str) -> None:
+def test_what_is_not_a_broker(text: str) -> None:
     with pytest.raises(ConfigError, match="write mqtt://HOST:1883"):
         broker_address(text)
 

@@ -82,7 +82,7 @@ def test_the_camera_s_clock_was_set() -> None:
     assert breaks(*frames) == [5]
 
 
-def test_from_our_clock_to_the_camera_s_is_no_jump() -> None:
+def test_from_our_clock_to_the_camera_s_is_not_a_jump() -> None:
     frames = [
         frame(i / 25, pts_s=i / 25, wall_s=i / 25 + (100 if i >= 5 else 0), t_source="rtcp" if i >= 5 else "arrival")
         for i in range(10)

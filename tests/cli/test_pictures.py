@@ -99,7 +99,7 @@ def test_json_goes_to_the_pipe_while_a_terminal_shows_progress(streamseg: Stream
     assert json.loads(printed)["picture"].endswith("1.png")
 
 
-def test_a_reader_that_leaves_early_is_no_error(streamseg: Streamseg, pictures: Path) -> None:
+def test_a_reader_that_leaves_early_is_not_an_error(streamseg: Streamseg, pictures: Path) -> None:
     process = streamseg.start("automask", pictures, "--json", *SMALL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     with process.stderr:
@@ -232,7 +232,7 @@ class _Failing:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), NotImplementedError("no such operator")])
-def test_a_bug_is_no_bad_picture(pictures: Path, error: Exception) -> None:
+def test_a_bug_is_not_a_bad_picture(pictures: Path, error: Exception) -> None:
     from streamseg.cli.automask import _find_in
 
     with pytest.raises(type(error), match=str(error)):

@@ -1,4 +1,4 @@
-"""`streamseg top` in a real terminal, and what it makes of messages."""
+"""`streamseg top` in a real terminal, and how it shows messages."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_numbers_in_sets_of_prompts():
 
 
 @pytest.mark.parametrize("point", [("0.5", 0.2), (None, 1.0), (0.5 + 0j, 0.5), (0.5,), [0.1, 0.2, 0.5, 1]])
-def test_what_is_no_point_is_refused(point):
+def test_what_is_not_a_point_is_refused(point):
     with pytest.raises(ControlError):
         control_calls.set_prompts("cam", [{"object_id": 1, "points": [point]}])
 

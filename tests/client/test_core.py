@@ -43,7 +43,7 @@ def test_gaps_and_skipped_frames_are_distinguished(golden):
     assert got == [(10, 0, 0, 0), (11, 0, 0, 0), (14, 0, 2, 0), (20, 1, 4, 0), (21, 0, 0, 0)]
 
 
-def test_a_publishers_restart_is_no_flood_of_losses(golden):
+def test_a_publishers_restart_is_not_a_flood_of_losses(golden):
     subject = core(AllInbox())
     subject.feed(fresh(golden, 1000, 900))
     subject.feed(fresh(golden, 1004, 0, publisher="another"))

@@ -44,7 +44,7 @@ def test_another_size_is_refused_before_it_is_decoded():
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", JPEG[:20], cv2.imencode(".png", PICTURE)[1].tobytes()]
 )
-def test_what_is_no_jpeg_is_refused(data):
+def test_what_is_not_a_jpeg_is_refused(data):
     with pytest.raises(ProtocolError, match="not a JPEG"):
         decode_jpeg(data, (50, 30))
 

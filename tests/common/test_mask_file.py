@@ -23,7 +23,7 @@ def test_every_pixel_that_is_not_black_belongs_to_the_object(tmp_path):
 @pytest.mark.parametrize(
     "content", [None, b"", b"text", png_that_claims(30_000, 30_000), png_that_claims(2**31 - 1, 1)]
 )
-def test_what_is_no_mask_is_refused_with_the_reason(tmp_path, content):
+def test_what_is_not_a_mask_is_refused_with_the_reason(tmp_path, content):
     if content is not None:
         (tmp_path / "m.png").write_bytes(content)
     with pytest.raises(PromptError, match=r"m\.png cannot be read \((there is no|it is not|it has).*\): use a PNG"):

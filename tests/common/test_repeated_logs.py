@@ -1,4 +1,4 @@
-"""Which occurrences are logged of what happens again and again."""
+"""Which occurrences of a repeated event are logged."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_addresses_that_cannot_be(listen, words):
 
 
 @pytest.mark.parametrize("token", ["short", "", "0123456789abcde", "with space and more", "ümlaut-and-more-of-it"])
-def test_a_token_that_is_no_good_is_not_shown(token):
+def test_an_invalid_token_is_not_shown(token):
     with pytest.raises(ConfigError, match="too easy to guess") as refused:
         check(token=token)
     assert not token or token not in str(refused.value)

@@ -244,7 +244,7 @@ def test_a_password_in_a_message_is_the_variables_name(tmp_path, monkeypatch):
     assert "streams.cam.password: ***: there is no such setting" in message
 
 
-def test_a_password_in_a_source_that_is_no_source_is_not_shown(monkeypatch):
+def test_a_password_in_a_source_that_is_not_a_source_is_not_shown(monkeypatch):
     monkeypatch.setenv("CAM_PASSWORD", "hunter2")
     assert "hunter2" not in refused(cam(source="gopher://admin:${CAM_PASSWORD}@h/x"))
     assert "hunter2" not in refused(cam(source="gopher://admin:hunter2@h/x"))

@@ -47,7 +47,7 @@ def test_an_own_file_is_found_beside_the_configuration() -> None:
         ({"name": "My Detector", "type": f"{HERE}:load"}, ["prompters.My Detector", "use a-z, 0-9, _ and -"]),
     ],
 )
-def test_what_is_wrong_is_told(settings: dict[str, Any], words: list[str]) -> None:
+def test_problems_are_reported(settings: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ConfigError) as error:
         load(**settings)
     for word in words:

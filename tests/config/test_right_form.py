@@ -203,7 +203,7 @@ def test_hundreds_of_problems_and_deep_nesting_take_no_time():
         ("a/b", "127.0."),
     ],
 )
-def test_an_address_of_a_browser_is_no_address_to_listen_on(listen, form):
+def test_an_address_of_a_browser_is_not_an_address_to_listen_on(listen, form):
     assert f"write listen: {form}" in problems_of(EMPTY + f"http: {{listen: '{listen}'}}")["http.listen"]
 
 

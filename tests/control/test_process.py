@@ -118,14 +118,14 @@ def test_previews_are_done_each_time(control):
         assert receive(client)["ok"]
 
 
-def test_a_worker_that_is_not_there_is_said_at_once(control):
+def test_a_worker_that_is_not_there_is_reported_at_once(control):
     running = control()
     running.ready()
     error = ask(running.client(), op="list")["error"]
     assert (error["code"], error["retryable"]) == ("WORKER_RESTARTING", True)
 
 
-def test_a_worker_that_dies_over_a_command_is_said_at_once(control):
+def test_a_worker_that_dies_over_a_command_is_reported_at_once(control):
     running = control()
     running.ready()
     running.start_worker()
@@ -242,7 +242,7 @@ def test_status_is_answered_from_what_was_published_last(control):
     assert ask(client, op="get_status", id="after")["result"]["streams"] == []
 
 
-def test_waiting_clients_are_told_of_its_end(control):
+def test_waiting_clients_are_notified_of_its_end(control):
     running = control()
     running.ready()
     running.start_worker()

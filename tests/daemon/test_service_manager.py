@@ -1,4 +1,4 @@
-"""What systemd receives, on a socket in its place."""
+"""What systemd receives, on a socket that stands in for its own."""
 
 from __future__ import annotations
 

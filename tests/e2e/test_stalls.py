@@ -102,7 +102,7 @@ def test_what_frames_do_not_need_is_replaced_while_they_flow(frozen_daemon):
 
 
 @pytest.mark.slow
-def test_a_frozen_worker_is_said_and_costs_no_object(frozen_daemon):
+def test_a_frozen_worker_is_reported_and_costs_no_object(frozen_daemon):
     running, watcher = frozen_daemon
     address = re.search(r"(http://127\.0\.0\.1:\d+)", running.log)
     assert address is not None

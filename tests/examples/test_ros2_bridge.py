@@ -1,4 +1,4 @@
-"""The bridge to ROS 2: what it makes of a frame, and real messages where the ROS packages of PyPI install."""
+"""The bridge to ROS 2: its messages for a frame, and real ROS messages where PyPI's ROS packages install."""
 
 from __future__ import annotations
 

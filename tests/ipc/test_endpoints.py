@@ -98,7 +98,7 @@ def test_a_lock_file_that_was_removed_meanwhile_does_not_count(tmp_path):
     first.release()
 
 
-def test_a_file_that_is_no_socket_survives(sockets, tmp_path):
+def test_a_file_that_is_not_a_socket_survives(sockets, tmp_path):
     precious = tmp_path / "thesis.tex"
     precious.write_text("years of work")
     with pytest.raises(ConfigError, match="not a socket"):
@@ -124,7 +124,7 @@ def test_refusals_name_the_setting_the_value_and_the_fix(sockets, endpoint, reas
     assert reason in str(refused.value)
 
 
-def test_a_taken_port_is_said_clearly(sockets):
+def test_a_taken_port_is_reported_clearly(sockets):
     with net.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

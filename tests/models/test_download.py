@@ -152,7 +152,7 @@ def test_more_bytes_than_announced(file_server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_not_found_is_said_at_once(file_server, tmp_path):
+def test_not_found_is_reported_at_once(file_server, tmp_path):
     file_server.script = ["404"]
     with pytest.raises(ModelError, match=r"answered 404.*weights\.pt yourself"):
         fetch(file_server.entry(), tmp_path)

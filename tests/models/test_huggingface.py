@@ -159,6 +159,6 @@ def test_a_path_in_the_working_directory_does_not_win_over_the_folder_of_the_set
     assert f"`streamseg models pull {ID}`" in resolve(tmp_path, ID)[0]
 
 
-def test_an_id_in_the_settings_is_no_path() -> None:
+def test_an_id_in_the_settings_is_not_a_path() -> None:
     settings = {"streams": {"cam": {"source": "scene:default"}}, "model": {"name": ID}}
     assert config_from_mapping(settings).model.name == ID

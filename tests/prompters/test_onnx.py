@@ -50,7 +50,7 @@ def test_classes_and_size_come_from_the_file(tmp_path: Path) -> None:
         ({"classes": ["red", "blue"], "image_size": 640}, "settings.image_size"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, settings: dict[str, object], words: str) -> None:
+def test_problems_are_reported(tmp_path: Path, settings: dict[str, object], words: str) -> None:
     path = write_model(tmp_path / "tiny.onnx")
     with pytest.raises(ConfigError) as error:
         create({"model": str(path), "image_size": 320, **settings})
@@ -64,14 +64,14 @@ def test_names_that_do_not_fit_those_of_the_file_are_refused(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("data", [b"", b"text, not a model", b"\x00" * 99, b"\x08\x08"])
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(data)
     with pytest.raises(ConfigError, match=r"settings\.model: .*broken\.onnx"):
         create({"model": str(path), "classes": ["red"]})
 
 
-def test_layouts_are_told_apart_by_their_shape() -> None:
+def test_layouts_are_distinguished_by_their_shape() -> None:
     assert _layout((84, 8400), 80, 640) == _layout((8400, 84), 80, 640) == "classes"
     assert _layout((116, 8400), 80, 640) == "classes"  # a segmentation model
     assert _layout((25200, 85), 80, 640) == "box_and_classes"

@@ -1,4 +1,4 @@
-"""Prompters in a real daemon: one that good, and others that hang, crash, raise and return nonsense."""
+"""Prompters in a real daemon: a good one, and others that hang, crash, raise and return nonsense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a request is said without the passwords in it."""
+"""Error messages about a request do not repeat the passwords in it."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_bits_of_the_wrong_length_are_refused():
         encode_bits(b"abc", (9, 2), "coco_rle")
 
 
-def test_missing_zstandard_is_said_clearly(monkeypatch):
+def test_missing_zstandard_is_reported_clearly(monkeypatch):
     require_encoding("bits_zstd")
     monkeypatch.setitem(sys.modules, "zstandard", None)
     require_encoding("coco_rle")

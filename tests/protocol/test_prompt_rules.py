@@ -56,7 +56,7 @@ def test_places_that_do_not_exist_are_outside(value, coords):
 
 
 @pytest.mark.parametrize("obj_id", [None, "cup", "1", 1.5, 1.0, -1, 0, 2**31, True, [1], math.nan])
-def test_what_is_no_object_id_is_refused(obj_id):
+def test_what_is_not_an_object_id_is_refused(obj_id):
     assert f"object id {obj_id!r} is invalid: give a whole number from 1 to 2147483647" == id_problem(obj_id)
 
 

@@ -1,4 +1,4 @@
-"""Sums survive the processes that count."""
+"""Totals survive a restart of the processes that count."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def track_until(publisher: PublisherProcess, subscriber: Subscriber, *streams: s
     return seen
 
 
-def test_a_key_lets_in_and_patterns_limit_what_it_gets(publisher, module_keys):
+def test_a_key_gives_access_and_patterns_limit_it(publisher, module_keys):
     with (
         Subscriber(publisher.tcp, key_file=module_keys.path / "door.key_secret") as limited,
         Subscriber(publisher.tcp, key_file=module_keys.path / "all.key_secret") as unlimited,

@@ -138,7 +138,7 @@ def test_an_unknown_stream_writes_nothing(recording: Path, tmp_path: Path, form:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("session", ["/../../../escaped", "..", "", "a\n", "a/b", "a" * 65, "a\0"])
-def test_a_session_that_is_no_name_writes_nothing(tmp_path: Path, form: str, session: str) -> None:
+def test_a_session_that_is_not_a_name_writes_nothing(tmp_path: Path, form: str, session: str) -> None:
     golden = golden_messages.read("masks_coco_rle")
     with Recorder(tmp_path / "recording", replace(RecordLimits.of(RecordConfig()), keep_free_bytes=0)) as recorder:
         recorder.write([golden[0], header(golden, session=session), *golden[2:]], 1)

@@ -82,7 +82,7 @@ def test_meta_comes_back(frame_format: FrameFormat, stamps: FrameStamps) -> None
     ("holders", "offered", "dropped", "free"),
     [(1, 0, 1, True), (1, 2, 1, False), (3, 0, 1, False), (0, 2, 2, True), (2, 0, 1, False)],
 )
-def test_a_slot_is_free_when_the_last_role_lets_go(holders: int, offered: int, dropped: int, free: bool) -> None:
+def test_a_slot_is_free_when_the_last_role_releases_it(holders: int, offered: int, dropped: int, free: bool) -> None:
     entry = SlotEntry(HELD, holders, offered)
     assert entry.drop(dropped) is free
     assert (entry.state == FREE) is free

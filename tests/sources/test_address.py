@@ -186,7 +186,7 @@ def test_tokens_in_the_path_are_hidden(address, token):
 
 
 @pytest.mark.parametrize("address", ["/dev/video" + "7" * 4000, "/dev/video12345", "/dev/video\u0663", "/dev/video"])
-def test_a_device_that_no_machine_has_is_no_webcam(address):
+def test_a_device_that_no_machine_has_is_not_a_webcam(address):
     with pytest.raises(ConfigError, match="is not a webcam: write webcam:NUMBER, for example webcam:0"):
         describe(address)
 

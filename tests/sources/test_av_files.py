@@ -1,4 +1,4 @@
-"""Files that are not whole, and files that are none: what is delivered, and what is said of it."""
+"""Damaged files, and files that are not videos: what is delivered, and the errors."""
 
 import io
 import logging
@@ -83,7 +83,7 @@ def test_a_whole_file_says_how_many_pictures_it_had(tmp_path: Path) -> None:
     assert str(error).endswith("end of the video after 12 pictures")
 
 
-def test_damage_in_a_file_is_said_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_in_a_file_is_reported_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_video(tmp_path / "a.ts", frames=40)
     data = bytearray(path.read_bytes())
     start = len(data) // 2 // 188 * 188

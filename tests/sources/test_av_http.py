@@ -1,4 +1,4 @@
-"""Videos, playlists and pictures of a web server: what is delivered, and what is said when it sends something else."""
+"""Videos, playlists and pictures of a web server: what is delivered, and the error when it sends something else."""
 
 import subprocess
 import sys
@@ -157,7 +157,7 @@ def test_a_large_image_of_a_server_is_refused_before_it_is_decoded(scheme: str, 
         (200, b"<html>please log in</html>", SourceOpenError),
     ],
 )
-def test_a_server_that_sends_no_picture_is_no_crash(
+def test_a_server_that_sends_no_picture_is_not_a_crash(
     kind: AvKind, status: int, body: bytes, error: type[SourceOpenError]
 ) -> None:
     """FFmpeg opens a snapshot address without asking it, and then knows no codec."""

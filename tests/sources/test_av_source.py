@@ -204,7 +204,7 @@ def test_opening_fails_in_words_and_without_the_password(
     assert caught.value.__suppress_context__, "a logged traceback would show FFmpeg's text with the password"
 
 
-def test_a_file_that_is_no_video(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"\x07\x13not a video" * 1000)
     with pytest.raises(SourceOpenError, match="not a video"):

@@ -1,4 +1,4 @@
-"""The reader of these tests behaves as FFmpeg's RTSP reader was seen to."""
+"""The reader of these tests behaves like FFmpeg's RTSP reader."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Snapshots as bytes: what is written is read, and nothing else is."""
+"""Snapshots as bytes: they are read back unchanged, and anything else is rejected."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ CLOSED = Guard(inside, tokens=Tokens(TOKEN), hosts=())
     "host",
     ["127.0.0.1:8080", "127.0.0.1", "localhost:9", "LOCALHOST", "[::1]:8080", "192.0.2.7:80", "Camera.Example:1"],
 )
-def test_a_host_of_ours(host):
+def test_own_hosts_are_accepted(host):
     assert ask(OPEN, headers={"host": host}).status == 200
 
 
@@ -110,7 +110,7 @@ def test_everything_else_does(path):
     assert ask(CLOSED, path, [HERE]).status == 401
 
 
-def test_a_person_is_led_to_the_login():
+def test_a_browser_is_redirected_to_the_login():
     response = ask(CLOSED, "/", [HERE, ("accept", "text/html,*/*")])
     assert (response.status, response.headers["location"]) == (303, "login")
 

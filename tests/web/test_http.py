@@ -128,7 +128,7 @@ def test_refusals_have_a_status_a_code_and_the_mend(web, method, path, body, sta
     assert web.fault(method, path, body) == (status, code)
 
 
-def test_a_form_of_another_site_is_no_prompt(web):
+def test_a_form_of_another_site_is_not_a_prompt(web):
     path = "/v1/streams/cam/prompts"
     body = b'{"points": [[0.5, 0.5]]}'
     for headers in (

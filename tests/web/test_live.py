@@ -110,7 +110,7 @@ def test_the_streams_of_a_grid_are_all_live_with_one_picture_of_each_in_flight(w
             client.acknowledge(frame)
 
 
-def test_a_stream_that_is_not_there_is_no_error(web):
+def test_a_stream_that_is_not_there_is_not_an_error(web):
     with LiveClient(web.url) as client:
         client.watch("nowhere")
         client.next_text("status")

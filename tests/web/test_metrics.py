@@ -159,7 +159,7 @@ def test_two_applications_do_not_share_metrics():
     assert counts == [1, 0]
 
 
-def test_a_stream_without_masks_is_no_daemon_that_works():
+def test_a_daemon_with_a_stream_without_masks_does_not_work():
     late = dataclasses.replace(CAM, no_masks_s=7.4)
     hub = hub_with(DAEMON, late, YARD)
     assert "stream cam: no masks for 7 s although frames come" in hub.missing()

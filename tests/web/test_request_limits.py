@@ -59,7 +59,7 @@ def test_a_reader_that_takes_nothing_is_given_up(monkeypatch):
         ask(stuck)
 
 
-def test_a_client_that_leaves_in_the_middle_of_a_body_is_no_error(caplog):
+def test_a_client_that_leaves_in_the_middle_of_a_body_is_not_an_error(caplog):
     async def drip(scope, receive, send):
         messages = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
 

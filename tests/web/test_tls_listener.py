@@ -63,7 +63,7 @@ async def check(certificate: Path, key: Path) -> None:
             writer.close()
 
 
-def test_clients_that_begin_no_handshake_lock_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_without_a_handshake_do_not_block_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls_listener, "MAX_HANDSHAKES", 8)
     monkeypatch.setattr(tls_listener, "HANDSHAKE_TIMEOUT_S", 1.0)
     asyncio.run(asyncio.wait_for(check(*make_certificate(tmp_path, "here")), 60))

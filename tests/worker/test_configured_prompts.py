@@ -1,4 +1,4 @@
-"""Configured prompts become pixels of the frame at hand, or a message that says what to mend."""
+"""Configured prompts become pixels of the frame at hand, or a message that says what to fix."""
 
 import cv2
 import numpy as np

@@ -151,7 +151,7 @@ def test_a_suspended_object_is_found_for_a_planned_restart(tmp_path: Path) -> No
     assert all(obj.last_mask is not None for obj in saved.objects)
 
 
-def test_a_gap_is_said_and_the_object_found_again(tmp_path: Path) -> None:
+def test_a_gap_is_reported_and_the_object_found_again(tmp_path: Path) -> None:
     _, saved = followed(tmp_path)
     successor = Worker(tmp_path, saved)
     found = successor.show(20)

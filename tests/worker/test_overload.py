@@ -51,7 +51,7 @@ def test_objects_are_suspended_until_one_is_left() -> None:
     assert (rig.tracked, rig.meter.overloaded) == (1, True)
 
 
-def test_a_moment_is_no_overload() -> None:
+def test_a_moment_is_not_an_overload() -> None:
     rig = Meter()
     assert rig.run(4, share=0.0) == rig.run(1, share=0.9) == rig.run(60, share=0.0) == []
 
@@ -121,7 +121,7 @@ def test_the_newest_objects_are_suspended_and_come_back(rig: Rig) -> None:
     assert rig.stream.overload() is None
 
 
-def test_a_lower_rate_suspends_nothing_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lower_rate_suspends_nothing_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig("lower_rate")
     monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: rig.now)
     whole = rig.show()

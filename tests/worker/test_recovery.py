@@ -52,7 +52,7 @@ class Client:
         raise AssertionError("the model takes something else for the leaf")
 
 
-def test_a_restart_is_said_saved_and_undone() -> None:
+def test_a_restart_is_reported_saved_and_undone() -> None:
     client = Client()
     back = client.lose_the_leaf()
     reply = client.click(back, PAD, object_id=OBJ)

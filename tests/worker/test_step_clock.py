@@ -29,7 +29,7 @@ def test_the_slowest_step_is_forgotten_after_one_to_two_minutes() -> None:
     assert rig.steps.slowest_s == 0.5
 
 
-def test_waiting_is_no_step_and_parts_of_a_step_count_alone() -> None:
+def test_waiting_is_not_a_step_and_parts_of_a_step_count_alone() -> None:
     rig = Rig()
     rig.now += 50
     rig.steps.begin()

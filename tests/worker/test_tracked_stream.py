@@ -241,7 +241,7 @@ def test_a_reset_says_that_missing_objects_are_removed():
     assert follower.feed(frame(1)) == ([], ["tracker_reset", "object_removed"])
 
 
-def test_what_is_removed_before_the_first_frame_is_said_once():
+def test_what_is_removed_before_the_first_frame_is_reported_once():
     follower = Follower(memory_lost=True)
     follower.stream.objects.remove(7)
     assert follower.feed(frame(0)) == ([], ["object_removed"])

@@ -63,7 +63,7 @@ def test_what_is_lost_removed_or_reset_leaves() -> None:
     assert monitor.forget(9, 0, "removed") == []
 
 
-def test_time_that_runs_backwards_is_no_dwell() -> None:
+def test_time_that_runs_backwards_is_not_a_dwell() -> None:
     monitor = RegionMonitor({"left": LEFT_HALF}, {})
     monitor.update(square(10, 40), 50 * SECOND)
     assert monitor.update(square(180, 40), 0) == [ZoneLeft("left", 1, 0.0, "moved")]

@@ -7,6 +7,8 @@ of the fifteen frames before it.
 Rings are written at ``frame % slots`` and never rolled; each slot records which frame it holds. For each frame that can
 be prompted, a ring has one slot more than is read, so that frame can be corrected with the memory that it was tracked
 with.
+
+One long class, because reading, writing, growing and exporting have to agree on where each frame is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether more moves outside of all masks than before: something may have entered.
+"""Detects that more moves outside of all masks than before: something may have entered.
 
 Pictures are compared as by ``static_frames.py``, by the means of their blocks.
 """

@@ -32,7 +32,7 @@ def test_a_place_that_was_named_is_left(tmp_path: Path, monkeypatch: pytest.Monk
     assert os.environ[PLACE] == "/elsewhere"
 
 
-def test_a_cache_that_cannot_be_made_is_no_error(
+def test_a_cache_that_cannot_be_made_is_not_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "streamseg").write_text("a file")

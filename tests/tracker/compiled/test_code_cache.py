@@ -51,7 +51,7 @@ def run(module: Scaled, x: Tensor) -> Out:
 
 
 @pytest.fixture(scope="module")
-def saved(torch_cache: Path, shared_folders: SharedFolders) -> Path:
+def saved(torch_cache: Path, shared_folders: SharedFolders, _plain_code: None) -> Path:
     """Holds ``run``, compiled for a weight of 4 x 4 and rows of ``[3, 4]``."""
     if not torch_private.HAS_SAVED_FUNCTIONS:
         pytest.skip(f"torch {torch.__version__} cannot save compiled functions")
@@ -92,6 +92,15 @@ def torch_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("torch")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _plain_code() -> Iterator[None]:
+    """Compile without vector instructions: to find out which there are, torch compiles a program for each kind."""
+    import torch._inductor.config  # takes a second
+
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": False}):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _inference(torch_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(torch_cache))
@@ -125,7 +134,7 @@ def test_other_inputs_are_served_slowly_and_logged(cache: Path, caplog: pytest.L
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"\x80\x04cstreamseg.gone\nThing\n."])
-def test_a_file_that_cannot_be_read_is_no_error(
+def test_a_file_that_cannot_be_read_is_not_an_error(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "kind").mkdir()
@@ -148,7 +157,7 @@ def test_what_is_kept_is_this_user_s_alone_whatever_others_may(tmp_path: Path, m
 
 
 @needs_saved_functions
-def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_is_not_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "kind").write_text("a file")
     inputs = (Scaled(2.0), torch.randn(3, 4))
     with caplog.at_level(logging.WARNING):
@@ -158,7 +167,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, caplog: pyt
 
 
 @needs_saved_functions
-def test_a_folder_that_may_not_be_written_is_no_error(
+def test_a_folder_that_may_not_be_written_is_not_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may do everything

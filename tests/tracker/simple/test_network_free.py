@@ -217,6 +217,6 @@ def test_without_torch():
 
 
 @pytest.mark.parametrize("obj_id", [None, "cup", 1.5, -1, 0, 2**31, True])
-def test_what_is_no_object_id_is_refused(obj_id):
+def test_what_is_not_an_object_id_is_refused(obj_id):
     with pytest.raises(PromptError, match="give a whole number from 1 to 2147483647"):
         Prompt(obj_id, points=(Point(5, 5),))

@@ -232,7 +232,7 @@ def test_a_pause_drops_the_look_that_is_under_way():
     assert not stage.stream.finder.has_work
 
 
-def test_a_slow_look_finds_all_on_its_frame_and_lets_go_of_it():
+def test_a_slow_look_finds_all_on_its_frame_and_releases_it():
     tracker = ColorTracker(history_frames=2)
     stage = SceneRun(STILL, tracker, FindConfig(confirm=1, every_s=2))
     stage.track(0)

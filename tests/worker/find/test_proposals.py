@@ -1,4 +1,4 @@
-"""Proposals of a prompter with the tracker of colors: what becomes of them, without a process in between."""
+"""Proposals of a prompter with the tracker of colors: how the worker handles them, without a prompter process."""
 
 from __future__ import annotations
 
