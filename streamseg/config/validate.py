@@ -7,6 +7,7 @@ It converts the leaves.
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin
@@ -71,7 +72,7 @@ def settings(
 def _read_struct(value: Any, hint: Any, struct: type[msgspec.Struct], path: Path, problems: Problems) -> Any:
     if not isinstance(value, dict):
         return _wrong(value, hint, path, problems)
-    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    fields = _fields(struct)
     read: dict[str, Any] = {}
     for key, item in value.items():
         if key not in fields:
@@ -90,6 +91,11 @@ def _read_struct(value: Any, hint: Any, struct: type[msgspec.Struct], path: Path
     return WRONG if any(item is WRONG for item in read.values()) else struct(**read)
 
 
+@functools.cache  # msgspec evaluates all annotations at each call, which took most of the time to read a configuration
+def _fields(struct: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    return {field.name: field for field in msgspec.structs.fields(struct)}
+
+
 def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Problems) -> Any:
     if path == ("streams",) and value is None:
         problems.add(path, "is empty: write a stream, for example cam: {source: webcam:0}, or {} to wait for streams")
@@ -106,6 +112,7 @@ def _read_dict(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
     return WRONG if any(item is WRONG for item in read.values()) else read
 
 
+@functools.cache  # as costly as `_fields`
 def _bounds(hint: Any) -> inspect.Type:
     """Return a type with its bounds, without its description."""
     info = inspect.type_info(hint)
