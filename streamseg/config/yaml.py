@@ -72,7 +72,10 @@ class _Loader(yaml.SafeLoader):
         except (yaml.YAMLError, RecursionError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever int(), date() or PyYAML's own code raises
-            raise yaml.constructor.ConstructorError(None, None, str(error)[:120], node.start_mark) from None
+            why = str(error)[:120]
+            if "set_int_max_str_digits" in str(error):  # advice for programmers
+                why = f"a number of {len(str(node.value))} digits is too long"
+            raise yaml.constructor.ConstructorError(None, None, why, node.start_mark) from None
 
 
 _Loader.add_implicit_resolver(

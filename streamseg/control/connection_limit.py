@@ -24,7 +24,7 @@ from streamseg.security.connections import (
 log = logging.getLogger(__name__)
 
 _MAX_SILENT: Final = 256
-_MAX_PER_TURN: Final = 64
+_MAX_PER_TURN: Final = 1024
 _LOG_S: Final = 10.0
 
 
@@ -46,28 +46,38 @@ class ConnectionLimit:
         self._socket = socket
         self._limit = limit
         self._silent: dict[Connection, None] = {}
+        self._heard: set[Connection] = set()
+        self._tidy_at = _MAX_PER_TURN
         self._log_at = 0.0
         self.closed = 0
         self.accepted = accepted_connections(socket)
 
     def handle_accepted(self) -> None:
-        """Count new connections, and close the oldest silent ones beyond the limit."""
+        """Count the new connections."""
         for _ in range(_MAX_PER_TURN):
             if not self.accepted.poll(0):
                 return
             connection = connection_at(int(recv_monitor_message(self.accepted)["value"]))
-            if connection is not None:
+            if connection is not None and connection not in self._heard:
                 self._silent[connection] = None
-            if len(self._silent) > self._limit:
-                self._silent = {one: None for one in self._silent if is_open(one)}
-            while len(self._silent) > self._limit:
-                self._close(next(iter(self._silent)))
 
     def heard(self, message: zmq.Frame) -> None:
-        """Take note that a connection has sent a request."""
+        """Take note that a connection has sent a request; also if it has not been counted yet."""
         connection = connection_of(message)
-        if connection is not None:
-            self._silent.pop(connection, None)
+        if connection is None:
+            return
+        self._silent.pop(connection, None)
+        self._heard.add(connection)
+        if len(self._heard) > self._tidy_at:
+            self._heard = {one for one in self._heard if is_open(one)}
+            self._tidy_at = max(_MAX_PER_TURN, 2 * len(self._heard))
+
+    def close_silent(self) -> None:
+        """Close the oldest silent connections beyond the limit. After all requests that have arrived were read."""
+        if len(self._silent) > self._limit:
+            self._silent = {one: None for one in self._silent if is_open(one)}
+        while len(self._silent) > self._limit:
+            self._close(next(iter(self._silent)))
 
     def close(self) -> None:
         """Stop counting. Before the socket is closed."""

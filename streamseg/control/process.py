@@ -55,6 +55,7 @@ from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM, is_publ
 from streamseg.security.authorized_keys import AuthorizedKey
 from streamseg.security.curve_gate import CurveGate
 from streamseg.security.key_folder import KeyFolder, default_key_folder
+from streamseg.security.zap import HandshakeSocket
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ class Control:
         self._claims: list[PathClaim] = []
         self._gate: CurveGate | None = None
         self._context = zmq.Context()
+        self._handshakes = HandshakeSocket(self._context)
         self._clients = self._context.socket(zmq.ROUTER)
         self._clients.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
         self._clients.setsockopt(zmq.RCVHWM, CONTROL_HWM)
@@ -175,7 +177,7 @@ class Control:
         if self._spec.endpoint is not None:
             exempt = self._spec.allow_unauthenticated and not is_public(self._spec.endpoint)
             if self._spec.endpoint.startswith("tcp://") and not exempt:
-                self._gate = CurveGate(self._context, KeyFolder(self._spec.keys))
+                self._gate = CurveGate(self._handshakes, KeyFolder(self._spec.keys))
                 self._gate.secure(self._clients)
             return self._bind(self._clients, self._spec.endpoint, setting)
         try:
@@ -197,10 +199,9 @@ class Control:
     def run(self) -> None:
         """Serve until the supervisor says stop."""
         poller = zmq.Poller()
-        for source in (self._link.fileno(), self._clients, self._internal, self._limit.accepted):
+        sockets = (self._clients, self._internal, self._limit.accepted, self._handshakes.socket)
+        for source in (self._link.fileno(), *sockets):
             poller.register(source, zmq.POLLIN)
-        if self._gate is not None:
-            poller.register(self._gate.handshakes, zmq.POLLIN)
         while not self._link.stop_requested():
             poller.poll(self._wait_ms())
             # In this order: an outcome that has arrived is sent before the same request is executed again.
@@ -209,7 +210,8 @@ class Control:
             self._limit.handle_accepted()
             if self._gate is not None:
                 self._gate.handle_handshakes()
-            self._receive_requests()
+            if self._receive_requests():
+                self._limit.close_silent()
             self._time_out()
             self._report()
         self._fail(self._pending.pop_target("worker"), "WORKER_RESTARTING", "the daemon is stopping")
@@ -218,8 +220,7 @@ class Control:
     def close(self) -> None:
         """Close the sockets and remove their files."""
         self._internal.close(linger=0)
-        if self._gate is not None:
-            self._gate.close()
+        self._handshakes.close()
         self._limit.close()
         self._clients.close()
         self._context.term()
@@ -240,12 +241,13 @@ class Control:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def _receive_requests(self) -> None:
+    def _receive_requests(self) -> bool:
+        """Handle requests; return whether no more waits."""
         for _ in range(_MAX_PER_TURN):
             try:
                 frames = self._clients.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
+                return True
             receiver, *parts = (frame.bytes for frame in frames)
             try:
                 holder = None if self._gate is None else self._gate.holder_of(frames[-1])
@@ -258,6 +260,7 @@ class Control:
             except ControlError as error:
                 log.debug("refused: %s: %s", error.code, error)
                 self._respond(receiver, request_id(parts), ErrorBody.of(error))
+        return False
 
     def _handle(self, receiver: bytes, request: ParsedRequest) -> None:
         """Reply to a request or forward it.

@@ -56,6 +56,7 @@ _PROGRESS_NS: Final = 1_000_000_000
 _DROP_REPORT_NS: Final = 10_000_000_000
 _DRAIN_NS: Final = 200_000_000
 _DRAIN_QUIET_MS: Final = 100
+_SUBSCRIPTIONS_NS: Final = 10_000_000
 _MAX_PER_TURN: Final = 64
 """Messages handled per turn of the loop, so that no input starves the others."""
 
@@ -168,16 +169,14 @@ class Publisher:
         """Publish until the supervisor asks to stop, then drain the inbox."""
         poller = zmq.Poller()
         inbox, outlet = self._sockets.inbox, self._sockets.outlet
-        for source in (self._link.fileno(), inbox, outlet, self._pictures.fileno()):
+        admission = self._sockets.admission
+        for source in (self._link.fileno(), inbox, outlet, admission.handshakes.socket, self._pictures.fileno()):
             poller.register(source, zmq.POLLIN)
-        if self._sockets.gate is not None:
-            poller.register(self._sockets.gate.handshakes, zmq.POLLIN)
         while not self._link.stop_requested():
             self._send_due()
             poller.poll(self._wait_ms())
             self._handle_supervisor()
-            if self._sockets.gate is not None:
-                self._sockets.gate.handle_handshakes()
+            admission.admit()
             self._handle_subscriptions()
             self._handle_messages()
             self._send_pictures()
@@ -220,7 +219,10 @@ class Publisher:
     # --- input ------------------------------------------------------------------------------------------------------
 
     def _handle_subscriptions(self) -> None:
-        for _ in range(_MAX_PER_TURN):
+        until_ns = (
+            time.monotonic_ns() + _SUBSCRIPTIONS_NS
+        )  # libzmq has read them: those of a flood must be counted soon
+        while time.monotonic_ns() < until_ns:
             try:
                 message = self._sockets.outlet.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -339,8 +341,9 @@ class Publisher:
 
     def _check_keys(self) -> None:
         """Close the connections of revoked keys, and forget topics of closed connections."""
-        if self._sockets.gate is not None and self._sockets.access is not None:
-            self._sockets.gate.refresh()
+        gate = self._sockets.admission.gate
+        if gate is not None and self._sockets.access is not None:
+            gate.refresh()
             for data in self._sockets.access.forget_closed():
                 self._subscriptions.handle(data)
 
@@ -399,4 +402,5 @@ class Publisher:
     def _wait_ms(self) -> int:
         """Return the time until something is due, rounded up so that the loop does not spin for a fraction of a ms."""
         due_ns = min(self._progress_due_ns, self._statuses.next_due_ns())
-        return max(0, -(-(due_ns - time.monotonic_ns()) // 1_000_000))
+        wait_ms = max(0, -(-(due_ns - time.monotonic_ns()) // 1_000_000))
+        return min(wait_ms, self._sockets.admission.wait_ms())

@@ -12,6 +12,7 @@ from streamseg.ipc.commands import StatusCopy
 from streamseg.ipc.commands import encode as encode_command
 from streamseg.ipc.endpoints import PathClaim, bind
 from streamseg.protocol.topics import INTERNAL_HWM, PUBLISH_HWM
+from streamseg.publish.admission import Admission, PeerTurns
 from streamseg.publish.stream_encoder import Parts
 from streamseg.publish.subscriber_access import SubscriberAccess
 from streamseg.publish.subscriber_guard import SubscriberGuard
@@ -33,8 +34,8 @@ class PublisherSockets:
         inbox: Internal messages.
         outlet: Subscriptions in, published messages out.
         guard: Disconnects subscribers that flood the outlet.
-        gate: Who may connect to endpoints that need a key; None before :meth:`bind`, and if none does.
-        access: Which subscriber may receive what; likewise.
+        admission: Admits subscribers; its gate is set by :meth:`bind`.
+        access: Which subscriber may receive what; None before :meth:`bind`, and if no endpoint needs a key.
     """
 
     def __init__(self, commands_endpoint: str) -> None:
@@ -47,8 +48,10 @@ class PublisherSockets:
         self.outlet.setsockopt(zmq.SNDHWM, PUBLISH_HWM)
         self.outlet.setsockopt(zmq.LINGER, _LINGER_MS)
         self.outlet.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        self.guard = SubscriberGuard(self.outlet)
-        self.gate: CurveGate | None = None
+        turns = PeerTurns()
+        self.admission = Admission(self._context, turns)
+        self.admission.watch(self.outlet)
+        self.guard = SubscriberGuard(self.outlet, turns)
         self.access: SubscriberAccess | None = None
         self._status_copies = self._context.socket(zmq.DEALER)
         self._status_copies.setsockopt(zmq.SNDHWM, INTERNAL_HWM)
@@ -75,8 +78,8 @@ class PublisherSockets:
         self._bind(self.inbox, internal_endpoint, "the internal endpoint")
         secured = [endpoint for endpoint in publish.endpoints if publish.needs_key(endpoint)]
         if secured:
-            self.gate = CurveGate(self._context, keys)
-            self.access = SubscriberAccess(self.outlet, self.gate)
+            self.admission.gate = CurveGate(self.admission.handshakes, keys)
+            self.access = SubscriberAccess(self.outlet, self.admission.gate)
         addresses = {
             endpoint: self._bind(self.outlet, endpoint, "publish.endpoints")
             for endpoint in publish.endpoints
@@ -84,8 +87,8 @@ class PublisherSockets:
         }
         if local_endpoint is not None:
             self._bind(self.outlet, local_endpoint, "the local endpoint")
-        if self.gate is not None:
-            self.gate.secure(self.outlet)  # libzmq cannot take this back, so these are bound last
+        if self.admission.gate is not None:
+            self.admission.gate.secure(self.outlet)  # libzmq cannot take this back, so these are bound last
         addresses |= {endpoint: self._bind(self.outlet, endpoint, "publish.endpoints") for endpoint in secured}
         return [addresses[endpoint] for endpoint in publish.endpoints]
 
@@ -110,8 +113,7 @@ class PublisherSockets:
         Blocks: up to 0.2 s, for subscribers that are slow to take the last messages.
         """
         self.guard.close()
-        if self.gate is not None:
-            self.gate.close()
+        self.admission.close()
         self.inbox.close(linger=0)
         self._status_copies.close(linger=0)
         self.outlet.close()

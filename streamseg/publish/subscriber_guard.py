@@ -1,11 +1,14 @@
 """Disconnects subscribers that flood the publisher with topics.
 
-libzmq keeps every topic of every subscriber in a tree, about 32 bytes for each byte of a topic, and reads a flood in
-one go, in which time nothing is published. So there are two limits. Topics that no stream has are counted for each
-connection. And a thread looks at the connections' receive buffers: a subscriber that only subscribes never fills one,
-while a flood does at once, before libzmq has handed a single topic to us.
+libzmq keeps every topic of every subscriber in a tree, about 32 bytes for each byte of a topic, and reads a flood
+within one call, in which nothing is published. So there are two limits. Topics that no stream has are counted for each
+connection. And a thread counts the bytes that each connection sends: a subscriber that only subscribes sends few, a
+flood many, before libzmq has handed a single topic to us. (For ipc the kernel does not count them. There, a flood is
+known by a full receive buffer.)
 
-Only closing the connection frees its topics (:mod:`streamseg.security.connections`).
+Only closing the connection frees its topics (:mod:`streamseg.security.connections`). Its peer is
+admitted slowly for a while (:mod:`streamseg.publish.admission`). A peer is an IP address, or on ipc a process: programs
+on one machine that connect by tcp cannot be told apart.
 """
 
 from __future__ import annotations
@@ -14,30 +17,41 @@ import array
 import ctypes
 import fcntl
 import resource
+import socket
+import struct
 import termios
 import threading
 import time
+from dataclasses import dataclass
 from typing import Final
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from streamseg.publish.admission import PeerTurns
 from streamseg.security.connections import (
     Connection,
     accepted_connections,
     connection_at,
     connection_of,
     is_open,
+    peer_of,
     shut_down,
 )
 
 MAX_TOPIC_BYTES: Final = 128
-_MAX_UNKNOWN: Final = 1024
-"""Topics of one connection that no stream has. Early subscriptions to streams that may come are far fewer."""
-_MAX_UNKNOWN_OF_ALL: Final = 16 * 1024
-_RECEIVE_BUFFER_BYTES: Final = 96 * 1024
-_MAX_UNREAD_BYTES: Final = 48 * 1024
-"""All topics of the largest daemon together are less."""
+_MAX_UNKNOWN: Final = 512
+"""Topics of one connection that no stream has. Early subscriptions to streams that may come are fewer."""
+_MAX_UNKNOWN_OF_ALL: Final = 4096
+_MAX_SENT_BYTES: Final = 48 * 1024
+"""From one connection within a window. All topics of the largest daemon together are less."""
+_MAX_PEER_BYTES: Final = 512 * 1024
+"""From all connections of a peer. More than ten connections a second may send, which is how many a flooder gets."""
+_WINDOW_S: Final = 1.0
+_RECEIVE_BUFFER_BYTES: Final = 16 * 1024
+_TCP_INFO_BYTES: Final = 136
+_BYTES_RECEIVED: Final = struct.Struct("=128xQ")
+"""``tcpi_bytes_received`` of the kernel's ``struct tcp_info``."""
 _MAX_WAITING: Final = 32
 """Topics of one connection that libzmq holds ready. The rest of a flood stays in the receive buffer, in sight."""
 _MAX_MESSAGE_BYTES: Final = MAX_TOPIC_BYTES + 10
@@ -50,14 +64,25 @@ _DESCRIPTORS_KEPT: Final = 256
 _libc = ctypes.CDLL(None)
 
 
+@dataclass(slots=True)
+class _Sender:
+    """A connection's peer, and what it sent until the current window began and since then."""
+
+    peer: str
+    since: float = 0.0
+    before: int = 0
+    sent: int = 0
+
+
 class SubscriberGuard:
     """Watches the subscribers of one XPUB socket. Made before the socket is bound.
 
     Args:
         outlet: The socket. :meth:`count` and :meth:`close` are for the thread that uses it.
+        turns: Of new connections; a peer that floods is punished.
     """
 
-    def __init__(self, outlet: zmq.Socket[bytes]) -> None:
+    def __init__(self, outlet: zmq.Socket[bytes], turns: PeerTurns) -> None:
         outlet.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)  # libzmq disconnects a subscriber that sends more
         outlet.setsockopt(zmq.RCVBUF, _RECEIVE_BUFFER_BYTES)
         outlet.setsockopt(zmq.RCVHWM, _MAX_WAITING)
@@ -65,10 +90,12 @@ class SubscriberGuard:
         self._max_connections = _max_connections()
         self._monitor = accepted_connections(outlet)
         self._unknown: dict[Connection, int] = {}
+        self._senders: dict[Connection, _Sender] = {}
+        self._turns = turns
         self._dropped = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch_buffers, name="subscribers", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="subscribers", daemon=True)
         self._thread.start()
 
     def release_memory(self) -> None:
@@ -77,7 +104,7 @@ class SubscriberGuard:
 
     @property
     def dropped(self) -> int:
-        """Number of connections that were closed."""
+        """Number of connections that were closed for a flood, or because there were too many."""
         return self._dropped
 
     def count(self, message: zmq.Frame) -> None:
@@ -114,41 +141,66 @@ class SubscriberGuard:
         self._monitor.close(linger=0)
 
     def _drop(self, connection: Connection) -> None:
-        if shut_down(connection):
-            with self._lock:
+        """Close a connection that floods."""
+        with self._lock:
+            sender = self._senders.pop(connection, None)
+            if shut_down(connection):
                 self._dropped += 1
+                if sender is not None:
+                    self._turns.punish(sender.peer)
 
-    def _watch_buffers(self) -> None:
-        """Close connections whose receive buffer is full, and those that leave too few descriptors."""
-        open_: set[Connection] = set()
+    def _watch(self) -> None:
+        """Close connections that send too much, and those that leave too few descriptors."""
         look_at = 0.0
         while not self._closing.is_set():
             if self._monitor.poll(int(_LOOK_S * 1000)):
-                self._on_monitor(open_)
+                self._on_monitor()
             if time.monotonic() >= look_at:
-                for connection in tuple(open_):
-                    self._look_at(connection, open_)
+                self._look()
                 look_at = time.monotonic() + _LOOK_S
 
-    def _look_at(self, connection: Connection, open_: set[Connection]) -> None:
-        unread = _unread_bytes(connection)
-        if unread is None:
-            open_.remove(connection)
-        elif unread >= _MAX_UNREAD_BYTES:
-            open_.remove(connection)
-            self._drop(connection)
+    def _look(self) -> None:
+        now = time.monotonic()
+        of_peers: dict[str, int] = {}
+        for connection, sender in tuple(self._senders.items()):
+            received = _received_bytes(connection)
+            if received is None:
+                with self._lock:
+                    self._senders.pop(connection, None)
+                continue
+            if now - sender.since > _WINDOW_S:
+                sender.since, sender.before = now, received if sender.since else 0
+            sender.sent = received - sender.before
+            of_peers[sender.peer] = of_peers.get(sender.peer, 0) + sender.sent
+            if sender.sent > _MAX_SENT_BYTES:
+                self._drop(connection)
+        for peer, sent in of_peers.items():
+            if sent > _MAX_PEER_BYTES:
+                self._drop_most_of(peer, sent)
 
-    def _on_monitor(self, open_: set[Connection]) -> None:
+    def _drop_most_of(self, peer: str, sent: int) -> None:
+        """Close the connections of a peer that sent the most."""
+        every = [
+            (sender.sent, connection) for connection, sender in tuple(self._senders.items()) if sender.peer == peer
+        ]
+        for most, connection in sorted(every, reverse=True):
+            if sent <= _MAX_PEER_BYTES // 2:
+                return
+            self._drop(connection)
+            sent -= most
+
+    def _on_monitor(self) -> None:
         event = recv_monitor_message(self._monitor)
         if event["event"] != zmq.EVENT_ACCEPTED:
             return
         connection = connection_at(int(event["value"]))
         if connection is None:
             return
-        if len(open_) < self._max_connections:
-            open_.add(connection)
-        else:
-            self._drop(connection)
+        with self._lock:
+            if len(self._senders) < self._max_connections:
+                self._senders[connection] = _Sender(peer_of(connection))
+            else:
+                self._dropped += shut_down(connection)
 
 
 def _max_connections() -> int:
@@ -158,10 +210,14 @@ def _max_connections() -> int:
     return min(_MAX_CONNECTIONS, max(soft // 2, soft - _DESCRIPTORS_KEPT))
 
 
-def _unread_bytes(connection: Connection) -> int | None:
-    """Return how much lies in the receive buffer; None if the connection is closed."""
+def _received_bytes(connection: Connection) -> int | None:
+    """Return how much a connection has sent; for ipc, how much of it is unread. None if the connection is closed."""
     if not is_open(connection):
         return None
+    info, size = ctypes.create_string_buffer(_TCP_INFO_BYTES), ctypes.c_uint32(_TCP_INFO_BYTES)
+    result = _libc.getsockopt(connection[0], socket.IPPROTO_TCP, socket.TCP_INFO, info, ctypes.byref(size))
+    if result == 0 and size.value == _TCP_INFO_BYTES:
+        return int(_BYTES_RECEIVED.unpack(info.raw)[0])
     count = array.array("i", [0])
     try:
         fcntl.ioctl(connection[0], termios.FIONREAD, count)

@@ -6,10 +6,12 @@ whether the number still belongs to the same connection.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
 import socket
+import struct
 from typing import Final
 
 import zmq
@@ -19,6 +21,9 @@ Connection = tuple[int, int]
 
 _MAX_ACCEPTED: Final = 100_000
 """Events that wait while a thread is busy. libzmq's I/O thread blocks when there are more, and with it the socket."""
+
+
+_DISCARD_BYTES: Final = 64 * 1024
 
 
 def accepted_connections(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
@@ -50,6 +55,18 @@ def connection_of(message: zmq.Frame) -> Connection | None:
         return connection_at(int(message.get(zmq.SRCFD)))
     except (ValueError, TypeError, zmq.ZMQError):
         return None
+
+
+def peer_of(connection: Connection) -> str:
+    """Return who made a connection: the IP address, or the process of a connection over ipc; empty if it is closed."""
+    try:
+        with socket.socket(fileno=os.dup(connection[0])) as copy:
+            if copy.family != socket.AF_UNIX:
+                return str(copy.getpeername()[0])
+            pid, _, _ = struct.unpack("3i", copy.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            return f"process {pid}"
+    except OSError:
+        return ""
 
 
 def is_open(connection: Connection) -> bool:
@@ -85,6 +102,9 @@ def _shut_down(fd: int, inode: int) -> bool:
         return False
     try:
         borrowed.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # what it sent would still be read
+            while borrowed.recv(_DISCARD_BYTES, socket.MSG_DONTWAIT):
+                pass
     except OSError:
         return False
     finally:

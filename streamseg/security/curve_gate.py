@@ -1,8 +1,6 @@
 """CURVE for a socket that a process binds: who may connect, and who sent a message.
 
-Ours, not ``zmq.auth.ThreadAuthenticator``: that is a thread with an event loop of its own in each process, its callback
-gets neither the address (so that a refusal could be logged) nor the connection, and ends none when a key is revoked.
-The ZAP handler itself is a dozen lines here, in the loop of the process, without locks.
+Ours, not ``zmq.auth``'s: that ends no connection when its key is revoked. See also :mod:`streamseg.security.zap`.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from zmq.utils import z85
 from streamseg.security.authorized_keys import AuthorizedKey
 from streamseg.security.connections import Connection, connection_of, is_open, shut_down
 from streamseg.security.key_folder import KeyFolder
+from streamseg.security.zap import Handshake, HandshakeSocket
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +32,19 @@ _MAX_PER_TURN: Final = 16
 class CurveGate:
     """Admits holders of authorized keys to the endpoints of one context's sockets. Used by one thread.
 
-    Handshakes wait until :meth:`handle_handshakes` is called: poll :attr:`handshakes`.
-
     Args:
-        context: Of the sockets; it can have one gate only.
+        handshakes: Of the context. They wait until :meth:`handle_handshakes` or :meth:`decide` is called.
         keys: The daemon's folder of keys.
 
     Attributes:
-        handshakes: Readable while handshakes wait.
         closed: Number of connections that were closed because their key was revoked, expired or changed.
 
     Raises:
         ConfigError: the daemon has no key.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: KeyFolder) -> None:
+    def __init__(self, handshakes: HandshakeSocket, keys: KeyFolder) -> None:
+        self._handshakes = handshakes
         self._public, self._secret = keys.own_pair()
         self._keys = keys.watched()
         self._users: dict[Connection, str] = {}
@@ -56,8 +53,6 @@ class CurveGate:
         self._refused = 0
         self._log_at = 0.0
         self.closed = 0
-        self.handshakes = context.socket(zmq.REP)
-        self.handshakes.bind("inproc://zeromq.zap.01")
 
     def secure(self, socket: zmq.Socket[bytes]) -> None:
         """Make all later binds of a socket ask for a key. Endpoints that need none are bound before."""
@@ -71,27 +66,28 @@ class CurveGate:
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def handle_handshakes(self) -> None:
-        """Admit or refuse those who wait. A refused client tries again by itself, with growing pauses."""
+        """Admit or refuse those who wait."""
         for _ in range(_MAX_PER_TURN):
-            try:
-                version, request_id, domain, address, _, mechanism, *credentials = self.handshakes.recv_multipart(
-                    zmq.NOBLOCK
-                )
-            except zmq.Again:
+            handshake = self._handshakes.receive()
+            if handshake is None:
                 return
-            key = ""
-            if mechanism == b"CURVE" and domain == _DOMAIN and credentials:
-                key = z85.encode(credentials[0]).decode()
+            self.decide(handshake)
+
+    def decide(self, handshake: Handshake) -> None:
+        """Admit or refuse a connection."""
+        key = ""
+        if handshake.mechanism == b"CURVE" and handshake.domain == _DOMAIN and handshake.credentials:
+            key = z85.encode(handshake.credentials[0]).decode()
+        found = self._keys.find(key)
+        if found is None:
+            self.refresh(early=True)
             found = self._keys.find(key)
-            if found is None:
-                self.refresh(early=True)
-                found = self._keys.find(key)
-            if found is None:
-                self._log_refusal(address.decode(errors="replace"), key)
-            else:
-                log.debug("%s connects from %s", found.name, address.decode(errors="replace"))
-            status = (b"400", b"this key is not authorized", b"") if found is None else (b"200", b"OK", key.encode())
-            self.handshakes.send_multipart([version, request_id, *status, b""])
+        if found is None:
+            self._log_refusal(handshake.address, key)
+            self._handshakes.refuse(handshake, "this key is not authorized")
+        else:
+            log.debug("%s connects from %s", found.name, handshake.address)
+            self._handshakes.admit(handshake, key.encode())
 
     def holder_of(self, message: zmq.Frame) -> AuthorizedKey | None:
         """Return who sent a message; None if it came through an endpoint that needs no key.
@@ -102,6 +98,8 @@ class CurveGate:
         try:
             user = str(message.get("User-Id"))
         except zmq.ZMQError:
+            return None
+        if not user:  # admitted without a key; a holder's is never empty
             return None
         connection = connection_of(message)
         found = self._keys.find(user)
@@ -129,10 +127,6 @@ class CurveGate:
             self._users = {connection: user for connection, user in self._users.items() if is_open(connection)}
         if changed:
             log.info("keys were changed or revoked: %d; connections closed so far: %d", len(changed), self.closed)
-
-    def close(self) -> None:
-        """Stop admitting anyone."""
-        self.handshakes.close(linger=0)
 
     def _close(self, connection: Connection) -> None:
         """Close a connection, or if that fails, try again at each :meth:`refresh` until it is closed."""

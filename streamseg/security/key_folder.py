@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Final
 from streamseg.errors import ConfigError
 from streamseg.paths import make_private_folder, state_directory
 from streamseg.protocol.key_file import KEY, MAX_KEY_FILE_BYTES, read_fields, write_fields
+from streamseg.protocol.text import valid_text
 from streamseg.security.authorized_keys import (
     NAME,
     AuthorizedKey,
@@ -66,7 +68,7 @@ class KeyFolder:
 
     def authorize_command(self, kind: Kind = "key") -> str:
         """Return the command that authorizes a key, or makes a token."""
-        where = "" if self.path == default_key_folder() else f" --keys {self.path}"
+        where = "" if self.path == default_key_folder() else f" --keys {shlex.quote(valid_text(str(self.path)))}"
         return f"streamseg keys {'authorize' if kind == 'key' else 'token'} NAME{where}"
 
     def own_pair(self) -> tuple[bytes, bytes]:
@@ -83,7 +85,7 @@ class KeyFolder:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self._own} cannot be read: {error}") from None
         if found.st_mode & 0o077:
-            raise ConfigError(f"others can read or write {self._own}: run: chmod 600 {self._own}")
+            raise ConfigError(f"others can read or write {self._own}: run: chmod 600 {shlex.quote(str(self._own))}")
         public, secret = fields.get("public-key", ""), fields.get("secret-key", "")
         if not (KEY.fullmatch(public) and KEY.fullmatch(secret)):
             raise ConfigError(f"{self._own} has no valid public-key and secret-key: remove it, and authorize again")

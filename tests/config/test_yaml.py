@@ -129,3 +129,12 @@ def test_a_file_without_settings_shows_how_to_begin(text, tmp_path):
 def test_only_true_and_false_are_booleans():
     tree = Document("a.yaml", "{a: on, b: off, c: yes, d: no, e: true, f: False}").tree
     assert tree == {"a": "on", "b": "off", "c": "yes", "d": "no", "e": True, "f": False}
+
+
+@pytest.mark.parametrize("number", ["7" * 4400, "-" + "1" * 9000, "1_0" * 3000])
+def test_a_number_that_is_too_long_is_refused_in_our_words(number):
+    with pytest.raises(ConfigError) as refused:
+        Document("c.yaml", f"x-note: 1\nx-number: {number}\n")
+    assert "c.yaml:2" in str(refused.value)
+    assert "digits is too long" in str(refused.value)
+    assert "sys." not in str(refused.value)

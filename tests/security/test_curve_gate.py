@@ -8,6 +8,7 @@ import zmq
 from streamseg.client.keys import load_keys
 from streamseg.security import authorized_keys
 from streamseg.security.curve_gate import CurveGate
+from streamseg.security.zap import HandshakeSocket
 from tests.key_files import Keys
 from tests.security.descriptors import no_descriptors_left
 
@@ -16,7 +17,8 @@ def test_a_key_that_is_revoked_while_no_descriptor_is_left_ends(keys: Keys, monk
     monkeypatch.setattr(authorized_keys, "_REFRESH_S", 0.0)
     file = keys.authorize("robot")
     with zmq.Context() as context, context.socket(zmq.ROUTER) as server, context.socket(zmq.DEALER) as client:
-        gate = CurveGate(context, keys.folder)
+        handshakes = HandshakeSocket(context)
+        gate = CurveGate(handshakes, keys.folder)
         try:
             gate.secure(server)
             port = server.bind_to_random_port("tcp://127.0.0.1")
@@ -26,7 +28,7 @@ def test_a_key_that_is_revoked_while_no_descriptor_is_left_ends(keys: Keys, monk
             monitor = client.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             client.connect(f"tcp://127.0.0.1:{port}")
             client.send(b"request")
-            assert gate.handshakes.poll(10_000)
+            assert handshakes.socket.poll(10_000)
             gate.handle_handshakes()
             assert server.poll(10_000)
             message = server.recv_multipart(copy=False)[-1]
@@ -44,4 +46,4 @@ def test_a_key_that_is_revoked_while_no_descriptor_is_left_ends(keys: Keys, monk
             monitor.close(linger=0)
             client.close(linger=0)
         finally:
-            gate.close()
+            handshakes.close()

@@ -1,0 +1,112 @@
+"""Admits subscribers: each connection waits in its handshake until the publisher has time for it.
+
+libzmq's subscribers connect again a tenth of a second after they were disconnected, and repeat all their topics. Thirty
+such connections keep libzmq at nothing but storing and freeing topics, within one call and for as long as they come. A
+connection that waits in its handshake costs nothing, and its client does not try again meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import zmq
+
+from streamseg.security.curve_gate import CurveGate
+from streamseg.security.zap import Handshake, HandshakeSocket
+
+_DOMAIN: Final = b"subscribers"
+_MAX_PER_TURN: Final = 16
+_INTERVAL_S: Final = 0.02
+_BURST_S: Final = 0.06
+"""Four connections of a peer begin at once, the next ones at intervals: those of a flood are known by then."""
+_PENALTY_S: Final = 10.0
+_PENALTY_INTERVAL_S: Final = 0.1
+"""Not never: honest subscribers of the same peer wait in the same queue, and must get their turn."""
+_MAX_PEERS: Final = 1024
+_LONG_MS: Final = 60_000
+
+
+class PeerTurns:
+    """When the next connection of each peer may begin. May be used by several threads.
+
+    For ten seconds after a connection of a peer was closed for a flood, its next ones begin slowly.
+    """
+
+    def __init__(self) -> None:
+        self._next_at: dict[str, float] = {}
+        self._punished_until: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def punish(self, peer: str) -> None:
+        """Begin the ten seconds of a peer, or begin them again."""
+        with self._lock:
+            self._punished_until.pop(peer, None)  # the oldest stay in front
+            if len(self._punished_until) >= _MAX_PEERS:
+                del self._punished_until[next(iter(self._punished_until))]
+            self._punished_until[peer] = time.monotonic() + _PENALTY_S
+
+    def take(self, peer: str) -> bool:
+        """Return whether a connection of a peer may begin; if so, it counts as begun."""
+        now = time.monotonic()
+        with self._lock:
+            punished = self._punished_until.get(peer, 0.0) > now
+            next_at = self._next_at.get(peer, 0.0)
+            if now < next_at - (0.0 if punished else _BURST_S):
+                return False
+            self._next_at[peer] = max(now, next_at) + (_PENALTY_INTERVAL_S if punished else _INTERVAL_S)
+            if len(self._next_at) > _MAX_PEERS:
+                self._next_at = {one: at for one, at in self._next_at.items() if at > now}
+            return True
+
+
+class Admission:
+    """The handshakes of a publisher's subscribers. Used by one thread.
+
+    Args:
+        context: Of the socket.
+        turns: Who has to wait.
+
+    Attributes:
+        handshakes: Readable while handshakes have arrived.
+        gate: Who may connect to endpoints that need a key; None: none does.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], turns: PeerTurns) -> None:
+        self.handshakes = HandshakeSocket(context)
+        self.gate: CurveGate | None = None
+        self._turns = turns
+        self._waiting: list[Handshake] = []
+
+    def watch(self, outlet: zmq.Socket[bytes]) -> None:
+        """Make all later binds of a socket ask for admission."""
+        outlet.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
+
+    def admit(self) -> None:
+        """Admit those whose turn it is, the oldest first."""
+        while (handshake := self.handshakes.receive()) is not None:
+            self._waiting.append(handshake)
+        waiting: list[Handshake] = []
+        admitted = 0
+        for handshake in self._waiting:
+            if admitted < _MAX_PER_TURN and self._turns.take(handshake.peer):
+                self._answer(handshake)
+                admitted += 1
+            else:
+                waiting.append(handshake)
+        self._waiting = waiting
+
+    def wait_ms(self) -> int:
+        """Return after which time to call :meth:`admit` again at the latest."""
+        return int(1000 * _INTERVAL_S) if self._waiting else _LONG_MS
+
+    def close(self) -> None:
+        """Admit none any more."""
+        self.handshakes.close()
+
+    def _answer(self, handshake: Handshake) -> None:
+        if handshake.domain == _DOMAIN:
+            self.handshakes.admit(handshake)
+        elif self.gate is not None:
+            self.gate.decide(handshake)

@@ -1,0 +1,79 @@
+"""The end of libzmq's authentication protocol (ZAP, RFC 27) at which a process decides who may connect.
+
+Ours, not ``zmq.auth.ThreadAuthenticator``: that is a thread with an event loop of its own in each process, its callback
+gets neither the address (so that a refusal could be logged) nor the connection, and cannot let a handshake wait. The
+handler is a dozen lines here, in the loop of the process, without locks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import zmq
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A connection that asks to be admitted.
+
+    Attributes:
+        domain: That of the socket that it connects to.
+        address: The peer's IP address; for ipc, ``:UID:GID:PID``.
+        mechanism: ``NULL`` or ``CURVE``.
+        credentials: For CURVE, the public key.
+        reply_to: Frames before the reply.
+    """
+
+    domain: bytes
+    address: str
+    mechanism: bytes
+    credentials: tuple[bytes, ...]
+    reply_to: tuple[bytes, ...]
+
+    @property
+    def peer(self) -> str:
+        """Who connects, in the words of :func:`~streamseg.security.connections.peer_of`."""
+        return f"process {self.address.rpartition(':')[2]}" if self.address.startswith(":") else self.address
+
+
+class HandshakeSocket:
+    """Receives the handshakes of one context's sockets. A context can have one only.
+
+    Args:
+        context: Of the sockets.
+
+    Attributes:
+        socket: To poll: readable while handshakes wait.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.socket = context.socket(zmq.ROUTER)
+        self.socket.bind("inproc://zeromq.zap.01")
+
+    def receive(self) -> Handshake | None:
+        """Return the next handshake; None if none waits."""
+        try:
+            sender, _, version, number, domain, address, _, mechanism, *credentials = self.socket.recv_multipart(
+                zmq.NOBLOCK
+            )
+        except zmq.Again:
+            return None
+        to = (sender, b"", version, number)
+        return Handshake(domain, address.decode(errors="replace"), mechanism, tuple(credentials), to)
+
+    def admit(self, handshake: Handshake, user: bytes = b"") -> None:
+        """Let a connection in.
+
+        Args:
+            handshake: Its handshake.
+            user: Becomes the ``User-Id`` of its messages, if not empty.
+        """
+        self.socket.send_multipart([*handshake.reply_to, b"200", b"OK", user, b""], zmq.NOBLOCK)
+
+    def refuse(self, handshake: Handshake, why: str) -> None:
+        """Close a connection. Its client tries again by itself, with growing pauses."""
+        self.socket.send_multipart([*handshake.reply_to, b"400", why.encode(), b"", b""], zmq.NOBLOCK)
+
+    def close(self) -> None:
+        """Admit none any more."""
+        self.socket.close(linger=0)
