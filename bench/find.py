@@ -17,16 +17,12 @@ from typing import Any
 
 from find_score import FindScore
 from hardware import write_results
+from scene_run import FPS, SceneRun
 
-from streamseg.config.schema import FindConfig, ModelConfig, StreamConfig
-from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.config.schema import FindConfig, ModelConfig
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.create import create_tracker
 from streamseg.tracker.types import Tracker
-from streamseg.worker.track_frames import track_frames
-from streamseg.worker.tracked_stream import TrackedStream
-
-FPS = 30
 
 
 @dataclass(frozen=True)
@@ -92,27 +88,13 @@ def measure(model: str, seed: int, args: argparse.Namespace) -> Row:
 
 def run(scene: Scene, tracker: Tracker, find: FindConfig, frames: range) -> FindScore:
     """Track frames of a scene and look between them; return what was right."""
-    config = StreamConfig(source="scene:visit", find=find)
-    stream = TrackedStream("cam", config, tracker, max_objects=16)
-    score = FindScore(within=int(2 * find.every_s * FPS), retired_within=int(config.lost_after_s * FPS) + frames.step)
+    stage = SceneRun(scene, tracker, find, max_objects=16)
+    score = FindScore.of(find.every_s, frames.step, FPS)
     for n in frames:
-        list(track_frames(tracker, {"cam": stream}, {"cam": frame_of(scene, n)}))
-        while stream.finder.has_work:
-            stream.finder.work()
-        stream.take_events()
-        latest = stream.latest
-        shown = {} if latest is None else {key: one.full_mask for key, one in latest.results.items() if one.area}
-        score.add(n, scene.truth(n), shown, set(stream.objects.table.objects))
-    stream.close()
+        stage.feed(n)
+        score.add(n, scene.truth(n), stage.masks(), stage.ids())
+    stage.stream.close()
     return score
-
-
-def frame_of(scene: Scene, n: int) -> Frame:
-    """Return frame ``n`` as the worker gets it."""
-    size = scene.spec.width, scene.spec.height
-    at_ns = 1_700_000_000_000_000_000 + n * 1_000_000_000 // FPS
-    stamps = FrameStamps(at_ns, "file", at_ns, at_ns, n, (1, FPS))
-    return Frame(n, 0, FrameFormat(*size, "rgb24"), (scene.render(n).reshape(size[1], -1),), stamps)
 
 
 def table(rows: list[Row], models: list[str]) -> str:

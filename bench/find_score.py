@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streamseg.config.schema import StreamConfig
+
 BoolMask = NDArray[np.bool_]
 
 SAME_IOU = 0.5
 """IoU from which a tracked mask shows an object."""
+LOST_AFTER_S = StreamConfig(source="").lost_after_s
+"""A tracked object that is not seen for so long is retired."""
 MIN_AREA = 0.005
 """Smallest visible part of an object that counts, as a share of the picture."""
 
@@ -55,6 +59,11 @@ class FindScore:
         self._open: dict[int, Visit] = {}
         self._ended: dict[int, tuple[int, int]] = {}
         self._duplicates: Counter[tuple[int, int]] = Counter()
+
+    @classmethod
+    def of(cls, every_s: float, step: int, fps: int) -> FindScore:
+        """Return a score for looks every so many seconds, where every ``step``-th frame of a scene is tracked."""
+        return cls(within=int(2 * every_s * fps), retired_within=int(LOST_AFTER_S * fps) + step)
 
     def add(self, n: int, truth: Mapping[int, BoolMask], tracked: Mapping[int, BoolMask], ids: set[int]) -> None:
         """Take a frame.

@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from bench.find_score import FindScore
+from bench.scene_run import FPS, SceneRun
 from streamseg.config.schema import AreaConfig, FindConfig
 from streamseg.errors import FrameExpiredError
 from streamseg.ipc.commands import Command
@@ -22,7 +24,6 @@ from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.inheritance import Inheritance, read_snapshot
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
 from streamseg.worker.tracked_stream import TrackedStream
-from tests.worker.find.scene_run import SceneRun
 
 STILL = Scene("scene:simple?size=320x180")
 TRUTH = STILL.truth(0)
@@ -45,12 +46,13 @@ def origins(stage: SceneRun) -> dict[int, str]:
 
 def test_visitors_are_found_within_two_looks_once_each_and_are_given_up_when_they_are_gone():
     stage = run(scene=Scene("scene:visit?size=320x180"))
-    frames = 450
-    for n in range(0, frames, 2):
+    frames = range(0, 450, 2)
+    score = FindScore.of(stage.find.every_s, frames.step, FPS)
+    for n in frames:
         stage.feed(n)
-    score = stage.score
+        score.add(n, stage.scene.truth(n), stage.masks(), stage.ids())
     assert len(score.visits) >= 6
-    assert score.recall(frames) == 1.0
+    assert score.recall(frames.stop) == 1.0
     assert score.duplicates == score.switches == score.ghost_frames == score.late_deaths == 0
     kinds = stage.kinds()
     assert kinds["object_found"] == kinds["object_added"] == len(score.visits)
@@ -58,16 +60,16 @@ def test_visitors_are_found_within_two_looks_once_each_and_are_given_up_when_the
     counts = stage.stream.finder.counts()
     assert counts is not None
     assert (counts.found, counts.retired) == (kinds["object_found"], kinds["object_retired"])
-    assert frames / 30 <= counts.looks <= 3 * frames / 30
+    assert frames.stop / FPS <= counts.looks <= 3 * frames.stop / FPS
 
 
 def test_an_object_is_confirmed_by_several_sightings():
     stage = run(FindConfig(every_s=2.0, confirm=3))
     for n in range(5):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert not stage.stream.objects.table.objects
     for n in range(5, 8):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert set(origins(stage).values()) == {"auto"}
     assert len(origins(stage)) == 3
 
@@ -75,7 +77,7 @@ def test_an_object_is_confirmed_by_several_sightings():
 def test_nothing_is_found_unless_it_is_asked_for():
     stage = run(FindConfig(enabled=False))
     for n in range(10):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert not stage.events
     assert stage.stream.finder.counts() is None
 
@@ -89,24 +91,24 @@ def test_areas_and_the_limit_are_respected():
         (FindConfig(confirm=1, max_objects=1), 1),
     ):
         stage = run(find)
-        stage.feed(0, score=False)
+        stage.feed(0)
         assert len(origins(stage)) == expected
     whole = AreaConfig(polygon=((0, 0), (1, 0), (1, 1), (0, 1)), coords="normalized")
     stage = run(FindConfig(confirm=1, ignore=(whole,)))
-    stage.feed(0, score=False)
+    stage.feed(0)
     assert not origins(stage)
 
 
 def test_what_a_user_prompted_is_not_found_again_and_never_retired():
     stage = run(FindConfig(confirm=1, every_s=0.5), scene=Scene("scene:visit?size=320x180"), lost_after_s=0.5)
-    stage.feed(0, score=False)
+    stage.feed(0)
     found = set(origins(stage))
     assert found
     mine = min(found)
     assert ask(stage.stream, "label_object", object_id=mine, label="mine") == {}
     assert origins(stage)[mine] == "user"
     for n in range(1, 420, 3):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert origins(stage)[mine] == "user"
     assert mine not in {event.obj_id for event in stage.events if event.kind == "object_retired"}
     assert found - {mine} <= {event.obj_id for event in stage.events if event.kind == "object_retired"}
@@ -114,7 +116,7 @@ def test_what_a_user_prompted_is_not_found_again_and_never_retired():
 
 def test_a_correction_makes_a_found_object_the_users_and_undo_gives_it_back():
     stage = run(FindConfig(confirm=1))
-    stage.feed(0, score=False)
+    stage.feed(0)
     x, y, w, h = stage.stream.latest.results[1].roi  # type: ignore[union-attr]
     ask(stage.stream, "add_prompt", object_id=1, points=[[x + w / 2, y + h / 2]], coords="pixels")
     assert origins(stage)[1] == "user"
@@ -124,22 +126,22 @@ def test_a_correction_makes_a_found_object_the_users_and_undo_gives_it_back():
 
 def test_what_a_user_removes_is_not_found_again_until_a_reset():
     stage = run(FindConfig(confirm=1, every_s=0.2))
-    stage.feed(0, score=False)
+    stage.feed(0)
     before = set(origins(stage))
     ask(stage.stream, "remove_object", object_id=min(before))
     for n in range(1, 30):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert set(origins(stage)) == before - {min(before)}
     ask(stage.stream, "reset")
     for n in range(30, 40):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert len(origins(stage)) == len(before)
     assert not before & set(origins(stage))
 
 
 def test_set_prompts_leaves_found_objects_alone():
     stage = run(FindConfig(confirm=1))
-    stage.feed(0, score=False)
+    stage.feed(0)
     result = ask(stage.stream, "set_prompts", prompts=[])
     assert result["removed"] == []
     assert len(origins(stage)) == 3
@@ -147,11 +149,11 @@ def test_set_prompts_leaves_found_objects_alone():
 
 def test_a_client_switches_it_on_and_off_until_the_configuration_changes():
     stage = run(FindConfig(enabled=False))
-    stage.feed(0, score=False)
+    stage.feed(0)
     answer = ask(stage.stream, "set_find", enabled=True, settings={"confirm": 1, "every_s": 0.5})
     assert answer["enabled"] is True
     assert answer["settings"]["confirm"] == 1
-    stage.feed(1, score=False)
+    stage.feed(1)
     assert len(origins(stage)) == 3
     assert ask(stage.stream, "list")["streams"][0]["finding"] is True
     saved = stage.stream.take_saved()
@@ -187,20 +189,20 @@ def test_bad_settings_are_refused_with_their_name():
 @pytest.mark.parametrize("policy", ["keep", "reset", "reprompt"])
 def test_without_memory_found_objects_are_dropped_and_found_again(policy: str):
     stage = run(FindConfig(confirm=1), on_discontinuity=policy)
-    stage.feed(0, score=False)
+    stage.feed(0)
     saved = stage.stream.take_saved()
     assert saved is not None
     stage.stream = TrackedStream(
         "cam", stage.stream.config, ColorTracker(), left=Inheritance(saved, memory_lost=True), max_objects=8
     )
     stage.tracker = stage.stream._tracker
-    stage.feed(1, score=False)
+    stage.feed(1)
     assert sorted(origins(stage)) == [4, 5, 6]
 
 
 def test_objects_keep_their_origin_when_a_new_worker_goes_on_from_a_snapshot(tmp_path: Path):
     stage = run(FindConfig(confirm=1, every_s=1.0))
-    stage.feed(0, score=False)
+    stage.feed(0)
     ask(stage.stream, "label_object", object_id=1, label="mine")
     before = {1: "user", 2: "auto", 3: "auto"}
     assert origins(stage) == before
@@ -218,7 +220,7 @@ def test_objects_keep_their_origin_when_a_new_worker_goes_on_from_a_snapshot(tmp
     stage.stream = TrackedStream("cam", config, tracker, left=left, max_objects=8)
     stage.events.clear()
     for n in range(1, 40):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert origins(stage) == before
     assert {obj["id"]: obj["origin"] for obj in ask(stage.stream, "list")["streams"][0]["objects"]} == before
     assert [event.kind for event in stage.events] == ["restored"]
@@ -253,16 +255,16 @@ def test_a_tracker_that_fails_costs_the_look_alone(monkeypatch: pytest.MonkeyPat
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(stage.tracker, "_candidates", broken)
-    stage.feed(0, score=False)
+    stage.feed(0)
     assert stage.stream.finder.counts().failed == 1  # type: ignore[union-attr]
     for n in range(15, 15 * 9, 15):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert stage.stream.finder.counts().failed == 9  # type: ignore[union-attr]
     reported = [record.message for record in caplog.records if "a look for objects failed" in record.message]
     assert [message.rpartition(", ")[2] for message in reported] == [f"{n} so far" for n in (1, 2, 4, 8)]
     monkeypatch.undo()
     for n in range(15 * 9, 15 * 9 + 20):
-        stage.feed(n, score=False)
+        stage.feed(n)
     assert len(origins(stage)) == 3
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bench.scene_run import SceneRun
 from streamseg.config.schema import FindConfig
 from streamseg.frame import Frame
 from streamseg.protocol.published import Origin
@@ -13,7 +14,6 @@ from streamseg.sources.scene.source import Scene
 from streamseg.tracker.measure import counted, object_result, unseen
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import BoolMask, ObjectResult
-from tests.worker.find.scene_run import SceneRun
 
 SCENE = Scene("scene:simple?size=320x180")
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.scene_run import SceneRun, scene_frame
 from streamseg.config.schema import FindConfig, PrompterConfig
 from streamseg.ipc.prompters import CheckedProposal, Proposals, ProposedMask, Ready
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.simple.color import ColorTracker
 from streamseg.worker.track_frames import track_frames
-from tests.worker.find.scene_run import SceneRun, scene_frame
 
 SCENE = Scene("scene:simple?size=320x180")
 ROLE = "prompter1"
