@@ -10,16 +10,13 @@ there meanwhile.
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from streamseg.common.repeated_logs import is_logged
 from streamseg.config.schema import FindConfig
-from streamseg.errors import FrameExpiredError
 from streamseg.frame import Frame
 from streamseg.protocol.published import FindCounts
 from streamseg.tracker.types import BoolMask, Candidate, Tracker
@@ -33,10 +30,8 @@ from streamseg.worker.find.association import (
 from streamseg.worker.find.found_objects import FoundObjects
 from streamseg.worker.find.grid import allowed_cells, deepest_point, free_points, to_grid
 from streamseg.worker.find.movement import Movement
+from streamseg.worker.find.pieces import Pieces, milliseconds
 from streamseg.worker.stream_objects import Latest
-from streamseg.worker.track_errors import raise_if_device_lost
-
-log = logging.getLogger(__name__)
 
 _POINTS_PER_SIDE: Final = 12
 """Of a look. The next look's points lie between them."""
@@ -69,8 +64,9 @@ class ObjectFinder:
         self._movement = Movement()
         self._counts = FindCounts()
         self._looks = 0
-        self._spent_s = 0.0
-        self._work: Iterator[None] | None = None
+        self._look_s = 0.0
+        self._is_whole = False
+        self._pieces = Pieces(f"stream {self.stream}: a look for objects", self._release)
         self._tentative: list[Tentative] = []
         self._looked_ns: int | None = None
         self._checked_ns = 0
@@ -86,14 +82,22 @@ class ObjectFinder:
 
         None can while prompts wait for the next frame: what they start has no mask to compare with yet.
         """
-        return self._work is not None and not self._objects.table.has_pending
+        return self._pieces.under_way and not self._objects.table.has_pending
 
     def counts(self) -> FindCounts | None:
         """Return what was done; None if it is off."""
         if not self.config.enabled:
             return None
         retired = self._found.retired["auto"]
-        return msgspec.structs.replace(self._counts, tentative=len(self._tentative), retired=retired)
+        return msgspec.structs.replace(
+            self._counts,
+            tentative=len(self._tentative),
+            retired=retired,
+            expired=self._pieces.expired,
+            failed=self._pieces.failed,
+            look_ms=milliseconds(self._look_s),
+            longest_delay_ms=milliseconds(self._pieces.longest_s),
+        )
 
     def change(self, config: FindConfig) -> None:
         """Switch to other settings. What is tracked stays."""
@@ -103,7 +107,7 @@ class ObjectFinder:
 
     def forget(self) -> None:
         """Drop the look that is under way and what is tentative. The next tracked frame is looked at."""
-        self._end()
+        self._pieces.end()
         self._tentative = []
         self._looked_ns = None
         self._checked_ns = 0
@@ -117,17 +121,19 @@ class ObjectFinder:
             return
         self._found.retire_lost("auto")
         latest, now_ns = self._objects.latest, frame.stamps.stream_time_ns
-        if self._work is not None or latest is None or latest.frame_id != frame.frame_id:
+        if self._pieces.under_way or latest is None or latest.frame_id != frame.frame_id:
             return
         since_ns = None if self._looked_ns is None else now_ns - self._looked_ns
         every_ns = self.config.every_s * 1e9
         if since_ns is None or not 0 <= since_ns < every_ns or self._moves(frame, latest, since_ns):
             self._looked_ns = self._checked_ns = now_ns
             self._movement.take_reference(frame, self._free(latest))
-            self._begin(self._look())
+            self._is_whole = True
+            self._pieces.begin(self._look())
         elif self._tentative and now_ns - self._checked_ns >= every_ns / _CHECKS_PER_LOOK:
             self._checked_ns = now_ns
-            self._begin(self._check())
+            self._is_whole = False
+            self._pieces.begin(self._check())
 
     def _moves(self, frame: Frame, latest: Latest, since_ns: int) -> bool:
         """Return whether more moves outside of all masks than when the last look was due."""
@@ -141,37 +147,18 @@ class ObjectFinder:
         """Do one piece of the look that is under way. An error ends the look; the worker goes on.
 
         Raises:
-            Exception: the device is lost.
+            Exception: The device is lost.
         """
-        assert self._work is not None
-        try:
-            next(self._work)
-        except StopIteration:
-            self._end()
-        except FrameExpiredError:
-            self._end()
-            self._count(expired=self._counts.expired + 1)
-        except Exception as error:
-            raise_if_device_lost(error)
-            self._end()
-            self._count(failed=self._counts.failed + 1)
-            if is_logged(self._counts.failed):
-                log.exception("stream %s: a look for objects failed, %d so far", self.stream, self._counts.failed)
-        if self._work is None:
-            self._count(look_ms=round(1000 * self._spent_s, 2))
+        self._pieces.run()
 
     def note_run(self, seconds: float) -> None:
         """Note how long pieces of work took between two frames."""
-        self._spent_s += seconds
-        self._count(longest_delay_ms=round(max(self._counts.longest_delay_ms, 1000 * seconds), 2))
+        self._pieces.note_run(seconds)
+        if self._is_whole and not self._pieces.under_way:
+            self._look_s = self._pieces.spent_s
 
-    def _begin(self, work: Iterator[None]) -> None:
-        self._work, self._spent_s = work, 0.0
-
-    def _end(self) -> None:
-        if self._work is not None:
-            self._work = None
-            self._tracker.hold_frame(self.stream, _HOLDER, None)
+    def _release(self) -> None:
+        self._tracker.hold_frame(self.stream, _HOLDER, None)
 
     def _newest(self) -> Latest:
         """Return the frame of a look, in its first piece, and hold it: it is the one that ``candidates`` segments."""

@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from streamseg.common.repeated_logs import is_logged
 from streamseg.config.schema import PrompterConfig
 from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.frame import Frame
@@ -26,7 +25,7 @@ from streamseg.tracker.types import BoolMask, ObjectResult, Point, Prompt, Track
 from streamseg.worker.find.association import Rules, Sight, Tentative, associate, new_sights
 from streamseg.worker.find.found_objects import FoundObjects
 from streamseg.worker.find.grid import allowed_cells, to_grid
-from streamseg.worker.track_errors import raise_if_device_lost
+from streamseg.worker.find.pieces import Pieces, milliseconds
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +71,7 @@ class ProposalFinder:
         self._counts = PrompterCounts()
         self._ready: Ready | None = None
         self._given = False
-        self._spent_s = 0.0
-        self._work: Iterator[None] | None = None
+        self._pieces = Pieces(f"prompter {self.name}: the use of its proposals", self._release)
         self._tentative: list[Tentative] = []
         self._looked: _Looked | None = None
         self._looked_ns: int | None = None
@@ -81,15 +79,23 @@ class ProposalFinder:
     @property
     def has_work(self) -> bool:
         """Whether a piece of work can run. None can while prompts wait for the next frame, as in ``find``."""
-        return self._work is not None and not self._objects.table.has_pending
+        return self._pieces.under_way and not self._objects.table.has_pending
 
     def counts(self) -> PrompterCounts:
         """Return what was done."""
-        return msgspec.structs.replace(self._counts, tentative=len(self._tentative))
+        return msgspec.structs.replace(
+            self._counts,
+            tentative=len(self._tentative),
+            expired=self._pieces.expired,
+            errors=self._pieces.failed,
+            mask_ms=milliseconds(self._pieces.spent_s),
+            longest_delay_ms=milliseconds(self._pieces.longest_s),
+        )
 
     def forget(self) -> None:
         """Drop what is under way and what is tentative."""
-        self._end()
+        self._pieces.end()
+        self._release()  # also what the prompter is still looking at
         self._tentative = []
         self._looked_ns = None
 
@@ -100,13 +106,13 @@ class ProposalFinder:
         self._count(failed=ready.failed, invalid=ready.invalid, error=ready.error, call_ms=ready.call_ms)
         if self._ready is None or ready.token != self._ready.token:
             self._ready, self._given = ready, False
-            if self._work is None:
-                self._end()
+            if not self._pieces.under_way:
+                self._release()
 
     def wants(self, frame: Frame) -> Role | None:
         """Return the role to share a tracked frame with; None if the prompter is not to look at it."""
         latest, now_ns = self._objects.latest, frame.stamps.stream_time_ns
-        if self._ready is None or self._given or self._work is not None:
+        if self._ready is None or self._given or self._pieces.under_way:
             return None
         if latest is None or latest.frame_id != frame.frame_id:
             return None
@@ -124,9 +130,9 @@ class ProposalFinder:
     def on_proposals(self, message: Proposals) -> None:
         """Begin to work on what was found; nothing, if that frame was forgotten meanwhile."""
         looked = self._looked
-        if self._work is None and looked is not None and looked.frame_id == message.frame_id:
+        if not self._pieces.under_way and looked is not None and looked.frame_id == message.frame_id:
             self._count(looks=self._counts.looks + 1, proposals=self._counts.proposals + len(message.proposals))
-            self._work, self._spent_s = self._see(looked, message.proposals), 0.0
+            self._pieces.begin(self._see(looked, message.proposals))
 
     # --- proposals --------------------------------------------------------------------------------------------------
 
@@ -134,33 +140,15 @@ class ProposalFinder:
         """Do one piece of the work. An error ends it; the worker goes on.
 
         Raises:
-            Exception: the device is lost.
+            Exception: The device is lost.
         """
-        assert self._work is not None
-        try:
-            next(self._work)
-        except StopIteration:
-            self._end()
-        except FrameExpiredError:
-            self._count(expired=self._counts.expired + 1)
-            self._end()
-        except Exception as error:
-            raise_if_device_lost(error)
-            self._count(errors=self._counts.errors + 1)
-            if is_logged(self._counts.errors):
-                log.exception("prompter %s: its proposals could not be used, %d times", self.name, self._counts.errors)
-            self._end()
+        self._pieces.run()
 
     def note_run(self, seconds: float) -> None:
         """Note how long pieces of work took between two frames."""
-        self._spent_s += seconds
-        self._count(
-            mask_ms=round(1000 * self._spent_s, 2),
-            longest_delay_ms=round(max(self._counts.longest_delay_ms, 1000 * seconds), 2),
-        )
+        self._pieces.note_run(seconds)
 
-    def _end(self) -> None:
-        self._work = None
+    def _release(self) -> None:
         if self._looked is not None:
             self._looked = None
             self._tracker.hold_frame(self.stream, self.name, None)

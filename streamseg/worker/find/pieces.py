@@ -1,0 +1,80 @@
+"""The work of one finder, done in pieces between frames: errors end it, and its time is counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from streamseg.common.repeated_logs import is_logged
+from streamseg.errors import FrameExpiredError
+from streamseg.worker.track_errors import raise_if_device_lost
+
+log = logging.getLogger(__name__)
+
+
+class Pieces:
+    """Runs one piece of work after the other. One work is under way at a time.
+
+    Args:
+        what: What it does, for the log.
+        on_end: Called when a work has ended or was dropped.
+
+    Attributes:
+        expired: Works whose frame was no longer held.
+        failed: Works that ended with an error.
+        longest_s: Longest time that pieces took between two frames.
+        spent_s: Time of the work that is under way, or of the last one.
+    """
+
+    def __init__(self, what: str, on_end: Callable[[], None]) -> None:
+        self.expired = self.failed = 0
+        self.longest_s = self.spent_s = 0.0
+        self._what = what
+        self._on_end = on_end
+        self._work: Iterator[None] | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether there is work."""
+        return self._work is not None
+
+    def begin(self, work: Iterator[None]) -> None:
+        """Begin a work, whose steps are its pieces."""
+        self._work, self.spent_s = work, 0.0
+
+    def end(self) -> None:
+        """Drop what is under way, if there is anything."""
+        if self._work is not None:
+            self._work = None
+            self._on_end()
+
+    def run(self) -> None:
+        """Do one piece. An error ends the work; the worker goes on.
+
+        Raises:
+            Exception: The device is lost.
+        """
+        assert self._work is not None
+        try:
+            next(self._work)
+        except StopIteration:
+            self.end()
+        except FrameExpiredError:
+            self.expired += 1
+            self.end()
+        except Exception as error:
+            raise_if_device_lost(error)
+            self.failed += 1
+            self.end()
+            if is_logged(self.failed):
+                log.exception("%s failed, %d so far", self._what, self.failed)
+
+    def note_run(self, seconds: float) -> None:
+        """Note how long pieces took between two frames."""
+        self.spent_s += seconds
+        self.longest_s = max(self.longest_s, seconds)
+
+
+def milliseconds(seconds: float) -> float:
+    """Return milliseconds as counts report them."""
+    return round(1000 * seconds, 2)
