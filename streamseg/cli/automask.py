@@ -96,7 +96,7 @@ def automask(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="YAML or JSON list of lists of [x, y] in 0..1, one per layer; replaces the grid.",
+            help=r"YAML or JSON list of lists of \[x, y] in 0..1, one per layer; replaces the grid.",
             rich_help_panel=_WHAT,
         ),
     ] = None,

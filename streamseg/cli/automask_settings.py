@@ -70,8 +70,8 @@ def read_settings(
         known = ", ".join(map(str, {**PRESETS, **tree.get("presets", {})}))
         raise ConfigError(f"preset {chosen!r} is unknown: expected one of {known}")
     given = {**(own or {}), **tree.get("parameters", {}), **_without_none(parameters)}
-    if parameters.get("points_per_side") is not None:
-        given.pop("point_grids", None)
+    if parameters.get("points_per_side") is not None and parameters.get("point_grids") is None:
+        given.pop("point_grids", None)  # those of the file
     return AutomaskSettings(
         {**tree.get("model", {}), **_without_none(model)}, None if own is not None else chosen, given
     )

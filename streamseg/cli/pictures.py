@@ -155,7 +155,12 @@ class OutputNames:
         self._used: set[str] = set()
 
     def stem(self, picture: Path) -> str:
-        """Return the name for a picture's files: its own, with a number if another one has the same."""
+        """Return the name for a picture's files: its own, with a number if another one has the same.
+
+        If a file was given, its name: results that are written next to it belong to it.
+        """
+        if self._file is not None:
+            return self._file.stem
         name, number = picture.stem, 1
         while name in self._used:
             number += 1

@@ -95,7 +95,7 @@ def decode_image(data: bytes, flags: int) -> NDArray[Any]:
     except cv2.error:
         image = None
     if image is None:
-        raise ImageError("it is not a readable image")
+        raise ImageError("it is not a readable image" if data else "the file is empty")
     if _AVIF.match(data) and flags >= 0 and not flags & cv2.IMREAD_IGNORE_ORIENTATION:
         return _upright(np.asarray(image), data)
     return np.asarray(image)

@@ -22,7 +22,7 @@ def without_small_regions(masks: list[FoundMask], area: float, threshold: float)
     cleaned, scores = [], []
     for found in masks:
         before = found.mask
-        after = _without_islands(_without_holes(before, area), area)
+        after = without_islands(_without_holes(before, area), area)
         same = bool((after == before).all())
         cleaned.append(found if same else found.with_mask(after))
         scores.append(float(same))
@@ -37,7 +37,7 @@ def _without_holes(mask: BoolMask, area: float) -> BoolMask:
     return np.asarray(small[labels])
 
 
-def _without_islands(mask: BoolMask, area: float) -> BoolMask:
+def without_islands(mask: BoolMask, area: float) -> BoolMask:
     """Remove parts of a mask that are smaller than ``area``; the largest part always stays."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     if count == 1:

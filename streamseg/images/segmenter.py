@@ -17,9 +17,12 @@ from streamseg.images.embedding import Embedding, Picture, check_picture, embed,
 from streamseg.images.found_mask import BoolMask, packed
 from streamseg.images.model import ImageModel, as_image_model, load_model
 from streamseg.images.reference_decoder import LOGITS_LIMIT, decode_prompts
+from streamseg.images.regions import without_islands
 
 _MASK_LOGIT = 10.0
 """Logit of a pixel that is certain to belong to a given mask."""
+_MIN_PART = 0.05
+"""Parts of a rough mask smaller than this share of it are taken for specks, which would spoil its bounding box."""
 
 
 class Segmenter:
@@ -143,8 +146,8 @@ class Segmenter:
         Args:
             points: (x, y) in pixels, or (x, y, label) with label 0 for a point that is not on the object.
             box: x0, y0, x1, y1 in pixels.
-            mask: ``bool [H, W]`` of the picture's size: a rough mask to improve. If it is the only prompt, its
-                bounding box is one as well.
+            mask: ``bool [H, W]`` of the picture's size: a rough mask to improve. If it is the only prompt, the
+                bounding box of its large parts is one as well.
             candidates: 1 to 3.
 
         Raises:
@@ -154,7 +157,8 @@ class Segmenter:
             raise PromptError(f"candidates {candidates} is invalid: expected 1 to 3")
         logits = None if mask is None else self.mask_logits(mask)
         if mask is not None and not len(points) and box is None:
-            (x0, y0, x1, y1), _, _ = packed(mask, (0, 0))
+            main = without_islands(mask, _MIN_PART * np.count_nonzero(mask))
+            (x0, y0, x1, y1), _, _ = packed(main, (0, 0))
             box = (x0, y0, x1 + 1, y1 + 1)
         multimask = candidates > 1 or (len(points) == 1 and box is None and mask is None)
         masks, ious, _ = self.predict(

@@ -63,6 +63,7 @@ def test_a_folder_with_broken_empty_and_huge_pictures(streamseg: Streamseg, pict
     skipped = [line for line in done.stderr.splitlines() if line.startswith("skipped: ")]
     assert len(skipped) == len(names)
     assert all(any(name in line for line in skipped) for name in names)
+    assert any("empty.png: the file is empty" in line for line in skipped)
     assert "4 of 7 skipped" in done.stderr
     assert "WARN" not in done.stderr
     lines = done.stdout.splitlines()
@@ -116,7 +117,7 @@ def test_one_file_styles_and_single_masks(invoke: Invoke, pictures: Path, tmp_pa
         assert done.exit_code == 0
         shapes[style] = cv2.imread(str(out), cv2.IMREAD_UNCHANGED).shape
     assert list(shapes.values()) == [(96, 160, 3), (96, 320, 3), (96, 160, 4)]
-    for path in (tmp_path / "out" / "1").iterdir():
+    for path in (tmp_path / "out" / "one").iterdir():
         assert set(np.unique(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))) == {0, 255}
 
 
@@ -203,6 +204,7 @@ def test_invalid_files_of_settings(tmp_path: Path, pictures: Path, text: str, wo
         (["automask", "in", "-o", "one.png"], "-o one.png is one file, but there are 3 pictures: give a folder"),
         (["automask", "in/1.png", "--transparent", "--side-by-side"], "exclude each other"),
         (["automask", "in/1.png", "--model", "color"], "has no network"),
+        (["automask", "in/1.png", "--points-per-side", "4", "--point-grids", "grid.json"], "give exactly one of"),
         (["segment", "in/1.png"], "give --point, --box or --mask"),
         (["segment", "in/1.png", "--point", "200,5"], "200,5 is outside the picture of 160x96 pixels"),
         (["segment", "in/1.png", "--box", "20,5,3,40"], "is empty"),
@@ -210,7 +212,8 @@ def test_invalid_files_of_settings(tmp_path: Path, pictures: Path, text: str, wo
         (["segment", "in/1.png", "--mask", "in/none.png"], "cannot be read"),
     ],
 )
-def test_wrong_usage_is_explained(invoke: Invoke, arguments: list[str], words: str) -> None:
+def test_wrong_usage_is_explained(invoke: Invoke, arguments: list[str], words: str, tmp_path: Path) -> None:
+    (tmp_path / "grid.json").write_text("[[[0.5, 0.5]]]")
     result = invoke(*arguments)
     assert words in str(result.exception)
 
@@ -271,3 +274,5 @@ def test_segment_prints_and_writes_candidates(invoke: Invoke, pictures: Path, tm
     assert done.exit_code == 0
     (record,) = json.loads(done.stdout)["masks"]
     assert coco_mask.decode(record["segmentation"]).sum() == record["area"] > 0
+    done = invoke("segment", pictures / "1.png", "--point", "26%,33%", "-o", tmp_path / "out" / "one.png", *size)
+    assert (tmp_path / "out" / "one.mask.png").exists(), done.stdout

@@ -98,6 +98,9 @@ def test_a_rough_mask_is_improved(nano: ImageModel) -> None:
     ours.set_image(scene.render(30))
     ((mask, _),) = ours.segment(mask=rough)
     assert iou(mask, truth) > max(0.8, iou(rough, truth))
+    rough[-4:, -4:] = True
+    ((with_a_speck, _),) = ours.segment(mask=rough)
+    assert iou(with_a_speck, truth) > 0.8, "its box is that of the object"
 
 
 @pytest.mark.parametrize(
