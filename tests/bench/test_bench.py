@@ -37,6 +37,7 @@ def test_all_can_be_imported() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_the_tracker_s(tmp_path: Path) -> None:
     """An arm that fails is named, and the others are measured."""
     result = tmp_path / "result.json"
@@ -66,6 +67,7 @@ def test_the_pipeline_s(tmp_path: Path, transport: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_automatic_masks_of_nano(tmp_path: Path) -> None:
     report = tmp_path / "r.json"
     run(BENCH / "automask.py", "--models", "nano", "--side", "3", "--json", report)

@@ -42,7 +42,7 @@ class Streamseg:
         )
 
 
-def read_until(process, pipe, words, timeout_s=90):
+def read_until(process, pipe, words, timeout_s=180):
     """Read a process's lines until one holds ``words``."""
     deadline = time.monotonic() + timeout_s
     text = ""

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,8 +120,8 @@ def test_redacting_twice_changes_nothing_more(text):
     ],
 )
 @pytest.mark.parametrize("repeats", [150_000, pytest.param(500_000, marks=pytest.mark.slow)])
-@pytest.mark.timeout(60)
 def test_long_text_takes_linear_time(piece, repeats):
-    # Seconds; quadratic time would take many minutes to hours and end at the timeout.
     text = piece * repeats
+    before = time.process_time()
     assert len(redact(f"{text}@")) >= 3
+    assert time.process_time() - before < 60  # it takes at most 3; quadratic time would be many minutes

@@ -67,7 +67,7 @@ class DaemonProcess:
 
     def child(self, name: str) -> psutil.Process:
         """The child that the supervisor calls ``name``."""
-        wait_for(lambda: self.children(name), 30, f"a child named {name}\n{self.log}")
+        wait_for(lambda: self.children(name), 60, f"a child named {name}\n{self.log}")
         return self.children(name)[0]
 
     def children(self, name: str) -> list[psutil.Process]:
@@ -81,7 +81,7 @@ class DaemonProcess:
                 continue
         return found
 
-    def wait_log(self, pattern: str, timeout_s: float = 60) -> None:
+    def wait_log(self, pattern: str, timeout_s: float = 180) -> None:
         wait_for(lambda: re.search(pattern, self.log) is not None, timeout_s, f"{pattern!r} in\n{self.log}", self.alive)
 
     def alive(self) -> bool:
