@@ -99,7 +99,7 @@ def test_cameras_of_all_shapes_fit_the_window(start, open_page, look):
     page.locator("#turn").click()
     expect(page.locator("#tiles .tile:visible")).to_have_count(4)
     for tile in page.locator("#tiles .tile:visible small").all():
-        expect(tile).to_contain_text("streaming")
+        expect(tile).to_contain_text("objects")
     look(page, "camera-grid", ())
     page.reload()
     expect(page.locator("#tiles .tile:visible")).to_have_count(4)

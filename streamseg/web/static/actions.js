@@ -19,7 +19,6 @@ function noteChange(stream) {
 	redoable.delete(stream);
 }
 
-/** Note a change by another program. */
 export function noteEvent({ stream, kind, t_wall_ms: at }) {
 	if (at <= performance.timeOrigin) return;
 	if (kind === "worker_restarted") forgetChanges();
@@ -72,7 +71,7 @@ export const canUndo = () => has(undoable);
 
 export const canRedo = () => has(redoable);
 
-/** Take a change from one list to the other. `request` reports how many are left. */
+/** `request` reports how many changes are left. */
 async function move(from, to, request) {
 	const { stream } = store;
 	const result = await attempt(() => request(stream));

@@ -114,7 +114,7 @@ export function initCrosshair(canvas) {
 	});
 }
 
-/** Change the chosen corner of a region; returns whether the key does that. */
+/** Returns whether the key changes the chosen corner. */
 function editByKey(event) {
 	const { points, index } = store.editing;
 	if (ARROWS[event.key]) moveCorner(stepped(points[index], event));

@@ -44,7 +44,6 @@ function onGrid() {
 	if (store.stream !== null) watch();
 }
 
-/** Show another stream; in the grid, the page that has it. */
 function chooseStream(stream) {
 	requestStream(stream);
 	showStream(stream);

@@ -103,7 +103,12 @@ const toggleDrawing = (kind) => store.drawing?.kind === kind ? cancelDrawing() :
 
 export function initSettings(setOpen) {
 	makeFields();
-	find("#settings-button").onclick = () => { setOpen(!store.settingsOpen); if (store.settingsOpen) loadSettings(); else cancelDrawing(); };
+	find("#settings-button").onclick = () => {
+		setOpen(!store.settingsOpen);
+		if (!store.settingsOpen) { cancelDrawing(); return; }
+		loadSettings();
+		panel.scrollIntoView({ block: "nearest" }); // on a phone it is below the picture
+	};
 	for (const button of drawButtons) button.onclick = () => toggleDrawing(button.dataset.draw);
 	find("#draw-done").onclick = finishDrawing;
 	find("#add-corner").onclick = insertCorner;
