@@ -26,6 +26,7 @@ from streamseg.service.layout import DEFAULT_INSTANCE, ServiceLayout
 from streamseg.service.unit import SYSTEM_USER, SYSUSERS, render_unit
 
 _SYSUSERS_FILE: Final = Path("/etc/sysusers.d/streamseg.conf")
+_USER_WANTS: Final = "default.target.wants"
 _DEVICE_GROUPS: Final = ("video", "render")
 _COMMAND_TIMEOUT_S: Final = 180.0
 
@@ -96,9 +97,9 @@ def plan_uninstall(layout: ServiceLayout, *, purge: bool) -> list[Step]:
     if unit_path.exists():
         if layout.root == Path("/"):
             steps.append(_systemctl(layout, "disable", "--now", layout.unit))
-        else:
-            steps.append(_systemctl(layout, "disable", layout.unit))
-        if layout.instance == DEFAULT_INSTANCE or not _other_instances(layout):
+        elif _is_enabled(layout):
+            steps.append(_disable_at_root(layout))
+        if layout.instance == DEFAULT_INSTANCE or not _template_is_used(layout):
             steps.append(_remove(unit_path))
         if layout.root == Path("/"):
             steps.append(_systemctl(layout, "daemon-reload"))
@@ -217,16 +218,52 @@ def _pull_from_hub(layout: ServiceLayout, model_id: str) -> Iterator[Step]:
 
 def _start(layout: ServiceLayout, *, changed: bool) -> Iterator[Step]:
     if layout.root != Path("/"):
-        yield _systemctl(layout, "enable", layout.unit)
+        if not _is_enabled(layout):
+            yield _enable_at_root(layout)
         return
     if changed:
         yield _systemctl(layout, "daemon-reload")
-    if not _systemctl_says(layout, "is-enabled"):
+    if not _is_enabled(layout):
         yield _systemctl(layout, "enable", layout.unit)
     if not _systemctl_says(layout, "is-active"):
         yield _systemctl(layout, "start", layout.unit)
     elif changed:
         yield _systemctl(layout, "restart", layout.unit)
+
+
+def _is_enabled(layout: ServiceLayout) -> bool:
+    if layout.root != Path("/") and layout.scope == "user":
+        return _enabling_link(layout).is_symlink()
+    return _systemctl_says(layout, "is-enabled")
+
+
+def _enable_at_root(layout: ServiceLayout) -> Step:
+    """Enable a unit below a folder. ``systemctl --user`` refuses ``--root``, so a user's link is made here."""
+    if layout.scope == "system":
+        return _systemctl(layout, "enable", layout.unit)
+    link = _enabling_link(layout)
+
+    def enable() -> None:
+        _make_folder(layout, link.parent)
+        link.symlink_to(layout.unit_file)
+
+    return Step(f"link {link}", enable)
+
+
+def _disable_at_root(layout: ServiceLayout) -> Step:
+    return _systemctl(layout, "disable", layout.unit) if layout.scope == "system" else _remove(_enabling_link(layout))
+
+
+def _enabling_link(layout: ServiceLayout) -> Path:
+    """Return the link that starts a user's unit with their session."""
+    return layout.at_root(layout.unit_folder) / _USER_WANTS / layout.unit
+
+
+def _template_is_used(layout: ServiceLayout) -> bool:
+    """Whether another instance of the template has a configuration. The service without a name has its own unit."""
+    folder = layout.at_root(layout.config_folder)
+    without = {layout.instance, DEFAULT_INSTANCE}
+    return any(path.stem not in without for path in folder.glob("*.yaml"))
 
 
 def _write(layout: ServiceLayout, path: Path, text: str, *, mode: int, keep_old: bool = False) -> Step:

@@ -50,8 +50,7 @@ def test_it_installs_what_it_says_and_a_second_time_nothing(layout: ServiceLayou
     assert layout.at_root(layout.config).stat().st_mode & 0o777 == 0o640
     assert any(layout.unit in text and "enable" in text for text in said)
     before = {path: layout.root.joinpath(path).stat().st_mtime_ns for path in files(layout)}
-    again = install(layout, config)
-    assert [text for text in again if not text.startswith("systemctl")] == []
+    assert install(layout, config) == []
     assert {path: layout.root.joinpath(path).stat().st_mtime_ns for path in files(layout)} == before
 
 
@@ -135,3 +134,30 @@ def test_instances_share_a_template_until_the_last_is_gone(layout: ServiceLayout
     for step in plan_uninstall(other, purge=True):
         step.do()
     assert not other.at_root(other.unit_file).exists()
+
+
+def test_the_template_goes_with_its_last_instance(layout: ServiceLayout, config: Path) -> None:
+    """The service without a name has a unit of its own, so its configuration does not keep the template."""
+    yard = (system_layout if layout.scope == "system" else user_layout)("yard", layout.root)
+    install(layout, config)
+    install(yard, config)
+    for one in (layout, yard):
+        for step in plan_uninstall(one, purge=one is yard):
+            step.do()
+    assert not yard.at_root(yard.unit_file).exists()
+    assert layout.at_root(layout.config).exists()
+
+
+def test_a_user_s_service_is_enabled_below_a_folder(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/home/someone/.config")
+    user = user_layout("yard", tmp_path / "root")
+    install(user, config)
+    link = user.at_root(user.unit_folder) / "default.target.wants/streamseg@yard.service"
+    assert link.readlink() == user.unit_file
+    assert install(user, config) == []
+    for step in plan_uninstall(user, purge=True):
+        step.do()
+    assert not link.is_symlink()
+    assert not files(user)
