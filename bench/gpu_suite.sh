@@ -1,29 +1,37 @@
 #!/bin/sh
-# Every benchmark and test that needs a GPU, in parts of less than ten minutes. Run it again to resume: a finished part
-# leaves OUT/NAME.done. Each part writes OUT/NAME.json (or .txt) and a section of OUT/RESULTS.md with hardware, versions,
-# clocks and date, to be moved into bench/RESULTS.md.
+# What a GPU should be asked first, in fifteen minutes of its time: parity, speed against the official code, the swap to
+# compiled code, eight cameras. Each part writes OUT/NAME.json (or .txt) and a section of OUT/RESULTS.md with hardware,
+# versions, clocks and date, to be moved into bench/RESULTS.md.
 #
-#   bench/gpu_suite.sh OUT [PART ...]     without parts: all
+#   bench/gpu_suite.sh OUT            what is left of it, most important first, within the limits below
+#   bench/gpu_suite.sh OUT PART ...   these parts, also ones beyond the fifteen minutes (listed at the end)
+#
+# Run it again to resume. A finished part leaves OUT/NAME.done; one that failed or ran out of time is tried again after
+# all others. OUT/seconds holds the time that was used so far.
+#
+#   BUDGET=780       seconds of all runs together; starting a machine takes the other two minutes
+#   CALL=560         seconds of one run
+#   DRY=1            the same parts with a small model for a moment, on any machine
 #   FORK=PATH        absolute path of a checkout of segment-anything-2-real-time: adds its arms
 #   PYTHON=PATH      default: python of the environment; one word, the path of an interpreter
 #   PYTHONPATH=PATH  absolute path of a folder that holds the package transformers and its dependencies except torch and
 #                    numpy, which would hide those of the environment (`pip install --no-deps --target PATH`): adds
 #                    its arm
-#   TRAIN="--coco FOLDER --renders FOLDER"     adds a part that continues the training of streamseg/models/nano.pt
 #
-# The most important parts come first: parity, then the headline figures, then the rest of the grid. The first start of
-# each compiles for minutes. bench/tracker.py writes its results before the arms that compile longest, so a part that
-# runs out of time has a table too.
-#
-# On a machine with torch but without a package registry: copy wheels of the other dependencies (pyproject.toml) for its
-# Python there, with sam2 built with SAM2_BUILD_CUDA=0, install them without dependencies, and set PYTHON. Older
+# bench/tracker.py writes its results before the arms that compile longest, so a part that runs out of time has a table
+# too. On a machine with torch but without a package registry: copy wheels of the other dependencies (pyproject.toml)
+# for its Python there, with sam2 built with SAM2_BUILD_CUDA=0, install them without dependencies, and set PYTHON. Older
 # versions of torch do less (docs/tracker.md has the table): before 2.12, a mask is used and the tests of ranges skip.
 set -eu
 
 out=$1
 shift
+wanted="$*"
 python=${PYTHON:-python}
-limit=590
+budget=${BUDGET:-780}
+call=${CALL:-560}
+dry=${DRY:-}
+shortest=20  # no part gets less
 mkdir -p "$out"
 out=$(realpath "$out")  # before the cd below, since it may be relative
 results=$out/RESULTS.md
@@ -31,108 +39,112 @@ cd "$(dirname "$0")/.."
 # Compiled code is kept with the results, so that a part that ran out of time finds it again.
 TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$out/inductor}
 export TORCHINDUCTOR_CACHE_DIR PYTHONPATH=bench${PYTHONPATH:+:$PYTHONPATH}
+began=$(date +%s)
+used=$(cat "$out/seconds" 2>/dev/null || echo 0)
+failed=$(cd "$out" && ls -- *.failed 2>/dev/null || true)
+status=0
 
-part() { # NAME TITLE COMMAND...: once; its failure does not stop the others
-    name=$1 title=$2
-    shift 2
-    case " $wanted " in "  " | *" $name "*) ;; *) return 0 ;; esac
-    [ -e "$out/$name.done" ] && return 0
-    echo "== $name: $title"
-    began=$(date +%s)
-    rm -f "$out/$name.md"
-    status=0
-    timeout "$limit" "$@" >"$out/$name.txt" 2>&1 || status=$?
+left() { # seconds that a part may take now
+    now=$(($(date +%s) - began))
+    of_all=$((budget - used - now)) of_call=$((call - now))
+    [ -z "$wanted" ] || of_all=$of_call
+    echo $((of_all < of_call ? of_all : of_call))
+}
+
+part() { # NAME SECONDS TITLE COMMAND...: once; its failure does not stop the others
+    name=$1 limit=$2 title=$3
+    shift 3
+    [ ! -e "$out/$name.done" ] || return 0
+    if [ -n "$wanted" ]; then
+        case " $wanted " in *" $name "*) ;; *) return 0 ;; esac
+    else # those that failed in an earlier run come last
+        case " $failed" in *"$name.failed"*) [ "$turn" = again ] || return 0 ;; *) [ "$turn" = first ] || return 0 ;; esac
+    fi
+    room=$(left)
+    [ "$room" -ge "$shortest" ] || { echo "== $name: no time left"; status=1; return 0; }
+    [ "$limit" -le "$room" ] || limit=$room
+    echo "== $name: $title, $limit s at most"
+    started=$(date +%s)
+    rm -f "$out/$name.md" "$out/$name.failed"
+    code=0
+    timeout "$limit" "$@" >"$out/$name.txt" 2>&1 || code=$?
+    took=$(($(date +%s) - started))
     {
-        printf '\n## %s\n\n`%s`, exit status %s after %s s.\n' "$title" "$*" "$status" "$(($(date +%s) - began))"
+        printf '\n## %s\n\n`%s`, exit status %s after %s s.\n' "$title" "$*" "$code" "$took"
         if [ -e "$out/$name.md" ]; then cat "$out/$name.md"; else
             printf '\n```\n%s\n```\n' "$(tail -n 12 "$out/$name.txt")"
-            "$python" -c 'import json, hardware; print("\n" + json.dumps(hardware.machine()))'
         fi
     } >>"$results"
-    if [ "$status" -eq 0 ]; then touch "$out/$name.done"; else
-        failed="$failed $name"
-        echo "   failed with $status, see $out/$name.txt"
+    echo $((used + $(date +%s) - began)) >"$out/seconds"
+    if [ "$code" -eq 0 ]; then touch "$out/$name.done"; else
+        touch "$out/$name.failed"
+        status=1
+        echo "   failed with $code after $took s, see $out/$name.txt"
     fi
 }
 
-tracker() { # NAME MODEL SIZE OBJECTS CAMERAS
-    part "$1" "Tracker: $2 at $3, objects $4, cameras $5" "$python" -W ignore bench/tracker.py --models "$2" \
-        --sizes "$3" --objects $4 --cameras $5 --json "$out/$1.json" --markdown "$out/$1.md" ${FORK:+--fork "$FORK"}
+bench() { # NAME SECONDS TITLE SCRIPT ARGUMENT...
+    name=$1 limit=$2 title=$3 script=$4
+    shift 4
+    part "$name" "$limit" "$title" "$python" -W ignore "bench/$script.py" "$@" \
+        --json "$out/$name.json" --markdown "$out/$name.md"
 }
 
-parity() { # NAME TESTS
-    part "parity_$1" "Parity on the device: $1" "$python" -m pytest -n0 -q -rs -k "$2" tests/tracker/test_cuda.py \
-        tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py tests/sources/test_av_decoder.py
+tracker() { # NAME SECONDS MODEL SIZE OBJECTS CAMERAS [OPTION...]
+    name=$1 limit=$2 model=$3 size=$4 objects=$5 cameras=$6
+    shift 6
+    if [ -n "$dry" ]; then
+        model=tests/tracker/small_sam2.yaml size=128 objects=1 cameras=1
+        set -- --no-compiled --dtypes float32 --rounds 1 --block 1 --warm-up 2 --no-vos
+    fi
+    bench "$name" "$limit" "Tracker: $model at $size, objects $objects, cameras $cameras" tracker --models "$model" \
+        --sizes "$size" --objects "$objects" --cameras "$cameras" ${FORK:+--fork "$FORK"} "$@"
 }
 
-steady() { # SIZE MODEL
-    part "steady_$2_$1" "After every event: $2 at $1" "$python" -W ignore \
-        bench/steady.py --model "sam2.1_hiera_$2" --image-size "$1" --compile on \
-        --json "$out/steady_$2_$1.json" --markdown "$out/steady_$2_$1.md"
+either() { if [ -n "$dry" ]; then echo "$1"; else echo "$2"; fi; } # in a dry run the first
+
+parity() { # NAME SECONDS TESTS
+    part "$1" "$2" "Parity on the device: $3" "$python" -m pytest -n0 -q -rs -k "$3" ${dry:+--collect-only} \
+        tests/tracker/test_cuda.py tests/tracker/test_preprocess.py tests/tracker/test_postprocess.py \
+        tests/sources/test_av_decoder.py
 }
 
-latency() { # CAMERAS RATE
-    part "latency_t_$1_$2" "End to end: tiny at 512, $1 cameras at $2 frames/s" \
-        "$python" bench/latency.py --model sam2.1_hiera_t --image-size 512 --compile on --streams "$1" \
-        --objects 1 --rates "$2" --seconds 10 --start-timeout 540 \
-        --json "$out/latency_t_$1_$2.json" --markdown "$out/latency_t_$1_$2.md"
+steady() { # MODEL SIZE
+    bench "steady_$1_$2" 500 "After every event: $1 at $2" steady --model "sam2.1_hiera_$1" --image-size "$2" \
+        --compile on
 }
 
-stages() { # MODEL
-    part "stages_$1" "Where the time goes: $1 at 1024" "$python" -W ignore bench/stages.py \
-        --model "sam2.1_hiera_$1" --image-size 1024 --dtype bfloat16 --trace "$out/stages_$1_trace.json" \
-        --json "$out/stages_$1.json" --markdown "$out/stages_$1.md"
+# shellcheck disable=SC2046,SC2086  # some are several words
+fifteen_minutes() {
+    tiny=$(either "--model nano" "--model sam2.1_hiera_t --image-size 512")
+    parity parity 150 "eager_equals or cuda_graphs or grows or streams_in_one_batch or range or masks_out or av_decoder"
+    tracker tracker_t_1024_1 160 sam2.1_hiera_t 1024 1 1 --no-vos
+    bench swap 140 "The swap to compiled code: tiny at 512" swap $tiny $(either "--limit 1 --after 1" "--limit 120")
+    tracker tracker_t_512_8 110 sam2.1_hiera_t 512 8 1 --no-vos
+    bench latency_8_30 100 "End to end: tiny at 512, 8 cameras at 30 frames/s" latency $tiny --objects 1 --rates 30 \
+        --start-timeout 80 $(either "--streams 1 --seconds 1" "--streams 8 --seconds 10 --compile on")
+    tracker tracker_t_512_cameras_8 90 sam2.1_hiera_t 512 1 8 --no-vos
+    bench attention_1024 50 "Attention to memory that is full, masked, in ranges: 1024" attention \
+        --model sam2.1_hiera_t --image-size "$(either 64 1024)"
+    bench stages_t 60 "Where the time goes: tiny at 1024" stages --model sam2.1_hiera_t --dtype bfloat16 \
+        $(either "--image-size 64 --repeats 1" "--image-size 1024") --trace "$out/stages_t_trace.json"
 }
 
-wanted="$*"
-failed=""
-parity graphs "eager_equals or cuda_graphs or grows"
-parity pixels "frames_in_and_masks_out or preprocess or postprocess or av_decoder"
-parity streams streams_in_one_batch
-parity ranges range
-for size in 1024 512; do
-    tracker "tracker_t_${size}_1" sam2.1_hiera_t "$size" 1 1
-done
-for objects in 4 8 16; do
-    tracker "tracker_t_1024_$objects" sam2.1_hiera_t 1024 "$objects" 1
-done
-tracker tracker_t_512_cameras_8 sam2.1_hiera_t 512 1 8
-for size in 512 1024; do
-    steady "$size" t
-done
-# Tiny at 512 is compiled by now. If it is not, these parts wait most of their time for it, and the next run
-# finds it.
-latency 8 30
-part start "From the start to the first mask" "$python" bench/start.py --model sam2.1_hiera_t --image-size 512 \
-    --compile on --starts 3 --start-timeout 540 --json "$out/start.json" --markdown "$out/start.md"
-part soak "Memory of a daemon that runs for two minutes" "$python" bench/soak.py leaks --minutes 2 --rate 30 \
-    --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 540 --json "$out/soak.json" \
-    --markdown "$out/soak.md"
-stages t
-for size in 512 1024; do
-    part "attention_$size" "Attention to memory that is full, masked, in ranges: $size" "$python" -W ignore \
-        bench/attention.py --model sam2.1_hiera_t --image-size "$size" \
-        --json "$out/attention_$size.json" --markdown "$out/attention_$size.md"
-done
-for objects in 4 8 16; do
-    tracker "tracker_t_512_$objects" sam2.1_hiera_t 512 "$objects" 1
-done
-tracker tracker_t_512_cameras_4 sam2.1_hiera_t 512 1 4
-latency 1 15
-latency 1 30
-latency 8 15
-for model in b+ l; do
-    for size in 512 1024; do
-        for objects in 1 4 8 16; do
-            tracker "tracker_${model}_${size}_$objects" "sam2.1_hiera_$model" "$size" "$objects" 1
+# Only by name. The arm `official vos` compiles for many minutes.
+more() { # functions share their variables, so these have other names
+    for kind in t b+ l; do
+        for side in 1024 512; do
+            for count in 1 4 8 16; do
+                tracker "vos_${kind}_${side}_$count" 560 "sam2.1_hiera_$kind" "$side" "$count" 1
+            done
+            steady "$kind" "$side"
         done
-        steady "$size" "$model"
     done
-done
-stages l
-if [ -n "${TRAIN:-}" ]; then
-    # Resumes from its own last.pt when run again.
-    part train "nano: nine minutes of training on" "$python" -m training.train --out "$out/nano" \
-        --start-from streamseg/models/nano.pt --device cuda --budget-minutes 8 $TRAIN
-fi
-[ -z "$failed" ] || { echo "failed:$failed" && exit 1; }
+    bench start 500 "From the start to the first mask" start --model sam2.1_hiera_t --image-size 512 \
+        --compile auto on --starts 3 --start-timeout 400
+}
+
+for turn in first again; do fifteen_minutes; done
+[ -z "$wanted" ] || more
+echo "$((used + $(date +%s) - began)) of $budget s used"
+exit "$status"

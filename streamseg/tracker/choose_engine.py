@@ -28,7 +28,7 @@ def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype,
     """Turn ``model.engine`` and ``model.compile`` into an engine.
 
     On a CPU ``auto`` is OpenVINO where it is installed, unless ``model.compile`` is on. An OpenVINO that is installed
-    but does not load is logged, and torch runs the model.
+    but does not load is logged, and torch runs the model. ``compile: auto`` compiles while frames are tracked.
 
     Args:
         config: Settings of the model.
@@ -53,7 +53,7 @@ def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype,
         log.warning("torch runs the model: %s", failure)
     if choose_compile(config.compile, device):
         use_persistent_cache()
-        return CompiledEngine
+        return partial(CompiledEngine, wait=config.compile == "on")
     return Engine
 
 

@@ -53,7 +53,7 @@ def precision(step: TrackStep, autocast: torch.dtype | None) -> AbstractContextM
     return nullcontext() if autocast is None else torch.autocast(step.model.device.type, dtype=autocast)
 
 
-def _preferring(kernels: list[SDPBackend]) -> AbstractContextManager[object]:
+def preferring(kernels: list[SDPBackend]) -> AbstractContextManager[object]:
     """Return the context in which torch uses the first of these kernels that can; none leaves the choice to torch."""
     return sdpa_kernel(kernels, set_priority=True) if kernels else nullcontext()
 
@@ -70,6 +70,12 @@ class LaneFrame(NamedTuple):
     lane: int
     frame: int
     row: int
+
+
+def lane_inputs(lanes: Sequence[LaneFrame], features: Features, device: torch.device) -> tuple[Tensor, Features]:
+    """Return ``[2, B]`` int64 lanes and frames, and each lane's own features."""
+    index = torch.tensor(list(zip(*lanes, strict=True))).to(device, non_blocking=True)
+    return index[:2], features.row(lanes[0].row) if len(lanes) == 1 else features.select(index[2])
 
 
 class Engine:
@@ -112,6 +118,9 @@ class Engine:
     def bank_grew(self, bank: MemoryBank) -> None:
         """Handle that the bank was replaced by a larger one; existing lanes are unchanged."""
 
+    def between_frames(self) -> None:
+        """Called before each batch of frames, by the thread that tracks. What runs the model may change here."""
+
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``."""
         with self.kernels(), self.precision():
@@ -124,7 +133,7 @@ class Engine:
 
         Lifetime: the result belongs to the caller.
         """
-        index, own = self._inputs(lanes, features)
+        index, own = lane_inputs(lanes, features, self._device)
         with self.kernels(), self.precision():
             out: StepOutput = self._step(bank, index, own, conditioning, masked)
         return out
@@ -138,11 +147,11 @@ class Engine:
 
         It is never part of what is compiled: torch would not cache such code.
         """
-        return _preferring(self.kernels_in_order)
+        return preferring(self.kernels_in_order)
 
     def prompt_kernels(self) -> AbstractContextManager[object]:
         """Return the same for prompts, which have any shape: without cuDNN's kernel, which plans for each new one."""
-        return _preferring([kernel for kernel in self.kernels_in_order if kernel != SDPBackend.CUDNN_ATTENTION])
+        return preferring([kernel for kernel in self.kernels_in_order if kernel != SDPBackend.CUDNN_ATTENTION])
 
     def choose_kernels(self, bank: MemoryBank) -> None:
         """Choose the attention kernels of a CUDA device by measuring them. Syncs. On a CPU torch has one."""
@@ -166,8 +175,3 @@ class Engine:
     def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
         """Return a function that takes as long as this one does when this engine runs it."""
         return function
-
-    def _inputs(self, lanes: Sequence[LaneFrame], features: Features) -> tuple[Tensor, Features]:
-        """Return ``[2, B]`` int64 lanes and frames, and each lane's own features."""
-        index = torch.tensor(list(zip(*lanes, strict=True))).to(self._device, non_blocking=True)
-        return index[:2], features.row(lanes[0].row) if len(lanes) == 1 else features.select(index[2])

@@ -159,9 +159,11 @@ class CameraPredictor:
             history_frames=history_frames,
             policy=policy,
         )
-        with torch.inference_mode():
+        # Not in inference mode: code that was compiled for copies of these tensors refuses those that were made in it.
+        with torch.no_grad():
             self.step = TrackStep(model, shape.spatial_frames, shape.policy).to(model.device)
             self.engine = engine(self.step, autocast)
+        with torch.inference_mode():
             self.bank = MemoryBank(shape, self.engine.initial_lanes, model.device)
         self._free_lanes = list(reversed(range(self.bank.lanes)))
         self._streams: dict[str, _Stream] = {}
@@ -208,6 +210,7 @@ class CameraPredictor:
             images: Stream -> ``[3, image_size, image_size]``, normalized, on the model's device. Kept until the
                 stream's next frame.
         """
+        self.engine.between_frames()
         for name, image in images.items():
             stream = self._opened(name)
             if self.model.device.type != "cpu":

@@ -31,7 +31,8 @@ def test_openvino_is_what_a_cpu_uses() -> None:
 
 def test_torch_where_openvino_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kind(engine="torch") is kind(dtype=torch.float16) is Engine
-    assert kind(CUDA) is CompiledEngine
+    assert kind(CUDA) == (CompiledEngine, False)
+    assert kind(CUDA, compile="on") == (CompiledEngine, True)
     assert kind(CUDA, compile="off") is Engine
     monkeypatch.setattr(choosing.importlib.util, "find_spec", lambda name: None)
     assert kind() is Engine

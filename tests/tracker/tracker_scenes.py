@@ -168,6 +168,15 @@ def play_late(predictor: CameraPredictor, images: Tensor, events: Events, late: 
     return run
 
 
+def happen(predictor: CameraPredictor, events: Sequence[Add | Remove], stream: str = STREAM) -> None:
+    """Apply the events of a frame."""
+    for event in events:
+        if isinstance(event, Remove):
+            predictor.remove_object(stream, event.obj_id)
+        else:
+            predictor.add_prompt(stream, event.obj_id, **event.arguments())
+
+
 def note(run: Run, frame: int, output: TrackOutput) -> None:
     for obj_id, logits, iou, score in zip(*output, strict=True):
         run.tracked[frame, obj_id] = (logits, score)

@@ -19,15 +19,17 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import nn
 
+from streamseg.common.locked_folder import LockedFolder, remove_leftovers
 from streamseg.paths import cache_directory, is_private, make_private_folder
 from streamseg.tracker import torch_private
 from streamseg.tracker.torch_private import SavableFunction
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 _CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"
 _MAX_FOLDERS: Final = 8
 """Most recently used folders that are kept, one per model, size, precision and version: 10 to 40 MB each."""
+
+_PARTIAL: Final = ".streamseg-compiling-"
 
 _IN_USE_S: Final = 3600.0
 """A folder that was written or read this recently may belong to a running daemon and is kept."""
@@ -91,6 +95,25 @@ class FunctionCache:
                 return cls(None, fingerprint)
         return cls(root / "streamseg", fingerprint)
 
+    @contextmanager
+    def compiling(self) -> Iterator[tuple[Path, FunctionCache]]:
+        """Return an empty folder for the work of another process, and the cache that it is to write to.
+
+        If nothing can be cached, that is a cache in the folder, which is deleted at the end.
+        """
+        writable = self._writable_folder()
+        if writable is not None:
+            remove_leftovers(writable.parent, _PARTIAL)
+        folder = LockedFolder(tempfile.gettempdir() if writable is None else writable.parent, _PARTIAL)
+        try:
+            yield folder.path, FunctionCache(folder.path, "functions") if writable is None else self
+        finally:
+            folder.remove()
+
+    def has(self, name: str) -> bool:
+        """Return whether a function is there. It may still be unusable."""
+        return self._folder is not None and (self._folder / name).exists()
+
     def load(self, name: str, inputs: tuple[Any, ...]) -> SavableFunction | None:
         """Return a function that an earlier process cached; None if there is none that works.
 
@@ -98,8 +121,9 @@ class FunctionCache:
             name: The function's name in the cache.
             inputs: The cached function is run on them once; anything it writes to them is to be discarded.
         """
-        if self._folder is None or not (path := self._folder / name).exists():
+        if self._folder is None or not self.has(name):
             return None
+        path = self._folder / name
         try:
             cached = _load(path, inputs)
             cached(*inputs)

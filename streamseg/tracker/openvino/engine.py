@@ -7,46 +7,29 @@ over between two calls, so no frame waits and no object is lost: the memory bank
 
 from __future__ import annotations
 
-import atexit
 import logging
-import threading
-import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
 
 import openvino
 import torch
 from torch import Tensor
 
-from streamseg.tracker.background import BackgroundProcess, CancelledError, Task
+from streamseg.tracker.background import BackgroundProcess, CancelledError
 from streamseg.tracker.compiled.buckets import CPU_BUCKETS, parts
 from streamseg.tracker.compiled.code_cache import fingerprint
-from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined
+from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined, lane_inputs
 from streamseg.tracker.openvino.cache import NetworkCache
 from streamseg.tracker.openvino.functions import step_inputs, step_result
 from streamseg.tracker.openvino.network import Network, load_network
 from streamseg.tracker.openvino.prepare import ENCODER, Job, Report, Size, digest, prepare, read_report, step_sizes
+from streamseg.tracker.preparation import Preparation, Process
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 log = logging.getLogger(__name__)
-
-_STOP_S: Final = 10.0
-"""Most time that the end of the process waits for a network that is being loaded, which takes a tenth of a second."""
-
-
-class Process(Protocol):
-    """Runs the conversion, see :class:`~streamseg.tracker.background.BackgroundProcess`."""
-
-    def run(self, task: Task[Job], job: Job, folder: Path, progress: Progress) -> None:
-        """Run it. Blocks until it has ended."""
-        ...
-
-    def cancel(self) -> None:
-        """End it, from any thread."""
-        ...
 
 
 class OpenVinoEngine(Engine):
@@ -59,6 +42,9 @@ class OpenVinoEngine(Engine):
         wait: Whether :meth:`warm_up` waits until all networks are loaded.
         cache: Keeps compiled networks; None for this user's.
         process: Converts the model; None for a process of its own, at a low priority unless :meth:`warm_up` waits.
+
+    Attributes:
+        preparation: Converts and loads.
     """
 
     def __init__(
@@ -75,19 +61,16 @@ class OpenVinoEngine(Engine):
         self._weights = weights
         self._wait = wait
         self._cache = NetworkCache.of_user() if cache is None else cache
-        self._process = BackgroundProcess("normal" if wait else "idle") if process is None else process
+        process = BackgroundProcess("normal" if wait else "idle") if process is None else process
+        self.preparation = Preparation("OpenVINO", "converting", process)
         self._core = openvino.Core()
         self._networks: dict[Size, Network] = {}  # replaced between calls, by the thread that loads
         self._failed: set[Size] = set()  # they are not loaded again
-        self._state = "eager"
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
-        self._converting = False  # the thread waits for the process, and runs neither OpenVINO nor torch
 
     @property
     def state(self) -> str:
         """See :attr:`Engine.state`."""
-        return self._state
+        return self.preparation.state
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Load what an earlier start has converted, or start to convert it.
@@ -106,28 +89,9 @@ class OpenVinoEngine(Engine):
                 self._discard(name, folder, error)
                 folder = None
         if self._wait:
-            self._complete(name, folder, bank.shape, progress)
-            return
-        arguments = (name, folder, bank.shape, lambda what, share: None)
-        self._thread = threading.Thread(target=self._complete, args=arguments, name="openvino", daemon=True)
-        # An interpreter that ends before the thread has ended aborts the process.
-        atexit.register(_stop_if_used, weakref.ref(self))
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until all networks are loaded, or have failed to."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-
-    def stop(self) -> None:
-        """End the conversion and the thread. Blocks: for a network that is being loaded, a tenth of a second.
-
-        It does not wait for the process: on a busy machine one that only gets idle time takes long even to be killed.
-        """
-        self._stopping.set()
-        self._process.cancel()
-        if not self._converting:
-            self.join(_STOP_S)
+            self.preparation.run(partial(self._complete, name, folder, bank.shape, progress))
+        else:
+            self.preparation.start(partial(self._complete, name, folder, bank.shape, lambda what, share: None))
 
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the result belongs to the caller."""
@@ -158,7 +122,7 @@ class OpenVinoEngine(Engine):
         size = Size(len(lanes), 1 if conditioning <= 1 else bank.shape.conditioning_frames)
         network = self._networks.get(size)
         if network is not None:
-            index, own = self._inputs(lanes, features)
+            index, own = lane_inputs(lanes, features, self._device)
             try:
                 memory = self._step.read(bank, index, size.slots, True)
                 tracked = step_result(network(*step_inputs(memory, own)))
@@ -181,16 +145,11 @@ class OpenVinoEngine(Engine):
 
     def _complete(self, name: str, folder: Path | None, shape: BankShape, progress: Progress) -> None:
         """Convert the model if that was not done, and load all networks that are not loaded yet."""
-        try:
-            if folder is None or not self._load_found(name, folder, shape, progress):
-                with self._cache.making() as made:
-                    self._convert(made, shape, progress)
-                    self._load_all(self._cache.keep(made, name), shape, progress)
-        except CancelledError:
-            pass
-        except Exception as error:  # noqa: BLE001 - OpenVINO raises many kinds, and eager torch works all the same
-            self._state = "eager (OpenVINO failed)"
-            log.error("OpenVINO is not used, the model runs on torch: %s", error)
+        if folder is None or not self._load_found(name, folder, shape, progress):
+            with self._cache.making() as made:
+                job = Job(self._step, self._autocast, shape, torch.get_num_threads())
+                self.preparation.run_process(prepare, job, made, progress)
+                self._load_all(self._cache.keep(made, name), shape, progress)
 
     def _load_found(self, name: str, folder: Path, shape: BankShape, progress: Progress) -> bool:
         """Load what an earlier process compiled. Return whether that worked."""
@@ -208,32 +167,17 @@ class OpenVinoEngine(Engine):
         self._networks.clear()
         self._cache.discard(name)
 
-    def _convert(self, made: Path, shape: BankShape, progress: Progress) -> None:
-        def begin(what: str, share: float) -> None:
-            self._state = f"eager (converting {100 * share:.0f} %)"
-            progress(what, share)
-
-        begin("converting the model", 0.0)
-        self._converting = True
-        try:
-            self._process.run(prepare, Job(self._step, self._autocast, shape, torch.get_num_threads()), made, begin)
-        finally:
-            self._converting = False
-        if self._stopping.is_set():
-            raise CancelledError
-
     def _load_all(self, folder: Path, shape: BankShape, progress: Progress) -> None:
         report = read_report(folder)
         sizes = [ENCODER, *step_sizes(shape)]
         for done, size in enumerate(sizes):
             progress("loading the networks", done / len(sizes))
-            if self._stopping.is_set():
-                raise CancelledError
+            self.preparation.check()
             self._load(folder, report, size)
         slower = [name for name, timing in report.timings.items() if not timing.openvino_is_faster]
         if slower:
             log.info("torch is faster than OpenVINO on this CPU for %s", ", ".join(slower))
-        self._state = "openvino" if self._networks else "eager (faster here than OpenVINO)"
+        self.preparation.state = "openvino" if self._networks else "eager (faster here than OpenVINO)"
 
     def _load(self, folder: Path, report: Report, size: Size) -> None:
         """Load one size, unless torch is faster for it.
@@ -248,12 +192,5 @@ class OpenVinoEngine(Engine):
         if digest(content) != report.digests[size.file]:
             raise ValueError(f"{size.file} is damaged")
         self._networks[size] = load_network(self._core, content, self._autocast, torch.get_num_threads())
-        if self._state == "eager":
-            self._state = "openvino"
-
-
-def _stop_if_used(engine: weakref.ref[OpenVinoEngine]) -> None:
-    """Stop an engine that still exists, as one whose thread runs does."""
-    found = engine()
-    if found is not None:
-        found.stop()
+        if self.preparation.state == "eager":
+            self.preparation.state = "openvino"

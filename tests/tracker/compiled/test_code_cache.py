@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from streamseg.tracker import torch_private
 from streamseg.tracker.compiled.code_cache import FunctionCache, fingerprint
-from streamseg.tracker.compiled.compile import _AheadOfTime
+from streamseg.tracker.compiled.functions import SizedFunction, _AheadOfTime
 from streamseg.tracker.sam2.step import TrackStep
 from streamseg.tracker.torch_private import SavableFunction
 from tests.made_once import SharedFolders
@@ -123,14 +123,15 @@ def test_a_function_is_loaded_and_given_other_weights(cache: Path) -> None:
     assert kept(cache).load("another", (module, x)) is None
 
 
-def test_other_inputs_are_served_slowly_and_logged(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_inputs_are_computed_eagerly_and_logged_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     module, x, other = Scaled(2.0), torch.randn(3, 4), torch.randn(2, 4)
-    ahead = _AheadOfTime("run", load(cache, module, x), lambda: run)
+    ahead = _AheadOfTime(SizedFunction("run", run, ()), load(cache, module, x))
     assert is_right(ahead(module, x), module, x)
-    assert "in the middle" not in caplog.text
+    assert "eagerly" not in caplog.text
     with caplog.at_level(logging.WARNING):
-        assert is_right(ahead(module, other), module, other)
-    assert "in the middle of a stream" in caplog.text
+        for _ in range(2):
+            assert is_right(ahead(module, other), module, other)
+    assert caplog.text.count("computed eagerly") == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"\x80\x04cstreamseg.gone\nThing\n."])

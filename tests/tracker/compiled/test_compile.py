@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
+import pickle
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,12 +17,15 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from streamseg.errors import ModelError
 from streamseg.tracker import torch_private
+from streamseg.tracker.background import BackgroundProcess
 from streamseg.tracker.compiled import compile as compiling
 from streamseg.tracker.compiled.buckets import Buckets, parts
 from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
+from streamseg.tracker.compiled.functions import CompiledFunctions, Job, compile_all
+from streamseg.tracker.engine import Progress
 from streamseg.tracker.predictor import CameraPredictor
-from streamseg.tracker.sam2.memory_bank import MemoryBank
-from tests.tracker.tracker_scenes import STREAM, Add, Change, Events, Remove, clip, difference, play, show
+from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
+from tests.tracker.tracker_scenes import STREAM, Add, Change, Events, Remove, clip, difference, happen, play, show
 
 SPLIT = Buckets(lanes=(1, 2), streams=(1,), pad=False)
 PADDED = Buckets(lanes=(1, 4), streams=(1, 4), pad=True)
@@ -180,33 +186,132 @@ def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
     assert all(getattr(together.bank, name).isfinite().all() for name in together.bank.FIELDS)
 
 
+class HeldProcess:
+    """Compiles when the test allows it. Its result are the functions as they are, so that nothing is compiled."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
+        self.allowed = threading.Event()
+        self._error = error
+        self._done = False
+
+        def load_all(functions: CompiledFunctions, shape: BankShape, check: Callable[[], None]) -> bool:
+            check()
+            if self._done:
+                functions._compiled = {sized.name: sized.function for sized in functions._sizes(shape)}
+            return self._done
+
+        monkeypatch.setattr(CompiledFunctions, "load_all", load_all)
+
+    def run(self, task: object, job: Job, folder: Path, progress: Progress) -> None:
+        assert task is compile_all
+        pickle.loads(pickle.dumps(job))
+        progress("compiling the step", 0.4)
+        assert self.allowed.wait(300)
+        if self._error is not None:
+            raise self._error
+        self._done = True
+
+    def cancel(self) -> None:
+        self.allowed.set()
+
+
+def swapping(small: SAM2Base, process: HeldProcess, **options: Any) -> tuple[CameraPredictor, CompiledEngine]:
+    predictor = compiled(small, PADDED, backend="inductor", wait=False, process=process, **options)
+    predictor.warm_up(quiet)
+    return predictor, cast(CompiledEngine, predictor.engine)
+
+
+@pytest.mark.parametrize("graphs_are_recorded", [False, True], ids=["compiled", "recorded"])
+def test_the_swap_between_two_frames(
+    small: SAM2Base, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, graphs_are_recorded: bool
+) -> None:
+    """No frame waits for more than one recording, and the same objects go on; the bank grows in the middle of it."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(CompiledEngine, "initial_lanes", 3)
+    images, events = clip(16, small.image_size), {0: EVENTS[0], 7: EVENTS[4], 9: EVENTS[7], 13: [Remove(2)]}
+    recorder = ReplayingRecorder() if graphs_are_recorded else None
+    process = HeldProcess(monkeypatch)
+    predictor, engine = swapping(small, process, recorder=recorder)
+    wanted = play(CameraPredictor(small), images, events)
+    predictor.open_stream(STREAM)
+    # Two sizes of the encoder and four of the step. After frame 7 the step's two are recorded again for a larger bank.
+    swapped = 4 if recorder is None else 4 + 6 + 2
+    for frame, image in enumerate(images):
+        if frame == 4:
+            process.allowed.set()
+            engine.preparation.join(300)
+        show(small, frame)
+        before = 0 if recorder is None else recorder.recorded
+        output = predictor.track({STREAM: image})[STREAM]
+        assert engine.state == ("compiled" if frame >= swapped else "eager (compiling 40 %)"), frame
+        if recorder is not None:
+            assert recorder.recorded - before == (4 <= frame < swapped)
+        for number, obj_id in enumerate(output.obj_ids):
+            logits, _ = wanted.tracked[frame, obj_id]
+            limit = TOLERANCE * float(logits.std())
+            assert torch.allclose(logits, output.mask_logits[number], atol=limit), (frame, obj_id)
+        happen(predictor, events.get(frame, ()))
+    assert engine.rerecordings == 0
+    assert ("CUDA graphs between frames, in" in caplog.text) == graphs_are_recorded
+
+
+def test_what_fails_leaves_eager_torch(
+    small: SAM2Base, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(ReplayingRecorder):
+        def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+            if self.recorded == 2:
+                raise torch.OutOfMemoryError("no memory left")
+            return super().record(function)
+
+    images = clip(6, small.image_size)
+    wanted = play(CameraPredictor(small), images, {0: [CLICK]})
+    for error, recorder in ((RuntimeError("no compiler"), None), (None, Full())):
+        process = HeldProcess(monkeypatch, error)
+        predictor, engine = swapping(small, process, recorder=recorder)
+        process.allowed.set()
+        engine.preparation.join(300)
+        assert difference(wanted, play(predictor, images, {0: [CLICK]})).logits < TOLERANCE
+        assert engine.state == "eager (compilation failed)"
+    assert "no compiler" in caplog.text
+    assert "no memory left" in caplog.text
+
+
 @pytest.mark.long
 @pytest.mark.timeout(2400)
 @pytest.mark.usefixtures("two_threads")
 def test_real_compilation(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And that a later start, which compiles nothing, does the same with other weights; its bank grows, too."""
+    """In a process, while frames are tracked. Later starts compile nothing, also for other weights; the bank grows."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(CompiledEngine, "initial_lanes", 2)
     images = clip(24, small.image_size)
     events: Events = {0: [CLICK], 3: [Add(2, box=(0.2, 0.2, 0.6, 0.7))], 9: [Add(1, points=[(0.7, 0.6, 1)])]}
     kept: dict[str, int] = {}
-    for start in ("first", "later"):
+    for start in ("first", "in the background", "waiting"):
         model = copy.deepcopy(small)
-        if start == "later":
+        if start != "first":
             torch.manual_seed(1)
             for weight in model.parameters():  # each of them, however small
                 weight.data *= 1 + 0.02 * torch.rand_like(weight)
         show(model, 0)
         wanted = play(CameraPredictor(model), images, events)
-        predictor = compiled(model, ONE, backend="inductor")
+        process = BackgroundProcess("normal")
+        predictor = compiled(model, ONE, backend="inductor", wait=start == "waiting", process=process)
         predictor.warm_up(quiet)
+        engine = cast(CompiledEngine, predictor.engine)
+        if start != "waiting" and torch_private.HAS_SAVED_FUNCTIONS:
+            assert engine.state.startswith("eager")
+            play(predictor, images[:3], events)
+            engine.preparation.join(2000)
+            play(predictor, images[:1], {})
+        assert engine.state == "compiled"
         written = {str(path): path.stat().st_mtime_ns for path in tmp_path.glob("streamseg/*/*")}
         if torch_private.HAS_SAVED_FUNCTIONS:
             assert {Path(path).name for path in written} == {"encode_1", "track_1_1_masked", "track_1_4_masked"}
+            assert graphs() == 0
         assert written == kept or start == "first"
         kept = written
         prepared = graphs()
-        assert prepared == 0 or start == "first" or not torch_private.HAS_SAVED_FUNCTIONS
         run = play(predictor, images, events)
         assert predictor.bank.lanes > 2
         assert graphs() == prepared

@@ -95,7 +95,7 @@ def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path, prepare_on
         if frame == 5:
             assert not engine._networks
             conversion.allowed.set()
-            engine.join(300)
+            engine.preparation.join(300)
         assert engine.state == ("openvino" if frame >= 5 else "eager (converting 40 %)")
         given = predictor.track({STREAM: image})[STREAM]
         for number, obj_id in enumerate(given.obj_ids):
@@ -145,7 +145,7 @@ def test_frames_while_the_networks_are_loaded(
         wanted = [eager.encode(image) for image in images]
         loading = True
         while loading:
-            loading = engine._thread is not None and engine._thread.is_alive()
+            loading = engine.preparation.running
             for image, features in zip(images, wanted, strict=True):
                 for given, level in zip(engine.encode(image), features, strict=True):
                     assert torch.allclose(given, level, atol=1e-3 * float(level.std()))
@@ -251,11 +251,10 @@ def test_the_end_does_not_wait_for_the_process(small: SAM2Base, tmp_path: Path) 
 
     CameraPredictor(small, engine=make).warm_up(quiet)
     assert started.wait(60)
-    engines[0].stop()
-    assert engines[0]._thread is not None
-    assert engines[0]._thread.is_alive()
+    engines[0].preparation.stop()
+    assert engines[0].preparation.running
     killed.set()
-    engines[0].join(60)
+    engines[0].preparation.join(60)
     assert not list(tmp_path.iterdir())
 
 
