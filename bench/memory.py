@@ -22,7 +22,7 @@ import psutil
 from hardware import write_results
 from soak_daemon import SoakDaemon, soak_daemon
 
-SOURCE = "scene:default?size=1920x1080&fps=30&cache=20&format=yuv420p"
+SOURCE = "scene:default?size=1920x1080&fps=30&cache=2&format=yuv420p"
 PROMPTS = [{"object": 1, "box": [480, 270, 960, 810]}]
 
 
