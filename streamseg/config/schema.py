@@ -395,8 +395,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Literal["auto", "on", "off"],
         Meta(
             description="Compile the model with torch.compile and record CUDA graphs. auto does so on CUDA only, while "
-            "frames are tracked. on waits for it: the first start takes minutes longer, later starts less. On a CPU, on "
-            "needs a C++ compiler and replaces OpenVINO."
+            "frames are tracked. on waits for it: the first start takes minutes longer, later starts less. On a CPU, "
+            "on needs a C++ compiler and replaces OpenVINO."
         ),
     ] = "auto"
     memory: Annotated[
