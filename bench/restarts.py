@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -83,6 +84,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     args = parser.parse_args()
+    # With a time limit from outside, the daemon is still stopped.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     model = {"name": args.model, "engine": "torch"}  # one engine all the time: two runs give the same masks
     undisturbed = file_run(model, args, kill_at=None)
     print(f"undisturbed: mean IoU {np.mean(list(undisturbed.values())):.3f}", flush=True)
