@@ -42,7 +42,6 @@ _FOR_WATCHERS: Final = {
     "<body>": "<body data-watch>",
     'aria-describedby="hint"': 'aria-describedby="watch-hint"',
     '<p id="hint">': '<p id="watch-hint">You may watch: your token has the role watch.</p><p id="hint">',
-    "No objects yet: click one in the picture.": "No objects yet.",
     "select an object; elsewhere: start a new one, or add to the selected one": "select an object",
     "clear the selection: the next click starts a new object": "clear the selection",
     "move the crosshair, click there; with <kbd>Shift</kbd>: exclude": "move the crosshair, select there",

@@ -5,7 +5,7 @@ import { askFirst } from "./ask_first.js";
 import { candidateHint, nextCandidate } from "./candidates.js";
 import { find, findAll, setPressed, setText, throttle } from "./dom.js";
 import { regionHint } from "./regions.js";
-import { isFinding, isPaused, on, store } from "./store.js";
+import { isFinding, isPaused, on, store, watches } from "./store.js";
 
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 const buttons = findAll("new-object negative candidate undo redo remove find pause reset");
@@ -22,7 +22,7 @@ function show() {
 	setText(buttons.pause, paused ? "Resume" : "Pause");
 	buttons.negative.disabled = buttons.remove.disabled = selected === null;
 	showAvailable();
-	setText(find("#no-objects"), `No objects yet: ${TOUCH ? "tap" : "click"} one in the picture.`);
+	if (!watches) setText(find("#no-objects"), `No objects yet: ${TOUCH ? "tap" : "click"} one in the picture.`);
 	setText(find("#hint"), regionHint(TOUCH) || promptHint() + candidateHint() + (paused ? " Tracking is paused." : ""));
 }
 

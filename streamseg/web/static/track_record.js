@@ -36,7 +36,7 @@ export function recordFrame({ stream, objects }, now = Date.now()) {
 	dropOld(record, now);
 }
 
-/** Where an object was seen last, in pixels; undefined if it never was. */
+/** In pixels; undefined if the object was never seen. */
 export const lastBox = (stream, id) => recordOf(stream).objects.get(id)?.box;
 
 /** The states of an object before this page showed its stream, as its events tell. */
