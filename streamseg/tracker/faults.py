@@ -23,6 +23,8 @@ _OUT_OF_MEMORY: Final = (
 )
 _DEVICE_LOST: Final = ("CUDA error", "CUDA driver error", "CUDNN_STATUS_", "CUBLAS_STATUS_", "CUSOLVER_STATUS_")
 """CUDA reports an error of a kernel at some later call, and from then on at every one."""
+_MAX_MESSAGE: Final = 1000
+"""Characters of a message. It becomes part of an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Fault:
 
 def classify(error: BaseException) -> Fault:
     """Return what an exception of a tracker means."""
-    said = [f"{type(one).__name__}: {one}" for one in _chain(error)]
+    said = [f"{type(one).__name__}: {_message(one)}" for one in _chain(error)]
     text = said[0]
     if any(isinstance(one, MemoryError) for one in _chain(error)) or _mentions(said, _OUT_OF_MEMORY):
         return Fault("retry", f"out of memory ({text})")
@@ -57,6 +59,15 @@ def free_cached_memory() -> None:
             torch.cuda.empty_cache()
         except RuntimeError:  # the device is lost: the next call says so
             return
+
+
+def _message(error: BaseException) -> str:
+    """Return what an exception says, which may be anything: of code that is not ours."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - its own __str__ fails
+        return "its message cannot be read"
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

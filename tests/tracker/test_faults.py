@@ -34,3 +34,15 @@ def test_an_error_that_a_library_has_wrapped() -> None:
     wrapped.__cause__ = RuntimeError("CUDA error: device-side assert triggered")
     assert classify(wrapped).remedy == "restart"
     assert "the graph failed" in classify(wrapped).text
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise KeyError("the message")
+
+
+def test_an_error_whose_message_fails_or_is_huge_is_an_error_like_any_other():
+    fault = classify(UnreadableError())
+    assert fault.remedy == "isolate"
+    assert fault.text == "UnreadableError: its message cannot be read"
+    assert len(classify(ValueError("x" * 10_000_000)).text) < 1100

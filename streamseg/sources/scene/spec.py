@@ -79,7 +79,7 @@ class SceneSpec:
             ConfigError: the name, a key or a value is unknown or invalid.
         """
         scheme, _, rest = address.partition(":")
-        if scheme != "scene":
+        if scheme.lower() != "scene":
             raise ConfigError(f"{address!r} is not a scene: write scene:NAME, for example scene:default")
         if "@" in rest or "//" in rest:  # the address of a camera, with a password perhaps: not repeated
             raise ConfigError("the address after scene: is not a scene: write scene:NAME, for example scene:default")

@@ -334,3 +334,7 @@ def test_a_late_reader_of_a_file_like_scene_loses_nothing() -> None:
             pass
     assert pts == list(range(12))
     assert source.skipped == 0
+
+
+def test_the_scheme_may_be_written_in_any_case() -> None:
+    assert Scene("Scene:simple").spec == Scene("scene:simple").spec
