@@ -54,6 +54,7 @@ left() { # seconds that a part may take now
 part() { # NAME SECONDS TITLE COMMAND...: once; its failure does not stop the others
     name=$1 limit=$2 title=$3
     shift 3
+    [ -z "$dry" ] || limit=$call # these are for a GPU
     [ ! -e "$out/$name.done" ] || return 0
     if [ -n "$wanted" ]; then
         case " $wanted " in *" $name "*) ;; *) return 0 ;; esac
