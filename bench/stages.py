@@ -112,12 +112,14 @@ def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, in
 
     features = run(lambda: step.encode(image[None]))
     own = features.select(torch.zeros(len(lanes), dtype=torch.int64, device=image.device))
-    conditioned = run(lambda: step.condition(step.read(bank, index, 1, False), own, False))
+    conditioned = run(lambda: step.condition(step.read(bank, index, 1, False, own.colors), own, False))
     logits, ious, _, score = run(lambda: step._decode(conditioned, own))
     return {
         "preprocess": lambda: preprocess(frame),
         "encode": lambda: run(lambda: step.encode(image[None])),
-        "memory attention": lambda: run(lambda: step.condition(step.read(bank, index, 1, False), own, False)),
+        "memory attention": lambda: run(
+            lambda: step.condition(step.read(bank, index, 1, False, own.colors), own, False)
+        ),
         "decoder": lambda: run(lambda: step._decode(conditioned, own)),
         "memory encoder": lambda: run(lambda: step._remember(step.as_map(own.top), logits, score)),
         "whole step": lambda: predictor.track({stream: image}),

@@ -403,8 +403,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Literal["auto", MemoryPolicyName],
         Meta(
             description="Which frames an object remembers: the newest (sam2), the newest with a good mask (gated), or "
-            "also some on which a look-alike was near (distractor), or the newest with masks that give way to each "
-            "other where objects touch (contact). auto is the model's own; Meta's models use sam2."
+            "also some on which a look-alike was near (distractor). contact keeps the masks of objects apart that "
+            "touch, by their colors. auto is the model's own: contact for nano, sam2 for Meta's models."
         ),
     ] = "auto"
     max_objects: Annotated[ObjectCount, Meta(description="Maximum number of objects per stream.")] = 16

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from streamseg.tracker.sam2.memory_bank import NEVER, MemoryBank, conditioning_slot
-from streamseg.tracker.sam2.prompt_step import PromptOutput
+from streamseg.tracker.sam2.prompt_step import PromptMemory, PromptOutput
 from streamseg.tracker.sam2.prompt_tensors import PromptTensors
 from streamseg.tracker.sam2.step import StepOutput
 
@@ -24,6 +24,7 @@ class _Conditioning(NamedTuple):
     frame: int
     features: Tensor
     pointer: Tensor
+    look: Tensor
     output: StepOutput | None
 
 
@@ -116,7 +117,7 @@ class ObjectMemory:
                 del held[old]
 
     def remember_prompt(
-        self, bank: MemoryBank, frame: int, newest: int, prompt: PromptTensors, out: PromptOutput, memory: Tensor
+        self, bank: MemoryBank, frame: int, newest: int, prompt: PromptTensors, out: PromptOutput, memory: PromptMemory
     ) -> None:
         """Make a frame a conditioning frame, and drop the memory of frames tracked after it.
 
@@ -126,14 +127,14 @@ class ObjectMemory:
             newest: The stream's newest frame.
             prompt: Everything given on the frame so far.
             out: Its result.
-            memory: ``[tokens, memory_dim]``; what is remembered of it.
+            memory: What is remembered of it.
         """
         slot = conditioning_slot(self.conditioning_frames, frame, bank.shape.conditioning_frames)
         earlier, self._earlier = self._earlier, None
         self._undo.append(_AppliedPrompt(frame, slot, self._conditioning(bank, slot), self.prompts.get(frame), earlier))
         self.conditioning_frames[slot : slot + 1] = [frame]
         self._forget_since(bank, frame, newest)
-        bank.write_conditioning(self.lane, slot, frame, memory, out.pointer)
+        bank.write_conditioning(self.lane, slot, frame, *memory)
         self.outputs[frame], self.prompts[frame] = out.step, prompt
 
     def undo_prompt(self, bank: MemoryBank, newest: int) -> int | None:
@@ -149,9 +150,8 @@ class ObjectMemory:
             return max(undone.frame, min(self.conditioning_frames))
         if undone.replaced is not None:
             self.conditioning_frames[undone.slot] = undone.replaced.frame
-            bank.write_conditioning(
-                self.lane, undone.slot, undone.replaced.frame, undone.replaced.features, undone.replaced.pointer
-            )
+            held = undone.replaced
+            bank.write_conditioning(self.lane, undone.slot, held.frame, held.features, held.pointer, held.look)
         else:
             del self.conditioning_frames[undone.slot]
             bank.clear_conditioning(self.lane, undone.slot)

@@ -350,7 +350,7 @@ class CameraPredictor:
         features = self._features_of(stream, at)
         with self.engine.prompt_kernels(), self.engine.precision():
             index = torch.tensor([[obj.lane], [at.frame + 1]], device=self.model.device)
-            memory = self.step.read(self.bank, index, len(obj.conditioning_frames), True)
+            memory = self.step.read(self.bank, index, len(obj.conditioning_frames), True, features.colors)
             out = self.step.infer(memory, features, True).output
         return TrackOutput((obj_id,), *out)
 

@@ -19,11 +19,8 @@ from torch.nn import functional
 from streamseg.tracker.types import StreamMemory
 
 _FEATURES: Final = "features"
-_TERRITORY: Final = "territory"
-_MOTION: Final = "motion"
-_MASK: Final = "confidence mask"
-_CELLS: Final = 6
-"""Numbers of a lane's motion that are lengths in cells; the last one is a time."""
+_MASKS: Final = "mask"
+_CONFIDENCE_MASK: Final = "confidence mask"
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
@@ -55,14 +52,11 @@ def _scaled(arrays: Mapping[str, NDArray[Any]], side: int) -> dict[str, NDArray[
     maps = _resized(features.float().transpose(1, 2).reshape(len(features), -1, before, before), side)
     scaled = dict(arrays)
     scaled[_FEATURES] = to_array(maps.flatten(2).transpose(1, 2).contiguous().to(features.dtype))
-    if arrays[_TERRITORY].shape[-1] > 1:  # the policy keeps territories
-        scaled[_TERRITORY] = to_array(_resized(to_tensor(arrays[_TERRITORY])[:, None], 4 * side)[:, 0])
-        motion = arrays[_MOTION].copy()
-        motion[:, :_CELLS] *= side / before
-        scaled[_MOTION] = motion
-    if _MASK in arrays:
-        mask = _resized(to_tensor(arrays[_MASK]).float()[None, None], 4 * side)[0, 0]
-        scaled[_MASK] = to_array(mask > 0.5)
+    for name in (_MASKS, _CONFIDENCE_MASK):
+        if name in arrays and arrays[name].shape[-1] > 1:  # 1: the policy keeps none
+            masks = to_tensor(arrays[name]).float()
+            resized = _resized(masks.reshape(-1, 1, *masks.shape[-2:]), 4 * side)
+            scaled[name] = to_array((resized > 0.5).reshape(*masks.shape[:-2], 4 * side, 4 * side))
     return scaled
 
 

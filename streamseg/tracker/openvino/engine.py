@@ -111,7 +111,8 @@ class OpenVinoEngine(Engine):
         network = self._networks.get(ENCODER)
         if network is not None:
             try:
-                return Features(*network(image))
+                top, attended, stride8, stride4 = network(image)
+                return Features(top, attended, stride8, stride4, self._step.colors(image))
             except RuntimeError as error:
                 self._give_up(ENCODER, error)
         return super().encode(image)
@@ -124,7 +125,7 @@ class OpenVinoEngine(Engine):
         if network is not None:
             index, own = lane_inputs(lanes, features, self._device)
             try:
-                memory = self._step.read(bank, index, size.slots, True)
+                memory = self._step.read(bank, index, size.slots, True, own.colors)
                 tracked = step_result(network(*step_inputs(memory, own)))
             except RuntimeError as error:
                 self._give_up(size, error)

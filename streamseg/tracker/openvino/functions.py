@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor, nn
 
+from streamseg.tracker.sam2.appearance import Evidence
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank, Recall
 from streamseg.tracker.sam2.step import Features, Memory, StepOutput, Tracked, TrackStep
-from streamseg.tracker.sam2.territory import Territories
 
 if TYPE_CHECKING:
     import openvino
 
-_USED: Final = 3
-"""The first fields of :class:`Territories` are inputs of the step."""
+_COMPUTED: Final = 4
+"""The first fields of :class:`Features` come from the network; colors do not."""
 
 
 class EncoderFunction(nn.Module):
@@ -32,8 +32,8 @@ class EncoderFunction(nn.Module):
         self._step = step
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the tensors of :class:`Features`."""
-        return tuple(self._step.encode(images))
+        """Return the tensors of :class:`Features`, without the colors."""
+        return tuple(self._step.encode(images)[:_COMPUTED])
 
 
 class StepFunction(nn.Module):
@@ -58,9 +58,11 @@ class StepFunction(nn.Module):
         """Return the tensors of :class:`Tracked`, those of the masks first."""
         # Ages are only read where slots are packed into ranges, which happens on CUDA.
         recall = Recall(slots, slots_valid, slots_valid, pointers, pointers_valid, pointers_valid)
-        sines, territories = _others(others)
-        memory = Memory(recall, pointers[..., :0] if sines is None else sines, territories)
-        tracked = self._step.infer(memory, Features(top, attended, stride8, stride4), True)
+        given = list(others)
+        sines = given.pop(0) if self._step.model.add_tpos_enc_to_obj_ptrs else pointers[..., :0]
+        # Of what other objects say, only the first field is read here.
+        memory = Memory(recall, sines, Evidence(given[0], slots_valid, slots_valid) if given else None)
+        tracked = self._step.infer(memory, Features(top, attended, stride8, stride4, colors=top), True)
         return (*tracked.output, *tracked[1:])
 
 
@@ -68,17 +70,8 @@ def step_inputs(memory: Memory, features: Features) -> tuple[Tensor, ...]:
     """Return the inputs of :class:`StepFunction`."""
     recall, sines = memory.recall, memory.pointer_sines
     needed = (recall.features, recall.features_valid, recall.pointers, recall.pointers_valid)
-    used = () if memory.territories is None else memory.territories[:_USED]
-    return (*features, *needed, *([sines] if sines.shape[-1] else []), *used)
-
-
-def _others(inputs: tuple[Tensor, ...]) -> tuple[Tensor | None, Territories | None]:
-    """Return the sines of pointers and the territories, where there are any."""
-    sines = inputs[0] if len(inputs) % _USED else None
-    if len(inputs) < _USED:
-        return sines, None
-    held, lowered, touching = inputs[-_USED:]
-    return sines, Territories(held, lowered, touching, motion=held)  # which is only read when they are written
+    lowered = () if memory.others is None else (memory.others.lowered,)
+    return (*features[:_COMPUTED], *needed, *([sines] if sines.shape[-1] else []), *lowered)
 
 
 def blank_inputs(
@@ -95,7 +88,8 @@ def blank_inputs(
     """
     bank = MemoryBank(shape, lanes, torch.device("cpu"))
     index = torch.stack([torch.arange(lanes), torch.zeros(lanes, dtype=torch.int64)])
-    return step_inputs(step.read(bank, index, conditioning, True), features.select(torch.zeros_like(index[0])))
+    rows = features.select(torch.zeros_like(index[0]))
+    return step_inputs(step.read(bank, index, conditioning, True, rows.colors), rows)
 
 
 def step_result(outputs: tuple[Tensor, ...]) -> Tracked:

@@ -222,7 +222,7 @@ def _example(step: TrackStep, features: Features, shape: BankShape, lanes: int) 
         bank.write_tracked(index[0], torch.full((lanes,), frame), memory, torch.randn(lanes, shape.pointer_dim))
     bank.conditioning_frame[:, 0] = 0
     rows = Features(*(level.expand(lanes, *level.shape[1:]).contiguous() for level in features))
-    return step_inputs(step.read(bank, index, 1, True), rows)
+    return step_inputs(step.read(bank, index, 1, True, rows.colors), rows)
 
 
 def _measure(

@@ -22,8 +22,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from streamseg.tracker.sam2.appearance import COLORS, SLOTS, Evidence, evidence, slot_to_write
 from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, newest, newest_good
-from streamseg.tracker.sam2.territory import MOTION, SLOTS, Territories, at_frame, renewed, slot_to_write
 
 NEVER = -(1 << 40)
 """Frame number of an empty slot: older than any frame in a ring, and an exact integer in every type."""
@@ -64,7 +64,7 @@ class BankShape:
     @property
     def ring_slots(self) -> int:
         """Slots of the spatial ring."""
-        window = self.policy.window if self.policy.name == "gated" else 0
+        window = self.policy.window if self.policy.chooses_from_window else 0
         return max(self.spatial_frames, window) + self.history_frames
 
     @property
@@ -78,9 +78,14 @@ class BankShape:
         return self.pointer_frames + self.history_frames
 
     @property
-    def territory_side(self) -> int:
-        """Side of a territory: that of a mask, or 1 if the policy keeps none."""
-        return 4 * math.isqrt(self.tokens) if self.policy.keeps_territories else 1
+    def mask_side(self) -> int:
+        """Side of the masks that are kept, or 1 if the policy keeps none."""
+        return 4 * math.isqrt(self.tokens) if self.policy.compares_colors else 1
+
+    @property
+    def colors(self) -> int:
+        """Colors of a look, or 1 if the policy keeps none."""
+        return COLORS if self.policy.compares_colors else 1
 
 
 class Recall(NamedTuple):
@@ -135,9 +140,10 @@ class MemoryBank:
         pointer_frame: ``[lanes, pointer_slots]`` int64.
         anchor_frame: ``[lanes, a or 1]`` int64.
         quality: ``[lanes, ring_slots]`` float32; how good the ring's masks looked, kept only for policies that choose.
-        territory: ``[lanes, 2, h, w]`` float32; see :mod:`streamseg.tracker.sam2.territory`; 1x1 if none are kept.
-        motion: ``[lanes, 2, 7]`` float32; of the territories.
-        territory_frame: ``[lanes, 2]`` int64; the frames that they are of.
+        look: ``[lanes, k, colors]`` float32; of the object on each conditioning frame, see
+            :mod:`streamseg.tracker.sam2.appearance`.
+        mask: ``[lanes, 2, h, w]`` bool; the newest masks; 1x1 if none are kept.
+        mask_frame: ``[lanes, 2]`` int64; their frames.
         stream: ``[lanes, 1]`` int64; number of the stream whose object this is; ``NEVER``: none is tracked. Set by
             :meth:`assign`; it is no part of an object's memory.
     """
@@ -150,13 +156,13 @@ class MemoryBank:
         "pointer_frame",
         "anchor_frame",
         "quality",
-        "territory",
-        "motion",
-        "territory_frame",
+        "look",
+        "mask",
+        "mask_frame",
         "stream",
     )
     _MEMORY_FIELDS = FIELDS[:-1]
-    _FRAME_FIELDS = ("conditioning_frame", "ring_frame", "pointer_frame", "anchor_frame", "territory_frame")
+    _FRAME_FIELDS = ("conditioning_frame", "ring_frame", "pointer_frame", "anchor_frame", "mask_frame")
     _CONSTANTS = ("_conditioning_places", "_anchor_places", "_spatial_ages", "_pointer_ages")
 
     def __init__(self, shape: BankShape, lanes: int, device: torch.device) -> None:
@@ -182,9 +188,9 @@ class MemoryBank:
         self.pointer_frame = frames(shape.pointer_slots)
         self.anchor_frame = frames(max(1, shape.policy.anchor_slots))
         self.quality = torch.zeros(lanes, shape.ring_slots, device=device)
-        self.territory = torch.zeros(lanes, SLOTS, shape.territory_side, shape.territory_side, device=device)
-        self.motion = torch.zeros(lanes, SLOTS, MOTION, device=device)
-        self.territory_frame = frames(SLOTS)
+        self.look = torch.zeros(lanes, cond, shape.colors, device=device)
+        self.mask = torch.zeros(lanes, SLOTS, shape.mask_side, shape.mask_side, dtype=torch.bool, device=device)
+        self.mask_frame = frames(SLOTS)
         self.stream = frames(1)
         self._conditioning_places = torch.arange(cond, device=device)
         self._anchor_places = cond + torch.arange(shape.policy.anchor_slots or 1, device=device)
@@ -207,7 +213,15 @@ class MemoryBank:
             setattr(bank, name, tensor)
         return bank
 
-    def recall(self, lanes: Tensor, frames: Tensor, conditioning: int, *, packed: bool = False) -> Recall:
+    def recall(
+        self,
+        lanes: Tensor,
+        frames: Tensor,
+        conditioning: int,
+        *,
+        packed: bool = False,
+        others: Evidence | None = None,
+    ) -> Recall:
         """Read the memory of each lane for a frame. Only earlier frames are valid.
 
         Args:
@@ -215,6 +229,7 @@ class MemoryBank:
             frames: ``[B]`` int64; the frame that is about to be tracked or corrected.
             conditioning: Number of conditioning slots to read.
             packed: Whether to pack each lane's slots, see :class:`Recall`.
+            others: From :meth:`evidence`, for the policy that compares colors.
         """
         cond_frame = self.conditioning_frame[lanes, :conditioning]
         cond_valid = (cond_frame < frames[:, None]) & (cond_frame != NEVER)
@@ -222,7 +237,7 @@ class MemoryBank:
         cond_place = self._conditioning_places[:conditioning].expand_as(cond_frame)
 
         pointers = newest(frames, self.pointer_frame[lanes], self._pointer_ages)
-        spatial_slots = self._spatial_slots(lanes, frames, cond_place, cond_valid)
+        spatial_slots = self._spatial_slots(lanes, frames, cond_place, cond_valid, others)
         pointer_slots = _Slots(
             place=torch.cat([cond_place, self.shape.conditioning_frames + pointers.slots], dim=1),
             valid=torch.cat([cond_valid, pointers.valid], dim=1),
@@ -242,7 +257,9 @@ class MemoryBank:
             pointer_age=pointer_slots.age,
         )
 
-    def _spatial_slots(self, lanes: Tensor, frames: Tensor, cond_place: Tensor, cond_valid: Tensor) -> _Slots:
+    def _spatial_slots(
+        self, lanes: Tensor, frames: Tensor, cond_place: Tensor, cond_valid: Tensor, others: Evidence | None
+    ) -> _Slots:
         """Return the spatial memory to read: conditioning frames, anchors, and what the policy takes from the ring."""
         shape = self.shape
         place, valid = [cond_place], [cond_valid]
@@ -250,8 +267,8 @@ class MemoryBank:
             place.append(self._anchor_places.expand(len(lanes), -1))
             valid.append((self.anchor_frame[lanes] < frames[:, None]) & (self.anchor_frame[lanes] != NEVER))
         ages, ring = self._spatial_ages[: shape.spatial_frames - anchors], self.ring_frame[lanes]
-        if shape.policy.name == "gated":
-            chosen = newest_good(frames, ring, ages, self.quality[lanes], shape.policy)
+        if shape.policy.chooses_from_window:
+            chosen = newest_good(frames, ring, ages, self._quality(lanes, others), shape.policy)
         else:
             chosen = newest(frames, ring, ages)
         place.append(shape.ring_start + chosen.slots)
@@ -300,34 +317,53 @@ class MemoryBank:
         kept = self.features[lanes, place]
         self.features[lanes, place] = torch.where(worth[:, None, None], features.to(torch.bfloat16), kept)
 
-    def territories(self, lanes: Tensor, frames: Tensor) -> Territories:
-        """Return what lanes ``[B]`` hold of their frames ``[B]``, and what other lanes of their streams do."""
-        return at_frame(
-            self.territory, self.motion, self.territory_frame, self.stream[:, 0], lanes=lanes, frames=frames
+    def evidence(self, lanes: Tensor, frames: Tensor, colors: Tensor) -> Evidence:
+        """Return what other objects of their streams say about lanes ``[B]`` on frames ``[B]``.
+
+        Args:
+            lanes: ``[B]`` int64.
+            frames: ``[B]`` int64; lanes of one stream are on one frame.
+            colors: ``[B, 2h, 2w]``, see :func:`~streamseg.tracker.sam2.appearance.colors_of`.
+        """
+        return evidence(
+            self._looks(), self.mask, self.mask_frame, self.stream[:, 0], lanes=lanes, frames=frames, colors=colors
         )
 
-    def write_territories(
-        self, lanes: Tensor, frames: Tensor, before: Territories, mask_logits: Tensor, object_score_logits: Tensor
-    ) -> None:
-        """Store each lane's territory after a tracked frame.
+    def write_masks(self, lanes: Tensor, frames: Tensor, mask_logits: Tensor, others: Evidence) -> None:
+        """Store each lane's mask of a tracked frame, and whether its last one was mixed.
 
         Args:
             lanes: ``[B]`` int64, all different.
             frames: ``[B]`` int64.
-            before: What :meth:`territories` returned for them.
             mask_logits: ``[B, h, w]``.
-            object_score_logits: ``[B]``.
+            others: What :meth:`evidence` returned for them.
         """
-        slots = slot_to_write(self.territory_frame[lanes], frames)
-        self.territory[lanes, slots], self.motion[lanes, slots] = renewed(before, mask_logits, object_score_logits)
-        self.territory_frame[lanes, slots] = frames
+        self.quality[lanes] = self._quality(lanes, others)
+        slots = slot_to_write(self.mask_frame[lanes], frames)
+        self.mask[lanes, slots] = mask_logits > 0
+        self.mask_frame[lanes, slots] = frames
+
+    def _looks(self) -> Tensor:
+        """Return the look of each lane's object, ``[lanes, colors]``: the mean of those on its conditioning frames."""
+        known = (self.conditioning_frame != NEVER) & (self.look.sum(2) > 0)
+        return (self.look * known[:, :, None]).sum(1) / known.sum(1).clamp(min=1)[:, None]
+
+    def _quality(self, lanes: Tensor, others: Evidence | None) -> Tensor:
+        """Return the quality of the ring's masks, ``[B, ring_slots]``; that of a mixed one is 0."""
+        quality = self.quality[lanes]
+        if others is None:
+            return quality
+        mixed = others.mixed[:, None] & (self.ring_frame[lanes] == others.mask_frame[:, None])
+        return torch.where(mixed, 0.0, quality)
 
     @torch.inference_mode()
     def assign(self, lane: int, stream: int) -> None:
         """Say which stream a lane's object is of; ``NEVER``: it is not tracked, and others ignore it."""
         self.stream[lane] = stream
 
-    def write_conditioning(self, lane: int, slot: int, frame: int, features: Tensor, pointer: Tensor) -> None:
+    def write_conditioning(
+        self, lane: int, slot: int, frame: int, features: Tensor, pointer: Tensor, look: Tensor | None = None
+    ) -> None:
         """Store a conditioning frame. Replaces what the slot held and the tracked memory of that frame.
 
         Args:
@@ -336,25 +372,28 @@ class MemoryBank:
             frame: The frame.
             features: ``[tokens, memory_dim]``.
             pointer: ``[pointer_dim]``.
+            look: ``[colors]``; None: unknown.
         """
         self.features[lane, slot] = features.to(torch.bfloat16)
         self.pointers[lane, slot] = pointer.float()
+        self.look[lane, slot] = 0.0 if look is None else look
         self.conditioning_frame[lane, slot] = frame
         # If the frame was tracked, the rings hold it too: each frame is remembered only once.
         for frames in (self.ring_frame[lane], self.pointer_frame[lane], self.anchor_frame[lane]):
             frames.masked_fill_(frames == frame, NEVER)
-        self.territory_frame[lane] = NEVER  # the prompt says where the object is
+        self.mask_frame[lane] = NEVER  # the prompt says where the object is
 
     @torch.inference_mode()
-    def read_conditioning(self, lane: int, slot: int) -> tuple[Tensor, Tensor]:
-        """Copy a conditioning frame out: ``[tokens, memory_dim]`` bfloat16 and ``[pointer_dim]`` float32."""
-        return self.features[lane, slot].clone(), self.pointers[lane, slot].clone()
+    def read_conditioning(self, lane: int, slot: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Copy a conditioning frame out: features, pointer and look, as :meth:`write_conditioning` takes them."""
+        return self.features[lane, slot].clone(), self.pointers[lane, slot].clone(), self.look[lane, slot].clone()
 
     @torch.inference_mode()
     def clear_conditioning(self, lane: int, slot: int) -> None:
         """Forget a conditioning frame and zero its values."""
         self.features[lane, slot] = 0
         self.pointers[lane, slot] = 0
+        self.look[lane, slot] = 0
         self.conditioning_frame[lane, slot] = NEVER
 
     @torch.inference_mode()
@@ -364,7 +403,7 @@ class MemoryBank:
             self.ring_frame[lane],
             self.pointer_frame[lane],
             self.anchor_frame[lane],
-            self.territory_frame[lane],
+            self.mask_frame[lane],
         ):
             frames.masked_fill_(frames >= frame, NEVER)
 

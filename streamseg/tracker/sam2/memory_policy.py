@@ -9,8 +9,8 @@ read by the host.
   frames, so that memory never freezes for longer than the window.
 - ``distractor`` follows DAM4SAM (Videnovic et al. 2025): fewer recent frames, plus *anchors*, frames on which the model
   saw a second candidate beside the object and was still sure of its own.
-- ``contact`` reads the newest frames, but their masks have given way to other objects of the stream, see
-  :mod:`streamseg.tracker.sam2.territory`.
+- ``contact`` compares objects of a stream by their colors: where they touch, masks give way to each other, and frames
+  on which that failed are not read, see :mod:`streamseg.tracker.sam2.appearance`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MemoryPolicy:
 
     Attributes:
         name: Its name.
-        window: ``gated``: frames before the current one from which memory is chosen.
+        window: ``gated`` and ``contact``: frames before the current one from which memory is chosen.
         share: ``gated``: a frame is good from this share of the mean quality of the window's frames.
         anchors: ``distractor``: number of anchors; as many fewer recent frames are read.
         rival: ``distractor``: an anchor is taken if the second candidate adds this share to the union of both masks.
@@ -63,10 +63,15 @@ class MemoryPolicy:
     @property
     def skips_frames(self) -> bool:
         """Whether slots may be empty although their frames were tracked."""
-        return self.name in ("gated", "distractor")
+        return self.name != "sam2"
 
     @property
-    def keeps_territories(self) -> bool:
+    def chooses_from_window(self) -> bool:
+        """Whether the newest *good* frames of a window are read."""
+        return self.name in ("gated", "contact")
+
+    @property
+    def compares_colors(self) -> bool:
         """Whether masks give way to other objects of their stream."""
         return self.name == "contact"
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from streamseg.tracker.sam2.appearance import look_of
 from streamseg.tracker.sam2.memory_bank import MemoryBank
 from streamseg.tracker.sam2.prompt_tensors import PromptTensors
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
@@ -37,6 +38,20 @@ class PromptOutput(NamedTuple):
     low_res: Tensor
     pointer: Tensor
     candidates: StepOutput
+
+
+class PromptMemory(NamedTuple):
+    """What is remembered of a prompted frame of one object.
+
+    Attributes:
+        features: ``[tokens, memory_dim]``.
+        pointer: ``[C]``; the object pointer.
+        look: ``[colors]``; its colors, if the policy compares them.
+    """
+
+    features: Tensor
+    pointer: Tensor
+    look: Tensor | None
 
 
 def apply_prompt(
@@ -73,7 +88,7 @@ def apply_prompt(
         else:
             bank, lane, frame, conditioning = memory
             index = torch.tensor([[lane], [frame]], device=top.device)
-            conditioned = step.condition(step.read(bank, index, conditioning, True), features, True)
+            conditioned = step.condition(step.read(bank, index, conditioning, True, features.colors), features, True)
         refine = None if earlier_logits is None else earlier_logits[None].clamp(-_LOGITS_LIMIT, _LOGITS_LIMIT)
         with _choosing(model.sam_mask_decoder, choice):
             heads = model._forward_sam_heads(
@@ -93,8 +108,8 @@ def apply_prompt(
     )
 
 
-def encode_memory(step: TrackStep, features: Features, out: PromptOutput) -> Tensor:
-    """Return ``[tokens, memory_dim]``: the memory of a prompted frame. A preview does without it.
+def encode_memory(step: TrackStep, features: Features, out: PromptOutput) -> PromptMemory:
+    """Return what is remembered of a prompted frame. A preview does without it.
 
     Args:
         step: Holds the model.
@@ -110,8 +125,8 @@ def encode_memory(step: TrackStep, features: Features, out: PromptOutput) -> Ten
         object_score_logits=out.step.object_score_logits[:, None],
         is_mask_from_pts=True,
     )
-    memory: Tensor = encoded[0].flatten(1).t()
-    return memory
+    look = look_of(features.colors[0], out.low_res[0, 0] > 0) if step.policy.compares_colors else None
+    return PromptMemory(encoded[0].flatten(1).t(), out.pointer, look)
 
 
 def _candidates(offered: Tensor, ious: Tensor, score: Tensor) -> StepOutput:

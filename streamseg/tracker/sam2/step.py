@@ -17,12 +17,12 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor, nn
 from torch.nn import functional
 
+from streamseg.tracker.sam2.appearance import Evidence, colors_of
 from streamseg.tracker.sam2.image_encoder import FixedImageEncoder
 from streamseg.tracker.sam2.memory_attention import FixedMemoryAttention, MemoryTokens
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank, Recall
 from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, mask_quality
 from streamseg.tracker.sam2.ranged_attention import KeyRanges
-from streamseg.tracker.sam2.territory import Territories, agreement
 
 _PLAUSIBLE: Final = 0.6
 """A candidate mask counts as a rival from this share of the chosen one's predicted IoU."""
@@ -36,12 +36,14 @@ class Features(NamedTuple):
         attended: ``[S, tokens, C]``: ``top`` after memory attention's first self-attention.
         stride8: ``[S, C / 4, 2h, 2w]``.
         stride4: ``[S, C / 8, 4h, 4w]``.
+        colors: ``[S, 8h, 8w]`` int16 for the policy that compares colors, else ``[S, 0, 0]``.
     """
 
     top: Tensor
     attended: Tensor
     stride8: Tensor
     stride4: Tensor
+    colors: Tensor
 
     def row(self, row: int) -> Features:
         """Return the features of one stream, as a view."""
@@ -73,12 +75,12 @@ class Memory(NamedTuple):
         recall: Slots and pointers.
         pointer_sines: ``[B, Q, width]`` float32; the temporal encoding of the pointers before its projection, or
             ``[B, Q, 0]`` if the model has none. Computed here, because the sine of an age in low precision is noise.
-        territories: What each lane holds of the picture, for the policy that keeps territories.
+        others: What other objects say, for the policy that compares colors.
     """
 
     recall: Recall
     pointer_sines: Tensor
-    territories: Territories | None = None
+    others: Evidence | None = None
 
 
 class Tracked(NamedTuple):
@@ -169,7 +171,14 @@ class TrackStep(nn.Module):
         """Encode frames ``[S, 3, image_size, image_size]``: everything that does not depend on objects."""
         top, stride8, stride4 = self.image_encoder(images)
         tokens = top.flatten(2).transpose(1, 2)
-        return Features(tokens, self.attention.attend_to_self(tokens, self.top_pos), stride8, stride4)
+        attended = self.attention.attend_to_self(tokens, self.top_pos)
+        return Features(tokens, attended, stride8, stride4, self.colors(images))
+
+    def colors(self, images: Tensor) -> Tensor:
+        """Return the colors of frames ``[S, 3, image_size, image_size]``, see :class:`Features`."""
+        if self.policy.compares_colors:
+            return colors_of(images, 4 * self.side)
+        return images.new_zeros(len(images), 0, 0, dtype=torch.int16)
 
     def forward(
         self, bank: MemoryBank, index: Tensor, features: Features, conditioning: int, masked: bool
@@ -184,23 +193,23 @@ class TrackStep(nn.Module):
             masked: Whether some of the slots may be empty: then they are packed if memory attention has a kernel for
                 ranges, else masked. With False the caller guarantees that all slots are filled.
         """
-        memory = self.read(bank, index, conditioning, masked)
+        memory = self.read(bank, index, conditioning, masked, features.colors)
         tracked = self.infer(memory, features, masked)
         self.write(bank, index, memory, tracked)
         return tracked.output
 
-    def read(self, bank: MemoryBank, index: Tensor, conditioning: int, masked: bool) -> Memory:
-        """Read each lane's memory for its frame. Args: as :meth:`forward`."""
+    def read(self, bank: MemoryBank, index: Tensor, conditioning: int, masked: bool, colors: Tensor) -> Memory:
+        """Read each lane's memory for its frame. Args: as :meth:`forward`, and the ``colors`` of its features."""
         lanes, frames = index.unbind(0)
-        recall = bank.recall(lanes, frames, conditioning, packed=self._packs(masked))
-        territories = bank.territories(lanes, frames) if self.policy.keeps_territories else None
+        others = bank.evidence(lanes, frames, colors) if self.policy.compares_colors else None
+        recall = bank.recall(lanes, frames, conditioning, packed=self._packs(masked), others=others)
         model = self.model
         if not model.add_tpos_enc_to_obj_ptrs:
-            return Memory(recall, recall.pointers[..., :0], territories)
+            return Memory(recall, recall.pointers[..., :0], others)
         # Normalized by the largest age of videos of 16 frames and more: a stream has no length.
         age = recall.pointer_age / (model.max_obj_ptrs_in_encoder - 1)
         width = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim
-        return Memory(recall, get_1d_sine_pe(age, dim=width), territories)
+        return Memory(recall, get_1d_sine_pe(age, dim=width), others)
 
     def infer(self, memory: Memory, features: Features, masked: bool) -> Tracked:
         """Track each lane: memory attention, mask decoder, memory encoder. Reads and writes no bank.
@@ -211,17 +220,24 @@ class TrackStep(nn.Module):
             masked: As in :meth:`forward`.
         """
         conditioned = self.condition(memory, features, masked)
-        logits, iou, pointers, score, rival = self._decode(conditioned, features, memory.territories)
+        logits, iou, pointers, score, rival = self._decode(conditioned, features, memory.others)
         encoded = self._remember(self.as_map(features.top), logits, score)
         return Tracked(StepOutput(logits[:, 0], iou, score[:, 0].float()), encoded, pointers, rival)
 
     def write(self, bank: MemoryBank, index: Tensor, memory: Memory, tracked: Tracked) -> None:
         """Store the result in the bank, with the memory that it was tracked with."""
         lanes, frames = index.unbind(0)
-        quality = mask_quality(*tracked.output) if self.policy.skips_frames else None
+        quality = self._quality(tracked.output, memory.others) if self.policy.skips_frames else None
         bank.write_tracked(lanes, frames, tracked.features, tracked.pointers, quality, tracked.rival)
-        if memory.territories is not None:
-            bank.write_territories(lanes, frames, memory.territories, tracked.output[0], tracked.output[2])
+        if memory.others is not None:
+            bank.write_masks(lanes, frames, tracked.output.mask_logits, memory.others)
+
+    def _quality(self, output: StepOutput, others: Evidence | None) -> Tensor:
+        """Return the quality of masks ``[B]``. If colors are compared, 0 where others may cover the object, else 1."""
+        if others is None:
+            return mask_quality(*output)
+        visible = (output.object_score_logits > 0) & (output.mask_logits > 0).flatten(1).any(1)
+        return (visible | ~others.lowered.flatten(1).any(1)).float()
 
     def condition(self, memory: Memory, features: Features, masked: bool) -> Tensor:
         """Fuse the current frame's features with each lane's memory.
@@ -281,11 +297,11 @@ class TrackStep(nn.Module):
         return KeyRanges((slots - spatial) * tokens, spatial * tokens + pointers * self._pointer_tokens)
 
     def _decode(
-        self, conditioned: Tensor, features: Features, territories: Territories | None = None
+        self, conditioned: Tensor, features: Features, others: Evidence | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run the mask decoder without a prompt and keep the mask with the best predicted IoU.
 
-        With territories, masks give way to other objects first, and among several the one in its own counts for more.
+        Masks give way to other objects first.
 
         Returns:
             mask_logits ``[B, 1, 4h, 4w]`` float32, iou ``[B]`` float32, pointers ``[B, C]``, scores ``[B, 1]``,
@@ -301,11 +317,9 @@ class TrackStep(nn.Module):
             repeat_image=False,
             high_res_features=[features.stride4, features.stride8],
         )
-        if territories is None:
-            best = ious.argmax(dim=1)
-        else:
-            masks = masks.float() - territories.lowered[:, None]
-            best = (ious.float() + agreement(masks, territories)).argmax(dim=1)
+        if others is not None:
+            masks = masks.float() - others.lowered[:, None]
+        best = ious.argmax(dim=1)
         lane = torch.arange(batch, device=best.device)
         seen = score > 0
         logits = torch.where(seen[..., None, None], masks[lane, best][:, None].float(), NO_OBJ_SCORE)

@@ -19,9 +19,10 @@ def test_the_step_as_a_function_of_tensors(small: SAM2Base, policy: MemoryPolicy
     play(predictor, images, {0: [Add(1, points=[(0.5, 0.5, 1)]), Add(2, box=(0.3, 0.3, 0.7, 0.7))]})
     step, bank = predictor.step, predictor.bank
     features = step.encode(images[3][None]).select(torch.zeros(2, dtype=torch.int64))
-    memory = step.read(bank, torch.tensor([[0, 1], [4, 4]]), 1, True)
-    if memory.territories is not None:
-        assert memory.territories.held.any()
+    memory = step.read(bank, torch.tensor([[0, 1], [4, 4]]), 1, True, features.colors)
+    if memory.others is not None:
+        lowered = 5 * torch.rand_like(memory.others.lowered)
+        memory = memory._replace(others=memory.others._replace(lowered=lowered))
     wanted = step.infer(memory, features, True)
     given = step_result(StepFunction(step)(*step_inputs(memory, features)))
     assert all(map(torch.equal, (*given.output, *given[1:]), (*wanted.output, *wanted[1:])))

@@ -151,9 +151,10 @@ def test_a_policy_is_one_graph_for_all_choices(small: SAM2Base, policy: MemoryPo
 
     @torch.compile(backend=counter, fullgraph=True)
     def read_and_write(index: Tensor, tracked: Tracked) -> None:
-        step.write(bank, index, step.read(bank, index, 1, True), tracked)
+        step.write(bank, index, step.read(bank, index, 1, True, colors), tracked)
 
-    side = bank.shape.territory_side
+    side = 4 * step.side
+    colors = step.colors(torch.zeros(1, 3, small.image_size, small.image_size))
     with torch.inference_mode():
         for frame in range(12):
             seen = torch.tensor([5.0 if frame % 4 else -5.0])

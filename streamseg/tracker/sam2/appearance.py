@@ -1,0 +1,207 @@
+"""Which pixels belong to which object of a stream, where objects touch: the memory policy ``contact``.
+
+Two objects touch, both masks cover both, both are remembered, and afterwards both masks lie on the same object. Memory
+attention and decoder see each object alone, so they cannot prevent that. Colors can: each object has a *look*, the
+histogram of the colors inside its mask on the prompted frame. Where another object of the stream was on the frame
+before, and its look explains the picture better than the object's own, the logit of the object's mask is lowered,
+before the mask is published and remembered. Objects that look alike keep what the model gives them.
+
+A mask that did cover another object, whose look differs, is *mixed*: memory passes over that frame, as over those on
+which the object was not seen while another was in sight that could cover it.
+
+Color histograms of tracked objects are those of mean-shift tracking (Comaniciu et al. 2003), and deciding between two
+of them by their ratio is that of Collins and Liu (2003); own work for masks of several objects. A frame only reads the
+masks of earlier frames: a batch may be split, and its parts may be tracked in any order, with the same result. All of
+it is tensor arithmetic of fixed shape without a value read by the host, except where torch runs it on a CPU without
+compiling it: there, lanes of other streams are left out.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+BINS: Final = (8, 16, 16)
+"""Colors are told apart by luma and two differences of chroma, as in YCbCr."""
+COLORS: Final = BINS[0] * BINS[1] * BINS[2]
+
+_CHROMA_RANGE: Final = 0.35
+"""Chroma is cut at this, of at most 0.5: hardly any picture has more."""
+_UNKNOWN: Final = 2e-3
+"""Added to the share of each color in a look: a color that the prompted frame did not show proves little."""
+_MARGIN: Final = 0.3
+"""A log ratio below this says nothing."""
+_STRENGTH: Final = 40.0
+"""Logits per unit of the log ratio above that."""
+_NEAR: Final = 2
+"""Another object counts up to this many cells around its last mask."""
+_SHARED: Final = 0.25
+"""A mask is mixed if it and another share more than this part of the smaller of the two,"""
+_ALIKE: Final = 0.65
+"""and the looks of their objects agree less than this (Bhattacharyya coefficient)."""
+
+SLOTS: Final = 2
+"""Masks that are kept of a lane: when one part of a batch has been tracked, the next reads the older one."""
+
+_NO_FRAME: Final = -(1 << 40)
+"""Far from every frame, as ``NEVER`` of the bank."""
+
+
+def _to_bins() -> tuple[Tensor, Tensor, Tensor]:
+    """Return what maps normalized RGB to bins: ``[3, 3]`` and an offset ``[3, 1]``, and the last bins ``[3, 1]``."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # of the model's input
+    luma = torch.tensor([0.299, 0.587, 0.114])  # BT.601, like the two factors of chroma
+    blue, red = 0.564 * (torch.eye(3)[2] - luma), 0.713 * (torch.eye(3)[0] - luma)
+    bins = torch.tensor(BINS, dtype=torch.float32)
+    matrix = torch.stack([luma, blue / (2 * _CHROMA_RANGE), red / (2 * _CHROMA_RANGE)]) * bins[:, None]
+    offset = matrix @ mean + torch.tensor([0, 0.5, 0.5]) * bins
+    return matrix * std, offset[:, None], bins[:, None] - 1
+
+
+_TO_BINS: Final = _to_bins()
+
+
+class Evidence(NamedTuple):
+    """What the other objects of their streams say about ``B`` lanes, before a frame's masks are known.
+
+    Attributes:
+        lowered: ``[B, h, w]``; what they take from the logits.
+        mixed: ``[B]`` bool; whether the lane's last mask covered one of them that looks different.
+        mask_frame: ``[B]``; the frame of that mask.
+    """
+
+    lowered: Tensor
+    mixed: Tensor
+    mask_frame: Tensor
+
+
+def colors_of(images: Tensor, side: int) -> Tensor:
+    """Return the colors of frames, for masks of that side: ``[S, 2 side, 2 side]`` int16, below :data:`COLORS`.
+
+    Args:
+        images: ``[S, 3, 4 side, 4 side]``, normalized as the model's input.
+        side: Of masks, in cells.
+    """
+    small = _halved(images.float()).flatten(2)
+    to_bins, offset, last = (value.to(images.device) for value in _TO_BINS)
+    bins = torch.baddbmm(offset, to_bins.expand(len(small), 3, 3), small)
+    y, cb, cr = torch.minimum(bins.clamp(min=0), last).to(torch.int16).unbind(1)
+    return ((y * BINS[1] + cb) * BINS[2] + cr).view(-1, 2 * side, 2 * side)
+
+
+def look_of(colors: Tensor, mask: Tensor) -> Tensor:
+    """Return the look of an object: ``[COLORS]``, its shares sum up to 1, or are all 0 if the mask is empty.
+
+    Args:
+        colors: ``[2h, 2w]`` of :func:`colors_of`.
+        mask: ``[h, w]`` bool.
+    """
+    whole = mask.float()[None, None].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    inner = 1 - functional.max_pool2d(1 - whole, 3, 1, 1)  # without the border, whose colors are mixed
+    weights = torch.where(inner.sum() > 0, inner, whole).flatten()
+    histogram = torch.zeros(COLORS, device=mask.device).index_add(0, colors.flatten().long(), weights)
+    return _blurred(histogram / weights.sum().clamp(min=1))
+
+
+def evidence(
+    looks: Tensor,
+    masks: Tensor,
+    mask_frame: Tensor,
+    stream: Tensor,
+    *,
+    lanes: Tensor,
+    frames: Tensor,
+    colors: Tensor,
+) -> Evidence:
+    """Compare the lanes of a batch with all lanes of their streams.
+
+    Args:
+        looks: ``[L, COLORS]``; zeros: unknown.
+        masks: ``[L, SLOTS, h, w]`` bool; the newest ones.
+        mask_frame: ``[L, SLOTS]``; their frames.
+        stream: ``[L]``; the stream of each lane; negative: none.
+        lanes: ``[B]``; the lanes to track.
+        frames: ``[B]``; their frames.
+        colors: ``[B, 2h, 2w]``; the picture of each.
+    """
+    # Lanes of one stream are on one frame, and lanes of other streams do not count.
+    same = (stream[None] == stream[lanes][:, None]) & (stream[None] >= 0)
+    own = torch.arange(len(stream), device=stream.device)[None] == lanes[:, None]
+    if stream.device.type == "cpu" and not torch.compiler.is_compiling():
+        every = (same | own).any(0).nonzero()[:, 0]
+        looks, masks, mask_frame, same, own = (
+            looks[every],
+            masks[every],
+            mask_frame[every],
+            same[:, every],
+            own[:, every],
+        )
+        if len(every) == len(lanes) == 1:  # an object alone: the usual case costs nothing
+            nothing = torch.zeros(1, *masks.shape[2:])
+            return Evidence(nothing, torch.zeros(1, dtype=torch.bool), torch.full_like(frames, _NO_FRAME))
+    place, picture = own.int().argmax(1), (same | own).int().argmax(0)
+    now = torch.where(same | own, frames[:, None], -1).amax(0)
+    held_frame, slot = torch.where(mask_frame < now[:, None], mask_frame, _NO_FRAME).max(1)
+    held = masks[torch.arange(len(slot), device=slot.device), slot] & (held_frame >= 0)[:, None, None]
+    rival = same & ~own & (looks.sum(1) > 0)[None] & (looks[place].sum(1) > 0)[:, None]
+
+    fit = _fit(looks, colors[picture])
+    better = fit[None] - fit[place][:, None] - _MARGIN
+    near = _widened(held.float())[None] * rival[:, :, None, None]
+    lowered = (_STRENGTH * functional.relu(better) * near).amax(1)
+
+    areas = held.flatten(1).float()
+    shared = areas[place] @ areas.t()
+    size = areas.sum(1)
+    mixed = shared > _SHARED * torch.minimum(size[place][:, None], size[None]).clamp(min=1)
+    mixed &= (
+        (looks[place].sqrt() @ looks.sqrt().t() < _ALIKE) & rival & (held_frame[place][:, None] == held_frame[None])
+    )
+    return Evidence(lowered, mixed.any(1), held_frame[place])
+
+
+def slot_to_write(mask_frame: Tensor, frames: Tensor) -> Tensor:
+    """Return where the masks of frames ``[B]`` go: ``[B]``.
+
+    Args:
+        mask_frame: ``[B, SLOTS]``; what the lanes hold.
+        frames: ``[B]``; a frame that is tracked again keeps its place, another takes that of the oldest.
+    """
+    return torch.where(mask_frame == frames[:, None], _NO_FRAME - 1, mask_frame).argmin(1)
+
+
+def _fit(looks: Tensor, colors: Tensor) -> Tensor:
+    """Return how well looks ``[L, COLORS]`` explain pictures ``[L, 2h, 2w]``: log shares, ``[L, h, w]``."""
+    shares = (looks + _UNKNOWN).log().gather(1, colors.flatten(1).long())
+    cells = functional.pad(_halved(shares.view(colors.shape)), (1, 1, 1, 1))
+    # Of a cell and those around it: single pixels say little.
+    rows = cells[:, :-2] + cells[:, 1:-1] + cells[:, 2:]
+    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
+
+
+def _halved(maps: Tensor) -> Tensor:
+    """Return the means of 2x2 values of ``[..., 2h, 2w]``: ``[..., h, w]``; pooling is slower on a CPU."""
+    rows = maps[..., ::2, :] + maps[..., 1::2, :]
+    return 0.25 * (rows[..., ::2] + rows[..., 1::2])
+
+
+def _blurred(histogram: Tensor) -> Tensor:
+    """Spread a histogram ``[COLORS]`` over neighboring colors."""
+    values = functional.pad(histogram.view(1, 1, *BINS), (1,) * 6, mode="replicate")
+    for dim in (2, 3, 4):
+        length = values.shape[dim] - 2
+        before, at, after = (values.narrow(dim, start, length) for start in range(3))
+        values = 0.25 * before + 0.5 * at + 0.25 * after
+    return values.flatten() / values.sum().clamp(min=1e-9)
+
+
+def _widened(maps: Tensor) -> Tensor:
+    """Return the largest value within :data:`_NEAR` cells, of maps ``[B, h, w]``; pooling is slower on a CPU."""
+    height, width = maps.shape[1:]
+    steps, padded = range(2 * _NEAR + 1), functional.pad(maps, (_NEAR, _NEAR, _NEAR, _NEAR))
+    rows = reduce(torch.maximum, [padded[:, step : step + height] for step in steps])
+    return reduce(torch.maximum, [rows[:, :, step : step + width] for step in steps])
