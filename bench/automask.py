@@ -157,14 +157,15 @@ def status_kib(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
-def thresholds(model: str, side: int) -> dict[str, float]:
-    """Return thresholds at which about 30 masks survive."""
+def thresholds(model: str, side: int, sample: int) -> dict[str, float]:
+    """Return thresholds at which about 30 masks of ``side`` points a side survive, by those of ``sample`` a side."""
     boxes = {} if model == "nano" else {"box_nms_thresh": 1.0}
-    low = {"points_per_side": side, "pred_iou_thresh": 0, "stability_score_thresh": 0, **boxes}
+    low = {"points_per_side": sample, "pred_iou_thresh": 0, "stability_score_thresh": 0, **boxes}
     every = AutomaticMasks(load(model), **low).find(picture())
     stability = float(np.median([mask.stability_score for mask in every]))
     stable = sorted(mask.predicted_iou for mask in every if mask.stability_score >= stability)
-    least = stable[-min(SURVIVORS, len(stable))] - 1e-4
+    survivors = max(1, round(SURVIVORS * sample**2 / side**2))
+    least = stable[-min(survivors, len(stable))] - 1e-4
     return {"pred_iou_thresh": max(0.0, least), "stability_score_thresh": stability, **boxes}
 
 
@@ -193,7 +194,7 @@ def measure(model: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     side = args.side if args.side else (32 if model == "nano" else 16)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as apart:  # what it needs is free before the arms start
-        limits = apart.submit(thresholds, model, side).result(TIMEOUT_S)
+        limits = apart.submit(thresholds, model, side, args.sample or side).result(TIMEOUT_S)
     arms = ["reference", *args.arms]
     arms += ["transformers"] if model != "nano" and find_spec("transformers") is not None else []
     pipes, runs = {}, {arm: list[Run]() for arm in arms}
@@ -270,6 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["nano", "sam2.1_hiera_t"])
     parser.add_argument("--side", type=int, help="points along one side; default: 32 for nano, 16 for others")
+    parser.add_argument("--sample", type=int, help="points along one side to choose thresholds by; default: all")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--arms", nargs="+", default=["ours", "ours exact"], help="besides the reference")
