@@ -20,7 +20,13 @@ Endpoint = Annotated[str, typer.Option("--endpoint", metavar="ENDPOINT", help="W
 
 
 def record(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the recording; appended to if it exists.")],
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[ENDPOINT] DIR",
+            help="Where the daemon publishes; folder of the recording, appended to if it exists.",
+        ),
+    ],
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     stream: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only this stream; repeat for several. Default: all.")
@@ -49,7 +55,7 @@ def record(
 
       streamseg record recording/
 
-      streamseg record recording/ --pictures --max-gb 50
+      streamseg record tcp://camera-host:5555 recording/ --pictures --max-gb 50 --key robot.key_secret
     """
     from streamseg.client.keys import load_keys
     from streamseg.config.schema import RecordConfig
@@ -65,6 +71,10 @@ def record(
         max_hours=max_hours,
         keep_free_mb=keep_free_mb,
     )
+    *named, last = places
+    if len(named) > 1:
+        raise typer.BadParameter(f"{' '.join(places)!r}: give the folder of the recording, and an endpoint before it")
+    endpoint, folder = (named or [endpoint])[0], Path(last)
     keys = load_keys(key, server_key)
     ended = ended_by_signal()
     until_s = None if seconds is None else time.monotonic() + seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,6 +13,7 @@ import typer
 
 from streamseg.cli.prompt_options import CoordsOption, prompt_of
 from streamseg.errors import ConfigError
+from streamseg.protocol.topics import is_public
 
 if TYPE_CHECKING:
     from streamseg.config.schema import Config
@@ -258,6 +259,16 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
         return config_from_mapping({"streams": {STREAM: given}, **overrides})
 
 
+def _open_to_others(config: Config) -> Iterator[str]:
+    """Yield a warning for each endpoint that asks for no key although others reach it."""
+    publish, control = config.publish, config.control
+    for endpoint in publish.endpoints if publish.allow_unauthenticated else ():
+        if is_public(endpoint):
+            yield f"{endpoint}: everyone who reaches it may watch (publish.allow_unauthenticated)"
+    if control.allow_unauthenticated and (control.endpoint or "").startswith("tcp://"):
+        yield f"{control.endpoint}: every user of this machine is in control (control.allow_unauthenticated)"
+
+
 def _run(config: Config, read_config: Callable[[], Config] | None, file: Path | None = None) -> int:
     import logging
 
@@ -269,6 +280,8 @@ def _run(config: Config, read_config: Callable[[], Config] | None, file: Path | 
     for stream, settings in config.streams.items():
         if not (settings.prompts or settings.find.enabled or settings.prompters):
             log.warning("stream %s has no prompts: nothing is tracked until one is added", stream)
+    for text in _open_to_others(config):
+        log.warning("%s", text)
     daemon = Daemon(config, read_config, file)
 
     def ready() -> None:

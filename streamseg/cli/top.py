@@ -6,6 +6,7 @@ one screen. The keyboard is ours: rich does not read keys.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -46,9 +47,14 @@ def top(
     from streamseg.cli.top_state import TopState
     from streamseg.cli.until_signal import ended_by_signal
     from streamseg.client import Subscriber
+    from streamseg.errors import ConfigError
 
-    keyboard = Keyboard()
     console = Console()
+    if console.is_dumb_terminal or not console.is_terminal:
+        raise ConfigError(
+            f"top needs a terminal to draw on (TERM is {os.environ.get('TERM', '')!r}): use `streamseg status`"
+        )
+    keyboard = Keyboard()
     state = TopState(endpoint)
     ended = ended_by_signal()
     kinds: list[Kind] = ["objects", "events", "status"]
@@ -58,7 +64,7 @@ def top(
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         while not ended.is_set():
-            live.update(screen(state, console.size.height), refresh=True)
+            live.update(screen(state, *console.size), refresh=True)
             again_s = time.monotonic() + _REFRESH_S
             while time.monotonic() < again_s and not ended.is_set():
                 _receive(subscriber, state)

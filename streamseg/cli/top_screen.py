@@ -25,14 +25,30 @@ _BAR: Final = 10
 _OTHER_LINES: Final = 7
 """Lines of the screen that are neither streams nor of the pane."""
 _PANE_SHARE: Final = 0.5
+_LEFT_OUT: Final = {
+    76: ("LOST", "RECONN", "LOG LINES DROPPED"),
+    64: ("SCORE", "AREA", "LOST/s"),
+    48: ("CONFIDENCE", "IN/s"),
+}
+"""Width of the terminal -> columns for which there is no room when it is narrower."""
 
 
-def screen(state: TopState, height: int) -> RenderableType:
-    """Return the screen for a terminal of so many lines."""
+def screen(state: TopState, width: int, height: int) -> RenderableType:
+    """Return the screen for a terminal of so many columns and lines."""
     room = max(2, height - _OTHER_LINES)
     streams = min(len(state.streams), max(1, int(room * (1 - _PANE_SHARE))))
     pane = max(1, room - streams)
-    return Group(_head(state), _streams(state, streams), Text(""), _pane_title(state), _pane(state, pane), _keys())
+    shown = [_head(state), _streams(state, streams), Text(""), _pane_title(state), _pane(state, pane), _keys()]
+    for part in shown:
+        if isinstance(part, Table):
+            _narrow(part, width)
+    return Group(*shown)
+
+
+def _narrow(table: Table, width: int) -> None:
+    """Leave out columns: it is better to read some of them than the first letters of all."""
+    dropped = {name for narrower, names in _LEFT_OUT.items() if width < narrower for name in names}
+    table.columns[:] = [column for column in table.columns if column.header not in dropped]
 
 
 def _head(state: TopState) -> Text:

@@ -55,6 +55,9 @@ _CHANGES: Final = (
 """How the lines of the help begin that explain how to change something."""
 
 
+_RECORD_TITLE: Final = "Record as WebM, as shown"
+
+
 def make_app(
     hub: Hub,
     controller: AsyncController,
@@ -94,6 +97,8 @@ def make_app(
         hub.warm_up()
         if visitor is not None and visitor.role == "watch":
             return HTMLResponse(_watch_only(STATIC / "index.html"), headers={"Link": modules})
+        if clips.path is not None:
+            return HTMLResponse(_with_clips(STATIC / "index.html", clips), headers={"Link": modules})
         response = files.response(request, "index.html")
         response.headers["Link"] = modules  # all at once, rather than each after the one that imports it
         return response
@@ -127,6 +132,13 @@ def _watch_only(file: Path) -> str:
     for found, replacement in _FOR_WATCHERS.items():
         page = page.replace(found, replacement)
     return page
+
+
+def _with_clips(file: Path, clips: ClipsConfig) -> str:
+    """Return the page whose record button makes a clip. Its modules look for ``data-clips``."""
+    title = f"Record {clips.before_s:g} s before and {clips.after_s:g} s after now as MP4. Shift: as WebM, as shown"
+    page = file.read_text().replace("<body>", "<body data-clips>", 1)
+    return page.replace(_RECORD_TITLE, title, 1)
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -14,17 +15,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from streamseg.client import AsyncController
+from streamseg.client import AsyncController, DaemonStatusMessage, EventMessage, StatusMessage
 from streamseg.common.clip_names import parse_clip_name
 from streamseg.protocol.arguments import RecordClip
 from streamseg.protocol.results import ClipStarted
 from streamseg.web.api_error import ApiError
 from streamseg.web.hub import Hub
-from streamseg.web.operations import Operation, json_response, read_body
+from streamseg.web.operations import Operation, json_response, query_flag, read_body
 from streamseg.web.read_api import known_stream
 
 _MAX_LISTED: Final = 1000
 _MEDIA_TYPE: Final = "video/mp4"
+_WRITING_S: Final = 60.0
+_WAIT: Final[Mapping[str, dict[str, Any]]] = {
+    "wait": {"type": "boolean", "default": False, "description": "Respond when the clip is complete, not at once."}
+}
 
 
 class ClipEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +72,7 @@ class ClipApi:
                 "Begin a clip: a video of the seconds before and after now.",
                 ClipStarted,
                 body=RecordClip,
+                query=_WAIT,
                 errors=frozenset({404, 415, 422, 504}),
             ),
             Operation("GET", "/v1/clips", self.clips, "List the clips that are complete.", ClipsResponse),
@@ -78,7 +84,13 @@ class ClipApi:
     async def record_clip(self, request: Request) -> Response:
         """Begin a clip."""
         stream, wanted = known_stream(self._hub, request), await read_body(request, RecordClip)
-        return json_response(await self._controller.record_clip(stream, wanted.before_s, wanted.after_s))
+        waits = query_flag(request, "wait")
+        events = _ClipEvents()
+        with self._hub.listening(events):
+            started = await self._controller.record_clip(stream, wanted.before_s, wanted.after_s)
+            if waits:
+                await events.wait_for(started)
+        return json_response(started)
 
     async def clips(self, request: Request) -> Response:
         """List the clips."""
@@ -96,6 +108,40 @@ class ClipApi:
                 if path.is_file() and not path.is_symlink():
                     return FileResponse(path, media_type=_MEDIA_TYPE, filename=name, stat_result=status)
         raise ApiError(404, "NOT_FOUND", f"there is no clip {name[:100]!r}: /v1/clips lists all that are complete")
+
+
+class _ClipEvents:
+    """Waits for the event that says what has become of a clip. A listener of the hub."""
+
+    def __init__(self) -> None:
+        self._seen: asyncio.Queue[EventMessage] = asyncio.Queue()
+
+    def on_daemon(self, status: DaemonStatusMessage) -> None:
+        """Nothing to do."""
+
+    def on_status(self, status: StatusMessage) -> None:
+        """Nothing to do."""
+
+    def on_event(self, event: EventMessage) -> None:
+        """Take note of an event about a clip."""
+        if event.event in ("clip_saved", "clip_failed"):
+            self._seen.put_nowait(event)
+
+    async def wait_for(self, started: ClipStarted) -> None:
+        """Return when a clip is complete.
+
+        Raises:
+            ApiError: It failed, or was not complete in time.
+        """
+        try:
+            async with asyncio.timeout(started.after_s + _WRITING_S):
+                while not (event := await self._seen.get()).detail.startswith(started.clip):
+                    pass
+        except TimeoutError:
+            message = f"{started.clip} is not complete {_WRITING_S:g} s after its end: see the log of the daemon"
+            raise ApiError(504, "TIMEOUT", message) from None
+        if event.event == "clip_failed":
+            raise ApiError(503, "CLIP_FAILED", event.detail, retryable=True)
 
 
 def _listing(folder: Path) -> list[ClipEntry]:

@@ -74,15 +74,15 @@ def path_object_id(request: Request) -> int:
     return int(text)
 
 
-def wants_overlay(request: Request) -> bool:
-    """Return the query parameter ``overlay``.
+def query_flag(request: Request, name: str) -> bool:
+    """Return a query parameter that is true or false, false if it is absent.
 
     Raises:
         ApiError: It is neither true nor false.
     """
-    text = request.query_params.get("overlay", "false")
+    text = request.query_params.get(name, "false")
     if text not in ("true", "false"):
-        raise ApiError(400, "BAD_REQUEST", f"overlay: {text[:20]!r} is invalid: expected true or false")
+        raise ApiError(400, "BAD_REQUEST", f"{name}: {text[:20]!r} is invalid: expected true or false")
     return text == "true"
 
 

@@ -13,7 +13,7 @@ from streamseg.client import FramePair
 from streamseg.web.api_error import ApiError
 from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
-from streamseg.web.operations import OVERLAY, Operation, wants_overlay
+from streamseg.web.operations import OVERLAY, Operation, query_flag
 from streamseg.web.read_api import find_stream
 from streamseg.web.stream_view import StreamView
 
@@ -61,7 +61,7 @@ class PictureApi:
 
     async def snapshot(self, request: Request) -> Response:
         """Return one picture."""
-        view, overlay = find_stream(self._hub, request), wants_overlay(request)
+        view, overlay = find_stream(self._hub, request), query_flag(request, "overlay")
         with self._clients.admit():
             try:
                 pair = await view.feed.next_pair(_SNAPSHOT_TIMEOUT_S)
@@ -73,7 +73,7 @@ class PictureApi:
 
     async def mjpeg(self, request: Request) -> Response:
         """Return pictures until the client disconnects or no picture arrives for a while."""
-        view, overlay = find_stream(self._hub, request), wants_overlay(request)
+        view, overlay = find_stream(self._hub, request), query_flag(request, "overlay")
         self._clients.check()  # an error response is possible only before the stream starts
         return StreamingResponse(self._parts(view, overlay), media_type=_MJPEG)
 

@@ -141,10 +141,10 @@ def test_keys() -> None:
     assert key_names(b"a\x1b[15~b") == ["a"]
 
 
-def shown(state: TopState, lines: int = 24) -> str:
-    console = Console(width=100, height=lines, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+def shown(state: TopState, lines: int = 24, width: int = 100) -> str:
+    console = Console(width=width, height=lines, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
     with console.file:
-        console.print(screen(state, lines))
+        console.print(screen(state, console.width, lines))
         return console.export_text()
 
 
@@ -170,6 +170,9 @@ def test_losses_per_second_and_text_from_a_camera() -> None:
     text = shown(state)
     assert re.search(r"▶ +cam1 .* 3\.0 +16 ", text)
     assert "\x1b[31m thing" not in text
+    narrow = shown(state, width=60)
+    assert re.search(r"STREAM +STATE +IN/s +OUT/s +OBJ +LATENCY", narrow), narrow
+    assert "RECONN" not in narrow
     state.press("l")
     assert re.search(r"ring/superseded +3\.0 +16", shown(state))
     state.feed(assemble(golden("daemon_status", session="00000000", streams=["b"])))

@@ -41,7 +41,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             wait_for(lambda: list(folder.glob("*.mcap")) and len(of_kind(folder, "image")) > 3, 60, "pictures")
             first.send_signal(signal.SIGKILL)
         killed = len(of_kind(folder, "masks"))
-        with streamseg("record", folder, "--endpoint", daemon.endpoint, "--keep-free-mb", "1") as second:
+        with streamseg("record", daemon.endpoint, folder, "--keep-free-mb", "1") as second:
             wait_for(lambda: len(of_kind(folder, "masks")) > killed + 5, 60, "masks of the second recorder")
             second.send_signal(signal.SIGTERM)
             assert second.wait(20) == 0, second.stderr.read() if second.stderr else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -313,6 +314,21 @@ def test_recording(web, open_page, tmp_path):
     film = record(page, tmp_path / "recording.webm")
     assert len(film) >= 5
     assert film[0].shape[:2] == (360, 640)
+
+
+def test_the_record_button_downloads_a_clip_of_the_daemon(own, open_page, tmp_path):
+    page, _ = open_cam(open_page, own.url)
+    button = page.locator("#record")
+    expect(button).to_have_attribute("title", re.compile("1 s before and 0.5 s after now as MP4"))
+    with page.expect_download() as download:
+        button.click()
+        expect(button).to_be_disabled()
+    assert re.fullmatch(r"\d{8}T\d{6}Z-cam-requested\.mp4", download.value.suggested_filename)
+    download.value.save_as(tmp_path / "clip.mp4")
+    video = cv2.VideoCapture(str(tmp_path / "clip.mp4"))
+    assert video.read()[1].shape[:2] == (360, 640)
+    expect(button).to_be_enabled()
+    (own.file.parent / "clips" / download.value.suggested_filename).unlink()
 
 
 CPP_CHECK = ["g++", "-std=c++17", "-fsyntax-only", "-I", str(ROOT / "clients" / "cpp"), "-x", "c++", "-"]

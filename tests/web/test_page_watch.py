@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from streamseg.sources.scene.source import Scene
-from streamseg.web.app import _CHANGES, _FOR_WATCHERS, STATIC
+from streamseg.web.app import _CHANGES, _FOR_WATCHERS, _RECORD_TITLE, STATIC
 from tests.web.page_driver import BALL, rows
 from tests.web.page_eyes import Eyes
 from tests.web.web_daemon import SCENE
@@ -25,7 +25,7 @@ AS_WATCHER = """new MutationObserver((_, observer) => {
 
 def test_what_differs_in_the_page_is_found_there():
     page = (STATIC / "index.html").read_text()
-    for found in (*_FOR_WATCHERS, *_CHANGES):
+    for found in (*_FOR_WATCHERS, *_CHANGES, _RECORD_TITLE):
         assert page.count(found) == 1, found
 
 

@@ -7,7 +7,7 @@ import { isFinding, isFound, isPaused, store, update, watches } from "./store.js
 
 /** How long the daemon can undo a change. */
 const UNDO_MS = 60000;
-/** Stream -> until when its last change can be undone, or done again, as far as this page knows. */
+/** Stream -> until when its last change can be undone or redone, as far as is known. */
 const undoable = new Map();
 const redoable = new Map();
 const note = (changes, stream) => changes.set(stream, performance.now() + UNDO_MS);
@@ -108,7 +108,7 @@ export function remove(object) {
 
 export const rename = (object, label) => change((stream) => api.rename(stream, object, label));
 
-/** Keep an object that was found without a click: one that has a name, even none, is the user's. */
+/** Keep a found object: one that was named, even if by nothing, is the user's. */
 export function confirm(id) {
 	const object = store.frame?.objects.find((each) => each.id === id);
 	if (object && isFound(object)) rename(id, object.label);

@@ -9,14 +9,14 @@ const dialog = find("#camera");
 const { cameraSource, cameraName, cameraTransport, cameraTest, cameraAdd, cameraClose, cameraResult } = findAll(
 	"camera-source camera-name camera-transport camera-test camera-add camera-close camera-result");
 let showStream = null;
-/** Address and transport of the last test that succeeded: only what was seen can be added. */
+/** What the last successful test saw: only that can be added. */
 let tested = "";
 /** Number of the newest request: answers to earlier ones are ignored. */
 let asking = 0;
 
 const entry = () => ({ source: cameraSource.value.trim(), transport: cameraTransport.value });
 
-/** A free name for a stream, made from the host of an address or the number of a webcam. */
+/** A free name for a stream, from the host of an address or the number of a webcam. */
 function suggestName(source) {
 	const host = /:\/\/(?:[^@/]*@)?\[?([^/:\]?#]+)/.exec(source)?.[1] ?? source.replace(":", "");
 	const base = host.toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").replaceAll(/^[-_]+|-+$/g, "").slice(0, 40) || "camera";

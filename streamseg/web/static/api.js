@@ -51,6 +51,7 @@ export const api = {
 	reset: (stream) => send("POST", `${streamPath(stream)}/reset`),
 	program: (stream, language) => send("GET", `${streamPath(stream)}/subscriber.${language}`),
 	setFind: (stream, enabled) => send("POST", `${streamPath(stream)}/find`, { enabled }),
+	clip: (stream) => send("POST", `${streamPath(stream)}/clips?wait=true`, {}, 4e5),
 	pause: (stream) => send("POST", `${streamPath(stream)}/pause`),
 	resume: (stream) => send("POST", `${streamPath(stream)}/resume`),
 };

@@ -5,7 +5,7 @@ import { on } from "./store.js";
 
 const ASK_MS = 3000;
 
-/** The first press turns the button's text into a question for a moment, the second runs `action`. Returns a press. */
+/** The first press asks by the button's text, the second runs `action`. Returns a press. */
 export function askFirst(button, question, action) {
 	const label = button.textContent;
 	const forget = () => {

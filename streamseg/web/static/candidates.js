@@ -19,7 +19,7 @@ export function chosenMask(result) {
 	return { mask: candidates[index].mask, text: `${index + 1} of ${candidates.length}  ${candidates[index].score.toFixed(2)}` };
 }
 
-/** Fields of a prompt that takes the chosen mask; nothing for boxes and for clicks that exclude. */
+/** Fields of a prompt that takes the chosen mask, if it is a click that includes. */
 export function candidateOf(prompt) {
 	const positive = prompt.points?.every(([, , label]) => label === 1);
 	return store.candidate !== null && positive ? { candidate: store.candidate % (offered ?? ORDINALS.length) } : {};

@@ -1,5 +1,6 @@
 // Save what is seen as a picture (PNG) or a film (WebM), made by the browser.
 
+import { api } from "./api.js";
 import { find, make } from "./dom.js";
 import { gridColumns } from "./grid.js";
 import { showError } from "./notifications.js";
@@ -49,9 +50,18 @@ function paintTiles(context, columns) {
 
 function save(blob, name, extension) {
 	const time = new Date().toISOString().slice(0, 19).replaceAll(":", "-");
-	const link = make("a", { href: URL.createObjectURL(blob), download: `${name}-${time}.${extension}` });
-	link.click();
-	setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+	const href = URL.createObjectURL(blob);
+	download(href, `${name}-${time}.${extension}`);
+	setTimeout(() => URL.revokeObjectURL(href), 10000);
+}
+
+const download = (href, name) => make("a", { href, download: name }).click();
+
+/** Download a clip that the daemon makes. */
+async function recordClip() {
+	update({ recording: "clip" });
+	await api.clip(store.stream).then(({ clip }) => download(`v1/clips/${clip}`, clip), showError);
+	update({ recording: false });
 }
 
 const nameOfView = () => store.grid ? "grid" : store.stream;
@@ -62,12 +72,13 @@ export function saveSnapshot() {
 	makeSheet().canvas.toBlob((blob) => save(blob, name, "png"), "image/png");
 }
 
-export function toggleRecording() {
+export function toggleRecording({ shiftKey }) {
 	if (recorder) {
 		recorder.stop();
 		return;
 	}
 	if (!store.frame && !store.grid) return;
+	if ("clips" in document.body.dataset && !store.grid && !shiftKey) return recordClip();
 	if (!picture.captureStream || !window.MediaRecorder) {
 		showError({ message: "This browser cannot record a canvas: use Chrome, Edge or Firefox.", code: "NOT_SUPPORTED" });
 		return;

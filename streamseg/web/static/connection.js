@@ -26,7 +26,7 @@ export class Connection {
 		this.connect();
 	}
 
-	/** Ask for pictures: `stream` is shown large; the streams of `grid`, if any, are all sent live. */
+	/** Ask for pictures: `stream` is shown large, those of `grid` side by side. */
 	watch(stream, grid = []) {
 		this.request = { type: "watch", stream, grid };
 		this.send(this.request);

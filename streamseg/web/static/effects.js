@@ -12,7 +12,7 @@ export const EFFECTS = {
 	pixelate: "Pixelated objects",
 	none: "Picture only",
 };
-/** Effect -> paints the background over the picture. Filters of the whole picture take several times as long. */
+/** Effect -> paints the background over the picture. Filters of the whole take far longer. */
 const BACKGROUNDS = {
 	spotlight: (context, size) => fill(context, size, "rgb(0 0 0 / .7)", "source-over"),
 	gray: (context, size) => fill(context, size, "#808080", "saturation"),

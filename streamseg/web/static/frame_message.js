@@ -31,7 +31,7 @@ export function decodeMasks({ header, masks }) {
 	});
 }
 
-/** Id of the object at a pixel; the smallest if several overlap; null if there is none. */
+/** Id of the smallest object at a pixel; null without one. */
 export function objectAt(objects, x, y) {
 	let found = null;
 	for (const { id, roi: [left, top, width, height], mask } of objects) {

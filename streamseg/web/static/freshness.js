@@ -13,7 +13,7 @@ let pictureAt = null;
 const live = (notice = "") => ({ text: "live", state: "live", notice });
 const stale = (text, state, notice) => ({ text, state, notice, stale: true });
 
-/** Whether the newest picture of a stream, which came at this time, is older than it should be. */
+/** Whether the newest picture, which came at this time, is older than it should be. */
 export const isLate = (at, status) => at !== null
 	&& performance.now() - at > Math.max(LATE_MS, status?.fps_in ? LATE_PERIODS * 1000 / status.fps_in : 0);
 

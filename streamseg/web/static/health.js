@@ -8,7 +8,7 @@ const OLD_MS = 1000;
 const summary = find("#health-summary");
 const section = find("#health-section");
 
-/** The sentence of the daemon, and how bad it is; only this page knows how old its picture is. */
+/** The sentence of the daemon, and how bad it is. */
 function diagnose(status, screenMs) {
 	if (!status) return ["Waiting for the first status of this stream.", "warn"];
 	const { text, level } = status.health;

@@ -1,4 +1,4 @@
-// Keyboard shortcuts of the page, and a crosshair on the picture that clicks without a mouse.
+// Keyboard shortcuts, and a crosshair on the picture.
 
 import { redo, remove, select, togglePause, undo } from "./actions.js";
 import { saveSnapshot } from "./capture.js";

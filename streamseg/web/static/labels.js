@@ -5,7 +5,7 @@ import { CHIP_HEIGHT, chipWidth, drawChip } from "./strokes.js";
 
 const GAP = 3;
 const AMBER = "#f0b429";
-/** Object id -> place of its label, where it stays while that is free: labels must not jump. */
+/** Object id -> place of its label, kept while it is free: labels must not jump. */
 const lastPlace = new Map();
 
 /**

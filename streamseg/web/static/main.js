@@ -67,7 +67,7 @@ function logConnection(state) {
 function onState(state, reason) {
 	logConnection(state);
 	update({ connection: state });
-	// A rejected WebSocket does not say why; this request leads to the login page if that is the reason.
+	// A rejected WebSocket does not say why; this request may lead to the login page.
 	if (state === "lost") api.streams().catch(() => {});
 	setReason(reason);
 }

@@ -26,7 +26,7 @@ function pictureOf(stream, object) {
 	return box ? makeThumbnail(find("#picture"), box) : null;
 }
 
-/** Record the states of each frame, and take the pictures of objects that have just appeared. */
+/** Record the states of each frame, and pictures of new objects. */
 export function initMarks() {
 	on("frame", () => {
 		if (!store.frame) return;

@@ -1,4 +1,4 @@
-// Errors as notifications in the corner. They say how to fix the problem and block nothing.
+// Errors as notifications in the corner.
 
 import { find, make, makeButton } from "./dom.js";
 

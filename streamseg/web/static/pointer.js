@@ -208,7 +208,7 @@ export function clickOrSelect(point, header) {
 	confirm(object);
 }
 
-/** Prompt with a point, label 1: on the object, 0: off; 0 without a selection dismisses a found object. */
+/** Prompt with a point, label 1: on the object, 0: off; without a selection, 0 dismisses a found one. */
 export function click([x, y], label, header) {
 	if (watches) { select(null); return; }
 	if (store.drawing) { addCorner([x, y]); return; }

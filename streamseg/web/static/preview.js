@@ -9,7 +9,7 @@ import { on, store, watches } from "./store.js";
 import { updateOverlay } from "./viewer.js";
 
 const MIN_PAUSE_MS = 80;
-/** While the mouse rests, the mask is renewed, but not for long: it costs the daemon work. */
+/** While the mouse rests, the mask is renewed for a short time. */
 const REST_PERIOD_MS = 500;
 const REST_MS = 4000;
 const COLOR = "#ffffff";
@@ -51,7 +51,7 @@ async function ask() {
 	const stillValid = question && question.stream === stream && question.selected === selected && question.label === label;
 	if (stillValid && result?.mask) show(result);
 	if (!question) return;
-	// The pause grows with the time that the daemon needs, so that previews leave most of it to tracking.
+	// The pause grows with the time that a preview takes: most of it is for tracking.
 	const pause = Math.max(MIN_PAUSE_MS, 2 * (performance.now() - startedAt));
 	if (question !== asked) timer = setTimeout(ask, pause);
 	else if (performance.now() - asked.movedAt < REST_MS) timer = setTimeout(ask, Math.max(pause, REST_PERIOD_MS));

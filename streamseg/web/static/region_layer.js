@@ -28,7 +28,7 @@ export function drawRegions(context, place, pointer) {
 
 const isEdited = ({ kind, key }) => store.editing?.kind === kind && store.editing.key === key;
 
-/** The corner within `reach` pixels of the pointer: { region, index }; null without one. */
+/** The corner within `reach` pixels of the pointer: { region, index } or null. */
 export function handleAt(distance, reach) {
 	if (!store.settingsOpen || store.drawing) return null;
 	const handles = regions().flatMap((each) => {

@@ -49,7 +49,7 @@ export function regions() {
 	return list;
 }
 
-/** The settings to change so that a region gets new corners, gets a new name, or is removed. */
+/** The settings that give a region new corners or a name, or remove it. */
 function withRegion(settings, { kind, key, area }, { points, name = key, removed = false }) {
 	const rounded = points?.map((point) => point.map((value) => Math.round(value * 1e4) / 1e4));
 	const shape = rounded && { ...(kind === "line" ? { start: rounded[0], end: rounded[1] } : { polygon: rounded }), coords: "normalized" };
@@ -139,7 +139,7 @@ export function removeCorner() {
 
 let saving = false;
 
-/** Save the corners. One request is under way; what changes meanwhile is saved after it. */
+/** Save the corners, by one request at a time. */
 export async function saveCorners() {
 	if (saving) return;
 	saving = true;

@@ -10,7 +10,7 @@ import {
 import { on, store } from "./store.js";
 
 const panel = find("#settings-panel");
-/** Setting -> [what it is, its choices or [smallest, largest, step], what it does]. */
+/** Setting -> [name, choices or [smallest, largest, step], what it does]. */
 const FIELDS = {
 	lost_after_s: ["Lost after (s)", [0.1, 3600, 0.1], "An object that is not visible for this long is lost."],
 	uncertain_below: ["Uncertain below", [0, 1, 0.05], "An object whose confidence stays below this is uncertain."],

@@ -23,7 +23,7 @@ export const store = {
 	/** First frame that must have the selected object: a new one is not on the screen yet. */
 	selectedFrom: 0,
 	negative: false,
-	/** Which mask of an ambiguous click the next one takes, 0 is the best; null: the daemon chooses. */
+	/** Which mask of an ambiguous click is taken, 0 is the best; null: the daemon chooses. */
 	candidate: null,
 	/** How masks are shown: see effects.js. */
 	effect: "color",

@@ -1,4 +1,4 @@
-// The last ten minutes of each object: its states as a bar, its events as marks with pictures.
+// The last ten minutes of each object: states as a bar, events as marks.
 
 import { select } from "./actions.js";
 import { find, make, makeButton, reconcile, setText, throttle } from "./dom.js";

@@ -8,7 +8,7 @@ const MAX_MARKS = 120;
 const MAX_PICTURES = 60;
 const MAX_GAP_MS = 10000;
 
-/** Stream -> { objects: Map id -> { id, label, color, box, spells }, marks }, the least recently shown first. */
+/** Stream -> { objects: Map id -> { id, label, color, box, spells }, marks }, oldest view first. */
 const records = new Map();
 const pictured = [];
 

@@ -29,11 +29,12 @@ function show() {
 	controls.opacity.value = String(store.opacity);
 	controls.opacity.disabled = store.effect !== "color";
 	setPressed(controls.record, store.recording);
-	setText(controls.record, store.recording ? "Stop" : "Record");
+	setText(controls.record, { clip: "Wait", true: "Stop" }[store.recording] ?? "Record");
 	controls.grid.value = store.grid ?? "";
 	controls.grid.parentElement.hidden = store.streams.length < 2 && !store.grid;
 	controls.turn.hidden = !store.grid || pageCount() < 2;
-	controls.snapshot.disabled = controls.record.disabled = store.frame === null && !store.grid;
+	controls.snapshot.disabled = store.frame === null && !store.grid;
+	controls.record.disabled = controls.snapshot.disabled || store.recording === "clip";
 }
 
 function showZoom() {

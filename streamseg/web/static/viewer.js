@@ -20,7 +20,7 @@ const view = { header: null, shapes: new Map(), box: null, crosshair: null, corn
 let shown = null;
 let frozen = null;
 
-/** Show a frame. Resolves when it is on the screen: after the end of a drag, since a box must fit its picture. */
+/** Show a frame. Resolves when it is on the screen: after a drag, since a box must fit its picture. */
 export async function showFrame(frame) {
 	const bitmap = await decodePicture(frame);
 	while (frozen) await frozen.promise; // after decoding, so that the picture cannot change once a drag has begun
