@@ -161,7 +161,7 @@ def use(page: Page, camera: Camera) -> list[Image.Image]:
     film.exclude(300, 380)
     page.keyboard.press("n")
     page.keyboard.press("t")
-    page.mouse.move(700, 20)
+    page.mouse.move(700, VIEW["height"] - 20)
     while camera.number < COUNT - 1:
         film.next()
         if camera.number == 9:
