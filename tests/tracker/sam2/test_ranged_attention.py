@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from streamseg.tracker import torch_private
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.ranged_attention import VARLEN_KERNELS, KeyRanges, VarlenAttention, attend_ranges_masked
 from tests.tracker.sam2.flash_stand_in import flash_on_cpu
@@ -77,6 +78,9 @@ def test_what_torch_is_given(flash) -> None:
     assert halves["seqused_k"].tolist() == [16, 15, 8, 8]
 
 
+@pytest.mark.skipif(
+    not torch_private.HAS_RANGED_ATTENTION, reason=f"torch {torch.__version__} has no attention to ranges"
+)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("splits", [1, 4])
 def test_torchs_own_shapes_and_precision(splits: int, dtype: torch.dtype) -> None:
