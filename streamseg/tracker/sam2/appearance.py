@@ -51,18 +51,20 @@ _NO_FRAME: Final = -(1 << 40)
 """Far from every frame, as ``NEVER`` of the bank."""
 
 
-def _to_bins() -> tuple[Tensor, Tensor, Tensor]:
-    """Return what maps normalized RGB to bins: ``[3, 3]`` and an offset ``[3, 1]``, and the last bins ``[3, 1]``."""
+def _to_bins() -> tuple[tuple[float, float, float, float], ...]:
+    """Return for luma and both chromas the factors of normalized red, green and blue, and what is added."""
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # of the model's input
     luma = torch.tensor([0.299, 0.587, 0.114])  # BT.601, like the two factors of chroma
     blue, red = 0.564 * (torch.eye(3)[2] - luma), 0.713 * (torch.eye(3)[0] - luma)
     bins = torch.tensor(BINS, dtype=torch.float32)
     matrix = torch.stack([luma, blue / (2 * _CHROMA_RANGE), red / (2 * _CHROMA_RANGE)]) * bins[:, None]
     offset = matrix @ mean + torch.tensor([0, 0.5, 0.5]) * bins
-    return matrix * std, offset[:, None], bins[:, None] - 1
+    rows = torch.cat([matrix * std, offset[:, None]], dim=1).tolist()
+    return tuple((red, green, blue, added) for red, green, blue, added in rows)
 
 
 _TO_BINS: Final = _to_bins()
+"""Numbers: a tensor would be copied to the device for each frame, which no CUDA graph can record."""
 
 
 class Evidence(NamedTuple):
@@ -86,10 +88,12 @@ def colors_of(images: Tensor, side: int) -> Tensor:
         images: ``[S, 3, 4 side, 4 side]``, normalized as the model's input.
         side: Of masks, in cells.
     """
-    small = _halved(images.float()).flatten(2)
-    to_bins, offset, last = (value.to(images.device) for value in _TO_BINS)
-    bins = torch.baddbmm(offset, to_bins.expand(len(small), 3, 3), small)
-    y, cb, cr = torch.minimum(bins.clamp(min=0), last).to(torch.int16).unbind(1)
+    red, green, blue = _halved(images.float()).unbind(1)
+    # Not a product of matrices, which autocast would round.
+    y, cb, cr = (
+        (to_red * red + to_green * green + to_blue * blue + added).clamp(0, bins - 1).to(torch.int16)
+        for (to_red, to_green, to_blue, added), bins in zip(_TO_BINS, BINS, strict=True)
+    )
     return ((y * BINS[1] + cb) * BINS[2] + cr).view(-1, 2 * side, 2 * side)
 
 

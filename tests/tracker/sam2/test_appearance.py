@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.appearance import COLORS, colors_of, look_of
@@ -237,6 +242,29 @@ def test_one_object_alone_is_tracked_as_by_sam2(small: SAM2Base) -> None:
     runs = [play(CameraPredictor(small, policy=policy), images, events) for policy in (MemoryPolicy(), CONTACT)]
     for alone, compared in zip(*(run.tracked.values() for run in runs), strict=True):
         assert torch.allclose(alone[0], compared[0], atol=1e-4)
+
+
+class _OneDevice(TorchDispatchMode):
+    """Fails where a tensor is on another device than ``meta``, as one that was made from numbers for each frame."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for value in tree_leaves((args, kwargs, result)):
+            assert not isinstance(value, Tensor) or value.device.type == "meta", function
+        return result
+
+
+@torch.inference_mode()
+def test_a_frame_needs_nothing_from_the_host(small: SAM2Base) -> None:
+    """A device without values stands for CUDA: whatever the host reads there is an error, as in a CUDA graph."""
+    predictor = CameraPredictor(small, policy=CONTACT)
+    step = copy.deepcopy(predictor.step).to("meta")
+    bank = MemoryBank(predictor.bank.shape, 4, torch.device("meta"))
+    images = torch.empty(2, 3, small.image_size, small.image_size, device="meta")
+    index = torch.empty(2, 2, dtype=torch.int64, device="meta")
+    with _OneDevice():
+        output = step(bank, index, step.encode(images), 1, True)
+    assert output.mask_logits.shape == (2, 32, 32)
 
 
 def test_other_policies_keep_neither_looks_nor_masks(small: SAM2Base) -> None:
