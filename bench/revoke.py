@@ -18,10 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.security.conftest import Keys
+
 from streamseg.client import Subscriber
 from streamseg.errors import SubscribeTimeoutError
 from tests.publish.publisher_children import PublisherProcess
-from tests.security.conftest import Keys
 
 _PERIOD_S = 0.05
 

@@ -528,6 +528,11 @@ class CameraPredictor:
             self._free_lane(obj.lane)
             objects[obj_id] = None
 
+    def keep_forgotten(self, stream: str, objects: Iterable[int]) -> None:
+        """Give a stream these objects, in this order; those that it does not remember are forgotten ones."""
+        state = self._opened(stream)
+        state.objects = {obj_id: state.objects.get(obj_id) for obj_id in objects}
+
     def reset(self, stream: str) -> None:
         """Forget all objects of a stream. Its last frame can still be prompted."""
         state = self._opened(stream)

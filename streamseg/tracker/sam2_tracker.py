@@ -488,20 +488,22 @@ class Sam2Tracker:
     def take_over(self, stream: str, other: Sam2Tracker) -> None:
         """Continue a stream of a tracker of the same model with another input size, between two frames.
 
-        Prompts from before cannot be undone any more.
+        Prompts from before cannot be undone any more. An object that was set aside is dropped if its id was given again.
 
         Raises:
             PromptError: It has more objects than a stream may have here. It stays where it was.
         """
-        memory = other.export_memory(stream, other._predictor.aside(stream))
+        objects = other._predictor.objects(stream)
+        aside = [obj_id for obj_id in other._predictor.aside(stream) if obj_id not in objects]
+        memory = other.export_memory(stream, aside)
         self.open_stream(stream)
         try:
             self.import_memory(stream, for_input(memory, self.feature_side))
-        except Exception:
+            self._predictor.keep_forgotten(stream, objects)
+            self._histories[stream] = other._histories[stream].converted(self._preprocess.resize_pixels)
+        except BaseException:
             self.close_stream(stream)
             raise
-        history = other._histories[stream]
-        self._histories[stream] = history.converted(self._preprocess.resize_pixels)
         other.close_stream(stream)
 
     def set_aside(self, stream: str, obj_id: int) -> None:

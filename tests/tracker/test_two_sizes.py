@@ -84,6 +84,38 @@ def test_all_objects_go_on_with_the_other_size(tracker: TwoSizeTracker) -> None:
     assert not tracker._trackers.keys() & {"a"}
 
 
+def test_an_id_that_was_given_again_keeps_its_object(tracker: TwoSizeTracker) -> None:
+    ready(tracker).set_aside("a", 3)
+    tracker.add_prompt("a", Prompt(3, box=(40, 20, 100, 60)))
+    for number, less in enumerate((True, False), start=2):
+        tracker.choose_input("a", smaller=less)
+        results = tracker.track({"a": frame(number)})["a"]
+        assert [(result.obj_id, result.area > 0) for result in results] == [(7, True), (5, True), (3, True)]
+    tracker.drop_aside("a", 3)
+    tracker.remove_object("a", 3)
+
+
+def test_a_forgotten_object_still_waits_for_a_prompt(tracker: TwoSizeTracker) -> None:
+    ready(tracker)._full._predictor.forget_object("a", 3)
+    tracker.choose_input("a", smaller=True)
+    results = tracker.track({"a": frame(2)})["a"]
+    assert [(result.obj_id, result.area > 0) for result in results] == [(7, True), (3, False), (5, True)]
+    assert tracker.add_prompt("a", Prompt(3, box=(40, 20, 100, 60))).current.area
+
+
+def test_a_switch_that_fails_changes_nothing(tracker: TwoSizeTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready(tracker).choose_input("a", smaller=True)
+    smaller = tracker._smaller
+    assert smaller is not None
+    free = len(smaller._predictor._free_lanes), smaller._predictor.bank.lanes
+    with monkeypatch.context() as broken:
+        broken.setattr(smaller._preprocess, "resize_pixels", lambda _pixels: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tracker.track({"a": frame(2)})
+    assert smaller._predictor.bank.lanes - len(smaller._predictor._free_lanes) == free[1] - free[0]
+    assert [result.obj_id for result in tracker.track({"a": frame(2)})["a"]] == [7, 3, 5]
+
+
 def test_exported_memory_is_of_the_full_size(tracker: TwoSizeTracker) -> None:
     before = tracker.export_memory("a")
     ready(tracker).choose_input("a", smaller=True)
