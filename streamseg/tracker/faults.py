@@ -67,6 +67,7 @@ def _message(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - its own __str__ fails
         return "its message cannot be read"
+    text = text.encode(errors="backslashreplace").decode()  # an event is UTF-8, which has no lone surrogates
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
 
 

@@ -162,7 +162,7 @@ class CompiledEngine(Engine):
             if self._recorder is not None and self._record_next(self._recorder):
                 return
         except Exception as error:  # noqa: BLE001 - CUDA raises many kinds, also for a lack of memory
-            self._loaded, self._recorded = False, {}
+            self._loaded, self._recorded, self._left = False, {}, None
             self.preparation.fail(error)
             return
         self._swapped = True

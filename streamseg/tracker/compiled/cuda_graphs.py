@@ -43,7 +43,9 @@ class CudaGraphRecorder:
                     function()
             torch.cuda.current_stream().wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            # Only this thread's calls count: that of another engine's preparation may allocate memory meanwhile.
+            mode = "thread_local"
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode=mode):
                 outputs = function()
         return graph.replay, outputs
 
