@@ -18,10 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.security.conftest import Keys
-
 from streamseg.client import Subscriber
 from streamseg.errors import SubscribeTimeoutError
+from tests.key_files import Keys
 from tests.publish.publisher_children import PublisherProcess
 
 _PERIOD_S = 0.05
