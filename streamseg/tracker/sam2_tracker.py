@@ -488,7 +488,7 @@ class Sam2Tracker:
     def take_over(self, stream: str, other: Sam2Tracker) -> None:
         """Continue a stream of a tracker of the same model with another input size, between two frames.
 
-        Prompts from before cannot be undone any more. An object that was set aside is dropped if its id was given again.
+        Prompts from before cannot be undone any more. An object that was set aside is dropped if its id is in use.
 
         Raises:
             PromptError: It has more objects than a stream may have here. It stays where it was.

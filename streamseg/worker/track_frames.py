@@ -59,7 +59,8 @@ def _track(
             results = tracker.track({stream: turn.frame for stream, turn in turns.items()})
         except Exception as error:  # noqa: BLE001 - whatever it is, it may concern one stream only
             raise_if_device_lost(error)
-            log.warning("a batch of %d streams failed and is repeated stream by stream: %s", len(turns), error)
+            what = classify(error).text
+            log.warning("a batch of %d streams failed and is repeated stream by stream: %s", len(turns), what)
         if not results:
             free_cached_memory()
     for stream, turn in turns.items():
