@@ -78,7 +78,7 @@ class OverloadMeter:
                 self._more_at = None
 
     def _relieve(self, relief: Relief, now_s: float) -> Relief:
-        """Begin to measure again, now that tracking takes another time."""
+        """Begin to measure again, now that tracking takes more time or less."""
         self._measured = None
         self._periods = 0
         self._calm_since = now_s

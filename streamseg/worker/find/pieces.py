@@ -13,17 +13,17 @@ log = logging.getLogger(__name__)
 
 
 class Pieces:
-    """Runs one piece of work after the other. One work is under way at a time.
+    """Runs tasks piece by piece. One task is under way at a time.
 
     Args:
-        what: What it does, for the log.
-        on_end: Called when a work has ended or was dropped.
+        what: What a task does, for the log.
+        on_end: Called when a task has ended or was dropped.
 
     Attributes:
-        expired: Works whose frame was no longer held.
-        failed: Works that ended with an error.
-        longest_s: Longest time that pieces took between two frames.
-        spent_s: Time of the work that is under way, or of the last one.
+        expired: Tasks whose frame was no longer held.
+        failed: Tasks that ended with an error.
+        longest_s: Longest time that pieces took between two frames, in seconds.
+        spent_s: Seconds of the task that is under way, or of the last one.
     """
 
     def __init__(self, what: str, on_end: Callable[[], None]) -> None:
@@ -35,11 +35,11 @@ class Pieces:
 
     @property
     def under_way(self) -> bool:
-        """Whether there is work."""
+        """Whether there is a task."""
         return self._work is not None
 
     def begin(self, work: Iterator[None]) -> None:
-        """Begin a work, whose steps are its pieces."""
+        """Begin a task, whose steps are its pieces."""
         self._work, self.spent_s = work, 0.0
 
     def end(self) -> None:
@@ -49,7 +49,7 @@ class Pieces:
             self._on_end()
 
     def run(self) -> None:
-        """Do one piece. An error ends the work; the worker goes on.
+        """Do one piece. An error ends the task; the worker goes on.
 
         Raises:
             Exception: The device is lost.
