@@ -1,6 +1,6 @@
 """A minute of the demo's scene, offline, against its exact truth: what the first user sees must be right.
 
-The goal is an IoU of 0.85 and no mask that lies mostly on another object. Measured (2026-11-29): 0.744 and 0.2 % of the
+The goal is an IoU of 0.85 and no mask that lies mostly on another object. Measured (2026-11-29): 0.814 and 0.2 % of the
 object-frames; before objects were compared by their colors 0.576 and 21.5 %. The levels asserted here leave some room,
 because rounding decides when a mask drifts; raise them with better weights.
 """
@@ -12,11 +12,11 @@ from quality_arms import tracker_arm
 from quality_videos import follow, scene_video
 
 SECONDS = 60
-MIN_IOU = 0.68
+MIN_IOU = 0.76
 MAX_ON_ANOTHER = 0.02
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_nano_holds_the_objects_of_the_demo_for_a_minute() -> None:
     """900 frames, each object marked by a box, as the demo marks them."""
