@@ -21,6 +21,7 @@ from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2.attention_backend import ANY_SHAPES, choose_backends
 from streamseg.tracker.sam2.memory_bank import MemoryBank
+from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy
 from streamseg.tracker.sam2.ranged_attention import VARLEN_KERNELS, KeyRanges, VarlenAttention, attend_ranges_masked
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import Prompt
@@ -52,10 +53,16 @@ def on_cuda(small: SAM2Base) -> SAM2Base:
     return copy.deepcopy(small).cuda()
 
 
-def tracked(model: SAM2Base, images: torch.Tensor, engine: object = Engine, dtype: torch.dtype | None = None) -> Run:
+def tracked(
+    model: SAM2Base,
+    images: torch.Tensor,
+    engine: object = Engine,
+    dtype: torch.dtype | None = None,
+    policy: MemoryPolicy = SAM2,
+) -> Run:
     model = copy.deepcopy(model)  # a predictor keeps it in its own precision
     show(model, 0)
-    predictor = CameraPredictor(model, autocast=dtype, engine=engine)  # type: ignore[arg-type]
+    predictor = CameraPredictor(model, autocast=dtype, policy=policy, engine=engine)  # type: ignore[arg-type]
     predictor.warm_up(lambda what, share: None)
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     run = play(predictor, images.to(model.device), EVENTS)
@@ -85,6 +92,15 @@ def test_cuda_graphs_equal_eager(on_cuda: SAM2Base, dtype: torch.dtype | None) -
     # Rounding to bfloat16 is fed back through memory; kernels that fuse round less often.
     assert found.agreement > (0.99 if dtype is None else 0.9), found
     assert dtype is not None or found.logits < TOLERANCE, found
+
+
+def test_objects_that_touch_in_cuda_graphs(on_cuda: SAM2Base) -> None:
+    """Their colors are compared on the device: nothing is read from it or copied to it while a graph is recorded."""
+    images, policy = clip(24, on_cuda.image_size), MemoryPolicy("contact")
+    engine = partial(CompiledEngine, buckets=BUCKETS, backend="eager")
+    found = difference(tracked(on_cuda, images, policy=policy), tracked(on_cuda, images, engine, policy=policy))
+    torch._dynamo.reset()
+    assert found.agreement > 0.99, found
 
 
 def test_a_bank_that_grows(on_cuda: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:

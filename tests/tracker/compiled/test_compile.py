@@ -22,9 +22,10 @@ from streamseg.tracker.compiled import compile as compiling
 from streamseg.tracker.compiled.buckets import Buckets, parts
 from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
 from streamseg.tracker.compiled.functions import CompiledFunctions, Job, compile_all
-from streamseg.tracker.engine import Progress
+from streamseg.tracker.engine import Engine, Progress
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
+from streamseg.tracker.sam2.memory_policy import MemoryPolicy
 from tests.tracker.tracker_scenes import STREAM, Add, Change, Events, Remove, clip, difference, happen, play, show
 
 SPLIT = Buckets(lanes=(1, 2), streams=(1,), pad=False)
@@ -184,6 +185,19 @@ def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
                     predictor.add_prompt(name, 1, **CLICK.arguments())
     assert graphs() == prepared
     assert all(getattr(together.bank, name).isfinite().all() for name in together.bank.FIELDS)
+
+
+def test_objects_that_touch(small: SAM2Base) -> None:
+    """They give way to each other as in eager torch. Only what two objects need is compiled."""
+    marked = [Add(1, mask=(0.1, 0.1, 0.4, 0.5)), Add(2, mask=(0.5, 0.5, 0.9, 0.8))]
+    images, buckets, runs = clip(6, small.image_size), Buckets(lanes=(1, 2), streams=(1,), pad=False), []
+    recorded = partial(CompiledEngine, buckets=buckets, backend="eager", recorder=ReplayingRecorder())
+    for policy, engine in (("sam2", Engine), ("contact", Engine), ("contact", recorded)):
+        show(small, 0)
+        runs.append(play(CameraPredictor(small, policy=MemoryPolicy(policy), engine=engine), images, {0: marked}))
+    plain, wanted, found = runs
+    assert difference(plain, wanted).logits > 10 * TOLERANCE
+    assert difference(wanted, found).logits < TOLERANCE
 
 
 class HeldProcess:
