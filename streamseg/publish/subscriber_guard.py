@@ -171,9 +171,10 @@ class SubscriberGuard:
             if now - sender.since > _WINDOW_S:
                 sender.since, sender.before = now, received if sender.since else 0
             sender.sent = received - sender.before
-            of_peers[sender.peer] = of_peers.get(sender.peer, 0) + sender.sent
             if sender.sent > _MAX_SENT_BYTES:
                 self._drop(connection)
+            else:  # what a closed one sent is not counted against the others of its peer
+                of_peers[sender.peer] = of_peers.get(sender.peer, 0) + sender.sent
         for peer, sent in of_peers.items():
             if sent > _MAX_PEER_BYTES:
                 self._drop_most_of(peer, sent)

@@ -17,6 +17,8 @@ import zmq
 
 from streamseg.client import Subscriber
 from streamseg.errors import SubscribeTimeoutError
+from streamseg.publish import subscriber_guard
+from streamseg.publish.admission import PeerTurns
 from tests.publish.publisher_children import child, collect, ignore, until
 
 
@@ -118,6 +120,31 @@ def test_a_flood_of_topics_costs_its_sender_the_connection(start, transport, siz
     assert max(behind) < FLOOD_FPS  # and nothing comes a second late, counted in frames: a busy machine sends slower
     assert peak < 256e6
     assert publisher.stop() == 0
+
+
+def test_a_flood_costs_no_other_connection_of_its_peer(monkeypatch):
+    monkeypatch.setattr(subscriber_guard, "_MAX_SENT_BYTES", 1000)
+    monkeypatch.setattr(subscriber_guard, "_MAX_PEER_BYTES", 4000)
+    with zmq.Context() as context, context.socket(zmq.XPUB) as outlet:
+        outlet.linger = 0
+        guard = subscriber_guard.SubscriberGuard(outlet, PeerTurns())
+        address = ("127.0.0.1", outlet.bind_to_random_port("tcp://127.0.0.1"))
+        with net.create_connection(address, 20) as honest, net.create_connection(address, 20) as flooder:
+            honest.sendall(zmtp_greeting("SUB"))
+            flooder.sendall(zmtp_greeting("SUB"))
+            said = b""
+            while b"READY" not in said:
+                said += flooder.recv(4096)
+            flooder.sendall(1000 * b"\x00\x04\x01v2/")
+            with contextlib.suppress(ConnectionError):
+                while flooder.recv(4096):  # until it is closed
+                    pass
+            guard.close()
+            assert guard.dropped == 1
+            with pytest.raises(BlockingIOError):  # open, and nothing left to read
+                honest.setblocking(False)
+                while honest.recv(4096):
+                    pass
 
 
 def test_a_subscriber_of_many_topics_that_exist_stays(start):
