@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import Final
 
 import zmq
@@ -25,6 +26,8 @@ _PENALTY_S: Final = 10.0
 _PENALTY_INTERVAL_S: Final = 0.1
 """Not never: honest subscribers of the same peer wait in the same queue, and must get their turn."""
 _MAX_PEERS: Final = 1024
+_MAX_WAITING: Final = 1500
+"""Of a peer. libzmq ends a handshake after 30 s, in which no more than these can get their turn."""
 _LONG_MS: Final = 60_000
 
 
@@ -47,18 +50,22 @@ class PeerTurns:
                 del self._punished_until[next(iter(self._punished_until))]
             self._punished_until[peer] = time.monotonic() + _PENALTY_S
 
-    def take(self, peer: str) -> bool:
-        """Return whether a connection of a peer may begin; if so, it counts as begun."""
+    def may_begin(self, peer: str) -> bool:
+        """Return whether it is the turn of a connection of a peer."""
         now = time.monotonic()
         with self._lock:
             punished = self._punished_until.get(peer, 0.0) > now
-            next_at = self._next_at.get(peer, 0.0)
-            if now < next_at - (0.0 if punished else _BURST_S):
-                return False
-            self._next_at[peer] = max(now, next_at) + (_PENALTY_INTERVAL_S if punished else _INTERVAL_S)
+            return now >= self._next_at.get(peer, 0.0) - (0.0 if punished else _BURST_S)
+
+    def begin(self, peer: str) -> None:
+        """Count a connection of a peer."""
+        now = time.monotonic()
+        with self._lock:
+            punished = self._punished_until.get(peer, 0.0) > now
+            interval_s = _PENALTY_INTERVAL_S if punished else _INTERVAL_S
+            self._next_at[peer] = max(now, self._next_at.get(peer, 0.0)) + interval_s
             if len(self._next_at) > _MAX_PEERS:
                 self._next_at = {one: at for one, at in self._next_at.items() if at > now}
-            return True
 
 
 class Admission:
@@ -77,25 +84,35 @@ class Admission:
         self.handshakes = HandshakeSocket(context)
         self.gate: CurveGate | None = None
         self._turns = turns
-        self._waiting: list[Handshake] = []
+        self._waiting: dict[str, deque[Handshake]] = {}
 
     def watch(self, outlet: zmq.Socket[bytes]) -> None:
         """Make all later binds of a socket ask for admission."""
         outlet.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
 
     def admit(self) -> None:
-        """Admit those whose turn it is, the oldest first."""
+        """Admit those whose turn it is: of each peer the oldest first, and peers in rotation."""
         while (handshake := self.handshakes.receive()) is not None:
-            self._waiting.append(handshake)
-        waiting: list[Handshake] = []
-        admitted = 0
-        for handshake in self._waiting:
-            if admitted < _MAX_PER_TURN and self._turns.take(handshake.peer):
-                self._answer(handshake)
-                admitted += 1
-            else:
+            waiting = self._waiting.setdefault(handshake.peer, deque())
+            if len(waiting) < _MAX_WAITING:
                 waiting.append(handshake)
-        self._waiting = waiting
+        left = _MAX_PER_TURN
+        for peer in tuple(self._waiting):
+            if left == 0:
+                break
+            waiting = self._waiting.pop(peer)
+            left -= self._admit_of(peer, waiting, left)
+            if waiting:
+                self._waiting[peer] = waiting
+
+    def _admit_of(self, peer: str, waiting: deque[Handshake], most: int) -> int:
+        """Admit connections of a peer; return how many. Those closed meanwhile take no turn."""
+        admitted = 0
+        while waiting and admitted < most and self._turns.may_begin(peer):
+            if self._answer(waiting.popleft()):
+                self._turns.begin(peer)
+                admitted += 1
+        return admitted
 
     def wait_ms(self) -> int:
         """Return after which time to call :meth:`admit` again at the latest."""
@@ -105,8 +122,8 @@ class Admission:
         """Admit none any more."""
         self.handshakes.close()
 
-    def _answer(self, handshake: Handshake) -> None:
+    def _answer(self, handshake: Handshake) -> bool:
+        """Admit or refuse a connection; return whether it was still open."""
         if handshake.domain == _DOMAIN:
-            self.handshakes.admit(handshake)
-        elif self.gate is not None:
-            self.gate.decide(handshake)
+            return self.handshakes.admit(handshake)
+        return self.gate is not None and self.gate.decide(handshake)

@@ -73,8 +73,8 @@ class CurveGate:
                 return
             self.decide(handshake)
 
-    def decide(self, handshake: Handshake) -> None:
-        """Admit or refuse a connection."""
+    def decide(self, handshake: Handshake) -> bool:
+        """Admit or refuse a connection; return whether it was still open."""
         key = ""
         if handshake.mechanism == b"CURVE" and handshake.domain == _DOMAIN and handshake.credentials:
             key = z85.encode(handshake.credentials[0]).decode()
@@ -84,10 +84,9 @@ class CurveGate:
             found = self._keys.find(key)
         if found is None:
             self._log_refusal(handshake.address, key)
-            self._handshakes.refuse(handshake, "this key is not authorized")
-        else:
-            log.debug("%s connects from %s", found.name, handshake.address)
-            self._handshakes.admit(handshake, key.encode())
+            return self._handshakes.refuse(handshake, "this key is not authorized")
+        log.debug("%s connects from %s", found.name, handshake.address)
+        return self._handshakes.admit(handshake, key.encode())
 
     def holder_of(self, message: zmq.Frame) -> AuthorizedKey | None:
         """Return who sent a message; None if it came through an endpoint that needs no key.

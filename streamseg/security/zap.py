@@ -48,6 +48,7 @@ class HandshakeSocket:
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.socket = context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply to a closed connection fails
         self.socket.bind("inproc://zeromq.zap.01")
 
     def receive(self) -> Handshake | None:
@@ -61,18 +62,30 @@ class HandshakeSocket:
         to = (sender, b"", version, number)
         return Handshake(domain, address.decode(errors="replace"), mechanism, tuple(credentials), to)
 
-    def admit(self, handshake: Handshake, user: bytes = b"") -> None:
+    def admit(self, handshake: Handshake, user: bytes = b"") -> bool:
         """Let a connection in.
 
         Args:
             handshake: Its handshake.
             user: Becomes the ``User-Id`` of its messages, if not empty.
-        """
-        self.socket.send_multipart([*handshake.reply_to, b"200", b"OK", user, b""], zmq.NOBLOCK)
 
-    def refuse(self, handshake: Handshake, why: str) -> None:
-        """Close a connection. Its client tries again by itself, with growing pauses."""
-        self.socket.send_multipart([*handshake.reply_to, b"400", why.encode(), b"", b""], zmq.NOBLOCK)
+        Returns:
+            Whether the connection was still open.
+        """
+        return self._reply(handshake, b"200", b"OK", user)
+
+    def refuse(self, handshake: Handshake, why: str) -> bool:
+        """Close a connection; return whether it was still open. Its client tries again, with growing pauses."""
+        return self._reply(handshake, b"400", why.encode(), b"")
+
+    def _reply(self, handshake: Handshake, status: bytes, text: bytes, user: bytes) -> bool:
+        try:
+            self.socket.send_multipart([*handshake.reply_to, status, text, user, b""], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            return False
+        return True
 
     def close(self) -> None:
         """Admit none any more."""

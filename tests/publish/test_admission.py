@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as net
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ import zmq
 
 from streamseg.publish import admission
 from streamseg.publish.admission import Admission, PeerTurns
+from tests.publish.test_subscriber_guard import zmtp_greeting
 
 
 @pytest.fixture
@@ -22,19 +24,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return advance
 
 
+def take(turns: PeerTurns, peer: str) -> bool:
+    if not turns.may_begin(peer):
+        return False
+    turns.begin(peer)
+    return True
+
+
 def test_a_peer_that_floods_gets_few_connections_for_ten_seconds(clock: Callable[[float], None]):
     turns = PeerTurns()
-    assert [turns.take("10.0.0.1") for _ in range(6)] == [True] * 4 + [False] * 2
-    assert turns.take("10.0.0.2")
+    assert [take(turns, "10.0.0.1") for _ in range(6)] == [True] * 4 + [False] * 2
+    assert take(turns, "10.0.0.2")
     turns.punish("10.0.0.1")
     taken = 0
     for _ in range(99):
         clock(0.1)
-        taken += sum(turns.take("10.0.0.1") for _ in range(30))
+        taken += sum(take(turns, "10.0.0.1") for _ in range(30))
     assert 95 <= taken <= 99
-    assert all(turns.take("10.0.0.2") for _ in range(4))
+    assert all(take(turns, "10.0.0.2") for _ in range(4))
     clock(1.0)
-    assert [turns.take("10.0.0.1") for _ in range(4)] == [True] * 4
+    assert [take(turns, "10.0.0.1") for _ in range(4)] == [True] * 4
 
 
 def test_a_handshake_waits_for_its_turn():
@@ -45,7 +54,7 @@ def test_a_handshake_waits_for_its_turn():
         admitting.watch(outlet)
         port = outlet.bind_to_random_port("tcp://127.0.0.1")
         turns.punish("127.0.0.1")
-        assert turns.take("127.0.0.1")  # the next turn comes later
+        assert take(turns, "127.0.0.1")  # the next turn comes later
         subscriber = context.socket(zmq.SUB)
         subscriber.subscribe(b"v1/")
         subscriber.connect(f"tcp://127.0.0.1:{port}")
@@ -55,5 +64,38 @@ def test_a_handshake_waits_for_its_turn():
             admitting.admit()
         assert outlet.recv() == b"\x01v1/"
         subscriber.close(linger=0)
+        outlet.close(linger=0)
+        admitting.close()
+
+
+def test_closed_connections_take_no_turn(clock: Callable[[float], None]):
+    with zmq.Context() as context:
+        turns = PeerTurns()
+        admitting = Admission(context, turns)
+        outlet = context.socket(zmq.XPUB)
+        admitting.watch(outlet)
+        closings = outlet.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        port = outlet.bind_to_random_port("tcp://127.0.0.1")
+        while take(turns, "127.0.0.1"):
+            pass
+        for _ in range(10):
+            with net.create_connection(("127.0.0.1", port), timeout=20) as hasty:
+                hasty.sendall(zmtp_greeting("SUB"))
+                assert admitting.handshakes.socket.poll(20_000)
+                admitting.admit()
+            assert closings.poll(20_000)
+            closings.recv_multipart()
+        subscriber = context.socket(zmq.SUB)
+        subscriber.subscribe(b"v1/")
+        subscriber.connect(f"tcp://127.0.0.1:{port}")
+        assert admitting.handshakes.socket.poll(20_000)
+        clock(0.02)  # a single turn
+        admitting.admit()
+        assert outlet.poll(20_000)
+        assert outlet.recv() == b"\x01v1/"
+        assert admitting.wait_ms() > 20  # none waits
+        subscriber.close(linger=0)
+        outlet.disable_monitor()
+        closings.close(linger=0)
         outlet.close(linger=0)
         admitting.close()
