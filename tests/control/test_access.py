@@ -13,6 +13,7 @@ from streamseg.errors import ConfigError
 from streamseg.ipc.supervisor_messages import DaemonInfo
 from streamseg.protocol.control import CONTROL_VERSION
 from tests.control.control_children import ControlProcess
+from tests.e2e.daemon_process import wait_for
 from tests.key_files import PAST, Keys
 
 
@@ -30,6 +31,8 @@ def control(module_keys: Keys) -> Iterator[ControlProcess]:
     running.tcp = running.ready()
     running.start_worker()
     running.send(DaemonInfo(("door", "yard"), ("tcp://127.0.0.1:5555",), "nano", 16))
+    with controller(running, module_keys, "admin") as admin:
+        wait_for(lambda: admin.hello().streams == ("door", "yard"), 20, "the streams", running.process.is_alive)
     yield running
     running.close()
 
