@@ -219,9 +219,8 @@ class Publisher:
     # --- input ------------------------------------------------------------------------------------------------------
 
     def _handle_subscriptions(self) -> None:
-        until_ns = (
-            time.monotonic_ns() + _SUBSCRIPTIONS_NS
-        )  # libzmq has read them: those of a flood must be counted soon
+        # As many as there is time for: libzmq has read them already, and those of a flood must be counted soon.
+        until_ns = time.monotonic_ns() + _SUBSCRIPTIONS_NS
         while time.monotonic_ns() < until_ns:
             try:
                 message = self._sockets.outlet.recv(zmq.NOBLOCK, copy=False)

@@ -49,7 +49,7 @@ class ClipsResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClipApi:
-    """Operations on clips. Whoever may watch may download them: they show what the page shows.
+    """Operations on clips. The role `watch` is enough to list and download them: they show what the page shows.
 
     Args:
         hub: State of the daemon.
