@@ -54,22 +54,17 @@ def _follow(bank: MemoryBank, frame: int, masks: Tensor, colors: Tensor, lanes: 
     others = bank.evidence(lanes, frames, colors.expand(len(lanes), -1, -1))
     bank.recall(lanes, frames, 1, others=others)
     logits = torch.where(masks, 8.0, -8.0) - others.lowered
-    bank.write_tracked(
-        lanes, frames, torch.zeros(len(lanes), 64, 4), torch.zeros(len(lanes), 4), torch.ones(len(lanes))
-    )
+    numbers = torch.full((len(lanes), 64, 4), float(frame))
+    bank.write_tracked(lanes, frames, numbers, torch.zeros(len(lanes), 4), torch.ones(len(lanes)))
     bank.write_masks(lanes, frames, logits, others)
     return logits > 0
 
 
 def _read(bank: MemoryBank, lane: int, frame: int, colors: Tensor) -> list[int]:
-    """The tracked frames that a lane reads for a frame, the newest first."""
+    """The tracked frames whose memory a lane reads for a frame, the newest first."""
     lanes, frames = torch.tensor([lane]), torch.tensor([frame])
-    others = bank.evidence(lanes, frames, colors[None])
-    quality = bank._quality(lanes, others)[0]
-    held = [number for number in bank.ring_frame[0].tolist() if number != NEVER]
-    good = [number for number in held if quality[number % bank.shape.ring_slots] > 0]
-    count = int(bank.recall(lanes, frames, 1, others=others).features_valid[0, 1:].sum())
-    return sorted(good, reverse=True)[:count]
+    recall = bank.recall(lanes, frames, 1, others=bank.evidence(lanes, frames, colors[None]))
+    return [int(number) for number in recall.features[0, 1:, 0, 0][recall.features_valid[0, 1:]]]
 
 
 def test_colors_tell_hues_and_brightness_apart() -> None:
