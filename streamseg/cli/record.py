@@ -74,6 +74,12 @@ def record(
     *named, last = places
     if len(named) > 1:
         raise typer.BadParameter(f"{' '.join(places)!r}: give the folder of the recording, and an endpoint before it")
+    if named and endpoint != DEFAULT_ENDPOINT:
+        raise typer.BadParameter(f"two endpoints are given, {named[0]!r} and --endpoint {endpoint}: leave one out")
+    if named and "://" not in named[0]:
+        raise typer.BadParameter(
+            f"{named[0]!r} is not an endpoint: write tcp://HOST:PORT or ipc:///PATH before the folder"
+        )
     endpoint, folder = (named or [endpoint])[0], Path(last)
     keys = load_keys(key, server_key)
     ended = ended_by_signal()
