@@ -73,7 +73,7 @@ class ConnectionLimit:
             self._tidy_at = max(_MAX_PER_TURN, 2 * len(self._heard))
 
     def close_silent(self) -> None:
-        """Close the oldest silent connections beyond the limit. After all requests that have arrived were read."""
+        """Close the oldest silent connections beyond the limit. Call it when no request waits to be read."""
         if len(self._silent) > self._limit:
             self._silent = {one: None for one in self._silent if is_open(one)}
         while len(self._silent) > self._limit:

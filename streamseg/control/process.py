@@ -242,7 +242,7 @@ class Control:
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def _receive_requests(self) -> bool:
-        """Handle requests; return whether no more waits."""
+        """Handle requests; return whether all that have arrived were handled."""
         for _ in range(_MAX_PER_TURN):
             try:
                 frames = self._clients.recv_multipart(zmq.NOBLOCK, copy=False)

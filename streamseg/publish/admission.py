@@ -27,7 +27,7 @@ _PENALTY_INTERVAL_S: Final = 0.1
 """Not never: honest subscribers of the same peer wait in the same queue, and must get their turn."""
 _MAX_PEERS: Final = 1024
 _MAX_WAITING: Final = 1500
-"""Of a peer. libzmq ends a handshake after 30 s, in which no more than these can get their turn."""
+"""Of a peer. libzmq ends a handshake after 30 s, in which at most this many get their turn."""
 _LONG_MS: Final = 60_000
 
 

@@ -193,7 +193,7 @@ class ClipRecorder:
 
     def _fail(self, trigger: Trigger, reason: str, name: str = "") -> None:
         log.warning("no clip of %s in %s: %s", trigger.kind, trigger.stream, reason)
-        # Who asked for a clip knows it by its name.
+        # A client that requested a clip identifies it by its name.
         self._say("clip_failed", trigger, f"{name}: {reason}" if trigger.requested else reason)
 
     def _say(self, kind: Literal["clip_saved", "clip_failed"], trigger: Trigger, detail: str) -> None:
