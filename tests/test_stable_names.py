@@ -165,5 +165,6 @@ def test_checkpoints_of_the_trainer_keep_their_form(tmp_path: Path) -> None:
 def test_the_gpu_suite_names_tests_and_benches_that_exist() -> None:
     text = (ROOT / "bench" / "gpu_suite.sh").read_text()
     named = set(re.findall(r"\b(?:tests|bench)/[\w/]+\.py", text))
+    named |= {f"bench/{script}.py" for script in re.findall(r'\bbench \S+ \S+ "[^"]+" (\w+)', text)}
     assert len(named) > 8
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []

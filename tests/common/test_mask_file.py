@@ -26,7 +26,9 @@ def test_every_pixel_that_is_not_black_belongs_to_the_object(tmp_path):
 def test_what_is_not_a_mask_is_refused_with_the_reason(tmp_path, content):
     if content is not None:
         (tmp_path / "m.png").write_bytes(content)
-    with pytest.raises(PromptError, match=r"m\.png cannot be read \((there is no|it is not|it has).*\): use a PNG"):
+    with pytest.raises(
+        PromptError, match=r"m\.png cannot be read \((there is no|it is not|it has|the file is).*\): use a PNG"
+    ):
         read_mask(tmp_path / "m.png")
 
 

@@ -230,7 +230,8 @@ def test_nothing_is_left_after_many_connections(tmp_path: Path) -> None:
     before = process.num_fds(), process.num_threads()
     for _ in range(30):
         connect_twice()
-    assert (process.num_fds(), process.num_threads()) == before
+    assert process.num_fds() <= before[0]
+    assert process.num_threads() <= before[1]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/video0"), reason="no /dev/video0 on this machine")  # noqa: PTH110

@@ -82,6 +82,7 @@ def test_all_metrics_for_people_are_on_the_dashboard(watched: WebDaemon) -> None
         "streamseg_log_lines_dropped_total",
         "streamseg_recompiles_total",
         "streamseg_recording",
+        "streamseg_input_reduced",
     }
     assert families - shown - details == set()
 
