@@ -26,7 +26,7 @@ _NOTE: Final = re.compile(
 )
 """What a program says about its key."""
 _KEY: Final = {
-    "py": ((', key_file="NAME.key_secret"', ""),),
+    "py": ((', key_file="NAME.key_secret", timeout_s=30', ""),),
     "cpp": (('    const auto keys = streamseg::Keys::load("NAME.key_secret");\n', ""), (', {"masks"}, keys)', ")")),
     "mjs": (('const keys = loadKeys("NAME.key_secret");\n', ""), (", keys }", " }"), (", loadKeys", "")),
 }
