@@ -58,6 +58,7 @@ from torch.nn import functional
 from tracker_arms import DTYPES, SLOW, TRANSFORMERS, Arm, Makers, make_arms
 
 from streamseg.sources.scene.source import Scene
+from streamseg.tracker.preprocess import MEAN, STD
 
 OFFICIAL = "official float32"
 FIRST_FRAMES = 20
@@ -163,7 +164,7 @@ def clip(size: int, device: torch.device) -> Tensor:
     pictures = np.stack([scene.render(index) for index in range(CLIP_FRAMES)])
     rgb = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
     resized = functional.interpolate(rgb, size=(size, size), mode="bilinear", antialias=True) / 255
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return ((resized - mean) / std).to(device)
 
 

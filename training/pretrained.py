@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from streamseg.tracker.preprocess import MEAN, STD
 from streamseg.tracker.sam2.efficientnet_lite import EfficientNetLite0, InvertedResidual, SameConv2d
 
 _BATCH_NORM_EPSILON = 1e-3
-# Normalization of the package's network, (pixel - 127) / 128, and of SAM 2, both for pixels in 0..1.
+# Normalization of the package's network, (pixel - 127) / 128, for pixels in 0..1.
 _THEIR_MEAN, _THEIR_STD = 127 / 255, 128 / 255
-_OUR_MEAN, _OUR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def find_pretrained_trunk() -> Path:
@@ -61,7 +61,7 @@ def _fold(conv: SameConv2d, weights: dict[str, Tensor], name: str, norm: str) ->
 
 def _rescale_input(stem: SameConv2d) -> None:
     """Make the stem take SAM 2's normalization; exact but for the border, which is padded with another gray."""
-    our_mean, our_std = torch.tensor(_OUR_MEAN), torch.tensor(_OUR_STD)
+    our_mean, our_std = torch.tensor(MEAN), torch.tensor(STD)
     assert stem.bias is not None
     stem.bias += (stem.weight * ((our_mean - _THEIR_MEAN) / _THEIR_STD).view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
     stem.weight *= (our_std / _THEIR_STD).view(1, 3, 1, 1)

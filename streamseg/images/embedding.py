@@ -6,7 +6,7 @@ bilinearly and antialiased.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,7 @@ from torch import Tensor
 
 from streamseg.errors import PromptError
 from streamseg.images.model import ImageModel
-
-_MEAN: Final = [0.485, 0.456, 0.406]
-_STD: Final = [0.229, 0.224, 0.225]
+from streamseg.tracker.preprocess import MEAN, STD
 
 Picture = NDArray[np.uint8]
 """``uint8 [H, W, 3]`` RGB."""
@@ -63,7 +61,7 @@ def model_input(picture: Picture, image_size: int) -> Tensor:
     from torchvision.transforms.functional import normalize, resize, to_tensor  # loads torch's compiler: seconds
 
     resized: Tensor = resize(to_tensor(picture), [image_size, image_size], antialias=True)
-    image: Tensor = normalize(resized, _MEAN, _STD)
+    image: Tensor = normalize(resized, list(MEAN), list(STD))
     return image[None]
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from streamseg.tracker.sam2.memory_bank import NEVER, MemoryBank, conditioning_slot
+from streamseg.tracker.sam2.memory_bank import MemoryBank, conditioning_slot
+from streamseg.tracker.sam2.memory_policy import NEVER
 from streamseg.tracker.sam2.prompt_step import PromptMemory, PromptOutput
 from streamseg.tracker.sam2.prompt_tensors import PromptTensors
 from streamseg.tracker.sam2.step import StepOutput

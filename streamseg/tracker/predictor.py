@@ -23,8 +23,8 @@ from torch import Tensor
 from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.tracker.engine import Engine, LaneFrame, Progress
 from streamseg.tracker.object_memory import ObjectMemory
-from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank
-from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy
+from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
+from streamseg.tracker.sam2.memory_policy import NEVER, SAM2, MemoryPolicy
 from streamseg.tracker.sam2.point_decoder import Decoded, PointDecoder
 from streamseg.tracker.sam2.prompt_step import PromptOutput, apply_prompt, encode_memory
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt, PromptTensors, prompt_tensors

@@ -16,6 +16,7 @@ import functools
 import warnings
 from collections.abc import Sequence
 from importlib import metadata
+from typing import Final
 
 import torch
 from torch.nn import functional
@@ -23,6 +24,11 @@ from torch.nn import functional
 from streamseg.errors import StreamsegError
 from streamseg.frame import ColorMatrix, Frame, FrameFormat, Plane, yuv_to_rgb_matrix
 from streamseg.tracker.rgb import RgbConverter
+
+MEAN: Final = (0.485, 0.456, 0.406)
+"""Mean of RGB in 0..1, by which the models' input is normalized."""
+STD: Final = (0.229, 0.224, 0.225)
+"""Its standard deviation."""
 
 
 class Preprocessor:
@@ -43,8 +49,8 @@ class Preprocessor:
         image_size: int,
         device: torch.device,
         dtype: torch.dtype,
-        mean: Sequence[float] = (0.485, 0.456, 0.406),
-        std: Sequence[float] = (0.229, 0.224, 0.225),
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
     ) -> None:
         self._side = (image_size, image_size)
         self._device = device

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.tracker.predictor import CameraPredictor, PastImage
-from streamseg.tracker.sam2.memory_bank import NEVER
+from streamseg.tracker.sam2.memory_policy import NEVER
 from tests.tracker.tracker_scenes import STREAM, Add, Run, clip, note, show
 
 TOLERANCE = 1e-3

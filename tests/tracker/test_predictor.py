@@ -9,7 +9,8 @@ from torch import Tensor
 
 from streamseg.errors import PromptError
 from streamseg.tracker.predictor import CameraPredictor, TrackOutput
-from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank, conditioning_slot
+from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank, conditioning_slot
+from streamseg.tracker.sam2.memory_policy import NEVER
 from tests.tracker.tracker_scenes import Add, Change, Events, Remove, Run, clip, difference, note, play, show
 
 TOLERANCE = 1e-3

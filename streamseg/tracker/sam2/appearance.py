@@ -25,6 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from streamseg.tracker.preprocess import MEAN, STD
+from streamseg.tracker.sam2.memory_policy import NEVER
+
 BINS: Final = (8, 16, 16)
 """Colors are told apart by luma and two differences of chroma, as in YCbCr."""
 COLORS: Final = BINS[0] * BINS[1] * BINS[2]
@@ -47,13 +50,10 @@ _ALIKE: Final = 0.65
 SLOTS: Final = 2
 """Masks that are kept of a lane: when one part of a batch has been tracked, the next reads the older one."""
 
-_NO_FRAME: Final = -(1 << 40)
-"""Far from every frame, as ``NEVER`` of the bank."""
-
 
 def _to_bins() -> tuple[tuple[float, float, float, float], ...]:
     """Return for luma and both chromas the factors of normalized red, green and blue, and what is added."""
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # of the model's input
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
     luma = torch.tensor([0.299, 0.587, 0.114])  # BT.601, like the two factors of chroma
     blue, red = 0.564 * (torch.eye(3)[2] - luma), 0.713 * (torch.eye(3)[0] - luma)
     bins = torch.tensor(BINS, dtype=torch.float32)
@@ -124,7 +124,7 @@ def evidence(
     """Compare the lanes of a batch with all lanes of their streams.
 
     Args:
-        looks: ``[L, COLORS]``; zeros: unknown.
+        looks: ``[L, k, COLORS]``; of each conditioning frame; zeros: unknown.
         masks: ``[L, SLOTS, h, w]`` bool; the newest ones.
         mask_frame: ``[L, SLOTS]``; their frames.
         stream: ``[L]``; the stream of each lane; negative: none.
@@ -146,12 +146,13 @@ def evidence(
         )
         if len(every) == len(lanes) == 1:  # an object alone: the usual case costs nothing
             nothing = torch.zeros(1, *masks.shape[2:])
-            return Evidence(nothing, torch.zeros(1, dtype=torch.bool), torch.full_like(frames, _NO_FRAME))
+            return Evidence(nothing, torch.zeros(1, dtype=torch.bool), torch.full_like(frames, NEVER))
+    looks, known = _mean_looks(looks)
     place, picture = own.int().argmax(1), (same | own).int().argmax(0)
     now = torch.where(same | own, frames[:, None], -1).amax(0)
-    held_frame, slot = torch.where(mask_frame < now[:, None], mask_frame, _NO_FRAME).max(1)
+    held_frame, slot = torch.where(mask_frame < now[:, None], mask_frame, NEVER).max(1)
     held = masks[torch.arange(len(slot), device=slot.device), slot] & (held_frame >= 0)[:, None, None]
-    rival = same & ~own & (looks.sum(1) > 0)[None] & (looks[place].sum(1) > 0)[:, None]
+    rival = same & ~own & known[None] & known[place][:, None]
 
     fit = _fit(looks, colors[picture])
     better = fit[None] - fit[place][:, None] - _MARGIN
@@ -162,9 +163,8 @@ def evidence(
     shared = areas[place] @ areas.t()
     size = areas.sum(1)
     mixed = shared > _SHARED * torch.minimum(size[place][:, None], size[None]).clamp(min=1)
-    mixed &= (
-        (looks[place].sqrt() @ looks.sqrt().t() < _ALIKE) & rival & (held_frame[place][:, None] == held_frame[None])
-    )
+    roots = looks.sqrt()
+    mixed &= (roots[place] @ roots.t() < _ALIKE) & rival & (held_frame[place][:, None] == held_frame[None])
     return Evidence(lowered, mixed.any(1), held_frame[place])
 
 
@@ -175,7 +175,13 @@ def slot_to_write(mask_frame: Tensor, frames: Tensor) -> Tensor:
         mask_frame: ``[B, SLOTS]``; what the lanes hold.
         frames: ``[B]``; a frame that is tracked again keeps its place, another takes that of the oldest.
     """
-    return torch.where(mask_frame == frames[:, None], _NO_FRAME - 1, mask_frame).argmin(1)
+    return torch.where(mask_frame == frames[:, None], NEVER - 1, mask_frame).argmin(1)
+
+
+def _mean_looks(looks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of the known looks ``[L, k, COLORS]`` of each lane, ``[L, COLORS]``, and whether there is any."""
+    known = looks.sum(2) > 0
+    return (looks * known[:, :, None]).sum(1) / known.sum(1).clamp(min=1)[:, None], known.any(1)
 
 
 def _fit(looks: Tensor, colors: Tensor) -> Tensor:

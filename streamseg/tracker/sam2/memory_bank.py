@@ -23,10 +23,7 @@ import torch
 from torch import Tensor
 
 from streamseg.tracker.sam2.appearance import COLORS, SLOTS, Evidence, evidence, slot_to_write
-from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, newest, newest_good
-
-NEVER = -(1 << 40)
-"""Frame number of an empty slot: older than any frame in a ring, and an exact integer in every type."""
+from streamseg.tracker.sam2.memory_policy import NEVER, SAM2, MemoryPolicy, newest, newest_good
 
 POINTER_AGE_LIMIT = 1 << 15
 """Largest age in frames that a pointer is encoded with: far beyond the clips that models are trained and tested on. A
@@ -326,7 +323,7 @@ class MemoryBank:
             colors: ``[B, 2h, 2w]``, see :func:`~streamseg.tracker.sam2.appearance.colors_of`.
         """
         return evidence(
-            self._looks(), self.mask, self.mask_frame, self.stream[:, 0], lanes=lanes, frames=frames, colors=colors
+            self.look, self.mask, self.mask_frame, self.stream[:, 0], lanes=lanes, frames=frames, colors=colors
         )
 
     def write_masks(self, lanes: Tensor, frames: Tensor, mask_logits: Tensor, others: Evidence) -> None:
@@ -342,11 +339,6 @@ class MemoryBank:
         slots = slot_to_write(self.mask_frame[lanes], frames)
         self.mask[lanes, slots] = mask_logits > 0
         self.mask_frame[lanes, slots] = frames
-
-    def _looks(self) -> Tensor:
-        """Return the look of each lane's object, ``[lanes, colors]``: the mean of those on its conditioning frames."""
-        known = (self.conditioning_frame != NEVER) & (self.look.sum(2) > 0)
-        return (self.look * known[:, :, None]).sum(1) / known.sum(1).clamp(min=1)[:, None]
 
     def _quality(self, lanes: Tensor, others: Evidence | None) -> Tensor:
         """Return the quality of the ring's masks, ``[B, ring_slots]``; that of a mixed one is 0."""

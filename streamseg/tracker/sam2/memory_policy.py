@@ -27,10 +27,12 @@ from streamseg.models.tuning import MemoryPolicyName, MemoryThresholds
 
 POLICY_NAMES: Final[tuple[MemoryPolicyName, ...]] = get_args(MemoryPolicyName)
 
+NEVER: Final = -(1 << 40)
+"""Frame number of an empty slot: older than any frame in a ring, and an exact integer in every type."""
+
 _DEFAULTS: Final = MemoryThresholds()
 _STABILITY_OFFSET: Final = 1.0
 """Logits within this of 0 are undecided (as in SAM's automatic mask generator)."""
-_NEVER_AGE: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,5 +148,5 @@ def newest_good(frames: Tensor, ring_frame: Tensor, ages: Tensor, quality: Tenso
     seen = (age >= 1) & (age <= policy.window) & (quality > 0)
     level = (quality * seen).sum(1) / seen.sum(1).clamp(min=1)
     good = seen & (quality >= policy.share * level[:, None])
-    nearest, slots = torch.where(good, age, _NEVER_AGE).topk(len(ages), dim=1, largest=False, sorted=True)
-    return Chosen(slots, nearest < _NEVER_AGE, ages.expand_as(slots))
+    nearest, slots = torch.where(good, age, -NEVER).topk(len(ages), dim=1, largest=False, sorted=True)
+    return Chosen(slots, nearest < -NEVER, ages.expand_as(slots))

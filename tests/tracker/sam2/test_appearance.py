@@ -11,16 +11,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from streamseg.tracker.predictor import CameraPredictor
+from streamseg.tracker.preprocess import MEAN, STD
 from streamseg.tracker.sam2.appearance import COLORS, colors_of, look_of
-from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank
-from streamseg.tracker.sam2.memory_policy import MemoryPolicy
+from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
+from streamseg.tracker.sam2.memory_policy import NEVER, MemoryPolicy
 from tests.tracker.tracker_scenes import Add, clip, play
 
 CONTACT = MemoryPolicy("contact")
 SIDE = 32
 BOTH = torch.arange(2)
 RED, BLUE, SKY = (0.8, 0.1, 0.1), (0.1, 0.1, 0.8), (0.5, 0.5, 0.5)
-_MEAN, _STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+_MEAN, _STD = torch.tensor(MEAN), torch.tensor(STD)
 
 
 def _disc(x: float, y: float = SIDE / 2, radius: float = 4.0) -> Tensor:

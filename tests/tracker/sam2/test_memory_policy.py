@@ -9,8 +9,9 @@ from torch._dynamo.testing import CompileCounter
 from streamseg.errors import ModelError
 from streamseg.models.tuning import MemoryThresholds
 from streamseg.tracker.predictor import CameraPredictor, PastImage
-from streamseg.tracker.sam2.memory_bank import NEVER, BankShape, MemoryBank
+from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.memory_policy import (
+    NEVER,
     POLICY_NAMES,
     MemoryPolicy,
     mask_quality,
