@@ -19,6 +19,12 @@ _MAX_ADDED: Final = len("/streamseg-demo-xxxxxxxx/") + MAX_SOCKET_NAME
 """Longest path that streamseg appends to a directory for sockets, in bytes."""
 
 
+def shortened_name(name: str, most_bytes: int) -> str:
+    """Return a file name cut to a number of bytes, without a part of a character at its end."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore")
+
+
 def cache_directory() -> Path:
     """Return ``streamseg`` in the user's cache directory; it may not exist yet.
 

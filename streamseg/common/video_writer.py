@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from streamseg.errors import StreamsegError
-from streamseg.paths import NAME_MAX
+from streamseg.paths import NAME_MAX, shortened_name
 
 if TYPE_CHECKING:
     from streamseg.common.draw import Picture
@@ -134,10 +134,10 @@ def part_of(path: Path) -> Path:
     """Return the file that replaces ``path`` when it is complete."""
     # The process id keeps two writers of the same file apart.
     suffix = f".{os.getpid()}{PART_SUFFIX}"
-    name = os.fsencode(path.name)
-    if len(name) <= NAME_MAX:  # a name that is too long itself fails with the error of the system
-        name = name[: NAME_MAX - len(suffix)]
-    return path.with_name(f"{os.fsdecode(name)}{suffix}")
+    name = path.name
+    if len(os.fsencode(name)) <= NAME_MAX:  # a name that is too long itself fails with the error of the system
+        name = shortened_name(name, NAME_MAX - len(suffix))
+    return path.with_name(f"{name}{suffix}")
 
 
 def not_written(path: Path, error: Exception) -> StreamsegError:

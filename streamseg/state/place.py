@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from streamseg.errors import StateError
-from streamseg.paths import NAME_MAX, make_private_folder, state_directory
+from streamseg.paths import NAME_MAX, make_private_folder, shortened_name, state_directory
 
 RECORD: Final = "daemon.json"
 _LOCK: Final = "lock"
@@ -26,10 +26,7 @@ def state_folder(config: Path, configured: str | None) -> Path:
     if configured is not None:
         return file.parent / Path(configured).expanduser()
     digest = hashlib.blake2b(os.fsencode(file.resolve()), digest_size=4).hexdigest()
-    name, longest = file.stem, NAME_MAX - 1 - len(digest)
-    if len(encoded := os.fsencode(name)) > longest:
-        name = encoded[:longest].decode(errors="ignore")  # no part of a character
-    return state_directory() / f"{name}-{digest}"
+    return state_directory() / f"{shortened_name(file.stem, NAME_MAX - 1 - len(digest))}-{digest}"
 
 
 class StateLock:
