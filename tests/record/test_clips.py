@@ -76,8 +76,9 @@ def test_a_clip_of_now_by_request(daemon: DaemonProcess) -> None:
     assert (saved.detail, saved.object) == (started.clip, None)
     assert parse_clip_name(started.clip).kind == "requested"  # type: ignore[union-attr]
     path = daemon.file.parent / "clips" / started.clip
-    assert 0.3 <= duration_s(path) <= BEFORE_S + 0.3 + 0.2
+    length_s = duration_s(path)
     path.unlink()
+    assert 0.3 / 2 < length_s <= BEFORE_S + 0.3 + 0.2  # the daemon has just begun: it kept little yet
 
 
 def test_a_clip_of_an_event_and_one_that_the_disk_has_no_room_for(daemon: DaemonProcess) -> None:
