@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +57,7 @@ class SeedResult:
         difference: Mean IoU after that, without a kill and with it.
         worker: Masks judged after the camera's worker was killed, and how many were on another object.
         daemon: The same after the daemon was killed.
+        wrong: What is known of each wrong mask.
     """
 
     seed: int
@@ -64,6 +65,7 @@ class SeedResult:
     difference: float
     worker: tuple[int, int]
     daemon: tuple[int, int]
+    wrong: list[str] = field(default_factory=list)
 
     def faults(self) -> list[str]:
         """Return which limits were broken."""
@@ -118,7 +120,8 @@ def run_seed(seed: int, model: dict[str, Any], args: argparse.Namespace, undistu
     after = [number for number in disturbed if number > killed_at and number in undisturbed]
     difference = float(np.mean([undisturbed[number] - disturbed[number] for number in after]))
     worker, daemon = camera_run(model, args, chance)
-    return SeedResult(seed, killed_at, difference, worker, daemon)
+    wrong = [f"{name}: {mask}" for name, one in (("worker", worker), ("daemon", daemon)) for mask in one.wrong]
+    return SeedResult(seed, killed_at, difference, worker.counts, daemon.counts, wrong)
 
 
 def file_run(model: dict[str, Any], args: argparse.Namespace, *, kill_at: int | None) -> dict[int, float]:
@@ -144,9 +147,25 @@ def file_run(model: dict[str, Any], args: argparse.Namespace, *, kill_at: int | 
     return found
 
 
-def camera_run(
-    model: dict[str, Any], args: argparse.Namespace, chance: random.Random
-) -> tuple[tuple[int, int], tuple[int, int]]:
+@dataclass
+class Judgement:
+    """What came of well-followed objects after a kill.
+
+    Attributes:
+        judged: Number of masks.
+        wrong: Those that were on another object.
+    """
+
+    judged: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many masks, and how many of them wrong."""
+        return self.judged, len(self.wrong)
+
+
+def camera_run(model: dict[str, Any], args: argparse.Namespace, chance: random.Random) -> tuple[Judgement, Judgement]:
     """Follow the scene as a camera through a worker's death and a daemon's; return what was judged, and what wrong."""
     scene = Scene(f"{_SCENE}&live=1")
     settings = {"model": model, "streams": {"cam": {"source": scene.spec.address}}}
@@ -195,16 +214,22 @@ def follow(daemon: SoakDaemon, subscriber: Subscriber, scene: Scene, folder: Pat
     return {obj.id for obj in message.objects if iou(obj.mask, truth[obj.id]) > _WELL}
 
 
-def judge(subscriber: Subscriber, scene: Scene, right: set[int]) -> tuple[int, int]:
-    """Return how many masks of well-followed objects came after a kill, and how many of them were on another object."""
-    judged = wrong = 0
+def judge(subscriber: Subscriber, scene: Scene, right: set[int]) -> Judgement:
+    """Judge the masks of well-followed objects after a kill."""
+    judgement = Judgement()
     seen: int | None = None  # the tracker has seen nothing of the gap
     for _ in range(_AFTER):
         message = next_masks(subscriber)
         right = right - touching(scene, message.pts if seen is None else seen, message.pts)
-        found = [other for obj_id, other in on_another(message, scene).items() if obj_id in right]
-        judged, wrong, seen = judged + len(found), wrong + sum(found), message.pts
-    return judged, wrong
+        seen = message.pts
+        found = {obj_id: other for obj_id, other in on_another(message, scene).items() if obj_id in right}
+        judgement.judged += len(found)
+        judgement.wrong += [
+            f"picture {message.pts}, object {obj.id}: {obj.state}, confidence {obj.confidence}, {obj.area} px"
+            for obj in message.objects
+            if found.get(obj.id)
+        ]
+    return judgement
 
 
 def next_masks(subscriber: Subscriber) -> MaskFrame:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
-from pathlib import Path
 from typing import Final
 
+from streamseg.common.cpu_time import active_s
 from streamseg.daemon.process_table import ProcessEntry
 
 _MIN_ACTIVE_S: Final = 0.1
@@ -84,37 +82,3 @@ class StallWatch:
         if not ready:
             return self._entry.ready_timeout_s
         return max(self._entry.silence_timeout_s, _STEPS * self._step_s)
-
-
-def active_s(pid: int) -> float:
-    """Return how long a process and its descendants have computed or waited for a CPU; 0 if it has ended.
-
-    Descendants count because a worker may wait for compilers. Waiting is counted of main threads only.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0.0
-    fields = stat.rpartition(")")[2].split()
-    with contextlib.suppress(IndexError, ValueError):
-        ticks = sum(map(int, fields[11:15]))  # its own, and that of the children that have ended
-        return ticks / os.sysconf("SC_CLK_TCK") + _waited_s(pid) + sum(map(active_s, _children(pid)))
-    return 0.0
-
-
-def _children(pid: int) -> list[int]:
-    """Return the processes that any of its threads started and that live; none if the kernel does not list them."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):  # a thread, or the process, has ended
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                found += map(int, (thread / "children").read_text().split())
-    return found
-
-
-def _waited_s(pid: int) -> float:
-    """Return how long a main thread has been ready to run without a CPU; 0 if the kernel does not count it."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0

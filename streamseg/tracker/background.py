@@ -24,6 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
+from streamseg.common.cpu_time import active_s
+
 if TYPE_CHECKING:  # torch takes seconds to import
     from streamseg.tracker.engine import Progress
 
@@ -43,10 +45,13 @@ _LIMIT_S: Final = 3600.0
 """A task that takes longer is ended as hung. It is generous: a busy machine leaves it a tenth of a core."""
 
 _IDLE_LIMIT_S: Final = 240.0
-"""Most time that a task waits for idle time. On a machine that has none it starts again, with niceness."""
+"""After each period of this length in which a task got less idle time than :data:`_NICE_SHARE`, it starts again, with
+niceness."""
 
 _NICENESS: Final = 10
 """Beside a process that is always busy this leaves a tenth of a core. 19 would leave a hundredth, for many minutes."""
+_NICE_SHARE: Final = 0.1
+"""Share of a core that :data:`_NICENESS` leaves: a task that gets less idle time than this is faster with niceness."""
 
 _Job = TypeVar("_Job")
 
@@ -62,9 +67,9 @@ class BackgroundProcess:
     """Runs tasks one after another, each in a process of its own. :meth:`cancel` may be called in any thread.
 
     Args:
-        priority: Of the process. ``idle`` becomes ``nice`` if the task does not end in time.
+        priority: Of the process. ``idle`` becomes ``nice`` if the machine has too little idle time.
         limit_s: Seconds until a task is killed.
-        idle_limit_s: Seconds for which a task may wait for idle time.
+        idle_limit_s: Seconds after which it is judged how much idle time a task gets, again and again.
     """
 
     def __init__(
@@ -93,9 +98,9 @@ class BackgroundProcess:
         """
         if self._priority == "idle":
             with suppress(TimeoutError):
-                self._run(task, job, folder, progress, "idle", min(self._idle_limit_s, self._limit_s))
+                self._run(task, job, folder, progress, "idle")
                 return
-        self._run(task, job, folder, progress, "normal" if self._priority == "normal" else "nice", self._limit_s)
+        self._run(task, job, folder, progress, "normal" if self._priority == "normal" else "nice")
 
     def cancel(self) -> None:
         """Kill the process, if there is one. Nothing runs afterwards."""
@@ -104,22 +109,14 @@ class BackgroundProcess:
             if self._process is not None:
                 self._process.kill()
 
-    def _run(
-        self, task: Task[_Job], job: _Job, folder: Path, progress: Progress, priority: Priority, limit_s: float
-    ) -> None:
+    def _run(self, task: Task[_Job], job: _Job, folder: Path, progress: Progress, priority: Priority) -> None:
         task_file = folder / _TASK
         task_file.write_bytes(pickle.dumps((task, job)))
-        late = threading.Event()
+        period_s = self._idle_limit_s if priority == "idle" else None
         try:
             with self._started(folder, priority) as process:
                 assert process.stdout is not None
-
-                def stop() -> None:
-                    late.set()
-                    process.kill()
-
-                limit = threading.Timer(limit_s, stop)
-                limit.daemon = True
+                limit = _TimeLimit(process, self._limit_s, period_s)
                 limit.start()
                 said = ""
                 try:
@@ -140,8 +137,8 @@ class BackgroundProcess:
             task_file.unlink(missing_ok=True)
         if self._cancelled:
             raise CancelledError
-        if late.is_set():
-            raise TimeoutError(f"it was stopped, because it did not end within {limit_s:g} s")
+        if limit.exceeded:
+            raise TimeoutError(f"it was stopped, because it {limit.exceeded}")
         if process.returncode != 0:
             raise RuntimeError(f"its process ended with code {process.returncode}: {said.strip()}")
 
@@ -158,6 +155,46 @@ class BackgroundProcess:
                 errors="replace",
             )
             return self._process
+
+
+class _TimeLimit(threading.Thread):
+    """Kills a process that does not end in time, or for which there is no idle time.
+
+    Args:
+        process: The process.
+        limit_s: Seconds in all.
+        period_s: Seconds after which its computing time is judged, again and again; None: never.
+
+    Attributes:
+        exceeded: Why it was killed; empty if it was not.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], limit_s: float, period_s: float | None) -> None:
+        super().__init__(name="time limit", daemon=True)
+        self.exceeded = ""
+        self._process = process
+        self._limit_s, self._period_s = limit_s, limit_s if period_s is None else period_s
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Watch until it is cancelled or the process is killed."""
+        left_s, computed_s = self._limit_s, 0.0
+        while not self._over.wait(period_s := min(self._period_s, left_s)):
+            left_s -= period_s
+            before_s, computed_s = computed_s, active_s(self._process.pid, waiting=False)
+            if left_s <= 0:
+                self.exceeded = f"did not end within {self._limit_s:g} s"
+            # The sum falls when a compiler that it started has ended, which worked until then.
+            elif 0 <= computed_s - before_s < _NICE_SHARE * period_s:
+                self.exceeded = f"got next to no idle time for {period_s:g} s"
+            else:
+                continue
+            self._process.kill()
+            return
+
+    def cancel(self) -> None:
+        """Stop watching: the process has ended."""
+        self._over.set()
 
 
 def _progress(line: str) -> tuple[str, float] | None:

@@ -115,6 +115,9 @@ class Engine:
         """Prepare everything that later calls need."""
         self.choose_kernels(bank)
 
+    def close(self) -> None:
+        """End what :meth:`warm_up` prepares in the background. Does nothing if that has ended."""
+
     def bank_grew(self, bank: MemoryBank) -> None:
         """Handle that the bank was replaced by a larger one; existing lanes are unchanged."""
 

@@ -483,6 +483,10 @@ class CameraPredictor:
                 state.objects[obj_id] = obj
         state.frame = frame
 
+    def show(self, stream: str, image: Tensor) -> None:
+        """Give a stream the picture of its newest frame, so that it can be prompted after :meth:`import_objects`."""
+        self._opened(stream).image = image
+
     def set_aside(self, stream: str, obj_id: int) -> None:
         """Stop tracking an object, but keep its lane. An object with its id that was set aside before is dropped.
 

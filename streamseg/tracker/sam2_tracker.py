@@ -197,6 +197,10 @@ class Sam2Tracker:
         self._graphs_when_warm = torch_private.compiled_graphs()
         progress("warm", 1.0)
 
+    def close(self) -> None:
+        """End what the engine prepares in the background. The tracker goes on with what it has."""
+        self._predictor.engine.close()
+
     def _add_unchecked(self, stream: str, prompt: Prompt) -> None:
         """Apply a prompt whatever it finds: the model may see nothing on a gray picture."""
         past = self._prompted_frame(stream, prompt, None)
@@ -501,6 +505,8 @@ class Sam2Tracker:
             self.import_memory(stream, for_input(memory, self.feature_side))
             self._predictor.keep_forgotten(stream, objects)
             self._histories[stream] = other._histories[stream].converted(self._preprocess.resize_pixels)
+            if (newest := self._histories[stream].newest) is not None:
+                self._predictor.show(stream, self._preprocess.normalize(newest.picture))
         except BaseException:
             self.close_stream(stream)
             raise

@@ -31,7 +31,6 @@ class TwoSizeTracker:
         self._build_smaller = build_smaller
         self._smaller: Sam2Tracker | None = None
         self._trackers: dict[str, Sam2Tracker] = {}
-        self._wanted: dict[str, Sam2Tracker] = {}
         self._tracked: dict[str, tuple[int, list[ObjectResult]]] = {}
 
     @property
@@ -74,19 +73,26 @@ class TwoSizeTracker:
         """Build the model for the smaller input and warm it up, unless that is done; return its side in pixels."""
         if self._smaller is None and self._build_smaller is not None:
             smaller = self._build_smaller()
-            smaller.warm_up(progress)
+            try:
+                smaller.warm_up(progress)
+            except BaseException:
+                smaller.close()
+                raise
             self._smaller = smaller
         return None if self._smaller is None else self._smaller.image_size
 
     def choose_input(self, stream: str, *, smaller: bool) -> int | None:
         """Track a stream with the smaller or the full input, from its next frame on; return the side in pixels.
 
-        None: there is no smaller one, or it is not prepared.
+        None: there is no smaller one, or it is not prepared. After an exception the stream is as it was.
         """
         if self._smaller is None:
             return None
-        self._wanted[stream] = self._smaller if smaller else self._full
-        return self._wanted[stream].image_size
+        before, after = self._of(stream), self._smaller if smaller else self._full
+        if before is not after:
+            after.take_over(stream, before)
+            self._trackers[stream] = after
+        return after.image_size
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects, with the full input."""
@@ -98,7 +104,6 @@ class TwoSizeTracker:
         """End a stream and free its objects. Does nothing if it is not open."""
         if (tracker := self._trackers.pop(stream, None)) is not None:
             tracker.close_stream(stream)
-        self._wanted.pop(stream, None)
         self._tracked.pop(stream, None)
 
     def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
@@ -107,8 +112,6 @@ class TwoSizeTracker:
         If the second batch fails, the first one's frames are done: the call that repeats one of them returns its
         results.
         """
-        for stream in frames.keys() & self._wanted.keys():
-            self._switch(stream, self._wanted.pop(stream))
         known = {stream: self._tracked.pop(stream, None) for stream in frames}
         results = {
             stream: done[1] for stream, done in known.items() if done is not None and done[0] == frames[stream].frame_id
@@ -126,12 +129,6 @@ class TwoSizeTracker:
                     self._tracked |= {stream: (frames[stream].frame_id, found) for stream, found in results.items()}
                     raise
         return {stream: results[stream] for stream in frames}
-
-    def _switch(self, stream: str, tracker: Sam2Tracker) -> None:
-        before = self._of(stream)
-        if before is not tracker:
-            tracker.take_over(stream, before)
-            self._trackers[stream] = tracker
 
     def _of(self, stream: str) -> Sam2Tracker:
         """Return what tracks a stream; one that is not open is refused by any."""

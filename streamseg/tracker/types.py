@@ -280,6 +280,7 @@ class Tracker(Protocol):
         """Track an open stream with the smaller or the full model input, from its next frame on.
 
         Objects go on, also those that are hidden or set aside, but prompts from before the change cannot be undone.
+        After an exception the stream is as it was.
 
         Returns:
             The input's side in pixels; None if there is no smaller one, or it is not prepared.

@@ -39,6 +39,7 @@ from streamseg.ipc.supervisor_messages import (
     SupervisorMessage,
 )
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
+from streamseg.tracker.faults import free_cached_memory
 from streamseg.tracker.types import Tracker
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.find.looks import Finder, LookSchedule
@@ -294,9 +295,13 @@ class Worker:
         except Exception as error:
             raise_if_device_lost(error)
             log.exception("stream %s: overload: smaller_input works as lower_rate: it cannot be prepared", stream)
+        else:
+            if side is None:
+                log.warning(
+                    "stream %s: overload: smaller_input works as lower_rate: this model has no smaller one", stream
+                )
             return
-        if side is None:
-            log.warning("stream %s: overload: smaller_input works as lower_rate: this model has no smaller one", stream)
+        free_cached_memory()  # outside of the handler, which would keep the failed call's tensors
 
     def _inheritance(self, stream: str, config: StreamConfig, saved: SavedStream, memory_lost: bool) -> Inheritance:
         """Return what an earlier worker or daemon left of a stream; a new stream has no snapshot."""

@@ -28,6 +28,7 @@ from streamseg.worker.find.looks import Finder
 from streamseg.worker.find.proposals import ProposalFinder
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.inheritance import Inheritance, Restoration
+from streamseg.worker.input_size import InputSize
 from streamseg.worker.object_table import ObjectTable
 from streamseg.worker.overload import OverloadMeter, Relief
 from streamseg.worker.picture_memory import PictureMemory
@@ -93,7 +94,7 @@ class TrackedStream:
         self._static = StaticFrames()
         self._picture = PictureMemory()
         self._overload = OverloadMeter()
-        self._smaller_side: int | None = None
+        self._input = InputSize(name, tracker, self._events)
         self._use_settings(config)
         self._turn: FrameTurn | None = None
         self.undo_stack = UndoStack()
@@ -222,7 +223,7 @@ class TrackedStream:
         self._retry_at = None
         self._tracker.close_stream(self.name)
         self._tracker.open_stream(self.name)
-        self._tracker.choose_input(self.name, smaller=self._smaller_side is not None)
+        self._input.reopened()
         self._static.forget()
         self.objects.start_from_masks()
 
@@ -325,21 +326,25 @@ class TrackedStream:
     def measure_overload(self, frames: int, dropped: int) -> None:
         """Take the counters of the stream's ring, and do what ``overload`` says."""
         objects, suspended = len(self.objects.table.tracked), len(self.objects.suspended)
-        fewer = self.config.overload == "oldest_objects"
+        fewer, reduced = self.config.overload == "oldest_objects", self._input.reduced_to is not None
+        if reduced and self.config.overload != "smaller_input":
+            self._input.restore()
         relief = self._overload.update(
             time.monotonic(),
             frames=frames,
             dropped=dropped,
-            can_do_less=objects - suspended > 1 if fewer else objects > 0 and not self._smaller_side,
-            can_do_more=suspended > 0 if fewer else self._smaller_side is not None,
+            can_do_less=objects - suspended > 1 if fewer else objects > 0 and not reduced and self._input.may_change,
+            can_do_more=suspended > 0 if fewer else reduced and self._input.may_change,
         )
         if relief is None or self.paused or self.latest is None or self._retry_at is not None:
             return
         match self.config.overload:
             case "oldest_objects":
                 self._suspend_or_resume(relief)
+            case "smaller_input" if relief == "less":
+                self._input.reduce(self._dropped_words)
             case "smaller_input":
-                self._choose_input(smaller=relief == "less")
+                self._input.restore()
 
     def _suspend_or_resume(self, relief: Relief) -> None:
         suspended = self.objects.suspended
@@ -349,17 +354,6 @@ class TrackedStream:
         else:
             self.objects.resume(suspended[0])
 
-    def _choose_input(self, *, smaller: bool) -> None:
-        """Have the model see a smaller picture from the next frame on, or one of the full size again."""
-        side = self._tracker.choose_input(self.name, smaller=smaller)
-        if side is None or smaller == (self._smaller_side is not None):
-            return
-        self._smaller_side = side if smaller else None
-        if smaller:
-            self._events.add("input_reduced", detail=f"{side} pixels: {self._dropped_words}")
-        else:
-            self._events.add("input_restored", detail=f"{side} pixels")
-
     @property
     def _dropped_words(self) -> str:
         return f"{self._overload.share:.0%} of the frames are dropped"
@@ -367,10 +361,11 @@ class TrackedStream:
     def overload(self) -> Overload | None:
         """Return what happens because the worker does not keep up; None if it does."""
         suspended = list(self.objects.suspended)
-        if not (self._overload.overloaded or suspended or self._smaller_side):
+        reduced_to = self._input.reduced_to
+        if not (self._overload.overloaded or suspended or reduced_to):
             return None
         dropped = round(self._overload.share, 3) if self._overload.overloaded else 0.0
-        return Overload(self.config.overload, dropped, suspended, self._smaller_side or msgspec.UNSET)
+        return Overload(self.config.overload, dropped, suspended, reduced_to or msgspec.UNSET)
 
     def take_saved(self) -> SavedStream | None:
         """Return what the next worker needs to track the same objects; None if nothing changed since the last call."""
@@ -409,8 +404,8 @@ class TrackedStream:
         self.objects.exclusive = config.overlap == "exclusive"
         if config.overload != "oldest_objects":
             self.objects.resume_all()
-        if config.overload != "smaller_input" and self._smaller_side:
-            self._choose_input(smaller=False)
+        if config.overload != "smaller_input":
+            self._input.restore()
         request = self._find_request
         if request is not None and request.configured != config.find:
             request = self._find_request = None

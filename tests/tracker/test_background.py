@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from streamseg.tracker import background
 from streamseg.tracker.background import BackgroundProcess, CancelledError, _progress
 
 if TYPE_CHECKING:  # torch takes seconds to import, in each process
@@ -39,6 +41,10 @@ def hang_if_idle(job: None, folder: Path, progress: Progress) -> None:
         select.select([], [], [], 600)
 
 
+def read(fifo: str, folder: Path, progress: Progress) -> None:
+    (folder / "written").write_text(f"{Path(fifo).read_text()} {os.sched_getscheduler(0)}")
+
+
 def ignore(what: str, share: float) -> None:
     pass
 
@@ -56,6 +62,22 @@ def test_without_idle_time_it_starts_again_with_niceness(tmp_path: Path) -> None
     # A limit of seconds: the process has to come as far as its first part.
     BackgroundProcess(idle_limit_s=1.0).run(hang_if_idle, None, tmp_path, lambda what, share: parts.append(what))
     assert parts[-1] == "hanging"
+
+
+def test_a_task_that_computes_keeps_its_idle_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(fifo := tmp_path / "fifo")
+    sums = itertools.chain((1.0, 2.0), itertools.count(1.5))  # falls where a compiler ends
+    shares: list[float] = []
+
+    def measure(pid: int, *, waiting: bool) -> float:
+        if len(shares) == 3:
+            fifo.write_text("done")  # it has outlived the limit three times
+        shares.append(next(sums))
+        return shares[-1]
+
+    monkeypatch.setattr(background, "active_s", measure)
+    BackgroundProcess(idle_limit_s=0.3).run(read, str(fifo), tmp_path, ignore)
+    assert (tmp_path / "written").read_text() == f"done {os.SCHED_IDLE}"
 
 
 def test_a_failure_says_why(tmp_path: Path) -> None:

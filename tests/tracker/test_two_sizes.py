@@ -104,16 +104,43 @@ def test_a_forgotten_object_still_waits_for_a_prompt(tracker: TwoSizeTracker) ->
 
 
 def test_a_switch_that_fails_changes_nothing(tracker: TwoSizeTracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    ready(tracker).choose_input("a", smaller=True)
-    smaller = tracker._smaller
+    smaller = ready(tracker)._smaller
     assert smaller is not None
     free = len(smaller._predictor._free_lanes), smaller._predictor.bank.lanes
     with monkeypatch.context() as broken:
         broken.setattr(smaller._preprocess, "resize_pixels", lambda _pixels: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            tracker.track({"a": frame(2)})
+            tracker.choose_input("a", smaller=True)
     assert smaller._predictor.bank.lanes - len(smaller._predictor._free_lanes) == free[1] - free[0]
+    assert tracker.preview("a", Prompt(9, points=(Point(80, 45),)), fresh=True).frame_id == 1
     assert [result.obj_id for result in tracker.track({"a": frame(2)})["a"]] == [7, 3, 5]
+    assert tracker.choose_input("a", smaller=True) == SMALLER
+
+
+def test_the_newest_frame_can_be_prompted_after_a_switch(tracker: TwoSizeTracker) -> None:
+    ready(tracker).remove_object("a", 3)
+    for less in (True, False):
+        tracker.choose_input("a", smaller=less)
+        assert tracker.preview("a", Prompt(9, points=(Point(80, 45),)), fresh=True).frame_id == 1
+        assert tracker.add_prompt("a", Prompt(7, points=(Point(80, 45),))).current.area
+        assert tracker.add_prompt("a", Prompt(3, box=(40, 20, 100, 60))).current.area
+        assert list(tracker.candidates("a", [(0.5, 0.5)]))
+        tracker.remove_object("a", 3)
+    assert [result.obj_id for result in tracker.track({"a": frame(2)})["a"]] == [7, 5]
+
+
+def test_a_preparation_that_fails_ends_what_it_started(
+    tracker: TwoSizeTracker, smaller: SAM2Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = around(smaller)
+    ended: list[str] = []
+    monkeypatch.setattr(made, "warm_up", lambda _progress: 1 / 0)
+    monkeypatch.setattr(made._predictor.engine, "close", lambda: ended.append("engine"))
+    monkeypatch.setattr(tracker, "_build_smaller", lambda: made)
+    with pytest.raises(ZeroDivisionError):
+        tracker.prepare_smaller_input(lambda _what, _share: None)
+    assert ended == ["engine"]
+    assert tracker.choose_input("a", smaller=True) is None
 
 
 def test_exported_memory_is_of_the_full_size(tracker: TwoSizeTracker) -> None:

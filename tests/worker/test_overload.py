@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from streamseg.config.schema import PromptConfig, StreamConfig
+from streamseg.errors import DeviceError
 from streamseg.ipc.commands import Command
 from streamseg.protocol.published import Overload
 from streamseg.tracker.simple.echo import EchoTracker
@@ -183,8 +184,13 @@ class TwoSizes(EchoTracker):
     """Notes which input was chosen: what that does is tested with a model."""
 
     side = 256
+    calls = 0
+    error: Exception | None = None
 
     def choose_input(self, stream: str, *, smaller: bool) -> int | None:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
         self.side = 192 if smaller else 256
         return self.side
 
@@ -206,6 +212,60 @@ def test_the_input_shrinks_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     rig.run(60, share=0.0)
     assert rig.events() == [("input_restored", None)]
     assert (rig.tracker.side, rig.stream.overload()) == (256, None)
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    made = Rig("smaller_input", TwoSizes(max_objects=3))
+    monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: made.now)
+    made.show()
+    made.events()
+    return made
+
+
+def test_a_change_that_fails_is_not_reported_and_is_tried_again(sizes: Rig) -> None:
+    sizes.tracker.error = RuntimeError("out of memory")
+    sizes.run(40, share=0.6)
+    assert sizes.tracker.calls == 3  # after 10 and 20 s, not every 2 s
+    assert sizes.events() == []
+    assert sizes.stream.overload() == Overload("smaller_input", 0.6, [])
+    sizes.tracker.error = None
+    sizes.run(60, share=0.6)
+    assert sizes.events() == [("input_reduced", None)]
+    sizes.tracker.error = RuntimeError("out of memory")
+    sizes.run(20, share=0.0)
+    assert sizes.events() == []
+    assert sizes.stream.overload() == Overload("smaller_input", 0.0, [], 192)
+    sizes.tracker.error = None
+    sizes.run(40, share=0.0)
+    assert sizes.events() == [("input_restored", None)]
+
+
+def test_another_policy_restores_the_input_when_it_can(sizes: Rig) -> None:
+    sizes.run(40, share=0.6)
+    sizes.events()
+    sizes.tracker.error = RuntimeError("out of memory")
+    sizes.stream.change(msgspec.structs.replace(sizes.stream.config, overload="lower_rate"), (), ())
+    assert sizes.stream.overload() == Overload("lower_rate", 0.6, [], 192)
+    sizes.tracker.error = None
+    sizes.run(15, share=0.6)
+    assert sizes.events() == [("input_restored", None)]
+
+
+def test_a_stream_that_failed_may_have_to_go_on_with_the_full_input(sizes: Rig) -> None:
+    sizes.run(40, share=0.6)
+    sizes.stream.fail(frame(999), "broken", RuntimeError("broken"))
+    sizes.tracker.side, sizes.tracker.error = 256, RuntimeError("out of memory")
+    sizes.events()
+    sizes.run(5, share=0.6)
+    assert ("input_restored", None) in sizes.events()
+    assert sizes.stream.overload() == Overload("smaller_input", 0.6, [])
+
+
+def test_a_lost_device_ends_the_worker(sizes: Rig) -> None:
+    sizes.tracker.error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(DeviceError):
+        sizes.run(40, share=0.6)
 
 
 def test_another_policy_restores_the_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,10 @@ class CompiledEngine(Engine):
         else:
             self.preparation.start(lambda: self._load(bank.shape))
 
+    def close(self) -> None:
+        """See :meth:`Engine.close`. Blocks: for a part that is being loaded, a tenth of a second."""
+        self.preparation.stop()
+
     def bank_grew(self, bank: MemoryBank) -> None:
         """Record all graphs of the step again: they hold the old bank's addresses. Compiled code takes any bank.
 

@@ -93,6 +93,10 @@ class OpenVinoEngine(Engine):
         else:
             self.preparation.start(partial(self._complete, name, folder, bank.shape, lambda what, share: None))
 
+    def close(self) -> None:
+        """See :meth:`Engine.close`. Blocks: for a part that is being loaded, a tenth of a second."""
+        self.preparation.stop()
+
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the result belongs to the caller."""
         return joined([self._encode_one(images[row : row + 1]) for row in range(len(images))])
