@@ -34,7 +34,9 @@ from streamseg.tracker.sam2.attention_backend import synchronize
 from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_policy import policy_of
+from streamseg.tracker.sam2.point_decoder import is_decodable
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
+from streamseg.tracker.sam2.step import StepOutput
 from streamseg.tracker.stream_memory import for_input, to_array, to_tensor
 from streamseg.tracker.types import (
     Candidate,
@@ -42,6 +44,7 @@ from streamseg.tracker.types import (
     Preview,
     Prompt,
     PromptResult,
+    Question,
     StreamMemory,
     check_prompt,
 )
@@ -331,11 +334,57 @@ class Sam2Tracker:
         """
         past = self._prompted_frame(stream, prompt, frame_id, fresh=fresh)
         segmented, result = self._decide(stream, prompt, past, ambiguous=candidates, fresh=fresh)
-        masks: list[ObjectResult] = []
-        if candidates:
-            offered = segmented.out.candidates
-            (masks,) = to_results([LowRes((prompt.obj_id,) * len(offered.iou_prediction), *offered, past.size)])
-        return Preview(past.frame_id, result, tuple(masks), segmented.fresh and not fresh)
+        offered = self._at_video_size(prompt, segmented.out.candidates, past) if candidates else []
+        return Preview(past.frame_id, result, tuple(offered), segmented.fresh and not fresh)
+
+    def previews(self, stream: str, questions: Sequence[Question]) -> list[Preview | PromptError]:
+        """Return what :meth:`preview` returns or raises for each question, up to rounding.
+
+        Single clicks that start an object, which are most previews, go through the model in one batch.
+        """
+        answers: dict[int, Preview | PromptError] = {}
+        clicks: dict[bool, dict[int, tuple[Prompt, PastFrame[torch.Tensor]]]] = {}
+        for place, asked in enumerate(questions):
+            prompt = asked.prompt
+            try:
+                if self._is_first_click(stream, prompt):
+                    past = self._prompted_frame(stream, prompt, asked.frame_id)
+                    self._predictor.check_room(stream, prompt.obj_id)
+                    clicks.setdefault(asked.candidates, {})[place] = prompt, past
+                else:
+                    answers[place] = self.preview(stream, prompt, asked.frame_id, candidates=asked.candidates)
+            except PromptError as error:
+                answers[place] = error
+        for candidates, group in clicks.items():
+            found = self._preview_clicks(stream, list(group.values()), candidates=candidates)
+            answers |= zip(group, found, strict=True)
+        return [answers[place] for place in range(len(questions))]
+
+    def _is_first_click(self, stream: str, prompt: Prompt) -> bool:
+        """Return whether a prompt is one positive point that starts an object."""
+        if [point.label for point in prompt.points] != [1] or prompt.box is not None or prompt.candidate is not None:
+            return False
+        known = stream in self._histories and self._predictor.remembers(stream, prompt.obj_id)
+        return not known and is_decodable(self._predictor.model)
+
+    def _preview_clicks(
+        self, stream: str, clicks: Sequence[tuple[Prompt, PastFrame[torch.Tensor]]], *, candidates: bool
+    ) -> list[Preview | PromptError]:
+        images = {number: self._image(past) for number, past in {past.number: past for _, past in clicks}.items()}
+        points = [
+            (images[past.number], torch.tensor((prompt.points[0].x, prompt.points[0].y)) / torch.tensor(past.size))
+            for prompt, past in clicks
+        ]
+        masks = self._predictor.click_masks(stream, points, ambiguous=candidates)
+        answers: list[Preview | PromptError] = []
+        for (prompt, past), (best, offered) in zip(clicks, masks, strict=True):
+            try:
+                (result,) = self._at_video_size(prompt, best, past)
+                shown = self._at_video_size(prompt, offered, past) if candidates else []
+                answers.append(Preview(past.frame_id, self._checked(prompt, result, past), tuple(shown)))
+            except PromptError as error:
+                answers.append(error)
+        return answers
 
     def _decide(
         self,
@@ -398,7 +447,7 @@ class Sam2Tracker:
                 choice=prompt.candidate,
                 **given_prompt(prompt, past.size),
             )
-            ((result,),) = to_results([LowRes((prompt.obj_id,), *segmented.out.step, past.size)])
+            (result,) = self._at_video_size(prompt, segmented.out.step, past)
             return segmented, result
 
         segmented, result = attempt(fresh)
@@ -406,10 +455,22 @@ class Sam2Tracker:
             again = attempt(fresh=True)
             if agreement(prompt, again[1]) > agreement(prompt, result):
                 segmented, result = again
+        return segmented, self._checked(prompt, result, past)
+
+    def _at_video_size(self, prompt: Prompt, masks: StepOutput, past: PastFrame[torch.Tensor]) -> list[ObjectResult]:
+        (results,) = to_results([LowRes((prompt.obj_id,) * len(masks.iou_prediction), *masks, past.size)])
+        return results
+
+    def _checked(self, prompt: Prompt, result: ObjectResult, past: PastFrame[torch.Tensor]) -> ObjectResult:
+        """Return the mask that a prompt gave; an empty one if its scores are not finite.
+
+        Raises:
+            PromptError: The prompt gives no mask, or one far smaller than was marked.
+        """
         if unusable(result):
-            return segmented, unseen(prompt.obj_id, past.size)
+            return unseen(prompt.obj_id, past.size)
         check_found(prompt, result, self._smallest(past.size))
-        return segmented, result
+        return result
 
     def _stays(self, stream: str, prompt: Prompt, past: PastFrame[torch.Tensor]) -> bool:
         """Return whether the object would still be found on the next frame if that showed the same."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.stream_memory import for_input
-from streamseg.tracker.types import Candidate, ObjectResult, Preview, Prompt, PromptResult, StreamMemory
+from streamseg.tracker.types import Candidate, ObjectResult, Preview, Prompt, PromptResult, Question, StreamMemory
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,10 @@ class TwoSizeTracker:
     ) -> Preview:
         """See :class:`~streamseg.tracker.types.Tracker`."""
         return self._of(stream).preview(stream, prompt, frame_id, candidates=candidates, fresh=fresh)
+
+    def previews(self, stream: str, questions: Sequence[Question]) -> list[Preview | PromptError]:
+        """See :class:`~streamseg.tracker.types.Tracker`."""
+        return self._of(stream).previews(stream, questions)
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
         """See :class:`~streamseg.tracker.types.Tracker`."""

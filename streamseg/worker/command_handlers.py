@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import msgspec
 
 from streamseg.config.load import find_from_mapping
-from streamseg.errors import ConfigError, ControlError, FrameExpiredError, NothingToUndoError, PromptError
+from streamseg.errors import ConfigError, ControlError, NothingToUndoError, PromptError
 from streamseg.ipc.commands import Command, Outcome
 from streamseg.ipc.saved_prompts import SavedObject, normalize_prompt
 from streamseg.protocol.arguments import AddPrompt, LabelObject, ObjectArgs, SetFind, SetPrompt, SetPrompts
 from streamseg.protocol.control import OPERATIONS, ErrorBody, control_error, stream_not_found
 from streamseg.protocol.results import (
-    Candidate,
     Finding,
     Listing,
     Nothing,
@@ -27,15 +26,13 @@ from streamseg.protocol.results import (
     Undone,
     UndoneChange,
 )
-from streamseg.protocol.scores import presence_of, score_of
 from streamseg.protocol.text import encode_json
 from streamseg.tracker.faults import classify, free_cached_memory
-from streamseg.tracker.types import Preview, check_prompt
-from streamseg.tracker.types import PromptResult as Applied
+from streamseg.tracker.types import check_prompt
 from streamseg.worker.listing import stream_entry, stream_snapshot
-from streamseg.worker.prompts import build_prompt, full_rle, pixel_marks
+from streamseg.worker.prompt_requests import add_prompt, on_frame, preview, require_latest, require_not_paused
+from streamseg.worker.prompts import build_prompt, pixel_marks
 from streamseg.worker.restore import restore
-from streamseg.worker.stream_objects import Latest
 from streamseg.worker.track_errors import raise_if_device_lost
 from streamseg.worker.tracked_stream import TrackedStream
 from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES, Change
@@ -43,6 +40,7 @@ from streamseg.worker.undo import MAX_AGE_S, MAX_CHANGES, Change
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _UNDOABLE: Final = frozenset({"add_prompt", "set_prompts", "remove_object", "reset", "label_object"})
 
@@ -55,13 +53,35 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
     Raises:
         DeviceError: the device is lost. The control process answers the request when the worker is gone.
     """
+    result = _attempt(command, _execute, command, streams)
+    return result if isinstance(result, Outcome) else Outcome(command.number, encode_json(result))
+
+
+def handle_previews(commands: Sequence[Command], streams: Mapping[str, TrackedStream]) -> list[Outcome]:
+    """Answer previews as :func:`handle_command` does. Those of one stream share the model's batches.
+
+    Raises:
+        DeviceError: as :func:`handle_command`.
+    """
+    outcomes: list[Outcome] = []
+    for stream in dict.fromkeys(command.stream for command in commands):
+        asked = [command for command in commands if command.stream == stream]
+        results = _attempt(asked[0], _answer_previews, asked, streams)
+        if isinstance(results, Outcome):
+            outcomes += [msgspec.structs.replace(results, number=command.number) for command in asked]
+            continue
+        for command, result in zip(asked, results, strict=True):
+            if isinstance(result, ControlError):
+                outcomes.append(Outcome(command.number, error=ErrorBody.of(result)))
+            else:
+                outcomes.append(Outcome(command.number, encode_json(result)))
+    return outcomes
+
+
+def _attempt(command: Command, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Outcome:
+    """Return what a function returns; an exception becomes the command's outcome."""
     try:
-        args = msgspec.json.decode(command.args, type=OPERATIONS[command.op].args)
-        if command.op == "list":
-            chosen = [_find_stream(streams, command.stream)] if command.stream else list(streams.values())
-            result: msgspec.Struct = Listing(streams=tuple(map(stream_entry, chosen)))
-        else:
-            result = _handle(command.op, _find_stream(streams, command.stream), args)
+        return function(*args, **kwargs)
     except ControlError as error:
         return Outcome(command.number, error=ErrorBody.of(error))
     except Exception as error:
@@ -75,7 +95,21 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
             text = f"{command.op} failed, {fault.text}: try again, or with fewer objects"
             failure = ErrorBody(code="INTERNAL", message=text, retryable=True)
         return Outcome(command.number, error=failure)
-    return Outcome(command.number, encode_json(result))
+
+
+def _execute(command: Command, streams: Mapping[str, TrackedStream]) -> msgspec.Struct:
+    args = msgspec.json.decode(command.args, type=OPERATIONS[command.op].args)
+    if command.op == "list":
+        chosen = [_find_stream(streams, command.stream)] if command.stream else list(streams.values())
+        return Listing(streams=tuple(map(stream_entry, chosen)))
+    return _handle(command.op, _find_stream(streams, command.stream), args)
+
+
+def _answer_previews(
+    commands: Sequence[Command], streams: Mapping[str, TrackedStream]
+) -> list[PromptResult | ControlError]:
+    stream = _find_stream(streams, commands[0].stream)
+    return preview(stream, [msgspec.json.decode(command.args, type=AddPrompt) for command in commands])
 
 
 def _handle(op: str, stream: TrackedStream, args: Any) -> msgspec.Struct:
@@ -96,71 +130,6 @@ def _find_stream(streams: Mapping[str, TrackedStream], stream: str) -> TrackedSt
 
 
 # --- prompts --------------------------------------------------------------------------------------------------------
-
-
-def _add_prompt(stream: TrackedStream, args: AddPrompt) -> PromptResult:
-    _require_not_paused(stream)
-    latest = _require_latest(stream)
-    objects = stream.objects
-    obj_id = objects.table.free_id if args.object_id is None else args.object_id
-    new = not objects.table.is_tracked(obj_id)
-    prompt = replace(normalize_prompt(args), candidate=args.candidate)
-
-    def apply(frame: int | None) -> Preview | Applied:
-        if args.preview:
-            return objects.preview(obj_id, prompt, frame, candidates=args.candidates > 1)
-        return objects.add_prompt(obj_id, args.label, prompt, frame)
-
-    result = _on_frame(args, apply, f"object {obj_id}: " if args.object_id is None else "")
-    prompted = result.prompted
-    known = objects.table.objects.get(obj_id)
-    points, box = pixel_marks(prompt, prompted.size)
-    return PromptResult(
-        object_id=0 if args.preview and args.object_id is None else obj_id,
-        label=args.label or (known.label if known else ""),
-        new=new,
-        frame=result.frame_id,
-        newest=latest.frame_id,
-        size=prompted.size,
-        bbox=prompted.roi,
-        area=prompted.area,
-        score=score_of(prompted.iou_prediction),
-        presence=presence_of(prompted.object_score_logits),
-        rle=full_rle(prompted) if args.preview else None,
-        points_px=points,
-        box_px=box,
-        restarted=result.restarted,
-        candidates=_candidates(result),
-    )
-
-
-def _candidates(result: Preview | Applied) -> tuple[Candidate, ...]:
-    offered = result.candidates if isinstance(result, Preview) else ()
-    return tuple(
-        Candidate(bbox=one.roi, area=one.area, score=score_of(one.iou_prediction), rle=full_rle(one)) for one in offered
-    )
-
-
-def _require_not_paused(stream: TrackedStream) -> None:
-    if stream.paused:
-        raise control_error("BAD_REQUEST", f"stream {stream.name!r} is paused and not tracked: resume it first")
-
-
-def _on_frame(args: AddPrompt | SetPrompts, apply: Callable[[int | None], T], unknown: str = "") -> T:
-    """Call ``apply`` with the frame that the user saw. If it has expired, ``on_expired`` decides.
-
-    A refusal does not begin with ``unknown``: the id of an object that the client has not heard of.
-    """
-    try:
-        try:
-            return apply(args.frame)
-        except FrameExpiredError as error:
-            if args.on_expired == "error":
-                why = str(error).removeprefix(unknown)
-                raise control_error("FRAME_EXPIRED", f"{why}; to use the newest frame, set on_expired") from None
-            return apply(None)
-    except PromptError as error:
-        raise control_error("BAD_PROMPT", str(error).removeprefix(unknown)) from None
 
 
 def _undo_prompt(stream: TrackedStream, args: ObjectArgs) -> Undone:
@@ -196,7 +165,7 @@ def _redo(stream: TrackedStream, _args: Any) -> UndoneChange:
         raise control_error("NOTHING_TO_REDO", f"stream {stream.name!r} has no change to do again: undo one first")
     now = _now(stream, change)
     if change.correction is not None and all(now.values()):
-        _add_prompt(stream, change.correction)
+        add_prompt(stream, change.correction)
     else:
         restore(stream.objects, change.before)
     stream.undo_stack.add_redone(change, now)
@@ -244,7 +213,7 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     else:
         _check_starts(stream, prompted, frame)
         stream.objects.replace((*removed, *(obj.obj_id for obj in prompted)), (), can_undo=True)
-        _start_on_frame(stream, prompted, frame, before)
+        _starton_frame(stream, prompted, frame, before)
     for prompt in unchanged:
         if before[prompt.object_id].label != prompt.label:
             stream.objects.label(prompt.object_id, prompt.label)
@@ -261,9 +230,9 @@ def _frame_of(stream: TrackedStream, args: SetPrompts) -> int | None:
     """Return the held frame that the prompts are for; None: the next one."""
     if args.frame is None:
         return None
-    _require_not_paused(stream)
-    _require_latest(stream)
-    return _on_frame(args, stream.objects.find_frame)
+    require_not_paused(stream)
+    require_latest(stream)
+    return on_frame(args, stream.objects.find_frame)
 
 
 def _check_starts(stream: TrackedStream, objects: Sequence[SavedObject], frame: int | None) -> None:
@@ -275,7 +244,7 @@ def _check_starts(stream: TrackedStream, objects: Sequence[SavedObject], frame: 
             raise control_error("BAD_PROMPT", str(error)) from None
 
 
-def _start_on_frame(
+def _starton_frame(
     stream: TrackedStream, objects: Sequence[SavedObject], frame: int, before: Mapping[int, SavedObject]
 ) -> None:
     try:
@@ -345,13 +314,7 @@ def _resume(stream: TrackedStream, _args: Any) -> Nothing:
 
 
 def _snapshot(stream: TrackedStream, _args: Any) -> SnapshotResult:
-    return stream_snapshot(stream, _require_latest(stream))
-
-
-def _require_latest(stream: TrackedStream) -> Latest:
-    if stream.latest is None:
-        raise control_error("NO_FRAME_YET", f"stream {stream.name!r} has no frame yet: wait for its first")
-    return stream.latest
+    return stream_snapshot(stream, require_latest(stream))
 
 
 def _require_object(stream: TrackedStream, obj_id: int) -> None:
@@ -361,7 +324,7 @@ def _require_object(stream: TrackedStream, obj_id: int) -> None:
 
 
 _HANDLERS: Final[Mapping[str, Callable[[TrackedStream, Any], msgspec.Struct]]] = {
-    "add_prompt": _add_prompt,
+    "add_prompt": add_prompt,
     "undo_prompt": _undo_prompt,
     "undo": _undo,
     "redo": _redo,

@@ -22,6 +22,8 @@ _SHARE: Final = 0.08
 _KEEP_S: Final = 0.5
 """Credit of this long is kept, so that the first preview after a pause runs at once."""
 _MAX_WAITING: Final = 32
+_MAX_AT_ONCE: Final = 8
+"""Previews that run together: a frame may wait for all of them."""
 _MAX_WAIT_S: Final = 2.0
 """A preview that waits longer is refused: its mouse has moved on."""
 
@@ -50,12 +52,14 @@ class PreviewQueue:
             return _refusal(self._waiting.popleft()[1])
         return None
 
-    def take(self) -> Command | None:
-        """Return the next preview, if one may run now."""
-        return self._waiting.popleft()[1] if self.wait_s() == 0.0 else None
+    def take(self) -> list[Command]:
+        """Return the next previews, which share the model's batches; none if they may not run now."""
+        if self.wait_s() != 0.0:
+            return []
+        return [self._waiting.popleft()[1] for _ in range(min(len(self._waiting), _MAX_AT_ONCE))]
 
     def wait_s(self) -> float | None:
-        """Return the seconds until a preview may run; None if none waits."""
+        """Return the seconds until previews may run; None if none waits."""
         if not self._waiting:
             return None
         now = self._clock()
@@ -64,7 +68,7 @@ class PreviewQueue:
         return max(0.0, -self._credit_s / _SHARE)
 
     def note_run(self, seconds: float) -> None:
-        """Charge a preview that kept a frame waiting for this long."""
+        """Charge previews that kept a frame waiting for this long."""
         self._credit_s -= seconds
 
 

@@ -41,7 +41,7 @@ from streamseg.ipc.supervisor_messages import (
 from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 from streamseg.tracker.faults import free_cached_memory
 from streamseg.tracker.types import Tracker
-from streamseg.worker.command_handlers import handle_command
+from streamseg.worker.command_handlers import handle_command, handle_previews
 from streamseg.worker.find.looks import Finder, LookSchedule
 from streamseg.worker.frame_turn import FrameResult
 from streamseg.worker.inheritance import Inheritance, read_snapshot
@@ -232,11 +232,12 @@ class Worker:
                 self._commands.answer(refusal)
         while (refusal := self._previews.take_late()) is not None:
             self._commands.answer(refusal)
-        if (preview := self._previews.take()) is not None:
+        if previews := self._previews.take():
             began = time.monotonic()
             self._handle_messages()
             # Not among the completed requests: a mouse would push out those of people and programs.
-            self._commands.answer(handle_command(preview, self._streams))
+            for outcome in handle_previews(previews, self._streams):
+                self._commands.answer(outcome)
             if any(ring.counters().pending for ring in self._rings.values()):
                 self._previews.note_run(time.monotonic() - began)
 

@@ -18,7 +18,7 @@ from streamseg.protocol.arguments import Rle
 from streamseg.protocol.mask_codec import encode_rle
 from streamseg.protocol.published import ObjectState, Origin
 from streamseg.tracker.measure import unseen, unusable
-from streamseg.tracker.types import BoolMask, ObjectResult, Preview, Prompt, PromptResult, Tracker
+from streamseg.tracker.types import BoolMask, ObjectResult, Preview, Prompt, PromptResult, Question, Tracker
 from streamseg.worker.exclusive_masks import exclusive
 from streamseg.worker.frame_turn import pack_object
 from streamseg.worker.hidden_objects import HiddenObjects
@@ -251,28 +251,14 @@ class StreamObjects:
             self._events.add("object_restarted", obj_id=obj_id, label=known.label, detail=detail)
         return replace(result, prompted=cleaned(result.prompted, self.cleanup_px))
 
-    def preview(
-        self,
-        obj_id: int,
-        prompt: SavedPrompt,
-        frame_id: int | None,
-        *,
-        candidates: bool = False,
-    ) -> Preview:
-        """Return the mask that :meth:`add_prompt` would give on that frame. Changes nothing.
+    def previews(self, questions: Sequence[Question]) -> list[Preview | PromptError]:
+        """Return the masks that :meth:`add_prompt` would give, or why it would refuse. Changes nothing."""
+        return [
+            answer if isinstance(answer, PromptError) else self._cleaned(answer)
+            for answer in self._tracker.previews(self.name, questions)
+        ]
 
-        Args:
-            obj_id: As in :meth:`add_prompt`, like the next ones.
-            prompt: The prompt.
-            frame_id: The frame.
-            candidates: Also return all of those masks.
-
-        Raises:
-            PromptError: as :meth:`add_prompt`.
-        """
-        assert self._latest is not None
-        built = build_prompt(obj_id, prompt, self._latest.size)
-        preview = self._tracker.preview(self.name, built, frame_id, candidates=candidates)
+    def _cleaned(self, preview: Preview) -> Preview:
         return replace(
             preview,
             prompted=cleaned(preview.prompted, self.cleanup_px),

@@ -12,7 +12,7 @@ from streamseg.tracker.create import create_tracker
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2_tracker import Sam2Tracker
-from streamseg.tracker.types import ObjectResult, Point, Prompt, Tracker
+from streamseg.tracker.types import ObjectResult, Point, Preview, Prompt, Question, Tracker
 from tests.tracker.tracker_scenes import show
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 30))
@@ -281,6 +281,58 @@ def test_a_preview_is_what_the_prompt_gives(small: SAM2Base) -> None:
     (wanted,), (given,) = (tracker.track({"a": frame(6)})["a"] for tracker in (plain, looked))
     assert wanted.object_score_logits == given.object_score_logits  # bit by bit
     assert np.array_equal(wanted.full_mask, given.full_mask)
+
+
+def test_previews_together_are_those_of_each_alone(small: SAM2Base) -> None:
+    tracker = small_tracker(small)
+    for number in range(4):
+        tracker.track({"a": frame(5 * number)})
+    tracker.add_prompt("a", CLICK)
+    click = Prompt(3, points=(Point(60, 40),))
+    questions = [
+        Question(Prompt(3, points=(Point(20, 20),))),
+        Question(click, 15),
+        Question(click, 5),  # an earlier frame, in the same batch
+        Question(click, candidates=True),
+        Question(Prompt(3, box=(40, 20, 100, 60))),
+        Question(CORRECTION),  # of an object that exists
+    ]
+    refused = [Question(Prompt(3, points=(Point(300, 20),))), Question(click, 99)]
+    answers = tracker.previews("a", [*refused, *questions])
+    for asked, answer in zip(refused, answers, strict=False):
+        with pytest.raises(PromptError) as alone:
+            tracker.preview("a", asked.prompt, asked.frame_id)
+        assert str(answer) == str(alone.value)
+    for asked, answer in zip(questions, answers[2:], strict=True):
+        wanted = tracker.preview("a", asked.prompt, asked.frame_id, candidates=asked.candidates)
+        assert isinstance(answer, Preview)
+        assert answer.frame_id == wanted.frame_id
+        masks, offered = (wanted.prompted, *wanted.candidates), (answer.prompted, *answer.candidates)
+        for one, other in zip(masks, offered, strict=True):
+            assert np.array_equal(one.full_mask, other.full_mask)
+            assert one.iou_prediction == pytest.approx(other.iou_prediction, abs=1e-4)
+            assert one.object_score_logits == pytest.approx(other.object_score_logits, abs=1e-4)
+    assert tracker._predictor.objects("a") == (1,)
+
+
+def test_clicks_on_one_frame_go_through_the_decoder_together(small: SAM2Base) -> None:
+    tracker, batches = small_tracker(small), []
+    tracker.track({"a": frame(0)})
+    last = small.sam_mask_decoder.transformer.norm_final_attn
+    hook = last.register_forward_hook(lambda _module, _args, output: batches.append(len(output)))
+    try:
+        tracker.previews("a", [Question(Prompt(3, points=(Point(20 * place, 40),))) for place in range(1, 5)])
+    finally:
+        hook.remove()
+    assert batches == [4]
+
+
+def test_previews_are_refused_when_there_is_no_room(small: SAM2Base) -> None:
+    tracker = small_tracker(small, max_objects=1)
+    tracker.track({"a": frame(0)})
+    tracker.add_prompt("a", CLICK)
+    (answer,) = tracker.previews("a", [Question(Prompt(3, points=(Point(20, 20),)))])
+    assert "the limit of model.max_objects" in str(answer)
 
 
 def test_warm_up_leaves_nothing_behind(tracker: Sam2Tracker) -> None:

@@ -28,7 +28,7 @@ def test_previews_that_keep_frames_waiting_take_less_than_a_tenth_of_the_time(vi
         for _ in range(viewers):
             number += 1
             queue.add(preview(number))
-        while queue.take() is not None:
+        while queue.take():
             clock.now += cost_s
             taken_s += cost_s
             queue.note_run(cost_s)
@@ -42,27 +42,30 @@ def test_previews_in_idle_time_run_at_once():
     queue = PreviewQueue(Clock())
     for number in range(50):
         queue.add(preview(number))
-        assert queue.take() is not None
+        assert queue.take()
         queue.note_run(0.0)
 
 
-def test_the_oldest_runs_first_and_the_others_wait_for_credit():
+def numbers(commands: list[Command]) -> list[int]:
+    return [command.number for command in commands]
+
+
+def test_what_waits_runs_together_oldest_first_as_soon_as_there_is_credit():
     clock = Clock()
     queue = PreviewQueue(clock)
     assert queue.wait_s() is None
-    for number in (1, 2):
-        queue.add(preview(number))
-    first = queue.take()
-    assert first is not None
-    assert first.number == 1
+    queue.add(preview(1))
+    assert numbers(queue.take()) == [1]
     queue.note_run(0.1)
-    assert queue.take() is None
+    for number in range(2, 13):
+        queue.add(preview(number))
+    assert queue.take() == []
     wait_s = queue.wait_s()
     assert wait_s is not None
     clock.now += wait_s + 1e-6
-    second = queue.take()
-    assert second is not None
-    assert second.number == 2
+    assert numbers(queue.take()) == list(range(2, 10))
+    assert numbers(queue.take()) == [10, 11, 12]
+    assert queue.take() == []
 
 
 def test_what_waits_is_bounded_in_number_and_time():

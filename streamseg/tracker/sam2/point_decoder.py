@@ -5,7 +5,7 @@ The original is ``sam2/modeling/sam/mask_decoder.py`` and ``transformer.py``. A 
 
 - Projections of the picture's tokens move to the other side of the product, to the few tokens of the point:
   ``q (W k) = (q W) k``. This halves the arithmetic of attention, and bias terms that cancel in a softmax go.
-- What is equal for all points, the first attention to the picture, is projected once.
+- What is equal for all points of one picture, the first attention to the picture, is projected once.
 - Predicted IoUs depend on tokens only, so masks whose predicted IoU is too low are never computed.
 - Transposed convolutions that do not overlap are matrix products, and the masks' pixels stay in the order of those
   products up to the end.
@@ -25,6 +25,8 @@ from torch.nn import functional
 
 from streamseg.errors import ModelError
 
+_SEEN: Final = 10.0
+"""Object score of a decoder that has none, as in sam2."""
 _CPU_BATCH_VALUES: Final = 4 * 2**20
 """Values of one copy of the picture's tokens for each point of a batch on a CPU: 16 MiB, which limits the memory."""
 
@@ -59,14 +61,21 @@ class _Attended(NamedTuple):
     keys: Tensor
 
 
+def is_decodable(network: SAM2Base) -> bool:
+    """Return whether the mask decoder is of the kind that sam2 publishes, which :class:`PointDecoder` needs."""
+    decoder = network.sam_mask_decoder
+    return isinstance(decoder.transformer, TwoWayTransformer) and bool(decoder.use_high_res_features)
+
+
 class PointDecoder:
-    """Single points on one picture.
+    """Single points on one picture, or each on its own.
 
     Args:
         network: The model.
-        top: ``[1, C, h, w]``; the picture's features at stride 16, with ``no_mem_embed`` added.
-        stride8: ``[1, C / 4, 2h, 2w]``.
-        stride4: ``[1, C / 8, 4h, 4w]``.
+        top: ``[S, C, h, w]``; features of one picture, or of a picture for each point, at stride 16, with
+            ``no_mem_embed`` added.
+        stride8: ``[S, C / 4, 2h, 2w]``.
+        stride4: ``[S, C / 8, 4h, 4w]``.
         batch: Points at once, at most.
 
     Raises:
@@ -74,10 +83,9 @@ class PointDecoder:
     """
 
     def __init__(self, network: SAM2Base, top: Tensor, stride8: Tensor, stride4: Tensor, batch: int) -> None:
-        decoder = network.sam_mask_decoder
-        if not (isinstance(decoder.transformer, TwoWayTransformer) and decoder.use_high_res_features):
+        if not is_decodable(network):
             raise ModelError("the mask decoder has no high-res features or another transformer: use exact")
-        self._network, self._decoder = network, decoder
+        self._network, self._decoder = network, network.sam_mask_decoder
         self._top = top
         self._pe = network.sam_prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
         self._channels, self._side = top.shape[1], top.shape[2]
@@ -97,30 +105,50 @@ class PointDecoder:
             multimask: Three masks per point.
             above_iou: Return only masks whose predicted IoU is above this; None returns all.
         """
-        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
-        mask = None if mask_input is None else mask_input[:, None]
-        sparse, dense = self._network.sam_prompt_encoder(points=(points[:, None], labels), boxes=None, masks=mask)
-        attended = self._attend(sparse, dense[:1] if mask is None else dense)
+        attended = self._attend(points, mask_input)
+        return self._decode(attended, multimask=multimask, above_iou=above_iou)
+
+    def clicks(self, points: Tensor, *, multimask: bool) -> tuple[Decoded, Tensor]:
+        """Return the masks of points and ``float32 [B]``; > 0: the model sees an object at that point.
+
+        Args:
+            points: As for :meth:`__call__`.
+            multimask: Three masks per point.
+        """
+        attended = self._attend(points, None)
+        if self._decoder.pred_obj_scores:
+            scores = self._decoder.pred_obj_score_head(attended.tokens[:, 0])[:, 0].float()
+        else:
+            scores = torch.full((len(points),), _SEEN, device=points.device)
+        return self._decode(attended, multimask=multimask, above_iou=None), scores
+
+    def _decode(self, attended: _Attended, *, multimask: bool, above_iou: float | None) -> Decoded:
         first = 1 if self._decoder.pred_obj_scores else 0
         ious = self._decoder.iou_prediction_head(attended.tokens[:, first]).float()
         picked = slice(1, None) if multimask else slice(0, 1)
         falls_back = not multimask and bool(self._decoder.dynamic_multimask_via_stability)
         possible = ious if falls_back else ious[:, picked]
-        rows = torch.arange(len(points), device=points.device)
+        rows = torch.arange(len(ious), device=ious.device)
         if above_iou is not None:
             rows = torch.nonzero(possible.amax(dim=1) > above_iou)[:, 0]
         mask_tokens = attended.tokens[rows, first + 1 : first + 1 + self._decoder.num_mask_tokens]
         keys, ious = attended.keys[rows], ious[rows]
+        finer = [level if len(level) == 1 else level[rows] for level in (self._stride8, self._stride4)]
         if falls_back:
-            every = self._masks(keys, mask_tokens, slice(None))
+            every = self._masks(keys, finer, mask_tokens, slice(None))
             logits, ious = self._decoder._dynamic_multimask_via_stability(every, ious)
         else:
-            logits, ious = self._masks(keys, mask_tokens, picked), ious[:, picked]
+            logits, ious = self._masks(keys, finer, mask_tokens, picked), ious[:, picked]
         found = Decoded(logits.flatten(0, 1), ious.flatten(), rows.repeat_interleave(ious.shape[1]))
         return found if above_iou is None else found.keep(found.ious > above_iou)
 
-    def _attend(self, sparse: Tensor, dense: Tensor) -> _Attended:
-        """Run the transformer on ``[B, P, C]`` prompts; ``dense`` is ``[1, ...]`` if it is equal for all."""
+    def _attend(self, points: Tensor, mask_input: Tensor | None) -> _Attended:
+        """Run the transformer."""
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
+        mask = None if mask_input is None else mask_input[:, None]
+        sparse, dense = self._network.sam_prompt_encoder(points=(points[:, None], labels), boxes=None, masks=mask)
+        if mask is None:
+            dense = dense[:1]  # equal for all
         decoder, transformer = self._decoder, self._decoder.transformer
         own = [decoder.iou_token.weight, decoder.mask_tokens.weight]
         if decoder.pred_obj_scores:
@@ -142,16 +170,16 @@ class PointDecoder:
         queries = queries + _to_picture(attention, queries + pe, keys + self._pe, keys)
         return _Attended(transformer.norm_final_attn(queries), keys)
 
-    def _masks(self, keys: Tensor, mask_tokens: Tensor, picked: slice) -> Tensor:
-        """Return ``float32 [b, M, 4 side, 4 side]`` of the picked mask tokens."""
+    def _masks(self, keys: Tensor, finer: list[Tensor], mask_tokens: Tensor, picked: slice) -> Tensor:
+        """Return ``float32 [b, M, 4 side, 4 side]`` of the picked mask tokens. ``finer``: strides 8 and 4."""
         first, norm, activate, second, _ = self._decoder.output_upscaling
         chosen = range(self._decoder.num_mask_tokens)[picked]
         weights = torch.stack(
             [self._decoder.output_hypernetworks_mlps[token](mask_tokens[:, token]) for token in chosen], dim=1
         )
-        half = _upscaled(first, keys, self._stride8)
+        half = _upscaled(first, keys, finer[0])
         half = activate(functional.layer_norm(half, half.shape[-1:], norm.weight, norm.bias, norm.eps))
-        full = activate(_upscaled(second, half, self._stride4))
+        full = activate(_upscaled(second, half, finer[1]))
         masks = full.flatten(1, -2) @ weights.transpose(1, 2)
         side, count = self._side, len(chosen)
         # Row, column, half row, half column, quarter row, quarter column, mask.
@@ -161,16 +189,16 @@ class PointDecoder:
 
 
 def _quads(level: Tensor, steps: int) -> Tensor:
-    """Return ``[1, C, 2^s h, 2^s w]`` as ``[N, 4, .., C]``: the pixels of each token, quarter by quarter."""
-    channels, side = level.shape[1], level.shape[2] >> steps
-    split: Tensor = level[0].view(channels, side, *[2] * steps, side, *[2] * steps)
-    rows, columns = range(2, 2 + steps), range(3 + steps, 3 + 2 * steps)
-    order = [1, 2 + steps, *(axis for pair in zip(rows, columns, strict=True) for axis in pair), 0]
-    return split.permute(order).reshape(side * side, *[4] * steps, channels).contiguous()
+    """Return ``[S, C, 2^s h, 2^s w]`` as ``[S, N, 4, .., C]``: the pixels of each token, quarter by quarter."""
+    count, channels, side = level.shape[0], level.shape[1], level.shape[2] >> steps
+    split: Tensor = level.view(count, channels, side, *[2] * steps, side, *[2] * steps)
+    rows, columns = range(3, 3 + steps), range(4 + steps, 4 + 2 * steps)
+    order = [0, 2, 3 + steps, *(axis for pair in zip(rows, columns, strict=True) for axis in pair), 1]
+    return split.permute(order).reshape(count, side * side, *[4] * steps, channels).contiguous()
 
 
 def _upscaled(layer: Any, pixels: Tensor, finer: Tensor) -> Tensor:
-    """Apply a transposed convolution of kernel and stride 2 to ``[..., C]``; add the finer level, ``[.., 4, C']``."""
+    """Apply a transposed convolution of kernel and stride 2 to ``[b, ..., C]``; add ``[b or 1, .., 4, C']``."""
     weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
     out: Tensor = (pixels @ weight).view(*pixels.shape[:-1], 4, finer.shape[-1])
     return out.add_(finer + layer.bias)

@@ -67,6 +67,10 @@ class StepOutput(NamedTuple):
     iou_prediction: Tensor
     object_score_logits: Tensor
 
+    def select(self, rows: Tensor) -> StepOutput:
+        """Return a copy of lanes ``[B]`` int64."""
+        return StepOutput(*(value[rows] for value in self))
+
 
 class Memory(NamedTuple):
     """What ``B`` lanes read from the bank for one frame: tensors only, so :meth:`TrackStep.infer` needs no bank.

@@ -21,6 +21,7 @@ from streamseg.tracker.types import (
     Preview,
     Prompt,
     PromptResult,
+    Question,
     StreamMemory,
     check_prompt,
 )
@@ -224,6 +225,16 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         target = self._prompted(past.picture.view, prompt, past.size, present)
         result = self._check_mask(target, past, prompt)
         return Preview(past.frame_id, result, (result,) if candidates else ())
+
+    def previews(self, stream: str, questions: Sequence[Question]) -> list[Preview | PromptError]:
+        """Return what :meth:`preview` returns or raises for each question."""
+        answers: list[Preview | PromptError] = []
+        for asked in questions:
+            try:
+                answers.append(self.preview(stream, asked.prompt, asked.frame_id, candidates=asked.candidates))
+            except PromptError as error:
+                answers.append(error)
+        return answers
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
         """Undo the last prompt of an object and follow it again from that frame on, or from the oldest held.
