@@ -26,11 +26,16 @@ _OTHER_LINES: Final = 7
 """Lines of the screen that are neither streams nor of the pane."""
 _PANE_SHARE: Final = 0.5
 _LEFT_OUT: Final = {
+    84: ("SCORE", "AREA"),
     76: ("LOST", "RECONN", "LOG LINES DROPPED"),
-    64: ("SCORE", "AREA", "LOST/s"),
-    48: ("CONFIDENCE", "IN/s"),
+    64: ("BOX", "LOST/s"),
+    56: ("IN/s",),
+    48: ("CONFIDENCE", "LATENCY"),
+    36: ("OUT/s", "OBJ"),
 }
 """Width of the terminal -> columns for which there is no room when it is narrower."""
+_SHORTENED: Final = frozenset({"", "STREAM", "LABEL", "EVENT", "STAGE/REASON", "PROCESS"})
+"""Columns that lose characters when there is no room for all. The others have numbers, which must be whole."""
 
 
 def screen(state: TopState, width: int, height: int) -> RenderableType:
@@ -48,7 +53,7 @@ def screen(state: TopState, width: int, height: int) -> RenderableType:
 def _narrow(table: Table, width: int) -> None:
     """Leave out columns: it is better to read some of them than the first letters of all."""
     dropped = {name for narrower, names in _LEFT_OUT.items() if width < narrower for name in names}
-    table.columns[:] = [column for column in table.columns if column.header not in dropped]
+    table.columns[:] = [column for column in table.columns if str(column.header) not in dropped]
 
 
 def _head(state: TopState) -> Text:
@@ -79,6 +84,7 @@ def _streams(state: TopState, lines: int) -> Table:
     table = _table("", "STREAM", "STATE", "IN/s", "OUT/s", "OBJ", "LATENCY", "LOST/s", "LOST", "RECONN", "")
     for column in (3, 4, 5, 6, 7, 8, 9):
         table.columns[column].justify = "right"
+    table.columns[0].min_width = 1  # the mark
     table.columns[10].ratio = 1
     names = list(state.streams)
     at = names.index(state.selected) if state.selected in names else 0
@@ -86,7 +92,7 @@ def _streams(state: TopState, lines: int) -> Table:
     for name in names[first : first + lines]:
         chosen = name == state.selected
         row = _stream_row(state.streams[name])
-        table.add_row("▶" if chosen else "", Text(name, "bold" if chosen else ""), *row)
+        table.add_row("▶" if chosen else "", _line(name, "bold" if chosen else ""), *row)
     return table
 
 
@@ -105,7 +111,7 @@ def _stream_row(stream: StreamState) -> list[Text]:
         Text(f"{lost_per_s:.1f}" if lost_per_s else "-", _WARN if lost_per_s else _QUIET),
         Text(str(sum(status.drops.values()))),
         Text(str(status.reconnects), _WARN if status.reconnects else ""),
-        Text(_trouble(status), _BAD),
+        _line(_trouble(status), _BAD),
     ]
 
 
@@ -114,7 +120,7 @@ def _trouble(status: StatusMessage) -> str:
         return f"no masks for {status.no_masks_s:.0f} s"
     if status.overload and status.overload.dropped:
         return f"overloaded, {status.overload.dropped:.0%} dropped"
-    return plain(status.last_error)
+    return status.last_error
 
 
 def _pane_title(state: TopState) -> Text:
@@ -150,7 +156,7 @@ def _object_row(obj: ObjectInfo) -> list[Text]:
     seen = obj.area > 0
     return [
         Text(str(obj.id), f"rgb({red},{green},{blue})"),
-        Text(plain(obj.label)),
+        _line(obj.label),
         Text(obj.state, _OBJECT_STATES.get(obj.state, "")),
         _bar(obj.confidence),
         Text(f"{obj.score:.2f}"),
@@ -175,7 +181,7 @@ def _losses(stream: StreamState | None, lines: int) -> RenderableType:
     text = Text(f"latency (median of a second): {stages or 'no masks'}")
     table = _table("STAGE/REASON", "PER SECOND", "IN ALL")
     for reason, count in sorted(status.drops.items(), key=lambda item: -item[1])[: max(1, lines - 2)]:
-        table.add_row(Text(plain(reason)), f"{stream.losses_per_s.get(reason, 0):.1f}", str(count))
+        table.add_row(_line(reason), f"{stream.losses_per_s.get(reason, 0):.1f}", str(count))
     return Group(text, table if status.drops else Text("nothing was lost", _QUIET))
 
 
@@ -189,7 +195,7 @@ def _events(events: list[EventMessage]) -> RenderableType:
         what = " ".join(str(part) for part in (event.object, event.label) if part not in (None, ""))
         where = event.region.name if event.region else ""
         detail = ", ".join(part for part in (what, where, event.detail) if part)
-        table.add_row(when, event.stream, event.event, Text(plain(detail)))
+        table.add_row(when, _line(event.stream), _line(event.event), _line(detail))
     return table
 
 
@@ -200,7 +206,7 @@ def _processes(daemon: DaemonStatusMessage | None, lines: int) -> RenderableType
     for name, word in list(daemon.processes.items())[: lines - 1]:
         restarts = daemon.restarts.get(name, 0)
         table.add_row(
-            name,
+            _line(name),
             Text(word, _GOOD if word == "ready" else _WARN),
             Text(str(restarts), _WARN if restarts else ""),
             str(daemon.log_dropped.get(name, 0)),
@@ -210,14 +216,18 @@ def _processes(daemon: DaemonStatusMessage | None, lines: int) -> RenderableType
 
 def _keys() -> Text:
     panes = "  ".join(f"{key} {name}" for key, name in PANES.items())
-    return Text(f"↑ ↓ stream   {panes}   tab next   q quit", _QUIET, no_wrap=True, overflow="ellipsis")
+    return Text(f"q quit   ↑ ↓ stream   {panes}   tab next", _QUIET, no_wrap=True, overflow="ellipsis")
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 1), header_style=_QUIET, expand=True)
     for name in columns:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table.add_column(_line(name), no_wrap=name not in _SHORTENED, overflow="ellipsis")
     return table
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(plain(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _duration(seconds: float) -> str:

@@ -23,6 +23,7 @@ from streamseg.web.api_error import ApiError
 from streamseg.web.hub import Hub
 from streamseg.web.operations import Operation, json_response, query_flag, read_body
 from streamseg.web.read_api import known_stream
+from streamseg.web.while_connected import while_connected
 
 _MAX_LISTED: Final = 1000
 _MEDIA_TYPE: Final = "video/mp4"
@@ -89,7 +90,7 @@ class ClipApi:
         with self._hub.listening(events):
             started = await self._controller.record_clip(stream, wanted.before_s, wanted.after_s)
             if waits:
-                await events.wait_for(started)
+                await while_connected(request, events.wait_for(started))
         return json_response(started)
 
     async def clips(self, request: Request) -> Response:

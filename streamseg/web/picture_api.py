@@ -16,6 +16,7 @@ from streamseg.web.hub import Hub
 from streamseg.web.operations import OVERLAY, Operation, query_flag
 from streamseg.web.read_api import find_stream
 from streamseg.web.stream_view import StreamView
+from streamseg.web.while_connected import while_connected
 
 _SNAPSHOT_TIMEOUT_S: Final = 5.0
 _MJPEG_TIMEOUT_S: Final = 30.0
@@ -64,7 +65,7 @@ class PictureApi:
         view, overlay = find_stream(self._hub, request), query_flag(request, "overlay")
         with self._clients.admit():
             try:
-                pair = await view.feed.next_pair(_SNAPSHOT_TIMEOUT_S)
+                pair = await while_connected(request, view.feed.next_pair(_SNAPSHOT_TIMEOUT_S))
             except TimeoutError:
                 message = f"no picture arrived within {_SNAPSHOT_TIMEOUT_S:g} s: is the camera on?"
                 raise ApiError(503, "NO_FRAME_YET", message, retryable=True) from None

@@ -18,6 +18,7 @@ from streamseg.web.operations import Operation, json_response, read_body
 from streamseg.web.read_api import known_stream
 from streamseg.web.source_guard import check_source
 from streamseg.web.source_probe import SourceProbe, SourceReport
+from streamseg.web.while_connected import while_connected
 
 Source = Annotated[
     str,
@@ -121,10 +122,10 @@ class StreamApi:
         """Test an address."""
         tested = await read_body(request, TestedSource)
         await self._check(tested.source)
-        report = await self._probe.measure(
+        measured = self._probe.measure(
             tested.source, transport=tested.transport, follow_redirects=self._follows_redirects
         )
-        return json_response(report)
+        return json_response(await while_connected(request, measured))
 
     async def add(self, request: Request) -> Response:
         """Add a stream."""

@@ -170,13 +170,26 @@ def test_losses_per_second_and_text_from_a_camera() -> None:
     text = shown(state)
     assert re.search(r"▶ +cam1 .* 3\.0 +16 ", text)
     assert "\x1b[31m thing" not in text
-    narrow = shown(state, width=60)
-    assert re.search(r"STREAM +STATE +IN/s +OUT/s +OBJ +LATENCY", narrow), narrow
-    assert "RECONN" not in narrow
     state.press("l")
     assert re.search(r"ring/superseded +3\.0 +16", shown(state))
     state.feed(assemble(golden("daemon_status", session="00000000", streams=["b"])))
     assert state.selected == "b"
+
+
+def test_a_narrow_terminal_has_fewer_columns_and_whole_numbers() -> None:
+    golden = Messages()
+    state = fed(golden("daemon_status", streams=["cam1", "a-stream-with-a-long-name"]), golden("status"))
+    state.feed(assemble(golden("objects")))
+    for width in (30, 40, 50, 60, 70, 80, 100):
+        lines = shown(state, width=width).splitlines()
+        headers = [line for line in lines if "STATE" in line]
+        assert len(headers) == 2, (width, lines)
+        assert not any("…" in header for header in headers), (width, headers)
+        assert any(re.search(r"▶ +cam1 +streaming", line) for line in lines), (width, lines)
+        assert width < 40 or any(re.search(r"cam1.* 24\.0 +3 ", line) for line in lines), (width, lines)
+        assert "q quit" in lines[-1]
+    assert "RECONN" not in shown(state, width=60)
+    assert re.search(r"STREAM +STATE +IN/s +OUT/s +OBJ +LATENCY", shown(state, width=60))
 
 
 def test_any_size_and_many_streams() -> None:

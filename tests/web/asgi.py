@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+from starlette.requests import Request
+
 
 class Response:
     def __init__(self, messages: list[dict[str, Any]]) -> None:
@@ -67,3 +69,24 @@ def ask(
 
     asyncio.run(run())
     return Response(sent)
+
+
+class Leaver:
+    """A client that sends a request and goes away before the response.
+
+    Args:
+        body: Of the request, JSON.
+        **scope: What else the handler needs: ``path_params``, ``query_string``.
+    """
+
+    def __init__(self, body: object, **scope: Any) -> None:
+        self.gone = asyncio.Event()
+        headers = [(b"content-type", b"application/json")]
+        self.request = Request({"type": "http", "headers": headers, **scope}, self._receive)
+        self._messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._messages:
+            return self._messages.pop()
+        await self.gone.wait()
+        return {"type": "http.disconnect"}

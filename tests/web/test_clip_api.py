@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import av
+import pytest
+from starlette.requests import ClientDisconnect
 
+from streamseg.client import AsyncController
+from streamseg.client.assembly import assemble
+from streamseg.web.clip_api import ClipApi
+from streamseg.web.hub import Hub
+from tests.client.conftest import Messages
 from tests.e2e.daemon_process import wait_for
+from tests.web.asgi import Leaver
 
 
 def duration_s(data: bytes) -> float:
@@ -38,6 +47,26 @@ def test_a_clip_is_begun_listed_and_downloaded(own):
     assert own.fault("POST", "/v1/streams/cam/clips", {"before_s": 2}) == (400, "BAD_REQUEST")
     assert own.fault("POST", "/v1/streams/no/clips", {}) == (404, "STREAM_NOT_FOUND")
     (folder / name).unlink()
+
+
+def test_waiting_for_a_clip_ends_with_its_client(own):
+    own.wait_log("clips of cam can begin")
+
+    async def check() -> None:
+        hub = Hub("ipc:///none")  # it hears of no clip: the wait would take a minute
+        hub.on_message(assemble(Messages()("daemon_status", streams=["cam"])))
+        async with AsyncController(f"ipc://{own.runtime}/streamseg-control") as controller:
+            client = Leaver({"after_s": 0.1}, path_params={"stream": "cam"}, query_string=b"wait=true")
+            request = asyncio.create_task(ClipApi(hub, controller, None).record_clip(client.request))
+            client.gone.set()
+            async with asyncio.timeout(30):
+                with pytest.raises(ClientDisconnect):
+                    await request
+
+    asyncio.run(check())
+    wait_for(lambda: own.json("GET", "/v1/clips")["clips"], 20, "the clip, although no one waits", own.alive)
+    for path in (own.file.parent / "clips").glob("*.mp4"):
+        path.unlink()
 
 
 def test_a_daemon_without_clips_says_how_to_have_some(web):

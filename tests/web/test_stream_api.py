@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 
 import numpy as np
 import pytest
+from starlette.requests import ClientDisconnect
 
-from streamseg.client import Controller
+from streamseg.client import AsyncController, Controller
 from streamseg.client.jpeg import decode_jpeg
-from streamseg.config.schema import StreamConfig
+from streamseg.config.schema import HttpConfig, StreamConfig
 from streamseg.errors import ControlError, SourceError
 from streamseg.sources.probe import probe
 from streamseg.web.api_error import ApiError
+from streamseg.web.hub import Hub
 from streamseg.web.source_probe import SourceProbe
+from streamseg.web.stream_api import StreamApi
 from tests.e2e.daemon_process import wait_for
 from tests.servers.http_server import http_server
+from tests.web.asgi import Leaver
 from tests.web.web_daemon import SIZE
 
 
@@ -137,3 +142,21 @@ def test_modules_in_the_working_directory_are_not_run(tmp_path, monkeypatch):
     measured = SourceProbe().measure("rtsp://127.0.0.1:9/x", transport="tcp", follow_redirects=False)
     with pytest.raises(ApiError, match="connection refused"):
         asyncio.run(measured)
+
+
+def test_a_test_of_an_address_ends_with_its_client():
+    async def check(silent: socket.socket) -> None:
+        client = Leaver({"source": f"rtsp://127.0.0.1:{silent.getsockname()[1]}/a"})
+        async with AsyncController("ipc:///none") as controller, asyncio.timeout(60):
+            api = StreamApi(Hub("ipc:///none"), controller, HttpConfig(allow_own_addresses=True))
+            request = asyncio.create_task(api.probe(client.request))
+            connection, _ = await asyncio.get_running_loop().sock_accept(silent)  # it never answers
+            client.gone.set()
+            with connection, pytest.raises(ClientDisconnect):
+                await request
+            with pytest.raises(ApiError, match="refused"):  # and not that another address is being tested
+                await api.probe(Leaver({"source": "rtsp://127.0.0.1:9/x"}).request)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        asyncio.run(check(silent))

@@ -1,19 +1,20 @@
 // Writes the masks of one frame as a PNG: each object in a color of its own, background transparent.
 //
 //     npm install --no-save pngjs
-//     node examples/write_png.js masks.png [ENDPOINT] [STREAM]
+//     node examples/write_png.js masks.png [ENDPOINT] [STREAM] [KEY_FILE]
 
 import { writeFileSync } from "node:fs";
 import { PNG } from "pngjs";
-import { Subscriber, labelMap } from "../index.js";
+import { Subscriber, labelMap, loadKeys } from "../index.js";
 
 // The colors of the page and of docs/protocol.md.
 const PALETTE = (
   "56b4e9 e69f00 cc79a7 009e73 f0e442 0072b2 d55e00 bebebe 992222 bbffdd " +
   "3311ee 8877ff 994477 bbddff ccdd99 bb4433 7700bb 99bb77 882288 dd11cc"
 ).split(" ").map((color) => [...Buffer.from(color, "hex")]);
-const [file = "masks.png", endpoint = "tcp://127.0.0.1:5555", stream] = process.argv.slice(2);
-const subscriber = new Subscriber(endpoint, stream ? { streams: [stream] } : {});
+const [file = "masks.png", endpoint = "tcp://127.0.0.1:5555", stream, keyFile] = process.argv.slice(2);
+const keys = keyFile ? loadKeys(keyFile) : null;
+const subscriber = new Subscriber(endpoint, { streams: stream ? [stream] : [], keys });
 
 for await (const message of subscriber) {
   const visible = message.header.objects.filter((object) => object.part !== null);
