@@ -23,7 +23,9 @@ def reload(control: Control = None, key: Key = None, server_key: ServerKey = Non
         ("reopened", reply.restarted),
         ("changed", reply.changed),
     )
-    text = "; ".join(f"{what} {', '.join(streams)}" for what, streams in changes if streams)
-    print(text or "no stream changed")
+    parts = [f"{what} {', '.join(streams)}" for what, streams in changes if streams]
+    if reply.model:
+        parts.append(f"the worker restarts with {', '.join(reply.model)}: objects go on from their last masks")
+    print("; ".join(parts) or "no stream changed")
     if reply.needs_restart:
         print(f"restart the daemon to apply: {', '.join(reply.needs_restart)}")

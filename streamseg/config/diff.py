@@ -50,8 +50,8 @@ def difference(before: StreamConfig, after: StreamConfig) -> StreamDifference | 
     )
 
 
-def needs_restart(before: Config, after: Config) -> tuple[str, ...]:
-    """Return the names of changed settings that need a restart of the daemon."""
+def changed_settings(before: Config, after: Config) -> tuple[str, ...]:
+    """Return the names of the settings that differ, apart from those of streams."""
     return tuple(
         f"{group}.{field.name}"
         for group in _GROUPS

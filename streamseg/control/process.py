@@ -33,6 +33,7 @@ from streamseg.errors import ConfigError, ControlError, ProtocolError
 from streamseg.ipc.command_socket import WORKER_ID
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, decode_to_control, encode
 from streamseg.ipc.endpoints import PathClaim, bind
+from streamseg.ipc.invalid_messages import InvalidMessages
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import DaemonInfo, Report, WorkerGone
 from streamseg.paths import default_control_endpoint, make_default_folder
@@ -142,6 +143,7 @@ class Control:
         self._pending = PendingTable(spec.command_timeout_s)
         self._replies = ReplyCache()
         self._statuses: dict[str, bytes] = {}
+        self._invalid = InvalidMessages(log, "invalid internal message")
         self._progress_at = 0.0
         self._claims: list[PathClaim] = []
         self._gate: CurveGate | None = None
@@ -376,7 +378,7 @@ class Control:
                 if isinstance(message, Outcome) and sender != self._spec.worker_id:
                     raise ProtocolError("an outcome that is not the worker's")
             except Exception as error:  # noqa: BLE001 - a bug or an intruder, but no reason to stop serving
-                log.error("invalid internal message skipped: %s", error)
+                self._invalid.skip(error)
                 continue
             if isinstance(message, StatusCopy):
                 if message.stream in (*self._info.streams, DAEMON):

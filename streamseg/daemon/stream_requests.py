@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streamseg.config.diff import difference, needs_restart
+from streamseg.config.diff import changed_settings, difference
 from streamseg.config.load import stream_from_mapping
 from streamseg.config.schema import Config, ModelConfig
 from streamseg.daemon.process_table import ProcessTable, RunningStream
@@ -116,7 +116,8 @@ class StreamRequests:
             if stream in running
         }
         before = self._table.config
-        restart = needs_restart(msgspec.structs.replace(before, model=config.model), config)
+        settings_changed = changed_settings(before, config)
+        model = tuple(name for name in settings_changed if name.startswith("model."))
         rings = self._make_rings(config)
         added: list[str] = []
         restarted: list[str] = []
@@ -143,10 +144,11 @@ class StreamRequests:
             restarted=tuple(restarted),
             changed=tuple(changed),
             unchanged=tuple(unchanged),
-            needs_restart=restart,
+            needs_restart=tuple(name for name in settings_changed if name not in model),
+            model=model,
         )
         log.info("configuration reloaded: %s", describe_reload(result))
-        if config.model != before.model:
+        if model:
             self._change_model(config.model)
         return result
 
@@ -237,6 +239,8 @@ def describe_reload(result: Reloaded) -> str:
         )
         if streams
     ]
+    if result.model:
+        parts.append(f"the worker restarts with {', '.join(result.model)}")
     if result.needs_restart:
         parts.append(f"restart the daemon to change: {', '.join(result.needs_restart)}")
     return "; ".join(parts) or "no differences"

@@ -8,6 +8,7 @@ from typing import Final
 import zmq
 
 from streamseg.ipc.commands import Command, Outcome, decode_command, encode
+from streamseg.ipc.invalid_messages import InvalidMessages
 from streamseg.protocol.topics import INTERNAL_HWM
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class CommandSocket:
     """
 
     def __init__(self, endpoint: str, routing_id: bytes = WORKER_ID) -> None:
+        self._invalid = InvalidMessages(log, "invalid command")
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
@@ -51,7 +53,7 @@ class CommandSocket:
             except zmq.Again:
                 return None
             except Exception as error:  # noqa: BLE001 - a bug, but no reason to stop tracking
-                log.error("invalid command skipped: %s", error)
+                self._invalid.skip(error)
 
     def answer(self, outcome: Outcome) -> None:
         """Send the outcome of a command. Never blocks: if the control process is gone, so are the clients that wait."""

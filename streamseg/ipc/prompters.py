@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import zmq
 
-from streamseg.common.repeated_logs import is_logged
+from streamseg.ipc.invalid_messages import InvalidMessages
 from streamseg.ipc.messages import TrackedObject
 from streamseg.protocol.text import encode_valid
 from streamseg.ring.layout import Role
@@ -108,11 +108,11 @@ class PrompterHub:
         endpoint: Where to listen. A socket that a killed worker left there is replaced.
 
     Attributes:
-        invalid: Messages so far that could not be read.
+        invalid: Messages that could not be read.
     """
 
     def __init__(self, endpoint: str) -> None:
-        self.invalid = 0
+        self.invalid = InvalidMessages(log, "invalid message of a prompter")
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a prompter that is gone is an error, not a silent loss
@@ -138,9 +138,7 @@ class PrompterHub:
                 stream, _, prompter = parts[0].bytes.decode().partition("/")
                 message = _to_worker.decode(parts[-1].buffer)
             except Exception as error:  # noqa: BLE001 - whatever a prompter sends, tracking goes on
-                self.invalid += 1
-                if is_logged(self.invalid):
-                    log.error("an invalid message of a prompter was skipped, %d so far: %s", self.invalid, error)
+                self.invalid.skip(error)
                 continue
             yield stream, prompter, message
 

@@ -67,6 +67,7 @@ Feature = Literal[
     "prompters",
     "keys",
     "clips",
+    "reload_model",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 """What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""

@@ -315,6 +315,7 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
         changed: Streams with changed prompts or policy; their sources were left alone.
         unchanged: All others.
         needs_restart: Settings that changed in the file but cannot change in a running daemon.
+        model: Changed settings of the model: the worker is replaced. Empty before version 0.2.
     """
 
     added: tuple[str, ...]
@@ -323,3 +324,4 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    model: tuple[str, ...] = ()

@@ -78,11 +78,13 @@ class Admission:
     Attributes:
         handshakes: Readable while handshakes have arrived.
         gate: Who may connect to endpoints that need a key; None: none does.
+        dropped: Handshakes that got no answer, because too many of their peer wait.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], turns: PeerTurns) -> None:
         self.handshakes = HandshakeSocket(context)
         self.gate: CurveGate | None = None
+        self.dropped = 0
         self._turns = turns
         self._waiting: dict[str, deque[Handshake]] = {}
 
@@ -96,6 +98,8 @@ class Admission:
             waiting = self._waiting.setdefault(handshake.peer, deque())
             if len(waiting) < _MAX_WAITING:
                 waiting.append(handshake)
+            else:
+                self.dropped += 1
         left = _MAX_PER_TURN
         for peer in tuple(self._waiting):
             if left == 0:

@@ -25,6 +25,7 @@ from streamseg.common.open_files import raise_open_files
 from streamseg.config.schema import LogConfig, PublishConfig
 from streamseg.errors import ProtocolError
 from streamseg.frame import Frame
+from streamseg.ipc.invalid_messages import InvalidMessages
 from streamseg.ipc.messages import (
     CaptureReport,
     DaemonReport,
@@ -134,13 +135,15 @@ class Publisher:
         self._link = link
         self._origin = Origin(spec.session, publisher=secrets.token_hex(4), clock=clock_name(), model=spec.model)
         self._daemon_encoder = StreamEncoder(DAEMON, self._origin, spec.publish.encoding)
+        self._invalid = InvalidMessages(log, "invalid internal message")
         self._recorder: RecorderReport | None = None
         self._daemon = DaemonReport(uptime_s=0.0, processes={}, restarts={})
         self._worker = WorkerReport(model=spec.model, device="", tracked={}, drops={})
         self._streams = PublishedStreams(self._origin, spec.publish.encoding)
         self._subscriptions = Subscriptions(())
         self._reported_subscriber = False
-        self._reported_dropped = self._released_dropped = self._drop_report_due_ns = 0
+        self._reported_dropped = (0, 0)
+        self._released_dropped = self._drop_report_due_ns = 0
         self._statuses = StatusSchedule()
         self._statuses.add(DAEMON)
         self._progress_due_ns = 0
@@ -254,7 +257,7 @@ class Publisher:
             try:
                 message = decode(data)
             except Exception as error:  # noqa: BLE001 - a bug, but no reason to stop publishing
-                log.error("invalid internal message skipped: %s", error)
+                self._invalid.skip(error)
                 continue
             self._handle_message(message)
 
@@ -348,14 +351,24 @@ class Publisher:
 
     def _report_dropped(self, now_ns: int) -> None:
         """Report that subscribers were disconnected: at once, and then at most every ten seconds."""
-        dropped, before = self._sockets.guard.dropped, self._reported_dropped
+        dropped, unanswered = self._sockets.guard.dropped, self._sockets.admission.dropped
         if dropped != self._released_dropped:
             self._released_dropped = dropped
             self._sockets.guard.release_memory()
-        if dropped == before or now_ns < self._drop_report_due_ns:
+        before = self._reported_dropped
+        if (dropped, unanswered) == before or now_ns < self._drop_report_due_ns:
             return
-        self._reported_dropped, self._drop_report_due_ns = dropped, now_ns + _DROP_REPORT_NS
-        detail = f"too many topics that do not exist: {dropped - before} connections closed, {dropped} in all"
+        self._reported_dropped, self._drop_report_due_ns = (dropped, unanswered), now_ns + _DROP_REPORT_NS
+        parts = []
+        if dropped != before[0]:
+            parts.append(
+                f"too many topics that do not exist: {dropped - before[0]} connections closed, {dropped} in all"
+            )
+        if unanswered != before[1]:
+            parts.append(
+                f"too many connections of one address: {unanswered - before[1]} not answered, {unanswered} in all"
+            )
+        detail = "; ".join(parts)
         log.warning("subscribers were disconnected: %s", detail)
         event = StreamEvent(stream=DAEMON, kind="subscriber_dropped", t_wall_ns=time.time_ns(), detail=detail)
         self._sockets.publish(self._daemon_encoder.event(event))

@@ -22,6 +22,7 @@ import struct
 import termios
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -126,9 +127,23 @@ class SubscriberGuard:
         elif sum(self._unknown.values()) > _MAX_UNKNOWN_OF_ALL:
             self._unknown = {one: count for one, count in self._unknown.items() if is_open(one)}
             if sum(self._unknown.values()) > _MAX_UNKNOWN_OF_ALL:
-                worst = max(self._unknown, key=lambda one: self._unknown[one])
-                del self._unknown[worst]
-                self._drop(worst)
+                self._drop_worst()
+
+    def _drop_worst(self) -> None:
+        """Close the worst connection of the worst peer: one that floods by many must not use up the limit of others."""
+        of_peers: Counter[str] = Counter()
+        for connection, count in self._unknown.items():
+            of_peers[self._peer(connection)] += count
+        peer = max(of_peers, key=lambda one: of_peers[one])
+        worst = max(
+            (one for one in self._unknown if self._peer(one) == peer), key=lambda connection: self._unknown[connection]
+        )
+        del self._unknown[worst]
+        self._drop(worst)
+
+    def _peer(self, connection: Connection) -> str:
+        sender = self._senders.get(connection)
+        return peer_of(connection) if sender is None else sender.peer
 
     def close(self) -> None:
         """Stop watching. Before the socket is closed.

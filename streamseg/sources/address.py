@@ -44,6 +44,18 @@ _RECEIVING: Final = frozenset({"udp", "rtp", "srt"})
 """Schemes of which the host may be empty: any address of this machine."""
 
 _PREFIXES: Final = ("file", "webcam", "screen", "lavfi", "scene")
+_SUGGESTED: Final = tuple(name for name in (*_URL_KINDS, *_PREFIXES) if name != "srt")
+"""What a typing error may have meant. The FFmpeg that PyAV brings has no SRT."""
+
+_OTHER_PROTOCOLS: Final = frozenset(
+    {
+        *("amqp", "bluray", "concat", "data", "dtls", "fd", "ftp", "ftps", "gopher", "gophers", "gs", "ipfs", "ipns"),
+        *("mms", "mmsh", "mmst", "ndi", "nfs", "onvif", "pipe", "rist", "rtmpe", "rtmpt", "rtmpte", "rtmpts", "s3"),
+        *("scp", "sctp", "sftp", "smb", "srtp", "ssh", "tcp", "tls", "udplite", "unix", "webrtc", "whep", "whip", "ws"),
+        *("wss", "zmq"),
+    }
+)
+"""Protocols that are not read. They are not typing errors."""
 _WITHOUT_AT: Final = ("webcam", "screen", "scene")
 """Of these kinds no address has an ``@``: one that has is something else, maybe with a password."""
 
@@ -205,8 +217,9 @@ def classify(address: str) -> tuple[Kind, str]:
             )
         return "screen", rest
     known = (*_URL_KINDS, *_PREFIXES)
+    meant = "" if scheme in _OTHER_PROTOCOLS else nearest(scheme[:40], _SUGGESTED)
     raise ConfigError(
-        f"{_short(address)}: unknown kind of source {scheme[:40]!r}{nearest(scheme[:40], known)} (known: "
+        f"{_short(address)}: unknown kind of source {scheme[:40]!r}{meant} (known: "
         f"{', '.join(f'{name}:' for name in known)}, /dev/videoN, and paths of files and folders)"
     )
 

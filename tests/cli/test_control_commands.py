@@ -169,3 +169,9 @@ def test_errors_are_reported_with_an_exit_code(run, arguments, code, words):
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reload_of_the_model_says_so(run):  # the last one: the worker is being replaced
+    config = run.folder / "config.yaml"
+    config.write_text(config.read_text().replace("{name: fixed}", "{name: fixed, max_objects: 9}"))
+    assert fine(run("reload")) == ("the worker restarts with model.max_objects: objects go on from their last masks\n")

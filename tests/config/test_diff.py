@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from streamseg.config.diff import StreamDifference, difference, needs_restart
+from streamseg.config.diff import StreamDifference, changed_settings, difference
 from streamseg.config.schema import Config, LogConfig, ModelConfig, PromptConfig, PublishConfig, StreamConfig
 
 ONE, TWO = PromptConfig(object=1, box=(0, 0, 9, 9)), PromptConfig(object=2, points=((5, 5),))
@@ -28,7 +28,7 @@ def test_prompts_and_policy_leave_the_source_alone():
     assert difference(STREAM, replace(STREAM, repeat_static=True)) == StreamDifference(False, (), ())
 
 
-def test_what_needs_a_restart_is_named():
+def test_changed_settings_are_named():
     before = Config(streams={"cam": STREAM})
     after = Config(
         streams={"cam": replace(STREAM, loop=True)},
@@ -36,5 +36,5 @@ def test_what_needs_a_restart_is_named():
         publish=PublishConfig(jpeg_quality=5),
         log=LogConfig(level="debug"),
     )
-    assert needs_restart(before, before) == ()
-    assert needs_restart(before, after) == ("model.device", "publish.jpeg_quality", "log.level")
+    assert changed_settings(before, before) == ()
+    assert changed_settings(before, after) == ("model.device", "publish.jpeg_quality", "log.level")

@@ -104,7 +104,8 @@ def test_nano_starts_without_streams_and_changes_its_size_by_a_reload(daemon):
         assert {obj.id for obj in next(frame for frame in masks if frame.objects).objects} == {2}
         settings = yaml.safe_load(running.file.read_text())
         running.file.write_text(yaml.safe_dump({**settings, "model": {**model, "image_size": 192}}))
-        assert control.reload().needs_restart == ()
+        result = control.reload()
+        assert (result.model, result.needs_restart) == (("model.image_size",), ())
         wait_for(lambda: running.log.count("worker is ready") == 2, 60, "a second worker", running.alive)
         newest = next(frame for frame in iter(lambda: control.list("cam")[0].frame, None) if frame is not None)
         after = next(frame for frame in masks if frame.frame > newest and frame.objects)

@@ -29,7 +29,7 @@ def test_invalid_messages_end_a_turn_and_are_counted(tmp_path: Path) -> None:
             assert hub.socket.poll(5000)
             assert list(hub.take(1)) == []
             seen += 1
-        assert hub.invalid == 5
+        assert hub.invalid.count == 5
         assert hub.socket.poll(5000)
         assert list(hub.take(16)) == [("cam", "mine", Proposals(7, []))]
     finally:

@@ -99,3 +99,24 @@ def test_closed_connections_take_no_turn(clock: Callable[[float], None]):
         closings.close(linger=0)
         outlet.close(linger=0)
         admitting.close()
+
+
+def test_handshakes_beyond_the_limit_of_a_peer_are_counted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admission, "_MAX_WAITING", 2)
+    with zmq.Context() as context:
+        turns = PeerTurns()
+        admitting = Admission(context, turns)
+        outlet = context.socket(zmq.XPUB)
+        admitting.watch(outlet)
+        port = outlet.bind_to_random_port("tcp://127.0.0.1")
+        monkeypatch.setattr(turns, "may_begin", lambda peer: False)
+        hasty = [net.create_connection(("127.0.0.1", port), timeout=20) for _ in range(5)]
+        for connection in hasty:
+            connection.sendall(zmtp_greeting("SUB"))
+            assert admitting.handshakes.socket.poll(20_000)
+            admitting.admit()
+        assert admitting.dropped == 3
+        for connection in hasty:
+            connection.close()
+        outlet.close(linger=0)
+        admitting.close()

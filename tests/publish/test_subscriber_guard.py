@@ -148,6 +148,34 @@ def test_a_flood_costs_no_other_connection_of_its_peer(monkeypatch):
                 pytest.fail("closed")
 
 
+def test_the_connections_of_a_flooder_use_up_the_topics_of_no_other_peer(monkeypatch):
+    monkeypatch.setattr(subscriber_guard, "_MAX_UNKNOWN_OF_ALL", 40)
+    with zmq.Context() as context, context.socket(zmq.XPUB) as outlet:
+        outlet.linger = 0
+        outlet.setsockopt(zmq.XPUB_VERBOSE, 1)
+        guard = subscriber_guard.SubscriberGuard(outlet, PeerTurns())
+        port = outlet.bind_to_random_port("tcp://127.0.0.1")
+
+        def subscribe(address, topics):
+            socket = context.socket(zmq.SUB)
+            socket.linger = 0
+            socket.connect(f"tcp://{address}:0;127.0.0.1:{port}")
+            for number in range(topics):
+                socket.subscribe(b"early/%d" % number)
+                assert outlet.poll(20_000)
+                message = outlet.recv(copy=False)
+                guard.count(message)
+            return socket, subscriber_guard.connection_of(message)
+
+        honest = subscribe("127.0.0.2", 20)
+        flooders = [subscribe("127.0.0.1", 4) for _ in range(6)]
+        assert guard.dropped >= 1
+        assert subscriber_guard.is_open(honest[1])
+        for socket, _ in (honest, *flooders):
+            socket.close()
+        guard.close()
+
+
 def test_a_subscriber_of_many_topics_that_exist_stays(start):
     streams = tuple(f"camera-{number:02}-of-a-long-corridor-in-the-old-building" for number in range(24))
     publisher = start(streams=streams)

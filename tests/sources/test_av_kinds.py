@@ -132,6 +132,28 @@ def test_standard_input(tmp_path: Path) -> None:
     assert '"ended":true' in done.stdout
 
 
+@pytest.mark.parametrize("scheme", ["rist", "RIST", "ftp", "sftp", "mms", "srtp", "tcp", "rtmpt", "smb", "whep", "ws"])
+def test_other_protocols_are_not_taken_for_typing_errors(scheme: str) -> None:
+    with pytest.raises(ConfigError, match="unknown kind of source") as caught:
+        describe(f"{scheme}://10.0.0.4:9000/x")
+    assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("rtps", "rtsps"), ("htps", "https"), ("wbecam", "webcam"), ("sceen", "screen")]
+)
+def test_typing_errors_in_a_scheme_are_corrected(typed: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+        describe(f"{typed}://10.0.0.4:9000/x")
+
+
+@pytest.mark.parametrize("scheme", ["srtt", "strs", "rst"])
+def test_what_ffmpeg_may_lack_is_not_suggested(scheme: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        describe(f"{scheme}://10.0.0.4:9000")
+    assert "did you mean 'srt'" not in str(caught.value)
+
+
 @pytest.mark.parametrize("address", ["udp://", "udp://@", "snapshot+http:///x", "srt://h:99999", "screen"])
 def test_addresses_of_these_kinds_that_cannot_be(address: str) -> None:
     with pytest.raises(ConfigError):
