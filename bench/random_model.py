@@ -8,11 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from tracker_arms import see_objects
-
 from streamseg.models.registry import MODELS
-from streamseg.tracker.sam2.build import build_model, config_names
 
 
 def model_settings(name: str, folder: Path, **more: Any) -> dict[str, Any]:
@@ -24,7 +20,14 @@ def model_settings(name: str, folder: Path, **more: Any) -> dict[str, Any]:
         more: Other fields of ``ModelConfig``; None is left out.
     """
     given = {key: value for key, value in more.items() if value is not None}
-    if name in MODELS or name not in config_names():
+    if name in MODELS:
+        return {"name": name, **given}
+    import torch  # it takes seconds, and most runs have a model
+    from tracker_arms import see_objects
+
+    from streamseg.tracker.sam2.build import build_model, config_names
+
+    if name not in config_names():
         return {"name": name, **given}
     model = build_model(name)
     see_objects(model, None)

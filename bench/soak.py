@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     leak = runs.add_parser("leaks", parents=[both], help="memory and descriptors under churn")
     leak.add_argument("--minutes", type=float, default=60)
     leak.add_argument("--rate", type=int, default=100, help="frames per second of each camera")
+    leak.add_argument("--size", default="320x180", help="of the cameras' pictures")
     fault = runs.add_parser("faults", parents=[both], help="identity and events through failures")
     fault.add_argument("--minutes", type=float, default=3)
     fault.add_argument("--undisturbed", type=float, default=1, help="minutes of the run without failures before it")
@@ -63,8 +64,8 @@ def arguments() -> argparse.Namespace:
 def leaks(args: argparse.Namespace) -> list[str]:
     """Run the leak run; return what is wrong."""
     record = LeakRecord()
-    source = f"scene:simple?size=320x180&fps={args.rate}&cache=20&format=yuv420p"
-    stream = {"source": source, "prompts": [{"object": 1, "points": [[83, 55]]}]}
+    source = f"scene:simple?size={args.size}&fps={args.rate}&cache=20&format=yuv420p"
+    stream = {"source": source, "prompts": [{"object": 1, "points": [[0.26, 0.31]], "coords": "normalized"}]}
     try:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             model = model_settings(

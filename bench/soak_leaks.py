@@ -29,10 +29,11 @@ STEADY: Final = ("a", "b")
 DOOR: Final = "door"
 MAX_MB_PER_100K: Final = 1.0
 """A process that grows faster leaks."""
-_WARM_UP: Final = 0.2
-"""Share of the samples that is not judged: caches fill."""
+_WARM_UP: Final = 0.5
+"""Share of the samples that is not judged: caches and the allocators' arenas fill, ever more slowly."""
 REMEMBERED: Final = 1100
-"""Requests before the first sample: the daemon remembers its last thousand replies, which would look like a leak."""
+"""Requests before the first sample: the daemon remembers its last thousand replies, which would look like a leak. They
+are those of a round, since some replies are longer than others."""
 _KINDS: Final[tuple[Literal["masks", "objects", "image", "status", "events"], ...]] = (
     "masks",
     "objects",
@@ -146,8 +147,9 @@ def least(counts: NDArray[np.float64], *, last: bool) -> int:
 def look_for_leaks(daemon: SoakDaemon, record: LeakRecord, minutes: float, source: str, json_file: Path | None) -> None:
     """Make changes and sample, for a time."""
     with Controller(daemon.control, timeout_s=60) as controller:
-        for number in range(REMEMBERED):
-            controller.label_object(STEADY[0], 1, f"object {number}")
+        asked = 0
+        while asked < REMEMBERED:
+            asked += _objects(controller)
         began = time.monotonic()
         while time.monotonic() < began + 60 * minutes:
             _round(daemon, controller, source)
@@ -169,15 +171,20 @@ def _round(daemon: SoakDaemon, controller: Controller, source: str) -> None:
     _refused(daemon, controller)
 
 
-def _objects(controller: Controller) -> None:
+def _objects(controller: Controller) -> int:
+    """Add, correct, name and remove objects; return the number of requests."""
+    asked = 0
     for stream in STEADY:
         for x, y in ((0.3, 0.3), (0.5, 0.5)):
+            asked += 1
             with contextlib.suppress(ControlError):  # nothing that can be followed is there now
                 added = controller.add_prompt(stream, points=[(x, y)])
+                asked += 4
                 controller.add_prompt(stream, points=[(x + 0.02, y)], object_id=added.object_id)
                 controller.label_object(stream, added.object_id, f"object {x}")
                 controller.undo(stream)
                 controller.remove_object(stream, added.object_id)
+    return asked
 
 
 def _subscribers(endpoint: str) -> None:
