@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 from hardware import write_results
+from prepared import is_final
 from soak_daemon import SoakDaemon, soak_daemon
 
 SOURCE = "scene:default?size=1920x1080&fps=30&cache=2&format=yuv420p"
@@ -62,7 +63,7 @@ def watch(daemon: SoakDaemon, seconds: float, limit_s: float) -> dict[str, dict[
                 found[named(process)] = memory(process.pid)
             except (psutil.Error, OSError, KeyError):
                 continue
-        if end is None and not engine(daemon).startswith("eager"):
+        if end is None and is_final(engine(daemon)):
             end = time.monotonic() + seconds
         time.sleep(0.5)
     return found
@@ -71,7 +72,7 @@ def watch(daemon: SoakDaemon, seconds: float, limit_s: float) -> dict[str, dict[
 def engine(daemon: SoakDaemon) -> str:
     """Return what runs the model now; a state that is not final before the first status."""
     status: dict[str, Any] | None = json.loads(daemon.get("v1/streams"))["daemon"]
-    return "eager (" if status is None else str(status["engine"])
+    return "eager (converting" if status is None else str(status["engine"])
 
 
 def named(process: psutil.Process) -> str:

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hardware import write_results
+from prepared import LIMIT_S, daemon_engine
 from random_model import model_settings
 from soak_daemon import soak_daemon
 from soak_faults import compare_with_faults
@@ -47,6 +48,7 @@ def arguments() -> argparse.Namespace:
     both.add_argument(
         "--start-timeout", type=float, default=120.0, help="seconds until it is ready, compilation included"
     )
+    both.add_argument("--prepare-timeout", type=float, default=LIMIT_S, help="most seconds until it is prepared")
     both.add_argument("--json", type=Path, help="write all figures here")
     both.add_argument("--markdown", type=Path, help="write the table here")
     leak = runs.add_parser("leaks", parents=[both], help="memory and descriptors under churn")
@@ -73,6 +75,7 @@ def leaks(args: argparse.Namespace) -> list[str]:
             )
             settings = {"model": model, "streams": dict.fromkeys(STEADY, stream)}
             with soak_daemon(settings, Path(folder), args.start_timeout) as daemon:
+                record.engine = daemon_engine(daemon.masks, args.prepare_timeout)
                 look_for_leaks(daemon, record, args.minutes, source, args.json)
     finally:
         text = record.table()

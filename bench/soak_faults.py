@@ -32,6 +32,7 @@ import numpy as np
 import psutil
 import zmq
 from numpy.typing import NDArray
+from prepared import daemon_engine
 from soak_daemon import SoakDaemon, free_port, soak_daemon
 
 from streamseg.client import ControlError, Controller, EventMessage, FramePair, PairedSubscriber, Subscriber
@@ -224,7 +225,8 @@ def compare_with_faults(model: dict[str, Any], folder: Path, args: argparse.Name
     Args:
         model: Settings of the model.
         folder: For the daemon.
-        args: ``seed``, ``rate``, ``minutes``, ``undisturbed`` and ``start_timeout`` of the command line.
+        args: ``seed``, ``rate``, ``minutes``, ``undisturbed``, ``start_timeout`` and ``prepare_timeout`` of the
+            command line.
     """
     outcome = Outcome(args.seed)
     with contextlib.ExitStack() as cleanup:
@@ -240,6 +242,7 @@ def compare_with_faults(model: dict[str, Any], folder: Path, args: argparse.Name
         controller = cleanup.enter_context(Controller(daemon.control, timeout_s=60))
         for stream in STREAMS:
             _mark(stream, watcher, controller)
+        daemon_engine(daemon.masks, args.prepare_timeout)
         _wait_for_snapshots(folder, time.time())
         before = _objects(controller)
         watcher.seen = Seen()

@@ -51,12 +51,14 @@ class LeakRecord:
         samples: Name and id of a process -> (seconds, frames tracked so far, MB as by :func:`own_mb`, descriptors).
         device_memory: (Seconds, MB of GPU memory held by the worker).
         restarts: Process -> restarts.
+        engine: What ran the model when the first sample was taken; empty without a network.
     """
 
     samples: dict[str, list[tuple[float, int, float, int]]] = field(default_factory=dict)
     device_memory: list[tuple[float, float]] = field(default_factory=list)
     restarts: dict[str, int] = field(default_factory=dict)
     rounds: int = 0
+    engine: str = ""
 
     def sample(self, seconds: float, daemon: psutil.Process, controller: Controller) -> None:
         """Sample every process."""
@@ -117,7 +119,8 @@ class LeakRecord:
         if held.size and held[:, 1].any():
             lines += ["", f"Device memory: {held[len(held) // 5, 1]:.1f} MB, at the end {held[-1, 1]:.1f}."]
         restarts = ", ".join(f"{name} {count}" for name, count in self.restarts.items()) or "unknown"
-        lines += ["", f"Rounds of changes: {self.rounds}. Restarts: {restarts}."]
+        engine = f" Engine: {self.engine}." if self.engine else ""
+        lines += ["", f"Rounds of changes: {self.rounds}. Restarts: {restarts}.{engine}"]
         return "\n".join(lines)
 
 

@@ -373,9 +373,10 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     device: Annotated[
         str,
         Meta(
-            pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-            examples=["auto", "cpu", "cuda", "cuda:1"],
-            description="Device of the model; auto uses CUDA if available.",
+            pattern=r"^(auto|cpu|(cuda|gpu)(:\d+)?|npu)$",
+            examples=["auto", "cpu", "cuda", "cuda:1", "gpu", "npu"],
+            description="Device of the model; auto uses CUDA if available. gpu and npu are those of Intel, which "
+            "OpenVINO uses; no such device was tested yet.",
         ),
     ] = "auto"
     dtype: Annotated[

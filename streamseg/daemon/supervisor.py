@@ -50,8 +50,8 @@ _SAVE_MASKS_S: Final = 10.0
 _SUSPENDED_S: Final = 2.0
 """A turn of the loop that takes this long means that the machine was suspended, or that the loop itself was busy."""
 
-_REQUIRED: Final = (PUBLISHER, WORKER, CONTROL)
-"""Processes that every daemon has."""
+_REQUIRED: Final = (WORKER, PUBLISHER, CONTROL)
+"""Processes that every daemon has. The worker starts first, since it takes longest."""
 
 
 class Daemon:

@@ -13,6 +13,7 @@ from streamseg.config.schema import ModelConfig
 from streamseg.errors import ModelError
 from streamseg.tracker.compiled.code_cache import use_persistent_cache
 from streamseg.tracker.compiled.compile import CompiledEngine, choose_compile
+from streamseg.tracker.device import accelerator
 from streamseg.tracker.engine import Engine
 from streamseg.tracker.sam2.step import TrackStep
 
@@ -39,6 +40,9 @@ def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype,
     Raises:
         ModelError: The engine that is named cannot run here.
     """
+    named = accelerator(config.device)
+    if named is not None:
+        return _on_accelerator(config, named, dtype, weights)
     obstacle = _openvino_obstacle(device, dtype)
     if config.engine == "openvino":
         if obstacle is None:
@@ -57,6 +61,23 @@ def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype,
     return Engine
 
 
+def _on_accelerator(config: ModelConfig, name: str, dtype: torch.dtype, weights: str) -> MakeEngine:
+    """Return OpenVINO on a GPU or an NPU of Intel.
+
+    Raises:
+        ModelError: The settings exclude it, or there is none.
+    """
+    obstacle = None
+    if config.engine == "torch":
+        obstacle = "model.engine is torch: set it to auto, since OpenVINO alone can use that device"
+    elif config.compile == "on":
+        obstacle = "model.compile is on: set it to auto, since OpenVINO alone can use that device"
+    obstacle = obstacle or _openvino_obstacle(torch.device("cpu"), dtype) or _openvino_failure(name)
+    if obstacle is not None:
+        raise ModelError(f"model.device is {config.device}, but {obstacle}")
+    return _openvino(weights, wait=config.engine == "openvino", device=name)
+
+
 def _openvino_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     """Return why OpenVINO cannot run the model; None if it can."""
     if device.type != "cpu":
@@ -68,15 +89,21 @@ def _openvino_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-def _openvino_failure() -> str | None:
-    """Load OpenVINO. Return why it does not work here although it is installed; None if it does."""
+def _openvino_failure(name: str = "CPU") -> str | None:
+    """Load OpenVINO. Return why it does not work on a device although it is installed; None if it does."""
     import streamseg.tracker.openvino  # noqa: F401 - before openvino itself: it blocks the report to Intel
 
     try:
         import openvino
 
-        if "CPU" in openvino.Core().available_devices:
+        found = openvino.Core().available_devices
+        if _is_available(name, found):
             return None
+        if name != "CPU":
+            return (
+                f"OpenVINO finds no {name} here, only {', '.join(found) or 'nothing'}: install the driver of the "
+                "device and allow this user to open it (group render), or set model.device to cpu"
+            )
         reason = "it has no plugin for the CPU"
     except Exception as error:  # noqa: BLE001 - a package from elsewhere, with libraries, can fail in any way
         reason = f"{type(error).__name__}: {error}"
@@ -84,7 +111,13 @@ def _openvino_failure() -> str | None:
     return f"OpenVINO is installed but does not load ({reason}): {fix}"
 
 
-def _openvino(weights: str, *, wait: bool) -> MakeEngine:
+def _is_available(name: str, found: list[str]) -> bool:
+    """Return whether OpenVINO lists a device: a single GPU as ``GPU``, several as ``GPU.0``, ``GPU.1``."""
+    kind, _, number = name.partition(".")
+    return name in found or (number in ("", "0") and any(one in (kind, f"{kind}.0") for one in found))
+
+
+def _openvino(weights: str, *, wait: bool, device: str = "CPU") -> MakeEngine:
     from streamseg.tracker.openvino.engine import OpenVinoEngine
 
-    return partial(OpenVinoEngine, weights=weights, wait=wait)
+    return partial(OpenVinoEngine, weights=weights, wait=wait, device=device)

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 
 from streamseg.errors import ModelError
 from streamseg.tracker import torch_private
 
+_ACCELERATORS: Final = ("gpu", "npu")
+"""Intel's, which OpenVINO alone can use."""
+
+
+def accelerator(name: str) -> str | None:
+    """Return OpenVINO's name of ``model.device`` if that is a GPU or an NPU of Intel: ``gpu:1`` is ``GPU.1``."""
+    kind, _, number = name.partition(":")
+    if kind not in _ACCELERATORS:
+        return None
+    return f"{kind.upper()}.{number}" if number else kind.upper()
+
 
 def choose_device(name: str) -> torch.device:
-    """Turn ``model.device`` into a device: ``auto`` is the first CUDA device if there is one, else the CPU.
+    """Turn ``model.device`` into torch's device: ``auto`` is the first CUDA device if there is one, else the CPU.
+
+    With an :func:`accelerator`, torch does on the CPU what OpenVINO does not: it keeps the memory and runs prompts.
 
     Raises:
         ModelError: The device does not exist.
     """
+    if accelerator(name) is not None:
+        return torch.device("cpu")
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     device = torch.device(name)

@@ -111,6 +111,12 @@ class Engine:
         """What runs the model now, for display: ``eager``, ``compiled``, ``eager (converting 40 %)``, ``openvino``."""
         return "eager"
 
+    @property
+    def device(self) -> str:
+        """What encoder and step run on, for display."""
+        device = self._device
+        return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Prepare everything that later calls need."""
         self.choose_kernels(bank)

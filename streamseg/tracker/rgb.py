@@ -37,17 +37,19 @@ class RgbConverter:
                 return _array(cv2.cvtColor(frame.planes[0], cv2.COLOR_GRAY2RGB, self._take("rgb", (h, w, 3))))
             case "yuv420p" | "nv12":
                 luma, *chroma = _yuv_planes(fmt, frame.planes)
-                full = [self._double(name, plane)[:h, :w] for name, plane in zip("uv", chroma, strict=True)]
-                yuv = cv2.merge((luma, *full), self._take("yuv", (h, w, 3)))
+                wide = [self._double(name, plane)[:, :w] for name, plane in zip("uv", chroma, strict=True)]
+                yuv = self._take("yuv", (h, w, 3))
+                for rows in (slice(0, h, 2), slice(1, h, 2)):  # two rows share their chroma
+                    if count := len(luma[rows]):
+                        cv2.merge((luma[rows], *(plane[:count] for plane in wide)), yuv[rows])
                 matrix = yuv_to_rgb_matrix(fmt.matrix, fmt.full_range)
                 return _array(cv2.transform(yuv, matrix, self._take("rgb", (h, w, 3))))
 
     def _double(self, name: str, plane: Plane) -> Plane:
-        """Repeat each sample twice in both directions. A 16-bit multiplication writes two equal bytes at once."""
+        """Repeat each sample of a row twice. A 16-bit multiplication writes two equal bytes at once."""
         rows, columns = plane.shape
-        out = self._take(name, (2 * rows, 2 * columns))
-        np.multiply(plane, 257, out=out.view(np.uint16)[0::2], dtype=np.uint16)
-        out[1::2] = out[0::2]
+        out = self._take(name, (rows, 2 * columns))
+        np.multiply(plane, 257, out=out.view(np.uint16), dtype=np.uint16)
         return out
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Plane:

@@ -133,8 +133,7 @@ class Sam2Tracker:
     @property
     def device(self) -> str:
         """What the model runs on, for display."""
-        device = self._predictor.model.device
-        return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+        return self._predictor.engine.device
 
     @property
     def engine(self) -> str:

@@ -4,6 +4,7 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -46,6 +47,41 @@ def test_a_named_engine_that_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(choosing.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="not installed: pip install openvino"):
         kind(engine="openvino")
+
+
+def on(name: str, dtype: torch.dtype = torch.float32, **settings: str) -> object:
+    return choose_engine(ModelConfig(device=name, **settings), CPU, dtype, "weights")  # type: ignore[arg-type]
+
+
+def test_a_device_of_intel_that_is_not_there() -> None:
+    """OpenVINO finds none on a machine without one; its CPU stands for a device that is there."""
+    import openvino
+
+    for name in ("gpu", "gpu:1", "npu"):
+        wanted = name.upper().replace(":", ".")
+        if any(found.startswith(wanted[:3]) for found in openvino.Core().available_devices):
+            pytest.skip(f"this machine has a {name}")
+        with pytest.raises(
+            ModelError, match=rf"model\.device is {name}, but OpenVINO finds no {wanted} here, only CPU"
+        ):
+            on(name)
+    with pytest.raises(ModelError, match=r"model\.device is gpu, but model\.engine is torch: set it to auto"):
+        on("gpu", engine="torch")
+    with pytest.raises(ModelError, match=r"model\.device is gpu, but model\.compile is on: set it to auto"):
+        on("gpu", compile="on")
+    with pytest.raises(ModelError, match=r"model\.device is gpu, but model\.dtype is float16"):
+        on("gpu", torch.float16)
+
+
+def test_a_device_of_intel_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a machine with one finds, from a core that says so."""
+    for found, named in ((["CPU", "GPU"], "gpu"), (["CPU", "GPU"], "gpu:0"), (["CPU", "GPU.0", "GPU.1"], "gpu:1")):
+        monkeypatch.setattr("openvino.Core", lambda found=found: SimpleNamespace(available_devices=found))
+        chosen = on(named)
+        assert isinstance(chosen, partial)
+        assert chosen.keywords["device"] == named.upper().replace(":", ".")
+    with pytest.raises(ModelError, match=r"OpenVINO finds no GPU\.2 here, only CPU, GPU\.0, GPU\.1"):
+        on("gpu:2")
 
 
 BROKEN = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from streamseg.errors import ModelError
-from streamseg.tracker.device import choose_device, choose_dtype
+from streamseg.tracker.device import accelerator, choose_device, choose_dtype
 
 
 def test_devices_and_precisions() -> None:
@@ -15,6 +15,14 @@ def test_devices_and_precisions() -> None:
     flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()
     native = bool(flags & {"avx512_bf16", "amx_bf16"})
     assert choose_dtype("auto", cpu) == (torch.bfloat16 if native else torch.float32)
+    assert choose_device("gpu") == choose_device("gpu:1") == choose_device("npu") == cpu
+    assert [accelerator(name) for name in ("auto", "cuda:1", "gpu", "gpu:1", "npu")] == [
+        None,
+        None,
+        "GPU",
+        "GPU.1",
+        "NPU",
+    ]
     assert choose_dtype("bfloat16", cpu) == torch.bfloat16
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ModelError, match="CUDA devices: set it to auto or cpu"):

@@ -22,7 +22,7 @@ from streamseg.tracker.compiled.code_cache import fingerprint
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined, lane_inputs
 from streamseg.tracker.openvino.cache import NetworkCache
 from streamseg.tracker.openvino.functions import step_inputs, step_result
-from streamseg.tracker.openvino.network import Network, load_network
+from streamseg.tracker.openvino.network import CPU, Network, Target, load_network
 from streamseg.tracker.openvino.prepare import ENCODER, Job, Report, Size, digest, prepare, read_report, step_sizes
 from streamseg.tracker.preparation import Preparation, Process
 from streamseg.tracker.sam2.checkpoint import weights_digest
@@ -42,6 +42,7 @@ class OpenVinoEngine(Engine):
         wait: Whether :meth:`warm_up` waits until all networks are loaded.
         cache: Keeps compiled networks; None for this user's.
         process: Converts the model; None for a process of its own, at a low priority unless :meth:`warm_up` waits.
+        device: OpenVINO's name of the device that the networks run on.
 
     Attributes:
         preparation: Converts and loads.
@@ -56,10 +57,12 @@ class OpenVinoEngine(Engine):
         wait: bool = False,
         cache: NetworkCache | None = None,
         process: Process | None = None,
+        device: str = CPU,
     ) -> None:
         super().__init__(step, autocast)
         self._weights = weights
         self._wait = wait
+        self._target = Target(autocast, torch.get_num_threads(), device)
         self._cache = NetworkCache.of_user() if cache is None else cache
         process = BackgroundProcess("normal" if wait else "idle") if process is None else process
         self.preparation = Preparation("OpenVINO", "converting", process)
@@ -71,6 +74,12 @@ class OpenVinoEngine(Engine):
     def state(self) -> str:
         """See :attr:`Engine.state`."""
         return self.preparation.state
+
+    @property
+    def device(self) -> str:
+        """See :attr:`Engine.device`."""
+        name = self._target.device
+        return super().device if name == CPU else f"{name} ({self._core.get_property(name, 'FULL_DEVICE_NAME')})"
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Load what an earlier start has converted, or start to convert it.
@@ -146,13 +155,14 @@ class OpenVinoEngine(Engine):
     def _name(self, shape: BankShape) -> str:
         """Return a name for everything that the networks and their timings depend on."""
         weights = self._weights or weights_digest(self._step.model)  # not of the step, whose weights are derived
-        return fingerprint(self._step, self._autocast, shape, openvino.__version__, weights)
+        others = () if self._target.device == CPU else (self._target.device, self.device)
+        return fingerprint(self._step, self._autocast, shape, openvino.__version__, weights, *others)
 
     def _complete(self, name: str, folder: Path | None, shape: BankShape, progress: Progress) -> None:
         """Convert the model if that was not done, and load all networks that are not loaded yet."""
         if folder is None or not self._load_found(name, folder, shape, progress):
             with self._cache.making() as made:
-                job = Job(self._step, self._autocast, shape, torch.get_num_threads())
+                job = Job(self._step, self._autocast, shape, self._target.threads, self._target.device)
                 self.preparation.run_process(prepare, job, made, progress)
                 self._load_all(self._cache.keep(made, name), shape, progress)
 
@@ -196,6 +206,6 @@ class OpenVinoEngine(Engine):
         content = (folder / size.file).read_bytes()
         if digest(content) != report.digests[size.file]:
             raise ValueError(f"{size.file} is damaged")
-        self._networks[size] = load_network(self._core, content, self._autocast, torch.get_num_threads())
+        self._networks[size] = load_network(self._core, content, self._target)
         if self.preparation.state == "eager":
             self.preparation.state = "openvino"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,12 @@ import openvino
 import torch
 from torch import Tensor
 
+CPU = "CPU"
+"""OpenVINO's name of the device that torch runs on, too."""
+
 _PRECISIONS = {None: "f32", torch.bfloat16: "bf16"}
+_ACCELERATOR_PRECISIONS = {None: "f32", torch.bfloat16: "f16"}
+"""Intel's GPUs and NPUs multiply in float16, not in bfloat16."""
 
 _NOT_FUSED = "DISABLE"
 """OpenVINO 2026.4 fuses operations into kernels of its own ("snippets"). In bfloat16 those of the decoder's attention
@@ -20,8 +26,47 @@ give wrong scores: on a Zen 4 core, nano's object scores on real memory were off
 that fusion by 0.03, as torch's in bfloat16. In float32 they are exact to six digits."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What networks are compiled for.
+
+    Attributes:
+        autocast: Precision of the arithmetic; None for float32.
+        threads: CPU threads that they may use.
+        device: OpenVINO's name of the device: ``CPU``, ``GPU.0``, ``NPU``.
+    """
+
+    autocast: torch.dtype | None
+    threads: int
+    device: str = CPU
+
+    def inputs(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return inputs as the device takes them: bfloat16 is a CPU's."""
+        return tuple(given) if self.device == CPU else tuple(_widened(value) for value in given)
+
+    def options(self) -> dict[str, object]:
+        """Return OpenVINO's options."""
+        if self.device != CPU:
+            return {
+                "INFERENCE_PRECISION_HINT": _ACCELERATOR_PRECISIONS[self.autocast],
+                "PERFORMANCE_HINT": "LATENCY",
+            }
+        options: dict[str, object] = {
+            # Named in any case: the default is bfloat16 where the CPU has it.
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[self.autocast],
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.threads,
+            # A pinned thread waits for its core although another is idle, as where a capture process decodes.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if self.autocast is not None:
+            options["SNIPPETS_MODE"] = _NOT_FUSED
+        return options
+
+
 class Network:
-    """A function of tensors of fixed shapes. Tensors are passed by address, not copied.
+    """A function of tensors of fixed shapes. On a CPU tensors are passed by address, not copied.
 
     Thread-safe: calls wait for each other.
 
@@ -31,6 +76,7 @@ class Network:
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
         self._outputs = [tuple(output.shape) for output in compiled.outputs]
+        self._takes_bfloat16 = [given.get_element_type() == openvino.Type.bf16 for given in compiled.inputs]
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()  # a second call would replace the tensors of the first
 
@@ -41,9 +87,13 @@ class Network:
             RuntimeError: The inputs' shapes or types differ from those that it was compiled for.
         """
         outputs = tuple(torch.empty(shape) for shape in self._outputs)
+        taken = [
+            (value if bfloat16 else _widened(value)).contiguous()
+            for value, bfloat16 in zip(inputs, self._takes_bfloat16, strict=True)
+        ]  # kept until the end: OpenVINO reads their memory
         with self._lock:
-            for number, value in enumerate(inputs):
-                self._request.set_input_tensor(number, _shared(value.contiguous()))
+            for number, value in enumerate(taken):
+                self._request.set_input_tensor(number, _shared(value))
             for number, output in enumerate(outputs):
                 self._request.set_output_tensor(number, _shared(output))
             self._request.infer()
@@ -51,7 +101,7 @@ class Network:
 
 
 def compile_network(
-    core: openvino.Core, path: Path, shapes: Sequence[Sequence[int]], autocast: torch.dtype | None, threads: int
+    core: openvino.Core, path: Path, shapes: Sequence[Sequence[int]], target: Target
 ) -> openvino.CompiledModel:
     """Compile a converted function. Blocks: up to a second.
 
@@ -59,50 +109,38 @@ def compile_network(
         core: Compiles it.
         path: The converted function.
         shapes: Of the inputs.
-        autocast: Precision of the arithmetic; None for float32.
-        threads: Threads that it may use.
+        target: What it is compiled for.
 
     Raises:
         RuntimeError: It cannot be read or compiled.
     """
     model = core.read_model(path)
     model.reshape({number: openvino.PartialShape(list(shape)) for number, shape in enumerate(shapes)})
-    return core.compile_model(model, "CPU", _options(autocast, threads))
+    return core.compile_model(model, target.device, target.options())
 
 
 def save_network(compiled: openvino.CompiledModel, path: Path) -> None:
-    """Write a compiled network to a file, for this version of OpenVINO on this kind of CPU."""
+    """Write a compiled network to a file, for this version of OpenVINO on this kind of device."""
     path.write_bytes(compiled.export_model().getvalue())
 
 
-def load_network(core: openvino.Core, content: bytes, autocast: torch.dtype | None, threads: int) -> Network:
+def load_network(core: openvino.Core, content: bytes, target: Target) -> Network:
     """Load what :func:`save_network` wrote. Takes a fifth of the time of compiling it.
 
     Args:
         core: Loads it.
         content: Of the file. It must be complete: OpenVINO does not check that.
-        autocast: Precision of the arithmetic; None for float32.
-        threads: Threads that it may use.
+        target: What it was compiled for.
 
     Raises:
         RuntimeError: It cannot be loaded.
     """
-    return Network(core.import_model(io.BytesIO(content), "CPU", _options(autocast, threads)))
+    return Network(core.import_model(io.BytesIO(content), target.device, target.options()))
 
 
-def _options(autocast: torch.dtype | None, threads: int) -> dict[str, object]:
-    options: dict[str, object] = {
-        # Named in any case: the default is bfloat16 where the CPU has it.
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[autocast],
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": threads,
-        # A pinned thread waits for its core although another is idle, as where a capture process decodes.
-        "ENABLE_CPU_PINNING": False,
-    }
-    if autocast is not None:
-        options["SNIPPETS_MODE"] = _NOT_FUSED
-    return options
+def _widened(value: Tensor) -> Tensor:
+    """Return bfloat16 as float32, and any other tensor as it is."""
+    return value.float() if value.dtype == torch.bfloat16 else value
 
 
 def _shared(value: Tensor) -> openvino.Tensor:

@@ -28,7 +28,7 @@ from streamseg.tracker.openvino.functions import (
     convert,
     step_inputs,
 )
-from streamseg.tracker.openvino.network import Network, compile_network, save_network
+from streamseg.tracker.openvino.network import CPU, Network, Target, compile_network, save_network
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.step import Features, TrackStep
 
@@ -113,12 +113,19 @@ class Job:
         autocast: Precision of the arithmetic; None for float32.
         shape: Of the memory bank.
         threads: Threads of torch and OpenVINO.
+        device: OpenVINO's name of the device.
     """
 
     step: TrackStep
     autocast: torch.dtype | None
     shape: BankShape
     threads: int
+    device: str = CPU
+
+    @property
+    def target(self) -> Target:
+        """What to compile for."""
+        return Target(self.autocast, self.threads, self.device)
 
 
 @torch.inference_mode(False)  # torch cannot trace what is made for inference only
@@ -154,7 +161,7 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     with torch.no_grad():
         features = exact.encode(images)
     inputs = _example(exact, features, job.shape, 1)
-    openvino.save_model(convert(StepFunction(converted), inputs), step, compress_to_fp16=False)
+    openvino.save_model(convert(StepFunction(converted), job.target.inputs(inputs)), step, compress_to_fp16=False)
     del converted
 
     cast = copy.deepcopy(exact)
@@ -162,7 +169,7 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
 
     def compiled(path: Path, size: Size, inputs: tuple[Tensor, ...]) -> Network:
         shapes = [value.shape for value in inputs]
-        network = compile_network(core, path, shapes, job.autocast, job.threads)
+        network = compile_network(core, path, shapes, job.target)
         save_network(network, folder / size.file)
         return Network(network)
 
