@@ -130,6 +130,10 @@ class Engine:
     def between_frames(self) -> None:
         """Called before each batch of frames, by the thread that tracks. What runs the model may change here."""
 
+    def frame_threads(self) -> AbstractContextManager[object]:
+        """Return the context in which torch uses as many threads as suit what a frame leaves to it."""
+        return nullcontext()
+
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``."""
         with self.kernels(), self.precision():

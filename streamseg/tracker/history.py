@@ -111,6 +111,10 @@ class FrameHistory(Generic[Picture]):
             self._holds[holder] = self.find(None, frame_id, is_new=True).frame_id
         self._pushed_out = {held: past for held, past in self._pushed_out.items() if held in self._holds.values()}
 
+    def held(self) -> set[int]:
+        """Return the numbers of the frames that holders keep."""
+        return {self.find(None, frame_id, is_new=True).number for frame_id in self._holds.values()}
+
     def converted(self, convert: Callable[[Picture], Picture]) -> FrameHistory[Picture]:
         """Return the same frames with other pictures of them."""
         capacity = self._frames.maxlen

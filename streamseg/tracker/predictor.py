@@ -89,14 +89,16 @@ class _Stream:
     image: Tensor | None = None
     features: Features | None = None
     earlier: dict[int, Features] = field(default_factory=dict)  # of earlier frames, see `_EARLIER_FEATURES`
+    kept: set[int] = field(default_factory=set)  # frames whose features stay among them
     objects: dict[int, ObjectMemory | None] = field(default_factory=dict)  # None: forgotten, waits for a prompt
     aside: dict[int, tuple[ObjectMemory, int]] = field(default_factory=dict)  # with the last frame that they know
 
     def keep_earlier(self, frame: int, features: Features) -> None:
         """Cache the features of an earlier frame; drop those of the oldest if there are too many."""
         self.earlier[frame] = features
-        if len(self.earlier) > _EARLIER_FEATURES:
-            del self.earlier[min(self.earlier.keys() - {frame})]
+        passing = sorted(self.earlier.keys() - self.kept - {frame})
+        for old in passing[: max(0, len(passing) + 1 - _EARLIER_FEATURES)]:
+            del self.earlier[old]
 
     def remembered(self) -> dict[int, ObjectMemory]:
         return {obj_id: obj for obj_id, obj in self.objects.items() if obj is not None}
@@ -201,6 +203,10 @@ class CameraPredictor:
     def remembers(self, stream: str, obj_id: int) -> bool:
         """Return whether an object exists and is not forgotten, so that a prompt corrects it."""
         return self._opened(stream).objects.get(obj_id) is not None
+
+    def keep_features(self, stream: str, frames: Iterable[int]) -> None:
+        """Keep the cached features of these frames on a CPU although newer frames come, and of no others."""
+        self._opened(stream).kept = set(frames)
 
     @torch.inference_mode()
     def track(self, images: Mapping[str, Tensor]) -> dict[str, TrackOutput]:

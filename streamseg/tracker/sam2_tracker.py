@@ -230,14 +230,18 @@ class Sam2Tracker:
         Raises:
             StreamsegError: A stream is not open, or a frame does not match its format.
         """
-        pixels = {stream: self._preprocess.resize(frame) for stream, frame in frames.items()}
-        sizes = {stream: (frame.format.width, frame.format.height) for stream, frame in frames.items()}
-        images = {stream: self._preprocess.normalize(image) for stream, image in pixels.items()}
-        with self._predictor.all_or_none(images):
-            outputs = self._predictor.track(images)
-            masks = to_results(
-                [LowRes(*output, sizes[stream], self._confidence(stream, output)) for stream, output in outputs.items()]
-            )
+        with self._predictor.engine.frame_threads():
+            pixels = {stream: self._preprocess.resize(frame) for stream, frame in frames.items()}
+            sizes = {stream: (frame.format.width, frame.format.height) for stream, frame in frames.items()}
+            images = {stream: self._preprocess.normalize(image) for stream, image in pixels.items()}
+            with self._predictor.all_or_none(images):
+                outputs = self._predictor.track(images)
+                masks = to_results(
+                    [
+                        LowRes(*output, sizes[stream], self._confidence(stream, output))
+                        for stream, output in outputs.items()
+                    ]
+                )
         for stream, frame in frames.items():
             self._histories[stream].add(frame, self._predictor.frame(stream), pixels[stream])
         results = {}
@@ -263,7 +267,9 @@ class Sam2Tracker:
 
     def hold_frame(self, stream: str, holder: str, frame_id: int | None) -> None:
         """Keep a tracked frame for a holder although newer ones come, and release the one that it held."""
-        self._histories[stream].hold(holder, frame_id)
+        history = self._histories[stream]
+        history.hold(holder, frame_id)
+        self._predictor.keep_features(stream, history.held())
 
     def candidates(
         self, stream: str, points: Sequence[tuple[float, float]], quality: float | None = None

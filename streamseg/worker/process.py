@@ -21,6 +21,7 @@ from typing import Final
 import zmq
 
 from streamseg.common.logs import setup_logging
+from streamseg.common.unused_memory import limit_arenas, return_unused_memory
 from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
 from streamseg.ipc.command_socket import WORKER_ID, CommandSocket
 from streamseg.ipc.commands import Command
@@ -57,6 +58,8 @@ from streamseg.worker.tracked_stream import TrackedStream
 
 log = logging.getLogger(__name__)
 
+_ARENAS: Final = 2
+"""Of memory. One thread tracks, and what others allocate for a moment need not stay with each of them."""
 _POLL_MS: Final = 500
 _REPORT_NS: Final = 1_000_000_000
 _FILE_SEND_TIMEOUT_S: Final = 1.0
@@ -103,11 +106,13 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
     link.attach()
     setup_logging(spec.log, "worker")
     _configure_openmp()
+    limit_arenas(_ARENAS)
     from streamseg.tracker.create import create_tracker  # imports torch, which takes seconds: only in this process
 
     tracker = create_tracker(spec.model)
     steps = StepClock()
     tracker.warm_up(_announcer(link, steps))
+    return_unused_memory()  # what building the model took
     steps.warmed_up()
     worker = Worker(spec, rings, tracker, link, steps)
     try:

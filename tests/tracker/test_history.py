@@ -64,6 +64,7 @@ def test_two_holders_share_a_frame_and_each_has_one():
         history.hold(holder, 0)
     for number in range(5, 20):
         history.add(blank(2 * number), number, f"picture {number}")
+    assert history.held() == {0}
     history.hold("one", None)
     assert history.find(1, 0, is_new=True).number == 0
     history.hold("two", None)

@@ -226,6 +226,23 @@ def test_previews_of_the_newest_frames_encode_nothing(small: SAM2Base, images: T
     assert len(predictor._streams[STREAM].earlier) == 4
 
 
+def test_features_that_are_kept_outlive_newer_frames(small: SAM2Base, images: Tensor, monkeypatch) -> None:
+    """A frame that is looked at for long is not encoded again for what is found on it."""
+    player = played(small, images[:5], {0: [CLICK]})
+    predictor, encoded = player.predictor, []
+    predictor.keep_features(STREAM, {4})
+    for image in images[5:12]:
+        predictor.track({STREAM: image})
+    encode = predictor.engine.encode
+    monkeypatch.setattr(predictor.engine, "encode", lambda batch: encoded.append(batch) or encode(batch))
+    predictor.segment(STREAM, 5, at=player.past(4), **Add(5, points=[(0.2, 0.2, 1)]).arguments())
+    assert not encoded
+    assert sorted(predictor._streams[STREAM].earlier) == [4, 7, 8, 9, 10]
+    predictor.keep_features(STREAM, ())
+    predictor.track({STREAM: images[12]})
+    assert sorted(predictor._streams[STREAM].earlier) == [8, 9, 10, 11]
+
+
 @pytest.mark.parametrize("late", [0, 8])
 def test_undo_is_as_if_the_prompt_had_not_been_given(small: SAM2Base, images: Tensor, late: int) -> None:
     plain = played(small, images, {0: [CLICK]})

@@ -8,7 +8,8 @@ over between two calls, so no frame waits and no object is lost: the memory bank
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -106,6 +107,14 @@ class OpenVinoEngine(Engine):
         """See :meth:`Engine.close`. Blocks: for a part that is being loaded, a tenth of a second."""
         self.preparation.stop()
 
+    def frame_threads(self) -> AbstractContextManager[object]:
+        """See :meth:`Engine.frame_threads`: one, once OpenVINO runs the networks.
+
+        What is left to torch are hundreds of small operations. One that is split waits for its slowest thread: for
+        whole time slices where another process has that thread's core.
+        """
+        return _torch_threads(1) if self.state == "openvino" else nullcontext()
+
     def encode(self, images: Tensor) -> Features:
         """Encode frames ``[S, 3, image_size, image_size]``. Lifetime: the result belongs to the caller."""
         return joined([self._encode_one(images[row : row + 1]) for row in range(len(images))])
@@ -128,7 +137,8 @@ class OpenVinoEngine(Engine):
                 return Features(top, attended, stride8, stride4, self._step.colors(image))
             except RuntimeError as error:
                 self._give_up(ENCODER, error)
-        return super().encode(image)
+        with _torch_threads(self._target.threads):
+            return super().encode(image)
 
     def _track_part(
         self, bank: MemoryBank, lanes: Sequence[LaneFrame], features: Features, conditioning: int, masked: bool
@@ -145,7 +155,8 @@ class OpenVinoEngine(Engine):
             else:
                 self._step.write(bank, index, memory, tracked)
                 return tracked.output
-        return super().track(bank, lanes, features, conditioning, masked)
+        with _torch_threads(self._target.threads):
+            return super().track(bank, lanes, features, conditioning, masked)
 
     def _give_up(self, size: Size, error: RuntimeError) -> None:
         log.error("OpenVINO failed for size %s, which is computed by torch from now on: %s", tuple(size), error)
@@ -209,3 +220,16 @@ class OpenVinoEngine(Engine):
         self._networks[size] = load_network(self._core, content, self._target)
         if self.preparation.state == "eager":
             self.preparation.state = "openvino"
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads for what this thread asks for."""
+    before = torch.get_num_threads()
+    if count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count != before:
+            torch.set_num_threads(before)
