@@ -73,6 +73,8 @@ def load_keys(key_file: KeyFile | None, server_key: str | bytes | None = None) -
         with path.open(encoding="utf-8") as file:
             fields = read_fields(file.read(MAX_KEY_FILE_BYTES))
     except (OSError, UnicodeDecodeError) as error:
+        if KEY.fullmatch(str(key_file)):  # perhaps a secret one, so it is not repeated
+            raise ConfigError("key_file is a key, not a path: write the path of the file that has the key") from None
         raise ConfigError(f"key_file: {str(path)!r} cannot be read: {error}") from None
     server = server_key.decode(errors="replace") if isinstance(server_key, bytes) else server_key
     if server is None and not fields.get("server-key"):

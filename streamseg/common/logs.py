@@ -23,6 +23,8 @@ from streamseg.common.redact import redact
 from streamseg.protocol.text import encode_json
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_MAX_TEXT: Final = 64 * 1024
+"""What is longer is cut before passwords are looked for in it: that takes a second for some megabytes."""
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Text from cameras reaches our log: escape line breaks and terminal control sequences.
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {9: " ", 10: "\\n", 13: "\\r"}
@@ -173,12 +175,12 @@ class _RedactingFilter(logging.Filter):
             message = record.getMessage()
         except Exception as error:  # noqa: BLE001 - a wrong log call must not break its caller
             message = f"{record.msg!r} (does not match its arguments: {error})"
-        record.msg, record.args = redact(message), None
+        record.msg, record.args = redact(_shortened(message)), None
         if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
             record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
         record.exc_info = None
         if record.exc_text:
-            record.exc_text = redact(record.exc_text)
+            record.exc_text = redact(_shortened(record.exc_text))
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
         for name, value in _fields(record).items():
@@ -186,12 +188,20 @@ class _RedactingFilter(logging.Filter):
         return True
 
 
+def _shortened(text: str) -> str:
+    """Return a text of bounded length. It is cut at a space, so that no part of an address is left."""
+    if len(text) <= _MAX_TEXT:
+        return text
+    end = max(text.rfind(" ", 0, _MAX_TEXT), text.rfind("\n", 0, _MAX_TEXT), 0)
+    return f"{text[:end]} ... ({len(text) - end} more characters)"
+
+
 def _plain(value: object) -> object:
     """Return a field as plain value for JSON and text, without passwords."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     try:
-        return redact(str(value))
+        return redact(_shortened(str(value)))
     except Exception as error:  # noqa: BLE001 - as above
         return f"({type(value).__name__} that cannot be shown: {type(error).__name__})"
 

@@ -64,6 +64,12 @@ _STREAM_KEY: Final = re.compile(
     r"(?P<address>\brtmp[a-z]{0,2}(?:\+listen)?://(?![^\s?]*/\$\{)[^\s'\"<>?]*/)(?!PATH\b)[^\s'\"<>?/]*[^\s'\"<>?/,.:;)\]}]",
     re.IGNORECASE,
 )
+# What `pathlib` makes of an address that was given where a file was expected. It is restored for the other rules.
+_COLLAPSED: Final = re.compile(
+    r"\b(?=(?:rtsps?|rtmp\w{0,2}|https?|srt|udp|rtp|tcp|mqtts?|wss?|s?ftps?)(?:\+listen)?:/[^/\s])([a-z+]+):/",
+    re.IGNORECASE,
+)
+_RESTORED: Final = re.compile(r"one-slash\+([a-z+]+)://", re.IGNORECASE)
 _AUTHORIZATION: Final = re.compile(r"(?P<key>authorization['\"]?\s{0,8}[:=]\s{0,8}['\"]?\w+\s)[^\r\n]+", re.IGNORECASE)
 
 
@@ -78,11 +84,12 @@ def redact(text: str) -> str:
 
     Takes time linear in the length of ``text``; redacting twice changes nothing more.
     """
+    text = _COLLAPSED.sub(r"one-slash+\1://", text)
     for _ in range(_MAX_PASSES):
         before, text = text, _redact_once(text)
         if text == before:
             break
-    return text
+    return _RESTORED.sub(r"\1:/", text)
 
 
 def _redact_once(text: str) -> str:

@@ -173,7 +173,8 @@ class KeyFolder:
 
     def _file(self, name: str, kind: Kind) -> Path:
         if not NAME.fullmatch(name):
-            raise ConfigError(f"{name!r} is not a valid name: use letters, digits, . _ and -, at most 64")
+            shown = "a key" if KEY.fullmatch(name) else repr(name)  # perhaps a secret one
+            raise ConfigError(f"{shown} is not a valid name: use letters, digits, . _ and -, at most 64")
         return self.folder(kind) / f"{name}.{kind}"
 
     def _write(self, name: str, kind: Kind, key: AuthorizedKey) -> None:

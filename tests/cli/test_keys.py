@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streamseg.client.keys import load_keys
 from streamseg.errors import ConfigError
 from streamseg.protocol.key_file import read_fields
 from streamseg.security.authorized_keys import AuthorizedKey
@@ -117,3 +118,11 @@ def test_mistakes_change_nothing(run_keys, tmp_path, arguments, words):
         run_keys(*arguments)
     assert not (tmp_path / "keys" / "authorized").exists()
     assert not (tmp_path / "x.key_secret").exists()
+
+
+def test_a_key_in_a_wrong_place_is_not_repeated(run_keys):
+    secret = "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
+    for command in (lambda: run_keys("revoke", secret), lambda: load_keys(secret)):
+        with pytest.raises(ConfigError) as caught:
+            command()
+        assert secret not in str(caught.value)

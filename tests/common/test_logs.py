@@ -137,3 +137,19 @@ def test_setting_up_twice_replaces_the_first():
     body = "setup_logging(LogConfig(level='warning'), 'worker')\nlog.info('a')\nlog.warning('b')"
     (line,) = logged(body)
     assert " WARNING worker | b" in line
+
+
+def test_texts_of_megabytes_are_cut_at_once():
+    body = """
+import time
+began = time.process_time()
+log.error("x" * 10_000_000, extra={"field": "y " * 5_000_000})
+try: raise IndexError("rtsp://admin:hunter2" * 500_000 + "@cam/x")
+except IndexError: log.exception("failed")
+log.info("took %.1f s", time.process_time() - began)"""
+    lines = logged(body)
+    assert PASSWORD not in "".join(lines)
+    assert after_bar(lines[0]).startswith(' ... (10000000 more characters)  field="y y')
+    assert lines[-2].startswith("IndexError: ... (")
+    assert float(after_bar(lines[-1]).split()[1]) < 1.0
+    assert sum(map(len, lines)) < 200_000
