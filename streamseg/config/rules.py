@@ -42,6 +42,7 @@ _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 MIN_TOKEN: Final = 16
+_MAX_SIDE_PX: Final = 65_536
 _URL: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -281,8 +282,10 @@ def _check_region_points(points: Sequence[tuple[float, float]], coords: str, pat
     for point in points:
         if coords == "normalized" and not all(value <= 1 for value in point):
             problems.add(path, f"{list(point)} is outside 0..1: use normalized coordinates, or coords: pixels")
-        if not all(map(math.isfinite, point)):
-            problems.add(path, f"{list(point)} is not a point of the picture")
+        if not all(math.isfinite(value) and value <= _MAX_SIDE_PX for value in point):
+            problems.add(
+                path, f"{list(point)} is not a point of a picture: no picture has {_MAX_SIDE_PX} pixels a side"
+            )
     every = [value for point in points for value in point]
     if coords == "pixels" and prompt_rules.looks_normalized(every):
         problems.add(path, f"{list(points[0])} looks normalized, but coords is pixels: set coords to normalized")

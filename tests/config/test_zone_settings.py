@@ -33,6 +33,8 @@ def test_they_are_read_with_their_defaults() -> None:
         ({"zones": {"door": {"polygon": [[0, 0], [-1, 0], [1, 1]]}}}, ["zones.door.polygon"]),
         ({"zones": {"door": {"polygon": [[0, 0], [float("inf"), 0], [1, 1]]}}}, ["zones.door.polygon"]),
         ({"zones": {"door": {"polygon": [[0, 0], [10, 0]]}}}, ["3 to 64 lists of 2 numbers"]),
+        ({"zones": {"door": {"polygon": [[0, 0], [1e30, 0], [9, 9]]}}}, ["zones.door.polygon", "no picture has"]),
+        ({"lines": {"gate": {"start": [0, 0], "end": [3e9, 5]}}}, ["lines.gate", "no picture has"]),
         ({"zones": {"door": {"polygon": [[0, 0], [9, 9], [9, 0], [0, 9]]}}}, ["zones.door.polygon", "crosses itself"]),
         ({"zones": {"door": {"polygon": [[0.1, 0.1], [0.9, 0.1], [1, 1]]}}}, ["zones.door.polygon", "normalized"]),
         ({"lines": {"gate": {"start": [0, 0.5], "end": [1, 0.5]}}}, ["lines.gate", "set coords to normalized"]),
