@@ -98,6 +98,7 @@ def add_prompt(
         stream,
         _args("add_prompt", args, AddPrompt),
         _to(PromptResult),
+        feature=None if candidates == 1 and candidate is None else "candidates",
     )
 
 

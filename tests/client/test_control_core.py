@@ -17,11 +17,19 @@ OLD = Hello(version="0.1.0", session="9f", model="nano", max_objects=16, publish
 PROMPT = {"object_id": 1, "points": [[0.5, 0.5]]}
 
 
+def add_prompt(**arguments):
+    marks = {"points": [(0.5, 0.5)], "box": None, "mask": None, "coords": "normalized"}
+    rest = {"object_id": None, "label": "", "frame": None, "on_expired": "error", "preview": False}
+    return calls.add_prompt("cam", **{**marks, **rest, **arguments})
+
+
 @pytest.mark.parametrize(
     ("call", "name"),
     [
         (calls.undo("cam"), "undo: "),
         (calls.set_prompts("cam", [PROMPT], frame=7), "set_prompts with these arguments: "),
+        (add_prompt(preview=True, candidates=3), "add_prompt with these arguments: "),
+        (add_prompt(candidate=1), "add_prompt with these arguments: "),
     ],
 )
 def test_what_an_old_daemon_lacks_is_reported(call, name):
@@ -44,6 +52,7 @@ def test_what_every_daemon_knows_is_sent_as_ever():
     core = ControlCore("ipc:///x")
     call = calls.set_prompts("cam", [PROMPT])
     assert not core.must_ask(call)
+    assert not core.must_ask(add_prompt())
     _, (_, data) = core.request(call)
     assert [*json.loads(data)["args"]] == ["prompts"]
 
