@@ -24,7 +24,7 @@ from streamseg.web.tokens import Tokens, Visitor, unauthorized
 VISITOR: Final = "streamseg.visitor"
 """Where the scope of a request has its :class:`~streamseg.web.tokens.Visitor`, if a token is required."""
 _READING: Final = frozenset({"GET", "HEAD"})
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/login", "/static/login.css"})
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/login", "/static/login.css", "/static/page.css"})
 """Paths that need no token. They reveal nothing of what the cameras see."""
 _CLOSE_TIMEOUT_S: Final = 2.0
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -41,6 +45,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     first_frame_s: Annotated[float, Meta(description="Seconds until the first picture.")]
     summary: Annotated[str, Meta(description="The same in one sentence.")]
     picture: Annotated[str, Meta(description="The first picture: JPEG, base64.")]
+    name: Annotated[str, Meta(description="A free name for its stream, from the host of the address.")] = ""
 
 
 class _Format(msgspec.Struct):
@@ -129,6 +134,17 @@ def _report(output: bytes, picture: Path) -> SourceReport:
         summary=_summary(report),
         picture=base64.b64encode(jpeg).decode(),
     )
+
+
+def suggest_name(source: str, taken: Container[str]) -> str:
+    """Return a free name for a stream, from the host of its address or the number of its webcam."""
+    host = source.replace(":", "")
+    if "://" in source:
+        with contextlib.suppress(ValueError):
+            host = urlsplit(source).hostname or ""
+    base = re.sub(r"[^a-z0-9_-]+", "-", host.lower()).strip("-_")[:40] or "camera"
+    names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)
 
 
 def _summary(report: _Report) -> str:

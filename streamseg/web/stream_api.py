@@ -17,7 +17,7 @@ from streamseg.web.hub import Hub
 from streamseg.web.operations import Operation, json_response, read_body
 from streamseg.web.read_api import known_stream
 from streamseg.web.source_guard import check_source
-from streamseg.web.source_probe import SourceProbe, SourceReport
+from streamseg.web.source_probe import SourceProbe, SourceReport, suggest_name
 from streamseg.web.while_connected import while_connected
 
 Source = Annotated[
@@ -125,7 +125,8 @@ class StreamApi:
         measured = self._probe.measure(
             tested.source, transport=tested.transport, follow_redirects=self._follows_redirects
         )
-        return json_response(await while_connected(request, measured))
+        report = await while_connected(request, measured)
+        return json_response(msgspec.structs.replace(report, name=suggest_name(tested.source, self._hub.streams)))
 
     async def add(self, request: Request) -> Response:
         """Add a stream."""

@@ -100,7 +100,7 @@ def test_the_token(name, value, status):
         assert TOKEN not in response.body.decode()
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/login", "/static/login.css"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/login", "/static/login.css", "/static/page.css"])
 def test_what_needs_no_token(path):
     assert ask(CLOSED, path, [HERE]).status == 200
 

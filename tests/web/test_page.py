@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -110,17 +111,26 @@ def test_undo_brings_back_what_was_removed_reset_or_renamed(web, open_page):
     wait_for(lambda: web.objects()[0]["label"] == "ball", 10, "its name")
     page.keyboard.press("u")
     wait_for(lambda: web.objects()[0]["label"] == "", 10, "no name again")
+    square = click_object(page, eyes, SQUARE)
+    page.keyboard.press("1")
     page.keyboard.press("Delete")
-    expect(rows(page)).to_have_count(0)
-    page.keyboard.press("u")
     expect(rows(page)).to_have_count(1)
+    page.keyboard.press("u")
+    expect(rows(page)).to_have_count(2)
+    assert order(page) == [ball, square]
     wait_for_mask(eyes, ball, BALL)
+    expect(page.locator("#reset")).to_be_enabled()
     page.keyboard.press("r")
     page.keyboard.press("r")
     expect(rows(page)).to_have_count(0)
     page.locator("#undo").click()
-    expect(rows(page)).to_have_count(1)
+    expect(rows(page)).to_have_count(2)
+    assert order(page) == [ball, square]
     wait_for_mask(eyes, ball, BALL)
+
+
+def order(page):
+    return rows(page).evaluate_all("rows => rows.map((row) => Number(row.dataset.id))")
 
 
 def test_the_switch_finds_candidates_that_are_kept_or_dismissed(web, open_page):
@@ -172,9 +182,14 @@ def test_all_by_keyboard(web, open_page):
     page.keyboard.press("Enter")
     expect(rows(page)).to_have_count(1)
     page.keyboard.press("?")
-    expect(page.locator("#help")).to_be_visible()
+    expect(page.locator("#help")).to_contain_text("Remove the selected object")
     page.keyboard.press("Escape")
     expect(page.locator("#help")).to_be_hidden()
+    expect(page.locator("#undo")).to_have_attribute("title", re.compile(r"\(U\)$"))
+    page.keyboard.press("Control+z")
+    expect(rows(page)).to_have_count(0)
+    page.keyboard.press("Control+y")
+    expect(rows(page)).to_have_count(1)
     page.keyboard.press("]")
     expect(page.locator("#overlay")).to_have_attribute("aria-label", "Live picture of yard")
 
@@ -219,8 +234,8 @@ def test_what_cannot_be_done_is_reported_and_blocks_nothing(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     page.mouse.click(*eyes.place_of(BALL), button="right")
     expect(page.locator(".notification")).to_contain_text("Select an object first")
-    page.keyboard.press("u")
-    expect(page.locator(".notification").nth(1)).to_contain_text("nothing to undo")
+    page.keyboard.press("u")  # its button is off
+    expect(page.locator("#undo")).to_be_disabled()
     click_object(page, eyes, BALL)
     expect(page.locator(".notification")).to_have_count(0)  # what works now takes back what did not
 

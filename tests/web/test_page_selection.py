@@ -43,6 +43,65 @@ def test_a_new_object_stays_selected_and_the_next_click_improves_it(web, open_pa
     expect_selected(page, ball)
 
 
+def test_a_click_before_the_answer_to_the_first_improves_the_same_object(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    asked = []
+    page.route("**/prompts", lambda route: asked.append(route))
+    page.locator('[data-toggle="preview"]').click()
+    spot = eyes.place_of(BALL)
+    page.mouse.click(*spot)
+    wait_for(lambda: page.evaluate("true") and len(asked) == 1, 10, "the first click")
+    page.mouse.click(*spot)
+    page.unroute("**/prompts")
+    asked[0].continue_()
+    wait_for(lambda: page.evaluate("true") and list(prompts(web).values()) == [2], 20, "both points on one object")
+    (ball,) = prompts(web)
+    expect_selected(page, ball)
+
+
+def test_a_selection_made_meanwhile_stays(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    asked = []
+    page.route("**/prompts", lambda route: asked.append(route))
+    page.locator('[data-toggle="preview"]').click()
+    page.mouse.click(*eyes.place_of(BALL))
+    wait_for(lambda: page.evaluate("true") and len(asked) == 1, 10, "the click")
+    page.keyboard.press("n")
+    page.unroute("**/prompts")
+    asked[0].continue_()
+    expect(rows(page)).to_have_count(1)
+    assert selected(page) is None
+
+
+def test_a_click_right_after_a_still_picture_is_for_that_picture(web, open_page):
+    """A hand aims at what it has seen: a picture that came 150 ms ago after a pause was not."""
+    page, eyes = open_cam(open_page, web.url)
+    ball = click_object(page, eyes, BALL)
+    wait_for_mask(eyes, ball, BALL)
+    page.keyboard.press("n")
+    aimed = page.evaluate("""async () => {
+        const { aimedAt, freeze, unfreeze, objectUnder } = await import("/static/viewer.js");
+        const { store } = await import("/static/store.js");
+        freeze();
+        const still = store.frame;
+        await new Promise((resolve) => setTimeout(resolve, 700));
+        const next = new Promise((resolve) => {
+            const seen = new MutationObserver(() => {
+                seen.disconnect();
+                resolve([aimedAt().frame, Number(document.querySelector("#picture").dataset.frame)]);
+            });
+            seen.observe(document.querySelector("#picture"), { attributeFilter: ["data-frame"] });
+        });
+        unfreeze();
+        const [aimed, shown] = await next;
+        const { id, bbox: [x, y, w, h] } = still.objects[0];
+        const middle = [(x + w / 2) / still.size[0], (y + h / 2) / still.size[1]];
+        return { still: still.frame, aimed, shown, under: objectUnder(middle, still) === id };
+    }""")
+    assert aimed["aimed"] == aimed["still"] < aimed["shown"]
+    assert aimed["under"]
+
+
 def test_a_click_on_a_followed_object_selects_it(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     ball = click_object(page, eyes, BALL)

@@ -17,7 +17,7 @@ from streamseg.errors import ControlError, SourceError
 from streamseg.sources.probe import probe
 from streamseg.web.api_error import ApiError
 from streamseg.web.hub import Hub
-from streamseg.web.source_probe import SourceProbe
+from streamseg.web.source_probe import SourceProbe, suggest_name
 from streamseg.web.stream_api import StreamApi
 from tests.e2e.daemon_process import wait_for
 from tests.servers.http_server import http_server
@@ -160,3 +160,18 @@ def test_a_test_of_an_address_ends_with_its_client():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.setblocking(False)
         asyncio.run(check(silent))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("rtsp://user:secret@192.168.1.20:554/stream1", "192-168-1-20"),
+        ("http://Yard.example/a.m3u8?token=1", "yard-example-2"),
+        ("rtsp://[::1]/x", "1"),
+        ("rtsp://[::1/x", "rtsp-1-x"),
+        ("webcam:0", "webcam0"),
+        ("http:///", "camera"),
+    ],
+)
+def test_a_name_is_suggested(source, name):
+    assert suggest_name(source, {"yard-example"}) == name

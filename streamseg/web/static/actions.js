@@ -3,14 +3,18 @@
 import { clearErrors, showError } from "./notifications.js";
 import { api } from "./api.js";
 import { candidateOf, forgetCandidate } from "./candidates.js";
-import { isFinding, isFound, isPaused, store, update, watches } from "./store.js";
+import { isFinding, isFound, isPaused, objectOf, store, update, watches } from "./store.js";
 
 /** How long the daemon can undo a change. */
 const UNDO_MS = 60000;
 /** Stream -> until when its last change can be undone or redone, as far as is known. */
 const undoable = new Map();
 const redoable = new Map();
-const note = (changes, stream) => changes.set(stream, performance.now() + UNDO_MS);
+function note(changes, stream) {
+	changes.set(stream, performance.now() + UNDO_MS);
+	update({ changes });
+}
+
 const has = (changes) => changes.get(store.stream) > performance.now();
 const refuse = (code, message) => watches || showError({ code, message });
 
@@ -44,26 +48,42 @@ async function attempt(action) {
 	}
 }
 
+/** How often the selection was changed. */
+let choices = 0;
+/** The prompt that starts an object, until it is answered with its id: what is clicked meanwhile improves that object. */
+let starting = null;
+
 /** Send a prompt, { points } or { box }, normalized, for the picture with this header. */
 export async function sendPrompt(prompt, header, onExpired = "error") {
 	if (watches) return;
-	const objectId = store.selected;
+	const objectId = starting ? await starting : store.selected;
 	const negative = prompt.points?.every(([, , label]) => label === 0);
 	if (negative && objectId === null) {
 		refuse("NO_OBJECT", "Select an object first: a negative click removes a part of it.");
 		return;
 	}
-	const request = { ...prompt, ...candidateOf(prompt), object_id: objectId, frame: header.frame, on_expired: onExpired };
+	const sent = requestPrompt(prompt, header, objectId, onExpired);
+	if (objectId === null) starting = sent;
+	await sent;
+	if (starting === sent) starting = null;
+}
+
+/** Returns the id of the object; null if it failed. */
+async function requestPrompt(prompt, header, objectId, onExpired) {
+	const { stream, frame } = header, before = choices;
 	try {
-		const result = await api.prompt(header.stream, request);
+		const request = { ...prompt, ...candidateOf(prompt), object_id: objectId, frame, on_expired: onExpired };
+		const { object_id: id, newest } = await api.prompt(stream, request);
 		clearErrors();
-		noteChange(header.stream);
+		noteChange(stream);
 		forgetCandidate();
-		if (header.stream === store.stream) select(result.object_id, result.newest + 1);
+		if (stream === store.stream && choices === before) select(id, newest + 1);
+		return id;
 	} catch (error) {
 		const retry = { label: "Try again", run: () => sendPrompt(prompt, header, onExpired) };
 		const newest = { label: "Use the newest picture", run: () => sendPrompt(prompt, header, "newest") };
 		showError(error, error.code === "FRAME_EXPIRED" ? newest : error.retryable ? retry : null);
+		return null;
 	}
 }
 
@@ -79,15 +99,9 @@ async function move(from, to, request) {
 	if (!result || result.left === 0) from.delete(stream);
 }
 
-export function undo() {
-	if (canUndo()) return move(undoable, redoable, api.undo);
-	refuse("NOTHING_TO_UNDO", "There is nothing to undo: a change can be undone for a minute.");
-}
+export const undo = () => move(undoable, redoable, api.undo);
 
-export function redo() {
-	if (canRedo()) return move(redoable, undoable, api.redo);
-	refuse("NOTHING_TO_REDO", "There is nothing to do again: undo a change first.");
-}
+export const redo = () => move(redoable, undoable, api.redo);
 
 async function change(action) {
 	const { stream } = store;
@@ -98,10 +112,6 @@ async function change(action) {
 }
 
 export function remove(object) {
-	if (object === null) {
-		refuse("NO_OBJECT", "Select the object to remove first.");
-		return;
-	}
 	if (store.selected === object) select(null);
 	change((stream) => api.remove(stream, object));
 }
@@ -110,12 +120,14 @@ export const rename = (object, label) => change((stream) => api.rename(stream, o
 
 /** Keep a found object: one that was named, even if by nothing, is the user's. */
 export function confirm(id) {
-	const object = store.frame?.objects.find((each) => each.id === id);
+	const object = objectOf(id);
 	if (object && isFound(object)) rename(id, object.label);
 }
 
 /** Select an object; null for none. `from`: first frame on which it must exist. */
 export function select(object, from = 0) {
+	choices++;
+	starting = null;
 	update({ selected: object, selectedFrom: from, negative: object === null ? false : store.negative });
 }
 

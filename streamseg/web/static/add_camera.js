@@ -3,7 +3,6 @@
 import { api } from "./api.js";
 import { find, findAll, make, setText } from "./dom.js";
 import { showError } from "./notifications.js";
-import { store } from "./store.js";
 
 const dialog = find("#camera");
 const { cameraSource, cameraName, cameraTransport, cameraTest, cameraAdd, cameraClose, cameraResult } = findAll(
@@ -15,15 +14,6 @@ let tested = "";
 let asking = 0;
 
 const entry = () => ({ source: cameraSource.value.trim(), transport: cameraTransport.value });
-
-/** A free name for a stream, from the host of an address or the number of a webcam. */
-function suggestName(source) {
-	const host = /:\/\/(?:[^@/]*@)?\[?([^/:\]?#]+)/.exec(source)?.[1] ?? source.replace(":", "");
-	const base = host.toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").replaceAll(/^[-_]+|-+$/g, "").slice(0, 40) || "camera";
-	let name = base;
-	for (let number = 2; store.streams.includes(name); number++) name = `${base}-${number}`;
-	return name;
-}
 
 function say(text, level = "") {
 	cameraResult.replaceChildren(make("p", { "data-level": level }, text));
@@ -50,7 +40,7 @@ async function test() {
 		picture.onload = () => URL.revokeObjectURL(picture.src);
 		picture.src = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
 		cameraResult.replaceChildren(picture, make("p", { "data-level": "good" }, report.summary));
-		if (!cameraName.value) cameraName.value = suggestName(asked.source);
+		cameraName.value ||= report.name;
 	} catch (error) {
 		if (number !== asking) return;
 		say(error.message, "bad");

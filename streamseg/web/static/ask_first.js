@@ -5,14 +5,14 @@ import { on } from "./store.js";
 
 const ASK_MS = 3000;
 
-/** The first press asks by the button's text, the second runs `action`. Returns a press. */
+/** The first press asks by the button's text, the second runs `action`. */
 export function askFirst(button, question, action) {
 	const label = button.textContent;
 	const forget = () => {
 		delete button.dataset.confirm;
 		setText(button, label);
 	};
-	const press = () => {
+	button.onclick = () => {
 		if ("confirm" in button.dataset) {
 			forget();
 			action();
@@ -22,7 +22,5 @@ export function askFirst(button, question, action) {
 		setText(button, question);
 		setTimeout(forget, ASK_MS);
 	};
-	button.onclick = press;
 	on("stream", forget); // the question was about the other stream
-	return press;
 }

@@ -33,14 +33,18 @@ export const findAll = (ids) => Object.fromEntries(ids.split(" ").map((id) =>
 
 export const setPressed = (button, on) => button.setAttribute("aria-pressed", String(on));
 
-/** Give `rows`, key -> { element }, exactly these keys. */
-export function reconcile(rows, keys, makeRow) {
+/** Give `rows`, key -> { element }, exactly these keys, and `list` their elements in this order. */
+export function reconcile(list, rows, keys, makeRow) {
 	for (const [key, { element }] of rows) {
 		if (keys.includes(key)) continue;
 		element.remove();
 		rows.delete(key);
 	}
-	for (const key of keys) if (!rows.has(key)) rows.set(key, makeRow(key));
+	keys.forEach((key, index) => {
+		if (!rows.has(key)) rows.set(key, makeRow(key));
+		const { element } = rows.get(key), there = list.children[index] ?? null;
+		if (there !== element) list.insertBefore(element, there);
+	});
 }
 
 /** Copy a text, and say so on the button. There is no clipboard without HTTPS: then `source` is selected. */

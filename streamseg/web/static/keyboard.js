@@ -1,68 +1,70 @@
-// Keyboard shortcuts, and a crosshair on the picture.
+// Keyboard shortcuts, most of which press a button, and a crosshair on the picture.
 
-import { redo, remove, select, togglePause, undo } from "./actions.js";
-import { saveSnapshot } from "./capture.js";
-import { nextCandidate } from "./candidates.js";
-import { find } from "./dom.js";
+import { select } from "./actions.js";
+import { find, make } from "./dom.js";
 import { box, click, clickOrSelect } from "./pointer.js";
 import { clearPreview, previewAt } from "./preview.js";
 import { streamAt } from "./grid.js";
 import { cancelDrawing, insertCorner, moveCorner, removeCorner, saveCorners, stepCorner } from "./regions.js";
 import { freeze, objectUnder, unfreeze, updateOverlay } from "./viewer.js";
-import { store, toggle, watches } from "./store.js";
-import { nextEffect, toggleFullscreen, toggleGrid } from "./view_menu.js";
-import { resetZoom, zoomAt } from "./zoom.js";
+import { store, watches } from "./store.js";
+import { nextEffect, toggleGrid } from "./view_menu.js";
+import { zoomAt } from "./zoom.js";
 
 const STEP = 0.02;
 const KEY_ZOOM = 1.5;
+/** Keys that do the same as another. */
+const SAME = { Backspace: "Delete", "=": "+" };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-export function initKeyboard({ showStream, confirmReset }) {
-	const zoomIn = () => zoomAt([0.5, 0.5], KEY_ZOOM);
+export function initKeyboard(showStream) {
 	const stepStream = (step) => { if (store.streams.length > 1) showStream(streamAt(step)); };
 	const keys = {
-		n: () => select(null),
 		Escape: () => cancelDrawing() || select(null),
-		m: () => toggle("negative"),
-		u: undo,
-		y: redo,
-		Delete: () => remove(store.selected),
-		Backspace: () => remove(store.selected),
-		c: nextCandidate,
-		e: () => find(`.object[data-id="${store.selected}"] input`)?.focus(),
-		p: togglePause,
-		r: confirmReset,
+		e: () => watches || find(`.object[data-id="${store.selected}"] input`)?.focus(),
 		"[": () => stepStream(-1),
 		"]": () => stepStream(1),
-		f: toggleFullscreen,
-		l: () => toggle("labels"),
-		t: () => toggle("trails"),
 		v: nextEffect,
 		g: toggleGrid,
-		s: saveSnapshot,
-		"+": zoomIn,
-		"=": zoomIn,
+		"+": () => zoomAt([0.5, 0.5], KEY_ZOOM),
 		"-": () => zoomAt([0.5, 0.5], 1 / KEY_ZOOM),
-		0: resetZoom,
-		"?": () => find("#help").showModal(),
 	};
-	if (watches) for (const key of "m u y c e p r Delete Backspace".split(" ")) delete keys[key];
+	showShortcuts();
 	document.addEventListener("keydown", (event) => {
-		if (event.target.closest('input:not([type="range"]), select') || find("dialog[open]")) return;
-		const key = event.key.toLowerCase();
-		if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) {
-			event.preventDefault();
-			if (key === "y" || event.shiftKey) redo();
-			else undo();
+		if (event.altKey || event.target.closest('input:not([type="range"]), select') || find("dialog[open]")) return;
+		const letter = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+		const key = SAME[letter] ?? letter;
+		const number = Number(key);
+		const button = buttonOf(event, key);
+		if (event.ctrlKey || event.metaKey) {
+			if (!button) return;
+		} else if (number >= 1) {
+			selectNth(number);
+		} else if (keys[key]) {
+			keys[key]();
+		} else if (!button) {
 			return;
 		}
-		if (event.ctrlKey || event.metaKey || event.altKey) return;
-		const number = Number(event.key);
-		const action = number >= 1 ? () => selectNth(number) : keys[event.key.length === 1 ? key : event.key];
-		if (!action) return;
 		event.preventDefault();
-		action();
+		button?.click();
 	});
+}
+
+/** Add the shortcuts of buttons to their tooltips and to the help. */
+function showShortcuts() {
+	for (const button of document.querySelectorAll("[aria-keyshortcuts]")) {
+		const [key] = button.getAttribute("aria-keyshortcuts").split(" ");
+		if (!watches || !button.closest("#toolbar")) find("#help dl").append(make("dt", {}, make("kbd", {}, key)), make("dd", {}, button.title));
+		button.title += ` (${key})`;
+	}
+}
+
+/** The button with this shortcut, if it is there. */
+function buttonOf({ ctrlKey, metaKey, shiftKey }, key) {
+	const held = ctrlKey || metaKey ? shiftKey ? "Control+Shift+" : "Control+" : "";
+	const name = held + (key.length === 1 ? key.toUpperCase() : key);
+	const button = find(`[aria-keyshortcuts~="${CSS.escape(name)}"]`);
+	return button?.checkVisibility() ? button : null;
 }
 
 function selectNth(number) {

@@ -15,11 +15,11 @@ import { gridStreams } from "./grid.js";
 import { clearErrors } from "./notifications.js";
 import { initPageUrl, requestedStream, requestStream } from "./page_url.js";
 import { initPointer } from "./pointer.js";
-import { on, store, update } from "./store.js";
+import { objectOf, on, store, update } from "./store.js";
 import { initSettings } from "./settings_panel.js";
 import { initTiles, showOnTile } from "./tiles.js";
 import { initTimeline } from "./timeline.js";
-import { confirmReset, initToolbar } from "./toolbar.js";
+import { initToolbar } from "./toolbar.js";
 import { initViewMenu } from "./view_menu.js";
 import { clearViewer, showFrame } from "./viewer.js";
 import { resetZoom } from "./zoom.js";
@@ -100,12 +100,12 @@ on("stream", () => find("#overlay").setAttribute("aria-label", `Live picture of 
 on("frame", () => {
 	const { selected, selectedFrom, frame } = store;
 	if (selected === null || !frame || frame.frame < selectedFrom) return;
-	if (!frame.objects.some((object) => object.id === selected)) select(null);
+	if (!objectOf(selected)) select(null);
 });
 initToolbar();
 initPointer(find("#overlay"));
 initCrosshair(find("#overlay"));
-initKeyboard({ showStream: chooseStream, confirmReset });
+initKeyboard(chooseStream);
 initObjects();
 initHealth();
 initFreshness();

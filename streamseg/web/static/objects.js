@@ -31,8 +31,8 @@ class Row {
 		this.qualityText = make("figcaption");
 		const figures = make("div", { class: "figures" },
 			make("figure", {}, this.area.element, this.areaText), make("figure", {}, this.quality.element, this.qualityText));
-		const head = make("div", { class: "object-head" }, this.selectButton, this.name, this.state, this.keepButton, removeButton);
-		this.element = make("li", { class: "object", "data-id": String(id) }, this.thumbnail, head, figures);
+		const head = make("div", { class: "object-head" }, this.selectButton, this.name, this.keepButton, removeButton);
+		this.element = make("li", { class: "object", "data-id": String(id) }, this.thumbnail, head, this.state, figures);
 		this.element.style.borderLeftColor = object.colour;
 	}
 
@@ -54,7 +54,7 @@ class Row {
 		setText(this.state, object.state);
 		this.state.title = `tracked for ${age(object.age_s)}`;
 		setText(this.areaText, `area ${(100 * object.area / pixels).toFixed(1)} %`);
-		const name = object.confidence === null ? "predicted quality" : "confidence";
+		const name = object.confidence === null ? "quality" : "confidence";
 		setText(this.qualityText, `${name} ${qualityOf(object).toFixed(2)}`);
 		this.area.draw();
 		this.quality.draw();
@@ -73,11 +73,7 @@ function age(seconds) {
 function show() {
 	const objects = store.frame?.objects ?? [];
 	const [width, height] = store.frame?.size ?? [1, 1];
-	reconcile(rows, objects.map(({ id }) => id), (id) => {
-		const row = new Row(objects.find((object) => object.id === id));
-		list.append(row.element);
-		return row;
-	});
+	reconcile(list, rows, objects.map(({ id }) => id), (id) => new Row(objects.find((object) => object.id === id)));
 	for (const object of objects) rows.get(object.id).show(object, width * height);
 	setText(find("#objects-count"), objects.length ? String(objects.length) : "");
 	find("#no-objects").hidden = objects.length > 0;
@@ -90,5 +86,5 @@ export function initObjects() {
 		showSoon();
 	});
 	on("selected", show);
-	on("stream", () => { reconcile(rows, []); show(); });
+	on("stream", () => { reconcile(list, rows, []); show(); });
 }

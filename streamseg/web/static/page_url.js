@@ -28,7 +28,7 @@ function read() {
 		opacity: opacity >= 0 && opacity <= 1 ? opacity : DEFAULTS.opacity,
 		labels: fields.get("labels") !== "off",
 		trails: fields.get("trails") === "on",
-		grid: view === "grid" ? "all" : view in GRIDS ? view : null,
+		grid: view in GRIDS ? view : null,
 	});
 }
 

@@ -6,7 +6,7 @@ import { clearPreview, previewAt } from "./preview.js";
 import { handleAt } from "./region_layer.js";
 import { addCorner, addRectangle, chooseCorner, moveCorner, removeCorner, saveCorners } from "./regions.js";
 import { isFound, store, watches } from "./store.js";
-import { freeze, objectUnder, showClick, unfreeze, updateOverlay } from "./viewer.js";
+import { aimedAt, freeze, objectUnder, showClick, unfreeze, updateOverlay } from "./viewer.js";
 import { setZoom, toPicture, toScreen, zoomAt } from "./zoom.js";
 
 const DRAG_PX = 8;
@@ -75,7 +75,7 @@ export function initPointer(canvas) {
 			return;
 		}
 		freeze(); // the prompt belongs to the picture on the screen
-		press = { id: event.pointerId, start: onPicture(event), client: [event.clientX, event.clientY], header: store.frame, dragged: false };
+		press = { id: event.pointerId, start: onPicture(event), client: [event.clientX, event.clientY], header: aimedAt(), dragged: false };
 		if (event.pointerType !== "mouse") {
 			const pressed = press;
 			press.timer = setTimeout(() => {
@@ -168,7 +168,7 @@ export function initPointer(canvas) {
 			chooseCorner(handle.region, handle.index);
 			removeCorner();
 		} else {
-			click(onPicture(event), 0, store.frame);
+			click(onPicture(event), 0, aimedAt());
 		}
 	});
 	canvas.addEventListener("wheel", (event) => {
@@ -199,7 +199,7 @@ function movePinch(pinch, points) {
 /** Select and keep the object at a point; prompt if it is selected already, or there is none. */
 export function clickOrSelect(point, header) {
 	if (store.drawing) { addCorner(point); return; }
-	const object = objectUnder(point);
+	const object = objectUnder(point, header);
 	if (object === null || object === store.selected) {
 		click(point, 1, header);
 		return;
@@ -212,7 +212,7 @@ export function clickOrSelect(point, header) {
 export function click([x, y], label, header) {
 	if (watches) { select(null); return; }
 	if (store.drawing) { addCorner([x, y]); return; }
-	const under = label === 0 && store.selected === null ? objectUnder([x, y]) : null;
+	const under = label === 0 && store.selected === null ? objectUnder([x, y], header) : null;
 	if (header.objects.some((object) => object.id === under && isFound(object))) { remove(under); return; }
 	showClick(x, y, label);
 	sendPrompt({ points: [[x, y, label]] }, header);

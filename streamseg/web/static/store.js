@@ -48,6 +48,9 @@ export const isPaused = () => store.statuses.get(store.stream)?.paused ?? false;
 /** Whether objects of the shown stream are found without a click. */
 export const isFinding = () => Boolean(store.statuses.get(store.stream)?.find);
 
+/** An object of the picture on the screen. */
+export const objectOf = (id) => store.frame?.objects.find((object) => object.id === id);
+
 /** Whether an object was found without a click, and not confirmed yet. */
 export const isFound = ({ origin }) => origin === "auto" || origin === "prompter";
 

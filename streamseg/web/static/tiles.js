@@ -53,11 +53,10 @@ export function initTiles(showStream) {
 		const text = make("small");
 		const element = makeButton(canvas, () => showStream(id), { class: "tile", "data-stream": id });
 		element.append(make("b", {}, id), text);
-		box.append(element);
 		return { element, canvas, text, pictureAt: null };
 	};
 	const show = () => {
-		reconcile(tiles, store.streams, makeTile);
+		reconcile(box, tiles, store.streams, makeTile);
 		const onPage = store.grid ? gridStreams() : store.streams;
 		for (const [id, tile] of tiles) {
 			const status = store.statuses.get(id);

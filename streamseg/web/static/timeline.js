@@ -2,7 +2,7 @@
 
 import { select } from "./actions.js";
 import { find, make, makeButton, reconcile, setText, throttle } from "./dom.js";
-import { on, store } from "./store.js";
+import { objectOf, on, store } from "./store.js";
 import { recordOf, SPAN_MS } from "./track_record.js";
 
 const PERIOD_MS = 1000;
@@ -55,11 +55,7 @@ function describe(entry, now) {
 const duration = (seconds) => seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 
 function showMarks(row, marks, now) {
-	reconcile(row.shown, marks, (mark) => {
-		const element = makeMark(mark);
-		row.marks.append(element);
-		return { element };
-	});
+	reconcile(row.marks, row.shown, marks, (mark) => ({ element: makeMark(mark) }));
 	for (const [mark, { element }] of row.shown) element.style.left = `${100 * (1 - (now - mark.at) / SPAN_MS)}%`;
 }
 
@@ -82,7 +78,7 @@ function hideCard() {
 
 /** Tracked objects first, the newest first; the stream itself last. */
 function inOrder(ids) {
-	const followed = (id) => store.frame?.objects.some((object) => object.id === id) ? 1 : 0;
+	const followed = (id) => objectOf(id) ? 1 : 0;
 	return ids.sort((one, other) => (one === null) - (other === null) || followed(other) - followed(one) || other - one);
 }
 
@@ -95,25 +91,24 @@ function show() {
 	const look = readColors(list);
 	const marksOf = (id) => record.marks.filter((mark) => mark.object === id && mark.at > now - SPAN_MS);
 	const ids = inOrder([...new Set([...record.objects.keys(), ...record.marks.map((mark) => mark.object)])]);
-	reconcile(rows, ids, makeRow);
-	ids.forEach((id, index) => {
+	reconcile(list, rows, ids, makeRow);
+	for (const id of ids) {
 		const row = rows.get(id);
-		if (list.children[index] !== row.element) list.insertBefore(row.element, list.children[index] ?? null);
 		const entry = record.objects.get(id);
 		if (id !== null) setText(row.name, `${id} ${entry?.label ?? ""}`.trim());
 		row.name.style.borderLeftColor = entry?.color ?? "";
-		if (row.name.tagName === "BUTTON") row.name.disabled = !store.frame?.objects.some((object) => object.id === id);
+		if (row.name.tagName === "BUTTON") row.name.disabled = !objectOf(id);
 		drawBar(row, entry?.spells ?? [], now, look);
 		row.bar.setAttribute("aria-label", entry ? describe(entry, now) : "no states");
 		showMarks(row, marksOf(id), now);
-	});
+	}
 	find("#timeline-empty").hidden = ids.length > 0;
 }
 
 export function initTimeline() {
 	const showSoon = throttle(PERIOD_MS, show);
 	on("frame", showSoon);
-	on("stream grid", () => { reconcile(rows, []); show(); });
+	on("stream grid", () => { reconcile(list, rows, []); show(); });
 	details.ontoggle = show;
 	hideCard();
 	setInterval(() => document.hidden || showSoon(), PERIOD_MS);

@@ -10,8 +10,6 @@ import { isFinding, isPaused, on, store, watches } from "./store.js";
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 const buttons = findAll("new-object negative candidate undo redo remove find pause reset");
 
-export const confirmReset = askFirst(buttons.reset, "Really?", reset);
-
 function show() {
 	const { selected } = store;
 	const paused = isPaused();
@@ -48,9 +46,10 @@ export function initToolbar() {
 	buttons.redo.onclick = redo;
 	buttons.remove.onclick = () => remove(store.selected);
 	buttons.pause.onclick = togglePause;
+	askFirst(buttons.reset, "Really?", reset);
 	buttons.find.onclick = toggleFind;
 	find("#help-button").onclick = () => find("#help").showModal();
-	on("selected negative candidate drawing editing statuses stream", show);
+	on("selected negative candidate drawing editing statuses stream changes", show);
 	on("frame", throttle(200, showAvailable));
 	show();
 }

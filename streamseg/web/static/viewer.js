@@ -16,8 +16,12 @@ const MAX_CLICKS = 10;
 const PIXELS_FROM = 3;
 
 const view = { header: null, shapes: new Map(), box: null, crosshair: null, corner: null, clicks: [], preview: null, hovered: null, pointer: null };
-/** The picture on the screen: { header, bitmap, objects }. */
+/** How long a picture must have been there to be aimed at, if the one before stayed for long. */
+const SEEN_MS = 150;
+const LONG_MS = 500;
+/** The picture on the screen, and the one before if that stayed for long: { header, bitmap, objects, at }. */
 let shown = null;
+let before = null;
 let frozen = null;
 
 /** Show a frame. Resolves when it is on the screen: after a drag, since a box must fit its picture. */
@@ -29,8 +33,11 @@ export async function showFrame(frame) {
 		bitmap.close();
 		return;
 	}
+	const at = performance.now();
 	shown?.bitmap.close();
-	shown = { header, bitmap, objects: decodeMasks(frame) };
+	before = shown && at - shown.at > LONG_MS ? shown : null;
+	shown = { header, bitmap, objects: decodeMasks(frame), at };
+	header.objects.sort((one, other) => one.id - other.id); // those that came back are the last for the daemon
 	view.header = header;
 	view.shapes = new Map(shown.objects.map((object) => [object.id, measureShape(object)]));
 	extendTrails(header, view.shapes);
@@ -45,11 +52,15 @@ function paint() {
 	if (shown) paintFrame(picture, shown.header.size, shown.bitmap, shown.objects, store);
 }
 
-/** Id of the object at a normalized point; null if there is none. */
-export function objectUnder([x, y]) {
-	if (!shown) return null;
-	const [width, height] = shown.header.size;
-	return objectAt(shown.objects, Math.min(width - 1, Math.floor(x * width)), Math.min(height - 1, Math.floor(y * height)));
+/** Header of the picture that a hand aims at now: not one that came just now, after the one before stood still. */
+export const aimedAt = () => (before && performance.now() - shown.at < SEEN_MS ? before : shown)?.header ?? null;
+
+/** Id of the object at a normalized point of the picture with this header; null if there is none. */
+export function objectUnder([x, y], header = shown?.header) {
+	const aimed = header === before?.header ? before : shown;
+	if (!aimed) return null;
+	const [width, height] = aimed.header.size;
+	return objectAt(aimed.objects, Math.min(width - 1, Math.floor(x * width)), Math.min(height - 1, Math.floor(y * height)));
 }
 
 /** Keep the current picture until `unfreeze`. */
@@ -67,7 +78,7 @@ export function unfreeze() {
 export function clearViewer() {
 	unfreeze();
 	shown?.bitmap.close();
-	shown = null;
+	shown = before = null;
 	Object.assign(view, { header: null, shapes: new Map(), clicks: [], preview: null, previewText: "", hovered: null });
 	clearTrails();
 	picture.getContext("2d").clearRect(0, 0, picture.width, picture.height);
