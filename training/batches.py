@@ -79,7 +79,7 @@ def make_batch(material: Material, seed: int, request: Request, scene_seeds: ran
         if rng.random() < phase.scene_share:
             clips.append(compose_scene_clip(rng, gap=gap, seeds=scene_seeds, **size))
         else:
-            clips.append(compose_clip(material, rng, gap=gap, **size))
+            clips.append(compose_clip(material, rng, gap=gap, vanish_share=phase.vanish_share, **size))
     return Batch(
         request,
         torch.from_numpy(np.stack([clip.frames for clip in clips], 1)),

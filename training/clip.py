@@ -38,7 +38,14 @@ class Clip:
 
 
 def compose_clip(
-    material: Material, rng: np.random.Generator, *, frames: int, side_px: int, max_objects: int, gap: float
+    material: Material,
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    side_px: int,
+    max_objects: int,
+    gap: float,
+    vanish_share: float = 0.0,
 ) -> Clip:
     """Compose one clip.
 
@@ -49,21 +56,24 @@ def compose_clip(
         side_px: Side of its square frames.
         max_objects: Largest number of objects with masks; there is at least one.
         gap: Time between its frames: 1 is the pace of a video, 4 is fast.
+        vanish_share: Of pasted objects that are not there for a while, with nothing in front of them.
     """
     while True:
         # The tracker squeezes every picture to a square, and most cameras' pictures are wide.
         squeeze = 1.0 if rng.random() < 0.3 else float(rng.uniform(1.2, 1.9))
-        clip = _try_compose(material, rng, Shot(frames, side_px, gap, squeeze), max_objects)
+        clip = _try_compose(material, rng, Shot(frames, side_px, gap, squeeze), max_objects, vanish_share)
         if len(clip.masks):
             return clip
 
 
-def _try_compose(material: Material, rng: np.random.Generator, shot: Shot, max_objects: int) -> Clip:
+def _try_compose(
+    material: Material, rng: np.random.Generator, shot: Shot, max_objects: int, vanish_share: float
+) -> Clip:
     pictures, owners = _background(material, rng, shot)
     sprites = cast(material, rng, shot)
     natural = int(owners.max(initial=0))
     for number, sprite in enumerate(sprites, start=natural + 1):
-        _paste(pictures, owners, sprite, number)
+        _paste(pictures, owners, sprite, number, _frames_in_sight(rng, shot.frames, vanish_share))
     visible = [n for n in range(1, natural + len(sprites) + 1) if (owners[0] == n).mean() > _MIN_VISIBLE]
     chosen = rng.permutation(visible)[:max_objects].astype(np.int64)
     masks = owners[None] == chosen[:, None, None, None]
@@ -126,9 +136,19 @@ def _camera(rng: np.random.Generator, shot: Shot, size_px: Floats) -> Floats:
     return corners
 
 
-def _paste(pictures: Picture, owners: NDArray[np.int16], sprite: Sprite, number: int) -> None:
+def _frames_in_sight(rng: np.random.Generator, frames: int, vanish_share: float) -> list[int]:
+    """Return the frames that show an object: all, or those before and after it vanishes."""
+    if not vanish_share or rng.random() >= vanish_share:
+        return list(range(frames))
+    first = int(rng.integers(1, frames))
+    last = int(rng.integers(first, frames))
+    return [t for t in range(frames) if not first <= t <= last]
+
+
+def _paste(pictures: Picture, owners: NDArray[np.int16], sprite: Sprite, number: int, frames: list[int]) -> None:
     side_px = pictures.shape[1]
-    for t, (picture, owner, corners) in enumerate(zip(pictures, owners, sprite.corners, strict=True)):
+    for t in frames:
+        picture, owner, corners = pictures[t], owners[t], sprite.corners[t]
         low = np.floor(corners.min(0)).astype(int).clip(0, side_px)
         high = np.ceil(corners.max(0)).astype(int).clip(0, side_px) + 1
         if (high - low).min() <= 1:

@@ -27,6 +27,7 @@ class Phase:
         correction_share: Of batches with box or click prompts that are followed by corrections.
         asides: Additional prompts on single frames, with a box or a click, in each window.
         scene_share: Of clips that are generated scenes of the package.
+        vanish_share: Of pasted objects that are not there for a while, with nothing in front of them.
         long_share: Of batches whose clips are long and trained a window at a time; such a batch takes many steps.
         long_min: Shortest long clip.
         long_max: Longest long clip.
@@ -45,6 +46,7 @@ class Phase:
     correction_share: float = 0.3
     asides: int = 1
     scene_share: float = 0.15
+    vanish_share: float = 0.0
     long_share: float = 0.0
     long_min: int = 16
     long_max: int = 60
@@ -105,7 +107,19 @@ PLANS = {
     ),
     # Continues from weights that can track: half of the steps are windows of long clips, and there are many prompts.
     "further": Plan(
-        phases=(Phase(1.00, (256, 320), 3, 8, 16, prompt_shares=(0.5, 0.25, 0.25), asides=2, long_share=0.1),),
+        phases=(
+            Phase(
+                1.00,
+                (256, 320),
+                3,
+                8,
+                16,
+                prompt_shares=(0.5, 0.25, 0.25),
+                asides=2,
+                vanish_share=0.25,
+                long_share=0.1,
+            ),
+        ),
         validation=Phase(
             1.0, (256,), 60, 60, 20, asides=0, scene_share=0.0, long_share=1.0, long_min=60, long_window=5
         ),

@@ -40,6 +40,17 @@ def test_objects_move_leave_and_return() -> None:
     assert np.mean(moved) > 0.9
 
 
+def test_objects_vanish_where_nothing_covers_them() -> None:
+    rng = np.random.default_rng(3)
+    parts = [
+        compose_clip(Material(), rng, frames=6, side_px=96, max_objects=3, gap=0.3, vanish_share=1.0) for _ in range(12)
+    ]
+    visible = np.concatenate([clip.masks.any(axis=(2, 3)) for clip in parts])
+    assert visible[:, 0].all()
+    assert (~visible).any(axis=1).mean() > 0.8
+    assert (~visible.all(axis=1) & visible[:, -1]).any()
+
+
 def test_a_longer_gap_moves_objects_further() -> None:
     def overlap(gap: float) -> float:
         clips = [_clip(seed, frames=2, gap=gap) for seed in range(30)]
