@@ -27,7 +27,7 @@ class Phase:
         correction_share: Of batches with box or click prompts that are followed by corrections.
         asides: Additional prompts on single frames, with a box or a click, in each window.
         scene_share: Of clips that are generated scenes of the package.
-        vanish_share: Of pasted objects that are not there for a while, with nothing in front of them.
+        vanish_share: Of pasted objects that are not there for a while, see :func:`~training.clip.compose_clip`.
         long_share: Of batches whose clips are long and trained a window at a time; such a batch takes many steps.
         long_min: Shortest long clip.
         long_max: Longest long clip.
@@ -116,7 +116,7 @@ PLANS = {
                 16,
                 prompt_shares=(0.5, 0.25, 0.25),
                 asides=2,
-                vanish_share=0.25,
+                vanish_share=0.15,
                 long_share=0.1,
             ),
         ),
