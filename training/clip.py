@@ -56,8 +56,7 @@ def compose_clip(
         side_px: Side of its square frames.
         max_objects: Largest number of objects with masks; there is at least one.
         gap: Time between its frames: 1 is the pace of a video, 4 is fast.
-        vanish_share: Of pasted objects that are not there for a while, with nothing in front of them; half as many
-            clips show nothing but one color for a while.
+        vanish_share: Of pasted objects that are not there for a while, with nothing in front of them.
     """
     while True:
         # The tracker squeezes every picture to a square, and most cameras' pictures are wide.
@@ -75,9 +74,6 @@ def _try_compose(
     natural = int(owners.max(initial=0))
     for number, sprite in enumerate(sprites, start=natural + 1):
         _paste(pictures, owners, sprite, number, _frames_in_sight(rng, shot.frames, vanish_share))
-    covered = np.setdiff1d(np.arange(shot.frames), _frames_in_sight(rng, shot.frames, vanish_share / 2))
-    if len(covered):
-        pictures[covered], owners[covered] = rng.integers(0, 256, 3), 0
     visible = [n for n in range(1, natural + len(sprites) + 1) if (owners[0] == n).mean() > _MIN_VISIBLE]
     chosen = rng.permutation(visible)[:max_objects].astype(np.int64)
     masks = owners[None] == chosen[:, None, None, None]

@@ -116,7 +116,7 @@ PLANS = {
                 16,
                 prompt_shares=(0.5, 0.25, 0.25),
                 asides=2,
-                vanish_share=0.15,
+                vanish_share=0.25,
                 long_share=0.1,
             ),
         ),
