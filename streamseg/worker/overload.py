@@ -60,6 +60,8 @@ class OverloadMeter:
         came = frames - before
         self.share = (dropped - lost_before) / came if came >= _MIN_FRAMES else 0.0
         self._judge(now_s)
+        if came == 0:  # the camera is away, which does not show that the worker keeps up
+            self._calm_since = now_s
         if self.overloaded and self.share > _TOO_MUCH and can_do_less:
             return self._relieve("less", now_s)
         if can_do_more and not self.overloaded and now_s - self._calm_since >= self._hold_s:

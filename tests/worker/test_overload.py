@@ -27,11 +27,11 @@ class Meter:
         self.now = self.frames = self.dropped = 0
         self.tracked, self.suspended = 3, 0
 
-    def run(self, seconds: int, share: float) -> list[str]:
-        """Let time pass at 30 frames/s; return what is to be done, and do it."""
+    def run(self, seconds: int, share: float, rate: int = 30) -> list[str]:
+        """Let time pass; return what is to be done, and do it."""
         done: list[str] = []
         for _ in range(seconds):
-            self.now, self.frames, self.dropped = self.now + 1, self.frames + 30, self.dropped + int(30 * share)
+            self.now, self.frames, self.dropped = self.now + 1, self.frames + rate, self.dropped + int(rate * share)
             relief = self.meter.update(
                 self.now,
                 frames=self.frames,
@@ -55,6 +55,13 @@ def test_objects_are_suspended_until_one_is_left() -> None:
 def test_a_moment_is_not_an_overload() -> None:
     rig = Meter()
     assert rig.run(4, share=0.0) == rig.run(1, share=0.9) == rig.run(60, share=0.0) == []
+
+
+def test_a_camera_that_is_away_does_not_end_an_overload() -> None:
+    rig = Meter()
+    assert "less" in rig.run(40, share=0.6)
+    assert rig.run(60, share=0.0, rate=0) == []
+    assert "more" in rig.run(20, share=0.0)
 
 
 def test_what_was_resumed_too_early_waits_twice_as_long() -> None:
