@@ -160,7 +160,7 @@ class VideoOpener:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             elapsed_s = time.monotonic() - started
             return open_error(error, self.shown, self.kind, elapsed_s=elapsed_s, timeout_s=self.open_timeout_s / 2)
-        except StopIteration:
+        except (StopIteration, IndexError):  # IndexError: a packet of a stream that has just begun
             pass
         return SourceOpenError(
             f"{self.shown}: no picture could be read: it is empty, or of a kind that FFmpeg cannot decode"
@@ -172,5 +172,5 @@ class VideoOpener:
             return None
         try:
             return next((packet for packet in container.demux() if packet.stream is stream and packet.size), None)
-        except (av.error.FFmpegError, OSError):
+        except (av.error.FFmpegError, OSError, IndexError):
             return None  # the next read meets it, too

@@ -291,6 +291,9 @@ class AvSession:
                 self._stall_clock.timed_out()
                 self._check_stalled()
                 self._packets = self._demux()  # an iterator that raised is exhausted
+            except IndexError:  # PyAV, at a packet of a stream that began after the container was opened
+                self._packets = self._demux()
+                self._check_stalled()
             else:
                 if packet.stream is self.stream:
                     self._stall_clock.packet(asked, time.monotonic())

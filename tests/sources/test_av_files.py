@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -28,6 +30,7 @@ from streamseg.sources.address import SourceAddress, describe
 from streamseg.sources.av_errors import open_error
 from streamseg.sources.av_options import AvKind
 from streamseg.sources.av_picture import PictureReader, _turned
+from streamseg.sources.av_session import AvSession
 from streamseg.sources.av_source import AvSource
 from streamseg.sources.open import open_source
 from tests.servers.live_servers import free_port, write_video
@@ -319,3 +322,53 @@ def test_an_address_is_shown_with_its_prefix(target: str, kind: AvKind, shown: s
     with pytest.raises(SourceOpenError) as caught:
         AvSource(target, kind).open()
     assert str(caught.value).startswith(shown)
+
+
+def test_a_packet_of_an_unknown_stream_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyAV raises IndexError at one, or not, by what lies in memory behind its list of streams."""
+    demux, begun = AvSession._demux, []
+
+    def broken(session: AvSession) -> Iterator[object]:
+        begun.append(session)
+        yield from islice(demux(session), 3)
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(AvSession, "_demux", broken)
+    source = AvSource(str(write_video(tmp_path / "clip.ts", frames=20)), "file", pace="fast")
+    source.open()
+    while len(begun) < 6:
+        source.read()
+    monkeypatch.undo()
+    pictures, error = read_to_the_end(source)
+    source.close()
+    assert pictures > 0
+    assert isinstance(error, EndOfStreamError)
+
+
+def test_a_stream_that_begins_in_the_middle_is_left_out(tmp_path: Path) -> None:
+    """In a transport stream sound may join later."""
+    quiet, loud = tmp_path / "quiet.ts", tmp_path / "loud.ts"
+    for path in (quiet, loud):
+        with av.open(str(path), "w") as output:
+            video = output.add_stream("mpeg2video", rate=25)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            sounds = [output.add_stream("mp2", rate=48000) for _ in range(3)] if path == loud else []
+            # FFmpeg looks at the first five seconds when it opens the file.
+            for number in range(250 if path == quiet else 12):
+                for sound in sounds:
+                    samples = av.AudioFrame.from_ndarray(np.zeros((1, 1152 * 2), np.int16), "s16", "stereo")
+                    samples.sample_rate, samples.pts = 48000, 1152 * number
+                    output.mux(sound.encode(samples))
+                picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8), "rgb24")
+                picture.pts = number
+                output.mux(video.encode(picture))
+            for stream in (video, *sounds):
+                output.mux(stream.encode(None))
+    both = tmp_path / "both.ts"
+    both.write_bytes(quiet.read_bytes() + loud.read_bytes())
+    source = AvSource(str(both), "file", pace="fast")
+    source.open()
+    pictures, error = read_to_the_end(source)
+    source.close()
+    assert pictures >= 260
+    assert isinstance(error, EndOfStreamError)
