@@ -45,6 +45,7 @@ class FoundObjects:
         self._on_grid: dict[int, tuple[ObjectResult, BoolMask]] = {}
         self._overlapping: dict[int, int] = {}
         self._boxes: dict[int, Box] = {}
+        self._near: dict[int, list[int]] = {}  # an object that has jumped -> those near which it is since then
 
     @property
     def newest(self) -> Latest:
@@ -149,7 +150,8 @@ class FoundObjects:
     def retire_jumped(self) -> bool:
         """Retire found objects that have jumped onto another object; return whether any was retired.
 
-        What it followed is gone, and its memory took the other one for it.
+        What it followed is gone, and its memory took the other one for it. Its mask there may begin as a few specks, so
+        the two are compared for as long as they stay near each other.
 
         Called after each tracked frame. An object jumps if it appears again, or is somewhere else than on the frame
         before. It costs next to nothing while the boxes say that none has.
@@ -161,22 +163,26 @@ class FoundObjects:
             return obj_id in before and box_iou(now[obj_id], before[obj_id]) >= _STAYED
 
         jumped = [obj_id for obj_id in now if obj_id in table and table[obj_id].is_found and not stayed(obj_id)]
-        if not jumped:
-            return False
-        others = [obj_id for obj_id in now if stayed(obj_id)]
+        settled = [obj_id for obj_id in now if stayed(obj_id)]
+        candidates = {obj_id: others for obj_id, others in self._near.items() if obj_id in now and obj_id in table}
+        candidates |= dict.fromkeys(jumped, settled)
+        self._near = {}
         onto: dict[int, int] = {}
-        for obj_id in jumped:
-            near = [other for other in others if box_iou(now[obj_id], now[other]) >= _NEAR]
+        for obj_id, others in candidates.items():
+            near = [other for other in others if other in now and box_iou(now[obj_id], now[other]) >= _NEAR]
             same = [other for other in near if self._show_the_same(obj_id, other)]
             if same:
                 onto[obj_id] = same[0]
+            elif near:
+                self._near[obj_id] = near
         for obj_id, other in onto.items():
             self._retire(obj_id, f"it jumped onto object {other}")
         return bool(onto)
 
     def _show_the_same(self, obj_id: int, other: int) -> bool:
-        masks = self.tracked()
-        return iou(masks[obj_id], masks[other]) >= _SAME_OBJECT
+        results = self.newest.results
+        one, another = self.masks_of({key: results[key] for key in (obj_id, other)})
+        return iou(one, another) >= _SAME_OBJECT
 
     def remove_duplicates(self) -> None:
         """Retire found objects that have shown the same as another object in two looks."""

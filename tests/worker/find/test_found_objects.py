@@ -24,10 +24,20 @@ def square(x: int) -> BoolMask:
     return mask
 
 
-class Placed(EchoTracker):
-    """Each object is a square at a place, or not visible."""
+def specks(x: int) -> BoolMask:
+    """Two corners of the square: the same box."""
+    mask = np.zeros_like(square(x))
+    mask[60:66, x : x + 6] = mask[94:100, x + 34 : x + 40] = True
+    return mask
 
-    places: Mapping[int, int | None]
+
+Place = int | BoolMask | None
+
+
+class Placed(EchoTracker):
+    """Each object is a square at a place, another mask, or not visible."""
+
+    places: Mapping[int, Place]
 
     def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
         found = super().track(frames)
@@ -37,10 +47,11 @@ class Placed(EchoTracker):
         place = self.places[one.obj_id]
         if place is None:
             return unseen(one.obj_id, one.size)
-        return object_result(one.obj_id, one.size, counted(square(place)), iou_prediction=1, object_score_logits=9)
+        mask = square(place) if isinstance(place, int) else place
+        return object_result(one.obj_id, one.size, counted(mask), iou_prediction=1, object_score_logits=9)
 
 
-def run(second: Origin, *places: tuple[int, int | None]) -> SceneRun:
+def run(second: Origin, *places: tuple[int, Place]) -> SceneRun:
     """Object 1 was found, object 2 is of ``second``; both are where ``places`` says, frame by frame."""
     tracker = Placed()
     tracker.places = {}
@@ -68,6 +79,18 @@ def test_what_jumps_onto_another_object_is_retired_on_that_frame():
 
 def test_what_appears_again_on_another_object_is_retired():
     assert ids(run("prompter", (40, 200), (40, None), (40, None), (40, 40))) == {1}
+
+
+def test_what_begins_there_as_specks_is_retired_once_it_has_grown():
+    """As a model sees another object where it expects one that has left: first in a few pixels."""
+    first = ((40, 200), (40, specks(42)), (44, specks(46)), (48, specks(50)))
+    assert ids(run("auto", *first)) == {1, 2}
+    stage = run("auto", *first, (52, 52))
+    assert ids(stage) == {1}
+    assert set(stage.masks()) == {1}
+    assert ids(run("auto", *first, (200, 52))) == {1, 2}, "the other one has left"
+    later = ((60, 150), (75, 140), (90, 130), (105, 125), (118, 120))
+    assert ids(run("auto", *first, *later)) == {1, 2}, "it has jumped away, and comes back step by step"
 
 
 def test_what_a_user_marked_stays_wherever_it_jumps():
