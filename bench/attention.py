@@ -1,4 +1,4 @@
-"""Times the attention of the memory attention alone: a full memory, a partly filled one with a mask, and ranges.
+"""Times the kernel of memory attention alone: a full memory, a partly filled one with a mask, and ranges.
 
     python bench/attention.py --model sam2.1_hiera_t --image-size 1024
 

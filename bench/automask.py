@@ -10,9 +10,9 @@ score of the middle candidate, and the predicted IoU that leaves that many. Weig
 the mask decoder are scaled up, so that masks and scores differ from point to point. Random masks are scattered over the
 whole picture and have the same boxes, so they are not compared by their boxes (``box_nms_thresh`` 1).
 
-Each arm is a process of its own; all take turns in each round. Memory is the peak of the process above what it held
-with the model loaded and warm. Known handicaps: sam2's predictor has the sizes of 1024 px fixed, which the bench
-corrects. transformers' pipeline cannot run nano; it loads its own copy of the weights.
+Each arm is a process of its own; all take turns in each round. Memory is the peak of the process above that of the
+loaded, warm model. Known handicaps: sam2's predictor only works at 1024 px, which the bench corrects. transformers'
+pipeline cannot run nano; it loads its own copy of the weights.
 
 Arms: ``reference`` (``SAM2AutomaticMaskGenerator``), ``ours``, ``ours exact`` (the reference's bits),
 ``ours bfloat16``, and ``transformers`` (its mask-generation pipeline, float32).

@@ -1,9 +1,9 @@
-"""One kind of churn at a time, in four parts: which process grows with what.
+"""One kind of churn at a time, in four parts: which kind makes which process grow.
 
     python bench/churn.py
     python bench/churn.py --kinds streams subscribers --count 50
 
-What grows in the first part and not in the last fills a cache or an arena. What grows by the same in each part leaks.
+Growth in the first part but not in the last fills a cache or an arena. The same growth in each part is a leak.
 `soak.py leaks` does everything at once, for an hour.
 """
 

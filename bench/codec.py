@@ -1,8 +1,8 @@
-"""What it costs to encode and decode the masks of a frame: 20 objects of 5 % of a 1080p picture each, on one core.
+"""The cost of encoding and decoding the masks of a frame: 20 objects of 5 % of a 1080p picture each, on one core.
 
-The parts of the daemon and of the client are measured as they are used: a mask arrives from the tracker as packed bits
+The code of the daemon and of the client is measured as it is used: a mask arrives from the tracker as packed bits
 of its box, is encoded once by the publisher, and is decoded by a subscriber to its crop. Times are CPU time of this
-thread, which other programs disturb less than the clock.
+thread, which other programs disturb less than wall time.
 
     python bench/codec.py
     python bench/codec.py --objects 5 --share 0.02 --noise 0.001

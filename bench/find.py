@@ -3,7 +3,7 @@
     python bench/find.py --models color nano --seeds 1 2 3 4 5
     python bench/find.py --models nano --seeds 1 --seconds 20
 
-Every ``--step``-th frame is tracked, as when a model keeps up with a part of the frames. Each look is done between two
+Every ``--step``-th frame is tracked, as with a model that is slower than the camera. Each look is done between two
 frames, so the figures say what is found, not how fast. A visit is found in time within two looks of its beginning.
 """
 

@@ -1,7 +1,7 @@
-"""Counts what ``find`` gets right on a generated scene: births, deaths, identity switches, duplicates.
+"""Scores ``find`` on a generated scene: births, deaths, identity switches, duplicates.
 
-A visit is a stretch of frames in which an object is visible: at least ``MIN_AREA`` of the picture, free of the border
-or not. It is found if a tracked object covers it within two looks of its beginning. All frames are checked.
+A visit is a stretch of frames in which an object is visible: at least ``MIN_AREA`` of the picture, whether it touches
+the border or not. It is found if a tracked object covers it within two looks of its beginning. All frames are checked.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What hovering costs tracked frames: several viewers move their mice over the page's picture.
 
-Windows without and with hovering take turns in one run, with more frames than the model can track. Each viewer asks as
-the page does: one preview at a time, then a pause of twice the time that the answer took, 80 ms at least.
+Windows without and with hovering take turns in one run, with more frames than the model can track. Each viewer requests
+previews as the page does: one at a time, then a pause of twice the time that the reply took, at least 80 ms.
 
-A page in Chromium hovers as well, alone: how long it takes from the movement of the mouse until the mask is painted.
+A page in Chromium then hovers alone: measured is the time from the movement of the mouse until the mask is painted.
 
     python bench/hover.py
     python bench/hover.py --viewers 4 --seconds 8 --rounds 3 --model nano

@@ -1,4 +1,4 @@
-"""What everything except the model costs, from a decoded frame to a subscriber that has its mask.
+"""The cost of everything but the model, from a decoded frame to a subscriber that has its mask.
 
 Runs the real daemon (capture processes, ring, worker, publisher) with the model ``echo``, which returns its prompt's
 mask at once, and a subscriber in a process of its own. Two arms run in turns in one run: the frame ring, and a

@@ -1,4 +1,4 @@
-"""How good the masks are, and whether their scores can be believed.
+"""Accuracy of the masks, and calibration of their scores.
 
 J, F and J&F on a folder laid out as DAVIS; IoU, identity (masks that lie mostly on another object) and presence on
 generated scenes and on clips composed of held-out material; AUROC and calibration error of each published score over

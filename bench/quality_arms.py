@@ -1,4 +1,4 @@
-"""The arms of ``quality.py``: our tracker and the cheap alternatives it has to beat, frame by frame."""
+"""The arms of ``quality.py``: our tracker and the cheap alternatives that it is compared with, frame by frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good masks are, and how well a score tells it.
+"""Accuracy of masks, and how well a score predicts it.
 
 J and F are DAVIS's (Perazzi et al. 2016): region overlap and boundary agreement of one mask. AUROC is computed from
 ranks (Mann and Whitney 1947), the expected calibration error over ranges of equal width (Guo et al. 2017).

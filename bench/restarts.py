@@ -2,12 +2,12 @@
 
     python bench/restarts.py --seeds 20 --json restarts.json
 
-A run that was interrupted goes on from its ``--json``: seeds that this file has are not run again.
+An interrupted run continues from its ``--json``: seeds in this file are not run again.
 
-``scene:default`` with nano. A file has no gap: the masks after a killed worker are compared with those of a run that
-nothing disturbed. A camera has one, of seconds: after a killed worker, and after a killed daemon, the same id must be
-on the same object, or without a mask. Only objects that were followed well before count, until they touch another: what
-the model confuses then is not the fault of the restart. The exit status is 1 if a limit was broken.
+``scene:default`` with nano. A file has no gap: the masks after a killed worker are compared with those of an
+undisturbed run. A camera has a gap of seconds: after a killed worker, and after a killed daemon, the same id must be on
+the same object, or without a mask. An object counts if it was tracked well before, until it touches another one, since
+what the model confuses then is not caused by the restart. The exit status is 1 if a limit was broken.
 """
 
 from __future__ import annotations

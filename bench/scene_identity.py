@@ -1,4 +1,4 @@
-"""Whether masks of the generated scene are on the objects that they are meant for."""
+"""Whether masks of the generated scene are on their own objects."""
 
 from __future__ import annotations
 

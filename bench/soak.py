@@ -5,9 +5,9 @@
     python bench/soak.py leaks --minutes 9 --model sam2.1_hiera_t --image-size 512 --compile on --start-timeout 600
     python bench/soak.py faults --minutes 3 --seed 1
 
-``leaks`` (soak_leaks.py) is compressed time: churn without a pause, at the highest rate that the machine gives. A sam2
-config gets random weights. ``faults`` (soak_faults.py) kills, freezes and cuts by a seed, and compares with a run that
-nothing disturbs. The exit status is 1 if a limit was broken.
+``leaks`` (soak_leaks.py) compresses time: churn without a pause, at the highest rate that the machine allows. A sam2
+config gets random weights. ``faults`` (soak_faults.py) kills, freezes and disconnects by a seed, and compares with an
+undisturbed run. The exit status is 1 if a limit was broken.
 """
 
 from __future__ import annotations

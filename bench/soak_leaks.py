@@ -1,4 +1,4 @@
-"""The leak run: hours of churn in minutes, and what every process holds meanwhile.
+"""The leak run: hours of churn in minutes, while memory and descriptors of every process are measured.
 
 Two cameras as fast as the worker can follow. Rounds of changes follow each other without a pause: objects are added,
 corrected, named, undone and removed; a third camera comes and goes; subscribers of all kinds and viewers of the page

@@ -4,7 +4,7 @@
     python bench/start.py --model sam2.1_hiera_t --image-size 512 --compile on
 
 Compiled code is cached in ``TORCHINDUCTOR_CACHE_DIR``, or else in this user's cache. One extra start, which may have
-to compile, comes before the ones that count. A sam2 config gets random weights.
+to compile, precedes those that count. A sam2 config gets random weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a frame ever takes long: the 20 frames after every event in a tracker, against its steady state.
+"""The slowest frames: the 20 frames after every event in a tracker, against its steady state.
 
     python bench/steady.py
     python bench/steady.py --model sam2.1_hiera_t --image-size 512 --compile on

@@ -17,7 +17,7 @@ Arms:
   (``camera_fork.py``).
 - ``transformers``: Hugging Face's model with the same weights, if its package can be imported, for SAM 2.1 only; in
   the last precision given and, if that is given too, in float32 (``transformers_video.py``).
-- ``ours openvino``: as it comes on a CPU. Its start includes the conversion, during which the product runs eagerly.
+- ``ours openvino``: the default on a CPU. Its start includes the conversion, during which the product runs eagerly.
 - ``ours compiled`` prepares only the sizes of its case, like the others, which compile at the first call. The product
   prepares all sizes, so its start takes longer (``start.py``).
 

@@ -1,4 +1,4 @@
-"""What it costs to move frames from a capture process to the worker: the frame ring, a queue, a socket.
+"""The cost of moving frames from a capture process to the worker: the frame ring, a queue, a socket.
 
 A producer process hands over yuv420p frames at 30 frames/s. A consumer process gets each as planes and reads their
 corners; nothing is decoded or tracked. All arms run in turns in one run, so that a busy machine slows them alike.

@@ -4,7 +4,7 @@
     streamseg run http://127.0.0.1:8090/camera.mjpg --http 127.0.0.1:8080
 
 All viewers see the same moment. ``PUT /size`` with a body such as ``320x180`` changes the size of the pictures, as a
-camera does when someone changes its settings. The number of each picture is drawn into its upper left corner.
+change of a camera's settings does. The number of each picture is drawn into its upper left corner.
 """
 
 from __future__ import annotations

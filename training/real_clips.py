@@ -1,4 +1,4 @@
-"""Real video with outlines drawn by hand: what composed clips cannot tell.
+"""Real video with outlines drawn by hand, since composed clips do not predict everything about real video.
 
 ``real_clips.json`` holds the outlines, with the source and license of each clip; the clips themselves lie elsewhere.
 They are for validation and never trained on.

@@ -1,4 +1,4 @@
-"""Follows the outlined objects of real clips with the tracker, and says how sure the result is."""
+"""Tracks the outlined objects of real clips, and computes scores with their uncertainty."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One bridge for each topic: two would remove each other's topics and announce each other's end.
+"""Ensures that each topic belongs to one bridge: two would remove each other's messages and report each other offline.
 
-A bridge publishes a claim when it connects, and waits a moment before it publishes anything else. A bridge that works
-there already answers with its own, and the newer one ends. A bridge claims its prefix, and below it the topics of each
-of its streams, which may be the prefix of another bridge.
+A bridge publishes a claim when it connects, and waits a moment before it publishes anything else. A bridge that already
+owns the topics answers with its own claim, and the newer one ends. A bridge claims its prefix and, below it, the topics
+of each of its streams, which may be the prefix of another bridge.
 """
 
 from __future__ import annotations

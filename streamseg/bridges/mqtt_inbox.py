@@ -1,4 +1,4 @@
-"""What came from the broker and waits for the loop of the bridge. Bounded by number and by bytes."""
+"""The queue of messages from the broker to the bridge's loop. Bounded by number and by bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an MQTT broker has to know about a daemon, without I/O: messages in, publications out."""
+"""Converts the messages of a daemon to MQTT publications. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw a received frame as people should see it."""
+"""Draw a received picture with its masks, undistorted."""
 
 from __future__ import annotations
 

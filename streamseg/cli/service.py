@@ -1,4 +1,4 @@
-"""``streamseg service``: install the daemon as a systemd service, and look after it."""
+"""``streamseg service``: install, inspect and remove the daemon as a systemd service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the holder of a key may ask for: by role, and by stream."""
+"""Which requests a key allows, by role and by stream."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Bounds the connections of the control socket that have not sent a request yet.
 
-Each takes a descriptor, also before its key is checked, and libzmq has no limit of its own.
+Each uses a descriptor, even before its key is checked, and libzmq has no limit of its own.
 """
 
 from __future__ import annotations

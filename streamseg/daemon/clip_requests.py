@@ -1,4 +1,4 @@
-"""Requests for clips: from the control process to the recorder, which answers them."""
+"""Requests for clips, passed on from the control process to the recorder, which answers them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of masks at low resolution: a first filter that drops what cannot pass the filters at full resolution."""
+"""Scores of masks at low resolution: a first filter, for masks that cannot pass the filters at full resolution."""
 
 from __future__ import annotations
 

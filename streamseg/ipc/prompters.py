@@ -1,8 +1,8 @@
-"""Between the worker and the prompters: frames to look at, and what was found on them.
+"""Messages between the worker and the prompters: frames to look at, and proposals.
 
-A prompter says that it is ready. The worker then shares a frame of the ring with it and sends what is tracked there,
-and the prompter answers with proposals. Neither side waits for the other: MessagePack over an ipc socket, one ROUTER in
-the worker and a DEALER in each prompter.
+A prompter says that it is ready. The worker then shares a frame of the ring with it and sends the objects that are
+tracked there, and the prompter answers with proposals. Neither side waits for the other. The messages are MessagePack
+over an ipc socket, with one ROUTER in the worker and a DEALER in each prompter.
 """
 
 from __future__ import annotations

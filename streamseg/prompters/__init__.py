@@ -1,4 +1,4 @@
-"""Prompters: programs that find objects on the pictures of a stream. What a program that is one imports."""
+"""Prompters: programs that find objects on the pictures of a stream. A prompter imports its types from here."""
 
 from streamseg.prompters.proposal import Picture, Prompter, Proposal, Tracked
 

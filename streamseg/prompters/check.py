@@ -1,4 +1,4 @@
-"""Checks what a prompter returns, in its own process: nothing but valid proposals goes on to the worker."""
+"""Checks what a prompter returns, in its own process, so that only valid proposals reach the worker."""
 
 from __future__ import annotations
 

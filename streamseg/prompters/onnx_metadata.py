@@ -1,7 +1,8 @@
-"""What an ONNX file says about itself, like the names of a model's classes.
+"""Reads the metadata of an ONNX file, such as the names of a model's classes.
 
-Ours because it needs one field of the outermost message: the package `onnx` and protobuf are 60 MB, and OpenCV, which
-runs the model, does not show it. The format is protobuf's wire format and field 14 of ``ModelProto`` (``onnx.proto``).
+Ours because only one field of the outermost message is needed: the package `onnx` and protobuf are 60 MB, and OpenCV,
+which runs the model, does not expose it. The format is protobuf's wire format, with field 14 of ``ModelProto``
+(``onnx.proto``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The type ``text``: finds what words describe, with Grounding DINO or OWLv2, run by transformers.
+"""The type ``text``: finds objects that words describe, with Grounding DINO or OWLv2, run by transformers.
 
 The model is a folder on this machine; nothing is fetched.
 """

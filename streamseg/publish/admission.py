@@ -1,8 +1,8 @@
 """Admits subscribers: each connection waits in its handshake until the publisher has time for it.
 
-libzmq's subscribers connect again a tenth of a second after they were disconnected, and repeat all their topics. Thirty
-such connections keep libzmq at nothing but storing and freeing topics, within one call and for as long as they come. A
-connection that waits in its handshake costs nothing, and its client does not try again meanwhile.
+libzmq's subscribers reconnect a tenth of a second after they were disconnected, and repeat all their topics. Thirty
+flooding clients that do so keep libzmq busy with storing and freeing topics, within a single call. A connection that
+waits in its handshake costs nothing, and its client does not retry meanwhile.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Disconnects subscribers that flood the publisher with topics.
 
 libzmq keeps every topic of every subscriber in a tree, about 32 bytes for each byte of a topic, and reads a flood
-within one call, in which nothing is published. So there are two limits. Topics that no stream has are counted for each
-connection. And a thread counts the bytes that each connection sends: a subscriber that only subscribes sends few, a
-flood many, before libzmq has handed a single topic to us. (For ipc the kernel does not count them. There, a flood is
-known by a full receive buffer.)
+within one call, during which nothing is published. So there are two limits. Topics that no stream has are counted for
+each connection. And a thread counts the bytes that each connection sends, which shows a flood before libzmq returns a
+single topic: an honest subscriber sends few. (The kernel does not count bytes on ipc sockets. There, a full receive
+buffer is the sign of a flood.)
 
-Only closing the connection frees its topics (:mod:`streamseg.security.connections`). Its peer is
-admitted slowly for a while (:mod:`streamseg.publish.admission`). A peer is an IP address, or on ipc a process: programs
-on one machine that connect by tcp cannot be told apart.
+Only closing the connection frees its topics (:mod:`streamseg.security.connections`). Its peer is then admitted slowly
+for a while (:mod:`streamseg.publish.admission`). A peer is an IP address, or on ipc a process: programs on one machine
+that connect by tcp cannot be told apart.
 """
 
 from __future__ import annotations

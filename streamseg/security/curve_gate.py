@@ -1,6 +1,6 @@
 """CURVE for a socket that a process binds: who may connect, and who sent a message.
 
-Ours, not ``zmq.auth``'s: that ends no connection when its key is revoked. See also :mod:`streamseg.security.zap`.
+Ours because ``zmq.auth`` does not close connections when their key is revoked. See also :mod:`streamseg.security.zap`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The end of libzmq's authentication protocol (ZAP, RFC 27) at which a process decides who may connect.
+"""The handler of libzmq's authentication protocol (ZAP, RFC 27): decides who may connect.
 
-Ours, not ``zmq.auth.ThreadAuthenticator``: that is a thread with an event loop of its own in each process, its callback
-gets neither the address (so that a refusal could be logged) nor the connection, and cannot let a handshake wait. The
-handler is a dozen lines here, in the loop of the process, without locks.
+Ours because ``zmq.auth.ThreadAuthenticator`` is a thread with an event loop of its own, and its callback gets neither
+the address, which a log of refusals needs, nor the connection, and cannot delay a handshake. The handler here is a
+dozen lines in the process's own loop, without locks.
 """
 
 from __future__ import annotations

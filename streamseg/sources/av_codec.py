@@ -1,13 +1,12 @@
-"""Find out which codec a packet of an open stream is of, where that may change.
+"""Detect the codec of a packet, since the codec of an open stream may change.
 
-The demuxer notices a change (a new program map in MPEG-TS, a new segment in HLS) and goes on, but PyAV keeps the
-decoder that it made when the container was opened, and does not show the demuxer's codec. Nor is that codec reliable:
-to find out what a stream is, FFmpeg reads up to 5 MB ahead, and for the packets of that part it names the codec of its
-end.
+The demuxer notices a change (a new program map in MPEG-TS, a new segment in HLS) and continues, but PyAV keeps the
+decoder that it made when the container was opened, and does not expose the demuxer's codec. Nor is that codec reliable:
+to detect a stream's type, FFmpeg reads up to 5 MB ahead, and for all packets of that part it reports the last codec.
 
-So a packet with the parameters that a decoder begins with is recognized by its start codes. Only the slices of MPEG-2
-look like those of H.264 and HEVC: their codes are the rows of the picture, 0x01 to 0xAF, and are told apart by their
-order. For other codecs a bitstream filter tells: it refuses a stream that is not of its own codec.
+So a packet with the parameters that a decoder needs first is recognized by its start codes. Only the slices of MPEG-2
+look like those of H.264 and HEVC: their codes are the rows of the picture, 0x01 to 0xAF, so their order identifies
+them. For other codecs a bitstream filter decides: it refuses streams of any codec but its own.
 """
 
 from __future__ import annotations

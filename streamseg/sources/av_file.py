@@ -1,4 +1,4 @@
-"""Checks of a local file before FFmpeg opens it: what FFmpeg would wait for, or decode, without a bound."""
+"""Checks a local file before FFmpeg opens it, for anything that FFmpeg would wait for, or decode, without a bound."""
 
 from __future__ import annotations
 

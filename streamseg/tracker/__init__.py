@@ -1,1 +1,1 @@
-"""The tracker: frames and prompts in, masks out. No I/O, no sockets, no processes."""
+"""The tracker: frames and prompts in, masks out. While it tracks, it does no I/O."""

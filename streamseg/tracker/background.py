@@ -1,13 +1,13 @@
-"""Runs a task in a process of its own, on the time that nothing else wants: converting a model, compiling it.
+"""Runs a task in a process of its own, in idle CPU time: converting a model, or compiling it.
 
-Tracing holds the interpreter for seconds, and its memory would never be returned to the system. The process reads the
+Tracing blocks the interpreter for seconds, and its memory would never be returned to the system. The process reads the
 task from a file, which it deletes, and writes its results to a folder and a line per part to its standard output. The
 kernel kills it with the process that started it.
 
 Niceness alone does not protect a model that runs meanwhile: its threads wait for each other hundreds of times a frame,
-and where one sleeps, a nice process takes its core for milliseconds. While one of niceness 10 converted nano, two quiet
-Zen 4 cores gave 9.5 masks/s of a camera of 15 frames/s. A process of Linux's class for idle time runs only where no
-other wants the core.
+and whenever one sleeps, a nice process takes its core for milliseconds. While one of niceness 10 converted nano, two
+quiet Zen 4 cores tracked 9.5 of a camera's 15 frames/s. A process of Linux's idle scheduling class runs only while no
+other process needs the core.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How likely a mask is right: a calibrated score from what can be seen of the mask itself and of how it came about.
+"""How likely a mask is right: a calibrated score, computed from the mask and its history.
 
-The model's own IoU prediction knows little of drift: a mask that moved to a look-alike gets 0.9. So a logistic
-regression combines it with other *signals* (:data:`SIGNALS`), and is fitted on training clips, per model
+The model's own IoU prediction does not notice drift: a mask that moved to a look-alike gets 0.9. So a logistic
+regression combines it with other *signals* (:data:`SIGNALS`). It is fitted on training clips, per model
 (``training/fit_confidence.py``). Everything is computed on the model's device, in a few operations for all objects of
 a stream, and nothing is read by the host.
 """

@@ -1,6 +1,6 @@
 """What to do after an exception of a tracker: the one place that knows how torch and CUDA report a fault.
 
-Imports no torch: names and texts are all that a caller has of an error, also of one that a library has wrapped.
+Imports no torch: an error is recognized by its name and text, which also works for one that a library has wrapped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Prepares what will run the model, while eager torch runs it: in a thread, with a process of its own for long work.
+"""Prepares a faster engine while eager torch runs the model: in a thread, with a process of its own for long work.
 
-Engines share this: one converts networks for OpenVINO, one compiles functions. What takes over, and when, is theirs.
+Shared by the engines that convert networks for OpenVINO and that compile functions. Each decides what to swap and when.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Everything that streamseg uses of torch beyond its public interface, with what to do where a version lacks it.
+"""All uses of torch's private functions, with the fallback for versions that lack them.
 
-torch 2.7 and newer work. The newer ones can do more, and each `HAS_...` here says from which version on that was
-tested; older ones fall back to plain ``torch.compile`` or to an attention mask.
+torch 2.7 and newer work. Each `HAS_...` names the first version that was tested with a feature; older ones fall back
+to plain ``torch.compile`` or to an attention mask.
 """
 
 from __future__ import annotations

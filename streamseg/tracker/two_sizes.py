@@ -1,8 +1,8 @@
-"""A tracker whose streams can be switched to a smaller model input while objects are tracked, see ``overload``.
+"""A tracker whose streams can be switched to a smaller model input while objects are tracked (``overload``).
 
 The model is built twice from the same weights, once per input size, each with its own engine and memory bank. A switch
-scales the objects' memory and the frames that can be prompted, so that all objects go on, hidden ones too. Snapshots
-are always of the full size. What a prompt before the switch changed can no longer be undone.
+scales the objects' memory and the frames that can be prompted, so that all objects are still tracked, even hidden ones.
+Snapshots are always of the full size. Prompts from before the switch can no longer be undone.
 """
 
 from __future__ import annotations

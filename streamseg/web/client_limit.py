@@ -1,6 +1,6 @@
 """Limit on the number of viewers.
 
-Not an ``asyncio.Semaphore``, which would let viewers wait without a word; here they get a response at once.
+Not an ``asyncio.Semaphore``, which would make viewers wait without a response; here they get one at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tests an address before a stream is added: opens it in a process of its own, measures it, returns a picture.
 
-A process, since FFmpeg may block for long or crash on what a stranger's server sends, and the page must go on. It is
-``streamseg probe``. The address goes through its environment: other users of the machine can read command lines.
+FFmpeg may block for long, or crash on the data of an unknown server, and the page must keep working. The process is
+``streamseg probe``. It gets the address through its environment: other users of the machine can read command lines.
 """
 
 from __future__ import annotations

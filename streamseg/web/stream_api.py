@@ -1,4 +1,4 @@
-"""Operations on the set of streams: test an address; add, change and remove streams. Only for those who may control."""
+"""Operations on the set of streams: test an address; add, change and remove streams. They need the role ``control``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accepts TLS connections, with a bound on handshakes that are under way.
+"""Accepts TLS connections, with a bound on handshakes in progress.
 
 Ours because uvicorn passes no timeout to ``loop.create_server``, whose default is a minute, and because asyncio has no
 bound: sockets that never begin a handshake would use up all file descriptors before a connection is counted.

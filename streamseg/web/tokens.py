@@ -1,4 +1,4 @@
-"""Who visits the page and the HTTP interface: tokens with names and roles, and a limit on wrong ones."""
+"""Access to the page and the HTTP interface: tokens with names and roles, and a limit on wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removed objects whose memory the tracker keeps for a while, so that a removal can be undone. They cost no time."""
+"""Removed objects whose memory is kept for a while, so that a removal can be undone. They are not tracked."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Whether the worker keeps up with a camera, and what ``overload`` does if it does not.
 
-``lower_rate`` does nothing here: the ring drops what is not tracked in time. ``oldest_objects`` suspends the newest
-objects, one after another, until the frames of the camera are tracked, and resumes them when there is room.
-``smaller_input`` has one step of relief: the model sees a smaller picture of the stream.
+``lower_rate`` does nothing here: the ring drops frames that are not tracked in time. ``oldest_objects`` suspends the
+newest objects, one after another, until the camera's frames are tracked, and resumes them when there is time.
+``smaller_input`` has one step: the model sees a smaller picture of the stream.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""When previews may run: those of all viewers together slow tracked frames down by less than a tenth.
+"""Decides when previews run, so that those of all viewers together slow tracked frames down by less than a tenth.
 
-A viewer that hovers asks for a mask several times a second, and each preview takes the device from the frames. Time is
-credited as it passes, ``_SHARE`` of it, and spent by the previews that keep a frame waiting. Previews in time that no
-frame needs cost nothing. Without credit, previews wait here; other commands pass them.
+A hovering viewer requests a mask several times a second, and each preview takes the device from the frames. A share of
+the time (``_SHARE``) is credited as it passes, and spent by previews that delay a frame. Previews while no frame waits
+cost nothing. Without credit, previews wait here; other commands overtake them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The worker's side of the prompters: shares frames with those that wait for one, and passes on what they propose.
 
-All of it without waiting: a prompter that does not answer is not given another frame, and holds at most one slot.
+It never waits: a prompter that has not answered gets no other frame, and holds at most one slot.
 """
 
 from __future__ import annotations

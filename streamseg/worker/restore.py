@@ -1,4 +1,4 @@
-"""Takes back a change of a stream's objects."""
+"""Undoes a change of a stream's objects."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Sets a snapshot aside that ends the worker.
+"""Sets a snapshot aside that crashes the worker.
 
-Memory that makes the tracker crash would do so in every later worker, and after every start of the daemon. So it is
-noted on disk that a worker begins with a snapshot, until it has tracked a few frames with it.
+Memory that makes the tracker crash would do so in every later worker, and after every start of the daemon. So a worker
+writes a mark to disk when it loads a snapshot, and removes it after it has tracked a few frames.
 
-Streams are tracked in one batch, and a crash does not say whose memory it was. The worker after a crash therefore
-tracks each stream that had begun by itself, and notes on disk which one is under way. A snapshot that two workers have
-used, and that the second was using when it ended, is not used again. The other streams keep theirs.
+Streams are tracked in one batch, and a crash does not show whose memory caused it. The worker after a crash therefore
+tracks each marked stream by itself, and records on disk which one it is tracking. A snapshot that two workers have
+loaded, and that the second was using when it crashed, is not used again. The other streams keep theirs.
 """
 
 from __future__ import annotations

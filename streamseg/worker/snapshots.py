@@ -1,8 +1,8 @@
 """Takes snapshots of the streams' objects: after each prompt, and every few seconds.
 
-Memory is copied between two frames; a thread encodes and writes it. The copies that are due by time are taken so rarely
-that they cost less than one percent of the time. After a prompt a copy is taken whatever it costs, and a request is
-answered when it is written: a busy machine makes each copy slow, and what was marked would be in none for minutes.
+Memory is copied between two frames; a thread encodes and writes it. Periodic copies are taken so rarely that they cost
+less than one percent of the time. After a prompt a copy is taken whatever it costs, and the request is answered when it
+is written. Otherwise, on a busy machine with slow copies, a new object would be in no snapshot for minutes.
 """
 
 from __future__ import annotations

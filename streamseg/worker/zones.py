@@ -1,7 +1,7 @@
 """Which zones an object's mask is in, how long it stayed, and which lines it crossed.
 
 A zone is a polygon of the picture. An object enters when at least ``share`` of its mask lies inside, and leaves when
-less than half of that does: a mask that trembles on the border makes one event, not one a frame.
+less than half of that does, so that a mask that trembles on the border causes one event, not one per frame.
 
 A line has two ends, and a forward direction: from its left to its right, as seen from ``start`` towards ``end``. An
 object crosses it when the centroid of its mask passes between the ends. A band along the line counts as neither side,

@@ -1,4 +1,4 @@
-"""A daemon for clients in other languages, and what they have to find in the test vectors."""
+"""A daemon for clients in other languages, and the expected results of the test vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the child under test does: one ``main``; its first argument says which."""
+"""The ``main`` of the child under test; its first argument says what it does."""
 
 from __future__ import annotations
 

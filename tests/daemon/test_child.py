@@ -1,4 +1,4 @@
-"""A child's life, with real processes."""
+"""The life cycle of a child, with real processes."""
 
 from __future__ import annotations
 

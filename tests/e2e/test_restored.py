@@ -1,4 +1,4 @@
-"""Processes are killed for real, and the objects that they followed go on: the same id on the same object, or lost."""
+"""Processes are really killed, and their objects continue: the same id on the same object, or lost."""
 
 from __future__ import annotations
 

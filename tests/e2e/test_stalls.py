@@ -1,4 +1,4 @@
-"""Processes are stopped for real (SIGSTOP): noticed within seconds, named, replaced, and the others lose nothing."""
+"""Processes are really stopped (SIGSTOP): the daemon notices within seconds, names and replaces them; others go on."""
 
 from __future__ import annotations
 

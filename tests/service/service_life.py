@@ -1,4 +1,4 @@
-"""The life of an installed service, run by test_user_manager.py under a private user manager."""
+"""The life cycle of an installed service, run by test_user_manager.py under a private user manager."""
 
 from __future__ import annotations
 

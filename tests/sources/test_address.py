@@ -1,4 +1,4 @@
-"""Addresses that hide their own secrets, and addresses that nothing but a ConfigError comes of."""
+"""Addresses hide their own secrets, and an invalid address raises nothing but a ConfigError."""
 
 import pytest
 from hypothesis import example, given, settings

@@ -1,4 +1,4 @@
-"""RTSP against GStreamer's server: what a real camera does."""
+"""RTSP against GStreamer's server, which behaves like a real camera."""
 
 import time
 from collections.abc import Callable

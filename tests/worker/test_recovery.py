@@ -1,4 +1,4 @@
-"""What a client sees when a prompt brings a lost object back: reply, event, prompts that are saved, undo. With nano."""
+"""A prompt brings a lost object back: the reply, the event, the saved prompts, and undo. With nano."""
 
 from __future__ import annotations
 

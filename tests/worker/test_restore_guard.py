@@ -1,4 +1,4 @@
-"""A snapshot that ends the worker is set aside: a real worker dies of it twice, and then goes on."""
+"""A snapshot that crashes the worker is set aside: a real worker dies of it twice, and a third one continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an object's class is called in exports."""
+"""Class names of objects in exports."""
 
 from __future__ import annotations
 

@@ -6,14 +6,14 @@ histogram of the colors inside its mask on the prompted frame. Where another obj
 before, and its look explains the picture better than the object's own, the logit of the object's mask is lowered,
 before the mask is published and remembered. Objects that look alike keep what the model gives them.
 
-A mask that did cover another object, whose look differs, is *mixed*: memory passes over that frame, as over those on
-which the object was not seen while another was in sight that could cover it.
+A mask that did cover another object, whose look differs, is *mixed*. Memory skips such a frame, and frames on which the
+object was not seen while another one was near enough to cover it.
 
-Color histograms of tracked objects are those of mean-shift tracking (Comaniciu et al. 2003), and deciding between two
-of them by their ratio is that of Collins and Liu (2003); own work for masks of several objects. A frame only reads the
-masks of earlier frames: a batch may be split, and its parts may be tracked in any order, with the same result. All of
-it is tensor arithmetic of fixed shape without a value read by the host, except where torch runs it on a CPU without
-compiling it: there, lanes of other streams are left out.
+Color histograms of tracked objects come from mean-shift tracking (Comaniciu et al. 2003), deciding between two of them
+by their ratio from Collins and Liu (2003); their use for masks of several objects is our own. A frame reads only the
+masks of earlier frames, so a batch may be split, and its parts tracked in any order, with the same result. All of it is
+tensor arithmetic of fixed shape without a value read by the host, except in eager torch on a CPU: there, lanes of other
+streams are left out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which tracked frames an object remembers.
 
-``sam2`` reads the newest frames, whatever their masks: a wrong mask teaches the object to be something else. The other
-policies choose. All of it is tensor arithmetic inside the batched step: no shape depends on a choice, and no value is
-read by the host.
+``sam2`` reads the newest frames, whatever their masks, so after a wrong mask the object becomes something else. The
+other policies choose. All of it is tensor arithmetic inside the batched step: no shape depends on a choice, and no
+value is read by the host.
 
 - ``gated`` follows SAMURAI (Yang et al. 2024): it reads the newest frames whose mask was good. "Good" is relative to
   the object's own level, because fast and small objects always have low scores; and the level is taken from a window of
@@ -10,7 +10,7 @@ read by the host.
 - ``distractor`` follows DAM4SAM (Videnovic et al. 2025): fewer recent frames, plus *anchors*, frames on which the model
   saw a second candidate beside the object and was still sure of its own.
 - ``contact`` compares objects of a stream by their colors: where they touch, masks give way to each other, and frames
-  on which that failed are not read, see :mod:`streamseg.tracker.sam2.appearance`.
+  on which that failed are not read (:mod:`streamseg.tracker.sam2.appearance`).
 """
 
 from __future__ import annotations

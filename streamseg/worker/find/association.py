@@ -1,4 +1,4 @@
-"""Which of the masks that a look has found are new objects. Pure functions over masks on the grid.
+"""Decides which of the masks that a look has found are new objects. Pure functions over masks on the grid.
 
 The rules are those that public systems agree on: a mask is new if it barely overlaps any tracked one and most of it is
 uncovered (SAM-Track, SAM 3), of masks inside each other one stays (AutoSeg-SAM2), and an object is tentative until it

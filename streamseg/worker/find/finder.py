@@ -1,10 +1,10 @@
 """Finds the objects of one stream without a prompt: looks, confirms, starts and retires.
 
 A look segments points that no tracked mask covers, piece by piece (``Tracker.candidates``). Its frame is the newest
-one when its first piece runs; the tracker holds that frame until the look ends. What it finds there is compared with
-what is tracked there. What is new is tentative; short looks at its place follow until it was seen often enough. Then
-it starts on the frame on which it was seen last, like a prompt that names its frame, unless something has started
-there meanwhile.
+one when its first piece runs; the tracker holds that frame until the look ends. The masks that it finds are compared
+with the tracked objects on that frame. A new object is tentative, and short looks at its place follow until it was seen
+often enough. Then it starts on the frame on which it was seen last, like a prompt that names its frame, unless
+something else has started there meanwhile.
 """
 
 from __future__ import annotations

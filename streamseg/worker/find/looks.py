@@ -1,8 +1,8 @@
 """When looks may run: between frames, within a share of the device's time, a piece at a time.
 
-One look is under way at a time: what it holds is large, and it ends before its frame is gone.
-Time is credited as it passes and spent by each piece. What is not spent is kept for two seconds: a look is then done
-within a few frames, while its frame is still held, and the mean stays within the share.
+One look is in progress at a time, since what it holds is large. Time is credited as it passes and spent by each piece.
+Unspent time is kept for two seconds: so a look is done within a few frames, while its frame is still held, and the mean
+stays within the share.
 """
 
 from __future__ import annotations

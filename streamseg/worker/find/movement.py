@@ -1,4 +1,4 @@
-"""Detects that more moves outside of all masks than before: something may have entered.
+"""Detects increased movement outside of all masks: something may have entered.
 
 Pictures are compared as by ``static_frames.py``, by the means of their blocks.
 """

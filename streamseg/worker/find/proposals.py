@@ -1,8 +1,8 @@
 """Finds the objects of one stream by the proposals of one prompter: the rules are those of ``find``.
 
-The prompter looks at a frame that was tracked, and the tracker holds that frame until its proposals were used. They
-are compared with what was tracked on it, so it does not matter how long the prompter took; what is new becomes a mask
-there, is tentative until it was seen on several pictures, and then starts on the frame on which it was seen last.
+The prompter looks at a frame that was tracked, and the tracker holds that frame until its proposals have been used.
+They are compared with the objects on that frame, so it does not matter how long the prompter took. A new object gets a
+mask there, is tentative until it was seen on several pictures, and then starts on the frame on which it was seen last.
 """
 
 from __future__ import annotations

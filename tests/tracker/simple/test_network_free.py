@@ -1,4 +1,4 @@
-"""What both trackers without a network promise, run on both."""
+"""The contract of the trackers without a network, tested on both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``find`` with the tracker of colors, whose candidates are exact: what it finds, keeps, and gives up."""
+"""``find`` with the tracker of colors, whose candidates are exact: what it finds, keeps, and retires."""
 
 from __future__ import annotations
 
