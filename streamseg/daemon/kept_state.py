@@ -86,7 +86,7 @@ class KeptState:
         if time.monotonic() < self._not_before:
             return False
         record = DaemonRecord(
-            config=str(self._config_file).encode(errors="backslashreplace").decode(),
+            config=str(self._config_file),
             streams={stream: _record(entry) for stream, entry in running.items()},
         )
         try:

@@ -145,8 +145,18 @@ class ProcessTable:
         sources = {stream: shown_address(running.settings.source) for stream, running in streams.items()}
         return DaemonInfo(tuple(streams), self.publish, model.name, model.max_objects, sources)
 
-    def publisher(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """Return the publisher's entry."""
+    def entry(self, name: str, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        """Return the entry of a process that belongs to no stream, with its up-to-date arguments."""
+        make = {
+            PUBLISHER: self._publisher,
+            WORKER: self._worker,
+            CONTROL: self._control,
+            WEB: self._web,
+            RECORDER: self._recorder,
+        }
+        return make[name](streams)
+
+    def _publisher(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         spec = PublisherSpec(
             session=self._session,
             publish=msgspec.structs.replace(self.config.publish, endpoints=self.publish),
@@ -163,8 +173,7 @@ class ProcessTable:
             PUBLISHER, "streamseg.publish.process", (spec, _rings(streams)), _START_S, _SILENCE_S, _BUSY_S
         )
 
-    def worker(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """Return the worker's entry."""
+    def _worker(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         spec = WorkerSpec(
             model=self.config.model,
             streams={stream: running.settings for stream, running in streams.items()},
@@ -180,8 +189,7 @@ class ProcessTable:
             WORKER, "streamseg.worker.process", (spec, _rings(streams)), _WORKER_START_S, _SILENCE_S, _WORKER_BUSY_S
         )
 
-    def control(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """Return the control process's entry."""
+    def _control(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
         spec = ControlSpec(
             session=self._session,
             endpoint=self.config.control.endpoint,
@@ -197,8 +205,8 @@ class ProcessTable:
         )
         return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
 
-    def web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """Return the web process's entry. It learns the streams from the control process."""
+    def _web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        # It learns the streams from the control process.
         publish = self.config.publish
         endpoint = publish.endpoints[0]
         spec = WebSpec(
@@ -213,8 +221,8 @@ class ProcessTable:
         )
         return ProcessEntry(WEB, "streamseg.web.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
 
-    def recorder(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        """Return the recorder's entry. It learns the streams as any subscriber does."""
+    def _recorder(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
+        # It learns the streams as any subscriber does.
         spec = RecorderSpec(
             record=self.config.record,
             publish_endpoint=self._local_endpoint,

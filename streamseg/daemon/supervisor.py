@@ -126,14 +126,9 @@ class Daemon:
             self._add_streams()
             self._requests = StreamRequests(self._table, self._streams, self._read_config, self._change_model)
             self._clip_requests = ClipRequests(self._table, self._children)
-            entries = [self._table.publisher, self._table.worker, self._table.control]
-            if self._config.http.listen is not None:
-                entries.append(self._table.web)
-            if self._table.records:
-                entries.append(self._table.recorder)
-            for entry in entries:
-                child = Child(entry(self._streams.running))
-                self._children[child.name] = child
+            wanted = {WEB: self._config.http.listen is not None, RECORDER: self._table.records}
+            for name in (*_REQUIRED, *(name for name, is_wanted in wanted.items() if is_wanted)):
+                self._children[name] = Child(self._table.entry(name, self._streams.running))
             cleanup.callback(self._remove_stale_sockets)
             cleanup.callback(self._write_state)
             cleanup.callback(self._stop_children)
@@ -381,16 +376,8 @@ class Daemon:
         self._children[CONTROL].send(self._table.info(self._streams.running))
 
     def _start(self, child: Child) -> None:
-        """Start a child with up-to-date arguments."""
-        entries = {
-            PUBLISHER: self._table.publisher,
-            WORKER: self._table.worker,
-            CONTROL: self._table.control,
-            WEB: self._table.web,
-            RECORDER: self._table.recorder,
-        }
-        if child.name in entries:
-            child.replace_entry(entries[child.name](self._streams.running))
+        """Start a child of the daemon as a whole, with up-to-date arguments."""
+        child.replace_entry(self._table.entry(child.name, self._streams.running))
         child.start()
 
     # --- the end ----------------------------------------------------------------------------------------------------

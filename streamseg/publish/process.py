@@ -17,7 +17,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import zmq
 
 from streamseg.common.logs import setup_logging
@@ -40,8 +39,8 @@ from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import CloseStream, OpenStream, Report
 from streamseg.protocol.clock import clock_name
 from streamseg.protocol.mask_codec import require_encoding
-from streamseg.protocol.published import DaemonStatus
-from streamseg.protocol.topics import DAEMON, RATED_KINDS, RATES_HZ
+from streamseg.protocol.topics import DAEMON, RATED_KINDS
+from streamseg.publish.daemon_state import DaemonState
 from streamseg.publish.picture_thread import PictureThread
 from streamseg.publish.published_streams import PublishedStreams
 from streamseg.publish.sockets import PublisherSockets
@@ -136,9 +135,7 @@ class Publisher:
         self._origin = Origin(spec.session, publisher=secrets.token_hex(4), clock=clock_name(), model=spec.model)
         self._daemon_encoder = StreamEncoder(DAEMON, self._origin, spec.publish.encoding)
         self._invalid = InvalidMessages(log, "invalid internal message")
-        self._recorder: RecorderReport | None = None
-        self._daemon = DaemonReport(uptime_s=0.0, processes={}, restarts={})
-        self._worker = WorkerReport(model=spec.model, device="", tracked={}, drops={})
+        self._daemon = DaemonState(spec.version, self._origin)
         self._streams = PublishedStreams(self._origin, spec.publish.encoding)
         self._subscriptions = Subscriptions(())
         self._reported_subscriber = False
@@ -265,12 +262,10 @@ class Publisher:
         if isinstance(message, TrackedFrame | CaptureReport | StreamEvent) and message.stream not in self._streams:
             self._handle_supervisor()  # it announces a stream before any other process sends something about it
         match message:
-            case RecorderReport():
-                self._recorder = message
-            case DaemonReport():
-                self._daemon = message
+            case RecorderReport() | DaemonReport():
+                self._daemon.take(message)
             case WorkerReport():
-                self._worker = message
+                self._daemon.take(message)
                 self._origin.model = message.model  # a reload may change it
                 for published in self._streams.values():
                     published.status.on_worker(message)
@@ -375,7 +370,8 @@ class Publisher:
 
     def _send_status(self, stream: str) -> None:
         if stream == DAEMON:
-            parts = self._daemon_encoder.status(self._daemon_status())
+            status = self._daemon.message(self._daemon_encoder.next_seq("status"), list(self._streams))
+            parts = self._daemon_encoder.status(status)
         else:
             published = self._streams[stream]
             encoder = published.encoder
@@ -388,28 +384,6 @@ class Publisher:
             )
         self._sockets.publish(parts)
         self._sockets.copy_status(stream, parts[1])
-
-    def _daemon_status(self) -> DaemonStatus:
-        return DaemonStatus(
-            session=self._origin.session,
-            publisher=self._origin.publisher,
-            seq=self._daemon_encoder.next_seq("status"),
-            t_wall_ns=str(time.time_ns()),
-            clock=self._origin.clock,
-            version=self._spec.version,
-            model=self._origin.model,
-            device=self._worker.device,
-            uptime_s=round(self._daemon.uptime_s, 3),
-            streams=list(self._streams),
-            processes=self._daemon.processes,
-            restarts=self._daemon.restarts,
-            device_memory_bytes=self._worker.device_memory_bytes,
-            recompiles=self._worker.recompiles,
-            engine=self._worker.engine,
-            rates=list(RATES_HZ),
-            log_dropped=self._daemon.log_dropped,
-            recording_stopped=msgspec.UNSET if self._recorder is None else self._recorder.stopped,
-        )
 
     def _wait_ms(self) -> int:
         """Return the time until something is due, rounded up so that the loop does not spin for a fraction of a ms."""

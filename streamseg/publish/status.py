@@ -1,4 +1,4 @@
-"""What the status messages say: the reports of all processes put together."""
+"""What the status of a stream says: the reports of all processes put together."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from streamseg.protocol.text import valid_text
+
 Remedy = Literal["retry", "isolate", "restart"]
 """``retry``: once, with less at a time and after :func:`free_cached_memory`. ``isolate``: the stream or object that it
 happened on is not tracked for a while. ``restart``: nothing works in this process any more."""
@@ -67,7 +69,7 @@ def _message(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - its own __str__ fails
         return "its message cannot be read"
-    text = text.encode(errors="backslashreplace").decode()  # an event is UTF-8, which has no lone surrogates
+    text = valid_text(text)  # an event is UTF-8
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,6 @@ from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
 from streamseg.ipc.command_socket import WORKER_ID, CommandSocket
 from streamseg.ipc.commands import Command
 from streamseg.ipc.completed_requests import CompletedRequests
-from streamseg.ipc.messages import WorkerReport
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.ipc.saved_prompts import SavedStream, configured
 from streamseg.ipc.supervisor_link import ChildLink
@@ -46,8 +44,10 @@ from streamseg.worker.command_handlers import handle_command, handle_previews
 from streamseg.worker.find.looks import Finder, LookSchedule
 from streamseg.worker.frame_turn import FrameResult
 from streamseg.worker.inheritance import Inheritance, read_snapshot
+from streamseg.worker.openmp import configure_openmp
 from streamseg.worker.preview_queue import PreviewQueue, is_preview
 from streamseg.worker.prompter_exchange import PrompterExchange
+from streamseg.worker.report import progress, worker_report
 from streamseg.worker.restore_guard import RestoreGuard
 from streamseg.worker.scheduler import FairScheduler
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
@@ -105,7 +105,7 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
     link = ChildLink(connection)
     link.attach()
     setup_logging(spec.log, "worker")
-    _configure_openmp()
+    configure_openmp()
     limit_arenas(_ARENAS)
     from streamseg.tracker.create import create_tracker  # imports torch, which takes seconds: only in this process
 
@@ -124,26 +124,12 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
 def _announcer(link: ChildLink, steps: StepClock) -> Callable[[str, float], None]:
     """Return what tells the supervisor about long work: the warm-up, and later what has to be prepared again."""
 
-    def progress(what: str, share: float) -> None:
+    def announce(what: str, share: float) -> None:
         steps.lap()
         log.info("preparing the model: %s (%.0f %%)", what, 100 * share)
         link.send(Report("progress", f"preparing the model: {what} ({100 * share:.0f} %)"))
 
-    return progress
-
-
-def _configure_openmp() -> None:
-    """Set how OpenMP's threads wait, unless the user did. Must run before torch loads its OpenMP.
-
-    By default threads spin for long while they wait for each other. Where a capture process has taken the core of one,
-    the others spin for whole time slices: nano with 3 objects on 2 busy cores takes 575 ms a frame spinning, 203 ms
-    passive. Passive threads sleep at once, but a frame has hundreds of waits that are shorter than a wake-up, so GNU's
-    OpenMP is set to spin for some 50 us first: nano with one object on two idle Zen 4 cores takes 30 ms instead of
-    51 ms, and the same 55 ms beside a busy process.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    return announce
 
 
 class Worker:
@@ -377,7 +363,7 @@ class Worker:
     def _measure_overload(self) -> None:
         for stream, tracked in self._streams.items():
             counters = self._rings[stream].counters()
-            tracked.measure_overload(counters.frames, counters.superseded + counters.no_slot)
+            tracked.overload.measure(counters.frames, counters.superseded + counters.no_slot, tracking=tracked.tracking)
             self._flush_stream(stream)
 
     def _alive(self) -> None:
@@ -391,54 +377,30 @@ class Worker:
             return
         elapsed_s = (now_ns - self._next_report_ns + _REPORT_NS) / 1e9
         self._next_report_ns = now_ns + _REPORT_NS
-        self._link.send(Report("progress", self._progress(elapsed_s), step_s=self._steps.slowest_s))
+        text = progress(self._streams, self._frames_per_s(elapsed_s))
+        self._link.send(Report("progress", text, step_s=self._steps.slowest_s))
         self._publisher.flush()
         self._publisher.try_send(
-            WorkerReport(
-                model=self._spec.model.name,
-                device=self._tracker.device,
-                tracked={stream: tracked.tracked for stream, tracked in self._streams.items()},
+            worker_report(
+                self._spec.model.name,
+                self._tracker,
+                self._streams,
                 drops={stream: self._drops(stream) for stream in self._streams},
-                device_memory_bytes=self._tracker.device_memory_bytes,
-                recompiles=self._tracker.recompiles,
-                repeated={stream: tracked.repeated for stream, tracked in self._streams.items()},
-                regions={
-                    stream: counts
-                    for stream, tracked in self._streams.items()
-                    if (counts := tracked.region_counts()) is not None
-                },
-                find={
-                    stream: done
-                    for stream, tracked in self._streams.items()
-                    if (done := tracked.finder.counts()) is not None
-                },
-                prompters=self._prompters.counts(self._streams),
-                engine=self._tracker.engine,
                 step_s=self._steps.slowest_s,
-                overload={
-                    stream: overload
-                    for stream, tracked in self._streams.items()
-                    if (overload := tracked.overload()) is not None
-                },
-                paused=[stream for stream, tracked in self._streams.items() if tracked.paused],
             )
         )
 
-    def _progress(self, elapsed_s: float) -> str:
-        """Return objects and frames per second, for the service manager's status line."""
+    def _frames_per_s(self, elapsed_s: float) -> float:
         frames = sum(stream.tracked + stream.repeated for stream in self._streams.values())
         rate, self._frames_reported = (frames - self._frames_reported) / elapsed_s, frames
-        objects = sum(len(stream.objects.table.objects) for stream in self._streams.values())
-        return f"{objects} object{'' if objects == 1 else 's'}, {max(rate, 0.0):.0f} frames/s"
+        return rate
 
     def _drops(self, stream: str) -> dict[str, int]:
-        drops = {
+        return {
             "publish/queue_full": self._unsent[stream],
-            "track/failed": self._streams[stream].failed,
             "snapshot/failed": self._snapshots.failed[stream],
             "event/publisher_away": self._publisher.lost_events[stream],
         }
-        return {reason: count for reason, count in drops.items() if count}
 
 
 def _was_tracked(ring: FrameRing) -> bool:

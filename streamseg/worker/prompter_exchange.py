@@ -11,7 +11,6 @@ from typing import Final
 import zmq
 
 from streamseg.ipc.prompters import Look, PrompterHub, Proposals, Ready
-from streamseg.protocol.published import PrompterCounts
 from streamseg.ring.frame_ring import HeldFrame
 from streamseg.ring.layout import PROMPTER_ROLES
 from streamseg.worker.frame_turn import FrameResult
@@ -61,14 +60,6 @@ class PrompterExchange:
                 finder.on_given(result.frame)
             else:
                 held.withdraw(role)
-
-    def counts(self, streams: Mapping[str, TrackedStream]) -> dict[str, dict[str, PrompterCounts]]:
-        """Return what the prompters have done: stream -> prompter -> counts."""
-        return {
-            stream: {name: finder.counts() for name, finder in tracked.prompters.items()}
-            for stream, tracked in streams.items()
-            if tracked.prompters
-        }
 
     def close(self) -> None:
         """Close the socket."""

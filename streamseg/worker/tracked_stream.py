@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-import msgspec
-
 from streamseg.common.backoff import Backoff, BackoffPolicy
 from streamseg.config.schema import FindConfig, PromptConfig, PrompterConfig, StreamConfig
 from streamseg.frame import Frame
 from streamseg.ipc.messages import StreamEvent
 from streamseg.ipc.saved_prompts import FindRequest, SavedObject, SavedStream, configured, normalize_prompt
-from streamseg.protocol.published import Overload, RegionCounts
+from streamseg.protocol.published import RegionCounts
 from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.find.finder import ObjectFinder
 from streamseg.worker.find.found_objects import FoundObjects
@@ -28,13 +26,12 @@ from streamseg.worker.find.looks import Finder
 from streamseg.worker.find.proposals import ProposalFinder
 from streamseg.worker.frame_turn import FrameResult, FrameTurn
 from streamseg.worker.inheritance import Inheritance, Restoration
-from streamseg.worker.input_size import InputSize
 from streamseg.worker.object_table import ObjectTable
-from streamseg.worker.overload import OverloadMeter, Relief
 from streamseg.worker.picture_memory import PictureMemory
 from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.stream_events import EventLog
 from streamseg.worker.stream_objects import Latest, StreamObjects
+from streamseg.worker.stream_overload import StreamOverload
 from streamseg.worker.undo import UndoStack
 
 log = logging.getLogger(__name__)
@@ -61,6 +58,7 @@ class TrackedStream:
         found: The objects that were found without a prompt.
         finder: Finds objects without a prompt, if the settings or a client ask for it.
         prompters: Name -> what finds objects by the proposals of that prompter.
+        overload: What is done while the worker does not keep up with the stream.
         undo_stack: The last changes that clients made.
         paused: Frames are not tracked.
         tracked: Number of frames tracked.
@@ -93,8 +91,7 @@ class TrackedStream:
         self._find_request = saved.find
         self._static = StaticFrames()
         self._picture = PictureMemory()
-        self._overload = OverloadMeter()
-        self._input = InputSize(name, tracker, self._events)
+        self.overload = StreamOverload(name, tracker, self.objects, self._events)
         self._use_settings(config)
         self._turn: FrameTurn | None = None
         self.undo_stack = UndoStack()
@@ -108,6 +105,11 @@ class TrackedStream:
     def close(self) -> None:
         """Close the stream on the tracker."""
         self._tracker.close_stream(self.name)
+
+    @property
+    def tracking(self) -> bool:
+        """Frames are being tracked: there was one, and the stream is neither paused nor suspended after a failure."""
+        return not self.paused and self.latest is not None and self._retry_at is None
 
     @property
     def latest(self) -> Latest | None:
@@ -223,7 +225,7 @@ class TrackedStream:
         self._retry_at = None
         self._tracker.close_stream(self.name)
         self._tracker.open_stream(self.name)
-        self._input.reopened()
+        self.overload.stream_reopened()
         self._static.forget()
         self.objects.start_from_masks()
 
@@ -323,50 +325,6 @@ class TrackedStream:
         """Return what happened at the stream's zones and lines; None if it has none."""
         return self.objects.regions.counts()
 
-    def measure_overload(self, frames: int, dropped: int) -> None:
-        """Take the counters of the stream's ring, and do what ``overload`` says."""
-        objects, suspended = len(self.objects.table.tracked), len(self.objects.suspended)
-        fewer, reduced = self.config.overload == "oldest_objects", self._input.reduced_to is not None
-        if reduced and self.config.overload != "smaller_input":
-            self._input.restore()
-        relief = self._overload.update(
-            time.monotonic(),
-            frames=frames,
-            dropped=dropped,
-            can_do_less=objects - suspended > 1 if fewer else objects > 0 and not reduced and self._input.may_change,
-            can_do_more=suspended > 0 if fewer else reduced and self._input.may_change,
-        )
-        if relief is None or self.paused or self.latest is None or self._retry_at is not None:
-            return
-        match self.config.overload:
-            case "oldest_objects":
-                self._suspend_or_resume(relief)
-            case "smaller_input" if relief == "less":
-                self._input.reduce(self._dropped_words)
-            case "smaller_input":
-                self._input.restore()
-
-    def _suspend_or_resume(self, relief: Relief) -> None:
-        suspended = self.objects.suspended
-        if relief == "less":
-            newest = [obj.obj_id for obj in self.objects.table.tracked if obj.obj_id not in suspended][-1]
-            self.objects.suspend(newest, self._dropped_words)
-        else:
-            self.objects.resume(suspended[0])
-
-    @property
-    def _dropped_words(self) -> str:
-        return f"{self._overload.share:.0%} of the frames are dropped"
-
-    def overload(self) -> Overload | None:
-        """Return what happens because the worker does not keep up; None if it does."""
-        suspended = list(self.objects.suspended)
-        reduced_to = self._input.reduced_to
-        if not (self._overload.overloaded or suspended or reduced_to):
-            return None
-        dropped = round(self._overload.share, 3) if self._overload.overloaded else 0.0
-        return Overload(self.config.overload, dropped, suspended, reduced_to or msgspec.UNSET)
-
     def take_saved(self) -> SavedStream | None:
         """Return what the next worker needs to track the same objects; None if nothing changed since the last call."""
         saved = self.objects.table.snapshot(paused=self.paused)
@@ -402,10 +360,7 @@ class TrackedStream:
         self.objects.regions.change(config.zones, config.lines)
         self.objects.cleanup_px = config.mask_cleanup
         self.objects.exclusive = config.overlap == "exclusive"
-        if config.overload != "oldest_objects":
-            self.objects.resume_all()
-        if config.overload != "smaller_input":
-            self._input.restore()
+        self.overload.change(config.overload)
         request = self._find_request
         if request is not None and request.configured != config.find:
             request = self._find_request = None

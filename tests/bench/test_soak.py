@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from soak_faults import Watcher
 from soak_leaks import LeakRecord, mb_per_100k, own_mb
+from soak_watcher import Watcher
 
 from streamseg.client import EventMessage
 from tests.bench.test_bench import BENCH, run

@@ -100,7 +100,7 @@ def test_the_streams_of_a_grid_are_all_live_with_one_picture_of_each_in_flight(w
             frame = client.next_frame()
             assert frame.header["stream"] == "yard", "the picture of the other one is still in flight"
             client.acknowledge(frame)
-        assert time.monotonic() - began < 5, "ten pictures of a stream with ten a second"
+        assert time.monotonic() - began < 8, "as tiles, at one a second, they would take nine"
         client.watch("cam")
         client.acknowledge(next(frame for frame in first if frame is not yard))
         streams = []
@@ -194,7 +194,7 @@ def test_the_daemon_ends_in_time_while_it_is_watched(start):
         assert pictures.readline()
         began = time.monotonic()
         assert daemon.end() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # about 1 s on a quiet machine; the viewers never leave
         assert client.closed_with()[0] in (1006, 1012)
     assert "Traceback" not in daemon.log
 

@@ -95,7 +95,7 @@ class Rig:
     def run(self, seconds: int, share: float) -> None:
         for _ in range(seconds):
             self.now, self.frames, self.dropped = self.now + 1, self.frames + 30, self.dropped + int(30 * share)
-            self.stream.measure_overload(self.frames, self.dropped)
+            self.stream.overload.measure(self.frames, self.dropped, tracking=self.stream.tracking)
             self.show()
 
     def ask(self, op: str, **args: object):
@@ -120,13 +120,13 @@ def test_the_newest_objects_are_suspended_and_come_back(rig: Rig) -> None:
     rig.run(40, share=0.6)
     assert rig.events() == [("object_suspended", 3), ("object_suspended", 2)]
     assert rig.show() == {1: whole[1], 2: ("suspended", 0), 3: ("suspended", 0)}
-    assert rig.stream.overload() == Overload("oldest_objects", 0.6, [2, 3])
+    assert rig.stream.overload.published() == Overload("oldest_objects", 0.6, [2, 3])
     states = [entry["state"] for entry in rig.ask("list")["streams"][0]["objects"]]
     assert states == ["tracked", "suspended", "suspended"]
     rig.run(60, share=0.0)
     assert rig.events() == [("object_resumed", 2), ("object_resumed", 3)]
     assert rig.show() == whole
-    assert rig.stream.overload() is None
+    assert rig.stream.overload.published() is None
 
 
 def test_a_lower_rate_suspends_nothing_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_a_lower_rate_suspends_nothing_and_is_reported(monkeypatch: pytest.Monke
     whole = rig.show()
     rig.run(40, share=0.6)
     assert rig.show() == whole
-    assert rig.stream.overload() == Overload("lower_rate", 0.6, [])
+    assert rig.stream.overload.published() == Overload("lower_rate", 0.6, [])
 
 
 def test_requests_about_suspended_objects(rig: Rig) -> None:
@@ -210,7 +210,7 @@ def test_the_input_shrinks_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     rig.run(40, share=0.6)
     assert rig.events() == [("input_reduced", None)]
     assert (rig.tracker.side, rig.show()) == (192, whole)
-    assert rig.stream.overload() == Overload("smaller_input", 0.6, [], 192)
+    assert rig.stream.overload.published() == Overload("smaller_input", 0.6, [], 192)
     rig.stream.fail(frame(999), "broken", RuntimeError("broken"))
     rig.tracker.side = 256  # as of a stream that was opened again
     rig.run(5, share=0.6)
@@ -218,7 +218,7 @@ def test_the_input_shrinks_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     rig.events()
     rig.run(60, share=0.0)
     assert rig.events() == [("input_restored", None)]
-    assert (rig.tracker.side, rig.stream.overload()) == (256, None)
+    assert (rig.tracker.side, rig.stream.overload.published()) == (256, None)
 
 
 @pytest.fixture
@@ -235,14 +235,14 @@ def test_a_change_that_fails_is_not_reported_and_is_tried_again(sizes: Rig) -> N
     sizes.run(40, share=0.6)
     assert sizes.tracker.calls == 3  # after 10 and 20 s, not every 2 s
     assert sizes.events() == []
-    assert sizes.stream.overload() == Overload("smaller_input", 0.6, [])
+    assert sizes.stream.overload.published() == Overload("smaller_input", 0.6, [])
     sizes.tracker.error = None
     sizes.run(60, share=0.6)
     assert sizes.events() == [("input_reduced", None)]
     sizes.tracker.error = RuntimeError("out of memory")
     sizes.run(20, share=0.0)
     assert sizes.events() == []
-    assert sizes.stream.overload() == Overload("smaller_input", 0.0, [], 192)
+    assert sizes.stream.overload.published() == Overload("smaller_input", 0.0, [], 192)
     sizes.tracker.error = None
     sizes.run(40, share=0.0)
     assert sizes.events() == [("input_restored", None)]
@@ -253,7 +253,7 @@ def test_another_policy_restores_the_input_when_it_can(sizes: Rig) -> None:
     sizes.events()
     sizes.tracker.error = RuntimeError("out of memory")
     sizes.stream.change(msgspec.structs.replace(sizes.stream.config, overload="lower_rate"), (), ())
-    assert sizes.stream.overload() == Overload("lower_rate", 0.6, [], 192)
+    assert sizes.stream.overload.published() == Overload("lower_rate", 0.6, [], 192)
     sizes.tracker.error = None
     sizes.run(15, share=0.6)
     assert sizes.events() == [("input_restored", None)]
@@ -266,7 +266,7 @@ def test_a_stream_that_failed_may_have_to_go_on_with_the_full_input(sizes: Rig) 
     sizes.events()
     sizes.run(5, share=0.6)
     assert ("input_restored", None) in sizes.events()
-    assert sizes.stream.overload() == Overload("smaller_input", 0.6, [])
+    assert sizes.stream.overload.published() == Overload("smaller_input", 0.6, [])
 
 
 def test_a_lost_device_ends_the_worker(sizes: Rig) -> None:
@@ -292,4 +292,4 @@ def test_a_model_of_one_size_tracks_at_a_lower_rate(monkeypatch: pytest.MonkeyPa
     rig.events()
     rig.run(40, share=0.6)
     assert rig.events() == []
-    assert rig.stream.overload() == Overload("smaller_input", 0.6, [])
+    assert rig.stream.overload.published() == Overload("smaller_input", 0.6, [])

@@ -1,4 +1,7 @@
-"""The common base of trackers without a network: streams, prompts and their limits."""
+"""The common base of trackers without a network: streams, prompts and their limits.
+
+Long, because it has a method for each of the interface; most are a few lines.
+"""
 
 from __future__ import annotations
 
