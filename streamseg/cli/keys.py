@@ -137,7 +137,7 @@ def revoke(name: Name, keys: Folder = None) -> None:
     if not folder.revoke(name):
         known = ", ".join(sorted({one.name for _, one in _entries(folder)}))
         raise ConfigError(f"{name!r} has neither a key nor a token in {folder.path}; known: {known or 'none'}")
-    print(f"{name} has no access any more ({folder.path})")
+    print(f"{name} no longer has access ({folder.path})")
 
 
 @app.command("list")

@@ -165,13 +165,13 @@ def undo(
     stream: Stream,
     obj_id: Annotated[
         int | None,
-        typer.Argument(metavar="[OBJECT]", min=1, help="Take back its last prompt. Default: the stream's last change."),
+        typer.Argument(metavar="[OBJECT]", min=1, help="Undo its last prompt. Default: the stream's last change."),
     ] = None,
     control: Control = None,
     key: Key = None,
     server_key: ServerKey = None,
 ) -> None:
-    """Take back the last change of a stream (a prompt, a removal, a reset or a name), or an object's last prompt.
+    """Undo the last change of a stream (a prompt, a removal, a reset or a name), or an object's last prompt.
 
     [bold]Examples[/bold]
 
@@ -184,11 +184,11 @@ def undo(
             change = daemon.undo(stream)
             objects = ", ".join(str(changed) for changed in change.object_ids) or "no object"
             what = _CHANGES.get(change.op, change.op)
-            print(f"took back {what} of {stream} (objects: {objects}); {change.left} more can be taken back")
+            print(f"undid {what} of {stream} (objects: {objects}); {change.left} more can be undone")
             return
         undone = daemon.undo_prompt(stream, obj_id)
     gone = ", which removed it: it had no other" if undone.prompts == 0 else ""
-    print(f"took back the last prompt of object {obj_id} of {stream}{gone}")
+    print(f"undid the last prompt of object {obj_id} of {stream}{gone}")
 
 
 @app.command()

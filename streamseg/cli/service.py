@@ -59,7 +59,7 @@ def install(
     if not steps:
         print(f"{layout.unit} is installed and runs: nothing to do")
     print(f"configuration: {layout.at_root(layout.config)}; secrets: {layout.at_root(layout.environment)}")
-    print(f"ask it with: streamseg status --control {layout.control}")
+    print(f"query it with: streamseg status --control {layout.control}")
 
 
 @app.command()
@@ -124,7 +124,7 @@ def _layout(user: bool | None, name: str, root: Path, *, needs_root: bool) -> Se
     if user if user is not None else os.geteuid() != 0:
         return user_layout(name, root.absolute())
     if needs_root and root == Path("/") and os.geteuid() != 0:
-        raise ServiceError("a service of the system is installed by root: use sudo, or --user for one of your own")
+        raise ServiceError("a system service is installed by root: use sudo, or --user for a service of your own")
     return system_layout(name, root.absolute())
 
 

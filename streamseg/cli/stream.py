@@ -105,7 +105,7 @@ def reset(stream: Stream, control: Control = None, key: Key = None, server_key: 
     """
     with daemon_at(control, key, server_key) as daemon:
         daemon.reset(stream)
-    print(f"{stream} has no objects any more")
+    print(f"all objects of {stream} are removed")
 
 
 @app.command("list")

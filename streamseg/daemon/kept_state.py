@@ -124,7 +124,7 @@ def _objects(stream: str, settings: StreamConfig, record: StreamRecord | None) -
     before, now = record.saved.stream(), configured(settings.prompts)
     next_id = max(before.next_id, now.next_id)
     if record.source != source_digest(settings.source):
-        log.warning("stream %s has another source than in the last run: its objects of then are not continued", stream)
+        log.warning("stream %s has another source than in the last run: its earlier objects are not continued", stream)
         return replace(now, next_id=next_id)
     was = {obj.obj_id: obj for obj in before.objects}
     objects = []

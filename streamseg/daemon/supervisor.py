@@ -315,7 +315,7 @@ class Daemon:
         child.retire()
         self._source_failures[child.name] = report
         if len(self._streams.running) > 1:
-            log.error("%s: %s: the other streams go on", child.name, redact(report.text))
+            log.error("%s: %s: the other streams continue", child.name, redact(report.text))
 
     def _on_prompter_failed(self, child: Child, why: str) -> None:
         """Go on without a prompter that cannot be used with its settings."""

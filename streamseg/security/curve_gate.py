@@ -105,7 +105,7 @@ class CurveGate:
         if found is None:
             if connection is not None:
                 self._close(connection)
-            raise PermissionError(f"the key {user} is not authorized any more")
+            raise PermissionError(f"the key {user} is no longer authorized")
         if connection is not None:
             self._users[connection] = user
         return found

@@ -88,7 +88,7 @@ class ImageFolderSource:
 
         Raises:
             EndOfStreamError: all images were read.
-            SourceError: the source is not open, or no image of a whole round can be read any more.
+            SourceError: the source is not open, or no image of a whole round can be read now.
         """
         if not self._pictures:
             raise SourceError(f"the folder {str(self._path)!r} is not open: call open() first")
@@ -98,7 +98,7 @@ class ImageFolderSource:
                 if not self._loop:
                     raise EndOfStreamError(f"all {len(self._pictures)} images of {str(self._path)!r} were read")
                 if not self._good_this_round:
-                    raise SourceError(f"no image of {str(self._path)!r} can be read any more")
+                    raise SourceError(f"no image of {str(self._path)!r} can be read now")
                 self._good_this_round = False
             pts = self._count
             self._count += 1

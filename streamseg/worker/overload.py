@@ -17,7 +17,7 @@ _TOO_MUCH: Final = 0.2
 _LITTLE: Final = 0.05
 """Share below which it keeps up, in two periods."""
 _HOLD_S: Final = 10.0
-"""Time of keeping up before a step is taken back. It doubles each time that this was too early."""
+"""Time of keeping up before a step is undone. It doubles each time that this was too early."""
 _MAX_HOLD_S: Final = 320.0
 
 Relief = Literal["less", "more"]

@@ -64,7 +64,7 @@ class RestoreGuard:
                     self._suspects.add(stream)
                 return ""
         except StateError as error:
-            log.error("%s: a snapshot that ends the worker would not be noticed", error)
+            log.error("%s: a snapshot that crashes the worker would not be detected", error)
             return ""
         where = self._folder.set_aside(stream)
         return f"the worker ended {crashes} times soon after it had used the snapshot of its memory, now {where.name}"

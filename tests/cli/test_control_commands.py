@@ -77,7 +77,7 @@ def test_an_object_is_renamed_and_its_last_prompt_taken_back(run):
     number = listed["objects"][-1]["id"]
     assert fine(run("prompt", "label", "cam", number, "cup")) == f"object {number} of cam is now called 'cup'\n"
     fine(run("prompt", "add", "cam", "--object", number, "--point", "0.5,0.5", "--coords", "normalized"))
-    assert fine(run("prompt", "undo", "cam", number)).startswith("took back the last prompt")
+    assert fine(run("prompt", "undo", "cam", number)).startswith("undid the last prompt")
     (listed,) = json.loads(fine(run("prompt", "list", "cam", "--json")))
     (kept,) = (obj for obj in listed["objects"] if obj["id"] == number)
     assert (kept["label"], kept["prompts"]) == ("cup", 1)
@@ -92,11 +92,11 @@ def test_the_last_change_of_a_stream_is_taken_back(run):
     fine(run("prompt", "remove", "cam", number))
     text = fine(run("prompt", "undo", "cam"))
     assert re.fullmatch(
-        rf"took back the removal of an object of cam \(objects: {number}\); \d more can be taken back\n", text
+        rf"undid the removal of an object of cam \(objects: {number}\); \d more can be undone\n", text
     )
     assert f'"id":{number}' in fine(run("prompt", "list", "cam", "--json")).replace(" ", "")
     text = fine(run("prompt", "undo", "cam"))
-    assert text.startswith(f"took back a prompt of cam (objects: {number})")
+    assert text.startswith(f"undid a prompt of cam (objects: {number})")
     assert fine(run("prompt", "list", "cam")) == "no objects\n"
 
 

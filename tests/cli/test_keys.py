@@ -95,7 +95,7 @@ def test_list_revoke_and_a_damaged_file(run_keys, invoke, tmp_path):
     with pytest.raises(ConfigError, match="known: alice, robot, second"):
         run_keys("revoke", "unknown")
     for name in ("robot", "alice", "bad"):
-        assert "no access any more" in run_keys("revoke", name)
+        assert "no longer has access" in run_keys("revoke", name)
     assert [one["name"] for one in json.loads(run_keys("list", "--json"))["entries"]] == ["second"]
 
 
