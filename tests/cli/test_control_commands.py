@@ -91,9 +91,7 @@ def test_the_last_change_of_a_stream_is_taken_back(run):
     number = listed["objects"][-1]["id"]
     fine(run("prompt", "remove", "cam", number))
     text = fine(run("prompt", "undo", "cam"))
-    assert re.fullmatch(
-        rf"undid the removal of an object of cam \(objects: {number}\); \d more can be undone\n", text
-    )
+    assert re.fullmatch(rf"undid the removal of an object of cam \(objects: {number}\); \d more can be undone\n", text)
     assert f'"id":{number}' in fine(run("prompt", "list", "cam", "--json")).replace(" ", "")
     text = fine(run("prompt", "undo", "cam"))
     assert text.startswith(f"undid a prompt of cam (objects: {number})")
