@@ -268,7 +268,7 @@ class _Style:
         from streamseg.images import overlay
 
         if self.transparent:
-            return overlay.transparent(picture.shape, found, borders=self.borders)
+            return overlay.draw_on_transparent(picture.shape, found, borders=self.borders)
         drawn = overlay.overlay(picture, found, borders=self.borders)
         return overlay.side_by_side(picture, drawn) if self.side_by_side else drawn
 

@@ -26,13 +26,13 @@ _SMOOTH_PX = 360
 
 def overlay(picture: Picture, masks: Iterable[FoundMask], *, borders: bool = True) -> Picture:
     """Return the picture ``uint8 [H, W, 3]`` with masks drawn over it."""
-    layer = transparent(picture.shape[:2], masks, borders=borders)
+    layer = draw_on_transparent(picture.shape[:2], masks, borders=borders)
     alpha = layer[..., 3:].astype(np.uint16)
     mixed = (layer[..., :3] * alpha + picture * (255 - alpha) + 127) // 255
     return mixed.astype(np.uint8)
 
 
-def transparent(shape: tuple[int, ...], masks: Iterable[FoundMask], *, borders: bool = True) -> Picture:
+def draw_on_transparent(shape: tuple[int, ...], masks: Iterable[FoundMask], *, borders: bool = True) -> Picture:
     """Return ``uint8 [H, W, 4]`` RGBA: the masks alone, without the picture.
 
     Args:

@@ -19,7 +19,7 @@ Sums = NDArray[np.int64]
 """Number of an object's pixels in each column of a picture, or in each row."""
 
 
-class Counted(NamedTuple):
+class PixelCounts(NamedTuple):
     """A part of a frame that contains a whole object, and its pixel counts.
 
     Attributes:
@@ -35,9 +35,9 @@ class Counted(NamedTuple):
     origin: tuple[int, int] = (0, 0)
 
 
-def counted(mask: BoolMask, origin: tuple[int, int] = (0, 0)) -> Counted:
+def count_pixels(mask: BoolMask, origin: tuple[int, int] = (0, 0)) -> PixelCounts:
     """Count the pixels of ``bool [rows, columns]``. The mask must not change until the part is measured."""
-    return Counted(
+    return PixelCounts(
         _sums(mask, axis=0),
         _sums(mask, axis=1),
         lambda left, top, right, bottom: mask[top:bottom, left:right].copy(),
@@ -48,7 +48,7 @@ def counted(mask: BoolMask, origin: tuple[int, int] = (0, 0)) -> Counted:
 def object_result(
     obj_id: int,
     size: tuple[int, int],
-    part: Counted,
+    part: PixelCounts,
     *,
     iou_prediction: float,
     object_score_logits: float,
@@ -102,7 +102,7 @@ def with_mask(result: ObjectResult, mask: BoolMask) -> ObjectResult:
     return object_result(
         result.obj_id,
         result.size,
-        counted(mask, (x, y)),
+        count_pixels(mask, (x, y)),
         iou_prediction=result.iou_prediction,
         object_score_logits=result.object_score_logits,
         confidence=result.confidence,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from streamseg.tracker.measure import Counted, counted, object_result
+from streamseg.tracker.measure import PixelCounts, count_pixels, object_result
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 _LANES_AT_ONCE: Final = 8
@@ -79,7 +79,7 @@ def _on_cpu(stream: LowRes) -> list[ObjectResult]:
     results = []
     for obj_id, logits, scores in zip(stream.obj_ids, stream.mask_logits.float(), stream.scores.tolist(), strict=True):
         origin, mask = _crop(logits, stream.size)
-        results.append(object_result(obj_id, stream.size, counted(mask, origin), **_named(scores)))
+        results.append(object_result(obj_id, stream.size, count_pixels(mask, origin), **_named(scores)))
     return results
 
 
@@ -244,7 +244,7 @@ def _measured(
         mask = np.unpackbits(bits[top:bottom, first : (right + 7) // 8], axis=1)
         return np.ascontiguousarray(mask[:, left - 8 * first : right - 8 * first]).view(np.bool_)
 
-    part = Counted(in_column.astype(np.int64), in_row.astype(np.int64), crop)
+    part = PixelCounts(in_column.astype(np.int64), in_row.astype(np.int64), crop)
     return object_result(obj_id, size, part, **_named(scores.tolist()))
 
 

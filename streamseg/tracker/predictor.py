@@ -52,7 +52,7 @@ class TrackOutput(NamedTuple):
     object_score_logits: Tensor
 
 
-class Segmented(NamedTuple):
+class SegmentedObject(NamedTuple):
     """An object as a prompt marks it, not remembered yet.
 
     Attributes:
@@ -279,7 +279,7 @@ class CameraPredictor:
         ambiguous: bool = False,
         choice: int | None = None,
         **given: Unpack[GivenPrompt],
-    ) -> Segmented:
+    ) -> SegmentedObject:
         """Return what :meth:`add_prompt` would remember, without changing anything.
 
         Args:
@@ -315,7 +315,7 @@ class CameraPredictor:
                 ambiguous=ambiguous,
                 choice=choice,
             )
-        return Segmented(frame, features, prompt, out, fresh)
+        return SegmentedObject(frame, features, prompt, out, fresh)
 
     @torch.inference_mode()
     def click_masks(
@@ -365,7 +365,7 @@ class CameraPredictor:
         self._check_prompt(stream, self._opened(stream), obj_id)
 
     @torch.inference_mode()
-    def accept(self, stream: str, obj_id: int, segmented: Segmented) -> TrackOutput:
+    def accept(self, stream: str, obj_id: int, segmented: SegmentedObject) -> TrackOutput:
         """Remember the result of :meth:`segment`, which must be the last call on the stream."""
         state = self._opened(stream)
         known = state.objects.get(obj_id)

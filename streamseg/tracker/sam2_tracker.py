@@ -28,7 +28,7 @@ from streamseg.tracker.found import agreement, check_found, is_found, is_positiv
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.measure import unseen, unusable
 from streamseg.tracker.postprocess import LowRes, to_results
-from streamseg.tracker.predictor import CameraPredictor, PastImage, Segmented, TrackOutput
+from streamseg.tracker.predictor import CameraPredictor, PastImage, SegmentedObject, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2.attention_backend import synchronize
 from streamseg.tracker.sam2.build import build_model
@@ -399,7 +399,7 @@ class Sam2Tracker:
         *,
         ambiguous: bool = False,
         fresh: bool = False,
-    ) -> tuple[Segmented, ObjectResult]:
+    ) -> tuple[SegmentedObject, ObjectResult]:
         """Segment an object as a prompt asks for, with or without its memory. Changes nothing.
 
         Raises:
@@ -435,14 +435,14 @@ class Sam2Tracker:
         was_seen: bool,
         ambiguous: bool = False,
         fresh: bool = False,
-    ) -> tuple[Segmented, ObjectResult]:
+    ) -> tuple[SegmentedObject, ObjectResult]:
         """Segment an object as prompted: with its memory, or without it if it was not seen and is not found so.
 
         Raises:
             PromptError: The prompt gives no mask, or one far smaller than was marked.
         """
 
-        def attempt(fresh: bool) -> tuple[Segmented, ObjectResult]:
+        def attempt(fresh: bool) -> tuple[SegmentedObject, ObjectResult]:
             segmented = self._predictor.segment(
                 stream,
                 prompt.obj_id,

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.images.found_mask import FoundMask
-from streamseg.images.overlay import color_of, overlay, side_by_side, transparent
+from streamseg.images.overlay import color_of, draw_on_transparent, overlay, side_by_side
 from streamseg.images.records import found_mask
 
 
@@ -31,7 +31,7 @@ def test_colors_are_stable_and_differ() -> None:
 
 
 def test_masks_alone() -> None:
-    layer = transparent(BACKGROUND.shape, [LARGE], borders=False)
+    layer = draw_on_transparent(BACKGROUND.shape, [LARGE], borders=False)
     assert layer.shape == (60, 80, 4)
     assert set(np.unique(layer[..., 3])) == {0, 128}
     assert ((layer[..., 3] > 0) == LARGE.mask).all()

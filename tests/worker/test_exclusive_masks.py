@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.measure import count_pixels, object_result
 from streamseg.tracker.types import ObjectResult
 from streamseg.worker.exclusive_masks import exclusive
 
@@ -16,7 +16,7 @@ SIZE = (40, 30)
 def _square(obj_id: int, x: int, *, side: int = 10, iou: float = 0.9, confidence: float | None = 0.9) -> ObjectResult:
     mask = np.zeros((SIZE[1], SIZE[0]), np.bool_)
     mask[5 : 5 + side, x : x + side] = True
-    part = counted(mask)
+    part = count_pixels(mask)
     return object_result(obj_id, SIZE, part, iou_prediction=iou, object_score_logits=4.0, confidence=confidence)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.measure import count_pixels, object_result
 from streamseg.tracker.types import BoolMask, ObjectResult
 from streamseg.worker.mask_cleanup import cleaned
 
 
 def result_of(mask: BoolMask) -> ObjectResult:
     size = (mask.shape[1], mask.shape[0])
-    return object_result(4, size, counted(mask), iou_prediction=0.8, object_score_logits=3.0, confidence=0.7)
+    return object_result(4, size, count_pixels(mask), iou_prediction=0.8, object_score_logits=3.0, confidence=0.7)
 
 
 def drawn() -> BoolMask:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.frame import Frame, Plane
-from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.measure import count_pixels, object_result
 from streamseg.tracker.rgb import sample_rgb
 from streamseg.tracker.simple.network_free import NetworkFreeTracker
 from streamseg.tracker.simple.prompt_mask import prompt_mask
@@ -145,7 +145,7 @@ def _find(target: _Target, view: _Picture, size: tuple[int, int], obj_id: int) -
         worth = np.where(areas >= _MIN_SHARE * target.area, np.minimum(areas / target.area, 1.0) - distance, -np.inf)
     if worth.size == 0 or worth.max() == -np.inf:
         return object_result(
-            obj_id, size, counted(np.zeros((0, 0), dtype=np.bool_)), iou_prediction=0.0, object_score_logits=-10.0
+            obj_id, size, count_pixels(np.zeros((0, 0), dtype=np.bool_)), iou_prediction=0.0, object_score_logits=-10.0
         )
     best = int(worth.argmax())
     target.area = float(areas[best]) if target.seed is not None else 0.9 * target.area + 0.1 * float(areas[best])
@@ -157,7 +157,7 @@ def _find(target: _Target, view: _Picture, size: tuple[int, int], obj_id: int) -
     return object_result(
         obj_id,
         size,
-        counted(np.ascontiguousarray(mask[: size[1] - top, : size[0] - left]), (left, top)),
+        count_pixels(np.ascontiguousarray(mask[: size[1] - top, : size[0] - left]), (left, top)),
         iou_prediction=min(float(areas[best]) / target.area, 1.0),
         object_score_logits=10.0,
     )

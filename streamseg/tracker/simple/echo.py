@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamseg.frame import Frame
-from streamseg.tracker.measure import counted, object_result
+from streamseg.tracker.measure import count_pixels, object_result
 from streamseg.tracker.simple.network_free import NetworkFreeTracker
 from streamseg.tracker.simple.prompt_mask import prompt_mask
 from streamseg.tracker.types import BoolMask, ObjectResult, Prompt
@@ -41,7 +41,9 @@ class EchoTracker(NetworkFreeTracker[tuple[int, int], _Repeated]):
     def _locate(self, target: _Repeated, view: tuple[int, int], size: tuple[int, int], obj_id: int) -> ObjectResult:
         if target.result is None or target.result.size != size:
             mask = _scaled(target.mask, size)
-            target.result = object_result(obj_id, size, counted(mask), iou_prediction=1.0, object_score_logits=10.0)
+            target.result = object_result(
+                obj_id, size, count_pixels(mask), iou_prediction=1.0, object_score_logits=10.0
+            )
         return target.result
 
     def _export(self, target: _Repeated) -> dict[str, NDArray[Any]]:

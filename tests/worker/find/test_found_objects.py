@@ -11,7 +11,7 @@ from streamseg.config.schema import FindConfig
 from streamseg.frame import Frame
 from streamseg.protocol.published import Origin
 from streamseg.sources.scene.source import Scene
-from streamseg.tracker.measure import counted, object_result, unseen
+from streamseg.tracker.measure import count_pixels, object_result, unseen
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import BoolMask, ObjectResult
 
@@ -48,7 +48,7 @@ class Placed(EchoTracker):
         if place is None:
             return unseen(one.obj_id, one.size)
         mask = square(place) if isinstance(place, int) else place
-        return object_result(one.obj_id, one.size, counted(mask), iou_prediction=1, object_score_logits=9)
+        return object_result(one.obj_id, one.size, count_pixels(mask), iou_prediction=1, object_score_logits=9)
 
 
 def run(second: Origin, *places: tuple[int, Place]) -> SceneRun:
