@@ -59,7 +59,7 @@ def test_a_leap() -> None:
     assert breaks(frame(0, pts_s=0), frame(0.04, pts_s=0.04), frame(5, pts_s=5), frame(5.04, pts_s=5.04)) == [2]
 
 
-def test_a_hiccup_of_the_network_is_none() -> None:
+def test_a_hiccup_of_the_network_is_not_a_discontinuity() -> None:
     assert breaks(frame(0, pts_s=0), frame(4, pts_s=0.04), frame(4, pts_s=0.08)) == []
 
 

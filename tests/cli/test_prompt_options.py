@@ -47,7 +47,7 @@ def test_mask():
         (["50%,20%"], "1,2,3,4", "mix pixels and percent"),
     ],
 )
-def test_marks_that_cannot_be(points, box, words):
+def test_invalid_marks_are_refused(points, box, words):
     with pytest.raises(ConfigError) as caught:
         prompt_of(points, box, None)
     assert words in str(caught.value)

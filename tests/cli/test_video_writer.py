@@ -112,7 +112,7 @@ def test_the_longest_name(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_names_that_cannot_be(tmp_path):
+def test_invalid_names_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"ends in \.mp4 or \.png"):
         check_out(tmp_path / "a.avi")
     with pytest.raises(ConfigError, match="there is no folder"):

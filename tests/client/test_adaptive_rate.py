@@ -52,14 +52,14 @@ def test_a_slow_consumer_gets_what_it_can_process(cost_s: float, streams: int, e
     assert len(consumer.changes) <= 3
 
 
-def test_it_rises_again() -> None:
+def test_the_rate_rises_again() -> None:
     consumer = Consumer(0.5, 20.0)
     assert consumer.run(60, 0.35) == 2.0
     assert consumer.run(60, 0.002) == 20.0
     assert consumer.run(60, 0.35) == 2.0
 
 
-def test_it_does_not_swing() -> None:
+def test_the_rate_does_not_oscillate() -> None:
     consumer = Consumer(0.2, None)
     for cost_s in (0.045, 0.055, 0.05, 0.048, 0.052) * 8:
         consumer.run(5, cost_s)

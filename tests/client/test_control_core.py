@@ -40,7 +40,7 @@ def test_what_an_old_daemon_lacks_is_reported(call, name):
     assert refused.value.code == "UNSUPPORTED"
 
 
-def test_a_daemon_that_has_it_is_asked_once():
+def test_a_daemon_with_the_feature_is_asked_once():
     core = ControlCore("ipc:///x")
     core.check_feature(calls.undo("cam"), replace(OLD, features=FEATURES))
     assert not core.must_ask(calls.undo("cam"))

@@ -47,7 +47,7 @@ def test_a_timeout_that_was_given_stays_in_charge(golden, outlet):
         next(pairs)
 
 
-def test_where_nothing_ever_came_it_fails(outlet, monkeypatch):
+def test_a_source_that_never_delivered_fails(outlet, monkeypatch):
     monkeypatch.setattr(view, "_FIRST_S", 0.1)
     with pytest.raises(SubscribeTimeoutError, match=r"within 0\.1 s"):
         next(view._pairs(outlet.endpoint, "cam1", None, None, None, lambda: True))

@@ -20,7 +20,7 @@ def test_one_quick_retry_then_ever_longer_up_to_a_minute(seed: int) -> None:
         assert within(wait_s, nominal_s)
 
 
-def test_a_server_that_says_no_is_not_hurried() -> None:
+def test_a_server_that_refuses_is_not_retried_at_once() -> None:
     for wait_s, nominal_s in zip(waits(Backoff(RECONNECT, 1), 4, slow=True), [15, 30, 60, 60], strict=True):
         assert within(wait_s, nominal_s)
 
@@ -47,7 +47,7 @@ def test_streams_do_not_come_back_all_at_once() -> None:
     assert len({waits(Backoff(RECONNECT), 3)[2] for _ in range(20)}) > 10
 
 
-def test_a_process_restarts_ever_later_up_to_half_a_minute() -> None:
+def test_a_process_restarts_with_growing_delays_up_to_half_a_minute() -> None:
     assert waits(Backoff(RESTART), 8) == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 

@@ -25,7 +25,7 @@ def test_this_machine_needs_no_token(listen):
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7:80"])
-def test_others_need_one(listen):
+def test_other_addresses_need_a_token(listen):
     words = r"anyone there could watch and click: .*set http\.token, or run .streamseg keys token NAME"
     with pytest.raises(ConfigError, match=rf"http\.listen: .*{words}"):
         check(listen=listen)
@@ -43,7 +43,7 @@ def test_others_need_one(listen):
         ("*:80", "a host name cannot be bound"),
     ],
 )
-def test_addresses_that_cannot_be(listen, words):
+def test_invalid_addresses_are_refused(listen, words):
     with pytest.raises(ConfigError, match=words):
         check(listen=listen)
 
@@ -56,7 +56,7 @@ def test_an_invalid_token_is_not_shown(token):
 
 
 @pytest.mark.parametrize("host", ["", "camera.example:80", "http://camera.example", "-x", "a/b"])
-def test_names_that_are_none(host):
+def test_invalid_host_names_are_refused(host):
     with pytest.raises(ConfigError, match="is not a host name"):
         check(hosts=[host])
 
@@ -82,6 +82,6 @@ def test_a_stored_token_is_enough(tmp_path):
         ({"require_token": True}, "http.require_token: is true, but there is none: run `streamseg keys token NAME`"),
     ],
 )
-def test_tls_and_tokens_that_cannot_be(http, words):
+def test_invalid_tls_and_tokens_are_refused(http, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
         check(**http)

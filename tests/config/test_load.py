@@ -180,7 +180,7 @@ def test_refusals_name_the_path_the_value_and_the_fix(mapping, words):
         ("5555", "cannot be bound"),
     ],
 )
-def test_endpoints_that_cannot_be_or_that_anybody_could_watch(endpoint, words):
+def test_invalid_endpoints_and_those_open_to_everyone_are_refused(endpoint, words):
     assert words in refused({**cam(), "publish": {"endpoints": [endpoint]}})
 
 

@@ -139,7 +139,7 @@ def test_the_message_shows_a_form_that_is_accepted(text, form):
 @pytest.mark.parametrize(
     "path", ["streams", "http", "publish", "publish.endpoints", "http.hosts", "control", "model", "log"]
 )
-def test_a_value_that_tells_nothing_gets_an_example(path):
+def test_a_value_without_a_hint_gets_an_example(path):
     tree = {"streams": {}}
     group, key = at({"http": tree.setdefault("http", {}), "publish": tree.setdefault("publish", {})}, path)
     (group if "." in path else tree)[key] = 1.5

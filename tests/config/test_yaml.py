@@ -29,7 +29,7 @@ def test_anchors_and_merges():
     assert document.tree["y"] == {"a": 1, "b": 3}
 
 
-def test_a_key_twice_is_refused_with_both_lines():
+def test_a_duplicate_key_is_refused_with_both_lines():
     assert refused("a: 1\nb: 2\na: 3\n") == "c.yaml:3: duplicate key 'a', first on line 1: remove one of them"
     assert "duplicate key 'k'" in refused("list:\n  - k: 1\n    k: 2\n")
 

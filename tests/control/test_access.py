@@ -89,7 +89,7 @@ def test_the_daemon_s_own_processes_need_no_key(control):
 
 
 @pytest.mark.parametrize(("name", "why"), [("stranger", "refused the key"), (None, "asks for a key")])
-def test_others_learn_why_they_are_refused(control, module_keys, name, why):
+def test_refused_clients_learn_the_reason(control, module_keys, name, why):
     if name is not None:
         module_keys.make(name)
     with controller(control, module_keys, name, connect_timeout_s=1) as other:

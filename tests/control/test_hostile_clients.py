@@ -75,7 +75,7 @@ def test_a_request_that_is_too_long_ends_its_connection_only(control):
     assert not bad.poll(200)
 
 
-def test_strangers_on_the_socket_do_no_harm(control):
+def test_unknown_clients_on_the_socket_do_no_harm(control):
     running = control()
     running.ready()
     path = running.endpoint.removeprefix("ipc://")

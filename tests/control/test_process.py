@@ -81,7 +81,7 @@ def test_without_a_name_a_client_is_its_connection(control):
     assert running.worker.take() is None
 
 
-def test_an_id_that_is_under_way_for_another_request_is_refused(control):
+def test_an_id_in_use_by_another_pending_request_is_refused(control):
     running = control()
     running.ready()
     running.start_worker()
@@ -167,7 +167,7 @@ def test_after_a_time_out_the_same_request_gets_the_late_outcome(control):
     assert running.worker.take() is None
 
 
-def test_streams_are_the_supervisors(control):
+def test_requests_about_streams_go_to_the_supervisor(control):
     running = control()
     running.ready()
     client = running.client()

@@ -124,7 +124,7 @@ def test_a_child_that_is_stopped_while_it_computes_hangs(make_child):
     assert silence_at_hang(child) < 60
 
 
-def test_a_child_with_slow_steps_has_twenty_of_them(make_child):
+def test_a_child_with_slow_steps_has_the_time_of_twenty(make_child):
     child = make_child("slow steps", silence_s=0.2)
     wait_for_report(child, "ready")
     assert 2.0 <= silence_at_hang(child) < 30
@@ -282,7 +282,7 @@ def test_the_end_of_a_descendant_is_not_a_hang(monkeypatch):
     assert watch.hangs(ready=True)
 
 
-def test_what_sends_messages_is_not_measured(monkeypatch):
+def test_a_process_that_sends_messages_is_not_measured(monkeypatch):
     """A measurement reads several files of /proc, and every process sends a message each second."""
     measured = []
     monkeypatch.setattr(stall_watch, "active_s", lambda pid: measured.append(pid) or 0.0)

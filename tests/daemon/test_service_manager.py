@@ -88,7 +88,9 @@ def test_the_watchdog_is_fed_only_while_the_daemon_is_healthy(opened: Opened, ma
 
 
 @pytest.mark.parametrize("settings", [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_PID": "1"}])
-def test_no_watchdog_that_is_not_ours(opened: Opened, manager_socket: socket.socket, settings: dict[str, str]) -> None:
+def test_a_watchdog_of_another_process_is_ignored(
+    opened: Opened, manager_socket: socket.socket, settings: dict[str, str]
+) -> None:
     given = {"WATCHDOG_USEC": "1000000", **settings} if "WATCHDOG_PID" in settings else settings
     manager = opened(environment(manager_socket, **given))
     manager.ready()
@@ -96,7 +98,7 @@ def test_no_watchdog_that_is_not_ours(opened: Opened, manager_socket: socket.soc
     assert heard(manager_socket) == ["READY=1", "STATUS=fine"]
 
 
-def test_children_inherit_none_of_it(opened: Opened, manager_socket: socket.socket) -> None:
+def test_children_inherit_none_of_its_variables(opened: Opened, manager_socket: socket.socket) -> None:
     variables = environment(manager_socket, WATCHDOG_USEC="5", WATCHDOG_PID="7", HOME="/x")
     opened(variables)
     assert variables == {"HOME": "/x"}

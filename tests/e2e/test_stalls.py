@@ -86,7 +86,7 @@ def freeze(running: DaemonProcess, *names: str) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_what_frames_do_not_need_is_replaced_while_they_flow(frozen_daemon):
+def test_processes_that_frames_do_not_need_are_replaced_while_frames_flow(frozen_daemon):
     running, watcher = frozen_daemon
     frozen = freeze(running, "control", "web", "capture:a")
     watcher.until(lambda: {"control_restarted", "web_restarted", "capture_restarted"} <= watcher.events.keys())

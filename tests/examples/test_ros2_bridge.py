@@ -48,7 +48,7 @@ def bridge() -> ModuleType:
     return load_example("ros2_bridge.py")
 
 
-def test_what_it_makes_of_a_frame(bridge: ModuleType) -> None:
+def test_a_frame_becomes_a_label_image_and_json(bridge: ModuleType) -> None:
     frame = assemble(Messages()("masks_coco_rle"))
     assert isinstance(frame, MaskFrame)
     labels = bridge.label_image(frame)

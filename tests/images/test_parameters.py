@@ -31,7 +31,7 @@ def test_the_reference_preset_is_the_same_for_every_model() -> None:
     assert parameters(preset="reference", model="nano") == AutomaticParameters()
 
 
-def test_what_is_given_comes_first() -> None:
+def test_explicit_arguments_come_first() -> None:
     assert parameters({"pred_iou_thresh": 0.1}, preset="fine", model="nano").pred_iou_thresh == 0.1
 
 

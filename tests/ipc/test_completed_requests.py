@@ -19,7 +19,7 @@ def test_the_outcome_is_found_again_under_the_new_number():
     assert done.find(command(8, "me r2")) is None
 
 
-def test_what_may_be_done_again_is_not_kept():
+def test_results_of_repeatable_requests_are_not_kept():
     done = CompletedRequests()
     done.keep(command(1, ""), Outcome(1, b"{}"))
     assert done.find(command(2, "")) is None

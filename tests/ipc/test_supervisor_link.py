@@ -25,7 +25,7 @@ def opened(ring: FrameRing, stream: str = "cam") -> OpenStream:
     return OpenStream(stream, SETTINGS, "scene:simple", ring.shape)
 
 
-def test_a_ring_comes_with_its_order():
+def test_a_ring_arrives_with_its_message():
     ours, theirs = multiprocessing.Pipe()
     ring = FrameRing(policy="newest", slots=3, slot_bytes=1 << 16)
     with ours, theirs:
@@ -52,7 +52,7 @@ def test_a_ring_comes_with_its_order():
     ring.close()
 
 
-def test_orders_do_not_hide_the_word_to_stop():
+def test_messages_do_not_hide_the_request_to_stop():
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         link = ChildLink(theirs)
@@ -64,7 +64,7 @@ def test_orders_do_not_hide_the_word_to_stop():
         assert link.take_messages() == []
 
 
-def test_a_supervisor_that_dies_in_the_middle_of_an_order_is_an_end():
+def test_a_supervisor_that_dies_in_the_middle_of_a_message_ends_the_link():
     ours, theirs = multiprocessing.Pipe()
     ring = FrameRing(policy="newest", slots=2, slot_bytes=4096)
     with theirs:

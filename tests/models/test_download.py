@@ -63,7 +63,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(file_server, tmp_path):
     assert file_server.asked[1]["If-Range"] == '"one"'
 
 
-def test_tries_that_bring_much_are_not_counted(file_server, tmp_path):
+def test_attempts_that_transfer_much_are_not_counted(file_server, tmp_path):
     file_server.script = [f"cut:{MIB}", f"cut:{MIB}", f"cut:{MIB}"]
     assert_whole(fetch(file_server.entry(), tmp_path, attempts=1), file_server.content)
     assert len(file_server.asked) == 4

@@ -69,7 +69,7 @@ def test_a_wrong_name_gets_the_nearest(given, nearest):
         resolve(ModelConfig(name=given))
 
 
-def test_a_very_wrong_name_gets_all():
+def test_a_name_unlike_any_other_lists_all_names():
     with pytest.raises(ModelError, match=r"expected one of nano, sam2\.1_hiera_tiny"):
         resolve(ModelConfig(name="?"))
 

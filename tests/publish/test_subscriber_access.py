@@ -106,7 +106,7 @@ def test_a_topic_longer_than_any_stream_s_costs_the_connection(publisher, module
         ("other-server", "not the daemon of that server_key"),
     ],
 )
-def test_others_get_nothing_and_learn_why(publisher, module_keys, key, why):
+def test_refused_subscribers_get_nothing_and_learn_the_reason(publisher, module_keys, key, why):
     file, server = None, None
     if key is not None:
         file = module_keys.path / f"{key}.key_secret"
@@ -152,7 +152,7 @@ def end_of(subscriber: Subscriber) -> str:
             return str(error)
 
 
-def test_a_tap_shows_nothing_in_clear(publisher, module_keys):
+def test_a_wire_tap_shows_no_plain_text(publisher, module_keys):
     """A proxy between subscriber and publisher records all bytes: no topic, no label, no header."""
     host, port = publisher.tcp.removeprefix("tcp://").split(":")
     file = module_keys.path / "all.key_secret"
@@ -164,7 +164,7 @@ def test_a_tap_shows_nothing_in_clear(publisher, module_keys):
         assert clear not in tap.recorded, clear
 
 
-def test_a_tap_without_keys_shows_it(tmp_path):
+def test_a_wire_tap_without_keys_shows_plain_text(tmp_path):
     """What the test above looks for is there without encryption."""
     with contextlib.closing(PublisherProcess(tmp_path, endpoints=("tcp://127.0.0.1:*",))) as plain:
         host, port = plain.ready.text.removeprefix("tcp://").split(":")

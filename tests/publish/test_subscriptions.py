@@ -54,7 +54,7 @@ def test_hostile_messages_leave_no_trace(messages):
     assert isinstance(table.wants("cam1", "masks"), bool)
 
 
-def test_a_stream_may_be_wanted_before_it_is_there_and_again_after_it_went():
+def test_a_stream_may_be_watched_before_it_exists_and_again_after_its_removal():
     table = Subscriptions(["cam1"])
     assert table.handle(b"\x01v1/cam2/masks/") == set()
     assert table.handle(b"\x01v1/cam3/") == set()
@@ -97,7 +97,7 @@ def test_limited_rates():
     assert set(table.rates("cam1")) == {5.0}
 
 
-def test_who_wants_everything_wants_no_limited_rate():
+def test_a_subscription_to_everything_asks_for_no_limited_rate():
     table = Subscriptions(["cam1"])
     for prefix in (b"", b"v1", b"r", b"r5/v1/", b"r5/v1/cam1/", b"r7/v1/cam1/masks/", b"r5/v1/cam1/status/"):
         table.handle(b"\x01" + prefix)

@@ -41,7 +41,7 @@ def test_the_file_can_neither_shrink_nor_grow(make_ring: MakeRing) -> None:
             os.ftruncate(fd, other)
 
 
-def test_room_that_is_not_used_costs_nothing(make_ring: MakeRing) -> None:
+def test_unused_capacity_costs_nothing(make_ring: MakeRing) -> None:
     ring = make_ring(slots=16, slot_bytes=64 * 2**20)
     reader, writer = ring.reader("worker"), ring.writer()
     assert memory_in_use(ring) <= mmap.ALLOCATIONGRANULARITY
@@ -146,7 +146,7 @@ def test_threads_of_a_process_exclude_each_other(make_ring: MakeRing, monkeypatc
     assert writer.begin_epoch() == 1
 
 
-def test_a_change_is_written_beside_what_counts(make_ring: MakeRing) -> None:
+def test_a_change_is_written_to_the_inactive_block(make_ring: MakeRing) -> None:
     """A process that dies in the middle of a commit must leave the old state whole."""
     ring = make_ring()
     header = ring._memory._header

@@ -155,6 +155,6 @@ def test_what_ffmpeg_may_lack_is_not_suggested(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["udp://", "udp://@", "snapshot+http:///x", "srt://h:99999", "screen"])
-def test_addresses_of_these_kinds_that_cannot_be(address: str) -> None:
+def test_invalid_addresses_of_these_kinds_are_refused(address: str) -> None:
     with pytest.raises(ConfigError):
         describe(address)

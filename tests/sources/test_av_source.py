@@ -55,7 +55,7 @@ def test_every_frame_of_a_file_in_order(tmp_path: Path, codec_options: dict[str,
     assert source.corrupt == 0
 
 
-def test_stamps_of_a_file(tmp_path: Path) -> None:
+def test_the_stamps_of_a_file_follow_its_pts(tmp_path: Path) -> None:
     source = AvSource(str(write_video(tmp_path / "a.mp4", frames=8)), "file", pace="live")
     source.open()
     started_wall, started = time.time_ns(), time.monotonic_ns()

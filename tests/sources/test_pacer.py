@@ -34,7 +34,7 @@ def test_a_seam_goes_by_the_interval_known_last(clock: SimulatedClock) -> None:
     assert elapsed(clock, Pacer(5.0), 7.0, 7.1, 0.0, 0.1) == 0.3
 
 
-def test_a_leap_is_not_waited_for(clock: SimulatedClock) -> None:
+def test_a_jump_of_the_stamps_is_not_waited_for(clock: SimulatedClock) -> None:
     assert elapsed(clock, Pacer(0.01), 0.0, 2 * MAX_WAIT_S) == 0.01
 
 

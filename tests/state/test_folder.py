@@ -25,7 +25,7 @@ def test_files_are_private_and_replaced_as_a_whole(tmp_path: Path, durable: bool
     assert folder.streams() == {}
 
 
-def test_what_others_may_write_is_not_read(tmp_path: Path) -> None:
+def test_files_that_others_may_write_are_not_read(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path / "state", durable=False)
     folder.write_stream("cam", b"one")
     (folder.path / "cam.stream").chmod(0o666)

@@ -74,7 +74,7 @@ def test_the_origin_of_objects_and_the_search_are_read(origin: Origin) -> None:
     assert decode_snapshot(encode_snapshot(replace(SNAPSHOT, saved=saved))).saved == saved
 
 
-def test_a_search_with_settings_of_a_newer_version_costs_the_search_alone() -> None:
+def test_a_find_request_with_settings_of_a_newer_version_drops_that_request_alone() -> None:
     find = FindRequest(FindConfig(enabled=False), FindConfig(every_s=1.5))
     stored = SavedObjects.of(replace(SAVED, find=find))
     assert stored.find is not None
@@ -88,7 +88,7 @@ def test_last_masks_are_not_stored() -> None:
     assert SavedObjects.of(masked).stream() == SAVED
 
 
-def test_every_cut_and_every_changed_byte_of_memory_is_noticed() -> None:
+def test_every_truncation_and_every_changed_byte_is_detected() -> None:
     data = encode_snapshot(SNAPSHOT)
     for end in range(0, len(data), 7):
         with pytest.raises(StateError, match="damaged"):

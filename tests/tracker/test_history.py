@@ -90,7 +90,7 @@ def test_a_frame_that_has_not_come_yet_is_refused():
 
 
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"width": 80}])
-def test_a_cut_ends_all_frames_before_it(change):
+def test_a_discontinuity_expires_all_earlier_frames(change):
     history = filled(3)
     history.hold("one", 4)
     history.add(blank(6, **change), 3, "after the cut")

@@ -99,7 +99,7 @@ def test_a_late_prompt_leaves_the_memory_of_one_on_time(small: SAM2Base, images:
     assert off(wanted.run, without.run, range(11, FRAMES)) > 10 * TOLERANCE  # it matters
 
 
-def test_what_comes_later_is_not_seen(small: SAM2Base, images: Tensor) -> None:
+def test_later_frames_are_not_seen(small: SAM2Base, images: Tensor) -> None:
     """The mask on an old frame is the same whatever was tracked and prompted since."""
     masks = []
     for newest in (8, 20):

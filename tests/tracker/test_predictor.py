@@ -91,7 +91,7 @@ def test_removal_frees_the_lane_and_leaves_the_others(small: SAM2Base) -> None:
     assert with_removal.tracked.keys() >= {(20 + frame, 3) for frame, _ in fresh.tracked}
 
 
-def test_a_used_lane_is_as_good_as_new(small: SAM2Base) -> None:
+def test_a_reused_lane_behaves_like_a_new_one(small: SAM2Base) -> None:
     images = clip(20, small.image_size)
     predictor = CameraPredictor(small)
     first = play(predictor, images, {0: [CLICK]})

@@ -57,7 +57,7 @@ def ready(tracker: TwoSizeTracker) -> TwoSizeTracker:
     return tracker
 
 
-def test_what_is_not_prepared_is_not_chosen(tracker: TwoSizeTracker) -> None:
+def test_an_unprepared_size_is_not_chosen(tracker: TwoSizeTracker) -> None:
     assert tracker.choose_input("a", smaller=True) is None
     assert TwoSizeTracker(tracker._full, None).prepare_smaller_input(lambda _what, _share: None) is None
     assert [smaller_side(side) for side in (64, 96, 256, 320, 1024)] == [64, 64, 192, 256, 768]

@@ -23,7 +23,7 @@ def _batch(phase: object, step: int = 0) -> Batch:
     return make_batch(Material(), 0, Request(step, phase))  # type: ignore[arg-type]
 
 
-def test_a_window_teaches_tracking_and_single_frames() -> None:
+def test_a_window_trains_tracking_and_single_frames() -> None:
     batch, model = _batch(replace(PHASE, asides=2)), build_model("nano").train().requires_grad_(True)
     set_image_size(model, PHASE.sides_px[0])
     window = Rollout(batch, CPU).advance(model)

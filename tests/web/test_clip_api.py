@@ -69,7 +69,7 @@ def test_waiting_for_a_clip_ends_with_its_client(own):
         path.unlink()
 
 
-def test_a_daemon_without_clips_says_how_to_have_some(web):
+def test_a_daemon_without_clips_says_how_to_configure_them(web):
     assert web.json("GET", "/v1/clips") == {"clips": []}
     assert web.fault("POST", "/v1/streams/cam/clips", {}) == (422, "BAD_CONFIG")
     assert web.fault("GET", "/v1/clips/20260101T000000Z-cam-requested.mp4") == (404, "NOT_FOUND")

@@ -101,12 +101,12 @@ def test_the_token(name, value, status):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/login", "/static/login.css", "/static/page.css"])
-def test_what_needs_no_token(path):
+def test_requests_that_need_no_token(path):
     assert ask(CLOSED, path, [HERE]).status == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/static/main.js", "/static/../v1/streams", "//healthz", "/login/", "/metrics"])
-def test_everything_else_does(path):
+def test_everything_else_needs_the_token(path):
     assert ask(CLOSED, path, [HERE]).status == 401
 
 

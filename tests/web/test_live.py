@@ -39,7 +39,7 @@ def test_picture_and_masks_are_of_the_same_frame(web, control):
             assert np.count_nonzero(mask & truth) / np.count_nonzero(mask | truth) > 0.9
 
 
-def test_nothing_more_is_sent_until_the_frame_is_acknowledged(web):
+def test_no_frame_is_sent_until_the_last_one_is_acknowledged(web):
     with LiveClient(web.url) as client:
         client.watch("cam")
         first = client.next_frame()

@@ -230,7 +230,7 @@ def test_a_click_on_a_picture_that_is_gone(web, open_page):
     expect(notification).to_have_count(0)
 
 
-def test_what_cannot_be_done_is_reported_and_blocks_nothing(web, open_page):
+def test_an_error_is_shown_until_something_works(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     page.mouse.click(*eyes.place_of(BALL), button="right")
     expect(page.locator(".notification")).to_contain_text("Select an object first")

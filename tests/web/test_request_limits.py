@@ -29,7 +29,7 @@ def test_a_body_of_the_greatest_length_passes():
         ([("host", "x")], [b"x" * 1000] * (MAX_BODY_BYTES // 1000 + 2)),
     ],
 )
-def test_a_longer_one_does_not(headers, body):
+def test_a_longer_body_is_refused(headers, body):
     response = ask(RequestLimits(length), headers=headers, method="POST", body=body)
     assert (response.status, response.json["error"]["code"]) == (413, "TOO_LARGE")
 

@@ -52,7 +52,7 @@ def test_objects_are_suspended_until_one_is_left() -> None:
     assert (rig.tracked, rig.meter.overloaded) == (1, True)
 
 
-def test_a_moment_is_not_an_overload() -> None:
+def test_a_short_burst_of_drops_is_not_an_overload() -> None:
     rig = Meter()
     assert rig.run(4, share=0.0) == rig.run(1, share=0.9) == rig.run(60, share=0.0) == []
 
@@ -64,7 +64,7 @@ def test_a_camera_that_is_away_does_not_end_an_overload() -> None:
     assert "more" in rig.run(20, share=0.0)
 
 
-def test_what_was_resumed_too_early_waits_twice_as_long() -> None:
+def test_resuming_too_early_doubles_the_wait() -> None:
     rig = Meter()
     rig.run(40, share=0.6)
     waits = []

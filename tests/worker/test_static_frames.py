@@ -130,7 +130,7 @@ def test_a_change_of_color_alone_is_seen(pixel_format, channel):
     assert not compared.unchanged(after_it, 1)
 
 
-def test_what_drifts_slowly_adds_up():
+def test_slow_drift_adds_up():
     """Each frame differs from the previous one by noise only; all are compared with the tracked one."""
 
     def drifted(number: int) -> Frame:

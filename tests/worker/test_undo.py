@@ -112,7 +112,7 @@ def test_prompts_corrections_and_names_are_undone_in_turn():
     assert "the last 8 are kept for 60 s, and none from before a restart of the worker" in stage.message
 
 
-def test_a_refusal_does_not_name_an_id_that_the_client_has_not_heard_of():
+def test_a_refusal_does_not_name_an_id_unknown_to_the_client():
     stage = Stage()
     marks = ({"points": [[9000, 9000]]}, {"box": [0, 0, 9000, 9]}, {"frame": 10**6, "points": [[1, 1]]})
     for args in (*marks, {"mask": {"size": [1, 1], "counts": "1"}}):

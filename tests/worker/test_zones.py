@@ -88,7 +88,7 @@ def test_a_line_ends_at_its_ends() -> None:
     assert move(monitor, [150], y=70) == [LineCrossed("gate", 1, "forward")]
 
 
-def test_each_object_crosses_for_itself() -> None:
+def test_each_object_crosses_a_line_by_itself() -> None:
     monitor = RegionMonitor({}, {"gate": UP})
     assert move(monitor, [40], obj_id=1) == move(monitor, [150], obj_id=2) == []
     assert move(monitor, [150], obj_id=1) == [LineCrossed("gate", 1, "forward")]

@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_read_is_not_an_error(
 
 
 @needs_saved_functions
-def test_what_is_kept_is_this_user_s_alone_whatever_others_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_code_is_private_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     inputs = (Scaled(2.0), torch.randn(3, 4))
     before = os.umask(0o002)

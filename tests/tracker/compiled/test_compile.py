@@ -269,7 +269,7 @@ def test_the_swap_between_two_frames(
     assert ("CUDA graphs between frames, in" in caplog.text) == graphs_are_recorded
 
 
-def test_what_fails_leaves_eager_torch(
+def test_a_failed_compilation_leaves_eager_torch(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Full(ReplayingRecorder):

@@ -143,7 +143,7 @@ def test_a_policy_tracks_corrects_and_prompts_the_past(
 
 
 @pytest.mark.parametrize("policy", [GATED, DISTRACTOR, CONTACT], ids=lambda policy: policy.name)
-def test_a_policy_is_one_graph_for_all_choices(small: SAM2Base, policy: MemoryPolicy) -> None:
+def test_a_policy_traces_to_one_graph_for_all_choices(small: SAM2Base, policy: MemoryPolicy) -> None:
     """Reading and writing the bank alone: the network between them is the same for all policies."""
     torch._dynamo.reset()
     predictor = CameraPredictor(small, policy=policy)

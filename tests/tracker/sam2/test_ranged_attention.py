@@ -53,7 +53,7 @@ def test_only_the_range_counts(kernel, ranges, flash) -> None:
 
 
 @pytest.mark.parametrize("splits", [1, 6, 12])
-def test_what_lies_outside_may_be_nan(splits: int, flash) -> None:
+def test_values_outside_of_the_range_may_be_nan(splits: int, flash) -> None:
     q, k, v, given = inputs(RANGES)
     expected = wanted(q, k, v, RANGES)
     for lane, (start, length) in enumerate(RANGES):
@@ -62,7 +62,7 @@ def test_what_lies_outside_may_be_nan(splits: int, flash) -> None:
     assert torch.allclose(VarlenAttention(splits)(q, k, v, given), expected, atol=1e-5)
 
 
-def test_what_torch_is_given(flash) -> None:
+def test_the_inputs_of_the_kernel(flash) -> None:
     """As its documentation asks: int32, N + 1 cumulative positions, N lengths, tokens in one row after another."""
     q, k, v, given = inputs([(3, 31), (11, 16)])
     VarlenAttention(1)(q, k, v, given)

@@ -56,7 +56,7 @@ def test_prompt_and_next_frame_agree(tracker):
     assert prompted.object_score_logits > 0
 
 
-def test_streams_are_apart(tracker):
+def test_streams_do_not_share_objects(tracker):
     tracker.open_stream("other")
     tracker.track({"cam": frame(), "other": frame()})
     tracker.add_prompt("other", BOX)

@@ -248,7 +248,7 @@ def test_a_slow_look_finds_all_on_its_frame_and_releases_it():
         tracker.preview("cam", Prompt(9, mask=TRUTH[1]), 0, fresh=True)
 
 
-def test_a_tracker_that_fails_costs_the_look_alone(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+def test_a_tracker_that_fails_ends_only_the_look(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     stage = run(FindConfig(confirm=1, every_s=0.5))
 
     def broken(*_args: object) -> list[object]:

@@ -60,7 +60,7 @@ def test_looks_take_their_share_of_a_saturated_device_and_no_run_takes_as_long_a
     assert max(finder.runs) < 0.025
 
 
-def test_credit_is_kept_for_two_seconds_and_no_longer():
+def test_credit_is_kept_for_two_seconds():
     clock = Clock()
     schedule, finder = LookSchedule(clock), Finder(clock)
     clock.now = 100.0

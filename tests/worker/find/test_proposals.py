@@ -118,7 +118,7 @@ def test_a_late_answer_starts_on_its_own_frame_however_late_it_is():
     assert (mask & truth).sum() > 0.9 * (mask | truth).sum()
 
 
-def test_an_answer_to_a_frame_before_a_cut_comes_to_nothing():
+def test_an_answer_to_a_frame_before_a_discontinuity_is_discarded():
     stage = Stage()
     stage.give(0)
     list(track_frames(stage.tracker, {"cam": stage.stream}, {"cam": scene_frame(SCENE, 1, epoch=1)}))
