@@ -15,6 +15,7 @@ from streamseg.config.schema import StreamConfig
 from streamseg.errors import PromptError, StateError
 from streamseg.frame import Frame
 from streamseg.ipc.saved_prompts import SavedObject, SavedStream, configured
+from streamseg.ring.frame_ring import FrameRing
 from streamseg.state.daemon_record import source_digest
 from streamseg.state.folder import StateFolder
 from streamseg.state.stream_snapshot import MAX_BYTES, StreamSnapshot, decode_snapshot
@@ -44,6 +45,13 @@ class Inheritance:
     snapshot: StreamSnapshot | None = None
     reason: str = NO_SNAPSHOT
     session: str = ""
+
+
+def was_tracked(ring: FrameRing) -> bool:
+    """Return whether an earlier worker took frames of the ring: its memory of their objects died with it."""
+    counters = ring.counters()
+    taken = counters.frames - counters.dropped - counters.pending - counters.held
+    return taken > 0 or counters.abandoned > 0
 
 
 def read_snapshot(

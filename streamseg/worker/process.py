@@ -43,7 +43,7 @@ from streamseg.tracker.types import Tracker
 from streamseg.worker.command_handlers import handle_command, handle_previews
 from streamseg.worker.find.looks import Finder, LookSchedule
 from streamseg.worker.frame_turn import FrameResult
-from streamseg.worker.inheritance import Inheritance, read_snapshot
+from streamseg.worker.inheritance import Inheritance, read_snapshot, was_tracked
 from streamseg.worker.openmp import configure_openmp
 from streamseg.worker.preview_queue import PreviewQueue, is_preview
 from streamseg.worker.prompter_exchange import PrompterExchange
@@ -175,7 +175,7 @@ class Worker:
         self._looks = LookSchedule()
         self._previews = PreviewQueue()
         for stream, config in spec.streams.items():
-            self._open(stream, config, spec.saved.get(stream), memory_lost=_was_tracked(rings[stream]))
+            self._open(stream, config, spec.saved.get(stream), memory_lost=was_tracked(rings[stream]))
 
     def run(self) -> None:
         """Track until the supervisor asks to stop."""
@@ -401,10 +401,3 @@ class Worker:
             "snapshot/failed": self._snapshots.failed[stream],
             "event/publisher_away": self._publisher.lost_events[stream],
         }
-
-
-def _was_tracked(ring: FrameRing) -> bool:
-    """Whether an earlier worker took frames of the ring: its memory of their objects died with it."""
-    counters = ring.counters()
-    taken = counters.frames - counters.dropped - counters.pending - counters.held
-    return taken > 0 or counters.abandoned > 0
