@@ -229,12 +229,18 @@ class HeldProcess:
         self.allowed.set()
 
 
+needs_swap = pytest.mark.skipif(
+    not torch_private.HAS_SAVED_FUNCTIONS, reason=f"torch {torch.__version__} compiles at the start, which waits for it"
+)
+
+
 def swapping(small: SAM2Base, process: HeldProcess, **options: Any) -> tuple[CameraPredictor, CompiledEngine]:
     predictor = compiled(small, PADDED, backend="inductor", wait=False, process=process, **options)
     predictor.warm_up(quiet)
     return predictor, cast(CompiledEngine, predictor.engine)
 
 
+@needs_swap
 @pytest.mark.parametrize("graphs_are_recorded", [False, True], ids=["compiled", "recorded"])
 def test_the_swap_between_two_frames(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, graphs_are_recorded: bool
@@ -269,6 +275,7 @@ def test_the_swap_between_two_frames(
     assert ("CUDA graphs between frames, in" in caplog.text) == graphs_are_recorded
 
 
+@needs_swap
 def test_a_failed_compilation_leaves_eager_torch(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
