@@ -11,6 +11,7 @@ import typer
 
 from streamseg.cli.print_line import print_line
 from streamseg.errors import ConfigError, StreamsegError
+from streamseg.paths import NAME_MAX, shortened_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,9 @@ SKIPPED = 4
 """Exit code if a picture was skipped."""
 
 DEFAULT_OUT = Path("masks")
+
+_MAX_STEM_BYTES = NAME_MAX - len("-99999.segment.png")
+"""Of a picture's name: what is appended to it must fit, too."""
 
 ModelOption = Annotated[
     str | None,
@@ -160,11 +164,12 @@ class OutputNames:
         If a file was given, its name: results that are written next to it belong to it.
         """
         if self._file is not None:
-            return self._file.stem
-        name, number = picture.stem, 1
+            return shortened_name(self._file.stem, _MAX_STEM_BYTES)
+        own = shortened_name(picture.stem, _MAX_STEM_BYTES)
+        name, number = own, 1
         while name in self._used:
             number += 1
-            name = f"{picture.stem}-{number}"
+            name = f"{own}-{number}"
         self._used.add(name)
         return name
 

@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
 from streamseg.cli.app import app
-from streamseg.cli.pictures import SkippedPictureError
+from streamseg.cli.pictures import OutputNames, SkippedPictureError
 from streamseg.config.yaml import read_document
 from streamseg.images.parameters import PRESETS, parameters
 from streamseg.sources.scene.source import Scene
@@ -276,3 +276,14 @@ def test_segment_prints_and_writes_candidates(invoke: Invoke, pictures: Path, tm
     assert coco_mask.decode(record["segmentation"]).sum() == record["area"] > 0
     done = invoke("segment", pictures / "1.png", "--point", "26%,33%", "-o", tmp_path / "out" / "one.png", *size)
     assert (tmp_path / "out" / "one.mask.png").exists(), done.stdout
+
+
+@pytest.mark.parametrize("character", ["a", "ä", "名"])
+def test_the_longest_names_of_pictures_leave_room_for_those_of_results(tmp_path: Path, character: str) -> None:
+    picture = tmp_path / f"{character * (251 // len(character.encode()))}.png"
+    picture.touch()
+    for out in (tmp_path, picture):
+        names = OutputNames(out, 1)
+        for name in (names.stem(picture), names.stem(picture)):
+            for file in (names.drawing(name, "segment"), tmp_path / f"{name}.mask-3.png"):
+                file.touch()
