@@ -3,7 +3,7 @@
 //     streamseg::Subscriber subscriber("tcp://127.0.0.1:5555");
 //     while (auto message = subscriber.receive(std::chrono::seconds(30)))
 //         for (const auto& object : message->objects())
-//             std::cout << message->stream << ' ' << message->frame() << ' ' << object.id << ' ' << object.area << '\n';
+//             std::cout << message->stream << ' ' << message->frame() << ' ' << object.id << ' ' << object.area << std::endl;
 //
 // docs/protocol.md is the contract. A subscriber reconnects by itself and belongs to one thread.
 

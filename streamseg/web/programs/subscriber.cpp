@@ -13,5 +13,5 @@ int main() {
     streamseg::Subscriber subscriber("tcp://127.0.0.1:5555", {"cam"}, {"masks"}, keys);
     while (auto message = subscriber.receive(std::chrono::seconds(30)))
         for (const auto& object : message->objects())
-            std::cout << message->frame() << ' ' << object.id << ' ' << object.label << ' ' << object.area << '\n';
+            std::cout << message->frame() << ' ' << object.id << ' ' << object.label << ' ' << object.area << std::endl;
 }
