@@ -345,7 +345,7 @@ class Publisher:
                 self._subscriptions.handle(data)
 
     def _report_dropped(self, now_ns: int) -> None:
-        """Report that subscribers were disconnected: at once, and then at most every ten seconds."""
+        """Report that subscribers were disconnected or not let in: at once, and then at most every ten seconds."""
         dropped, unanswered = self._sockets.guard.dropped, self._sockets.admission.dropped
         if dropped != self._released_dropped:
             self._released_dropped = dropped
@@ -364,7 +364,7 @@ class Publisher:
                 f"too many connections of one address: {unanswered - before[1]} not answered, {unanswered} in all"
             )
         detail = "; ".join(parts)
-        log.warning("subscribers were disconnected: %s", detail)
+        log.warning("subscribers were refused: %s", detail)
         event = StreamEvent(stream=DAEMON, kind="subscriber_dropped", t_wall_ns=time.time_ns(), detail=detail)
         self._sockets.publish(self._daemon_encoder.event(event))
 

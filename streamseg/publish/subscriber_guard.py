@@ -131,13 +131,11 @@ class SubscriberGuard:
 
     def _drop_worst(self) -> None:
         """Close the worst connection of the worst peer: one that floods by many must not use up the limit of others."""
+        peers = {connection: self._peer(connection) for connection in self._unknown}  # one that closes has none later
         of_peers: Counter[str] = Counter()
         for connection, count in self._unknown.items():
-            of_peers[self._peer(connection)] += count
-        peer = max(of_peers, key=lambda one: of_peers[one])
-        worst = max(
-            (one for one in self._unknown if self._peer(one) == peer), key=lambda connection: self._unknown[connection]
-        )
+            of_peers[peers[connection]] += count
+        worst = max(self._unknown, key=lambda one: (of_peers[peers[one]], peers[one], self._unknown[one]))
         del self._unknown[worst]
         self._drop(worst)
 

@@ -176,6 +176,22 @@ def test_the_connections_of_a_flooder_use_up_the_topics_of_no_other_peer(monkeyp
         guard.close()
 
 
+def test_a_connection_that_closes_while_the_worst_is_chosen_ends_nothing(monkeypatch):
+    monkeypatch.setattr(subscriber_guard, "_MAX_UNKNOWN_OF_ALL", 1)
+    with zmq.Context() as context, context.socket(zmq.XPUB) as outlet, context.socket(zmq.SUB) as subscriber:
+        outlet.setsockopt(zmq.XPUB_VERBOSE, 1)
+        guard = subscriber_guard.SubscriberGuard(outlet, PeerTurns())
+        subscriber.connect(f"tcp://127.0.0.1:{outlet.bind_to_random_port('tcp://127.0.0.1')}")
+        answers = iter(["127.0.0.1"])
+        monkeypatch.setattr(guard, "_peer", lambda connection: next(answers, ""))
+        for _ in range(2):
+            subscriber.subscribe(b"early/")
+            assert outlet.poll(20_000)
+            guard.count(outlet.recv(copy=False))
+        assert guard.dropped == 1
+        guard.close()
+
+
 def test_a_subscriber_of_many_topics_that_exist_stays(start):
     streams = tuple(f"camera-{number:02}-of-a-long-corridor-in-the-old-building" for number in range(24))
     publisher = start(streams=streams)
