@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 import time
@@ -24,6 +25,8 @@ _DONE: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _MAX_EVENTS: Final = 100_000
 """Events that wait while the program holds the interpreter's lock; at ten attempts a second, hours."""
 _TRY_AGAIN_S: Final = 2.0
+_LIKE_KEY: Final = re.compile(KEY.pattern.replace("{40}", "{36,40}"))
+"""``pathlib`` shortens a key that has ``//`` or ``/./``."""
 _GIVE_KEY: Final = "give key_file (`streamseg keys authorize` on its machine makes one)"
 
 
@@ -73,8 +76,11 @@ def load_keys(key_file: KeyFile | None, server_key: str | bytes | None = None) -
         with path.open(encoding="utf-8") as file:
             fields = read_fields(file.read(MAX_KEY_FILE_BYTES))
     except (OSError, UnicodeDecodeError) as error:
-        if KEY.fullmatch(str(key_file)):  # perhaps a secret one, so it is not repeated
-            raise ConfigError("key_file is a key, not a path: write the path of the file that has the key") from None
+        if _may_be_key(path):
+            raise ConfigError(
+                "key_file cannot be read, and is not repeated, since it may be a key: write the path of the file that "
+                "has the key"
+            ) from None
         raise ConfigError(f"key_file: {str(path)!r} cannot be read: {error}") from None
     server = server_key.decode(errors="replace") if isinstance(server_key, bytes) else server_key
     if server is None and not fields.get("server-key"):
@@ -88,6 +94,12 @@ def load_keys(key_file: KeyFile | None, server_key: str | bytes | None = None) -
             what = "is missing" if not key else "is invalid: a key has 40 characters"
             raise ConfigError(f"{name} of {str(path)!r} {what}")
     return ClientKeys(*(key.encode() for key in found))
+
+
+def _may_be_key(path: Path) -> bool:
+    """Whether what was given as a path may be a secret key: it looks like one, and is in no folder that exists."""
+    in_folder = path.parent not in (Path(), Path("/")) and path.parent.is_dir()
+    return not in_folder and bool(_LIKE_KEY.fullmatch(str(path)))
 
 
 class _Handshakes:

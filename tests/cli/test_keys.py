@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -122,7 +123,16 @@ def test_mistakes_change_nothing(run_keys, tmp_path, arguments, words):
 
 def test_a_key_in_a_wrong_place_is_not_repeated(run_keys):
     secret = "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
-    for command in (lambda: run_keys("revoke", secret), lambda: load_keys(secret)):
-        with pytest.raises(ConfigError) as caught:
-            command()
-        assert secret not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        run_keys("revoke", secret)
+    assert secret not in str(caught.value)
+    for key in (secret, "/" + secret[1:], Path(secret[:20] + "//" + secret[22:])):
+        with pytest.raises(ConfigError, match="may be a key") as caught:
+            load_keys(key)
+        assert secret[-18:] not in str(caught.value)
+
+
+def test_a_path_as_long_as_a_key_is_shown():
+    path = Path("/dev/" + "x" * 35)
+    with pytest.raises(ConfigError, match=re.escape(str(path))):
+        load_keys(path)
