@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from streamseg.common.redact import redact
 from streamseg.web.api_error import ApiError
 
 _SECONDS: Final = 1.5
@@ -138,10 +139,12 @@ def _report(output: bytes, picture: Path) -> SourceReport:
 
 def suggest_name(source: str, taken: Container[str]) -> str:
     """Return a free name for a stream, from the host of its address or the number of its webcam."""
-    host = source.replace(":", "")
     if "://" in source:
-        with contextlib.suppress(ValueError):
-            host = urlsplit(source).hostname or ""
+        host = ""
+        with contextlib.suppress(ValueError):  # redacted, since what seems to be the host may be a part of the password
+            host = urlsplit(redact(source)).hostname or ""
+    else:
+        host = source.replace(":", "")
     base = re.sub(r"[^a-z0-9_-]+", "-", host.lower()).strip("-_")[:40] or "camera"
     names = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
     return next(name for name in names if name not in taken)
