@@ -129,6 +129,16 @@ def test_undo_brings_back_what_was_removed_reset_or_renamed(web, open_page):
     wait_for_mask(eyes, ball, BALL)
 
 
+def test_a_held_key_presses_its_button_once(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    click_object(page, eyes, BALL)
+    for _ in range(2):
+        page.keyboard.down("r")
+    page.keyboard.up("r")
+    expect(page.locator("#reset")).to_have_text("Really?")
+    expect(rows(page)).to_have_count(1)
+
+
 def order(page):
     return rows(page).evaluate_all("rows => rows.map((row) => Number(row.dataset.id))")
 

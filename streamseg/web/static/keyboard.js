@@ -46,7 +46,7 @@ export function initKeyboard(showStream) {
 			return;
 		}
 		event.preventDefault();
-		button?.click();
+		if (!event.repeat) button?.click();
 	});
 }
 
