@@ -162,14 +162,15 @@ class FoundObjects:
         def stayed(obj_id: int) -> bool:
             return obj_id in before and box_iou(now[obj_id], before[obj_id]) >= _STAYED
 
-        jumped = [obj_id for obj_id in now if obj_id in table and table[obj_id].is_found and not stayed(obj_id)]
+        found = [obj_id for obj_id in now if obj_id in table and table[obj_id].is_found]
         settled = [obj_id for obj_id in now if stayed(obj_id)]
-        candidates = {obj_id: others for obj_id, others in self._near.items() if obj_id in now and obj_id in table}
-        candidates |= dict.fromkeys(jumped, settled)
+        candidates = {obj_id: self._near[obj_id] for obj_id in found if obj_id in self._near}
+        candidates |= {obj_id: settled for obj_id in found if not stayed(obj_id)}
         self._near = {}
         onto: dict[int, int] = {}
         for obj_id, others in candidates.items():
-            near = [other for other in others if other in now and box_iou(now[obj_id], now[other]) >= _NEAR]
+            remaining = [other for other in others if other in now and other not in onto]
+            near = [other for other in remaining if box_iou(now[obj_id], now[other]) >= _NEAR]
             same = [other for other in near if self._show_the_same(obj_id, other)]
             if same:
                 onto[obj_id] = same[0]

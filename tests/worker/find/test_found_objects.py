@@ -51,7 +51,7 @@ class Placed(EchoTracker):
         return object_result(one.obj_id, one.size, count_pixels(mask), iou_prediction=1, object_score_logits=9)
 
 
-def run(second: Origin, *places: tuple[int, Place]) -> SceneRun:
+def run(second: Origin, *places: tuple[Place, Place]) -> SceneRun:
     """Object 1 was found, object 2 is of ``second``; both are where ``places`` says, frame by frame."""
     tracker = Placed()
     tracker.places = {}
@@ -60,10 +60,14 @@ def run(second: Origin, *places: tuple[int, Place]) -> SceneRun:
     for x, origin in ((40, "auto"), (200, second)):
         stage.stream.objects.start_found(square(x), 0, label="", origin=origin)
     for n, (first, other) in enumerate(places, start=1):
-        tracker.places = {1: first, 2: other}
-        stage.track(n)
-        stage.events += stage.stream.take_events()
+        show(stage, n, first, other)
     return stage
+
+
+def show(stage: SceneRun, number: int, first: Place, other: Place) -> None:
+    stage.tracker.places = {1: first, 2: other}
+    stage.track(number)
+    stage.events += stage.stream.take_events()
 
 
 def ids(stage: SceneRun) -> set[int]:
@@ -95,6 +99,14 @@ def test_what_begins_there_as_specks_is_retired_once_it_has_grown():
 
 def test_what_a_user_marked_stays_wherever_it_jumps():
     assert ids(run("user", (40, 200), (40, 45))) == {1, 2}
+    stage = run("auto", (40, 200), (40, specks(42)))
+    stage.stream.objects.label(2, "mug")
+    show(stage, 3, 40, 42)
+    assert ids(stage) == {1, 2}, "it is the user's since it has a name"
+
+
+def test_of_two_that_jump_onto_each_other_one_stays():
+    assert len(ids(run("auto", (40, 200), (40, specks(55)), (64, 64)))) == 1
 
 
 def test_what_moves_there_or_appears_elsewhere_stays():
