@@ -68,6 +68,7 @@ class OpenVinoEngine(Engine):
         process = BackgroundProcess("normal" if wait else "idle") if process is None else process
         self.preparation = Preparation("OpenVINO", "converting", process)
         self._core = openvino.Core()
+        self._accelerator = "" if device == CPU else f"{device} ({self._core.get_property(device, 'FULL_DEVICE_NAME')})"
         self._networks: dict[Size, Network] = {}  # replaced between calls, by the thread that loads
         self._failed: set[Size] = set()  # they are not loaded again
 
@@ -78,9 +79,8 @@ class OpenVinoEngine(Engine):
 
     @property
     def device(self) -> str:
-        """See :attr:`Engine.device`."""
-        name = self._target.device
-        return super().device if name == CPU else f"{name} ({self._core.get_property(name, 'FULL_DEVICE_NAME')})"
+        """See :attr:`Engine.device`: torch's own until OpenVINO runs a network on another one."""
+        return self._accelerator if self._accelerator and self._networks else super().device
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
         """Load what an earlier start has converted, or start to convert it.
@@ -166,7 +166,7 @@ class OpenVinoEngine(Engine):
     def _name(self, shape: BankShape) -> str:
         """Return a name for everything that the networks and their timings depend on."""
         weights = self._weights or weights_digest(self._step.model)  # not of the step, whose weights are derived
-        others = () if self._target.device == CPU else (self._target.device, self.device)
+        others = (self._target.device, self._accelerator) if self._accelerator else ()
         return fingerprint(self._step, self._autocast, shape, openvino.__version__, weights, *others)
 
     def _complete(self, name: str, folder: Path | None, shape: BankShape, progress: Progress) -> None:

@@ -75,6 +75,16 @@ class ConvertsWhenAllowed:
         self._prepare(job, folder, progress)
 
 
+def test_the_device_is_that_of_torch_until_a_network_runs_elsewhere(small: SAM2Base, tmp_path: Path) -> None:
+    """OpenVINO's AUTO stands for a device of Intel: it has a name, and is not called CPU."""
+    engine = OpenVinoEngine(TrackStep(small, 7), None, weights="w", cache=NetworkCache(tmp_path), device="AUTO")
+    assert engine.device == "cpu"
+    engine._networks[ENCODER] = cast(Network, None)
+    assert engine.device == "AUTO (AUTO)"
+    engine._give_up(ENCODER, RuntimeError("lost"))
+    assert engine.device == "cpu"
+
+
 def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
     """The first frames are eager; once everything is loaded, the same objects go on."""
     show(small, 0)
