@@ -137,10 +137,11 @@ class BackgroundProcess:
             task_file.unlink(missing_ok=True)
         if self._cancelled:
             raise CancelledError
+        if process.returncode == 0:
+            return  # also at the moment when the limit was reached
         if limit.exceeded:
             raise TimeoutError(f"it was stopped, because it {limit.exceeded}")
-        if process.returncode != 0:
-            raise RuntimeError(f"its process ended with code {process.returncode}: {said.strip()}")
+        raise RuntimeError(f"its process ended with code {process.returncode}: {said.strip()}")
 
     def _started(self, folder: Path, priority: Priority) -> subprocess.Popen[str]:
         with self._lock:
