@@ -90,11 +90,10 @@ def _attempt(command: Command, function: Callable[P, T], *args: P.args, **kwargs
         fault = classify(error)
         if fault.remedy != "retry":
             failure = ErrorBody(code="INTERNAL", message=f"{command.op} failed: see the daemon's log")
-        else:
-            free_cached_memory()
-            text = f"{command.op} failed, {fault.text}: try again, or with fewer objects"
-            failure = ErrorBody(code="INTERNAL", message=text, retryable=True)
-        return Outcome(command.number, error=failure)
+            return Outcome(command.number, error=failure)
+    free_cached_memory()  # outside of the handler, which would keep the failed call's tensors
+    text = f"{command.op} failed, {fault.text}: try again, or with fewer objects"
+    return Outcome(command.number, error=ErrorBody(code="INTERNAL", message=text, retryable=True))
 
 
 def _execute(command: Command, streams: Mapping[str, TrackedStream]) -> msgspec.Struct:
@@ -213,7 +212,7 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
     else:
         _check_starts(stream, prompted, frame)
         stream.objects.replace((*removed, *(obj.obj_id for obj in prompted)), (), can_undo=True)
-        _starton_frame(stream, prompted, frame, before)
+        _start_on_frame(stream, prompted, frame, before)
     for prompt in unchanged:
         if before[prompt.object_id].label != prompt.label:
             stream.objects.label(prompt.object_id, prompt.label)
@@ -244,7 +243,7 @@ def _check_starts(stream: TrackedStream, objects: Sequence[SavedObject], frame: 
             raise control_error("BAD_PROMPT", str(error)) from None
 
 
-def _starton_frame(
+def _start_on_frame(
     stream: TrackedStream, objects: Sequence[SavedObject], frame: int, before: Mapping[int, SavedObject]
 ) -> None:
     try:

@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from streamseg.common.backoff import Backoff, BackoffPolicy
-from streamseg.tracker.faults import classify
+from streamseg.tracker.faults import classify, free_cached_memory
 from streamseg.tracker.types import Tracker
 from streamseg.worker.stream_events import EventLog
 from streamseg.worker.track_errors import raise_if_device_lost
@@ -96,6 +96,8 @@ class InputSize:
                 classify(error).text,
                 wait_s,
             )
-            return None
-        self._backoff.succeeded(0)
-        return side
+        else:
+            self._backoff.succeeded(0)
+            return side
+        free_cached_memory()  # outside of the handler, which would keep the failed call's tensors
+        return None
