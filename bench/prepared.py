@@ -11,7 +11,6 @@ from streamseg.tracker.sam2_tracker import Sam2Tracker
 LIMIT_S = 900.0
 """Default of the longest wait. On a busy machine the preparation only gets idle time."""
 
-
 _TURN_S = 0.1
 
 
