@@ -102,6 +102,36 @@ def test_a_click_right_after_a_still_picture_is_for_that_picture(web, open_page)
     assert aimed["under"]
 
 
+def test_a_box_is_for_the_picture_that_it_is_drawn_on(web, open_page):
+    page, _ = open_cam(open_page, web.url)
+    asked = []
+    page.route("**/prompts", lambda route: (asked.append(route.request.post_data_json), route.abort()))
+    page.locator('[data-toggle="preview"]').click()
+    drawn_on = page.evaluate("""async () => {
+        const { freeze, unfreeze } = await import("/static/viewer.js");
+        const canvas = document.querySelector("#overlay"), picture = document.querySelector("#picture");
+        const point = (type, at, buttons) => canvas.dispatchEvent(new PointerEvent(type, {
+            pointerId: 1, pointerType: "mouse", buttons, bubbles: true,
+            clientX: canvas.getBoundingClientRect().x + at, clientY: canvas.getBoundingClientRect().y + at,
+        }));
+        freeze();
+        await new Promise((resolve) => setTimeout(resolve, 700));
+        const next = new Promise((resolve) => {
+            const seen = new MutationObserver(() => { seen.disconnect(); resolve(Number(picture.dataset.frame)); });
+            seen.observe(picture, { attributeFilter: ["data-frame"] });
+        });
+        unfreeze();
+        const shown = await next;
+        point("pointerdown", 20, 1);
+        point("pointermove", 90, 1);
+        point("pointerup", 90, 0);
+        return shown;
+    }""")
+    wait_for(lambda: page.evaluate("true") and asked, 10, "the box")
+    assert asked[0]["box"]
+    assert asked[0]["frame"] == drawn_on
+
+
 def test_a_click_on_a_followed_object_selects_it(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     ball = click_object(page, eyes, BALL)

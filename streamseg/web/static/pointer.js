@@ -107,6 +107,7 @@ export function initPointer(canvas) {
 			end();
 			if (store.zoom.scale > 1) pan = { id, point: start };
 		} else {
+			press.header = store.frame ?? press.header; // a box is drawn on what is shown, wherever the press was aimed
 			updateOverlay({ box: ordered(press.start, onPicture(event)) });
 		}
 	}
