@@ -16,7 +16,7 @@ _TURN_S = 0.1
 
 def is_final(engine: str) -> bool:
     """Whether what a status calls ``engine`` stays: not ``eager (converting 40 %)``."""
-    return not engine.startswith(("eager (converting", "eager (compiling"))
+    return not engine.startswith(("eager (loading", "eager (converting", "eager (compiling"))
 
 
 def daemon_engine(endpoint: str, limit_s: float = LIMIT_S) -> str:

@@ -45,7 +45,7 @@ class Preparation:
         process: Runs the long work.
 
     Attributes:
-        state: What runs the model now, for display: ``eager``, ``eager (converting 40 %)``,
+        state: What runs the model now, for display: ``eager``, ``eager (loading)``, ``eager (converting 40 %)``,
             ``eager (OpenVINO failed)``; the engine sets it when it is prepared.
     """
 
@@ -71,7 +71,9 @@ class Preparation:
             self.fail(error)
 
     def start(self, prepare: Callable[[], None]) -> None:
-        """Do the same in a thread."""
+        """Do the same in a thread. Until it needs the process, it loads what an earlier one made."""
+        if self.state == "eager":
+            self.state = "eager (loading)"
         self._thread = threading.Thread(target=self.run, args=(prepare,), name=self._name, daemon=True)
         # An interpreter that ends before the thread has ended aborts the process.
         atexit.register(_stop_if_used, weakref.ref(self))

@@ -204,7 +204,7 @@ class HeldProcess:
     """Compiles when the test allows it. Its result are the functions as they are, so that nothing is compiled."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
-        self.allowed = threading.Event()
+        self.began, self.allowed = threading.Event(), threading.Event()
         self._error = error
         self._done = False
 
@@ -220,6 +220,7 @@ class HeldProcess:
         assert task is compile_all
         pickle.loads(pickle.dumps(job))
         progress("compiling the step", 0.4)
+        self.began.set()
         assert self.allowed.wait(300)
         if self._error is not None:
             raise self._error
@@ -252,6 +253,7 @@ def test_the_swap_between_two_frames(
     recorder = ReplayingRecorder() if graphs_are_recorded else None
     process = HeldProcess(monkeypatch)
     predictor, engine = swapping(small, process, recorder=recorder)
+    assert process.began.wait(300)
     wanted = play(CameraPredictor(small), images, events)
     predictor.open_stream(STREAM)
     # Two sizes of the encoder and four of the step. After frame 7 the step's two are recorded again for a larger bank.

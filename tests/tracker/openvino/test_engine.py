@@ -66,11 +66,12 @@ class ConvertsWhenAllowed:
     """A conversion that waits until the test lets it go on."""
 
     def __init__(self, prepare: Prepare) -> None:
-        self.allowed = threading.Event()
+        self.began, self.allowed = threading.Event(), threading.Event()
         self._prepare = prepare
 
     def __call__(self, job: Job, folder: Path, progress: Progress) -> None:
         progress("waiting", 0.4)
+        self.began.set()
         assert self.allowed.wait(300)
         self._prepare(job, folder, progress)
 
@@ -98,6 +99,7 @@ def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path, prepare_on
 
     predictor = CameraPredictor(small, engine=make)
     predictor.warm_up(quiet)
+    assert conversion.began.wait(300)
     (engine,) = engines
     wanted = play(CameraPredictor(small), images, EVENTS)
     predictor.open_stream(STREAM)
