@@ -357,7 +357,8 @@ class Publisher:
         parts = []
         if dropped != before[0]:
             parts.append(
-                f"too many topics that do not exist: {dropped - before[0]} connections closed, {dropped} in all"
+                "too many topics that do not exist, too much data or too many connections: "
+                f"{dropped - before[0]} connections closed, {dropped} in all"
             )
         if unanswered != before[1]:
             parts.append(
