@@ -63,7 +63,8 @@ def _head(state: TopState) -> Text:
         if state.silent_s:
             text.append(f": nothing for {state.silent_s:.0f} s. Is streamseg running?", _BAD)
         return text
-    text = Text.assemble(("streamseg ", "bold"), daemon.version, f"  {daemon.model} on {daemon.device or '...'}")
+    what = plain(f"{daemon.version}  {daemon.model} on {daemon.device or '...'}")
+    text = Text.assemble(("streamseg ", "bold"), what)
     if daemon.engine:
         text.append(f" ({plain(daemon.engine)})")
     text.append(f"  up {_duration(daemon.uptime_s)}")
@@ -103,7 +104,7 @@ def _stream_row(stream: StreamState) -> list[Text]:
     word = "paused" if status.paused else status.state
     lost_per_s = sum(stream.losses_per_s.values())
     return [
-        Text(word, _STATES.get(word, _WARN)),
+        Text(plain(word), _STATES.get(word, _WARN)),
         Text(f"{status.fps_in:.1f}"),
         Text(f"{status.fps_out:.1f}", _WARN if status.fps_in and status.fps_out < status.fps_in / 2 else ""),
         Text(str(status.objects)),
@@ -125,7 +126,7 @@ def _trouble(status: StatusMessage) -> str:
 
 def _pane_title(state: TopState) -> Text:
     of = f" of {state.selected}" if state.pane in ("objects", "losses") and state.selected else ""
-    return Text(f"{state.pane}{of}", "bold")
+    return Text(plain(f"{state.pane}{of}"), "bold")
 
 
 def _pane(state: TopState, lines: int) -> RenderableType:
@@ -157,7 +158,7 @@ def _object_row(obj: ObjectInfo) -> list[Text]:
     return [
         Text(str(obj.id), f"rgb({red},{green},{blue})"),
         _line(obj.label),
-        Text(obj.state, _OBJECT_STATES.get(obj.state, "")),
+        Text(plain(obj.state), _OBJECT_STATES.get(obj.state, "")),
         _bar(obj.confidence),
         Text(f"{obj.score:.2f}"),
         Text(f"{w}x{h} at {x},{y}" if seen else "-"),
@@ -178,7 +179,7 @@ def _losses(stream: StreamState | None, lines: int) -> RenderableType:
     if stream is None or status is None:
         return Text("...", _QUIET)
     stages = "  ".join(f"{stage} {value:.1f} ms" for stage, value in status.latency_ms.items())
-    text = Text(f"latency (median of a second): {stages or 'no masks'}")
+    text = Text(plain(f"latency (median of a second): {stages or 'no masks'}"))
     table = _table("STAGE/REASON", "PER SECOND", "IN ALL")
     for reason, count in sorted(status.drops.items(), key=lambda item: -item[1])[: max(1, lines - 2)]:
         table.add_row(_line(reason), f"{stream.losses_per_s.get(reason, 0):.1f}", str(count))
@@ -207,7 +208,7 @@ def _processes(daemon: DaemonStatusMessage | None, lines: int) -> RenderableType
         restarts = daemon.restarts.get(name, 0)
         table.add_row(
             _line(name),
-            Text(word, _GOOD if word == "ready" else _WARN),
+            Text(plain(word), _GOOD if word == "ready" else _WARN),
             Text(str(restarts), _WARN if restarts else ""),
             str(daemon.log_dropped.get(name, 0)),
         )

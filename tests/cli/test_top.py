@@ -176,6 +176,28 @@ def test_losses_per_second_and_text_from_a_camera() -> None:
     assert state.selected == "b"
 
 
+def test_no_text_of_a_daemon_controls_the_terminal() -> None:
+    golden, evil = Messages(), "\x1b]0;evil\x07"
+    processes = {evil: evil}
+    state = fed(
+        golden(
+            "daemon_status",
+            streams=["cam1", evil],
+            model=evil,
+            device=evil,
+            version=evil,
+            engine=evil,
+            processes=processes,
+        ),
+        golden("status", state=evil, latency_ms={evil: 1.0}, drops={evil: 1}, last_error=evil),
+        golden("event_object", label=evil, detail=evil),
+    )
+    for key in "olep":
+        state.press(key)
+        assert "evil" in shown(state, width=200)
+        assert not set("\x1b\x07") & set(shown(state, width=200))
+
+
 def test_a_narrow_terminal_has_fewer_columns_and_whole_numbers() -> None:
     golden = Messages()
     state = fed(golden("daemon_status", streams=["cam1", "a-stream-with-a-long-name"]), golden("status"))
