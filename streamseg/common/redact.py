@@ -66,7 +66,7 @@ _STREAM_KEY: Final = re.compile(
 )
 # What `pathlib` makes of an address that was given where a file was expected. It is restored for the other rules.
 _COLLAPSED: Final = re.compile(
-    r"\b(?=(?:rtsps?|rtmp\w{0,2}|https?|srt|udp|rtp|tcp|mqtts?|wss?|s?ftps?)(?:\+listen)?:/[^/\s])([a-z+]+):/",
+    r"(?<![a-z])(?=(?:rtsps?|rtmp[a-z]{0,2}|https?|srt|udp|rtp|tcp|mqtts?|wss?|s?ftps?)(?:\+listen)?:/[^/\s])([a-z+]+):/",
     re.IGNORECASE,
 )
 _RESTORED: Final = re.compile(r"one-slash\+([a-z+]+)://", re.IGNORECASE)

@@ -35,6 +35,7 @@ SECRET = "hunter2"
         ("http:/u:hunter2@h/x.jpg: there is no such file", "http:/u:***@h/x.jpg: there is no such file"),
         ("RTSP:/u:my hunter2@h/x and rtsps:/hunter2@h", "RTSP:/u:***@h/x and rtsps:/***@h"),
         ("https:/h/x?token=hunter2", "https:/h/x?token=***"),
+        ("door_rtsp:/u:hunter2@h/x is no file", "door_rtsp:/u:***@h/x is no file"),
         ("rtmp+listen:/h/app/hunter2", "rtmp+listen:/h/app/***"),
         ("rtmp://live.example/app/hunter2: refused", "rtmp://live.example/app/***: refused"),
         ("['rtmps://u:pw@h:1/app/x/hunter2?a=hunter2', 1]", "['rtmps://u:***@h:1/app/x/***?a=***', 1]"),
