@@ -3,10 +3,14 @@
 A hovering viewer requests a mask several times a second, and each preview takes the device from the frames. A share of
 the time (``_SHARE``) is credited as it passes, and spent by previews that delay a frame. Previews while no frame waits
 cost nothing. Without credit, previews wait here; other commands overtake them.
+
+Clicks that start an object go through the model in one batch, so those of a stream run together. Any other preview runs
+alone: a frame would have to wait for all of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +19,7 @@ from typing import Final
 import msgspec
 
 from streamseg.ipc.commands import Command, Outcome
+from streamseg.protocol.arguments import AddPrompt
 from streamseg.protocol.control import ErrorBody
 
 _SHARE: Final = 0.08
@@ -23,7 +28,7 @@ _KEEP_S: Final = 0.5
 """Credit of this long is kept, so that the first preview after a pause runs at once."""
 _MAX_WAITING: Final = 32
 _MAX_AT_ONCE: Final = 8
-"""Previews that run together: a frame may wait for all of them."""
+"""Clicks that run together."""
 _MAX_WAIT_S: Final = 2.0
 """A preview that waits longer is refused: its mouse has moved on."""
 
@@ -53,10 +58,16 @@ class PreviewQueue:
         return None
 
     def take(self) -> list[Command]:
-        """Return the next previews, which share the model's batches; none if they may not run now."""
+        """Return the oldest preview, and those that share a batch with it; none if they may not run now."""
         if self.wait_s() != 0.0:
             return []
-        return [self._waiting.popleft()[1] for _ in range(min(len(self._waiting), _MAX_AT_ONCE))]
+        first = self._waiting[0]
+        together = [first]
+        if _starts_by_click(first[1]):
+            clicks = (one for one in self._waiting if one[1].stream == first[1].stream and _starts_by_click(one[1]))
+            together = list(itertools.islice(clicks, _MAX_AT_ONCE))
+        self._waiting = deque(one for one in self._waiting if one not in together)
+        return [command for _, command in together]
 
     def wait_s(self) -> float | None:
         """Return the seconds until previews may run; None if none waits."""
@@ -79,6 +90,12 @@ class _MaybePreview(msgspec.Struct):
 def is_preview(command: Command) -> bool:
     """Whether a command asks for a mask and changes nothing."""
     return command.op == "add_prompt" and msgspec.json.decode(command.args, type=_MaybePreview).preview
+
+
+def _starts_by_click(command: Command) -> bool:
+    """Whether a preview is a single click that starts an object."""
+    args = msgspec.json.decode(command.args, type=AddPrompt)
+    return len(args.points) == 1 and args.box is None and args.object_id is None
 
 
 def _refusal(command: Command) -> Outcome:

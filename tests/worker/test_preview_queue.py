@@ -16,8 +16,8 @@ class Clock:
         return self.now
 
 
-def preview(number: int) -> Command:
-    return Command(number, "add_prompt", "cam", b"{}")
+def preview(number: int, stream: str = "cam", args: bytes = b'{"points": [[5, 5]]}') -> Command:
+    return Command(number, "add_prompt", stream, args)
 
 
 @pytest.mark.parametrize("viewers", [1, 8])
@@ -66,6 +66,19 @@ def test_what_waits_runs_together_oldest_first_as_soon_as_there_is_credit():
     assert numbers(queue.take()) == list(range(2, 10))
     assert numbers(queue.take()) == [10, 11, 12]
     assert queue.take() == []
+
+
+@pytest.mark.parametrize(
+    "args", [b'{"box": [1, 1, 9, 9]}', b'{"points": [[5, 5], [6, 6]]}', b'{"points": [[5, 5]], "object_id": 3}']
+)
+def test_what_shares_no_batch_runs_alone(args):
+    queue = PreviewQueue(Clock())
+    queue.add(preview(1))
+    queue.add(preview(2, "other"))
+    queue.add(preview(3, args=args))
+    queue.add(preview(4))
+    queue.add(preview(5, "other"))
+    assert [numbers(queue.take()) for _ in range(4)] == [[1, 4], [2, 5], [3], []]
 
 
 def test_what_waits_is_bounded_in_number_and_time():
