@@ -571,6 +571,7 @@ class Sam2Tracker:
             self.import_memory(stream, for_input(memory, self.feature_side))
             self._predictor.keep_forgotten(stream, objects)
             self._histories[stream] = other._histories[stream].converted(self._preprocess.resize_pixels)
+            self._predictor.keep_features(stream, self._histories[stream].held())
             if (newest := self._histories[stream].newest) is not None:
                 self._predictor.show(stream, self._preprocess.normalize(newest.picture))
         except BaseException:

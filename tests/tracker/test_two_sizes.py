@@ -129,6 +129,16 @@ def test_the_newest_frame_can_be_prompted_after_a_switch(tracker: TwoSizeTracker
     assert [result.obj_id for result in tracker.track({"a": frame(2)})["a"]] == [7, 5]
 
 
+def test_a_held_frame_stays_held_after_a_switch(tracker: TwoSizeTracker) -> None:
+    ready(tracker).hold_frame("a", "look", 0)
+    tracker.choose_input("a", smaller=True)
+    tracker.preview("a", Prompt(9, points=(Point(80, 45),)), 0, fresh=True)
+    for number in range(2, 9):
+        tracker.track({"a": frame(number)})
+    predictor = tracker._of("a")._predictor
+    assert 0 in predictor._streams["a"].earlier, "its features are kept as well"
+
+
 def test_a_preparation_that_fails_ends_what_it_started(
     tracker: TwoSizeTracker, smaller: SAM2Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
