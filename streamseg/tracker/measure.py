@@ -109,6 +109,18 @@ def with_mask(result: ObjectResult, mask: BoolMask) -> ObjectResult:
     )
 
 
+def mask_iou(one: ObjectResult, other: ObjectResult) -> float:
+    """Return the IoU of two masks of one frame; 0 if both are empty. Only the pixels of both boxes are compared."""
+    (x0, y0, w0, h0), (x1, y1, w1, h1) = one.roi, other.roi
+    left, top, right, bottom = max(x0, x1), max(y0, y1), min(x0 + w0, x1 + w1), min(y0 + h0, y1 + h1)
+    common = 0
+    if left < right and top < bottom:
+        first = one.mask[top - y0 : bottom - y0, left - x0 : right - x0]
+        common = int(np.count_nonzero(first & other.mask[top - y1 : bottom - y1, left - x1 : right - x1]))
+    both = one.area + other.area - common
+    return common / both if both else 0.0
+
+
 def unseen(obj_id: int, size: tuple[int, int]) -> ObjectResult:
     """Return the result of an object that is certainly not visible on a frame of (width, height) pixels."""
     nothing = np.zeros((0, 0), np.bool_)

@@ -10,8 +10,9 @@ from typing import Final
 from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.protocol.published import Origin
 from streamseg.tracker.boxes import Box, box_iou
+from streamseg.tracker.measure import mask_iou
 from streamseg.tracker.types import BoolMask, ObjectResult
-from streamseg.worker.find.association import Sight, duplicates, iou, is_known, is_uncovered
+from streamseg.worker.find.association import Sight, duplicates, is_known, is_uncovered
 from streamseg.worker.find.grid import to_grid
 from streamseg.worker.stream_objects import Latest, StreamObjects
 
@@ -154,7 +155,7 @@ class FoundObjects:
         the two are compared for as long as they stay near each other.
 
         Called after each tracked frame. An object jumps if it appears again, or is somewhere else than on the frame
-        before. It costs next to nothing while the boxes say that none has.
+        before. It costs next to nothing: boxes first, and masks inside of them.
         """
         table, before = self.objects.table.objects, self._boxes
         now = self._boxes = {obj_id: result.roi for obj_id, result in self.newest.results.items() if result.area}
@@ -182,8 +183,7 @@ class FoundObjects:
 
     def _show_the_same(self, obj_id: int, other: int) -> bool:
         results = self.newest.results
-        one, another = self.masks_of({key: results[key] for key in (obj_id, other)})
-        return iou(one, another) >= _SAME_OBJECT
+        return mask_iou(results[obj_id], results[other]) >= _SAME_OBJECT
 
     def remove_duplicates(self) -> None:
         """Retire found objects that have shown the same as another object in two looks."""
