@@ -70,9 +70,10 @@ def watch(daemon: SoakDaemon, seconds: float, limit_s: float) -> dict[str, dict[
 
 
 def engine(daemon: SoakDaemon) -> str:
-    """Return what runs the model now; a state that is not final before the first status."""
+    """Return what runs the model now; a state that is not final before the worker's first report."""
     status: dict[str, Any] | None = json.loads(daemon.get("v1/streams"))["daemon"]
-    return "eager (converting" if status is None else str(status["engine"])
+    reported = status is not None and status["device"]
+    return str(status["engine"]) if reported else "eager (loading)"
 
 
 def named(process: psutil.Process) -> str:
