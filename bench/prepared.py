@@ -12,8 +12,6 @@ LIMIT_S = 900.0
 """Default of the longest wait. On a busy machine the preparation only gets idle time."""
 
 _TURN_S = 0.1
-_WITHOUT_ENGINE = 3
-"""So many statuses without an engine mean that there is none: the first may be older than the worker's first report."""
 
 
 def is_final(engine: str) -> bool:
@@ -24,14 +22,12 @@ def is_final(engine: str) -> bool:
 def daemon_engine(endpoint: str, limit_s: float = LIMIT_S) -> str:
     """Wait until a daemon's engine is final; return it, or what it is at the limit."""
     deadline = time.monotonic() + limit_s
-    seen = 0
     with Subscriber(endpoint, kinds=("status",), mode="all") as statuses:
         while True:
             message = statuses.receive(timeout_s=60)
             if not isinstance(message, DaemonStatusMessage):
                 continue
-            seen += 1
-            reported = bool(message.engine) or seen > _WITHOUT_ENGINE
+            reported = bool(message.device)  # by the worker; a model without a network has a device, but no engine
             if (reported and is_final(message.engine)) or time.monotonic() > deadline:
                 return message.engine
 
