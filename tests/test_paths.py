@@ -17,6 +17,13 @@ from streamseg.paths import (
 from streamseg.protocol.topics import MAX_IPC_PATH
 
 
+@pytest.fixture
+def shallow():
+    """A folder whose sockets have short enough addresses, which those of tmp_path may not have."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
+
+
 def test_the_cache_is_where_the_specification_says(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_directory() == Path("/somewhere/streamseg")
@@ -25,9 +32,9 @@ def test_the_cache_is_where_the_specification_says(monkeypatch):
     assert cache_directory() == Path("/home/me/.cache/streamseg")
 
 
-def test_a_writable_folder_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert runtime_parent() == str(tmp_path)
+def test_a_writable_folder_is_taken(shallow, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", shallow)
+    assert runtime_parent() == shallow
 
 
 @pytest.mark.parametrize("value", ["", "absent", "file"])
@@ -47,12 +54,6 @@ def test_a_folder_of_others_gives_the_default(tmp_path, monkeypatch):
     tmp_path.chmod(0o500)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert runtime_parent() is None
-
-
-@pytest.fixture
-def shallow():
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        yield folder
 
 
 def test_a_folder_too_deep_for_sockets_is_passed_over(shallow, monkeypatch):
@@ -75,17 +76,17 @@ def test_a_socket_s_name_has_a_limit(tmp_path):
         socket_endpoint(tmp_path, "n" * (MAX_SOCKET_NAME + 1))
 
 
-def test_the_control_address_is_the_same_for_daemon_and_client(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert default_control_endpoint() == f"ipc://{tmp_path}/streamseg-control"
+def test_the_control_address_is_the_same_for_daemon_and_client(shallow, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", shallow)
+    assert default_control_endpoint() == f"ipc://{shallow}/streamseg-control"
     assert make_default_folder()
     assert default_folder_is_ours()
 
 
-def test_without_a_runtime_folder_it_lies_in_one_of_our_own(tmp_path, monkeypatch):
+def test_without_a_runtime_folder_it_lies_in_one_of_our_own(shallow, monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = tmp_path / f"streamseg-{os.geteuid()}"
+    monkeypatch.setattr("tempfile.tempdir", shallow)
+    folder = Path(shallow) / f"streamseg-{os.geteuid()}"
     assert default_control_endpoint() == f"ipc://{folder}/control"
     assert default_folder_is_ours()  # it does not exist yet
     assert make_default_folder()
@@ -94,5 +95,5 @@ def test_without_a_runtime_folder_it_lies_in_one_of_our_own(tmp_path, monkeypatc
     assert not default_folder_is_ours()
     assert not make_default_folder()
     folder.rmdir()
-    folder.symlink_to(tmp_path)
+    folder.symlink_to(shallow)
     assert not default_folder_is_ours()

@@ -61,7 +61,7 @@ def test_wrong_usage_shows_no_password(invoke, command):
         (["run", CONFIGS / "demo.yaml", "--model", "tinny"], "model 'tinny' is unknown: did you mean 'tiny'?"),
         (["run", CONFIGS / "demo.yaml", "--model", "x/y.pt"], "--model: there is no file"),
         (["run", CONFIGS / "demo.yaml", "--model-config", "a.yaml"], "--model-config: 'a.yaml' needs model.name to be"),
-        (["run", CONFIGS / "demo.yaml", "--device", "gpu"], "--device: 'gpu' is invalid"),
+        (["run", CONFIGS / "demo.yaml", "--device", "tpu"], "--device: 'tpu' is invalid"),
         (["run", CONFIGS / "demo.yaml", "--endpoint", "tcp://0.0.0.0:1"], "is reachable from other machines"),
         (["run", CONFIGS / "demo.yaml", "--log-level", "loud"], "--log-level: 'loud' is invalid"),
         (["run", "--source", "gopher://x"], "SOURCE: "),

@@ -18,7 +18,7 @@ import pytest
         (["run", "scene:simple", "--mask", "/no/such.png"], "--mask: there is no file '/no/such.png'"),
         (["run", "scene:simple", "--pace", "Fast"], "--pace: 'Fast' is invalid: expected camera, fast or live: write"),
         (["run", "scene:simple", "--pace", "Fast"], "write --pace fast"),
-        (["run", "scene:simple", "--device", "gpu"], "write --device cuda"),
+        (["run", "scene:simple", "--device", "GPU"], "write --device cuda"),
         (["run", "scene:simple", "--http", "8080"], "--http: '8080' has no port"),
         (["run", "scene:simple", "--http", "0.0.0.0:8080"], "use a CONFIG file with http.token set"),
         (
@@ -29,7 +29,7 @@ import pytest
         (["run", "gopher://x/y"], "SOURCE: "),
         (["probe", "/dev/video" + "1" * 50], "URL: "),
         (["probe", "scene:simple", "--transport", "tpc"], "--transport: 'tpc' is invalid: expected tcp or udp"),
-        (["demo", "--device", "gpu", "--no-page"], "write --device cuda"),
+        (["demo", "--device", "GPU", "--no-page"], "write --device cuda"),
         (["demo", "--source", "scene:simple", "--pace", "cam", "--point", "5,5"], "write --pace camera"),
     ],
 )
@@ -45,8 +45,8 @@ def test_a_mistake_in_an_option_names_the_option(invoke, arguments, words):
 def test_settings_of_a_file_keep_their_names_beside_an_option(invoke, tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text("streams: {}\nlog: {level: loud}\n")
-    result = invoke("run", str(file), "--device", "gpu")
+    result = invoke("run", str(file), "--device", "GPU")
     message = str(result.exception)
     assert "line 2: log.level: 'loud' is invalid" in message
-    assert "  --device: 'gpu' is invalid" in message
+    assert "  --device: 'GPU' is invalid" in message
     assert "2 settings are invalid" in message

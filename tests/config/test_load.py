@@ -155,7 +155,7 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(tmp_path):
             {**cam(), "model": {"name": "tiny", "config": "a.yaml"}},
             "model.config: 'a.yaml' needs model.name to be the path",
         ),
-        ({**cam(), "model": {"device": "gpu"}}, "'gpu' is invalid: expected text like auto, cpu, cuda, cuda:1"),
+        ({**cam(), "model": {"device": "tpu"}}, "'tpu' is invalid: expected text like auto, cpu, cuda, cuda:1"),
     ],
 )
 def test_refusals_name_the_path_the_value_and_the_fix(mapping, words):

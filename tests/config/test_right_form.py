@@ -53,7 +53,7 @@ CASES = [
     (EMPTY + "model: small", "model: {name: small}"),
     (EMPTY + "model: [small]", "model: {name: small}"),
     (EMPTY + "model: {device: 1}", "device: cuda:1"),
-    (EMPTY + "model: {device: gpu}", "device: cuda"),
+    (EMPTY + "model: {device: GPU}", "device: cuda"),
     (EMPTY + "model: {image_size: 384x384}", "image_size: 384"),
     (EMPTY + "model: {image_size: [384, 384]}", "image_size: 384"),
     (EMPTY + "model: {compile: true}", "compile: on"),

@@ -112,7 +112,7 @@ def test_a_loop_continues_with_rising_stamps_and_ends_when_all_pictures_vanish(t
     assert [source.read().stamps.pts for _ in range(5)] == [0, 1, 2, 3, 4]
     for path in tmp_path.iterdir():
         path.unlink()
-    with pytest.raises(SourceError, match="any more"):
+    with pytest.raises(SourceError, match="can be read now"):
         source.read()
     source.close()
     with pytest.raises(SourceError, match="open"):
