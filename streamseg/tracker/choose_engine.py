@@ -102,7 +102,8 @@ def _openvino_failure(name: str = "CPU") -> str | None:
         if name != "CPU":
             return (
                 f"OpenVINO finds no {name} here, only {', '.join(found) or 'nothing'}: install the driver of the "
-                "device and allow this user to open it (group render), or set model.device to cpu"
+                "device and allow this user to open it (group render), or set model.device to cpu, or to cuda for a "
+                "GPU of NVIDIA"
             )
         reason = "it has no plugin for the CPU"
     except Exception as error:  # noqa: BLE001 - a package from elsewhere, with libraries, can fail in any way

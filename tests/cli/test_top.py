@@ -119,7 +119,7 @@ def test_in_a_terminal(daemon: DaemonProcess) -> None:
 def test_a_signal_restores_the_terminal(tmp_path: Path) -> None:
     terminal = Terminal(sys.executable, "-m", "streamseg", "top", f"ipc://{tmp_path}/nothing")
     try:
-        terminal.wait("waiting for a daemon at ipc://")
+        terminal.wait(r"waiting for a daemon at\s+ipc://")
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.process.wait(20) == 0
         assert terminal.attributes() == terminal.before
