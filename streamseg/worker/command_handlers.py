@@ -58,24 +58,20 @@ def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Ou
 
 
 def handle_previews(commands: Sequence[Command], streams: Mapping[str, TrackedStream]) -> list[Outcome]:
-    """Answer previews as :func:`handle_command` does. Those of one stream share the model's batches.
+    """Answer previews of one stream as :func:`handle_command` does. They share the model's batches.
 
     Raises:
         DeviceError: as :func:`handle_command`.
     """
-    outcomes: list[Outcome] = []
-    for stream in dict.fromkeys(command.stream for command in commands):
-        asked = [command for command in commands if command.stream == stream]
-        results = _attempt(asked[0], _answer_previews, asked, streams)
-        if isinstance(results, Outcome):
-            outcomes += [msgspec.structs.replace(results, number=command.number) for command in asked]
-            continue
-        for command, result in zip(asked, results, strict=True):
-            if isinstance(result, ControlError):
-                outcomes.append(Outcome(command.number, error=ErrorBody.of(result)))
-            else:
-                outcomes.append(Outcome(command.number, encode_json(result)))
-    return outcomes
+    results = _attempt(commands[0], _answer_previews, commands, streams)
+    if isinstance(results, Outcome):
+        return [msgspec.structs.replace(results, number=command.number) for command in commands]
+    return [
+        Outcome(command.number, error=ErrorBody.of(result))
+        if isinstance(result, ControlError)
+        else Outcome(command.number, encode_json(result))
+        for command, result in zip(commands, results, strict=True)
+    ]
 
 
 def _attempt(command: Command, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Outcome:

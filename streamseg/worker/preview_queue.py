@@ -14,7 +14,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,20 @@ _MAX_WAIT_S: Final = 2.0
 """A preview that waits longer is refused: its mouse has moved on."""
 
 
+class _Waiting(NamedTuple):
+    """A preview that waits.
+
+    Attributes:
+        since_s: When it came.
+        command: The request.
+        is_click: It is a single click that starts an object.
+    """
+
+    since_s: float
+    command: Command
+    is_click: bool
+
+
 class PreviewQueue:
     """Previews that wait for their turn, oldest first. Used by the worker's thread.
 
@@ -42,19 +56,19 @@ class PreviewQueue:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._waiting: deque[tuple[float, Command]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._credit_s = _SHARE * _KEEP_S
         self._credited_at = clock()
 
     def add(self, command: Command) -> Outcome | None:
         """Take a preview; return the refusal of the oldest one if there are too many."""
-        self._waiting.append((self._clock(), command))
-        return _refusal(self._waiting.popleft()[1]) if len(self._waiting) > _MAX_WAITING else None
+        self._waiting.append(_Waiting(self._clock(), command, _starts_by_click(command)))
+        return _refusal(self._waiting.popleft().command) if len(self._waiting) > _MAX_WAITING else None
 
     def take_late(self) -> Outcome | None:
         """Return the refusal of a preview that has waited for too long, if there is one."""
-        if self._waiting and self._clock() - self._waiting[0][0] > _MAX_WAIT_S:
-            return _refusal(self._waiting.popleft()[1])
+        if self._waiting and self._clock() - self._waiting[0].since_s > _MAX_WAIT_S:
+            return _refusal(self._waiting.popleft().command)
         return None
 
     def take(self) -> list[Command]:
@@ -63,11 +77,11 @@ class PreviewQueue:
             return []
         first = self._waiting[0]
         together = [first]
-        if _starts_by_click(first[1]):
-            clicks = (one for one in self._waiting if one[1].stream == first[1].stream and _starts_by_click(one[1]))
+        if first.is_click:
+            clicks = (one for one in self._waiting if one.is_click and one.command.stream == first.command.stream)
             together = list(itertools.islice(clicks, _MAX_AT_ONCE))
         self._waiting = deque(one for one in self._waiting if one not in together)
-        return [command for _, command in together]
+        return [one.command for one in together]
 
     def wait_s(self) -> float | None:
         """Return the seconds until previews may run; None if none waits."""

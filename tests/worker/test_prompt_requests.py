@@ -45,7 +45,8 @@ def test_each_preview_has_its_own_answer():
         preview(16, "one", box=BOX, frame=9),
         preview(17, "one", box=[0.1, 0.1, 0.2, 0.2], object_id=5, label="mug"),
     ]
-    outcomes = {outcome.number: outcome for outcome in handle_previews(asked, streams)}
+    of_streams = [[one for one in asked if one.stream == stream] for stream in ("one", "two", "gone", "waits")]
+    outcomes = {outcome.number: outcome for some in of_streams for outcome in handle_previews(some, streams)}
     assert sorted(outcomes) == [command.number for command in asked]
     for command in asked:
         alone = handle_command(command, streams)
