@@ -173,7 +173,7 @@ class OpenVinoEngine(Engine):
         """Convert the model if that was not done, and load all networks that are not loaded yet."""
         if folder is None or not self._load_found(name, folder, shape, progress):
             with self._cache.making() as made:
-                job = Job(self._step, self._autocast, shape, self._target.threads, self._target.device)
+                job = Job(self._step, shape, self._target)
                 self.preparation.run_process(prepare, job, made, progress)
                 self._load_all(self._cache.keep(made, name), shape, progress)
 

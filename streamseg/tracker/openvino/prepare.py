@@ -28,7 +28,7 @@ from streamseg.tracker.openvino.functions import (
     convert,
     step_inputs,
 )
-from streamseg.tracker.openvino.network import CPU, Network, Target, compile_network, save_network
+from streamseg.tracker.openvino.network import Network, Target, compile_network, save_network
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.step import Features, TrackStep
 
@@ -110,22 +110,13 @@ class Job:
 
     Attributes:
         step: With the model; its weights may have been cast.
-        autocast: Precision of the arithmetic; None for float32.
         shape: Of the memory bank.
-        threads: Threads of torch and OpenVINO.
-        device: OpenVINO's name of the device.
+        target: What to compile for. Torch uses as many threads.
     """
 
     step: TrackStep
-    autocast: torch.dtype | None
     shape: BankShape
-    threads: int
-    device: str = CPU
-
-    @property
-    def target(self) -> Target:
-        """What to compile for."""
-        return Target(self.autocast, self.threads, self.device)
+    target: Target
 
 
 @torch.inference_mode(False)  # torch cannot trace what is made for inference only
@@ -142,7 +133,7 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     """
     import openvino
 
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(job.target.threads)
     core = openvino.Core()
     exact = _in_float32(job.step)
     converted = copy.deepcopy(exact)
@@ -165,7 +156,7 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     del converted
 
     cast = copy.deepcopy(exact)
-    eager = Engine(cast, job.autocast)  # casts the weights
+    eager = Engine(cast, job.target.autocast)  # casts the weights
 
     def compiled(path: Path, size: Size, inputs: tuple[Tensor, ...]) -> Network:
         shapes = [value.shape for value in inputs]
@@ -176,7 +167,7 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     timings = {}
     begin("compiling the encoder")
     network = compiled(encoder, ENCODER, (images,))
-    timings[ENCODER.name] = _measure(job.autocast, network, EncoderFunction, exact, (cast, eager), (images,))
+    timings[ENCODER.name] = _measure(job.target.autocast, network, EncoderFunction, exact, (cast, eager), (images,))
     for size in sizes:
         begin(f"compiling the step for {size.lanes} objects")
         if size.name in timings:  # with more slots
@@ -185,7 +176,7 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
             continue
         inputs = _example(exact, features, job.shape, size.lanes)
         network = compiled(step, size, inputs)
-        timings[size.name] = _measure(job.autocast, network, StepFunction, exact, (cast, eager), inputs)
+        timings[size.name] = _measure(job.target.autocast, network, StepFunction, exact, (cast, eager), inputs)
     for path in (encoder, step):
         path.unlink()
         path.with_suffix(".bin").unlink()

@@ -24,7 +24,9 @@ def prepare_once(shared_folders: SharedFolders) -> Prepare:
     """Converts a model in this process if no test has converted the same one; else copies its networks."""
 
     def prepare(job: Job, folder: Path, progress: Progress) -> None:
-        name = fingerprint(job.step, job.autocast, job.shape, openvino.__version__, weights_digest(job.step.model))
+        name = fingerprint(
+            job.step, job.target.autocast, job.shape, openvino.__version__, weights_digest(job.step.model)
+        )
         converted = shared_folders.filled(name, lambda empty: prepare_here(job, empty, progress))
         shutil.copytree(converted, folder, dirs_exist_ok=True)
 

@@ -8,6 +8,7 @@ import pytest
 from sam2.modeling.sam2_base import SAM2Base
 
 from streamseg.tracker.background import BackgroundProcess
+from streamseg.tracker.openvino.network import Target
 from streamseg.tracker.openvino.prepare import ENCODER, REPORT, Job, prepare, read_report, step_sizes
 from streamseg.tracker.predictor import CameraPredictor
 from tests.tracker.tracker_scenes import show
@@ -24,7 +25,7 @@ def test_networks_and_report(small: SAM2Base, tmp_path: Path, monkeypatch: pytes
     shape = predictor.bank.shape
     parts: list[tuple[str, float]] = []
     BackgroundProcess("normal").run(
-        prepare, Job(predictor.step, None, shape, 1), folder, lambda *part: parts.append(part)
+        prepare, Job(predictor.step, shape, Target(None, threads=1)), folder, lambda *part: parts.append(part)
     )
     files = {size.file for size in (ENCODER, *step_sizes(shape))}
     assert {path.name for path in folder.iterdir()} == {REPORT, *files}
