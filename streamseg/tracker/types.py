@@ -1,7 +1,7 @@
 """A tracker's inputs and outputs: prompts and masks, independent of the model.
 
-Imports neither torch nor any part of the service. Records and interface are in one file, since whoever writes a tracker
-reads both.
+Imports neither torch nor any part of the service. Records and interface are in one file, since one reads both to write
+a tracker.
 """
 
 from __future__ import annotations
