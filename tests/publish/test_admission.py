@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket as net
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import zmq
@@ -46,16 +47,26 @@ def test_a_peer_that_floods_gets_few_connections_for_ten_seconds(clock: Callable
     assert [take(turns, "10.0.0.1") for _ in range(4)] == [True] * 4
 
 
-def test_a_handshake_waits_for_its_turn():
+@contextmanager
+def admitted_slowly() -> Iterator[tuple[PeerTurns, Admission, zmq.Socket, int]]:
+    """A socket that subscribers connect to at a port, whose handshakes wait for turns."""
     with zmq.Context() as context:
         turns = PeerTurns()
         admitting = Admission(context, turns)
         outlet = context.socket(zmq.XPUB)
         admitting.watch(outlet)
-        port = outlet.bind_to_random_port("tcp://127.0.0.1")
+        try:
+            yield turns, admitting, outlet, outlet.bind_to_random_port("tcp://127.0.0.1")
+        finally:
+            outlet.close(linger=0)
+            admitting.close()
+
+
+def test_a_handshake_waits_for_its_turn():
+    with admitted_slowly() as (turns, admitting, outlet, port):
         turns.punish("127.0.0.1")
         assert take(turns, "127.0.0.1")  # the next turn comes later
-        subscriber = context.socket(zmq.SUB)
+        subscriber = outlet.context.socket(zmq.SUB)
         subscriber.subscribe(b"v1/")
         subscriber.connect(f"tcp://127.0.0.1:{port}")
         assert admitting.handshakes.socket.poll(20_000)
@@ -64,18 +75,11 @@ def test_a_handshake_waits_for_its_turn():
             admitting.admit()
         assert outlet.recv() == b"\x01v1/"
         subscriber.close(linger=0)
-        outlet.close(linger=0)
-        admitting.close()
 
 
 def test_closed_connections_take_no_turn(clock: Callable[[float], None]):
-    with zmq.Context() as context:
-        turns = PeerTurns()
-        admitting = Admission(context, turns)
-        outlet = context.socket(zmq.XPUB)
-        admitting.watch(outlet)
+    with admitted_slowly() as (turns, admitting, outlet, port):
         closings = outlet.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        port = outlet.bind_to_random_port("tcp://127.0.0.1")
         while take(turns, "127.0.0.1"):
             pass
         for _ in range(10):
@@ -85,7 +89,7 @@ def test_closed_connections_take_no_turn(clock: Callable[[float], None]):
                 admitting.admit()
             assert closings.poll(20_000)
             closings.recv_multipart()
-        subscriber = context.socket(zmq.SUB)
+        subscriber = outlet.context.socket(zmq.SUB)
         subscriber.subscribe(b"v1/")
         subscriber.connect(f"tcp://127.0.0.1:{port}")
         assert admitting.handshakes.socket.poll(20_000)
@@ -97,18 +101,11 @@ def test_closed_connections_take_no_turn(clock: Callable[[float], None]):
         subscriber.close(linger=0)
         outlet.disable_monitor()
         closings.close(linger=0)
-        outlet.close(linger=0)
-        admitting.close()
 
 
 def test_handshakes_beyond_the_limit_of_a_peer_are_counted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(admission, "_MAX_WAITING", 2)
-    with zmq.Context() as context:
-        turns = PeerTurns()
-        admitting = Admission(context, turns)
-        outlet = context.socket(zmq.XPUB)
-        admitting.watch(outlet)
-        port = outlet.bind_to_random_port("tcp://127.0.0.1")
+    with admitted_slowly() as (turns, admitting, _outlet, port):
         monkeypatch.setattr(turns, "may_begin", lambda peer: False)
         hasty = [net.create_connection(("127.0.0.1", port), timeout=20) for _ in range(5)]
         for connection in hasty:
@@ -118,5 +115,3 @@ def test_handshakes_beyond_the_limit_of_a_peer_are_counted(monkeypatch: pytest.M
         assert admitting.dropped == 3
         for connection in hasty:
             connection.close()
-        outlet.close(linger=0)
-        admitting.close()

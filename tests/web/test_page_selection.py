@@ -43,14 +43,20 @@ def test_a_new_object_stays_selected_and_the_next_click_improves_it(web, open_pa
     expect_selected(page, ball)
 
 
-def test_a_click_before_the_answer_to_the_first_improves_the_same_object(web, open_page):
-    page, eyes = open_cam(open_page, web.url)
+def click_without_an_answer(page, eyes):
+    """Click the ball; return the requests of clicks, which wait, and the place."""
     asked = []
     page.route("**/prompts", lambda route: asked.append(route))
     page.locator('[data-toggle="preview"]').click()
     spot = eyes.place_of(BALL)
     page.mouse.click(*spot)
     wait_for(lambda: page.evaluate("true") and len(asked) == 1, 10, "the first click")
+    return asked, spot
+
+
+def test_a_click_before_the_answer_to_the_first_improves_the_same_object(web, open_page):
+    page, eyes = open_cam(open_page, web.url)
+    asked, spot = click_without_an_answer(page, eyes)
     page.mouse.click(*spot)
     asked[0].continue_()
     wait_for(lambda: page.evaluate("true") and len(asked) == 2, 20, "the second click")
@@ -62,11 +68,7 @@ def test_a_click_before_the_answer_to_the_first_improves_the_same_object(web, op
 
 def test_a_selection_made_meanwhile_stays(web, open_page):
     page, eyes = open_cam(open_page, web.url)
-    asked = []
-    page.route("**/prompts", lambda route: asked.append(route))
-    page.locator('[data-toggle="preview"]').click()
-    page.mouse.click(*eyes.place_of(BALL))
-    wait_for(lambda: page.evaluate("true") and len(asked) == 1, 10, "the click")
+    asked, _ = click_without_an_answer(page, eyes)
     page.keyboard.press("n")
     asked[0].continue_()
     expect(rows(page)).to_have_count(1)
