@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -46,14 +48,38 @@ EXIT_CODES: Final = (
 class _Commands(TyperGroup):
     """The commands. Messages about wrong usage repeat arguments, which may be addresses with their passwords."""
 
+    _given: Sequence[str] = ()
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        self._given = tuple(args)  # parsing consumes them
+        with _redacted_usage_errors(self._given):
+            return super().make_context(info_name, args, *rest, **extra)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        try:
+        with _redacted_usage_errors(self._given):
             return super().invoke(ctx)
-        except Exception as error:
-            # The class is click's UsageError, which newer versions of Typer have no public name for.
-            if isinstance(message := getattr(error, "message", None), str):
-                error.message = redact(message)  # type: ignore[attr-defined]
-            raise
+
+
+@contextlib.contextmanager
+def _redacted_usage_errors(arguments: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # The class is click's UsageError, which newer versions of Typer have no public name for.
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = _without_addresses(message, arguments)  # type: ignore[attr-defined]
+        raise
+
+
+def _without_addresses(message: str, arguments: Sequence[str]) -> str:
+    """Redact a message that repeats arguments, exactly where one of them is an address and by patterns elsewhere."""
+    from streamseg.sources.address import SourceAddress
+
+    for argument in sorted(arguments, key=len, reverse=True):
+        for text in (argument, argument.partition("=")[2], argument.lstrip("-")):
+            if "://" in text:
+                message = SourceAddress.of(text).without_secrets(message)
+    return redact(message)
 
 
 app = typer.Typer(

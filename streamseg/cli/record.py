@@ -11,6 +11,7 @@ import typer
 
 from streamseg.cli.daemon_options import Key, ServerKey
 from streamseg.cli.until_signal import ended_by_signal
+from streamseg.common.redact import redact
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 _STATUS_S: Final = 10.0
@@ -90,7 +91,7 @@ def record(
 
     gaps, next_line_s = 0, time.monotonic() + _STATUS_S
     with Recorder(folder, RecordLimits.of(settings)) as recorder:
-        print(f"recording {endpoint} to {folder}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        print(redact(f"recording {endpoint} to {folder}; Ctrl-C ends it"), file=sys.stderr, flush=True)
         try:
             for received in receive_bytes(endpoint, stream or None, kinds_of(settings), stopped, keys):
                 if received is not None:
@@ -163,4 +164,4 @@ def export(
     from streamseg.record.export.run import export_recording
 
     count = export_recording(folder, out, form, stream=stream, every=every)
-    print(f"{count} frames in {out}", file=sys.stderr)
+    print(redact(f"{count} frames in {out}"), file=sys.stderr)

@@ -12,6 +12,7 @@ import typer
 
 from streamseg.cli.daemon_options import Key, ServerKey
 from streamseg.cli.print_line import print_line
+from streamseg.common.redact import redact
 from streamseg.protocol.topics import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
@@ -127,4 +128,4 @@ class _Silence:
         if silent_s >= _HINT_AFTER_S and not self._hinted:
             self._hinted = True
             why = problem or "is `streamseg run` running there?"
-            print(f"no message from {endpoint} yet: {why}", file=sys.stderr)
+            print(redact(f"no message from {endpoint} yet: {why}"), file=sys.stderr)

@@ -56,9 +56,30 @@ _HARMLESS: Final = frozenset((
     "mirror", "flip", "color", "colour", "overlay", "clock", "date", "timeout", "pkt_size", "listen", "mode",
 ))
 # fmt: on
-_HARMLESS_VALUE: Final = re.compile(r"[\w.+-]{0,32}")
-_TOKEN_OF_TEXT: Final = re.compile(r"[^\s'\"<>]+")
-_PARAMETER: Final = re.compile(r"[^&;]+")
+_NUMERIC: Final = frozenset(
+    ("w", "h", "x", "y", "width", "height", "fps", "framerate", "rate", "maxfps", "gop", "bitrate")
+)
+_HARMLESS_WORDS: Final = re.compile(
+    r"(?=.{0,32}$)(?:[A-Za-z]*|[A-Za-z]{1,12}[0-9]{1,4}|[0-9]{1,10}[A-Za-z]{0,4})"
+    r"(?:[._+*-](?:[A-Za-z]*|[A-Za-z]{1,12}[0-9]{1,4}|[0-9]{1,10}[A-Za-z]{0,4})|(?<=[0-9])x[0-9]{1,5})*"
+)
+"""Words and numbers (``main``, ``1280x720``, ``h264``), not what mixes letters and digits as passwords do."""
+_HARMLESS_NUMBER: Final = re.compile(r"[0-9]{0,10}(?:\.[0-9]{0,6})?")
+# A ; separates parameters for some cameras, but it may be part of a password: it does not end a value.
+_PARAMETER: Final = re.compile(r"[^&]+")
+_PARAMETER_NAME: Final = re.compile(r"[\w.-]{1,32}(?:\[\])?")
+_QUERY_OR_FRAGMENT: Final = re.compile(r"[?#]")
+# What follows the last @ of an address whose user has no password: `cam.local/`, `10.0.0.1`, `[::1]`, `cam:554`.
+_ADDRESS_OR_DOMAIN: Final = (
+    r"(?:\[[0-9a-fA-F:.]+\]|localhost\b|[\w-]+(?:\.[\w-]+)*\.[A-Za-z][\w-]*|[0-9]+(?:\.[0-9]+){3})"
+)
+_CERTAIN_HOST: Final = re.compile(rf"@(?:{_ADDRESS_OR_DOMAIN}|[\w.-]+:[0-9])")
+_HOST_AND_PATH: Final = re.compile(r"@[\w.-]+(?::[0-9]{1,5})?/")
+_USER: Final = r"[^/@:]*(?::[^/@]*)?@"
+# A host that is no user name with the beginning of a password: what follows a ? or # is no part of a password.
+_COMPLETE_BEFORE_QUERY: Final = re.compile(
+    rf"(?:{_USER}[\w.-]+:[0-9]{{1,5}}|(?:{_USER})?{_ADDRESS_OR_DOMAIN}(?::[0-9]{{1,5}})?)(?:/[^@]*)?"
+)
 # The last segment of an RTMP path is the stream key. `PATH` and `${NAME}` are what messages tell users to write.
 _STREAM_KEY: Final = re.compile(
     r"(?P<address>\brtmp[a-z]{0,2}(?:\+listen)?://(?![^\s?]*/\$\{)[^\s'\"<>?]*/)(?!PATH\b)[^\s'\"<>?/]*[^\s'\"<>?/,.:;)\]}]",
@@ -99,8 +120,8 @@ def _redact_once(text: str) -> str:
     text = _AUTHORIZATION.sub(lambda match: f"{match['key']}***", text)
     text = _ASSIGNED.sub(lambda match: f"{match['key'] or match['short']}***", text)
     text = _QUOTED.sub(lambda match: f'{match["key"]}"***"', text)
-    if "://" in text and "?" in text:
-        text = _TOKEN_OF_TEXT.sub(lambda match: _without_query_values(match[0]), text)
+    if "://" in text and ("?" in text or "#" in text):
+        text = "".join(_without_queries(line) for line in _LINE_END.split(text))
     return text
 
 
@@ -111,21 +132,34 @@ def mask_query(query: str) -> str:
 
 def _masked_parameter(parameter: str) -> str:
     key, equals, value = parameter.partition("=")
-    if key.lower() in _HARMLESS and _HARMLESS_VALUE.fullmatch(value):
+    harmless_value = _HARMLESS_NUMBER if key.lower() in _NUMERIC else _HARMLESS_WORDS
+    if key.lower() in _HARMLESS and harmless_value.fullmatch(value):
         return parameter
-    if not equals:
+    if not equals or not _PARAMETER_NAME.fullmatch(key):
         return "***"
     return f"{key}=***" if value else parameter
 
 
-def _without_query_values(token: str) -> str:
-    """Mask the query of the address in a token of text; the punctuation after it belongs to the sentence."""
-    slashes = token.find("://")
-    mark = token.find("?", slashes + 3) if slashes >= 0 else -1
-    if mark < 0:
-        return token
-    query = token[mark + 1 :].rstrip(",.:;)")
-    return f"{token[: mark + 1]}{mask_query(query)}{token[mark + 1 + len(query) :]}"
+def _without_queries(line: str) -> str:
+    """Mask the queries and fragments of the addresses in a line; punctuation after an address is of the sentence."""
+    kept: list[str] = []
+    start = 0
+    while (slashes := line.find("://", start)) >= 0:
+        found = _end_of_address(line, slashes).search(line, slashes + 3)
+        stop = found.start() if found else len(line)
+        kept += [line[start : slashes + 3], _without_query(line[slashes + 3 : stop])]
+        start = stop
+    kept.append(line[start:])
+    return "".join(kept)
+
+
+def _without_query(address: str) -> str:
+    plain = address.rstrip(",.:;)]}>'\"")
+    found = _QUERY_OR_FRAGMENT.search(plain)
+    if found is None:
+        return address
+    path, (query, hash_sign, fragment) = plain[: found.start()], plain[found.start() :].partition("#")
+    return f"{path}{query[:1]}{mask_query(query[1:])}{hash_sign}{'***' if fragment else ''}{address[len(plain) :]}"
 
 
 def _without_userinfos(line: str) -> str:
@@ -142,16 +176,18 @@ def _without_userinfo(line: str, start: int, end: int) -> str:
     while (slashes := line.find("://", start, end)) >= 0:
         begin = slashes + 3
         quote = _quote_before(line, slashes)
-        found = (_CLOSED[quote] if quote else _SPACE).search(line, begin, end)
+        found = _end_of_address(line, slashes).search(line, begin, end)
         stop = found.start() if found else end
         quoted = found is not None and found[0] == quote
         at = line.rfind("@", begin, stop)
-        if at < 0:
+        if at >= 0 and (queried := _in_query(line, begin, at, stop)) is not None:
+            at = queried
+        elif at < 0:
             complete = (_COMPLETE_IN_QUOTES if quoted else _COMPLETE).match(line[begin:stop])
             at = -1 if complete else last_at
         elif not quoted or _reopened(line, quote, stop, last_at, end):
             at = max(at, last_at)
-        hide_from = _secret_begin(line, begin, stop, at)
+        hide_from = begin if at == stop else _secret_begin(line, begin, stop, at)
         if hide_from is not None and not _PLACEHOLDER.fullmatch(line, hide_from, at):
             kept += [line[start:hide_from], "***"]
             start = at
@@ -160,6 +196,21 @@ def _without_userinfo(line: str, start: int, end: int) -> str:
         start = stop
     kept.append(line[start:end])
     return "".join(kept)
+
+
+def _in_query(line: str, begin: int, at: int, stop: int) -> int | None:
+    """Tell an ``@`` in a query or fragment from one that ends a password with a ``?`` or ``#`` in it.
+
+    Returns:
+        None if it ends a password, or the end of what hides its secret: an ``@`` before, -1 without a user, or
+        ``stop`` if no one can tell.
+    """
+    query = _QUERY_OR_FRAGMENT.search(line, begin, at)
+    if query is None or line.find(":", begin, query.start()) < 0:
+        return None
+    if _COMPLETE_BEFORE_QUERY.fullmatch(line, begin, query.start()):
+        return line.rfind("@", begin, query.start())
+    return None if _CERTAIN_HOST.match(line, at, stop) or _HOST_AND_PATH.match(line, at, stop) else stop
 
 
 def _last_at(line: str, start: int, end: int) -> int:
@@ -173,6 +224,12 @@ def _last_at(line: str, start: int, end: int) -> int:
 def _reopened(line: str, quote: str, stop: int, at: int, end: int) -> bool:
     """Whether the quote at ``stop`` is part of a password: the ``@`` is in no other string and another quote closes."""
     return at > stop and line.count(quote, stop, at) % 2 == 1 and line.find(quote, at, end) >= 0
+
+
+def _end_of_address(line: str, slashes: int) -> re.Pattern[str]:
+    """What ends the address whose ``://`` is at ``slashes``."""
+    quote = _quote_before(line, slashes)
+    return _CLOSED[quote] if quote else _SPACE
 
 
 def _quote_before(line: str, slashes: int) -> str:
@@ -190,5 +247,6 @@ def _secret_begin(line: str, begin: int, stop: int, at: int) -> int | None:
     colon = line.find(":", begin, at)
     if colon >= 0:
         return colon + 1
-    # A token instead of a user name holds no space, and an @ in the path is not its end.
-    return begin if at < stop and _PATH_BEGINS.search(line, begin, at) is None else None
+    # A token instead of a user name holds no space, and an @ in the path is not its end (`rtsp://cam/profile@2x`).
+    in_path = _PATH_BEGINS.search(line, begin, at) is not None and _CERTAIN_HOST.match(line, at) is None
+    return begin if at < stop and not in_path else None

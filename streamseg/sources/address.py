@@ -69,6 +69,8 @@ _DISPLAY: Final = re.compile(r"[\w.-]{0,253}:[0-9]{1,5}(\.[0-9]{1,3})?(\+[0-9]{1
 _MAX_WEBCAM_DIGITS: Final = 4
 
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
+_AT_OF_PATH: Final = re.compile(r"(?:/[\w.%+~-]+)+@(?!localhost)[\w-]+(?:\?[^@]*)?")
+"""Behind a host: an ``@`` that has no host after it."""
 _HOST_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\[\]:@\s]+)(:[0-9]{0,5})?")
 _MAX_PORT: Final = 65535
 _PATH_ASSIGNMENT: Final = re.compile(r"[^/&;]*=[^/]*")
@@ -233,8 +235,9 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     fault = _fault_of(scheme, host_and_port, tail)
     if fault is not None:
         return SourceAddress(text, hidden.shown, hidden.secrets, fault)
-    if "@" in tail and (at or ":" in host_and_port):
-        # The path may hold an @, but so may a password with an unencoded slash: rtsp://user:12/34@host.
+    if "@" in tail and (at or ":" in host_and_port or not _AT_OF_PATH.fullmatch(tail)):
+        # The path may hold an @ (rtsp://cam/profile@2x), but so may a password with an unencoded slash:
+        # rtsp://user:12/34@host.
         return hidden
     user, colon, password = userinfo.partition(":")
     shown_user = "" if not at else f"{user}:***@" if colon else "***@" if userinfo else "@"
@@ -247,7 +250,7 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     shown_query = mask_query(query)
     for plain, masked in ((path, shown_path), (query, shown_query)):
         if plain != masked:
-            hidden_values = [value.partition("=")[2] or value for value in re.split("[&;/]", plain)]
+            hidden_values = [value.partition("=")[2] or value for value in re.split("[&/]", plain)]
             secrets += [piece for value in hidden_values if value not in masked for piece in _pieces(value)]
     shown_fragment = f"#{'***' if fragment else ''}" if hash_sign else ""
     secrets += _pieces(fragment)
@@ -345,7 +348,7 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
         if path.is_symlink():
             raise ConfigError(f"{_short(address)} is a link to {_short(os.readlink(path))}, which does not exist")  # noqa: PTH115
     except SourceOpenError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(redact(str(error))) from None
     except (OSError, ValueError, RuntimeError) as error:
         # No permission, a name that is too long, a NUL in it, an unknown ~user.
         raise ConfigError(f"{_short(address)} cannot be a file or folder: {_short_reason(error)}") from None

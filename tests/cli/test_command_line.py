@@ -52,6 +52,24 @@ def test_wrong_usage_shows_no_password(invoke, command):
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://admin:Tr0ub4dor#3@host/x",
+        "rtsp://Tr0ub4dor x/@h/a",
+        "http://h/a?jwt=x'Tr0ub4dor [b] Tr0ub4dor",
+        "http://h/a#x Tr0ub4dor",
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments", ["{}", "--{}", "--source={}", "-{}", "run {} {}", "run --sourc {}", "run --loop={}", "stream {}"]
+)
+def test_no_place_of_an_argument_shows_a_password(invoke, address, arguments):
+    result = invoke(*(argument.format(address) for argument in arguments.split()))
+    assert result.exit_code == 2
+    assert "Tr0ub4dor" not in result.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["run"], "nothing to run: pass a CONFIG or a SOURCE"),
