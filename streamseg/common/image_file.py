@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +52,31 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     Raises:
         ImageError: it has more than :data:`MAX_PIXELS` pixels.
     """
+    return _header_size(io.BytesIO(data))
+
+
+def check_size(path: Path) -> None:
+    """Check the size of an image file and of its picture, without reading more than its header.
+
+    Raises:
+        ImageError: it has more than :data:`MAX_PIXELS` pixels or :data:`MAX_BYTES` bytes. A file that cannot be read is
+            no error here.
+    """
+    try:
+        if _size_of_file(path) > 0:
+            with path.open("rb") as file:
+                _header_size(file)
+    except OSError:
+        return
+
+
+def _header_size(file: IO[bytes]) -> tuple[int, int] | None:
     from PIL import Image  # most processes never read an image file
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            size: tuple[int, int] = Image.open(io.BytesIO(data), formats=_FORMATS).size
+            size: tuple[int, int] = Image.open(file, formats=_FORMATS).size
     except Image.DecompressionBombError:
         raise ImageError(f"it has more than {MAX_PIXELS:,} pixels, which is refused: use a smaller image") from None
     except Exception:  # noqa: BLE001 - the plugins raise whatever a broken header makes them
@@ -133,8 +152,14 @@ def read_bytes(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise ImageError("there is no such file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"it is larger than {MAX_BYTES >> 20} MiB: use a smaller image")
-        return path.read_bytes()
+        return path.read_bytes() if _size_of_file(path) > 0 else b""
     except OSError as error:
         raise ImageError(error.strerror or str(error)) from None
+
+
+def _size_of_file(path: Path) -> int:
+    """Return the size of a file in bytes; 0 for those of the kernel (``/proc/kmsg``), of which a read may never end."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ImageError(f"it is larger than {MAX_BYTES >> 20} MiB: use a smaller image")
+    return size

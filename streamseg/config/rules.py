@@ -1,4 +1,4 @@
-"""Checks that types cannot express: names, addresses and prompts. Reads no file, but checks that some exist."""
+"""Checks that types cannot express: names, addresses, prompts. Reads no more of files than the headers of masks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path as FilePath
 from typing import Final
 
+from streamseg.common.image_file import ImageError, check_size
 from streamseg.config.problems import Path, Problems
 from streamseg.config.prompter_settings import SETTINGS
 from streamseg.config.prompter_types import own_file, type_problem
@@ -301,8 +302,18 @@ def _check_prompt(prompt: PromptConfig, path: Path, problems: Problems) -> None:
         problems.add((*path, *problem.field), problem.message)
     if label := prompt_rules.label_problem(prompt.label):
         problems.add((*path, "label"), label.removeprefix("label: "))
-    if prompt.mask is not None and not _is_file(prompt.mask):
-        problems.add((*path, "mask"), f"there is no file {_short(prompt.mask)}: check the path")
+    if prompt.mask is not None:
+        _check_mask(prompt.mask, (*path, "mask"), problems)
+
+
+def _check_mask(mask: str, path: Path, problems: Problems) -> None:
+    if not _is_file(mask):
+        problems.add(path, f"there is no file {_short(mask)}: check the path")
+        return
+    try:
+        check_size(FilePath(mask))
+    except ImageError as error:
+        problems.add(path, f"{_short(mask)} cannot be read: {error}")
 
 
 def _check_endpoint(endpoint: str, path: Path, problems: Problems) -> None:

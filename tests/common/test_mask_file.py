@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
+from streamseg.common.image_file import check_size
 from streamseg.common.mask_file import read_mask
 from streamseg.errors import PromptError
 from tests.sources.test_images import png_that_claims
@@ -30,6 +33,12 @@ def test_what_is_not_a_mask_is_refused_with_the_reason(tmp_path, content):
         PromptError, match=r"m\.png cannot be read \((there is no|it is not|it has|the file is).*\): use a PNG"
     ):
         read_mask(tmp_path / "m.png")
+
+
+def test_files_of_the_kernel_are_not_read():
+    with pytest.raises(PromptError, match=r"stat cannot be read \(the file is empty\)"):
+        read_mask(Path("/proc/self/stat"))  # of another one, /proc/kmsg, a read does not end
+    check_size(Path("/proc/self/stat"))
 
 
 def test_a_black_mask(tmp_path):

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from streamseg.config.load import config_from_mapping, load_config, stream_from_mapping
 from streamseg.errors import ConfigError
+from tests.sources.test_images import png_that_claims
 
 
 def cam(**settings):
@@ -375,3 +377,15 @@ def test_what_is_wrong_already_does_not_refuse_a_change(tmp_path):
         )
     with pytest.raises(ConfigError, match="clip"):
         stream_from_mapping("cam", settings, max_objects=8)
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (2**31 - 1, 1), (8_193, 8_193)])
+def test_a_mask_that_is_a_picture_bomb_is_refused_by_its_header(tmp_path, size):
+    (tmp_path / "m.png").write_bytes(png_that_claims(*size))
+    (tmp_path / "fine.png").write_bytes(png_that_claims(8_192, 8_192))
+
+    def masked(name):
+        return cam(prompts=[{"object": 1, "mask": str(tmp_path / name)}])
+
+    assert re.search(r"prompts\[0\]\.mask: .*m\.png' cannot be read: it has .* smaller image", refused(masked("m.png")))
+    config_from_mapping(masked("fine.png"))
