@@ -65,6 +65,7 @@ _DEVICE: Final = re.compile(r"/dev/video[0-9]{1,4}|/dev/v4l/by-(?:id|path)/[^/\0
 
 _LIKE_DEVICE: Final = re.compile(r"/dev/video\d*")
 _PATTERN: Final = re.compile(r"[*?\[]|%0?\d?d")
+_WILDCARD: Final = re.compile(r"[*?\[]")
 _DISPLAY: Final = re.compile(r"[\w.-]{0,253}:[0-9]{1,5}(\.[0-9]{1,3})?(\+[0-9]{1,5},[0-9]{1,5})?")
 _MAX_WEBCAM_DIGITS: Final = 4
 
@@ -339,7 +340,9 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
                 return "v4l2", str(path)  # a link to it that a rule of udev has made
             _refuse_special(address, path)
             return "file", str(path)
-        if _PATTERN.search(path.name) and path.parent.is_dir():
+        if "**" in path.parts:
+            raise ConfigError(f"{_short(address)}: ** is not supported: write a * for each level of folders")
+        if (_PATTERN.search(path.name) and path.parent.is_dir()) or _WILDCARD.search(str(path.parent)):
             list_images(path)
             return "images", str(path)
         folder = next(parent for parent in path.parents if parent.is_dir())

@@ -70,7 +70,9 @@ def open_arguments(
             options = {"rtmp_live": "live", "analyzeduration": "500000", "fpsprobesize": "0"}
             return OpenArguments(url, options=options | ({"listen": "1"} if listen else {}))
         case "http" | "hls":
-            options = {"analyzeduration": "1000000", "fpsprobesize": "0"}
+            # Keep-alive: FFmpeg sends a second request into a connection unless the server's answer says that it
+            # closes. Some servers close as asked and do not say so, and the video would end at its first seek.
+            options = {"analyzeduration": "1000000", "fpsprobesize": "0", "multiple_requests": "1"}
             if not follow_redirects:
                 options |= {"max_redirects": "0", "format_whitelist": _ONE_ADDRESS}
             return OpenArguments(url, options=options)

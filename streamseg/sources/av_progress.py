@@ -41,8 +41,12 @@ class ReadProgress:
             start_s = self._end_s
         self._end_s = max(self._end_s, start_s + float((packet.duration or 0) * packet.time_base))
 
-    def missing(self) -> str:
-        """Return what is missing at the end, for people; empty if nothing is."""
+    def missing(self, max_short_s: float = _MAX_SHORT_S) -> str:
+        """Return what is missing at the end, for people; empty if nothing is.
+
+        Args:
+            max_short_s: A video may end this long before its announced end.
+        """
         if self._stream.frames > self.packets:
             return f"{self.packets} of {self._stream.frames} packets"
         rest = self._container.size - self._last_byte
@@ -53,4 +57,4 @@ class ReadProgress:
             return ""
         start_s = (self._container.start_time or 0) / 1e6
         short_s = duration_us / 1e6 - (self._end_s - start_s)
-        return f"its last {short_s:.1f} s are missing" if short_s > _MAX_SHORT_S else ""
+        return f"its last {short_s:.1f} s are missing" if short_s > max_short_s else ""

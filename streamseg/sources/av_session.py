@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -44,6 +46,12 @@ _ALWAYS_LIVE: Final = frozenset({"rtsp", "rtmp", "udp", "rtp", "srt", "sdp", "sn
 _MAX_CORRUPT_RUN: Final = 300
 _MAX_ASPECT: Final = 16
 """A pixel that is more oblong than this is damaged data."""
+
+_MAX_SHORT_HLS_S: Final = 0.25
+"""How far the durations in a playlist may be from those of its segments, if the connection may have broken."""
+
+_MAX_REORDERED: Final = 64
+"""More packets than a decoder has in hand: its delay for B-frames, and a picture for each thread."""
 
 _DECODER_THREADS: Final = min(4, os.cpu_count() or 1)
 
@@ -87,7 +95,7 @@ class AvSession:
         live: The source has no end of its own.
         pictures: Pictures decoded so far.
         corrupt: Packets that could not be decoded.
-        damaged: Packets with missing data that were decoded all the same.
+        damaged: Packets with missing or wrong data that were decoded all the same. Not counted of live sources.
 
     Blocks: up to ``open_timeout_s``; longer if a name server does not answer.
 
@@ -143,6 +151,8 @@ class AvSession:
         self._stamp: PacketStamp | None = None
         self._decode_ns = 0
         self._corrupt_run = 0
+        self._damaged_stamps: deque[PacketStamp] = deque(maxlen=_MAX_REORDERED)
+        self._cut_off = False
         self._hardware = video.hardware
         self._asked_gpu = video.hardware is not None
 
@@ -174,6 +184,8 @@ class AvSession:
         picture = self._decoded.pop(0)
         stamp = picture.opaque if isinstance(picture.opaque, PacketStamp) else self._stamp
         assert stamp is not None
+        if picture.is_corrupt and not self.live and stamp not in self._damaged_stamps:
+            self._note_damage()
         at, why = self._discontinuity
         discontinuity = why if self.pictures == at else ""
         return StampedPicture(picture, stamp, self._decode_ns, self._sample_aspect(), discontinuity)
@@ -215,12 +227,17 @@ class AvSession:
         except (av.error.FFmpegError, OSError) as error:
             if self.live and not self.pictures:  # a snapshot's address is asked only now
                 raise open_error(error, self._address, self.kind, elapsed_s=0.0, timeout_s=math.inf) from None
-            self._failure = self._reason(error)
+            self._failure = "" if self._is_plain_end(error) else self._reason(error)
             self._decoded = self._drain()
         else:
             self._decode(packet)
-        if self._failure is not None and self.live:
-            raise self._end_error()
+
+    def _is_plain_end(self, error: Exception) -> bool:
+        """Whether an error is the end of an answer without a length, which FFmpeg takes for a broken connection."""
+        if self.kind not in MAY_BE_LIVE or error.errno != errno.EIO:
+            return False
+        # Of a playlist only its last segment is at its end, and its size is unknown.
+        return self._container.size <= 0 and not (self.kind == "hls" and self._progress.missing(_MAX_SHORT_HLS_S))
 
     def _end_error(self) -> SourceError:
         """Return what to raise once all pictures of a source are delivered, with how many there were."""
@@ -237,7 +254,7 @@ class AvSession:
         if self._codec_changes:
             times = "once" if self._codec_changes == 1 else f"{self._codec_changes} times"
             count += f"; its codec changes {times}, and the last pictures before that may be missing"
-        missing = self._failure or self._progress.missing()
+        missing = self._failure or self._progress.missing() or ("it ends within a picture" if self._cut_off else "")
         if not missing:
             return EndOfStreamError(f"{self._shown}: end of the video after {count}")
         if self.kind in MAY_BE_LIVE:
@@ -261,9 +278,10 @@ class AvSession:
         packet, self._pending = self._pending or self._read_packet(), None
         if packet.is_corrupt and packet.size and not self.live:
             self._note_damage()
+            self._cut_off = True
             following = self._read_packet()
             if following.size:
-                self._pending = following
+                self._pending, self._cut_off = following, False
             else:
                 # Cut off within its last packet. With an error in it, frame threads would drop the pictures before it.
                 return following
@@ -340,6 +358,8 @@ class AvSession:
 
     def _decode(self, packet: Any) -> None:
         self._stamp = self._clock.stamp(packet)
+        if packet.is_corrupt:
+            self._damaged_stamps.append(self._stamp)
         if (change := self._codec_watch.change(packet)) is not None:
             packet = self._change_decoder(packet, change)
         packet.opaque = self._stamp

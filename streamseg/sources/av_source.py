@@ -107,7 +107,9 @@ class AvSource:
         deadline = time.monotonic() + self._open_timeout_s
         session = self._session = self._connect()
         live, stream = session.live, session.stream
-        rate = self._fps if self._kind == "snapshot" else stream.average_rate or stream.guessed_rate
+        # Where no pictures were counted, FFmpeg's guess is that of fields: twice the rate of most H.264 streams.
+        announced = stream.average_rate or stream.codec_context.framerate or stream.guessed_rate
+        rate = self._fps if self._kind == "snapshot" else announced
         if (session.kind == "hls" and (live or self._paced)) or (self._paced and not live):
             self._pacer = Pacer(1.0 / float(rate or _RATE_IF_UNKNOWN), catch_up=live or self._catch_up)
         elif self._kind == "snapshot":

@@ -44,8 +44,10 @@ def list_images(path: Path) -> list[Path]:
     return pictures
 
 
-def _natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
-    """Sort key: digits compare as numbers; the name decides between ``1.jpg`` and ``01.jpg``."""
-    parts = re.split(r"(\d+)", path.name.lower())
+def _natural_order(path: Path) -> tuple[list[list[tuple[bool, int, str]]], str]:
+    """Sort key: folder by folder, digits as numbers; the path decides between ``1.jpg`` and ``01.jpg``."""
+    names = [[part for part in re.split(r"(\d+)", name.lower()) if part] for name in path.parts]
     # isdecimal as \d does: isdigit is also true for characters that int() refuses, like a circled 1.
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts if part], path.name
+    return [
+        [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in name] for name in names
+    ], str(path)

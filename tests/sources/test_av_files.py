@@ -103,6 +103,52 @@ def test_damage_in_a_file_is_reported_and_counted(tmp_path: Path, caplog: pytest
     assert any("damaged data after" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("mp4", "libx264"), ("mkv", "libx264"), ("ts", "mpeg2video"), ("avi", "mpeg4")]
+)
+def test_damage_that_the_decoder_conceals_is_reported_and_counted(
+    tmp_path: Path, suffix: str, codec: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / f"a.{suffix}", frames=40, size=(320, 240), codec=codec, options={"g": "10"})
+    data = path.read_bytes()
+    damaged, middle = bytearray(data), len(data) // 2
+    rng = np.random.default_rng(3)
+    for place in (middle, middle + 9000, middle + 15000):  # all packets keep their place and length
+        damaged[place : place + 40] = bytes(
+            rng.integers(1, 256, 40, np.uint8) ^ np.frombuffer(data, np.uint8)[place : place + 40]
+        )
+    (tmp_path / f"b.{suffix}").write_bytes(damaged)
+    whole, broken = (AvSource(str(tmp_path / f"{name}.{suffix}"), "file", pace="fast") for name in "ab")
+    whole.open()
+    assert read_to_the_end(whole)[0] == 40
+    assert whole.damaged == 0
+    whole.close()
+    with caplog.at_level(logging.WARNING):
+        broken.open()
+        count, error = read_to_the_end(broken)
+        bad = broken.damaged + broken.corrupt
+        broken.close()
+    assert 1 <= bad <= 10
+    assert count >= 30
+    assert f"end of the video after {count} pictures, {bad} damaged packet" in str(error)
+    assert any("damaged data after" in record.getMessage() for record in caplog.records)
+
+
+def test_a_fragmented_file_that_ends_within_a_picture_is_cut_off(tmp_path: Path) -> None:
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    path = write_video(tmp_path / "a.mp4", frames=40, options={"bf": "0", "g": "10"}, container_options=options)
+    with av.open(str(path)) as container:
+        last = [packet for packet in container.demux(video=0) if packet.size][25]
+        end = last.pos + last.size // 2
+    path.write_bytes(path.read_bytes()[:end])
+    source = AvSource(str(path), "file", pace="fast")
+    source.open()
+    count, error = read_to_the_end(source)
+    source.close()
+    assert count == 25
+    assert "the rest cannot be read (it ends within a picture), after 25 pictures, 1 damaged packet" in str(error)
+
+
 def test_a_file_played_as_a_camera_never_falls_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimulatedClock()
     monkeypatch.setattr(pacer, "time", clock)

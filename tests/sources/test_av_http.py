@@ -76,6 +76,95 @@ def test_a_connection_that_breaks_half_way_is_an_error_with_a_count(tmp_path: Pa
     assert f"after {count} pictures" in str(error)
 
 
+def fragmented(path: Path) -> Path:
+    """Write a video of 40 frames whose container announces neither their number nor a duration."""
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    return write_video(path, frames=40, options={"bf": "0", "g": "10"}, container_options=options)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mp4", "mkv"])
+def test_a_server_that_closes_without_saying_so_can_be_sought(tmp_path: Path, suffix: str) -> None:
+    """FFmpeg asks to close the connection. A server may do so without a ``Connection: close`` in its answer."""
+    path = write_video(tmp_path / f"a.{suffix}", frames=40)
+    data = path.read_bytes()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0] or 0)
+        request.send_response(206)
+        request.send_header("Content-Length", str(len(data) - start))
+        request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        request.end_headers()
+        request.wfile.write(data[start:])
+
+    with http_server(answer, "HTTP/1.1") as url:
+        source = AvSource(f"{url}/clip.{suffix}", "http", pace="fast")
+        assert not source.open().live
+        count, error = read_to_the_end(source)
+        source.close()
+    assert (count, type(error)) == (40, EndOfStreamError)
+
+
+@contextmanager
+def without_length(data: bytes, *, chunked: bool, whole: bool = True) -> Iterator[str]:
+    """Serve bytes whose end only the last chunk tells, or the end of the connection."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header(*("Transfer-Encoding", "chunked") if chunked else ("Connection", "close"))
+        request.end_headers()
+        request.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+        if chunked and whole:
+            request.wfile.write(b"0\r\n\r\n")
+        request.close_connection = True
+
+    with http_server(answer, "HTTP/1.1") as url:
+        yield url
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "fragmented"])
+def test_a_video_without_a_length_ends_well_if_it_is_whole(tmp_path: Path, kind: str, chunked: bool) -> None:
+    whole = write_video(tmp_path / f"a.{kind}", frames=40) if kind == "mkv" else tmp_path / "b.mp4"
+    if kind == "mp4":
+        fast_start(write_video(tmp_path / "a.mp4", frames=40), whole)
+    elif kind == "fragmented":
+        fragmented(whole)
+    with without_length(whole.read_bytes(), chunked=chunked) as url:
+        source = AvSource(f"{url}/clip", "http", pace="fast")
+        assert not source.open().live
+        count, error = read_to_the_end(source)
+        source.close()
+    assert (count, type(error)) == (40, EndOfStreamError), error
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_video_without_a_length_that_ends_within_a_picture_broke(tmp_path: Path, chunked: bool) -> None:
+    path = fragmented(tmp_path / "a.mp4")
+    with av.open(str(path)) as container:
+        last = [packet for packet in container.demux(video=0) if packet.size][25]
+        end = last.pos + last.size // 2
+    with without_length(path.read_bytes()[:end], chunked=chunked, whole=False) as url:
+        source = AvSource(f"{url}/clip", "http", pace="fast")
+        source.open()
+        count, error = read_to_the_end(source)
+        source.close()
+    assert count == 25
+    assert isinstance(error, SourceDisconnectedError)
+    assert "(it ends within a picture), after 25 pictures" in str(error)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_camera_that_ends_its_answer_loses_no_picture(tmp_path: Path, chunked: bool) -> None:
+    data = write_video(tmp_path / "a.ts", frames=40, options={"bf": "2"}).read_bytes()
+    with without_length(data, chunked=chunked) as url:
+        source = AvSource(f"{url}/clip", "http")
+        assert source.open().live
+        count, error = read_to_the_end(source)
+        source.close()
+    assert count == 40
+    assert "the server ended the stream" in str(error)
+
+
 def hls_folder(folder: Path, frames: int = 60) -> Path:
     folder.mkdir()
     with av.open(str(folder / "x.m3u8"), "w", options={"hls_time": "1", "hls_playlist_type": "vod"}) as container:
@@ -110,6 +199,31 @@ def test_a_recorded_hls_stream_is_a_file_and_a_running_one_is_paced(tmp_path: Pa
                 source.read()
             source.close()
             assert time.monotonic() - started > 19 / 25 - 0.1, "a segment comes at once, its frames one by one"
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_recorded_hls_stream_without_lengths_ends_well_if_it_is_whole(tmp_path: Path, broken: bool) -> None:
+    folder = hls_folder(tmp_path / "hls", frames=75)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        name = request.path.rpartition("/")[2].partition("?")[0]
+        data = (folder / name).read_bytes()
+        request.send_response(200)
+        request.send_header("Content-Type", "application/vnd.apple.mpegurl" if name == "x.m3u8" else "video/mp2t")
+        request.end_headers()
+        request.wfile.write(data[: len(data) // 2] if broken and name == "x2.ts" else data)
+
+    with http_server(answer, "HTTP/1.0") as url:
+        source = AvSource(f"{url}/x.m3u8", "hls", pace="fast")
+        info = source.open()
+        assert (info.live, info.frame_rate) == (False, 25)
+        count, error = read_to_the_end(source)
+        source.close()
+    if broken:
+        assert count < 75
+        assert isinstance(error, SourceDisconnectedError)
+    else:
+        assert (count, type(error)) == (75, EndOfStreamError), error
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from streamseg.errors import SourceError, SourceOpenError
+from streamseg.errors import ConfigError, SourceError, SourceOpenError
 from streamseg.frame import SourceFrame
+from streamseg.sources.address import classify, describe
+from streamseg.sources.image_list import list_images
 from streamseg.sources.images import ImageFolderSource
 from tests.sources.reading import read_all
 
@@ -176,6 +178,20 @@ def test_patterns_of_names(tmp_path: Path) -> None:
         assert source.open().frames == count, pattern
     with pytest.raises(SourceOpenError, match="matches no files"):
         ImageFolderSource(tmp_path / "x*.png").open()
+
+
+def test_a_pattern_of_folders(tmp_path: Path) -> None:
+    for name in ("cam10/2.png", "cam2/10.png", "cam2/9.png", "other/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, 50)
+    pattern = str(tmp_path / "cam*" / "*.png")
+    assert classify(pattern) == ("images", pattern)
+    found = [str(path.relative_to(tmp_path)) for path in list_images(Path(pattern))]
+    assert found == ["cam2/9.png", "cam2/10.png", "cam10/2.png"]
+    with pytest.raises(ConfigError, match="matches no files"):
+        describe(str(tmp_path / "x*" / "*.png"))
+    with pytest.raises(ConfigError, match=r"\*\* is not supported"):
+        describe(str(tmp_path / "**" / "*.png"))
 
 
 def test_the_rate_of_a_folder(tmp_path: Path) -> None:
