@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from av import VideoFrame
+from av.sidedata.sidedata import Type
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, VideoReformatter
 
@@ -29,6 +30,17 @@ _FFMPEG_NAME: Final[dict[PixelFormat, str]] = {"yuv420p": "yuv420p", "rgb24": "r
 # AVColorSpace. Everything else, in particular unspecified, is BT.601 at every size: FFmpeg's scaler treats it so, and
 # with it `to_ndarray("rgb24")` and the images that `ffmpeg` extracts, on which SAM 2 usually runs.
 _MATRICES: Final[dict[int, ColorMatrix]] = {1: "bt709", 9: "bt2020", 10: "bt2020"}
+
+
+def _unknown_side_data(kinds: type[Any], number: int) -> Any:
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = f"UNKNOWN_{number}", number
+    return kind
+
+
+# PyAV refuses to read any side data of a picture that has some of a kind that it does not know, like EXIF. That is where
+# JPEG, PNG, WebP and TIFF say that they are mirrored.
+Type._missing_ = classmethod(_unknown_side_data)  # type: ignore[method-assign, assignment]
 
 
 class PictureReader:
@@ -76,10 +88,7 @@ def _orientation(picture: VideoFrame) -> tuple[bool, int]:
     Like FFmpeg's own autorotation this takes the whole display matrix. ``picture.rotation`` has its angle only, and
     an angle that is wrong for mirrored pictures.
     """
-    try:
-        side_data: Any = picture.side_data.get(_DISPLAY_MATRIX)
-    except ValueError:  # side data of a kind that PyAV does not know, like a JPEG's EXIF
-        return False, round(picture.rotation / 90) % 4
+    side_data: Any = picture.side_data.get(_DISPLAY_MATRIX)
     if side_data is None:
         return False, 0
     a, b, _, c, d, *_ = _MATRIX.unpack(bytes(side_data)[: _MATRIX.size])

@@ -1,5 +1,6 @@
 """Videos, playlists and pictures of a web server: what is delivered, and the error when it sends something else."""
 
+import io
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from streamseg.config.schema import StreamConfig
 from streamseg.errors import (
@@ -277,6 +279,28 @@ def test_a_server_that_sends_no_picture_is_not_a_crash(
     """FFmpeg opens a snapshot address without asking it, and then knows no codec."""
     with answering(status, body) as url, pytest.raises(error):
         AvSource(f"snapshot+{url}" if kind == "snapshot" else url, kind, open_timeout_s=4).open()
+
+
+@pytest.mark.parametrize("scheme", ["http", "snapshot+http"])
+@pytest.mark.parametrize("suffix", ["jpeg", "png", "webp"])
+def test_a_picture_of_a_server_is_turned_and_mirrored_as_its_exif_says(suffix: str, scheme: str) -> None:
+    for orientation in range(1, 9):
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:24, :32] = 255
+        picture[-8:, -16:] = 128
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, suffix, exif=exif, quality=95)
+        want = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("L"))
+        with answering(200, file.getvalue()) as url:
+            source = open_source(StreamConfig(source=url.replace("http", scheme), pace="fast"))
+            source.open()
+            got = source.read()
+            source.close()
+        plane = np.asarray(got.planes[0]).reshape(got.format.height, got.format.width, -1)[..., 0]
+        assert plane.shape == want.shape, orientation
+        assert np.mean(np.digitize(plane, (60, 190)) == np.digitize(want, (60, 190))) > 0.98, orientation
 
 
 def test_a_snapshot_address_that_is_down_is_named() -> None:
