@@ -73,10 +73,20 @@ def open_error(
             )
         case av.error.InvalidDataError() | av.error.EOFError() if kind not in _SERVERS:
             return SourceOpenError(f"{shown}: {_why_invalid(address.text)}")
+        case av.error.InvalidDataError() if kind == "snapshot":
+            return SourceOpenError(
+                f"{shown}: the server sent no picture, or one without a Content-Length, which FFmpeg needs: check the "
+                "address in a browser"
+            )
         case av.error.ProtocolNotFoundError() | av.error.DemuxerNotFoundError():
             raise ConfigError(  # trying again would not help
                 f"{shown}: the FFmpeg that PyAV brings does not support {kind}: use another protocol, or install a "
                 "PyAV that was built with an FFmpeg that does"
+            )
+        case av.error.InvalidDataError() if kind in ("http", "hls"):
+            return SourceOpenError(
+                f"{shown}: the server answers, but with nothing that FFmpeg can read as video (a page, text, or an MP4 "
+                "without its index): check the path in a browser"
             )
         case _ if kind in _SERVERS and (host := _unknown_host(address)) is not None:
             # Where the password is not encoded, what looks like the host is a part of it.

@@ -38,7 +38,7 @@ def _unknown_side_data(kinds: type[Any], number: int) -> Any:
     return kind
 
 
-# PyAV refuses to read any side data of a picture that has some of a kind that it does not know, like EXIF. That is where
+# PyAV refuses to read any side data of a picture that has some of a kind that it does not know, like EXIF. With EXIF,
 # JPEG, PNG, WebP and TIFF say that they are mirrored.
 Type._missing_ = classmethod(_unknown_side_data)  # type: ignore[method-assign, assignment]
 

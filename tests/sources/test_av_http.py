@@ -281,6 +281,21 @@ def test_a_server_that_sends_no_picture_is_not_a_crash(
         AvSource(f"snapshot+{url}" if kind == "snapshot" else url, kind, open_timeout_s=4).open()
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"), [("http", "the server answers, but with nothing"), ("snapshot", "no picture")]
+)
+def test_an_answer_that_is_no_video_is_told_from_a_wrong_address(kind: AvKind, words: str) -> None:
+    with answering(200, b"<html>please log in</html>" * 50) as url, pytest.raises(SourceOpenError, match=words):
+        AvSource(f"snapshot+{url}" if kind == "snapshot" else url.replace("s.jpg", "live"), kind).open()
+
+
+def test_a_snapshot_without_its_length_is_named() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "jpeg")
+    with without_length(file.getvalue(), chunked=False) as url, pytest.raises(SourceOpenError, match="Content-Length"):
+        AvSource(f"snapshot+{url}/snap.cgi", "snapshot").open()
+
+
 @pytest.mark.parametrize("scheme", ["http", "snapshot+http"])
 @pytest.mark.parametrize("suffix", ["jpeg", "png", "webp"])
 def test_a_picture_of_a_server_is_turned_and_mirrored_as_its_exif_says(suffix: str, scheme: str) -> None:
@@ -294,7 +309,7 @@ def test_a_picture_of_a_server_is_turned_and_mirrored_as_its_exif_says(suffix: s
         Image.fromarray(picture).save(file, suffix, exif=exif, quality=95)
         want = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("L"))
         with answering(200, file.getvalue()) as url:
-            source = open_source(StreamConfig(source=url.replace("http", scheme), pace="fast"))
+            source = open_source(StreamConfig(source=url.replace("http", scheme).replace("jpg", suffix), pace="fast"))
             source.open()
             got = source.read()
             source.close()

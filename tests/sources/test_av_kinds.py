@@ -140,7 +140,8 @@ def test_other_protocols_are_not_taken_for_typing_errors(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("rtps", "rtsps"), ("htps", "https"), ("wbecam", "webcam"), ("sceen", "screen")]
+    ("typed", "meant"),
+    [("rtps", "rtsp"), ("rstp", "rtsp"), ("htps", "https"), ("wbecam", "webcam"), ("sceen", "screen")],
 )
 def test_typing_errors_in_a_scheme_are_corrected(typed: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
