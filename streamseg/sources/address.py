@@ -221,7 +221,9 @@ def classify(address: str) -> tuple[Kind, str]:
         return "screen", rest
     known = (*_URL_KINDS, *_PREFIXES)
     # rstp:// is rtsp:// with two letters swapped, rather than rtp://.
-    swapped = [name for name in _URL_KINDS if "://" in address and sorted(name) == sorted(scheme)]
+    swapped = [
+        name for name in _SUGGESTED if "://" in address and name in _URL_KINDS and sorted(name) == sorted(scheme)
+    ]
     meant = "" if scheme in _OTHER_PROTOCOLS else nearest(scheme[:40], swapped or _SUGGESTED)
     raise ConfigError(
         f"{_short(address)}: unknown kind of source {scheme[:40]!r}{meant} (known: "

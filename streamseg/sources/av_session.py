@@ -232,7 +232,7 @@ class AvSession:
         else:
             self._decode(packet)
 
-    def _is_plain_end(self, error: OSError) -> bool:
+    def _is_plain_end(self, error: av.error.FFmpegError | OSError) -> bool:
         """Whether an error is the end of an answer without a length, which FFmpeg takes for a broken connection."""
         if self.kind not in MAY_BE_LIVE or error.errno != errno.EIO:
             return False
