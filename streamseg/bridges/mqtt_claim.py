@@ -42,7 +42,7 @@ class PrefixClaim:
         return encode_json({"bridge": self.bridge, "established": self._established})
 
     def begin(self) -> None:
-        """Take note that the claim is published on a new connection."""
+        """Start the wait for other bridges; the claim was published on a new connection."""
         self._claimed_s = self._now_s()
         self.waiting = True
 

@@ -112,10 +112,10 @@ class MqttState:
             yield Publication(topic, payload)
 
     def found_retained(self, topic: str, payload: bytes) -> None:
-        """Take note of a retained message that the broker has.
+        """Record a retained message of the broker, so that :meth:`remove_leftovers` can remove it if it is out of date.
 
-        It goes if it is out of date and of a stream that a former bridge has named in its own messages, or that the
-        daemon has. Other programs may have topics of the same form below the prefix.
+        Only topics of streams that the daemon has, or that an earlier bridge named in its own messages, are removed:
+        other programs may use topics of the same form below the prefix.
         """
         if not payload:
             return

@@ -96,7 +96,7 @@ class _Drawn:
     accent: tuple[int, int, int]
 
     @classmethod
-    def of(cls, item: Any, labelled: bool) -> _Drawn:
+    def of(cls, item: Any, labeled: bool) -> _Drawn:
         obj_id = int(item.obj_id if hasattr(item, "obj_id") else item.id)
         roi: Rect = tuple(int(value) for value in item.roi)  # type: ignore[assignment]
         x, y, w, h = roi
@@ -117,7 +117,7 @@ class _Drawn:
             text = text if score is None else f"{text} {float(score):.2f}"
             text = f"{text} {state}" if state == "uncertain" else text
         color = color_of(obj_id)
-        return cls(color, text if labelled else "", roi, crop, _AMBER if state == "uncertain" else color)
+        return cls(color, text if labeled else "", roi, crop, _AMBER if state == "uncertain" else color)
 
 
 def _tint(image: Picture, item: _Drawn, opacity: float) -> None:

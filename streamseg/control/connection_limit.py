@@ -62,7 +62,7 @@ class ConnectionLimit:
                 self._silent[connection] = None
 
     def heard(self, message: zmq.Frame) -> None:
-        """Take note that a connection has sent a request; also if it has not been counted yet."""
+        """Stop counting a connection as silent: it has sent a request. It may not have been counted yet."""
         connection = connection_of(message)
         if connection is None:
             return

@@ -30,7 +30,7 @@ class ReadProgress:
         self._last_byte = 0
 
     def note(self, packet: Any) -> None:
-        """Take note of a packet with data."""
+        """Count a packet with data."""
         self.packets += 1
         self._last_byte = max(self._last_byte, packet.pos or 0)
         if packet.pts is None or packet.time_base is None:

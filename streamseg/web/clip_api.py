@@ -124,7 +124,7 @@ class _ClipEvents:
         """Nothing to do."""
 
     def on_event(self, event: EventMessage) -> None:
-        """Take note of an event about a clip."""
+        """Queue an event about a clip."""
         if event.event in ("clip_saved", "clip_failed"):
             self._seen.put_nowait(event)
 

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -47,7 +47,7 @@ from streamseg.worker.inheritance import Inheritance, read_snapshot, was_tracked
 from streamseg.worker.openmp import configure_openmp
 from streamseg.worker.preview_queue import PreviewQueue, is_preview
 from streamseg.worker.prompter_exchange import PrompterExchange
-from streamseg.worker.report import progress, worker_report
+from streamseg.worker.report import WorkerReporter, preparation_reporter
 from streamseg.worker.restore_guard import RestoreGuard
 from streamseg.worker.scheduler import FairScheduler
 from streamseg.worker.snapshots import Snapshots, SnapshotSpec
@@ -59,9 +59,8 @@ from streamseg.worker.tracked_stream import TrackedStream
 log = logging.getLogger(__name__)
 
 _ARENAS: Final = 2
-"""Of memory. One thread tracks, and what others allocate for a moment need not stay with each of them."""
+"""Of malloc. One thread tracks; the others allocate for a moment, and need no arena of their own."""
 _POLL_MS: Final = 500
-_REPORT_NS: Final = 1_000_000_000
 _FILE_SEND_TIMEOUT_S: Final = 1.0
 """How long the frames of files wait for the publisher, per batch."""
 _CONNECT_TIMEOUT_S: Final = 2.0
@@ -111,7 +110,7 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
 
     tracker = create_tracker(spec.model)
     steps = StepClock()
-    tracker.warm_up(_announcer(link, steps))
+    tracker.warm_up(preparation_reporter(link, steps))
     return_unused_memory()  # what building the model took
     steps.warmed_up()
     worker = Worker(spec, rings, tracker, link, steps)
@@ -119,17 +118,6 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
         worker.run()
     finally:
         worker.close()
-
-
-def _announcer(link: ChildLink, steps: StepClock) -> Callable[[str, float], None]:
-    """Return what tells the supervisor about long work: the warm-up, and later what has to be prepared again."""
-
-    def announce(what: str, share: float) -> None:
-        steps.lap()
-        log.info("preparing the model: %s (%.0f %%)", what, 100 * share)
-        link.send(Report("progress", f"preparing the model: {what} ({100 * share:.0f} %)"))
-
-    return announce
 
 
 class Worker:
@@ -167,8 +155,7 @@ class Worker:
         self._readers: dict[str, RingReader] = {}
         self._streams: dict[str, TrackedStream] = {}
         self._unsent: Counter[str] = Counter()
-        self._next_report_ns = 0
-        self._frames_reported = 0
+        self._reporter = WorkerReporter(spec.model.name, tracker, link, self._publisher, self._steps)
         self._scheduler = FairScheduler(tracker.streams_at_once)
         self._snapshots = Snapshots(spec.snapshots, tracker)
         self._restores = RestoreGuard(spec.snapshots.folder)
@@ -283,7 +270,7 @@ class Worker:
         if config.overload != "smaller_input":
             return
         try:
-            side = self._tracker.prepare_smaller_input(_announcer(self._link, self._steps))
+            side = self._tracker.prepare_smaller_input(preparation_reporter(self._link, self._steps))
         except Exception as error:
             raise_if_device_lost(error)
             log.exception("stream %s: overload: smaller_input works as lower_rate: it cannot be prepared", stream)
@@ -372,28 +359,7 @@ class Worker:
         self._report()
 
     def _report(self) -> None:
-        now_ns = time.monotonic_ns()
-        if now_ns < self._next_report_ns:
-            return
-        elapsed_s = (now_ns - self._next_report_ns + _REPORT_NS) / 1e9
-        self._next_report_ns = now_ns + _REPORT_NS
-        text = progress(self._streams, self._frames_per_s(elapsed_s))
-        self._link.send(Report("progress", text, step_s=self._steps.slowest_s))
-        self._publisher.flush()
-        self._publisher.try_send(
-            worker_report(
-                self._spec.model.name,
-                self._tracker,
-                self._streams,
-                drops={stream: self._drops(stream) for stream in self._streams},
-                step_s=self._steps.slowest_s,
-            )
-        )
-
-    def _frames_per_s(self, elapsed_s: float) -> float:
-        frames = sum(stream.tracked + stream.repeated for stream in self._streams.values())
-        rate, self._frames_reported = (frames - self._frames_reported) / elapsed_s, frames
-        return rate
+        self._reporter.report(self._streams, self._drops)
 
     def _drops(self, stream: str) -> dict[str, int]:
         return {

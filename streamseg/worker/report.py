@@ -1,18 +1,84 @@
-"""The worker's report to the publisher: what it counted, for the status of the streams and the daemon."""
+"""The worker's reports: progress to the supervisor, counts to the publisher for the status of streams and daemon."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from streamseg.ipc.messages import WorkerReport
+from streamseg.ipc.publisher_socket import PublisherSocket
+from streamseg.ipc.supervisor_link import ChildLink
+from streamseg.ipc.supervisor_messages import Report
 from streamseg.tracker.types import Tracker
+from streamseg.worker.step_clock import StepClock
 from streamseg.worker.tracked_stream import TrackedStream
+
+log = logging.getLogger(__name__)
+
+_INTERVAL_NS: Final = 1_000_000_000
 
 _Value = TypeVar("_Value")
 
 
-def worker_report(
+class WorkerReporter:
+    """Sends the worker's reports, one a second. Used by the worker's thread.
+
+    Args:
+        model: Name of the model.
+        tracker: The tracker.
+        link: Link to the supervisor.
+        publisher: Socket to the publisher.
+        steps: Measures the worker's steps.
+    """
+
+    def __init__(
+        self, model: str, tracker: Tracker, link: ChildLink, publisher: PublisherSocket, steps: StepClock
+    ) -> None:
+        self._model, self._tracker = model, tracker
+        self._link, self._publisher, self._steps = link, publisher, steps
+        self._next_ns = 0
+        self._frames_reported = 0
+
+    def report(self, streams: Mapping[str, TrackedStream], drops_of: Callable[[str], Mapping[str, int]]) -> None:
+        """Send a report if the last one was a second ago.
+
+        Args:
+            streams: Stream id -> stream.
+            drops_of: Returns the drops of a stream, reason -> count, that the stream itself does not count.
+        """
+        now_ns = time.monotonic_ns()
+        if now_ns < self._next_ns:
+            return
+        elapsed_s = (now_ns - self._next_ns + _INTERVAL_NS) / 1e9
+        self._next_ns = now_ns + _INTERVAL_NS
+        text = _progress(streams, self._frames_per_s(streams, elapsed_s))
+        self._link.send(Report("progress", text, step_s=self._steps.slowest_s))
+        self._publisher.flush()
+        drops = {stream: drops_of(stream) for stream in streams}
+        self._publisher.try_send(
+            _worker_report(self._model, self._tracker, streams, drops=drops, step_s=self._steps.slowest_s)
+        )
+
+    def _frames_per_s(self, streams: Mapping[str, TrackedStream], elapsed_s: float) -> float:
+        frames = sum(stream.tracked + stream.repeated for stream in streams.values())
+        rate, self._frames_reported = (frames - self._frames_reported) / elapsed_s, frames
+        return rate
+
+
+def preparation_reporter(link: ChildLink, steps: StepClock) -> Callable[[str, float], None]:
+    """Return a function that tells the supervisor about long preparation of the model: at the start, and later ones."""
+
+    def report(what: str, share: float) -> None:
+        steps.lap()
+        log.info("preparing the model: %s (%.0f %%)", what, 100 * share)
+        link.send(Report("progress", f"preparing the model: {what} ({100 * share:.0f} %)"))
+
+    return report
+
+
+def _worker_report(
     model: str,
     tracker: Tracker,
     streams: Mapping[str, TrackedStream],
@@ -20,13 +86,13 @@ def worker_report(
     drops: Mapping[str, Mapping[str, int]],
     step_s: float,
 ) -> WorkerReport:
-    """Return the report.
+    """Return the publisher's report.
 
     Args:
         model: Name of the model.
         tracker: The tracker.
         streams: Stream id -> stream.
-        drops: Stream id -> reason -> count, without those that are counted by the streams themselves.
+        drops: Stream id -> reason -> count, without those that the streams themselves count.
         step_s: The slowest step of the last minutes.
     """
     return WorkerReport(
@@ -53,7 +119,7 @@ def worker_report(
     )
 
 
-def progress(streams: Mapping[str, TrackedStream], frames_per_s: float) -> str:
+def _progress(streams: Mapping[str, TrackedStream], frames_per_s: float) -> str:
     """Return the number of objects and the rate, for the service manager's status line."""
     objects = sum(len(stream.objects.table.objects) for stream in streams.values())
     return f"{objects} object{'' if objects == 1 else 's'}, {max(frames_per_s, 0.0):.0f} frames/s"
