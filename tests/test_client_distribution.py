@@ -26,7 +26,7 @@ def settings(file: Path) -> dict:
     return tomllib.loads(file.read_text())
 
 
-def test_it_needs_what_streamseg_needs_at_most() -> None:
+def test_it_needs_no_more_than_streamseg() -> None:
     daemon, client = settings(ROOT / "pyproject.toml")["project"], settings(CLIENT / "pyproject.toml")["project"]
     assert set(client["dependencies"]) < set(daemon["dependencies"])
     assert set(client["optional-dependencies"]["image"]) < set(daemon["dependencies"])

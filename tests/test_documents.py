@@ -104,7 +104,7 @@ def test_every_command_exists_with_its_options(document: Path) -> None:
     assert wrong == {}
 
 
-def test_the_commands_are_found_and_a_wrong_one_is_noticed() -> None:
+def test_commands_are_found_and_a_wrong_one_is_noticed() -> None:
     text = "```bash\nA=1 uv run streamseg run \\\n--source webcam:0  # live\n```\nand `streamseg models pull small`"
     assert list(commands(text)) == ["run  --source webcam:0", "models pull small"]
     assert [unknown_part(line) for line in commands(text)] == [None, None]

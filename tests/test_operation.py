@@ -45,7 +45,7 @@ def table(heading: str) -> dict[str, list[str]]:
         ("Events", set(get_args(EventKind))),
     ],
 )
-def test_every_name_is_explained_and_nothing_else_is(heading: str, known: set[str]) -> None:
+def test_exactly_the_existing_names_are_explained(heading: str, known: set[str]) -> None:
     assert set(table(heading)) == known
 
 

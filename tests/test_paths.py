@@ -38,13 +38,13 @@ def test_a_writable_folder_is_taken(shallow, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["", "absent", "file"])
-def test_anything_else_gives_the_default(tmp_path, monkeypatch, value):
+def test_an_unusable_folder_gives_the_default(tmp_path, monkeypatch, value):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / value) if value else "")
     assert runtime_parent() is None
 
 
-def test_unset_gives_the_default(monkeypatch):
+def test_an_unset_variable_gives_the_default(monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     assert runtime_parent() is None
 

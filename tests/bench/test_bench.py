@@ -28,7 +28,7 @@ def run(*command: object) -> str:
     return done.stdout
 
 
-def test_all_can_be_imported() -> None:
+def test_every_bench_can_be_imported() -> None:
     names = {path.stem for path in BENCH.glob("*.py")}
     if find_spec("transformers") is None:
         names -= {"transformers_video", "transformers_masks"}
@@ -38,7 +38,7 @@ def test_all_can_be_imported() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_the_tracker_s(tmp_path: Path) -> None:
+def test_tracker_bench_names_an_arm_that_fails_and_measures_the_others(tmp_path: Path) -> None:
     """An arm that fails is named, and the others are measured."""
     result = tmp_path / "result.json"
     grid = ("--models", SMALL_SAM2, "--sizes", 128, "--objects", 1, 2, "--dtypes", "float32")
@@ -56,7 +56,7 @@ def test_the_tracker_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transport", ["ring", "queue"])
-def test_the_pipeline_s(tmp_path: Path, transport: str) -> None:
+def test_pipeline_and_transport_benches_run(tmp_path: Path, transport: str) -> None:
     """The daemon that latency.py, start.py and soak.py start, too, and the transport that it is compared with."""
     result = tmp_path / "result.json"
     arm = ("--streams", 1, "--sizes", "720p", "--sources", "camera", "--transports", transport)
@@ -68,7 +68,7 @@ def test_the_pipeline_s(tmp_path: Path, transport: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_automatic_masks_of_nano(tmp_path: Path) -> None:
+def test_automask_bench_runs_with_nano(tmp_path: Path) -> None:
     report = tmp_path / "r.json"
     run(BENCH / "automask.py", "--models", "nano", "--side", "3", "--json", report)
     rows = {row["arm"]: row for row in json.loads(report.read_text())["rows"]}

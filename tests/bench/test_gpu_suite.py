@@ -62,7 +62,7 @@ def suite(tmp_path: Path) -> Suite:
     return Suite(tmp_path)
 
 
-def test_it_resumes_and_retries_what_failed_last(suite: Suite) -> None:
+def test_suite_resumes_and_retries_failed_parts_last(suite: Suite) -> None:
     status, ran = suite.run(fails="test_cuda swap.py")
     assert status == 1
     assert len(suite.finished()) == len(ran) - 2
@@ -81,7 +81,7 @@ def test_nothing_starts_without_time_left(suite: Suite) -> None:
     assert suite.run(BUDGET="100000", CALL="10") == (1, [])
 
 
-def test_every_script_takes_its_arguments(tmp_path: Path) -> None:
+def test_every_script_accepts_its_arguments(tmp_path: Path) -> None:
     """One process imports them all, which is most of what this takes."""
     calls: list[list[str]] = []
     for dry in ("", "1"):

@@ -38,14 +38,14 @@ class _Oracle:
         return square_at(self.frame)
 
 
-def test_the_truth_scores_one_and_the_first_frame_is_not_asked_for(toy_folder: Path) -> None:
+def test_the_truth_scores_one_and_the_first_frame_is_not_tracked(toy_folder: Path) -> None:
     oracle = _Oracle()
     (score,) = score_folder(toy_folder, "oracle", "mask", oracle, ["one"])
     assert (score.j, score.f, score.frames) == (1, 1, FRAMES)
     assert oracle.frame == FRAMES - 1
 
 
-def test_the_copied_mask_scores_what_geometry_says(toy_folder: Path) -> None:
+def test_a_copied_mask_scores_its_geometric_overlap(toy_folder: Path) -> None:
     (score,) = score_folder(toy_folder, "copy", "mask", CopyArm(), ["one"])
     expected = [(SIDE - STEP * n) / (SIDE + STEP * n) for n in range(1, FRAMES)]
     assert score.j == pytest.approx(np.mean(expected))
@@ -68,7 +68,7 @@ def test_the_alternatives_follow_a_textured_square(
         assert score.j > copied.j
 
 
-def test_prompts_are_made_of_the_truth() -> None:
+def test_prompts_are_made_from_the_truth() -> None:
     truth = square_at(0)
     assert make_prompt(1, truth, "box").box == (10, 20, 10 + SIDE, 20 + SIDE)
     (point,) = make_prompt(1, truth, "click").points
@@ -96,7 +96,7 @@ def test_the_command_reports_our_tracker_with_machine_and_versions(
     assert "| nano | mask |" in table.read_text()
 
 
-def test_the_table_holds_means(toy_folder: Path) -> None:
+def test_the_table_shows_means(toy_folder: Path) -> None:
     scores = list(score_folder(toy_folder, "copy", "mask", CopyArm()))
     mean_j = 100 * np.mean([score.j for score in scores])
     assert f"| {mean_j:.1f} |" in davis_table(scores)
@@ -106,7 +106,7 @@ def test_j_of_empty_predictions_is_zero() -> None:
     assert region_similarity(np.zeros((4, 4), np.bool_), np.eye(4, dtype=np.bool_)) == 0
 
 
-def test_own_weights_take_the_config_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_weights_use_the_config_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = find("nano").packaged
     monkeypatch.setattr(
         sys, "argv", ["quality.py", "--weights", str(weights), "--scenes", "simple?objects=1", "--seconds", "0.2"]
@@ -114,7 +114,7 @@ def test_own_weights_take_the_config_of_the_model(monkeypatch: pytest.MonkeyPatc
     quality.main()
 
 
-def test_what_the_tracker_says_about_each_mask_is_collected(toy_folder: Path) -> None:
+def test_published_scores_of_each_mask_are_collected(toy_folder: Path) -> None:
     observed: list[Observation] = []
     arm = tracker_arm("nano", threads=1)
     list(score_folder(toy_folder, "nano", "click", arm, ["one"], observed))

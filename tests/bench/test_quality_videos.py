@@ -43,7 +43,7 @@ def test_a_scene_is_scored_against_its_truth() -> None:
     assert "| scene:simple?objects=2 | mask | 2 | 15 |" in video_table([score])
 
 
-def test_a_seed_gives_another_scene() -> None:
+def test_another_seed_gives_another_scene() -> None:
     first, other = (next(scene_video(f"scene:default?seed={seed}", 1).frames)[0] for seed in (501, 502))
     assert (first != other).any()
 
@@ -67,7 +67,7 @@ def test_a_mask_on_another_object_is_a_wrong_identity(mask: BoolMask, iou: float
     assert seen.scores["score"] == 0.9
 
 
-def test_scores_are_judged_where_there_is_something_to_judge() -> None:
+def test_scores_are_judged_only_where_an_object_or_a_mask_is() -> None:
     def seen(iou: float, score: float, *, in_sight: bool = True, found: bool = True) -> Observation:
         return Observation("click", iou, in_sight, found, False, True, {"score": score})
 
@@ -80,6 +80,6 @@ def test_scores_are_judged_where_there_is_something_to_judge() -> None:
     assert "| score | click | 3 | 1 | 0.500 |" in score_table([quality])
 
 
-def test_without_a_bad_mask_there_is_no_ranking() -> None:
+def test_ranking_is_undefined_without_a_bad_mask() -> None:
     (quality,) = score_quality([Observation("mask", 0.9, True, True, False, True, {"score": 0.5})])
     assert math.isnan(quality.auroc)

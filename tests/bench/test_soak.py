@@ -41,7 +41,7 @@ def test_a_leak_of_each_kind_is_named() -> None:
     assert LeakRecord({"worker 1": rows(0)}, restarts={"capture:door": 40}).faults() == []
 
 
-def test_memory_of_a_process_is_what_it_took_itself() -> None:
+def test_own_memory_of_a_process_excludes_pages_of_files() -> None:
     code = "held = bytearray(b'x') * 50_000_000; print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -55,7 +55,7 @@ def event(publisher: str, seq: int) -> EventMessage:
     return EventMessage(stream="a", publisher=publisher, seq=seq, event="restored", detail="", **fields)
 
 
-def test_events_that_were_sent_and_did_not_come_are_named() -> None:
+def test_lost_events_are_named() -> None:
     watcher = Watcher("ipc:///nowhere", 10)
     watcher.events = [event("one", 7), event("one", 8), event("two", 0), event("two", 1)]
     assert watcher.lost_events() == []
@@ -64,7 +64,7 @@ def test_events_that_were_sent_and_did_not_come_are_named() -> None:
 
 
 @pytest.mark.long
-def test_half_a_minute_of_failures() -> None:
+def test_a_short_fault_run_passes() -> None:
     said = run(BENCH / "soak.py", "faults", "--minutes", 0.5, "--undisturbed", 0.1, "--seed", 1)
     assert "FAILED" not in said
     assert "kill" in said

@@ -70,7 +70,9 @@ def listening(broker: Mosquitto) -> Iterator[Listener]:
         listener.close()
 
 
-def test_state_events_snapshots_and_a_broker_that_restarts(broker: Mosquitto, daemon: DaemonProcess) -> None:
+def test_state_events_and_snapshots_are_published_again_after_a_broker_restart(
+    broker: Mosquitto, daemon: DaemonProcess
+) -> None:
     with listening(broker) as listener:
         # As a bridge that was killed has left them.
         former = {"version": "1", "model": "echo", "engine": "torch", "recording_stopped": "", "streams": ["gone"]}
@@ -162,13 +164,13 @@ def retained_by(broker: Mosquitto) -> dict[str, bytes]:
         return dict(listener.retained)
 
 
-def test_a_daemon_that_is_silent(broker: Mosquitto, tmp_path: Path) -> None:
+def test_a_silent_daemon_is_reported_as_offline(broker: Mosquitto, tmp_path: Path) -> None:
     with listening(broker) as listener, bridge(f"ipc://{tmp_path}/nothing", broker.port):
         listener.clear()
         listener.wait("home/available", b"offline")  # the bridge is there, its daemon is not
 
 
-def test_a_login_with_any_characters_and_the_last_will(daemon: DaemonProcess, tmp_path: Path) -> None:
+def test_login_accepts_any_characters_and_the_last_will_is_sent(daemon: DaemonProcess, tmp_path: Path) -> None:
     login = ("me", "p@ss/${word}")
     broker = Mosquitto(tmp_path, login)
     try:
@@ -200,7 +202,7 @@ def test_a_bridge_whose_stream_has_the_prefix_of_another_ends(daemon: DaemonProc
     broker.kill()
 
 
-def test_tls(daemon: DaemonProcess, tmp_path: Path) -> None:
+def test_tls_verifies_the_broker(daemon: DaemonProcess, tmp_path: Path) -> None:
     """With the certificate of the broker's signer it publishes; without, it says why not and sends nothing."""
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -118,7 +118,7 @@ def test_leftovers_of_streams_that_a_former_bridge_named_are_removed() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"1", b'{"bridge": 1}', b"\xff", b"[" * 4096])
-def test_neither_a_claim_nor_a_description(payload: bytes) -> None:
+def test_messages_that_are_neither_claim_nor_description_are_ignored(payload: bytes) -> None:
     assert PrefixClaim().yields_to(payload) is None
     fed = Fed()
     for topic in ("streamseg/daemon", "homeassistant/device/streamseg_streamseg_old/config"):
@@ -156,7 +156,7 @@ def test_messages_from_the_broker_are_bounded(caplog: pytest.LogCaptureFixture) 
     assert topic == "b"
 
 
-def test_the_end_does_not_wait_for_a_camera(tmp_path: Path) -> None:
+def test_closing_does_not_wait_for_a_snapshot(tmp_path: Path) -> None:
     said: list[Publication] = []
     snapshots = Snapshots(f"ipc://{tmp_path}/nothing", MqttTopics("streamseg"), said.append)
     snapshots.request("cam", b"")
@@ -167,12 +167,12 @@ def test_the_end_does_not_wait_for_a_camera(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["broker", "http://broker", "mqtt://", "mqtt://a:b:c", "mqtt://h/topic", "mqtt://:p@:1"]
 )
-def test_what_is_not_a_broker(text: str) -> None:
+def test_invalid_broker_addresses_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="write mqtt://HOST:1883"):
         broker_address(text)
 
 
-def test_addresses() -> None:
+def test_broker_addresses_take_passwords_from_the_environment() -> None:
     address = broker_address("mqtts://a%40b:${P}@h", {"P": "x%41${Q}"})
     assert (address.user, address.password, address.port) == ("a@b", "x%41${Q}", 8883)
     assert "x%41" not in f"{address} {address!r}"

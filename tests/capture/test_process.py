@@ -136,7 +136,7 @@ def test_frames_too_large_for_the_ring_are_counted(harness: Make) -> None:
     capture.stop()
 
 
-def test_a_replaced_process_continues(harness: Make) -> None:
+def test_a_restarted_process_continues_the_frame_ids(harness: Make) -> None:
     capture = harness()
     for _ in range(2):
         capture.start(source="lavfi:testsrc2=size=64x48:rate=100")
@@ -278,7 +278,7 @@ def test_a_publisher_that_is_away_costs_no_frame(harness: Make) -> None:
     capture.stop()
 
 
-def test_ids_have_no_gap_but_the_counted(harness: Make) -> None:
+def test_every_gap_in_the_ids_is_counted(harness: Make) -> None:
     capture = harness(slots=2)
     capture.start(source="lavfi:testsrc2=size=64x48:rate=200")
     capture.wait_for(lambda: len(capture.frames) >= 50)
@@ -291,7 +291,7 @@ def test_ids_have_no_gap_but_the_counted(harness: Make) -> None:
     assert counters.frames == ids[-1] + 1
 
 
-def test_a_file_behind_http_waits_for_its_reader(harness: Make, tmp_path: Path) -> None:
+def test_a_file_over_http_waits_for_its_reader(harness: Make, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=40)
     with serve_folder(tmp_path) as url:
         capture = harness(policy="newest", slots=2)  # the supervisor cannot know that it is a file

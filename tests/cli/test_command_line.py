@@ -32,12 +32,12 @@ def test_help_of_every_command_has_an_example(invoke, command):
     assert f"streamseg {command}" in examples
 
 
-def test_the_version(invoke):
+def test_version_is_printed(invoke):
     assert invoke("--version").output == f"streamseg {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [["frobnicate"], ["run", "--frobnicate"], ["subscribe", "--count", "0"]])
-def test_wrong_usage(invoke, arguments):
+def test_wrong_usage_exits_with_2(invoke, arguments):
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert "Usage: " in result.output
@@ -108,7 +108,7 @@ def test_no_place_of_an_argument_shows_a_password(invoke, address, arguments):
         (["probe", "gopher://x"], "unknown kind of source 'gopher'"),
     ],
 )
-def test_mistakes_are_explained(invoke, arguments, words):
+def test_errors_name_the_option_and_the_fix(invoke, arguments, words):
     result = invoke(*arguments)
     assert isinstance(result.exception, ConfigError), result.output
     assert words in str(result.exception)
@@ -116,7 +116,7 @@ def test_mistakes_are_explained(invoke, arguments, words):
 
 @pytest.mark.parametrize("of_the_file", [["--source", "scene:default"], [CONFIGS / "demo.yaml"]])
 @pytest.mark.parametrize("given", ["own.yaml", "sam2.1_hiera_t.yaml"])
-def test_an_own_checkpoint_with_its_config(invoke, monkeypatch, tmp_path, of_the_file, given):
+def test_an_own_checkpoint_needs_its_config(invoke, monkeypatch, tmp_path, of_the_file, given):
     taken = []
     monkeypatch.setattr(run, "_run", lambda config, read_config, _file=None: taken.append(config.model) or 0)
     monkeypatch.chdir(tmp_path)
@@ -130,7 +130,7 @@ def test_an_own_checkpoint_with_its_config(invoke, monkeypatch, tmp_path, of_the
     assert taken[0].config == (str(tmp_path / "own.yaml") if given == "own.yaml" else given)
 
 
-def test_a_fatal_error_amid_json_is_json(streamseg, tmp_path):
+def test_a_fatal_error_is_json_in_a_json_log(streamseg, tmp_path):
     options = ("run", "--source", "scene:simple", "--model", "tiny", "--endpoint", f"ipc://{tmp_path}/pub")
     done = streamseg(*options, "--log-format", "json")
     assert done.returncode == 3
@@ -151,7 +151,7 @@ def test_demo_runs_where_the_runtime_folder_is_not_there(invoke, monkeypatch, tm
     assert isinstance(result.exception, ModelError), result.exception
 
 
-def test_config_check(invoke):
+def test_config_check_accepts_a_valid_file(invoke):
     result = invoke("config", "check", CONFIGS / "demo.yaml")
     assert result.exit_code == 0
     assert "is valid" in result.output
@@ -164,7 +164,7 @@ def test_a_device_given_to_run_is_refused_as_a_source(invoke):
     assert "'/dev/zero' is a device, not a video" in str(result.exception)
 
 
-def test_config_check_shows_no_password_and_what_is_still_to_do(invoke, monkeypatch):
+def test_config_check_hides_passwords_and_names_missing_steps(invoke, monkeypatch):
     monkeypatch.setenv("CAM_PASSWORD", "hunter2")
     result = invoke("config", "check", CONFIGS / "rtsp.yaml")
     assert result.exit_code == 0
@@ -174,7 +174,7 @@ def test_config_check_shows_no_password_and_what_is_still_to_do(invoke, monkeypa
 
 
 @pytest.mark.parametrize("source", ["scene:default?frames=9", "webcam:0", "rtsp://u:pw@cam/1", "clip.mp4", "folder"])
-def test_a_source_may_be_the_argument_of_run(invoke, monkeypatch, tmp_path, source):
+def test_run_accepts_a_source(invoke, monkeypatch, tmp_path, source):
     taken = []
     monkeypatch.setattr(run, "_run", lambda config, read_config, _file=None: taken.append((config, read_config)) or 0)
     monkeypatch.chdir(tmp_path)
@@ -192,7 +192,7 @@ def test_a_source_may_be_the_argument_of_run(invoke, monkeypatch, tmp_path, sour
 
 
 @pytest.mark.parametrize("name", ["c.yaml", "c.yml", "settings"])
-def test_a_configuration_is_still_one(invoke, monkeypatch, tmp_path, name):
+def test_run_accepts_a_configuration(invoke, monkeypatch, tmp_path, name):
     taken = []
     monkeypatch.setattr(run, "_run", lambda config, read_config, _file=None: taken.append(read_config) or 0)
     (tmp_path / name).write_text("streams: {cam: {source: 'scene:default'}}")
@@ -210,13 +210,13 @@ def test_config_check_warns_of_a_gpu_that_is_not_there(invoke, tmp_path):
     assert "warning: model.device is cuda:0, but" in result.output
 
 
-def test_config_schema(invoke):
+def test_config_schema_is_valid(invoke):
     schema = json.loads(invoke("config", "schema").output)
     Draft202012Validator.check_schema(schema)
     assert "streams" in schema["$defs"]["Config"]["properties"]
 
 
-def test_models_list(invoke, tmp_path):
+def test_models_list_names_every_model(invoke, tmp_path):
     result = invoke("models", "list")
     assert result.exit_code == 0
     for name in MODELS:
@@ -224,7 +224,7 @@ def test_models_list(invoke, tmp_path):
     assert str(tmp_path / "models") in result.output
 
 
-def test_models_path(invoke, tmp_path):
+def test_models_path_prints_folder_or_file(invoke, tmp_path):
     assert invoke("models", "path").output == f"{tmp_path / 'models'}\n"
     missing = invoke("models", "path", "tiny")
     assert isinstance(missing.exception, ModelError)
@@ -244,7 +244,7 @@ def test_models_path(invoke, tmp_path):
         (["tiny", "--mirror", "ftp://x"], "expected an http:// or https:// address"),
     ],
 )
-def test_models_that_cannot_be_pulled(invoke, arguments, words):
+def test_models_that_cannot_be_pulled_are_refused(invoke, arguments, words):
     result = invoke("models", "pull", *arguments)
     assert isinstance(result.exception, ModelError)
     assert words in str(result.exception)

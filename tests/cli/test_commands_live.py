@@ -28,7 +28,7 @@ def test_subscribe_prints_a_line_for_each_message(streamseg, endpoint):
         assert re.search(r"scene    objects frame \d+, .* 1 disc tracked at .*; 2 square tracked .*; 3 triangle", line)
 
 
-def test_subscribe_as_json(streamseg, endpoint):
+def test_subscribe_prints_json(streamseg, endpoint):
     done = streamseg("subscribe", endpoint, "--stream", "scene", "--kinds", "masks", "--json", "--count", 2)
     assert done.returncode == 0, done.stderr
     headers = [json.loads(line) for line in done.stdout.splitlines()]
@@ -38,7 +38,7 @@ def test_subscribe_as_json(streamseg, endpoint):
     assert headers[0]["objects"][0]["part"] == 2
 
 
-def test_subscribe_ends_quietly_with_its_reader(streamseg, endpoint):
+def test_subscribe_ends_quietly_when_its_reader_does(streamseg, endpoint):
     process = streamseg.start("subscribe", endpoint, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     read_until(process, process.stdout, "scene")
     process.stdout.close()
@@ -47,7 +47,7 @@ def test_subscribe_ends_quietly_with_its_reader(streamseg, endpoint):
     process.stderr.close()
 
 
-def test_subscribe_and_ctrl_c(streamseg, endpoint):
+def test_ctrl_c_ends_subscribe(streamseg, endpoint):
     process = streamseg.start("subscribe", endpoint, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     read_until(process, process.stdout, "scene")
     process.send_signal(signal.SIGINT)
@@ -56,7 +56,7 @@ def test_subscribe_and_ctrl_c(streamseg, endpoint):
     assert "Traceback" not in errors
 
 
-def test_subscribe_without_a_daemon(streamseg, tmp_path):
+def test_subscribe_without_a_daemon_fails_with_a_hint(streamseg, tmp_path):
     done = streamseg("subscribe", f"ipc://{tmp_path}/none", "--timeout", 0.5)
     assert done.returncode == 1
     assert "is streamseg running" in done.stderr
@@ -87,21 +87,21 @@ def test_view_draws_masks_over_their_own_frame(streamseg, endpoint):
     assert np.count_nonzero(np.abs(drawn - plain).max(axis=2) < 12) == 0
 
 
-def test_view_of_an_unknown_stream(streamseg, endpoint):
+def test_view_of_an_unknown_stream_names_the_streams(streamseg, endpoint):
     done = streamseg("view", endpoint, "--stream", "nope", "--out", "still.png", "--timeout", 1.5)
     assert done.returncode == 1
     assert "the daemon has no stream 'nope'; streams: scene" in done.stderr
     assert list(streamseg.folder.iterdir()) == []
 
 
-def test_probe(streamseg):
+def test_probe_reports_the_format(streamseg):
     done = streamseg("probe", "scene:default?size=320x240", "--seconds", 0.5)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^kind +scene, live$", done.stdout, re.MULTILINE)
     assert re.search(r"^size +320 x 240, rgb24$", done.stdout, re.MULTILINE)
 
 
-def test_probe_as_json(streamseg):
+def test_probe_prints_json(streamseg):
     done = streamseg("probe", "lavfi:testsrc2=size=64x48:rate=5", "--seconds", 0.1, "--json")
     report = json.loads(done.stdout)
     assert (report["kind"], report["format"]["width"], report["format"]["height"]) == ("lavfi", 64, 48)
@@ -130,7 +130,7 @@ def test_run_on_one_source_ends_with_its_file(streamseg, tmp_path):
             daemon.communicate(timeout=10)
 
 
-def test_run_and_ctrl_c(streamseg, tmp_path):
+def test_ctrl_c_ends_run(streamseg, tmp_path):
     daemon = streamseg.start(
         *("run", "--source", "scene:simple", "--model", "fixed", "--endpoint", f"ipc://{tmp_path}/pub"),
         stderr=subprocess.PIPE,

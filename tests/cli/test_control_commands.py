@@ -107,7 +107,7 @@ def test_a_stream_is_paused_and_resumed(run):
     assert json.loads(fine(run("reload", "--json")))["unchanged"] == ["cam"]
 
 
-def test_status_can_be_checked(run):
+def test_status_check_fails_while_a_stream_has_no_masks(run):
     fine(run("status", "--check"))
     fine(run("stream", "add", "gone", f"rtsp://127.0.0.1:{free_port()}/x"))
     done = run("status", "--check")
@@ -130,7 +130,7 @@ def test_streams_are_added_listed_and_removed(run):
     fine(run("stream", "remove", "door"))
 
 
-def test_status_shows_everything(run):
+def test_status_shows_daemon_and_streams(run):
     # The control process hears of the daemon and its streams once a second.
     wait_for(lambda: re.search(r"control ready(?s:.*): streaming", fine(run("status"))), 60, "a status with everything")
     text = fine(run("status"))
@@ -169,7 +169,7 @@ def test_errors_are_reported_with_an_exit_code(run, arguments, code, words):
     assert "Traceback" not in done.stderr
 
 
-def test_a_reload_of_the_model_says_so(run):  # the last one: the worker is being replaced
+def test_reload_reports_a_restart_for_a_changed_model(run):  # the last one: the worker is being replaced
     config = run.folder / "config.yaml"
     config.write_text(config.read_text().replace("{name: fixed}", "{name: fixed, max_objects: 9}"))
     assert fine(run("reload")) == ("the worker restarts with model.max_objects: objects go on from their last masks\n")

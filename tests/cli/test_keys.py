@@ -64,7 +64,7 @@ def test_authorize_again_changes_only_what_is_given(run_keys, tmp_path):
     assert entry(tmp_path, "alice").role == "watch"
 
 
-def test_a_key_that_was_made_elsewhere(run_keys, invoke, tmp_path):
+def test_a_key_made_elsewhere_is_authorized_by_its_public_part(run_keys, invoke, tmp_path):
     assert invoke("keys", "generate", tmp_path / "there").exit_code == 0
     public = read_fields((tmp_path / "there.key").read_text())["public-key"]
     assert "for --server-key" in run_keys("authorize", "there", "--key", tmp_path / "there.key")
@@ -76,7 +76,7 @@ def test_a_key_that_was_made_elsewhere(run_keys, invoke, tmp_path):
         raise invoke("keys", "generate", tmp_path / "there").exception
 
 
-def test_list_revoke_and_a_damaged_file(run_keys, invoke, tmp_path):
+def test_list_and_revoke_work_beside_a_damaged_file(run_keys, invoke, tmp_path):
     run_keys("authorize", "robot")
     token = run_keys("token", "alice", "--role", "control").strip()
     assert len(token) == 32
@@ -114,7 +114,7 @@ def test_list_revoke_and_a_damaged_file(run_keys, invoke, tmp_path):
         (["revoke", "x"], "known: none"),
     ],
 )
-def test_mistakes_change_nothing(run_keys, tmp_path, arguments, words):
+def test_refused_commands_change_nothing(run_keys, tmp_path, arguments, words):
     with pytest.raises(ConfigError, match=words):
         run_keys(*arguments)
     assert not (tmp_path / "keys" / "authorized").exists()
@@ -132,7 +132,7 @@ def test_a_key_in_a_wrong_place_is_not_repeated(run_keys):
         assert secret[-18:] not in str(caught.value)
 
 
-def test_a_path_as_long_as_a_key_is_shown():
+def test_a_path_as_long_as_a_key_is_not_hidden():
     path = Path("/dev/" + "x" * 35)
     with pytest.raises(ConfigError, match=re.escape(str(path))):
         load_keys(path)

@@ -55,30 +55,30 @@ def seen(**fields):
     return ObjectMask(**{**values, **fields})
 
 
-def test_masks():
+def test_line_of_masks():
     objects = (seen(), seen(id=2, label="", state="lost", area=0))
     assert message_line(MaskFrame(**FRAME, objects=objects)) == (
         f"{TIME} cam      masks   frame 1240, 35 ms old: 1 cup tracked at 10,20 30x40 score 0.91; 2 lost"
     )
 
 
-def test_losses_are_reported():
+def test_losses_are_shown():
     line = message_line(MaskFrame(**FRAME, objects=(), gap=3, skipped=2))
     assert line.endswith("frame 1240, 35 ms old, 2 skipped: no objects  [3 lost on the way]")
 
 
 @pytest.mark.parametrize("kind", [MaskFrame, ObjectsFrame])
-def test_the_source_of_masks_is_shown(kind):
+def test_repeated_frames_name_their_source(kind):
     line = message_line(kind(**FRAME, objects=(), repeats=1233))
     assert line.endswith("frame 1240, 35 ms old, repeats 1233: no objects")
 
 
-def test_image():
+def test_line_of_an_image():
     line = message_line(ImageFrame(**FRAME, jpeg=bytes(np.zeros(2048, dtype=np.uint8))))
     assert line.endswith("image   frame 1240, 35 ms old: 640x360, 2 KiB")
 
 
-def test_event():
+def test_line_of_an_event():
     event = EventMessage(
         **IDS, stream="cam", event="object_lost", epoch=0, frame=7, object=1, label="cup", detail="not seen for 3 s"
     )
@@ -107,7 +107,7 @@ def status(**fields):
     return StatusMessage(**IDS, **{**values, **fields})
 
 
-def test_status():
+def test_line_of_a_stream_status():
     assert message_line(status()).endswith("streaming; 640x360; 30.0 frames/s in, 12.3 out; 2 objects")
     assert message_line(status(repeated=70)).endswith("2 objects; 70 repeated")
     line = message_line(
@@ -116,7 +116,7 @@ def test_status():
     assert line.endswith("2 objects; 35 ms; dropped 4 ring/superseded; 2 reconnects; refused")
 
 
-def test_daemon():
+def test_line_of_a_daemon_status():
     message = DaemonStatusMessage(
         **IDS,
         stream="_daemon",
@@ -134,6 +134,6 @@ def test_daemon():
     )
 
 
-def test_no_terminal_command_of_others_comes_through():
+def test_terminal_commands_in_messages_are_escaped():
     line = message_line(status(last_error="a\x1b[2J\nb\x9b"))
     assert line.endswith("a?[2J?b?")

@@ -109,7 +109,7 @@ def test_a_reader_that_leaves_early_is_not_an_error(streamseg: Streamseg, pictur
     assert said == ""
 
 
-def test_one_file_styles_and_single_masks(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
+def test_styles_and_single_masks_of_one_picture(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
     shapes = {}
     for style in ((), ("--side-by-side", "--no-borders"), ("--transparent",)):
         out = tmp_path / "out" / "one.png"
@@ -121,7 +121,7 @@ def test_one_file_styles_and_single_masks(invoke: Invoke, pictures: Path, tmp_pa
         assert set(np.unique(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))) == {0, 255}
 
 
-def test_equal_names_do_not_replace_each_other(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
+def test_pictures_of_the_same_name_get_results_of_their_own(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "1.png").write_bytes((pictures / "2.png").read_bytes())
@@ -130,7 +130,7 @@ def test_equal_names_do_not_replace_each_other(invoke: Invoke, pictures: Path, t
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["1-2.masks.png", "1.masks.png"]
 
 
-def test_the_file_of_settings_holds_the_presets(invoke: Invoke, pictures: Path) -> None:
+def test_the_settings_file_holds_the_presets(invoke: Invoke, pictures: Path) -> None:
     tree = read_document(CONFIG).tree
     assert tree["presets"].keys() == PRESETS.keys()
     for name, values in tree["presets"].items():
@@ -139,7 +139,7 @@ def test_the_file_of_settings_holds_the_presets(invoke: Invoke, pictures: Path) 
     assert done.exit_code == 0
 
 
-def test_settings_of_the_file_and_of_the_command_line(tmp_path: Path) -> None:
+def test_options_override_settings_of_the_file(tmp_path: Path) -> None:
     from streamseg.cli.automask_settings import read_settings
 
     file = tmp_path / "own.yaml"
@@ -187,7 +187,7 @@ def test_settings_of_the_file_and_of_the_command_line(tmp_path: Path) -> None:
         ("parameters: {1: 2}", "parameters.1: there is no such setting"),
     ],
 )
-def test_invalid_files_of_settings(tmp_path: Path, pictures: Path, text: str, words: str) -> None:
+def test_invalid_settings_files_are_refused(tmp_path: Path, pictures: Path, text: str, words: str) -> None:
     from streamseg.errors import ConfigError
 
     (tmp_path / "own.yaml").write_text(text)
@@ -235,14 +235,14 @@ class _Failing:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), NotImplementedError("no such operator")])
-def test_a_bug_is_not_a_bad_picture(pictures: Path, error: Exception) -> None:
+def test_an_internal_error_is_not_reported_as_a_bad_picture(pictures: Path, error: Exception) -> None:
     from streamseg.cli.automask import _find_in
 
     with pytest.raises(type(error), match=str(error)):
         _find_in(pictures / "1.png", _Failing(error), None)  # type: ignore[arg-type]
 
 
-def test_a_picture_for_which_memory_is_short_is_skipped(pictures: Path) -> None:
+def test_a_picture_too_large_for_memory_is_skipped(pictures: Path) -> None:
     from streamseg.cli.automask import _find_in
 
     with pytest.raises(RuntimeError) as real:
@@ -252,7 +252,7 @@ def test_a_picture_for_which_memory_is_short_is_skipped(pictures: Path) -> None:
             _find_in(pictures / "1.png", _Failing(error), None)  # type: ignore[arg-type]
 
 
-def test_grids_from_a_file(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
+def test_point_grids_are_read_from_a_file(invoke: Invoke, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "grid.json").write_text("[[[0.26, 0.32], [0.56, 0.33]]]")
     low = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--no-multimask-output", "--image-size", "128"]
     done = invoke("automask", pictures / "1.png", "--json", "--point-grids", tmp_path / "grid.json", *low)

@@ -6,7 +6,7 @@ from streamseg.cli.prompt_options import check_marks, prompt_of
 from streamseg.errors import ConfigError
 
 
-def test_no_marks():
+def test_no_options_give_no_prompt():
     assert prompt_of((), None, None) is None
 
 
@@ -21,7 +21,7 @@ def test_points_with_a_box():
     assert prompt_of(["1,2"], "0,0,5,5", None) == {"object": 1, "points": [[1.0, 2.0]], "box": [0.0, 0.0, 5.0, 5.0]}
 
 
-def test_percent_is_normalized():
+def test_percentages_are_normalized_coordinates():
     assert prompt_of(["50%,40%,1"], "10%,20%,90%,100%", None) == {
         "object": 1,
         "points": [[0.5, 0.4, 1.0]],
@@ -30,7 +30,7 @@ def test_percent_is_normalized():
     }
 
 
-def test_mask():
+def test_a_mask_file_is_a_prompt():
     assert prompt_of((), None, Path("m.png")) == {"object": 1, "mask": "m.png"}
 
 

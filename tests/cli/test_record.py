@@ -18,7 +18,7 @@ from streamseg.cli.app import app
         (["tcp://127.0.0.1:1", "one", "--endpoint", "tcp://127.0.0.1:2"], "two endpoints are given"),
     ],
 )
-def test_places_that_contradict_each_other(
+def test_contradictory_places_are_refused(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -34,7 +34,7 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
-def test_what_is_kept_is_shown_and_cleared(config: Path) -> None:
+def test_kept_state_is_shown_and_cleared(config: Path) -> None:
     shown = CliRunner().invoke(app, ["state", "show", str(config)])
     assert shown.exit_code == 0, shown.output
     assert "stream cam: 3 cup; memory 1.5 MB, " in shown.output
@@ -54,7 +54,7 @@ def test_the_state_of_a_running_daemon_is_not_cleared(config: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "foreign", "folder", "huge"])
-def test_what_cannot_be_read_is_named_once_and_cleared(config: Path, how: str) -> None:
+def test_unreadable_state_is_named_once_and_cleared(config: Path, how: str) -> None:
     record = config.parent / "kept" / "daemon.json"
     match how:
         case "cut":

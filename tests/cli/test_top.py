@@ -95,7 +95,7 @@ def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
     running.close()
 
 
-def test_in_a_terminal(daemon: DaemonProcess) -> None:
+def test_top_shows_streams_and_follows_keys_in_a_terminal(daemon: DaemonProcess) -> None:
     terminal = Terminal(sys.executable, "-m", "streamseg", "top", daemon.endpoint)
     try:
         terminal.wait(r"(?s)▶ +cam +streaming.*yard +streaming.*objects of cam.*1 +cup +tracked")
@@ -128,7 +128,7 @@ def test_a_signal_restores_the_terminal(tmp_path: Path) -> None:
         terminal.close()
 
 
-def test_without_a_terminal() -> None:
+def test_top_needs_a_terminal() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "streamseg", "top"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )
@@ -136,7 +136,7 @@ def test_without_a_terminal() -> None:
     assert "needs a terminal" in done.stderr
 
 
-def test_keys() -> None:
+def test_key_sequences_become_names() -> None:
     assert key_names(b"j\x1b[A\x1bOB\t\x1b[Zq") == ["j", "up", "down", "tab", "back tab", "q"]
     assert key_names(b"a\x1b[15~b") == ["a"]
 
@@ -214,7 +214,7 @@ def test_a_narrow_terminal_has_fewer_columns_and_whole_numbers() -> None:
     assert re.search(r"STREAM +STATE +IN/s +OUT/s +OBJ +LATENCY", shown(state, width=60))
 
 
-def test_any_size_and_many_streams() -> None:
+def test_any_size_and_many_streams_fit() -> None:
     golden = Messages()
     names = [f"s{number}" for number in range(50)]
     state = fed(golden("daemon_status", streams=names))

@@ -42,7 +42,7 @@ def test_an_endless_video_keeps_the_end(tmp_path):
     assert frames[-1][1].mean() == pytest.approx(240, abs=4)
 
 
-def test_times_that_stand_still_or_run_backwards(tmp_path):
+def test_repeated_and_backward_times_become_rising(tmp_path):
     with open_writer(tmp_path / "a.mp4") as video:
         for time_s in (5.0, 5.0, 4.0, 5.2):
             video.add(picture(9), time_s)
@@ -51,14 +51,14 @@ def test_times_that_stand_still_or_run_backwards(tmp_path):
     assert times == sorted(set(times))
 
 
-def test_odd_and_changing_sizes(tmp_path):
+def test_odd_and_changing_sizes_are_fitted_to_the_first(tmp_path):
     with open_writer(tmp_path / "a.mp4") as video:
         for number, size in enumerate(((65, 49), (64, 48), (320, 240), (31, 201))):
             video.add(picture(9, size), number)
     assert [image.shape for _, image in frames_of(tmp_path / "a.mp4")] == [(48, 64, 3)] * 4
 
 
-def test_a_video_is_whole_after_an_error(tmp_path):
+def test_a_video_is_complete_after_an_error(tmp_path):
     def write_and_fail():
         with open_writer(tmp_path / "a.mp4") as video:
             video.add(picture(9), 0.0)
@@ -70,14 +70,14 @@ def test_a_video_is_whole_after_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png"])
-def test_no_picture_no_file(tmp_path, name):
+def test_no_file_is_written_without_a_picture(tmp_path, name):
     with open_writer(tmp_path / name):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png"])
-def test_a_file_that_is_there_stays_until_the_new_one_is_whole(tmp_path, name):
+def test_an_existing_file_stays_until_the_new_one_is_complete(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"mine")
     with open_writer(path):
@@ -92,7 +92,7 @@ def test_a_file_that_is_there_stays_until_the_new_one_is_whole(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png"])
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_to(tmp_path, name):
+def test_an_unwritable_folder_is_refused(tmp_path, name):
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigError, match="cannot be written to: choose another"):
         check_out(tmp_path / name)
@@ -105,7 +105,7 @@ def test_a_still_is_the_last_picture(tmp_path):
     assert cv2.imread(str(tmp_path / "a.png"))[0, 0].tolist() == [30, 20, 10]
 
 
-def test_the_longest_name(tmp_path):
+def test_the_longest_file_name_works(tmp_path):
     file = tmp_path / f"{'é' * 125}x.mp4"
     with VideoWriter(file) as writer:
         writer.add(np.zeros((16, 16, 3), np.uint8), 0.0)

@@ -93,7 +93,7 @@ def test_losses_on_the_way_lower_the_rate_for_a_while() -> None:
         (40.0, 50.0, "min_rate_hz: 40 is too high"),
     ],
 )
-def test_impossible_limits(low: float | None, high: float | None, message: str) -> None:
+def test_impossible_limits_are_refused(low: float | None, high: float | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         AdaptiveRate(low, high)
 

@@ -32,7 +32,7 @@ def add_prompt(**arguments):
         (add_prompt(candidate=1), "add_prompt with these arguments: "),
     ],
 )
-def test_what_an_old_daemon_lacks_is_reported(call, name):
+def test_features_that_an_old_daemon_lacks_are_reported(call, name):
     core = ControlCore("ipc:///x")
     assert core.must_ask(call)
     with pytest.raises(ControlError, match=f"{name}the daemon at ipc:///x is streamseg 0.1.0, too old") as refused:
@@ -47,7 +47,7 @@ def test_a_daemon_with_the_feature_is_asked_once():
     assert not core.must_ask(calls.set_prompts("cam", [PROMPT], frame=7))
 
 
-def test_what_every_daemon_knows_is_sent_as_ever():
+def test_requests_without_new_features_are_sent_unchanged():
     """An old daemon refuses fields that it does not know."""
     core = ControlCore("ipc:///x")
     call = calls.set_prompts("cam", [PROMPT])

@@ -63,7 +63,7 @@ def test_a_restart_of_the_daemon_resets_everything(golden):
 
 
 @pytest.mark.parametrize("inbox", [AllInbox, LatestInbox])
-def test_nothing_older_than_what_was_delivered(golden, inbox):
+def test_older_frames_are_stale(golden, inbox):
     subject = core(inbox())
     subject.feed(fresh(golden, 7, 7))
     assert [m.frame for m in drain(subject)] == [7]
@@ -115,7 +115,7 @@ def test_unread_events_are_bounded_and_counted(golden):
     assert (got[0].seq, got[0].gap, got[-1].seq) == (500, 500, 1499)
 
 
-def test_all_takes_one_at_a_time_from_the_socket(golden):
+def test_all_reads_one_message_at_a_time_from_the_socket(golden):
     subject = core(AllInbox())
     assert subject.wants_more()
     subject.feed(fresh(golden, 1))
@@ -194,7 +194,7 @@ def test_discovery_is_bounded(golden):
     assert len(subject.topics()) <= 1024 * 5 + 1
 
 
-def test_named_streams_are_not_joined_by_others(golden):
+def test_other_streams_do_not_join_named_ones(golden):
     subject = core(LatestInbox(), streams=("cam1",))
     subject.feed(golden("daemon_status", streams=["cam1", "door"]))
     assert subject.take_fresh_topics() == [b"v1/cam1/masks/"]
@@ -251,7 +251,7 @@ def test_a_backlog_is_dropped_and_counted_as_a_gap(golden, caplog):
     assert [(m.frame, m.gap) for m in drain(subject)] == [(50, 48)]
 
 
-def test_a_wrong_clock_does_not_shed_forever(golden):
+def test_a_wrong_clock_does_not_drop_backlogs_forever(golden):
     subject = core(AllInbox())
     subject.feed(old(golden, 1, 10**13))
     assert subject.take_shed()
@@ -261,7 +261,7 @@ def test_a_wrong_clock_does_not_shed_forever(golden):
     assert [m.frame for m in drain(subject)] == [2, 3, 4, 5]
 
 
-def test_on_another_machine_the_least_lag_is_the_measure(golden):
+def test_lag_on_another_machine_is_measured_from_the_smallest(golden):
     elsewhere = {"clock": "00000000"}
     subject = core(AllInbox())
     for frame in range(3):
@@ -271,14 +271,14 @@ def test_on_another_machine_the_least_lag_is_the_measure(golden):
     assert subject.take_shed()
 
 
-def test_latest_never_gives_up(golden):
+def test_latest_never_drops_a_backlog(golden):
     subject = core(LatestInbox())
     subject.feed(old(golden, 1, 10**10))
     assert [m.frame for m in drain(subject)] == [1]
     assert not subject.take_shed()
 
 
-def test_a_recorder_never_gives_up(golden):
+def test_a_recorder_never_drops_its_backlog(golden):
     subject = core(AllInbox(sheds_backlog=False))
     for frame in range(1, 4):
         subject.feed(old(golden, frame, 10**10))

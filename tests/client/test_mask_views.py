@@ -39,7 +39,7 @@ def overlapping(frame: MaskFrame, *masks: np.ndarray) -> MaskFrame:
     return replace(frame, objects=objects)
 
 
-def test_label_map(frame: MaskFrame) -> None:
+def test_label_map_holds_each_mask(frame: MaskFrame) -> None:
     labels = frame.label_map()
     assert (labels.shape, labels.dtype) == ((10, 16), np.uint16)
     for obj in frame.objects:
@@ -68,7 +68,7 @@ def test_ids_that_do_not_fit_are_refused(frame: MaskFrame) -> None:
         frame.label_map(np.float32)
 
 
-def test_supervision(frame: MaskFrame) -> None:
+def test_to_supervision_gives_masks_boxes_and_classes(frame: MaskFrame) -> None:
     if importlib.util.find_spec("supervision") is None:
         pytest.skip("needs the package supervision")
     found = frame.to_supervision()
@@ -82,7 +82,7 @@ def test_supervision(frame: MaskFrame) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools with numpy 2
-def test_coco(frame: MaskFrame) -> None:
+def test_to_coco_gives_masks_and_boxes(frame: MaskFrame) -> None:
     annotations = json.loads(json.dumps(frame.to_coco(["cup", "chat é"])))
     assert [(item["track_id"], item["category_id"], item["image_id"]) for item in annotations] == [
         (1, 1, frame.frame),
@@ -93,7 +93,7 @@ def test_coco(frame: MaskFrame) -> None:
         assert item["bbox"] == list(obj.bbox)
 
 
-def test_overlay(frame: MaskFrame) -> None:
+def test_overlay_tints_objects_and_outlines_them(frame: MaskFrame) -> None:
     picture = np.full((10, 16, 3), 100, np.uint8)
     drawn = frame.overlay(picture, opacity=0.5)
     labels = frame.label_map()
@@ -107,7 +107,7 @@ def test_overlay(frame: MaskFrame) -> None:
 
 
 @pytest.mark.parametrize(("obj_id", "number"), [(1, 1), (65_535, 65_535), (70_000, 4465)])
-def test_rerun(frame: MaskFrame, tmp_path: Path, obj_id: int, number: int) -> None:
+def test_log_rerun_writes_masks(frame: MaskFrame, tmp_path: Path, obj_id: int, number: int) -> None:
     rerun = pytest.importorskip("rerun", reason="needs the package rerun-sdk")
     from rerun.chunk import RrdReader
 

@@ -147,7 +147,7 @@ def test_iteration_outlives_an_outage_and_receive_does_not(golden, outlet, monke
         assert subscriber.receive(math.inf).frame == 8
 
 
-def test_pairs(golden, outlet):
+def test_pairs_are_of_one_frame(golden, outlet):
     with PairedSubscriber(outlet.endpoint, streams=["cam1"], timeout_s=20) as pairs:
         outlet.wait(b"\x01v1/cam1/masks/", b"\x01v1/cam1/image/")
         outlet.send(*(golden.masks(frame) for frame in range(4)), golden("image", frame=2, seq=0))

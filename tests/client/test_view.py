@@ -20,7 +20,7 @@ def publish_first(golden, outlet):
     return thread
 
 
-def test_an_outage_is_survived(golden, outlet):
+def test_view_survives_an_outage(golden, outlet):
     turns = []
 
     def go_on():
@@ -39,7 +39,7 @@ def test_an_outage_is_survived(golden, outlet):
     assert len(turns) == 8
 
 
-def test_a_timeout_that_was_given_stays_in_charge(golden, outlet):
+def test_an_explicit_timeout_still_applies_in_an_outage(golden, outlet):
     publish_first(golden, outlet)
     pairs = view._pairs(outlet.endpoint, "cam1", 2.0, None, None, lambda: True)
     assert next(pairs).frame == 1

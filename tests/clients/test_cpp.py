@@ -26,7 +26,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(Path(__file__).with_name("read_vectors.cpp"), tmp_path_factory.mktemp("cpp"))
 
 
-def test_the_vectors(reader: Path) -> None:
+def test_reader_decodes_the_vectors(reader: Path) -> None:
     assert_reads_vectors(run(reader, *READ_ARGUMENTS))
 
 

@@ -75,7 +75,7 @@ LANGUAGES = ["cpp", pytest.param("node", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_right_key_receives(request, publisher, module_keys, language) -> None:
+def test_an_authorized_key_receives(request, publisher, module_keys, language) -> None:
     command = request.getfixturevalue(language)(publisher.ready.text, module_keys.path / "right.key_secret")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         try:
@@ -87,7 +87,7 @@ def test_a_right_key_receives(request, publisher, module_keys, language) -> None
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("key", REFUSED)
-def test_others_end_with_the_reason(request, publisher, module_keys, language, key) -> None:
+def test_other_keys_are_refused_with_the_reason(request, publisher, module_keys, language, key) -> None:
     file = [] if key == "missing" else [module_keys.path / f"{key}.key_secret"]
     command = request.getfixturevalue(language)(publisher.ready.text, *file)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

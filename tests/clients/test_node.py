@@ -62,12 +62,12 @@ def test_the_page_and_the_package_decode_with_the_same_code() -> None:
 
 
 @pytest.mark.slow
-def test_the_vectors(package: Path) -> None:
+def test_reader_decodes_the_vectors(package: Path) -> None:
     assert_reads_vectors(run("node", READER, package / "index.js", *READ_ARGUMENTS))
 
 
 @pytest.mark.slow
-def test_the_types(package: Path) -> None:
+def test_the_types_are_sound(package: Path) -> None:
     (package / "typed.ts").write_text(TYPED)
     options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--types", "node"]
     run(package / "node_modules" / ".bin" / "tsc", *options, "typed.ts", cwd=package)

@@ -25,7 +25,7 @@ def test_a_server_that_refuses_is_not_retried_at_once() -> None:
         assert within(wait_s, nominal_s)
 
 
-def test_months_of_failures() -> None:
+def test_waits_stay_bounded_after_months_of_failures() -> None:
     assert all(0 < wait_s <= 60 for wait_s in waits(Backoff(RECONNECT, 2), 100_000))
 
 
@@ -36,7 +36,7 @@ def test_a_healthy_connection_resets_it() -> None:
     assert within(backoff.next_wait_s(), 0.25)
 
 
-def test_a_short_connection_does_not() -> None:
+def test_a_short_connection_does_not_reset_it() -> None:
     backoff = Backoff(RECONNECT, 4)
     waits(backoff, 5)
     backoff.succeeded(RECONNECT.healthy_s / 2)

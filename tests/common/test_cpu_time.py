@@ -11,7 +11,7 @@ from streamseg.common.cpu_time import active_s
 COMPUTES = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
 
 
-def test_a_child_that_lives_is_counted() -> None:
+def test_cpu_time_includes_a_living_child() -> None:
     before = active_s(os.getpid(), waiting=False)
     with subprocess.Popen([sys.executable, "-c", COMPUTES], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

@@ -29,7 +29,7 @@ def after_bar(line):
     return line.partition(" | ")[2]
 
 
-def test_a_text_line():
+def test_text_lines_have_head_message_and_fields():
     (line,) = logged("log.info('connected to %s', 'cam', extra={'fps': 25.0, 'codec': 'h264 high', 'empty': ''})")
     head, _, text = line.partition(" | ")
     assert text == 'connected to cam  fps=25.0  codec="h264 high"  empty=""'
@@ -37,7 +37,7 @@ def test_a_text_line():
     assert (len(date), len(time), level, process) == (10, 12, "INFO", "capture:cam1")
 
 
-def test_a_json_line():
+def test_json_lines_hold_message_and_fields():
     (line,) = logged("log.warning('lost %d', 3, extra={'stream': 'cam1', 'level': 'mine'})", layout="json")
     record = json.loads(line)
     assert record.pop("time").endswith("+00:00")
@@ -51,7 +51,7 @@ def test_a_json_line():
 
 
 @pytest.mark.parametrize(("level", "count"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_levels(level, count):
+def test_the_level_filters(level, count):
     assert len(logged("for each in (log.debug, log.info, log.warning, log.error): each('x')", level=level)) == count
 
 
@@ -116,7 +116,7 @@ def test_a_text_line_is_one_line_and_holds_no_terminal_commands():
     assert [after_bar(line) for line in lines] == ["a\\nb\\x1b[31m\\x9b2J\\r  f=x\\ny"]
 
 
-def test_values_that_cannot_be_shown():
+def test_values_that_cannot_be_shown_are_named():
     body = (
         "class Broken:\n    def __str__(self): raise ValueError('no')\n"
         "log.info('x', extra={'f': Broken(), 'n': float('nan')})\nlog.info('%s', Broken())"

@@ -26,7 +26,7 @@ def test_every_pixel_that_is_not_black_belongs_to_the_object(tmp_path):
 @pytest.mark.parametrize(
     "content", [None, b"", b"text", png_that_claims(30_000, 30_000), png_that_claims(2**31 - 1, 1)]
 )
-def test_what_is_not_a_mask_is_refused_with_the_reason(tmp_path, content):
+def test_files_that_are_no_mask_are_refused_with_the_reason(tmp_path, content):
     if content is not None:
         (tmp_path / "m.png").write_bytes(content)
     with pytest.raises(
@@ -41,7 +41,7 @@ def test_files_of_the_kernel_are_not_read():
     check_size(Path("/proc/self/stat"))
 
 
-def test_a_black_mask(tmp_path):
+def test_an_all_black_mask_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "m.png"), np.zeros((6, 8), np.uint8))
     with pytest.raises(PromptError, match="all black"):
         read_mask(tmp_path / "m.png")

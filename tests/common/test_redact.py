@@ -66,7 +66,7 @@ SECRET = "hunter2"
         ('authorization: Digest username="a", response="hunter2"', "authorization: Digest ***"),
     ],
 )
-def test_passwords_go(text, redacted):
+def test_passwords_are_replaced(text, redacted):
     assert redact(text) == redacted
     assert SECRET not in redact(text)
 
@@ -92,7 +92,7 @@ def test_passwords_go(text, redacted):
         "write rtsp://USER:${CAM_PASSWORD}@HOST/PATH and set that variable",
     ],
 )
-def test_other_text_stays(text):
+def test_text_without_passwords_is_unchanged(text):
     assert redact(text) == text
 
 
@@ -110,7 +110,7 @@ _PIECES = ["://", "a", ".b", ":", "1", "@", "/", "'", '"', " ", "\n", ",", "}", 
     st.text(alphabet="ab:/@?=&'\" ,}{password", max_size=80)
     | st.lists(st.sampled_from([*_PIECES, "authorization: b "]), max_size=24).map("".join)
 )
-def test_redacting_twice_changes_nothing_more(text):
+def test_redacting_twice_gives_the_same(text):
     once = redact(text)
     assert redact(once) == once
 

@@ -11,11 +11,11 @@ ONE, TWO = PromptConfig(object=1, box=(0, 0, 9, 9)), PromptConfig(object=2, poin
 STREAM = StreamConfig(source="scene:simple", prompts=(ONE, TWO))
 
 
-def test_nothing_differs():
+def test_equal_settings_have_no_difference():
     assert difference(STREAM, replace(STREAM)) is None
 
 
-def test_another_source_is_reopened():
+def test_a_changed_source_setting_reopens_the_source():
     assert difference(STREAM, replace(STREAM, source="scene:leave")) == StreamDifference(True, (), ())
     assert difference(STREAM, replace(STREAM, stall_timeout_s=9.0)) == StreamDifference(True, (), ())
 

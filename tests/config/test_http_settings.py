@@ -61,7 +61,7 @@ def test_invalid_host_names_are_refused(host):
         check(hosts=[host])
 
 
-def test_a_token_of_the_environment(monkeypatch):
+def test_a_token_may_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("PAGE_TOKEN", TOKEN)
     assert check(listen="0.0.0.0:80", token="${PAGE_TOKEN}").token == TOKEN
 

@@ -26,7 +26,7 @@ def lines_of(message):
     return [line.strip() for line in message.splitlines()[1:]]
 
 
-def test_defaults():
+def test_defaults_are_applied():
     config = config_from_mapping(cam())
     assert config.streams["cam"].stall_timeout_s == 5.0
     assert config.model.name == "nano"
@@ -196,7 +196,7 @@ def test_a_public_endpoint_with_permission():
     assert config_from_mapping({**cam(), "publish": publish}).publish.endpoints == ("tcp://0.0.0.0:5555",)
 
 
-def test_endpoints_stand_once():
+def test_a_duplicate_endpoint_is_refused():
     assert "duplicate endpoint" in refused({**cam(), "publish": {"endpoints": ["tcp://127.0.0.1:1"] * 2}})
 
 
@@ -300,14 +300,14 @@ def test_a_broken_variable_is_reported():
 @pytest.mark.parametrize(
     ("environment", "expected"), [({}, "scene:leave"), ({"V": ""}, "scene:leave"), ({"V": "simple"}, "scene:simple")]
 )
-def test_defaults_of_variables(environment, expected, monkeypatch):
+def test_variables_may_have_defaults(environment, expected, monkeypatch):
     monkeypatch.delenv("V", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert config_from_mapping(cam(source="scene:${V:-leave}")).streams["cam"].source == expected
 
 
-def test_dollar_signs():
+def test_dollar_signs_without_a_name_stay():
     assert config_from_mapping(cam(source="rtsp://h/a$b$$c$${d}")).streams["cam"].source == "rtsp://h/a$b$c${d}"
 
 
@@ -319,7 +319,7 @@ def test_dollar_signs():
         max_leaves=8,
     )
 )
-def test_nothing_but_a_config_error_comes_of_any_value(value):
+def test_any_value_loads_or_raises_a_config_error(value):
     for mapping in ({"streams": value}, cam(prompts=value), {**cam(), "model": value}, cam(stall_timeout_s=value)):
         try:
             config_from_mapping(mapping, base=Path(os.sep))
@@ -357,13 +357,13 @@ def test_numbers_that_python_refuses_to_write_are_reported(tmp_path, key, value)
         ("_daemon", "record.streams[1]: '_daemon': ids that begin with _ are reserved for streamseg: use daemon"),
     ],
 )
-def test_streams_to_record(stream, words):
+def test_streams_to_record_need_valid_ids(stream, words):
     assert words in refused({**cam(), "record": {"path": "x", "streams": ["cam", stream]}})
     record = {"path": "x", "streams": ["cam", "added-later"]}
     assert config_from_mapping({**cam(), "record": record}).record.streams == ("cam", "added-later")
 
 
-def test_what_is_wrong_already_does_not_refuse_a_change(tmp_path):
+def test_a_change_is_accepted_beside_an_existing_error(tmp_path):
     video = tmp_path / "clip.mp4"
     video.write_bytes(b"any")
     before = stream_from_mapping("cam", {"source": str(video)}, max_objects=8)

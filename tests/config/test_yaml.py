@@ -15,7 +15,7 @@ def refused(text):
     return str(caught.value)
 
 
-def test_content_and_lines():
+def test_values_have_lines():
     document = Document("c.yaml", "a:\n  b: [1,\n    2]\nc: text\n")
     assert document.tree == {"a": {"b": [1, 2]}, "c": "text"}
     assert document.line(("a", "b")) == 2
@@ -51,7 +51,7 @@ def test_values_that_python_cannot_hold_are_errors_with_their_line(value):
     assert refused(f"a: 1\n? {value}\n: 1\n").startswith("c.yaml:2: not valid YAML: ")
 
 
-def test_control_characters():
+def test_control_characters_are_refused():
     assert "not valid YAML" in refused("a: \x01")
 
 
@@ -61,11 +61,11 @@ def test_a_few_anchors_cannot_grow_into_billions():
     assert "more than 20000 values" in refused(text)
 
 
-def test_a_value_that_holds_itself():
+def test_a_recursive_anchor_is_refused():
     assert "nested too deeply" in refused("a: &a\n  b: *a\n")
 
 
-def test_deep_nesting():
+def test_deep_nesting_is_refused():
     assert "nested too deeply" in refused("[" * 100_000)
     assert "nested too deeply" in refused("a: " + "[" * 30 + "]" * 30)
 
@@ -85,7 +85,7 @@ def test_deep_nesting_is_refused_with_its_line_while_it_is_scanned(bracket):
     assert time.process_time() - before < 20  # takes a millisecond
 
 
-def test_what_never_ends_is_refused(tmp_path):
+def test_endless_files_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="larger than 1024 KiB"):
         read_document(Path("/dev/zero"))
     fifo = tmp_path / "fifo"

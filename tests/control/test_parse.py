@@ -177,7 +177,7 @@ def test_the_id_of_a_wrong_request_is_returned_if_it_can_be_read():
     assert request_id([]) == request_id([b"", b"nonsense"]) == request_id([b"", b'{"id":5}']) == ""
 
 
-def test_requests_for_the_same_are_known_however_they_are_written():
+def test_equal_requests_have_equal_data_however_they_are_written():
     one = parse([b"", b'{"v":1,"id":"a","op":"pause","stream":"cam"}'])
     other = parse([b"", b'{ "op":"pause", "args": {}, "stream":"cam", "id":"b","v":1}'])
     assert one.data == other.data
@@ -197,7 +197,7 @@ _near_right = st.fixed_dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=4) | st.builds(lambda data: [b"", data], _near_right))
-def test_anything_is_a_request_or_is_refused(parts):
+def test_any_bytes_are_parsed_or_refused(parts):
     assert isinstance(request_id(parts), str)
     found: ParsedRequest | ControlError
     try:

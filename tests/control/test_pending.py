@@ -32,7 +32,7 @@ def test_a_command_times_out_once_and_its_late_outcome_is_still_awaited():
     assert table.next_deadline() is None
 
 
-def test_a_request_that_comes_again_is_answered_to_all_who_sent_it():
+def test_a_repeated_request_is_answered_to_its_latest_senders():
     table = PendingTable(10.0)
     table.add(1, ("me", "r"), asked(), "worker", b"a", now=0.0)
     pending = table.find(("me", "r"))
@@ -43,7 +43,7 @@ def test_a_request_that_comes_again_is_answered_to_all_who_sent_it():
     assert table.pop(1) is pending
 
 
-def test_what_a_dead_target_had_is_given_back():
+def test_requests_of_a_dead_target_are_returned():
     table = PendingTable(10.0)
     table.add(1, ("me", "1"), asked(), "worker", b"a", now=0.0)
     table.add(2, ("me", "2"), asked(), "supervisor", b"a", now=0.0)
@@ -51,7 +51,7 @@ def test_what_a_dead_target_had_is_given_back():
     assert len(table) == 1
 
 
-def test_the_table_is_bounded_in_all_and_for_one_connection():
+def test_the_table_is_bounded_in_total_and_per_connection():
     table = PendingTable(10.0)
     for number in range(MAX_OF_ONE_CONNECTION):
         table.add(number, ("me", str(number)), asked(), "worker", b"a", now=0.0)

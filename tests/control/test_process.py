@@ -108,7 +108,7 @@ def test_a_retryable_error_is_tried_again(control):
     assert receive(client)["ok"]
 
 
-def test_previews_are_done_each_time(control):
+def test_previews_are_never_answered_from_the_cache(control):
     running = control()
     running.ready()
     running.start_worker()
@@ -243,7 +243,7 @@ def test_status_is_answered_from_what_was_published_last(control):
     assert ask(client, op="get_status", id="after")["result"]["streams"] == []
 
 
-def test_waiting_clients_are_notified_of_its_end(control):
+def test_waiting_clients_learn_that_the_daemon_stops(control):
     running = control()
     running.ready()
     running.start_worker()
@@ -313,7 +313,7 @@ def test_a_paused_supervisor_does_not_keep_it_from_ending(control):
         ),
     ],
 )
-def test_prompts_that_cannot_be_meant_do_not_reach_the_worker(control, op, args, message):
+def test_implausible_prompts_do_not_reach_the_worker(control, op, args, message):
     running = control()
     running.ready()
     running.start_worker()

@@ -318,7 +318,7 @@ def test_a_start_that_does_nothing_is_a_hang(make_child):
         time.sleep(0.05)
 
 
-def test_nonsense_from_a_child_does_no_harm(make_child):
+def test_invalid_messages_from_a_child_do_no_harm(make_child):
     child = make_child("nonsense")
     deadline = time.monotonic() + 60
     while len(child.waitables()) > 1:

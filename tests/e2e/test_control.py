@@ -75,7 +75,7 @@ def test_a_click_that_is_300_ms_late_follows_what_was_clicked(daemon, two_discs)
     assert running.end() == 0
 
 
-def test_a_frame_that_is_gone(daemon):
+def test_a_prompt_on_an_expired_frame_follows_on_expired(daemon):
     running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE}}})
     with controller(running) as control:
         wait_for(lambda: first_frame(control) > 60, 30, "frame 60")

@@ -329,7 +329,7 @@ def test_source_that_fails_is_the_exit_code_when_the_others_are_over(daemon, tmp
     assert "Traceback" not in running.log
 
 
-def test_a_chosen_port_is_reported_and_kept(daemon):
+def test_an_assigned_port_is_reported_and_survives_a_restart(daemon):
     running = daemon(
         {
             "model": {"name": "fixed"},

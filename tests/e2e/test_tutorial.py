@@ -13,7 +13,7 @@ TEXT = (ROOT / "docs" / "tutorial.md").read_text()
 PROGRAMS = dict(zip(("find_leaf", "masks", "cutout"), re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), strict=True))
 
 
-def test_its_programs(daemon, tmp_path):
+def test_programs_of_the_tutorial_work(daemon, tmp_path):
     (source,) = set(re.findall(r"--source '(scene:[^']*)'", TEXT))
     running = daemon({"streams": {"cam": {"source": source}}, "model": {"threads": 1}})
     running.wait_log("ready: masks at")

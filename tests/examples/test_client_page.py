@@ -19,7 +19,7 @@ def test_every_class_is_described() -> None:
     assert [name for name in streamseg.client.__all__ if f"`{name}`" not in TEXT] == []
 
 
-def test_its_programs_run(tmp_path: Path) -> None:
+def test_programs_of_the_page_run(tmp_path: Path) -> None:
     daemon = DaemonProcess(DISC, tmp_path)
     try:
         daemon.wait_log("ready: masks at")

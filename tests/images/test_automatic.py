@@ -85,7 +85,7 @@ def test_a_single_unstable_mask_is_replaced_only_with_postprocessing(picture: ND
     assert not all(any(np.array_equal(mask, other) for other in plain) for mask in stable)
 
 
-def test_crops_in_which_nothing_is_found(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
+def test_crops_without_masks_are_no_error(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
     # The reference raises an IndexError.
     for exact in (False, True):
         masks = AutomaticMasks(nano, points_per_side=2, crop_n_layers=1, pred_iou_thresh=1.0, exact=exact)
@@ -93,7 +93,7 @@ def test_crops_in_which_nothing_is_found(nano: ImageModel, picture: NDArray[np.u
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (40, 30)])
-def test_pictures_of_any_size(nano: ImageModel, size: tuple[int, int]) -> None:
+def test_pictures_of_any_size_work(nano: ImageModel, size: tuple[int, int]) -> None:
     picture = np.full((size[1], size[0], 3), 127, dtype=np.uint8)
     for crops in (0, 2):
         masks = AutomaticMasks(nano, **LOW | {"points_per_side": 2, "crop_n_layers": crops}).generate(picture)
@@ -133,20 +133,20 @@ def test_nano_has_thresholds_of_its_own(nano: ImageModel, small: Any) -> None:
     assert AutomaticMasks(nano, pred_iou_thresh=0.9).parameters.pred_iou_thresh == 0.9
 
 
-def test_a_model_by_its_name(picture: NDArray[np.uint8]) -> None:
+def test_from_pretrained_loads_a_model_by_name(picture: NDArray[np.uint8]) -> None:
     masks = AutomaticMasks.from_pretrained("nano", device="cpu", image_size=128, points_per_side=4)
     assert masks.parameters.points_per_side == 4
     assert isinstance(masks.generate(picture), list)
 
 
-def test_half_precision(picture: NDArray[np.uint8], nano: ImageModel) -> None:
+def test_bfloat16_masks_are_nearly_the_float32_ones(picture: NDArray[np.uint8], nano: ImageModel) -> None:
     half = ImageModel(nano.network, "nano", torch.bfloat16)
     wanted = AutomaticMasks(nano, **LOW).generate(picture)
     given = AutomaticMasks(half, **LOW).generate(picture)
     assert float(np.mean(best_ious(wanted, given))) > 0.9
 
 
-def test_a_caller_s_autocast_counts(picture: NDArray[np.uint8], nano: ImageModel) -> None:
+def test_a_callers_autocast_applies(picture: NDArray[np.uint8], nano: ImageModel) -> None:
     """Programs for sam2 call the generator in this context."""
     half = ImageModel(nano.network, "nano", torch.bfloat16)
     for exact in (False, True):
@@ -160,7 +160,7 @@ def test_a_caller_s_autocast_counts(picture: NDArray[np.uint8], nano: ImageModel
     assert all(iou(a["segmentation"], b["segmentation"]) == 1 for a, b in zip(reference, given, strict=True))
 
 
-def test_pil_pictures(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
+def test_pil_pictures_give_the_same_masks(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
     from PIL import Image
 
     masks = AutomaticMasks(nano, **LOW)
@@ -178,12 +178,12 @@ def test_pil_pictures(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
         ("cat.jpg", "a str is not a picture"),
     ],
 )
-def test_what_is_not_a_picture_is_refused(nano: ImageModel, image: Any, words: str) -> None:
+def test_other_values_than_pictures_are_refused(nano: ImageModel, image: Any, words: str) -> None:
     with pytest.raises(PromptError, match=words.replace("(", r"\(").replace(")", r"\)")):
         AutomaticMasks(nano).generate(image)
 
 
-def test_what_is_not_a_model_is_refused() -> None:
+def test_other_values_than_models_are_refused() -> None:
     with pytest.raises(ModelError, match="a str is not a model"):
         AutomaticMasks("nano")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="has no network"):

@@ -23,6 +23,6 @@ def test_boxes_of_low_res_masks_are_nearly_those_at_full_size(size: tuple[int, i
     assert np.quantile(errors, 0.9) <= 2
 
 
-def test_masks_at_the_edges() -> None:
+def test_boxes_of_masks_at_the_edges_stay_inside() -> None:
     logits = torch.full((1, 16, 16), 5.0)
     assert low_res_boxes(logits, (320, 200)).tolist() == [[0, 0, 319, 199]]

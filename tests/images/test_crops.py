@@ -28,6 +28,6 @@ def test_grids_are_the_reference_s() -> None:
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-15)
 
 
-def test_a_layer_without_points() -> None:
+def test_a_layer_may_have_no_points() -> None:
     grids = point_grids(parameters({"points_per_side": 3, "crop_n_layers": 2, "crop_n_points_downscale_factor": 2}))
     assert [len(grid) for grid in grids] == [9, 1, 0]

@@ -30,7 +30,7 @@ def test_colors_are_stable_and_differ() -> None:
     assert color_of(LARGE) == color_of(found(10, 10, 50, 50)) != color_of(SMALL)
 
 
-def test_masks_alone() -> None:
+def test_masks_can_be_drawn_on_a_transparent_layer() -> None:
     layer = draw_on_transparent(BACKGROUND.shape, [LARGE], borders=False)
     assert layer.shape == (60, 80, 4)
     assert set(np.unique(layer[..., 3])) == {0, 128}
@@ -45,6 +45,6 @@ def test_borders_follow_the_outline() -> None:
     assert not inside.any()
 
 
-def test_side_by_side_and_nothing_found() -> None:
+def test_side_by_side_doubles_the_width_and_no_mask_changes_nothing() -> None:
     assert side_by_side(BACKGROUND, overlay(BACKGROUND, [])).shape == (60, 160, 3)
     np.testing.assert_array_equal(overlay(BACKGROUND, []), BACKGROUND)

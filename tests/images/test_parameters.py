@@ -31,7 +31,7 @@ def test_the_reference_preset_is_the_same_for_every_model() -> None:
     assert parameters(preset="reference", model="nano") == AutomaticParameters()
 
 
-def test_explicit_arguments_come_first() -> None:
+def test_explicit_arguments_override_presets() -> None:
     assert parameters({"pred_iou_thresh": 0.1}, preset="fine", model="nano").pred_iou_thresh == 0.1
 
 
@@ -55,7 +55,7 @@ def test_explicit_arguments_come_first() -> None:
         ({"points": 3}, "points is not a parameter"),
     ],
 )
-def test_what_is_invalid_is_named(given: dict[str, Any], words: str) -> None:
+def test_invalid_parameters_are_named(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parameters(given)
 

@@ -37,5 +37,5 @@ def test_of_masks_that_become_duplicates_the_one_that_did_not_change_stays() -> 
     assert without_small_regions([changed, same, other], 17, 0.7) == [same, other]
 
 
-def test_nothing_found() -> None:
+def test_no_masks_stay_no_masks() -> None:
     assert without_small_regions([], 17, 0.7) == []

@@ -46,7 +46,7 @@ def test_masks_and_scores_are_the_predictor_s(
         np.testing.assert_array_equal(own, theirs)
 
 
-def test_low_res_masks_refine(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
+def test_low_res_masks_refine_as_with_the_predictor(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
     reference, ours = reference_predictor(nano.network), Segmenter(nano)
     found = []
     for predictor in (reference, ours):
@@ -59,7 +59,7 @@ def test_low_res_masks_refine(nano: ImageModel, picture: NDArray[np.uint8]) -> N
     np.testing.assert_array_equal(found[1], found[3])
 
 
-def test_a_tensor_instead_of_a_picture(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
+def test_a_tensor_gives_what_the_picture_gives(nano: ImageModel, picture: NDArray[np.uint8]) -> None:
     from streamseg.images.embedding import model_input
 
     ours = Segmenter(nano)

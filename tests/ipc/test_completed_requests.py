@@ -29,7 +29,7 @@ def test_results_of_repeatable_requests_are_not_kept():
     assert done.find(command(2, "me r1")) is not None
 
 
-def test_it_is_bounded():
+def test_the_table_is_bounded():
     done = CompletedRequests()
     for number in range(100):
         done.keep(command(number, str(number)), Outcome(number, b"{}"))

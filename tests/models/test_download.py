@@ -25,7 +25,7 @@ def assert_whole(path: Path, content: bytes) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name], "the part file is left"
 
 
-def test_fetches_and_tells_progress(file_server, tmp_path):
+def test_a_file_is_fetched_with_progress(file_server, tmp_path):
     progress: list[tuple[int, int]] = []
     path = fetch(file_server.entry(), tmp_path / "a" / "b", progress=lambda done, whole: progress.append((done, whole)))
     assert_whole(path, file_server.content)
@@ -35,7 +35,7 @@ def test_fetches_and_tells_progress(file_server, tmp_path):
     assert len(progress) > 4
 
 
-def test_what_is_there_is_not_fetched_again(file_server, tmp_path):
+def test_an_existing_file_is_not_fetched_again(file_server, tmp_path):
     path = fetch(file_server.entry(), tmp_path)
     assert fetch(file_server.entry(), tmp_path) == path
     assert len(file_server.asked) == 1
@@ -49,7 +49,7 @@ def test_a_damaged_file_of_that_name_is_replaced(file_server, tmp_path, damage):
     assert_whole(fetch(file_server.entry(), tmp_path), content)
 
 
-def test_base_url_replaces_the_publishers(file_server, tmp_path):
+def test_base_url_replaces_the_publishers_address(file_server, tmp_path):
     entry = file_server.entry()
     assert entry.checkpoint is not None
     elsewhere = replace(entry, checkpoint=replace(entry.checkpoint, url="http://nowhere.invalid/x/weights.pt"))
@@ -63,7 +63,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(file_server, tmp_path):
     assert file_server.asked[1]["If-Range"] == '"one"'
 
 
-def test_attempts_that_transfer_much_are_not_counted(file_server, tmp_path):
+def test_attempts_that_make_progress_are_not_counted(file_server, tmp_path):
     file_server.script = [f"cut:{MIB}", f"cut:{MIB}", f"cut:{MIB}"]
     assert_whole(fetch(file_server.entry(), tmp_path, attempts=1), file_server.content)
     assert len(file_server.asked) == 4
@@ -78,7 +78,7 @@ def test_a_later_call_resumes_from_the_part_file(file_server, tmp_path):
     assert file_server.asked[-1]["Range"] == "bytes=2000000-"
 
 
-def test_a_server_that_ignores_range(file_server, tmp_path):
+def test_a_server_that_ignores_range_is_read_from_the_start(file_server, tmp_path):
     file_server.ranges = False
     file_server.script = ["cut:1000000"]
     assert_whole(fetch(file_server.entry(), tmp_path), file_server.content)
@@ -110,14 +110,14 @@ def test_if_range_notices_the_change_within_one_call(file_server, tmp_path):
     assert len(file_server.asked) == 2
 
 
-def test_another_range_than_asked_for_is_not_taken(file_server, tmp_path):
+def test_a_response_with_another_range_is_not_used(file_server, tmp_path):
     file_server.script = ["cut:1000000", "shifted"]
     assert_whole(fetch(file_server.entry(), tmp_path), file_server.content)
     assert "Range" not in file_server.asked[2]
 
 
 @pytest.mark.parametrize("length", [0, 100])
-def test_a_part_file_that_is_too_long_or_complete_but_wrong(file_server, tmp_path, length):
+def test_a_wrong_part_file_is_fetched_again(file_server, tmp_path, length):
     (tmp_path / "weights.pt.part").write_bytes(bytes(len(file_server.content) + length))
     assert_whole(fetch(file_server.entry(), tmp_path), file_server.content)
 
@@ -145,7 +145,7 @@ def test_a_login_page_is_not_taken_for_the_file(file_server, tmp_path):
     assert len(file_server.asked) == 1
 
 
-def test_more_bytes_than_announced(file_server, tmp_path):
+def test_more_bytes_than_announced_are_refused(file_server, tmp_path):
     file_server.script = ["endless"]
     with pytest.raises(ModelError, match="has more than 3200000 bytes"):
         fetch(file_server.entry(), tmp_path)
@@ -160,20 +160,20 @@ def test_not_found_is_reported_at_once(file_server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_busy_server_is_tried_again(file_server, tmp_path):
+def test_a_busy_server_is_retried(file_server, tmp_path):
     file_server.script = ["503", "429"]
     assert_whole(fetch(file_server.entry(), tmp_path), file_server.content)
 
 
 @pytest.mark.parametrize("step", ["stall", "hang:1000"])
-def test_a_silent_server_is_given_up(file_server, tmp_path, step):
+def test_a_silent_server_times_out(file_server, tmp_path, step):
     file_server.script = [step, step]
     with pytest.raises(ModelError, match=r"cannot be fetched: .*\(no answer in time\)"):
         fetch(file_server.entry(), tmp_path, timeout_s=0.3, attempts=2)
     assert len(file_server.asked) == 2
 
 
-def test_without_a_listener(file_server, tmp_path):
+def test_a_refused_connection_says_how_to_go_on(file_server, tmp_path):
     with socket.socket() as taken:  # bound but not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -181,7 +181,7 @@ def test_without_a_listener(file_server, tmp_path):
             fetch(file_server.entry(), tmp_path, base_url=closed)
 
 
-def test_a_full_disk_is_noticed_before(file_server, tmp_path):
+def test_a_full_disk_is_noticed_before_the_download(file_server, tmp_path):
     entry = file_server.entry()
     assert entry.checkpoint is not None
     with pytest.raises(ModelError, match="make room"):
@@ -189,13 +189,13 @@ def test_a_full_disk_is_noticed_before(file_server, tmp_path):
     assert file_server.asked == []
 
 
-def test_a_directory_that_cannot_be_made(file_server, tmp_path):
+def test_a_directory_that_cannot_be_made_is_an_error(file_server, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ModelError, match="cannot be written"):
         fetch(file_server.entry(), tmp_path / "file" / "models")
 
 
-def test_two_at_once_are_kept_apart(file_server, tmp_path):
+def test_a_locked_part_file_is_refused(file_server, tmp_path):
     with (tmp_path / "weights.pt.part").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(ModelError, match="is being fetched by another process"):
@@ -230,7 +230,7 @@ def test_an_interrupted_pull_keeps_what_it_has(file_server, tmp_path):
 
 
 @pytest.mark.parametrize("base_url", ["file:///etc", "ftp://host", "weights", "http://"])
-def test_only_http(tmp_path, base_url):
+def test_only_http_addresses_are_accepted(tmp_path, base_url):
     with pytest.raises(ModelError, match="expected an http"):
         fetch(MODELS["sam2.1_hiera_tiny"], tmp_path, base_url=base_url)
 
@@ -242,6 +242,6 @@ def test_a_login_in_the_address_is_refused_and_not_repeated(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nano", "fixed", "colour"])
-def test_models_without_a_checkpoint(tmp_path, name):
+def test_models_without_a_checkpoint_cannot_be_pulled(tmp_path, name):
     with pytest.raises(ModelError, match="has no checkpoint to fetch"):
         pull(name, tmp_path)

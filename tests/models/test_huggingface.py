@@ -98,7 +98,7 @@ def test_a_cut_transfer_is_resumed(hub: HubServer, streamseg: Run) -> None:
     assert any(range_ and not range_.startswith("bytes=0-") for _, _, range_ in hub.asked), hub.asked
 
 
-def test_another_content_than_announced_is_deleted(hub: HubServer, streamseg: Run, tmp_path: Path) -> None:
+def test_content_with_a_wrong_digest_is_deleted(hub: HubServer, streamseg: Run, tmp_path: Path) -> None:
     hub.served = {"sam2.1_hiera_tiny.pt": b"x" + CONTENT[1:]}
     done = streamseg("models", "pull", ID, endpoint=hub.url)
     assert done.returncode != 0
@@ -130,7 +130,7 @@ def test_models_that_cannot_be_fetched(streamseg: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["/a/b", "a/b/c", "./a", "a/b.pt", "~/a", "a/", "tiny", "a b/c", "../a"])
-def test_names_that_are_not_ids(name: str) -> None:
+def test_other_names_are_not_ids(name: str) -> None:
     assert not is_model_id(name)
 
 

@@ -28,7 +28,7 @@ def lay(path: Path, nbytes: int) -> Path:
     return path
 
 
-def test_the_table_is_whole():
+def test_every_entry_is_complete():
     assert len(WITH_CHECKPOINT) == 8
     digests = [entry.checkpoint.sha256 for entry in WITH_CHECKPOINT if entry.checkpoint]
     assert len(set(digests)) == 8
@@ -57,7 +57,7 @@ def test_configs_exist_in_sam2(entry):
         ("fixed", "echo"),
     ],
 )
-def test_names_and_aliases(given, name):
+def test_names_and_aliases_resolve(given, name):
     assert find(given).name == name
 
 
@@ -74,7 +74,7 @@ def test_a_name_unlike_any_other_lists_all_names():
         resolve(ModelConfig(name="?"))
 
 
-def test_a_checkpoint_in_place(models):
+def test_an_existing_checkpoint_is_resolved(models):
     entry = MODELS["sam2.1_hiera_tiny"]
     assert entry.checkpoint is not None
     path = lay(models / "sam2.1_hiera_tiny.pt", entry.checkpoint.nbytes)
@@ -102,7 +102,7 @@ def test_a_truncated_checkpoint_is_refused(models):
         resolve(ModelConfig(name="tiny"))
 
 
-def test_models_that_need_not_be_fetched():
+def test_models_without_a_download_resolve():
     nano = resolve(ModelConfig())
     assert (nano.name, nano.kind) == ("nano", "sam2")
     assert Path(nano.config).name == "nano.yaml"
@@ -141,7 +141,7 @@ def test_metas_file_elsewhere_needs_no_config(tmp_path):
     assert resolve(ModelConfig(name=str(path))).config == "configs/sam2/sam2_hiera_s.yaml"
 
 
-def test_what_is_wrong_with_an_own_checkpoint(tmp_path):
+def test_errors_of_own_checkpoints_name_the_problem(tmp_path):
     path = str(lay(tmp_path / "mine.pt", 10))
     with pytest.raises(ModelError, match=r"set model\.config .* to one of sam2\.1_hiera_t\.yaml"):
         resolve(ModelConfig(name=path))
@@ -155,7 +155,7 @@ def test_what_is_wrong_with_an_own_checkpoint(tmp_path):
         resolve(ModelConfig(name="sam2.1_hiera_tiny.pt"))
 
 
-def test_where_models_lie(monkeypatch, tmp_path):
+def test_models_directory_follows_the_environment(monkeypatch, tmp_path):
     assert models_directory() == tmp_path / "models"
     monkeypatch.setenv("STREAMSEG_MODELS", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -15,7 +15,7 @@ def test_a_model_without_a_file_has_the_defaults(tmp_path: Path) -> None:
     assert Tuning().confidence is None
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_saved_tuning_is_loaded(tmp_path: Path) -> None:
     config = str(tmp_path / "own.yaml")
     confidence = Confidence(signals=("score",), weights=(2.0,), bias=-1.0, fitted_on="10 clips")
     tuning = Tuning(memory="gated", thresholds=MemoryThresholds(window=12), confidence=confidence)

@@ -70,7 +70,7 @@ def test_nonsense_is_refused_and_the_others_are_used(proposal: Any, reason: str)
 
 
 @pytest.mark.parametrize("returned", [None, 5, "text", {"a": 1}, GOOD, np.zeros((3, 4)), itertools.repeat(GOOD)])
-def test_something_that_is_not_a_list_is_refused(returned: object) -> None:
+def test_a_result_that_is_not_a_list_is_refused(returned: object) -> None:
     assert checked(returned, SIZE)[:2] == ([], 1)
 
 

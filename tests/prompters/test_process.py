@@ -97,7 +97,7 @@ class Watch:
         )
 
 
-def test_what_is_found_is_tracked_and_what_fails_costs_no_frame(daemon: DaemonProcess) -> None:
+def test_proposals_are_tracked_and_failing_prompters_cost_no_frame(daemon: DaemonProcess) -> None:
     watch = Watch()
     with Subscriber(daemon.endpoint, mode="all", kinds=("masks", "events", "status")) as subscriber:
         for message in subscriber:

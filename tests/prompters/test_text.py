@@ -66,7 +66,7 @@ def grounding_dino(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [owlv2, grounding_dino])
-def test_what_a_model_finds_has_one_of_the_texts_as_its_label(tmp_path: Path, make) -> None:
+def test_found_objects_are_labeled_with_one_of_the_texts(tmp_path: Path, make) -> None:
     prompter = create({"model": str(make(tmp_path)), "texts": ["red cup", "Dog"], "score": 0.0, "overlap": 0.9})
     proposals = prompter.prompts(PICTURE, [])
     assert proposals

@@ -72,7 +72,7 @@ def test_confidence_reads_back_and_is_none_where_it_is_not_sent():
     assert (event.event, event.object) == ("object_uncertain", 2)
 
 
-def test_the_other_kinds_read_back():
+def test_messages_of_other_kinds_read_back():
     objects = assemble(golden_messages.read("objects"))
     assert isinstance(objects, ObjectsFrame)
     assert [(obj.id, obj.bbox) for obj in objects.objects] == [(1, (3, 2, 5, 4)), (2, (7, 7, 9, 3)), (3, (0, 0, 0, 0))]

@@ -25,7 +25,7 @@ def validator(name: str | None = None) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(root)
 
 
-def test_the_file_is_current() -> None:
+def test_the_committed_schema_is_current() -> None:
     assert (DOCS / "protocol.schema.json").read_text() == json_schema.text(), "run `make docs`"
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 

@@ -51,7 +51,7 @@ def test_pixels_given_as_shares_are_refused_with_the_fix(points, box):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1])
 @pytest.mark.parametrize("coords", ["pixels", "normalized"])
-def test_places_that_do_not_exist_are_outside(value, coords):
+def test_coordinates_that_are_negative_or_no_numbers_are_outside(value, coords):
     assert [problem.field for problem in range_problems([(1, 1), (value, 0)], None, coords=coords)] == [("points", 1)]
 
 

@@ -23,7 +23,7 @@ LARGE[1999, 2999] = LARGE[0, 0] = True
 @example(mask=np.ones((70, 90), bool))
 @example(mask=blob(300, 211))
 @example(mask=LARGE)
-def test_it_writes_what_pycocotools_writes(mask: np.ndarray) -> None:
+def test_the_numpy_encoder_writes_what_pycocotools_writes(mask: np.ndarray) -> None:
     written = encode_with_numpy(mask.view(np.uint8))
     assert written == coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
     np.testing.assert_array_equal(decode_mask(written, (mask.shape[1], mask.shape[0]), "coco_rle"), mask)

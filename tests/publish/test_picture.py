@@ -89,7 +89,7 @@ def test_jpeg_has_size_place_and_color(pixel_format):
     np.testing.assert_allclose(decoded[70, 120].astype(int), 0, atol=6)
 
 
-def test_quality_counts():
+def test_a_lower_quality_gives_a_smaller_jpeg():
     rng = np.random.default_rng(0)
     noisy = frame(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), "rgb24")
     assert len(encode_jpeg(noisy, 30)) < len(encode_jpeg(noisy, 95))

@@ -66,7 +66,7 @@ def test_masks_reach_a_subscriber_in_another_process(publisher):
     assert all(gap == 0 and 0 <= age_ms < 20_000 for _, _, gap, age_ms, _ in got)
 
 
-def test_it_sends_heartbeats(publisher):
+def test_progress_is_reported_to_the_supervisor(publisher):
     assert publisher.ready.text == publisher.endpoint
     publisher.report("progress")
     publisher.report("progress")
@@ -139,7 +139,7 @@ def test_limited_rates_get_fewer_frames_and_pairs_match(publisher):
 
 
 @pytest.mark.parametrize(("prefix", "gets_copies"), [(b"v1", False), (b"v1/", False), (b"", True)])
-def test_a_raw_subscriber_of_everything(publisher, prefix, gets_copies):
+def test_a_subscriber_of_everything_also_gets_limited_rates(publisher, prefix, gets_copies):
     """Copies at a limited rate reach a subscriber of all bytes only, and their topics tell them apart."""
     with (
         zmq.Context() as context,
@@ -197,7 +197,7 @@ def test_a_slot_shared_for_a_subscriber_that_left_comes_back(publisher):
     until(lambda: publisher.rings["cam1"].counters().held == 0, "the slot")
 
 
-def test_status_puts_all_reports_together(publisher):
+def test_status_combines_all_reports(publisher):
     first = status_when(publisher, bool)
     assert (first.state, first.source, first.frames) == ("starting", "rtsp://user:***@cam1", 0)
     publisher.send(

@@ -12,7 +12,7 @@ SECOND = 1_000_000_000
 
 @pytest.mark.parametrize("rate", RATES_HZ)
 @pytest.mark.parametrize("fps", [1.0, 7.0, 24.0, 25.0, 29.97, 30.0, 60.0])
-def test_frames_of_a_rate(rate: float, fps: float) -> None:
+def test_the_number_of_frames_follows_the_rate(rate: float, fps: float) -> None:
     schedule = RateSchedule()
     seconds = 60
     sent = sum(bool(schedule.take_due([rate], round(n * SECOND / fps))) for n in range(round(seconds * fps)))

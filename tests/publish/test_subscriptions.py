@@ -44,7 +44,7 @@ KINDS = ("masks", "objects", "image", "events", "status")
 
 
 @given(st.lists(st.binary(max_size=40) | st.binary(max_size=30).map(b"\x01v1/cam".__add__), max_size=60))
-def test_hostile_messages_leave_no_trace(messages):
+def test_hostile_messages_do_not_grow_the_table(messages):
     table = Subscriptions(["cam1"])
     table.handle(b"\x01v1/cam1/masks/")
     for message in messages:
@@ -83,7 +83,7 @@ def test_the_table_does_not_grow_with_what_matches_nothing():
     assert not table.wants("cam1", "masks")
 
 
-def test_limited_rates():
+def test_subscriptions_at_limited_rates_are_separate():
     table = Subscriptions(["cam1", "cam10"])
     assert table.handle(b"\x01r5/v1/cam1/masks/") == {("cam1", "masks")}
     assert table.handle(b"\x01r0.5/v1/cam1/image/") == {("cam1", "image")}

@@ -59,7 +59,7 @@ def clip_event(daemon: DaemonProcess, label: str) -> EventMessage:
         )
 
 
-def test_a_clip_of_now_by_request(daemon: DaemonProcess) -> None:
+def test_a_requested_clip_has_the_requested_length(daemon: DaemonProcess) -> None:
     """It has the length that was asked for, and its name is known at once."""
     with (
         Subscriber(daemon.endpoint, kinds=["events"], timeout_s=60) as subscriber,
@@ -81,7 +81,7 @@ def test_a_clip_of_now_by_request(daemon: DaemonProcess) -> None:
     assert 0.3 / 2 < length_s <= BEFORE_S + 0.3 + 0.2  # the daemon has just begun: it kept little yet
 
 
-def test_a_clip_of_an_event_and_one_that_the_disk_has_no_room_for(daemon: DaemonProcess) -> None:
+def test_an_event_makes_a_clip_and_a_full_disk_makes_it_fail(daemon: DaemonProcess) -> None:
     saved = clip_event(daemon, "cup")
     assert (saved.stream, saved.event) == ("cam", "clip_saved")
     folder = daemon.file.parent / "clips"

@@ -68,7 +68,7 @@ def video(out: Path, *folders: str) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools with numpy 2
-def test_coco(recording: Path, tmp_path: Path) -> None:
+def test_coco_reads_back_as_the_masks(recording: Path, tmp_path: Path) -> None:
     assert export_recording(recording, tmp_path / "out", "coco") == FRAMES - 1
     coco = COCO(str(tmp_path / "out" / "annotations.json"))
     assert sorted(item["name"] for item in coco.loadCats(coco.getCatIds())) == ["object", "plate"]
@@ -79,7 +79,7 @@ def test_coco(recording: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(coco.annToMask(annotation), expected)
 
 
-def test_davis(recording: Path, tmp_path: Path) -> None:
+def test_davis_reads_back_as_the_masks(recording: Path, tmp_path: Path) -> None:
     export_recording(recording, tmp_path / "out", "davis")
     folder = video(tmp_path / "out", "Annotations")
     assert [path.name for path in sorted(folder.iterdir())] == [f"{number:05}.png" for number in range(FRAMES - 1)]
@@ -102,7 +102,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
     assert (found & expected).sum() / (found | expected).sum() > 0.97
 
 
-def test_yolo(recording: Path, tmp_path: Path) -> None:
+def test_yolo_reads_back_as_the_masks(recording: Path, tmp_path: Path) -> None:
     export_recording(recording, tmp_path / "out", "yolo")
     data = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())
     assert data["names"] == {0: "plate", 1: "object"}
@@ -118,7 +118,7 @@ def test_yolo(recording: Path, tmp_path: Path) -> None:
             assert_close(filled([corners]), mask(number, 1 + int(kind)))
 
 
-def test_labelme(recording: Path, tmp_path: Path) -> None:
+def test_labelme_reads_back_as_the_masks(recording: Path, tmp_path: Path) -> None:
     export_recording(recording, tmp_path / "out", "labelme", every=2)
     files = sorted(video(tmp_path / "out").glob("*.json"))
     assert [path.stem for path in files] == ["00000000", "00000002", "00000004"]
@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_written_is_named(recording: Path, tmp_path: Pat
         export_recording(recording, tmp_path / "file" / "out", form)
 
 
-def test_wrong_arguments(recording: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(recording: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'voc' is unknown: choose from coco, yolo, davis, labelme"):
         export_recording(recording, tmp_path / "out", "voc")
     (tmp_path / "something").touch()

@@ -50,7 +50,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return folder
 
 
-def test_nothing_is_missing_from_what_the_killed_recorder_saw(recording: Path) -> None:
+def test_a_killed_recorder_leaves_no_gap(recording: Path) -> None:
     first = sorted(recording.glob("*.mcap"))[0]
     headers = [json.loads(recorded.parts[0]) for recorded in of_kind(first, "masks")]
     numbers = [header["seq"] for header in headers]

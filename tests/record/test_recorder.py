@@ -25,7 +25,7 @@ def limits(**changed: object) -> RecordLimits:
     return replace(RecordLimits.of(RecordConfig()), **changed)  # type: ignore[arg-type]
 
 
-def test_a_new_segment_by_size_and_everything_in_order(tmp_path: Path) -> None:
+def test_segments_end_by_size_and_keep_the_order(tmp_path: Path) -> None:
     with Recorder(tmp_path, limits(segment_bytes=5000, **FREE)) as recorder:
         for number in range(50):
             recorder.write(MASKS, number)
@@ -38,7 +38,7 @@ def test_a_new_segment_by_size_and_everything_in_order(tmp_path: Path) -> None:
     assert [recorded.t_received_ns for recorded in read_recording(tmp_path)] == list(range(51))
 
 
-def test_a_new_segment_by_time(tmp_path: Path) -> None:
+def test_segments_end_by_time(tmp_path: Path) -> None:
     now_s = [0.0]
     with Recorder(tmp_path, limits(segment_s=10, **FREE), now_s=lambda: now_s[0]) as recorder:
         for now_s[0] in (0.0, 9.0, 11.0, 12.0, 30.0):

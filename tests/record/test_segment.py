@@ -62,7 +62,7 @@ def test_a_file_cut_anywhere_gives_every_whole_message(tmp_path: Path) -> None:
     assert numbers[-1] == len(GOLDEN)
 
 
-def test_what_was_written_before_a_kill_is_readable(tmp_path: Path) -> None:
+def test_messages_written_before_a_kill_are_readable(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from tests.record.test_segment import *\n"
         "writer = SegmentWriter(Path(sys.argv[1]))\n"
@@ -104,7 +104,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         list(read_segment(tmp_path / "b.mcap"))
 
 
-def test_packed_parts() -> None:
+def test_packed_parts_unpack() -> None:
     parts = (b"", b"abc", b"\x00" * 300)
     assert unpack(pack(parts)) == parts
     assert unpack(pack(parts)[:-1]) == ()

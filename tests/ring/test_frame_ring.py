@@ -84,7 +84,7 @@ def test_size_and_format_change_from_frame_to_frame(make_ring: MakeRing) -> None
             assert is_whole(held.frame)
 
 
-def test_newest_pushes_out_the_frame_before(make_ring: MakeRing) -> None:
+def test_policy_newest_replaces_the_waiting_frame(make_ring: MakeRing) -> None:
     ring = make_ring("newest")
     reader, writer = ring.reader("worker"), ring.writer()
     for number in range(10):
@@ -98,7 +98,7 @@ def test_newest_pushes_out_the_frame_before(make_ring: MakeRing) -> None:
     assert (counters.frames, counters.superseded, counters.no_slot, counters.pending) == (10, 9, 0, 0)
 
 
-def test_newest_drops_the_new_frame_when_every_slot_is_held(make_ring: MakeRing) -> None:
+def test_policy_newest_drops_the_new_frame_when_every_slot_is_held(make_ring: MakeRing) -> None:
     ring = make_ring("newest", slots=2)
     reader, writer = ring.reader("worker"), ring.writer()
     writer.write(source_frame(0))
@@ -114,7 +114,7 @@ def test_newest_drops_the_new_frame_when_every_slot_is_held(make_ring: MakeRing)
     assert writer.write(source_frame(3)) == 3, "a dropped frame uses up its number"
 
 
-def test_newest_overwrites_a_waiting_frame_when_the_others_are_held(make_ring: MakeRing) -> None:
+def test_policy_newest_overwrites_a_waiting_frame_when_the_others_are_held(make_ring: MakeRing) -> None:
     ring = make_ring("newest", slots=2)
     reader, writer = ring.reader("worker"), ring.writer()
     writer.write(source_frame(0))
@@ -149,7 +149,7 @@ def test_every_frame_is_accounted_for(make_ring: MakeRing) -> None:
     assert ring.counters().held == 0
 
 
-def test_every_keeps_order_and_refuses_when_full(make_ring: MakeRing) -> None:
+def test_policy_every_keeps_order_and_refuses_when_full(make_ring: MakeRing) -> None:
     ring = make_ring("every", slots=3)
     reader, writer = ring.reader("worker"), ring.writer()
     for number in range(3):
@@ -170,7 +170,7 @@ def test_every_keeps_order_and_refuses_when_full(make_ring: MakeRing) -> None:
     assert ring.counters().dropped == 0
 
 
-def test_readable_exactly_while_a_frame_waits(make_ring: MakeRing) -> None:
+def test_the_reader_is_readable_exactly_while_a_frame_waits(make_ring: MakeRing) -> None:
     ring = make_ring("every", slots=4)
     reader, writer = ring.reader("worker"), ring.writer()
     assert not reader.wait(0)
@@ -193,7 +193,7 @@ def test_epoch_belongs_to_the_frames_written_after_it(make_ring: MakeRing) -> No
     assert ring.counters().epoch == 1
 
 
-def test_release_twice_does_not_free_what_another_frame_uses(make_ring: MakeRing) -> None:
+def test_a_second_release_does_not_free_the_slot_of_another_frame(make_ring: MakeRing) -> None:
     ring = make_ring("every", slots=2)
     reader, writer = ring.reader("worker"), ring.writer()
     writer.write(source_frame(0))
@@ -260,7 +260,7 @@ def test_sharing_is_bounded_by_what_the_other_accepts(make_ring: MakeRing) -> No
         publisher.accept(5)
 
 
-def test_adopt_wants_slot_and_number_to_fit(make_ring: MakeRing) -> None:
+def test_adopt_needs_the_right_slot_and_frame_number(make_ring: MakeRing) -> None:
     ring = make_ring("every", slots=4)
     worker, publisher, writer = ring.reader("worker"), ring.reader("publisher"), ring.writer()
     publisher.accept(4)
@@ -340,7 +340,7 @@ def test_too_large_a_frame_is_refused(make_ring: MakeRing) -> None:
         (),
     ],
 )
-def test_planes_must_be_what_the_format_says(make_ring: MakeRing, planes: tuple[np.ndarray, ...]) -> None:
+def test_planes_must_fit_the_format(make_ring: MakeRing, planes: tuple[np.ndarray, ...]) -> None:
     ring = make_ring()
     with pytest.raises(RingError, match="needs uint8"):
         ring.writer().write(SourceFrame(FrameFormat(64, 48, "gray8"), planes, stamps()))

@@ -43,7 +43,7 @@ controls = st.builds(
 
 @settings(deadline=None)
 @given(controls)
-def test_control_comes_back(control: Control) -> None:
+def test_control_survives_packing(control: Control) -> None:
     data = control.pack()
     assert len(data) == control_bytes(len(control.slots))
     assert Control.unpack(data) == control
@@ -72,7 +72,7 @@ def test_a_mixture_of_two_controls_is_noticed(one: Control, two: Control, data: 
     ),
     st.builds(FrameStamps, i64, st.sampled_from(STAMP_SOURCES), i64, i64, st.none() | i64, st.tuples(u32, u32)),
 )
-def test_meta_comes_back(frame_format: FrameFormat, stamps: FrameStamps) -> None:
+def test_meta_survives_packing(frame_format: FrameFormat, stamps: FrameStamps) -> None:
     data = pack_meta(frame_format, stamps)
     assert len(data) == META_BYTES
     assert unpack_meta(data) == (frame_format, stamps)

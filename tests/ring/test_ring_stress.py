@@ -56,7 +56,7 @@ def test_no_frame_is_ever_torn(make_ring: MakeRing, spawn: Callable, frame_forma
     assert counters.held == 0
 
 
-def test_without_holding_frames_are_torn(make_ring: MakeRing, spawn: Callable) -> None:
+def test_frames_are_torn_without_holding(make_ring: MakeRing, spawn: Callable) -> None:
     """Shows that the test above can fail."""
     ring = make_ring("newest", slots=3)
     reader = ring.reader("worker")
@@ -68,7 +68,7 @@ def test_without_holding_frames_are_torn(make_ring: MakeRing, spawn: Callable) -
         torn += not stays_whole(ring, take_unprotected(reader).frame)
 
 
-def test_every_delivers_all_in_order_to_a_slow_reader(make_ring: MakeRing, spawn: Callable) -> None:
+def test_policy_every_delivers_all_in_order_to_a_slow_reader(make_ring: MakeRing, spawn: Callable) -> None:
     ring = make_ring("every", slots=3)
     reader = ring.reader("worker")
     process, line = spawn(children.write_on_and_on, ring)

@@ -26,7 +26,7 @@ def test_a_connection_is_shut_down_and_its_descriptor_stays(full):
         assert is_open(connection)  # until libzmq closes it
 
 
-def test_what_is_closed_or_no_socket_is_not_shut_down(tmp_path):
+def test_closed_and_other_descriptors_are_not_shut_down(tmp_path):
     ours, other = socket.socketpair()
     connection = ours.fileno(), os.fstat(ours.fileno()).st_ino
     ours.close()

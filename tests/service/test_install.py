@@ -43,7 +43,7 @@ def files(layout: ServiceLayout) -> set[str]:
     return {str(path.relative_to(layout.root)) for path in layout.root.rglob("*") if path.is_file()}
 
 
-def test_it_installs_what_it_says_and_a_second_time_nothing(layout: ServiceLayout, config: Path) -> None:
+def test_the_plan_is_installed_and_a_second_run_changes_nothing(layout: ServiceLayout, config: Path) -> None:
     said = install(layout, config)
     assert layout.at_root(layout.config).read_text() == CONFIG
     assert layout.at_root(layout.environment).stat().st_mode & 0o777 == 0o600
@@ -100,7 +100,7 @@ def test_an_invalid_configuration_changes_nothing(layout: ServiceLayout, config:
     assert not layout.root.exists()
 
 
-def test_a_plan_alone_changes_nothing(layout: ServiceLayout, config: Path) -> None:
+def test_planning_changes_nothing(layout: ServiceLayout, config: Path) -> None:
     assert len(plan_install(layout, config)) > 4
     assert not layout.root.exists()
 

@@ -27,7 +27,7 @@ def test_the_repository_holds_the_units_that_are_written() -> None:
 
 @needs_systemd
 @pytest.mark.parametrize("name", ["streamseg.service", "streamseg@cameras.service"])
-def test_systemd_reads_it_without_a_word(name: str, tmp_path: Path) -> None:
+def test_systemd_verifies_the_unit_without_a_warning(name: str, tmp_path: Path) -> None:
     # `verify` exits with 0 even for misspelled directives: it only prints them.
     for file, text in packaged_units().items():
         (tmp_path / file).write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))

@@ -117,7 +117,7 @@ def test_an_unencoded_password_is_refused_with_the_way_to_write_it(password):
         ("caf\udce9/clip.mp4", "caf\\xe9/clip.mp4"),
     ],
 )
-def test_what_is_harmless_stays(address, shown):
+def test_addresses_without_secrets_are_unchanged(address, shown):
     assert shown_address(address) == shown
 
 
@@ -144,7 +144,7 @@ def test_a_password_in_a_foreign_message_is_replaced_exactly():
 @example("\ud800")
 @example("a" * 100_000)
 @example("/" * 5000 + "x")
-def test_nothing_but_a_config_error_comes_of_any_address(address):
+def test_any_address_is_accepted_or_raises_a_config_error(address):
     shown_address(address).encode()
     local_path(address)
     for value in (address, f"rtsp://{address}", f"~{address}", f"scene:{address}", f"http://{address}"):
@@ -192,13 +192,13 @@ def test_tokens_in_the_path_are_hidden(address, token):
 
 
 @pytest.mark.parametrize("address", ["/dev/video" + "7" * 4000, "/dev/video12345", "/dev/video\u0663", "/dev/video"])
-def test_a_device_that_no_machine_has_is_not_a_webcam(address):
+def test_an_invalid_device_number_is_not_a_webcam(address):
     with pytest.raises(ConfigError, match="is not a webcam: write webcam:NUMBER, for example webcam:0"):
         describe(address)
 
 
 @pytest.mark.parametrize("display", [":" + "1" * 4000, "x" * 400 + ":0", ":0.1234", ":\u0660"])
-def test_a_screen_that_no_machine_has(display):
+def test_an_invalid_screen_is_refused(display):
     with pytest.raises(ConfigError, match="is not a screen"):
         describe(f"screen:{display}")
 

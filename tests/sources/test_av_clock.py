@@ -6,7 +6,7 @@ import av
 from streamseg.sources.av_clock import PacketClock
 
 
-def test_without_a_report_it_is_the_arrival() -> None:
+def test_the_arrival_counts_without_a_camera_report() -> None:
     before_wall, before = time.time_ns(), time.monotonic_ns()
     stamp = PacketClock().stamp(av.Packet(b"data"))
     assert stamp.t_source == "arrival"
@@ -35,7 +35,7 @@ def test_the_camera_s_time_counts_from_the_second_report_on() -> None:
     assert (stamp.t_source, stamp.t_wall_ns) == ("rtcp", camera_ns)
 
 
-def test_a_camera_that_was_never_set_is_not_believed() -> None:
+def test_a_camera_clock_that_was_never_set_is_ignored() -> None:
     clock = PacketClock()
     clock.stamp(ReportedPacket(0))
     stamp = clock.stamp(ReportedPacket(1000 * 10**9))

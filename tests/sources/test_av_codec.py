@@ -48,7 +48,9 @@ def read_all(path: Path, kind: AvKind = "file") -> tuple[list[SourceFrame], str,
         ("mpeg4", "libx264", ("mpeg4", "h264")),
     ],
 )
-def test_a_codec_that_changes(tmp_path: Path, first: str, second: str, names: tuple[str, str]) -> None:
+def test_a_change_of_codec_loses_no_picture_beyond_the_seam(
+    tmp_path: Path, first: str, second: str, names: tuple[str, str]
+) -> None:
     joint = tmp_path / "joint.ts"
     joint.write_bytes(part(tmp_path, first) + part(tmp_path, second))
     frames, end, corrupt = read_all(joint)
@@ -70,7 +72,7 @@ def test_a_codec_that_changes(tmp_path: Path, first: str, second: str, names: tu
     ],
 )
 @pytest.mark.parametrize(("frames", "size"), [(15, (64, 48)), (FRAMES, (320, 240))], ids=["few KB", "100 KB"])
-def test_three_codecs_within_what_ffmpeg_reads_ahead(
+def test_three_codecs_within_the_read_ahead_are_all_delivered(
     tmp_path: Path, codecs: tuple[str, ...], frames: int, size: tuple[int, int]
 ) -> None:
     joint = tmp_path / "joint.ts"
@@ -97,7 +99,7 @@ def test_a_cut_codec_that_changes_is_counted(tmp_path: Path) -> None:
     assert f"{corrupt} damaged packets" in end
 
 
-def test_a_codec_that_changes_twice_in_hls(tmp_path: Path) -> None:
+def test_two_changes_of_codec_in_hls_are_followed(tmp_path: Path) -> None:
     for codec in ("libx264", "libx265"):
         part(tmp_path, codec)
     segments = "\n#EXT-X-DISCONTINUITY\n".join(f"#EXTINF:1.2,\n{name}.ts" for name in ("libx264", "libx265", "libx264"))
@@ -109,7 +111,7 @@ def test_a_codec_that_changes_twice_in_hls(tmp_path: Path) -> None:
     assert "end of the video" in end  # and not "its last seconds are missing", though each part starts at 0
 
 
-def test_a_size_and_a_pixel_format_that_change(tmp_path: Path) -> None:
+def test_changes_of_size_and_pixel_format_are_delivered(tmp_path: Path) -> None:
     joint = tmp_path / "joint.ts"
     small = write_video(tmp_path / "small.ts", frames=FRAMES, size=(160, 90), pixel_format="yuv444p").read_bytes()
     joint.write_bytes(part(tmp_path, "libx264") + small)

@@ -26,7 +26,7 @@ def test_without_a_gpu_the_error_says_what_to_do(tmp_path: Path) -> None:
     source.close()
 
 
-def test_software_needs_nothing() -> None:
+def test_software_decoding_needs_no_device() -> None:
     assert hardware_of("software") is None
 
 

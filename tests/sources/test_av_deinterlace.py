@@ -63,7 +63,7 @@ def comb(frame: SourceFrame) -> float:
     ("mode", "flagged", "clean"),
     [("auto", True, True), ("auto", False, False), ("on", False, True), ("on", True, True), ("off", True, False)],
 )
-def test_combs(tmp_path: Path, mode: Deinterlace, flagged: bool, clean: bool) -> None:
+def test_combs_are_removed_by_mode_and_flag(tmp_path: Path, mode: Deinterlace, flagged: bool, clean: bool) -> None:
     frames = read_all(write(tmp_path / "clip.mkv", flagged=flagged), mode)
     assert len(frames) == FRAMES
     assert [frame.stamps.pts for frame in frames] == sorted({frame.stamps.pts for frame in frames})
@@ -77,7 +77,7 @@ def test_progressive_pictures_are_not_touched(tmp_path: Path) -> None:
         assert all(np.array_equal(*planes) for planes in zip(off.planes, auto.planes, strict=True))
 
 
-def test_a_size_that_changes_while_deinterlacing(tmp_path: Path) -> None:
+def test_the_size_may_change_while_deinterlacing(tmp_path: Path) -> None:
     joint = tmp_path / "joint.ts"
     second = write(tmp_path / "second.ts", flagged=True, size=(160, 120))
     joint.write_bytes(write(tmp_path / "first.ts", flagged=True).read_bytes() + second.read_bytes())

@@ -253,7 +253,7 @@ def test_a_dangling_link_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["Rtsp", "HTTP", "rTmP"])
-def test_schemes_in_any_case(scheme: str) -> None:
+def test_schemes_are_accepted_in_any_case(scheme: str) -> None:
     source = open_source(StreamConfig(source=f"{scheme}://127.0.0.1:{free_port()}/x", open_timeout_s=2))
     with pytest.raises(SourceOpenError, match="connection refused"):
         source.open()
@@ -271,7 +271,9 @@ def test_schemes_in_any_case(scheme: str) -> None:
     ],
 )
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
-def test_sample_aspect_ratio(tmp_path: Path, suffix: str, aspect: Fraction | None, expected: tuple[int, int]) -> None:
+def test_the_sample_aspect_ratio_is_read(
+    tmp_path: Path, suffix: str, aspect: Fraction | None, expected: tuple[int, int]
+) -> None:
     video = write_video(tmp_path / f"clip.{suffix}", frames=3, size=(72, 56), sample_aspect=aspect)
     source = AvSource(str(video), "file", pace="fast")
     source.open()

@@ -28,7 +28,7 @@ def read_until(source: AvSource, found: Callable[[SourceFrame], bool], seconds: 
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_the_camera_s_time(gst_server: StartServer, transport: Transport) -> None:
+def test_stamps_are_the_cameras_after_its_report(gst_server: StartServer, transport: Transport) -> None:
     server = gst_server()
     source = AvSource(server.url(), "rtsp", transport=transport)
     info = source.open()
@@ -51,14 +51,14 @@ def test_the_camera_s_time(gst_server: StartServer, transport: Transport) -> Non
 
 
 @pytest.mark.parametrize("credentials", ["", "viewer:wr0ng@"])
-def test_wrong_credentials(gst_server: StartServer, credentials: str) -> None:
+def test_wrong_credentials_are_refused(gst_server: StartServer, credentials: str) -> None:
     server = gst_server(user="viewer", password="s3cret")
     with pytest.raises(SourceAuthError, match="user name and password") as caught:
         AvSource(server.url(credentials), "rtsp").open()
     assert "wr0ng" not in str(caught.value)
 
 
-def test_right_credentials_and_wrong_path(gst_server: StartServer) -> None:
+def test_a_wrong_path_is_not_found_with_right_credentials(gst_server: StartServer) -> None:
     server = gst_server(user="viewer", password="s3c:r@t")
     source = AvSource(server.url("viewer:s3c:r@t@"), "rtsp")
     source.open()
@@ -70,7 +70,7 @@ def test_right_credentials_and_wrong_path(gst_server: StartServer) -> None:
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_the_server_is_killed_and_returns(gst_server: StartServer, transport: Transport) -> None:
+def test_a_killed_server_ends_the_source_which_opens_again(gst_server: StartServer, transport: Transport) -> None:
     server = gst_server()
     source = AvSource(server.url(), "rtsp", transport=transport)
     source.open()
@@ -87,7 +87,7 @@ def test_the_server_is_killed_and_returns(gst_server: StartServer, transport: Tr
 
 # FFmpeg holds a packet of H.264 back and none of MJPEG, and notices the silence by different ways.
 @pytest.mark.parametrize(("transport", "codec"), [("tcp", "h264"), ("udp", "h264"), ("tcp", "mjpeg")])
-def test_the_server_hangs(gst_server: StartServer, transport: Transport, codec: str) -> None:
+def test_a_frozen_server_is_a_stall(gst_server: StartServer, transport: Transport, codec: str) -> None:
     server = gst_server(codec=codec)
     source = AvSource(server.url(), "rtsp", transport=transport, stall_timeout_s=2.0)
     source.open()
@@ -128,7 +128,7 @@ def test_nothing_is_left_after_many_connections(gst_server: StartServer) -> None
     assert (process.num_fds(), process.num_threads()) == before
 
 
-def test_probe(gst_server: StartServer) -> None:
+def test_probe_reports_the_server_without_its_password(gst_server: StartServer) -> None:
     server = gst_server(user="viewer", password="s3cret")
     report = probe(StreamConfig(source=server.url("viewer:s3cret@")), seconds=1.0)
     assert "s3cret" not in report.address

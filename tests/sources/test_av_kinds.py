@@ -60,7 +60,7 @@ def sending(url: str, container_format: str) -> Iterator[None]:
         ("sdp", "rtp://127.0.0.1:{}", "rtp_mpegts", "sdp"),
     ],
 )
-def test_packets_by_udp(tmp_path: Path, listen: str, send_to: str, container_format: str, kind: str) -> None:
+def test_packets_by_udp_are_read(tmp_path: Path, listen: str, send_to: str, container_format: str, kind: str) -> None:
     port = free_port() & ~1  # RTP uses the next one as well
     address = listen.format(port)
     if listen == "sdp":
@@ -122,7 +122,7 @@ def test_snapshots_are_polled_at_their_rate() -> None:
     assert took_s > 0.45, "ten a second"
 
 
-def test_standard_input(tmp_path: Path) -> None:
+def test_standard_input_is_read(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.ts", frames=20)
     command = [sys.executable, "-m", "streamseg", "probe", "-", "--seconds", "30", "--json"]
     with path.open("rb") as file, subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE) as cat:
@@ -149,7 +149,7 @@ def test_typing_errors_in_a_scheme_are_corrected(typed: str, meant: str) -> None
 
 
 @pytest.mark.parametrize("scheme", ["srtt", "strs", "rst"])
-def test_what_ffmpeg_may_lack_is_not_suggested(scheme: str) -> None:
+def test_protocols_that_ffmpeg_may_lack_are_not_suggested(scheme: str) -> None:
     with pytest.raises(ConfigError) as caught:
         describe(f"{scheme}://10.0.0.4:9000")
     assert "did you mean 'srt'" not in str(caught.value)

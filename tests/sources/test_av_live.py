@@ -50,7 +50,7 @@ def read_until(source: AvSource, error: type[SourceError]) -> list[SourceFrame]:
 
 
 @pytest.mark.parametrize(("scheme", "codec"), [("rtsp", "libx264"), ("rtsp", "mpeg4"), ("rtmp", "libx264")])
-def test_a_publisher_comes_and_goes(publisher: Publish, scheme: str, codec: str) -> None:
+def test_a_publisher_may_leave_and_come_back(publisher: Publish, scheme: str, codec: str) -> None:
     source, url = listening(scheme)
     process = publisher(url, codec=codec)
 
@@ -90,7 +90,7 @@ def test_rtsp_stamps_are_the_publisher_s_once_it_reports_them(publisher: Publish
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtmp"])
-def test_a_publisher_that_hangs(publisher: Publish, scheme: str) -> None:
+def test_a_frozen_publisher_is_a_stall(publisher: Publish, scheme: str) -> None:
     source, url = listening(scheme, stall_timeout_s=1.0)
     process = publisher(url)
     source.open()
@@ -103,13 +103,13 @@ def test_a_publisher_that_hangs(publisher: Publish, scheme: str) -> None:
     source.close()
 
 
-def test_without_a_publisher() -> None:
+def test_opening_times_out_without_a_publisher() -> None:
     source = AvSource(f"rtsp+listen://127.0.0.1:{free_port()}/cam", "rtsp", open_timeout_s=1.0)
     with pytest.raises(SourceOpenError, match="no answer"):
         source.open()
 
 
-def test_mjpeg(mjpeg_server: MjpegServer) -> None:
+def test_mjpeg_is_read_until_it_stalls(mjpeg_server: MjpegServer) -> None:
     source = AvSource(mjpeg_server.url, "http", stall_timeout_s=1.0)
     mjpeg_server.put(*[(160, 120)] * 30)
     info = source.open()
@@ -133,7 +133,7 @@ def test_mjpeg_changes_its_size_and_ends(mjpeg_server: MjpegServer) -> None:
     assert [(frame.format.width, frame.planes[0].shape[1]) for frame in frames] == [(160, 160)] * 5 + [(320, 320)] * 5
 
 
-def test_mjpeg_with_damaged_pictures(mjpeg_server: MjpegServer) -> None:
+def test_damaged_pictures_of_mjpeg_are_counted(mjpeg_server: MjpegServer) -> None:
     source = AvSource(mjpeg_server.url, "http")
     mjpeg_server.put(*[(160, 120)] * 3)
     for _ in range(4):
@@ -147,7 +147,9 @@ def test_mjpeg_with_damaged_pictures(mjpeg_server: MjpegServer) -> None:
 
 
 @pytest.mark.parametrize(("path", "error"), [("/denied", SourceAuthError), ("/missing", SourceNotFoundError)])
-def test_http_says_no(mjpeg_server: MjpegServer, path: str, error: type[SourceOpenError]) -> None:
+def test_http_errors_are_reported_without_the_password(
+    mjpeg_server: MjpegServer, path: str, error: type[SourceOpenError]
+) -> None:
     url = mjpeg_server.url.replace("http://", "http://user:hunter2@").replace("/video", path)
     with pytest.raises(error) as caught:
         AvSource(url, "http").open()
@@ -164,7 +166,7 @@ def hls(folder: Path, *, ends: bool) -> None:
         playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST\n", ""))
 
 
-def test_hls_with_an_end(tmp_path: Path) -> None:
+def test_a_complete_hls_playlist_is_paced_and_ends(tmp_path: Path) -> None:
     hls(tmp_path, ends=True)
     with serve_folder(tmp_path) as address:
         source = AvSource(f"{address}/live.m3u8", "hls")
@@ -177,7 +179,7 @@ def test_hls_with_an_end(tmp_path: Path) -> None:
     assert frames[-1].t_decoded_ns - frames[0].t_decoded_ns >= 74 * 40_000_000 - 200_000_000
 
 
-def test_hls_that_continues_and_then_hangs(tmp_path: Path) -> None:
+def test_a_running_hls_playlist_is_followed_until_it_stalls(tmp_path: Path) -> None:
     hls(tmp_path, ends=False)
     with serve_folder(tmp_path) as address:
         source = AvSource(f"{address}/live.m3u8", "hls", stall_timeout_s=2.0)

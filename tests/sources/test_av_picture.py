@@ -64,7 +64,7 @@ def test_colors_are_those_of_ffmpeg(pixel_format: str, expected: str, color: str
     assert difference.max() <= 5  # FFmpeg dithers 10 bits; a wrong matrix or range is off by 15 and more
 
 
-def test_palettes() -> None:
+def test_palettes_become_rgb() -> None:
     picture = av.VideoFrame(64, 48, "pal8")
     np.frombuffer(picture.planes[0], np.uint8)[:] = 7
     palette = np.frombuffer(picture.planes[1], np.uint8).reshape(256, 4)
@@ -77,7 +77,9 @@ def test_palettes() -> None:
 @pytest.mark.parametrize(("code", "matrix"), [(0, "bt601"), (1, "bt709"), (2, "bt601"), (5, "bt601"), (9, "bt2020")])
 @pytest.mark.parametrize(("color_range", "full"), [(0, False), (1, False), (2, True)])
 @pytest.mark.parametrize("size", [(64, 48), (1920, 1080)])
-def test_matrix_and_range(code: int, matrix: str, color_range: int, full: bool, size: tuple[int, int]) -> None:
+def test_matrix_and_range_are_those_of_the_picture(
+    code: int, matrix: str, color_range: int, full: bool, size: tuple[int, int]
+) -> None:
     picture = av.VideoFrame(*size, "yuv420p")
     for plane, value in zip(picture.planes, (120, 90, 200), strict=True):
         np.frombuffer(plane, np.uint8)[:] = value
@@ -100,7 +102,7 @@ def test_native_planes_are_not_copied(pixel_format: str) -> None:
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12", "rgb24", "gray"])
-def test_odd_sizes(pixel_format: str) -> None:
+def test_odd_sizes_are_read(pixel_format: str) -> None:
     picture = av.VideoFrame(65, 49, pixel_format)
     for plane in picture.planes:
         data = np.frombuffer(plane, np.uint8)

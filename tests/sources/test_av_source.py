@@ -153,7 +153,7 @@ def test_a_source_can_be_opened_again(tmp_path: Path) -> None:
         source.read()
 
 
-def test_lavfi() -> None:
+def test_lavfi_sources_are_read() -> None:
     source = AvSource("testsrc2=size=320x240:rate=30:duration=0.5", "lavfi", pace="fast")
     info = source.open()
     assert (info.kind, info.live, info.width, info.height, info.frame_rate) == ("lavfi", False, 320, 240, 30.0)
@@ -204,7 +204,7 @@ def test_opening_fails_in_words_and_without_the_password(
     assert caught.value.__suppress_context__, "a logged traceback would show FFmpeg's text with the password"
 
 
-def test_a_file_that_is_not_a_video(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"\x07\x13not a video" * 1000)
     with pytest.raises(SourceOpenError, match="not a video"):
@@ -235,7 +235,7 @@ def test_nothing_is_left_after_many_connections(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/video0"), reason="no /dev/video0 on this machine")  # noqa: PTH110
-def test_webcam() -> None:
+def test_a_webcam_is_read() -> None:
     source = AvSource("/dev/video0", "v4l2")
     info = source.open()
     frame = source.read()

@@ -165,12 +165,12 @@ def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".ppm", ".avif"])
-def test_more_formats(tmp_path: Path, suffix: str) -> None:
+def test_other_image_formats_are_read(tmp_path: Path, suffix: str) -> None:
     write(tmp_path / f"a{suffix}", 50)
     assert ImageFolderSource(tmp_path).open().codec == suffix[1:]
 
 
-def test_patterns_of_names(tmp_path: Path) -> None:
+def test_patterns_select_files(tmp_path: Path) -> None:
     for name in ("img001.png", "img002.png", "img10.png", "other.png", "img003.jpg"):
         write(tmp_path / name, 50)
     for pattern, count in (("img%03d.png", 2), ("img%d.png", 3), ("*.png", 4), ("img0*.*", 3), ("img00[12].png", 2)):
@@ -194,7 +194,7 @@ def test_a_pattern_of_folders(tmp_path: Path) -> None:
         describe(str(tmp_path / "**" / "*.png"))
 
 
-def test_the_rate_of_a_folder(tmp_path: Path) -> None:
+def test_the_rate_of_a_folder_is_the_fps_setting(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / f"{number}.png", 50)
     source = ImageFolderSource(tmp_path, fps=2.5, pace="fast")

@@ -34,7 +34,7 @@ from streamseg.sources.scene.source import SceneSource
         ("scene:default?live=0", "scene", False),
     ],
 )
-def test_kinds_by_address(address: str, kind: str, live: bool | None) -> None:
+def test_the_address_decides_the_kind(address: str, kind: str, live: bool | None) -> None:
     described = describe(address)
     assert (described.kind, described.live) == (kind, live)
     assert local_path(address) is None

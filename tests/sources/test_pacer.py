@@ -39,7 +39,9 @@ def test_a_jump_of_the_stamps_is_not_waited_for(clock: SimulatedClock) -> None:
 
 
 @pytest.mark.parametrize(("catch_up", "waits_s"), [(False, 0.4), (True, 0.0)])
-def test_after_a_slow_reader(clock: SimulatedClock, catch_up: bool, waits_s: float) -> None:
+def test_after_a_slow_reader_late_frames_are_caught_up_only_if_asked(
+    clock: SimulatedClock, catch_up: bool, waits_s: float
+) -> None:
     pacer = Pacer(0.2, catch_up=catch_up)
     pacer.wait(0.0)
     clock.sleep(1.0)  # the reader is busy

@@ -62,7 +62,7 @@ def test_a_slow_camera_that_stops_is_found(parsed: bool) -> None:
     assert frames[-1] + 0.95 * STALL_S <= found <= frames[-1] + STALL_S + 2 * READ_S
 
 
-def test_nothing_at_all() -> None:
+def test_silence_from_the_start_is_a_stall() -> None:
     assert detected_after([], parsed=True, until=60) == STALL_S
 
 

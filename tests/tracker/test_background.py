@@ -80,18 +80,18 @@ def test_a_task_that_computes_keeps_its_idle_time(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "written").read_text() == f"done {os.SCHED_IDLE}"
 
 
-def test_a_failure_says_why(tmp_path: Path) -> None:
+def test_a_failed_task_reports_the_reason(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)ended with code 1: .*ValueError: no such layer"):
         BackgroundProcess("normal").run(fail, "no such layer", tmp_path, ignore)
 
 
-def test_one_that_hangs_is_stopped_and_reported(tmp_path: Path) -> None:
+def test_a_hanging_task_is_stopped_and_reported(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError, match=r"it was stopped, because it did not end within 0\.5 s"):
         BackgroundProcess("normal", limit_s=0.5).run(hang, None, tmp_path, ignore)
     assert not list(tmp_path.iterdir())
 
 
-def test_it_can_be_cancelled(tmp_path: Path) -> None:
+def test_a_task_can_be_cancelled(tmp_path: Path) -> None:
     process, hanging = BackgroundProcess("normal"), threading.Event()
     errors: list[Exception] = []
 
@@ -121,7 +121,7 @@ BackgroundProcess("normal").run(hang, None, Path(sys.argv[1]), lambda *part: pri
 """
 
 
-def test_it_ends_with_the_worker(tmp_path: Path) -> None:
+def test_a_task_ends_with_its_worker(tmp_path: Path) -> None:
     """The worker is killed in the middle; what is left does not include the job."""
     with subprocess.Popen(
         [sys.executable, "-c", STARTS_TASK, str(tmp_path)], stdout=subprocess.PIPE, text=True

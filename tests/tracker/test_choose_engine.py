@@ -25,12 +25,12 @@ def kind(device: torch.device = CPU, dtype: torch.dtype = torch.float32, **setti
     return (found.func, found.keywords["wait"]) if isinstance(found, partial) else found
 
 
-def test_openvino_is_what_a_cpu_uses() -> None:
+def test_openvino_is_chosen_on_a_cpu() -> None:
     assert kind() == kind(dtype=torch.bfloat16) == (OpenVinoEngine, False)
     assert kind(engine="openvino") == (OpenVinoEngine, True)
 
 
-def test_torch_where_openvino_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_chosen_where_openvino_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kind(engine="torch") is kind(dtype=torch.float16) is Engine
     assert kind(CUDA) == (CompiledEngine, False)
     assert kind(CUDA, compile="on") == (CompiledEngine, True)
@@ -39,7 +39,7 @@ def test_torch_where_openvino_cannot_run(monkeypatch: pytest.MonkeyPatch) -> Non
     assert kind() is Engine
 
 
-def test_a_named_engine_that_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_engine_that_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"the model runs on cuda:0: set model\.device to cpu"):
         kind(CUDA, engine="openvino")
     with pytest.raises(ModelError, match=r"model\.dtype is float16"):
@@ -53,7 +53,7 @@ def on(name: str, dtype: torch.dtype = torch.float32, **settings: str) -> object
     return choose_engine(ModelConfig(device=name, **settings), CPU, dtype, "weights")  # type: ignore[arg-type]
 
 
-def test_a_device_of_intel_that_is_not_there() -> None:
+def test_a_missing_intel_device_is_an_error() -> None:
     """OpenVINO finds none on a machine without one; its CPU stands for a device that is there."""
     import openvino
 
@@ -73,7 +73,7 @@ def test_a_device_of_intel_that_is_not_there() -> None:
         on("gpu", torch.float16)
 
 
-def test_a_device_of_intel_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_available_intel_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a machine with one finds, from a core that says so."""
     for found, named in ((["CPU", "GPU"], "gpu"), (["CPU", "GPU"], "gpu:0"), (["CPU", "GPU.0", "GPU.1"], "gpu:1")):
         monkeypatch.setattr("openvino.Core", lambda found=found: SimpleNamespace(available_devices=found))

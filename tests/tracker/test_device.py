@@ -9,7 +9,7 @@ from streamseg.errors import ModelError
 from streamseg.tracker.device import accelerator, choose_device, choose_dtype
 
 
-def test_devices_and_precisions() -> None:
+def test_devices_and_precisions_are_chosen_by_name_and_hardware() -> None:
     cpu = torch.device("cpu")
     assert choose_device("cpu") == cpu
     flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()

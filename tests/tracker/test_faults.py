@@ -24,7 +24,7 @@ from streamseg.tracker.faults import classify
         (ValueError("shapes do not fit"), "isolate"),
     ],
 )
-def test_remedies(error: Exception, remedy: str) -> None:
+def test_each_error_has_its_remedy(error: Exception, remedy: str) -> None:
     assert classify(error).remedy == remedy
     assert str(error) in classify(error).text
 

@@ -135,7 +135,7 @@ def test_a_history_holds_the_newest_frame_at_least():
     ("count", "most", "chosen"),
     [(9, 4, [2, 4, 6, 8]), (29, 4, [7, 14, 21, 28]), (3, 4, [0, 1, 2]), (5, 1, [4]), (0, 4, [])],
 )
-def test_chosen_evenly_and_always_the_last(count, most, chosen):
+def test_frames_are_chosen_evenly_and_include_the_last(count, most, chosen):
     assert evenly(range(count), most) == chosen
 
 

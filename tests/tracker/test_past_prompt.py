@@ -294,7 +294,7 @@ def test_undo_brings_an_evicted_conditioning_frame_back(small: SAM2Base, images:
     assert torch.allclose(before["pointers"], after["pointers"], atol=1e-4)
 
 
-def test_undo_has_a_depth(small: SAM2Base, images: Tensor) -> None:
+def test_undo_is_limited_to_its_depth(small: SAM2Base, images: Tensor) -> None:
     player = played(small, images[:8], {t: [Add(1, points=[(0.1 * t, 0.5, 1)])] for t in range(1, 6)}, undo_depth=2)
     for _ in range(2):
         player.undo(1)
@@ -308,7 +308,7 @@ def test_undo_has_a_depth(small: SAM2Base, images: Tensor) -> None:
         player.undo(1)
 
 
-def test_nothing_grows(small: SAM2Base) -> None:
+def test_prompts_and_undos_do_not_grow_memory(small: SAM2Base) -> None:
     """A prompt and an undo every few frames, some on old frames."""
     images = clip(60, small.image_size)
     player = Player(small, torch.cat([images] * 2), history_frames=6, undo_depth=3)

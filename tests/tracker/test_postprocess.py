@@ -74,7 +74,7 @@ def test_masks_are_the_references_bit_for_bit(seed, low, size, spread, level, bi
 
 @pytest.mark.parametrize("size", [(65, 1), (1, 65), (65, 2), (100, 40), (1000, 10), (7, 900), (128, 130), (129, 131)])
 @pytest.mark.parametrize("low", [16, 64])
-def test_thin_and_small_frames(low, size):
+def test_masks_of_thin_and_small_frames_are_the_references(low, size):
     """Interpolation of 10 and -10 passes through exactly 0, where every rounding shows."""
     logits = torch.cat(
         [blobs(seed, 2, low, (0.01, 1.0, 10.0)[seed % 3], (-3.0, 0.0, 2.0)[seed // 3 % 3]) for seed in range(60)]
@@ -91,7 +91,7 @@ def test_thin_and_small_frames(low, size):
 
 @pytest.mark.parametrize("size", [(1920, 1080), (1280, 720), (640, 360), (255, 257)])
 @pytest.mark.parametrize("low", [64, 128, 256])
-def test_usual_sizes(low, size):
+def test_masks_of_usual_sizes_are_the_references(low, size):
     y, x = torch.meshgrid(torch.arange(float(low)), torch.arange(float(low)), indexing="ij")
     near_corner = 0.2 * low - (x - 0.1 * low).hypot(y - 0.05 * low)
     middle = 0.3 * low - (x - 0.5 * low).hypot(y - 0.5 * low)
@@ -151,7 +151,7 @@ def test_scores_and_ids_are_carried_through():
     assert [result.object_score_logits for result in results] == [-8.0, 0.0, 2.0]
 
 
-def test_bfloat16_logits():
+def test_bfloat16_logits_are_accepted():
     logits = blobs(2, 1, 16, 3.0, 0.0).bfloat16()
     (result,) = of_one([1], logits, torch.ones(1).bfloat16(), torch.ones(1).bfloat16(), (50, 40))
     assert_measured(result, full_masks(logits.float(), (50, 40))[0])
@@ -171,7 +171,7 @@ def test_broken_logits_are_carried_through(broken, size):
     assert results[2].area == size[0] * size[1]
 
 
-def test_no_objects():
+def test_no_objects_give_no_results():
     assert of_one([], torch.zeros(0, 8, 8), torch.zeros(0), torch.zeros(0), (32, 32)) == []
 
 

@@ -203,7 +203,7 @@ def test_low_precision_follows_full_precision(small: SAM2Base, dtype: torch.dtyp
     assert difference(full, low).agreement > 0.9
 
 
-def test_refusals(small: SAM2Base) -> None:
+def test_invalid_calls_are_refused(small: SAM2Base) -> None:
     image = clip(1, small.image_size)[0]
     predictor = CameraPredictor(small, max_objects=1)
     with pytest.raises(PromptError, match="not open"):

@@ -151,7 +151,7 @@ def test_shape_dtype_and_order_of_colors():
         assert np.abs(levels(result) - (255, 0, 0)).max() < (0.01 if dtype == torch.float32 else 1)
 
 
-def test_own_mean_and_std():
+def test_mean_and_std_can_be_set():
     frame = picture_frame(FrameFormat(64, 64, "gray8"))
     result = Preprocessor(64, CPU, torch.float32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))(frame)
     assert np.abs(255 * result[0].numpy() - frame.planes[0]).max() < 0.01

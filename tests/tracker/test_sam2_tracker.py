@@ -345,7 +345,7 @@ def test_warm_up_leaves_nothing_behind(tracker: Sam2Tracker) -> None:
         tracker.add_prompt("a", Prompt(obj_id, points=(Point(80, 45),)))
 
 
-def test_created_from_settings() -> None:
+def test_a_tracker_follows_its_settings() -> None:
     threads = torch.get_num_threads()
     tracker: Tracker = create_tracker(
         ModelConfig(name="nano", image_size=96, device="cpu", threads=threads, history_frames=2)

@@ -9,7 +9,7 @@ from training.trainer import set_image_size
 SIDE_PX = 128
 
 
-def test_a_click_marks_the_place_where_it_lies() -> None:
+def test_a_click_changes_the_cells_around_it_most() -> None:
     """Before any training, the cells that a click changes most are those around it."""
     torch.manual_seed(0)
     model = build_model("nano", seed=0)

@@ -24,7 +24,7 @@ HEADER: dict[str, Any] = {"stream": "cam", "session": "0", "publisher": "1", "se
         ({"event": "of_a_newer_daemon"}, "of a newer daemon", "", ""),
     ],
 )
-def test_words(fields, text, level, state):
+def test_events_have_text_level_and_state(fields, text, level, state):
     fields = {"frame": None, "object": None, "label": "", "detail": "", **fields}
     words = event_words(EventMessage(**HEADER, **fields))
     assert (words.text, words.level, words.state) == (text, level, state)

@@ -42,7 +42,7 @@ def test_a_foreign_host_gets_nothing(host):
 
 
 @pytest.mark.parametrize("headers", [[("x", "y")], [HERE, ("host", "127.0.0.1:8080")]])
-def test_no_host_or_two(headers):
+def test_a_missing_or_double_host_is_refused(headers):
     assert ask(OPEN, headers=headers).status == 421
 
 
@@ -92,7 +92,7 @@ def test_websockets_of_other_sites_are_refused():
         ("x", "y", 401),
     ],
 )
-def test_the_token(name, value, status):
+def test_the_token_is_accepted_as_bearer_or_cookie(name, value, status):
     response = ask(CLOSED, "/v1/streams", [HERE, (name, value)])
     assert response.status == status
     if status == 401:

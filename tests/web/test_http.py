@@ -232,7 +232,7 @@ def test_everything_is_described(web):
 
 
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost: x", b"\x16\x03\x01\x02\x00", b"A" * 40_000])
-def test_connections_that_are_no_requests(web, head):
+def test_connections_that_send_no_request_do_no_harm(web, head):
     host, _, port = web.url.removeprefix("http://").rstrip("/").partition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.settimeout(20)
@@ -246,7 +246,7 @@ def test_connections_that_are_no_requests(web, head):
 
 
 @pytest.mark.parametrize("path", ["/", "/static/main.js"])
-def test_files_of_the_page_are_compressed_and_cached(web, path):
+def test_page_files_are_compressed_and_cached(web, path):
     status, headers, packed = web.ask("GET", path, headers={"Accept-Encoding": "gzip"})
     assert (status, headers["content-encoding"], headers["cache-control"]) == (200, "gzip", "no-cache")
     assert gzip.decompress(packed) == web.ask("GET", path)[2]

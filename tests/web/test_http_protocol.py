@@ -53,12 +53,12 @@ def install(requirement: str, folder: Path) -> None:
         pytest.skip(f"{requirement} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
 
 
-def test_the_installed_version():
+def test_the_installed_uvicorn_passes():
     assert "all checks passed" in run_checks()
 
 
 @pytest.mark.parametrize("which", ["oldest", "newest"])
-def test_the_allowed_versions(which, tmp_path):
+def test_the_oldest_and_newest_allowed_uvicorn_pass(which, tmp_path):
     oldest, requirement = allowed_range()
     install(f"uvicorn=={oldest}" if which == "oldest" else requirement, tmp_path)
     output = run_checks(tmp_path)

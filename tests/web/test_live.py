@@ -62,7 +62,7 @@ def test_a_wrong_acknowledgement_changes_nothing(web):
         client.next_frame()
 
 
-def test_all_that_a_page_needs_comes_at_once(web):
+def test_a_page_gets_all_it_needs_at_once(web):
     with LiveClient(web.url) as client:
         daemon = client.next_text("daemon")
         assert daemon["streams"] == ["cam", "yard"]
@@ -140,7 +140,7 @@ def test_a_stream_that_goes_and_comes_again_is_shown_again(start):
     "message",
     ["", "{}", "[]", "null", '{"type": "watch"}', '{"type": "watch", "stream": 1}', '{"type": "dance"}', "[" * 4000],
 )
-def test_nonsense_ends_the_connection_and_nothing_else(web, message):
+def test_an_invalid_message_ends_only_its_connection(web, message):
     with LiveClient(web.url) as client:
         client.connection.send(message)
         assert client.closed_with()[0] == 1008

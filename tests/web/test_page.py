@@ -56,7 +56,7 @@ def test_nano_follows_what_is_clicked(start, open_page):
     wait_for_mask(eyes, square, SQUARE)
 
 
-def test_a_second_one_by_a_box_and_both_stay_apart(web, open_page):
+def test_a_box_adds_a_second_object_and_both_stay_apart(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     first = click_object(page, eyes, BALL)
     page.keyboard.press("Escape")
@@ -73,7 +73,7 @@ def test_a_second_one_by_a_box_and_both_stay_apart(web, open_page):
     wait_for_mask(eyes, first, BALL)
 
 
-def test_corrections_undo_name_and_removal(web, open_page):
+def test_objects_are_corrected_undone_named_and_removed(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     obj_id = click_object(page, eyes, BALL)
     page.keyboard.press("1")
@@ -166,7 +166,7 @@ def test_the_switch_finds_candidates_that_are_kept_or_dismissed(web, open_page):
     web.json("POST", "/v1/streams/cam/reset")
 
 
-def test_pause_resume_and_reset(web, open_page):
+def test_streams_are_paused_resumed_and_reset(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     click_object(page, eyes, BALL)
     page.keyboard.press("p")
@@ -181,7 +181,7 @@ def test_pause_resume_and_reset(web, open_page):
     expect(rows(page)).to_have_count(0)
 
 
-def test_all_by_keyboard(web, open_page):
+def test_everything_works_by_keyboard(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     x, y = Scene(SCENE).click_point(eyes.frame(), SQUARE)
     page.locator("#overlay").focus()
@@ -204,7 +204,7 @@ def test_all_by_keyboard(web, open_page):
     expect(page.locator("#overlay")).to_have_attribute("aria-label", "Live picture of yard")
 
 
-def test_a_finger_on_a_phone(web, open_page):
+def test_objects_are_marked_by_touch_on_a_phone(web, open_page):
     page, eyes = open_cam(open_page, web.url, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page.touchscreen.tap(*eyes.place_of(BALL))
     expect(rows(page)).to_have_count(1)
@@ -228,7 +228,7 @@ def test_tiles_show_all_streams_and_choose_one(web, open_page):
     assert web.objects("cam") == []
 
 
-def test_a_click_on_a_picture_that_is_gone(web, open_page):
+def test_a_click_on_an_expired_picture_is_reported(web, open_page):
     page, _ = open_cam(open_page, web.url)
     stale = """import('/static/actions.js').then(
         ({ sendPrompt }) => sendPrompt({ points: [[0.5, 0.5]] }, { stream: 'cam', frame: 0 }))"""

@@ -50,7 +50,7 @@ def look(tmp_path):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_page_in_all_its_looks(web, control, open_page, look, size):
+def test_the_page_is_accessible_in_every_layout_and_scheme(web, control, open_page, look, size):
     page, eyes = open_cam(open_page, web.url, **SIZES[size])
     if "phone" in size:
         control.add_prompt("cam", points=[(0.5, 0.5)])
@@ -105,7 +105,7 @@ def test_cameras_of_all_shapes_fit_the_window(start, open_page, look):
     expect(page.locator("#tiles .tile:visible")).to_have_count(4)
 
 
-def test_the_login_page(start, open_page):
+def test_the_login_page_is_accessible(start, open_page):
     page = open_page(start(token="correct-horse-battery").url)
     expect(page.get_by_label("Token")).to_be_visible()
     assert violations(page) == []

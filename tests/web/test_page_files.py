@@ -63,6 +63,6 @@ def test_a_file_that_was_read_half_written_is_read_again(folder):
 
 
 @pytest.mark.parametrize("name", ["other.js", "../main.js", ""])
-def test_what_is_not_in_the_folder(folder, name):
+def test_other_names_are_not_found(folder, name):
     with pytest.raises(HTTPException):
         PageFiles(folder).response(request(), name)

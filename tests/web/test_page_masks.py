@@ -34,6 +34,6 @@ def test_masks_are_decoded_exactly(web, open_page):
 
 
 @pytest.mark.parametrize("data", [b"", b"1", b"oooo", b"0" * 50, bytes(range(48, 112)), b"\xff\x00"])
-def test_nonsense_is_refused(web, open_page, data):
+def test_malformed_masks_are_refused(web, open_page, data):
     page = open_page(web.url)
     assert "the runs" in page.evaluate(DECODE, [list(data), 5, 7])

@@ -166,7 +166,7 @@ def test_the_phone_speaks_of_taps(web, open_page):
         ("none", "same", "same"),
     ],
 )
-def test_effects(web, open_page, effect, inside, outside):
+def test_effects_change_what_they_say(web, open_page, effect, inside, outside):
     page, eyes = open_cam(open_page, web.url)
     ball = click_object(page, eyes, BALL)
     wait_for_mask(eyes, ball, BALL)
@@ -203,7 +203,7 @@ def test_effects(web, open_page, effect, inside, outside):
             assert np.percentile(np.ptp(shown, axis=1), 95) < 8
 
 
-def test_opacity_and_labels(web, open_page):
+def test_opacity_and_labels_can_be_changed(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     ball = click_object(page, eyes, BALL)
     wait_for_mask(eyes, ball, BALL)
@@ -298,7 +298,7 @@ def test_an_address_of_a_stream_that_does_not_exist_shows_another(web, open_page
     assert "stream=nowhere" in page.url, "it may come back"
 
 
-def test_snapshot(web, open_page, tmp_path):
+def test_a_snapshot_is_downloaded(web, open_page, tmp_path):
     page, eyes = open_cam(open_page, web.url)
     click_object(page, eyes, BALL)
     with page.expect_download() as download:
@@ -309,7 +309,7 @@ def test_snapshot(web, open_page, tmp_path):
     assert picture.shape[:2] == (360, 640)
 
 
-def test_recording(web, open_page, tmp_path):
+def test_a_recording_is_downloaded(web, open_page, tmp_path):
     page, _ = open_cam(open_page, web.url)
     film = record(page, tmp_path / "recording.webm")
     assert len(film) >= 5

@@ -34,7 +34,7 @@ def test_a_longer_body_is_refused(headers, body):
     assert (response.status, response.json["error"]["code"]) == (413, "TOO_LARGE")
 
 
-def test_a_body_that_does_not_end(monkeypatch):
+def test_an_endless_body_times_out(monkeypatch):
     monkeypatch.setattr(request_limits, "_BODY_TIMEOUT_S", 0.05)
 
     async def drip(scope, receive, send):
@@ -46,7 +46,7 @@ def test_a_body_that_does_not_end(monkeypatch):
     assert ask(drip, method="POST").status == 408
 
 
-def test_a_reader_that_takes_nothing_is_given_up(monkeypatch):
+def test_a_client_that_reads_nothing_times_out(monkeypatch):
     monkeypatch.setattr(request_limits, "_SEND_TIMEOUT_S", 0.05)
 
     async def stuck(scope, receive, send):
@@ -85,7 +85,7 @@ def test_an_internal_error_is_reported_without_details(caplog):
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize("excess", [0, 1])
-def test_a_long_head(kind, excess):
+def test_a_head_above_the_limit_is_refused(kind, excess):
     async def app(scope, receive, send):
         if scope["type"] == "websocket":
             await WebSocketClose(1000, "inside")(scope, receive, send)

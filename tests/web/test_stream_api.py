@@ -47,7 +47,7 @@ def test_a_camera_is_tested_added_and_removed(own):
     wait_for(lambda: own.ask("GET", "/v1/streams/again")[0] == 404, 20, "no such stream")
 
 
-def test_what_cannot_be_opened_says_why_without_its_password(own):
+def test_a_failed_test_says_why_without_the_password(own):
     status, _, body = own.ask("POST", "/v1/sources/probe", {"source": "rtsp://me:hush-hush@127.0.0.1:9/x"})
     assert status == 422
     assert b"connection refused" in body

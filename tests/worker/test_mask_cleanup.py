@@ -27,7 +27,7 @@ def drawn() -> BoolMask:
 
 
 @pytest.mark.parametrize("smallest", [0, 1, 4])
-def test_what_is_large_enough_stays(smallest: int) -> None:
+def test_masks_without_small_parts_are_unchanged(smallest: int) -> None:
     result = result_of(drawn())
     assert cleaned(result, smallest) is result
 

@@ -50,7 +50,7 @@ def numbers(commands: list[Command]) -> list[int]:
     return [command.number for command in commands]
 
 
-def test_what_waits_runs_together_oldest_first_as_soon_as_there_is_credit():
+def test_waiting_clicks_run_together_oldest_first_once_there_is_credit():
     clock = Clock()
     queue = PreviewQueue(clock)
     assert queue.wait_s() is None
@@ -71,7 +71,7 @@ def test_what_waits_runs_together_oldest_first_as_soon_as_there_is_credit():
 @pytest.mark.parametrize(
     "args", [b'{"box": [1, 1, 9, 9]}', b'{"points": [[5, 5], [6, 6]]}', b'{"points": [[5, 5]], "object_id": 3}']
 )
-def test_what_shares_no_batch_runs_alone(args):
+def test_previews_without_a_batch_run_alone(args):
     queue = PreviewQueue(Clock())
     queue.add(preview(1))
     queue.add(preview(2, "other"))
@@ -81,7 +81,7 @@ def test_what_shares_no_batch_runs_alone(args):
     assert [numbers(queue.take()) for _ in range(4)] == [[1, 4], [2, 5], [3], []]
 
 
-def test_what_waits_is_bounded_in_number_and_time():
+def test_waiting_previews_are_bounded_in_number_and_time():
     clock = Clock()
     queue = PreviewQueue(clock)
     refused = [queue.add(preview(number)) for number in range(33)]

@@ -92,7 +92,7 @@ def test_another_epoch_or_size_is_tracked(change: dict[str, object]):
     assert repeater.feed(shown(last + 1, **change)).repeats == last
 
 
-def test_what_comes_after_a_pause_is_tracked():
+def test_the_first_frame_after_a_pause_is_tracked():
     repeater = Repeater()
     last = repeater.settle()
     repeater.stream.pause(True)
@@ -104,7 +104,7 @@ def test_what_comes_after_a_pause_is_tracked():
     assert (repeater.stream.tracked, repeater.stream.repeated) == (2 + 2 * SETTLED, 1)
 
 
-def test_what_comes_after_a_reset_is_tracked():
+def test_the_first_frame_after_a_reset_is_tracked():
     repeater = Repeater()
     last = repeater.settle()
     repeater.ask("reset")
@@ -157,7 +157,7 @@ def test_masks_settle_again_after_a_prompt():
         number += 1 + SETTLED
 
 
-def test_what_is_removed_or_named_is_not_in_what_is_repeated():
+def test_repeated_frames_show_removals_and_names():
     repeater = Repeater()
     last = repeater.settle()
     repeater.stream.objects.label(7, "mug")

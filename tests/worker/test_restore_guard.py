@@ -100,7 +100,7 @@ def test_a_snapshot_that_ends_the_worker_is_set_aside(tmp_path: Path) -> None:
     assert not (rig.state.path / "bad.restores").exists()
 
 
-def test_crashes_that_are_of_no_single_snapshot_concern_all(tmp_path: Path) -> None:
+def test_crashes_without_a_single_cause_set_all_snapshots_aside(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path / "state", durable=False)
     for _ in range(MAX_UNEXPLAINED):
         guard = RestoreGuard(folder)

@@ -96,7 +96,7 @@ def test_a_small_thing_that_moves_is_seen_in_every_format(pixel_format):
 
 @pytest.mark.parametrize("pixel_format", FORMATS)
 @pytest.mark.parametrize("size", [(322, 182), (34, 18), (8, 8), (2, 2)])
-def test_every_edge_is_looked_at(pixel_format, size):
+def test_changes_at_every_edge_are_seen(pixel_format, size):
     width, height = size
     picture = np.full((height, width, 3), 60, np.uint8)
     changed = picture.copy()
@@ -107,7 +107,7 @@ def test_every_edge_is_looked_at(pixel_format, size):
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12", "gray8"])
-def test_odd_sizes(pixel_format):
+def test_odd_sizes_are_compared_to_the_edge(pixel_format):
     fmt = FrameFormat(321, 181, pixel_format)
     dark = tuple(np.full(shape, 60, np.uint8) for shape in fmt.plane_shapes)
     compared = settled(Frame(0, 0, fmt, dark, STAMPS))
@@ -192,7 +192,7 @@ def test_no_longer_than_a_second_and_never_back_in_time():
     assert [compared.unchanged(as_frame(still(), 1), now) for now in times] == [True, True, False, False]
 
 
-def test_forgotten():
+def test_a_forgotten_frame_is_not_repeated():
     compared = after(still())
     compared.forget()
     assert not compared.unchanged(as_frame(still(), 1), 1)

@@ -40,7 +40,7 @@ def test_waiting_is_not_a_step_and_parts_of_a_step_count_alone() -> None:
     assert rig.steps.slowest_s == 3.0
 
 
-def test_of_the_warm_up_only_the_last_step_counts_and_stays() -> None:
+def test_only_the_last_step_of_the_warm_up_counts_and_it_stays() -> None:
     rig = Rig()
     for seconds in (90.0, 0.75):  # compiling, tracking
         rig.now += seconds

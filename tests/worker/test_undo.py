@@ -201,7 +201,7 @@ def test_changes_are_bounded_in_number_and_time():
 
 
 @pytest.mark.parametrize("op", ["remove_object", "reset"])
-def test_what_was_removed_costs_nothing_and_comes_back_for_a_minute_only(op: str):
+def test_removed_objects_cost_nothing_and_can_return_for_a_minute(op: str):
     stage = Stage()
     stage.add(1)
     now = [0.0]
@@ -228,7 +228,7 @@ def test_removed_objects_are_bounded():
         stage.tracker.bring_back("cam", 1)
 
 
-def test_what_was_undone_is_done_again_in_turn():
+def test_undone_changes_are_redone_in_order():
     stage = Stage()
     stage.add(1, label="cup")
     stage.ask("label_object", object_id=1, label="mug")
@@ -264,7 +264,7 @@ def test_a_correction_is_done_again_on_its_own_frame():
     assert len(stage.stream.objects.table.objects[1].prompts) == 1
 
 
-def test_another_change_forgets_what_was_undone():
+def test_another_change_clears_the_undone_ones():
     stage = Stage()
     stage.add(1)
     stage.ask("undo")

@@ -51,7 +51,7 @@ def test_the_share_says_how_much_of_a_mask_counts_as_inside(share: float, enters
         assert bool(monitor.update(square(x, 40), 0)) == (x <= enters_at)
 
 
-def test_what_is_lost_removed_or_reset_leaves() -> None:
+def test_lost_removed_and_reset_objects_leave() -> None:
     monitor = RegionMonitor({"left": LEFT_HALF}, {})
     for obj_id in (1, 2, 3):
         monitor.update(square(10, 40, obj_id=obj_id), 0)

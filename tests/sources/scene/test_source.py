@@ -55,7 +55,7 @@ def test_a_frame_depends_on_its_number_alone_not_on_the_order_or_the_process() -
         assert pool.apply(digest, (address, (7, 31))) == digest(address, (7, 31))
 
 
-def test_seed_changes_the_pictures_and_a_reused_buffer_does_not() -> None:
+def test_the_seed_changes_the_pictures_and_a_reused_buffer_does_not() -> None:
     scene, other = Scene(f"scene:default?{SMALL}"), Scene(f"scene:default?{SMALL}&seed=1")
     assert not np.array_equal(scene.render(0), other.render(0))
     dirty = np.full((180, 320, 3), 77, dtype=np.uint8)
@@ -182,7 +182,7 @@ def test_frame_code_survives_h264_at_a_low_rate() -> None:
     assert read == list(range(20))
 
 
-def test_pictures_without_a_frame_code_have_none() -> None:
+def test_no_frame_code_is_read_where_none_was_drawn() -> None:
     scene = Scene("scene:default?size=320x180")
     assert [read_frame_code(scene.render(n)) for n in range(0, 300, 30)] == [None] * 10
     assert read_frame_code(np.zeros((180, 320, 3), dtype=np.uint8)) is None
@@ -273,7 +273,7 @@ def test_source_delivers_the_scene_with_pts_as_frame_number() -> None:
     assert source.read().stamps.pts == 0
 
 
-def test_loop_begins_again() -> None:
+def test_a_loop_starts_over() -> None:
     source = SceneSource(f"scene:simple?{SMALL}&frames=2&live=0", pace="fast", loop=True)
     source.open()
     assert [source.read().stamps.pts for _ in range(5)] == [0, 1, 0, 1, 0]

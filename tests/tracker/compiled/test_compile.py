@@ -130,7 +130,7 @@ def test_nothing_is_compiled_or_recorded_after_warm_up(
         pytest.param(Buckets((1, 4), (1,), pad=True), ReplayingRecorder(), id="recorded", marks=pytest.mark.slow),
     ],
 )
-def test_a_bank_that_grows(
+def test_a_growing_bank_records_all_graphs_again_and_compiles_nothing(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, buckets: Buckets, recorder: ReplayingRecorder | None
 ) -> None:
     """Nothing is compiled for it. All graphs are recorded again at once, and counted."""
@@ -165,7 +165,7 @@ def test_a_bank_that_grows(
 @pytest.mark.parametrize(
     "buckets", [Buckets((1,), (1, 2), pad=False), Buckets((4,), (4,), pad=True)], ids=["split", "padded"]
 )
-def test_streams_of_one_call(small: SAM2Base, buckets: Buckets) -> None:
+def test_streams_of_one_call_equal_each_alone(small: SAM2Base, buckets: Buckets) -> None:
     """Nor does padding spoil the bank."""
     names = ("a", "b", "c")
     images = {name: clip(20, small.image_size, seed=seed) for seed, name in enumerate(names)}
@@ -363,12 +363,12 @@ def test_functionalized_graphs_of_ranges(small: SAM2Base, partly_filled: Change)
     ("count", "split", "padded"),
     [(1, [1], [1]), (2, [2], [4]), (3, [2, 1], [4]), (4, [4], [4]), (7, [4, 2, 1], [4, 4]), (9, [4, 4, 1], [4, 4, 1])],
 )
-def test_parts(count: int, split: list[int], padded: list[int]) -> None:
+def test_batches_are_split_into_prepared_sizes(count: int, split: list[int], padded: list[int]) -> None:
     assert parts(count, (1, 2, 4), pad=False) == split
     assert parts(count, PADDED.lanes, pad=True) == padded
 
 
-def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_chooses_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
     assert not choose_compile("auto", cpu)
     assert choose_compile("auto", cuda)

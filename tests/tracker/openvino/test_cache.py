@@ -20,7 +20,7 @@ def keep(cache: NetworkCache, name: str, size: int) -> Path:
     return kept
 
 
-def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
+def test_the_least_recently_used_networks_are_deleted(tmp_path: Path) -> None:
     cache = NetworkCache(tmp_path, max_bytes=1000)
     for age, name in enumerate(("a", "b", "c")):
         os.utime(keep(cache, name, 300), (100 + age, 100 + age))
@@ -31,7 +31,7 @@ def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"e"}
 
 
-def test_what_is_too_large_is_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_large_networks_are_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = NetworkCache(tmp_path, max_bytes=1000)
     keep(cache, "a", 300)
     keep(cache, "b", 2000)
@@ -39,13 +39,15 @@ def test_what_is_too_large_is_not_kept(tmp_path: Path, caplog: pytest.LogCapture
     assert "not kept" in caplog.text
 
 
-def test_another_daemon_was_faster(tmp_path: Path) -> None:
+def test_networks_that_another_daemon_kept_first_are_used(tmp_path: Path) -> None:
     cache = NetworkCache(tmp_path)
     first = keep(cache, "a", 100)
     assert keep(cache, "a", 100) == first
 
 
-def test_others_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_others_may_write_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "streamseg" / "openvino"
     folder.mkdir(parents=True)
@@ -105,7 +107,7 @@ def test_what_a_killed_process_left_is_deleted_for_new_networks(tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"a"}
 
 
-def test_what_another_process_is_making_counts(tmp_path: Path) -> None:
+def test_unfinished_networks_of_other_processes_count(tmp_path: Path) -> None:
     cache = NetworkCache(tmp_path, max_bytes=1000)
     keep(cache, "a", 300)
     with another_process_making(tmp_path) as (_, folder):

@@ -21,7 +21,7 @@ def parameters(model: torch.nn.Module) -> int:
 
 
 @pytest.mark.parametrize("version", ["sam2", "sam2.1"])
-def test_published_sizes(version: str) -> None:
+def test_published_models_have_their_number_of_parameters(version: str) -> None:
     # Large is left out: filling 224 million random weights takes seconds.
     names = {size: f"{version}_hiera_{size}" for size in ("t", "s", "b+")}
     millions = {size: round(parameters(build_model(name, image_size=128)) / 1e6) for size, name in names.items()}
@@ -45,7 +45,7 @@ def test_an_evaluated_model_without_gradients() -> None:
 
 
 @pytest.mark.parametrize("image_size", [64, 96, 160, 256])
-def test_image_sizes(image_size: int) -> None:
+def test_the_model_is_built_for_any_image_size(image_size: int) -> None:
     model = build_model(SMALL_SAM2, image_size=image_size)
     side = image_size // 16
     assert model.image_size == image_size
@@ -87,7 +87,7 @@ def test_a_checkpoint_is_loaded(tmp_path: Path) -> None:
     assert all(torch.equal(value, loaded[name]) for name, value in trained.state_dict().items())
 
 
-def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     weights = build_model(SMALL_SAM2).state_dict()
     path = tmp_path / "a.pt"
 
@@ -110,7 +110,7 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
     assert "not in the format of sam2" in refusal()
 
 
-def test_damaged_checkpoints(tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     whole = save(build_model(SMALL_SAM2), tmp_path / "whole.pt").read_bytes()
     for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "html": b"<html>not found</html>"}.items():
         path = tmp_path / f"{name}.pt"
@@ -180,7 +180,7 @@ def test_every_allowed_class_exists() -> None:
         assert isinstance(getattr(importlib.import_module(module), name), type)
 
 
-def test_the_old_address_of_the_trunk(tmp_path: Path) -> None:
+def test_the_old_address_of_the_trunk_still_works(tmp_path: Path) -> None:
     text = (Path(streamseg.models.__file__).with_name("nano.yaml")).read_text()
     old = text.replace("streamseg.tracker.sam2.efficientnet_lite", "streamseg.tracker.efficientnet_lite")
     assert old != text

@@ -85,7 +85,7 @@ def one_key_for_all_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("pads", "spoil"), [(True, zeros_in_its_place), (False, one_key_for_all_counts_once)])
-def test_padding_counts(pads, spoil, monkeypatch: pytest.MonkeyPatch):
+def test_other_padding_gives_another_result(pads, spoil, monkeypatch: pytest.MonkeyPatch):
     """Another padding is another function, so the test above can fail."""
     monkeypatch.setattr(hiera, "_pads", lambda device: pads)
     model = build_model("sam2.1_hiera_t", image_size=256)

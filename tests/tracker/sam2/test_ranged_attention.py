@@ -47,7 +47,7 @@ def wanted(q: Tensor, k: Tensor, v: Tensor, ranges: list[tuple[int, int]]) -> Te
     [attend_ranges_masked, *VARLEN_KERNELS, VarlenAttention(6 * 7)],
     ids=lambda kernel: getattr(kernel, "__name__", str(kernel)),
 )
-def test_only_the_range_counts(kernel, ranges, flash) -> None:
+def test_only_keys_in_the_range_are_read(kernel, ranges, flash) -> None:
     q, k, v, given = inputs(ranges)
     assert torch.allclose(kernel(q, k, v, given), wanted(q, k, v, ranges), atol=1e-5)
 

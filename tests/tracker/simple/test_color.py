@@ -99,12 +99,12 @@ def assert_follows(frames: list[Frame], truths: list[Truth], kind: str, least: f
 
 @pytest.mark.parametrize("kind", ["mask", "box", "point"])
 @pytest.mark.parametrize("size", [(320, 180), (640, 360), (1283, 721)])
-def test_clean_frames_with_loss_and_return(size, kind):
+def test_objects_are_followed_on_clean_frames_and_found_after_their_return(size, kind):
     pictures, truths = zip(*(scene(n, size) for n in range(40)), strict=True)
     assert_follows([rgb_frame(picture) for picture in pictures], list(truths), kind, 0.9)
 
 
-def test_through_h264():
+def test_objects_are_followed_through_h264():
     pictures, truths = zip(*(scene(n) for n in range(40)), strict=True)
     assert_follows(through_h264(list(pictures)), list(truths), "box", 0.85)
 

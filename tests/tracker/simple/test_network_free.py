@@ -74,7 +74,7 @@ def test_a_prompt_needs_a_frame(tracker):
             tracker.add_prompt(stream, BOX)
 
 
-def test_max_objects_and_removal(tracker):
+def test_max_objects_is_a_limit_and_removal_makes_room(tracker):
     tracker.track({"cam": frame()})
     tracker.add_prompt("cam", BOX)
     tracker.add_prompt("cam", Prompt(2, box=(10, 10, 30, 30)))
@@ -88,7 +88,7 @@ def test_max_objects_and_removal(tracker):
             tracker.remove_object("cam", obj_id)
 
 
-def test_reset_forgets_all(tracker):
+def test_reset_forgets_all_objects(tracker):
     tracker.track({"cam": frame()})
     tracker.add_prompt("cam", BOX)
     tracker.reset("cam")
@@ -159,7 +159,7 @@ def test_a_prompt_on_a_frame_that_repeats_another_applies_to_that_one(tracker):
     assert tracker.preview("cam", BOX).frame_id == 6
 
 
-def test_undo(tracker):
+def test_undo_takes_back_the_last_prompt(tracker):
     tracker.track({"cam": frame(frame_id=0)})
     tracker.add_prompt("cam", BOX)
     tracker.track({"cam": frame(frame_id=1)})
@@ -196,7 +196,7 @@ def test_warm_up_says_that_it_is_done(tracker):
     assert shares[-1] == 1.0
 
 
-def test_drawn_prompts():
+def test_prompts_are_drawn_as_masks():
     size = (100, 50)
     box = prompt_mask(Prompt(1, box=(-5, 10, 20.5, 200)), size)
     assert box.sum() == 21 * 40
@@ -211,7 +211,7 @@ def test_drawn_prompts():
     assert box[20, 10], "the present mask was changed"
 
 
-def test_without_torch():
+def test_trackers_without_a_network_load_no_torch():
     code = "import sys, streamseg.tracker.simple.echo, streamseg.tracker.simple.color; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 

@@ -27,7 +27,7 @@ def rules(confirm: int = 1, level: str = "whole", allowed: BoolMask = EVERYWHERE
 A, B = box(0.1, 0.1, 0.3, 0.3), box(0.6, 0.6, 0.8, 0.8)
 
 
-def test_what_no_tracked_object_covers_is_new():
+def test_a_mask_that_no_tracked_object_covers_is_new():
     found = associate([sight(A), sight(B, number=1)], [A], [], rules())
     assert [one.number for one in found.confirmed] == [1]
 
@@ -82,18 +82,18 @@ def test_a_look_at_tentative_objects_finds_no_others():
     assert [one.seen for one in outcome.tentative] == [2]
 
 
-def test_what_was_dismissed_is_not_new():
+def test_a_dismissed_object_is_not_new():
     assert not associate([sight(box(0.12, 0.1, 0.32, 0.3))], [], [], rules(), dismissed=[A]).confirmed
 
 
 @pytest.mark.parametrize(("level", "expected"), [("whole", [0, 2]), ("part", [1, 2]), ("all", [0, 1, 2])])
-def test_of_masks_inside_each_other_the_level_decides(level: str, expected: list[int]):
+def test_the_level_decides_between_nested_masks(level: str, expected: list[int]):
     whole, part = box(0.1, 0.1, 0.5, 0.5), box(0.2, 0.2, 0.3, 0.3)
     sights = [sight(whole, 0.7, 0), sight(part, 0.9, 1), sight(B, 0.5, 2)]
     assert sorted(one.number for one in suppress(sights, level)) == expected  # type: ignore[arg-type]
 
 
-def test_of_equal_masks_the_best_stays():
+def test_the_best_of_equal_masks_stays():
     assert [one.number for one in suppress([sight(A, 0.5, 0), sight(A, 0.8, 1)], "all")] == [1]
 
 

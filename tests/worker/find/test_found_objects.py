@@ -74,18 +74,18 @@ def ids(stage: SceneRun) -> set[int]:
     return set(stage.stream.objects.table.objects)
 
 
-def test_what_jumps_onto_another_object_is_retired_on_that_frame():
+def test_a_found_object_that_jumps_onto_another_is_retired_at_once():
     stage = run("auto", (40, 200), (40, 45))
     assert ids(stage) == {1}
     assert set(stage.masks()) == {1}, "that frame is published without it"
     assert [event.detail for event in stage.events if event.kind == "object_retired"] == ["it jumped onto object 1"]
 
 
-def test_what_appears_again_on_another_object_is_retired():
+def test_a_found_object_that_reappears_on_another_is_retired():
     assert ids(run("prompter", (40, 200), (40, None), (40, None), (40, 40))) == {1}
 
 
-def test_what_begins_there_as_specks_is_retired_once_it_has_grown():
+def test_a_found_object_that_reappears_as_specks_is_retired_once_it_grows():
     """As a model sees another object where it expects one that has left: first in a few pixels."""
     first = ((40, 200), (40, specks(42)), (44, specks(46)), (48, specks(50)))
     assert ids(run("auto", *first)) == {1, 2}
@@ -97,7 +97,7 @@ def test_what_begins_there_as_specks_is_retired_once_it_has_grown():
     assert ids(run("auto", *first, *later)) == {1, 2}, "it has jumped away, and comes back step by step"
 
 
-def test_what_a_user_marked_stays_wherever_it_jumps():
+def test_an_object_of_a_user_is_never_retired():
     assert ids(run("user", (40, 200), (40, 45))) == {1, 2}
     stage = run("auto", (40, 200), (40, specks(42)))
     stage.stream.objects.label(2, "mug")
@@ -105,11 +105,11 @@ def test_what_a_user_marked_stays_wherever_it_jumps():
     assert ids(stage) == {1, 2}, "it is the user's since it has a name"
 
 
-def test_of_two_that_jump_onto_each_other_one_stays():
+def test_one_of_two_that_jump_onto_each_other_stays():
     assert len(ids(run("auto", (40, 200), (40, specks(55)), (64, 64)))) == 1
 
 
-def test_what_moves_there_or_appears_elsewhere_stays():
+def test_found_objects_that_move_there_or_reappear_elsewhere_stay():
     assert ids(run("auto", (40, 100), (40, 85), (40, 65), (40, 50))) == {1, 2}, "it came step by step"
     assert ids(run("auto", (40, 200), (40, None), (40, 260))) == {1, 2}
     assert ids(run("auto", (40, 200), (200, 40))) == {1, 2}, "both have jumped: neither is where it was"

@@ -32,7 +32,7 @@ def test_points_lie_in_free_cells_and_every_other_look_between_them():
     assert not set(points) & set(free_points(12, free, shifted=True))
 
 
-def test_the_deepest_point_is_inside():
+def test_the_deepest_point_is_inside_the_mask():
     mask = np.zeros((GRID, GRID), np.bool_)
     mask[10:40, 10:90] = True
     mask[10:90, 10:20] = True

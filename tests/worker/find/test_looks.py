@@ -99,7 +99,7 @@ def test_a_look_that_has_to_wait_holds_up_no_other():
     assert schedule.run(finders[1:]) == "b"  # type: ignore[arg-type]
 
 
-def test_there_is_nothing_to_wait_for_without_work():
+def test_an_idle_finder_is_not_waited_for():
     clock = Clock()
     schedule = LookSchedule(clock)
     idle = SimpleNamespace(has_work=False, share=0.1, stream="cam", name="cam")
