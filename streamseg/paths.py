@@ -1,4 +1,8 @@
-"""Where files and sockets are: the user's cache, the runtime directory and the default control socket."""
+"""Where files and sockets are: the user's cache, the runtime directory and the default control socket.
+
+Ours because ``platformdirs`` has no fallback for a runtime directory that is missing, belongs to another user, or is
+too deep for the address of a socket.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Discovery payloads for Home Assistant, in its device form: one device for each stream.
 
 https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
+
+Ours because packages for it own the MQTT connection, which everything else of the bridge uses, too.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class MqttState:
             self._leftovers[topic] = stream
 
     def remove_leftovers(self) -> Iterator[Publication]:
-        """Yield what removes the messages of a former bridge that are out of date."""
+        """Yield publications that remove outdated messages of an earlier bridge."""
         if self._daemon is None:
             return
         for topic, stream in list(self._leftovers.items()):
@@ -334,7 +334,7 @@ def _names(regions: RegionCounts | None) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _summary(status: StatusMessage) -> tuple[Any, ...]:
-    """What of a status is worth a message of its own."""
+    """The part of a status whose change is published at once."""
     return status.state, status.paused, status.objects, status.last_error, status.reconnects, bool(status.no_masks_s)
 
 

@@ -116,7 +116,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _typed(tree: dict[str, Any]) -> list[tuple[tuple[str, ...], Any, type, str]]:
-    """Return the settings that no later step checks the type of: path, value, type and its description."""
+    """Return the settings whose type no later step checks: path, value, type and its description."""
     model = tree.get("model", {})
     texts = [(("model", name), model.get(name), str, _EXAMPLES[name]) for name in _EXAMPLES]
     return [

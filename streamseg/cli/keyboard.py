@@ -1,4 +1,7 @@
-"""Keys of a terminal, one by one, without waiting for a line."""
+"""Keys of a terminal, one by one, without waiting for a line.
+
+Ours because rich does not read keys, and ``curses`` would draw the screen as well.
+"""
 
 from __future__ import annotations
 

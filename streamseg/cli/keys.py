@@ -74,7 +74,7 @@ def authorize(
     expires: Expires = None,
     keys: Folder = None,
 ) -> None:
-    """Let the holder of a key watch or control. A running daemon takes note within a second.
+    """Let the holder of a key watch or control. A running daemon applies it within a second.
 
     Makes the daemon's own key first if there is none. The same name again changes what is given; the rest stays.
 

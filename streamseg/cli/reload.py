@@ -1,4 +1,4 @@
-"""``streamseg reload``: have a running daemon read its configuration file again."""
+"""``streamseg reload``: make a running daemon read its configuration file again."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ _MAIN_FIELDS: Final[Mapping[type, tuple[str, ...]]] = {
     RecordConfig: ("path",),
     LogConfig: ("level", "format"),
 }
-"""The settings of a group that someone means who writes a single value."""
+"""The setting of a group that a single value stands for."""
 
 _ENTRY_NAMES: Final = {"streams": "cam", "zones": "zone", "lines": "line"}
 _ITEM_NAMES: Final = {"endpoints": "endpoint", "hosts": "host", "prompts": "prompt"}

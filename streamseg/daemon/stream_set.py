@@ -31,7 +31,7 @@ from streamseg.ring.layout import PROMPTER_ROLES
 from streamseg.sources.address import describe, shown_address
 
 _SLOTS: Final = 6
-"""One is written, one waits, one is tracked, two are shared with the publisher, and one is to spare."""
+"""One is written, one waits, one is tracked, two are shared with the publisher, and one is spare."""
 _STOP_S: Final = 2.0
 """Time for the capture process of a removed stream to stop by itself."""
 _MAX_COUNTERS: Final = 256

@@ -1,4 +1,7 @@
-"""The keys (or tokens) that a daemon accepts: one file each, read again while the daemon runs."""
+"""The keys (or tokens) that a daemon accepts: one file each, read again while the daemon runs.
+
+Ours because ``zmq.auth.load_certificates`` knows neither roles nor streams nor expiry.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The login cookie of the HTTP interface."""
+"""The login cookie of the HTTP interface.
+
+Ours because there is nothing to sign: packages for cookies (``itsdangerous``) protect the content of a session.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Image files as a video: a folder, or all files that match a pattern."""
+"""Image files as a video: a folder, or all files that match a pattern.
+
+Ours because FFmpeg's ``image2`` decodes all files of a pattern as the format of the first, and ``cv2.VideoCapture``
+reads numbered files only.
+"""
 
 from __future__ import annotations
 

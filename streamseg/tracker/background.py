@@ -8,6 +8,8 @@ Niceness alone does not protect a model that runs meanwhile: its threads wait fo
 and whenever one sleeps, a nice process takes its core for milliseconds. While one of niceness 10 converted nano, two
 quiet Zen 4 cores tracked 9.5 of a camera's 15 frames/s. A process of Linux's idle scheduling class runs only while no
 other process needs the core.
+
+Ours because ``concurrent.futures`` cannot end a task that is running.
 """
 
 from __future__ import annotations

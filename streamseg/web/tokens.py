@@ -1,4 +1,7 @@
-"""Access to the page and the HTTP interface: tokens with names and roles, and a limit on wrong ones."""
+"""Access to the page and the HTTP interface: tokens with names and roles, and a limit on wrong ones.
+
+The limit is ours because rate limiters for ASGI count requests, not wrong tokens.
+"""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class InputSize:
         return time.monotonic() >= self._not_before
 
     def reduce(self, reason: str) -> None:
-        """Have the model see a smaller picture from the next frame on, if it has a smaller input.
+        """Reduce the model's input from the next frame on, if the model has a smaller one.
 
         Args:
             reason: For the event.
@@ -59,7 +59,7 @@ class InputSize:
             self._events.add("input_reduced", detail=f"{side} pixels: {reason}")
 
     def restore(self) -> None:
-        """Have the model see the full size from the next frame on.
+        """Restore the full input from the next frame on.
 
         Raises:
             DeviceError: The device is lost.

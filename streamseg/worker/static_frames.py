@@ -3,6 +3,8 @@
 Pictures are compared by the means of their blocks: noise averages out over the 64 pixels of a block, and a block is
 small enough that a small moving object changes it. The block that changed most decides, not the mean of the picture.
 The reference is the last *tracked* frame, not the previous one, so slow changes add up.
+
+Ours because OpenCV's background subtractors learn what is usually there; here one frame is the reference.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ for the same reason.
 
 Occluded objects keep their zones and their side, so that an object that crosses behind an obstacle is counted when it
 appears again.
+
+Ours because ``supervision`` tests anchor points of boxes, not shares of masks, and knows no dwell time.
 """
 
 from __future__ import annotations

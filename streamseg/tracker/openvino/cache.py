@@ -6,6 +6,8 @@ would still change the masks: only this user may be able to write there.
 
 Networks that are being made lie in a :class:`LockedFolder`: one whose process has ended is deleted when the next
 process opens the cache.
+
+Ours because OpenVINO's own cache (``CACHE_DIR``) begins after the conversion, which is what takes long.
 """
 
 from __future__ import annotations
