@@ -217,7 +217,7 @@ class OpenVinoEngine(Engine):
         content = (folder / size.file).read_bytes()
         if digest(content) != report.digests[size.file]:
             raise ValueError(f"{size.file} is damaged")
-        self._networks[size] = load_network(self._core, content, self._target)
+        self._networks[size] = load_network(self._core, content, report.target(size, self._target))
         if self.preparation.state == "eager":
             self.preparation.state = "openvino"
 

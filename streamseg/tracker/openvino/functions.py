@@ -97,31 +97,6 @@ def step_result(outputs: tuple[Tensor, ...]) -> Tracked:
     return Tracked(StepOutput(*outputs[:3]), *outputs[3:])
 
 
-class MatrixUpsampling(nn.Module):
-    """Bilinear interpolation as two products of matrices.
-
-    OpenVINO's interpolation of a single channel is scalar: 64 to 256 pixels took 4 of a step's 21 ms in float32 on two
-    Zen 4 cores, four lanes 12.5 of 43 ms in bfloat16. The weights are multiples of 1/8 for a factor of four, exact in
-    any precision.
-
-    Args:
-        side: Of the incoming picture.
-        target: Of the result.
-    """
-
-    matrix: Tensor
-
-    def __init__(self, side: int, target: int) -> None:
-        super().__init__()
-        rows = torch.eye(side)[None]  # each unit vector's interpolation is a column of the matrix
-        matrix = nn.functional.interpolate(rows, size=target, mode="linear", align_corners=False)[0].t()
-        self.register_buffer("matrix", matrix.contiguous(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, 1, side, side]`` -> ``[B, 1, target, target]``."""
-        return torch.matmul(torch.matmul(self.matrix, x), self.matrix.t())
-
-
 def convert(function: nn.Module, inputs: tuple[Tensor, ...]) -> openvino.Model:
     """Convert a function to OpenVINO's format, for inputs of any sizes. Blocks: seconds.
 

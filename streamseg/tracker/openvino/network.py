@@ -20,11 +20,6 @@ _PRECISIONS = {None: "f32", torch.bfloat16: "bf16"}
 _ACCELERATOR_PRECISIONS = {None: "f32", torch.bfloat16: "f16"}
 """Intel's GPUs and NPUs multiply in float16, not in bfloat16."""
 
-_NOT_FUSED = "DISABLE"
-"""OpenVINO 2026.4 fuses operations into kernels of its own ("snippets"). In bfloat16 those of the decoder's attention
-give wrong scores: on a Zen 4 core, nano's object scores on real memory were off by 2.7 (their spread is 3.4), without
-that fusion by 0.03, as torch's in bfloat16. In float32 they are exact to six digits."""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -34,11 +29,14 @@ class Target:
         autocast: Precision of the arithmetic; None for float32.
         threads: CPU threads that they may use.
         device: OpenVINO's name of the device: ``CPU``, ``GPU.0``, ``NPU``.
+        fused: Whether a CPU may fuse operations into kernels that OpenVINO generates ("snippets"). In bfloat16 some of
+            them are wrong, see :class:`~streamseg.tracker.openvino.rewrites.TokenAttention`.
     """
 
     autocast: torch.dtype | None
     threads: int
     device: str = CPU
+    fused: bool = False
 
     def inputs(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return inputs as the device takes them: bfloat16 is a CPU's."""
@@ -60,8 +58,8 @@ class Target:
             # A pinned thread waits for its core although another is idle, as where a capture process decodes.
             "ENABLE_CPU_PINNING": False,
         }
-        if self.autocast is not None:
-            options["SNIPPETS_MODE"] = _NOT_FUSED
+        if not self.fused:
+            options["SNIPPETS_MODE"] = "DISABLE"
         return options
 
 

@@ -9,10 +9,10 @@ import copy
 import hashlib
 import io
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import torch
@@ -22,15 +22,18 @@ from streamseg.tracker.compiled.buckets import CPU_BUCKETS
 from streamseg.tracker.engine import Engine, Progress
 from streamseg.tracker.openvino.functions import (
     EncoderFunction,
-    MatrixUpsampling,
     StepFunction,
     blank_inputs,
     convert,
     step_inputs,
 )
 from streamseg.tracker.openvino.network import Network, Target, compile_network, save_network
+from streamseg.tracker.openvino.rewrites import rewritten
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.step import Features, TrackStep
+
+if TYPE_CHECKING:
+    import openvino
 
 REPORT: Final = "report.json"
 
@@ -38,9 +41,13 @@ _ROUNDS: Final = 4
 _LARGEST_ERROR: Final = {None: 1e-2, torch.bfloat16: 0.1}
 """Largest error of a network's outputs against eager float32, in standard deviations (root mean square).
 
-It only has to tell a network that works from one that does not. Measured: 1e-6 and 0.02; 0.3 with the kernels that
-:mod:`streamseg.tracker.openvino.network` turns off.
+It only has to tell a network that works from one that does not. Measured: 1e-6 and 0.02; 0.3 with kernels
+that are wrong.
 """
+
+_AS_EXACT: Final = 2.0, 1e-3
+"""Fused kernels are used if their error is at most this many times that of single operations, plus this. Measured: 1;
+with kernels that are wrong, 20 and more."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -98,10 +105,16 @@ class Report(msgspec.Struct, frozen=True):
     Attributes:
         timings: Name of a size -> what was measured: ``encode_1``, ``track_4``.
         digests: File -> digest of its content.
+        fused: Whether the step's operations are fused.
     """
 
     timings: dict[str, Timing]
     digests: dict[str, str]
+    fused: bool
+
+    def target(self, size: Size, given: Target) -> Target:
+        """Return what a size was compiled for."""
+        return _target(size, given, self.fused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +149,7 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     torch.set_num_threads(job.target.threads)
     core = openvino.Core()
     exact = _in_float32(job.step)
-    converted = copy.deepcopy(exact)
-    converted.upsample = MatrixUpsampling(4 * exact.side, exact.model.image_size)
+    converted = rewritten(exact)
     sizes = step_sizes(job.shape)
     parts = iter(range(total := 3 + len(sizes)))
 
@@ -158,9 +170,11 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     cast = copy.deepcopy(exact)
     eager = Engine(cast, job.target.autocast)  # casts the weights
 
+    fused = job.target.autocast is None or _fuses_well(core, step, job.target, exact, inputs)
+
     def compiled(path: Path, size: Size, inputs: tuple[Tensor, ...]) -> Network:
         shapes = [value.shape for value in inputs]
-        network = compile_network(core, path, shapes, job.target)
+        network = compile_network(core, path, shapes, _target(size, job.target, fused))
         save_network(network, folder / size.file)
         return Network(network)
 
@@ -181,7 +195,25 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
         path.unlink()
         path.with_suffix(".bin").unlink()
     digests = {size.file: digest((folder / size.file).read_bytes()) for size in (ENCODER, *sizes)}
-    (folder / REPORT).write_bytes(msgspec.json.encode(Report(timings, digests)))
+    (folder / REPORT).write_bytes(msgspec.json.encode(Report(timings, digests, fused)))
+
+
+def _target(size: Size, given: Target, fused: bool) -> Target:
+    """Return what a size is compiled for. In bfloat16 an encoder is never fused: Hiera's is wrong, nano's as fast."""
+    return replace(given, fused=fused and (size != ENCODER or given.autocast is None))
+
+
+def _fuses_well(core: openvino.Core, path: Path, target: Target, exact: TrackStep, inputs: tuple[Tensor, ...]) -> bool:
+    """Return whether a step in bfloat16 is as exact with fused operations as without."""
+    with torch.inference_mode():
+        wanted = StepFunction(exact)(*inputs)
+        shapes = [value.shape for value in inputs]
+        with_fused, without = (
+            _step_error(Network(compile_network(core, path, shapes, replace(target, fused=fused)))(*inputs), wanted)
+            for fused in (True, False)
+        )
+    factor, added = _AS_EXACT
+    return with_fused <= factor * without + added
 
 
 def digest(content: bytes) -> str:
@@ -248,9 +280,7 @@ def _measure(
     with torch.inference_mode():
         wanted = function(exact)(*inputs)
         given = network(*inputs)
-        # Of the step only IoU and score: its mask and what follows from it jump where two candidates are equally good.
-        compared = slice(1, 3) if function is StepFunction else slice(None)
-        error = max(_error(*pair) for pair in zip(given[compared], wanted[compared], strict=True))
+        error = (_step_error if function is StepFunction else _largest_error)(given, wanted)
         if not error < _LARGEST_ERROR[autocast] or not all(value.isfinite().all() for value in given):
             raise ValueError(
                 f"{function.__name__}: OpenVINO's results differ from torch's: {error:.3g} standard deviations"
@@ -264,6 +294,15 @@ def _measure(
     # The fastest of each: other processes may be using the CPU.
     openvino_ms, torch_ms = (round(min(found[1:]), 3) for found in times)
     return Timing(openvino_ms, torch_ms, round(error, 6))
+
+
+def _step_error(given: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """Return the error of IoU and score: the mask and what follows jump where two candidates are equally good."""
+    return _largest_error(given[1:3], wanted[1:3])
+
+
+def _largest_error(given: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    return max(_error(*pair) for pair in zip(given, wanted, strict=True))
 
 
 def _error(given: Tensor, wanted: Tensor) -> float:
