@@ -255,7 +255,17 @@ def _rle(mask: Mask) -> Rle:
         return mask
     if isinstance(mask, Mapping):
         return _coco_rle(mask)
-    array = _bool_mask(np.asarray(mask))
+    try:
+        array = np.asarray(mask)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        raise ControlError(
+            "BAD_REQUEST", f"mask: it cannot be read as an array ({error}): give a NumPy array, bool [height, width]"
+        ) from None
+    array = _bool_mask(array)
     return Rle((array.shape[0], array.shape[1]), encode_rle(array).decode())
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from streamseg.config.schema import LineConfig, ZoneConfig
 from streamseg.errors import PromptError
 from streamseg.frame import Frame
 from streamseg.ipc.messages import TrackedObject
@@ -482,6 +483,12 @@ class StreamObjects:
         self.table.forget_tracking()
         self._given.clear()
         self._outdated = True
+
+    def change_regions(self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig]) -> None:
+        """Take other zones and lines; objects leave the zones that are removed or changed."""
+        for event in self.regions.change(zones, lines, self.stream_time_ns):
+            known = self.table.objects.get(event.obj_id)
+            self._events.add_regions([event], known.label if known else "")
 
     def tracker_cleared(self) -> None:
         """Drop all that belongs to the tracker's memory: it has lost everything of the stream."""

@@ -357,7 +357,7 @@ class TrackedStream:
         states = self.objects.states
         states.lost_after_ns = int(config.lost_after_s * 1e9)
         states.uncertain_below, states.uncertain_after_ns = config.uncertain_below, int(config.uncertain_after_s * 1e9)
-        self.objects.regions.change(config.zones, config.lines)
+        self.objects.change_regions(config.zones, config.lines)
         self.objects.cleanup_px = config.mask_cleanup
         self.objects.exclusive = config.overlap == "exclusive"
         self.overload.change(config.overload)

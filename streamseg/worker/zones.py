@@ -67,7 +67,7 @@ class ZoneLeft:
         zone: The zone.
         obj_id: The object.
         dwell_s: How long, in the stream's own time.
-        reason: Whether it moved out, or is no longer tracked.
+        reason: Whether it moved out, is no longer tracked, or the zone was removed or changed.
     """
 
     zone: str
@@ -163,13 +163,20 @@ class RegionMonitor:
             backward={name: counts["backward"][name] for name in lines},
         )
 
-    def change(self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig]) -> None:
-        """Take other settings. Zones and lines that are the same keep their objects."""
+    def change(
+        self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig], now_ns: int
+    ) -> list[RegionEvent]:
+        """Take other settings. Zones and lines that are the same keep their objects; objects leave the other zones."""
+        gone = [(name, zone) for name, zone in self._zones.items() if zones.get(name) != self._zone_settings[name]]
+        left: list[RegionEvent] = [
+            zone.leave(name, obj_id, now_ns, "removed") for name, zone in gone for obj_id in sorted(zone.inside)
+        ]
         self._zones = {name: kept for name, kept in self._zones.items() if zones.get(name) == self._zone_settings[name]}
         self._lines = {name: kept for name, kept in self._lines.items() if lines.get(name) == self._line_settings[name]}
         self._zone_settings, self._line_settings = dict(zones), dict(lines)
         if self._size != (0, 0):
             self._build(self._size)
+        return self._counted(left)
 
     def _rasterize(self, size: tuple[int, int]) -> None:
         """Make zones and lines for frames of a size. Zones keep their objects; positions of the old size are void."""

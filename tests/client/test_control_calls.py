@@ -7,6 +7,7 @@ from fractions import Fraction
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from streamseg.client import Controller, control_calls
 from streamseg.errors import ControlError
@@ -75,6 +76,9 @@ def test_negative_strides_are_followed():
         (np.dstack([TRUTH] * 3), r"the shape is \(6, 9, 3\): give bool \[height, width\]"),
         (np.zeros((0, 9), bool), "the shape is"),
         (np.bool_(True), "the shape is"),
+        ([[True, False], [True]], "it cannot be read as an array"),
+        (torch.zeros(6, 9, requires_grad=True), "it cannot be read as an array .*detach"),
+        (torch.zeros(6, 9, dtype=torch.bfloat16), "it cannot be read as an array"),
         ({"size": [6, 9]}, "counts is a NoneType: give a compressed string"),
         ({"size": [6, 9], "counts": [1, 2, 3]}, "counts is a list"),
         ({"counts": "1"}, "size is None: give"),

@@ -106,9 +106,23 @@ def test_normalized_coordinates_are_those_of_any_size() -> None:
 def test_changed_settings_keep_what_did_not_change() -> None:
     monitor = RegionMonitor({"left": LEFT_HALF, "gone": LEFT_HALF}, {"gate": UP})
     monitor.update(square(40, 40), 0)
-    monitor.change({"left": LEFT_HALF, "new": LEFT_HALF}, {"gate": UP})
+    left = monitor.change({"left": LEFT_HALF, "new": LEFT_HALF}, {"gate": UP}, 3 * SECOND)
+    assert left == [ZoneLeft("gone", 1, 3.0, "removed")], "whoever watches a zone that is gone must not wait for ever"
     assert inside(monitor) == {"left": 1, "new": 0}
     assert move(monitor, [40]) == [ZoneEntered("new", 1)]
+
+
+def test_a_zone_that_is_moved_is_left_and_entered_again() -> None:
+    monitor = RegionMonitor({"left": LEFT_HALF}, {})
+    for obj_id in (2, 1):
+        monitor.update(square(40, 40, obj_id=obj_id), 0)
+    moved = ZoneConfig(polygon=((0, 0), (90, 0), (90, 100), (0, 100)))
+    left = monitor.change({"left": moved}, {}, SECOND)
+    assert left == [ZoneLeft("left", 1, 1.0, "removed"), ZoneLeft("left", 2, 1.0, "removed")]
+    assert move(monitor, [40]) == [ZoneEntered("left", 1)]
+    counts = monitor.counts()
+    assert counts is not None
+    assert (counts.entered, counts.left, counts.inside) == ({"left": 3}, {"left": 2}, {"left": 1})
 
 
 def test_a_frame_of_another_size_keeps_objects_inside() -> None:
@@ -129,7 +143,7 @@ def test_a_stream_without_zones_and_lines_has_no_counts() -> None:
 def test_changed_settings_keep_the_side_of_a_line_that_did_not_change() -> None:
     monitor = RegionMonitor({}, {"gate": UP})
     move(monitor, [40])
-    monitor.change({"left": LEFT_HALF}, {"gate": UP})
+    monitor.change({"left": LEFT_HALF}, {"gate": UP}, SECOND)
     assert move(monitor, [150]) == [LineCrossed("gate", 1, "forward")]
 
 
