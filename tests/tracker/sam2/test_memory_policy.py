@@ -4,7 +4,6 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
-from torch._dynamo.testing import CompileCounter
 
 from streamseg.errors import ModelError
 from streamseg.models.tuning import MemoryThresholds
@@ -145,6 +144,9 @@ def test_a_policy_tracks_corrects_and_prompts_the_past(
 @pytest.mark.parametrize("policy", [GATED, DISTRACTOR, CONTACT], ids=lambda policy: policy.name)
 def test_a_policy_traces_to_one_graph_for_all_choices(small: SAM2Base, policy: MemoryPolicy) -> None:
     """Reading and writing the bank alone: the network between them is the same for all policies."""
+    # Its import takes two seconds, which every process of the test run would spend.
+    from torch._dynamo.testing import CompileCounter
+
     torch._dynamo.reset()
     predictor = CameraPredictor(small, policy=policy)
     step, bank, counter = predictor.step, predictor.bank, CompileCounter()
