@@ -107,7 +107,7 @@ class AutomaticMasks:
         if not len(points):
             return []
         with self._model.precision():
-            decoder = self._decoder(embed(self._model, part))
+            decoder = self._decoder(embed(self._model, part, exact=self.parameters.exact))
         batches = torch.split(points.to(self._model.device), decoder.batch)
         parts = [self._decode(decoder, batch, crop.size) for batch in batches]
         with self._model.full_precision():

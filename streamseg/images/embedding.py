@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamseg.errors import PromptError
+from streamseg.images.encoder import encode
 from streamseg.images.model import ImageModel
 from streamseg.tracker.preprocess import MEAN, STD
+from streamseg.tracker.sam2.image_encoder import has_published_neck
 
 Picture = NDArray[np.uint8]
 """``uint8 [H, W, 3]`` RGB."""
@@ -65,11 +67,22 @@ def model_input(picture: Picture, image_size: int) -> Tensor:
     return image[None]
 
 
-def embed(model: ImageModel, picture: Picture) -> Embedding:
-    """Encode a picture. Call it within ``model.precision()``."""
+def embed(model: ImageModel, picture: Picture, *, exact: bool = True) -> Embedding:
+    """Encode a picture. Call it within ``model.precision()``.
+
+    Args:
+        model: The model.
+        picture: The picture.
+        exact: The reference's bits; otherwise equal up to rounding, with less memory.
+    """
     height, width = picture.shape[:2]
     image = model_input(picture, model.image_size).to(model.device)
-    return embed_tensor(model, image, (width, height))
+    if exact or not has_published_neck(model.network):
+        return embed_tensor(model, image, (width, height))
+    top, stride8, stride4 = encode(model.network, image)
+    if model.network.directly_add_no_mem_embed:
+        top = top + model.network.no_mem_embed.view(1, -1, 1, 1)
+    return Embedding(top, stride8, stride4, (width, height))
 
 
 def embed_tensor(model: ImageModel, image: Tensor, size: tuple[int, int]) -> Embedding:

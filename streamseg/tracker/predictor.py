@@ -25,7 +25,7 @@ from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined
 from streamseg.tracker.object_memory import ObjectMemory
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.memory_policy import NEVER, SAM2, MemoryPolicy
-from streamseg.tracker.sam2.point_decoder import Decoded, PointDecoder
+from streamseg.tracker.sam2.point_decoder import Decoded, PointDecoder, points_at_once
 from streamseg.tracker.sam2.prompt_step import PromptOutput, apply_prompt, encode_memory
 from streamseg.tracker.sam2.prompt_tensors import GivenPrompt, PromptTensors, prompt_tensors
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
@@ -321,9 +321,9 @@ class CameraPredictor:
     def click_masks(
         self, stream: str, clicks: Sequence[tuple[PastImage, Tensor]], *, ambiguous: bool = False
     ) -> list[tuple[StepOutput, StepOutput]]:
-        """Return the masks that :meth:`segment` would give new objects of one positive point each, in one batch.
+        """Return the masks that :meth:`segment` would give new objects of one positive point each, in batches.
 
-        They agree up to rounding, and take less time together.
+        They agree up to rounding, and take less time together. Batches are as large as the device's memory allows.
 
         Args:
             stream: The stream.
@@ -333,6 +333,13 @@ class CameraPredictor:
         Returns:
             For each click its mask, for ``B`` = 1, and all that were offered, best first.
         """
+        batch = points_at_once(self.model, len(clicks))
+        parts = [clicks[first : first + batch] for first in range(0, len(clicks), batch)]
+        return [mask for part in parts for mask in self._click_batch(stream, part, ambiguous)]
+
+    def _click_batch(
+        self, stream: str, clicks: Sequence[tuple[PastImage, Tensor]], ambiguous: bool
+    ) -> list[tuple[StepOutput, StepOutput]]:
         features = [self._features_of(stream, at) for at, _ in clicks]
         points = torch.stack([point for _, point in clicks]).to(self.model.device) * self.model.image_size
         multimask = ambiguous or self.model._use_multimask(True, {"point_labels": points[:, :1]})

@@ -11,6 +11,7 @@ from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.tracker.create import create_tracker
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
+from streamseg.tracker.sam2 import point_decoder
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import ObjectResult, Point, Preview, Prompt, Question, Tracker
 from tests.tracker.tracker_scenes import show
@@ -325,6 +326,27 @@ def test_clicks_on_one_frame_go_through_the_decoder_together(small: SAM2Base) ->
     finally:
         hook.remove()
     assert batches == [4]
+
+
+def test_batches_of_clicks_are_as_large_as_the_memory_allows(small: SAM2Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker, batches = small_tracker(small), []
+    for number in range(4):
+        tracker.track({"a": frame(5 * number)})
+    asked = [Question(Prompt(3, points=(Point(20 * place, 40),)), 5 * (place % 2 + 2)) for place in range(1, 6)]
+    wanted = tracker.previews("a", asked)
+    tokens = (small.image_size // 16) ** 2
+    monkeypatch.setattr(point_decoder, "_CPU_BATCH_VALUES", 2 * tokens * small.hidden_dim)
+    last = small.sam_mask_decoder.transformer.norm_final_attn
+    hook = last.register_forward_hook(lambda _module, _args, output: batches.append(len(output)))
+    try:
+        given = tracker.previews("a", asked)
+    finally:
+        hook.remove()
+    assert batches == [2, 2, 1]
+    for one, other in zip(wanted, given, strict=True):
+        assert isinstance(one, Preview)
+        assert isinstance(other, Preview)
+        assert np.array_equal(one.prompted.full_mask, other.prompted.full_mask)
 
 
 def test_previews_are_refused_when_there_is_no_room(small: SAM2Base) -> None:

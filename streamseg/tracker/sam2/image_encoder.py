@@ -38,26 +38,22 @@ class FixedImageEncoder(nn.Module):
 
     Args:
         model: Shares its weights; those of the combined convolutions are copied.
+        trunk: Instead of the model's, an equal one.
 
     Raises:
         ModelError: Neck or trunk are not of the kind that sam2 publishes.
     """
 
-    def __init__(self, model: SAM2Base) -> None:
+    def __init__(self, model: SAM2Base, trunk: nn.Module | None = None) -> None:
         super().__init__()
-        encoder, decoder = model.image_encoder, model.sam_mask_decoder
-        neck, trunk = encoder.neck, encoder.trunk
-        convolutions = [cast(nn.Conv2d, level.conv) for level in neck.convs]  # coarsest first
-        if (
-            neck.fpn_top_down_levels != [2, 3]
-            or (neck.fpn_interp_model, neck.fuse_type, encoder.scalp) != ("nearest", "sum", 1)
-            or any(layer.kernel_size != (1, 1) or layer.padding != (0, 0) for layer in convolutions)
-        ):
+        decoder = model.sam_mask_decoder
+        if not has_published_neck(model):
             raise ModelError(
                 "image_encoder.neck: not supported: the tracker needs fpn_top_down_levels [2, 3], fpn_interp_model "
                 "nearest, fuse_type sum, scalp 1 and kernel_size 1, as in SAM 2"
             )
-        self._trunk = FixedHiera(trunk, model.image_size) if isinstance(trunk, Hiera) else trunk
+        self._trunk = _fixed(model.image_encoder.trunk, model.image_size) if trunk is None else trunk
+        convolutions = _convolutions(model)
         self._coarsest, self._top = convolutions[:2]
         self._stride8 = _combined(convolutions[2], decoder.conv_s1)
         self._stride4 = _combined(convolutions[3], decoder.conv_s0)
@@ -67,6 +63,26 @@ class FixedImageEncoder(nn.Module):
         stride4, stride8, top, coarsest = self._trunk(images)
         doubled = functional.interpolate(self._coarsest(coarsest).float(), scale_factor=2.0, mode="nearest")
         return Levels(self._top(top) + doubled, self._stride8(stride8), self._stride4(stride4))
+
+
+def has_published_neck(model: SAM2Base) -> bool:
+    """Return whether the neck is of the kind that sam2 publishes, which :class:`FixedImageEncoder` needs."""
+    encoder, neck = model.image_encoder, model.image_encoder.neck
+    return bool(
+        model.use_high_res_features_in_sam
+        and neck.fpn_top_down_levels == [2, 3]
+        and (neck.fpn_interp_model, neck.fuse_type, encoder.scalp) == ("nearest", "sum", 1)
+        and all(layer.kernel_size == (1, 1) and layer.padding == (0, 0) for layer in _convolutions(model))
+    )
+
+
+def _convolutions(model: SAM2Base) -> list[nn.Conv2d]:
+    """Return the convolutions of the neck, the coarsest first."""
+    return [cast(nn.Conv2d, level.conv) for level in model.image_encoder.neck.convs]
+
+
+def _fixed(trunk: nn.Module, image_size: int) -> nn.Module:
+    return FixedHiera(trunk, image_size) if isinstance(trunk, Hiera) else trunk
 
 
 @torch.no_grad()

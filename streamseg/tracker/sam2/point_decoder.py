@@ -61,6 +61,14 @@ class _Attended(NamedTuple):
     keys: Tensor
 
 
+def points_at_once(network: SAM2Base, batch: int) -> int:
+    """Return how many points a decoder takes at once: ``batch``, on a CPU at most what its memory is to hold."""
+    if network.device.type != "cpu":
+        return batch
+    tokens = (network.image_size // network.backbone_stride) ** 2
+    return max(1, min(batch, _CPU_BATCH_VALUES // (tokens * network.hidden_dim)))
+
+
 def is_decodable(network: SAM2Base) -> bool:
     """Return whether the mask decoder is of the kind that sam2 publishes, which :class:`PointDecoder` needs."""
     decoder = network.sam_mask_decoder
@@ -78,6 +86,9 @@ class PointDecoder:
         stride4: ``[S, C / 8, 4h, 4w]``.
         batch: Points at once, at most.
 
+    Attributes:
+        batch: Points at once, at most: on a CPU perhaps fewer than were asked for.
+
     Raises:
         ModelError: The mask decoder is not of the kind that sam2 publishes.
     """
@@ -90,9 +101,7 @@ class PointDecoder:
         self._pe = network.sam_prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
         self._channels, self._side = top.shape[1], top.shape[2]
         self._stride8, self._stride4 = _quads(stride8, 1), _quads(stride4, 2)
-        self.batch = batch
-        if top.device.type == "cpu":
-            self.batch = max(1, min(batch, _CPU_BATCH_VALUES // (self._pe.shape[1] * self._channels)))
+        self.batch = points_at_once(network, batch)
 
     def __call__(
         self, points: Tensor, mask_input: Tensor | None, *, multimask: bool, above_iou: float | None
@@ -100,7 +109,7 @@ class PointDecoder:
         """Segment points.
 
         Args:
-            points: ``[B, 2]`` in pixels of the model input.
+            points: ``[B, 2]`` in pixels of the model input; at most ``batch`` of them.
             mask_input: ``[B, 4h, 4w]`` low-res logits, one for each point; None for none.
             multimask: Three masks per point.
             above_iou: Return only masks whose predicted IoU is above this; None returns all.
@@ -112,7 +121,7 @@ class PointDecoder:
         """Return the masks of points and ``float32 [B]``; > 0: the model sees an object at that point.
 
         Args:
-            points: As for :meth:`__call__`.
+            points: As for :meth:`__call__`, at most ``batch`` of them.
             multimask: Three masks per point.
         """
         attended = self._attend(points, None)
