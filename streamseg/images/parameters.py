@@ -143,8 +143,8 @@ def model_thresholds(model: str) -> dict[str, float]:
 
 
 def _checked(values: AutomaticParameters) -> AutomaticParameters:
-    for name, (kind, low, high) in _RANGES.items():
-        _check_number(name, getattr(values, name), kind, low, high)
+    numbers = {name: _number(name, getattr(values, name), *limits) for name, limits in _RANGES.items()}
+    values = msgspec.structs.replace(values, **numbers)
     for name in ("use_m2m", "multimask_output", "exact"):
         if not isinstance(getattr(values, name), bool):
             raise ConfigError(f"{name} {getattr(values, name)!r} is invalid: expected true or false")
@@ -155,15 +155,17 @@ def _checked(values: AutomaticParameters) -> AutomaticParameters:
     if (values.points_per_side is None) == (values.point_grids is None):
         raise ConfigError("give exactly one of points_per_side and point_grids; the other is null")
     if values.points_per_side is not None:
-        _check_number("points_per_side", values.points_per_side, int, 1, _MAX_SIDE)
-        return values
+        side = _number("points_per_side", values.points_per_side, int, 1, _MAX_SIDE)
+        return msgspec.structs.replace(values, points_per_side=side)
     return msgspec.structs.replace(values, point_grids=_checked_grids(values.point_grids, values.crop_n_layers + 1))
 
 
-def _check_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
+def _number(name: str, value: Any, kind: type, low: float, high: float) -> float:
+    """Return a number as Python's own type: 32.0 and NumPy's 32 are the whole number 32."""
     is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if is_number and low <= value <= high and (kind is float or int(value) == value):  # NaN is in no range
-        return
+        converted: float = kind(value)
+        return converted
     what = "a whole number" if kind is int else "a number"
     raise ConfigError(f"{name} {value!r} is invalid: expected {what} from {low:g} to {high:g}")
 

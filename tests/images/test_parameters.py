@@ -3,9 +3,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from streamseg.errors import ConfigError
+from streamseg.images import AutomaticMasks
+from streamseg.images.model import ImageModel
 from streamseg.images.parameters import PRESETS, AutomaticParameters, parameters
 
 
@@ -63,3 +67,21 @@ def test_invalid_parameters_are_named(given: dict[str, Any], words: str) -> None
 def test_an_unknown_preset_is_named() -> None:
     with pytest.raises(ConfigError, match="preset 'best' is unknown: expected one of reference, fine, fast"):
         parameters(preset="best")
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.int64, np.uint8])
+def test_whole_numbers_of_any_type_are_whole_numbers(kind: type, picture: NDArray[np.uint8], nano: ImageModel) -> None:
+    given = {
+        "points_per_side": kind(4),
+        "points_per_batch": kind(5),
+        "crop_n_layers": kind(1),
+        "crop_n_points_downscale_factor": kind(2),
+        "min_mask_region_area": kind(9),
+        "box_nms_thresh": kind(1),
+    }
+    wanted = parameters({name: int(value) for name, value in given.items()})
+    found = parameters(given)
+    assert found == wanted
+    for name in given:
+        assert type(getattr(found, name)) is type(getattr(wanted, name))
+    AutomaticMasks(nano, **given).generate(picture)
