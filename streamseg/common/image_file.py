@@ -151,7 +151,7 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         if not path.is_file():
-            raise ImageError("there is no such file")
+            raise ImageError("it is not a file" if path.exists() else "there is no such file")
         return path.read_bytes() if _size_of_file(path) > 0 else b""
     except OSError as error:
         raise ImageError(error.strerror or str(error)) from None

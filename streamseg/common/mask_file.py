@@ -25,7 +25,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     try:
         picture = read_image(path, _UNCHANGED)
     except ImageError as error:
-        raise PromptError(f"mask {path} cannot be read ({error}): use a PNG of the video's size") from None
+        raise PromptError(f"mask {path} cannot be read ({error}): use a PNG of the picture's size") from None
     if picture.ndim == 3:  # the alpha channel does not count
         picture = picture[..., :3].max(axis=2)
     mask: NDArray[np.bool_] = picture > 0

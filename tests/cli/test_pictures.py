@@ -209,6 +209,8 @@ def test_invalid_settings_files_are_refused(tmp_path: Path, pictures: Path, text
         (["segment", "in/1.png", "--point", "200,5"], "200,5 is outside the picture of 160x96 pixels"),
         (["segment", "in/1.png", "--box", "20,5,3,40"], "is empty"),
         (["segment", "in/none.png", "--point", "1,1"], "in/none.png: there is no such file"),
+        (["segment", "in", "--point", "1,1"], "in: it is not a file"),
+        (["segment", "in/1.png", "--mask", "none.png"], "no such file): use a PNG of the picture's size"),
         (["segment", "in/1.png", "--mask", "in/none.png"], "cannot be read"),
     ],
 )
