@@ -65,8 +65,8 @@ def points_at_once(network: SAM2Base, batch: int) -> int:
     """Return how many points a decoder takes at once: ``batch``, on a CPU at most what its memory is to hold."""
     if network.device.type != "cpu":
         return batch
-    tokens = (network.image_size // network.backbone_stride) ** 2
-    return max(1, min(batch, _CPU_BATCH_VALUES // (tokens * network.hidden_dim)))
+    side, channels = int(network.image_size // network.backbone_stride), int(network.hidden_dim)
+    return max(1, min(batch, _CPU_BATCH_VALUES // (side**2 * channels)))
 
 
 def is_decodable(network: SAM2Base) -> bool:
