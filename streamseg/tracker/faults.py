@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from streamseg.common.redact import redact
 from streamseg.protocol.text import valid_text
 
 Remedy = Literal["retry", "isolate", "restart"]
@@ -44,7 +45,7 @@ class Fault:
 
 def classify(error: BaseException) -> Fault:
     """Return what an exception of a tracker means."""
-    said = [f"{type(one).__name__}: {_message(one)}" for one in _chain(error)]
+    said = [f"{type(one).__name__}: {_message(one)}".removesuffix(": ") for one in _chain(error)]
     text = said[0]
     if any(isinstance(one, MemoryError) for one in _chain(error)) or _mentions(said, _OUT_OF_MEMORY):
         return Fault("retry", f"out of memory ({text})")
@@ -67,10 +68,10 @@ def _message(error: BaseException) -> str:
     """Return what an exception says, which may be anything: of code that is not ours."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - its own __str__ fails
+    except BaseException:  # noqa: BLE001 - its own __str__ fails
         return "its message cannot be read"
-    text = valid_text(text)  # an event is UTF-8
-    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
+    shown = redact(valid_text(text[:_MAX_MESSAGE]))  # an event is UTF-8, and everybody sees it
+    return shown if len(text) <= _MAX_MESSAGE else f"{shown}..."
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -80,7 +80,7 @@ def _attempt(command: Command, function: Callable[P, T], *args: P.args, **kwargs
         return function(*args, **kwargs)
     except ControlError as error:
         return Outcome(command.number, error=ErrorBody.of(error))
-    except Exception as error:
+    except BaseException as error:
         log.exception("%s failed", command.op, extra={"stream": command.stream})
         raise_if_device_lost(error)
         fault = classify(error)

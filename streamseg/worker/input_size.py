@@ -86,7 +86,7 @@ class InputSize:
             return None
         try:
             side = self._tracker.choose_input(self._stream, smaller=smaller)
-        except Exception as error:
+        except BaseException as error:
             raise_if_device_lost(error)
             wait_s = self._backoff.next_wait_s()
             self._not_before = time.monotonic() + wait_s

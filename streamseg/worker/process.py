@@ -271,7 +271,7 @@ class Worker:
             return
         try:
             side = self._tracker.prepare_smaller_input(preparation_reporter(self._link, self._steps))
-        except Exception as error:
+        except BaseException as error:
             raise_if_device_lost(error)
             log.exception("stream %s: overload: smaller_input works as lower_rate: it cannot be prepared", stream)
         else:

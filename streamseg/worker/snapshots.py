@@ -147,7 +147,7 @@ class Snapshots:
     def _take(self, name: str, tracked: TrackedStream) -> None:
         try:
             self._take_unguarded(name, tracked)
-        except Exception:
+        except BaseException:
             self.failed[name] += 1
             if name not in self._failing:
                 log.exception("stream %s: no snapshot: its objects would not survive a restart", name)
@@ -269,6 +269,6 @@ class _Writer:
             if not self._failing:
                 log.error("%s: objects would not survive a restart", error)
             self._failing = True
-        except Exception:
+        except BaseException:
             self._failed[stream] += 1
             log.exception("a snapshot of stream %s could not be written", stream)

@@ -6,7 +6,7 @@ from streamseg.errors import DeviceError
 from streamseg.tracker.faults import classify
 
 
-def raise_if_device_lost(error: Exception) -> None:
+def raise_if_device_lost(error: BaseException) -> None:
     """Raise DeviceError after an error which only a new worker helps against."""
     fault = classify(error)
     if fault.remedy == "restart":

@@ -2,6 +2,7 @@
 
 An exception of the tracker costs one stream, not the worker: the batch is repeated stream by stream, and the stream
 that raises is suspended (``TrackedStream.fail``). :mod:`streamseg.tracker.faults` says which exceptions end the worker.
+No signal handler of this process raises, so every ``BaseException`` is of the tracker: a panic in Rust is one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def track_frames(
                 tracked[stream] = turn
                 continue
             result = turn.finish()
-        except Exception as error:  # noqa: BLE001 - logged and published by the stream
+        except BaseException as error:  # noqa: BLE001 - logged and published by the stream
             result = _fail(streams[stream], frame, error)
         yield result
     if tracked:
@@ -57,7 +58,7 @@ def _track(
     if len(turns) > 1:
         try:
             results = tracker.track({stream: turn.frame for stream, turn in turns.items()})
-        except Exception as error:  # noqa: BLE001 - whatever it is, it may concern one stream only
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it may concern one stream only
             raise_if_device_lost(error)
             what = classify(error).text
             log.warning("a batch of %d streams failed and is repeated stream by stream: %s", len(turns), what)
@@ -67,7 +68,7 @@ def _track(
         try:
             found = results[stream] if stream in results else _track_alone(tracker, stream, turn.frame)
             result = turn.finish(found)
-        except Exception as error:  # noqa: BLE001 - logged and published by the stream
+        except BaseException as error:  # noqa: BLE001 - logged and published by the stream
             result = _fail(streams[stream], turn.frame, error)
         yield result
 
@@ -75,7 +76,7 @@ def _track(
 def _track_alone(tracker: Tracker, stream: str, frame: Frame) -> list[ObjectResult]:
     try:
         return tracker.track({stream: frame})[stream]
-    except Exception as error:
+    except BaseException as error:
         if classify(error).remedy != "retry":
             raise
         log.warning("stream %s: %s: memory is freed and the frame is tracked again", stream, classify(error).text)
@@ -83,6 +84,6 @@ def _track_alone(tracker: Tracker, stream: str, frame: Frame) -> list[ObjectResu
     return tracker.track({stream: frame})[stream]
 
 
-def _fail(stream: TrackedStream, frame: Frame, error: Exception) -> FrameResult:
+def _fail(stream: TrackedStream, frame: Frame, error: BaseException) -> FrameResult:
     raise_if_device_lost(error)
     return stream.fail(frame, classify(error).text, error)

@@ -194,7 +194,7 @@ class TrackedStream:
             found = self.latest.results
         return found
 
-    def fail(self, frame: Frame, reason: str, error: Exception) -> FrameResult:
+    def fail(self, frame: Frame, reason: str, error: BaseException) -> FrameResult:
         """Give up a frame after an exception of the tracker.
 
         The following frames are not tracked until a back-off is over. Then the objects that were visible start again
@@ -337,7 +337,7 @@ class TrackedStream:
         """
         try:
             self.objects.resume_all()
-        except Exception:  # the device may be at its end, and the masks of the others are still good
+        except BaseException:  # the device may be at its end, and the masks of the others are still good
             log.exception("stream %s: suspended objects could not be resumed", self.name)
         self.objects.save_masks()
         self.objects.table.changed = True

@@ -73,6 +73,37 @@ def test_an_error_of_the_device_is_not_one_of_a_stream():
         rig.feed(b=255)
 
 
+class PanicError(BaseException):
+    """As PyO3 raises after a panic in Rust."""
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "error", [PanicError("rtsp://a:hunter2@h"), SystemExit(3), KeyboardInterrupt(), UnreadableError()]
+)
+def test_nothing_that_a_tracker_raises_ends_the_worker(error: BaseException, monkeypatch: pytest.MonkeyPatch):
+    rig = Rig()
+    rig.tracker.error = error
+    rig.events("b")
+    assert rig.feed(b=255) == {"a": [7], "b": [], "c": [7]}
+    ((kind, detail),) = rig.events("b")
+    assert (kind, detail.partition(":")[0].partition(";")[0]) == ("tracking_failed", type(error).__name__)
+    assert "hunter2" not in detail
+
+    def fail(*_args: object, **_more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Poisoned, "add_prompt", fail)
+    args = msgspec.json.encode({"object_id": 9, "box": [100, 100, 140, 150], "coords": "pixels"})
+    outcome = handle_command(Command(1, "add_prompt", "a", args), rig.streams)
+    assert outcome.error is not None
+    assert outcome.error.code == "INTERNAL"
+
+
 def test_memory_that_is_short_once_costs_nothing():
     rig = Rig()
     rig.tracker.error, rig.tracker.failures = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), 2

@@ -62,7 +62,7 @@ class Pieces:
         except FrameExpiredError:
             self.expired += 1
             self.end()
-        except Exception as error:
+        except BaseException as error:
             raise_if_device_lost(error)
             self.failed += 1
             self.end()
