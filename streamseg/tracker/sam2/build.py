@@ -7,12 +7,14 @@ is neither needed nor touched. Instantiating calls what a config names as ``_tar
 
 from __future__ import annotations
 
+import math
 import re
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
+import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
@@ -22,6 +24,9 @@ from streamseg.errors import ModelError
 from streamseg.tracker.sam2.checkpoint import load_checkpoint
 
 SIZE_MULTIPLE_PX = 32
+_MAX_SIZE_PX: Final = 2048
+_MAX_BYTES: Final = 256 * 1024
+_MAX_NODES: Final = 20_000
 TARGETS: Final = frozenset(
     {
         "sam2.modeling.backbones.hieradet.Hiera",
@@ -179,7 +184,7 @@ def _load_config(config: str | Path) -> DictConfig:
             f"model config {config} is unknown: expected the path of a YAML file or one of {', '.join(named)}"
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read_text(path)
         if found := _RESOLVER.search(text):
             raise ModelError(f"model config {path}: {found[0]}...}} is not allowed: write the value itself")
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=True, throw_on_missing=True)
@@ -194,6 +199,27 @@ def _load_config(config: str | Path) -> DictConfig:
         )
     _check_targets(node, "model", path)
     return OmegaConf.create(node)
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a config. Refuse one that becomes far larger when its aliases (``*a``) are resolved."""
+    if not 0 < path.stat().st_size <= _MAX_BYTES:
+        raise ModelError(f"model config {path} has {path.stat().st_size} bytes: expected 1 to {_MAX_BYTES}")
+    text = path.read_text(encoding="utf-8")
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None and _nodes(root, {}) > _MAX_NODES:
+        raise ModelError(f"model config {path} has more than {_MAX_NODES} values: remove what its aliases repeat")
+    return text
+
+
+def _nodes(node: yaml.Node, known: dict[int, float]) -> float:
+    """Return how many nodes a node becomes when its aliases are resolved; infinite if it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # while it is counted
+        children = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+        known[id(node)] = 1 + sum(_nodes(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _check_targets(node: object, place: str, path: Path) -> None:
@@ -225,9 +251,10 @@ def _check_targets(node: object, place: str, path: Path) -> None:
 
 def _set_image_size(node: DictConfig, image_size: int, config: str | Path) -> None:
     """Set the side of the input and everything that depends on it."""
-    if image_size < 2 * SIZE_MULTIPLE_PX or image_size % SIZE_MULTIPLE_PX:
+    if not 2 * SIZE_MULTIPLE_PX <= image_size <= _MAX_SIZE_PX or image_size % SIZE_MULTIPLE_PX:
         raise ModelError(
-            f"model.image_size {image_size} is invalid: expected a multiple of {SIZE_MULTIPLE_PX}, 64 or more"
+            f"model.image_size {image_size} is invalid: expected a multiple of {SIZE_MULTIPLE_PX} from 64 to "
+            f"{_MAX_SIZE_PX}"
         )
     try:
         side = image_size // int(node.get("backbone_stride", 16))

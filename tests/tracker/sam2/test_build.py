@@ -129,7 +129,7 @@ def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
 def test_configs_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"unknown.*sam2\.1_hiera_t"):
         build_model("sam3")
-    for size in (32, 100, 0, -64):
+    for size in (32, 100, 0, -64, 32_000):
         with pytest.raises(ModelError, match="multiple of 32"):
             build_model(SMALL_SAM2, image_size=size)
     text = SMALL_SAM2.read_text()
@@ -144,6 +144,24 @@ def test_configs_that_are_refused(tmp_path: Path) -> None:
         path.write_text(broken)
         with pytest.raises(ModelError, match=fault):
             build_model(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "fault"),
+    [
+        (
+            "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 10}]\n" for i in range(1, 20)),
+            "aliases repeat",
+        ),
+        ("a: &a {x: 1}\n" + "b: {c: &c [*a, *a]}\n" + "d: &d [*c, *d]\n", "aliases repeat"),
+        ("# " + "x" * 300_000 + "\n", "has 3[0-9]{5} bytes"),
+    ],
+)
+def test_a_config_that_becomes_huge_is_refused(tmp_path: Path, head: str, fault: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(head + SMALL_SAM2.read_text())
+    with pytest.raises(ModelError, match=fault):
+        build_model(path)
 
 
 @pytest.mark.parametrize(
