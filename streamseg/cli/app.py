@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import sys
 import traceback
@@ -35,6 +36,7 @@ from streamseg.cli import (
 )
 from streamseg.common.redact import redact
 from streamseg.errors import StreamsegError
+from streamseg.protocol.text import ESCAPED
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as in a shell: 128 + SIGINT."""
@@ -138,6 +140,9 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with its exit code."""
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors=ESCAPED)  # names of files need not be UTF-8
     try:
         app()
     except StreamsegError as error:
@@ -155,3 +160,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Exception:  # a bug; its traceback may hold addresses with their passwords
+        if sys.excepthook is not sys.__excepthook__:
+            raise  # the log has begun, and reports it
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        sys.exit(1)

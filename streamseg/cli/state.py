@@ -24,10 +24,9 @@ def show(
 
       streamseg state show cameras.yaml
     """
-    import json
-
     from streamseg.config.load import load_config
     from streamseg.errors import StateError
+    from streamseg.protocol.text import encode_json
     from streamseg.state.daemon_record import MAX_BYTES, decode_record
     from streamseg.state.folder import StateFolder
     from streamseg.state.place import RECORD, state_folder
@@ -52,7 +51,7 @@ def show(
         for stream, entry in (record.streams if record is not None else {}).items()
     ]
     if as_json:
-        print(json.dumps({"path": str(path), "keep": settings.keep, "streams": found}))
+        print(encode_json({"path": str(path), "keep": settings.keep, "streams": found}).decode())
         return
     print(f"{path}{'' if settings.keep else ' (not used: state.keep is false)'}")
     if not found:

@@ -101,5 +101,5 @@ def _connect(
         socket.setsockopt(zmq.SUBSCRIBE, name)
     try:
         socket.connect(endpoint)
-    except zmq.ZMQError as error:
+    except (zmq.ZMQError, ValueError) as error:  # ValueError: it is not UTF-8
         raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None

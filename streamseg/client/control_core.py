@@ -196,7 +196,7 @@ class ControlConnection(Generic[S]):
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         try:
             self.socket.connect(self._endpoint)
-        except zmq.ZMQError as error:
+        except (zmq.ZMQError, ValueError) as error:  # ValueError: it is not UTF-8
             self.close()
             raise ConfigError(f"endpoint: {self._endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
 

@@ -7,6 +7,7 @@ addresses, and do not report which setting used which variable.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -79,7 +80,7 @@ def _fill(template: str, environment: Mapping[str, str], path: Path, problems: P
             )
             return ""
         in_userinfo = _IN_USERINFO.search(template, 0, match.start()) and "@" in template[match.end() :]
-        values[match[0]] = quote(value, safe="") if in_userinfo else value
+        values[match[0]] = quote(os.fsencode(value), safe="") if in_userinfo else value
         return values[match[0]]
 
     return _VARIABLE.sub(replace, template), values

@@ -6,10 +6,14 @@ UTF-8 encoder accepts. Text that leaves a process shows such a byte as an escape
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+ESCAPED: Final = "streamseg-escaped"
+"""Error handler of encoders, for files and terminals: escapes as :func:`valid_text` does."""
 
 
 def valid_text(text: str) -> str:
@@ -20,6 +24,16 @@ def valid_text(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a surrogate that stands for no byte
         return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    escaped = valid_text(error.object[error.start : error.end])
+    return escaped.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error(ESCAPED, _escape)
 
 
 def encode_valid(encode: Callable[[Any], bytes], message: Any) -> bytes:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from jsonschema import Draft202012Validator
 
 from streamseg import __version__
 from streamseg.cli import run
+from streamseg.config.load import config_from_mapping
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import ConfigError, ModelError
 from streamseg.models.registry import MODELS, resolve
@@ -266,3 +268,29 @@ def test_debug_shows_where_an_error_comes_from(streamseg):
     assert done.returncode == 2
     assert "Traceback (most recent call last)" in done.stderr
     assert "ConfigError: missing.yaml cannot be read" in done.stderr
+
+
+def test_text_that_is_not_utf8_is_escaped_on_every_way_out(streamseg):
+    folder = streamseg.folder / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    file = folder / os.fsdecode(b"k\xf6nf.yaml")
+    file.write_text("streams: {cam: {source: 'scene:simple'}}\n")
+
+    def output(*arguments, code=0):
+        done = streamseg(*arguments)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    assert r"caf\xe9/k\xf6nf.yaml is valid" in output("config", "check", file)
+    assert r"k\xf6nf-" in output("state", "show", file)
+    assert r"k\xf6nf-" in json.loads(output("state", "show", file, "--json"))["path"]
+    assert r"caf\xe9/n\xf6.yaml cannot be read" in output("run", folder / os.fsdecode(b"n\xf6.yaml"), code=2)
+    for command in (("status", "--control"), ("reload", "--control"), ("subscribe",)):
+        assert "write tcp://HOST:PORT" in output(*command, os.fsdecode(b"ipc:///tmp/caf\xe9"), code=2)
+
+
+def test_a_password_that_is_not_utf8_is_percent_encoded(monkeypatch):
+    monkeypatch.setitem(os.environ, "CAM_PASSWORD", os.fsdecode(b"l\xe9\xff"))
+    config = config_from_mapping({"streams": {"cam": {"source": "rtsp://u:${CAM_PASSWORD}@h/"}}})
+    assert config.streams["cam"].source == "rtsp://u:l%E9%FF@h/"
