@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import uuid
 
@@ -13,6 +14,11 @@ from hypothesis import settings
 _SESSION = "STREAMSEG_TEST_SESSION"
 # Inherited by all processes that the tests start, which is how leftover ones are found.
 os.environ.setdefault(_SESSION, uuid.uuid4().hex)
+
+# A run has hundreds of processes. Without compiled files each compiles the package again, and pytest rewrites all tests
+# again in each of its workers: seconds of CPU each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Daemons keep state for each configuration file. That of the tests stays out of the home folder.
 _STATE = tempfile.TemporaryDirectory(prefix="streamseg-test-state-")
