@@ -4,7 +4,7 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamseg.errors import ProtocolError
@@ -31,6 +31,34 @@ def test_no_pixel_is_wrong_by_more_than_the_tolerance(seed: int) -> None:
     inside, outside = (cv2.distanceTransform(np.pad(part, 1), cv2.DIST_L2, 5)[1:-1, 1:-1] for part in (mask, 1 - mask))
     assert np.maximum(inside, outside)[wrong].max(initial=0) <= 2 * TOLERANCE_PX
     assert iou(decoded, mask.astype(bool)) > 0.9
+
+
+def farthest(mask: np.ndarray) -> float:
+    """The largest distance of a border pixel of a mask from the sides of its polygons."""
+    polygons = msgspec.json.decode(encode_polygons(mask))["polygons"]
+    start = np.concatenate([np.array(corners, float) for corners in polygons])
+    way = np.concatenate([np.roll(np.array(corners, float), -1, axis=0) for corners in polygons]) - start
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    border = np.argwhere((mask == 1) & (cv2.erode(np.pad(mask, 1), cross)[1:-1, 1:-1] == 0))[:, ::-1]
+    distances = []
+    for pixel in border:
+        along = ((pixel - start) * way).sum(1) / np.maximum((way**2).sum(1), 1)
+        distances.append(np.hypot(*(start + along.clip(0, 1)[:, None] * way - pixel).T).min())
+    return float(max(distances))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.8, 1.5, 3, 5]))
+@settings(deadline=None, max_examples=40)
+@example(3, 1.5)
+@example(34, 0.8)
+def test_no_border_pixel_is_further_from_its_polygon_than_the_stated_tolerance(seed: int, smooth: float) -> None:
+    noise = np.random.default_rng(seed).normal(size=(60, 90)).astype(np.float32)
+    mask = (cv2.GaussianBlur(noise, (0, 0), smooth) > 0).astype(np.uint8)
+    assert farthest(mask) <= TOLERANCE_PX + 1e-6
+    ring = np.zeros((100, 140), np.uint8)
+    cv2.circle(ring, (70, 50), 5 + seed % 43, 1, -1)
+    cv2.circle(ring, (70, 50), 2 + seed % 37, 0, -1)
+    assert not ring.any() or farthest(ring) <= TOLERANCE_PX + 1e-6
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2), (5, 3)])
