@@ -9,7 +9,7 @@ from typing import Final
 
 from streamseg.errors import FrameExpiredError, PromptError
 from streamseg.protocol.published import Origin
-from streamseg.tracker.boxes import Box, box_iou
+from streamseg.tracker.boxes import Box, box_inside, box_iou
 from streamseg.tracker.measure import mask_iou
 from streamseg.tracker.types import BoolMask, ObjectResult
 from streamseg.worker.find.association import Sight, duplicates, is_known, is_uncovered
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 _MAX_DISMISSED: Final = 32
 _STAYED: Final = 0.3
 """IoU of an object's boxes on two frames from which it has not jumped."""
-_NEAR: Final = 0.4
-"""IoU of two boxes from which their masks are compared."""
+_NEAR: Final = 0.5
+"""Share of the smaller of two boxes inside the other one from which their masks are compared."""
 _SAME_OBJECT: Final = 0.4
 """IoU with another object from which an object that has jumped there shows that one."""
 
@@ -171,7 +171,7 @@ class FoundObjects:
         onto: dict[int, int] = {}
         for obj_id, others in candidates.items():
             remaining = [other for other in others if other in now and other not in onto]
-            near = [other for other in remaining if box_iou(now[obj_id], now[other]) >= _NEAR]
+            near = [other for other in remaining if box_inside(now[obj_id], now[other]) >= _NEAR]
             same = [other for other in near if self._show_the_same(obj_id, other)]
             if same:
                 onto[obj_id] = same[0]

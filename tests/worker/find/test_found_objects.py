@@ -31,6 +31,13 @@ def specks(x: int) -> BoolMask:
     return mask
 
 
+def corner(x: int, side: int) -> BoolMask:
+    """A part of the square, in its corner."""
+    mask = np.zeros_like(square(x))
+    mask[60 : 60 + side, x : x + side] = True
+    return mask
+
+
 Place = int | BoolMask | None
 
 
@@ -95,6 +102,17 @@ def test_a_found_object_that_reappears_as_specks_is_retired_once_it_grows():
     assert ids(run("auto", *first, (200, 52))) == {1, 2}, "the other one has left"
     later = ((60, 150), (75, 140), (90, 130), (105, 125), (118, 120))
     assert ids(run("auto", *first, *later)) == {1, 2}, "it has jumped away, and comes back step by step"
+
+
+def test_a_found_object_that_grows_from_a_corner_of_another_is_retired():
+    """As one that leaves the picture at its border, and has its last pixels on another object."""
+    leaving = np.zeros_like(square(0))
+    leaving[120:180, 0:9] = True
+    grows = [(40, leaving | corner(40, 2)), *((40, corner(40, side)) for side in (2, 8, 14, 20, 24))]
+    assert ids(run("auto", (40, 0), *grows)) == {1, 2}
+    stage = run("auto", (40, 0), *grows, (40, corner(40, 28)))
+    assert ids(stage) == {1}
+    assert set(stage.masks()) == {1}
 
 
 def test_an_object_of_a_user_is_never_retired():
