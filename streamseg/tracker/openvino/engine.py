@@ -18,13 +18,23 @@ import torch
 from torch import Tensor
 
 from streamseg.tracker.background import BackgroundProcess, CancelledError
-from streamseg.tracker.compiled.buckets import CPU_BUCKETS, parts
+from streamseg.tracker.compiled.buckets import parts
 from streamseg.tracker.compiled.code_cache import fingerprint
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined, lane_inputs
 from streamseg.tracker.openvino.cache import NetworkCache
 from streamseg.tracker.openvino.functions import step_inputs, step_result
 from streamseg.tracker.openvino.network import CPU, Network, Target, load_network
-from streamseg.tracker.openvino.prepare import ENCODER, Job, Report, Size, digest, prepare, read_report, step_sizes
+from streamseg.tracker.openvino.prepare import (
+    ENCODER,
+    LANES,
+    Job,
+    Report,
+    Size,
+    digest,
+    prepare,
+    read_report,
+    step_sizes,
+)
 from streamseg.tracker.preparation import Preparation, Process
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
@@ -124,7 +134,7 @@ class OpenVinoEngine(Engine):
     ) -> StepOutput:
         """Track each lane on its frame and remember it. Lifetime: the result belongs to the caller."""
         outputs, start = [], 0
-        for size in parts(len(lanes), CPU_BUCKETS.lanes, pad=False):
+        for size in parts(len(lanes), LANES, pad=False):
             outputs.append(self._track_part(bank, lanes[start : start + size], features, conditioning, masked))
             start += size
         return joined(outputs)

@@ -18,7 +18,6 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from streamseg.tracker.compiled.buckets import CPU_BUCKETS
 from streamseg.tracker.engine import Engine, Progress
 from streamseg.tracker.openvino.functions import (
     EncoderFunction,
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
     import openvino
 
 REPORT: Final = "report.json"
+
+LANES: Final = (1, 2, 3, 4)
+"""Numbers of objects that the step is compiled for; more objects are tracked in parts."""
 
 _ROUNDS: Final = 4
 _LARGEST_ERROR: Final = {None: 1e-2, torch.bfloat16: 0.1}
@@ -96,7 +98,7 @@ ENCODER: Final = Size(0, 0)
 
 def step_sizes(shape: BankShape) -> list[Size]:
     """Return the sizes that the step is compiled for: with one slot if no object was corrected, else with all."""
-    return [Size(lanes, slots) for slots in (1, shape.conditioning_frames) for lanes in CPU_BUCKETS.lanes]
+    return [Size(lanes, slots) for slots in (1, shape.conditioning_frames) for lanes in LANES]
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -32,6 +32,6 @@ def test_networks_and_report(small: SAM2Base, tmp_path: Path, monkeypatch: pytes
     assert [share for _, share in parts] == sorted(share for _, share in parts)
     report = read_report(folder)
     assert report.digests.keys() == files
-    assert report.timings.keys() == {"encode_1", "track_1", "track_2", "track_4"}
+    assert report.timings.keys() == {"encode_1", "track_1", "track_2", "track_3", "track_4"}
     assert all(timing.error < 1e-3 and timing.openvino_ms > 0 < timing.torch_ms for timing in report.timings.values())
     assert not (home / "intel").exists()
