@@ -132,18 +132,21 @@ def set_prompts(
     stream: str, prompts: Iterable[Mapping[str, Any]], frame: int | None = None, on_expired: OnExpired = "error"
 ) -> Call[PromptsSet]:
     """Set all objects of a stream."""
-    args: dict[str, Any] = {
+    values = {
         "prompts": [
             {**prompt, "mask": _rle(prompt["mask"])} if prompt.get("mask") is not None else dict(prompt)
             for prompt in prompts
-        ]
+        ],
+        "frame": frame,
+        "on_expired": on_expired,
     }
-    if frame is not None:
-        args |= {"frame": frame, "on_expired": on_expired}
+    args = _args("set_prompts", values, SetPrompts)
+    if frame is None:  # it means nothing then, and a daemon without the feature would refuse it
+        args = msgspec.structs.replace(args, on_expired="error")
     return Call(
         "set_prompts",
         stream,
-        _args("set_prompts", args, SetPrompts),
+        args,
         _to(PromptsSet),
         feature=None if frame is None else "prompts_on_frame",
     )

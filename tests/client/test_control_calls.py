@@ -131,6 +131,21 @@ def test_numbers_in_sets_of_prompts():
     assert control_calls.set_prompts("cam", prompts, frame=np.int64(5)).args.prompts[0].object_id == 3
 
 
+@pytest.mark.parametrize("frame", [None, 5])
+@pytest.mark.parametrize("wrong", ["bogus", None, 1])
+def test_on_expired_is_checked_with_and_without_a_frame(frame, wrong):
+    prompts = [{"object_id": 3, "points": [[0.5, 0.5]]}]
+    with pytest.raises(ControlError, match=r"set_prompts: on_expired: .* is invalid: expected error or newest"):
+        control_calls.set_prompts("cam", prompts, frame, wrong)
+
+
+def test_on_expired_is_not_sent_without_a_frame():
+    """Daemons without the feature ``prompts_on_frame`` do not know it."""
+    call = control_calls.set_prompts("cam", [{"object_id": 3, "points": [[0.5, 0.5]]}], None, "newest")
+    assert call.feature is None
+    assert set(msgspec.json.decode(msgspec.json.encode(call.args))) == {"prompts"}
+
+
 @pytest.mark.parametrize("point", [("0.5", 0.2), (None, 1.0), (0.5 + 0j, 0.5), (0.5,), [0.1, 0.2, 0.5, 1]])
 def test_what_is_not_a_point_is_refused(point):
     with pytest.raises(ControlError):
