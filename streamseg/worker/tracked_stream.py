@@ -251,6 +251,7 @@ class TrackedStream:
         policy, table = self.config.on_discontinuity, self.objects.table
         self._forget_looks()  # pictures of before say nothing about what there is now
         self.found.dismissed.clear()
+        self.objects.regions.cut()
         if policy == "keep":
             table.retry_rejected()
             return

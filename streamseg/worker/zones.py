@@ -8,7 +8,8 @@ object crosses it when the centroid of its mask passes between the ends. A band 
 for the same reason.
 
 Occluded objects keep their zones and their side, so that an object that crosses behind an obstacle is counted when it
-appears again.
+appears again. A new epoch, such as the seam of a looping file, is different: an object did not move from its place
+before to its place after it, so it keeps its zones until it is seen outside them, but its side is forgotten.
 
 Ours because ``supervision`` tests anchor points of boxes, not shares of masks, and knows no dwell time.
 """
@@ -149,6 +150,11 @@ class RegionMonitor:
         for line in self._lines.values():
             line.seen.clear()
         return [event for obj_id in sorted(objects) for event in self.forget(obj_id, now_ns, "reset")]
+
+    def cut(self) -> None:
+        """Begin a new epoch: where an object is next does not follow from where it was, so it crosses no line."""
+        for line in self._lines.values():
+            line.seen.clear()
 
     def counts(self) -> RegionCounts | None:
         """Return what happened since the worker started; None without zones and lines."""

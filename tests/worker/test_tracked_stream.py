@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamseg.config.schema import PromptConfig, StreamConfig
+from streamseg.config.schema import LineConfig, PromptConfig, StreamConfig
 from streamseg.errors import PromptError
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.ipc.commands import Command
@@ -351,3 +351,16 @@ def test_after_a_reconnect_reprompt_prefers_masks_where_the_picture_agrees(shown
     reset = follower.stream.take_events()[-2]
     assert reset.kind == "tracker_reset"
     assert reset.detail.endswith("objects 7 start from their last masks: the picture agrees there") == from_mask
+
+
+@pytest.mark.parametrize("policy", ["keep", "reprompt"])
+@pytest.mark.parametrize(("epoch", "crossed"), [(0, True), (1, False)], ids=["same epoch", "new epoch"])
+def test_an_object_that_jumps_at_a_new_epoch_crosses_no_line(policy: str, epoch: int, crossed: bool):
+    follower = Follower(policy)
+    gate = LineConfig(start=(200, 180), end=(200, 0))
+    follower.stream.change(msgspec.structs.replace(follower.stream.config, lines={"gate": gate}), (), ())
+    follower.feed(frame(0))
+    args = b'{"object_id": 7, "box": [0.8, 0.5, 0.9, 0.7]}'  # the echo tracker's object is where its box is
+    assert handle_command(Command(1, "add_prompt", "cam", args), {"cam": follower.stream}).error is None
+    _, events = follower.feed(frame(1, epoch=epoch))
+    assert ("line_crossed" in events) == crossed

@@ -76,6 +76,14 @@ def test_a_line_is_crossed_in_both_directions() -> None:
     assert monitor.counts() == RegionCounts(forward={"gate": 1}, backward={"gate": 1})
 
 
+def test_a_jump_at_a_new_epoch_crosses_no_line() -> None:
+    monitor = RegionMonitor({"left": LEFT_HALF}, {"gate": UP})
+    assert move(monitor, [40]) == [ZoneEntered("left", 1)]
+    monitor.cut()
+    assert move(monitor, [150]) == [ZoneLeft("left", 1, 0.0, "moved")]
+    assert move(monitor, [60]) == [ZoneEntered("left", 1), LineCrossed("gate", 1, "backward")]  # of the new epoch
+
+
 def test_an_object_that_hovers_over_a_line_does_not_cross_it() -> None:
     monitor = RegionMonitor({}, {"gate": UP})
     assert move(monitor, [60, 95, 96, 95, 96, 95, 60]) == []
