@@ -26,7 +26,7 @@ from streamseg.tracker.openvino.functions import (
     convert,
     step_inputs,
 )
-from streamseg.tracker.openvino.network import Network, Target, compile_network, save_network
+from streamseg.tracker.openvino.network import CPU, Network, Target, compile_network, save_network
 from streamseg.tracker.openvino.rewrites import rewritten
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.step import Features, TrackStep
@@ -47,9 +47,10 @@ It only has to tell a network that works from one that does not. Measured: 1e-6 
 that are wrong.
 """
 
-_AS_EXACT: Final = 2.0, 1e-3
-"""Fused kernels are used if their error is at most this many times that of single operations, plus this. Measured: 1;
-with kernels that are wrong, 20 and more."""
+_AS_EXACT: Final = 2.0, 0.02
+"""Fused kernels are used if their error is at most this many times that of single operations, plus this: scores in
+bfloat16 are 1/64 apart, and one that is rounded the other way is not wrong. Measured of nano with four lanes: 0.002 to
+0.012, single operations 0.002 to 0.005; 0.08 with kernels that are wrong."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -172,7 +173,8 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     cast = copy.deepcopy(exact)
     eager = Engine(cast, job.target.autocast)  # casts the weights
 
-    fused = job.target.autocast is None or _fuses_well(core, step, job.target, exact, inputs)
+    # With most lanes: the more scores, the less does the rounding of one of them decide.
+    fused = _fuses_well(core, step, job.target, exact, _example(exact, features, job.shape, LANES[-1]))
 
     def compiled(path: Path, size: Size, inputs: tuple[Tensor, ...]) -> Network:
         shapes = [value.shape for value in inputs]
@@ -206,16 +208,26 @@ def _target(size: Size, given: Target, fused: bool) -> Target:
 
 
 def _fuses_well(core: openvino.Core, path: Path, target: Target, exact: TrackStep, inputs: tuple[Tensor, ...]) -> bool:
-    """Return whether a step in bfloat16 is as exact with fused operations as without."""
+    """Return whether a step with fused operations is as exact as without. It is in float32; in bfloat16 it is measured.
+
+    Only a CPU is asked to fuse: other devices have kernels of their own.
+    """
+    if target.device != CPU or target.autocast is None:
+        return target.device == CPU
+    shapes = [value.shape for value in inputs]
+
+    def error(fused: bool) -> float:
+        network = Network(compile_network(core, path, shapes, replace(target, fused=fused)))
+        return _step_error(network(*inputs), wanted)
+
     with torch.inference_mode():
         wanted = StepFunction(exact)(*inputs)
-        shapes = [value.shape for value in inputs]
-        with_fused, without = (
-            _step_error(Network(compile_network(core, path, shapes, replace(target, fused=fused)))(*inputs), wanted)
-            for fused in (True, False)
-        )
-    factor, added = _AS_EXACT
-    return with_fused <= factor * without + added
+        try:
+            with_fused = error(True)
+        except Exception:  # noqa: BLE001 - OpenVINO raises many kinds
+            return False
+        factor, added = _AS_EXACT
+        return with_fused <= factor * error(False) + added
 
 
 def digest(content: bytes) -> str:
