@@ -19,9 +19,11 @@ from streamseg.ring.frame_ring import FrameRing
 from streamseg.state.daemon_record import source_digest
 from streamseg.state.folder import StateFolder
 from streamseg.state.stream_snapshot import MAX_BYTES, StreamSnapshot, decode_snapshot
+from streamseg.tracker.faults import classify
 from streamseg.tracker.types import StreamMemory, Tracker
 from streamseg.worker.stream_events import EventLog
 from streamseg.worker.stream_objects import StreamObjects
+from streamseg.worker.track_errors import raise_if_device_lost
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +112,12 @@ class Restoration:
         aside = {obj_id: frame for obj_id, frame in snapshot.aside.items() if obj_id in wanted}
         try:
             tracker.import_memory(self._objects.name, StreamMemory(snapshot.frame, wanted, aside))
-        except (PromptError, ValueError) as error:
-            self._reason = f"the snapshot of its memory is not used: {error}"
+        except BaseException as error:
+            raise_if_device_lost(error)
+            known = isinstance(error, PromptError | ValueError)
+            self._reason = f"the snapshot of its memory is not used: {error if known else classify(error).text}"
+            if not known:
+                log.exception("stream %s: %s", self._objects.name, self._reason)
             tracker.open_stream(self._objects.name)
             return []
         for obj_id in wanted:

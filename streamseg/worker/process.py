@@ -344,13 +344,17 @@ class Worker:
             self._unsent[result.stream] += 1
             if shared:
                 holder.withdraw("publisher")
-        self._prompters.offer(self._streams[result.stream], result, holder)
+        tracked = self._streams[result.stream]
+        with tracked.isolated():
+            self._prompters.offer(tracked, result, holder)
         self._flush_stream(result.stream)
 
     def _measure_overload(self) -> None:
         for stream, tracked in self._streams.items():
             counters = self._rings[stream].counters()
-            tracked.overload.measure(counters.frames, counters.superseded + counters.no_slot, tracking=tracked.tracking)
+            dropped = counters.superseded + counters.no_slot
+            with tracked.isolated():
+                tracked.overload.measure(counters.frames, dropped, tracking=tracked.tracking)
             self._flush_stream(stream)
 
     def _alive(self) -> None:

@@ -398,10 +398,12 @@ class StreamObjects:
             if obj_id in self.table.objects:
                 self.remove(obj_id, can_undo=can_undo)
         for obj in added:
-            if obj.obj_id in self.table.objects:
-                self.remove(obj.obj_id, can_undo=can_undo)
-            self.table.save(obj)
-            self.table.add_pending(obj)
+            try:
+                if obj.obj_id in self.table.objects:
+                    self.remove(obj.obj_id, can_undo=can_undo)
+            finally:  # if the tracker raises, the stream is opened again with the objects of the table
+                self.table.save(obj)
+                self.table.add_pending(obj)
 
     def reset(self, reason: str) -> None:
         """Remove all objects. The tracker keeps their memory for a minute, so that they can come back."""

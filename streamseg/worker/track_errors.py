@@ -1,9 +1,15 @@
-"""Errors of the tracker from which only a new worker recovers."""
+"""Exceptions of the tracker: those from which only a new worker recovers, and those that change nothing."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from streamseg.errors import DeviceError
 from streamseg.tracker.faults import classify
+
+log = logging.getLogger(__name__)
 
 
 def raise_if_device_lost(error: BaseException) -> None:
@@ -11,3 +17,21 @@ def raise_if_device_lost(error: BaseException) -> None:
     fault = classify(error)
     if fault.remedy == "restart":
         raise DeviceError(f"{fault.text}: a new worker goes on from the last snapshot") from error
+
+
+@contextmanager
+def logged_only(stream: str, what: str) -> Iterator[None]:
+    """Have an exception of the tracker change nothing: for steps whose failure costs some memory at most.
+
+    Args:
+        stream: Id of the stream.
+        what: What failed, for the log.
+
+    Raises:
+        DeviceError: the device is lost.
+    """
+    try:
+        yield
+    except BaseException as error:
+        raise_if_device_lost(error)
+        log.exception("stream %s: %s", stream, what)

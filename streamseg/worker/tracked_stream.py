@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +20,7 @@ from streamseg.frame import Frame
 from streamseg.ipc.messages import StreamEvent
 from streamseg.ipc.saved_prompts import FindRequest, SavedObject, SavedStream, configured, normalize_prompt
 from streamseg.protocol.published import RegionCounts
+from streamseg.tracker.faults import classify
 from streamseg.tracker.types import ObjectResult, Tracker
 from streamseg.worker.find.finder import ObjectFinder
 from streamseg.worker.find.found_objects import FoundObjects
@@ -32,6 +34,7 @@ from streamseg.worker.static_frames import StaticFrames
 from streamseg.worker.stream_events import EventLog
 from streamseg.worker.stream_objects import Latest, StreamObjects
 from streamseg.worker.stream_overload import StreamOverload
+from streamseg.worker.track_errors import logged_only, raise_if_device_lost
 from streamseg.worker.undo import UndoStack
 
 log = logging.getLogger(__name__)
@@ -92,19 +95,29 @@ class TrackedStream:
         self._static = StaticFrames()
         self._picture = PictureMemory()
         self.overload = StreamOverload(name, tracker, self.objects, self._events)
-        self._use_settings(config)
         self._turn: FrameTurn | None = None
         self.undo_stack = UndoStack()
         self._failure_backoff = Backoff(_RETRY)
-        self._failed_at: float | None = None
+        self._tried_at: float | None = None
         self._retry_at: float | None = None
-        tracker.open_stream(name)
-        self._restoration: Restoration | None = Restoration(self.objects, config, tracker, left)
+        self._restoration: Restoration | None = None
+        self._epoch: int | None = None
+        self._left: Inheritance | None = left
+        self._use_settings(config)
+        with self.isolated():
+            self._open(left)
+
+    def _open(self, left: Inheritance) -> None:
+        """Open the stream on the tracker, with what an earlier worker left."""
+        self._tracker.open_stream(self.name)
+        self._restoration = Restoration(self.objects, self.config, self._tracker, left)
         self._epoch = self._restoration.epoch
+        self._left = None
 
     def close(self) -> None:
         """Close the stream on the tracker."""
-        self._tracker.close_stream(self.name)
+        with logged_only(self.name, "it could not be closed on the tracker"):
+            self._tracker.close_stream(self.name)
 
     @property
     def tracking(self) -> bool:
@@ -209,21 +222,41 @@ class TrackedStream:
         Returns:
             The frame without objects.
         """
-        if self._failed_at is not None:
-            self._failure_backoff.succeeded(time.monotonic() - self._failed_at)
-        self._failed_at = time.monotonic()
+        self._suspend(frame, reason, error)
+        self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=False, repeats=None)
+        return self._turn.finish()
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Have an exception of the tracker between two frames suspend this stream, as :meth:`fail` does.
+
+        Raises:
+            DeviceError: the device is lost, so that no stream can be tracked in this process.
+        """
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - logged and published by the stream
+            raise_if_device_lost(error)
+            self._suspend(None, classify(error).text, error)
+
+    def _suspend(self, frame: Frame | None, reason: str, error: BaseException) -> None:
+        now = time.monotonic()
+        if self._tried_at is not None:
+            self._failure_backoff.succeeded(now - self._tried_at)
         wait_s = self._failure_backoff.next_wait_s()
-        self._retry_at = self._failed_at + wait_s
+        self._tried_at = self._retry_at = now + wait_s
         log.error("stream %s: tracking failed: %s; next try in %.1f s", self.name, reason, wait_s, exc_info=error)
         self._events.add("tracking_failed", frame, detail=f"{reason}; next try in {wait_s:.1f} s")
         self._forget_looks()
-        self._turn = FrameTurn(self.name, frame, self._finish, needs_tracking=False, repeats=None)
-        return self._turn.finish()
 
     def _retry(self) -> None:
         """Start the visible objects again from their last masks."""
         self._retry_at = None
-        self._tracker.close_stream(self.name)
+        with logged_only(self.name, "it could not be closed on the tracker"):
+            self._tracker.close_stream(self.name)
+        if self._left is not None:  # it was never open
+            self._open(self._left)
+            return
         self._tracker.open_stream(self.name)
         self.overload.stream_reopened()
         self._static.forget()
@@ -291,10 +324,16 @@ class TrackedStream:
             removed: Ids of objects that are no longer configured.
             prompts: Configured prompts that are new or different.
         """
-        self._use_settings(config)
+        with self.isolated():
+            self._use_settings(config)
         self.undo_stack.clear()
         added = [SavedObject(one.object, one.label, (normalize_prompt(one),), origin="config") for one in prompts]
-        self.objects.replace(removed, added)
+        for obj_id in removed:
+            with self.isolated():
+                self.objects.replace((obj_id,), ())
+        for obj in added:
+            with self.isolated():
+                self.objects.replace((), (obj,))
 
     def reset(self, reason: str) -> None:
         """Forget all objects, for now: undo brings them back."""
@@ -361,7 +400,6 @@ class TrackedStream:
         self.objects.change_regions(config.zones, config.lines)
         self.objects.cleanup_px = config.mask_cleanup
         self.objects.exclusive = config.overlap == "exclusive"
-        self.overload.change(config.overload)
         request = self._find_request
         if request is not None and request.configured != config.find:
             request = self._find_request = None
@@ -377,3 +415,4 @@ class TrackedStream:
         self._repeat_static = config.repeat_static
         if not self._repeat_static:
             self._static.forget()
+        self.overload.change(config.overload)  # last: the tracker may raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -26,9 +28,9 @@ def frame(number: int, level: int = 0) -> Frame:
 
 
 class Rig:
-    def __init__(self) -> None:
-        self.tracker = Poisoned()
-        config = StreamConfig(source="scene:simple", prompts=(BOX,))
+    def __init__(self, tracker: Any = None, config: StreamConfig | None = None) -> None:
+        self.tracker = tracker or Poisoned()
+        config = config or StreamConfig(source="scene:simple", prompts=(BOX,))
         self.streams = {name: TrackedStream(name, config, self.tracker) for name in STREAMS}
         self.number = 0
 
@@ -167,3 +169,102 @@ def test_a_request_on_a_lost_device_ends_the_worker(monkeypatch: pytest.MonkeyPa
     assert error is not None
     assert (error.code, error.retryable) == ("INTERNAL", True)
     assert "out of memory" in error.message
+
+
+class Broken(Poisoned):
+    """Raises in chosen calls about the stream ``b``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: set[str] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name.startswith("_") or not callable(value) or name not in super().__getattribute__("broken"):
+            return value
+
+        def fail(stream: str, *args: Any, **more: Any) -> Any:
+            if stream == "b":
+                raise PanicError(f"in {name}")
+            return value(stream, *args, **more)
+
+        return fail
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(tracked_stream.time, "monotonic", lambda: now[0])
+    return now
+
+
+def broken_rig(*calls: str, config: StreamConfig | None = None) -> Rig:
+    tracker = Broken()
+    tracker.broken = set(calls)
+    return Rig(tracker, config)
+
+
+def test_a_stream_that_cannot_be_opened_is_tried_again(clock: list[float]):
+    rig = broken_rig("open_stream", "close_stream")
+    assert rig.events("b") == [("tracking_failed", "PanicError: in open_stream; next try in 1.0 s")]
+    assert rig.feed() == {"a": [7], "b": [], "c": [7]}
+    for wait_s in (2, 4, 8, 16, 32, 60, 60):
+        clock[0] += wait_s
+        assert rig.feed() == {"a": [7], "b": [], "c": [7]}
+        assert rig.events("b") == [("tracking_failed", f"PanicError: in open_stream; next try in {wait_s:.1f} s")]
+    rig.tracker.broken = set()
+    clock[0] += 60
+    assert rig.feed() == {"a": [7], "b": [7], "c": [7]}
+    assert rig.events("b") == [("object_added", "")]
+
+
+def test_a_stream_that_cannot_be_opened_again_is_tried_again(clock: list[float]):
+    rig = broken_rig()
+    rig.feed()
+    rig.tracker.broken = {"open_stream", "close_stream", "hold_frame"}
+    rig.feed(b=255)
+    clock[0] += 1
+    assert rig.feed() == {"a": [7], "b": [], "c": [7]}
+    rig.tracker.broken = set()
+    clock[0] += 2
+    assert rig.feed() == {"a": [7], "b": [7], "c": [7]}
+
+
+def test_a_stream_that_cannot_be_closed_is_closed():
+    rig = broken_rig("close_stream")
+    rig.feed()
+    rig.streams["b"].close()
+
+
+def test_an_error_between_two_frames_suspends_the_stream(clock: list[float]):
+    rig = broken_rig()
+    rig.feed()
+    rig.events("b")
+    rig.tracker.broken = {"set_aside"}
+    with rig.streams["b"].isolated():
+        rig.streams["b"].objects.suspend(7, "")
+    assert rig.events("b") == [("tracking_failed", "PanicError: in set_aside; next try in 1.0 s")]
+    assert rig.feed() == {"a": [7], "b": [], "c": [7]}
+    clock[0] += 1
+    assert rig.feed() == {"a": [7], "b": [7], "c": [7]}
+
+
+def test_settings_take_effect_although_the_tracker_raises(clock: list[float]):
+    rig = broken_rig()
+    rig.feed()
+    rig.tracker.broken = {"remove_object", "hold_frame"}
+    other = PromptConfig(object=7, label="mug", box=(10, 10, 40, 50))
+    config = StreamConfig(source="scene:simple", prompts=(other,), uncertain_after_s=9)
+    rig.streams["b"].change(config, [], [other])
+    clock[0] += 1
+    assert rig.feed() == {"a": [7], "b": [7], "c": [7]}
+    latest = rig.streams["b"].latest
+    assert latest is not None
+    assert latest.results[7].roi == (10, 10, 30, 40)
+    assert rig.streams["b"].objects.table.objects[7].label == "mug"
+
+
+def test_an_error_of_the_device_between_two_frames_ends_the_worker():
+    rig = broken_rig()
+    with pytest.raises(DeviceError), rig.streams["b"].isolated():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")

@@ -32,6 +32,7 @@ from streamseg.worker.find.grid import allowed_cells, deepest_point, free_points
 from streamseg.worker.find.movement import Movement
 from streamseg.worker.find.pieces import Pieces, milliseconds
 from streamseg.worker.stream_objects import Latest
+from streamseg.worker.track_errors import logged_only
 
 _POINTS_PER_SIDE: Final = 12
 """Of a look. The next look's points lie between them."""
@@ -158,7 +159,8 @@ class ObjectFinder:
             self._look_s = self._pieces.spent_s
 
     def _release(self) -> None:
-        self._tracker.hold_frame(self.stream, _HOLDER, None)
+        with logged_only(self.stream, "a frame could not be released"):
+            self._tracker.hold_frame(self.stream, _HOLDER, None)
 
     def _newest(self) -> Latest:
         """Return the frame of a look, in its first piece, and hold it: it is the one that ``candidates`` segments."""

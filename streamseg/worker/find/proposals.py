@@ -26,6 +26,7 @@ from streamseg.worker.find.association import Rules, Sight, Tentative, associate
 from streamseg.worker.find.found_objects import FoundObjects
 from streamseg.worker.find.grid import allowed_cells, to_grid
 from streamseg.worker.find.pieces import Pieces, milliseconds
+from streamseg.worker.track_errors import logged_only
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,8 @@ class ProposalFinder:
     def _release(self) -> None:
         if self._looked is not None:
             self._looked = None
-            self._tracker.hold_frame(self.stream, self.name, None)
+            with logged_only(self.stream, "a frame could not be released"):
+                self._tracker.hold_frame(self.stream, self.name, None)
 
     def _see(self, looked: _Looked, proposals: list[CheckedProposal]) -> Iterator[None]:
         """Segment what is proposed, decide what is new, and start what has been seen often enough."""
