@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_video_predictor import SAM2VideoPredictor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from streamseg.errors import ModelError
 from streamseg.tracker.sam2.checkpoint import load_checkpoint
@@ -27,6 +28,13 @@ SIZE_MULTIPLE_PX = 32
 _MAX_SIZE_PX: Final = 2048
 _MAX_BYTES: Final = 256 * 1024
 _MAX_NODES: Final = 20_000
+_MAX_DEPTH: Final = 64
+_MAX_NUMBER: Final = 65_536
+"""Of the config's numbers: above their largest, a position encoding's ``temperature`` of 10,000."""
+_LAYER_COUNTS: Final = ("num_layers", "stages")
+_MAX_LAYERS: Final = 256
+_MAX_ELEMENTS: Final = 1 << 29
+"""Of all tensors that are made while a model is built: more than twice those of the largest published one."""
 TARGETS: Final = frozenset(
     {
         "sam2.modeling.backbones.hieradet.Hiera",
@@ -157,12 +165,33 @@ def _build(
         torch.manual_seed(seed)
         try:
             # "all": plain lists instead of OmegaConf's, which torch.compile cannot trace.
-            model = instantiate(node, _convert_="all")
+            with _BoundedElements():
+                model = instantiate(node, _convert_="all")
         except Exception as error:
             raise ModelError(f"model config {config} does not describe a SAM 2 model: {error}") from error
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, str(config))
     return model.requires_grad_(False).eval().to(device)
+
+
+class _BoundedElements(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses to make more elements than a model can have, before they take memory."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._made = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        first = func._schema.arguments[0].name if func._schema.arguments else ""
+        if first == "size":
+            self._made += math.prod(args[0])
+        elif func is torch.ops.aten.clone.default:  # of layers that are copied
+            self._made += args[0].numel()
+        if self._made > _MAX_ELEMENTS:
+            raise ModelError(f"it has more than {_MAX_ELEMENTS} weights")
+        return func(*args, **(kwargs or {}))
 
 
 def _named_configs() -> dict[str, Path]:
@@ -185,8 +214,6 @@ def _load_config(config: str | Path) -> DictConfig:
         )
     try:
         text = _read_text(path)
-        if found := _RESOLVER.search(text):
-            raise ModelError(f"model config {path}: {found[0]}...}} is not allowed: write the value itself")
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=True, throw_on_missing=True)
     except ModelError:
         raise
@@ -206,6 +233,13 @@ def _read_text(path: Path) -> str:
     if not 0 < path.stat().st_size <= _MAX_BYTES:
         raise ModelError(f"model config {path} has {path.stat().st_size} bytes: expected 1 to {_MAX_BYTES}")
     text = path.read_text(encoding="utf-8")
+    if found := _RESOLVER.search(text):
+        raise ModelError(f"model config {path}: {found[0]}...}} is not allowed: write the value itself")
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):  # step by step: deep nesting takes quadratic time
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise ModelError(f"model config {path} is nested more than {_MAX_DEPTH} deep")
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None and _nodes(root, {}) > _MAX_NODES:
         raise ModelError(f"model config {path} has more than {_MAX_NODES} values: remove what its aliases repeat")
@@ -233,6 +267,8 @@ def _check_targets(node: object, place: str, path: Path) -> None:
     if isinstance(node, str) and "${" in node:
         # An escaped one, which the first reading leaves and the next would resolve, past this check.
         raise ModelError(f"model config {path}: {place} {node!r} is not allowed: write the value itself")
+    if isinstance(node, int | float) and not abs(node) <= _MAX_NUMBER:
+        raise ModelError(f"model config {path}: {place} is too large: expected at most {_MAX_NUMBER}")
     if isinstance(node, list):
         for number, child in enumerate(node):
             _check_targets(child, f"{place}[{number}]", path)
@@ -244,6 +280,9 @@ def _check_targets(node: object, place: str, path: Path) -> None:
             f"{', '.join(sorted(TARGETS))}"
         )
     for key, child in node.items():
+        counts = child if isinstance(child, list) else [child]
+        if key in _LAYER_COUNTS and any(isinstance(one, int | float) and one > _MAX_LAYERS for one in counts):
+            raise ModelError(f"model config {path}: {place}.{key} is too large: expected at most {_MAX_LAYERS}")
         if child is not None and key in _REFUSED_KEYS:
             raise ModelError(f"model config {path}: {place}.{key} is not allowed: {_REFUSED_KEYS[key]}")
         _check_targets(child, f"{place}.{key}", path)

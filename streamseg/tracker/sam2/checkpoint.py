@@ -77,10 +77,15 @@ def _why_unusable(value: Tensor, fits: bool) -> str | None:
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ModelError(f"checkpoint {path} does not exist")
+        raise ModelError(f"checkpoint {path} {'is not a file' if path.exists() else 'does not exist'}")
     if _is_legacy(path):
         raise ModelError(
             f"checkpoint {path} is in torch's legacy format of before 1.6: load it with torch.load and save it again "
+            "with torch.save"
+        )
+    if _is_compressed(path):
+        raise ModelError(
+            f"checkpoint {path} was compressed after it was saved, and its bytes are not the weights: save it again "
             "with torch.save"
         )
     try:
@@ -109,6 +114,15 @@ def _is_legacy(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return _LEGACY_MAGIC in file.read(32)
+
+
+def _is_compressed(path: Path) -> bool:
+    """Return whether a file has compressed parts, which torch would take for weights when it maps them to memory."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist())
+    except Exception:  # noqa: BLE001 - damaged files raise many kinds, and torch says so
+        return False
 
 
 def weights_digest(model: nn.Module) -> str:

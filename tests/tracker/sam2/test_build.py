@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,17 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
             build_model(SMALL_SAM2, checkpoint=path)
 
 
+def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
+    whole, packed = save(build_model(SMALL_SAM2), tmp_path / "whole.pt"), tmp_path / "packed.pt"
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(ModelError, match="was compressed after it was saved"):
+        build_model(SMALL_SAM2, checkpoint=packed)
+    with pytest.raises(ModelError, match="is not a file"):
+        build_model(SMALL_SAM2, checkpoint=tmp_path)
+
+
 def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "evil.pt"
     torch.save({"model": {"weight": Path("x")}}, path)
@@ -155,11 +167,34 @@ def test_configs_that_are_refused(tmp_path: Path) -> None:
         ),
         ("a: &a {x: 1}\n" + "b: {c: &c [*a, *a]}\n" + "d: &d [*c, *d]\n", "aliases repeat"),
         ("# " + "x" * 300_000 + "\n", "has 3[0-9]{5} bytes"),
+        ("a: " + "[" * 5000 + "]" * 5000 + "\n", "nested more than 64 deep"),
     ],
 )
 def test_a_config_that_becomes_huge_is_refused(tmp_path: Path, head: str, fault: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(head + SMALL_SAM2.read_text())
+    with pytest.raises(ModelError, match=fault):
+        build_model(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("kernel_size: 7", "kernel_size: 60000", "more than 536870912 weights"),
+        ("kernel_size: 7", "kernel_size: 6000000000", "kernel_size is too large"),
+        ("embed_dim: 32", "embed_dim: 65536", "more than 536870912 weights"),
+        ("embed_dim: 64", "embed_dim: .inf", "embed_dim is too large"),
+        ("embed_dim: 64", "embed_dim: .nan", "embed_dim is too large"),
+        ("stages: [1, 2, 3, 1]", "stages: [1, 2, 3000, 1]", "stages is too large"),
+        ("num_layers: 2", "num_layers: 1000", "num_layers is too large"),
+        ("num_layers: 2", "num_layers: 1" + "0" * 400, "num_layers is too large"),
+    ],
+)
+def test_a_model_that_would_be_huge_is_refused(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    text = SMALL_SAM2.read_text()
+    assert old in text
+    path = tmp_path / "config.yaml"
+    path.write_text(text.replace(old, new, 1))
     with pytest.raises(ModelError, match=fault):
         build_model(path)
 
