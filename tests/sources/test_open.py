@@ -67,7 +67,7 @@ def test_local_path_of_a_file_that_is_not_there_yet() -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("rtps://u:secret@h/x", ["'rtps'", "did you mean 'rtsps'", "rtps://u:***@h"]),
+        ("rtps://u:secret@h/x", ["'rtps'", "did you mean 'rtsp'", "rtps://u:***@h"]),
         ("scen:default", ["'scen'", "did you mean 'scene'"]),
         ("gopher://h/x", ["'gopher'", "known: rtsp:", "/dev/videoN"]),
         ("rtsp:///x", ["has no host", "rtsp://HOST/PATH"]),
