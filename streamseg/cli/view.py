@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -95,6 +96,7 @@ def _write(out: Path, pairs: Iterator[FramePair], frames: int | None) -> None:
     written, name = 0, ""
     with open_writer(out) as file, Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"writing {out}", total=wanted)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # keep what was written, as after Ctrl-C
         try:
             for pair in pairs:
                 file.add(draw_pair(pair), pair.masks.t_captured_ns / 1e9)

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 
 import av
 import cv2
@@ -71,6 +72,20 @@ def test_view_writes_a_video_without_a_window(streamseg, endpoint):
     assert "5 frames of stream scene" in done.stdout
     frames = frames_of(streamseg.folder / "streamseg-view.mp4")
     assert [frame.shape for frame in frames] == [(360, 640, 3)] * 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_view_that_is_stopped_completes_its_video(streamseg, endpoint, number):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = streamseg.start("view", endpoint, "--out", "masks.mp4", "--frames", 100000, **pipes)
+    while not [part for part in streamseg.folder.glob("*.part") if part.stat().st_size]:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "of stream scene" in output
+    assert frames_of(streamseg.folder / "masks.mp4")
 
 
 def test_view_draws_masks_over_their_own_frame(streamseg, endpoint):
