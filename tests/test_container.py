@@ -149,6 +149,7 @@ def test_compose_names_targets_services_and_files_that_exist(config: Config) -> 
     assert (ROOT / mount[0] / Path(script).relative_to(mount[1])).is_file()
 
 
+@pytest.mark.slow
 def test_the_camera_and_the_daemon_run_as_compose_starts_them(tmp_path: Path) -> None:
     """Both on this machine, with their options; only the addresses differ."""
     script = ROOT / "examples" / Path(CAMERA["entrypoint"][-1]).name

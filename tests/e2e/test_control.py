@@ -93,6 +93,7 @@ def test_a_prompt_on_an_expired_frame_follows_on_expired(daemon):
     assert running.end() == 0
 
 
+@pytest.mark.slow
 def test_objects_from_their_first_click_to_their_end(daemon):
     prompts = [{"object": 7, "label": "old", "box": [10, 20, 40, 60]}]
     running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE, "prompts": prompts}}})
@@ -164,6 +165,7 @@ def test_objects_from_their_first_click_to_their_end(daemon):
     assert running.end() == 0
 
 
+@pytest.mark.slow
 def test_ids_are_not_used_up_and_not_assigned_twice(daemon):
     running = daemon({"model": {"name": "color"}, "streams": {"cam": {"source": FILE_LIKE}}})
     with controller(running) as control:

@@ -141,6 +141,7 @@ def test_streams_are_opened_and_closed_many_times_without_a_trace(daemon):
     assert running.end() == 0
 
 
+@pytest.mark.slow
 def test_a_reload_changes_what_differs_and_costs_the_others_no_frame(daemon):
     box = {"object": 1, "box": [10, 20, 40, 60]}
     config = {

@@ -47,6 +47,7 @@ def marks(scene: Scene, kind: str) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["box", "click"])
 def test_nano_follows_plain_shapes(daemon, tmp_path, kind):
     scene = Scene(address("simple", 15))
@@ -59,6 +60,7 @@ def test_nano_follows_plain_shapes(daemon, tmp_path, kind):
         assert np.mean(values) > 0.85, (obj_id, values)
 
 
+@pytest.mark.slow
 def test_nano_follows_the_pond(daemon, tmp_path):
     scene = Scene(address("default", 15))
     running = daemon({"streams": {"cam": {"source": scene.spec.address, "prompts": marks(scene, "box")}}})
@@ -66,6 +68,7 @@ def test_nano_follows_the_pond(daemon, tmp_path):
     assert np.mean([value for values in found.values() for value in values]) > 0.75, found
 
 
+@pytest.mark.slow
 def test_nano_sees_that_an_object_left_and_came_back(daemon, tmp_path):
     scene = Scene(address("leave", 8))
     running = daemon(

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import cv2
+import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text()
 PROGRAMS = dict(zip(("find_leaf", "masks", "cutout"), re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), strict=True))
 
 
+@pytest.mark.slow
 def test_programs_of_the_tutorial_work(daemon, tmp_path):
     (source,) = set(re.findall(r"--source '(scene:[^']*)'", TEXT))
     running = daemon({"streams": {"cam": {"source": source}}, "model": {"threads": 1}})

@@ -129,6 +129,7 @@ def proxy(tmp_path: Path) -> Iterator[Callable[[str], str]]:
         process.wait(20)
 
 
+@pytest.mark.slow
 def test_the_page_works_behind_a_tls_proxy_below_a_path(
     start: Callable[..., WebDaemon], proxy: Callable[[str], str], open_page: Callable[..., Page]
 ) -> None:

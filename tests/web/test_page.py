@@ -42,6 +42,7 @@ def test_click_an_object_and_see_its_mask_on_it(web, open_page):
     assert row.locator(".thumbnail").evaluate(RED) > 0.2, "the ball, tinted"
 
 
+@pytest.mark.slow
 def test_nano_follows_what_is_clicked(start, open_page):
     """The same with nano, for which a click is only a position."""
     web = start({"cam": {"source": SCENE}}, model="nano")
@@ -259,6 +260,7 @@ def test_objects_of_another_program_show_up(web, control, open_page):
     expect(rows(page)).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_the_daemon_is_lost_and_comes_back(start, open_page):
     listen = f"127.0.0.1:{free_port()}"
     daemon = start({"cam": STREAMS["cam"]}, listen=listen)

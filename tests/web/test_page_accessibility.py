@@ -79,6 +79,7 @@ def test_the_page_is_accessible_in_every_layout_and_scheme(web, control, open_pa
 CAMERAS = {"old": (320, 240), "tall": (180, 320), "wide": (420, 180), "usual": (320, 180), "square": (200, 200)}
 
 
+@pytest.mark.slow
 def test_cameras_of_all_shapes_fit_the_window(start, open_page, look):
     streams = {name: {"source": f"scene:simple?size={w}x{h}&fps=5"} for name, (w, h) in CAMERAS.items()}
     page = open_page(f"{start(streams).url}#stream=old", viewport=SIZES["laptop"]["viewport"])
