@@ -30,6 +30,8 @@ from streamseg.protocol.topics import DAEMON, MAX_MESSAGE_BYTES, TOPIC
 log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".mcap"
+_MAGIC: Final = b"\x89MCAP0\r\n"
+"""The first bytes of every file of this format."""
 _PARTS: Final = "streamseg-parts"
 _SCHEMAS: Final[dict[str, type[msgspec.Struct]]] = {"objects": Objects, "events": Event, "status": Status}
 
@@ -208,13 +210,21 @@ def _records(file: Any, path: Path) -> Iterator[object]:
         except StopIteration:
             return
         except Exception as error:  # noqa: BLE001  # decompressors and kinds of records have errors of their own
-            if not any_read:
+            cut = isinstance(error, EndOfFile | EOFError | struct.error)  # it ends in the middle of a record
+            if not any_read and not (cut and _begins_as_mcap(file)):
                 raise RecordError(f"{path}: not a recording of streamseg (MCAP)") from None
-            if not isinstance(error, EndOfFile | EOFError | struct.error):  # these: it ends in the middle of a record
+            if not cut:
                 log.warning("%s is damaged, and the rest of it is left out: %s", path, error or type(error).__name__)
             return
         any_read = True
         yield record
+
+
+def _begins_as_mcap(file: Any) -> bool:
+    """Return whether a file starts with MCAP's magic bytes or is cut off within them: its recorder has just begun."""
+    file.seek(0)
+    found: bytes = file.read(len(_MAGIC))
+    return _MAGIC.startswith(found)
 
 
 def pack(parts: Sequence[bytes]) -> bytes:
