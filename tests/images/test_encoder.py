@@ -15,7 +15,8 @@ from tests.tracker.tracker_scenes import clip
 
 # 224: the windows of 14 and 7 tokens divide the maps; 256: they do not; 320: only some do.
 @pytest.mark.parametrize(
-    ("config", "size"), [("sam2.1_hiera_t", 224), ("sam2.1_hiera_t", 256), ("sam2.1_hiera_b+", 320)]
+    ("config", "size"),
+    [("sam2.1_hiera_t", 224), ("sam2.1_hiera_t", 256), pytest.param("sam2.1_hiera_b+", 320, marks=pytest.mark.slow)],
 )
 @torch.no_grad()
 def test_strips_of_windows_are_the_whole_trunk(config: str, size: int) -> None:

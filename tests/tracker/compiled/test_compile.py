@@ -95,7 +95,7 @@ def graphs() -> int:
 @pytest.mark.parametrize(
     ("partly_filled", "buckets"),
     [
-        pytest.param("masked", SPLIT, id="as on a CPU"),
+        pytest.param("masked", SPLIT, id="as on a CPU", marks=pytest.mark.slow),
         pytest.param("ranged", PADDED, id="as on a CUDA device", marks=pytest.mark.slow),
         pytest.param("masked", PADDED, id="masked, padded", marks=pytest.mark.long),
         pytest.param("ranged", SPLIT, id="ranged, split", marks=pytest.mark.long),

@@ -203,6 +203,7 @@ def made(
     return predictor
 
 
+@pytest.mark.slow
 def test_bfloat16_agrees_as_well_as_torch_does(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
     """Each in bfloat16 against float32. Five objects: batches of four and one. OpenVINO's fused kernels fail this."""
     from copy import deepcopy

@@ -25,6 +25,7 @@ from streamseg.tracker.sam2.step import TrackStep
 from tests.tracker.tracker_scenes import show
 
 
+@pytest.mark.slow
 def test_networks_and_report(small: SAM2Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing is reported to Intel, which would leave a client id in the home directory."""
     home, folder = tmp_path / "home", tmp_path / "networks"
@@ -57,6 +58,7 @@ def use_sam2_attention(step: TrackStep) -> None:
                 setattr(module, name, child._attention)
 
 
+@pytest.mark.slow
 def test_fused_kernels_are_used_unless_they_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rounding of a single score does not decide, and a fusion that fails is no failure."""
     predictor = CameraPredictor(build_model("nano", checkpoint=Path(streamseg.models.__file__).with_name("nano.pt")))
