@@ -260,11 +260,7 @@ def _rle(mask: Mask) -> Rle:
         return _coco_rle(mask)
     try:
         array = np.asarray(mask)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ControlError(
             "BAD_REQUEST", f"mask: it cannot be read as an array ({error}): give a NumPy array, bool [height, width]"
         ) from None

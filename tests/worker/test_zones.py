@@ -115,7 +115,7 @@ def test_changed_settings_keep_what_did_not_change() -> None:
     monitor = RegionMonitor({"left": LEFT_HALF, "gone": LEFT_HALF}, {"gate": UP})
     monitor.update(square(40, 40), 0)
     left = monitor.change({"left": LEFT_HALF, "new": LEFT_HALF}, {"gate": UP}, 3 * SECOND)
-    assert left == [ZoneLeft("gone", 1, 3.0, "removed")], "whoever watches a zone that is gone must not wait for ever"
+    assert left == [ZoneLeft("gone", 1, 3.0, "removed")], "objects leave a zone that is removed"
     assert inside(monitor) == {"left": 1, "new": 0}
     assert move(monitor, [40]) == [ZoneEntered("new", 1)]
 

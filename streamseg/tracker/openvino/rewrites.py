@@ -92,7 +92,7 @@ class ConvolutionNorm(nn.Module):
 class TokenAttention(nn.Module):
     """Attention of the decoder's few tokens, with the softmax spelled out.
 
-    OpenVINO fuses products and softmax into one kernel ("snippets"). In bfloat16 its kernel for less than ten queries
+    OpenVINO fuses products and softmax into one kernel ("snippets"). In bfloat16 its kernel for fewer than ten queries
     gives wrong results: nano's object scores were off by 2.7 on real memory (their spread is 3.4), and by 0.03, as
     torch's in bfloat16, in this form, which it does not recognize. The other attentions may be fused: four lanes take
     24 ms instead of 28, one lane 9.4 instead of 10.4.
