@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--config", help="config of --weights; default: that of --model")
     parser.add_argument("--dtype", default="float32", help="precision, as model.dtype; RESULTS.md's is the default")
     parser.add_argument("--policy", choices=POLICY_NAMES, help="as model.memory; default: the model's")
+    parser.add_argument("--edges", choices=("model", "colors"), help="as model.mask_edges; default: the model's")
     parser.add_argument("--image-size", type=int, help="side of the model's input, as model.image_size")
     parser.add_argument("--prompts", nargs="*", default=[*KINDS], choices=KINDS, help="of the DAVIS folder")
     parser.add_argument("--only-model", action="store_true", help="leave the alternatives out")
@@ -148,7 +149,12 @@ def _config(options: argparse.Namespace) -> str | None:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    given = {"dtype": options.dtype, "image_size": options.image_size, "memory": options.policy}
+    given = {
+        "dtype": options.dtype,
+        "image_size": options.image_size,
+        "memory": options.policy,
+        "mask_edges": options.edges,
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from streamseg.models.tuning import MemoryPolicyName
+from streamseg.models.tuning import MaskEdges, MemoryPolicyName
 from streamseg.protocol.prompt_rules import MAX_OBJECT_ID
 from streamseg.protocol.topics import DEFAULT_ENDPOINT, is_public
 
@@ -406,6 +406,13 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             description="Which frames an object remembers: the newest (sam2), the newest with a good mask (gated), or "
             "also some on which a look-alike was near (distractor). contact keeps the masks of objects apart that "
             "touch, by their colors. auto is the model's own: contact for nano, sam2 for Meta's models."
+        ),
+    ] = "auto"
+    mask_edges: Annotated[
+        Literal["auto", MaskEdges],
+        Meta(
+            description="Where published masks end: as the model says (model), or moved to where the picture's colors "
+            "change (colors). auto is the model's own: colors for nano, model for Meta's models."
         ),
     ] = "auto"
     max_objects: Annotated[ObjectCount, Meta(description="Maximum number of objects per stream.")] = 16

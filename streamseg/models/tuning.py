@@ -1,7 +1,7 @@
-"""What was fitted for one model: its memory policy with thresholds, and what its confidence is computed from.
+"""What was fitted for one model: its memory policy with thresholds, its confidence, and how its masks are finished.
 
 It lies beside the model's config as ``NAME.tuning.json``, so that own weights with the same config use it too. A model
-without such a file remembers as SAM 2 and has no confidence. Imports no torch.
+without such a file remembers as SAM 2, has no confidence, and its masks are published as they are. Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ TUNING_VERSION: Final = 1
 
 MemoryPolicyName = Literal["sam2", "gated", "distractor", "contact"]
 """See :class:`~streamseg.tracker.sam2.memory_policy.MemoryPolicy`."""
+
+MaskEdges = Literal["model", "colors"]
+"""See :mod:`streamseg.tracker.mask_edges`."""
 
 
 class MemoryThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,6 +72,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         thresholds: Of all policies.
         confidence: None if the model has none.
         automatic: Thresholds of masks that are found without a prompt.
+        mask_edges: Whether published masks keep the model's edges, or follow the picture's colors.
     """
 
     version: int = TUNING_VERSION
@@ -76,6 +80,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     thresholds: MemoryThresholds = MemoryThresholds()
     confidence: Confidence | None = None
     automatic: AutomaticThresholds = AutomaticThresholds()
+    mask_edges: MaskEdges = "model"
 
 
 def tuning_file(config: str) -> Path:

@@ -79,7 +79,7 @@ def _on_cpu(stream: LowRes) -> list[ObjectResult]:
     results = []
     for obj_id, logits, scores in zip(stream.obj_ids, stream.mask_logits.float(), stream.scores.tolist(), strict=True):
         origin, mask = _crop(logits, stream.size)
-        results.append(object_result(obj_id, stream.size, count_pixels(mask, origin), **_named(scores)))
+        results.append(object_result(obj_id, stream.size, count_pixels(mask, origin), **named_scores(scores)))
     return results
 
 
@@ -245,7 +245,7 @@ def _measured(
         return np.ascontiguousarray(mask[:, left - 8 * first : right - 8 * first]).view(np.bool_)
 
     part = PixelCounts(in_column.astype(np.int64), in_row.astype(np.int64), crop)
-    return object_result(obj_id, size, part, **_named(scores.tolist()))
+    return object_result(obj_id, size, part, **named_scores(scores.tolist()))
 
 
 class _Scores(TypedDict):
@@ -254,7 +254,7 @@ class _Scores(TypedDict):
     confidence: float | None
 
 
-def _named(scores: Sequence[float]) -> _Scores:
+def named_scores(scores: Sequence[float]) -> _Scores:
     """Name a row of :attr:`LowRes.scores`."""
     iou, score, confidence = scores
     return {

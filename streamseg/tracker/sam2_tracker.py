@@ -26,6 +26,7 @@ from streamseg.tracker.confidence import ConfidenceMeter
 from streamseg.tracker.device import choose_device, choose_dtype
 from streamseg.tracker.found import agreement, check_found, is_found, is_positive
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
+from streamseg.tracker.mask_edges import color_edged
 from streamseg.tracker.measure import unseen, unusable
 from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.predictor import CameraPredictor, PastImage, SegmentedObject, TrackOutput
@@ -75,6 +76,7 @@ class Sam2Tracker:
         confidence: What the confidence of masks is computed from; None if the model has none.
         weights: Names the model's weights, see :func:`weights_digest`.
         automatic: Thresholds of :meth:`candidates`.
+        color_edges: The edges of published masks follow the picture's colors.
     """
 
     def __init__(
@@ -87,10 +89,12 @@ class Sam2Tracker:
         confidence: Confidence | None = None,
         weights: str = "",
         automatic: AutomaticThresholds = AutomaticThresholds(),  # noqa: B008 - frozen
+        color_edges: bool = False,
     ) -> None:
         self._predictor = predictor
         self._weights = weights
         self._automatic = automatic
+        self._color_edges = color_edges
         self._restart_unseen = restart_unseen
         self._preprocess = preprocess
         self._catch_up_frames = catch_up_frames
@@ -128,6 +132,7 @@ class Sam2Tracker:
             confidence=tuning.confidence,
             weights=weights,
             automatic=tuning.automatic,
+            color_edges=(tuning.mask_edges if config.mask_edges == "auto" else config.mask_edges) == "colors",
         )
 
     @property
@@ -208,7 +213,7 @@ class Sam2Tracker:
         past = self._prompted_frame(stream, prompt, None)
         given = given_prompt(prompt, past.size)
         output = self._predictor.add_prompt(stream, prompt.obj_id, at=self._image(past), **given)
-        self._catch_up(stream, past, output)
+        self._catch_up(stream, past, output, given=prompt.mask is not None)
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects. A stream that is already open is restarted."""
@@ -236,19 +241,18 @@ class Sam2Tracker:
             images = {stream: self._preprocess.normalize(image) for stream, image in pixels.items()}
             with self._predictor.all_or_none(images):
                 outputs = self._predictor.track(images)
-                masks = to_results(
-                    [
-                        LowRes(*output, sizes[stream], self._confidence(stream, output))
-                        for stream, output in outputs.items()
-                    ]
-                )
+                found = {
+                    stream: LowRes(*output, sizes[stream], self._confidence(stream, output))
+                    for stream, output in outputs.items()
+                }
+                masks = self._finished(found, pixels)
         for stream, frame in frames.items():
             self._histories[stream].add(frame, self._predictor.frame(stream), pixels[stream])
         results = {}
         for stream, held in zip(outputs, masks, strict=True):
-            found = {result.obj_id: self._finite(stream, result) for result in held}
+            of_objects = {result.obj_id: self._finite(stream, result) for result in held}
             results[stream] = [
-                found.get(obj_id) or unseen(obj_id, sizes[stream]) for obj_id in self._predictor.objects(stream)
+                of_objects.get(obj_id) or unseen(obj_id, sizes[stream]) for obj_id in self._predictor.objects(stream)
             ]
         return results
 
@@ -321,7 +325,8 @@ class Sam2Tracker:
         output = self._predictor.accept(stream, prompt.obj_id, segmented)
         if segmented.fresh:
             log.info("stream %s: object %d started again from a prompt", stream, prompt.obj_id)
-        return replace(self._catch_up(stream, past, output, catch_up_frames), restarted=segmented.fresh)
+        caught_up = self._catch_up(stream, past, output, catch_up_frames, given=prompt.mask is not None)
+        return replace(caught_up, restarted=segmented.fresh)
 
     def preview(
         self,
@@ -463,8 +468,8 @@ class Sam2Tracker:
         return segmented, self._checked(prompt, result, past)
 
     def _at_video_size(self, prompt: Prompt, masks: StepOutput, past: PastFrame[torch.Tensor]) -> list[ObjectResult]:
-        (results,) = to_results([LowRes((prompt.obj_id,) * len(masks.iou_prediction), *masks, past.size)])
-        return results
+        found = LowRes((prompt.obj_id,) * len(masks.iou_prediction), *masks, past.size)
+        return self._of_frame(found, past, given=prompt.mask is not None)
 
     def _checked(self, prompt: Prompt, result: ObjectResult, past: PastFrame[torch.Tensor]) -> ObjectResult:
         """Return the mask that a prompt gave; an empty one if its scores are not finite.
@@ -596,7 +601,7 @@ class Sam2Tracker:
         """
         self._predictor.bring_back(stream, obj_id)
         newest = self._histories[stream].find(obj_id, None)
-        return self._result(stream, self._predictor.retrack(stream, obj_id, self._image(newest)), newest.size)
+        return self._result(stream, self._predictor.retrack(stream, obj_id, self._image(newest)), newest)
 
     def drop_aside(self, stream: str, obj_id: int) -> None:
         """Free the memory of an object that was set aside. Does nothing if there is none."""
@@ -622,7 +627,13 @@ class Sam2Tracker:
         return PastImage(past.number, self._preprocess.normalize(past.picture))
 
     def _catch_up(
-        self, stream: str, past: PastFrame[torch.Tensor], output: TrackOutput, frames: int | None = None
+        self,
+        stream: str,
+        past: PastFrame[torch.Tensor],
+        output: TrackOutput,
+        frames: int | None = None,
+        *,
+        given: bool = False,
     ) -> PromptResult:
         """Track one object through some of the frames after a prompted one, up to the newest.
 
@@ -631,24 +642,41 @@ class Sam2Tracker:
             past: The prompted frame.
             output: The object on that frame.
             frames: Through how many frames, at most; None: as many as for any prompt.
+            given: The prompt was a mask.
         """
         (obj_id,) = output.obj_ids
         limit = self._catch_up_frames if frames is None else frames
         later = evenly(self._histories[stream].since(past.number + 1), limit)
-        prompted = current = self._result(stream, output, past.size)
+        prompted = current = self._result(stream, output, past, given=given)
         if not later:
             return PromptResult(past.frame_id, prompted, current)
         if not self._predictor.remembers(stream, obj_id):  # its scores were not finite
             return PromptResult(past.frame_id, prompted, unseen(obj_id, later[-1].size))
         for frame in later:
             output = self._predictor.retrack(stream, obj_id, self._image(frame))
-        return PromptResult(past.frame_id, prompted, self._result(stream, output, later[-1].size))
+        return PromptResult(past.frame_id, prompted, self._result(stream, output, later[-1]))
 
-    def _result(self, stream: str, output: TrackOutput, size: tuple[int, int]) -> ObjectResult:
-        """Return the result of an output with one object."""
+    def _result(
+        self, stream: str, output: TrackOutput, past: PastFrame[torch.Tensor], *, given: bool = False
+    ) -> ObjectResult:
+        """Return the result of an output with one object; ``given``: the user gave the mask."""
         self._meter.forget(stream, output.obj_ids[0])
-        ((result,),) = to_results([LowRes(*output, size, self._meter.measure_prompted(output))])
+        masks = LowRes(*output, past.size, self._meter.measure_prompted(output))
+        (result,) = self._of_frame(masks, past, given=given)
         return self._finite(stream, result)
+
+    def _of_frame(self, masks: LowRes, past: PastFrame[torch.Tensor], *, given: bool) -> list[ObjectResult]:
+        """Return the masks of a frame as they are published; one that the user gave keeps its edges."""
+        (results,) = to_results([masks]) if given else self._finished({"": masks}, {"": past.picture})
+        return results
+
+    def _finished(
+        self, masks: Mapping[str, LowRes], pictures: Mapping[str, torch.Tensor]
+    ) -> Sequence[list[ObjectResult]]:
+        """Return the masks of some streams' frames as they are published."""
+        if not self._color_edges:
+            return to_results(list(masks.values()))
+        return [color_edged(held, pictures[stream]) for stream, held in masks.items()]
 
     def _confidence(self, stream: str, output: TrackOutput) -> torch.Tensor | None:
         """Return the confidence of a stream's objects on its newest frame."""
