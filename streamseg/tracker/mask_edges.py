@@ -60,7 +60,7 @@ _SMOOTHNESS: Final = 0.01
 _HALF: Final = 127
 
 
-def color_edged(masks: LowRes, picture: Tensor) -> list[ObjectResult]:
+def color_edged(masks: LowRes, picture: Tensor, *, alternatives: bool = False) -> list[ObjectResult]:
     """Convert the masks of one frame's objects to results whose edges follow the picture's colors.
 
     Everything happens on the host: syncs on a device.
@@ -68,6 +68,7 @@ def color_edged(masks: LowRes, picture: Tensor) -> list[ObjectResult]:
     Args:
         masks: Of the frame, as for :func:`~streamseg.tracker.postprocess.to_results`.
         picture: ``uint8 [3, S, S]`` RGB, or ``[1, S, S]`` gray: the model's input before it was normalized.
+        alternatives: The masks are candidates for one object, not objects beside each other.
     """
     if not masks.obj_ids:
         return []
@@ -76,7 +77,8 @@ def color_edged(masks: LowRes, picture: Tensor) -> list[ObjectResult]:
     colors = colors_of(picture.cpu().numpy())
     results = []
     for lane, (obj_id, row) in enumerate(zip(masks.obj_ids, scores, strict=True)):
-        origin, mask = _at_video_size(*share_of_object(logits, lane, colors), len(colors), masks.size)
+        rivals = np.delete(logits, lane, 0)[: 0 if alternatives else None]
+        origin, mask = _at_video_size(*share_of_object(logits[lane], rivals, colors), len(colors), masks.size)
         results.append(object_result(obj_id, masks.size, count_pixels(mask, origin), **named_scores(row)))
     return results
 
@@ -92,26 +94,25 @@ def colors_of(picture: Bytes) -> NDArray[np.int16]:
     return np.asarray(cv2.transform(bins, np.ones((1, 3))))
 
 
-def share_of_object(logits: Floats, lane: int, colors: NDArray[np.int16]) -> tuple[Part, Floats]:
+def share_of_object(logits: Floats, rivals: Floats, colors: NDArray[np.int16]) -> tuple[Part, Floats]:
     """Return how much each pixel of the picture belongs to an object.
 
     Args:
-        logits: ``[N, h, w]``; the masks of one frame's objects; object where > 0.
-        lane: The object.
+        logits: ``[h, w]``; the object's mask; object where > 0.
+        rivals: ``[N, h, w]``; those of the frame's other objects: what they claim more is not gained.
         colors: ``[S, S]`` of :func:`colors_of`; S is a multiple of h and w.
 
     Returns:
         The rows and columns that hold the whole object and a margin, and the shares there: 0..1, object where > 0.5.
         Nothing if the mask is empty or has values that are not finite.
     """
-    low = logits[lane]
-    mask = (low > 0).astype(np.uint8)
-    if not mask.any() or not np.isfinite(low).all():
+    mask = (logits > 0).astype(np.uint8)
+    if not mask.any() or not np.isfinite(logits).all():
         return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.float32)
-    cell = len(colors) // len(low)
+    cell = len(colors) // len(logits)
     near = _reach(mask, _EDGE + 1)
     part = _scaled(near, cell)
-    scaled = cv2.resize(low, colors.shape[::-1], interpolation=cv2.INTER_LINEAR)[part]
+    scaled = cv2.resize(logits, colors.shape[::-1], interpolation=cv2.INTER_LINEAR)[part]
     share = _sigmoid(scaled)
     ratio = _color_ratio(mask, colors)
     if ratio is None:
@@ -121,9 +122,9 @@ def share_of_object(logits: Floats, lane: int, colors: NDArray[np.int16]) -> tup
     radius = min(_RADIUS_PX, round(_RADIUS_SHARE * cell * float(mask.sum()) ** 0.5))
     if radius:
         moved = _guided(moved, evidence / (2 * _MOST), radius)
-    if len(logits) > 1:  # what another object claims more than this one is not gained
-        others = (np.delete(logits, lane, 0)[:, near[0], near[1]] > low[near]).any(0)
-        np.minimum(moved, share, out=moved, where=_pixels(others, cell))
+    if len(rivals):
+        theirs = np.asarray((rivals[:, near[0], near[1]] > logits[near]).any(0))
+        np.minimum(moved, share, out=moved, where=_pixels(theirs, cell))
     edge = cv2.dilate(mask, _disk(_EDGE)) - cv2.erode(mask, _disk(_EDGE), borderValue=1)
     np.copyto(share, moved, where=_pixels(edge, cell))
     return part, share

@@ -245,7 +245,10 @@ class Sam2Tracker:
                     stream: LowRes(*output, sizes[stream], self._confidence(stream, output))
                     for stream, output in outputs.items()
                 }
-                masks = self._finished(found, pixels)
+                if self._color_edges:
+                    masks = [color_edged(held, pixels[stream]) for stream, held in found.items()]
+                else:
+                    masks = to_results(list(found.values()))
         for stream, frame in frames.items():
             self._histories[stream].add(frame, self._predictor.frame(stream), pixels[stream])
         results = {}
@@ -666,17 +669,11 @@ class Sam2Tracker:
         return self._finite(stream, result)
 
     def _of_frame(self, masks: LowRes, past: PastFrame[torch.Tensor], *, given: bool) -> list[ObjectResult]:
-        """Return the masks of a frame as they are published; one that the user gave keeps its edges."""
-        (results,) = to_results([masks]) if given else self._finished({"": masks}, {"": past.picture})
+        """Return masks of one object as they are published; one that the user gave keeps its edges."""
+        if self._color_edges and not given:
+            return color_edged(masks, past.picture, alternatives=True)
+        (results,) = to_results([masks])
         return results
-
-    def _finished(
-        self, masks: Mapping[str, LowRes], pictures: Mapping[str, torch.Tensor]
-    ) -> Sequence[list[ObjectResult]]:
-        """Return the masks of some streams' frames as they are published."""
-        if not self._color_edges:
-            return to_results(list(masks.values()))
-        return [color_edged(held, pictures[stream]) for stream, held in masks.items()]
 
     def _confidence(self, stream: str, output: TrackOutput) -> torch.Tensor | None:
         """Return the confidence of a stream's objects on its newest frame."""

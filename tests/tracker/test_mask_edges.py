@@ -97,6 +97,15 @@ def test_an_object_does_not_gain_what_another_claims_more() -> None:
     assert (first.full_mask & second.full_mask).sum() < 0.02 * left.sum()
 
 
+def test_candidates_for_one_object_do_not_limit_each_other() -> None:
+    small, large = decoded(disk(120, 130, 30)), decoded(disk(120, 130, 40))
+    picture = torch.from_numpy(painted((disk(120, 130, 40), (200, 60, 40))))
+    together = color_edged(masks_of(torch.cat([small, large])), picture, alternatives=True)
+    for one, alone in zip((small, large), together, strict=True):
+        (wanted,) = color_edged(masks_of(one), picture)
+        assert np.array_equal(wanted.full_mask, alone.full_mask)
+
+
 @pytest.mark.parametrize("value", [-1.0, -1024.0])
 def test_an_empty_mask_stays_empty(value: float) -> None:
     (result,) = color_edged(masks_of(torch.full((1, CELLS, CELLS), value)), torch.from_numpy(painted()))
@@ -168,7 +177,7 @@ def test_a_part_is_scaled_as_the_whole_picture_is(
 
 def test_the_part_holds_the_whole_object() -> None:
     logits = decoded(disk(5, 250, 20)).numpy()
-    part, share = share_of_object(logits, 0, colors_of(painted((disk(5, 250, 20), (200, 60, 40)))))
+    part, share = share_of_object(logits[0], logits[:0], colors_of(painted((disk(5, 250, 20), (200, 60, 40)))))
     assert share.shape == tuple(side.stop - side.start for side in part)
     whole = cv2.resize(logits[0], (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) > 0
     whole[part] = False

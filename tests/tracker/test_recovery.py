@@ -225,7 +225,7 @@ def test_a_call_that_fails_at_its_end_can_be_repeated(tracker: Sam2Tracker, monk
         for number in range(1, 4):
             if fails:
                 with monkeypatch.context() as patched:
-                    patched.setattr("streamseg.tracker.sam2_tracker.to_results", failing)
+                    patched.setattr("streamseg.tracker.sam2_tracker.color_edged", failing)
                     with pytest.raises(torch.OutOfMemoryError):
                         show.next(SCENE.render(number))
                 show.number -= 1
