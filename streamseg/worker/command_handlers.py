@@ -46,19 +46,19 @@ _UNDOABLE: Final = frozenset({"add_prompt", "set_prompts", "remove_object", "res
 
 
 def handle_command(command: Command, streams: Mapping[str, TrackedStream]) -> Outcome:
-    """Execute a command and return its outcome. Every other exception becomes an outcome with an error.
+    """Execute a command and return its outcome. Any exception but DeviceError becomes an error outcome.
 
     Blocks: for a prompt, as long as the tracker takes.
 
     Raises:
-        DeviceError: the device is lost. The control process answers the request when the worker is gone.
+        DeviceError: the device is lost. The control process answers the request once the worker has exited.
     """
     result = _attempt(command, _execute, command, streams)
     return result if isinstance(result, Outcome) else Outcome(command.number, encode_json(result))
 
 
 def handle_previews(commands: Sequence[Command], streams: Mapping[str, TrackedStream]) -> list[Outcome]:
-    """Answer previews of one stream as :func:`handle_command` does. They share the model's batches.
+    """Execute previews of one stream, batched through the model, as :func:`handle_command` does.
 
     Raises:
         DeviceError: as :func:`handle_command`.
@@ -173,7 +173,7 @@ def _now(stream: TrackedStream, change: Change) -> dict[int, SavedObject | None]
 
 
 def _check_prompt(stream: TrackedStream, obj_id: int, prompt: SetPrompt) -> None:
-    """Refuse an invalid prompt early, as far as the newest frame tells; it is applied to a later one."""
+    """Check a prompt against the newest frame, to refuse it early; it is applied to a later one."""
     if stream.latest is None:
         return
     try:
@@ -202,7 +202,7 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
             continue
         unchanged.append(prompt)
     if frame is None:
-        if stream.latest is not None and not stream.paused:  # the next frame, on which they start, shows much the same
+        if stream.latest is not None and not stream.paused:  # they start on the next frame, which looks much the same
             _check_starts(stream, prompted, None)
         stream.objects.replace(removed, prompted, can_undo=True)
     else:
@@ -222,7 +222,7 @@ def _set_prompts(stream: TrackedStream, args: SetPrompts) -> PromptsSet:
 
 
 def _frame_of(stream: TrackedStream, args: SetPrompts) -> int | None:
-    """Return the held frame that the prompts are for; None: the next one."""
+    """Return the id of the held frame that the prompts apply to; None: the next one."""
     if args.frame is None:
         return None
     require_not_paused(stream)

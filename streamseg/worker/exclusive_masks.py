@@ -1,8 +1,7 @@
-"""Gives each pixel to one object of its stream: the one whose mask is more likely right.
+"""Gives each pixel to one object of its stream: the one whose mask is more likely correct.
 
-Whole objects are compared by their confidence, not pixels by their logits: those of different objects are not
-comparable, and the wrong object often wins (docs/tracker.md). Only what is published changes; the tracker remembers the
-masks as the model gave them.
+Compares the confidence of whole objects, not the logits of pixels: logits of different objects are not comparable, and
+the wrong object often wins (docs/tracker.md). Only published masks change; the tracker remembers the model's masks.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def exclusive(results: Mapping[int, ObjectResult]) -> dict[int, ObjectResult]:
         if (area & result.mask).any():
             result = with_mask(result, result.mask & ~area)
             if result.confidence is not None and not result.area:
-                result = replace(result, confidence=0.0)  # that of an empty mask
+                result = replace(result, confidence=0.0)  # as for any empty mask
             given[obj_id] = result
             x, y, w, h = result.roi
         taken[y : y + h, x : x + w] |= result.mask

@@ -1,4 +1,4 @@
-"""A frame on its way through a stream, its outcome, and the message that the publisher gets for it."""
+"""A frame on its way through a stream, its result, and the publisher's message about it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class FrameTurn:
         stream: Id of the stream.
         frame: The frame.
         complete: The stream's side of :meth:`finish`.
-        needs_tracking: The tracker must see the frame.
-        repeats: Id of the tracked frame that shows the same, if any.
+        needs_tracking: Whether the tracker must process the frame.
+        repeats: Id of the tracked frame with the same picture, if any.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class FrameResult:
 
     Attributes:
         stream: Id of the stream.
-        frame: The frame; its planes are not read.
+        frame: The frame; its planes may be gone.
         objects: Its objects, oldest first.
         t_tracked_ns: ``time.monotonic_ns()`` when the masks were known.
         paused: The stream is paused: the frame was not tracked and has no objects.
-        repeats: Id of the frame whose masks these are, if this frame showed the same; None if it was tracked.
+        repeats: Id of the frame that the masks are from, if this one showed the same; None if it was tracked.
         failed: The frame was not tracked because of an error of the tracker.
     """
 

@@ -23,7 +23,7 @@ class HiddenObjects:
     Args:
         tracker: The tracker.
         stream: Id of the stream.
-        max_objects: Largest number of them; the oldest make room for new ones. 0: none is hidden.
+        max_objects: Maximum number of hidden objects; the oldest make room for new ones. 0: none is hidden.
         clock: Returns seconds, for tests.
     """
 
@@ -50,7 +50,7 @@ class HiddenObjects:
         return None if hidden is None else hidden.obj
 
     def take(self, obj: SavedObject) -> bool:
-        """Return whether the tracker can bring an object back as it was; it is no longer hidden then."""
+        """Return whether the tracker can bring an object back as it was; if so, it is no longer hidden."""
         found = self._hidden.get(obj.obj_id)
         if found is None:
             return False
@@ -72,5 +72,5 @@ class HiddenObjects:
             self._tracker.drop_aside(self._stream, obj_id)
 
     def clear(self) -> None:
-        """Forget all: the tracker has."""
+        """Forget all objects, as the tracker has."""
         self._hidden.clear()

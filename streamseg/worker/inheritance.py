@@ -1,7 +1,7 @@
-"""Continues a stream's objects from what an earlier worker or daemon left: a snapshot, or prompts alone.
+"""Continues a stream's objects from an earlier worker or daemon: from its snapshot, or from prompts alone.
 
-An object whose memory is not in a usable snapshot is not prompted again where it was once, because something else may
-be there now. It is ``lost``, unless ``on_discontinuity`` says otherwise.
+An object without memory in a usable snapshot is not prompted again at its old place, because something else may be
+there now. It is ``lost``, unless ``on_discontinuity`` says otherwise.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Inheritance:
 
     Attributes:
         saved: The objects.
-        memory_lost: An earlier worker of this daemon tracked the stream, and its memory died with it.
-        snapshot: Its memory; None if there is none that can be used.
-        reason: Why there is none.
+        memory_lost: An earlier worker of this daemon tracked the stream, and its memory was lost with it.
+        snapshot: The memory of its objects; None if there is no usable one.
+        reason: Why there is no usable one.
         session: Id of this run of the daemon.
     """
 
@@ -50,7 +50,7 @@ class Inheritance:
 
 
 def was_tracked(ring: FrameRing) -> bool:
-    """Return whether an earlier worker took frames of the ring: its memory of their objects died with it."""
+    """Return whether an earlier worker took frames of the ring: its memory of their objects was lost with it."""
     counters = ring.counters()
     taken = counters.frames - counters.dropped - counters.pending - counters.held
     return taken > 0 or counters.abandoned > 0
@@ -84,10 +84,10 @@ class Restoration:
         objects: The stream's objects; all of their prompts are pending.
         config: Settings of the stream, which is open on the tracker.
         tracker: The tracker.
-        left: What there is to continue from.
+        left: What the earlier worker or daemon left.
 
     Attributes:
-        epoch: Epoch of the stream at the time of the snapshot, if its memory is used and of this session.
+        epoch: Epoch of the stream at the time of the snapshot, if it is used and was taken in this session.
     """
 
     def __init__(self, objects: StreamObjects, config: StreamConfig, tracker: Tracker, left: Inheritance) -> None:
@@ -144,7 +144,7 @@ class Restoration:
             prompted = {obj.obj_id: obj.prompts for obj in configured(config.prompts).objects}
             without = [obj for obj in without if prompted.get(obj.obj_id) != obj.prompts[:1]]
         for obj in without:
-            # What was found without a prompt can be found again, where it is now.
+            # Objects found without a prompt can be found again, where they are now.
             match "reset" if obj.is_found else config.on_discontinuity:
                 case "reset":
                     table.remove(obj.obj_id)
@@ -156,7 +156,7 @@ class Restoration:
         return without
 
     def report(self, frame: Frame, events: EventLog) -> None:
-        """Begin with the first frame: continue the states, and say what was restored and what was not."""
+        """On the first frame, continue the states and report which objects were restored and which were not."""
         snapshot, now_ns = self._left.snapshot, frame.stamps.stream_time_ns
         table = self._objects.table
         restored = [obj_id for obj_id in self._restored if table.is_tracked(obj_id)]

@@ -1,7 +1,7 @@
-"""The size of the model's input for one stream, as ``overload: smaller_input`` sets it.
+"""The size of the model's input for one stream under ``overload: smaller_input``.
 
-What :attr:`InputSize.reduced_to` says is what the tracker does: a change that fails leaves the stream as it was, and is
-tried again after a back-off.
+:attr:`InputSize.reduced_to` always matches the tracker: a change that fails leaves the stream as it was, and is retried
+after a back-off.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from streamseg.worker.track_errors import raise_if_device_lost
 log = logging.getLogger(__name__)
 
 _RETRY: Final = BackoffPolicy(first_s=10, max_s=320, healthy_s=0)
-"""Of a change that failed, mostly for a lack of memory."""
+"""Back-off after a change that failed, mostly for lack of memory."""
 
 
 class InputSize:
-    """Changes the size and knows it. Used by the worker's thread, between two frames.
+    """Changes and remembers the size. Used by the worker's thread, between two frames.
 
     Args:
         stream: Id of the stream.
@@ -42,7 +42,7 @@ class InputSize:
 
     @property
     def may_change(self) -> bool:
-        """Whether no change has failed a short while ago."""
+        """Whether a change may be tried: none has failed recently."""
         return time.monotonic() >= self._not_before
 
     def reduce(self, reason: str) -> None:
@@ -68,7 +68,7 @@ class InputSize:
             self._note_restored(f"{side} pixels")
 
     def reopened(self) -> None:
-        """Choose the smaller input again for a stream that was opened again, which has the full size.
+        """Choose the smaller input again after the stream was reopened, with the full size.
 
         Raises:
             DeviceError: The device is lost.

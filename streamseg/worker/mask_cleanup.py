@@ -1,7 +1,7 @@
 """Removes specks and fills holes of masks.
 
-On the CPU, for every device: masks are there anyway when they are published, and a component is searched in the mask's
-bounding box only. A search on a GPU would need a kernel of its own; torch has none for connected components.
+Runs on the CPU for every device: published masks are there anyway, and only the mask's bounding box is searched. torch
+has no GPU kernel for connected components.
 """
 
 from __future__ import annotations

@@ -88,11 +88,11 @@ class ObjectStates:
         return "uncertain" if was_uncertain != changes else "tracked"
 
     def sightings(self, now_ns: int) -> dict[int, Sighting]:
-        """Return each object's state and for how long it was not seen."""
+        """Return each object's state and how long ago it was last seen."""
         return {obj_id: Sighting(one.state, max(0, now_ns - one.seen_ns)) for obj_id, one in self._sightings.items()}
 
     def restore(self, sightings: Mapping[int, Sighting], now_ns: int) -> None:
-        """Continue with states of an earlier time."""
+        """Continue from saved states."""
         for obj_id, one in sightings.items():
             self._sightings[obj_id] = _Sighting(one.state, now_ns - one.unseen_ns, now_ns)
 

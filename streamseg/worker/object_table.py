@@ -53,7 +53,7 @@ class ObjectTable:
         return bool(self._pending)
 
     def is_tracked(self, obj_id: int) -> bool:
-        """Whether the tracker has the object. It has not while the object's prompt is pending or rejected."""
+        """Whether the tracker has the object. It does not while the object's prompt is pending or rejected."""
         return obj_id in self._tracked
 
     def save(self, obj: SavedObject) -> None:
@@ -115,7 +115,7 @@ class ObjectTable:
         self._rejected = []
 
     def save_masks(self, masks: Mapping[int, Rle]) -> None:
-        """Start the objects that have a mask here from it, the next time that they are prompted."""
+        """Store masks from which their objects start the next time they are prompted."""
         for obj_id, mask in masks.items():
             if obj_id in self._tracked:
                 self.save(replace(self._objects[obj_id], last_mask=mask))

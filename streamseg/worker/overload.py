@@ -1,8 +1,8 @@
-"""Whether the worker keeps up with a camera, and what ``overload`` does if it does not.
+"""Measures whether the worker keeps up with a camera, and decides what ``overload`` does if it does not.
 
 ``lower_rate`` does nothing here: the ring drops frames that are not tracked in time. ``oldest_objects`` suspends the
-newest objects, one after another, until the camera's frames are tracked, and resumes them when there is time.
-``smaller_input`` has one step: the model sees a smaller picture of the stream.
+newest objects one by one until the worker keeps up, and resumes them when there is time. ``smaller_input`` has one
+step: the model sees a smaller picture of the stream.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Final, Literal
 
 PERIOD_S: Final = 2.0
 _MIN_FRAMES: Final = 4
-"""Frames in a period from which a share means something."""
+"""Minimum number of frames in a period for a meaningful share."""
 _TOO_MUCH: Final = 0.2
-"""Share of dropped frames above which the worker is overloaded, in two periods."""
+"""The worker is overloaded if it drops more than this share of the frames in two periods."""
 _LITTLE: Final = 0.05
-"""Share below which it keeps up, in two periods."""
+"""It keeps up if it drops less than this share in two periods."""
 _HOLD_S: Final = 10.0
-"""Time of keeping up before a step is undone. It doubles each time that this was too early."""
+"""How long the worker must keep up before a step is undone. Doubles each time that was too early."""
 _MAX_HOLD_S: Final = 320.0
 
 Relief = Literal["less", "more"]
@@ -41,14 +41,14 @@ class OverloadMeter:
         self._more_at: float | None = None
 
     def update(self, now_s: float, *, frames: int, dropped: int, can_do_less: bool, can_do_more: bool) -> Relief | None:
-        """Take the counters of the stream's ring, and return what the policy is to do.
+        """Take the counters of the stream's ring, and return the step that the policy should take.
 
         Args:
             now_s: Now.
             frames: Frames captured so far.
             dropped: Frames dropped so far.
-            can_do_less: The policy has a step left that makes tracking faster.
-            can_do_more: It can take a step back.
+            can_do_less: The policy has a step left that reduces the work.
+            can_do_more: It has a step to undo.
         """
         if self._measured is None or frames < self._measured[1]:
             self._measured = now_s, frames, dropped
@@ -60,7 +60,7 @@ class OverloadMeter:
         came = frames - before
         self.share = (dropped - lost_before) / came if came >= _MIN_FRAMES else 0.0
         self._judge(now_s)
-        if came == 0:  # the camera is away, which does not show that the worker keeps up
+        if came == 0:  # the camera is offline: that does not mean the worker keeps up
             self._calm_since = now_s
         if self.overloaded and self.share > _TOO_MUCH and can_do_less:
             return self._relieve("less", now_s)
@@ -80,7 +80,7 @@ class OverloadMeter:
                 self._more_at = None
 
     def _relieve(self, relief: Relief, now_s: float) -> Relief:
-        """Begin to measure again, now that tracking takes more time or less."""
+        """Restart the measurement, since the cost of tracking changes."""
         self._measured = None
         self._periods = 0
         self._calm_since = now_s

@@ -1,4 +1,4 @@
-"""A small copy of a stream's last tracked picture: whether a place still shows the same after a gap."""
+"""A small copy of a stream's last tracked picture, to tell whether a place still looks the same after a gap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamseg.frame import Frame
 _SIZE: Final = (160, 90)
 """Width and height of the copy."""
 _MARGIN: Final = 0.25
-"""Of the box, on each side: what is around an object is compared, too."""
+"""Margin on each side, as a share of the box: an object's surroundings are compared, too."""
 _MIN_CORRELATION: Final = 0.8
 _MAX_CHANGE: Final = 24.0
 """Largest mean difference of the gray values, of 255."""

@@ -1,11 +1,11 @@
-"""Decides when previews run, so that those of all viewers together slow tracked frames down by less than a tenth.
+"""Decides when previews run, so that all viewers together slow tracked frames down by less than a tenth.
 
-A hovering viewer requests a mask several times a second, and each preview takes the device from the frames. A share of
+A hovering viewer requests a mask several times a second, and each preview takes device time from the frames. A share of
 the time (``_SHARE``) is credited as it passes, and spent by previews that delay a frame. Previews while no frame waits
 cost nothing. Without credit, previews wait here; other commands overtake them.
 
-Clicks that start an object go through the model in one batch, so those of a stream run together. Any other preview runs
-alone: a frame would have to wait for all of them.
+Clicks that start an object run through the model in one batch per stream. Any other preview runs alone, so that a frame
+waits for one at most.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from streamseg.protocol.arguments import AddPrompt
 from streamseg.protocol.control import ErrorBody
 
 _SHARE: Final = 0.08
-"""Share of the time that previews may take from frames. Passing on questions and answers takes the rest of a tenth."""
+"""Share of the time that previews may take from frames. Handling their requests takes the rest of a tenth."""
 _KEEP_S: Final = 0.5
-"""Credit of this long is kept, so that the first preview after a pause runs at once."""
+"""Credit is kept for this long, so that the first preview after a pause runs at once."""
 _MAX_WAITING: Final = 32
 _MAX_AT_ONCE: Final = 8
 """Clicks that run together."""
 _MAX_WAIT_S: Final = 2.0
-"""A preview that waits longer is refused: its mouse has moved on."""
+"""A preview that waits longer is refused: the mouse has moved on."""
 
 
 class _Waiting(NamedTuple):
     """A preview that waits.
 
     Attributes:
-        since_s: When it came.
+        since_s: When it arrived.
         command: The request.
-        is_click: It is a single click that starts an object.
+        is_click: Whether it is a single click that starts an object.
     """
 
     since_s: float

@@ -59,7 +59,7 @@ from streamseg.worker.tracked_stream import TrackedStream
 log = logging.getLogger(__name__)
 
 _ARENAS: Final = 2
-"""Of malloc. One thread tracks; the others allocate for a moment, and need no arena of their own."""
+"""malloc arenas. One thread tracks; the others allocate briefly and need no arena of their own."""
 _POLL_MS: Final = 500
 _FILE_SEND_TIMEOUT_S: Final = 1.0
 """How long the frames of files wait for the publisher, per batch."""
@@ -70,7 +70,7 @@ _COMMANDS_S: Final = 0.05
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker needs to know.
+    """Everything a worker needs to know.
 
     Attributes:
         model: Settings of the model.
@@ -79,7 +79,7 @@ class WorkerSpec:
         commands_endpoint: Address of the control process.
         prompters_endpoint: Where to listen for prompters.
         worker_id: Routing id by which the control process addresses it.
-        saved: Stream id -> what an earlier worker tracked, if it differs from the settings.
+        saved: Stream id -> objects of an earlier worker, if they differ from the settings.
         snapshots: Where the memory of the streams' objects is saved.
         log: What to log.
     """
@@ -187,7 +187,7 @@ class Worker:
             self._snapshots.take_due(self._streams)
             self._steps.lap()
             self._report()
-        self._handle_messages()  # those that came just before the request to stop
+        self._handle_messages()  # messages that arrived just before the request to stop
         self._snapshots.take_all(self._streams)
         self._restores.close()
 
@@ -201,7 +201,7 @@ class Worker:
     # --- commands and messages --------------------------------------------------------------------------------------
 
     def _handle_commands(self) -> None:
-        """Execute the commands that have come. Previews wait for their share of the time."""
+        """Execute the commands that have arrived. Previews wait for their share of the time."""
         until = time.monotonic() + _COMMANDS_S
         while time.monotonic() < until and (command := self._commands.take()) is not None:
             if not is_preview(command):
@@ -213,7 +213,7 @@ class Worker:
         if previews := self._previews.take():
             began = time.monotonic()
             self._handle_messages()
-            # Not among the completed requests: a mouse would push out those of people and programs.
+            # Previews are not stored as completed requests: a moving mouse would evict all others.
             for outcome in handle_previews(previews, self._streams):
                 self._commands.answer(outcome)
             if any(ring.counters().pending for ring in self._rings.values()):
@@ -358,7 +358,7 @@ class Worker:
             self._flush_stream(stream)
 
     def _alive(self) -> None:
-        """End a part of a long step, like one of many prompts: the supervisor hears that it goes on."""
+        """Tell the supervisor that a long step goes on, such as after one of many prompts."""
         self._steps.lap()
         self._report()
 

@@ -1,4 +1,4 @@
-"""Prompts and previews: what a request asks of a stream's objects, and the reply to it."""
+"""Prompt and preview requests on a stream's objects, and their replies."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _prompt_of(args: AddPrompt) -> SavedPrompt:
 
 
 def _unknown(args: AddPrompt, obj_id: int) -> str:
-    """Return how messages begin that name an object which the client has not heard of."""
+    """Return the beginning of messages about an object whose id the client does not know."""
     return f"object {obj_id}: " if args.object_id is None else ""
 
 
@@ -132,7 +132,7 @@ def require_not_paused(stream: TrackedStream) -> None:
 def on_frame(args: AddPrompt | SetPrompts, apply: Callable[[int | None], T], unknown: str = "") -> T:
     """Call ``apply`` with the frame that the user saw. If it has expired, ``on_expired`` decides.
 
-    A refusal does not begin with ``unknown``: the id of an object that the client has not heard of.
+    Error messages lose the prefix ``unknown``, which names an object that the client does not know.
     """
     try:
         try:

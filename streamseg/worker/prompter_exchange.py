@@ -1,6 +1,6 @@
-"""The worker's side of the prompters: shares frames with those that wait for one, and passes on what they propose.
+"""The worker's side of the prompters: shares frames with those that wait for one, and receives their proposals.
 
-It never waits: a prompter that has not answered gets no other frame, and holds at most one slot.
+Never waits: a prompter that has not answered gets no other frame, and holds at most one slot.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PrompterExchange:
         return self._hub.socket
 
     def take(self, streams: Mapping[str, TrackedStream]) -> None:
-        """Pass on what has come. Never blocks."""
+        """Pass on the messages that have arrived. Never blocks."""
         for stream, name, message in self._hub.take(_MAX_PER_TURN):
             finder = streams[stream].prompters.get(name) if stream in streams else None
             match message:

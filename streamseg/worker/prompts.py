@@ -45,7 +45,7 @@ def pixel_marks(given: SavedPrompt, size: tuple[int, int]) -> tuple[tuple[PixelP
 
 
 def full_rle(result: ObjectResult) -> Rle:
-    """Return an object's mask on the whole frame as run lengths."""
+    """Return an object's full-frame mask as run lengths."""
     width, height = result.size
     return Rle((height, width), encode_rle(result.full_mask).decode())
 

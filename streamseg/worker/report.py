@@ -1,4 +1,4 @@
-"""The worker's reports: progress to the supervisor, counts to the publisher for the status of streams and daemon."""
+"""The worker's reports: progress to the supervisor, counts to the publisher for the published status."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class WorkerReporter:
 
         Args:
             streams: Stream id -> stream.
-            drops_of: Returns the drops of a stream, reason -> count, that the stream itself does not count.
+            drops_of: Returns the drops of a stream that it does not count itself: reason -> count.
         """
         now_ns = time.monotonic_ns()
         if now_ns < self._next_ns:
@@ -68,7 +68,7 @@ class WorkerReporter:
 
 
 def preparation_reporter(link: ChildLink, steps: StepClock) -> Callable[[str, float], None]:
-    """Return a function that tells the supervisor about long preparation of the model: at the start, and later ones."""
+    """Return a function that tells the supervisor about long preparation of the model, at the start and later."""
 
     def report(what: str, share: float) -> None:
         steps.lap()
@@ -92,7 +92,7 @@ def _worker_report(
         model: Name of the model.
         tracker: The tracker.
         streams: Stream id -> stream.
-        drops: Stream id -> reason -> count, without those that the streams themselves count.
+        drops: Stream id -> reason -> count, without drops that the streams count themselves.
         step_s: The slowest step of the last minutes.
     """
     return WorkerReport(

@@ -1,11 +1,11 @@
-"""Sets a snapshot aside that crashes the worker.
+"""Sets aside a snapshot that crashes the worker.
 
-Memory that makes the tracker crash would do so in every later worker, and after every start of the daemon. So a worker
-writes a mark to disk when it loads a snapshot, and removes it after it has tracked a few frames.
+Memory that crashes the tracker would crash every later worker, and every later run of the daemon. So a worker writes a
+mark to disk when it loads a snapshot, and removes it after it has tracked a few frames.
 
 Streams are tracked in one batch, and a crash does not show whose memory caused it. The worker after a crash therefore
 tracks each marked stream by itself, and records on disk which one it is tracking. A snapshot that two workers have
-loaded, and that the second was using when it crashed, is not used again. The other streams keep theirs.
+loaded, and that the second was using when it crashed, is set aside. The other streams keep theirs.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_CRASHES: Final = 2
-"""Fewer than the starts in a row that may fail before the supervisor gives up."""
+"""Must be lower than the number of failed starts in a row after which the supervisor gives up."""
 MAX_UNEXPLAINED: Final = 3
-"""Crashes while no single snapshot was in use, after which all that had begun are set aside."""
+"""After this many crashes while no single snapshot was in use, all loaded ones are set aside."""
 LASTED_FRAMES: Final = 10
-"""A worker that has tracked so many frames of a stream does not end because of its snapshot."""
+"""After this many tracked frames, a crash is not blamed on the stream's snapshot."""
 _LASTED_S: Final = 60.0
-"""Nor does one that lives for so long. A paused stream tracks no frames."""
+"""Nor after this time: a paused stream tracks no frames."""
 
 
 class RestoreGuard:
-    """Counts the workers that ended soon after they began with a snapshot. Used by the worker's thread.
+    """Counts the workers that crashed soon after they loaded a snapshot. Used by the worker's thread.
 
     Args:
         folder: Has the snapshots.
@@ -48,10 +48,10 @@ class RestoreGuard:
         self._blamed = folder.take_restoring()
 
     def begin(self, stream: str) -> str:
-        """Note that a stream's snapshot is about to be used. :meth:`opened` follows.
+        """Note that a stream's snapshot is about to be used. Call :meth:`opened` afterwards.
 
         Returns:
-            Why it must not be used, after it was set aside; empty if it may be.
+            Why it was set aside and must not be used; empty if it may be.
         """
         explained = self._blamed not in ("", stream)
         try:
@@ -76,7 +76,7 @@ class RestoreGuard:
     def parts(self, batch: Mapping[str, T]) -> Iterator[dict[str, T]]:
         """Split a batch: streams that may have ended an earlier worker are tracked by themselves.
 
-        The one of a part is noted on disk until the next part is asked for.
+        Each such stream is recorded on disk until the next part is requested.
         """
         together = {stream: one for stream, one in batch.items() if stream not in self._suspects}
         if together:
@@ -88,18 +88,18 @@ class RestoreGuard:
             self._folder.take_restoring()
 
     def check(self, streams: Mapping[str, TrackedStream]) -> None:
-        """Stop counting for the streams that go on well."""
+        """Stop counting for the streams that are past the danger."""
         for stream, began in tuple(self._on_trial.items()):
             if streams[stream].tracked >= LASTED_FRAMES or time.monotonic() - began > _LASTED_S:
                 self._end_trial(stream)
 
     def forget(self, stream: str) -> None:
-        """Stop counting for a stream that was closed; remove its snapshot that was set aside."""
+        """Stop counting for a closed stream; remove its snapshot if it was set aside."""
         self._end_trial(stream)
         self._folder.remove_aside(stream)
 
     def close(self) -> None:
-        """Stop counting: the worker ends as it should."""
+        """Stop counting: the worker exits normally."""
         self._folder.take_restoring()
         for stream in tuple(self._on_trial):
             self._end_trial(stream)

@@ -1,8 +1,8 @@
 """Fair scheduling of streams: which frames go through the tracker in one batch.
 
-All masks of a batch are ready at its end, so a large batch makes each camera wait for all others. Where a batch is no
-cheaper than its frames one by one (on a CPU), a batch is one stream: the throughput is the same and every mask is out
-as soon as it is known. Where it is cheaper (on a CUDA device), a batch holds as many streams as the encoder takes.
+All masks of a batch are ready at its end, so a large batch makes each camera wait for all others. On a CPU, a batch is
+no cheaper than its frames one by one, so it holds one stream: the throughput is the same, and each mask is published at
+once. On a CUDA device it is cheaper, and a batch holds as many streams as the encoder takes.
 
 A stream contributes at most one frame to a batch and then goes to the end of the queue: of N streams, none waits for
 more than ceil(N / limit) batches, however fast the others are.
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class FairScheduler:
-    """A queue of streams, the one that has waited longest first.
+    """A queue of streams, longest wait first.
 
     Args:
         limit: Maximum number of streams in a batch.
@@ -34,7 +34,7 @@ class FairScheduler:
 
         Args:
             streams: All open streams; new ones go to the end of the queue.
-            next_frame: Returns a stream's next frame, or None if it has none: then the stream keeps its place.
+            next_frame: Returns a stream's next frame, or None if it has none; the stream then keeps its place.
         """
         self._queue = {stream: None for stream in self._queue if stream in streams} | dict.fromkeys(
             stream for stream in streams if stream not in self._queue

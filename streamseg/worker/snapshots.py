@@ -1,8 +1,8 @@
 """Takes snapshots of the streams' objects: after each prompt, and every few seconds.
 
-Memory is copied between two frames; a thread encodes and writes it. Periodic copies are taken so rarely that they cost
-less than one percent of the time. After a prompt a copy is taken whatever it costs, and the request is answered when it
-is written. Otherwise, on a busy machine with slow copies, a new object would be in no snapshot for minutes.
+Memory is copied between two frames; a thread encodes and writes it. Periodic copies are rare enough to cost less than
+one percent of the time. After a prompt, a copy is taken at any cost, and the request is answered when it is written:
+otherwise, on a busy machine with slow copies, a new object would be in no snapshot for minutes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 MAX_OBJECT_BYTES: Final = 8 * 1024 * 1024
 MAX_TOTAL_BYTES: Final = 512 * 1024 * 1024
 _MAX_SHARE: Final = 0.01
-"""Of the worker's time."""
+"""Share of the worker's time."""
 _CLOSE_S: Final = 2.0
 _WRITE_S: Final = 2.0
 """How long the answer to a prompt waits for its snapshot."""
 _PROMPT_LEAD_S: Final = 60.0
-"""A prompted stream goes before those that have waited for less than this."""
+"""A prompted stream goes ahead of streams that have waited for less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class SnapshotSpec:
 
     Attributes:
         path: The folder.
-        durable: They outlive the daemon, so they are written to the disk.
-        every_s: Seconds between two of a stream.
-        max_age_s: An older one is not used.
+        durable: Whether they outlive the daemon: if so, they are synced to disk.
+        every_s: Seconds between two snapshots of a stream.
+        max_age_s: Maximum age of a snapshot that is used.
         session: Id of this run of the daemon.
     """
 
@@ -62,14 +62,14 @@ class SnapshotSpec:
 
 
 class Snapshots:
-    """Takes the snapshots of all streams. Used by the worker's thread. A snapshot that fails costs nothing else.
+    """Takes the snapshots of all streams. Used by the worker's thread. A failed snapshot affects nothing else.
 
     Args:
-        spec: Where, and how often.
-        tracker: Has the memory.
+        spec: Where and how often to save.
+        tracker: Holds the memory.
 
     Attributes:
-        failed: Number of snapshots by stream that could not be taken or written.
+        failed: Stream id -> number of snapshots that could not be taken or written.
     """
 
     def __init__(self, spec: SnapshotSpec, tracker: Tracker) -> None:
@@ -115,7 +115,7 @@ class Snapshots:
             self._writer.wait_written(_WRITE_S)
 
     def _is_prompted(self, name: str, tracked: TrackedStream) -> bool:
-        """Return whether the tracker has an object, or a prompt of it, that the last snapshot has not."""
+        """Return whether the tracker has an object or a prompt that the last snapshot lacks."""
         covered = self._covered.get(name, {})
         return any(covered.get(obj.obj_id) != obj.prompts for obj in tracked.objects.table.tracked)
 
@@ -202,7 +202,7 @@ class Snapshots:
         return memory if fits else nothing
 
     def close(self) -> None:
-        """Stop the thread. What was put before is written, within two seconds."""
+        """Stop the thread. Waits up to two seconds for queued snapshots to be written."""
         self._writer.close()
 
 
@@ -225,14 +225,14 @@ class _Writer:
         self._thread.start()
 
     def put(self, stream: str, snapshot: StreamSnapshot | None) -> None:
-        """Replace what waits of a stream; None removes its snapshot."""
+        """Replace a stream's waiting snapshot; None removes its snapshot from the folder."""
         with self._changed:
             self._waiting.pop(stream, None)
             self._waiting[stream] = snapshot
             self._changed.notify_all()
 
     def wait_written(self, timeout_s: float) -> None:
-        """Wait until all that was put is written, or the time is up."""
+        """Wait until all queued snapshots are written, or the time is up."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._waiting or self._writing), timeout_s)
 

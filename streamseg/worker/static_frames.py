@@ -1,7 +1,7 @@
-"""Detects static frames: frames that show what the last tracked frame showed, so that its masks can be repeated.
+"""Detects static frames: frames that show the same as the last tracked one, so that its masks can be repeated.
 
-Pictures are compared by the means of their blocks: noise averages out over the 64 pixels of a block, and a block is
-small enough that a small moving object changes it. The block that changed most decides, not the mean of the picture.
+Pictures are compared by their block means: noise averages out over the 64 pixels of a block, and a block is small
+enough that a small moving object changes it. The block that changed most decides, not the mean of the picture.
 The reference is the last *tracked* frame, not the previous one, so slow changes add up.
 
 Ours because OpenCV's background subtractors learn what is usually there; here one frame is the reference.
@@ -34,8 +34,8 @@ the mean IoU with tracking every frame was 0.81 to 0.90 with 0 frames, 0.93 to 0
 which is as close as two draws of the noise are to each other."""
 
 _MAX_NS: Final = 1_000_000_000
-"""Stream time after which a frame is tracked whatever it shows. It bounds how long a change that is too small to tell
-from noise stays unnoticed, and keeps the objects' memory from aging."""
+"""Stream time after which even a static frame is tracked. It bounds how long a change too small to tell from noise
+stays unnoticed, and keeps the objects' memory from aging."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class StaticFrames:
         self._settled = 0
 
     def unchanged(self, frame: Frame, now_ns: int) -> bool:
-        """Whether a frame is static: the last tracked frames show the same, in the same epoch and format, recently.
+        """Whether a frame is static: recently tracked frames of the same epoch and format show the same.
 
         Args:
             frame: The frame; its planes are not kept.

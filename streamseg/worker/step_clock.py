@@ -1,4 +1,4 @@
-"""How long the worker's steps take: the supervisor derives from it when a silent worker hangs."""
+"""Measures how long the worker's steps take, from which the supervisor derives when a silent worker is hung."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WINDOW_S: Final = 60.0
 
 
 class StepClock:
-    """Remembers the slowest step of the last one to two minutes, and the last one of the warm-up.
+    """Remembers the slowest step of the last one to two minutes, and the last step of the warm-up.
 
     Args:
         clock: Returns seconds, for tests.
@@ -28,7 +28,7 @@ class StepClock:
         self._began_at = self._clock()
 
     def lap(self) -> None:
-        """End a step, or a part of it after which the supervisor hears of the worker, and begin the next one."""
+        """End a step, or a part of it that ends with a report to the supervisor, and begin the next one."""
         now = self._clock()
         if now - self._window_at > WINDOW_S:
             self._before_s, self._now_s = self._now_s, 0.0
@@ -38,7 +38,7 @@ class StepClock:
         self._began_at = now
 
     def warmed_up(self) -> None:
-        """Forget the steps of the warm-up but the last one, which counts as long as the worker runs."""
+        """Forget the steps of the warm-up except the last one, which counts for as long as the worker runs."""
         self._warm_up_s, self._now_s = self._lap_s, 0.0
 
     @property

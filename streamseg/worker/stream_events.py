@@ -24,7 +24,7 @@ class EventLog:
         self._newest: tuple[int, int] | None = None
 
     def note_tracked(self, frame: Frame) -> None:
-        """Note the newest tracked frame: later events without a frame of their own belong to it."""
+        """Note the newest tracked frame: later events without a frame belong to it."""
         self._newest = frame.epoch, frame.frame_id
 
     def add(

@@ -1,7 +1,7 @@
-"""The objects of one stream: what the tracker has of them, and every change that a client or the settings ask for.
+"""The objects of one stream in table and tracker, and every change that a client or the settings request.
 
 :class:`~streamseg.worker.tracked_stream.TrackedStream` passes frames through it, ``command_handlers.py`` requests.
-One long class, so that table, tracker, states and events change together: no caller can change one and forget another.
+One long class on purpose: table, tracker, states and events change together, and no caller can forget one of them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class StreamObjects:
         tracker: The stream is open on it.
         table: The objects to begin with.
         events: Where events go.
-        max_objects: Largest number of removed objects that can come back.
+        max_objects: Maximum number of removed objects that can come back.
         alive: Called between prompts, each of which may take long.
 
     Attributes:
@@ -116,7 +116,7 @@ class StreamObjects:
 
     @property
     def announced(self) -> tuple[SavedObject, ...]:
-        """The objects that clients see: those that the tracker has, and the missing ones; oldest first."""
+        """The objects that clients see: the tracked ones and the missing ones; oldest first."""
         return tuple(
             obj for obj_id, obj in self.table.objects.items() if self.table.is_tracked(obj_id) or obj_id in self.missing
         )
@@ -161,7 +161,7 @@ class StreamObjects:
     def _refine(self, latest: Latest) -> None:
         """Set the results that are published: cleaned, and cut if masks are exclusive."""
         refined = {obj_id: cleaned(result, self.cleanup_px) for obj_id, result in self._given.items()}
-        if self.exclusive:  # a cut leaves specks, but no holes: what looks like one is another object
+        if self.exclusive:  # a cut leaves specks, but no holes: a hole there is another object
             cut = exclusive(refined)
             refined = {
                 obj_id: result if result is refined[obj_id] else cleaned(result, self.cleanup_px, fill_holes=False)
@@ -176,7 +176,7 @@ class StreamObjects:
             built = build_prompt(obj_id, prompt, latest.size)
             result = self._tracker.add_prompt(self.name, built)
         except PromptError as error:
-            if known.last_mask is not None:  # of frames of another size: its own prompts may fit
+            if known.last_mask is not None:  # from frames of another size: its prompts may still fit
                 known = replace(known, last_mask=None)
                 self.table.save(known)
                 self.table.add_pending(known)
@@ -267,7 +267,7 @@ class StreamObjects:
         )
 
     def check_start(self, obj_id: int, prompt: SavedPrompt, frame_id: int | None) -> None:
-        """Check that a prompt starts an object on a frame, whatever is known of its id. Changes nothing.
+        """Check that a prompt starts an object on a frame, even if its id is in use. Changes nothing.
 
         Raises:
             PromptError: the frame is gone, or the prompt does not fit it or finds nothing on it.
@@ -307,7 +307,7 @@ class StreamObjects:
         self._show(obj_id, result.current)
         return len(known.prompts)
 
-    # --- objects that are found ---------------------------------------------------------------------------------------
+    # --- found objects ------------------------------------------------------------------------------------------------
 
     def start_found(
         self,
@@ -327,7 +327,7 @@ class StreamObjects:
             frame_id: The frame.
             label: Its name; may be empty.
             origin: What found it.
-            accept: Decides by its mask on the newest frame whether it goes on. Otherwise nothing has changed.
+            accept: Decides by its mask on the newest frame whether to keep it. If not, nothing has changed.
 
         Raises:
             FrameExpiredError: the frame is no longer held.
@@ -352,7 +352,7 @@ class StreamObjects:
         self.remove(obj_id)
 
     def drop_found(self) -> None:
-        """Remove the found objects that the tracker has not: they can be found again."""
+        """Remove the found objects that the tracker lacks: they can be found again."""
         for obj in list(self.table.objects.values()):
             if obj.is_found and not self.table.is_tracked(obj.obj_id):
                 self.remove(obj.obj_id)
@@ -432,7 +432,7 @@ class StreamObjects:
             self._events.add("object_resumed", obj_id=obj_id, label=self.table.objects[obj_id].label)
 
     def _bring_in(self, obj_id: int) -> bool:
-        """Have the tracker follow a suspended object again; return False if it is not suspended or does not fit."""
+        """Resume a suspended object in the tracker; return False if it is not suspended or does not fit."""
         if obj_id not in self.suspended:
             return False
         try:
@@ -450,7 +450,7 @@ class StreamObjects:
             self.resume(obj_id)
 
     def _has_memory(self, obj_id: int) -> bool:
-        """Return whether the tracker has an object that is to be removed. One that cannot be resumed is dropped."""
+        """Return whether the tracker has an object that will be removed. One that cannot be resumed is dropped."""
         self._bring_in(obj_id)
         if obj_id not in self.suspended:
             return self.table.is_tracked(obj_id)
@@ -459,7 +459,7 @@ class StreamObjects:
         return False
 
     def _make_room(self, obj_id: int) -> None:
-        """Have a prompt meet what it is about: a suspended object is resumed, and suspended ones take up room."""
+        """Prepare for a prompt: resume its object if suspended, and refuse it if suspended ones leave no room."""
         self.resume(obj_id)
         taken = len(self.table.tracked)
         if self.suspended and obj_id not in self.table.objects and taken >= self._max_objects:
@@ -473,10 +473,10 @@ class StreamObjects:
         assert self._latest is not None
         return self._latest.size
 
-    # --- memory that is gone ----------------------------------------------------------------------------------------
+    # --- lost memory ------------------------------------------------------------------------------------------------
 
     def forget_tracking(self) -> None:
-        """Drop all that belongs to the tracker's memory of the objects; the objects stay in the table."""
+        """Drop all that depends on the tracker's memory of the objects; the objects stay in the table."""
         self.states.clear()
         self.missing.clear()
         self.suspended = ()
@@ -487,20 +487,20 @@ class StreamObjects:
         self._outdated = True
 
     def change_regions(self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig]) -> None:
-        """Take other zones and lines; objects leave the zones that are removed or changed."""
+        """Switch to other zones and lines; objects leave zones that are removed or changed."""
         for event in self.regions.change(zones, lines, self.stream_time_ns):
             known = self.table.objects.get(event.obj_id)
             self._events.add_regions([event], known.label if known else "")
 
     def tracker_cleared(self) -> None:
-        """Drop all that belongs to the tracker's memory: it has lost everything of the stream."""
+        """Drop all that depends on the tracker's memory: the tracker has forgotten the stream."""
         self._hidden.clear()
         self.forget_tracking()
 
     def start_from_masks(self) -> None:
         """Start the visible objects from their last masks, for a tracker that was cleared.
 
-        The others are lost: something else may be where they were last.
+        The others are lost: something else may be at their last places.
         """
         unseen = self.unseen
         known = {obj_id: self.states.state(obj_id) for obj_id in unseen}
@@ -513,7 +513,7 @@ class StreamObjects:
                 self._events.add("object_lost", obj_id=obj_id, label=self.table.objects[obj_id].label)
 
     def _check(self, result: ObjectResult, frame: Frame | None = None) -> None:
-        """Lose an object of which the model returned nothing that means something, instead of publishing that."""
+        """Lose an object whose mask or scores are NaN or infinite, instead of publishing them."""
         if not (result.broken or unusable(result)) or result.obj_id in self.missing:
             return
         obj_id, label = result.obj_id, self.table.objects[result.obj_id].label
@@ -534,17 +534,17 @@ class StreamObjects:
         self.states.lose(obj_id, self.stream_time_ns)
 
     def report_reset(self, tracked: Sequence[SavedObject], reason: str, frame: Frame | None = None) -> None:
-        """Record a reset of the tracker, and which of the objects that it tracked are gone for good."""
+        """Record a reset of the tracker, and the removal of each tracked object that is not in the table anymore."""
         self._events.add("tracker_reset", frame, detail=reason, objects=[obj.obj_id for obj in tracked])
         for obj in tracked:
             if obj.obj_id not in self.table.objects:
                 self._events.add("object_removed", frame, obj_id=obj.obj_id, label=obj.label)
 
     def save_masks(self, only: Iterable[int] | None = None) -> list[int]:
-        """Have visible objects start from their masks, the next time that they are prompted; return their ids.
+        """Make visible objects start from their masks when they are next prompted; return their ids.
 
         Args:
-            only: Of these objects; None: of all.
+            only: Limit it to these objects; None: all.
         """
         unseen, wanted = self.unseen, set(self._last_seen) if only is None else set(only)
         masks = {
@@ -558,7 +558,7 @@ class StreamObjects:
     # --- internals --------------------------------------------------------------------------------------------------
 
     def _show(self, obj_id: int, result: ObjectResult) -> None:
-        """Replace an object's result on the newest frame, which a prompt has changed."""
+        """Replace an object's result on the newest frame after a prompt changed it."""
         self.results_changed = True
         self._replace_result(obj_id, result)
 
@@ -588,7 +588,7 @@ class StreamObjects:
 
 
 def _adopted(obj: SavedObject) -> SavedObject:
-    """Return an object that a user has corrected or named: if it was found, it is the user's now."""
+    """Return an object that a user has corrected or named: a found one becomes the user's."""
     return replace(obj, origin="user") if obj.is_found else obj
 
 

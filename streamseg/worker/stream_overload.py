@@ -1,4 +1,4 @@
-"""Applies a stream's ``overload`` policy: suspends objects, or has the model see a smaller picture."""
+"""Applies a stream's ``overload`` policy: suspends objects, or reduces the model's input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamseg.worker.stream_objects import StreamObjects
 
 
 class StreamOverload:
-    """What is done for one stream while the worker does not keep up with it.
+    """The measures for one stream while the worker does not keep up with it.
 
     Args:
         name: Id of the stream.
@@ -34,7 +34,7 @@ class StreamOverload:
         self._input = InputSize(name, tracker, events)
 
     def change(self, policy: str) -> None:
-        """Use a policy; undo what another one has done."""
+        """Use a policy; undo the measures of the previous one."""
         self.policy = policy
         if policy != "oldest_objects":
             self._objects.resume_all()
@@ -42,16 +42,16 @@ class StreamOverload:
             self._input.restore()
 
     def stream_reopened(self) -> None:
-        """Choose the input again on a stream that was just opened on the tracker again."""
+        """Choose the input again after the stream was reopened on the tracker."""
         self._input.reopened()
 
     def measure(self, frames: int, dropped: int, *, tracking: bool) -> None:
-        """Take the counters of the stream's ring, and do what the policy says.
+        """Take the counters of the stream's ring, and apply the policy.
 
         Args:
             frames: Frames captured so far.
             dropped: Frames dropped so far.
-            tracking: The stream's frames are tracked; otherwise it is measured only.
+            tracking: Whether the stream's frames are tracked; otherwise it is only measured.
         """
         objects, suspended = len(self._objects.table.tracked), len(self._objects.suspended)
         fewer, reduced = self.policy == "oldest_objects", self._input.reduced_to is not None
@@ -75,7 +75,7 @@ class StreamOverload:
                 self._input.restore()
 
     def published(self) -> Overload | None:
-        """Return what happens because the worker does not keep up; None if it does."""
+        """Return the state of the overload; None if the worker keeps up."""
         suspended, reduced_to = list(self._objects.suspended), self._input.reduced_to
         if not (self._meter.overloaded or suspended or reduced_to):
             return None

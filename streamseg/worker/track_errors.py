@@ -1,4 +1,4 @@
-"""Exceptions of the tracker: those from which only a new worker recovers, and those that change nothing."""
+"""Exceptions of the tracker: those that need a new worker, and those that are only logged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def raise_if_device_lost(error: BaseException) -> None:
-    """Raise DeviceError after an error which only a new worker helps against."""
+    """Raise DeviceError after an error that only a new worker recovers from."""
     fault = classify(error)
     if fault.remedy == "restart":
         raise DeviceError(f"{fault.text}: a new worker goes on from the last snapshot") from error
@@ -21,7 +21,7 @@ def raise_if_device_lost(error: BaseException) -> None:
 
 @contextmanager
 def logged_only(stream: str, what: str) -> Iterator[None]:
-    """Have an exception of the tracker change nothing: for steps whose failure costs some memory at most.
+    """Log an exception of the tracker and go on: for steps whose failure costs some memory at most.
 
     Args:
         stream: Id of the stream.

@@ -2,7 +2,7 @@
 
 An exception of the tracker costs one stream, not the worker: the batch is repeated stream by stream, and the stream
 that raises is suspended (``TrackedStream.fail``). :mod:`streamseg.tracker.faults` says which exceptions end the worker.
-No signal handler of this process raises, so every ``BaseException`` is of the tracker: a panic in Rust is one.
+No signal handler of this process raises, so every ``BaseException`` is the tracker's, such as a panic in Rust.
 """
 
 from __future__ import annotations

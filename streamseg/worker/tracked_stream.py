@@ -40,7 +40,7 @@ from streamseg.worker.undo import UndoStack
 log = logging.getLogger(__name__)
 
 _RETRY: Final = BackoffPolicy(first_s=1, max_s=60, healthy_s=30)
-"""Of tracking a stream on which the tracker raised an exception."""
+"""Back-off after the tracker raised an exception on a stream."""
 
 
 class TrackedStream:
@@ -51,17 +51,17 @@ class TrackedStream:
         config: Its settings.
         tracker: Shared by all streams; the stream is opened on it.
         left: What an earlier worker or daemon left; None to begin with the configured prompts.
-        max_objects: Largest number of removed objects whose memory is kept for a minute, so that a removal can be
+        max_objects: Maximum number of removed objects whose memory is kept for a minute, so that a removal can be
             undone; 0: none.
-        alive: Called between the prompts of a frame or a request, each of which may take long.
+        alive: Called between the prompts of a frame or a request, since each may take long.
 
     Attributes:
         config: Its settings.
         objects: The objects, and all requests about them.
         found: The objects that were found without a prompt.
         finder: Finds objects without a prompt, if the settings or a client ask for it.
-        prompters: Name -> what finds objects by the proposals of that prompter.
-        overload: What is done while the worker does not keep up with the stream.
+        prompters: Prompter's name -> finder that uses its proposals.
+        overload: The measures while the worker does not keep up with the stream.
         undo_stack: The last changes that clients made.
         paused: Frames are not tracked.
         tracked: Number of frames tracked.
@@ -131,7 +131,7 @@ class TrackedStream:
 
     @property
     def finders(self) -> list[Finder]:
-        """All that look for objects."""
+        """All finders of the stream."""
         return [self.finder, *self.prompters.values()]
 
     def _forget_looks(self) -> None:
@@ -228,7 +228,7 @@ class TrackedStream:
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
-        """Have an exception of the tracker between two frames suspend this stream, as :meth:`fail` does.
+        """Suspend this stream, as :meth:`fail` does, if the tracker raises between two frames.
 
         Raises:
             DeviceError: the device is lost, so that no stream can be tracked in this process.
@@ -282,7 +282,7 @@ class TrackedStream:
 
     def _on_discontinuity(self, frame: Frame) -> None:
         policy, table = self.config.on_discontinuity, self.objects.table
-        self._forget_looks()  # pictures of before say nothing about what there is now
+        self._forget_looks()  # earlier pictures say nothing about the new scene
         self.found.dismissed.clear()
         self.objects.regions.cut()
         if policy == "keep":
@@ -298,14 +298,14 @@ class TrackedStream:
         if policy == "reset":
             table.clear()
         else:
-            self.objects.drop_found()  # their place is out of date: the next look finds them
+            self.objects.drop_found()  # their old places mean nothing now: the next look finds them
             table.reprompt_all()
         self.objects.report_reset(tracked, reason, frame)
 
     def _keep_masks(self, frame: Frame) -> list[int]:
-        """Have visible objects start from their last masks where a new epoch shows what was there; return their ids.
+        """Make visible objects start from their last masks where a new epoch looks the same there; return their ids.
 
-        An object has moved since it was marked, so its mask is nearer to it than the old clicks.
+        An object has moved since it was prompted, so its mask is closer to it than the old clicks.
         """
         latest = self.latest
         if latest is None or latest.size != (frame.format.width, frame.format.height):
@@ -371,13 +371,13 @@ class TrackedStream:
         return None if saved is None else replace(saved, find=self._find_request)
 
     def save_for_planned_restart(self) -> SavedStream:
-        """Return what the next worker needs to go on, if it has no use for this one's memory.
+        """Return what the next worker needs to continue without this one's memory.
 
-        Suspended objects are looked for on the newest frame: the next worker has nothing but masks to find them by.
+        Suspended objects are resumed on the newest frame, because the next worker can only start them from masks.
         """
         try:
             self.objects.resume_all()
-        except BaseException:  # the device may be at its end, and the masks of the others are still good
+        except BaseException:  # the device may be lost, but the other objects' masks are still good
             log.exception("stream %s: suspended objects could not be resumed", self.name)
         self.objects.save_masks()
         self.objects.table.changed = True

@@ -23,8 +23,7 @@ class Change:
         op: The operation that made it.
         before: Id -> the object as it was before; None if it did not exist. Only objects that changed.
         made_at: When, in seconds of the clock.
-        correction: The prompt, with the number of its frame, if it corrected an object: done again, it is applied to
-            that frame once more.
+        correction: The prompt with its frame id, if it corrected an object: redo applies it to that frame again.
     """
 
     op: str
@@ -36,7 +35,7 @@ class Change:
 class UndoStack:
     """The newest changes of one stream, and those that were undone; bounded in number and time.
 
-    Holds references to prompts, no masks of its own.
+    Holds references to prompts, no copies of masks.
 
     Args:
         clock: Returns seconds, for tests.
@@ -49,7 +48,7 @@ class UndoStack:
 
     @property
     def undone(self) -> int:
-        """Number of changes that can be done again."""
+        """Number of changes that can be redone."""
         self._expire()
         return len(self._undone)
 
@@ -64,7 +63,7 @@ class UndoStack:
         after: Mapping[int, SavedObject],
         correction: AddPrompt | None = None,
     ) -> None:
-        """Record an operation by the objects before and after it, if it changed any. What was undone is forgotten."""
+        """Record an operation by the objects before and after it, if it changed any. Undone changes are dropped."""
         changed = {
             obj_id: before.get(obj_id) for obj_id in (*before, *after) if before.get(obj_id) != after.get(obj_id)
         }
@@ -73,21 +72,21 @@ class UndoStack:
             self._undone.clear()
 
     def take(self) -> Change | None:
-        """Remove and return the newest change; None if there is none of the last minute."""
+        """Remove and return the newest change; None if there is none from the last minute."""
         self._expire()
         return self._changes.pop() if self._changes else None
 
     def take_undone(self) -> Change | None:
-        """Remove and return the change that was undone last; None if there is none of the last minute."""
+        """Remove and return the change that was undone last; None if there is none from the last minute."""
         self._expire()
         return self._undone.pop() if self._undone else None
 
     def add_undone(self, change: Change, now: Mapping[int, SavedObject | None]) -> None:
-        """Keep a change that is being undone. ``now``: its objects before that."""
+        """Keep a change that is being undone. ``now``: its objects before the undo."""
         self._undone.append(replace(change, before=now, made_at=self._clock()))
 
     def add_redone(self, change: Change, now: Mapping[int, SavedObject | None]) -> None:
-        """Keep a change that is being done again. ``now``: its objects before that."""
+        """Keep a change that is being redone. ``now``: its objects before the redo."""
         self._changes.append(replace(change, before=now, made_at=self._clock()))
 
     def forget(self, obj_id: int) -> None:

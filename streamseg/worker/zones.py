@@ -1,15 +1,15 @@
-"""Which zones an object's mask is in, how long it stayed, and which lines it crossed.
+"""Tracks which zones an object's mask is in, for how long, and which lines it crosses.
 
 A zone is a polygon of the picture. An object enters when at least ``share`` of its mask lies inside, and leaves when
-less than half of that does, so that a mask that trembles on the border causes one event, not one per frame.
+less than half of that does, so that a mask that jitters on the border causes one event, not one per frame.
 
 A line has two ends, and a forward direction: from its left to its right, as seen from ``start`` towards ``end``. An
 object crosses it when the centroid of its mask passes between the ends. A band along the line counts as neither side,
 for the same reason.
 
 Occluded objects keep their zones and their side, so that an object that crosses behind an obstacle is counted when it
-appears again. A new epoch, such as the seam of a looping file, is different: an object did not move from its place
-before to its place after it, so it keeps its zones until it is seen outside them, but its side is forgotten.
+reappears. At a new epoch, such as the seam of a looping file, an object has not moved from its old to its new place: it
+keeps its zones until it is seen outside them, but its side is forgotten.
 
 Ours because ``supervision`` tests anchor points of boxes, not shares of masks, and knows no dwell time.
 """
@@ -38,7 +38,7 @@ Direction = Literal["forward", "backward"]
 LeaveReason = Literal["moved", "lost", "removed", "reset"]
 
 _LEAVE_BELOW: Final = 0.5
-"""Share of a zone's ``share`` below which an object has left."""
+"""An object has left a zone when less than this share of the zone's ``share`` is inside."""
 
 _BAND: Final = 0.005
 """Half width of the band along a line that counts as neither side, as a share of the picture's diagonal."""
@@ -56,7 +56,7 @@ class ZoneEntered:
         return "zone_entered", Region(self.zone)
 
     def text(self, label: str) -> str:
-        """Return it for people."""
+        """Return it as readable text."""
         return f"{_name(self.obj_id, label)} entered {self.zone}"
 
 
@@ -81,7 +81,7 @@ class ZoneLeft:
         return "zone_left", Region(self.zone, dwell_s=round(self.dwell_s, 3), reason=self.reason)
 
     def text(self, label: str) -> str:
-        """Return it for people."""
+        """Return it as readable text."""
         reason = "" if self.reason == "moved" else f" ({self.reason})"
         return f"{_name(self.obj_id, label)} left {self.zone} after {self.dwell_s:.1f} s{reason}"
 
@@ -99,7 +99,7 @@ class LineCrossed:
         return "line_crossed", Region(self.line, direction=self.direction)
 
     def text(self, label: str) -> str:
-        """Return it for people."""
+        """Return it as readable text."""
         return f"{_name(self.obj_id, label)} crossed {self.line} {self.direction}"
 
 
@@ -152,7 +152,7 @@ class RegionMonitor:
         return [event for obj_id in sorted(objects) for event in self.forget(obj_id, now_ns, "reset")]
 
     def cut(self) -> None:
-        """Begin a new epoch: where an object is next does not follow from where it was, so it crosses no line."""
+        """Begin a new epoch: positions before and after it are unrelated, so no object crosses a line."""
         for line in self._lines.values():
             line.seen.clear()
 
@@ -172,7 +172,7 @@ class RegionMonitor:
     def change(
         self, zones: Mapping[str, ZoneConfig], lines: Mapping[str, LineConfig], now_ns: int
     ) -> list[RegionEvent]:
-        """Take other settings. Zones and lines that are the same keep their objects; objects leave the other zones."""
+        """Switch to other settings. Unchanged zones and lines keep their objects; objects leave the other zones."""
         gone = [(name, zone) for name, zone in self._zones.items() if zones.get(name) != self._zone_settings[name]]
         left: list[RegionEvent] = [
             zone.leave(name, obj_id, now_ns, "removed") for name, zone in gone for obj_id in sorted(zone.inside)
@@ -236,7 +236,7 @@ class _Zone:
 
     Attributes:
         mask: ``bool [H, W]``.
-        share: Of an object's mask, from which it is inside.
+        share: An object is inside if at least this share of its mask is.
         inside: Object -> when it entered, ns.
     """
 
@@ -255,7 +255,7 @@ class _Zone:
             yield self.leave(name, result.obj_id, now_ns, "moved")
 
     def leave(self, name: str, obj_id: int, now_ns: int, reason: LeaveReason) -> ZoneLeft:
-        # A file that loops begins again: time that runs backwards is no dwell.
+        # A looping file starts over: time that runs backwards is not dwell time.
         dwell_s = max(now_ns - self.inside.pop(obj_id), 0) / 1e9
         return ZoneLeft(name, obj_id, dwell_s, reason)
 
@@ -287,7 +287,7 @@ class _Line:
             yield LineCrossed(name, result.obj_id, "forward" if right else "backward")
 
     def _between_ends(self, before: Point, after: Point) -> bool:
-        """Whether the way from one side to the other leads between the ends."""
+        """Whether the path from one side to the other passes between the ends."""
         return _signed_distance(before, after, self.start) * _signed_distance(before, after, self.end) <= 0
 
 

@@ -1,8 +1,8 @@
-"""Decides which of the masks that a look has found are new objects. Pure functions over masks on the grid.
+"""Decides which masks of a look are new objects. Pure functions over masks on the grid.
 
-The rules are those that public systems agree on: a mask is new if it barely overlaps any tracked one and most of it is
-uncovered (SAM-Track, SAM 3), of masks inside each other one stays (AutoSeg-SAM2), and an object is tentative until it
-has been seen several times (DEVA; ultralytics after complaints about ghosts).
+The rules follow published systems: a mask is new if it barely overlaps any tracked one and most of it is uncovered
+(SAM-Track, SAM 3), only one of several nested masks is kept (AutoSeg-SAM2), and an object is tentative until it has
+been seen several times (DEVA; ultralytics after complaints about ghosts).
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from streamseg.tracker.types import BoolMask
 Level = Literal["whole", "part", "all"]
 
 MAX_OVERLAP: Final = 0.15
-"""IoU with a tracked object from which a mask is not new."""
+"""A mask with at least this IoU with a tracked object is not new."""
 _MIN_UNCOVERED: Final = 0.8
-"""Share of a new mask that no tracked object covers."""
+"""Minimum share of a new mask that no tracked object covers."""
 _MIN_ALLOWED: Final = 0.5
-"""Share of a new mask inside the region."""
+"""Minimum share of a new mask inside the region."""
 _SAME: Final = 0.6
-"""IoU of two masks of one look from which they are one object."""
+"""Two masks of one look with at least this IoU are one object."""
 _INSIDE: Final = 0.8
-"""Share of a mask inside a larger one from which it is a part of it."""
+"""A mask with at least this share inside a larger one is a part of it."""
 _SEEN_AGAIN: Final = 0.5
-"""IoU with its earlier mask from which a tentative object was seen again."""
+"""A mask with at least this IoU with a tentative object's earlier one shows it again."""
 _SAME_SIZE: Final = 0.6
-"""Ratio of two areas from which a mask close by is the object that has moved."""
+"""A mask nearby with at least this area ratio is the object after a move."""
 _MAX_MISSED: Final = 2
-"""Looks in a row without a tentative object after which it is dropped."""
+"""A tentative object is dropped after this many looks in a row without it."""
 _DUPLICATE: Final = 0.7
-"""IoU from which two tracked masks are one object, if that lasts."""
+"""Two tracked masks with at least this IoU are one object, if that lasts."""
 
 _MAX_TENTATIVE: Final = 64
 
@@ -47,9 +47,9 @@ class Sight:
     Attributes:
         mask: ``bool [GRID, GRID]``.
         score: The better of two masks has the higher score.
-        number: Its place among the look's candidates.
+        number: Its index among the look's candidates.
         label: Name of the object, if a prompter gave one.
-        key: The prompter's own name of the object, if it has one.
+        key: The prompter's id for the object, if it has one.
     """
 
     mask: BoolMask
@@ -66,12 +66,12 @@ class Sight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tentative:
-    """An object that was seen, but not often enough to be tracked.
+    """An object that was not yet seen often enough to be tracked.
 
     Attributes:
-        sight: How it was seen last.
+        sight: Its last sighting.
         seen: How many times it was seen.
-        missed: How many looks in a row did not see it.
+        missed: Number of looks in a row that did not see it.
     """
 
     sight: Sight
@@ -84,11 +84,11 @@ class Rules:
     """What may be found.
 
     Attributes:
-        level: Of masks inside each other: the largest, the smallest, or all.
+        level: Which of several nested masks to keep: the largest, the smallest, or all.
         min_area: Smallest mask, as a share of the picture.
         max_area: Largest mask.
-        confirm: How many times an object must be seen.
-        allowed: ``bool [GRID, GRID]``: where.
+        confirm: How many times an object must be seen before it is tracked.
+        allowed: ``bool [GRID, GRID]``: where objects may be found.
     """
 
     level: Level
@@ -103,7 +103,7 @@ class Association:
     """The outcome of a look.
 
     Attributes:
-        confirmed: Objects that have been seen often enough, the best first.
+        confirmed: Objects that have been seen often enough, best first.
         tentative: The others.
     """
 
@@ -120,15 +120,15 @@ def associate(
     dismissed: Sequence[BoolMask] = (),
     only_known: bool = False,
 ) -> Association:
-    """Compare what a look has found with what is tracked, and with what earlier looks have found.
+    """Match the masks of a look with the tracked objects and with those of earlier looks.
 
     Args:
-        sights: What the look has found.
+        sights: Masks that the look found.
         tracked: Masks of the tracked objects on the look's frame.
         tentative: Objects of earlier looks.
         rules: What may be found.
         dismissed: Masks of objects that a user has removed: they are not new.
-        only_known: The look was about tentative objects alone: what else it has found is not used.
+        only_known: The look checked tentative objects only: its other masks are ignored.
     """
     possible = [sight for sight in new_sights(sights, tracked, rules) if not is_known(sight.mask, dismissed)]
     again: list[Tentative] = []
@@ -183,7 +183,7 @@ def _uncovered(masks: NDArray[np.bool_], tracked: Sequence[BoolMask]) -> NDArray
 
 
 def suppress(sights: Sequence[Sight], level: Level) -> list[Sight]:
-    """Return one sight of each object: of equal masks the best, of masks inside each other what ``level`` says."""
+    """Return one sight per object: the best of equal masks, and the one of nested masks that ``level`` selects."""
     kept: list[Sight] = []
     for sight in sorted(sights, key=lambda sight: -sight.score):
         if all(iou(sight.mask, other.mask) < _SAME for other in kept):
@@ -199,12 +199,12 @@ def suppress(sights: Sequence[Sight], level: Level) -> list[Sight]:
 
 
 def is_known(mask: BoolMask, others: Sequence[BoolMask]) -> bool:
-    """Return whether a mask is one of those."""
+    """Return whether a mask shows the same as one of the others."""
     return any(iou(mask, other) >= _SEEN_AGAIN for other in others)
 
 
 def duplicates(tracked: Sequence[tuple[int, bool, BoolMask]]) -> dict[int, int]:
-    """Return removable objects that show the same as another one, with the id of that one.
+    """Return the removable objects that show the same as another one: id -> id of the other.
 
     Args:
         tracked: Id, whether it may be removed, and mask of each object, oldest first.
@@ -254,7 +254,7 @@ def _seen_again(one: Tentative, sights: Sequence[Sight]) -> Sight | None:
 
 
 def _moved(before: Sight, now: Sight) -> bool:
-    """Return whether a mask is as large as an earlier one, and within its radius: thin things soon lose their IoU."""
+    """Return whether a mask is about as large as an earlier one and within its radius: thin objects soon lose IoU."""
     sizes = sorted((int(before.mask.sum()), int(now.mask.sum())))
     if sizes[0] < _SAME_SIZE * sizes[1]:
         return False

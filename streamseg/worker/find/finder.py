@@ -1,10 +1,10 @@
 """Finds the objects of one stream without a prompt: looks, confirms, starts and retires.
 
 A look segments points that no tracked mask covers, piece by piece (``Tracker.candidates``). Its frame is the newest
-one when its first piece runs; the tracker holds that frame until the look ends. The masks that it finds are compared
-with the tracked objects on that frame. A new object is tentative, and short looks at its place follow until it was seen
-often enough. Then it starts on the frame on which it was seen last, like a prompt that names its frame, unless
-something else has started there meanwhile.
+one when its first piece runs; the tracker holds that frame until the look ends. The resulting masks are compared with
+the tracked objects on that frame. A new object is tentative; short looks at its position follow until it was seen often
+enough. It then starts on the frame of its last sighting, like a prompt that names its frame, unless another object
+has started there meanwhile.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ class ObjectFinder:
     def has_work(self) -> bool:
         """Whether a piece of a look can run.
 
-        None can while prompts wait for the next frame: what they start has no mask to compare with yet.
+        None can while prompts wait for the next frame: their objects have no masks to compare with yet.
         """
         return self._pieces.under_way and not self._objects.table.has_pending
 
     def counts(self) -> FindCounts | None:
-        """Return what was done; None if it is off."""
+        """Return the counts of its work; None if it is off."""
         if not self.config.enabled:
             return None
         retired = self._found.retired["auto"]
@@ -101,13 +101,13 @@ class ObjectFinder:
         )
 
     def change(self, config: FindConfig) -> None:
-        """Switch to other settings. What is tracked stays."""
+        """Switch to other settings. Tracked objects stay."""
         if config != self.config:
             self.config = config
             self.forget()
 
     def forget(self) -> None:
-        """Drop the look that is under way and what is tentative. The next tracked frame is looked at."""
+        """Drop the current look and all tentative objects. The next tracked frame is looked at."""
         self._pieces.end()
         self._tentative = []
         self._looked_ns = None
@@ -117,7 +117,7 @@ class ObjectFinder:
     # --- frames -----------------------------------------------------------------------------------------------------
 
     def note_tracked(self, frame: Frame) -> None:
-        """Take a tracked frame: retire what is lost, and begin a look if one is due."""
+        """Process a tracked frame: retire lost objects, and begin a look if one is due."""
         if not self.config.enabled:
             return
         self._found.retire_lost("auto")
@@ -145,7 +145,7 @@ class ObjectFinder:
     # --- looks ------------------------------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Do one piece of the look that is under way. An error ends the look; the worker goes on.
+        """Run one piece of the current look. An error ends the look; the worker goes on.
 
         Raises:
             Exception: The device is lost.
@@ -163,7 +163,7 @@ class ObjectFinder:
             self._tracker.hold_frame(self.stream, _HOLDER, None)
 
     def _newest(self) -> Latest:
-        """Return the frame of a look, in its first piece, and hold it: it is the one that ``candidates`` segments."""
+        """Return the newest frame and hold it for the look: ``candidates`` segments it."""
         latest = self._objects.latest
         assert latest is not None  # a look begins after a tracked frame
         self._tracker.hold_frame(self.stream, _HOLDER, latest.frame_id)
@@ -191,7 +191,7 @@ class ObjectFinder:
         """Segment points, decide what is new, and start what has been seen often enough."""
         tracked, rules = list(self._found.tracked().values()), self._rules(latest)
         sights: list[Sight] = []
-        found: dict[int, Candidate] = {}  # those of the sights alone: logits at 1024 px take 256 kB each
+        found: dict[int, Candidate] = {}  # only those with a sight: logits at 1024 px take 256 kB each
         count = itertools.count()
         if points:
             for part in self._tracker.candidates(self.stream, points, self.config.quality):

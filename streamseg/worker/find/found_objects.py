@@ -1,4 +1,4 @@
-"""The objects of one stream that were found without a prompt, whatever found them: how they start and end."""
+"""The objects of one stream that were found without a prompt, by any finder: how they start and end."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ log = logging.getLogger(__name__)
 
 _MAX_DISMISSED: Final = 32
 _STAYED: Final = 0.3
-"""IoU of an object's boxes on two frames from which it has not jumped."""
+"""An object whose boxes on two frames have at least this IoU has not jumped."""
 _NEAR: Final = 0.5
-"""Share of the smaller of two boxes inside the other one from which their masks are compared."""
+"""Masks are compared if at least this share of the smaller box lies inside the larger one."""
 _SAME_OBJECT: Final = 0.4
-"""IoU with another object from which an object that has jumped there shows that one."""
+"""An object that jumped and has at least this IoU with the object there shows that one."""
 
 
 class FoundObjects:
-    """Starts and retires found objects. Shared by all that find objects on a stream.
+    """Starts and retires found objects. Shared by all finders of a stream.
 
     Args:
         objects: The stream's objects.
 
     Attributes:
         objects: The same.
-        dismissed: Masks of found objects that a user has removed: they are not found again where they are.
-        retired: Origin -> number of its objects that were retired.
+        dismissed: Masks of found objects that a user has removed: they are not found there again.
+        retired: Origin -> number of its retired objects.
     """
 
     def __init__(self, objects: StreamObjects) -> None:
@@ -46,17 +46,17 @@ class FoundObjects:
         self._on_grid: dict[int, tuple[ObjectResult, BoolMask]] = {}
         self._overlapping: dict[int, int] = {}
         self._boxes: dict[int, Box] = {}
-        self._near: dict[int, list[int]] = {}  # an object that has jumped -> those near which it is since then
+        self._near: dict[int, list[int]] = {}  # an object that has jumped -> objects that it has been near since
 
     @property
     def newest(self) -> Latest:
-        """The newest tracked frame. Objects are only looked for after there was one."""
+        """The newest tracked frame. Looks begin only after the first one."""
         latest = self.objects.latest
         assert latest is not None
         return latest
 
     def dismiss(self, obj_id: int) -> None:
-        """Note that a user removes an object: if it was found, it is not found again where it is."""
+        """Note that a user removes an object: if it was found, it is not found there again."""
         known, latest = self.objects.table.objects.get(obj_id), self.objects.latest
         if known is not None and known.is_found and latest is not None and obj_id in latest.results:
             self.dismissed.append(to_grid(latest.results[obj_id].full_mask))
@@ -149,13 +149,13 @@ class FoundObjects:
                 self._retire(obj.obj_id, f"not seen for {states.lost_after_ns / 1e9:g} s")
 
     def retire_jumped(self) -> bool:
-        """Retire found objects that have jumped onto another object; return whether any was retired.
+        """Retire found objects that have jumped onto another object; return whether any was.
 
-        What it followed is gone, and its memory took the other one for it. Its mask there may begin as a few specks, so
-        the two are compared for as long as they stay near each other.
+        The object is gone, and its memory matched the other one. Its mask there may begin as a few specks, so the two
+        are compared for as long as they stay near each other.
 
-        Called after each tracked frame. An object jumps if it appears again, or is somewhere else than on the frame
-        before. It costs next to nothing: boxes first, and masks inside of them.
+        Called after each tracked frame. An object has jumped if it reappears, or is elsewhere than on the frame before.
+        It costs next to nothing: boxes are compared first, and only then the masks inside them.
         """
         table, before = self.objects.table.objects, self._boxes
         now = self._boxes = {obj_id: result.roi for obj_id, result in self.newest.results.items() if result.area}

@@ -21,7 +21,7 @@ Point = tuple[float, float]
 
 
 def to_grid(mask: NDArray[np.bool_]) -> BoolMask:
-    """Return ``bool [GRID, GRID]``: the cells of which a mask of any size covers at least half."""
+    """Return ``bool [GRID, GRID]``: the cells that a mask of any size covers at least half of."""
     share = cv2.resize(mask.view(np.uint8) * np.uint8(255), (GRID, GRID), interpolation=cv2.INTER_AREA)
     return np.asarray(share) >= 128
 
@@ -31,7 +31,7 @@ def allowed_cells(region: tuple[AreaConfig, ...], ignore: tuple[AreaConfig, ...]
     """Return ``bool [GRID, GRID]``, read-only: where objects may be found in a frame of (width, height)."""
     allowed = to_grid(polygon_mask(region, size)) if region else np.ones((GRID, GRID), np.bool_)
     allowed &= ~to_grid(polygon_mask(ignore, size))
-    allowed.flags.writeable = False  # all who ask for it get the same array
+    allowed.flags.writeable = False  # cached: all callers share the array
     return allowed
 
 

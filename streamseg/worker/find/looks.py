@@ -1,8 +1,8 @@
 """When looks may run: between frames, within a share of the device's time, a piece at a time.
 
-One look is in progress at a time, since what it holds is large. Time is credited as it passes and spent by each piece.
-Unspent time is kept for two seconds: so a look is done within a few frames, while its frame is still held, and the mean
-stays within the share.
+One look is in progress at a time, because it holds much memory. Time is credited as it passes and spent by each piece.
+Unspent time is kept for two seconds: a look ends within a few frames, while its frame is still held, and the mean stays
+within the share.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _KEEP_S: Final = 2.0
 _PART_OF_FRAME: Final = 0.5
 """Longest run of pieces between two frames, as a share of the time that a frame takes."""
 _CHARGE: Final = 1.3
-"""What a run costs, as a multiple of its time: the frame after it is slower, since the caches hold the look's data.
-Without it, streams kept 89 % of their rate with a share of 0.1 (``bench/find_cost.py``)."""
+"""Cost of a run as a multiple of its time: the next frame is slower, since the caches hold the look's data. Without it,
+streams kept 89 % of their rate with a share of 0.1 (``bench/find_cost.py``)."""
 _MIN_RUN_S: Final = 0.002
 _SMOOTHING: Final = 0.1
 """Weight of the newest frame in the mean of the frames' times."""
 
 
 class Finder(Protocol):
-    """What looks for objects on a stream, a piece at a time.
+    """Looks for objects on a stream, a piece at a time.
 
     Attributes:
         stream: Id of the stream.
@@ -108,7 +108,7 @@ class LookSchedule:
         return finder.stream
 
     def _next(self, names: list[str]) -> str:
-        """Return the finder whose look is under way, else the one after it."""
+        """Return the finder whose look is in progress, or else the next in turn."""
         if self._unfinished and self._last in names:
             return self._last
         later = [name for name in sorted(names) if name > self._last]

@@ -1,6 +1,6 @@
 """Detects increased movement outside of all masks: something may have entered.
 
-Pictures are compared as by ``static_frames.py``, by the means of their blocks.
+Like ``static_frames.py``, it compares the block means of pictures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Movement:
 
         Args:
             frame: The frame.
-            free: ``bool [GRID, GRID]``: the cells that no object covers on it; where one was, much changes.
+            free: ``bool [GRID, GRID]``: the cells that no object covers on it; elsewhere, movement is expected.
         """
         self._reference, self._free = block_means(frame)[0], free
 

@@ -1,4 +1,4 @@
-"""The work of one finder, done in pieces between frames: errors end it, and its time is counted."""
+"""Runs the work of one finder in pieces between frames. An error ends it; its time is counted."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ log = logging.getLogger(__name__)
 
 
 class Pieces:
-    """Runs tasks piece by piece. One task is under way at a time.
+    """Runs tasks piece by piece, one task at a time.
 
     Args:
-        what: What a task does, for the log.
+        what: Name of the task, for the log.
         on_end: Called when a task has ended or was dropped.
 
     Attributes:
         expired: Tasks whose frame was no longer held.
         failed: Tasks that ended with an error.
-        longest_s: Longest time that pieces took between two frames, in seconds.
-        spent_s: Seconds of the task that is under way, or of the last one.
+        longest_s: Longest time between two frames spent on pieces, in seconds.
+        spent_s: Seconds spent on the current task, or on the last one.
     """
 
     def __init__(self, what: str, on_end: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ class Pieces:
 
     @property
     def under_way(self) -> bool:
-        """Whether there is a task."""
+        """Whether a task is in progress."""
         return self._work is not None
 
     def begin(self, work: Iterator[None]) -> None:
@@ -43,7 +43,7 @@ class Pieces:
         self._work, self.spent_s = work, 0.0
 
     def end(self) -> None:
-        """Drop what is under way, if there is anything."""
+        """Drop the current task, if there is one."""
         if self._work is not None:
             self._work = None
             self._on_end()

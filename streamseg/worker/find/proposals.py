@@ -1,8 +1,8 @@
-"""Finds the objects of one stream by the proposals of one prompter: the rules are those of ``find``.
+"""Finds objects of one stream from the proposals of one prompter, by the rules of ``find``.
 
-The prompter looks at a frame that was tracked, and the tracker holds that frame until its proposals have been used.
-They are compared with the objects on that frame, so it does not matter how long the prompter took. A new object gets a
-mask there, is tentative until it was seen on several pictures, and then starts on the frame on which it was seen last.
+The prompter gets a tracked frame, and the tracker holds that frame until the proposals have been used. They are
+compared with the objects on that frame, so it does not matter how long the prompter took. A new object gets a mask
+there, is tentative until it was seen on several pictures, and then starts on the frame of its last sighting.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from streamseg.worker.track_errors import logged_only
 log = logging.getLogger(__name__)
 
 _SAME_BOX: Final = 0.5
-"""IoU of a proposed box with the box of a tracked object from which it is that object, without a look at its mask."""
+"""A proposed box with at least this IoU with a tracked object's box is that object; no mask is compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Looked:
-    """The frame that the prompter looks at, and what was tracked on it."""
+    """The frame that the prompter has, and the objects tracked on it."""
 
     frame_id: int
     size: tuple[int, int]
@@ -44,7 +44,7 @@ class _Looked:
 
 
 class ProposalFinder:
-    """Finds objects of one stream by one prompter.
+    """Finds objects of one stream with one prompter.
 
     Args:
         prompter: Name of the prompter.
@@ -54,9 +54,9 @@ class ProposalFinder:
 
     Attributes:
         stream: Id of the stream.
-        name: Of the stream and the prompter.
+        name: Name of the stream and the prompter.
         config: The settings.
-        share: Share of the device's time that masks of proposals may take.
+        share: Share of the device's time for masks of proposals.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ProposalFinder:
         return self._pieces.under_way and not self._objects.table.has_pending
 
     def counts(self) -> PrompterCounts:
-        """Return what was done."""
+        """Return the counts of its work."""
         return msgspec.structs.replace(
             self._counts,
             tentative=len(self._tentative),
@@ -94,16 +94,16 @@ class ProposalFinder:
         )
 
     def forget(self) -> None:
-        """Drop what is under way and what is tentative."""
+        """Drop the current work and all tentative objects."""
         self._pieces.end()
-        self._release()  # also what the prompter is still looking at
+        self._release()  # also the frame that the prompter still has
         self._tentative = []
         self._looked_ns = None
 
     # --- the prompter -----------------------------------------------------------------------------------------------
 
     def on_ready(self, ready: Ready) -> None:
-        """Note that the prompter waits for a frame. What it was given before, it has answered or lost."""
+        """Note that the prompter waits for a frame. It has answered or lost the one before."""
         self._count(failed=ready.failed, invalid=ready.invalid, error=ready.error, call_ms=ready.call_ms)
         if self._ready is None or ready.token != self._ready.token:
             self._ready, self._given = ready, False
@@ -111,7 +111,7 @@ class ProposalFinder:
                 self._release()
 
     def wants(self, frame: Frame) -> Role | None:
-        """Return the role to share a tracked frame with; None if the prompter is not to look at it."""
+        """Return the role to share a tracked frame with; None if the prompter does not want it."""
         latest, now_ns = self._objects.latest, frame.stamps.stream_time_ns
         if self._ready is None or self._given or self._pieces.under_way:
             return None
@@ -129,7 +129,7 @@ class ProposalFinder:
         self._tracker.hold_frame(self.stream, self.name, latest.frame_id)
 
     def on_proposals(self, message: Proposals) -> None:
-        """Begin to work on what was found; nothing, if that frame was forgotten meanwhile."""
+        """Begin to work on proposals. Does nothing if their frame was dropped meanwhile."""
         looked = self._looked
         if not self._pieces.under_way and looked is not None and looked.frame_id == message.frame_id:
             self._count(looks=self._counts.looks + 1, proposals=self._counts.proposals + len(message.proposals))
@@ -138,7 +138,7 @@ class ProposalFinder:
     # --- proposals --------------------------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Do one piece of the work. An error ends it; the worker goes on.
+        """Run one piece of the work. An error ends it; the worker goes on.
 
         Raises:
             Exception: The device is lost.
@@ -156,7 +156,7 @@ class ProposalFinder:
                 self._tracker.hold_frame(self.stream, self.name, None)
 
     def _see(self, looked: _Looked, proposals: list[CheckedProposal]) -> Iterator[None]:
-        """Segment what is proposed, decide what is new, and start what has been seen often enough."""
+        """Segment the proposals, decide which are new, and start objects that have been seen often enough."""
         self._found.remove_duplicates()
         tracked, rules = self._found.masks_of(looked.results), self._rules(looked)
         sights: list[Sight] = []
@@ -192,10 +192,10 @@ class ProposalFinder:
                 self._count(found=self._counts.found + 1)
 
     def _mask_of(self, one: CheckedProposal, looked: _Looked) -> Callable[[], BoolMask]:
-        """Return what makes the mask of a proposal, which takes memory only while it is used.
+        """Return a function that makes the mask of a proposal, so that it takes memory only while in use.
 
         Raises:
-            PromptError: the frame is no longer held, or there is nothing where it was proposed.
+            PromptError: the frame is no longer held, or there is nothing at the proposed place.
         """
         if (given := one.mask) is not None:
             return lambda: _unpacked(given, looked.size)
@@ -207,7 +207,7 @@ class ProposalFinder:
 
     def _rules(self, looked: _Looked) -> Rules:
         config = self.config
-        # "all": a detector knows what is an object and what is a part of one.
+        # "all": a detector tells objects and parts of objects apart.
         allowed = allowed_cells(config.region, config.ignore, looked.size)
         return Rules("all", config.min_area, config.max_area, config.confirm, allowed)
 
@@ -216,7 +216,7 @@ class ProposalFinder:
 
 
 def _is_tracked(box: tuple[float, float, float, float], results: Mapping[int, ObjectResult]) -> bool:
-    """Return whether a box is that of a visible object."""
+    """Return whether a visible object already has this box."""
     x0, y0, x1, y1 = box
     for result in results.values():
         x, y, w, h = result.roi
