@@ -13,7 +13,7 @@ JUMP_INTERVALS: Final = 10.0
 """For slow sources the gap is measured in frame intervals."""
 
 LIVE_BACKWARDS_S: Final = 0.5
-"""FFmpeg shifts a live stream's stamps by about a frame when the first RTCP report arrives; that is no jump."""
+"""FFmpeg shifts a live stream's stamps by about a frame when the first RTCP report arrives; this is not a jump."""
 
 
 class Continuity:
@@ -21,8 +21,8 @@ class Continuity:
 
     A frame is discontinuous if its size differs, if its source says so (a change of codec), if its presentation stamp
     goes back (live: by more than 0.5 s), if the stamp leaps by more than 3 s and ten frame intervals, or if its wall
-    clock deviates from its reference clock by more than 3 s. The reference of the camera's clock (RTCP) is the
-    presentation stamp, that of ours the monotonic clock.
+    clock deviates from its reference by more than 3 s. The reference for a camera's clock (RTCP) is the presentation
+    stamp; for this machine's clock it is the monotonic clock.
 
     Args:
         live: Whether the source is live.

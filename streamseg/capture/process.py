@@ -1,7 +1,7 @@
 """The capture process, one per stream: opens the source, writes its frames to the ring and reconnects forever.
 
-A live source is read at its own rate whatever happens downstream: the ring drops frames, never this loop. A source with
-an end (a file) waits for its reader, so that no frame is lost.
+A live source is read at its own rate whatever happens downstream: only the ring drops frames, never this loop. A finite
+source (a file) waits for its reader, so that no frame is lost.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ RECONNECT: Final = BackoffPolicy(first_s=1, max_s=60, healthy_s=10, quick_s=0.25
 
 _WRITE_TIMEOUT_S: Final = 0.2
 _NO_PICTURE_S: Final = 30.0
-"""A read gives up after this time of packets without a picture, or after a longer stall time-out."""
+"""A read gives up after this time without a picture although packets arrive, or after the stall timeout if longer."""
 _DUE_S: Final = 10.0
-"""Longest wait for a frame to be due."""
+"""Longest single wait until a frame is due."""
 
 _PROGRESS_S: Final = 5.0
 """How often the progress of a file is logged."""
 
 _RESOLVE_S: Final = 20.0
-"""Time-out of resolving a host name, which comes on top of the open time-out: two name servers, twice 5 s each."""
+"""Timeout of a host name lookup, on top of the open timeout: two name servers, twice 5 s each."""
 
 
 @dataclass(frozen=True)
 class CaptureSpec:
-    """What a capture process needs to know.
+    """Everything a capture process needs to know.
 
     Attributes:
         stream: Id of the stream.
@@ -97,7 +97,7 @@ class Capture:
         ring: Ring of the stream.
         reporter: Sends reports; its ``stop`` ends the loop.
         link: Link to the supervisor.
-        live: Reconnect when the source fails. A source with an end is read once. Corrected when the source is open.
+        live: Reconnect when the source fails. A finite source is read once. Corrected when the source is open.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Capture:
             self._reporter.lost("decode/corrupt", self._source.corrupt)
 
     def _log_progress(self, info: SourceInfo) -> None:
-        """Log how far a source with an end has come."""
+        """Log the progress of a finite source."""
         if info.live or time.monotonic() - self._progress_at < _PROGRESS_S:
             return
         self._progress_at = time.monotonic()
@@ -194,7 +194,7 @@ class Capture:
         while not self._reporter.stop.is_set():
             try:
                 self._writer.write(frame, _WRITE_TIMEOUT_S)
-            except RingFullError:  # a slow reader may take as long as it likes
+            except RingFullError:  # there is no limit on how slow the reader is
                 self._reporter.alive_for(_WRITE_TIMEOUT_S)
             except FrameTooLargeError as error:
                 self._too_large += 1
@@ -213,7 +213,7 @@ class Capture:
         wait_s = self._backoff.next_wait_s(slow=refused)
         text = str(error)
         self._reporter.state("reconnecting" if self._connections else "connecting", error=text)
-        # Report it once, not for each retry of an outage that may last for weeks.
+        # Report it once, not at each retry: an outage may last for weeks.
         if text != self._last_error:
             self._reporter.event("stream_reconnecting", text)
         log.log(

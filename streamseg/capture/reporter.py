@@ -1,4 +1,4 @@
-"""Reports of a capture process, sent by a thread of their own.
+"""Reports of a capture process, sent by a separate thread.
 
 The capture loop may be inside FFmpeg for seconds. Meanwhile this thread sends reports and heartbeats, and ends the
 process when the supervisor asks to stop.
@@ -67,8 +67,8 @@ class CaptureReporter:
     def alive_for(self, seconds: float) -> None:
         """Send heartbeats for the next ``seconds``.
 
-        A capture loop that does not call again in time hangs in foreign code; without heartbeats the supervisor ends
-        this process.
+        A capture loop that does not call again in time is hung in foreign code; without heartbeats the supervisor
+        ends this process.
         """
         self._alive_until = time.monotonic() + seconds
 
@@ -77,7 +77,7 @@ class CaptureReporter:
 
         Args:
             state: The new state.
-            error: What went wrong; "": nothing; None: unchanged.
+            error: What went wrong; "": no error; None: unchanged.
             size: (width, height) of the frames in pixels; None: unchanged.
         """
         with self._lock:

@@ -13,7 +13,7 @@ from streamseg.security.authorized_keys import AuthorizedKey
 
 READ_ONLY_OPS: Final = frozenset({"hello", "list", "snapshot", "get_status", "get_settings"})
 _OF_THE_DAEMON: Final = frozenset({"add_stream", "remove_stream", "reload"})
-"""A new stream may read whatever the daemon's user can, so a key for some streams is not enough."""
+"""A new stream can read any file the daemon's user can, so a key for some streams is not enough."""
 
 
 class _Entry(msgspec.Struct):
@@ -28,7 +28,7 @@ def check_access(holder: AuthorizedKey | None, request: ParsedRequest) -> None:
     """Check that a request is allowed.
 
     Args:
-        holder: Of the key; None for the daemon's own user, who may do everything.
+        holder: Holder of the key; None for the daemon's own user, who may do everything.
         request: The request.
 
     Raises:
@@ -49,12 +49,12 @@ def check_access(holder: AuthorizedKey | None, request: ParsedRequest) -> None:
 
 
 def visible(holder: AuthorizedKey | None, streams: Iterable[str]) -> tuple[str, ...]:
-    """Return the streams that a key is for."""
+    """Return the streams that a key gives access to."""
     return tuple(stream for stream in streams if holder is None or holder.is_for(stream))
 
 
 def visible_listing(holder: AuthorizedKey | None, listing: bytes) -> bytes:
-    """Return the result of ``list`` with the streams that a key is for."""
+    """Return the result of ``list`` with only the streams that a key gives access to."""
     if holder is None or holder.is_for_all:
         return listing
     entries = msgspec.json.decode(listing, type=_Listing).streams

@@ -1,6 +1,6 @@
 """Bounds the connections of the control socket that have not sent a request yet.
 
-Each uses a descriptor, even before its key is checked, and libzmq has no limit of its own.
+Each uses a descriptor, even before its key is checked, and libzmq does not limit them.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _LOG_S: Final = 10.0
 class ConnectionLimit:
     """Closes the oldest silent connection of a socket when there are too many. Used by one thread.
 
-    A client whose connection is closed connects again by itself, and its request keeps it.
+    A client whose connection is closed reconnects by itself, and keeps the connection once it sends a request.
 
     Args:
-        socket: Before it is bound.
-        limit: Most connections that have not sent anything.
+        socket: The socket, not bound yet.
+        limit: Maximum number of silent connections.
 
     Attributes:
         accepted: Readable while new connections wait for :meth:`handle_accepted`.
@@ -62,7 +62,7 @@ class ConnectionLimit:
                 self._silent[connection] = None
 
     def heard(self, message: zmq.Frame) -> None:
-        """Stop counting a connection as silent: it has sent a request. It may not have been counted yet."""
+        """Stop counting a connection as silent after a request. It may not have been counted yet."""
         connection = connection_of(message)
         if connection is None:
             return
@@ -73,14 +73,14 @@ class ConnectionLimit:
             self._tidy_at = max(_MAX_PER_TURN, 2 * len(self._heard))
 
     def close_silent(self) -> None:
-        """Close the oldest silent connections beyond the limit. Call it when no request waits to be read."""
+        """Close the oldest silent connections beyond the limit. Call it when no requests are waiting to be read."""
         if len(self._silent) > self._limit:
             self._silent = {one: None for one in self._silent if is_open(one)}
         while len(self._silent) > self._limit:
             self._close(next(iter(self._silent)))
 
     def close(self) -> None:
-        """Stop counting. Before the socket is closed."""
+        """Stop counting. Call it before the socket is closed."""
         self._socket.disable_monitor()
         self.accepted.close(linger=0)
 

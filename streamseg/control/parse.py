@@ -1,4 +1,4 @@
-"""Parse requests: bytes to a typed request, or an error that says what is wrong with it."""
+"""Parse requests from bytes into typed requests, or errors that say what is wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Head(msgspec.Struct):
     v: int = 0
 
 
-# The fields of a request. Those of `args` depend on the operation and are explained on their own.
+# The fields of a request. The fields of `args` depend on the operation and are checked separately.
 _RequestFields = msgspec.defstruct(
     "_RequestFields",
     [
@@ -45,13 +45,13 @@ class ParsedRequest:
     """A well-formed request.
 
     Attributes:
-        id: Of the request.
+        id: Id of the request.
         client: Name of the client; may be empty.
         op: The operation.
         stream: Id of the stream; empty for none.
-        args: Of the operation, checked.
+        args: Arguments of the operation, checked.
         data: Everything but ``id`` and ``client``, to compare requests.
-        holder: Of the key that the client connected with; None if it needed none.
+        holder: Holder of the key that the client connected with; None if it needed none.
     """
 
     id: str
@@ -75,10 +75,10 @@ def parse(parts: Sequence[bytes]) -> ParsedRequest:
     """Parse a request.
 
     Args:
-        parts: Of the message, without those that ZeroMQ adds.
+        parts: Parts of the message, without the ones that ZeroMQ adds.
 
     Raises:
-        ControlError: the request is malformed; with code and fix.
+        ControlError: the request is malformed; gives code and fix.
     """
     if len(parts) != 2 or parts[0]:
         raise control_error("BAD_REQUEST", f"a message of {len(parts)} parts: send two, an empty one and the request")

@@ -24,7 +24,7 @@ class Pending:
     """A command in progress.
 
     Attributes:
-        number: Of the command.
+        number: Number of the command.
         key: Client and id of the request.
         request: The request.
         target: The process that executes it.
@@ -73,7 +73,7 @@ class PendingTable:
         self._by_number[number] = self._by_key[key] = pending
 
     def join(self, pending: Pending, receiver: bytes, now: float) -> None:
-        """Add a connection that waits; after a timeout, this starts a new one."""
+        """Add a connection that waits; after a timeout, this restarts the timeout."""
         if not pending.receivers:
             pending.deadline = now + self._timeout_s
         if receiver not in pending.receivers:

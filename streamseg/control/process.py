@@ -1,7 +1,7 @@
 """The control process: receives requests, checks them, forwards them as commands, and owns every timeout.
 
 Commands about objects go to the worker over an internal socket, commands about streams to the supervisor over its link.
-No malformed input gets past this process; if some input makes libzmq abort, it is this process that ends.
+No malformed input gets past this process; if an input makes libzmq abort, only this process ends.
 
 One long class: it owns the sockets and follows each request from its arrival to its reply.
 """
@@ -75,9 +75,9 @@ class ControlSpec:
     Attributes:
         session: Id of this run of the daemon.
         endpoint: Where to listen; None: at the user's default address, if it is free.
-        other_endpoint: Where to listen if it is not.
+        other_endpoint: Where to listen if the default address is taken.
         commands_endpoint: Where to listen for the worker and the publisher.
-        version: Of streamseg.
+        version: Version of streamseg.
         info: The state of the daemon at the start.
         worker_id: Routing id of the worker, known to no one else.
         command_timeout_s: Timeout of a command.
@@ -120,7 +120,7 @@ def main(spec: ControlSpec, connection: Connection) -> None:
 
 
 class _StatusResponse(msgspec.Struct):
-    """:class:`~streamseg.protocol.control.StatusResult` of status messages as they came."""
+    """:class:`~streamseg.protocol.control.StatusResult` with unparsed status messages."""
 
     daemon: msgspec.Raw | None
     streams: list[msgspec.Raw]
@@ -130,15 +130,15 @@ class Control:
     """The sockets and the loop of the control process.
 
     Args:
-        spec: Its arguments.
-        link: To the supervisor.
+        spec: Arguments of the process.
+        link: Link to the supervisor.
     """
 
     def __init__(self, spec: ControlSpec, link: ChildLink) -> None:
         self._spec = spec
         self._link = link
         self._info = spec.info
-        # Not from 0: outcomes for an earlier control process may still arrive.
+        # Do not start at 0: outcomes for an earlier control process may still arrive.
         self._numbers = itertools.count(time.monotonic_ns())
         self._pending = PendingTable(spec.command_timeout_s)
         self._replies = ReplyCache()
@@ -206,7 +206,7 @@ class Control:
             poller.register(source, zmq.POLLIN)
         while not self._link.stop_requested():
             poller.poll(self._wait_ms())
-            # In this order: an outcome that has arrived is sent before the same request is executed again.
+            # Outcomes first: one that has arrived is sent before the same request is executed again.
             self._receive_supervisor()
             self._receive_worker()
             self._limit.handle_accepted()
@@ -244,7 +244,7 @@ class Control:
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def _receive_requests(self) -> bool:
-        """Handle requests; return whether all that have arrived were handled."""
+        """Handle requests; return whether none is left waiting."""
         for _ in range(_MAX_PER_TURN):
             try:
                 frames = self._clients.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -301,7 +301,7 @@ class Control:
 
     def _forward(self, receiver: bytes, key: Key, request: ParsedRequest) -> None:
         target: Target = "supervisor" if request.op in _SUPERVISOR_OPS else "worker"
-        # Only a client with a name is recognized by a later control process.
+        # A restarted control process recognizes only clients with a name.
         request_key = f"{_client_of(request)} {request.id}" if request.client and _changes(request) else ""
         command = Command(
             next(self._numbers), request.op, request.stream, msgspec.json.encode(request.args), request_key
@@ -344,7 +344,7 @@ class Control:
         )
 
     def _starting(self, stream: str) -> bytes:
-        """Return the status of a stream of which the publisher has not sent any yet."""
+        """Return the status of a stream for which the publisher has not sent one yet."""
         return encode_json(
             Status.starting(stream, self._spec.session, self._info.sources.get(stream, ""), str(time.time_ns()))
         )
@@ -433,7 +433,7 @@ class Control:
 
 
 def _client_of(request: ParsedRequest) -> str:
-    """Return the client's name, apart for each key: a client must not get the replies of another one."""
+    """Return the client's name, distinct for each key: a client must not get another client's replies."""
     if request.holder is None or not request.client:
         return request.client
     return f"{request.holder.name}/{request.client}"

@@ -1,7 +1,7 @@
 """Replies to executed requests, so that a repeated request is not executed twice. Bounded.
 
-Ours because the limit is a number of bytes as well as of entries, and an id that is used for two different requests is
-an error; ``cachetools`` has neither, and the rest is an ``OrderedDict``.
+Ours because bytes as well as entries are limited, and reusing an id for a different request is an error; ``cachetools``
+has neither, and the rest is an ``OrderedDict``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class ReplyCache:
     """The newest replies by client and request id.
 
     Args:
-        max_replies: Largest number of replies.
-        max_bytes: Largest total size.
+        max_replies: Maximum number of replies.
+        max_bytes: Maximum total size.
     """
 
     def __init__(self, max_replies: int = MAX_REPLIES, max_bytes: int = MAX_BYTES) -> None:

@@ -1,4 +1,4 @@
-"""Everything that the supervisor publishes: events about processes and streams, and the process table."""
+"""Publishes the supervisor's news: events about processes and streams, and the process table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REPORT_S: Final = 1.0
 _RECONNECT_S: Final = 1.0
 """Time for the other subscribers to reconnect to a new publisher after the first one; libzmq tries every 0.1 s."""
 _MAX_RECONNECT_S: Final = 5.0
-"""After this time an event is sent even if no subscriber has come back."""
+"""After this time an event is sent even if no subscriber has reconnected."""
 
 _RESTARTED: Final[dict[str, EventKind]] = {
     PUBLISHER: "publisher_restarted",
@@ -57,7 +57,7 @@ class Announcer:
             how: How it ended.
         """
         process, *of = name.split(":")
-        detail = ": ".join((*of[1:], how))  # a prompter: of its stream, and by its name
+        detail = ": ".join((*of[1:], how))  # a prompter's event belongs to its stream and names it
         event = StreamEvent(
             stream=of[0] if of else DAEMON, kind=_RESTARTED[process], t_wall_ns=time.time_ns(), detail=detail
         )
@@ -67,7 +67,7 @@ class Announcer:
             self._socket.send_reliable(event)
 
     def prompter_failed(self, name: str, why: str) -> None:
-        """Announce that a prompter cannot be used with its settings, and is not restarted."""
+        """Announce that a prompter cannot run with its settings and is not restarted."""
         _, stream, prompter = name.split(":")
         self._socket.send_reliable(
             StreamEvent(stream=stream, kind="prompter_failed", t_wall_ns=time.time_ns(), detail=f"{prompter}: {why}")
@@ -78,7 +78,7 @@ class Announcer:
         self._subscribed_at = time.monotonic()
 
     def tick(self, children: Iterable[Child], publisher_ready_s: float) -> None:
-        """Send what is due: waiting events, and once a second the process table.
+        """Send waiting events, and the process table once a second.
 
         Args:
             children: All processes.

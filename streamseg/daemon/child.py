@@ -35,15 +35,15 @@ class Child:
     """A process of the process table.
 
     Args:
-        entry: What it runs.
+        entry: Its entry in the process table.
 
     Attributes:
         state: ``waiting`` until its first start.
         restarts: Number of starts after the first.
-        log_dropped: Lines of its log that were dropped, in all its starts.
+        log_dropped: Log lines dropped, over all its starts.
         failed_starts: Number of deaths in a row before it was ready.
-        was_ready: It has been ready at least once.
-        killed: It hung and was killed. It may not have ended yet.
+        was_ready: Whether it has been ready at least once.
+        killed: Whether it hung and was killed. It may not have exited yet.
     """
 
     def __init__(self, entry: ProcessEntry) -> None:
@@ -68,7 +68,7 @@ class Child:
     # --- start and stop ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Spawn the process. Must be called in the main thread: the child ends when that thread does."""
+        """Spawn the process. Must be called in the main thread: the child exits when that thread does."""
         if self._restart_at is not None:
             self.restarts += 1
             self._restart_at = None
@@ -123,7 +123,7 @@ class Child:
         """Stop it for a planned restart; not counted as a crash. Start it when :meth:`planned_restart_due`.
 
         Args:
-            timeout_s: Time to stop by itself. A process that is not ready yet has none.
+            timeout_s: Time to stop by itself. A process that is not ready yet is killed at once.
         """
         self._planned_stop_by = time.monotonic() + (timeout_s if self.state == "ready" else 0.0)
         self._restart_at = None
@@ -157,7 +157,7 @@ class Child:
         return 0.0 if self._restart_at is None else max(0.0, self._restart_at - time.monotonic())
 
     def retire(self) -> None:
-        """Do not restart it when it ends."""
+        """Do not restart it when it exits."""
         self.state = "ended"
         self._restart_at = None
 
@@ -190,7 +190,7 @@ class Child:
             self.kill()
 
     def offer(self, message: SupervisorMessage) -> bool:
-        """Send a message that it can do without; return whether it could be sent."""
+        """Send an optional message; return whether it could be sent."""
         return self._connection is not None and send_message(self._connection, message)
 
     def take_messages(self) -> list[ChildMessage]:
@@ -208,7 +208,7 @@ class Child:
                 messages.append(message)
         except (EOFError, OSError):
             self._close_connection()
-        except Exception:  # cut off or corrupt: without a connection it is replaced as a silent process
+        except Exception:  # truncated or corrupt: without a connection it is replaced as a silent process
             log.exception("%s sent an invalid message", self.name)
             self._close_connection()
         return messages
@@ -249,9 +249,9 @@ class Child:
         return self._watch.hangs(ready=self.state == "ready")
 
     def kill_hung(self) -> None:
-        """Kill it because it hangs; :meth:`describe_exit` says so.
+        """Kill it because it hangs; :meth:`describe_exit` reports this.
 
-        It may live on: a process that waits for a disk does not end before that.
+        It may live on for a while: a process in a disk wait exits only after it.
         """
         self.killed = True
         self._reason = f"it made no progress for {self.silence_s():.0f} s"
@@ -262,7 +262,7 @@ class Child:
         return 0.0 if self._watch is None else self._watch.silence_s()
 
     def reset_silence(self) -> None:
-        """Restart the silence timer: it was the supervisor that did not listen."""
+        """Restart the silence timer, because the supervisor itself was not listening."""
         if self._watch is not None:
             self._watch.reset()
 
@@ -321,9 +321,9 @@ def _join(children: Iterable[Child], timeout_s: float) -> None:
 
 @contextlib.contextmanager
 def _no_main_script() -> Iterator[None]:
-    """Hide ``__main__`` from multiprocessing: the child needs nothing of the script that started the daemon.
+    """Hide ``__main__`` from multiprocessing: the child does not need the script that started the daemon.
 
-    It would import it, and the `streamseg` command with it: 0.1 s of CPU for each child.
+    Importing it, and the `streamseg` command with it, would cost 0.1 s of CPU per child.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

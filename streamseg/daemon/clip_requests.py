@@ -14,7 +14,7 @@ class ClipRequests:
     """Passes requests on to the recorder.
 
     Args:
-        table: Has the settings in use.
+        table: Holds the settings in use.
         children: The processes, by name.
     """
 

@@ -1,4 +1,4 @@
-"""What the supervisor keeps on disk: streams and objects, so that they come back when the daemon is started again.
+"""The supervisor's state on disk: streams and objects, restored when the daemon starts again.
 
 The configuration file wins where it differs. A daemon without a configuration file keeps nothing.
 """
@@ -37,11 +37,11 @@ _RETRY_S: Final = 5.0
 
 
 class KeptState:
-    """The state of one configuration on disk. Used by the supervisor's thread.
+    """The state on disk of one configuration. Used by the supervisor's thread.
 
     Args:
-        folder: Where it is.
-        config_file: Path of the configuration file, for people.
+        folder: Folder of the state.
+        config_file: Path of the configuration file, recorded for readers.
 
     Raises:
         StateError: Another daemon uses the folder, or it cannot be created.
@@ -82,7 +82,7 @@ class KeptState:
             return {}
 
     def write(self, running: Mapping[str, RunningStream]) -> bool:
-        """Write what is tracked now; return False if that failed and is to be tried again."""
+        """Write the current state; return False if that failed and should be retried."""
         if time.monotonic() < self._not_before:
             return False
         record = DaemonRecord(
@@ -98,7 +98,7 @@ class KeptState:
         return True
 
     def clear(self) -> None:
-        """Forget everything: all files are at their end."""
+        """Remove the state, after all files have ended."""
         self._folder.clear()
 
     def close(self) -> None:
@@ -131,8 +131,8 @@ def _objects(stream: str, settings: StreamConfig, record: StreamRecord | None) -
     for obj in now.objects:
         known = was.pop(obj.obj_id, None)
         same = known is not None and known.prompts[:1] == obj.prompts
-        # The origin is not that of the record: a version that had none wrote what reads as a user's.
+        # Do not use the record's origin: older versions had none, and their records read as a user's.
         objects.append(replace(known, label=obj.label or known.label, origin=obj.origin) if known and same else obj)
-    # What was configured then and is no longer was removed from the file.
+    # Objects that were configured in the last run and are no longer were removed from the file.
     objects += [obj for obj in was.values() if obj.obj_id not in record.configured]
     return SavedStream(tuple(objects), next_id, before.paused, earlier=True, find=before.find)

@@ -44,9 +44,9 @@ _WORKER_BUSY_S: Final = 30.0
 _BUSY_S: Final = 10.0
 _START_S: Final = 30.0
 _PROMPTER_START_S: Final = 60.0
-"""It may import a framework, and read a model from a slow disk, without using CPU."""
+"""A prompter may import a framework and read a model from a slow disk, without using CPU."""
 _WORKER_START_S: Final = 120.0
-"""It reads checkpoints, maybe from a slow disk. Compiling and warming up send messages."""
+"""The worker reads checkpoints, maybe from a slow disk. Compilation and warm-up send messages."""
 
 
 @dataclass(slots=True)
@@ -56,8 +56,8 @@ class RunningStream:
     Attributes:
         settings: Its current settings.
         ring: Its frame ring.
-        saved: What the worker tracks, if it differs from the settings.
-        from_file: It comes from the configuration file; otherwise it was added on request.
+        saved: The worker's objects, if they differ from the settings.
+        from_file: Whether it comes from the configuration file; otherwise it was added on request.
         roles: Prompter -> its role on the ring.
     """
 
@@ -78,8 +78,8 @@ class ProcessEntry:
         module: Module whose ``main(*args, connection)`` the child runs.
         args: Arguments of ``main``.
         ready_timeout_s: Longest silence until it is ready, without using CPU.
-        silence_timeout_s: Longest silence once it is ready, without using CPU; then it is killed and restarted. A
-            process that reports slow steps has more.
+        silence_timeout_s: Longest silence once it is ready, without using CPU; then it is killed and restarted.
+            Longer for a process that reports slow steps.
         busy_timeout_s: Longest silence once it is ready, while it uses CPU, if that is longer.
     """
 
@@ -98,7 +98,7 @@ class ProcessTable:
         config: Checked settings. Its streams are not used: they change at runtime.
         session: Id of this run of the daemon.
         runtime: Folder for the daemon's own sockets.
-        kept: Folder for what survives the daemon; None if nothing does.
+        kept: Folder for state that outlives the daemon; None if there is none.
 
     Attributes:
         config: Settings in use.
@@ -136,7 +136,7 @@ class ProcessTable:
 
     @property
     def records(self) -> bool:
-        """Whether there is a recorder: for a recording, clips of events, or both."""
+        """Whether there is a recorder, for a recording or for clips."""
         return self.config.record.path is not None or self.config.record.clips.path is not None
 
     def info(self, streams: Mapping[str, RunningStream]) -> DaemonInfo:
@@ -206,7 +206,7 @@ class ProcessTable:
         return ProcessEntry(CONTROL, "streamseg.control.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
 
     def _web(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        # It learns the streams from the control process.
+        # It gets the streams from the control process.
         publish = self.config.publish
         endpoint = publish.endpoints[0]
         spec = WebSpec(
@@ -222,7 +222,7 @@ class ProcessTable:
         return ProcessEntry(WEB, "streamseg.web.process", (spec,), _START_S, _SILENCE_S, _BUSY_S)
 
     def _recorder(self, streams: Mapping[str, RunningStream]) -> ProcessEntry:
-        # It learns the streams as any subscriber does.
+        # It discovers the streams as any subscriber does.
         spec = RecorderSpec(
             record=self.config.record,
             publish_endpoint=self._local_endpoint,
@@ -237,7 +237,7 @@ class ProcessTable:
         spec = CaptureSpec(
             stream=stream, config=settings, internal_endpoint=self.internal_endpoint, log=self.config.log
         )
-        # Its heartbeats stop when the source has not returned within its own time-outs.
+        # Its heartbeats stop when the source does not return within its own timeouts.
         args = (spec, running.ring)
         return ProcessEntry(capture_name(stream), "streamseg.capture.process", args, _START_S, _SILENCE_S, _BUSY_S)
 
@@ -252,7 +252,7 @@ class ProcessTable:
             endpoint=self._prompters_endpoint,
             log=self.config.log,
         )
-        # It is silent during a call, however much it computes.
+        # It is silent during a call, even while it computes.
         silence_s = max(config.timeout_s, _SILENCE_S)
         args = (spec, running.ring)
         return ProcessEntry(

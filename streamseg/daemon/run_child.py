@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def run_child(name: str, module: str, args: tuple[Any, ...], connection: Connection) -> None:
-    """Run a child's ``main``: the first function in every child process. Reports errors that a restart cannot fix."""
+    """Run a child's ``main``; the first function in every child process. Reports errors that a restart cannot fix."""
     Path("/proc/self/comm").write_text(name[:15])  # what `ps` and `top` show
     try:
         importlib.import_module(module).main(*args, connection)

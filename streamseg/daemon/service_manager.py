@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _STATUS_S: Final = 1.0
 _EXTEND_S: Final = 60
 _EXTEND_EVERY_S: Final = 15.0
-"""While it makes progress, a start asks for 60 s more every 15 s: compiling one part takes minutes."""
+"""While a start makes progress, it requests 60 s more every 15 s: compiling one part takes minutes."""
 
 
 class ServiceManager:
@@ -27,8 +27,8 @@ class ServiceManager:
     Never blocks and never raises: a service manager that does not listen must not stop the daemon.
 
     Args:
-        environment: Environment variables; ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are taken out of
-            it, so that children do not speak for the daemon.
+        environment: Environment variables; ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are removed, so
+            that children do not speak for the daemon.
     """
 
     def __init__(self, environment: dict[str, str] | os._Environ[str]) -> None:
@@ -46,7 +46,7 @@ class ServiceManager:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
     def ready(self) -> None:
-        """Report that the daemon tracks."""
+        """Report that the daemon is tracking."""
         if not self._ready:
             self._ready = True
             self._send("READY=1")
@@ -69,12 +69,12 @@ class ServiceManager:
             self._send(f"STATUS={_one_line(what)}")
 
     def tick(self, status: str, *, healthy: bool) -> None:
-        """Send what is due.
+        """Send the reports that are due.
 
         Args:
             status: One line about the daemon.
             healthy: Whether supervisor and worker make progress. Only then is the watchdog fed, or more time to start
-                asked for.
+                requested.
         """
         now = time.monotonic()
         if not self._ready and healthy and now >= self._next_extension:
@@ -118,7 +118,7 @@ def describe(processes: Mapping[str, str], worker_status: str) -> str:
 
     Args:
         processes: Name -> state of each process.
-        worker_status: What the worker reported last: objects and frames per second.
+        worker_status: The worker's last report: objects and frames per second.
     """
     cameras = [state for name, state in processes.items() if name.startswith("capture:")]
     not_ready = sorted(name for name, state in processes.items() if state not in ("ready", "ended", "waiting"))

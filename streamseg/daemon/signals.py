@@ -49,7 +49,7 @@ class LoopControl:
             os.read(self._wake_read, 4096)
 
     def close(self) -> None:
-        """Close the descriptors. A later :meth:`stop` does not write to one that was opened meanwhile."""
+        """Close the descriptors. A later :meth:`stop` does not write to another file that reuses their numbers."""
         write, self._wake_write = self._wake_write, -1
         os.close(write)
         os.close(self._wake_read)
@@ -63,8 +63,7 @@ class LoopControl:
     def handle_signals(self, *, can_reload: bool) -> Iterator[None]:
         """Turn SIGINT and SIGTERM into :meth:`stop`, and SIGHUP into :meth:`reload`, inside the ``with`` block.
 
-        Without a configuration file SIGHUP stops the daemon, as it does when the terminal on which the daemon was
-        started has gone.
+        SIGHUP stops the daemon if there is no configuration file, or if the terminal that started it is gone.
         """
         had_terminal = _has_terminal()
 

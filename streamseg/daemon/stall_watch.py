@@ -1,4 +1,4 @@
-"""Whether a process hangs: how long it has been silent, and whether it still computes."""
+"""Detects a hung process by how long it has been silent and whether it still uses CPU."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from streamseg.common.cpu_time import active_s
 from streamseg.daemon.process_table import ProcessEntry
 
 _MIN_ACTIVE_S: Final = 0.1
-"""Time within a limit that counts as work. A process that is stopped, or waits forever, has none."""
+"""CPU time within a limit that counts as work. A process that is stopped, or waits forever, has none."""
 _QUIET_SHARE: Final = 0.3
-"""Share of its limit after which a silent process is measured. Most send a message before, and cost nothing."""
+"""A silent process is measured after this share of its limit. Most send a message before that, and cost nothing."""
 _MAX_START_FACTOR: Final = 10
 """A start that computes may take this many times its limit."""
 _STEPS: Final = 20
-"""A process is slow, but does not hang, for this many of its slowest recent steps."""
+"""A process is slow rather than hung for this many times its slowest recent step."""
 
 
 class StallWatch:
     """Watches one process of the process table. Used by the supervisor's thread.
 
     Args:
-        entry: Has the limits.
-        pid: Of the process.
+        entry: Holds the limits.
+        pid: The process.
     """
 
     def __init__(self, entry: ProcessEntry, pid: int) -> None:
@@ -34,7 +34,7 @@ class StallWatch:
         self.reset()
 
     def reset(self) -> None:
-        """Restart the timer: it was the supervisor that did not listen."""
+        """Restart the timer, because the supervisor itself was not listening."""
         self._heard_at = self._marked_at = time.monotonic()
         self._active_s: float | None = None
 
@@ -54,11 +54,11 @@ class StallWatch:
     def hangs(self, *, ready: bool) -> bool:
         """Return whether it has been silent for too long.
 
-        One that computes, or waits for a CPU, may take longer: imports on a busy machine or an unusually long step
-        send nothing.
+        A process that computes, or waits for a CPU, has more time: imports on a busy machine or an unusually long
+        step send nothing.
 
         Args:
-            ready: It has started.
+            ready: Whether it has started.
         """
         limit_s = self.limit_s(ready=ready)
         now = time.monotonic()
@@ -71,7 +71,7 @@ class StallWatch:
         longest_s = max(limit_s, self._entry.busy_timeout_s) if ready else _MAX_START_FACTOR * limit_s
         silent_s = now - (self._heard_at if ready else self._started_at)
         active = active_s(self._pid)
-        # The sum falls when descendants end: their waiting is no longer counted. They worked until then.
+        # The sum falls when descendants exit, since their wait is no longer counted. They worked until then.
         if 0 <= active - self._active_s < _MIN_ACTIVE_S or silent_s >= longest_s:
             return True
         self._marked_at, self._active_s = now, active

@@ -28,14 +28,14 @@ _MAX_STREAMS: Final = 64
 _MAX_TEXT: Final = 4000
 _FIXED_FIX: Final = {"source": "remove the stream and add it", "prompts": "use add_prompt and set_prompts"}
 _FIXED: Final = (*_FIXED_FIX, "prompters")
-"""Settings that ``change_stream`` does not change, and what to do."""
+"""Settings that ``change_stream`` cannot change, and what to do instead."""
 
 
 class StreamRequests:
     """Handles requests that change the set of streams.
 
     Args:
-        table: Has the settings in use.
+        table: Holds the settings in use.
         streams: The set of streams.
         read_config: Reads the configuration file again; None if there is none.
         change_model: Switches the worker to another model.
@@ -87,7 +87,7 @@ class StreamRequests:
     def reload(self) -> Reloaded:
         """Reload the configuration file and apply the differences. Streams added on request stay.
 
-        All that can fail comes before the first change, so that a failure changes nothing.
+        Everything that can fail runs before the first change, so that a failure changes nothing.
 
         Raises:
             ControlError: there is no file, or its settings are invalid.

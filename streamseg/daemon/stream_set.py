@@ -31,7 +31,7 @@ from streamseg.ring.layout import PROMPTER_ROLES
 from streamseg.sources.address import describe, shown_address
 
 _SLOTS: Final = 6
-"""One is written, one waits, one is tracked, two are shared with the publisher, and one is spare."""
+"""Ring slots: one is written, one waits, one is tracked, two are shared with the publisher, and one is spare."""
 _STOP_S: Final = 2.0
 """Time for the capture process of a removed stream to stop by itself."""
 _MAX_COUNTERS: Final = 256
@@ -45,7 +45,7 @@ _MAX_STARTING: Final = 4
 class RemovedIds:
     """Where the ids of removed streams continue if they are added again. Bounded.
 
-    What is forgotten about the oldest streams raises the start of all unknown ones, so that no id is assigned twice.
+    When the oldest entry is dropped, all unknown streams start after its ids, so that no id is assigned twice.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class StreamSet:
 
     Attributes:
         running: Stream id -> stream.
-        changed: Streams or objects have changed; reset by the owner.
+        changed: Whether streams or objects have changed; reset by the owner.
     """
 
     def __init__(self, table: ProcessTable, children: dict[str, Child], announcer: Announcer) -> None:
@@ -88,13 +88,13 @@ class StreamSet:
         self._stopping: list[tuple[Child, float]] = []
 
     def make_ring(self, settings: StreamConfig) -> FrameRing:
-        """Create a ring for a stream. The part of adding a stream that can fail, so it comes first.
+        """Create a ring for a stream. The only step of adding a stream that can fail, so it comes first.
 
         Raises:
             OSError: the process is out of descriptors or memory.
         """
         policy = _policy(settings)
-        # A dead prompter holds its slot until the next one starts. A camera's frames must not feel that.
+        # A dead prompter holds its slot until the next one starts. This must not cost the camera any frames.
         return FrameRing(policy=policy, slots=_SLOTS + (len(PROMPTER_ROLES) if policy == "newest" else 0))
 
     def needs_ring(self, stream: str, settings: StreamConfig) -> bool:
@@ -116,8 +116,8 @@ class StreamSet:
             stream: Its id.
             settings: Its settings.
             ring: From :meth:`make_ring`.
-            from_file: It comes from the configuration file.
-            saved: Its objects of an earlier run of the daemon.
+            from_file: Whether it comes from the configuration file.
+            saved: Its objects from an earlier run of the daemon.
         """
         self.changed = True
         if (counters := self._counters.pop(stream, None)) is not None:
@@ -135,7 +135,7 @@ class StreamSet:
         self._add_prompters(stream)
 
     def _add_prompters(self, stream: str) -> None:
-        """Add the processes of the prompters that have none. They start with :meth:`start_due`."""
+        """Add a process for each prompter that has none. They start with :meth:`start_due`."""
         running = self.running[stream]
         for name in running.settings.prompters:
             if name not in running.roles:
@@ -209,7 +209,7 @@ class StreamSet:
             settings: The new settings.
             what: How they differ from the old ones.
             ring: A new ring if :meth:`needs_ring`.
-            from_file: The stream is in the configuration file.
+            from_file: Whether the stream is in the configuration file.
         """
         if ring is not None:
             self.remove(stream)
@@ -221,7 +221,7 @@ class StreamSet:
         running.settings, running.from_file = settings, from_file
         for name in [name for name in running.roles if before[name] != settings.prompters.get(name)]:
             self._remove_prompter(stream, name)
-        if running.saved is not None:  # the worker reports the same, unless it dies before
+        if running.saved is not None:  # the worker will report the same, unless it dies first
             running.saved = running.saved.changed(what.removed, what.prompts)
         self._children[WORKER].send(ChangeStream(stream, settings, what.removed, what.prompts))
         self._add_prompters(stream)
@@ -231,7 +231,7 @@ class StreamSet:
             capture.stop_for_restart()
 
     def save(self, message: PromptsSaved) -> None:
-        """Save what the worker tracks, for the next worker."""
+        """Save the worker's objects for the next worker."""
         self.changed = True
         if message.stream in self.running:
             self.running[message.stream].saved = message.saved
@@ -271,7 +271,7 @@ class StreamSet:
 
 
 def _policy(settings: StreamConfig) -> Policy:
-    """Return the ring's policy. A source with an end waits for the worker, so that no frame is lost."""
+    """Return the ring's policy. A finite source waits for the worker, so that no frame is lost."""
     # None: the capture process decides when it has opened the source (RingWriter.use_policy).
     drops = settings.pace == "camera" or describe(settings.source).live is not False
     return "newest" if drops else "every"

@@ -40,15 +40,15 @@ from streamseg.state.place import state_folder
 log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.25
-"""Longest wait of the loop, so no time-out of the supervisor needs a timer of its own."""
+"""Longest wait of the loop, so that no timeout of the supervisor needs its own timer."""
 _STOP_S: Final = 0.8
 _TERMINATE_S: Final = 0.4
-"""Both are spent twice, since the publisher stops last: with a turn of the loop well under 3 s."""
+"""Both can be spent twice, since the publisher stops last: with one turn of the loop, well under 3 s in total."""
 _MAX_FAILED_STARTS: Final = 3
 _SAVE_MASKS_S: Final = 10.0
 """Time for a worker to finish a batch and save its masks before it is replaced."""
 _SUSPENDED_S: Final = 2.0
-"""A turn of the loop that takes this long means that the machine was suspended, or that the loop itself was busy."""
+"""If a turn takes longer than this, the machine was suspended or the loop itself was busy."""
 
 _REQUIRED: Final = (WORKER, PUBLISHER, CONTROL)
 """Processes that every daemon has. The worker starts first, since it takes longest."""
@@ -141,7 +141,7 @@ class Daemon:
         return 0
 
     def _open_state(self) -> KeptState | None:
-        """Open the state of earlier runs, if it is kept."""
+        """Open the state of earlier runs, if state is kept."""
         if self._config_file is None or not self._config.state.keep:
             return None
         try:
@@ -161,7 +161,7 @@ class Daemon:
             self._streams.add(stream, settings, ring, from_file=self._read_config is not None)
 
     def _write_state(self) -> None:
-        """Write streams and objects to disk, if they are kept and have changed. What is at its end is forgotten."""
+        """Write streams and objects to disk if state is kept and has changed. Clear it once all files have ended."""
         if self._kept is not None and self._forget_state:
             self._kept.clear()
         elif self._kept is not None and self._streams.changed:
@@ -193,7 +193,7 @@ class Daemon:
                 self._reload()
             self._announcer.tick(self._children.values(), self._children[PUBLISHER].ready_for_s())
             states = {child.name: child.state for child in self._children.values()}
-            # A worker that hangs is killed in the next turn: the watchdog bites only if that fails.
+            # A hung worker is killed in the next turn: the watchdog fires only if that fails.
             self._service.tick(describe(states, self._worker_status), healthy=not self._children[WORKER].hangs())
             if self._streams.drained():
                 self._end_drained()
@@ -207,7 +207,7 @@ class Daemon:
         wait(waitables, timeout=_POLL_S)  # type: ignore[arg-type]
         looked_at, self._looked_at = self._looked_at, time.monotonic()
         if self._looked_at - looked_at > _SUSPENDED_S:
-            # A frozen container, a suspended laptop, or this loop was busy: no process was silent by its own fault.
+            # A frozen container, a suspended laptop, or a busy loop: no process is to blame for its silence.
             for child in self._children.values():
                 child.reset_silence()
 
@@ -284,7 +284,7 @@ class Daemon:
 
     def _on_child_ready(self, child: Child, report: Report) -> None:
         log.info("%s is ready", child.name)
-        self._source_failures.pop(child.name, None)  # of an earlier source
+        self._source_failures.pop(child.name, None)  # an earlier source's
         if child.name == PUBLISHER:
             self.endpoints = self._table.publish = tuple(report.text.split())
             self._children[CONTROL].send(self._table.info(self._streams.running))
@@ -311,14 +311,14 @@ class Daemon:
             self._start(web)
 
     def _on_source_failed(self, child: Child, report: Report) -> None:
-        """Continue without a source that failed for good. The daemon ends with its error when all others have ended."""
+        """Continue without a source that failed for good. Once all others have ended, the daemon exits with it."""
         child.retire()
         self._source_failures[child.name] = report
         if len(self._streams.running) > 1:
             log.error("%s: %s: the other streams continue", child.name, redact(report.text))
 
     def _on_prompter_failed(self, child: Child, why: str) -> None:
-        """Go on without a prompter that cannot be used with its settings."""
+        """Continue without a prompter that cannot run with its settings."""
         child.retire()
         log.error("%s: %s: it is not started again until its settings change", child.name, why)
         self._announcer.prompter_failed(child.name, why)
@@ -356,7 +356,7 @@ class Daemon:
         self._announcer.process_died(child.name, how)
 
     def _change_model(self, model: ModelConfig) -> None:
-        """Replace the worker by one with another model, which continues from the objects' last masks."""
+        """Replace the worker with one that has another model and continues from the objects' last masks."""
         old, self._old_model = self._table.config.model, self._old_model or self._table.config.model
         log.info("the model changes from %s to %s", old.name, model.name)
         self._table.use_model(model)
@@ -383,13 +383,13 @@ class Daemon:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _stop_children(self) -> None:
-        """Stop all children; the publisher last, so that it can still send what the others gave it."""
+        """Stop all children; the publisher last, so that it can still send the others' last messages."""
         others = [child for child in self._children.values() if child.name != PUBLISHER] + self._streams.stopping()
         for group in (others, [self._children[PUBLISHER]]):
             stop_children(group, stop_s=_STOP_S, terminate_s=_TERMINATE_S)
 
     def _remove_stale_sockets(self) -> None:
-        """Remove the socket files of children that were killed (a busy machine) before they could."""
+        """Remove the socket files of children that were killed before they could do it."""
         control = self.control_endpoint or self._config.control.endpoint or default_control_endpoint()
         for endpoint in (*self._config.publish.endpoints, control):
             remove_stale_socket(endpoint)

@@ -22,7 +22,7 @@ class CommandSocket:
 
     Args:
         endpoint: Where the control process listens for the worker.
-        routing_id: By which the control process addresses it. Another peer with the same id would take its place.
+        routing_id: The control process addresses the worker by it. A peer with the same id would replace the worker.
     """
 
     def __init__(self, endpoint: str, routing_id: bytes = WORKER_ID) -> None:

@@ -17,7 +17,7 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A request to execute.
 
     Attributes:
-        number: Of this command; repeated in its outcome.
+        number: Number of this command; repeated in its outcome.
         op: Operation, as in ``protocol/control.py``.
         stream: Id of the stream; empty for none.
         args: JSON of the operation's arguments.
@@ -35,7 +35,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The result of a command.
 
     Attributes:
-        number: Of the command.
+        number: Number of the command.
         result: JSON of the operation's result; empty if it failed.
         error: Why it failed, if it did.
     """
@@ -82,6 +82,6 @@ def decode_to_control(data: bytes) -> ToControl:
     """Decode a message to the control process.
 
     Raises:
-        msgspec.DecodeError: the bytes are not such a message, which is a bug between our own processes.
+        msgspec.DecodeError: the message is invalid, which is a bug between our own processes.
     """
     return _to_control.decode(data)

@@ -1,4 +1,4 @@
-"""Bind sockets, with errors that name the setting, and without taking another daemon's address."""
+"""Bind sockets without taking another daemon's address. Errors name the setting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIXES: Final = {
 """Error number of a failed bind -> reason and fix."""
 
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
-"""Errors that pass when the network comes up."""
+"""Errors that go away when the network comes up."""
 
 _FORM: Final = "write tcp://HOST:PORT or ipc:///PATH"
 
@@ -37,7 +37,7 @@ class PathClaim:
     prevents that; the kernel drops the lock when its holder dies.
 
     Args:
-        path: Of the socket.
+        path: Path of the socket.
 
     Raises:
         BlockingIOError: another process holds the claim.

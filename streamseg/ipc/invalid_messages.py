@@ -1,4 +1,4 @@
-"""Messages of an internal socket that cannot be read: counted, and a few of them logged."""
+"""Counts messages of an internal socket that cannot be read, and logs a few of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MAX_TEXT: Final = 200
 
 
 class InvalidMessages:
-    """The skipped messages of one socket. Used by one thread.
+    """Counter of one socket's skipped messages. Used by one thread.
 
     Args:
-        log: Of the module that owns the socket.
+        log: Logger of the module that owns the socket.
         what: What was skipped, for the log.
 
     Attributes:
@@ -28,7 +28,7 @@ class InvalidMessages:
         self.count = 0
 
     def skip(self, error: Exception) -> None:
-        """Count a message, and log it if the count has doubled: a flood must not fill the disk with its log."""
+        """Count a message, and log it if the count has doubled, so that a flood does not fill the log."""
         self.count += 1
         if is_logged(self.count):
             self._log.error("%s skipped, %d so far: %s", self._what, self.count, str(error)[:_MAX_TEXT])

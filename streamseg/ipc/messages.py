@@ -49,12 +49,12 @@ class TrackedFrame(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A frame with its masks: worker to publisher, one for each frame that the worker took.
 
     Attributes:
-        slot: Slot of the stream's ring that the worker shares with the publisher for the picture; -1 if it is not
-            shared. The publisher must release it.
+        slot: Ring slot that the worker shares with the publisher for the picture; -1 if it is not shared. The
+            publisher must release it.
         dropped: Frames of this stream dropped so far.
         paused: The frame was not tracked because the stream is paused.
-        repeats: Number of the frame that the masks were computed on, if this one was not tracked because its picture
-            had not changed; None: the masks are its own.
+        repeats: Id of the frame that the masks were computed on, if this one was not tracked because its picture had
+            not changed; None: the masks are its own.
         sample_aspect: Width to height of a pixel as displayed.
         failed: The frame was not tracked because of an error.
     """
@@ -85,7 +85,7 @@ class StreamEvent(msgspec.Struct, frozen=True, array_like=True, tag=True):
     Attributes:
         t_wall_ns: Capture time of the frame it belongs to, else now.
         t_mono_ns: When it happened, by the machine's monotonic clock.
-        objects: Ids of several objects; None if it is not about several.
+        objects: Ids of the objects, if the event is about several; otherwise None.
     """
 
     stream: str
@@ -105,7 +105,7 @@ class CaptureReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """State of a source: capture process to publisher, at 1 Hz and at each change.
 
     Attributes:
-        drops: Cumulative, by ``stage/reason``, without the ring's own counters, which every process can read.
+        drops: Cumulative drops by ``stage/reason``, without the ring's counters, which every process can read.
     """
 
     stream: str
@@ -125,19 +125,19 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     Attributes:
         model: Name of the model.
-        device: Device that it runs on, for people.
+        device: Device that it runs on, as readable text.
         tracked: Stream -> frames tracked since the worker started.
         drops: Stream -> cumulative drops by ``stage/reason``.
         paused: Ids of the streams that are paused.
         device_memory_bytes: GPU memory held; 0 on a CPU.
-        recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
+        recompiles: Graphs compiled after the warm-up, plus how many times all were recorded again.
         repeated: Stream -> frames since the worker started that were sent with repeated masks.
         regions: Stream -> counts of its zones and lines since the worker started.
-        engine: What runs the model, for people; empty without a network.
+        engine: Engine that runs the model, as readable text; empty without a network.
         step_s: Seconds that the slowest recent step took.
-        overload: Streams with which the worker does not keep up, or that have suspended objects.
-        find: Stream -> what its search for objects has done since the worker started.
-        prompters: Stream -> prompter -> what it has done.
+        overload: Streams that the worker does not keep up with, or that have suspended objects.
+        find: Stream -> counts of its looks for objects since the worker started.
+        prompters: Stream -> prompter -> its counts.
     """
 
     model: str
@@ -169,7 +169,7 @@ class RecorderReport(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Whether the recorder records: recorder to publisher, at 1 Hz.
 
     Attributes:
-        stopped: Why it does not; empty: it does.
+        stopped: Why it has stopped; empty while it records.
     """
 
     stopped: str
@@ -190,6 +190,6 @@ def decode(data: bytes | memoryview) -> InternalMessage:
     """Decode a message.
 
     Raises:
-        msgspec.DecodeError: the bytes are not such a message, which is a bug between our own processes.
+        msgspec.DecodeError: the message is invalid, which is a bug between our own processes.
     """
     return _decoder.decode(data)

@@ -22,11 +22,11 @@ from streamseg.ring.layout import Role
 log = logging.getLogger(__name__)
 
 MAX_PROPOSALS: Final = 100
-"""Proposals of one frame that are used."""
+"""Maximum number of proposals per frame; the rest are ignored."""
 MAX_MASK_BYTES: Final = 60 * 1024 * 1024
-"""Bits of the masks of one frame."""
+"""Maximum number of mask bits per frame."""
 _MAX_BYTES: Final = 64 * 1024 * 1024
-"""Of a message. libzmq disconnects a prompter that sends more, and neither side hears of it."""
+"""Maximum size of a message. libzmq disconnects a prompter that sends more, and notifies neither side."""
 _HWM: Final = 8
 _RECONNECT_MS: Final = (50, 500)
 
@@ -36,8 +36,8 @@ class Look(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     Attributes:
         frame_id: The frame.
-        slot: Its slot, shared with the role that the prompter named.
-        objects: What is tracked on it.
+        slot: Its ring slot, shared with the role that the prompter named.
+        objects: The objects tracked on it.
     """
 
     frame_id: int
@@ -46,14 +46,14 @@ class Look(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A prompter waits for a frame. Repeated each second: the worker may have been replaced.
+    """A prompter waits for a frame. Repeated each second, since the worker may have been replaced.
 
     Attributes:
-        token: Changes with each frame that it was given, and with each start of the process.
+        token: Changes with each frame it gets, and with each start of the process.
         role: Its role on the ring.
         failed: Calls so far that raised an exception.
         invalid: Proposals so far that were refused.
-        error: What was wrong with the last call; empty if nothing was.
+        error: Error of the last call; empty if it succeeded.
         call_ms: Time that the last call took.
     """
 
@@ -90,7 +90,7 @@ class CheckedProposal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Proposals(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """What a prompter has found on a frame: the best first, at most :data:`MAX_PROPOSALS`."""
+    """A prompter's proposals for a frame: best first, at most :data:`MAX_PROPOSALS`."""
 
     frame_id: int
     proposals: list[CheckedProposal]
@@ -124,10 +124,10 @@ class PrompterHub:
         self.socket.bind(endpoint)
 
     def take(self, most: int) -> Iterator[tuple[str, str, Ready | Proposals]]:
-        """Return the messages that have come, each with its stream and prompter. Never blocks.
+        """Return the messages that have arrived, each with its stream and prompter. Never blocks.
 
         Args:
-            most: Messages that are read; those that are invalid count, too.
+            most: Maximum number of messages to read, including invalid ones.
         """
         for _ in range(most):
             try:

@@ -31,7 +31,7 @@ class SavedPrompt:
         box: (x0, y0, x1, y1).
         mask: Run lengths of the whole frame, or the path of an image, which is read when the prompt is applied.
         coords: Unit of points and box.
-        restarts: It started the object again; earlier prompts are about another appearance or place.
+        restarts: It restarted the object; earlier prompts are about another appearance or place.
         candidate: Which of the masks of an ambiguous click to take; None: the model's choice.
     """
 
@@ -51,8 +51,8 @@ class SavedObject:
         obj_id: Its id.
         label: Its name.
         prompts: In order; the first one started the object.
-        last_mask: Its last visible mask, for a tracker that has not seen it before; None: start from ``prompts``.
-        origin: Who started it. A found object that a user corrects or names is the user's from then on.
+        last_mask: Its last visible mask, for a tracker without memory of it; None: start from ``prompts``.
+        origin: What started it. A found object that a user corrects or names becomes the user's.
     """
 
     obj_id: int
@@ -63,7 +63,7 @@ class SavedObject:
 
     @property
     def is_found(self) -> bool:
-        """Whether it was found without a user's prompt: it is retired when it is gone, and may be found again."""
+        """Whether it was found without a user's prompt: it is retired when lost, and may be found again."""
         return self.origin in ("auto", "prompter")
 
     @property
@@ -76,7 +76,7 @@ class SavedObject:
     def corrected(self, prompt: SavedPrompt) -> SavedObject:
         """Return the object with one more prompt. Beyond :data:`MAX_PROMPTS`, the oldest correction is dropped.
 
-        The first prompt stays, and the one that started the object again.
+        The first prompt is kept, and so is the one that restarted the object.
         """
         prompts = (*self.prompts, prompt)
         if len(prompts) > MAX_PROMPTS:
@@ -87,7 +87,7 @@ class SavedObject:
 
 @dataclass(frozen=True, slots=True)
 class FindRequest:
-    """How a client asked objects to be found. It holds until the configured settings change.
+    """A client's settings for finding objects. They apply until the configured settings change.
 
     Attributes:
         configured: The configured settings at that time.
@@ -106,10 +106,10 @@ class SavedStream:
         objects: Oldest first.
         next_id: Where the search for a free id begins (:func:`free_id`).
         paused: Tracking is paused.
-        planned: The worker was stopped on purpose: the next one continues whatever ``on_discontinuity`` says.
-        earlier: An earlier daemon followed the objects.
+        planned: The worker was stopped on purpose: the next one continues regardless of ``on_discontinuity``.
+        earlier: An earlier daemon tracked the objects.
         unseen: Ids of objects that were not visible when the worker was stopped: without memory, they are lost.
-        find: How a client asked objects to be found; None: as configured.
+        find: A client's settings for finding objects; None: as configured.
     """
 
     objects: tuple[SavedObject, ...] = ()
@@ -136,15 +136,15 @@ class SavedStream:
 
 
 def _newest_start(prompts: Sequence[SavedPrompt]) -> int:
-    """Return the place of the prompt that started the object, or started it again, last."""
+    """Return the index of the last prompt that started or restarted the object."""
     return max((place for place, prompt in enumerate(prompts) if prompt.restarts), default=0)
 
 
 def next_id_after(next_id: int, used: Iterable[int]) -> int:
     """Return the next automatic id after objects with these ids were added.
 
-    Ids are not assigned twice, so the next one is larger than all before. A client's own id that is far larger would
-    use up all in between: it is skipped when the automatic ids get there.
+    Ids are not assigned twice, so the next one is larger than all before. Except for an id far beyond it that a client
+    chose: it would waste all ids in between, so it is skipped when the automatic ids get there.
     """
     for obj_id in sorted(used):
         if next_id <= obj_id <= next_id + _MAX_SKIPPED_IDS:
@@ -156,7 +156,7 @@ def free_id(next_id: int, taken: Container[int]) -> int:
     """Return the next id for a new object.
 
     Args:
-        next_id: Ids below were assigned before.
+        next_id: All ids below it were assigned before.
         taken: Ids of the present objects.
     """
     for obj_id in itertools.chain(range(next_id, MAX_OBJECT_ID + 1), range(1, next_id)):

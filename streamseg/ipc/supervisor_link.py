@@ -47,7 +47,7 @@ class ChildLink:
         self._messages: list[SupervisorMessage] = []
 
     def attach(self) -> None:
-        """Make this process end with its supervisor. The child's main thread calls it first.
+        """Make this process exit with its supervisor. The child's main thread calls it first.
 
         SIGINT and SIGHUP are ignored, because a terminal sends them to the whole group and the supervisor handles
         them. SIGTERM keeps its default action, so that it ends a child that hangs in foreign code.
@@ -99,7 +99,7 @@ class ChildLink:
         self._messages.append(message)
 
     def _receive_descriptors(self) -> list[int]:
-        """Return the descriptors that follow a message, sent with one byte of their own."""
+        """Return the descriptors that follow a message, sent with a separate byte."""
         with socket.fromfd(self._connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as link:
             byte, fds, _, _ = socket.recv_fds(link, 1, _MAX_DESCRIPTORS)
         if not byte:
@@ -118,15 +118,15 @@ def send_message(connection: Connection, message: SupervisorMessage, fds: Sequen
     """Send a message to a child; the supervisor's end. Never blocks.
 
     Args:
-        connection: To the child.
+        connection: Connection to the child.
         message: The message.
         fds: Descriptors that belong to it.
 
     Returns:
-        False if the child cannot take it: it is dead, or has not read for long.
+        False if the child cannot take it: it is dead, or has not read for a long time.
     """
     try:
-        # A Unix socket is writable while most of its buffer is free, which is more than a message needs.
+        # A Unix socket is writable while most of its buffer is free, and a message needs less than that.
         writable = select.poll()
         writable.register(connection, select.POLLOUT)
         if not writable.poll(0):

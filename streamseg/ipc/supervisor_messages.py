@@ -1,6 +1,6 @@
 """Messages between the supervisor and its children.
 
-They are pickled: both ends are our own processes of the same start, over an unnamed socket pair.
+They are pickled: both ends are our own processes of the same run, over an unnamed socket pair.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Report:
         kind: ``ready``; ``progress`` (the child's loop turns; sent at most once a second); ``subscribed`` (publisher:
             masks, objects or pictures have a subscriber); ``ended`` (capture: end of the file); ``failed`` (an error
             ends the process, a restart may help); ``fatal`` (a restart would not help).
-        text: For people.
+        text: Readable text.
         exit_code: With ``fatal``: exit code for the daemon.
         log_dropped: Lines of the child's log that were dropped so far; set by the link.
         step_s: Worker: seconds that its slowest recent step took; None: unchanged.
@@ -56,8 +56,8 @@ class OpenStream:
         stream: Its id.
         settings: Its settings.
         source: Its address, without credentials.
-        saved: What the worker tracks, if it differs from the settings.
-        shape: Of its ring, whose descriptors follow the message.
+        saved: The worker's objects, if they differ from the settings.
+        shape: Shape of its ring, whose descriptors follow the message.
         ring: The ring; set by the receiving end.
     """
 
@@ -100,7 +100,7 @@ class SaveMasks:
 
 @dataclass(frozen=True, slots=True)
 class DaemonInfo:
-    """Control process: the state of the daemon that it needs to check and answer requests.
+    """Control process: the daemon's state, needed to check and answer requests.
 
     Attributes:
         streams: Ids of all streams.
@@ -119,7 +119,7 @@ class DaemonInfo:
 
 @dataclass(frozen=True, slots=True)
 class WorkerGone:
-    """Control process: the worker died, and its pending commands with it."""
+    """Control process: the worker died, and its pending commands are lost."""
 
 
 SupervisorMessage = OpenStream | CloseStream | ChangeStream | SaveMasks | DaemonInfo | WorkerGone | Command | Outcome

@@ -1,8 +1,8 @@
 """Admits subscribers: each connection waits in its handshake until the publisher has time for it.
 
 libzmq's subscribers reconnect a tenth of a second after they were disconnected, and repeat all their topics. Thirty
-flooding clients that do so keep libzmq busy with storing and freeing topics, within a single call. A connection that
-waits in its handshake costs nothing, and its client does not retry meanwhile.
+flooding clients can keep libzmq busy storing and freeing topics within a single call. A connection that waits in its
+handshake costs nothing, and its client does not retry meanwhile.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _DOMAIN: Final = b"subscribers"
 _MAX_PER_TURN: Final = 16
 _INTERVAL_S: Final = 0.02
 _BURST_S: Final = 0.06
-"""Four connections of a peer begin at once, the next ones at intervals: those of a flood are known by then."""
+"""Four connections of a peer begin at once, the next ones at intervals: a flood is detected by then."""
 _PENALTY_S: Final = 10.0
 _PENALTY_INTERVAL_S: Final = 0.1
-"""Not never: honest subscribers of the same peer wait in the same queue, and must get their turn."""
+"""Slow rather than never: honest subscribers of the same peer wait in the same queue."""
 _MAX_PEERS: Final = 1024
 _MAX_WAITING: Final = 1500
-"""Of a peer. libzmq ends a handshake after 30 s, in which at most this many get their turn."""
+"""Per peer. libzmq ends a handshake after 30 s, and at most this many get their turn in that time."""
 _LONG_MS: Final = 60_000
 
 
 class PeerTurns:
-    """When the next connection of each peer may begin. May be used by several threads.
+    """Decides when the next connection of each peer may begin. Thread-safe.
 
     For ten seconds after a connection of a peer was closed for a flood, its next ones begin slowly.
     """
@@ -43,7 +43,7 @@ class PeerTurns:
         self._lock = threading.Lock()
 
     def punish(self, peer: str) -> None:
-        """Begin the ten seconds of a peer, or begin them again."""
+        """Start, or restart, a peer's ten seconds."""
         with self._lock:
             self._punished_until.pop(peer, None)  # the oldest stay in front
             if len(self._punished_until) >= _MAX_PEERS:
@@ -51,7 +51,7 @@ class PeerTurns:
             self._punished_until[peer] = time.monotonic() + _PENALTY_S
 
     def may_begin(self, peer: str) -> bool:
-        """Return whether it is the turn of a connection of a peer."""
+        """Return whether a connection of a peer may begin now."""
         now = time.monotonic()
         with self._lock:
             punished = self._punished_until.get(peer, 0.0) > now
@@ -72,13 +72,13 @@ class Admission:
     """The handshakes of a publisher's subscribers. Used by one thread.
 
     Args:
-        context: Of the socket.
-        turns: Who has to wait.
+        context: Context of the socket.
+        turns: Decides who has to wait.
 
     Attributes:
         handshakes: Readable while handshakes have arrived.
-        gate: Who may connect to endpoints that need a key; None: none does.
-        dropped: Handshakes that got no answer, because too many of their peer wait.
+        gate: Decides who may connect to endpoints that need a key; None: no endpoint does.
+        dropped: Handshakes left unanswered because too many of the same peer were waiting.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], turns: PeerTurns) -> None:
@@ -93,7 +93,7 @@ class Admission:
         outlet.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
 
     def admit(self) -> None:
-        """Admit those whose turn it is: of each peer the oldest first, and peers in rotation."""
+        """Admit the connections whose turn it is: peers in rotation, oldest connections first."""
         while (handshake := self.handshakes.receive()) is not None:
             waiting = self._waiting.setdefault(handshake.peer, deque())
             if len(waiting) < _MAX_WAITING:
@@ -119,11 +119,11 @@ class Admission:
         return admitted
 
     def wait_ms(self) -> int:
-        """Return after which time to call :meth:`admit` again at the latest."""
+        """Return the longest time to wait before the next :meth:`admit`."""
         return int(1000 * _INTERVAL_S) if self._waiting else _LONG_MS
 
     def close(self) -> None:
-        """Admit none any more."""
+        """Stop admitting connections."""
         self.handshakes.close()
 
     def _answer(self, handshake: Handshake) -> bool:

@@ -1,4 +1,4 @@
-"""What the daemon's status says: the newest reports about the daemon as a whole, put together."""
+"""Combines the newest reports about the daemon as a whole into its status."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def _yuv_to_bgr(frame_format: FrameFormat, luma: Plane, chroma: NDArray[np.uint8
     """Convert with the frame's own matrix and range: OpenCV's converters support only BT.601 in video range.
 
     Args:
-        frame_format: Has the matrix and range.
+        frame_format: Gives the matrix and range.
         luma: ``uint8 [height, width]``.
         chroma: ``uint8 [ceil(height / 2), ceil(width / 2), 2]``: Cb, Cr.
     """

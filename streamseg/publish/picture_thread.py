@@ -34,9 +34,9 @@ class Picture:
 class PictureThread:
     """Encodes pictures one at a time, the newest of each stream. OpenCV releases the GIL meanwhile.
 
-    At most one picture of a stream waits, and a newer one replaces it. There is one exception: a waiting picture
-    that is due at a limited rate is not replaced by one that is not. Its masks were sent already, and its subscribers
-    get few pictures. The thread releases every ring slot that it is given, also when encoding fails.
+    At most one picture of a stream waits, and a newer one replaces it. There is one exception: a waiting picture that
+    is due at a limited rate is not replaced by one that is not, since its masks were already sent and its subscribers
+    get few pictures. The thread releases every ring slot it is given, even when encoding fails.
 
     Args:
         encode: Converts a frame to JPEG.

@@ -1,8 +1,7 @@
 """The publisher process: internal messages in, published messages out. The only process that writes the wire format.
 
 One poll waits for the supervisor, the other processes, subscriptions and finished pictures. libzmq aborts its process
-when one of its assertions fails; the publisher is a process of its own so that this costs neither frames nor tracking
-state.
+when one of its assertions fails; in a separate process, this costs neither frames nor tracking state.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ _MAX_PER_TURN: Final = 64
 
 @dataclass(frozen=True)
 class PublisherSpec:
-    """What a publisher needs to know.
+    """Everything a publisher needs to know.
 
     Attributes:
         session: Id of this run of the daemon.
@@ -219,7 +218,7 @@ class Publisher:
     # --- input ------------------------------------------------------------------------------------------------------
 
     def _handle_subscriptions(self) -> None:
-        # As many as there is time for: libzmq has read them already, and those of a flood must be counted soon.
+        # As many as time permits: libzmq has read them already, and a flood must be counted early.
         until_ns = time.monotonic_ns() + _SUBSCRIPTIONS_NS
         while time.monotonic_ns() < until_ns:
             try:
@@ -345,7 +344,7 @@ class Publisher:
                 self._subscriptions.handle(data)
 
     def _report_dropped(self, now_ns: int) -> None:
-        """Report that subscribers were disconnected or not let in: at once, and then at most every ten seconds."""
+        """Report disconnected and refused subscribers: at once, and then at most every ten seconds."""
         dropped, unanswered = self._sockets.guard.dropped, self._sockets.admission.dropped
         if dropped != self._released_dropped:
             self._released_dropped = dropped
@@ -387,7 +386,7 @@ class Publisher:
         self._sockets.copy_status(stream, parts[1])
 
     def _wait_ms(self) -> int:
-        """Return the time until something is due, rounded up so that the loop does not spin for a fraction of a ms."""
+        """Return the time until something is due, rounded up so that the loop does not spin for the last fraction."""
         due_ns = min(self._progress_due_ns, self._statuses.next_due_ns())
         wait_ms = max(0, -(-(due_ns - time.monotonic_ns()) // 1_000_000))
         return min(wait_ms, self._sockets.admission.wait_ms())

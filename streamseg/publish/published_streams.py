@@ -15,7 +15,7 @@ from streamseg.ring.frame_ring import FrameRing, HeldFrame, RingReader
 _MAX_CLOSED: Final = 256
 """Closed streams whose message numbers are kept, in case they are opened again."""
 _MAX_PICTURES: Final = 2
-"""Slots of each ring: one picture is being encoded while the next one waits."""
+"""Slots that it may hold of each ring: one picture is being encoded while the next one waits."""
 
 
 @dataclass(slots=True)
@@ -27,8 +27,8 @@ class PublishedStream:
         status: Gathers its status.
         ring: Its frames.
         reader: The publisher's reader of the ring.
-        takes_pictures: The worker shares frames with the publisher.
-        schedule: Which frames the topics of a limited rate get.
+        takes_pictures: Whether the worker shares frames with the publisher.
+        schedule: Decides which frames the topics of a limited rate get.
     """
 
     encoder: StreamEncoder
@@ -50,7 +50,7 @@ class PublishedStream:
 
 
 class PublishedStreams:
-    """Streams by id. In a session, the message numbers of a stream only rise, also when it is closed and opened again.
+    """Streams by id. Within a session, a stream's message numbers only rise, even if it is closed and reopened.
 
     Args:
         origin: Identity of the publisher.

@@ -1,4 +1,4 @@
-"""Which frames a topic with a limited rate gets."""
+"""Decides which frames a topic with a limited rate gets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NS: Final = 1_000_000_000
 
 
 class RateSchedule:
-    """Says for each frame of one stream which rates are due.
+    """Decides for each frame of one stream which rates are due.
 
     All kinds of a rate get the same frames, so that pictures and masks can be paired.
     """
@@ -20,8 +20,8 @@ class RateSchedule:
     def take_due(self, rates: Iterable[float], now_ns: int) -> list[float]:
         """Return the rates that get this frame.
 
-        Over time a rate gets as many frames as it says, or all if the stream is slower. A frame that is a little early
-        counts as due, so that a stream of that very rate loses none. A pause is not made up for.
+        On average a rate gets its number of frames, or all if the stream is slower. A frame that is slightly early
+        counts as due, so that a stream of exactly that rate loses none. A pause is not made up for.
 
         Args:
             rates: Rates with subscribers, in Hz.

@@ -35,7 +35,7 @@ class PublisherSockets:
         outlet: Subscriptions in, published messages out.
         guard: Disconnects subscribers that flood the outlet.
         admission: Admits subscribers; its gate is set by :meth:`bind`.
-        access: Which subscriber may receive what; None before :meth:`bind`, and if no endpoint needs a key.
+        access: Decides who may receive what; None before :meth:`bind`, and if no endpoint needs a key.
     """
 
     def __init__(self, commands_endpoint: str) -> None:
@@ -67,7 +67,7 @@ class PublisherSockets:
             internal_endpoint: Address of the inbox.
             publish: Public addresses of the outlet.
             local_endpoint: Additional address of the outlet, for processes of this daemon.
-            keys: Who may connect where a key is needed.
+            keys: Keys that may connect where one is needed.
 
         Returns:
             The public addresses, with real ports.
@@ -99,7 +99,7 @@ class PublisherSockets:
         return address
 
     def publish(self, parts: Parts) -> None:
-        """Send to the subscribers of the topic. Never blocks: what a slow one cannot take is lost for it alone."""
+        """Send to the subscribers of the topic. Never blocks: a slow subscriber loses messages, the others do not."""
         self.outlet.send_multipart(parts, zmq.NOBLOCK)
 
     def copy_status(self, stream: str, status: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What the status of a stream says: the reports of all processes put together."""
+"""Combines the reports of all processes into the status of a stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WINDOW_NS: Final = 1_000_000_000
 _MAX_IN_WINDOW: Final = 1000
 _MASKS_LATE_S: Final = 3.0
 _MASKS_LATE_STEPS: Final = 3.0
-"""Masks are late after this time, and this many of the worker's slowest recent steps for each stream."""
+"""Masks are late after this time plus, per stream, this many times the worker's slowest recent step."""
 
 
 class Total:
@@ -48,7 +48,7 @@ class RegionTotals:
         self._totals: dict[tuple[str, str], Total] = {}
 
     def update(self, counts: RegionCounts) -> RegionCounts:
-        """Take the worker's counts, and return those of the session."""
+        """Take the worker's counts, and return the session's."""
         kinds = {"entered": counts.entered, "left": counts.left, "forward": counts.forward, "backward": counts.backward}
         sums = {kind: {name: self._sum(kind, name, count) for name, count in kinds[kind].items()} for kind in kinds}
         return RegionCounts(inside=counts.inside, **sums)
@@ -60,7 +60,7 @@ class RegionTotals:
 
 
 class MasksClock:
-    """Notices that frames of a stream come, but no masks of them.
+    """Detects that a stream has frames but no masks.
 
     Args:
         ring: Ring of the stream.
@@ -75,7 +75,7 @@ class MasksClock:
         self._late_s = _MASKS_LATE_S
 
     def on_worker(self, step_s: float, streams: int) -> None:
-        """Take the worker's slowest recent step: a slow model is not late."""
+        """Take the worker's slowest recent step, so that a slow model does not count as late."""
         self._late_s = max(_MASKS_LATE_S, _MASKS_LATE_STEPS * step_s * streams)
 
     def on_masks(self, frame_id: int) -> None:
@@ -83,10 +83,10 @@ class MasksClock:
         self._next_frame, self._waiting_since = frame_id + 1, None
 
     def late_s(self, *, streaming: bool) -> float | None:
-        """Return for how many seconds frames have come without masks; None if masks come. Called each second.
+        """Return for how many seconds there were frames without masks; None if there are masks. Called each second.
 
         Args:
-            streaming: The source delivers frames, and they are to be tracked.
+            streaming: Whether the source delivers frames that should be tracked.
         """
         if not streaming or self._ring.counters().frames <= self._next_frame:
             self._waiting_since = None

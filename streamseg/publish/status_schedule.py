@@ -1,4 +1,4 @@
-"""When each stream's status is due: once a second, and at once for a new subscriber."""
+"""Schedules each stream's status: once a second, and at once for a new subscriber."""
 
 from __future__ import annotations
 

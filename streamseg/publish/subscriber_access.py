@@ -1,8 +1,8 @@
-"""Which subscriber may receive which streams, if some need a key.
+"""Decides which subscribers may receive which streams, if an endpoint needs a key.
 
-An XPUB socket in manual mode hands every subscription over before it takes effect, with the id of the key that the
-connection was made with. So a subscription to a stream that the key is not for never takes effect: there is no moment
-in which a message could slip through. A subscription must name one stream, or the key be for all of them.
+An XPUB socket in manual mode reports each subscription before it takes effect, with the id of the connection's key. So
+a forbidden subscription never takes effect, and no message can slip through. A subscription must name one stream,
+unless the key is for all of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SubscriberAccess:
 
     Args:
         outlet: The XPUB socket, before it is bound.
-        gate: Who may connect.
+        gate: Decides who may connect.
 
     Attributes:
         refused: Subscriptions that were refused.
@@ -47,8 +47,8 @@ class SubscriberAccess:
         """Apply a message of the socket if it is allowed.
 
         Returns:
-            The messages of a socket in verbose mode: each subscription, and only the last cancellation of a topic.
-            Those of connections that have ended come from :meth:`forget_closed`.
+            The messages of a socket in verbose mode: each subscription, but only the last cancellation of a topic.
+            :meth:`forget_closed` returns the cancellations of closed connections.
         """
         data = message.bytes
         subscribes, topic = data[:1] == b"\x01", data[1:]
@@ -77,7 +77,7 @@ class SubscriberAccess:
         return [data]
 
     def forget_closed(self) -> list[bytes]:
-        """Return the cancellations of topics that only closed connections had. To be called each second."""
+        """Return the cancellations of topics that only closed connections had. Call it each second."""
         closed = [one for one in self._topics if not is_open(one)]
         return [message for one in closed for topic in self._topics.pop(one) for message in self._drop(topic, one)]
 

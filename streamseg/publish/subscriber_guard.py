@@ -1,10 +1,10 @@
 """Disconnects subscribers that flood the publisher with topics.
 
 libzmq keeps every topic of every subscriber in a tree, about 32 bytes for each byte of a topic, and reads a flood
-within one call, during which nothing is published. So there are two limits. Topics that no stream has are counted for
-each connection. And a thread counts the bytes that each connection sends, which shows a flood before libzmq returns a
-single topic: an honest subscriber sends few. (The kernel does not count bytes on ipc sockets. There, a full receive
-buffer is the sign of a flood.)
+within one call, during which nothing is published. So there are two limits. Topics that match no stream are counted per
+connection. And a thread counts the bytes that each connection sends, which shows a flood before libzmq returns a single
+topic: an honest subscriber sends few. (The kernel does not count bytes on ipc sockets. There, a full receive buffer
+shows a flood.)
 
 Only closing the connection frees its topics (:mod:`streamseg.security.connections`). Its peer is then admitted slowly
 for a while (:mod:`streamseg.publish.admission`). A peer is an IP address, or on ipc a process: programs on one machine
@@ -42,32 +42,32 @@ from streamseg.security.connections import (
 
 MAX_TOPIC_BYTES: Final = 128
 _MAX_UNKNOWN: Final = 512
-"""Topics of one connection that no stream has. Early subscriptions to streams that may come are fewer."""
+"""Topics of one connection that match no stream. Early subscriptions to future streams are fewer."""
 _MAX_UNKNOWN_OF_ALL: Final = 4096
 _MAX_SENT_BYTES: Final = 48 * 1024
-"""From one connection within a window. All topics of the largest daemon together are less."""
+"""Bytes from one connection within a window. All topics of the largest daemon are less."""
 _MAX_PEER_BYTES: Final = 512 * 1024
-"""From all connections of a peer. More than ten connections a second may send, which is how many a flooder gets."""
+"""Bytes from all connections of a peer. More than ten connections a second may send; a flooder gets ten."""
 _WINDOW_S: Final = 1.0
 _RECEIVE_BUFFER_BYTES: Final = 16 * 1024
 _TCP_INFO_BYTES: Final = 136
 _BYTES_RECEIVED: Final = struct.Struct("=128xQ")
 """``tcpi_bytes_received`` of the kernel's ``struct tcp_info``."""
 _MAX_WAITING: Final = 32
-"""Topics of one connection that libzmq holds ready. The rest of a flood stays in the receive buffer, in sight."""
+"""Topics of one connection that libzmq queues. The rest of a flood stays in the receive buffer, where it is seen."""
 _MAX_MESSAGE_BYTES: Final = MAX_TOPIC_BYTES + 10
-"""A topic with the name of ZMTP 3.1's command before it."""
+"""A topic with the name of ZMTP 3.1's command in front."""
 _LOOK_S: Final = 0.03
 _MAX_CONNECTIONS: Final = 10_000
 _DESCRIPTORS_KEPT: Final = 256
-"""For files, frame rings and the process's own sockets: connections leave so many descriptors."""
+"""Descriptors reserved for files, frame rings and the process's own sockets."""
 
 _libc = ctypes.CDLL(None)
 
 
 @dataclass(slots=True)
 class _Sender:
-    """A connection's peer, and what it sent until the current window began and since then."""
+    """A connection's peer, and the bytes it sent before and within the current window."""
 
     peer: str
     since: float = 0.0
@@ -80,7 +80,7 @@ class SubscriberGuard:
 
     Args:
         outlet: The socket. :meth:`count` and :meth:`close` are for the thread that uses it.
-        turns: Of new connections; a peer that floods is punished.
+        turns: Admits new connections; a peer that floods is punished.
     """
 
     def __init__(self, outlet: zmq.Socket[bytes], turns: PeerTurns) -> None:
@@ -109,9 +109,9 @@ class SubscriberGuard:
         return self._dropped
 
     def count(self, message: zmq.Frame) -> None:
-        """Count a subscription to a topic that no stream has, and close its connection if that is too many.
+        """Count a subscription that matches no stream, and close its connection if there are too many.
 
-        Or at once if the topic is too long: where keys are needed, libzmq lets it pass, and has stored it by now.
+        A topic that is too long closes it at once: where keys are needed, libzmq lets it pass and has stored it by now.
         """
         connection = connection_of(message)
         if connection is None:
@@ -130,7 +130,7 @@ class SubscriberGuard:
                 self._drop_worst()
 
     def _drop_worst(self) -> None:
-        """Close the worst connection of the worst peer: one that floods by many must not use up the limit of others."""
+        """Close the worst connection of the worst peer, so that its many connections do not use up others' limit."""
         peers = {connection: self._peer(connection) for connection in self._unknown}  # one that closes has none later
         of_peers: Counter[str] = Counter()
         for connection, count in self._unknown.items():
@@ -144,7 +144,7 @@ class SubscriberGuard:
         return peer_of(connection) if sender is None else sender.peer
 
     def close(self) -> None:
-        """Stop watching. Before the socket is closed.
+        """Stop watching. Call it before the socket is closed.
 
         Blocks: up to a tenth of a second.
         """
@@ -163,7 +163,7 @@ class SubscriberGuard:
                     self._turns.punish(sender.peer)
 
     def _watch(self) -> None:
-        """Close connections that send too much, and those that leave too few descriptors."""
+        """Close connections that send too much, or if too few descriptors are left."""
         look_at = 0.0
         while not self._closing.is_set():
             if self._monitor.poll(int(_LOOK_S * 1000)):
@@ -186,14 +186,14 @@ class SubscriberGuard:
             sender.sent = received - sender.before
             if sender.sent > _MAX_SENT_BYTES:
                 self._drop(connection)
-            else:  # what a closed one sent is not counted against the others of its peer
+            else:  # a closed connection's bytes do not count against its peer's others
                 of_peers[sender.peer] = of_peers.get(sender.peer, 0) + sender.sent
         for peer, sent in of_peers.items():
             if sent > _MAX_PEER_BYTES:
                 self._drop_most_of(peer, sent)
 
     def _drop_most_of(self, peer: str, sent: int) -> None:
-        """Close the connections of a peer that sent the most."""
+        """Close those connections of a peer that sent the most."""
         every = [
             (sender.sent, connection) for connection, sender in tuple(self._senders.items()) if sender.peer == peer
         ]

@@ -1,6 +1,6 @@
 """The table of subscriptions: only topics with a subscriber are encoded.
 
-Ours because libzmq keeps its own table of an XPUB socket's subscriptions to itself and only reports changes to it.
+Ours because libzmq does not expose an XPUB socket's table of subscriptions; it only reports changes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Subscriptions:
     """Tracks the messages of an XPUB socket in verbose mode (every subscription, only the last cancellation).
 
     A prefix that matches no topic is kept only if it names a stream that may be added later, and only a limited number
-    of them, so that the table stays small whatever a hostile subscriber sends.
+    are kept, so that a hostile subscriber cannot make the table large.
 
     Args:
         streams: Ids of all streams.
@@ -37,8 +37,8 @@ class Subscriptions:
         self._prefixes: set[bytes] = set()
         self._early: set[bytes] = set()
         self._wanted: frozenset[Wanted] = frozenset()
-        # Topics with a limited rate are kept apart. They must be subscribed to by their whole name, so that a
-        # subscription to everything does not have each frame encoded once for every rate.
+        # Topics with a limited rate are separate. They must be subscribed to by their whole name, so that a
+        # subscription to everything does not encode each frame once for every rate.
         self._rated: dict[bytes, tuple[str, Kind, float]] = {}
         self._rated_prefixes: set[bytes] = set()
         self._rates: dict[str, dict[float, set[Kind]]] = {}
