@@ -40,8 +40,8 @@ class ApiError(Exception):
     Args:
         status: HTTP status code.
         code: Stable name, for programs.
-        message: What is wrong and how to fix it, for people.
-        retryable: The same request may succeed later.
+        message: What is wrong and how to fix it, as readable text.
+        retryable: Whether the same request may succeed later.
         headers: Extra response headers.
     """
 

@@ -46,9 +46,9 @@ _FOR_WATCHERS: Final = {
     "move the crosshair, click there; with <kbd>Shift</kbd>: exclude": "move the crosshair, select there",
     "middle button: move": "middle button, or drag: move",
 }
-"""What differs in the page of those who may only watch."""
+"""Replacements in the page for visitors who may only watch."""
 _CHANGES: Final = ("<dt><kbd>Ctrl</kbd>-click", "<dt>Shift-click", "<dt>Drag", "<dt><kbd>E<", "<dt><kbd>B<")
-"""How the lines of the help begin that explain how to change something. Those of buttons come from the buttons."""
+"""Beginnings of the help lines that explain how to change something. Lines about buttons come from the buttons."""
 
 _RECORD_TITLE: Final = "Record as WebM, as shown"
 
@@ -70,8 +70,8 @@ def make_app(
         http: Settings.
         clips: Settings of the clips that the recorder makes.
         subscribe_endpoint: Where other programs subscribe to the daemon.
-        key_command: How to make the key that they need there; empty if they need none.
-        tokens: What is accepted; None if no token is required.
+        key_command: Command that makes the key they need there; empty if they need none.
+        tokens: Accepted tokens; None if no token is required.
     """
     clients = ClientLimit(http.max_clients)
     operations = [
@@ -95,7 +95,7 @@ def make_app(
         if clips.path is not None:
             return HTMLResponse(_with_clips(STATIC / "index.html", clips), headers={"Link": modules})
         response = files.response(request, "index.html")
-        response.headers["Link"] = modules  # all at once, rather than each after the one that imports it
+        response.headers["Link"] = modules  # load all modules at once, not each after the one that imports it
         return response
 
     async def openapi(request: Request) -> Response:
@@ -122,7 +122,7 @@ def make_app(
 
 
 def _watch_only(file: Path) -> str:
-    """Return the page without its controls, and with the reason. Its modules look for ``data-watch``."""
+    """Return the page without its controls and with a note why. Its modules look for ``data-watch``."""
     page = "".join(line for line in file.read_text().splitlines(keepends=True) if not line.strip().startswith(_CHANGES))
     for found, replacement in _FOR_WATCHERS.items():
         page = page.replace(found, replacement)

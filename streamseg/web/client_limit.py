@@ -1,6 +1,6 @@
 """Limit on the number of viewers.
 
-Not an ``asyncio.Semaphore``, which would make viewers wait without a response; here they get one at once.
+Not an ``asyncio.Semaphore``: it would make viewers wait without a response; here they get an error at once.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from streamseg.web.api_error import ApiError
 
 
 class ClientLimit:
-    """Counts the browsers and programs that watch pictures, up to a maximum.
+    """Counts the browsers and programs that watch pictures, and limits them.
 
     Args:
         max_clients: The maximum.
 
     Attributes:
-        active: How many watch at the moment.
+        active: Number of current viewers.
     """
 
     def __init__(self, max_clients: int) -> None:

@@ -1,4 +1,4 @@
-"""Operations on clips: begin one of now, list those that are complete, download one."""
+"""Operations on clips: begin one, list complete ones, download one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class ClipApi:
         return json_response(ClipsResponse(clips=await run_in_threadpool(_listing, self._folder)))
 
     async def clip(self, request: Request) -> Response:
-        """Return the file of a clip, or the part that the header Range asks for."""
+        """Return the file of a clip, or the part requested by the Range header."""
         name = request.path_params["clip"]
         if self._folder is not None and parse_clip_name(name) is not None:
             path = self._folder / name
@@ -112,7 +112,7 @@ class ClipApi:
 
 
 class _ClipEvents:
-    """Waits for the event that says what has become of a clip. A listener of the hub."""
+    """Waits for the event that reports the outcome of a clip. A listener of the hub."""
 
     def __init__(self) -> None:
         self._seen: asyncio.Queue[EventMessage] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""The health of a stream in words: what is wrong and what to do in one sentence, and the figures behind it."""
+"""The health of a stream: what is wrong and what to do in one sentence, and the figures behind it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from streamseg.client import DaemonStatusMessage, StatusMessage
 
 _SLOW_SHARE: Final = 0.6
-"""Below this share of the captured frames, those with masks are too few."""
+"""Tracking is too slow if less than this share of the captured frames gets masks."""
 
 
 _CAUSES: Final = {
@@ -23,7 +23,7 @@ _CAUSES: Final = {
     "not_shared": "the encoder was busy",
     "error": "the encoder failed",
 }
-"""Why frames and pictures are lost, where the name does not say it well."""
+"""Readable causes of lost frames and pictures, for names that are not clear."""
 
 Level = Literal["", "warn", "bad"]
 
@@ -136,6 +136,6 @@ def _duration(seconds: float) -> str:
 def _losses(status: StatusMessage) -> Iterator[tuple[str, str, Level]]:
     for name, count in status.drops.items():
         stage, _, cause = name.partition("/")
-        # The masks of a frame whose picture was lost were published.
+        # A frame whose picture was lost still had its masks published.
         what = "pictures" if stage == "image" else "frames"
         yield f"{what} lost: {_CAUSES.get(cause, cause.replace('_', ' '))}", str(count), ""

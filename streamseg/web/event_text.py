@@ -1,4 +1,4 @@
-"""Events in words, for people."""
+"""Events as readable text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TEXTS: Final = {
     "subscriber_dropped": "subscriber disconnected",
     "web_restarted": "page server restarted",
 }
-"""What happened, where the name of the event does not say it well."""
+"""Text of the events whose name is not clear."""
 
 _LEVELS: Final = {
     "good": "object_appeared object_certain object_restarted object_resumed input_restored restored stream_connected",
@@ -50,12 +50,12 @@ _STATE_AFTER: Final = {
 
 
 class EventWords(msgspec.Struct, frozen=True):
-    """An event in words.
+    """An event as text.
 
     Attributes:
         text: What happened to which object.
-        level: good, warn, bad, or empty if it is neither.
-        state: Of its object from then on; empty if the event does not change it.
+        level: good, warn, bad, or empty if it is none of these.
+        state: New state of its object; empty if the event does not change it.
     """
 
     text: str
@@ -64,7 +64,7 @@ class EventWords(msgspec.Struct, frozen=True):
 
 
 def event_words(event: EventMessage) -> EventWords:
-    """Return an event in words."""
+    """Return an event as text."""
     kind = event.event
     what = _TEXTS.get(kind) or re.sub("^(object|stream)_", "", kind).replace("_", " ")
     ids = event.objects if event.object is None else (event.object,)

@@ -1,4 +1,4 @@
-"""Pictures and masks of one stream, subscribed to only while they are being watched."""
+"""Pictures and masks of one stream, subscribed to only while someone watches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WARM_S: Final = 5.0
 class Feed:
     """The newest picture of one stream with the masks of the same frame.
 
-    The subscription exists only while there are watchers, so that the daemon does not encode pictures for no one.
+    The subscription exists only while there are watchers, so that the daemon does not encode pictures needlessly.
 
     Args:
         endpoint: Where the daemon publishes.
@@ -55,7 +55,7 @@ class Feed:
                 self.newest = self.period_s = None
 
     async def warm_up(self) -> None:
-        """Watch the feed for a few seconds: a page that is being opened then has a picture as soon as it asks."""
+        """Watch the feed for a few seconds, so that a page that is being opened gets a picture at once."""
         if not self._listeners:
             with self.watched(lambda: None):
                 await asyncio.sleep(_WARM_S)
@@ -74,7 +74,7 @@ class Feed:
             return self.newest
 
     async def overlay_jpeg(self, pair: FramePair) -> bytes:
-        """Return a picture with its masks drawn over it, as JPEG; the newest one is drawn once for all who ask.
+        """Return a picture with its masks drawn over it, as JPEG; the newest one is drawn once for all callers.
 
         Raises:
             ProtocolError: The picture or a mask cannot be decoded.

@@ -1,6 +1,7 @@
 """A frame as one binary message for the browser: u32 length of the header (little-endian), JSON header, JPEG, masks.
 
-Masks are always the ``coco_rle`` of their ``roi``, whatever the daemon publishes: browsers cannot decompress Zstandard.
+Masks are always ``coco_rle`` inside their ``roi``, even if the daemon publishes another encoding: browsers cannot
+decompress Zstandard.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Access control: checks of Host, Origin and token before a request reaches the application.
 
-Ours because the rules belong together and must cover WebSockets. Starlette's ``TrustedHostMiddleware`` does not accept
-addresses it was not given, none of its middleware checks Origin, and packages for logins bring accounts and sessions
-where there are tokens.
+Ours because the rules belong together and must cover WebSockets. Starlette's ``TrustedHostMiddleware`` accepts only
+listed addresses, none of its middleware checks Origin, and login packages bring accounts and sessions, where tokens are
+enough here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streamseg.web.api_error import ApiError
 from streamseg.web.tokens import Tokens, Visitor, unauthorized
 
 VISITOR: Final = "streamseg.visitor"
-"""Where the scope of a request has its :class:`~streamseg.web.tokens.Visitor`, if a token is required."""
+"""Key of the request's :class:`~streamseg.web.tokens.Visitor` in its scope, if a token is required."""
 _READING: Final = frozenset({"GET", "HEAD"})
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/login", "/static/login.css", "/static/page.css"})
 """Paths that need no token. They reveal nothing of what the cameras see."""
@@ -36,12 +36,12 @@ class Guard:
       foreign site points its own name at this machine.
     - **Origin**, which browsers send with WebSockets and all state-changing requests, must be the page's own.
     - **A token**, if one is required, comes as ``Authorization: Bearer`` or in the cookie that ``/login`` sets. One
-      with the role ``watch`` is for requests that change nothing. What is still open when its token is revoked or
-      expires, a WebSocket or a stream of pictures, is ended.
+      with the role ``watch`` only allows requests that change nothing. When a token is revoked or expires, WebSockets
+      and streams of pictures opened with it are closed.
 
     Args:
         app: The application to protect.
-        tokens: What is accepted; None if no token is required.
+        tokens: Accepted tokens; None if no token is required.
         hosts: Additional names of this machine.
     """
 
@@ -61,7 +61,7 @@ class Guard:
             if scope["type"] == "websocket":
                 await WebSocketClose(1008, error.code)(scope, receive, send)
             elif error.status == 401 and _wants_html(scope):
-                up = "../" * (scope["path"].count("/") - 1)  # relative: a proxy may serve this below a path of its own
+                up = "../" * (scope["path"].count("/") - 1)  # relative: a proxy may add a path prefix
                 await RedirectResponse(f"{up}login", 303)(scope, receive, send)
             else:
                 await error.response()(scope, receive, send)
@@ -83,7 +83,7 @@ class Guard:
             if not limit.expired():
                 raise
             if scope["type"] == "http":
-                raise unauthorized() from None  # once the response has begun, its connection is closed
+                raise unauthorized() from None  # if the response has begun, the connection is closed instead
             with contextlib.suppress(RuntimeError, OSError):  # the client is gone
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                     await WebSocketClose(1008, "UNAUTHORIZED")(scope, receive, send)

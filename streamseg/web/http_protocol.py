@@ -1,9 +1,9 @@
-"""What uvicorn has no public setting for. The only module that relies on uvicorn's internals.
+"""Limits for which uvicorn has no public setting. The only module that relies on uvicorn's internals.
 
-- A timeout for the head of a request: ``timeout_keep_alive`` ends with its first byte.
+- A timeout for the head of a request: ``timeout_keep_alive`` stops at its first byte.
 - A bounded number of connections: ``limit_concurrency`` responds with 503 only once a request is complete.
 - TLS handshakes with a timeout and a bound: see :mod:`streamseg.web.tls_listener`.
-- A server in a process whose signals are handled elsewhere, and that says when it accepts connections.
+- A server that leaves signals to others, and reports when it accepts connections.
 
 The internals are the overridden methods, and the attributes ``connections``, ``cycle``, ``loop`` and ``transport`` of
 ``H11Protocol``. ``tests/web/test_http_protocol.py`` checks the oldest and the newest allowed version.
@@ -30,8 +30,8 @@ MAX_CONNECTIONS: Final = 512
 class HttpProtocol(H11Protocol):
     """One connection.
 
-    A head must arrive within 3 s. When there are too many connections, the one whose request has been incomplete for
-    the longest time is closed, so that clients that never finish a request cannot lock out the others.
+    A head must arrive within 3 s. When there are too many connections, the one whose request has been incomplete the
+    longest is closed, so that clients that never finish a request cannot lock out others.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,7 +107,7 @@ class EmbeddedServer(uvicorn.Server):
     """A server that handles no signals and reports when it accepts connections.
 
     Args:
-        config: Of the server.
+        config: Configuration of the server.
         on_ready: Called when the server accepts connections.
     """
 
@@ -121,7 +121,7 @@ class EmbeddedServer(uvicorn.Server):
         if context is None or sockets is None:
             await super().startup(sockets)
         else:
-            await super().startup([])  # uvicorn lets a TLS handshake take a minute, and does not count it
+            await super().startup([])  # with sockets, uvicorn would give a TLS handshake a minute and not count it
             listeners = [TlsListener(bound, context, self._make_protocol, self.config.backlog) for bound in sockets]
             self.servers = cast("list[asyncio.Server]", listeners)  # uvicorn calls `close` and `wait_closed`
         self._on_ready()

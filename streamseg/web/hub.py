@@ -53,7 +53,7 @@ class Hub:
         daemon: The newest status of the daemon; None before the first.
         streams: State of each stream, by id.
         events: The newest events, oldest first.
-        latency: How long frames took.
+        latency: Histogram of the frames' latencies.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -88,7 +88,7 @@ class Hub:
             self._warming = asyncio.create_task(view.feed.warm_up())
 
     def missing(self) -> list[str]:
-        """Return what the daemon still needs to work; empty if it works."""
+        """Return what keeps the daemon from working; empty if it works."""
         if self.daemon is None or time.monotonic() - self._last_status_at > SILENCE_S:
             return [f"publisher: no status within {SILENCE_S:g} s"]
         processes = self.daemon.processes

@@ -1,4 +1,4 @@
-"""Time that frames took, by stream and stage, as a Prometheus histogram."""
+"""Latency of frames by stream and stage, as a Prometheus histogram."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LatencyHistogram:
     """Histogram of the durations of each stage. The set of labels is bounded by the daemon's streams.
 
     Attributes:
-        collector: To be registered with a Prometheus registry.
+        collector: Collector to register with a Prometheus registry.
     """
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ def listen_on(address: str, scheme: str = "http") -> tuple[socket.socket, str]:
 
     Args:
         address: ``HOST:PORT``; port 0 picks a free port.
-        scheme: Of the URL.
+        scheme: Scheme of the URL.
 
     Returns:
         The socket, not yet listening, and its URL.

@@ -1,10 +1,9 @@
 """The WebSocket of the page: pictures with masks, status and events.
 
-One picture is in flight, in the grid one of each stream. The browser acknowledges it when it is on the screen, and only
-then is the next one sent, which is always the newest. A slow browser therefore sees fewer pictures, all of them
-current, and no queue builds up.
+One picture is in flight (in the grid, one per stream). The browser acknowledges it when it is on the screen, and only
+then is the newest one sent. A slow browser therefore sees fewer pictures, all of them current, and no queue builds up.
 
-Not WebRTC (``aiortc``): its video has a pipeline of its own, in which masks cannot be tied to their frame.
+Not WebRTC (``aiortc``): masks cannot be tied to their frame in its video pipeline.
 """
 
 from __future__ import annotations
@@ -42,20 +41,21 @@ _MAX_EVENTS: Final = 100
 _MAX_GRID: Final = 32
 _SCREEN_MS_FRAMES: Final = 30
 _MAX_WAIT_S: Final = 0.1
-"""Pictures that come less often are sent at once."""
+"""Pictures that arrive less often than this are sent at once."""
 _OVERDUE: Final = 1.3
-"""A picture that takes this many periods is late: the one before it is sent."""
+"""A picture is late after this many periods: the one before it is sent."""
 
 
 StreamName = Annotated[str, Meta(max_length=64)]
 
 
 class Watch(msgspec.Struct, tag="watch", frozen=True):
-    """Sent by the browser: which streams it shows.
+    """Sent by the browser: the streams that it shows.
 
     Attributes:
-        stream: The one that is shown large.
-        grid: All streams to send live, if they are shown side by side. The others come as tiles, once a second or so.
+        stream: The stream that is shown large.
+        grid: All streams to send live, if they are shown side by side. The others are sent as tiles, about once a
+            second.
     """
 
     stream: StreamName
@@ -257,7 +257,7 @@ class _Session:
         """Whether to skip the newest picture because the next one is due soon.
 
         A browser that is slower than the stream acknowledges at any time between two pictures. Waiting for the next one
-        makes what is seen fresher on average, if the newest has been here for more than a third of the time to it.
+        makes the shown picture fresher on average if the newest arrived more than a third of a period ago.
         """
         if self._grid or feed.period_s is None or feed.period_s > _MAX_WAIT_S:
             return False

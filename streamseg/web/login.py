@@ -15,7 +15,7 @@ from streamseg.web.tokens import COOKIE, Tokens
 
 _PAGE: Final = Path(__file__).parent / "static" / "login.html"
 _HOME: Final = "./"
-"""Relative, as all addresses here: a proxy may serve the page below a path of its own."""
+"""Relative, like all addresses here: a proxy may add a path prefix."""
 _COOKIE_MAX_AGE_S: Final = 30 * 24 * 3600
 
 

@@ -48,7 +48,7 @@ _STREAM_GAUGES: Final = {
 
 
 class Metrics:
-    """The metrics of one application, in a registry of their own.
+    """The metrics of one application, in a separate registry.
 
     Args:
         hub: State of the daemon.
@@ -67,7 +67,7 @@ class Metrics:
 
 
 class _HubCollector(Collector):
-    """Reads the metrics from the hub when Prometheus asks, so that streams that are gone leave no series behind.
+    """Reads the metrics from the hub when Prometheus asks, so that removed streams leave no series behind.
 
     Args:
         hub: State of the daemon.
@@ -91,7 +91,7 @@ class _HubCollector(Collector):
         yield from _stream_metrics([view.status for view in self._hub.streams.values() if view.status is not None])
 
     def describe(self) -> list[Metric]:
-        """Return nothing: names are unique, and there is no status to read yet when this is registered."""
+        """Return nothing: names are unique, and there is no status yet at registration."""
         return []
 
 
@@ -230,7 +230,7 @@ def _families(
     labels: tuple[str, ...],
     rows: Sequence[tuple[tuple[str, ...], object]],
 ) -> Iterator[_Family]:
-    """Yield the metrics of a table, with one series for each row: its labels, and the object that has the values."""
+    """Yield the metrics of a table. Each row gives one series: its labels, and the object with the values."""
     for name, (documentation, field) in table.items():
         family = make(f"streamseg_{name}", documentation, labels=labels)
         for which, values in rows:

@@ -1,7 +1,7 @@
 """OpenAPI 3.1 description of the HTTP API, generated from the table of operations that serves it.
 
-``msgspec`` makes the schemas of requests and responses; the hundred lines here put the paths around them. Frameworks
-that generate the whole document (FastAPI, Litestar) bring their own model of requests and their own validation.
+``msgspec`` makes the schemas of requests and responses; this module adds the paths. Frameworks that generate the whole
+document (FastAPI, Litestar) bring their own request model and validation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table entry of one HTTP operation. Routes and the OpenAPI document are both made from it, so they agree."""
+"""The table entry of one HTTP operation. Routes and the OpenAPI document are both made from it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Operation:
         method: HTTP method.
         path: URL path; each parameter in braces is one of ``PATH_PARAMETERS``.
         handler: Serves the request.
-        summary: One line for people.
+        summary: Description in one line.
         response: Type of the JSON response, or another media type; None for an empty response.
         body: Type of the JSON request body.
         query: JSON Schema of each query parameter.
-        errors: Error statuses in addition to those of all operations.
+        errors: Error statuses in addition to those that all operations share.
     """
 
     method: str

@@ -1,6 +1,6 @@
 """The files of the page, in memory.
 
-A browser asks for some fifty small files at once. Starlette's ``StaticFiles`` opens and compresses each of them on a
+A browser requests about fifty small files at once. Starlette's ``StaticFiles`` opens and compresses each one on a
 thread for every request, which took a second on a busy machine; here they are read and compressed when they change.
 """
 
@@ -25,7 +25,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Before and including the content: what is written meanwhile makes another mark, so it is read again.
+        # Take the mark before reading: if the file is written meanwhile, the mark differs and it is read again.
         modified_ns = path.stat().st_mtime_ns
         self.content = path.read_bytes()
         self.mark = (modified_ns, len(self.content))
@@ -35,7 +35,7 @@ class _File:
 
 
 class PageFiles:
-    """Serves the files of one folder. Browsers keep them, but ask each time whether they have changed (ETag).
+    """Serves the files of one folder. Browsers cache them, but revalidate each time (ETag).
 
     Args:
         folder: Folder of the page's files.

@@ -1,7 +1,7 @@
 """The web process: the browser page and the HTTP API.
 
 It is an ordinary client of the daemon: it subscribes to published messages and sends requests to the control channel.
-It may be slow, overloaded or dead without a frame being lost.
+No frame is lost if it is slow, overloaded or dead.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WebSpec:
         http: Address and access control.
         publish_endpoint: Where the daemon publishes to its own processes.
         subscribe_endpoint: Where other programs subscribe.
-        key_command: How to make the key that they need there; empty if they need none.
+        key_command: Command that makes the key they need there; empty if they need none.
         control_endpoint: Where the daemon takes requests.
         clips: Settings of the clips that the recorder makes.
         keys: Folder of the daemon's keys and tokens.

@@ -1,4 +1,4 @@
-"""Operations that return a program that subscribes to a stream, with the daemon's address in it."""
+"""Operations that return example programs that subscribe to a stream, with the daemon's address filled in."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _KEY_COMMAND: Final = "streamseg keys authorize NAME"
 _NOTE: Final = re.compile(
     r"\n(?://)?\n[^\n]*The daemon asks for a key\..*?beside this program\.(?:\n(?=\"))?", re.DOTALL
 )
-"""What a program says about its key."""
+"""The text of a program about its key."""
 _KEY: Final = {
     "py": ((', key_file="NAME.key_secret", timeout_s=30', ""),),
     "cpp": (('    const auto keys = streamseg::Keys::load("NAME.key_secret");\n', ""), (', {"masks"}, keys)', ")")),
     "mjs": (('const keys = loadKeys("NAME.key_secret");\n', ""), (", keys }", " }"), (", loadKeys", "")),
 }
-"""What a program does with its key, and what it does without one."""
+"""The code of a program with a key, and without one."""
 _LOCAL: Final = re.compile(r"tcp://(127\.|localhost:|\[::1\])|ipc://")
 
 
 class ProgramApi:
     """Programs for a stream. The files of ``programs/`` run as they are.
 
-    Address and stream in them are replaced, and without a key what they say and do about it is left out.
+    Their address and stream are replaced. If no key is needed, text and code about it are removed.
 
     Args:
         hub: State of the daemon.
         endpoint: Where programs can subscribe.
-        key_command: How to make the key that they need there; empty if they need none.
+        key_command: Command that makes the key they need there; empty if they need none.
     """
 
     def __init__(self, hub: Hub, endpoint: str, key_command: str) -> None:
@@ -91,8 +91,8 @@ def endpoint_for(endpoint: str, host: str | None) -> str:
     """Return where a program subscribes.
 
     Args:
-        endpoint: Where the daemon publishes. If that is every address of its machine, the answer has one of them.
-        host: By which the browser reaches the machine.
+        endpoint: Where the daemon publishes. A wildcard address is replaced by a concrete one.
+        host: Name by which the browser reaches the machine.
     """
     if host is None or host == "localhost":
         host = "127.0.0.1"

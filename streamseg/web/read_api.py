@@ -24,7 +24,7 @@ class ReadApi:
 
     Args:
         hub: State of the daemon.
-        metrics: What ``/metrics`` returns.
+        metrics: Content of ``/metrics``.
     """
 
     def __init__(self, hub: Hub, metrics: Metrics) -> None:

@@ -19,7 +19,7 @@ _KEEP_ALIVE_S: Final = 10
 _OPEN_FILES: Final = 4096
 _BACKLOG: Final = 2048
 _SMALL_BACKLOG: Final = 128
-"""Where the limit on open files cannot be raised beyond the usual 1024.
+"""Used if the limit on open files cannot be raised beyond the usual 1024.
 
 asyncio accepts a whole backlog before it handles any connection. If that exceeds the limit, no connection is accepted
 for a second.
@@ -27,7 +27,7 @@ for a second.
 
 _MAX_WEBSOCKET_MESSAGE_BYTES: Final = 4096
 _SHUTDOWN_GRACE_S: Final = 0.2
-"""Time for open responses and WebSockets to end by themselves."""
+"""Time for open responses and WebSockets to finish."""
 
 
 class Server(EmbeddedServer):
@@ -36,7 +36,7 @@ class Server(EmbeddedServer):
     Args:
         app: The application.
         on_ready: Called when the server accepts connections.
-        tls: For TLS; None: plain HTTP.
+        tls: TLS context; None: plain HTTP.
     """
 
     def __init__(self, app: ASGIApp, on_ready: Callable[[], None], tls: ssl.SSLContext | None = None) -> None:
@@ -61,7 +61,7 @@ class Server(EmbeddedServer):
             on_ready,
         )
         self.config.load()
-        self.config.ssl = tls  # instead of names of files, which uvicorn reads once
+        self.config.ssl = tls  # rather than file names, which uvicorn reads only once
 
     def stop(self) -> None:
         """Stop after a short grace period, even if clients are still connected."""

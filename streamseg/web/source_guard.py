@@ -1,11 +1,11 @@
-"""Which addresses an HTTP client may have the daemon open.
+"""Decides which addresses the daemon may open for an HTTP client.
 
 The daemon is inside the network, the client may not be: without a check it could make the daemon talk to services that
-trust this machine (server-side request forgery). A name is resolved, and all of its addresses are checked. Streams that
-were added by HTTP follow neither redirects nor playlists of http and https (``follow_redirects``). What remains: a name
-that leads elsewhere later, and a redirect by an RTSP server. Both need the token.
+trust this machine (server-side request forgery). A name is resolved, and all of its addresses are checked. Streams
+added over HTTP follow neither redirects nor playlists of http and https (``follow_redirects``). Two holes remain: a
+name that resolves differently later, and a redirect by an RTSP server. Both need the token.
 
-Ours because packages for this wrap one HTTP client, and FFmpeg opens the connections.
+Ours because packages for this wrap an HTTP client, but here FFmpeg opens the connections.
 """
 
 from __future__ import annotations
@@ -26,24 +26,23 @@ _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 _UNENCODED: Final = re.compile(
     r"[^/?#]*//(?:[^/?#]*\?.*@|[^#]*#.*@|[^/?#@]*:(?![0-9]*[/?#])[^@/?#]*[/?#].*@)", re.DOTALL
 )
-"""A password with a character that ends the host of an address."""
+"""A password with a character that would end the host of an address."""
 _PLAYLIST: Final = re.compile(r"[^?#]*\.(?:m3u8?|mpd|sdp)(?:[?#]|$)", re.IGNORECASE)
 _RESOLVE_TIMEOUT_S: Final = 5.0
 _METADATA: Final = tuple(
     ip_network(text)
     for text in ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32")
 )
-"""Where clouds serve credentials and settings to the machines that ask: AWS, Google, Azure, Alibaba, Oracle."""
+"""Metadata services, which give machines their credentials: AWS, Google, Azure, Alibaba, Oracle."""
 
 _RESOLVERS: Final = ThreadPoolExecutor(2, thread_name_prefix="resolve")
-"""Threads of their own: they cannot be stopped, and a name server that does not answer would keep those that snapshots
-need."""
+"""Separate threads: they cannot be stopped, and an unresponsive name server would block threads that snapshots need."""
 
 IpAddress = IPv4Address | IPv6Address
 
 
 async def check_source(source: str, http: HttpConfig) -> None:
-    """Refuse an address that HTTP clients may not have the daemon open.
+    """Refuse an address that HTTP clients must not open through the daemon.
 
     Blocks: up to 5 s, to resolve a name.
 
@@ -68,7 +67,7 @@ async def check_source(source: str, http: HttpConfig) -> None:
     if http.allow_own_addresses:
         return
     assert match is not None
-    if _UNENCODED.match(source):  # what seems to be the host may be a part of the password: not shown
+    if _UNENCODED.match(source):  # do not show it: the apparent host may be a part of the password
         raise _refused(
             "source: an @ follows a #, a port that is no number, or a ? without a path: if the password holds any of "
             "# / ? @ : %, percent-encode them (# is %23, / is %2F, ? is %3F)"
@@ -89,7 +88,7 @@ async def check_source(source: str, http: HttpConfig) -> None:
 
 
 def own_service(address: IpAddress) -> str | None:
-    """Return what an address is, if it is this machine's own or serves machines rather than people; else None."""
+    """Return a description of an address of this machine or of a non-camera service; None for any other address."""
     plain = _unwrapped(address)
     if plain.is_loopback or plain.is_unspecified:
         return "this machine"

@@ -1,7 +1,7 @@
-"""Tests an address before a stream is added: opens it in a process of its own, measures it, returns a picture.
+"""Tests an address before a stream is added: opens it in a separate process, measures it, returns a picture.
 
-FFmpeg may block for long, or crash on the data of an unknown server, and the page must keep working. The process is
-``streamseg probe``. It gets the address through its environment: other users of the machine can read command lines.
+FFmpeg may block for a long time, or crash on data from an unknown server, and the page must keep working. The process
+is ``streamseg probe``. It gets the address through its environment, because other users can read command lines.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class SourceProbe:
 
 async def _run(source: str, options: list[str]) -> bytes:
     process = await asyncio.create_subprocess_exec(
-        # -P: without it, a module in the working directory would be imported where it is named like one of ours.
+        # -P: otherwise a module in the working directory could shadow one of ours.
         sys.executable, "-P", "-m", "streamseg", "probe", f"${{{_VARIABLE}}}", "--json", *options,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -141,7 +141,7 @@ def suggest_name(source: str, taken: Container[str]) -> str:
     """Return a free name for a stream, from the host of its address or the number of its webcam."""
     if "://" in source:
         host = ""
-        with contextlib.suppress(ValueError):  # redacted, since what seems to be the host may be a part of the password
+        with contextlib.suppress(ValueError):  # redacted, since the apparent host may be a part of the password
             host = urlsplit(redact(source)).hostname or ""
     else:
         host = source.replace(":", "")

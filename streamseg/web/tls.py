@@ -19,7 +19,7 @@ class Certificate:
         http: Settings.
 
     Attributes:
-        context: For the server; new connections use the newest certificate. None without TLS.
+        context: Context of the server; new connections use the newest certificate. None without TLS.
 
     Raises:
         ConfigError: a file cannot be read, or they do not belong together.

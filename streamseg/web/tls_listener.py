@@ -20,17 +20,17 @@ HANDSHAKE_TIMEOUT_S: Final = 3.0
 MAX_HANDSHAKES: Final = 256
 _SHUTDOWN_TIMEOUT_S: Final = 3.0
 _PAUSE_S: Final = 0.1
-"""After a failure to accept, such as one for want of file descriptors."""
+"""Wait after a failed accept, for example for lack of file descriptors."""
 
 
 class TlsListener:
     """Accepts connections on a socket. Used by one event loop, instead of an ``asyncio.Server``.
 
-    When too many handshakes are under way, the oldest is ended, so that clients that begin none cannot lock out others.
+    When too many handshakes are in progress, the oldest is ended, so that idle clients cannot lock out others.
 
     Args:
         bound: The socket; it is not closed.
-        context: For TLS.
+        context: TLS context.
         make_protocol: Returns the protocol of a connection; it is used once its handshake is complete.
         backlog: Connections that the kernel keeps until they are accepted.
     """

@@ -1,4 +1,4 @@
-"""Access to the page and the HTTP interface: tokens with names and roles, and a limit on wrong ones.
+"""Access to the page and the HTTP API: tokens with names and roles, and a limit on wrong ones.
 
 The limit is ours because rate limiters for ASGI count requests, not wrong tokens.
 """
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 COOKIE: Final = "streamseg"
 _BURST: Final = 10
 _SECONDS_EACH: Final = 6.0
-"""After ten wrong tokens in a row, an address may try one each six seconds."""
+"""After ten wrong tokens in a row, an address may try one every six seconds."""
 _MAX_ADDRESSES: Final = 1000
 _MAX_WRONG: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who sent a request.
+    """The sender of a request.
 
     Attributes:
-        name: Of the token.
-        role: What it may do.
-        digest: Of the cookie.
+        name: Name of the token.
+        role: Its role, which decides what it may do.
+        digest: Digest of the cookie.
     """
 
     name: str
@@ -48,16 +48,16 @@ class Visitor:
 
 
 class Tokens:
-    """The tokens that are accepted. Used by one event loop.
+    """The accepted tokens. Used by one event loop.
 
     Args:
         token: ``http.token``, which has the role ``control``; None if there is none.
-        stored: Tokens that ``streamseg keys token`` made; None for none.
+        stored: Tokens made by ``streamseg keys token``; None if there are none.
         required: Whether requests need a token even while none is stored.
 
     Attributes:
-        required: Whether requests need a token. It becomes true with the first stored one, and then stays so: to revoke
-            the last token must not open the page to everyone.
+        required: Whether requests need a token. Becomes true with the first stored token and stays true, so that
+            revoking the last token does not open the page to everyone.
     """
 
     def __init__(self, token: str | None, stored: AuthorizedKeys | None = None, *, required: bool = True) -> None:
@@ -69,7 +69,7 @@ class Tokens:
         self._require_if_stored()
 
     def refresh(self) -> None:
-        """Read the stored tokens again, and end what was opened with a token that is no longer valid."""
+        """Read the stored tokens again, and end connections whose token is no longer valid."""
         if self._stored is None:
             return
         self._stored.refresh()
@@ -96,8 +96,9 @@ class Tokens:
         """Return who sent a request.
 
         Args:
-            headers: Of the request: a bearer token, or the cookie that :func:`streamseg.web.login.log_in` sets.
-            address: Where it came from.
+            headers: Headers of the request: a bearer token, or the cookie that :func:`streamseg.web.login.log_in`
+                sets.
+            address: Address of the sender.
 
         Raises:
             ApiError: there is no token, it is wrong, or there were too many wrong ones.
@@ -144,9 +145,9 @@ class Tokens:
 class _Attempts:
     """A token bucket of wrong tokens for each address; of an IPv6 network, for all its addresses.
 
-    It only changes the answer to wrong tokens. Right ones are never refused, since many people may come from the
-    address of one proxy; tokens are too long to be guessed, with or without a limit. A wrong token that comes again
-    counts once, so that a page that was left open with an old cookie does not use up the attempts of its address.
+    It only changes the response to wrong tokens. Correct ones are never refused, since many people may share the
+    address of a proxy; tokens are too long to be guessed even without a limit. A repeated wrong token counts once, so
+    that a page left open with an old cookie does not use up the attempts of its address.
     """
 
     def __init__(self) -> None:
@@ -173,7 +174,7 @@ class _Attempts:
         self._left.move_to_end(network)
         if len(self._left) > _MAX_ADDRESSES:
             self._left.popitem(last=False)
-        log.warning("a wrong token from %s", address)  # at most ten at once, then one each six seconds
+        log.warning("a wrong token from %s", address)  # at most ten at once, then one every six seconds
 
     def _remaining(self, network: str) -> float:
         left, at = self._left.get(network, (float(_BURST), 0.0))

@@ -1,6 +1,6 @@
-"""Long work for a request, ended when the client has gone.
+"""Long work for a request, cancelled when the client disconnects.
 
-Ours because Starlette notices that a client has gone only while it streams a response, not before it has one.
+Ours because Starlette detects a disconnect only while it streams a response, not before there is one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     Args:
         request: Its body has been read.
-        work: What takes long. It has ended when this returns.
+        work: The long work. It has ended when this returns.
 
     Raises:
-        ClientDisconnect: There is no one to respond to.
+        ClientDisconnect: The client has disconnected.
     """
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(request))
     try:
