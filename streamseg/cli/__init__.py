@@ -4,5 +4,5 @@ import signal
 import sys
 
 if "run" in sys.argv[1:3]:
-    # SIGHUP means "reload", also while the daemon is still starting: it waits until the supervisor handles it.
+    # SIGHUP means "reload", even while the daemon is still starting: hold it until the supervisor handles it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

@@ -48,7 +48,7 @@ EXIT_CODES: Final = (
 
 
 class _Commands(TyperGroup):
-    """The commands. Messages about wrong usage repeat arguments, which may be addresses with their passwords."""
+    """The commands. Usage errors repeat arguments, which may be addresses with passwords, so they are redacted."""
 
     _given: Sequence[str] = ()
 
@@ -67,14 +67,14 @@ def _redacted_usage_errors(arguments: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # The class is click's UsageError, which newer versions of Typer have no public name for.
+        # The class is click's UsageError, for which newer versions of Typer have no public name.
         if isinstance(message := getattr(error, "message", None), str):
             error.message = _without_addresses(message, arguments)  # type: ignore[attr-defined]
         raise
 
 
 def _without_addresses(message: str, arguments: Sequence[str]) -> str:
-    """Redact a message that repeats arguments, exactly where one of them is an address and by patterns elsewhere."""
+    """Redact a message: arguments that are addresses exactly, everything else by patterns."""
     from streamseg.sources.address import SourceAddress
 
     for argument in sorted(arguments, key=len, reverse=True):
@@ -142,7 +142,7 @@ def main() -> None:
     """Run the command line and exit with its exit code."""
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors=ESCAPED)  # names of files need not be UTF-8
+            output.reconfigure(errors=ESCAPED)  # file names need not be UTF-8
     try:
         app()
     except StreamsegError as error:
@@ -153,7 +153,7 @@ def main() -> None:
             # The reader of this stream expects JSON only.
             logging.getLogger(__name__).critical("%s", error, exc_info=debug)
         elif debug:
-            # Unlike the message, the causes of an error may contain an address with its password.
+            # Unlike the message, an error's causes may contain an address with its password.
             print(redact(traceback.format_exc()), end="", file=sys.stderr)
         else:
             print(f"error: {redact(str(error))}", file=sys.stderr)
@@ -162,6 +162,6 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except Exception:  # a bug; its traceback may hold addresses with their passwords
         if sys.excepthook is not sys.__excepthook__:
-            raise  # the log has begun, and reports it
+            raise  # logging is set up and reports it
         print(redact(traceback.format_exc()), end="", file=sys.stderr)
         sys.exit(1)

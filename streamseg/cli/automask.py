@@ -82,14 +82,14 @@ def automask(
         ),
     ] = None,
     points_per_side: Annotated[int | None, _number("Points along one side.")] = None,
-    points_per_batch: Annotated[int | None, _number("Points at once, at most.")] = None,
-    pred_iou_thresh: Annotated[float | None, _number("Least predicted IoU.")] = None,
-    stability_score_thresh: Annotated[float | None, _number("Least stability score.")] = None,
+    points_per_batch: Annotated[int | None, _number("Maximum number of points at once.")] = None,
+    pred_iou_thresh: Annotated[float | None, _number("Minimum predicted IoU.")] = None,
+    stability_score_thresh: Annotated[float | None, _number("Minimum stability score.")] = None,
     stability_score_offset: Annotated[float | None, _number("Offset of logits for the stability score.")] = None,
     mask_threshold: Annotated[float | None, _number("Logit above which a pixel belongs to a mask.")] = None,
-    box_nms_thresh: Annotated[float | None, _number("IoU of boxes from which masks are duplicates.")] = None,
+    box_nms_thresh: Annotated[float | None, _number("Masks whose boxes have a higher IoU are duplicates.")] = None,
     crop_n_layers: Annotated[int | None, _number("Layers of crops, each with four times as many.")] = None,
-    crop_nms_thresh: Annotated[float | None, _number("The same IoU between crops.")] = None,
+    crop_nms_thresh: Annotated[float | None, _number("The same for masks of different crops.")] = None,
     crop_overlap_ratio: Annotated[float | None, _number("Overlap of crops.")] = None,
     crop_n_points_downscale_factor: Annotated[int | None, _number("Divides the points of each layer.")] = None,
     point_grids: Annotated[
@@ -107,7 +107,7 @@ def automask(
         str | None,
         typer.Option(
             metavar="MODE",
-            help="Form of masks in --json: coco_rle (default) or uncompressed_rle. binary_mask: a PNG of each mask in "
+            help="Masks in --json: coco_rle (default) or uncompressed_rle. binary_mask: a PNG of each mask in "
             "OUT/NAME.",
             rich_help_panel=_WHAT,
         ),
@@ -211,7 +211,7 @@ def _read_grids(path: Path) -> Any:
 
 
 def _run(found: list[Path | SkippedPictureError], masks: AutomaticMasks, results: _Results) -> int:
-    """Go through the pictures; return how many were skipped."""
+    """Process the pictures; return how many were skipped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -238,7 +238,7 @@ def _run(found: list[Path | SkippedPictureError], masks: AutomaticMasks, results
                     pictures.warn(str(error))
                 bar.advance(task)
     finally:
-        results.close()  # also after Ctrl-C: what was found so far
+        results.close()  # also after Ctrl-C, for the results so far
     return skipped
 
 

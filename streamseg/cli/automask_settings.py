@@ -1,4 +1,4 @@
-"""The settings of ``streamseg automask``: a YAML file, and what the command line replaces."""
+"""The settings of ``streamseg automask``: a YAML file, and overrides from the command line."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _EXAMPLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class AutomaskSettings:
-    """What is to be found, and with which model.
+    """What to find, and with which model.
 
     Attributes:
-        model: Arguments of ``load_model`` that are given.
+        model: The given arguments of ``load_model``.
         preset: Name of the preset; None for none.
-        parameters: Those of the preset, if it is the file's own, and those that replace them.
+        parameters: The parameters of the file's preset, if it is used, and overrides.
     """
 
     model: dict[str, Any]
@@ -50,11 +50,11 @@ class AutomaskSettings:
 def read_settings(
     file: Path | None, preset: str | None, parameters: Mapping[str, Any], model: Mapping[str, Any]
 ) -> AutomaskSettings:
-    """Return the settings of a file, replaced by those of the command line that are not None.
+    """Return the settings of a file, overridden by the command line where it is not None.
 
     Args:
         file: A YAML file with ``model``, ``preset``, ``presets`` and ``parameters``; all optional.
-        preset: Name of a preset, of the file or of streamseg.
+        preset: Name of a preset from the file or built in.
         parameters: Name -> value.
         model: Argument of ``load_model`` -> value.
 
@@ -71,7 +71,7 @@ def read_settings(
         raise ConfigError(f"preset {chosen!r} is unknown: expected one of {known}")
     given = {**(own or {}), **tree.get("parameters", {}), **_without_none(parameters)}
     if parameters.get("points_per_side") is not None and parameters.get("point_grids") is None:
-        given.pop("point_grids", None)  # those of the file
+        given.pop("point_grids", None)  # the file's grids
     return AutomaskSettings(
         {**tree.get("model", {}), **_without_none(model)}, None if own is not None else chosen, given
     )

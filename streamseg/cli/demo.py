@@ -113,7 +113,7 @@ def demo(
         settings = {
             "streams": {_STREAM: stream},
             "model": {"name": model, "device": device},
-            # A private path: it takes no port, and no other daemon is in the way.
+            # A private path: it needs no port and cannot collide with another daemon.
             "publish": {"endpoints": [socket_endpoint(folder, "masks")], "wait_for_subscriber": True},
             "http": {"listen": _page_address()} if page else {},
             "log": {"level": "warning"},
@@ -136,7 +136,7 @@ def _scene(model: str, size: str, prompt: dict[str, Any] | None) -> tuple[dict[s
 
     if prompt is not None:
         raise ConfigError("--point, --box and --mask need --source: the objects of the scene are marked already")
-    # A tracker of colors needs objects of one color.
+    # The color tracker needs objects of a single color.
     plain = kind_of(model) != "sam2"
     scene = Scene(f"scene:{'simple' if plain else 'default'}?size={size}")
     prompts = []
@@ -165,7 +165,7 @@ def _clip(source: str, prompt: dict[str, Any] | None, pace: str) -> tuple[dict[s
             "--source needs an object to track, on the clip's first frame: use --point X,Y, --box X0,Y0,X1,Y1 or "
             "--mask FILE"
         )
-    # As a camera: with a slow model the clip would otherwise fall behind more and more.
+    # Play it as a camera, or the clip would fall further and further behind with a slow model.
     return {"source": source, "pace": pace, "prompts": [prompt]}, None
 
 
@@ -268,7 +268,7 @@ def _print_summary(measured: Measured, config: Config, out: Path) -> None:
 
 
 def _late(measured: Measured, pace: str) -> str | None:
-    """Return in words that the model cannot keep pace with the video; None if it can."""
+    """Return a message if the model cannot keep pace with the video, otherwise None."""
     total = measured.frames + measured.dropped
     if measured.dropped > _MAX_DROPPED * total:
         return (
@@ -284,7 +284,7 @@ def _late(measured: Measured, pace: str) -> str | None:
 
 
 def _objects_table(measured: Measured) -> Table:
-    """Return what became of each object."""
+    """Return the table of results per object."""
     from rich.table import Table
 
     every = measured.objects.values()
@@ -308,7 +308,7 @@ def _truth_cells(objects: Collection[Followed]) -> tuple[str, str]:
 
 
 def _score_cells(one: Followed) -> tuple[str, str, str]:
-    """Return the mean confidence, empty if the model has none, and how often its mask was in doubt or not there."""
+    """Return the mean confidence (empty if the model has none), and how often the mask was uncertain or missing."""
     frames, seen = max(1, one.frames), max(1, one.frames - one.unseen)
     confidence = "" if one.confidence is None else f"{one.confidence / seen:.2f}"
     return confidence, f"{100 * one.uncertain / frames:.0f} %", f"{100 * one.unseen / frames:.0f} %"

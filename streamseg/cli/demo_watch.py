@@ -1,4 +1,4 @@
-"""The demo's subscriber: measures what the daemon publishes, compares it with the scene's true masks, and draws it."""
+"""The demo's subscriber: measures and draws published masks, and compares them with the scene's true masks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VIDEO_S: Final = 60.0
 _TURN_S: Final = 0.25
 _SILENCE_S: Final = 30.0
 _WINDOW: Final = 30
-_KEPT: Final = 10_000  # latencies: some minutes of video
+_KEPT: Final = 10_000  # latencies: a few minutes of video
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Followed:
     now: str = ""
 
     def add(self, obj: ObjectMask) -> None:
-        """Count what was published on a frame."""
+        """Count the object's published state on a frame."""
         self.label, self.frames = obj.label, self.frames + 1
         self.uncertain += obj.state == "uncertain"
         unseen = obj.state in ("occluded", "lost")
@@ -72,7 +72,7 @@ class Followed:
                 self.now = f"{quality:.2f}"
             case "uncertain":
                 self.now = f"{quality:.2f} uncertain"
-            case _:  # there is no mask that the number could be about
+            case _:  # no mask: the number would be meaningless
                 self.now = obj.state
 
     def compare(self, iou: float, *, elsewhere: bool) -> None:
@@ -90,7 +90,7 @@ class Measured:
         seconds: Time from the first to the last one.
         latencies_ms: Latency of the newest frames, from capture to this process.
         objects: Object id -> its measurements.
-        played_s: How much of the video was shown in that time; equal to ``seconds`` without time stamps.
+        played_s: Duration of the video played in that time; equal to ``seconds`` without time stamps.
         size: Size of the last frame.
         dropped: Frames that were not tracked, as counted by the daemon.
     """
@@ -193,7 +193,7 @@ class Watcher(threading.Thread):
         self._stopping.set()
 
     def _open_video(self) -> PictureWriter:
-        """Return what the drawn pictures go to; without an end only the last minute is kept."""
+        """Return the writer of the drawn pictures; an endless demo keeps only the last minute."""
         endless = self._frames is None and not self._seconds
         return LastPictures(self._out, VIDEO_S) if endless else open_writer(self._out)
 

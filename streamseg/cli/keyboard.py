@@ -27,7 +27,7 @@ _MAX_BYTES: Final = 64
 
 
 class Keyboard:
-    """The keys that are pressed. A context manager: leaving it restores the terminal. Ctrl-C still is a signal.
+    """Pressed keys. A context manager: leaving it restores the terminal. Ctrl-C is still a signal.
 
     Raises:
         ConfigError: stdin is not a terminal.
@@ -63,7 +63,7 @@ class Keyboard:
 
 
 def key_names(data: bytes) -> list[str]:
-    """Return the keys in the bytes that a terminal sends. Unknown sequences are left out."""
+    """Return the keys in the bytes from a terminal. Unknown sequences are dropped."""
     keys = []
     while data:
         known = next((code for code in _NAMES if data.startswith(code)), None)
@@ -71,7 +71,7 @@ def key_names(data: bytes) -> list[str]:
             keys.append(_NAMES[known])
             data = data[len(known) :]
         elif data[0] == 0x1B:
-            break  # a sequence that we do not know: its end is unknown, too
+            break  # an unknown sequence: its end is unknown, too
         else:
             keys.append(chr(data[0]))
             data = data[1:]

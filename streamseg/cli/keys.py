@@ -76,7 +76,7 @@ def authorize(
 ) -> None:
     """Let the holder of a key watch or control. A running daemon applies it within a second.
 
-    Makes the daemon's own key first if there is none. The same name again changes what is given; the rest stays.
+    Makes the daemon's own key first if there is none. For an existing name, only the given options change.
 
     [bold]Examples[/bold]
 
@@ -114,7 +114,7 @@ def authorize(
 
 @app.command()
 def token(name: Name, role: Role = None, expires: Expires = None, keys: Folder = None) -> None:
-    """Make a token for the page and the HTTP interface. It is shown once; only its digest is stored.
+    """Make a token for the page and the HTTP API. It is shown once; only its digest is stored.
 
     [bold]Example[/bold]
 
@@ -165,7 +165,7 @@ def list_keys(keys: Folder = None, as_json: AsJson = False) -> None:
 
 
 def _entries(folder: KeyFolder) -> list[tuple[str, AuthorizedKey]]:
-    """Return all keys and tokens; files that the daemon ignores, too, are named on standard error."""
+    """Return all keys and tokens; files that the daemon also ignores are reported on standard error."""
     keys, wrong_keys = folder.entries("key")
     tokens, wrong_tokens = folder.entries("token")
     for wrong in wrong_keys + wrong_tokens:

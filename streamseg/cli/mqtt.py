@@ -18,7 +18,7 @@ def mqtt(
             metavar="URL", help="mqtt://[USER:PASSWORD@]HOST[:1883], or mqtts:// for TLS; ${NAME} is allowed."
         ),
     ] = "mqtt://127.0.0.1:1883",
-    prefix: Annotated[str, typer.Option(metavar="TOPIC", help="Of all topics; one for each daemon.")] = "streamseg",
+    prefix: Annotated[str, typer.Option(metavar="TOPIC", help="Prefix of topics; one per daemon.")] = "streamseg",
     discovery: Annotated[
         str, typer.Option(metavar="TOPIC", help="Home Assistant's discovery prefix.")
     ] = "homeassistant",

@@ -1,4 +1,4 @@
-"""Name options in messages about settings and fields: a user who typed ``--point`` has not written any YAML."""
+"""Rewrites messages about settings to name options: a user who typed ``--point`` has not written any YAML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS: Final = (
 
 
 def option_words(text: str) -> str:
-    """Return a message with the words of the options that mark an object."""
+    """Return a message reworded for the options that mark an object."""
     for pattern, words in _WORDS:
         text = pattern.sub(words, text)
     return text
@@ -31,7 +31,7 @@ def option_words(text: str) -> str:
 
 @contextmanager
 def settings_as_options(options: Mapping[str, str]) -> Iterator[None]:
-    """Name options in a :class:`~streamseg.errors.ConfigError` of the settings that they were turned into.
+    """Name options in place of settings in any :class:`~streamseg.errors.ConfigError`.
 
     Args:
         options: Path of a setting -> its option: ``{"model.device": "--device"}``. Lines about other settings stay.
@@ -49,7 +49,7 @@ def settings_as_options(options: Mapping[str, str]) -> Iterator[None]:
 
 
 def _named(line: str, options: Mapping[str, str]) -> str | None:
-    """A line about a setting as one about its option; None if it is about another setting."""
+    """Return a line about a setting as one about its option; None if the setting has no option."""
     found = _LINE.fullmatch(line)
     option = options.get(found[1]) or options.get(_INDEX.sub("", found[1])) if found else None
     if found is None or option is None:

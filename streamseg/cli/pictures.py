@@ -1,4 +1,4 @@
-"""What the commands for pictures share: which files are meant, reading them, and writing results."""
+"""Shared by the picture commands: finding files, reading them, and writing results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SKIPPED = 4
 DEFAULT_OUT = Path("masks")
 
 _MAX_STEM_BYTES = NAME_MAX - len("-99999.segment.png")
-"""Of a picture's name: what is appended to it must fit, too."""
+"""Maximum length of a picture's name: a suffix must fit, too."""
 
 ModelOption = Annotated[
     str | None,
@@ -55,7 +55,7 @@ DtypeOption = Annotated[
 
 
 def load(settings: dict[str, Any]) -> ImageModel:
-    """Load the model of a command; settings that are None have their default."""
+    """Load the model of a command; None means the default of a setting."""
     from streamseg.images.model import load_model
 
     given = {name: value for name, value in settings.items() if value is not None}
@@ -70,7 +70,7 @@ def load(settings: dict[str, Any]) -> ImageModel:
 
 
 def find_pictures(arguments: list[str]) -> Iterator[Path | SkippedPictureError]:
-    """Yield the files that arguments mean, each once: files, folders, patterns; what means none as an error."""
+    """Yield the files of arguments (files, folders, patterns), each once; an error for an argument without files."""
     from streamseg.errors import SourceOpenError
     from streamseg.sources.image_list import list_images
 
@@ -104,7 +104,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     from streamseg.common.image_file import ImageError
     from streamseg.sources.images import read_rgb
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it writes to stderr what is said here anyway
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are reported here, not on stderr
     try:
         return read_rgb(path)
     except ImageError as error:
@@ -141,7 +141,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 class OutputNames:
-    """Names of result files: those of the pictures, each once, in one folder.
+    """Names result files in one folder after their pictures, each name once.
 
     Args:
         out: The folder, or a file that ends in ``.png`` for a single picture.
@@ -159,9 +159,9 @@ class OutputNames:
         self._used: set[str] = set()
 
     def stem(self, picture: Path) -> str:
-        """Return the name for a picture's files: its own, with a number if another one has the same.
+        """Return the name for a picture's files: its own, with a number if that is taken.
 
-        If a file was given, its name: results that are written next to it belong to it.
+        If an output file was given, its name, so that other results written next to it match.
         """
         if self._file is not None:
             return shortened_name(self._file.stem, _MAX_STEM_BYTES)
@@ -195,7 +195,7 @@ def show(title: str, picture: NDArray[np.uint8]) -> None:
 
 
 def check_window() -> None:
-    """Refuse ``--show`` where no window can be opened.
+    """Refuse ``--show`` if no window can be opened.
 
     Raises:
         ConfigError: There is no display, or OpenCV has no windows.
@@ -215,7 +215,7 @@ def print_json(path: Path, size: tuple[int, int], masks: list[dict[str, Any]]) -
 
 
 def warn(message: str) -> None:
-    """Print a line about a picture that is left out."""
+    """Print a line about a skipped picture."""
     from streamseg.cli.message_lines import plain
 
     print(plain(f"skipped: {message}"), file=sys.stderr, flush=True)

@@ -97,7 +97,7 @@ def _save_picture(path: Path, frame: SourceFrame) -> None:
 
 
 def _lines(report: ProbeReport) -> list[tuple[str, str]]:
-    """The report as (name, value) for people."""
+    """Return the report as readable (name, value) pairs."""
     shape = report.format
     length = f", {report.frames_announced} frames" if report.frames_announced is not None else ""
     lines = [

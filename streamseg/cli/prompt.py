@@ -106,7 +106,7 @@ def add(
 
 @contextmanager
 def _in_options() -> Iterator[None]:
-    """Name the option where a refusal names the field of a request."""
+    """Make errors name options instead of fields of a request."""
     from streamseg.cli.option_words import option_words
     from streamseg.errors import ControlError
 
@@ -126,7 +126,7 @@ _CHANGES: Final = {
 
 
 def _in_pixels(result: PromptResult) -> str:
-    """The marks as the daemon understood them."""
+    """Return the marks as the daemon interpreted them."""
     marks = [f"point {x:.5g},{y:.5g}{'' if label else ' (not on it)'}" for x, y, label in result.points_px]
     if result.box_px is not None:
         marks.append("box " + ",".join(f"{edge:.5g}" for edge in result.box_px))

@@ -64,7 +64,7 @@ def check_marks(prompt: dict[str, Any]) -> None:
     """Check marks by the rules that need no picture, as a daemon does.
 
     Raises:
-        ConfigError: they contradict each other, or their unit would have to be guessed.
+        ConfigError: they contradict each other, or their unit is ambiguous.
     """
     from streamseg.cli.option_words import option_words
     from streamseg.protocol.prompt_rules import request_problems

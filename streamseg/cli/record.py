@@ -39,7 +39,7 @@ def record(
     segment_mb: Annotated[int, typer.Option(min=1, metavar="MB", help="Begin a new file at this size.")] = 256,
     segment_minutes: Annotated[float, typer.Option(min=0.01, metavar="MIN", help="Or after this time.")] = 10.0,
     max_gb: Annotated[
-        float | None, typer.Option(min=0.001, metavar="GB", help="Delete the oldest files beyond.")
+        float | None, typer.Option(min=0.001, metavar="GB", help="Delete the oldest files beyond this size.")
     ] = None,
     max_hours: Annotated[float | None, typer.Option(min=0.01, metavar="H", help="Delete files that are older.")] = None,
     keep_free_mb: Annotated[
@@ -112,7 +112,7 @@ def replay(
     ] = DEFAULT_ENDPOINT,
     speed: Annotated[
         float,
-        typer.Option(min=0, max=100, metavar="FACTOR", help="Of the recorded pace; 0: as fast as subscribers read."),
+        typer.Option(min=0, max=100, metavar="FACTOR", help="Relative speed; 0: as fast as subscribers read."),
     ] = 1.0,
     start: Annotated[
         float, typer.Option(min=0, metavar="S", help="Begin S seconds after the recording's start.")
@@ -151,7 +151,7 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; it must be empty or not exist.")],
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="coco, yolo, davis or labelme.")] = "coco",
     stream: Annotated[str | None, typer.Option(metavar="ID", help="Only this stream.")] = None,
-    every: Annotated[int, typer.Option(min=1, metavar="N", help="Only each N-th frame.")] = 1,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Only every Nth frame.")] = 1,
 ) -> None:
     """Turn a recording into files for annotation tools and training.
 

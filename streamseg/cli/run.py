@@ -194,7 +194,7 @@ def _is_source(argument: str) -> bool:
 
 
 def _is_device(path: Path) -> bool:
-    """Whether a path is a device or a socket: no configuration, so the source's check says what is wrong with it."""
+    """Whether a path is a device or a socket: not a configuration, so the source's check reports what is wrong."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -260,7 +260,7 @@ def _from_options(overrides: dict[str, dict[str, Any]], given: dict[str, Any]) -
 
 
 def _open_to_others(config: Config) -> Iterator[str]:
-    """Yield a warning for each endpoint that asks for no key although others reach it."""
+    """Yield a warning for each endpoint that others can reach without a key."""
     publish, control = config.publish, config.control
     for endpoint in publish.endpoints if publish.allow_unauthenticated else ():
         if is_public(endpoint):

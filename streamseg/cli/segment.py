@@ -26,9 +26,7 @@ def segment(
     box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the object.")] = None,
     mask: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="A rough mask to improve, of the picture's size; what is not black is the object."
-        ),
+        typer.Option(metavar="FILE", help="A rough mask to improve, of the picture's size; not black is the object."),
     ] = None,
     coords: CoordsOption = None,
     candidates: Annotated[
@@ -121,7 +119,7 @@ def _in_pixels(prompt: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _draw(image: NDArray[np.uint8], found: list[tuple[NDArray[np.bool_], float]]) -> NDArray[np.uint8]:
-    """Return the picture with each mask over it, next to each other."""
+    """Return copies of the picture side by side, each with one mask drawn over it."""
     from streamseg.images.overlay import overlay, side_by_side
     from streamseg.images.records import found_mask
 

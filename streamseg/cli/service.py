@@ -29,7 +29,7 @@ Instance = Annotated[
     typer.Option("--name", help="One of several services on a machine: its own configuration NAME.yaml and sockets."),
 ]
 Root = Annotated[Path, typer.Option("--root", help="Write below this folder, as for a system image. Starts nothing.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
 
 
 @app.command()
@@ -89,7 +89,7 @@ def uninstall(
 
 @app.command()
 def status(user: User = None, name: Instance = "streamseg") -> None:
-    """Show what systemd knows of the service, its last log lines included.
+    """Show the service's state and last log lines, as known to systemd.
 
     [bold]Example[/bold]
 
@@ -103,7 +103,7 @@ def status(user: User = None, name: Instance = "streamseg") -> None:
 def logs(
     user: User = None,
     name: Instance = "streamseg",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines as they come.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
 ) -> None:
     """Show the service's log.
 
@@ -140,7 +140,7 @@ def _user_option(layout: ServiceLayout) -> list[str]:
 
 
 def _become(command: list[str]) -> None:
-    """Replace this process by a program of systemd's, which has its own pager, signals and exit code."""
+    """Replace this process with a systemd program, which has its own pager, signals and exit code."""
     sys.stdout.flush()
     try:
         os.execvp(command[0], command)

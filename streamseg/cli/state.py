@@ -66,7 +66,7 @@ def show(
 
 @app.command()
 def clear(config: ConfigFile) -> None:
-    """Remove what is kept. The daemon must not run.
+    """Remove the kept state. The daemon must not be running.
 
     [bold]Example[/bold]
 

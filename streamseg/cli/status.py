@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streamseg.protocol.results import StatusResult
 
 _CHECK_S: Final = 10.0
-"""A slow model may publish nothing in the one second over which a status counts its rate."""
+"""A slow model may publish nothing within the second over which a status measures its rate."""
 _POLL_S: Final = 0.5
 
 
@@ -66,7 +66,7 @@ def _print(reply: StatusResult, as_json: bool) -> None:
 
 
 def _delivering(reply: StatusResult) -> set[str]:
-    """Return the streams whose frames come and are tracked. A paused one is silent on purpose; an ended one is not."""
+    """Return the streams that deliver frames with masks. A paused stream counts as one; an ended stream does not."""
     return {
         stream.stream
         for stream in reply.streams

@@ -83,7 +83,7 @@ def _messages(
     from streamseg.client.keys import load_keys
     from streamseg.client.subscriber import rate_of
 
-    # The library's core with our own loop, since results do not keep the original bytes.
+    # The client library's core with our own loop, since results do not keep the original bytes.
     rate = rate_of(None, max_rate_hz)
     core: SubscriberCore[Message] = SubscriberCore(
         endpoint, streams or None, cast("list[Kind]", kinds), AllInbox(), rate

@@ -1,7 +1,7 @@
 """``streamseg top``: a live view of a daemon in the terminal.
 
-Made with rich, which the command line needs anyway; textual would bring its own event loop and six more packages for
-one screen. The keyboard is ours: rich does not read keys.
+Uses rich, which the command line needs anyway; textual would bring its own event loop and six more packages for one
+screen. The keyboard is ours: rich does not read keys.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def top(
 
 
 def _receive(subscriber: Subscriber[Message], state: TopState) -> None:
-    """Take what comes within a moment."""
+    """Receive messages for a moment."""
     from streamseg.errors import SubscribeTimeoutError
 
     try:

@@ -1,4 +1,4 @@
-"""The screen of ``streamseg top``, made of its state."""
+"""Draws the screen of ``streamseg top`` from its state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STATES: Final = {"streaming": _GOOD, "ended": _QUIET, "failed": _BAD, "reconnec
 _OBJECT_STATES: Final = {"tracked": _GOOD, "uncertain": _WARN, "occluded": _WARN, "suspended": _WARN, "lost": _BAD}
 _BAR: Final = 10
 _OTHER_LINES: Final = 7
-"""Lines of the screen that are neither streams nor of the pane."""
+"""Lines of the screen outside the streams and the pane."""
 _PANE_SHARE: Final = 0.5
 _LEFT_OUT: Final = {
     84: ("SCORE", "AREA"),
@@ -33,13 +33,13 @@ _LEFT_OUT: Final = {
     48: ("CONFIDENCE", "LATENCY"),
     36: ("OUT/s", "OBJ"),
 }
-"""Width of the terminal -> columns for which there is no room when it is narrower."""
+"""Width of the terminal -> columns to hide if it is narrower."""
 _SHORTENED: Final = frozenset({"", "STREAM", "LABEL", "EVENT", "STAGE/REASON", "PROCESS"})
-"""Columns that lose characters when there is no room for all. The others have numbers, which must be whole."""
+"""Columns that may be truncated if there is no room. The others hold numbers, which must be complete."""
 
 
 def screen(state: TopState, width: int, height: int) -> RenderableType:
-    """Return the screen for a terminal of so many columns and lines."""
+    """Return the screen for a terminal of this size in columns and lines."""
     room = max(2, height - _OTHER_LINES)
     streams = min(len(state.streams), max(1, int(room * (1 - _PANE_SHARE))))
     pane = max(1, room - streams)
@@ -51,7 +51,7 @@ def screen(state: TopState, width: int, height: int) -> RenderableType:
 
 
 def _narrow(table: Table, width: int) -> None:
-    """Leave out columns: it is better to read some of them than the first letters of all."""
+    """Hide columns: a few whole ones are better than the first letters of all."""
     dropped = {name for narrower, names in _LEFT_OUT.items() if width < narrower for name in names}
     table.columns[:] = [column for column in table.columns if str(column.header) not in dropped]
 

@@ -1,4 +1,4 @@
-"""What ``streamseg top`` shows: the newest messages of a daemon, and rates derived from them. No terminal here."""
+"""The state behind ``streamseg top``: a daemon's newest messages, and rates derived from them. No terminal here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SILENT_S: Final = 3.0
 
 @dataclass(slots=True)
 class StreamState:
-    """What is known of a stream.
+    """The known state of a stream.
 
     Attributes:
         status: The newest status.
@@ -66,7 +66,7 @@ class TopState:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the daemon's last status, or since the start; 0 while they come."""
+        """Seconds since the daemon's last status, or since the start; 0 while it is not silent."""
         since_s = self._now_s() - self._daemon_s
         return since_s if since_s > _SILENT_S else 0.0
 
@@ -90,7 +90,7 @@ class TopState:
                 self.streams[message.stream].frame = message
 
     def press(self, key: str) -> bool:
-        """Do what a key stands for; return whether to go on."""
+        """Handle a key; return whether to go on."""
         panes = list(PANES.values())
         match key:
             case "q" | "end":

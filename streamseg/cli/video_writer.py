@@ -1,7 +1,7 @@
 """Write pictures to an MP4 file, or the last one to a PNG file.
 
-The output goes to a ``.part`` file that replaces the target at the end, so an existing file is kept until then, and
-kept for good if there was no picture.
+The output goes to a ``.part`` file that replaces the target at the end. An existing file is kept until then, and not
+replaced at all if there was no picture.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _KEPT_QUALITY: Final = 90
 
 
 class PictureWriter(Protocol):
-    """A file to which pictures are written. A context manager: leaving it completes the file, also after an error."""
+    """A file for pictures. A context manager: leaving it completes the file, even after an error."""
 
     def add(self, picture: Picture, time_s: float) -> None:
         """Write the next picture.
 
         Args:
             picture: ``uint8 [H, W, 3]``, RGB.
-            time_s: Its presentation time; only differences count.
+            time_s: Its presentation time; only differences matter.
         """
 
     def __enter__(self) -> Self: ...
@@ -88,7 +88,7 @@ class LastPictures:
         self._kept: deque[tuple[bytes, float]] = deque()
 
     def add(self, picture: Picture, time_s: float) -> None:
-        """Keep a picture, and drop those that are too old."""
+        """Keep a picture, and drop old ones."""
         _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _KEPT_QUALITY])
         self._kept.append((jpeg.tobytes(), time_s))
         while time_s - self._kept[0][1] > self._seconds or len(self._kept) > self._seconds * _FASTEST:

@@ -18,7 +18,7 @@ def window_obstacle() -> str | None:
     """Return the reason why no window can be opened; None if one can."""
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "there is no display"
-    # streamseg installs the headless wheel, which has no windows; a user may have replaced it.
+    # streamseg installs the headless wheel, which has no window support; a user may have replaced it.
     found = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
     if found is None or found[1].upper() == "NONE":
         return "this OpenCV (opencv-python-headless) has no windows"
