@@ -1,8 +1,7 @@
 """Everything in a picture, without a prompt: ``SAM2AutomaticMaskGenerator`` with less work.
 
-The original is ``sam2/automatic_mask_generator.py``. Where its time goes (full-resolution copies of masks that are
-thrown away) and what is done about it: :mod:`~streamseg.tracker.sam2.point_decoder` and
-:mod:`~streamseg.images.selection`.
+The original is ``sam2/automatic_mask_generator.py``. It spends most time on full-resolution copies of masks that it
+discards; :mod:`~streamseg.tracker.sam2.point_decoder` and :mod:`~streamseg.images.selection` avoid them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class AutomaticMasks:
     """Finds all masks of a picture. Not thread-safe.
 
     Args:
-        model: Of :func:`~streamseg.images.model.load_model`, or a model built with sam2.
+        model: From :func:`~streamseg.images.model.load_model`, or a model built with sam2.
         preset: A preset of :mod:`~streamseg.images.parameters`; parameters replace its values.
         **given: Parameters of ``SAM2AutomaticMaskGenerator`` by their names, and ``exact``, see
             :class:`~streamseg.images.parameters.AutomaticParameters`. Thresholds default to the model's own.
@@ -79,19 +78,19 @@ class AutomaticMasks:
             IoU comes first.
 
         Raises:
-            PromptError: It is not such a picture.
+            PromptError: It is not a valid picture.
         """
         return [record(found, self.parameters.output_mode) for found in self.find(image)]
 
     def find(self, image: Picture) -> list[FoundMask]:
-        """Return the masks of a picture in a compact form; otherwise as :meth:`generate`."""
+        """Return the masks of a picture in compact form; otherwise like :meth:`generate`."""
         picture, values = check_picture(image), self.parameters
         size = picture.shape[1], picture.shape[0]
         parts = crops(size, values.crop_n_layers, values.crop_overlap_ratio)
         with torch.no_grad():
             found = [mask.uncrop(size) for part in parts for mask in self._find_in(picture, part)]
         if len(parts) > 1:
-            # Masks of smaller crops are better.
+            # Prefer masks of smaller crops.
             scores = [1 / (mask.crop.size[0] * mask.crop.size[1]) for mask in found]
             found = [found[number] for number in suppress(found, scores, values.crop_nms_thresh)]
         if values.min_mask_region_area > 0:

@@ -1,4 +1,4 @@
-"""Scores of masks at low resolution: a first filter, for masks that cannot pass the filters at full resolution."""
+"""Scores of masks at low resolution: a first filter that drops masks that cannot pass at full resolution."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamseg.images.parameters import AutomaticParameters
 from streamseg.tracker.sam2.point_decoder import Decoded
 
 _MARGIN_OF_BORDER: Final = 1.0
-"""Error of a low-res area, as a share of the mask's border pixels."""
+"""Assumed error of a low-res area, as a share of the mask's border pixels."""
 
 
 class Candidates(NamedTuple):
@@ -19,8 +19,8 @@ class Candidates(NamedTuple):
 
     Attributes:
         level: An object is where the logits are above this.
-        logits: ``[N, h, w]``. Unless exact they are ``float16`` and the level is 0: half precision keeps the signs, and
-            its error near 0 is a thousandth of the value.
+        logits: ``[N, h, w]``. Unless exact, they are ``float16`` and the level is 0: half precision keeps the signs,
+            and its error near 0 is a thousandth of the value.
         ious: ``float32 [N]`` on the CPU.
         points: ``float32 [N, 2]`` on the CPU; the prompts in pixels of the crop.
         boxes: ``float32 [N, 4]`` on the CPU; off by about a pixel unless exact, where they are not used.
@@ -50,7 +50,7 @@ def candidates(found: Decoded, points: Tensor, size: tuple[int, int], values: Au
     offset, logits = values.stability_score_offset, found.logits if level == 0 else found.logits - level
     outer = (logits > -offset).sum(dim=(1, 2))
     inner = (logits > offset).sum(dim=(1, 2))
-    # An area is off by a part of its border, which is a square root of it for a round mask.
+    # The error of an area is proportional to its border, which for a round mask grows with the square root of the area.
     margin = _MARGIN_OF_BORDER * 4 * outer.sqrt() / outer.clamp(min=1)
     possible = (inner / outer + margin >= values.stability_score_thresh) & (logits.amax(dim=(1, 2)) > 0)
     logits, chosen = logits[possible], found.keep(possible)
@@ -67,8 +67,8 @@ def joined(parts: list[Candidates]) -> Candidates:
 def low_res_boxes(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Return ``float32 [N, 4]``: the boxes that non-empty masks will have at (width, height), off by about a pixel.
 
-    Interpolates the logits only at the pixels of the result that are nearest to their centers: what is smaller falls
-    between its pixels. The border of a mask is where two of those rows or columns cross 0.
+    Interpolates the logits only at the result's pixels nearest to their centers; smaller details are lost. A mask
+    begins or ends where the logits cross 0 between two of those rows or columns.
     """
     width, height = size
     rows, columns = _nearest_samples(logits.shape[1], height), _nearest_samples(logits.shape[2], width)

@@ -11,7 +11,7 @@ _CATEGORY = 1
 
 
 class CocoFile:
-    """Collects pictures and their masks. Everything is of one category, ``object``: the model knows no names."""
+    """Collects pictures and their masks, all in the category ``object``: the model has no classes."""
 
     def __init__(self) -> None:
         self._images: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ from streamseg.images.parameters import AutomaticParameters, PointGrids
 
 
 class Crop(NamedTuple):
-    """A part of a picture: x0, y0, x1, y1 in pixels, without the last, and its layer (0 is the whole picture)."""
+    """A part of a picture: x0, y0, x1, y1 in pixels (x1, y1 exclusive), and its layer (0 is the whole picture)."""
 
     x0: int
     y0: int

@@ -1,4 +1,4 @@
-"""From a picture to image features, exactly as ``SAM2ImagePredictor.set_image`` computes them.
+"""Computes image features of a picture exactly as ``SAM2ImagePredictor.set_image`` does.
 
 Unlike the tracker, which follows the video predictor (PIL, bicubic, 8 bit), sam2 resizes single pictures in float32,
 bilinearly and antialiased.
@@ -91,7 +91,7 @@ def embed_tensor(model: ImageModel, image: Tensor, size: tuple[int, int]) -> Emb
     _, features, _, sizes = network._prepare_backbone_features(network.forward_image(image))
     if network.directly_add_no_mem_embed:
         features[-1] = features[-1] + network.no_mem_embed
-    # The predictor has the sizes of 1024 px fixed; these are the model's own.
+    # The predictor hard-codes the sizes for 1024 px; these are the model's.
     stride4, stride8, top = (
         level.permute(1, 2, 0).view(1, -1, *shape) for level, shape in zip(features[-3:], sizes[-3:], strict=True)
     )

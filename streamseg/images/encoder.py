@@ -1,9 +1,9 @@
 """Image features of single pictures with a fraction of the memory of sam2's encoder, equal up to rounding.
 
-The peak of automatic masks is not in their masks but in the first blocks of the trunk: at 1024 px those have 65,536
-tokens, and attention and linear layers hold about ten copies of them. A block with windows computes nothing across
-them, so here it runs on one strip of windows at a time. The neck is the tracker's: it never makes the two finest levels
-in full width, and no position encodings, which single pictures do not use.
+Memory peaks in the first blocks of the trunk: at 1024 px they have 65,536 tokens, and attention and linear layers hold
+about ten copies of them. Blocks with windowed attention compute nothing across windows, so here they run on one strip
+of windows at a time. The neck is the tracker's: it never makes the two finest levels in full width, nor position
+encodings, which single pictures do not use.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from streamseg.tracker.sam2.image_encoder import FixedImageEncoder, Levels
 
 _STRIP_VALUES: Final = 2**20
-"""Values of the tokens of a strip: 4 MiB, of which a block makes about ten copies."""
+"""Values of the tokens of a strip: 4 MiB. A block makes about ten copies of them."""
 
 
 def encode(network: SAM2Base, image: Tensor) -> Levels:
     """Encode ``[1, 3, image_size, image_size]``, normalized.
 
     Raises:
-        ModelError: Neck or trunk are not of the kind that sam2 publishes.
+        ModelError: Neck or trunk is not of a kind that sam2 publishes.
     """
     trunk = network.image_encoder.trunk
     in_strips = isinstance(trunk, Hiera) and image.device.type == "cpu"  # a GPU is faster with whole maps
@@ -37,8 +37,8 @@ class HieraInStrips(nn.Module):
     """The trunk Hiera with less memory.
 
     Args:
-        trunk: Of the model; shares its weights.
-        strip_values: Values of the tokens of a strip, at most, unless a row of windows has more.
+        trunk: The model's trunk; its weights are shared.
+        strip_values: Maximum number of token values in a strip, unless one row of windows has more.
     """
 
     def __init__(self, trunk: Hiera, strip_values: int = _STRIP_VALUES) -> None:

@@ -1,4 +1,4 @@
-"""A mask that was found, packed to the bits of its rectangle."""
+"""A found mask, packed to the bits of its bounding box."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FoundMask:
         box: The mask's first and last pixels; all 0 for an empty mask.
         bits: ``uint8 [rows, columns / 8]`` of the box.
         area: Number of pixels.
-        predicted_iou: By the model.
+        predicted_iou: The model's estimate.
         stability_score: At full resolution; NaN for an empty mask.
         point: (x, y) of its prompt in pixels.
         crop: Where it was found.

@@ -20,8 +20,8 @@ class ImageModel:
 
     Attributes:
         network: The model, in evaluation mode, on its device.
-        name: Its name, for thresholds of its own; None if it has none.
-        autocast: Precision of the arithmetic; None for float32, or that of the caller's ``torch.autocast``.
+        name: Its name, for model-specific thresholds; None if it has none.
+        autocast: Precision of the arithmetic; None for float32, or for the caller's ``torch.autocast``.
     """
 
     network: SAM2Base
@@ -30,7 +30,7 @@ class ImageModel:
 
     @property
     def device(self) -> torch.device:
-        """What the model runs on."""
+        """Device of the model."""
         device: torch.device = self.network.device
         return device
 
@@ -40,7 +40,7 @@ class ImageModel:
         return int(self.network.image_size)
 
     def precision(self) -> AbstractContextManager[object]:
-        """Return the context in which the model computes: its own precision, or that of the caller's autocast."""
+        """Return the context in which the model computes: with its own precision, or the caller's autocast."""
         return nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
 
     def full_precision(self) -> AbstractContextManager[object]:
@@ -63,7 +63,7 @@ def load_model(
     dtype: str = "float32",
     apply_postprocessing: bool = False,
 ) -> ImageModel:
-    """Load a model by its name. Blocks: seconds. Nothing is downloaded.
+    """Load a model by its name. Blocks: seconds. Downloads nothing.
 
     Args:
         name: A name of ``streamseg models list``, the path of a checkpoint, or a Hugging Face id.
@@ -71,8 +71,8 @@ def load_model(
         image_size: Side of the square model input in pixels, a multiple of 32; None for the model's own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 where the hardware supports it.
-        apply_postprocessing: As in ``build_sam2``: where a single mask per prompt is asked for, replace an unstable
-            one by the best of the three candidates.
+        apply_postprocessing: As in ``build_sam2``: if a single mask per prompt is requested, replace an unstable one
+            with the best of the three candidates.
 
     Raises:
         ModelError: The model is unknown, is not a SAM 2 model, or cannot be built.
@@ -99,5 +99,5 @@ def as_image_model(model: ImageModel | SAM2Base) -> ImageModel:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory was short. torch raises a plain RuntimeError for it on a CPU."""
+    """Return whether an error means lack of memory, for which torch raises a plain RuntimeError on a CPU."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -1,7 +1,7 @@
-"""Masks drawn over a picture as people know it from SAM: the largest first, in random colors, half transparent.
+"""Draws masks over a picture the way SAM does: largest first, in random colors, half transparent.
 
-Not :mod:`streamseg.common.draw`, which draws the few tracked objects of a video, each in the color of its id with a
-label; here are hundreds of masks without ids.
+:mod:`streamseg.common.draw` draws the few tracked objects of a video, each in the color of its id with a label; here
+are hundreds of masks without ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Picture = NDArray[np.uint8]
 _OPACITY = 0.5
 _OUTLINE_OPACITY = 0.9
 _SMOOTH_PX = 360
-"""A border is smoothed and drawn one pixel wide for each of these pixels of the picture's short side."""
+"""A border is one pixel wide per this many pixels of the picture's short side."""
 
 
 def overlay(picture: Picture, masks: Iterable[FoundMask], *, borders: bool = True) -> Picture:
@@ -37,7 +37,7 @@ def draw_on_transparent(shape: tuple[int, ...], masks: Iterable[FoundMask], *, b
 
     Args:
         shape: (height, width) of the picture.
-        masks: Of that picture.
+        masks: Masks of that picture.
         borders: Draw a smooth border around each.
     """
     layer = np.zeros((*shape[:2], 4), dtype=np.uint8)
@@ -59,7 +59,7 @@ def side_by_side(*pictures: Picture) -> Picture:
 
 
 def color_of(found: FoundMask) -> tuple[int, int, int]:
-    """Return a bright RGB color that looks random and depends on nothing but the mask."""
+    """Return a bright RGB color that looks random and depends only on the mask."""
     value = zlib.crc32(found.bits.tobytes() + bytes(str(found.box), "ascii"))
     hue, saturation, brightness = (value & 0xFFF) / 0x1000, (value >> 12 & 0xFF) / 255, (value >> 20 & 0xFF) / 255
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * saturation, 0.7 + 0.3 * brightness)

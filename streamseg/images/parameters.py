@@ -1,4 +1,4 @@
-"""Parameters of automatic masks, their presets, and the thresholds that belong to a model. Imports no torch."""
+"""Parameters of automatic masks, their presets, and model-specific thresholds. Imports no torch."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class AutomaticParameters(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         points_per_side: Points of the grid along one side; None if ``point_grids`` is given.
-        points_per_batch: Points decoded at once, at most. Without ``exact``, a CPU takes fewer at a time.
+        points_per_batch: Maximum number of points decoded at once. Without ``exact``, a CPU takes fewer at a time.
         pred_iou_thresh: Keep masks whose predicted IoU is above this; 0 keeps all.
         stability_score_thresh: Keep masks whose stability score is at least this; 0 keeps all.
-        stability_score_offset: Change of the threshold in logits for the stability score.
+        stability_score_offset: Offset of the mask threshold in logits for the stability score.
         mask_threshold: An object is where the logit is above this.
-        box_nms_thresh: Of two masks whose boxes overlap by more than this IoU, the one of lower predicted IoU goes.
+        box_nms_thresh: Of two masks whose boxes have a higher IoU, the one with the lower predicted IoU is dropped.
         crop_n_layers: Layers of crops besides the whole picture; layer i has ``(2 ** i) ** 2`` crops.
         crop_nms_thresh: As ``box_nms_thresh``, between crops; the mask of the smaller crop stays.
         crop_overlap_ratio: Overlap of the crops of the first layer, as a share of the picture's short side.
@@ -40,7 +40,7 @@ class AutomaticParameters(msgspec.Struct, frozen=True, kw_only=True):
         point_grids: Points of each layer, ``[N, 2]`` in 0..1; replaces ``points_per_side``.
         min_mask_region_area: Fill holes and remove islands smaller than this, in pixels of the picture; 0 changes
             nothing.
-        output_mode: Form of ``segmentation``: ``binary_mask``, ``uncompressed_rle`` or ``coco_rle``.
+        output_mode: Format of ``segmentation``: ``binary_mask``, ``uncompressed_rle`` or ``coco_rle``.
         use_m2m: Refine each mask by a second pass through the decoder, before the filters.
         multimask_output: Three masks per point rather than one.
         exact: The reference's own arithmetic, bit for bit: scores and boxes of all masks at full resolution.
@@ -105,12 +105,12 @@ _RANGES: Final[Mapping[str, tuple[type, float, float]]] = {
 def parameters(
     given: Mapping[str, Any] = MappingProxyType({}), *, preset: str | None = None, model: str | None = None
 ) -> AutomaticParameters:
-    """Return checked parameters: those given, then the preset's, then the model's, then the reference's.
+    """Return checked parameters: given ones first, then the preset's, the model's, and the reference's.
 
     Args:
         given: Name -> value.
         preset: A name of :data:`PRESETS`. ``reference`` uses the reference's thresholds for every model.
-        model: Name of the model, for thresholds of its own.
+        model: Name of the model, for its thresholds.
 
     Raises:
         ConfigError: A name is unknown, or a value is invalid; names the parameter, the value and the fix.
@@ -120,7 +120,7 @@ def parameters(
     unknown = [name for name in given if name not in NAMES]
     if unknown:
         raise ConfigError(f"{unknown[0]} is not a parameter of automatic masks: expected one of {', '.join(NAMES)}")
-    # Thresholds of a preset are for SAM 2: another model keeps its own, except where the reference is asked for.
+    # Thresholds of a preset are for SAM 2: another model keeps its own, unless the reference is requested.
     own = {} if model is None or preset == "reference" else model_thresholds(model)
     chosen = {**PRESETS.get(preset or "", {}), **own, **given}
     if chosen.get("point_grids") is not None:

@@ -32,7 +32,7 @@ def record(found: FoundMask, mode: OutputMode) -> dict[str, Any]:
 
 
 def found_mask(mask: BoolMask, predicted_iou: float) -> FoundMask:
-    """Return a prompted mask ``bool [H, W]`` in the same form as those found without a prompt."""
+    """Return a prompted mask ``bool [H, W]`` in the same form as automatic ones."""
     box, bits, area = packed(mask, (0, 0))
     size = mask.shape[1], mask.shape[0]
     nowhere = float("nan")

@@ -1,4 +1,4 @@
-"""Prompts to low-res masks by sam2's own modules, in the batches of the reference: the same bits."""
+"""Decodes prompts to low-res masks with sam2's own modules and the reference's batches, for identical bits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def decode_prompts(
 
     Args:
         model: The model.
-        embedding: Of the picture.
+        embedding: Embedding of the picture.
         points: ``[B, P, 2]`` in pixels of the model input; corners of boxes come first.
         labels: ``int [B, P]``; 1 and 0 for points, 2 and 3 for corners.
         mask_input: ``[B, 1, h, w]`` low-res logits.
@@ -51,12 +51,12 @@ def decode_prompts(
 
 
 class ReferenceDecoder:
-    """Single points, by sam2's own modules.
+    """Decodes single points with sam2's own modules.
 
     Args:
         model: The model.
-        embedding: Of the picture.
-        batch: Points at once.
+        embedding: Embedding of the picture.
+        batch: Number of points decoded at once.
     """
 
     def __init__(self, model: ImageModel, embedding: Embedding, batch: int) -> None:
@@ -73,7 +73,7 @@ class ReferenceDecoder:
             points: At most ``batch`` of them.
             mask_input: ``[B, h, w]`` low-res logits to refine.
             multimask: Three masks per point rather than one.
-            above_iou: Leave out masks whose predicted IoU is not above this; None: keep all.
+            above_iou: Drop masks whose predicted IoU is not above this; None: keep all.
         """
         labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
         mask = None if mask_input is None else mask_input[:, None]

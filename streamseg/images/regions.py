@@ -1,4 +1,4 @@
-"""Fills small holes and removes small islands of masks, as ``min_mask_region_area`` says."""
+"""Fills small holes and removes small islands of masks (``min_mask_region_area``)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from streamseg.images.selection import suppress
 def without_small_regions(masks: list[FoundMask], area: float, threshold: float) -> list[FoundMask]:
     """Return masks without holes and islands smaller than ``area`` pixels, and without new duplicates.
 
-    Of two masks that have become duplicates, the one that did not change stays.
+    Of two masks that have become duplicates, the unchanged one is kept.
 
     Args:
-        masks: Of one picture.
-        area: In pixels.
+        masks: Masks of one picture.
+        area: Area in pixels.
         threshold: IoU of boxes above which two masks are duplicates.
     """
     cleaned, scores = [], []
@@ -30,7 +30,7 @@ def without_small_regions(masks: list[FoundMask], area: float, threshold: float)
 
 
 def _without_holes(mask: BoolMask, area: float) -> BoolMask:
-    """Fill what is not mask, is connected, and is smaller than ``area``."""
+    """Fill connected regions of background smaller than ``area``."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=8)
     small = stats[:, cv2.CC_STAT_AREA] < area
     small[0] = True  # label 0 is the mask itself

@@ -20,16 +20,16 @@ from streamseg.images.reference_decoder import LOGITS_LIMIT, decode_prompts
 from streamseg.images.regions import without_islands
 
 _MASK_LOGIT = 10.0
-"""Logit of a pixel that is certain to belong to a given mask."""
+"""Logit of a pixel inside a given mask."""
 _MIN_PART = 0.05
-"""Parts of a rough mask smaller than this share of it are taken for specks, which would spoil its bounding box."""
+"""Parts of a rough mask below this share of it count as specks, which would spoil its bounding box."""
 
 
 class Segmenter:
     """Segments prompted objects in a picture. Not thread-safe.
 
     Args:
-        model: Of :func:`~streamseg.images.model.load_model`, or a model built with sam2.
+        model: From :func:`~streamseg.images.model.load_model`, or a model built with sam2.
         mask_threshold: An object is where the logit is above this.
 
     Raises:
@@ -52,14 +52,14 @@ class Segmenter:
 
     @property
     def device(self) -> torch.device:
-        """What the model runs on."""
+        """Device of the model."""
         return self._model.device
 
     def set_image(self, image: Picture) -> None:
-        """Encode a picture, ``uint8 [H, W, 3]`` RGB or a PIL image, for the calls of :meth:`predict` that follow.
+        """Encode a picture, ``uint8 [H, W, 3]`` RGB or a PIL image, for later calls of :meth:`predict`.
 
         Raises:
-            PromptError: It is not such a picture.
+            PromptError: It is not a valid picture.
         """
         picture = check_picture(image)
         self.reset_predictor()
@@ -67,7 +67,7 @@ class Segmenter:
             self._embedding = embed(self._model, picture)
 
     def set_tensor(self, image: Tensor, size: tuple[int, int]) -> None:
-        """Encode a picture that is normalized already.
+        """Encode a picture that is already normalized.
 
         Args:
             image: ``float32 [1, 3, image_size, image_size]`` on the model's device.
@@ -99,7 +99,7 @@ class Segmenter:
         return_logits: bool = False,
         normalize_coords: bool = True,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Segment what is prompted, as ``SAM2ImagePredictor.predict``.
+        """Segment the prompted objects, like ``SAM2ImagePredictor.predict``.
 
         Args:
             point_coords: ``[N, 2]``, x and y in pixels; or ``[B, N, 2]`` for ``B`` objects.
@@ -140,14 +140,14 @@ class Segmenter:
     ) -> list[tuple[BoolMask, float]]:
         """Segment one object of the picture; return the best masks and their predicted IoUs, best first.
 
-        One point says little about how much of an object is meant, so it gives the best of three candidates; other
+        A single point is ambiguous about the extent of an object, so it gives the best of three candidates; other
         prompts give one mask. With ``candidates`` above 1, all prompts give that many of the three.
 
         Args:
             points: (x, y) in pixels, or (x, y, label) with label 0 for a point that is not on the object.
             box: x0, y0, x1, y1 in pixels.
             mask: ``bool [H, W]`` of the picture's size: a rough mask to improve. If it is the only prompt, the
-                bounding box of its large parts is one as well.
+                bounding box of its large parts is added as a prompt.
             candidates: 1 to 3.
 
         Raises:

@@ -1,9 +1,9 @@
-"""Which candidates stay: filters at full resolution, and non-maximum suppression of boxes.
+"""Selects candidates: filters at full resolution, and non-maximum suppression of boxes.
 
-The reference brings every candidate to full resolution, filters them, and then suppresses duplicates, best predicted
-IoU first. Most of that work is for candidates that are suppressed in the end. Here candidates are processed one by one
-in the same order. One whose box, measured on the low-res logits, clearly overlaps a mask that was kept is dropped at
-once. The others are brought to full resolution and filtered. A candidate that fails a filter suppresses no other.
+The reference upsamples every candidate to full resolution, filters them, and then suppresses duplicates, best predicted
+IoU first. Most of that work is wasted on candidates that are suppressed in the end. Here candidates are processed one
+by one in the same order. A candidate whose low-res box clearly overlaps a kept mask is dropped at once. The others are
+upsampled and filtered. A candidate that fails a filter suppresses no other.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from streamseg.images.parameters import AutomaticParameters
 from streamseg.tracker.postprocess import interpolate_where
 
 _EDGE_PX: Final = 20
-"""Masks this near to an edge of a crop, inside the picture, are cut off by it and dropped."""
+"""Masks this close to an edge of a crop that lies inside the picture are cut off by it, and dropped."""
 
 _LOW_RES_ERROR: Final = 0.15
-"""Error of the IoU of boxes from low-res logits: overlaps above the threshold by more are not measured exactly."""
+"""Error of the IoU of low-res boxes: overlaps that exceed the threshold by more are not measured exactly."""
 
 Boxes = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ class Filter(NamedTuple):
 
     Attributes:
         values: The parameters.
-        crop: Where the candidates are.
+        crop: The crop of the candidates.
         size: (width, height) of the picture.
     """
 
@@ -43,7 +43,7 @@ class Filter(NamedTuple):
     size: tuple[int, int]
 
     def __call__(self, found: Candidates, number: int) -> FoundMask | None:
-        """Bring a candidate to full resolution; None if it does not pass."""
+        """Return a candidate at full resolution; None if it does not pass."""
         offset, least = self.values.stability_score_offset, self.values.stability_score_thresh
         level = found.level
         logits = found.logits[number].float().cpu()
@@ -59,7 +59,7 @@ class Filter(NamedTuple):
         return FoundMask(self.crop.size, box, bits, area, float(found.ious[number]), stability, (x, y), self.crop)
 
     def _is_cut_off(self, box: Box) -> bool:
-        """Return whether a box touches an edge of the crop that is not one of the picture."""
+        """Return whether a box touches an edge of the crop that is not an edge of the picture."""
         left, top = self.crop.x0, self.crop.y0
         edges = zip(
             (box[0] + left, box[1] + top, box[2] + left, box[3] + top),
@@ -71,7 +71,7 @@ class Filter(NamedTuple):
 
 
 def select(found: Candidates, keep: Filter) -> list[FoundMask]:
-    """Return the candidates of one crop that stay, best predicted IoU first."""
+    """Return the kept candidates of one crop, best predicted IoU first."""
     if keep.values.exact:
         passed = [mask for number in range(len(found.ious)) if (mask := keep(found, number)) is not None]
         scores = [mask.predicted_iou for mask in passed]
@@ -90,7 +90,7 @@ def select(found: Candidates, keep: Filter) -> list[FoundMask]:
 
 
 def suppress(masks: list[FoundMask], scores: list[float], threshold: float) -> list[int]:
-    """Return the numbers of the masks that stay, best score first, as the reference chooses them."""
+    """Return the indices of the kept masks, best score first, chosen as by the reference."""
     if not masks:
         return []
     from torchvision.ops.boxes import batched_nms  # loads torch's compiler: seconds

@@ -55,7 +55,7 @@ def segments(folder: Path) -> list[Path]:
 
 
 def next_segment(folder: Path) -> Path:
-    """Return the path of a new segment: its number, so that segments sort also if the clock is set, and the time."""
+    """Return the path of a new segment. It begins with a number, so that segments sort even if the clock is set."""
     existing = segments(folder)
     number = int(existing[-1].name.partition("-")[0]) + 1 if existing else 1
     return folder / f"{number:06}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}{SUFFIX}"

@@ -1,8 +1,8 @@
 """The recorder process: a subscriber of its daemon that writes a recording.
 
-A recording that has to stop (the disk is full) is announced by an event and by the status. The process then tries again
-each minute: nothing else of the daemon is affected, and nothing is deleted to make room. Clips of events are made by a
-thread of this process, with a subscription of its own: they can fall behind without a gap in the recording.
+If a recording has to stop (a full disk), an event and the status report it, and the process retries each minute:
+nothing else in the daemon is affected, and nothing is deleted to make room. A thread of this process makes clips of
+events with its own subscription: it can fall behind without a gap in the recording.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RecorderSpec:
         publish_endpoint: Where the daemon publishes.
         internal_endpoint: Where the publisher takes events.
         log: Log settings.
-        retry_s: Time after which a recording that had to stop is tried again.
+        retry_s: Time after which a stopped recording is retried.
     """
 
     record: RecordConfig
@@ -98,7 +98,7 @@ def _take_requests(link: ChildLink, requests: ClipRequests) -> None:
 
 
 class _Recording:
-    """Records, begins again a minute after it had to stop, and reports which of both each second."""
+    """Records, restarts a minute after it had to stop, and reports its state each second."""
 
     def __init__(self, spec: RecorderSpec, link: ChildLink, events: PublisherSocket, requests: ClipRequests) -> None:
         self._spec = spec
@@ -129,7 +129,7 @@ class _Recording:
             if received is not None:
                 parts, message = received
                 recorder.write(parts, time.time_ns())
-                self._stopped = ""  # not before: the disk may still be full
+                self._stopped = ""  # not earlier: the disk may still be full
                 if message.gap:
                     lost = "%d messages of %s/%s were lost before they were recorded"
                     log.warning(lost, message.gap, message.stream, message.kind)

@@ -1,4 +1,4 @@
-"""Receives what a daemon publishes as bytes, for a recorder: every message, in order."""
+"""Receives a daemon's messages as bytes, for a recorder: every message, in order."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def receive_bytes(
     stopped: Callable[[], bool],
     keys: ClientKeys | None = None,
 ) -> Iterator[tuple[list[bytes], Message] | None]:
-    """Yield each message with its parts, and None now and then while there is none, until ``stopped()``.
+    """Yield the parts of each message, and None now and then while there is none, until ``stopped()``.
 
     Args:
         endpoint: Where the daemon publishes; it may come and go.
         streams: Ids of streams; None for all, including those added later.
-        kinds: What to receive.
-        stopped: Whether to end; asked after each message and several times a second.
-        keys: For a daemon that asks for a key.
+        kinds: Kinds of messages to receive.
+        stopped: Whether to end; called after each message and several times a second.
+        keys: For a daemon that requires a key.
 
     Raises:
         ConfigError: an argument is invalid.

@@ -29,7 +29,7 @@ class RecordLimits:
     Attributes:
         segment_bytes: Largest segment.
         segment_s: Longest segment.
-        max_bytes: Of the whole recording: the oldest segments are deleted; None: no limit.
+        max_bytes: Maximum size of the recording; the oldest segments are deleted; None: no limit.
         max_age_s: Segments whose last message is older are deleted; None: no limit.
         keep_free_bytes: Recording stops when the disk has less space left.
     """
@@ -42,7 +42,7 @@ class RecordLimits:
 
     @classmethod
     def of(cls, record: RecordConfig) -> RecordLimits:
-        """Return the limits that the settings ask for."""
+        """Return the configured limits."""
         return cls(
             segment_bytes=record.segment_mb * _MB,
             segment_s=record.segment_minutes * 60,
@@ -56,7 +56,7 @@ class Recorder:
     """Appends messages to a recording.
 
     Args:
-        folder: Where; created if it does not exist. What is already recorded there stays.
+        folder: The recording; created if it does not exist. Existing segments are kept.
         limits: Sizes and times.
         now_s: The monotonic clock.
 
@@ -80,7 +80,7 @@ class Recorder:
         """Append a message.
 
         Args:
-            parts: All of its parts, the topic first.
+            parts: All of its parts, topic first.
             t_received_ns: Unix epoch.
 
         Raises:
@@ -123,7 +123,7 @@ class Recorder:
         return segment
 
     def _delete_old(self) -> None:
-        """Delete the oldest segments beyond the limits, with room for a new one. None is being written now."""
+        """Delete the oldest segments beyond the limits, with room for a new one. No segment is open now."""
         limits = self._limits
         if limits.max_bytes is None and limits.max_age_s is None:
             return

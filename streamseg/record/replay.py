@@ -17,14 +17,14 @@ from streamseg.record.folder import read_recording
 from streamseg.record.segment import Recorded
 
 MAX_GAP_S: Final = 10.0
-"""A longer pause of the recording is shortened to this: a recorder that was stopped, or a clock that was set."""
+"""Longer gaps in the recording, from a stopped recorder or a changed clock, are shortened to this."""
 
 _DAEMON_STATUS: Final = topic(DAEMON, "status")
 _SEND_TIMEOUT_MS: Final = 10_000
 _LINGER_MS: Final = 2000
 _POLL_S: Final = 0.1
 
-# The first of each: these names cannot occur in this form within a JSON string, whose quotes are escaped.
+# Replace the first match of each: inside a JSON string quotes are escaped, so these cannot match there.
 _SESSION: Final = re.compile(rb'"session":"([^"]*)"')
 _PUBLISHER: Final = re.compile(rb'"publisher":"([^"]*)"')
 _PUBLISHED: Final = re.compile(rb'"t_published_ns":"\d*"')
@@ -32,9 +32,9 @@ _RATES: Final = re.compile(rb',"rates":\[[^\]]*\]')
 
 
 class Readdress:
-    """Rewrites headers so that a replay looks like a daemon of its own: session, publisher, time of publishing.
+    """Rewrites session, publisher and publishing time in headers, so that a replay looks like a new daemon.
 
-    Everything else stays byte for byte, except that the daemon's status does not offer limited rates.
+    All other bytes stay, except that the daemon's status does not offer limited rates.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Replay:
             raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
 
     def wait_for_subscriber(self, path: Path, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Wait for a subscription to more than status messages. Subscribers learn the streams from those.
+        """Wait for a subscription to more than status messages, from which subscribers learn the streams.
 
         Raises:
             RecordError: there is no recording.
@@ -106,9 +106,9 @@ class Replay:
 
         Args:
             path: Its folder, or one of its segments.
-            speed: Of its own pace; 0: as fast as possible.
+            speed: Relative to the recorded pace; 0: as fast as possible.
             start_s: Where to begin, in seconds from its start.
-            stopped: Whether to end early; asked for each message and several times a second.
+            stopped: Whether to end early; called for each message and several times a second.
 
         Raises:
             RecordError: there is no recording, or it ends before ``start_s``.
@@ -146,7 +146,7 @@ class Replay:
             self.dropped += 1
 
     def _answer_subscriptions(self, wait_s: float) -> None:
-        """Note subscriptions, and answer one to a status with the newest status, as a daemon does."""
+        """Record subscriptions, and answer one for status with the newest status, as a daemon does."""
         while self._socket.poll(int(wait_s * 1000)):
             wait_s = 0
             change = self._socket.recv()
@@ -159,7 +159,7 @@ class Replay:
                 self._send(self._status[name])
 
     def close(self) -> None:
-        """Send what is waiting, for 2 s at most, and close."""
+        """Send queued messages, for 2 s at most, and close."""
         self._socket.close()
         self._context.term()
 

@@ -1,9 +1,9 @@
-"""One file of a recording: MCAP, written so that it can be read whatever happens to its writer.
+"""One file of a recording: MCAP, written so that it stays readable whatever happens to its writer.
 
-Messages are written one by one, without chunks: what has been written before a kill or a full disk is readable, up to
-the last whole message. Events, status and objects are stored as their JSON with its schema, which MCAP's own tools
-show. Masks and pictures are stored as all parts behind the topic, each behind its length as 4 bytes, most significant
-first (encoding ``streamseg-parts``).
+Messages are written one by one, without chunks: after a kill or a full disk, everything up to the last whole message is
+readable. Events, status and objects are stored as JSON with its schema, which MCAP's own tools show. Masks and pictures
+are stored as all parts after the topic, each prefixed with its length as 4 bytes, most significant byte first (encoding
+``streamseg-parts``).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Recorded:
 
     Attributes:
         topic: Its topic.
-        parts: The message parts behind the topic, byte for byte: the header, then masks or the picture.
+        parts: The message parts after the topic, byte for byte: the header, then masks or the picture.
         t_received_ns: When it was received, Unix epoch.
     """
 
@@ -102,7 +102,7 @@ class SegmentWriter:
         """Append a message.
 
         Raises:
-            OSError: The disk is full or broken. The file then ends with the message before.
+            OSError: The disk is full or broken. The file then ends with the previous message.
         """
         whole = self._file.tell()
         try:
@@ -138,12 +138,12 @@ class SegmentWriter:
         try:
             self._writer.finish()  # type: ignore[no-untyped-call]
         except OSError:
-            self._file.truncate(whole)  # readable all the same
+            self._file.truncate(whole)  # readable without a summary
         self._file.close()
 
 
 class _WholeWrites:
-    """An unbuffered file whose writes are complete or raise: a full disk accepts a part of a write.
+    """An unbuffered file whose writes are complete or raise: a full disk may accept a part of a write.
 
     Only this user can read it: it may hold pictures of a camera.
     """
@@ -209,7 +209,7 @@ def _records(file: Any, path: Path) -> Iterator[object]:
             record = next(records)
         except StopIteration:
             return
-        except Exception as error:  # noqa: BLE001  # decompressors and kinds of records have errors of their own
+        except Exception as error:  # noqa: BLE001  # decompressors and record parsers raise their own errors
             cut = isinstance(error, EndOfFile | EOFError | struct.error)  # it ends in the middle of a record
             if not any_read and not (cut and _begins_as_mcap(file)):
                 raise RecordError(f"{path}: not a recording of streamseg (MCAP)") from None
@@ -228,12 +228,12 @@ def _begins_as_mcap(file: Any) -> bool:
 
 
 def pack(parts: Sequence[bytes]) -> bytes:
-    """Return parts as one string of bytes, each behind its length."""
+    """Return parts as one byte string, each prefixed with its length."""
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def unpack(data: bytes) -> tuple[bytes, ...]:
-    """Return the parts in a string of bytes; none if it is not one of :func:`pack`."""
+    """Return the parts in a byte string; none if :func:`pack` did not make it."""
     parts, at = [], 0
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "big")

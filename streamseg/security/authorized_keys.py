@@ -23,7 +23,7 @@ from streamseg.protocol.key_file import KEY, MAX_KEY_FILE_BYTES, read_all_fields
 log = logging.getLogger(__name__)
 
 Role = Literal["watch", "control"]
-"""``watch``: receive and ask. ``control``: also change."""
+"""``watch``: receive and query. ``control``: also change."""
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_KEYS: Final = 1000
@@ -32,7 +32,7 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _REFRESH_S: Final = 1.0
 _EARLY_BURST: Final = 10.0
 _EARLY_PER_S: Final = 4.0
-"""Anyone can send a key that is not known, and reading the folder takes time from a loop that has other work."""
+"""Rate limit: anyone can send an unknown key, and reading the folder delays the loop's other work."""
 
 Kind = Literal["key", "token"]
 _FIELDS: Final[dict[Kind, tuple[str, re.Pattern[str]]]] = {
@@ -50,7 +50,7 @@ class AuthorizedKey:
     """A key, and what its holder may do.
 
     Attributes:
-        name: For people, and for ``streamseg keys revoke``.
+        name: Name, as for ``streamseg keys revoke``.
         key: The public key, or the digest of the token.
         role: What its holder may do.
         streams: Patterns of stream ids (``*``, ``?``) that it is for.
@@ -80,13 +80,13 @@ class AuthorizedKey:
 class AuthorizedKeys:
     """The authorized keys of a folder. Used by one thread.
 
-    A file that is invalid, or that others may write to, authorizes no one; the log says why. What cannot be read for
-    another reason (no descriptors left, a disk error) stays as it was and is tried again: an error must neither revoke
+    A file that is invalid, or that others may write to, authorizes no one; the log says why. A file that cannot be read
+    for another reason (no descriptors left, a disk error) counts as before and is retried: an error must neither revoke
     all keys nor keep a removed file's key.
 
     Args:
-        folder: Of the files; it need not exist.
-        kind: What the files are about; also their suffix.
+        folder: Folder of the files; it need not exist.
+        kind: Kind of the files; also their suffix.
     """
 
     def __init__(self, folder: Path, kind: Kind = "key") -> None:
@@ -100,16 +100,16 @@ class AuthorizedKeys:
         self.refresh()
 
     def find(self, key: str) -> AuthorizedKey | None:
-        """Return a key that is authorized now."""
+        """Return a key if it is currently authorized."""
         found = self._keys.get(key)
         return found if found is not None and found.is_valid() else None
 
     def refresh(self, *, early: bool = False) -> frozenset[str]:
-        """Read what has changed in the folder.
+        """Read the changes in the folder.
 
         Args:
-            early: Do it before a second has passed, for a key that may have been authorized just now: ten times at
-                once, and four times a second on average.
+            early: Read before a second has passed, for a key that may just have been authorized: in bursts of ten, and
+                four times a second on average.
 
         Returns:
             The keys that were revoked, have expired, or have other rights now.
@@ -194,8 +194,8 @@ def read_authorized(path: Path, kind: Kind = "key") -> AuthorizedKey:
 def _read(path: Path, kind: Kind) -> AuthorizedKey:
     """Read a file that authorizes a key; OSError if that fails.
 
-    These files are edited by hand, and a misspelled field that is overlooked would give more rights than were meant.
-    So all that has a say must be there, and nothing unknown.
+    These files are edited by hand, and ignoring a misspelled field could give more rights than intended. So all fields
+    that matter are required, and unknown ones are refused.
     """
     try:
         found = path.stat()
@@ -258,14 +258,14 @@ def read_expiry(text: str) -> datetime | None:
 
 
 def digest_of_cookie(cookie: str) -> str:
-    """Return what is stored of a token: the digest of its cookie, which in turn is a keyed hash of the token.
+    """Return the stored form of a token: the digest of its cookie, which is a keyed hash of the token.
 
-    A plain hash suffices since tokens are 128 random bits: a slow one only helps secrets that can be guessed.
+    A plain hash is enough, since tokens are 128 random bits: a slow hash only helps guessable secrets.
     """
     return hashlib.sha256(b"streamseg token " + cookie.encode()).hexdigest()
 
 
 def _mark(path: Path) -> _Mark:
-    """Return what changes when a file, its owner or its mode does; OSError if it is gone or cannot be seen."""
+    """Return a value that changes with a file, its owner or its mode; OSError if it is gone or inaccessible."""
     found = path.stat()
     return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode, found.st_uid

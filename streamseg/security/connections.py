@@ -1,4 +1,4 @@
-"""Connections of a ZeroMQ socket, to close a single one.
+"""Identifies single connections of a ZeroMQ socket, and closes them.
 
 libzmq has no call for that, so the connection's descriptor is shut down. libzmq reports its number, and the inode shows
 whether the number still belongs to the same connection.
@@ -20,7 +20,7 @@ Connection = tuple[int, int]
 """Descriptor and inode."""
 
 _MAX_ACCEPTED: Final = 100_000
-"""Events that wait while a thread is busy. libzmq's I/O thread blocks when there are more, and with it the socket."""
+"""Events queued while a thread is busy. If there are more, libzmq's I/O thread blocks, and with it the socket."""
 
 
 _DISCARD_BYTES: Final = 64 * 1024
@@ -30,9 +30,9 @@ def accepted_connections(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     """Return a socket that receives an event for each connection that another socket accepts.
 
     Args:
-        watched: Before it is bound. Its ``disable_monitor`` ends the events.
+        watched: The socket, not bound yet. Its ``disable_monitor`` ends the events.
     """
-    # Not get_monitor_socket: it holds 2,000 events. Beyond them, disable_monitor never returns.
+    # Not get_monitor_socket: it holds 2,000 events, and beyond them disable_monitor never returns.
     endpoint = f"inproc://accepted-{secrets.token_hex(8)}"
     watched.monitor(endpoint, zmq.EVENT_ACCEPTED)
     events: zmq.Socket[bytes] = watched.context.socket(zmq.PAIR)
@@ -58,7 +58,7 @@ def connection_of(message: zmq.Frame) -> Connection | None:
 
 
 def peer_of(connection: Connection) -> str:
-    """Return who made a connection: the IP address, or the process of a connection over ipc; empty if it is closed."""
+    """Return the peer of a connection: its IP address, or for ipc its process; empty if it is closed."""
     try:
         with socket.socket(fileno=os.dup(connection[0])) as copy:
             if copy.family != socket.AF_UNIX:
@@ -75,17 +75,17 @@ def is_open(connection: Connection) -> bool:
 
 
 def shut_down(connection: Connection) -> bool:
-    """Shut a connection down; libzmq sees its end and frees what belongs to it.
+    """Shut a connection down; libzmq detects this and frees its resources.
 
     Returns:
         Whether it was open.
     """
     try:
-        copy = os.dup(connection[0])  # libzmq may close the number meanwhile, and another connection get it
+        copy = os.dup(connection[0])  # libzmq may close the descriptor meanwhile, and its number be reused
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return False
-        # No free descriptor must not protect a connection. At worst another one is closed, and its client reconnects.
+        # Close it even without a free descriptor. At worst this closes another connection, whose client reconnects.
         return _shut_down(*connection)
     try:
         return _shut_down(copy, connection[1])
@@ -102,7 +102,7 @@ def _shut_down(fd: int, inode: int) -> bool:
         return False
     try:
         borrowed.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):  # what it sent would still be read
+        with contextlib.suppress(OSError):  # otherwise data it has sent would still be read
             while borrowed.recv(_DISCARD_BYTES, socket.MSG_DONTWAIT):
                 pass
     except OSError:

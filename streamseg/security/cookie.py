@@ -1,6 +1,6 @@
-"""The login cookie of the HTTP interface.
+"""The login cookie of the HTTP API.
 
-Ours because there is nothing to sign: packages for cookies (``itsdangerous``) protect the content of a session.
+Ours because there is nothing to sign: cookie packages (``itsdangerous``) protect the content of a session.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CURVE for a socket that a process binds: who may connect, and who sent a message.
+"""CURVE for a bound socket: decides who may connect, and tells who sent a message.
 
 Ours because ``zmq.auth`` does not close connections when their key is revoked. See also :mod:`streamseg.security.zap`.
 """
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 _DOMAIN: Final = b"streamseg"
 _MIN_MESSAGE_BYTES: Final = 512
-"""A handshake has commands of some 300 bytes, to which the limit of a socket's messages applies, too."""
+"""Handshake commands have about 300 bytes, and a socket's message limit applies to them, too."""
 _HANDSHAKE_MS: Final = 10_000
-"""libzmq closes connections without a handshake after this time; its own 30 s keep a flood's descriptors longer."""
+"""libzmq closes connections without a handshake after this time; its default of 30 s would hold descriptors longer."""
 _LOG_S: Final = 10.0
 _TIDY_S: Final = 1.0
 _MAX_PER_TURN: Final = 16
@@ -33,7 +33,7 @@ class CurveGate:
     """Admits holders of authorized keys to the endpoints of one context's sockets. Used by one thread.
 
     Args:
-        handshakes: Of the context. They wait until :meth:`handle_handshakes` or :meth:`decide` is called.
+        handshakes: Handshakes of the context. They wait for :meth:`handle_handshakes` or :meth:`decide`.
         keys: The daemon's folder of keys.
 
     Attributes:
@@ -55,18 +55,18 @@ class CurveGate:
         self.closed = 0
 
     def secure(self, socket: zmq.Socket[bytes]) -> None:
-        """Make all later binds of a socket ask for a key. Endpoints that need none are bound before."""
+        """Make all later binds of a socket require a key. Bind endpoints that need none before."""
         limit = int(socket.getsockopt(zmq.MAXMSGSIZE))
         socket.setsockopt(zmq.MAXMSGSIZE, limit if limit < 0 else max(limit, _MIN_MESSAGE_BYTES))
         socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._secret)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
-        # Without this, libzmq admits everyone if it cannot reach a ZAP handler.
+        # Otherwise libzmq admits everyone if it cannot reach a ZAP handler.
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def handle_handshakes(self) -> None:
-        """Admit or refuse those who wait."""
+        """Admit or refuse the waiting connections."""
         for _ in range(_MAX_PER_TURN):
             handshake = self._handshakes.receive()
             if handshake is None:
@@ -114,7 +114,7 @@ class CurveGate:
         """Read the folder of keys again, and close the connections of keys whose rights have changed.
 
         Args:
-            early: Do it also if it was done within the last second.
+            early: Do it even if it was done within the last second.
         """
         changed = self._keys.refresh(early=early)
         if changed:
@@ -128,7 +128,7 @@ class CurveGate:
             log.info("keys were changed or revoked: %d; connections closed so far: %d", len(changed), self.closed)
 
     def _close(self, connection: Connection) -> None:
-        """Close a connection, or if that fails, try again at each :meth:`refresh` until it is closed."""
+        """Close a connection. If that fails, retry at each :meth:`refresh`."""
         if closed := shut_down(connection):
             self.closed += 1
         if closed or not is_open(connection):

@@ -1,11 +1,11 @@
-"""The daemon's folder of keys: its own key, the keys that it accepts, and the tokens of the HTTP interface.
+"""The daemon's folder of keys: its own key, the keys that it accepts, and the tokens of the HTTP API.
 
 ::
 
     keys/
       daemon.key_secret    the daemon's own key pair
       authorized/NAME.key  the public key of someone who may watch or control
-      tokens/NAME.token    the digest of a token of the HTTP interface
+      tokens/NAME.token    the digest of a token of the HTTP API
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FOLDERS: Final[dict[Kind, str]] = {"key": "authorized", "token": "tokens"}
 
 
 def default_key_folder() -> Path:
-    """Return the folder of keys of daemons whose configuration names none; it may not exist yet."""
+    """Return the default folder of keys; it may not exist yet."""
     return state_directory() / "keys"
 
 
@@ -57,11 +57,11 @@ class KeyFolder:
         self._own = path / f"daemon{SECRET_SUFFIX}"
 
     def folder(self, kind: Kind) -> Path:
-        """Return where authorized keys, or tokens, are."""
+        """Return the folder of authorized keys, or of tokens."""
         return self.path / _FOLDERS[kind]
 
     def accepts(self, kind: Kind) -> bool:
-        """Whether there is a key of the daemon that accepts some, or for tokens, whether there are any."""
+        """Whether the daemon has its own key and so can accept others; for tokens, whether there are any."""
         with contextlib.suppress(OSError):
             return bool(key_files(self.folder(kind), kind)) and (kind == "token" or self._own.exists())
         return False
@@ -117,7 +117,7 @@ class KeyFolder:
         self._write(name, "key", AuthorizedKey(name, public, role, streams, expires))
 
     def make_token(self, name: str, role: Role, expires: datetime | None = None) -> str:
-        """Return a new token of the HTTP interface; only its digest is stored.
+        """Return a new token of the HTTP API; only its digest is stored.
 
         Raises:
             ConfigError: the name is invalid or has a token, or a file cannot be written.
@@ -140,7 +140,7 @@ class KeyFolder:
         return bool(files)
 
     def entries(self, kind: Kind) -> tuple[list[AuthorizedKey], list[str]]:
-        """Return all authorized keys, also expired ones, by name, and what is wrong with the other files.
+        """Return all authorized keys by name, including expired ones, and what is wrong with the other files.
 
         Raises:
             ConfigError: the folder cannot be read.
@@ -159,7 +159,7 @@ class KeyFolder:
         return found, wrong
 
     def entry(self, name: str, kind: Kind = "key") -> AuthorizedKey | None:
-        """Return what a name may do; None if it has no key, or no token.
+        """Return the rights of a name; None if it has no key (or token).
 
         Raises:
             ConfigError: the name or its file is invalid.
@@ -192,7 +192,7 @@ class KeyFolder:
         with _reported(file):
             part = file.with_name(f".{file.name}.part")  # a daemon never reads half a file
             _write_private(part, write_fields(f"streamseg: {name} may {key.role}", metadata, curve))
-            self._give(part)  # before it has the name, or the daemon would find a file that it cannot read
+            self._give(part)  # before the rename, or the daemon would find a file that it cannot read
             part.replace(file)
 
     def _make_folder(self, folder: Path) -> None:
@@ -203,7 +203,7 @@ class KeyFolder:
             self._give(folder)
 
     def _give(self, path: Path) -> None:
-        """Give what root makes to the owner of the folder that it is in: the user that the daemon runs as."""
+        """Give a file made by root to the owner of its folder: the user that the daemon runs as."""
         with contextlib.suppress(OSError):
             if os.geteuid() == 0 and (owner := path.parent.stat()).st_uid != 0:
                 os.chown(path, owner.st_uid, owner.st_gid)
@@ -224,7 +224,7 @@ def write_pair(file: Path, metadata: dict[str, str]) -> str:
 
 
 def write_public(file: Path, name: str, public: str) -> None:
-    """Write the public half of a key pair, to be sent to who authorizes it.
+    """Write the public half of a key pair, to send to the person who authorizes it.
 
     Raises:
         ConfigError: it cannot be written.
@@ -243,7 +243,7 @@ def _write_private(file: Path, text: str, *, new: bool = False) -> None:
 
 @contextlib.contextmanager
 def _reported(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into one that says what to do."""
+    """Turn file system errors into an error that says what to do."""
     try:
         yield
     except FileExistsError:

@@ -1,8 +1,8 @@
 """The handler of libzmq's authentication protocol (ZAP, RFC 27): decides who may connect.
 
-Ours because ``zmq.auth.ThreadAuthenticator`` is a thread with an event loop of its own, and its callback gets neither
-the address, which a log of refusals needs, nor the connection, and cannot delay a handshake. The handler here is a
-dozen lines in the process's own loop, without locks.
+Ours because ``zmq.auth.ThreadAuthenticator`` runs a thread with its own event loop, and its callback gets neither the
+address, which a log of refusals needs, nor the connection, and cannot delay a handshake. The handler here is a dozen
+lines in the process's own loop, without locks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Handshake:
     """A connection that asks to be admitted.
 
     Attributes:
-        domain: That of the socket that it connects to.
+        domain: Domain of the socket that it connects to.
         address: The peer's IP address; for ipc, ``:UID:GID:PID``.
         mechanism: ``NULL`` or ``CURVE``.
         credentials: For CURVE, the public key.
@@ -32,15 +32,15 @@ class Handshake:
 
     @property
     def peer(self) -> str:
-        """Who connects, in the words of :func:`~streamseg.security.connections.peer_of`."""
+        """The peer, as :func:`~streamseg.security.connections.peer_of` names it."""
         return f"process {self.address.rpartition(':')[2]}" if self.address.startswith(":") else self.address
 
 
 class HandshakeSocket:
-    """Receives the handshakes of one context's sockets. A context can have one only.
+    """Receives the handshakes of one context's sockets. A context can have only one.
 
     Args:
-        context: Of the sockets.
+        context: Context of the sockets.
 
     Attributes:
         socket: To poll: readable while handshakes wait.
@@ -75,7 +75,7 @@ class HandshakeSocket:
         return self._reply(handshake, b"200", b"OK", user)
 
     def refuse(self, handshake: Handshake, why: str) -> bool:
-        """Close a connection; return whether it was still open. Its client tries again, with growing pauses."""
+        """Refuse a connection; return whether it was still open. Its client retries with growing pauses."""
         return self._reply(handshake, b"400", why.encode(), b"")
 
     def _reply(self, handshake: Handshake, status: bytes, text: bytes, user: bytes) -> bool:
@@ -88,5 +88,5 @@ class HandshakeSocket:
         return True
 
     def close(self) -> None:
-        """Admit none any more."""
+        """Stop admitting connections."""
         self.socket.close(linger=0)

@@ -1,1 +1,1 @@
-"""Videos of what happened around an event (docs/howto/record.md)."""
+"""Video clips around events (docs/howto/record.md)."""

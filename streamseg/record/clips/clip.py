@@ -30,17 +30,17 @@ class Clip:
     Args:
         path: The file, which appears when it is complete.
         trigger: What started it.
-        before: Pictures from before that.
+        before: Pictures from before the trigger.
         after_s: How long it goes on after the last trigger.
         overlay: Whether to draw the masks.
 
     Attributes:
         path: As given.
         trigger: As given.
-        ended: Whether it takes no more pictures; those that wait are still written.
-        waiting_bytes: Size of the pictures that wait to be written.
+        ended: Whether it takes no more pictures; waiting ones are still written.
+        waiting_bytes: Size of the pictures waiting to be written.
         written: Pictures written.
-        dropped: Pictures that could not be written in time, or not be decoded.
+        dropped: Pictures that could not be decoded, or not be written in time.
 
     Raises:
         StreamsegError: The file cannot be written.
@@ -75,12 +75,12 @@ class Clip:
         self.waiting_bytes += kept.nbytes
 
     def drop_oldest(self) -> None:
-        """Leave out the oldest picture that waits."""
+        """Drop the oldest waiting picture."""
         self.waiting_bytes -= self._waiting.popleft().nbytes
         self.dropped += 1
 
     def end_now(self) -> None:
-        """End with what has been written."""
+        """End now, without the waiting pictures."""
         self.ended = True
         while self._waiting:
             self.drop_oldest()
@@ -90,7 +90,7 @@ class Clip:
         self.ended = self.ended or now_ns > self._until_ns + _SILENT_NS
 
     def write_next(self) -> bool:
-        """Write the oldest picture that waits; return whether the clip is complete.
+        """Write the oldest waiting picture; return whether the clip is complete.
 
         Raises:
             StreamsegError: The file cannot be written.
@@ -114,7 +114,7 @@ class Clip:
         return bool(self._waiting)
 
     def close(self) -> None:
-        """Complete the file; without a picture there is none.
+        """Complete the file; without a picture, there is no file.
 
         Raises:
             StreamsegError: The file cannot be written.
@@ -127,7 +127,7 @@ class Clip:
 
 
 def _picture(kept: Kept, overlay: bool) -> Picture:
-    """Decode a picture and draw its masks, without leaving anything decoded in what is kept."""
+    """Decode a picture and draw its masks, without keeping the decoded data in ``kept``."""
     rgb = decode_jpeg(kept.pair.image.jpeg, kept.pair.image.size)
     if not overlay:
         return rgb

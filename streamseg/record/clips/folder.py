@@ -1,4 +1,4 @@
-"""The folder of the clips: names, deletion of old ones, room on the disk."""
+"""The folder of the clips: names, deletion of old clips, disk space."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _MB: Final = 10**6
 
 
 class ClipFolder:
-    """A folder that one recorder writes clips to. Removes what a killed one has left half written.
+    """A folder that one recorder writes clips to. Removes partial files of a killed recorder.
 
     Only files with the names of clips are counted and deleted: the folder may hold other videos.
 
     Args:
-        clips: Where, and what to keep.
+        clips: Settings.
         keep_free_mb: Nothing is written when the disk has less space left.
 
     Raises:
@@ -52,7 +52,7 @@ class ClipFolder:
             raise RecordError(f"{self._folder}: {error.strerror}") from None
 
     def next_path(self, stream: str, kind: str) -> Path:
-        """Return the path of a new clip, after deleting those that are too old or too many.
+        """Return the path of a new clip, after deleting clips that are too old or too many.
 
         Raises:
             RecordError: The disk is nearly full, or the folder is gone.

@@ -1,4 +1,4 @@
-"""What a clip recorder receives: events in order, and the newest pair of each stream."""
+"""The inbox of a clip recorder: events in order, and the newest pair of each stream."""
 
 from __future__ import annotations
 

@@ -28,15 +28,15 @@ _MAX_RINGS_BYTES: Final = 512 * 2**20
 _MAX_WAITING_BYTES: Final = 256 * 2**20
 _MAX_CLIPS: Final = 64
 _MAX_REQUESTED: Final = 8
-"""Clips that were asked for and are being written at the same time: each is encoded on its own."""
+"""Requested clips that may be written at the same time: each is encoded separately."""
 _ROOM_NS: Final = 2_000_000_000
 
 
 class ClipRecorder:
-    """Keeps the newest pictures of each stream, and writes clips of events.
+    """Keeps the newest pictures of each stream, and writes clips around events.
 
-    An event during a clip makes it longer. One that comes after its end begins the next, even if pictures of the former
-    still wait to be written. A clip that was asked for is one of its own, which events do not change.
+    An event during a clip makes it longer. An event after its end begins the next one, even if pictures of the first
+    still wait to be written. A requested clip is separate, and events do not change it.
 
     Args:
         record: Settings.
@@ -100,7 +100,7 @@ class ClipRecorder:
             self._fail(trigger, reason_of(error))
 
     def request(self, stream: str, wanted: RecordClip) -> ClipStarted:
-        """Begin a clip of now.
+        """Begin a clip around the current moment.
 
         Raises:
             ControlError: It cannot begin.
@@ -143,7 +143,7 @@ class ClipRecorder:
         return any(clip.busy for clip in self._running)
 
     def write_next(self) -> None:
-        """Write one picture of each clip, and complete those that are at their end."""
+        """Write one picture of each clip, and complete clips that have ended."""
         self._check_room()
         for clip in list(self._running):
             clip.end_if_silent(self._now_ns())
@@ -202,7 +202,7 @@ class ClipRecorder:
         )
 
     def close(self) -> None:
-        """Complete what is being written, up to the pictures that have come."""
+        """Complete the running clips with the pictures that have arrived."""
         try:
             for clip in self._running:
                 clip.ended = True

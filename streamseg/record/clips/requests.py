@@ -1,4 +1,4 @@
-"""Requests for clips, from the main thread of the recorder process to the one that makes clips."""
+"""Requests for clips, passed from the recorder's main thread to the clip thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Start = Callable[[str, RecordClip], ClipStarted]
 
 
 class ClipRequests:
-    """Requests that wait for the thread that makes clips.
+    """Requests that wait for the clip thread.
 
     Args:
         answer: Called with each outcome, by either thread.
@@ -38,14 +38,14 @@ class ClipRequests:
         self._completed = CompletedRequests()
 
     def put(self, command: Command) -> None:
-        """Take a request, or refuse it if too many wait."""
+        """Queue a request, or refuse it if too many are waiting."""
         try:
             self._waiting.put_nowait(command)
         except queue.Full:
             self._answer(_failed(command, control_error("BUSY", f"{_MAX_WAITING} requests for clips wait: try again")))
 
     def execute(self, start: Start) -> None:
-        """Execute what waits, each request once even if it was sent twice."""
+        """Execute the waiting requests, each once even if it was sent twice."""
         while True:
             try:
                 command = self._waiting.get_nowait()
@@ -56,7 +56,7 @@ class ClipRequests:
             self._answer(outcome)
 
     def refuse(self, reason: str, timeout_s: float) -> None:
-        """Refuse what waits, or the next request within ``timeout_s``."""
+        """Refuse the waiting requests, or the next one within ``timeout_s``."""
         try:
             command = self._waiting.get(timeout=timeout_s)
         except queue.Empty:

@@ -10,11 +10,11 @@ from streamseg.client import FramePair
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A picture with its masks, nothing of it decoded.
+    """A picture with its masks, all still encoded.
 
     Attributes:
-        pair: As received. Do not read ``image.rgb`` or the masks of its objects: it would keep what it decodes.
-        t_ns: Monotonic clock of the machine, when it was captured.
+        pair: As received. Do not read ``image.rgb`` or masks of its objects: the pair would cache the decoded data.
+        t_ns: Capture time, by the machine's monotonic clock.
         nbytes: Size of the encoded data.
     """
 
@@ -34,10 +34,10 @@ class PictureRing:
 
     Args:
         seconds: Age of the oldest picture relative to the newest.
-        max_bytes: Of all pictures.
+        max_bytes: Maximum size of all pictures.
 
     Attributes:
-        nbytes: Of all pictures now.
+        nbytes: Current size of all pictures.
     """
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
@@ -47,7 +47,7 @@ class PictureRing:
         self.nbytes = 0
 
     def add(self, kept: Kept) -> None:
-        """Add a picture, and drop those that are too old or too many."""
+        """Add a picture, and drop the oldest beyond the limits."""
         if self._kept and kept.t_ns < self._kept[-1].t_ns:  # another clock: the daemon restarted with its machine
             self.clear()
         self._kept.append(kept)

@@ -37,7 +37,7 @@ def _receive(
     core: SubscriberCore[FramePair | EventMessage],
     recorder: ClipRecorder,
 ) -> None:
-    """Take what has come, or wait a while for something if no picture waits to be written."""
+    """Process messages that have arrived; wait briefly for one if no picture is waiting to be written."""
     wait_ms = 0 if recorder.busy else _TURN_MS
     for _ in range(_HWM):
         if not connection.socket.poll(wait_ms):
@@ -56,8 +56,8 @@ class ClipThread:
         record: Settings.
         publish_endpoint: Where the daemon publishes.
         internal_endpoint: Where the publisher takes events.
-        requests: For clips of now.
-        retry_s: Time after which it tries again if it could not work.
+        requests: Requests for clips.
+        retry_s: Time after which it tries again after a failure.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ClipThread:
                 events.flush()
 
     def close(self) -> None:
-        """End, after completing the clips that are being written."""
+        """Stop, after completing the running clips."""
         self._stop.set()
         self._thread.join(_CLOSE_S)
 

@@ -1,4 +1,4 @@
-"""What starts a clip: an event, or a request."""
+"""The trigger of a clip: an event, or a request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Trigger:
 
     Attributes:
         stream: Id of the stream.
-        kind: Of the event, or :data:`~streamseg.common.clip_names.REQUESTED`.
+        kind: Kind of the event, or :data:`~streamseg.common.clip_names.REQUESTED`.
         t_ns: When it happened, by the monotonic clock.
         obj_id: Id of the object it is about, if any.
         label: Name of that object.
         region: Name of the zone or line it is about.
-        detail: For people.
+        detail: Readable text.
     """
 
     stream: str
@@ -32,17 +32,17 @@ class Trigger:
 
     @classmethod
     def of(cls, event: EventMessage, now_ns: int) -> Trigger:
-        """Return the trigger that an event is."""
+        """Return an event as a trigger."""
         region = event.region.name if event.region else ""
         t_ns = event.t_mono_ns or now_ns
         return cls(event.stream, event.event, t_ns, event.object, event.label, region, event.detail)
 
     @property
     def requested(self) -> bool:
-        """Whether it is a request: its clip has a length of its own, which events do not change."""
+        """Whether it is a request: events do not change the length of its clip."""
         return self.kind == REQUESTED
 
     def metadata(self) -> dict[str, str]:
-        """Return what the video file says about it."""
+        """Return the video file's metadata."""
         what = " ".join(part for part in (self.kind, self.label, self.region) if part)
         return {"title": f"{self.stream}: {what}", "comment": self.detail}

@@ -1,4 +1,4 @@
-"""Recordings in the forms of annotation tools and training code: one module for each form.
+"""Exports recordings in the formats of annotation tools and training code: one module per format.
 
-Ours because converters of data sets read whole folders of another form; a recording is read frame by frame.
+Ours because data set converters read whole folders in another format; a recording is read frame by frame.
 """

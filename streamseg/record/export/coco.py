@@ -15,7 +15,7 @@ class CocoExport:
     """Collects annotations; :meth:`close` writes them. Pictures go to ``images/VIDEO/FRAME.jpg``.
 
     Args:
-        folder: Where.
+        folder: Output folder.
     """
 
     def __init__(self, folder: Path) -> None:

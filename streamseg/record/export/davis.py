@@ -16,10 +16,10 @@ _MAX_OBJECTS: Final = 255
 
 
 class DavisExport:
-    """Writes an indexed PNG for each frame. Indices are given to objects of a video in the order in which they appear.
+    """Writes an indexed PNG for each frame. Objects of a video get indices in the order in which they appear.
 
     Args:
-        folder: Where.
+        folder: Output folder.
     """
 
     def __init__(self, folder: Path) -> None:

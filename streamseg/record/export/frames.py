@@ -1,4 +1,4 @@
-"""The frames of a recording that are exported: each with its masks, and its picture if pictures were recorded."""
+"""The frames of a recording to export: each with its masks, and its picture if pictures were recorded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from streamseg.errors import ProtocolError, RecordError
 from streamseg.record.folder import read_recording
 
 _MAX_WAITING: Final = 256
-"""Frames whose picture or masks have not come yet. Pictures come a few frames late."""
+"""Maximum number of frames that wait for their picture or masks. Pictures arrive a few frames late."""
 
 _SESSION: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
-"""Form of a session that can be part of a file's name. A recording may come from anyone."""
+"""A session that can safely be part of a file name. A recording may come from anyone."""
 
 Key = tuple[str, str, int]
 
@@ -28,7 +28,7 @@ class ExportedFrame:
 
     Attributes:
         masks: Its objects.
-        jpeg: Its picture; None if the recording has none of its stream.
+        jpeg: Its picture; None if the recording has no pictures of its stream.
     """
 
     masks: MaskFrame
@@ -36,7 +36,7 @@ class ExportedFrame:
 
     @property
     def video(self) -> str:
-        """Name of the video that it belongs to: a stream, between two starts of its daemon."""
+        """Name of the video that it belongs to: one stream in one run of its daemon."""
         return f"{self.masks.stream}-{self.masks.session}"
 
     @property
@@ -48,8 +48,8 @@ class ExportedFrame:
 def exported_frames(path: Path, stream: str | None = None) -> Iterator[ExportedFrame]:
     """Yield the frames of a recording. Where pictures were recorded, frames without one are left out.
 
-    Reads the recording twice: whether a stream has pictures is known at its end, and its frames are too many to be held
-    until then.
+    Reads the recording twice: whether a stream has pictures is known only at the end, and its frames are too many to
+    hold until then.
 
     Args:
         path: The recording.
@@ -78,7 +78,7 @@ def _messages(path: Path, stream: str | None) -> Iterator[MaskFrame | ImageFrame
         try:
             message = assemble([recorded.topic, *recorded.parts])
         except ProtocolError:
-            continue  # of a daemon that is newer than this program
+            continue  # from a daemon that is newer than this program
         if not isinstance(message, MaskFrame | ImageFrame):
             continue
         if not _SESSION.fullmatch(message.session):

@@ -16,7 +16,7 @@ class LabelMeExport:
     """Writes ``VIDEO/FRAME.json`` and ``VIDEO/FRAME.jpg``. Polygons of one object have its id as ``group_id``.
 
     Args:
-        folder: Where.
+        folder: Output folder.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Outlines of masks, for forms that know polygons only."""
+"""Outlines of masks, for formats that only have polygons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIN_CORNERS: Final = 3
 def outlines(obj: ObjectMask) -> list[NDArray[np.int32]]:
     """Return the outer outlines of an object, the largest first: ``int32 [N, 2]`` x, y in pixels of the frame.
 
-    Holes are filled, and parts of fewer than three corners are left out: polygons of these forms cannot say more.
+    Holes are filled, and parts with fewer than three corners are dropped: these polygons cannot express them.
     """
     if obj.encoding == "none":
         return []

@@ -15,14 +15,14 @@ from streamseg.record.export.yolo import YoloExport
 
 
 class Export(Protocol):
-    """Writes frames in one form."""
+    """Writes frames in one format."""
 
     def add(self, frame: ExportedFrame) -> None:
         """Add a frame."""
         ...
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining files."""
         ...
 
 
@@ -42,7 +42,7 @@ def export_recording(recording: Path, out: Path, form: str, *, stream: str | Non
         out: A folder that does not exist or is empty.
         form: A name of :data:`FORMS`.
         stream: Only this stream; None: all.
-        every: Only each ``every``-th frame.
+        every: Only every Nth frame.
 
     Raises:
         ConfigError: the form is unknown, or ``out`` is not empty.

@@ -12,10 +12,10 @@ from streamseg.record.export.outlines import outlines
 
 
 class YoloExport:
-    """Writes a label file for each frame, and its picture beside it. An object of several parts has several lines.
+    """Writes a label file for each frame, and its picture. An object with several parts has several lines.
 
     Args:
-        folder: Where.
+        folder: Output folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +42,7 @@ class YoloExport:
 
     def close(self) -> None:
         """Write the names of the classes."""
-        # Without `path` Ultralytics looks beside the file; `.` would be its working folder.
+        # Without `path`, Ultralytics searches next to the file; `.` would mean its working folder.
         names = {number: name for name, number in self._classes.items()}
         content = {"train": "images/train", "val": "images/train", "names": names}
         (self._folder / "data.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
