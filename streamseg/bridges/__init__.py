@@ -1,1 +1,1 @@
-"""Bridges to other systems. Each is a client of a daemon, in a process of its own (``streamseg mqtt``)."""
+"""Bridges to other systems. Each is a client of a daemon in a separate process (``streamseg mqtt``)."""

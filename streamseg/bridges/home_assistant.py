@@ -1,8 +1,8 @@
-"""Discovery payloads for Home Assistant, in its device form: one device for each stream.
+"""Discovery payloads for Home Assistant in its device format: one device per stream.
 
 https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 
-Ours because packages for it own the MQTT connection, which everything else of the bridge uses, too.
+Ours because packages for it own the MQTT connection, which the rest of the bridge needs, too.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def device_payload(
     """Return the discovery payload of a stream's device.
 
     Args:
-        topics: Of the bridge.
+        topics: Topics of the bridge.
         stream: Id of the stream.
-        version: Of the daemon.
+        version: Version of the daemon.
         model: Name of the daemon's model.
         components: From :func:`components_of`.
         removed: From :func:`removed_components`: Home Assistant removes them.
@@ -72,7 +72,7 @@ def components_of(
     """Return the components of a stream's device by their ids.
 
     Args:
-        topics: Of the bridge.
+        topics: Topics of the bridge.
         stream: Id of the stream.
         objects: Id -> name of each object that has an entity.
         regions: Counts of zones and lines; only their names matter here.
@@ -190,7 +190,7 @@ def _count(topic: str, name: str, field: str, online: Component, state: str = "t
 
 
 def _safe(prefix: str) -> str:
-    """Return a prefix for an id, which has no slashes; different ones for `a/b` and `a_b`."""
+    """Return a prefix without slashes for an id; `a/b` and `a_b` stay different."""
     if "/" not in prefix:
         return prefix
     return f"{prefix.replace('/', '_')}_{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"

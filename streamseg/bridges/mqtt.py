@@ -1,6 +1,6 @@
 """Publishes the state of a daemon to an MQTT broker (docs/howto/mqtt.md).
 
-The loop here owns the state; threads of paho-mqtt and of the snapshots only hand over messages.
+The loop here owns the state; the threads of paho-mqtt and of snapshots only hand over messages.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class MqttSettings:
     Attributes:
         endpoint: Where the daemon publishes.
         broker: Where the broker is.
-        prefix: Of all topics.
+        prefix: Prefix of all topics.
         discovery_prefix: Home Assistant's; None: no discovery.
         streams: Ids of streams; None: all, including those added later.
-        interval_s: Shortest time between two messages about an object of which only place and confidence change.
-        ca_file: Certificates that may have signed the broker's.
-        key_file: Key of this program, for a daemon that asks for one.
-        server_key: The daemon's public key, if that file does not have it.
+        interval_s: Shortest time between two messages about an object if only place and confidence change.
+        ca_file: CA certificates for the broker.
+        key_file: Key of this program, for a daemon that requires one.
+        server_key: The daemon's public key, if it is not in that file.
     """
 
     endpoint: str
@@ -88,7 +88,7 @@ class _Bridge:
     """The loop of a bridge.
 
     Attributes:
-        yielded: Whether it ended because another bridge has the prefix.
+        yielded: Whether it stopped because another bridge has the prefix.
     """
 
     def __init__(self, state: MqttState, broker: Broker, snapshots: Snapshots, topics: MqttTopics) -> None:
@@ -139,7 +139,7 @@ class _Bridge:
         self._broker.publish(Publication(topic, self._claim.payload(), retain=False))
 
     def _claim_streams(self) -> None:
-        """Claim the topics of streams that are new since the last connection."""
+        """Claim the topics of streams added since the last connection."""
         for stream in self._state.streams - self._claimed:
             self._send_claim(self._topics.claim(stream))
         self._claimed = self._state.streams
@@ -152,7 +152,7 @@ class _Bridge:
             raise ConfigError(f"another bridge publishes below {prefix!r} at this broker: give one of them --prefix")
         if yields is False:
             self._send_claim(topic)
-            self._publish(self._state.everything())  # the other one may have published there before it ends
+            self._publish(self._state.everything())  # the other one may have published there before it stops
 
     def _take_received(self) -> None:
         while (received := self._broker.received.take()) is not None:

@@ -1,4 +1,4 @@
-"""The connection to an MQTT broker: by paho-mqtt, which reconnects in a thread of its own."""
+"""The connection to an MQTT broker, through paho-mqtt, which reconnects in its own thread."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FORM: Final = "write mqtt://HOST:1883, or mqtts:// for TLS; with a login: 'mqtt
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """Where a broker is.
+    """Address of a broker.
 
     Attributes:
         host: Name or address.
@@ -92,13 +92,13 @@ def _filled(text: str, environment: Mapping[str, str]) -> str:
 
 
 class Broker:
-    """A connection to a broker that is made, and made again, in the background.
+    """A connection to a broker, made and restored in the background.
 
     Args:
-        address: Where it is.
-        topics: What to subscribe to; the topic of the last will.
+        address: Address of the broker.
+        topics: Topics to subscribe to, and the topic of the last will.
         discovery_prefix: Home Assistant's; None: no discovery.
-        ca_file: Certificates that may have signed the broker's; None: those of the system.
+        ca_file: CA certificates for the broker; None: the system's.
 
     Attributes:
         received: Messages from the broker.
@@ -147,20 +147,20 @@ class Broker:
         self._client.loop_start()
 
     def connected_again(self) -> bool:
-        """Return whether there is a new connection since the last call: publish the whole state."""
+        """Return whether there is a new connection since the last call, which needs the whole state."""
         if not self._fresh.is_set():
             return False
         self._fresh.clear()
         return True
 
     def end_inventory(self) -> None:
-        """Stop receiving our own topics: the retained ones have come."""
+        """Stop receiving our own topics: the retained ones have arrived."""
         for pattern in self._inventory:
             self._client.unsubscribe(pattern)
         self._client.subscribe(self._topics.snapshot_requests, qos=1)
 
     def publish(self, publication: Publication) -> None:
-        """Publish. Without a connection, retained state is left to the next one; events wait, at most 1000 of them."""
+        """Publish. Without a connection, retained state is left to the next one, and up to 1000 events wait."""
         if publication.retain and not self._client.is_connected():
             return
         qos = 0 if publication.retain else 1
@@ -177,7 +177,7 @@ class Broker:
 
         Args:
             timeout_s: Longest wait for the broker.
-            announce: Whether to say so: not if another bridge goes on.
+            announce: Whether to announce it; not if another bridge continues.
         """
         if announce and self._client.is_connected():
             said = self._client.publish(self._topics.available, OFFLINE, qos=1, retain=True)
@@ -199,7 +199,7 @@ class Broker:
         self._fresh.set()
 
     def _connect_failed(self, _client: Client, _data: Any) -> None:
-        error = sys.exception()  # paho-mqtt calls this where it handles the error
+        error = sys.exception()  # paho-mqtt calls this inside its except block
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"has a certificate that is not trusted ({error.verify_message}): give --ca the file of its signer"
         else:

@@ -1,8 +1,8 @@
-"""Ensures that each topic belongs to one bridge: two would remove each other's messages and report each other offline.
+"""Ensures that each topic has one bridge: two would remove each other's messages and report each other offline.
 
 A bridge publishes a claim when it connects, and waits a moment before it publishes anything else. A bridge that already
-owns the topics answers with its own claim, and the newer one ends. A bridge claims its prefix and, below it, the topics
-of each of its streams, which may be the prefix of another bridge.
+owns the topics answers with its own claim, and the newer one stops. A bridge claims its prefix and, below it, the
+topics of each of its streams, since those may be the prefix of another bridge.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PrefixClaim:
 
     Attributes:
         bridge: Random id of this bridge.
-        waiting: Whether nothing but events may be published yet.
+        waiting: Whether only events may be published yet.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -56,10 +56,10 @@ class PrefixClaim:
         return True
 
     def yields_to(self, payload: bytes) -> bool | None:
-        """Compare a claim that was received with this one.
+        """Compare a received claim with this one.
 
         Returns:
-            True: the other bridge keeps the prefix. False: this one does, and answers. None: it is no other's claim.
+            True: the other bridge keeps the prefix. False: this one does, and answers. None: not another's claim.
         """
         try:
             other: Any = msgspec.json.decode(payload)

@@ -21,7 +21,7 @@ class Received(NamedTuple):
     Attributes:
         topic: Where it was published.
         payload: Its content.
-        retained: Whether the broker had kept it.
+        retained: Whether the broker had retained it.
     """
 
     topic: str
@@ -30,7 +30,7 @@ class Received(NamedTuple):
 
 
 class BrokerInbox:
-    """Messages from one thread for another.
+    """A queue of messages from one thread to another.
 
     Attributes:
         lost: Messages that were dropped because too many were waiting.

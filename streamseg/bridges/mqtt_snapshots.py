@@ -1,4 +1,4 @@
-"""Takes pictures of streams on request, in a thread, so that a camera that is offline delays nothing else."""
+"""Takes pictures of streams on request, in a thread, so that an offline camera delays nothing else."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ class Snapshots:
         self._thread.start()
 
     def request(self, stream: str, payload: bytes) -> None:
-        """Ask for a picture of a stream that exists."""
+        """Request a picture of an existing stream."""
         try:
             self._waiting.put_nowait((stream, wants_masks(payload)))
         except queue.Full:
             self._fail(stream, f"{_MAX_WAITING} requests for a snapshot are waiting already")
 
     def close(self) -> None:
-        """Publish nothing more. Blocks up to a second; a thread that still waits for a camera ends with the process."""
+        """Stop publishing. Blocks up to a second; a thread that still waits for a camera ends with the process."""
         self._stop.set()
         self._thread.join(_CLOSE_S)
 

@@ -28,11 +28,11 @@ ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 
 _SILENT_S: Final = 3.0
-"""A daemon without a status for this long is offline: it sends one a second."""
+"""A daemon that has not sent its status, due each second, for this long is offline."""
 _FIGURES_S: Final = 10.0
-"""Rates and latencies alone are published this often."""
+"""If only rates and latencies change, they are published this often."""
 _MISSING_S: Final = 3.0
-"""An object that is missing in frames for this long was removed: a new worker begins without objects."""
+"""An object missing from frames for this long was removed. (A new worker begins without objects.)"""
 _MAX_LEFTOVERS: Final = 10_000
 
 
@@ -41,9 +41,9 @@ class Publication:
     """One MQTT message.
 
     Attributes:
-        topic: Where.
-        payload: Empty: the broker forgets the retained one.
-        retain: The broker keeps it for new subscribers.
+        topic: Its topic.
+        payload: Its content; empty: the broker drops the retained message.
+        retain: Whether the broker keeps it for new subscribers.
     """
 
     topic: str
@@ -67,12 +67,12 @@ class _Stream:
 
 
 class MqttState:
-    """The retained state of one daemon, and what changes it.
+    """The retained state of one daemon, updated from its messages.
 
     Args:
         topics: Where to publish.
         discovery_prefix: Home Assistant's; None: no discovery.
-        interval_s: Shortest time between two messages about an object of which only place and confidence change.
+        interval_s: Shortest time between two messages about an object if only place and confidence change.
         streams: Ids of the streams to publish; None: all.
         now_s: The monotonic clock.
     """
@@ -107,15 +107,15 @@ class MqttState:
         return stream in self._streams
 
     def everything(self) -> Iterator[Publication]:
-        """Yield the whole retained state, for a new connection: a broker may have forgotten it."""
+        """Yield the whole retained state, for a new connection: the broker may have lost it."""
         for topic, payload in self._retained.items():
             yield Publication(topic, payload)
 
     def found_retained(self, topic: str, payload: bytes) -> None:
-        """Record a retained message of the broker, so that :meth:`remove_leftovers` can remove it if it is out of date.
+        """Record a message retained by the broker, so that :meth:`remove_leftovers` can remove it if it is outdated.
 
-        Only topics of streams that the daemon has, or that an earlier bridge named in its own messages, are removed:
-        other programs may use topics of the same form below the prefix.
+        Only topics of streams that the daemon has, or that an earlier bridge named, are removed: other programs may
+        use similar topics below the prefix.
         """
         if not payload:
             return
@@ -144,7 +144,7 @@ class MqttState:
                 yield Publication(topic, b"")
 
     def feed(self, message: Message) -> Iterator[Publication]:
-        """Yield what to publish because of a message."""
+        """Yield the publications that a message causes."""
         match message:
             case DaemonStatusMessage():
                 yield from self._daemon_status(message)
@@ -156,7 +156,7 @@ class MqttState:
                 yield from self._event(message)
 
     def check(self) -> Iterator[Publication]:
-        """Yield what to publish because of the time; call it several times a second."""
+        """Yield the publications that are due; call it several times a second."""
         silent = self._now_s() - self._daemon_s > _SILENT_S
         yield from self._retain(self._topics.available, OFFLINE if silent else ONLINE)
 
@@ -241,7 +241,7 @@ class MqttState:
             stream.objects[info.id] = _Object(info, now_s, now_s)
             topic = self._topics.of_stream(frame.stream, "objects", str(info.id))
             yield from self._retain(topic, encode_json(_object(info, frame)))
-        # A stream that is paused sends frames without objects, and keeps its objects.
+        # A paused stream sends frames without objects, but keeps its objects.
         if stream.status is not None and not stream.status.paused:
             missing = [key for key, known in stream.objects.items() if now_s - known.seen_s > _MISSING_S]
             for obj_id in missing:
@@ -265,7 +265,7 @@ class MqttState:
     def _discover(self, name: str) -> Iterator[Publication]:
         """Yield the discovery payload of a stream, if it has changed.
 
-        Home Assistant removes what a payload lists with its platform alone, so there is one more payload with it.
+        To remove components, an additional payload lists them with their platform alone.
         """
         if self._discovery_prefix is None:
             return
@@ -315,7 +315,7 @@ class MqttState:
 
 
 def _streams_of(payload: bytes) -> list[str]:
-    """Return the streams that a bridge has said the daemon has; empty if the payload is another program's."""
+    """Return the daemon's streams from a bridge's payload; empty if it is another program's."""
     try:
         daemon = msgspec.json.decode(payload)
         ours = {"version", "model", "engine", "recording_stopped"} <= daemon.keys()
@@ -325,7 +325,7 @@ def _streams_of(payload: bytes) -> list[str]:
 
 
 def _labels(stream: _Stream) -> dict[int, str]:
-    """Id -> name of the objects that have an entity in Home Assistant: those that were found come and go."""
+    """Return id -> name of the objects with an entity in Home Assistant: not found objects, which come and go."""
     return {key: known.info.label for key, known in stream.objects.items() if known.info.origin != "auto"}
 
 
@@ -334,7 +334,7 @@ def _names(regions: RegionCounts | None) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _summary(status: StatusMessage) -> tuple[Any, ...]:
-    """The part of a status whose change is published at once."""
+    """Return the part of a status whose changes are published at once."""
     return status.state, status.paused, status.objects, status.last_error, status.reconnects, bool(status.no_masks_s)
 
 

@@ -16,7 +16,7 @@ _RETAINED: Final = {
     "zones/+": "zones/[^/]+",
     "lines/+": "lines/[^/]+",
 }
-"""Retained topics below a stream: what to subscribe to, and the pattern of their names."""
+"""Retained topics below a stream: subscriptions, and the pattern of their names."""
 _STATE: Final = re.compile(rf"(?P<stream>{STREAM_ID.pattern})/(?:{'|'.join(_RETAINED.values())})", re.ASCII)
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,7}")
 
@@ -39,7 +39,7 @@ class MqttTopics:
     """Topics below one prefix.
 
     Attributes:
-        prefix: Of all topics of this bridge.
+        prefix: Prefix of all topics of this bridge.
     """
 
     prefix: str
@@ -60,42 +60,42 @@ class MqttTopics:
         return f"{self.prefix}/events"
 
     def of_stream(self, stream: str, *names: str) -> str:
-        """Return the topic of something of a stream."""
+        """Return a topic below a stream."""
         return "/".join((self.prefix, stream, *names))
 
     def claim(self, stream: str | None = None) -> str:
-        """Where bridges claim the prefix; with a stream, where one with the prefix of its topics claims that."""
+        """Return the topic of claims to the prefix, or to the prefix that a stream's topics form."""
         return f"{self.prefix}/bridge" if stream is None else self.of_stream(stream, "bridge")
 
     @property
     def claims(self) -> tuple[str, str]:
-        """What to subscribe to for claims of other bridges."""
+        """Subscriptions for claims of other bridges."""
         return self.claim(), self.claim("+")
 
     def claimed_stream(self, topic: str) -> str | None:
-        """Return the stream whose topics are claimed as a prefix by a message on a topic, if it is such a topic."""
+        """Return the stream whose topics a message on this topic claims as a prefix; None for other topics."""
         stream = topic.removeprefix(f"{self.prefix}/").removesuffix("/bridge")
         known = STREAM_ID.fullmatch(stream) and topic == self.claim(stream)
         return stream if known else None
 
     @property
     def retained(self) -> tuple[str, ...]:
-        """What to subscribe to for the retained state of streams, and for what a former bridge said of the daemon."""
+        """Subscriptions for the retained state of streams, and of the daemon as an earlier bridge published it."""
         return (self.daemon, *(f"{self.prefix}/+/{kind}" for kind in _RETAINED))
 
     def stream_of(self, topic: str) -> str | None:
-        """Return the stream whose retained state a topic has, if it has the form of such a topic."""
+        """Return the stream whose retained state a topic holds; None for other topics."""
         below = topic.removeprefix(f"{self.prefix}/")
         match = _STATE.fullmatch(below) if below != topic else None
         return match["stream"] if match else None
 
     @property
     def snapshot_requests(self) -> str:
-        """What to subscribe to for requests of a picture."""
+        """Subscription for snapshot requests."""
         return f"{self.prefix}/+/snapshot/get"
 
     def requested_stream(self, topic: str) -> str | None:
-        """Return the stream whose snapshot is requested by a message on a topic, if it is such a topic."""
+        """Return the stream whose snapshot a message on this topic requests; None for other topics."""
         stream = topic.removeprefix(f"{self.prefix}/").removesuffix("/snapshot/get")
         known = STREAM_ID.fullmatch(stream) and topic == self.of_stream(stream, "snapshot", "get")
         return stream if known else None

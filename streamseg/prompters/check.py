@@ -14,7 +14,7 @@ from streamseg.prompters.proposal import Proposal
 from streamseg.protocol.prompt_rules import label_problem, start_problems
 
 _MAX_READ: Final = 1000
-"""Proposals of one picture that are looked at."""
+"""Maximum number of proposals per picture that are checked."""
 _MAX_TEXT: Final = 100
 _MAX_POINTS: Final = 32
 _MAX_SHOWN: Final = 80
@@ -28,12 +28,12 @@ def checked(returned: object, size: tuple[int, int], min_score: float = 0.0) -> 
     """Check what a prompter returned.
 
     Args:
-        returned: Whatever it is.
+        returned: The value, of any type.
         size: (width, height) of the picture.
-        min_score: Proposals below are left out.
+        min_score: Proposals with a lower score are dropped.
 
     Returns:
-        The valid proposals, the best first; how many were refused; and why the first one was, empty if none was.
+        The valid proposals, best first; the number refused; and why the first one was, empty if none.
     """
     if not isinstance(returned, list | tuple):
         return [], 1, f"it returned {_shown(returned)}: return a list of Proposal"
@@ -42,7 +42,7 @@ def checked(returned: object, size: tuple[int, int], min_score: float = 0.0) -> 
     for place, one in enumerate(returned[:_MAX_READ]):
         try:
             valid.append(_check(one, size))
-        except Exception as error:  # noqa: BLE001 - an attribute of a foreign object may raise anything
+        except Exception as error:  # noqa: BLE001 - attributes of foreign objects may raise anything
             reasons.append(f"proposal {place}: {error}")
     valid = sorted((one for one in valid if one.score >= min_score), key=lambda one: -one.score)
     excess = len(valid) - MAX_PROPOSALS if len(returned) <= _MAX_READ else len(returned) - _MAX_READ
@@ -59,7 +59,7 @@ def checked(returned: object, size: tuple[int, int], min_score: float = 0.0) -> 
 
 
 def _that_fit(proposals: list[CheckedProposal]) -> list[CheckedProposal]:
-    """Return the first of the proposals, as many as fit into one message."""
+    """Return as many of the first proposals as fit into one message."""
     left = MAX_MASK_BYTES
     for place, one in enumerate(proposals):
         left -= 0 if one.mask is None else one.mask.bits.nbytes

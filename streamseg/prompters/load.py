@@ -1,4 +1,4 @@
-"""Creates the prompter of a stream's settings."""
+"""Creates a prompter from a stream's settings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _factory(name: str) -> Factory:
 def _from_file(name: str, path: Path, function: str) -> Factory:
     """Return a function of a Python file.
 
-    The file may be named like a library, so it is imported under a name of its own.
+    The file may have the name of a library, so it is imported under a unique name.
     """
     module_name = f"streamseg_prompter_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)

@@ -1,10 +1,10 @@
 """The type ``onnx``: a detector of the YOLO family as an ONNX file, run by OpenCV on the CPU.
 
-It reads the three layouts that exporters of these models write, per detection:
+It reads the three layouts that exporters write, per detection:
 
-- x, y, w, h, a score of each class: YOLOv8, v9, v11, v12 and their segmentation models (whose masks are not used)
-- x, y, w, h, a score of the box, a score of each class: YOLOv5, v6, v7
-- x0, y0, x1, y1, score, number of the class, without duplicates: YOLOv10, v26, and exports with NMS
+- x, y, w, h, class scores: YOLOv8, v9, v11, v12 and their segmentation models (whose masks are not used)
+- x, y, w, h, box score, class scores: YOLOv5, v6, v7
+- x0, y0, x1, y1, score, class number, without duplicates: YOLOv10, v26, and exports with NMS
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IMAGE_SIZE: Final = 640
 _GRAY: Final = (114, 114, 114)
 _MASK_COEFFICIENTS: Final = 32
 _MAX_FINAL: Final = 1000
-"""Most detections of a model that removes duplicates itself."""
+"""Maximum number of detections of a model that removes duplicates itself."""
 
 Floats = NDArray[np.float32]
 Layout = Literal["classes", "box_and_classes", "final"]
@@ -38,7 +38,7 @@ def create(settings: Mapping[str, Any]) -> YoloPrompter:
     """Return the prompter.
 
     Raises:
-        ConfigError: the file is no model that OpenCV can run, or its output is of none of the layouts above.
+        ConfigError: OpenCV cannot run the file, or its output has none of the layouts above.
     """
     given = msgspec.convert(settings, OnnxSettings)
     path = Path(given.model)
@@ -144,7 +144,7 @@ def _layout(shape: tuple[int, ...], classes: int, image_size: int) -> Layout | N
 
 
 def _detections(image_size: int) -> set[int]:
-    """Return how many detections a model may write that leaves duplicates: one or three for each cell of its grids."""
+    """Return the possible numbers of detections before NMS: one or three for each cell of the model's grids."""
     grids = [(image_size // stride) ** 2 for stride in (8, 16, 32, 64)]
     return {boxes * cells for boxes in (1, 3) for cells in (sum(grids[:3]), sum(grids))}
 
@@ -165,7 +165,7 @@ def _read(output: Floats, layout: Layout, classes: int) -> tuple[Floats, Floats,
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Return the classes of the metadata that Ultralytics writes: a Python dictionary, number to name."""
+    """Return the classes from metadata by Ultralytics: a Python dictionary, number to name."""
     named = _literal(text)
     return tuple(str(named[number]) for number in sorted(named)) if isinstance(named, dict) else ()
 

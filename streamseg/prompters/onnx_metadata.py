@@ -1,8 +1,8 @@
 """Reads the metadata of an ONNX file, such as the names of a model's classes.
 
 Ours because only one field of the outermost message is needed: the package `onnx` and protobuf are 60 MB, and OpenCV,
-which runs the model, does not expose it. The format is protobuf's wire format, with field 14 of ``ModelProto``
-(``onnx.proto``).
+which runs the model, does not expose it. The file is in protobuf's wire format; the metadata is field 14 of
+``ModelProto`` (``onnx.proto``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _fields(data: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of each field; the content of numbers, and of all but small ones, is empty."""
+    """Yield number and content of each field; the content of numeric and of large fields is empty."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)

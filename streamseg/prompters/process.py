@@ -1,8 +1,8 @@
 """The prompter process, one per prompter of a stream: takes frames that the worker shares, and returns proposals.
 
-It is a process of its own so that foreign code that is slow, hangs, crashes or fills the memory costs no frame. It has
-a low priority (`nice`), it is the first that the kernel ends when memory is short, it holds a slot of the ring only to
-copy the picture, and the supervisor replaces it when a call takes longer than `timeout_s`.
+It is a separate process so that foreign code that is slow, hangs, crashes or fills the memory costs no frames. It has a
+low priority (`nice`), the kernel kills it first when memory is short, it holds a slot of the ring only to copy the
+picture, and the supervisor replaces it when a call takes longer than `timeout_s`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MAX_ERROR: Final = 300
 
 @dataclass(frozen=True)
 class PrompterSpec:
-    """What a prompter process needs to know.
+    """Everything a prompter process needs to know.
 
     Attributes:
         stream: Id of the stream.
@@ -84,9 +84,9 @@ def main(spec: PrompterSpec, ring: FrameRing, connection: Connection) -> None:
 
 
 def _step_back(threads: int) -> None:
-    """Leave the processors and the memory to the others. Before anything is imported that starts threads."""
+    """Give other processes precedence for CPU and memory. Call it before any import that starts threads."""
     os.nice(_NICE)
-    with contextlib.suppress(OSError):  # not every machine has a /proc that can be written to
+    with contextlib.suppress(OSError):  # /proc is not writable on every machine
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""What a prompter gets and what it returns: the contract for those who write one (``docs/prompters.md``)."""
+"""Input and output of a prompter: the contract for authors of prompters (``docs/prompters.md``)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposal:
-    """An object that a prompter has found. Give one of box, points and mask, in pixels of the picture.
+    """An object found by a prompter. Give one of box, points and mask, in pixels of the picture.
 
     Attributes:
-        box: (x0, y0, x1, y1). What lies outside of the picture is cut off.
+        box: (x0, y0, x1, y1). Clipped to the picture.
         points: (x, y) or (x, y, label); label 1: on the object (default), 0: not on it.
         mask: ``bool [height, width]``.
         label: Name of the object, published with its masks; at most 100 characters.
         score: 0..1. Of two proposals for one object, the better one is used.
-        key: The prompter's own name of the object, if it follows objects itself: the same object has the same key on
-            each picture. Without keys, objects are recognized by their masks.
+        key: The prompter's id for the object, if it tracks objects itself: the same object has the same key on each
+            picture. Without keys, objects are recognized by their masks.
     """
 
     box: Sequence[float] | None = None
@@ -37,13 +37,13 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracked:
-    """An object that is tracked on the picture already: there is no need to propose it.
+    """An object that is already tracked on the picture and need not be proposed.
 
     Attributes:
         object_id: Its id.
         label: Its name.
         state: ``tracked``, ``uncertain``, ``occluded``, ``lost`` or ``suspended``.
-        origin: Who started it: ``user``, ``config``, ``auto`` or ``prompter``.
+        origin: What started it: ``user``, ``config``, ``auto`` or ``prompter``.
         box: x, y, w, h of its mask in pixels; zeros if it is not seen.
         size: (width, height) of the picture.
         bits: Its mask inside ``box``: ``np.packbits(mask, axis=1).tobytes()``.
@@ -69,16 +69,16 @@ class Tracked:
 
 
 class Prompter(Protocol):
-    """Finds objects on pictures of one stream. Runs in a process of its own, in its main thread."""
+    """Finds objects on pictures of one stream. Runs in the main thread of a separate process."""
 
     def prompts(self, picture: Picture, tracked: Sequence[Tracked]) -> Sequence[Proposal]:
-        """Return what is on a picture.
+        """Return the objects on a picture.
 
         Args:
-            picture: ``uint8 [height, width, 3]`` RGB of the stream's size, its own memory.
-            tracked: What is tracked on it.
+            picture: ``uint8 [height, width, 3]`` RGB of the stream's size; a copy.
+            tracked: The objects tracked on it.
 
         Returns:
-            A list, in any order. It may contain what is tracked already.
+            A list, in any order. It may contain tracked objects.
         """
         ...

@@ -1,6 +1,6 @@
-"""The type ``text``: finds objects that words describe, with Grounding DINO or OWLv2, run by transformers.
+"""The type ``text``: finds objects described by text, with Grounding DINO or OWLv2, run by transformers.
 
-The model is a folder on this machine; nothing is fetched.
+The model is a folder on this machine; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def create(settings: Mapping[str, Any]) -> TextPrompter:
 
 
 class TextPrompter:
-    """Proposes the boxes of what the texts describe.
+    """Proposes boxes of the described objects.
 
     Args:
         settings: The settings.
@@ -56,7 +56,7 @@ class TextPrompter:
         self._model = model.to(settings.device).eval()
 
     def prompts(self, picture: Picture, tracked: Sequence[Tracked]) -> list[Proposal]:
-        """Return what the texts describe on a picture."""
+        """Return the described objects on a picture."""
         del tracked
         texts = [text.lower() for text in self._settings.texts]
         inputs = self._processor(images=picture, text=[texts], padding=True, return_tensors="pt")
@@ -78,9 +78,9 @@ class TextPrompter:
         ]
 
     def _label(self, found: str) -> str | None:
-        """Return the text that a model's own wording of it means; None if it is of no text.
+        """Return the configured text that matches the model's wording; None if there is none.
 
-        Grounding DINO may return a part of a text, or of two.
+        Grounding DINO may return a part of one text, or of two.
         """
         words = set(found.lower().split())
         common = {text: len(words & set(text.lower().split())) for text in self._settings.texts}

@@ -1,7 +1,7 @@
-"""Install and remove the service: a plan of small steps, each of which can be shown, done, and done again.
+"""Install and remove the service through a plan of small steps that can be shown, run and repeated.
 
-A plan is made from what is on the machine, so that a second run does only what is missing. Ours because a wheel cannot
-install files outside its environment.
+A plan contains only missing steps, so a second run completes the first. Ours because a wheel cannot install files
+outside its environment.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _ENVIRONMENT: Final = """\
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do.
+    """One step of a plan.
 
     Attributes:
-        text: What it does, for people.
-        do: Does it.
+        text: Description of the step.
+        do: Runs the step.
     """
 
     text: str
@@ -57,7 +57,7 @@ class Step:
 
 
 def plan_install(layout: ServiceLayout, config: Path | None, *, replace: bool = False) -> list[Step]:
-    """Plan what is missing for the service to be installed and running.
+    """Plan the missing steps until the service is installed and running.
 
     Args:
         layout: Where everything goes.
@@ -90,7 +90,7 @@ def plan_uninstall(layout: ServiceLayout, *, purge: bool) -> list[Step]:
 
     Args:
         layout: Where everything is.
-        purge: Whether to remove what the user wrote and what was downloaded, too.
+        purge: Whether to remove user files and downloads, too.
     """
     steps = []
     unit_path = layout.at_root(layout.unit_file)
@@ -113,12 +113,12 @@ def plan_uninstall(layout: ServiceLayout, *, purge: bool) -> list[Step]:
 
 
 def left_behind(layout: ServiceLayout) -> list[Path]:
-    """Return what an uninstall without ``purge`` leaves."""
+    """Return the paths that an uninstall without ``purge`` leaves."""
     return [path for path in (layout.config_folder, layout.state, layout.cache) if layout.at_root(path).exists()]
 
 
 def _find_executable(layout: ServiceLayout) -> Path:
-    """Return the ``streamseg`` of this environment, which the service is going to run."""
+    """Return the ``streamseg`` of this environment, which the service will run."""
     executable = Path(sys.executable).with_name("streamseg")
     if not executable.is_file():
         raise ServiceError(f"there is no {executable}: install streamseg with pip or uv in this environment first")
@@ -153,7 +153,7 @@ def _configuration(layout: ServiceLayout, given: Path | None, replace: bool) -> 
 
 
 def _depends_on_folder(text: str, settings: Config, folder: Path) -> bool:
-    """Whether the settings change when their file lies elsewhere."""
+    """Whether the settings would change if their file moved."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="streamseg-") as elsewhere:
@@ -161,7 +161,7 @@ def _depends_on_folder(text: str, settings: Config, folder: Path) -> bool:
         copy.write_text(text, encoding="utf-8")
         try:
             return load_config(copy) != settings
-        except ConfigError:  # a file that it names is not there
+        except ConfigError:  # a file that it names is missing
             return True
 
 
@@ -183,7 +183,7 @@ def _create_folders(layout: ServiceLayout) -> Iterator[Step]:
 
 
 def _pull_model(layout: ServiceLayout, settings: Config | None) -> Iterator[Step]:
-    """Fetch the model's checkpoint into the service's state, so that it need not be fetched at the first start."""
+    """Download the model's checkpoint into the service's state, so that the first start need not."""
     if settings is None or is_checkpoint_path(settings.model.name):
         return
     if is_model_id(settings.model.name):
@@ -238,7 +238,7 @@ def _is_enabled(layout: ServiceLayout) -> bool:
 
 
 def _enable_at_root(layout: ServiceLayout) -> Step:
-    """Enable a unit below a folder. ``systemctl --user`` refuses ``--root``, so a user's link is made here."""
+    """Enable a unit below another root. ``systemctl --user`` refuses ``--root``, so a user's link is made here."""
     if layout.scope == "system":
         return _systemctl(layout, "enable", layout.unit)
     link = _enabling_link(layout)
@@ -255,12 +255,12 @@ def _disable_at_root(layout: ServiceLayout) -> Step:
 
 
 def _enabling_link(layout: ServiceLayout) -> Path:
-    """Return the link that starts a user's unit with their session."""
+    """Return the link that starts a user's unit with the session."""
     return layout.at_root(layout.unit_folder) / _USER_WANTS / layout.unit
 
 
 def _template_is_used(layout: ServiceLayout) -> bool:
-    """Whether another instance of the template has a configuration. The service without a name has its own unit."""
+    """Whether another instance of the template has a configuration. The default instance has its own unit."""
     folder = layout.at_root(layout.config_folder)
     without = {layout.instance, DEFAULT_INSTANCE}
     return any(path.stem not in without for path in folder.glob("*.yaml"))
@@ -276,7 +276,7 @@ def _write(layout: ServiceLayout, path: Path, text: str, *, mode: int, keep_old:
         partial = place.with_name(place.name + ".new")
         partial.unlink(missing_ok=True)
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - of a descriptor, to have the mode from the start
+        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - by descriptor, to set the mode at creation
             os.fchmod(fd, mode)
             if keep_old:
                 _give_to_service(layout, partial)
@@ -297,7 +297,7 @@ def _make_folder(layout: ServiceLayout, place: Path) -> None:
 
 
 def _give_to_service(layout: ServiceLayout, path: Path) -> None:
-    """Make the service's user the owner, if there is one on the system that is installed into."""
+    """Make the service's user the owner, if the target system has that user."""
     if layout.scope == "system" and os.geteuid() == 0 and (ids := _user_ids(layout)) is not None:
         os.chown(path, *ids)
 

@@ -1,4 +1,4 @@
-"""Where an installed service keeps its files, for the system and for one user.
+"""Paths of an installed service, for the system and for one user.
 
 Follows the file hierarchy of systemd (``file-hierarchy(7)``) and, for a user, the XDG base directories.
 """
@@ -25,7 +25,7 @@ class ServiceLayout:
     Attributes:
         scope: Whose service manager runs it.
         instance: Its name, which is also its configuration's.
-        root: Prefix of every path that is written; ``/`` outside of image builds and tests.
+        root: Prefix of every written path; ``/`` except in image builds and tests.
         unit_folder: Unit files.
         config_folder: Configurations and the environment file.
         state: Models and saved state.
@@ -69,12 +69,12 @@ class ServiceLayout:
         return f"ipc://{self.runtime}/streamseg-control"
 
     def at_root(self, path: Path) -> Path:
-        """Return where a path of the installed system lies while it is being written."""
+        """Return the location of an installed path below the root."""
         return self.root / path.relative_to("/")
 
 
 def system_layout(instance: str, root: Path = Path("/")) -> ServiceLayout:
-    """Return where a service of the system keeps its files."""
+    """Return the paths of a system service."""
     name = _folder_name(instance)
     return ServiceLayout(
         scope="system",
@@ -89,7 +89,7 @@ def system_layout(instance: str, root: Path = Path("/")) -> ServiceLayout:
 
 
 def user_layout(instance: str, root: Path = Path("/")) -> ServiceLayout:
-    """Return where a service of the calling user keeps its files."""
+    """Return the paths of a service of the calling user."""
     config = xdg_directory("XDG_CONFIG_HOME", ".config")
     return ServiceLayout(
         scope="user",

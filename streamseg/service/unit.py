@@ -62,7 +62,7 @@ def render_unit(layout: ServiceLayout, executable: Path, groups: Sequence[str] =
     """Return the text of the unit file; for an instance, of the template that all instances share.
 
     Args:
-        layout: Of the instance.
+        layout: Layout of the instance.
         executable: The installed ``streamseg``.
         groups: Groups of the machine that may open cameras and GPUs; a missing one would keep the service down.
     """
@@ -124,7 +124,7 @@ def _escape(path: Path, *, keep_specifiers: bool = False) -> str:
 
 
 def packaged_units() -> dict[str, str]:
-    """Return the system's units by file name, for a streamseg that is installed in ``/opt/streamseg``."""
+    """Return the system's units by file name, for an installation in ``/opt/streamseg``."""
     executable = Path("/opt/streamseg/bin/streamseg")
     layouts = (system_layout(DEFAULT_INSTANCE), system_layout("NAME"))
     return {layout.unit_file.name: render_unit(layout, executable) for layout in layouts}

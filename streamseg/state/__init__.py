@@ -1,1 +1,1 @@
-"""Snapshots of what is tracked, so that it survives the restart of a process."""
+"""Snapshots of tracked objects, so that they survive the restart of a process."""

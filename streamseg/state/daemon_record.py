@@ -1,6 +1,6 @@
-"""What a daemon tracks, as JSON: its streams and their objects. The memory of objects is in snapshots beside it.
+"""A daemon's streams and their objects as JSON. The memory of objects is in separate snapshots.
 
-It holds the addresses of streams that were added while the daemon ran, maybe with passwords: its file is private.
+It contains the addresses of streams added at runtime, maybe with passwords, so its file is private.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class DaemonRecord(msgspec.Struct, frozen=True, kw_only=True):
     """All streams.
 
     Attributes:
-        version: Of this form.
-        config: Path of the configuration file, for people.
+        version: Version of the format.
+        config: Path of the configuration file, for readers.
         streams: Stream id -> stream.
     """
 
@@ -55,7 +55,7 @@ def source_digest(address: str) -> str:
 
 
 def encode_record(record: DaemonRecord) -> bytes:
-    """Return a record as bytes: a line with a checksum, and JSON. Text that is not valid Unicode is escaped."""
+    """Return a record as bytes: a line with a checksum, then JSON. Text that is not valid Unicode is escaped."""
     body = encode_json(record)
     return _checksum(body) + b"\n" + body
 
@@ -64,7 +64,7 @@ def decode_record(data: bytes) -> DaemonRecord:
     """Read a record.
 
     Raises:
-        StateError: It was cut short or changed, or is of another version.
+        StateError: It is truncated or changed, or has another version.
     """
     checksum, _, body = data.partition(b"\n")
     if checksum != _checksum(body):

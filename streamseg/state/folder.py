@@ -20,11 +20,11 @@ _MAX_NAME_BYTES: Final = 256
 
 
 class StateFolder:
-    """Files of one daemon. Names of streams are safe names of files.
+    """Files of one daemon. Stream names are safe as file names.
 
     Args:
         path: The folder. It is created with mode 0700 when something is written.
-        durable: Writes reach the disk before they replace the file before.
+        durable: Whether writes are synced to disk before they replace the previous file.
     """
 
     def __init__(self, path: Path, *, durable: bool) -> None:
@@ -52,14 +52,14 @@ class StateFolder:
         self._remove(stream + _STREAM_SUFFIX)
 
     def count_restore(self, stream: str, more: int = 1) -> int:
-        """Count that a worker begins with a stream's snapshot, until :meth:`end_restore`.
+        """Count a worker that begins with a stream's snapshot, until :meth:`end_restore`.
 
         Args:
             stream: Its name.
-            more: 0 to count it as before.
+            more: 0 to leave the count unchanged.
 
         Returns:
-            How many did before.
+            The count before.
 
         Raises:
             StateError: It cannot be read or written.
@@ -71,11 +71,11 @@ class StateFolder:
         return before
 
     def end_restore(self, stream: str) -> None:
-        """Forget the workers that began with a stream's snapshot."""
+        """Reset the count of workers that began with a stream's snapshot."""
         self._remove(stream + _RESTORES_SUFFIX)
 
     def write_restoring(self, stream: str) -> None:
-        """Note which stream's snapshot is being used at this moment, until :meth:`take_restoring`.
+        """Record which stream's snapshot is in use now, until :meth:`take_restoring`.
 
         Raises:
             StateError: It cannot be written.
@@ -83,7 +83,7 @@ class StateFolder:
         self.write(_RESTORING, stream.encode())
 
     def take_restoring(self) -> str:
-        """Return which stream's snapshot was being used, and forget it; empty if none was."""
+        """Return which stream's snapshot was in use, and clear the record; empty if none was."""
         try:
             return (self.read(_RESTORING, _MAX_NAME_BYTES) or b"").decode(errors="replace")
         except StateError:
@@ -92,7 +92,7 @@ class StateFolder:
             self._remove(_RESTORING)
 
     def set_aside(self, stream: str) -> Path:
-        """Put a stream's snapshot where it is not read again; return where it is."""
+        """Move a stream's snapshot to where it is not read again; return its new path."""
         self.end_restore(stream)
         aside = self.path / (stream + _ASIDE_SUFFIX)
         with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ class StateFolder:
         return aside
 
     def remove_aside(self, stream: str) -> None:
-        """Remove a stream's snapshot that was set aside, if there is one."""
+        """Remove a stream's set-aside snapshot, if there is one."""
         self._remove(stream + _ASIDE_SUFFIX)
 
     def streams(self) -> dict[str, os.stat_result]:
@@ -160,22 +160,22 @@ class StateFolder:
         return data
 
     def clear(self) -> int:
-        """Remove all files, also those that a killed process left half written; return how many."""
+        """Remove all files, including partial files of a killed process; return how many."""
         removed = 0
         with contextlib.suppress(FileNotFoundError):
             for file in self.path.iterdir():
                 if file.is_file() or file.is_symlink():
                     file.unlink(missing_ok=True)
                     removed += 1
-            with contextlib.suppress(OSError):  # something else is in it
+            with contextlib.suppress(OSError):  # it holds other files
                 self.path.rmdir()
         return removed
 
     def remove_leftovers(self, *, of_streams: bool = False) -> None:
-        """Remove what a killed process left half written. No other process may be writing such files.
+        """Remove partial files of a killed process. No other process may be writing such files.
 
         Args:
-            of_streams: Only of snapshots: the daemon may be writing its record.
+            of_streams: Remove only partial snapshots: the daemon may be writing its record.
         """
         for file in self.path.glob(f".*{_STREAM_SUFFIX if of_streams else ''}.????????"):
             with contextlib.suppress(OSError):

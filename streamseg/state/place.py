@@ -1,4 +1,4 @@
-"""Where the state of a daemon is on disk, and the lock of the daemon that uses it."""
+"""The folder of a daemon's state, and the lock on it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def state_folder(config: Path, configured: str | None) -> Path:
 
 
 class StateLock:
-    """The right to use a folder, until :meth:`release` or the end of the process.
+    """An exclusive lock on a folder, until :meth:`release` or the end of the process.
 
     Args:
         folder: The folder; it is created.
 
     Raises:
-        StateError: Another daemon uses it, or it cannot be created, or others may write to it.
+        StateError: Another daemon uses it, it cannot be created, or others may write to it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,5 +52,5 @@ class StateLock:
             raise StateError(f"{folder} is in use by another daemon with the same configuration") from None
 
     def release(self) -> None:
-        """Let others use the folder."""
+        """Release the folder."""
         os.close(self._fd)

@@ -1,7 +1,7 @@
 """A snapshot of one stream as bytes: prompts, labels and states of its objects, and the tracker's memory of them.
 
 A numpy archive without pickled objects: one array holds a msgpack head, the others are the memory. The archive has a
-checksum of each of its members; a snapshot that was cut short or changed is refused.
+checksum of each member; a truncated or changed snapshot is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = 2
 MAX_BYTES: Final = 512 * 1024 * 1024
-"""Largest snapshot that is read."""
+"""Maximum size of a snapshot."""
 
 _HEAD: Final = "head"
 
@@ -52,9 +52,9 @@ class _Object(msgspec.Struct, frozen=True):
 
 
 class SavedObjects(msgspec.Struct, frozen=True):
-    """:class:`~streamseg.ipc.saved_prompts.SavedStream` as it is stored.
+    """:class:`~streamseg.ipc.saved_prompts.SavedStream` as stored.
 
-    Without the last masks: they are for the next worker of the same daemon.
+    Omits the last masks, which are only for the next worker of the same daemon.
     """
 
     objects: tuple[_Object, ...]
@@ -80,11 +80,11 @@ class SavedObjects(msgspec.Struct, frozen=True):
 
 
 class Sighting(msgspec.Struct, frozen=True):
-    """When an object was last seen.
+    """An object's last sighting.
 
     Attributes:
         state: Its state.
-        unseen_ns: Time of the stream since it was seen.
+        unseen_ns: Stream time since it was last seen.
     """
 
     state: ObjectState
@@ -107,14 +107,14 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamSnapshot:
-    """What is known of a stream's objects after one of its frames.
+    """The state of a stream's objects after one frame.
 
     Attributes:
-        memory_format: Of the tracker that the memory is of.
-        session: Id of the daemon's run: frame numbers and epochs of another one are not comparable.
+        memory_format: Format of the tracker's memory.
+        session: Id of the daemon's run: frame ids and epochs of another run are not comparable.
         source: Digest of the source's address.
-        epoch: Of the frame.
-        frame_id: Number of the frame.
+        epoch: Epoch of the frame.
+        frame_id: Id of the frame.
         t_wall_ns: When the snapshot was taken.
         saved: Objects, prompts, labels.
         sightings: Object id -> when it was last seen.
@@ -163,7 +163,7 @@ def decode_snapshot(data: bytes) -> StreamSnapshot:
     """Read a snapshot.
 
     Raises:
-        StateError: It was cut short or changed, or is of another version.
+        StateError: It is truncated or changed, or has another version.
     """
     if len(data) > MAX_BYTES:
         raise StateError(f"it has {len(data)} bytes, the limit is {MAX_BYTES}")
@@ -222,7 +222,7 @@ def _stored_find(find: FindRequest | None) -> dict[str, Any] | None:
 
 
 def _loaded_find(find: dict[str, Any] | None) -> FindRequest | None:
-    """Return how objects are found; None, as configured, if a newer streamseg wrote settings that this one has not."""
+    """Return a client's settings for finding objects; None if a newer streamseg wrote unknown settings."""
     try:
         return msgspec.convert(find, FindRequest | None)
     except msgspec.ValidationError as error:
