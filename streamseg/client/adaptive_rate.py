@@ -1,4 +1,4 @@
-"""How many frames a second a consumer asks for: as many as it can process, between two limits. No I/O."""
+"""Adapts the requested frame rate to what a consumer can process, between two limits. No I/O."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from streamseg.protocol.topics import RATES_HZ
 _WINDOW_S: Final = 2.0
 _MIN_RESULTS: Final = 3
 _BUSY: Final = 0.8
-"""Share of its time that a consumer may spend on processing; a rate that needs more is lowered."""
+"""Share of the time that a consumer may spend on processing; a rate that needs more is lowered."""
 _BUSY_AFTER_RISE: Final = 0.65
 _FULL_RATE_HZ: Final = 60.0
-"""What "every frame" is taken for."""
+"""Rate assumed for "every frame"."""
 _LOSSES: Final = 0.1
-"""Share of messages lost on the way from which the network, not the consumer, is too slow."""
+"""If at least this share of messages is lost on the way, the network is too slow, not the consumer."""
 _PAUSE_AFTER_LOSSES_S: Final = 30.0
 
 
 class AdaptiveRate:
-    """Follows how long the consumer takes for each result, and chooses among the daemon's rates.
+    """Measures how long the consumer takes for each result, and chooses among the daemon's rates.
 
     Args:
         min_rate_hz: Lowest rate; None: the rate does not adapt.
@@ -51,14 +51,14 @@ class AdaptiveRate:
         self._rises = 0
 
     def delivered(self, stream: str, kind: str, lost: int) -> None:
-        """Note that the consumer got a result of a frame, before which ``lost`` messages were lost on the way."""
+        """Note that the consumer got a result for a frame, and that ``lost`` messages before it were lost."""
         self._delivered_s = self._now_s()
         self._results += 1
         self._lost += lost
         self._topics.add((stream, kind))
 
     def asked(self) -> bool:
-        """Note that the consumer asks for the next result; return whether :attr:`rate_hz` has changed."""
+        """Note that the consumer requests the next result; return whether :attr:`rate_hz` has changed."""
         now_s = self._now_s()
         if self._delivered_s is not None:
             self._busy_s += now_s - self._delivered_s
@@ -71,7 +71,7 @@ class AdaptiveRate:
         return self.rate_hz != before
 
     def _choose(self, now_s: float) -> float | None:
-        cost_s = self._busy_s / self._results * len(self._topics)  # of one frame of all streams
+        cost_s = self._busy_s / self._results * len(self._topics)  # for one frame of all streams
         here = self._steps.index(self.rate_hz)
         if self._lost > _LOSSES * (self._results + self._lost):
             self._may_rise_s = now_s + _PAUSE_AFTER_LOSSES_S
@@ -88,7 +88,7 @@ class AdaptiveRate:
         return self._steps[rise]
 
     def _highest(self, rate_hz: float) -> int:
-        """Return the index of the highest step up to a rate; of the lowest if there is none."""
+        """Return the index of the highest step that does not exceed a rate; 0 if there is none."""
         fitting = [index for index, step in enumerate(self._steps) if (step or _FULL_RATE_HZ) <= rate_hz]
         return max(fitting, default=0)
 

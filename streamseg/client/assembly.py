@@ -1,4 +1,4 @@
-"""Message parts to results, with every field checked. No I/O."""
+"""Converts message parts to results, and checks every field. No I/O."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _daemon = msgspec.json.Decoder(DaemonStatus)
 
 
 def assemble(parts: Sequence[bytes]) -> Message:
-    """Turn a message's parts into a result. Further parts and unknown fields are ignored.
+    """Convert a message's parts to a result. Extra parts and unknown fields are ignored.
 
     Raises:
         ProtocolError: this is not a message of protocol v1.

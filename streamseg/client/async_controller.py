@@ -46,15 +46,15 @@ R = TypeVar("R")
 class AsyncController:
     """:class:`streamseg.client.Controller` for asyncio. Any number of tasks of one event loop may use it at once.
 
-    Every method waits up to ``timeout_s`` and raises :class:`~streamseg.errors.ControlError` with a ``code``: one of
-    the daemon's, or ``UNREACHABLE`` if no daemon responds.
+    Every method waits up to ``timeout_s`` and raises :class:`~streamseg.errors.ControlError` with the daemon's
+    ``code``, or ``UNREACHABLE`` if no daemon responds.
 
     Args:
         endpoint: The daemon's ``control.endpoint``; None for the default address of this user's daemon.
         timeout_s: Longest wait for a reply.
         connect_timeout_s: Longest wait for a connection.
-        key_file: File with the key, for a daemon that asks for one (``streamseg keys authorize`` makes it).
-        server_key: The daemon's public key, if the file does not have it.
+        key_file: File with the key, for a daemon that requires one (``streamseg keys authorize`` makes it).
+        server_key: The daemon's public key, if it is not in the file.
 
     Raises:
         ConfigError: the endpoint or a key is invalid.
@@ -151,7 +151,7 @@ class AsyncController:
         return await self._do(calls.undo_prompt(stream, object_id))
 
     async def remove_object(self, stream: str, object_id: int) -> None:
-        """Stop tracking an object. Its id is not used again."""
+        """Stop tracking an object. Its id is not reused."""
         await self._do(calls.remove_object(stream, object_id))
 
     async def label_object(self, stream: str, object_id: int, label: str) -> None:
@@ -167,7 +167,7 @@ class AsyncController:
         return await self._do(calls.undo(stream))
 
     async def redo(self, stream: str) -> UndoneChange:
-        """Do the change again that was undone last. Any other change forgets what was undone.
+        """Redo the change that was undone last. Any other change clears the undone ones.
 
         A correction is applied to its own frame, which the daemon must still hold.
         """
@@ -195,12 +195,12 @@ class AsyncController:
     async def set_find(
         self, stream: str, enabled: bool | None = None, settings: Mapping[str, Any] | None = None
     ) -> Finding:
-        """Find objects of a stream without a prompt, or stop doing so. It holds until the configured settings change.
+        """Find objects of a stream without a prompt, or stop. Applies until the configured settings change.
 
         Args:
             stream: Id of the stream.
-            enabled: Whether; None leaves it as it is.
-            settings: As under ``streams.NAME.find`` in a configuration file; None leaves them as they are.
+            enabled: Whether to find objects; None leaves it unchanged.
+            settings: As under ``streams.NAME.find`` in a configuration file; None leaves them unchanged.
         """
         return await self._do(calls.set_find(stream, enabled, settings))
 
@@ -234,14 +234,14 @@ class AsyncController:
         await self._do(calls.add_stream(stream, settings))
 
     async def get_settings(self, stream: str) -> StreamSettings:
-        """Return the settings of a stream in use, without its source and prompts."""
+        """Return the current settings of a stream, without its source and prompts."""
         return await self._do(calls.get_settings(stream))
 
     async def change_stream(self, stream: str, settings: Mapping[str, Any]) -> StreamSettings:
         """Change some settings of a running stream, and return all of them.
 
-        Only what belongs to the source reopens it. A stream of the configuration file gets the file's settings back at
-        the next reload or restart.
+        Only settings of the source reopen it. The next reload or restart restores the settings of a stream in the
+        configuration file.
 
         Args:
             stream: Its id.
@@ -258,11 +258,11 @@ class AsyncController:
     ) -> ClipStarted:
         """Begin a clip: a video of the seconds before and after now, written by the daemon (``record.clips``).
 
-        The event ``clip_saved`` has the name of the file in ``detail`` when it is complete.
+        When the file is complete, the event ``clip_saved`` has its name in ``detail``.
 
         Args:
             stream: Id of the stream.
-            before_s: Seconds before now, at most ``record.clips.before_s``; None: those.
+            before_s: Seconds before now, at most ``record.clips.before_s``, the default.
             after_s: Seconds after now; None: ``record.clips.after_s``.
         """
         return await self._do(calls.record_clip(stream, before_s, after_s))
@@ -301,7 +301,7 @@ class AsyncController:
             del self._waiting[request_id]
 
     async def _read(self) -> None:
-        """Hand every reply to the task that waits for it."""
+        """Pass every reply to the task that waits for it."""
         while True:
             reply = self._core.read(await self._connection.socket.recv_multipart())
             if reply is None:

@@ -52,7 +52,7 @@ class _AsyncReceiver(Generic[R]):
 
     @property
     def rate_hz(self) -> float | None:
-        """Frames per second and stream that the daemon is asked for now; None: every frame."""
+        """Frames per second and stream currently requested from the daemon; None: every frame."""
         return self._core.rate_hz
 
     @property
@@ -67,7 +67,7 @@ class _AsyncReceiver(Generic[R]):
             timeout_s: Longest wait, ``math.inf`` for no limit; None for the constructor's, or 30 s if it has none.
 
         Raises:
-            SubscribeTimeoutError: none arrived in time; the message says why, as far as known.
+            SubscribeTimeoutError: none arrived in time; the message says why, if known.
             StreamsegError: the subscriber is closed.
         """
         if self._closed:

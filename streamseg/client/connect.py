@@ -21,17 +21,17 @@ _RECONNECT_MAX_MS: Final = 2000
 
 
 class Connection(Generic[S]):
-    """A SUB socket that connects, and reconnects when the daemon comes back, also after it refused the key.
+    """A SUB socket that connects, and reconnects when the daemon comes back, even after it refused the key.
 
     Args:
-        context: Of the socket.
+        context: Context of the socket.
         endpoint: Where the daemon publishes.
-        core: What reads the messages: knows the topics.
+        core: Reads the messages and knows the topics.
         keys: For endpoints that need a key.
         hwm: Messages that libzmq queues.
 
     Attributes:
-        socket: The socket; another one after :meth:`update`.
+        socket: The socket; :meth:`update` may replace it.
 
     Raises:
         ConfigError: the endpoint is not a ZeroMQ address.
@@ -63,7 +63,7 @@ class Connection(Generic[S]):
         return self._watch.problem
 
     def update(self) -> None:
-        """Subscribe to what is wanted now; replace the socket to drop a backlog, or to try again after a refusal."""
+        """Update the subscriptions; replace the socket to drop a backlog, or to retry after a refusal."""
         if self._core.take_shed() or self._watch.gave_up:
             self.close()
             self._open(problem=self.problem)

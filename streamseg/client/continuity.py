@@ -1,4 +1,4 @@
-"""Find losses between messages of the same stream and kind."""
+"""Detects losses between messages of the same stream and kind."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Continuity:
     A restart of the publisher or the daemon resets them: losses during the restart are unknown and not counted.
 
     Args:
-        after: The same stream and kind at another rate, which this one continues: its frames go on, its sequence
-            numbers do not.
+        after: The same stream and kind at the previous rate: this one continues its frames, but not its sequence
+            numbers.
     """
 
     def __init__(self, after: Continuity | None = None) -> None:
@@ -23,8 +23,8 @@ class Continuity:
         """Process the next message.
 
         Returns:
-            (gap, skipped): messages lost on the way, and frames for which none was sent, since the last message; None
-            if this one is not newer than the last.
+            (gap, skipped): messages lost on the way, and frames without a message, since the last message; None if
+            this one is not newer than the last.
         """
         last = self._last
         gap = skipped = 0

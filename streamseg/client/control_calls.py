@@ -124,7 +124,7 @@ def undo(stream: str) -> Call[UndoneChange]:
 
 
 def redo(stream: str) -> Call[UndoneChange]:
-    """Do the change again that was undone last."""
+    """Redo the change that was undone last."""
     return Call("redo", stream, NoArgs(), _to(UndoneChange), feature="redo")
 
 
@@ -141,7 +141,7 @@ def set_prompts(
         "on_expired": on_expired,
     }
     args = _args("set_prompts", values, SetPrompts)
-    if frame is None:  # it means nothing then, and a daemon without the feature would refuse it
+    if frame is None:  # it has no effect then, and a daemon without the feature would refuse it
         args = msgspec.structs.replace(args, on_expired="error")
     return Call(
         "set_prompts",
@@ -190,7 +190,7 @@ def change_stream(stream: str, settings: Mapping[str, Any]) -> Call[StreamSettin
 
 
 def record_clip(stream: str, before_s: float | None, after_s: float | None) -> Call[ClipStarted]:
-    """Begin a clip of now."""
+    """Begin a clip around the current moment."""
     args = _args("record_clip", {"before_s": before_s, "after_s": after_s}, RecordClip)
     return Call("record_clip", stream, args, _to(ClipStarted), feature="clips")
 
@@ -219,7 +219,7 @@ def _args(op: str, values: Mapping[str, Any], kind: type[T]) -> T:
 
 
 def _check_finite(op: str, value: Any, field: str = "") -> None:
-    """Refuse NaN and infinity, which JSON turns into null: the daemon would take them for a missing value."""
+    """Refuse NaN and infinity, which JSON turns into null: the daemon would treat them as missing."""
     match value:
         case float() if not math.isfinite(value):
             raise ControlError("BAD_REQUEST", f"{op}: {field} is {value}: give a finite number")
@@ -232,7 +232,7 @@ def _check_finite(op: str, value: Any, field: str = "") -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with the numbers and arrays of NumPy and torch as Python's own, which alone can be sent."""
+    """Return a value with numbers and arrays of NumPy and torch converted to Python's own types, for JSON."""
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -289,7 +289,7 @@ def _bool_mask(array: NDArray[Any]) -> BoolMask:
     """Return a mask as contiguous ``bool [height, width]``.
 
     Raises:
-        ControlError: it is not clear which values mean the object. Logits, for example, are never zero.
+        ControlError: it is unclear which values mean the object. Logits, for example, are never zero.
     """
     if array.ndim != 2 or 0 in array.shape:
         raise ControlError("BAD_REQUEST", f"mask: the shape is {array.shape}: give bool [height, width]")

@@ -1,4 +1,4 @@
-"""The controller without I/O: requests to bytes, replies to results.
+"""The controller without I/O: encodes requests, decodes replies.
 
 :mod:`streamseg.client.controller` and :mod:`streamseg.client.async_controller` are thin layers around it.
 """
@@ -29,7 +29,7 @@ DEFAULT_TIMEOUT_S: Final = 20.0
 CONNECT_TIMEOUT_S: Final = 5.0
 
 RESEND_S: Final = 3.0
-"""A request without a reply is sent again with the same id, in case the control process was restarted."""
+"""A request without a reply is resent with the same id, in case the control process was restarted."""
 
 _reply = msgspec.json.Decoder(Reply)
 
@@ -43,7 +43,7 @@ class Call(Generic[R]):
         stream: Id of the stream, if any.
         args: Its arguments.
         convert: Turns the result in the reply into the result of the method.
-        feature: What the daemon must support; None: any daemon does.
+        feature: Feature that the daemon must support; None: any daemon does.
     """
 
     op: str
@@ -77,7 +77,7 @@ class ControlCore:
         """Return a new request's id and its message parts.
 
         Raises:
-            ControlError: it is longer than the daemon accepts, or holds text that is not valid Unicode.
+            ControlError: it is longer than the daemon accepts, or contains text that is not valid Unicode.
         """
         request_id = f"r{next(self._numbers)}"
         try:
@@ -125,7 +125,7 @@ class ControlCore:
         raise reply.error.exception()
 
     def must_ask(self, call: Call[Any]) -> bool:
-        """Return whether ``hello`` must tell first if the daemon supports the call."""
+        """Return whether ``hello`` must first check that the daemon supports the call."""
         return call.feature is not None and call.feature not in self._features
 
     def check_feature(self, call: Call[Any], daemon: Hello) -> None:
@@ -168,12 +168,12 @@ class ControlConnection(Generic[S]):
     """A DEALER socket that queues nothing while it is not connected.
 
     Args:
-        context: Of the socket.
-        endpoint: Of the daemon.
-        keys: For a daemon that asks for a key.
+        context: Context of the socket.
+        endpoint: Address of the daemon.
+        keys: For a daemon that requires a key.
 
     Attributes:
-        socket: The socket; another one after :meth:`reopen`.
+        socket: The socket; :meth:`reopen` replaces it.
 
     Raises:
         ConfigError: the endpoint is not a ZeroMQ address.

@@ -1,4 +1,4 @@
-"""Snapshots as a controller returns them: their masks are decoded when they are first read."""
+"""Snapshots returned by a controller; masks are decoded when first read."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Snapshot:
     Attributes:
         stream: Id of the stream.
         frame: Number of the frame.
-        epoch: Of the stream.
+        epoch: Epoch of the stream.
         size: (width, height) in pixels.
         t_wall_ns: When it was captured, Unix epoch.
-        image_topic: Topic of its picture, which has the same frame number; published while it has subscribers.
+        image_topic: Topic of its picture, with the same frame number; published while it has subscribers.
         objects: Its objects, oldest first.
     """
 

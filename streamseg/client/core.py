@@ -1,4 +1,4 @@
-"""The subscriber without I/O: topics, malformed, lost and stale messages, and what to deliver next.
+"""The subscriber without I/O: handles topics, malformed, lost and stale messages, and chooses what to deliver next.
 
 :mod:`streamseg.client.subscriber` and :mod:`streamseg.client.async_subscriber` are thin layers around it.
 """
@@ -22,7 +22,7 @@ from streamseg.protocol.topics import DAEMON, RATED_KINDS, STREAM_ID, Kind, topi
 log = logging.getLogger(__name__)
 
 MAX_BEHIND_NS: Final = 2_000_000_000
-"""Mode ``all``: a reader that is further behind loses its backlog, or it would never catch up."""
+"""Mode ``all``: a reader further behind loses its backlog, since it would never catch up."""
 
 _SHED_PAUSE_NS: Final = 5_000_000_000
 _MAX_STREAMS: Final = 1024
@@ -39,7 +39,7 @@ class SubscriberStats:
     Attributes:
         received: Messages received.
         malformed: Messages skipped because they violate the protocol.
-        stale: Messages skipped because a newer one had arrived before.
+        stale: Messages skipped because a newer one had already arrived.
         backlogs_shed: Reconnects of mode ``all`` that dropped a backlog of more than 2 s.
     """
 
@@ -50,13 +50,13 @@ class SubscriberStats:
 
 
 class SubscriberCore(Generic[Result_co]):
-    """Bytes in, results out.
+    """Turns received bytes into results.
 
     Args:
         endpoint: For error messages.
         streams: Ids of the streams; None for all, including streams added later.
         kinds: Kinds of messages.
-        inbox: Decides what is delivered, and in which order.
+        inbox: Decides which messages are delivered, and in which order.
         rate: Chooses the rate of frames; None: every frame.
 
     Attributes:
@@ -105,13 +105,13 @@ class SubscriberCore(Generic[Result_co]):
         return fresh
 
     def take_old_topics(self) -> list[bytes]:
-        """Return the topics that are no longer wanted since the last call."""
+        """Return the topics dropped since the last call."""
         old, self._old_topics = self._old_topics, []
         return old
 
     @property
     def rate_hz(self) -> float | None:
-        """The rate of frames that is asked for; None: every frame."""
+        """The requested rate of frames; None: every frame."""
         return self._rate.rate_hz if self._rate else None
 
     def feed(self, parts: Sequence[bytes]) -> None:
@@ -174,7 +174,7 @@ class SubscriberCore(Generic[Result_co]):
         self._change_rate()
 
     def _change_rate(self) -> None:
-        """Replace the topics of frames by those of the present rate."""
+        """Replace the topics of frames with topics of the current rate."""
         topics, self._topics = self._topics, {}
         for name, continuity in topics.items():
             stream, kind = name.decode().split("/")[-3:-1]
@@ -185,12 +185,12 @@ class SubscriberCore(Generic[Result_co]):
                 self._old_topics.append(name)
 
     def asked(self) -> None:
-        """Note that the caller asks for a result."""
+        """Note that the caller requests a result."""
         if self._rate is not None and self._rate.asked():
             self._change_rate()
 
     def take(self) -> Result_co | None:
-        """Return what to deliver next, if anything."""
+        """Return the next result to deliver, if any."""
         result = self._inbox.take()
         if self._rate is not None and isinstance(result, FramePair):
             self._rate.delivered(result.stream, "pair", result.masks.gap)
@@ -228,10 +228,10 @@ class SubscriberCore(Generic[Result_co]):
         return shed
 
     def timeout_error(self, timeout_s: float, problem: str = "") -> SubscribeTimeoutError:
-        """Return the error that says what did not arrive, and why as far as known.
+        """Return the error that says what did not arrive, and why, if known.
 
         Args:
-            timeout_s: How long it was waited for.
+            timeout_s: How long the caller waited.
             problem: Why the connection failed, if it did.
         """
         wanted = "/".join(self._kinds)
@@ -259,8 +259,8 @@ class _Lag:
         lag_ns: float = now_ns - message.t_published_ns
         if message.same_clock:
             return lag_ns
-        # The difference of the clocks is unknown: the fastest message counts as "not behind". The minimum may rise
-        # slowly, because clocks drift.
+        # The clocks' difference is unknown: the fastest message counts as "not behind". The minimum rises slowly,
+        # because clocks drift.
         if self._least_ns is None or self._clock_of != message.session:
             self._least_ns = lag_ns
         self._least_ns = min(lag_ns, self._least_ns + (now_ns - self._seen_ns) * _DRIFT)

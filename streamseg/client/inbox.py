@@ -23,7 +23,7 @@ class Inbox(Protocol[Result_co]):
         ...
 
     def take(self) -> Result_co | None:
-        """Return what to deliver next, if anything."""
+        """Return the next result to deliver, if any."""
         ...
 
     def wants_more(self) -> bool:
@@ -32,10 +32,10 @@ class Inbox(Protocol[Result_co]):
 
 
 class AllInbox:
-    """All messages in order. One at a time is read from the socket: the queue is ZeroMQ's, which is bounded.
+    """All messages in order. Reads one at a time from the socket: the queue is ZeroMQ's, which is bounded.
 
     Args:
-        sheds_backlog: A reader that is far behind loses its backlog.
+        sheds_backlog: Whether a reader that is far behind loses its backlog.
 
     Attributes:
         sheds_backlog: As given.
@@ -66,13 +66,13 @@ class LatestInbox:
         self._newest: dict[tuple[str, str], Message] = {}
 
     def put(self, message: Message) -> None:
-        """Add a received message; a message that it replaces is counted in it."""
+        """Add a received message. It counts the message it replaces."""
         if isinstance(message, EventMessage):
             self._put_event(message)
             return
         key = (message.stream, message.kind)
         old = self._newest.get(key)
-        # The key keeps its place, so that a fast stream cannot starve a slow one.
+        # The key keeps its position, so that a fast stream cannot starve a slow one.
         self._newest[key] = message if old is None else _superseding(message, old)
 
     def _put_event(self, event: EventMessage) -> None:
@@ -105,8 +105,7 @@ def _superseding(message: Message, old: Message) -> Message:
 class PairInbox:
     """The newest frame of each stream whose picture and masks have both arrived.
 
-    A picture arrives later than its masks, by the time that JPEG encoding takes. Masks whose picture was dropped never
-    pair.
+    A picture arrives later than its masks, by the time of JPEG encoding. Masks whose picture was dropped never pair.
     """
 
     def __init__(self) -> None:
@@ -156,7 +155,7 @@ class _Unpaired(Generic[F]):
         self._waiting.append(frame)
 
     def match(self, other: FrameMessage) -> F | None:
-        """Return the frame that belongs to ``other``; drop it and all older ones, which will not pair any more."""
+        """Return the counterpart of ``other``; drop it and all older frames, which can no longer pair."""
         for index, frame in enumerate(self._waiting):
             if (frame.session, frame.frame) == (other.session, other.frame):
                 for _ in range(index + 1):

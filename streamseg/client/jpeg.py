@@ -1,7 +1,7 @@
 """Decode a received JPEG, after a check of the size in its header.
 
-OpenCV decodes where it is installed, else Pillow, which is a tenth of its size. The size is read here because OpenCV
-would first allocate whatever the header claims, up to a billion pixels.
+OpenCV decodes if it is installed, or else Pillow, which is a tenth of its size. The size is read here because OpenCV
+would first allocate what the header claims, up to a billion pixels.
 """
 
 from __future__ import annotations

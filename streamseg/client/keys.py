@@ -23,10 +23,10 @@ _MISMATCH: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _DONE: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _MAX_EVENTS: Final = 100_000
-"""Events that wait while the program holds the interpreter's lock; at ten attempts a second, hours."""
+"""Events queued while the program holds the interpreter's lock; at ten attempts a second, hours."""
 _TRY_AGAIN_S: Final = 2.0
 _LIKE_KEY: Final = re.compile(KEY.pattern.replace("{40}", "{36,40}"))
-"""``pathlib`` shortens a key that has ``//`` or ``/./``."""
+"""``pathlib`` shortens a key that contains ``//`` or ``/./``."""
 _GIVE_KEY: Final = "give key_file (`streamseg keys authorize` on its machine makes one)"
 
 
@@ -35,7 +35,7 @@ KeyFile = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class ClientKeys:
-    """What a connection needs to prove who it is, and to recognize the daemon.
+    """Keys with which a client authenticates itself and the daemon.
 
     Attributes:
         public: The client's public key, in Z85.
@@ -62,7 +62,7 @@ def load_keys(key_file: KeyFile | None, server_key: str | bytes | None = None) -
 
     Args:
         key_file: Written by ``streamseg keys``, pyzmq or czmq; None for no keys.
-        server_key: The daemon's public key, if the file does not have it or has another one.
+        server_key: The daemon's public key, if the file lacks it or has another one.
 
     Raises:
         ConfigError: the file cannot be read, or a key is missing or invalid.
@@ -97,17 +97,17 @@ def load_keys(key_file: KeyFile | None, server_key: str | bytes | None = None) -
 
 
 def _may_be_key(path: Path) -> bool:
-    """Whether what was given as a path may be a secret key: it looks like one, and is in no folder that exists."""
+    """Whether a given path may be a secret key: it looks like one, and its folder does not exist."""
     in_folder = path.parent not in (Path(), Path("/")) and path.parent.is_dir()
     return not in_folder and bool(_LIKE_KEY.fullmatch(str(path)))
 
 
 class _Handshakes:
-    """What the last handshakes of a socket say. Written by the thread that reads them, read by the socket's.
+    """Results of a socket's last handshakes. Written by the monitor's thread, read by the socket's.
 
     Args:
         keyed: Whether the socket uses keys.
-        problem: Why the socket before it could not connect.
+        problem: Why the previous socket could not connect.
     """
 
     def __init__(self, *, keyed: bool, problem: str) -> None:
@@ -116,7 +116,7 @@ class _Handshakes:
         self.ended_at: float | None = None
 
     def read(self, events: zmq.Socket[bytes]) -> None:
-        """Take events until the monitor stops, and close their socket."""
+        """Receive events until the monitor stops, then close their socket."""
         try:
             while (event := int(recv_monitor_message(events)["event"])) != zmq.EVENT_MONITOR_STOPPED:
                 self._take(event)
@@ -138,7 +138,7 @@ class _Handshakes:
         elif self._keyed:
             self.problem = "it is not the daemon of that server_key, or asks for no key"
         elif not self.problem:
-            # A server that asks for a key often closes before its greeting is read.
+            # A server that requires a key often closes before its greeting is read.
             self.problem = f"it closes connections during the handshake: perhaps it asks for a key: {_GIVE_KEY}"
 
 
@@ -151,10 +151,10 @@ class HandshakeWatch:
     server accepts and closes its connections would stop for good after 2000 of them, and freeze when it is closed.
 
     Args:
-        context: Of the socket; may be one for asyncio.
+        context: Context of the socket; may be an asyncio one.
         socket: The socket, before it connects.
         keyed: Whether it uses keys.
-        problem: Why the socket that it replaces could not connect: it stays the reason until more is known.
+        problem: Why the replaced socket could not connect: remains the reason until more is known.
     """
 
     def __init__(self, context: zmq.Context[Any], socket: zmq.Socket[Any], *, keyed: bool, problem: str = "") -> None:
@@ -166,7 +166,7 @@ class HandshakeWatch:
         events = plain.socket(zmq.PAIR)
         events.setsockopt(zmq.RCVHWM, _MAX_EVENTS)
         events.connect(address)
-        # The thread does not know the watch or its socket, so a client that is never closed is still collected.
+        # The thread does not reference the watch or its socket, so an unclosed client is still garbage-collected.
         self._thread = threading.Thread(
             target=self._handshakes.read, args=(events,), name="streamseg-handshakes", daemon=True
         )
@@ -184,7 +184,7 @@ class HandshakeWatch:
         return ended_at is not None and time.monotonic() >= ended_at + _TRY_AGAIN_S
 
     def close(self) -> None:
-        """Stop watching. Before the socket is closed. Waits at most a second for the thread."""
+        """Stop watching. Call it before the socket is closed. Waits at most a second for the thread."""
         with contextlib.suppress(zmq.ZMQError):
             self._socket.disable_monitor()
         self._thread.join(timeout=1.0)

@@ -1,4 +1,4 @@
-"""Results by callbacks, from a thread of their own."""
+"""Delivers results to callbacks in a background thread."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from streamseg.protocol.topics import DEFAULT_ENDPOINT, Kind
 log = logging.getLogger(__name__)
 
 _CHECK_S: Final = 0.2
-"""How often the thread looks whether it has to end."""
+"""How often the thread checks whether to stop."""
 
 
 class Listener:
-    """Calls functions with what a daemon publishes. It begins at once and ends by :meth:`close`, or ``with``.
+    """Calls functions with a daemon's messages, from its creation to :meth:`close` or the end of ``with``.
 
-    All callbacks run in one thread of the listener, one after the other: a slow one delays the others, and in mode
-    ``latest`` it simply gets newer frames. An exception in a callback ends the listener; :meth:`wait` and
-    :meth:`close` raise it.
+    All callbacks run in one thread of the listener, one at a time: a slow one delays the others, and in mode ``latest``
+    it skips frames. An exception in a callback ends the listener; :meth:`wait` and :meth:`close` raise it.
 
     Args:
         endpoint: Where the daemon publishes.
@@ -115,7 +114,7 @@ class Listener:
             timeout_s: Longest wait; None: no limit.
 
         Raises:
-            Exception: what a callback raised; once.
+            Exception: the exception of a callback; raised once.
         """
         self._thread.join(timeout_s)
         error, self._error = self._error, None
@@ -124,10 +123,10 @@ class Listener:
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """End it after the running callback. Safe to call twice, and from a callback.
+        """Stop after the running callback. Safe to call twice, and from a callback.
 
         Raises:
-            Exception: what a callback raised, if :meth:`wait` has not.
+            Exception: the exception of a callback, unless :meth:`wait` has raised it.
         """
         self._stop.set()
         if threading.current_thread() is not self._thread:

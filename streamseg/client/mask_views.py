@@ -1,4 +1,4 @@
-"""A frame's masks in the forms that other programs take: label maps, supervision, COCO, Rerun, a drawn picture."""
+"""Converts a frame's masks for other programs: label maps, supervision, COCO, Rerun, a drawn picture."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _MAX_UINT32: Final = 2**32 - 1
 
 
 class MaskViews:
-    """Conversions of a frame with masks. Objects that are not visible are left out of all of them.
+    """Conversions of a frame with masks. All omit objects that are not visible.
 
-    **Overlaps.** Masks of one frame may overlap. Where only one object can have a pixel (:meth:`label_map`,
-    :meth:`overlay`, :meth:`log_rerun`), the smallest mask wins, so that a cup on a table stays visible; of masks of the
-    same area, that of the younger object.
+    **Overlaps.** Masks of one frame may overlap. Where a pixel can have only one object (:meth:`label_map`,
+    :meth:`overlay`, :meth:`log_rerun`), the smallest mask wins, so that a cup on a table stays visible; of equal areas,
+    the younger object.
     """
 
     stream: str
@@ -42,7 +42,7 @@ class MaskViews:
         """Return ``[height, width]``: each pixel's object id, 0 for background; overlaps as in :class:`MaskViews`.
 
         Args:
-            dtype: An integer type that holds all ids; None: ``uint16``, and a larger one for ids above 65,535.
+            dtype: An integer type for all ids; None: ``uint16``, or a larger one for ids above 65,535.
 
         Raises:
             ConfigError: an id does not fit into ``dtype``, or ``dtype`` is not an integer type.
@@ -65,8 +65,8 @@ class MaskViews:
         """Return the objects as ``supervision.Detections``, with ids as ``tracker_id``.
 
         Args:
-            classes: Labels of interest: ``class_id`` is a label's position, and objects with other labels are left
-                out. None: all objects, as class 0.
+            classes: Labels of interest: ``class_id`` is a label's index, and objects with other labels are dropped.
+                None: all objects, as class 0.
 
         Raises:
             ConfigError: the package supervision is not installed.
@@ -91,11 +91,11 @@ class MaskViews:
     def to_coco(self, classes: Sequence[str] | None = None, image_id: int | None = None) -> list[dict[str, Any]]:
         """Return the objects as COCO annotations, ready for ``json.dump``, with compressed RLE of the whole frame.
 
-        Besides COCO's own fields each has ``track_id``, ``label`` and ``score``. ``id`` is unique in the frame only.
+        Besides COCO's own fields, each has ``track_id``, ``label`` and ``score``. ``id`` is unique only in the frame.
 
         Args:
-            classes: Labels of interest: ``category_id`` is a label's position plus 1, and objects with other labels
-                are left out. None: all objects, as category 1.
+            classes: Labels of interest: ``category_id`` is a label's index plus 1, and objects with other labels are
+                dropped. None: all objects, as category 1.
             image_id: Id of the picture; None: the frame's number.
 
         Raises:
@@ -152,7 +152,7 @@ class MaskViews:
 
         Args:
             entity: Path of the entity; empty: the stream's id.
-            recording: Where to; None: Rerun's current recording.
+            recording: Recording to log to; None: Rerun's current one.
 
         Raises:
             ConfigError: the package rerun-sdk is not installed.
@@ -191,7 +191,7 @@ def _largest_first(objects: Sequence[ObjectMask]) -> list[ObjectMask]:
 
 
 def _chosen(objects: Sequence[ObjectMask], classes: Sequence[str] | None) -> list[tuple[ObjectMask, int]]:
-    """Return the visible objects of interest, each with the number of its class."""
+    """Return the visible objects of interest, each with its class index."""
     visible = [obj for obj in objects if obj.encoding != "none"]
     if classes is None:
         return [(obj, 0) for obj in visible]

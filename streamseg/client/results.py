@@ -1,7 +1,7 @@
 """Results of a subscriber: one frozen class per kind of message. Masks and pictures are decoded when first read.
 
-Status messages and events repeat the fields of :mod:`streamseg.protocol.published`: there times are decimal text and
-what is unknown is absent, as JSON needs it; here times are numbers, and what is unknown is None.
+Status messages and events repeat the fields of :mod:`streamseg.protocol.published`. There, for JSON, times are decimal
+text and unknown fields are absent; here times are numbers and unknown fields are None.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from streamseg.protocol.topics import Kind
 
 
 class ObjectMask(ObjectInfo, frozen=True, dict=True, kw_only=True):
-    """One object of a frame with its mask, which is decoded when it is first read.
+    """One object of a frame with its mask, decoded when first read.
 
     Attributes:
         roi: x, y, w, h of the rectangle that the mask came in; everything outside is background. Zeros without a mask.
         size: (width, height) of the frame in pixels.
-        encoding: Of ``data``; ``none`` without a mask.
+        encoding: Encoding of ``data``; ``none`` without a mask.
         data: The encoded mask as received.
     """
 
@@ -99,10 +99,10 @@ class FrameMessage:
         time_base: Seconds per unit as (numerator, denominator).
         size: (width, height) of the frame in pixels.
         model: Name of the model.
-        dropped: Captured frames of this session and stream for which no masks were sent, so far.
+        dropped: Frames of this session and stream captured so far for which no masks were sent.
         sample_aspect: Width to height of a pixel as displayed, (numerator, denominator). Pictures, masks and points are
-            in stored pixels; :attr:`display_size` is how large a picture is shown undistorted.
-        rate_hz: Limited rate of the topic it came by; None: every frame.
+            in stored pixels; :attr:`display_size` is the undistorted size of a picture.
+        rate_hz: Limited rate of its topic; None: every frame.
         gap: Messages of this kind and stream that were lost on the way since the last one.
         skipped: Frames since the last message for which the daemon sent no message of this kind (at this rate).
         superseded: Messages since the last one that this one replaced before they were delivered (mode ``latest``).
@@ -137,14 +137,14 @@ class FrameMessage:
 
     @property
     def display_size(self) -> tuple[int, int]:
-        """(width, height) at which the picture is shown undistorted: ``size`` with the width scaled, as on the page."""
+        """(width, height) of the undistorted picture: ``size`` with the width scaled, as on the page."""
         (width, height), (across, down) = self.size, self.sample_aspect
         return max(1, round(width * across / down)), height
 
 
 @dataclass(frozen=True)
 class MaskFrame(FrameMessage, MaskViews):
-    """A frame's objects with their masks, and their conversions to other forms (:class:`MaskViews`).
+    """A frame's objects with their masks, and conversions of them (:class:`MaskViews`).
 
     Attributes:
         objects: In order of age.
@@ -233,7 +233,7 @@ class EventMessage:
         frame: Number of the frame it belongs to, if any.
         object: Id of the object it belongs to, if any.
         label: Name of that object.
-        detail: For people.
+        detail: Readable text.
         region: The zone or line that it is about, if any.
         t_mono_ns: When it happened, by the monotonic clock of the daemon's machine; None from a daemon before 0.2.
         clock: Name of that clock.
@@ -271,29 +271,30 @@ class StatusMessage:
         publisher: Changes when the daemon's publisher process restarts.
         seq: Number of this message among those of its publisher and stream.
         t_wall_ns: When, Unix epoch.
-        state: Of the source: ``starting``, ``connecting``, ``streaming``, ``reconnecting``, ``ended`` or ``failed``.
+        state: State of the source: ``starting``, ``connecting``, ``streaming``, ``reconnecting``, ``ended`` or
+            ``failed``.
         source: Its address, without credentials.
         size: (width, height) in pixels; zeros until known.
         fps_in: Frames captured per second.
         fps_out: Frames with masks per second, tracked or repeated.
-        frames: Captured in this session.
-        tracked: Tracked in this session.
-        drops: Every lost frame, counted by ``stage/reason``.
-        reconnects: Of this session.
+        frames: Frames captured in this session.
+        tracked: Frames tracked in this session.
+        drops: All lost frames, counted by ``stage/reason``.
+        reconnects: Reconnects in this session.
         epoch: Current epoch.
         objects: Number of objects.
         latency_ms: Stage -> median of the last second: ``decode``, ``track``, ``publish``, ``total``.
         published: Kind, or kind@rate -> messages published by this publisher.
         subscribed: Kinds that have subscribers.
-        last_error: Of the source; empty when all is well.
-        paused: Tracking is paused by request.
+        last_error: Last error of the source; empty if there is none.
+        paused: Whether tracking is paused by request.
         repeated: Frames of this session that were not tracked because their picture had not changed, and were sent
             with the masks of the last tracked one.
         regions: Counts of its zones and lines in this session; None if it has none.
-        no_masks_s: Seconds since frames come, but no masks of them; None while masks come.
-        overload: The worker does not keep up, or did not and something is still done about it; otherwise None.
-        find: What its search for objects has done since the worker started; None if it is off.
-        prompters: Prompter -> what it has done; None if there are none.
+        no_masks_s: For how many seconds there have been frames but no masks; None while there are masks.
+        overload: Set while the worker does not keep up, or measures against this are still in effect; otherwise None.
+        find: Counts of its looks for objects since the worker started; None if it is off.
+        prompters: Prompter -> its counts; None if there are none.
         gap: Status messages of this stream that were lost on the way since the last one.
     """
 
@@ -340,20 +341,20 @@ class DaemonStatusMessage:
         seq: Number of this message among those of its publisher.
         t_wall_ns: When, Unix epoch.
         clock: Name of the monotonic clock of the daemon's machine.
-        version: Of streamseg.
+        version: Version of streamseg.
         model: Name of the model.
-        device: The worker's.
-        uptime_s: Of the daemon.
+        device: Device of the worker.
+        uptime_s: Uptime of the daemon.
         streams: Ids of all streams.
         processes: Name -> state.
         restarts: Name -> restarts in this session.
         device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
-        recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
+        recompiles: Graphs compiled after the warm-up, plus how many times all were recorded again.
         rates: Rates at which frames can be received, in Hz; empty before version 0.2.
-        log_dropped: Name -> lines of the log that were dropped because nothing read them in time.
-        engine: What runs the model now, for people: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``;
-            empty before version 0.2 and without a network.
-        recording_stopped: Why nothing is recorded now; empty while the daemon records; None without a recorder.
+        log_dropped: Name -> log lines that were dropped because nothing read them in time.
+        engine: Engine that runs the model, as readable text: ``eager``, ``eager (converting 40 %)``, ``openvino``,
+            ``compiled``; empty before version 0.2 and without a network.
+        recording_stopped: Why the recording has stopped; empty while it runs; None without a recorder.
         gap: Status messages of the daemon that were lost on the way since the last one.
     """
 

@@ -25,7 +25,7 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT_S: Final = 30.0
 """Longest wait of ``receive()`` by default."""
 MAX_POLL_S: Final = 2.0
-"""A connection that was refused is tried again after such a time."""
+"""A refused connection is retried after this time."""
 
 _MAX_DRAINED: Final = 1000
 
@@ -57,7 +57,7 @@ class _Receiver(Generic[R]):
 
     @property
     def rate_hz(self) -> float | None:
-        """Frames per second and stream that the daemon is asked for now; None: every frame."""
+        """Frames per second and stream currently requested from the daemon; None: every frame."""
         return self._core.rate_hz
 
     @property
@@ -74,7 +74,7 @@ class _Receiver(Generic[R]):
         Blocks: until there is one, up to ``timeout_s``.
 
         Raises:
-            SubscribeTimeoutError: none arrived in time; the message says why, as far as known.
+            SubscribeTimeoutError: none arrived in time; the message says why, if known.
             StreamsegError: the subscriber is closed.
         """
         if self._closed:
@@ -130,7 +130,7 @@ class _Receiver(Generic[R]):
 
 
 class Subscriber(_Receiver[R]):
-    """Receives what a daemon publishes: iterate over it, or call :meth:`receive`. Used by one thread.
+    """Receives a daemon's messages: iterate over it, or call :meth:`receive`. Used by one thread.
 
     It connects in the background, and reconnects when the daemon comes back. Malformed messages are counted
     (``stats.malformed``) and skipped.
@@ -139,18 +139,18 @@ class Subscriber(_Receiver[R]):
         endpoint: Where the daemon publishes.
         streams: Ids of the streams; default: all, including streams added later.
         kinds: Any of ``masks``, ``objects``, ``image``, ``events``, ``status``.
-        mode: ``latest``: the newest message of each stream and kind, and every event; older messages that it replaced
-            are counted in ``superseded``. ``all``: every message in order; a reader more than 2 s behind loses its
+        mode: ``latest``: the newest message of each stream and kind, and every event; replaced older messages are
+            counted in ``superseded``. ``all``: every message in order; a reader more than 2 s behind loses its
             backlog, counted in ``gap`` and ``stats.backlogs_shed``.
         timeout_s: Longest wait for a result, in :meth:`receive` and in iteration. Default: iteration waits without
             limit, so that an outage of a camera does not end it, and :meth:`receive` waits for 30 s.
-        min_rate_hz: Lowest rate of frames to fall back to when the caller takes longer for a result than frames come.
-            None: the rate does not adapt.
-        max_rate_hz: Receive at most this many frames a second of each stream; the daemon leaves the others out, and
-            they count as ``skipped``. The nearest lower of :data:`streamseg.protocol.topics.RATES_HZ` is used.
-            None: every frame.
-        key_file: File with the key, for daemons that ask for one (``streamseg keys authorize`` makes it).
-        server_key: The daemon's public key, if the file does not have it.
+        min_rate_hz: Lowest rate of frames to fall back to when the caller is too slow to process all frames. None: the
+            rate does not adapt.
+        max_rate_hz: Receive at most this many frames a second of each stream; the daemon skips the others, and they
+            count as ``skipped``. The nearest lower of :data:`streamseg.protocol.topics.RATES_HZ` is used. None: every
+            frame.
+        key_file: File with the key, for daemons that require one (``streamseg keys authorize`` makes it).
+        server_key: The daemon's public key, if it is not in the file.
 
     Raises:
         ConfigError: the endpoint, a stream id, a kind, a rate or a key is invalid.
@@ -242,7 +242,7 @@ def longest_wait_s(timeout_s: float | None, constructor_s: float | None) -> floa
 
 
 def rate_of(min_rate_hz: float | None, max_rate_hz: float | None) -> AdaptiveRate | None:
-    """Return what chooses the rate between two limits; None for every frame.
+    """Return the controller of the rate between two limits; None for every frame.
 
     Raises:
         ConfigError: a rate is out of range, or the limits contradict each other.

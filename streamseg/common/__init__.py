@@ -1,1 +1,1 @@
-"""Logging, redaction and drawing: what several processes use. Knows no settings."""
+"""Logging, redaction and drawing, shared by several processes. Knows no settings."""

@@ -14,15 +14,15 @@ _MAX_DOUBLINGS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class BackoffPolicy:
-    """How long to wait after each failure in a row: ``first_s``, twice that, and so on up to ``max_s``.
+    """Waits after consecutive failures: ``first_s``, twice that, and so on up to ``max_s``.
 
     Attributes:
         first_s: First regular wait.
         max_s: Longest wait.
         healthy_s: An attempt that lasted this long resets the waits.
         quick_s: One quick retry before the regular waits, since most interruptions are short; None: no such retry.
-        slow_first_s: First wait after a failure that a quick retry cannot mend.
-        jitter: Random share by which each wait is longer or shorter. It spreads clients that fail at the same time.
+        slow_first_s: First wait after a failure that a quick retry cannot fix.
+        jitter: Random share by which each wait is longer or shorter. Spreads out clients that fail at the same time.
     """
 
     first_s: float
@@ -47,10 +47,10 @@ class Backoff:
         self._failures = 0
 
     def succeeded(self, lasted_s: float) -> None:
-        """Report how long an attempt worked.
+        """Report how long an attempt lasted.
 
-        A short success does not reset the waits: a server that accepts and drops connections at once would otherwise
-        be called without pause.
+        A short success does not reset the waits: otherwise a server that accepts and then drops connections would be
+        called without pause.
         """
         if lasted_s >= self._policy.healthy_s:
             self._failures = 0

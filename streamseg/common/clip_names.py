@@ -10,7 +10,7 @@ from typing import Final
 
 SUFFIX: Final = ".mp4"
 REQUESTED: Final = "requested"
-"""Why a clip was made that was asked for, where others have the kind of an event."""
+"""Kind of a requested clip; all others have the kind of an event."""
 CLIP_NAME: Final = re.compile(
     r"(?P<time>\d{8}T\d{6}Z)-(?P<stream>[A-Za-z0-9_-]+)-(?P<kind>[a-z_]+)(?:-\d+)?\.mp4", re.ASCII
 )
@@ -22,9 +22,9 @@ class ClipName:
     """The parts of a name.
 
     Attributes:
-        t_s: When the event was, Unix epoch.
+        t_s: Time of the event, Unix epoch.
         stream: Id of the stream.
-        kind: Of the event, or :data:`REQUESTED`.
+        kind: Kind of the event, or :data:`REQUESTED`.
     """
 
     t_s: int
@@ -33,12 +33,12 @@ class ClipName:
 
 
 def stem_of(stream: str, kind: str) -> str:
-    """Return the name of a clip of now, without suffix."""
+    """Return the name of a clip that begins now, without suffix."""
     return f"{time.strftime(_TIME, time.gmtime())}-{stream}-{kind}"
 
 
 def parse_clip_name(name: str) -> ClipName | None:
-    """Return the parts of a name; None if no clip has such a name."""
+    """Return the parts of a name; None if it is not the name of a clip."""
     match = CLIP_NAME.fullmatch(name)
     if match is None:
         return None

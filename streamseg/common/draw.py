@@ -1,4 +1,4 @@
-"""Draw masks over a picture: stable colors, outlines, and a label for each object.
+"""Draws masks over a picture: stable colors, outlines, and a label for each object.
 
 Ours because drawing libraries (``supervision``, ``torchvision.utils``) copy and blend the whole picture per object;
 this touches only the pixels within the objects' boxes, at the frame rate of a video.
@@ -35,8 +35,8 @@ def draw_masks(
 ) -> Picture:
     """Return the picture with objects drawn over it.
 
-    A visible object gets a tint, an outline and a label at its box; the others are listed, with their state, in the
-    lower left corner. Only pixels within the objects' boxes are touched.
+    A visible object gets a tint, an outline and a label at its box; the others are listed with their state in the lower
+    left corner. Apart from labels, only pixels within the objects' boxes are touched.
 
     Args:
         image_rgb: ``uint8 [H, W, 3]``.

@@ -1,4 +1,4 @@
-"""Read image files: refused by the size in their header, before anything is decoded."""
+"""Reads image files, after a check of the size in their header, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MAGIC: Final = re.compile(
     ),
     re.DOTALL,
 )
-"""How files of single images begin, of every kind that FFmpeg decodes and that can be told from its first bytes."""
+"""Magic bytes of single images, for every format that FFmpeg decodes and that has them."""
 
 _AVIF: Final = re.compile(rb".{4}ftypavi[fs]", re.DOTALL)
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "GIF")
@@ -59,8 +59,8 @@ def check_size(path: Path) -> None:
     """Check the size of an image file and of its picture, without reading more than its header.
 
     Raises:
-        ImageError: it has more than :data:`MAX_PIXELS` pixels or :data:`MAX_BYTES` bytes. A file that cannot be read is
-            no error here.
+        ImageError: it has more than :data:`MAX_PIXELS` pixels or :data:`MAX_BYTES` bytes. An unreadable file is not an
+            error here.
     """
     try:
         if _size_of_file(path) > 0:
@@ -79,7 +79,7 @@ def _header_size(file: IO[bytes]) -> tuple[int, int] | None:
             size: tuple[int, int] = Image.open(file, formats=_FORMATS).size
     except Image.DecompressionBombError:
         raise ImageError(f"it has more than {MAX_PIXELS:,} pixels, which is refused: use a smaller image") from None
-    except Exception:  # noqa: BLE001 - the plugins raise whatever a broken header makes them
+    except Exception:  # noqa: BLE001 - on a broken header, the plugins raise anything
         return None
     if size[0] * size[1] > MAX_PIXELS:
         raise ImageError(
@@ -89,7 +89,7 @@ def _header_size(file: IO[bytes]) -> tuple[int, int] | None:
 
 
 def is_image(data: bytes) -> bool:
-    """Whether a file is a single image (or several, one after the other), by its first bytes."""
+    """Whether a file is an image, or several in a row, by its first bytes."""
     return _MAGIC.match(data) is not None
 
 
@@ -98,10 +98,10 @@ def decode_image(data: bytes, flags: int) -> NDArray[Any]:
 
     Args:
         data: Content of the file.
-        flags: Of ``cv2.imdecode``.
+        flags: Flags of ``cv2.imdecode``.
 
     Returns:
-        As ``cv2.imdecode``: BGR, or what ``flags`` say.
+        As ``cv2.imdecode``: BGR, or as ``flags`` say.
 
     Raises:
         ImageError: it is too large, or cannot be read.
@@ -109,7 +109,7 @@ def decode_image(data: bytes, flags: int) -> NDArray[Any]:
     import cv2  # takes 0.1 s to import
 
     try:
-        # imdecode, not imread, which prints to stderr and does not take every path.
+        # Not imread, which prints to stderr and does not accept every path.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if header_size(data) is not None else None
     except cv2.error:
         image = None
@@ -121,7 +121,7 @@ def decode_image(data: bytes, flags: int) -> NDArray[Any]:
 
 
 def _upright(image: NDArray[Any], data: bytes) -> NDArray[Any]:
-    """Turn and flip an image as its file says. OpenCV does that for all formats but AVIF."""
+    """Apply the orientation in an image's file. OpenCV does this for all formats but AVIF."""
     from PIL import ExifTags, Image
 
     orientation = Image.open(io.BytesIO(data), formats=("AVIF",)).getexif().get(ExifTags.Base.Orientation, 1)
@@ -158,7 +158,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _size_of_file(path: Path) -> int:
-    """Return the size of a file in bytes; 0 for those of the kernel (``/proc/kmsg``), of which a read may never end."""
+    """Return the size of a file in bytes; 0 for virtual files (``/proc/kmsg``), whose read may never end."""
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ImageError(f"it is larger than {MAX_BYTES >> 20} MiB: use a smaller image")

@@ -1,8 +1,8 @@
-"""Writes the lines of a log without ever blocking the caller.
+"""Writes log lines without ever blocking the caller.
 
-A thread writes the lines. If nothing reads them (Ctrl-S in a terminal, a stopped ``| logger``), a bounded number waits,
-and the others are dropped and counted. Ours because ``logging.handlers.QueueHandler`` either blocks or does not bound
-what waits, and its listener keeps a process from ending while the pipe is full.
+A thread writes the lines. If nothing reads them (Ctrl-S in a terminal, a stopped ``| logger``), a bounded number is
+queued, and the others are dropped and counted. Ours because ``logging.handlers.QueueHandler`` either blocks or has an
+unbounded queue, and its listener keeps a process from exiting while the pipe is full.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import IO, Final
 _MAX_WAITING: Final = 1000
 _MAX_LINE_BYTES: Final = 64 * 1024
 _EXIT_S: Final = 0.5
-"""How long a process that ends waits for its last lines to be written."""
+"""How long an exiting process waits for its last lines to be written."""
 
 
 class LineWriter:
-    """Writes lines in a thread of its own, so that no caller waits for the reader of the log.
+    """Writes lines in a separate thread, so that no caller waits for the reader of the log.
 
     Args:
         stream: Where to write. Its descriptor is used, since a blocked write to a Python stream would hold its lock.
@@ -35,7 +35,7 @@ class LineWriter:
     def __init__(self, stream: IO[str], describe_dropped: Callable[[int], str]) -> None:
         self._describe_dropped = describe_dropped
         self._fd = os.dup(stream.fileno())
-        # SimpleQueue: a signal handler may interrupt `put` and log a line of its own.
+        # SimpleQueue: a signal handler may interrupt `put` and log a line itself.
         self._waiting: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
         self.dropped = self._reported = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -43,7 +43,7 @@ class LineWriter:
         atexit.register(self.flush)
 
     def write(self, line: str) -> None:
-        """Queue a line. Never blocks; a line that finds too many waiting is dropped and counted."""
+        """Queue a line. Never blocks; if the queue is full, the line is dropped and counted."""
         if self._waiting.qsize() >= _MAX_WAITING:
             self.dropped += 1
             return

@@ -1,4 +1,4 @@
-"""Folders that belong to a running process, so that leftovers of killed processes are not mistaken for what is in use.
+"""Folders locked by a running process, which tells them from leftovers of killed processes.
 
 The process holds a lock on its folder, which the kernel drops however the process ends. The next process removes
 folders without a lock. Ours because packages for temporary folders remove only their own, and packages for locks
@@ -38,9 +38,9 @@ class LockedFolder:
             self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
             try:
                 self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            except FileNotFoundError:  # taken for a leftover before it was locked
+            except FileNotFoundError:  # removed as a leftover before it was locked
                 continue
-            with contextlib.suppress(OSError):  # a file system without locks: nothing there is taken for a leftover
+            with contextlib.suppress(OSError):  # a file system without locks, where nothing counts as a leftover
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
             if self.path.is_dir():
                 return
@@ -60,13 +60,13 @@ def remove_leftovers(parent: Path | str, prefix: str) -> list[Path]:
         prefix: Beginning of their names.
 
     Returns:
-        What was removed.
+        The removed folders.
     """
     removed = []
     for folder in Path(parent).glob(f"{prefix}*"):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:  # of another user, a link or a file
+        except OSError:  # another user's, a link or a file
             continue
         try:
             if os.fstat(lock).st_uid == os.geteuid():
@@ -82,7 +82,7 @@ def remove_leftovers(parent: Path | str, prefix: str) -> list[Path]:
 
 @contextlib.contextmanager
 def locked_folder(parent: Path | str, prefix: str) -> Iterator[Path]:
-    """Return a new locked folder, after the leftovers of killed processes are removed. It is removed at the end."""
+    """Yield a new locked folder after removing leftovers of killed processes. It is removed at the end."""
     for leftover in remove_leftovers(parent, prefix):
         log.info("removed %s: the process that made it was killed", leftover)
     folder = LockedFolder(parent, prefix)

@@ -1,7 +1,7 @@
 """Logging to stderr: one line of text or one JSON object per record, without passwords.
 
-Built on the standard library's ``logging``; libraries such as ``structlog`` would not remove the part that is ours,
-which is redaction. Fields go into ``extra``::
+Built on the standard library's ``logging``; libraries such as ``structlog`` would not replace our part, the redaction.
+Fields go into ``extra``::
 
     log.info("connected", extra={"stream": "cam1", "fps": 25.0})
 
@@ -24,7 +24,7 @@ from streamseg.protocol.text import encode_json
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _MAX_TEXT: Final = 64 * 1024
-"""What is longer is cut before passwords are looked for in it: that takes a second for some megabytes."""
+"""Longer texts are cut before redaction, which takes a second for a few megabytes."""
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Text from cameras reaches our log: escape line breaks and terminal control sequences.
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {9: " ", 10: "\\n", 13: "\\r"}
@@ -73,7 +73,7 @@ def logs_json() -> bool:
 
 
 def flush_logs(timeout_s: float) -> None:
-    """Write the lines that wait, before the process ends without Python's own cleanup.
+    """Write the queued lines, before the process exits without Python's own cleanup.
 
     Blocks: up to ``timeout_s``.
     """
@@ -189,7 +189,7 @@ class _RedactingFilter(logging.Filter):
 
 
 def _shortened(text: str) -> str:
-    """Return a text of bounded length. It is cut at a space, so that no part of an address is left."""
+    """Return a text of bounded length, cut at a space so that no part of an address is left."""
     if len(text) <= _MAX_TEXT:
         return text
     end = max(text.rfind(" ", 0, _MAX_TEXT), text.rfind("\n", 0, _MAX_TEXT), 0)

@@ -26,7 +26,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         picture = read_image(path, _UNCHANGED)
     except ImageError as error:
         raise PromptError(f"mask {path} cannot be read ({error}): use a PNG of the picture's size") from None
-    if picture.ndim == 3:  # the alpha channel does not count
+    if picture.ndim == 3:  # ignore the alpha channel
         picture = picture[..., :3].max(axis=2)
     mask: NDArray[np.bool_] = picture > 0
     if not mask.any():

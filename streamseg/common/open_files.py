@@ -1,4 +1,4 @@
-"""The limit on open files. Each connection uses one, and a low default lets any client use them all up."""
+"""Raises the limit on open files. Each connection uses one, and any client could use up a low default."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OPEN_FILES: Final = 16_384
 
 
 def raise_open_files(wanted: int = OPEN_FILES) -> bool:
-    """Raise the soft limit on open files as far as needed and as far as the hard one allows.
+    """Raise the soft limit on open files as needed, up to the hard limit.
 
     Returns:
         Whether that many files can be open.

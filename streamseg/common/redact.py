@@ -1,9 +1,9 @@
-"""Take credentials out of text that streamseg did not write itself: FFmpeg's messages, tracebacks, requests.
+"""Removes credentials from text that streamseg did not write itself: FFmpeg's messages, tracebacks, requests.
 
-A source address hides its own secret exactly (:class:`streamseg.sources.address.SourceAddress`). Foreign text
-does not mark its secrets, so this module uses patterns and hides too much rather than too little. They are ours because
-general scrubbers (``detect-secrets``, ``scrubadub``) look for the shape of known tokens, not for camera addresses, and
-their time has no bound.
+A source address hides its own secret exactly (:class:`streamseg.sources.address.SourceAddress`). Foreign text does not
+mark its secrets, so this module uses patterns and hides too much rather than too little. The patterns are ours because
+general scrubbers (``detect-secrets``, ``scrubadub``) look for known kinds of tokens, not for camera addresses, and take
+unbounded time.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import re
 from itertools import pairwise
 from typing import Final
 
-# What one rule removes can expose something to another. The bound keeps the time linear.
+# Each rule's result can expose something to another rule. The bound keeps the time linear.
 _MAX_PASSES: Final = 8
 _LINE_END: Final = re.compile(r"([\r\n]+)")
 _SCHEME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-")
 _MAX_SCHEME: Final = 16
-# Where the next address certainly begins: text before it is not part of it.
+# The certain beginning of the next address: text before it is not part of it.
 _NEXT_ADDRESS: Final = re.compile(rf"[\s'\"][a-zA-Z][a-zA-Z0-9+.-]{{0,{_MAX_SCHEME}}}://")
 _SPACE: Final = re.compile(r"\s")
-# The quote that opened an address closes it where JSON or a repr would go on. Any other quote may be part of a
-# password.
+# The quote that opened an address closes it if the following text continues JSON or a repr. Any other quote may be
+# part of a password.
 _CLOSED: Final = {quote: re.compile(rf"\s|{quote}(?=[,;:)\]}}>\s]|$)") for quote in "'\""}
-# A host with an optional port: such an address has no user and no password, so the text after it is prose.
+# A host with an optional port: the address has no user and no password, so the text after it is prose.
 _COMPLETE: Final = re.compile(
     r"(?:\[[0-9a-fA-F:.]*\]|localhost|[\w-]+(?:\.[\w-]+)+|(?=/))(?::\d{1,5})?(?:[/?#].*|[.,;:!)'\"\]]*)$"
 )
@@ -32,7 +32,7 @@ _COMPLETE_IN_QUOTES: Final = re.compile(r"[\w.-]*(?::\d{1,5})?(?:[/?#].*)?$")
 _PLACEHOLDER: Final = re.compile(r"\$\{[A-Za-z_]\w*\}")
 _HOST_FOLLOWS: Final = re.compile(r"@[\w\[]")
 _PATH_BEGINS: Final = re.compile(r"[/?#]")
-# Cameras take passwords in the path as well: `/user=admin&password=...` and `/user=admin_password=...`.
+# Some cameras take passwords in the path: `/user=admin&password=...` and `/user=admin_password=...`.
 _TELLING: Final = (
     r"password|passwd|passphrase|passcode|pwd|token|secret|api[_-]?key|access[_-]?key|private[_-]?key|signature"
 )
@@ -45,7 +45,7 @@ _ASSIGNED: Final = re.compile(
 _QUOTED: Final = re.compile(
     rf"(?P<key>['\"][a-z_-]{{0,32}}(?:{_TELLING})['\"]\s{{0,8}}:\s{{0,8}})(?:\"[^\"\n]*\"|'[^'\n]*')", re.IGNORECASE
 )
-# Query parameters of cameras that hold no secret. The value of every other parameter is hidden.
+# Query parameters of cameras that are not secret. The value of every other parameter is hidden.
 # fmt: off
 _HARMLESS: Final = frozenset((
     "user", "usr", "username", "channel", "channelid", "ch", "chn", "cam", "camera", "cameraid", "stream", "streamtype",
@@ -63,20 +63,20 @@ _HARMLESS_WORDS: Final = re.compile(
     r"(?=.{0,32}$)(?:[A-Za-z]*|[A-Za-z]{1,12}[0-9]{1,4}|[0-9]{1,10}[A-Za-z]{0,4})"
     r"(?:[._+*-](?:[A-Za-z]*|[A-Za-z]{1,12}[0-9]{1,4}|[0-9]{1,10}[A-Za-z]{0,4})|(?<=[0-9])x[0-9]{1,5})*"
 )
-"""Words and numbers (``main``, ``1280x720``, ``h264``), not what mixes letters and digits as passwords do."""
+"""Words and numbers (``main``, ``1280x720``, ``h264``), but not mixed letters and digits, as in passwords."""
 _HARMLESS_NUMBER: Final = re.compile(r"[0-9]{0,10}(?:\.[0-9]{0,6})?")
 # A ; separates parameters for some cameras, but it may be part of a password: it does not end a value.
 _PARAMETER: Final = re.compile(r"[^&]+")
 _PARAMETER_NAME: Final = re.compile(r"[\w.-]{1,32}(?:\[\])?")
 _QUERY_OR_FRAGMENT: Final = re.compile(r"[?#]")
-# What follows the last @ of an address whose user has no password: `cam.local/`, `10.0.0.1`, `[::1]`, `cam:554`.
+# Text after the last @ of an address whose user has no password: `cam.local/`, `10.0.0.1`, `[::1]`, `cam:554`.
 _ADDRESS_OR_DOMAIN: Final = (
     r"(?:\[[0-9a-fA-F:.]+\]|localhost\b|[\w-]+(?:\.[\w-]+)*\.[A-Za-z][\w-]*|[0-9]+(?:\.[0-9]+){3})"
 )
 _CERTAIN_HOST: Final = re.compile(rf"@(?:{_ADDRESS_OR_DOMAIN}|[\w.-]+:[0-9])")
 _HOST_AND_PATH: Final = re.compile(r"@[\w.-]+(?::[0-9]{1,5})?/")
 _USER: Final = r"[^/@:]*(?::[^/@]*)?@"
-# A host that is no user name with the beginning of a password: what follows a ? or # is no part of a password.
+# A host, not a user name with the beginning of a password: text after its ? or # is not part of a password.
 _COMPLETE_BEFORE_QUERY: Final = re.compile(
     rf"(?:{_USER}[\w.-]+:[0-9]{{1,5}}|(?:{_USER})?{_ADDRESS_OR_DOMAIN}(?::[0-9]{{1,5}})?)(?:/[^@]*)?"
 )
@@ -85,7 +85,7 @@ _STREAM_KEY: Final = re.compile(
     r"(?P<address>\brtmp[a-z]{0,2}(?:\+listen)?://(?![^\s?]*/\$\{)[^\s'\"<>?]*/)(?!PATH\b)[^\s'\"<>?/]*[^\s'\"<>?/,.:;)\]}]",
     re.IGNORECASE,
 )
-# What `pathlib` makes of an address that was given where a file was expected. It is restored for the other rules.
+# An address that `pathlib` has normalized, since a file was expected. It is restored for the other rules.
 _COLLAPSED: Final = re.compile(
     r"(?<![a-z])(?=(?:rtsps?|rtmp[a-z]{0,2}|https?|srt|udp|rtp|tcp|mqtts?|wss?|s?ftps?)(?:\+listen)?:/[^/\s])([a-z+]+):/",
     re.IGNORECASE,
@@ -97,13 +97,13 @@ _AUTHORIZATION: Final = re.compile(r"(?P<key>authorization['\"]?\s{0,8}[:=]\s{0,
 def redact(text: str) -> str:
     """Return ``text`` with every password in it replaced by ``***``.
 
-    In an address, everything from the user name's colon to the *last* ``@`` that may belong to the address goes, so
-    that passwords with an unencoded ``@``, ``/``, ``?``, ``#``, quote or space are covered too; so does a user name
-    without a password, which may be a token. Values of its query go unless the parameter is known to be harmless, and
-    the last segment of an RTMP address, which is its stream key.
-    Settings with telling names (``password=``, ``token=``) and the credentials of HTTP headers go as well.
+    In an address, it hides everything from the user name's colon to the *last* ``@`` that may belong to the address, so
+    that passwords with an unencoded ``@``, ``/``, ``?``, ``#``, quote or space are covered too; a user name without a
+    password, which may be a token; the values of its query, unless the parameter is known to be harmless; and the last
+    segment of an RTMP address, which is its stream key.
+    It also hides settings with telling names (``password=``, ``token=``) and the credentials of HTTP headers.
 
-    Takes time linear in the length of ``text``; redacting twice changes nothing more.
+    Takes time linear in the length of ``text``; redacting twice has no further effect.
     """
     text = _COLLAPSED.sub(r"one-slash+\1://", text)
     for _ in range(_MAX_PASSES):
@@ -126,7 +126,7 @@ def _redact_once(text: str) -> str:
 
 
 def mask_query(query: str) -> str:
-    """Return the query of a camera's address, without its ``?``, with every value that may be a secret as ``***``."""
+    """Return the query of a camera's address, without ``?``, with every value that may be secret as ``***``."""
     return _PARAMETER.sub(lambda match: _masked_parameter(match[0]), query)
 
 
@@ -141,7 +141,7 @@ def _masked_parameter(parameter: str) -> str:
 
 
 def _without_queries(line: str) -> str:
-    """Mask the queries and fragments of the addresses in a line; punctuation after an address is of the sentence."""
+    """Mask queries and fragments of the addresses in a line; punctuation after an address is not part of it."""
     kept: list[str] = []
     start = 0
     while (slashes := line.find("://", start)) >= 0:
@@ -170,7 +170,7 @@ def _without_userinfos(line: str) -> str:
 
 
 def _without_userinfo(line: str, start: int, end: int) -> str:
-    """Part of a line, up to where the next address certainly begins, with its addresses redacted."""
+    """Return a part of a line, up to the certain beginning of the next address, with its addresses redacted."""
     last_at = _last_at(line, start, end)
     kept: list[str] = []
     while (slashes := line.find("://", start, end)) >= 0:
@@ -199,11 +199,11 @@ def _without_userinfo(line: str, start: int, end: int) -> str:
 
 
 def _in_query(line: str, begin: int, at: int, stop: int) -> int | None:
-    """Tell an ``@`` in a query or fragment from one that ends a password with a ``?`` or ``#`` in it.
+    """Distinguish an ``@`` in a query or fragment from one that ends a password containing ``?`` or ``#``.
 
     Returns:
-        None if it ends a password, or the end of what hides its secret: an ``@`` before, -1 without a user, or
-        ``stop`` if no one can tell.
+        None if it ends a password; otherwise the end of the secret: an earlier ``@``, -1 without a user, or ``stop`` if
+        it is unclear.
     """
     query = _QUERY_OR_FRAGMENT.search(line, begin, at)
     if query is None or line.find(":", begin, query.start()) < 0:
@@ -214,7 +214,7 @@ def _in_query(line: str, begin: int, at: int, stop: int) -> int | None:
 
 
 def _last_at(line: str, start: int, end: int) -> int:
-    """Position of the last ``@`` that a host follows; -1 without one."""
+    """Return the position of the last ``@`` that a host follows; -1 without one."""
     at = line.rfind("@", start, end)
     while at >= 0 and _HOST_FOLLOWS.match(line, at, end) is None:
         at = line.rfind("@", start, at)
@@ -227,13 +227,13 @@ def _reopened(line: str, quote: str, stop: int, at: int, end: int) -> bool:
 
 
 def _end_of_address(line: str, slashes: int) -> re.Pattern[str]:
-    """What ends the address whose ``://`` is at ``slashes``."""
+    """Return the pattern that ends the address whose ``://`` is at ``slashes``."""
     quote = _quote_before(line, slashes)
     return _CLOSED[quote] if quote else _SPACE
 
 
 def _quote_before(line: str, slashes: int) -> str:
-    """The quote right before the scheme; empty if there is none."""
+    """Return the quote right before the scheme; empty if there is none."""
     at = slashes - 1
     while at >= max(0, slashes - _MAX_SCHEME) and line[at] in _SCHEME_CHARACTERS:
         at -= 1
@@ -241,12 +241,12 @@ def _quote_before(line: str, slashes: int) -> str:
 
 
 def _secret_begin(line: str, begin: int, stop: int, at: int) -> int | None:
-    """Where the secret part of the user name and password before ``at`` begins; None if there is none."""
+    """Return the start of the secret part of the user info before ``at``; None if there is none."""
     if at < begin:
         return None
     colon = line.find(":", begin, at)
     if colon >= 0:
         return colon + 1
-    # A token instead of a user name holds no space, and an @ in the path is not its end (`rtsp://cam/profile@2x`).
+    # A token instead of a user name has no space, and an @ in the path does not end it (`rtsp://cam/profile@2x`).
     in_path = _PATH_BEGINS.search(line, begin, at) is not None and _CERTAIN_HOST.match(line, at) is None
     return begin if at < stop and not in_path else None

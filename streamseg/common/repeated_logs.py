@@ -1,4 +1,4 @@
-"""Logs of repeated events: a line each time the count has doubled."""
+"""Limits the log of a repeated event to one line each time its count has doubled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ def is_logged(count: int) -> bool:
     """Whether an occurrence is logged: the first, second, fourth, eighth, and so on.
 
     Args:
-        count: How many there have been, with this one.
+        count: Number of occurrences, including this one.
     """
     return count.bit_count() == 1

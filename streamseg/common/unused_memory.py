@@ -1,4 +1,4 @@
-"""Gives memory that was freed back to the system. glibc keeps it for later, each thread's in an arena of its own."""
+"""Returns freed memory to the system. glibc would keep it, in a separate arena for each thread."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def limit_arenas(count: int) -> None:
 
 
 def return_unused_memory() -> None:
-    """Give back what is free now. Blocks: milliseconds. Does nothing without glibc."""
+    """Return free memory. Blocks: milliseconds. Does nothing without glibc."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

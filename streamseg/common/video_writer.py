@@ -1,10 +1,10 @@
-"""Write pictures to an MP4 file.
+"""Writes pictures to an MP4 file.
 
 PyAV encodes. ``cv2.VideoWriter`` would be shorter, but gives all pictures the same duration, so that a video of an
 uneven stream would run at the wrong speed.
 
-The output goes to a ``.part`` file that replaces the target at the end, so an existing file is kept until then, and
-kept for good if there was no picture.
+The output goes to a ``.part`` file that replaces the target at the end. An existing file is kept until then, and not
+replaced at all if there was no picture.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class VideoWriter:
 
     Args:
         path: Path of the file.
-        threads: Of the encoder; 0: as many as the machine has cores.
-        metadata: Of the file, for example ``title``.
+        threads: Threads of the encoder; 0: one per core.
+        metadata: Metadata of the file, for example ``title``.
     """
 
     def __init__(self, path: Path, *, threads: int = 0, metadata: Mapping[str, str] | None = None) -> None:
@@ -98,7 +98,7 @@ class VideoWriter:
         self.close()
 
     def close(self) -> None:
-        """Complete the file; without a picture there is none.
+        """Complete the file; without a picture, there is no file.
 
         Raises:
             StreamsegError: The file cannot be written.
@@ -110,14 +110,14 @@ class VideoWriter:
             self._failed = True
             raise not_written(self._path, failure) from failure
         finally:
-            if self._failed:  # close what is left, whatever that says: the first error is the one to report
+            if self._failed:  # close it and ignore errors: the first error is the one to report
                 for close in (self._container.close, self._file.close):
                     with contextlib.suppress(OSError, self._av.error.FFmpegError):
                         close()
             self._part.unlink(missing_ok=True)
 
     def abandon(self) -> None:
-        """Close and remove what has been written; a file that was there before is kept."""
+        """Close and remove the partial file; a file that was there before is kept."""
         self._failed = True
         self.close()
 
@@ -132,7 +132,7 @@ class VideoWriter:
 
 def part_of(path: Path) -> Path:
     """Return the file that replaces ``path`` when it is complete."""
-    # The process id keeps two writers of the same file apart.
+    # The process id separates two writers of the same file.
     suffix = f".{os.getpid()}{PART_SUFFIX}"
     name = path.name
     if len(os.fsencode(name)) <= NAME_MAX:  # a name that is too long itself fails with the error of the system
@@ -141,6 +141,6 @@ def part_of(path: Path) -> Path:
 
 
 def not_written(path: Path, error: Exception) -> StreamsegError:
-    """Return the error that says that and why a file cannot be written."""
+    """Return the error for a file that cannot be written, with the reason."""
     reason = error.strerror if isinstance(error, OSError) else None
     return StreamsegError(f"{path} cannot be written: {reason or error}")

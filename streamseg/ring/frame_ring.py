@@ -99,7 +99,7 @@ class FrameRing:
             self.continue_from(after)
 
     def continue_from(self, counters: RingCounters) -> None:
-        """Continue the numbers of an earlier ring of the same stream. Before the first frame is written."""
+        """Continue the numbers of an earlier ring of the same stream. Call it before the first frame is written."""
         with self._memory.locked() as control:
             control.next_frame_id, control.epoch = counters.frames, counters.epoch
             control.superseded, control.no_slot = counters.superseded, counters.no_slot

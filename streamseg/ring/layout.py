@@ -19,7 +19,7 @@ Policy = Literal["newest", "every"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 PROMPTER_ROLES: Final = ROLES[2:]
-"""Of a stream's prompters. The worker shares frames with them."""
+"""Roles of a stream's prompters, with which the worker shares frames."""
 PIXEL_FORMATS: Final[tuple[PixelFormat, ...]] = get_args(PixelFormat)
 MATRICES: Final[tuple[ColorMatrix, ...]] = get_args(ColorMatrix)
 STAMP_SOURCES: Final[tuple[StampSource, ...]] = get_args(StampSource)
@@ -95,7 +95,7 @@ class Control:
         superseded: Frames replaced by a newer one before a reader took them.
         no_slot: Frames dropped because every slot was held.
         abandoned: Frames that a worker held when it died.
-        accepts: For each of ``ROLES``, how many shared slots it holds at most.
+        accepts: For each of ``ROLES``, the maximum number of shared slots it holds.
         slots: One entry per slot.
     """
 

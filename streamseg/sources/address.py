@@ -1,4 +1,4 @@
-"""What the address of a source means: its kind, and how it is shown without its secrets. Opens nothing."""
+"""Parses the address of a source: its kind, and a form without secrets to show. Opens nothing."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _URL_KINDS: Final[dict[str, AvKind]] = {
     "snapshot+https": "snapshot",
 }
 _RECEIVING: Final = frozenset({"udp", "rtp", "srt"})
-"""Schemes of which the host may be empty: any address of this machine."""
+"""Schemes whose host may be empty, which means any address of this machine."""
 
 _PREFIXES: Final = ("file", "webcam", "screen", "lavfi", "scene")
 _SUGGESTED: Final = tuple(name for name in (*_URL_KINDS, *_PREFIXES) if name != "srt")
-"""What a typing error may have meant. The FFmpeg that PyAV brings has no SRT."""
+"""Typo -> likely scheme. PyAV's FFmpeg has no SRT."""
 
 _OTHER_PROTOCOLS: Final = frozenset(
     {
@@ -55,13 +55,13 @@ _OTHER_PROTOCOLS: Final = frozenset(
         *("wss", "zmq"),
     }
 )
-"""Protocols that are not read. They are not typing errors."""
+"""Protocols that are not supported, as opposed to typos."""
 _WITHOUT_AT: Final = ("webcam", "screen", "scene")
-"""Of these kinds no address has an ``@``: one that has is something else, maybe with a password."""
+"""Kinds whose addresses never contain an ``@``: one with an ``@`` is something else, maybe with a password."""
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DEVICE: Final = re.compile(r"/dev/video[0-9]{1,4}|/dev/v4l/by-(?:id|path)/[^/\0]{1,250}")
-"""A webcam; the names that udev gives it stay the same wherever it is plugged in."""
+"""A webcam; its udev names stay the same in every port."""
 
 _LIKE_DEVICE: Final = re.compile(r"/dev/video\d*")
 _PATTERN: Final = re.compile(r"[*?\[]|%0?\d?d")
@@ -71,7 +71,7 @@ _MAX_WEBCAM_DIGITS: Final = 4
 
 _AUTHORITY: Final = re.compile(r"[^/?#]*")
 _AT_OF_PATH: Final = re.compile(r"(?:/[\w.%+~-]+)+@(?!localhost)[\w-]+(?:\?[^@]*)?")
-"""Behind a host: an ``@`` that has no host after it."""
+"""After a host: an ``@`` that no host follows."""
 _HOST_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[^\[\]:@\s]+)(:[0-9]{0,5})?")
 _MAX_PORT: Final = 65535
 _PATH_ASSIGNMENT: Final = re.compile(r"[^/&;]*=[^/]*")
@@ -79,18 +79,18 @@ _PATH_SECRET: Final = re.compile(
     r"(/(?:access[_-]?)?(?:tokens?|api[_-]?keys?|keys?|auth|pass(?:word|wd)?|pwd|secrets?|jwt|sid|session)/)[^/]+",
     re.IGNORECASE,
 )
-"""A segment of a path whose name, the segment before it, says that it is a secret."""
+"""A path segment that is a secret by the name of the segment before it."""
 
 _PATH_SEGMENT: Final = re.compile(r"[^/]+")
 _MIN_TOKEN: Final = 20
 _WORD: Final = re.compile(r"[A-Za-z]*|[0-9]*|[A-Za-z]{1,12}[0-9]{1,4}|[0-9]{1,4}[A-Za-z]{1,4}")
-"""A part of a file's name as people choose it (``door``, ``20260131``, ``camera12``, ``720p``), not of a token."""
+"""A part of a file name as people choose it (``door``, ``20260131``, ``camera12``, ``720p``), unlike a token."""
 
 _STREAM_KEY: Final = re.compile(r"(.*/)([^/]+)(/*)", re.DOTALL)
-"""The last segment of an RTMP path. With it anyone can publish to the stream."""
+"""The last segment of an RTMP path, with which anyone can publish to the stream."""
 
 _MIN_SECRET: Final = 4
-"""A shorter secret is hidden where its address appears, but not wherever its letters do."""
+"""A shorter secret is hidden inside its address, but not wherever its letters occur."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,10 +99,10 @@ class SourceAddress:
 
     Attributes:
         text: As given, secrets included.
-        shown: For people and logs: password, token, RTMP stream key and query values as ``***``. Of an address that
-            cannot be parsed it is the scheme and nothing more, since no one can tell where its password ends.
+        shown: For messages and logs: password, token, RTMP stream key and query values are ``***``. For an address that
+            cannot be parsed it is only the scheme, since the end of its password is unknown.
         secrets: The parts of ``text`` that ``shown`` hides, as written and decoded.
-        fault: What is wrong with it, None if it can be parsed. Never holds a part of it.
+        fault: What is wrong with it; None if it can be parsed. Never quotes it.
     """
 
     text: str
@@ -121,13 +121,13 @@ class SourceAddress:
         odd = "@" in text and ("//" in text or scheme_of_path in _WITHOUT_AT)
         plain = scheme_of_path in _PREFIXES and not odd
         if not plain and not os.path.exists(text):  # noqa: PTH110 - never raises
-            # Perhaps a URL without its scheme or its slashes, or an FFmpeg filter that opens one.
+            # Perhaps a URL without scheme or slashes, or an FFmpeg filter that opens one.
             path, mark, query = _without_userinfo(shown).partition("?")
             shown = f"{path}{mark}{mask_query(query)}"
         return cls(text, valid_text(shown), _pieces(text) if shown != text else ())
 
     def without_secrets(self, text: str) -> str:
-        """Return a message about this source, of FFmpeg or an operating system, without the source's secrets."""
+        """Return a message by FFmpeg or the operating system about this source, without the source's secrets."""
         text = text.replace(self.text, self.shown)
         for secret in self.secrets:
             if len(secret) >= _MIN_SECRET:
@@ -142,19 +142,19 @@ class SourceAddress:
 
 
 def shown_address(address: str) -> str:
-    """Return an address as it may be logged, published or shown. Never raises."""
+    """Return an address in a form safe to log, publish or show. Never raises."""
     return SourceAddress.of(address).shown
 
 
 @dataclass(frozen=True, slots=True)
 class SourceDescription:
-    """What is known of a source without opening it.
+    """Properties of a source that are known without opening it.
 
     Attributes:
         kind: As in :class:`streamseg.sources.base.SourceInfo`.
-        live: It goes on whether it is read or not: its ring takes the newest frame. Otherwise every frame counts,
-            at whatever pace it is read. None: only opening it tells, since a server's address may be a camera or a
-            file (:attr:`streamseg.sources.base.SourceInfo.live`).
+        live: It goes on whether it is read or not: its ring keeps the newest frame. Otherwise every frame counts, at
+            any reading pace. None: only known once it is open, since a server's address may be a camera or a file
+            (:attr:`streamseg.sources.base.SourceInfo.live`).
     """
 
     kind: Kind
@@ -162,13 +162,12 @@ class SourceDescription:
 
 
 def describe(address: str) -> SourceDescription:
-    """Say what kind of source an address names, without opening it.
+    """Return the kind of source that an address names, without opening it.
 
-    A camera that is not there (a missing ``/dev/video0`` or ``/dev/v4l/by-id/NAME``, a host that is down) is no error:
-    it may come.
+    A missing camera (no ``/dev/video0`` or ``/dev/v4l/by-id/NAME``, a host that is down) is no error: it may appear.
 
     Raises:
-        ConfigError: the address is of no known kind, is incomplete, or names a file or folder that does not exist.
+        ConfigError: the address has an unknown kind, is incomplete, or names a file or folder that does not exist.
     """
     kind, target = classify(address)
     if kind == "scene":
@@ -189,7 +188,7 @@ def local_path(address: str) -> Path | None:
 
 
 def classify(address: str) -> tuple[Kind, str]:
-    """Return the kind of an address and the form of it that the kind's class takes.
+    """Return the kind of an address, and the address in the form that the kind's class takes.
 
     Raises:
         ConfigError: as :func:`describe`.
@@ -247,7 +246,7 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
     user, colon, password = userinfo.partition(":")
     shown_user = "" if not at else f"{user}:***@" if colon else "***@" if userinfo else "@"
     secrets = [password if colon else userinfo] if at else []
-    # A fragment is not sent to a server. It is a password or a token that was not percent-encoded.
+    # A fragment is never sent to a server, so this must be a password or token that was not percent-encoded.
     tail, hash_sign, fragment = tail.partition("#")
     path, mark, query = tail.partition("?")
     shown_path = _PATH_SECRET.sub(r"\1***", _PATH_ASSIGNMENT.sub(lambda match: mask_query(match[0]), path))
@@ -268,7 +267,7 @@ def _parse_url(text: str, scheme: str, rest: str) -> SourceAddress:
 
 
 def _masked_token(segment: str) -> str:
-    """Return a segment of a path, or ``***`` if it looks like a token: long, with letters and digits mixed."""
+    """Return a path segment, or ``***`` if it looks like a token: long, with mixed letters and digits."""
     if len(segment) < _MIN_TOKEN or "***" in segment:
         return segment
     words = all(_WORD.fullmatch(part) for part in re.split(r"[\W_]", segment, flags=re.ASCII))
@@ -276,7 +275,7 @@ def _masked_token(segment: str) -> str:
 
 
 def _fault_of(scheme: str, host_and_port: str, tail: str) -> str | None:
-    """What is wrong with the part of a URL that names its host, in words that quote none of it."""
+    """Return what is wrong with the host part of a URL, without quoting it."""
     encode = (
         "if the password holds any of # / ? @ : %, percent-encode them (# is %23, / is %2F, ? is %3F), or write "
         f"{scheme}://USER:${{CAM_PASSWORD}}@HOST/PATH and set that variable, which is encoded for you"
@@ -300,13 +299,13 @@ def _with_decoded(secret: str) -> tuple[str, ...]:
 
 
 def _pieces(text: str) -> tuple[str, ...]:
-    """Return everything that may be the secret of a text in which it cannot be found, the longest first."""
+    """Return all possible secrets of a text that cannot be parsed, longest first."""
     pieces = {form for piece in re.split(r"[^\w%.~-]|_", text) for form in _with_decoded(piece)}
     return (text, *sorted(pieces, key=len, reverse=True))
 
 
 def _without_userinfo(text: str) -> str:
-    """Return a text that may hold an address without everything between its first colon and its last ``@``."""
+    """Return a text without everything between its first colon and last ``@``, since it may be an address."""
     if "@" not in text or ":" not in text or "***@" in text:
         return text
     return f"{text.partition(':')[0]}:***@{text.rpartition('@')[2]}"
@@ -318,7 +317,7 @@ def _classify_url(address: str, scheme: str) -> tuple[Kind, str]:
     fault = SourceAddress.of(address).fault
     if fault is not None:
         raise ConfigError(fault)
-    # FFmpeg knows its protocols in lower case only.
+    # FFmpeg accepts only lower-case protocols.
     url = scheme + address[len(scheme) :]
     path = re.split("[?#]", url, maxsplit=1)[0].lower()
     kind = _URL_KINDS[scheme]
@@ -336,12 +335,12 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
             list_images(path)
             return "images", str(path)
         if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-            return "images", str(path)  # not FFmpeg, which decodes an image of any size, to find out what it is
+            return "images", str(path)  # not FFmpeg: it would decode an image of any size to detect its type
         if path.suffix.lower() == ".sdp" and path.is_file():
             return "sdp", str(path)
         if path.exists():
             if _DEVICE.fullmatch(str(path.resolve())):
-                return "v4l2", str(path)  # a link to it that a rule of udev has made
+                return "v4l2", str(path)  # a link to it, made by a udev rule
             _refuse_special(address, path)
             return "file", str(path)
         if "**" in path.parts:
@@ -359,7 +358,7 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
     except (OSError, ValueError, RuntimeError) as error:
         # No permission, a name that is too long, a NUL in it, an unknown ~user.
         raise ConfigError(f"{_short(address)} cannot be a file or folder: {_short_reason(error)}") from None
-    name = path.name  # settings make paths absolute before they come here
+    name = path.name  # paths from settings are absolute by now
     if name == "webcam" or (name.isascii() and name.isdigit()):
         number = name[:_MAX_WEBCAM_DIGITS] if name != "webcam" else 0
         raise ConfigError(f"there is no file {_short(address)}: for a webcam write webcam:{number}")
@@ -372,7 +371,7 @@ def _classify_path(address: str, path: Path) -> tuple[Kind, str]:
 
 
 def _refuse_special(address: str, path: Path) -> None:
-    """Refuse a device, a socket and a file that the kernel makes up. A FIFO is fine."""
+    """Refuse a device, a socket or a virtual file of the kernel. A FIFO is fine."""
     mode = path.stat().st_mode
     if stat.S_ISREG(mode) and path.resolve().is_relative_to("/proc"):
         what = "a file of the kernel"
@@ -398,7 +397,7 @@ def _short_reason(error: Exception) -> str:
 
 
 def _scheme(address: str) -> str | None:
-    """The lower-case scheme of an address; None for a path. One letter is no scheme."""
+    """Return the lower-case scheme of an address; None for a path. A single letter is not a scheme."""
     match = _SCHEME.match(address)
     return match[1].lower() if match else None
 

@@ -1,4 +1,4 @@
-"""Capture times of packets: from the camera's clock if RTCP reports it, else from ours."""
+"""Capture times of packets: from the camera's clock if RTCP reports it, or else from this machine's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PacketStamp:
         t_wall_ns: Unix epoch.
         t_source: Clock of ``t_wall_ns``.
         t_captured_ns: ``time.monotonic_ns()`` when the demuxer returned it. For codecs whose frames end where the
-            next one begins (H.264, H.265) that is when the next frame's first packet arrived.
+            next one begins (H.264, H.265), this is when the next frame's first packet arrived.
     """
 
     t_wall_ns: int
@@ -52,7 +52,7 @@ class PacketClock:
         if not packet.has_sidedata("prft"):
             return None
         if not self._reported:
-            # The first may belong to the next frame: FFmpeg's parser held one back when the report arrived.
+            # The first one may belong to the next frame: FFmpeg's parser held a packet back when the report arrived.
             self._reported = True
             return None
         (microseconds,) = _PRODUCER_REFERENCE_TIME.unpack_from(bytes(packet.get_sidedata("prft")))

@@ -1,12 +1,12 @@
-"""Detect the codec of a packet, since the codec of an open stream may change.
+"""Detects the codec of packets, since the codec of an open stream may change.
 
-The demuxer notices a change (a new program map in MPEG-TS, a new segment in HLS) and continues, but PyAV keeps the
-decoder that it made when the container was opened, and does not expose the demuxer's codec. Nor is that codec reliable:
-to detect a stream's type, FFmpeg reads up to 5 MB ahead, and for all packets of that part it reports the last codec.
+The demuxer detects a change (a new program map in MPEG-TS, a new segment in HLS) and continues, but PyAV keeps the
+decoder that it made when the container was opened, and does not expose the demuxer's codec. That codec is not reliable
+either: to detect a stream's type, FFmpeg reads up to 5 MB ahead, and reports the last codec for all those packets.
 
-So a packet with the parameters that a decoder needs first is recognized by its start codes. Only the slices of MPEG-2
-look like those of H.264 and HEVC: their codes are the rows of the picture, 0x01 to 0xAF, so their order identifies
-them. For other codecs a bitstream filter decides: it refuses streams of any codec but its own.
+So a packet with the parameters that a decoder needs first is recognized by its start codes. Only slices of MPEG-2 look
+like H.264 and HEVC: their codes are the rows of the picture, 0x01 to 0xAF, so their order identifies them. For other
+codecs a bitstream filter decides, because it refuses all codecs but its own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAY_CHANGE: Final = frozenset({"mpegts", "hls"})
 
 @dataclass(frozen=True, slots=True)
 class CodecChange:
-    """A packet of another codec than the one before.
+    """A packet with another codec than the previous one.
 
     Attributes:
         codec: Name of the new codec.
@@ -52,7 +52,7 @@ class CodecWatch:
     """Watches the codec of one stream. Used by one thread.
 
     Args:
-        container_format: FFmpeg's name of the container's format.
+        container_format: FFmpeg's name for the container's format.
         stream: PyAV's stream.
         codec: Name of its codec when it was opened.
     """
@@ -66,7 +66,7 @@ class CodecWatch:
         self._active = known and not has_lengths and not _MAY_CHANGE.isdisjoint(container_format.split(","))
 
     def change(self, packet: Any) -> CodecChange | None:
-        """Return which codec the packet is of, if it is not that of the packet before; otherwise None."""
+        """Return the packet's codec if it differs from the previous packet's; otherwise None."""
         if not self._active:
             return None
         found = self._find(bytes(packet))
@@ -76,7 +76,7 @@ class CodecWatch:
         return found
 
     def _find(self, data: bytes) -> CodecChange | None:
-        if self._codec != "av1" or data.startswith(_START):  # AV1 has no start codes, so anything may be within it
+        if self._codec != "av1" or data.startswith(_START):  # AV1 has no start codes, so its data may contain them
             for match in _PARAMETERS.finditer(data):
                 assert match.lastgroup is not None
                 if match.lastgroup not in ("h264", "hevc") or not _is_slice(data, match.start()):
@@ -95,10 +95,10 @@ class CodecWatch:
 
 
 def _is_slice(data: bytes, start: int) -> bool:
-    """Return whether a start code is that of an MPEG-2 slice: one that continues the rows before or after it.
+    """Return whether a start code belongs to an MPEG-2 slice, which continues the rows before or after it.
 
     In H.264 and HEVC no code before such parameters is lower by one, and no two after them count up: SEI and access
-    unit delimiters would need an importance that the standard forbids them.
+    unit delimiters would need a value (nal_ref_idc) that the standard forbids for them.
     """
     code = data[start + 3]
     before = data.rfind(_START[0], 0, start)

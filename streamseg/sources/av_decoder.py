@@ -1,7 +1,7 @@
 """Decoding on an NVIDIA GPU (NVDEC), through FFmpeg.
 
-Pictures are copied to the host as NV12, or P010 if the video has more than 8 bits: the capture process does not own
-the GPU's tensors, and the ring carries the frames of every kind of source in the same way.
+Pictures are copied to the host as NV12, or P010 if the video has more than 8 bits, because the ring carries the frames
+of all sources in host memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHARED_CONTEXT: Final[dict[str, object]] = {"primary_ctx": "1"}
 
 
 def hardware_of(decoder: Decoder) -> HWAccel | None:
-    """Return what ``av.open`` takes as ``hwaccel``; None to decode on the CPU.
+    """Return the argument ``hwaccel`` of ``av.open``; None to decode on the CPU.
 
     Video that the GPU cannot decode falls back to the CPU; :func:`decoded_by_gpu` tells from its pictures.
 

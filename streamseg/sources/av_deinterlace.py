@@ -1,4 +1,4 @@
-"""Turn interlaced pictures into progressive ones with FFmpeg's bwdif, one for each picture."""
+"""Deinterlaces pictures with FFmpeg's bwdif, one for one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PICTURES: Final[dict[Deinterlace, str]] = {"auto": "interlaced", "on": "all"}
 class Deinterlacer:
     """Deinterlaces the pictures of one decoder. Used by one thread.
 
-    The filter needs the next picture, so each is delayed by one. Pictures pass at once while none was interlaced.
+    The filter needs the next picture, so each is delayed by one. Until the first interlaced one, pictures pass at once.
 
     Args:
-        mode: ``auto``: pictures that say that they are interlaced; ``on``: all; ``off``: none.
+        mode: ``auto``: pictures marked as interlaced; ``on``: all; ``off``: none.
     """
 
     def __init__(self, mode: Deinterlace) -> None:
@@ -29,13 +29,13 @@ class Deinterlacer:
         self._layout: tuple[object, ...] = ()
 
     def pictures(self, decoded: Iterable[VideoFrame]) -> list[VideoFrame]:
-        """Return the pictures that are ready, each with what it carried (time stamp, ``opaque``)."""
+        """Return the pictures that are ready, with their time stamps and ``opaque``."""
         if self._mode == "off":
             return list(decoded)
         return [ready for picture in decoded for ready in self._pass(picture)]
 
     def flush(self) -> list[VideoFrame]:
-        """Return the last pictures. Afterwards it can be used for others."""
+        """Return the last pictures. It can be reused afterwards."""
         graph, self._graph = self._graph, None
         if graph is None:
             return []

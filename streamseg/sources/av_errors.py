@@ -1,4 +1,4 @@
-"""Translate FFmpeg's errors: plain words, without the password that FFmpeg's own text contains."""
+"""Translates FFmpeg's errors into plain words, without the password that FFmpeg's text contains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamseg.sources.address import SourceAddress
 from streamseg.sources.av_options import AvKind
 
 _HALF: Final = ", half of open_timeout_s"
-"""FFmpeg opens in two steps, to connect and to find out what comes, and each may take half of the time."""
+"""FFmpeg opens in two steps, connecting and detecting the streams, and each may take half of the time."""
 
 _MAX_BOXES: Final = 1000
 _HEAD_BYTES: Final = 1000
@@ -33,8 +33,8 @@ def open_error(
         address: Address of the source.
         kind: Kind of the source.
         elapsed_s: How long opening took until it failed.
-        timeout_s: The timeout that FFmpeg was given. If a server accepts and never answers, FFmpeg reports "invalid
-            data" at that time; only the clock tells this from data that is really invalid.
+        timeout_s: The timeout given to FFmpeg. If a server accepts and never answers, FFmpeg reports "invalid data" at
+            that time; only the clock distinguishes this from data that is really invalid.
     """
     shown = address.shown
     slow = elapsed_s >= 0.95 * timeout_s and kind in _SERVERS  # on a busy machine everything is slow
@@ -89,7 +89,7 @@ def open_error(
                 "without its index): check the path in a browser"
             )
         case _ if kind in _SERVERS and (host := _unknown_host(address)) is not None:
-            # Where the password is not encoded, what looks like the host is a part of it.
+            # If the password is not encoded, the apparent host may be a part of it.
             name = f"the host name {host!r}" if host.lower() in shown.lower() else "its host name"
             password = ", and percent-encode the password" if "@" in address.text.partition("://")[2] else ""
             fix = f"check the host name and the DNS{password}"
@@ -103,7 +103,7 @@ def open_error(
 
 
 def _unknown_host(address: SourceAddress) -> str | None:
-    """Return the host of an address if it cannot be resolved. FFmpeg only says "Input/output error"."""
+    """Return the host of an address if it cannot be resolved, for which FFmpeg only says "Input/output error"."""
     try:
         host = urlsplit(address.text).hostname
         if host:
@@ -116,7 +116,7 @@ def _unknown_host(address: SourceAddress) -> str | None:
 
 
 def _why_invalid(path: str) -> str:
-    """Why FFmpeg calls a file invalid, as far as its first bytes tell."""
+    """Return why FFmpeg calls a file invalid, judged by its first bytes."""
     try:
         with Path(path).open("rb") as file:
             if not file.seek(0, os.SEEK_END):
@@ -132,7 +132,7 @@ def _why_invalid(path: str) -> str:
 
 
 def _is_playlist(path: str) -> bool:
-    """Whether a file is one that FFmpeg reads as a list of other addresses (HLS, DASH, concat)."""
+    """Whether FFmpeg would read a file as a list of other addresses (HLS, DASH, concat)."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(_HEAD_BYTES)

@@ -1,4 +1,4 @@
-"""Checks a local file before FFmpeg opens it, for anything that FFmpeg would wait for, or decode, without a bound."""
+"""Checks a local file before FFmpeg opens it: FFmpeg waits, and decodes images, without a bound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamseg.errors import SourceOpenError
 
 _HEADER_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 32 << 20
-"""A JPEG may have megabytes of metadata before its size, a TIFF its size at its end."""
+"""Read this much to find an image's size: JPEG may have megabytes of metadata before it, TIFF has it at the end."""
 
 
 @contextmanager
@@ -27,8 +27,8 @@ def checked_file(path: str, shown: str, timeout_s: float) -> Iterator[str]:
         timeout_s: Longest wait.
 
     Yields:
-        What FFmpeg opens, within the context: the path, or the descriptor of an open FIFO. Opened by its path FFmpeg
-        would wait for another writer, if the first has written all it had.
+        The path that FFmpeg can open within the context: the given path, or the descriptor of an open FIFO. If FFmpeg
+        opened the FIFO by its path after the first writer has finished, it would wait for another one.
 
     Blocks: up to ``timeout_s``, for a FIFO without a writer. FFmpeg would wait forever.
 
@@ -69,7 +69,7 @@ def _wait_for_writer(descriptor: int, shown: str, timeout_s: float) -> None:
 
 
 def _check_size(path: Path) -> None:
-    """FFmpeg decodes a picture to find out what it is, so its size must be known before."""
+    """Refuse an image that is too large, before FFmpeg decodes it to detect its type."""
     with path.open("rb") as file:
         head = file.read(_HEADER_BYTES)
         if header_size(head) is None and is_image(head):

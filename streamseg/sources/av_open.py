@@ -24,10 +24,10 @@ MAY_BE_LIVE: Final = frozenset({"http", "hls"})
 DECODER_OPTIONS: Final = {"max_pixels": str(MAX_PIXELS)}
 
 _PREFIXED: Final = frozenset({"screen", "lavfi"})
-"""Kinds whose addresses come without their prefix."""
+"""Kinds whose addresses lack their prefix here."""
 
 _SHORT_PROBE: Final = {"probesize": "1024"}
-"""FFmpeg reads a picture to find out what a stream is, and nothing beyond it."""
+"""FFmpeg reads one picture to detect a stream's type, and nothing beyond it."""
 
 _NO_PLAYLISTS: Final = (
     "the server sends no video, but perhaps a playlist (HLS, DASH), which can lead to other addresses: give the "
@@ -40,11 +40,11 @@ class OpenVideo:
     """An open container.
 
     Attributes:
-        container: PyAV's.
+        container: PyAV's container.
         stream: Its video stream; has a decoder.
         watch: Watches the codec of its packets.
-        first: A packet that was read already; None if none was.
-        hardware: What its decoder runs on; None: the CPU.
+        first: A packet that was already read; None if none was.
+        hardware: Device of its decoder; None: the CPU.
     """
 
     container: Any
@@ -97,7 +97,7 @@ class VideoOpener:
         first = self._first_packet(video.container, video.stream)
         if first is None or video.watch.change(first) is None:
             return OpenVideo(video.container, video.stream, video.watch, first, video.hardware)
-        # FFmpeg has read on into a part of another codec, and cuts the packets of the first part as if it were of it.
+        # FFmpeg has read ahead into a part with another codec, and parses the packets of the first part as if in it.
         video.container.close()
         return self._open(_SHORT_PROBE)
 
@@ -139,7 +139,7 @@ class VideoOpener:
                     url,
                     "r",
                     format=arguments.format,
-                    # PyAV passes `options` on to the decoders with which FFmpeg finds out what a stream is.
+                    # PyAV passes `options` on to the decoders with which FFmpeg detects a stream's type.
                     options=dict(DECODER_OPTIONS),
                     container_options=arguments.options | options,
                     timeout=(step_timeout_s, self.read_timeout_s),
@@ -154,7 +154,7 @@ class VideoOpener:
             raise open_error(error, shown, self.kind, elapsed_s=elapsed_s, timeout_s=step_timeout_s) from None
 
     def _no_decoder(self, container: Any, started: float) -> SourceOpenError:
-        """Return why FFmpeg does not know what a stream holds: it cannot decode it, or did not get a picture of it."""
+        """Return the error for a stream of unknown type: FFmpeg cannot decode it, or got no picture of it."""
         try:
             next(container.demux())
         except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -1,6 +1,6 @@
-"""How FFmpeg opens each kind of source: address, format and options.
+"""Arguments with which FFmpeg opens each kind of source: address, format and options.
 
-FFmpeg ignores unknown options silently, so every name here was looked up in its sources and seen to work.
+FFmpeg silently ignores unknown options, so every name here was looked up in its source code and tested.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _ONE_ADDRESS: Final = ",".join((
     *("hevc", "av1", "obu", "ivf", "ogg", "asf", "nut", "mxf", "gif", "apng"),
     *("jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "jpegxl_pipe"),
 ))  # fmt: skip
-"""Demuxers that read the one address they are given. Others open addresses that they find in what a server sends:
-``hls``, ``dash``, ``sdp``, ``concat``, ``imf``, ``rtsp``."""
+"""Demuxers that only read the given address. Others open addresses that a server sends: ``hls``, ``dash``, ``sdp``,
+``concat``, ``imf``, ``rtsp``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class OpenArguments:
 def open_arguments(
     address: str, kind: AvKind, *, transport: Transport, open_timeout_s: float, follow_redirects: bool = True
 ) -> OpenArguments:
-    """Return how to open ``address`` with the least delay.
+    """Return the arguments to open ``address`` with the least delay.
 
     Args:
         address: Address of the source; a lavfi graph or device without prefix.
@@ -58,20 +58,20 @@ def open_arguments(
     url, listen = _listening(address)
     match kind:
         case "rtsp":
-            # One packet is enough; the decoder finds out the rest. By default FFmpeg first collects a second of
-            # pictures, which then arrive late and all at once. Video only: sound would reset the stall clock.
+            # One packet is enough; the decoder detects the rest. By default FFmpeg first collects a second of pictures,
+            # which then arrive late and all at once. Video only: sound would reset the stall clock.
             options = {"probesize": "32", "allowed_media_types": "video", "rtsp_transport": transport}
             if listen:
-                # The default of listen_timeout (-1 s) is out of range for the option that FFmpeg passes it to.
+                # FFmpeg passes listen_timeout to another option, for which its default of -1 s is out of range.
                 options |= {"rtsp_flags": "listen", "listen_timeout": str(math.ceil(open_timeout_s))}
             return OpenArguments(url, options=options)
         case "rtmp":
-            # FLV may announce sound that never comes; by default FFmpeg waits for it during up to 90 s of video.
+            # FLV may announce sound that never arrives; by default FFmpeg waits for it for up to 90 s of video.
             options = {"rtmp_live": "live", "analyzeduration": "500000", "fpsprobesize": "0"}
             return OpenArguments(url, options=options | ({"listen": "1"} if listen else {}))
         case "http" | "hls":
-            # Keep-alive: FFmpeg sends a second request into a connection unless the server's answer says that it
-            # closes. Some servers close as asked and do not say so, and the video would end at its first seek.
+            # Keep-alive: FFmpeg reuses a connection unless the response says that it will close. Some servers close it
+            # as requested without saying so, and the video would end at its first seek.
             options = {"analyzeduration": "1000000", "fpsprobesize": "0", "multiple_requests": "1"}
             if not follow_redirects:
                 options |= {"max_redirects": "0", "format_whitelist": _ONE_ADDRESS}

@@ -27,8 +27,8 @@ _DISPLAY_MATRIX: Final = "DISPLAYMATRIX"
 _MATRIX: Final = struct.Struct("=9i")
 _FFMPEG_NAME: Final[dict[PixelFormat, str]] = {"yuv420p": "yuv420p", "rgb24": "rgb24", "gray8": "gray"}
 
-# AVColorSpace. Everything else, in particular unspecified, is BT.601 at every size: FFmpeg's scaler treats it so, and
-# with it `to_ndarray("rgb24")` and the images that `ffmpeg` extracts, on which SAM 2 usually runs.
+# AVColorSpace. Everything else, in particular unspecified, is BT.601 at every size, as in FFmpeg's scaler, and so in
+# `to_ndarray("rgb24")` and in images extracted by `ffmpeg`, on which SAM 2 usually runs.
 _MATRICES: Final[dict[int, ColorMatrix]] = {1: "bt709", 9: "bt2020", 10: "bt2020"}
 
 
@@ -38,8 +38,8 @@ def _unknown_side_data(kinds: type[Any], number: int) -> Any:
     return kind
 
 
-# PyAV refuses to read any side data of a picture that has some of a kind that it does not know, like EXIF. With EXIF,
-# JPEG, PNG, WebP and TIFF say that they are mirrored.
+# PyAV refuses to read all side data of a picture if it does not know one kind, such as EXIF, which tells that a JPEG,
+# PNG, WebP or TIFF is mirrored.
 Type._missing_ = classmethod(_unknown_side_data)  # type: ignore[method-assign, assignment]
 
 
@@ -83,10 +83,10 @@ class PictureReader:
 
 
 def _orientation(picture: VideoFrame) -> tuple[bool, int]:
-    """Return how a picture must be turned for display: first mirrored left to right or not, then by quarter turns.
+    """Return how to turn a picture for display: whether to mirror it left to right first, then the quarter turns.
 
-    Like FFmpeg's own autorotation this takes the whole display matrix. ``picture.rotation`` has its angle only, and
-    an angle that is wrong for mirrored pictures.
+    Like FFmpeg's own autorotation, this uses the whole display matrix. ``picture.rotation`` only has an angle, which is
+    wrong for mirrored pictures.
     """
     side_data: Any = picture.side_data.get(_DISPLAY_MATRIX)
     if side_data is None:

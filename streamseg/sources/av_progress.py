@@ -1,21 +1,21 @@
-"""How far a video was read, and what is missing at its end by what its container announced."""
+"""Tracks how far a video was read, and what is missing at its end compared to what the container announced."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 _MAX_SHORT_S: Final = 1.0
-"""A file whose last picture is this long before its announced end is cut off."""
+"""A file whose last picture is this long before its announced end is truncated."""
 
 _MAX_REST: Final = 4_000_000
-"""More bytes than this after a transport stream's last packet are more than sound: another video stream follows."""
+"""If more bytes follow a transport stream's last packet, they are not just sound but another video stream."""
 
 
 class ReadProgress:
-    """Packets of one video stream, as far as they were read.
+    """The packets of one video stream that were read.
 
     Args:
-        container: PyAV's.
+        container: PyAV's container.
         stream: Its video stream.
 
     Attributes:
@@ -36,16 +36,16 @@ class ReadProgress:
         if packet.pts is None or packet.time_base is None:
             return
         start_s = float(packet.pts * packet.time_base) + self._shift_s
-        if start_s < self._end_s - _MAX_SHORT_S:  # its time stamps start over: a joint of two recordings
+        if start_s < self._end_s - _MAX_SHORT_S:  # its time stamps start over: two joined recordings
             self._shift_s += self._end_s - start_s
             start_s = self._end_s
         self._end_s = max(self._end_s, start_s + float((packet.duration or 0) * packet.time_base))
 
     def missing(self, max_short_s: float = _MAX_SHORT_S) -> str:
-        """Return what is missing at the end, for people; empty if nothing is.
+        """Return what is missing at the end, as readable text; empty if nothing is.
 
         Args:
-            max_short_s: A video may end this long before its announced end.
+            max_short_s: How long before its announced end a video may end.
         """
         if self._stream.frames > self.packets:
             return f"{self.packets} of {self._stream.frames} packets"

@@ -45,13 +45,13 @@ NO_PICTURE_S: Final = 30.0
 _ALWAYS_LIVE: Final = frozenset({"rtsp", "rtmp", "udp", "rtp", "srt", "sdp", "snapshot", "screen", "v4l2"})
 _MAX_CORRUPT_RUN: Final = 300
 _MAX_ASPECT: Final = 16
-"""A pixel that is more oblong than this is damaged data."""
+"""A more extreme pixel aspect ratio than this is damaged data."""
 
 _MAX_SHORT_HLS_S: Final = 0.25
-"""How far the durations in a playlist may be from those of its segments, if the connection may have broken."""
+"""Tolerance between durations in a playlist and in its segments, if the connection may have broken."""
 
 _MAX_REORDERED: Final = 64
-"""More packets than a decoder has in hand: its delay for B-frames, and a picture for each thread."""
+"""More packets than a decoder buffers for B-frames and for its threads."""
 
 _DECODER_THREADS: Final = min(4, os.cpu_count() or 1)
 
@@ -62,10 +62,10 @@ class StampedPicture:
 
     Attributes:
         picture: FFmpeg's picture.
-        stamp: Capture time of the packet that became this picture, also with B-frames.
+        stamp: Capture time of the packet that became this picture, even with B-frames.
         decode_ns: Time spent in the decoder call that returned it.
         sample_aspect: Width to height of a pixel as displayed.
-        discontinuity: Why it does not follow the picture before it; empty if it does.
+        discontinuity: Why it does not follow the previous picture; empty if it does.
     """
 
     picture: VideoFrame
@@ -84,7 +84,7 @@ class AvSession:
         transport: RTSP only.
         open_timeout_s: Maximum time to open it.
         stall_timeout_s: Longest time without a packet of a live source.
-        low_delay: Decode without frame threads, each of which delays every picture by one frame.
+        low_delay: Decode without frame threads, since each delays all pictures by one frame.
         decoder: Where to decode.
         video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
         deinterlace: Which pictures to deinterlace.
@@ -92,10 +92,10 @@ class AvSession:
 
     Attributes:
         kind: As given, or ``hls`` if an HTTP address turned out to be one.
-        live: The source has no end of its own.
+        live: The source is endless.
         pictures: Pictures decoded so far.
         corrupt: Packets that could not be decoded.
-        damaged: Packets with missing or wrong data that were decoded all the same. Not counted of live sources.
+        damaged: Packets with missing or wrong data that could be decoded. Not counted for live sources.
 
     Blocks: up to ``open_timeout_s``; longer if a name server does not answer.
 
@@ -168,7 +168,7 @@ class AvSession:
             SourceDisconnectedError: a live source ended or failed, its packets cannot be decoded, or the connection
                 broke before the end of a file.
             SourceOpenError: a live source failed before its first picture.
-            SourceError: the end of a source of which no picture could be decoded.
+            SourceError: the source ended, and no picture could be decoded.
         """
         deadline = time.monotonic() + timeout_s
         while not self._decoded:
@@ -197,11 +197,11 @@ class AvSession:
         self._container.close()
 
     def _demux(self) -> Generator[Any, None, None]:
-        # All streams, so that packets of the others cannot hide that the video is silent.
+        # Demux all streams, so that packets of others cannot hide that the video is silent.
         return cast(Generator[Any, None, None], self._container.demux())
 
     def _check_image(self, packet: Any) -> None:
-        """Say of an image that the decoder refused before the first picture if it is too large."""
+        """Raise an error if the decoder refused the first picture because the image is too large."""
         if self.pictures:
             return
         data = bytes(packet)
@@ -212,20 +212,20 @@ class AvSession:
             raise SourceOpenError(f"{self._shown}: {error}") from None
 
     def _is_endless(self) -> bool:
-        """Whether a server's answer has no end. Only known once it is open: a file and a camera look alike before."""
+        """Whether a server's response is endless. Only known once it is open: a file and a camera look alike before."""
         if self._container.duration is not None:
             return False
         return self.kind == "hls" or self._container.size <= 0
 
     def _advance(self) -> None:
-        """Decode the next packet; at the end take the last pictures out of the decoder."""
+        """Decode the next packet; at the end, flush the decoder."""
         try:
             packet = self._next_packet()
         except StopIteration:
             self._failure = ""
             self._decoded += self._deinterlacer.flush()
         except (av.error.FFmpegError, OSError) as error:
-            if self.live and not self.pictures:  # a snapshot's address is asked only now
+            if self.live and not self.pictures:  # a snapshot is not requested earlier
                 raise open_error(error, self._address, self.kind, elapsed_s=0.0, timeout_s=math.inf) from None
             self._failure = "" if self._is_plain_end(error) else self._reason(error)
             self._decoded = self._drain()
@@ -233,14 +233,14 @@ class AvSession:
             self._decode(packet)
 
     def _is_plain_end(self, error: av.error.FFmpegError | OSError) -> bool:
-        """Whether an error is the end of an answer without a length, which FFmpeg takes for a broken connection."""
+        """Whether an error is the end of a response without a length, which FFmpeg takes for a broken connection."""
         if self.kind not in MAY_BE_LIVE or error.errno != errno.EIO:
             return False
-        # Of a playlist only its last segment is at its end, and its size is unknown.
+        # In a playlist, only the last segment is at its end, and its size is unknown.
         return self._container.size <= 0 and not (self.kind == "hls" and self._progress.missing(_MAX_SHORT_HLS_S))
 
     def _end_error(self) -> SourceError:
-        """Return what to raise once all pictures of a source are delivered, with how many there were."""
+        """Return the error to raise once all pictures of a source are delivered; it tells their number."""
         if self.live:
             why = f"connection lost ({self._failure})" if self._failure else "the server ended the stream"
             return SourceDisconnectedError(f"{self._shown}: {why}")
@@ -271,7 +271,7 @@ class AvSession:
         except (av.error.FFmpegError, OSError, ValueError):
             decoded = []
         for picture in decoded:
-            picture.time_base = self.stream.time_base  # PyAV takes it from the packet, and there is none
+            picture.time_base = self.stream.time_base  # PyAV takes it from the packet, but a flush has none
         return [*self._deinterlacer.pictures(decoded), *self._deinterlacer.flush()]
 
     def _next_packet(self) -> Any:
@@ -283,7 +283,7 @@ class AvSession:
             if following.size:
                 self._pending, self._cut_off = following, False
             else:
-                # Cut off within its last packet. With an error in it, frame threads would drop the pictures before it.
+                # Truncated within its last packet. On an error, frame threads would drop the pictures before it.
                 return following
         return packet
 
@@ -332,11 +332,11 @@ class AvSession:
         return context
 
     def _change_decoder(self, packet: Any, change: CodecChange) -> Any:
-        """Go on with a decoder of another codec, at the first packet of it; return that packet without the old one."""
+        """Switch to another codec's decoder at its first packet; return that packet without data of the old codec."""
         self._decoded = self._drain()
         if change.offset:  # FFmpeg's parser held a picture of the old codec back
             self._note_corrupt()
-        if self._progress.packets > 1:  # otherwise FFmpeg only named the codec of a later part
+        if self._progress.packets > 1:  # otherwise FFmpeg only reported the codec of a later part
             self._codec_changes += 1
             why = f"codec changed from {self._context.name} to {change.codec}"
             self._discontinuity = (self.pictures + len(self._decoded) + 1, why)

@@ -23,12 +23,11 @@ _SNAPSHOT_FPS: Final = 5.0
 class AvSource:
     """A source that FFmpeg reads. Implements :class:`streamseg.sources.base.FrameSource`.
 
-    A live source is read as it comes: the caller must drain it. A source with an end is released at the pace of its
-    timestamps (``live``) or as fast as it is read (``fast``); HTTP and HLS addresses count as live unless they
-    announce a duration. HLS arrives in bursts of a segment and is therefore always paced.
+    A live source is delivered as it arrives: the caller must drain it. A finite source is delivered at the pace of its
+    timestamps (``live``) or as fast as it is read (``fast``); HTTP and HLS addresses count as live unless they announce
+    a duration. HLS arrives in bursts of a segment and is therefore always paced.
 
-    With B-frames the stamps are those of the picture's own packet. Pictures are turned upright according to their
-    display matrix.
+    With B-frames, stamps come from the picture's own packet. Pictures are turned upright by their display matrix.
 
     Args:
         address: Address in FFmpeg's form: ``/dev/video0``, a lavfi graph without prefix, a file, or a URL.
@@ -42,7 +41,7 @@ class AvSource:
         loop: Not for live sources: start over at the end.
         decoder: Where to decode.
         video_stream: Which of several video streams, from 0; None: the one that FFmpeg considers the best.
-        deinterlace: Which pictures to deinterlace. Deinterlaced ones come one frame later.
+        deinterlace: Which pictures to deinterlace. Deinterlaced ones arrive one frame later.
         fps: Snapshots only: how many to request per second; None: 5.
         follow_redirects: http and https: follow the server to another address, by a redirect or a playlist.
     """
@@ -85,7 +84,7 @@ class AvSource:
 
     @property
     def damaged(self) -> int:
-        """Packets of the present connection with missing data, which were decoded all the same."""
+        """Packets of the current connection that were decoded with missing data."""
         return self._session.damaged if self._session else 0
 
     @property
@@ -107,7 +106,7 @@ class AvSource:
         deadline = time.monotonic() + self._open_timeout_s
         session = self._session = self._connect()
         live, stream = session.live, session.stream
-        # Where no pictures were counted, FFmpeg's guess is that of fields: twice the rate of most H.264 streams.
+        # If no pictures were counted, FFmpeg guesses from fields: twice the rate of most H.264 streams.
         announced = stream.average_rate or stream.codec_context.framerate or stream.guessed_rate
         rate = self._fps if self._kind == "snapshot" else announced
         if (session.kind == "hls" and (live or self._paced)) or (self._paced and not live):
@@ -191,7 +190,7 @@ class AvSource:
     def _start_over(self) -> None:
         pacer = self._pacer
         self.close()
-        self._session, self._pacer = self._connect(), pacer  # keeps its pace over the seam
+        self._session, self._pacer = self._connect(), pacer  # keep the pace across the seam
 
     def _stamps(self, stamped: StampedPicture) -> FrameStamps:
         picture, stamp = stamped.picture, stamped.stamp
@@ -203,7 +202,7 @@ class AvSource:
             unknown = picture.pts is None or self._kind == "snapshot"
             self._pacer.wait(None if unknown else float((picture.pts or 0) * time_base))
         if self._session is not None and not self._session.live:
-            # As if its data had arrived and been decoded when the frame was due.
+            # Stamp it as if its data had arrived and been decoded when the frame was due.
             t_wall_ns, t_source, t_decoded_ns = time.time_ns(), "file", time.monotonic_ns()
             t_captured_ns = t_decoded_ns - stamped.decode_ns
         return FrameStamps(

@@ -1,4 +1,4 @@
-"""The video stream of an open container: which one is decoded, and whether it can be."""
+"""Chooses the video stream of an open container, and checks its size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def choose_stream(container: Any, number: int | None, shown: str) -> Any:
     """Return a video stream.
 
     Args:
-        container: PyAV's.
+        container: PyAV's container.
         number: Which of several, from 0; None: the one that FFmpeg considers the best.
         shown: The address for messages, without secrets.
 

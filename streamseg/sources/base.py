@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 from streamseg.frame import SourceFrame
 
 Pace = Literal["live", "fast", "camera"]
-"""How a source with an end is played: at its own rate, as fast as it is read, or at its own rate with late frames
-dropped, as a camera would."""
+"""How a finite source is played: at its own rate, as fast as it is read, or at its own rate with late frames dropped,
+like a camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class SourceInfo:
         width: In pixels, as announced; the format of each frame is authoritative.
         height: In pixels.
         frame_rate: Frames per second as announced; None if unknown.
-        codec: Name of the codec, for people.
+        codec: Readable name of the codec.
         frames: Number of frames of a file; None if unknown or endless.
     """
 

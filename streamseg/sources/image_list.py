@@ -10,13 +10,13 @@ from typing import Final
 from streamseg.errors import SourceOpenError
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-"""Files with these names are read as images; others, animated GIFs too, by FFmpeg."""
+"""Files with these suffixes are read as images; FFmpeg reads all others, including animated GIFs."""
 
 _NUMBER: Final = re.compile(r"%0?(\d?)d")
 
 
 def list_images(path: Path) -> list[Path]:
-    """Return the image files of a folder, of a pattern, or the one file, in natural order.
+    """Return the image files of a folder or pattern, or the file itself, in natural order.
 
     Raises:
         SourceOpenError: There are none.
@@ -34,7 +34,7 @@ def list_images(path: Path) -> list[Path]:
         elif any(character in str(path) for character in "*?["):
             found = [Path(name) for name in glob(str(path))]  # noqa: PTH207 - any part may hold a wildcard
         else:
-            found = list(path.iterdir())  # raises the error that says why
+            found = list(path.iterdir())  # raises the error that tells why
         pictures = sorted((entry for entry in found if entry.is_file()), key=_natural_order)
     except OSError as error:
         raise SourceOpenError(f"{str(path)!r} cannot be listed: {error.strerror}") from None
@@ -47,7 +47,7 @@ def list_images(path: Path) -> list[Path]:
 def _natural_order(path: Path) -> tuple[list[list[tuple[bool, int, str]]], str]:
     """Sort key: folder by folder, digits as numbers; the path decides between ``1.jpg`` and ``01.jpg``."""
     names = [[part for part in re.split(r"(\d+)", name.lower()) if part] for name in path.parts]
-    # isdecimal as \d does: isdigit is also true for characters that int() refuses, like a circled 1.
+    # isdecimal, like \d: isdigit is also true for characters that int() refuses, such as a circled 1.
     return [
         [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in name] for name in names
     ], str(path)

@@ -31,14 +31,14 @@ DEFAULT_FPS: Final = 30.0
 class ImageFolderSource:
     """Image files in natural order (``2.jpg`` before ``10.jpg``) as a video, delivered as RGB.
 
-    Pixels are as OpenCV decodes them: 8 bits, three channels, without transparency, turned upright according to the
-    EXIF orientation. Images may differ in size. An image that cannot be read, or is too large, counts as corrupt, and
-    its time passes without a frame. ``pts`` counts all images, unreadable ones included, and keeps rising when the
-    sequence starts over.
+    OpenCV decodes the pixels: 8 bits, three channels, without transparency, turned upright by the EXIF orientation.
+    Images may differ in size. An image that cannot be read, or is too large, counts as corrupt, and its time passes
+    without a frame. ``pts`` counts all images, including unreadable ones, and keeps rising when the sequence starts
+    over.
 
     Args:
-        path: A folder, of which the image files are read, but not those of its subfolders; a pattern of file names
-            (``shots/*.png``, ``shots/img%03d.png``); or one image file.
+        path: A folder, whose image files are read, but not its subfolders; a pattern of file names (``shots/*.png``,
+            ``shots/img%03d.png``); or one image file.
         fps: Images per second.
         pace: At that rate (``camera``: without ever falling behind), or as fast as they are read.
         loop: Start over after the last image.

@@ -41,12 +41,12 @@ class SourceSettings(Protocol):
 
     @property
     def pace(self) -> Pace:
-        """Sources with an end: how they are played."""
+        """Finite sources: how they are played."""
         ...
 
     @property
     def loop(self) -> bool:
-        """Sources with an end: start again at the end."""
+        """Finite sources: start over at the end."""
         ...
 
     @property

@@ -18,7 +18,7 @@ class Pacer:
 
     Args:
         interval_s: Interval between frames until their timestamps show it.
-        catch_up: Release late frames at once, however late, so that a live source that comes in bursts (HLS) keeps
+        catch_up: Release late frames at once, however late, so that a live source that arrives in bursts (HLS) keeps
             its delay instead of falling behind.
     """
 

@@ -1,4 +1,4 @@
-"""Measure a source for some seconds."""
+"""Measures a source for a few seconds."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class ProbeReport:
     Attributes:
         address: Address without credentials.
         kind: As in :class:`streamseg.sources.base.SourceInfo`.
-        live: The source has no end of its own.
-        codec: Name of the codec, for people.
+        live: The source is endless.
+        codec: Readable name of the codec.
         format: Format of the last frame: size, pixel layout as delivered, color.
         frames_announced: Length of a file in frames; None if unknown or endless.
         rate_announced: Frames per second that the source announces; None if it does not.
         rate_measured: Frames per second that arrived; None with fewer than two frames.
         seconds: Duration of the measurement.
         frames: Number of frames read.
-        corrupt: Packets that could not be decoded, or with missing data.
+        corrupt: Packets that could not be decoded, or had missing data.
         open_s: Time to open the source.
         first_frame_s: Time to the first frame, including opening.
         jitter_ms: Standard deviation of the time between two frames; None with fewer than three.
         longest_gap_ms: Longest time between two frames; None with fewer than two.
         decode_ms: Median time from a frame's data to its picture.
-        clock: Clock of the last frame's wall time. The camera's own (``rtcp``) is known some seconds after the start.
+        clock: Clock of the last frame's wall time. The camera's own (``rtcp``) is known a few seconds after the start.
         clock_offset_ms: With ``rtcp``: median age of a decoded frame by the camera's clock: the delay, plus how far
             that clock is behind ours.
         ended: The source reached its end.

@@ -1,4 +1,4 @@
-"""Measure how long a source has been silent, from the times at which FFmpeg returns packets."""
+"""Measures how long a source has been silent, from the times at which FFmpeg returns packets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ class StallClock:
 
     For codecs that need parsing (H.264, H.265) FFmpeg's RTSP demuxer holds a packet back until the next one starts,
     and returns it at the first read timeout. So a stopped server shows only at the second timeout in a row, which is
-    why the read timeout must be half the stall timeout; and a packet that arrives at a timeout is no sign of life at
-    that time.
+    why the read timeout must be half the stall timeout; and a packet that arrives at a timeout is not a sign of life.
 
     Args:
         now: Current time.

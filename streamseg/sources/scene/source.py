@@ -103,7 +103,7 @@ class Scene:
         return (x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)
 
     def visible(self, n: int) -> tuple[int, ...]:
-        """Return the ids of the objects of which frame ``n`` shows at least one pixel."""
+        """Return the ids of the objects with at least one pixel in frame ``n``."""
         return tuple(int(owner) for owner in np.unique(self._owners_of(n)) if owner)
 
     def click_point(self, n: int, obj_id: int) -> tuple[int, int] | None:
@@ -202,7 +202,7 @@ class SceneSource:
     def open(self) -> SourceInfo:
         """Paint the scene's objects and the frames of its cache, then start its clock.
 
-        Blocks: some tenths of a second; with a cache, until it is rendered.
+        Blocks: a few tenths of a second; with a cache, until it is rendered.
         """
         scene = self._scene = Scene(self.spec)
         self._image = np.empty((self.spec.height, self.spec.width, 3), dtype=np.uint8)

@@ -31,8 +31,8 @@ class SceneSpec:
     Attributes:
         preset: ``default`` (a pond: fish below, leaves above, always in view), ``leave`` (object 1 leaves the
             picture and returns, every 8 s), ``crossing`` (two look-alikes that pass over each other), ``simple``
-            (slow shapes in plain colors, without shading), ``visit`` (such shapes that cross the picture one after the
-            other, and are away in between).
+            (slow shapes in plain colors, without shading), ``visit`` (such shapes that cross the picture one by one,
+            with pauses in between).
         seed: Varies textures, colors, sizes and paths.
         width: In pixels.
         height: In pixels.

@@ -17,8 +17,8 @@ from streamseg.sources.scene.cast import Actor, Pose
 from streamseg.sources.scene.texture import Picture, to_bytes
 
 _TEXELS_A_PIXEL: Final = 2.0
-"""Sprites are finer than the picture and blurred to its pixel size, so that the nearest texel shows no steps and no
-interpolation is needed, whose arithmetic would differ between machines."""
+"""Sprites are finer than the picture and blurred to its pixel size, so that the nearest texel shows no steps.
+Interpolation would differ between machines."""
 
 _ONE: Final = 1 << 16
 _NO_FRACTION: Final = np.empty(0, dtype=np.uint16)
