@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def matrix_attention(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0) -> Tensor:
-    """Return what ``scaled_dot_product_attention`` returns, in the operands' own precision.
+    """Compute ``scaled_dot_product_attention`` in the operands' own precision.
 
     Args:
         query: ``[B, heads, Q, C]``.

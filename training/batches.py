@@ -1,4 +1,4 @@
-"""Batches of clips, made on the fly. Each depends only on the run's seed and its number, not on the process."""
+"""Makes batches of clips on the fly. A batch depends only on the run's seed and its number, not on the process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS: tuple[PromptKind, ...] = ("mask", "box", "point")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The order for one batch."""
+    """A request for one batch."""
 
     step: int
     phase: Phase
@@ -31,16 +31,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step trains on.
+    """The data of one batch.
 
     Attributes:
-        request: What it was made for.
+        request: Its request.
         images: ``uint8 [T, B, S, S, 3]``, RGB.
-        lane_clips: ``int64 [L]``: the clip of each lane, as one (clip, object) pair is called.
+        lane_clips: ``int64 [L]``: the clip of each lane, which is a (clip, object) pair.
         truth: ``bool [L, T, S, S]``.
-        kind: Of the prompts.
-        corrections: Clicks that follow the prompt.
-        window: Frames that are trained at a time.
+        kind: Kind of the prompts.
+        corrections: Number of clicks after the prompt.
+        window: Number of frames trained at a time.
         asides: Additional prompts on single frames in each window.
     """
 
@@ -58,10 +58,10 @@ def make_batch(material: Material, seed: int, request: Request, scene_seeds: ran
     """Compose one batch; the same arguments give the same batch.
 
     Args:
-        material: What composed clips are made of.
-        seed: Of the run.
+        material: Material of composed clips.
+        seed: Seed of the run.
         request: Number and phase of the batch.
-        scene_seeds: Of generated scenes.
+        scene_seeds: Seeds of generated scenes.
     """
     rng = np.random.default_rng([seed, request.step])
     phase = request.phase

@@ -16,7 +16,7 @@ from training.material import Material, Picture
 from training.motion import BEND_MARGIN, Floats, Shot, bends, fold, path, quads, view_order
 from training.shapes import shape, texture
 
-# How often an object is taken from each pool that is not empty.
+# Relative frequency of objects from each pool that is not empty.
 _POOL_SHARES = {"cutouts": 0.35, "turns": 0.25, "renders": 0.15, "garments": 0.08, "shapes": 0.17}
 _TWIN_SHARE, _CROSSING_SHARE, _COVER_SHARE, _LEAVE_SHARE, _UNBOUND_SHARE = 0.25, 0.5, 0.2, 0.15, 0.15
 _LONGEST_ABSENCE = 30
@@ -31,7 +31,7 @@ class Sprite:
         views: ``uint8 [h, w, 4]``, all of one size.
         order: ``int64 [T]``: the view that each frame shows.
         corners: ``float32 [T, 4, 2]``, pixels of the clip.
-        bends: ``float32 [T, k, k, 2]``, as in :func:`training.motion.bends`; None: it is rigid.
+        bends: ``float32 [T, k, k, 2]``, as in :func:`training.motion.bends`; None: rigid.
     """
 
     views: list[Picture]
@@ -41,7 +41,7 @@ class Sprite:
 
     @property
     def centers(self) -> Floats:
-        """``float32 [T, 2]``: where it is."""
+        """``float32 [T, 2]``: its centers."""
         return self.corners.mean(1)
 
     @property
@@ -72,7 +72,7 @@ def cast(material: Material, rng: np.random.Generator, shot: Shot) -> list[Sprit
 
 
 def _pick(material: Material, rng: np.random.Generator) -> list[Picture]:
-    """Return the views of one object: many if it can turn in depth, else one."""
+    """Return the views of one object: several if it can turn in depth, otherwise one."""
     pools = {name: getattr(material, name, None) for name in _POOL_SHARES}
     names = [name for name, pool in pools.items() if pool or name == "shapes"]
     shares = np.array([_POOL_SHARES[name] for name in names])
@@ -126,7 +126,7 @@ def _twin(original: Sprite, views: list[Picture], diameter: float, rng: np.rando
 
 
 def _cover(hidden: Sprite, material: Material, rng: np.random.Generator, shot: Shot) -> Sprite:
-    """Return something large that hides the object for some frames as it passes."""
+    """Return a large object that hides the other one for some frames as it passes."""
     size = hidden.extent_px * rng.uniform(1.2, 1.8)
     if rng.random() < 0.5:
         rgb = texture(rng, material.photos)

@@ -1,10 +1,10 @@
-"""Choose the thresholds of masks that are found without a prompt, on photographs that were not trained on.
+"""Chooses the thresholds of automatic masks on photographs that were not trained on.
 
 Run it again whenever the weights change: ``python -m training.choose_thresholds nano --coco DIR --more DIR --write``.
 
-For each pair of thresholds it counts the outlined objects that a mask finds, and the masks. Only outlined objects are
-known, so a mask of another object counts as a false one in every row alike. The pair with the best F-score wins, in
-which recall counts twice as much as precision.
+For each pair of thresholds it counts the masks, and the outlined objects that they find. Only outlined objects are
+known, so a mask of any other object counts as false, equally for all pairs. The pair with the best F-score wins, where
+recall counts twice as much as precision.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIDE = 256
 
 
 def main() -> None:
-    """Read the command line, measure each pair of thresholds, print a table, and write the best pair if asked."""
+    """Parse the command line, measure each pair of thresholds, print a table, and write the best pair on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--side", type=int, default=12, help="points along one side of the grid")
@@ -86,7 +86,7 @@ def counts(
     for scores, ious in seen:
         kept = (scores[:, 0] > predicted) & (scores[:, 1] >= stability)
         same = ious[:, kept] >= SAME_IOU
-        found += int(same.any(axis=1).sum()) if kept.any() else 0
+        found += int(same.any(axis=1).sum())
         masks += int(kept.sum())
         right += int(same.any(axis=0).sum())
     return found, masks, right

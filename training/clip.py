@@ -30,7 +30,7 @@ class Clip:
 
     Attributes:
         frames: ``uint8 [T, S, S, 3]``, RGB.
-        masks: ``bool [M, T, S, S]``: what is visible of each object; every one is visible in frame 0.
+        masks: ``bool [M, T, S, S]``: the visible part of each object; all are visible in frame 0.
     """
 
     frames: Picture
@@ -50,13 +50,13 @@ def compose_clip(
     """Compose one clip.
 
     Args:
-        material: What it is made of; if it is empty, backgrounds and objects are generated.
-        rng: Decides everything.
+        material: Its material; if empty, backgrounds and objects are generated.
+        rng: Source of all random decisions.
         frames: Its length.
         side_px: Side of its square frames.
-        max_objects: Largest number of objects with masks; there is at least one.
+        max_objects: Maximum number of objects with masks; there is at least one.
         gap: Time between its frames: 1 is the pace of a video, 4 is fast.
-        vanish_share: Of pasted objects that are not there for a while, with nothing in front of them.
+        vanish_share: Share of pasted objects that vanish for a while without being covered.
     """
     while True:
         # The tracker squeezes every picture to a square, and most cameras' pictures are wide.
@@ -137,7 +137,7 @@ def _camera(rng: np.random.Generator, shot: Shot, size_px: Floats) -> Floats:
 
 
 def _frames_in_sight(rng: np.random.Generator, frames: int, vanish_share: float) -> list[int]:
-    """Return the frames that show an object: all, or those before and after it vanishes."""
+    """Return the frames that show an object: all, or the ones before and after it vanishes."""
     if not vanish_share or rng.random() >= vanish_share:
         return list(range(frames))
     first = int(rng.integers(1, frames))

@@ -1,4 +1,4 @@
-"""What a camera does to pictures: color, exposure, blur, noise and compression."""
+"""Effects of a camera on pictures: color, exposure, blur, noise and compression."""
 
 from __future__ import annotations
 

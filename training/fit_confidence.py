@@ -1,13 +1,13 @@
-"""Fits what a model's confidence is computed from, and writes it beside the model's config.
+"""Fits a model's confidence, and writes it next to the model's config.
 
     python -m training.fit_confidence --coco FOLDER --renders FOLDER --more FOLDER [--weights RUN/nano.pt]
 
-The model follows objects through composed clips and generated scenes, both of training material, marked by clicks,
-masks and boxes in turn. Each mask gives the signals of :mod:`streamseg.tracker.confidence` and whether its IoU is above
-0.5. A logistic regression with a small penalty is fitted to that; it is judged on videos that were left out of five
-fits.
+The model tracks objects through composed clips and generated scenes, both from training material, prompted by clicks,
+masks and boxes in turn. Each mask gives the signals of :mod:`streamseg.tracker.confidence`, and whether its IoU is
+above 0.5. A logistic regression with a small penalty is fitted to them, and evaluated by five-fold cross-validation
+over videos.
 
-The fit is ours because it is twenty lines; scikit-learn is no dependency otherwise.
+The fit is ours because it is twenty lines; nothing else needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Samples:
     Attributes:
         signals: ``[N, len(SIGNALS)]``.
         good: ``[N]``; whether the IoU is above 0.5.
-        video: ``[N]``; the number of the video that the mask is of.
+        video: ``[N]``; the number of the mask's video.
     """
 
     signals: Floats
@@ -66,7 +66,7 @@ class Samples:
 
 
 def main() -> None:
-    """Parse the command line, follow, fit, print and write."""
+    """Parse the command line, track, fit, print and write."""
     parser = argparse.ArgumentParser(prog="python -m training.fit_confidence", description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="nano", help="model of the registry whose config and tuning are used")
     parser.add_argument("--weights", type=Path, help="own weights instead of the model's")
@@ -80,7 +80,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     entry = find(options.model)
     weights = options.weights or entry.packaged
-    tuning_file(entry.config)  # refuses a model whose fit could not be saved, before it is made
+    tuning_file(entry.config)  # refuse a model whose fit could not be saved before any work
     tuning = load_tuning(entry.config)
     model = build_model(entry.config, checkpoint=weights)
     follower = Follower(CameraPredictor(model, policy=policy_of(tuning.memory, tuning.thresholds), history_frames=1))
@@ -117,7 +117,7 @@ def clip(material: Material, number: int, frames: int, side_px: int) -> Frames:
 
 
 def scene(number: int, seconds: int) -> Frames:
-    """Render a scene of a seed for training."""
+    """Render a scene with a training seed."""
     preset, seed = _PRESETS[number % len(_PRESETS)], TRAINING_SEEDS[_SEED + number]
     made = Scene(f"scene:{preset}?seed={seed}&fps={_SCENE_FPS}&size=640x360")
     for n in range(seconds * _SCENE_FPS):
@@ -125,10 +125,10 @@ def scene(number: int, seconds: int) -> Frames:
 
 
 class Follower:
-    """Follows the objects of videos and collects samples.
+    """Tracks the objects of videos and collects samples.
 
     Args:
-        predictor: With the model to fit.
+        predictor: Has the model to fit.
     """
 
     def __init__(self, predictor: CameraPredictor) -> None:
@@ -138,7 +138,7 @@ class Follower:
         self._side = model.image_size // 4
 
     def follow(self, frames: Frames, kind: str, number: int) -> Samples:
-        """Mark every object of the first frame, and return the masks of the others."""
+        """Prompt every object on the first frame, and return samples of its masks on the others."""
         meter = ConfidenceMeter(None, self._predictor.model.device)
         self._predictor.open_stream("video")
         signals, good = [], []
@@ -186,7 +186,7 @@ def _prompt(truth: Flags, kind: str) -> GivenPrompt:
 
 
 def fit(signals: Floats, good: Flags, steps: int = 50) -> Confidence:
-    """Fit the regression by Newton's method, on standardized signals with a penalty on their weights.
+    """Fit the regression with Newton's method, on standardized signals with a penalty on their weights.
 
     Raises:
         ValueError: All masks are good, or none.
@@ -216,7 +216,7 @@ def confidences(fitted: Confidence, signals: Floats) -> Floats:
 
 
 def _judged(samples: Samples) -> str:
-    """Return the error and the ranking of fits on videos that they have not seen."""
+    """Return AUROC and calibration error of cross-validation over videos."""
     numbers = np.unique(samples.video)
     left_out = np.zeros(len(samples.good))
     for fold in range(_FOLDS):

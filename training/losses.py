@@ -1,7 +1,7 @@
 """The losses of SAM 2 (Ravi et al. 2024, appendix): focal 20, dice 1, IoU 1 (L1), object score 1.
 
-Of several candidate masks the one with the least mask loss is trained; every candidate's IoU estimate is. A frame
-without the object trains the object score only.
+Of several candidate masks, only the one with the lowest mask loss is trained; IoU estimates of all candidates are. A
+frame without the object trains only the object score.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def frame_loss(mask_logits: Tensor, iou_predictions: Tensor, score_logits: Tenso
 
 
 def _focal(logits: Tensor, target: Tensor) -> Tensor:
-    """Focal loss (Lin et al. 2017) for targets between 0 and 1, which pixels on the border have."""
+    """Return the focal loss (Lin et al. 2017). Targets may be fractions, as for pixels on the border."""
     surprise = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     miss = (torch.sigmoid(logits) - target).abs()
     return (_ALPHA * target + (1 - _ALPHA) * (1 - target)) * miss**_GAMMA * surprise

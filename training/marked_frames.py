@@ -1,4 +1,4 @@
-"""Frames of videos with known masks as the tracker gets them, and where a careful user clicks on them."""
+"""Converts pictures with known masks to frames for the tracker, and finds where a careful user would click."""
 
 from __future__ import annotations
 

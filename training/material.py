@@ -1,6 +1,6 @@
-"""The pictures that clips are made of: photographs, cut-outs with transparency, and objects seen from all sides.
+"""The source pictures of clips: photographs, cut-outs with transparency, and objects seen from all sides.
 
-Every source is under a permissive license (``docs/nano.md`` lists them); DAVIS is never among them.
+All sources have permissive licenses (``docs/nano.md`` lists them); DAVIS is never among them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where the material is; None leaves a part out.
+    """Folders of the material; None omits a part.
 
     Attributes:
         coco: Folder of ``images/`` and COCO's ``instances.json``.
@@ -58,20 +58,20 @@ class Folders:
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
-        """Let a command line name them."""
+        """Add options for them to a command line."""
         parser.add_argument("--coco", type=Path, help="folder of photographs with instances.json")
         parser.add_argument("--renders", type=Path, help="folder of pictures with an alpha channel")
         parser.add_argument("--more", type=Path, help="folder of photos/, instances.json, backgrounds/ and cutouts/")
 
     @classmethod
     def chosen(cls, options: argparse.Namespace) -> Folders:
-        """Return those that the command line named."""
+        """Return the folders given on the command line."""
         return cls(options.coco, options.renders, options.more)
 
 
 @dataclass(slots=True)
 class Material:
-    """What clips are made of. A list may be empty; without photographs and backgrounds, backgrounds are generated.
+    """The material of clips. A list may be empty; without photographs and backgrounds, backgrounds are generated.
 
     Attributes:
         photos: Photographs with outlined objects: backgrounds, and objects in their natural place.
@@ -79,7 +79,7 @@ class Material:
         cutouts: ``uint8 [h, w, 4]``, RGB and alpha: objects cut out of photographs.
         garments: The same: clothes.
         renders: The same, rendered.
-        turns: For each object its views along an orbit, ``uint8 [h, w, 4]``, all of one size.
+        turns: Per object its views along an orbit, ``uint8 [h, w, 4]``, all of one size.
     """
 
     photos: list[Photo] = field(default_factory=list)
@@ -93,11 +93,11 @@ class Material:
 def load_material(folders: Folders, *, held_out: bool = False) -> Material:
     """Read the material from its folders.
 
-    A twelfth of the photographs (with their cut-outs), renders, objects and garments is held out for validation: all
-    views of an object, and all variants of an emoji, are on the same side.
+    A twelfth of the photographs (with their cut-outs), renders, objects and garments is held out for validation. All
+    views of an object, and all variants of an emoji, are on the same side of the split.
 
     Args:
-        folders: Where it is.
+        folders: Its folders.
         held_out: Return the held-out part instead of the rest.
     """
     material = Material()
@@ -161,7 +161,7 @@ def _emoji(stem: str) -> tuple[str, ...]:
 
 
 def _read_backgrounds(folder: Path, material: Material, held_out: bool) -> None:
-    """A garment's photograph is on the side of its cut-out: they share the name after ``cloth_``."""
+    """Read backgrounds. A garment's photograph is on the same side of the split as its cut-out, by its name."""
     for path in sorted(folder.glob("*.jpg")):
         if _is_held_out(path.stem.removeprefix("cloth_")) == held_out:
             material.backgrounds.append(_read_rgb(path))
@@ -203,5 +203,5 @@ def _handy(rgba: Picture) -> Picture:
 
 
 def _shared_size(views: list[Picture]) -> list[Picture]:
-    """Keep the views whose canvas is the first one's, so that the object keeps its scale and center."""
+    """Keep views with the canvas size of the first one, so that the object keeps its scale and center."""
     return [_handy(view) for view in views if view.shape == views[0].shape]

@@ -1,4 +1,4 @@
-"""How things move in composed clips: smooth paths, quadrilaterals that turn, grow and lean, and bending bodies."""
+"""Motion in composed clips: smooth paths, quadrilaterals that turn, grow and lean, and bending bodies."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from training.material import Picture
 Floats = NDArray[np.float32]
 
 _UNIT_SQUARE: Final = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32) / 2
-# Frames after which a velocity has changed, and a lean has gone back.
+# Time constants, in frames, of changes in velocity and of leans.
 _VELOCITY_FRAMES, _LEAN_FRAMES = 24.0, 20.0
 _MAX_LOG_GROWTH = 0.7
-# Largest relative movement of an object's parts, as a share of its extent, and the margin that this needs.
+# Largest relative movement of an object's parts, as a share of its extent, and the margin it needs.
 _BEND, BEND_MARGIN = 0.09, 0.14
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What all parts of a clip must fit.
+    """Properties shared by all parts of a clip.
 
     Attributes:
         frames: Its length.
@@ -99,7 +99,7 @@ def bends(rng: np.random.Generator, frames: int, gap: float) -> Floats:
 
 
 def bend(rgba: Picture, displaced: Floats) -> Picture:
-    """Return the picture with its parts displaced as one frame of :func:`bends` says."""
+    """Return the picture with its parts displaced by one frame of :func:`bends`."""
     height, width = rgba.shape[:2]
     field = cv2.resize(displaced, (width, height), interpolation=cv2.INTER_CUBIC) * max(height, width)
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]

@@ -1,4 +1,4 @@
-"""Which precision each part of a training step computes in."""
+"""Precision of each part of a training step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.attention import plain_attention
 
 @contextmanager
 def fast_precision(device: torch.device) -> Iterator[None]:
-    """Compute in bfloat16 where the device has instructions for it; a CPU without them would only emulate it."""
+    """Compute in bfloat16 if the device supports it natively; other CPUs would only emulate it."""
     if device.type == "cuda":
         with torch.autocast("cuda", torch.bfloat16):
             yield
@@ -27,7 +27,7 @@ def fast_precision(device: torch.device) -> Iterator[None]:
 
 
 def keep_float32(module: nn.Module) -> list[RemovableHandle]:
-    """Let ``module`` compute in float32 within :func:`fast_precision`, until the handles are removed.
+    """Make ``module`` compute in float32 within :func:`fast_precision`, until the handles are removed.
 
     Depthwise convolutions need it: on a CPU their backward pass in bfloat16 takes ten times as long.
 

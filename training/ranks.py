@@ -1,4 +1,4 @@
-"""Several processes that train one model: each has its own batches, and their gradients are averaged.
+"""Trains one model in several processes: each has its own batches, and their gradients are averaged.
 
 On a shared CPU this uses two cores fully, while two threads of one process would wait for each other at every
 operation.
@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-# The whole group may be stopped and continued much later.
+# The whole group may be paused for a long time.
 _PATIENCE = datetime.timedelta(days=365)
 
 
 class Ranks:
-    """A group of processes, as seen by one of its members; may have one member only.
+    """A group of processes, as seen by one of its members; may have only one member.
 
     Attributes:
         rank: This member's number, from 0.
-        size: How many members there are.
+        size: Number of members.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, meeting_point: Path | None = None) -> None:
@@ -37,7 +37,7 @@ class Ranks:
             )
 
     def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average the gradients over all members; a missing one counts as 0. Blocks for all."""
+        """Average the gradients over all members; a missing one counts as 0. Blocks until all members call it."""
         if self.size == 1:
             return
         trained = [part for part in parameters if part.requires_grad]
@@ -51,7 +51,7 @@ class Ranks:
         torch._foreach_copy_(gradients, [piece.view_as(part) for piece, part in zip(pieces, gradients, strict=True)])
 
     def mean(self, *values: float) -> list[float]:
-        """Return the mean of each value over all members. Blocks for all."""
+        """Return the mean of each value over all members. Blocks until all members call it."""
         if self.size == 1:
             return list(values)
         numbers: Tensor = torch.tensor(values, dtype=torch.float64)
@@ -59,7 +59,7 @@ class Ranks:
         return (numbers / self.size).tolist()
 
     def gather(self, value: Any) -> list[Any]:
-        """Return every member's value, by rank. Blocks for all."""
+        """Return every member's value, by rank. Blocks until all members call it."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size

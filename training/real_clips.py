@@ -1,7 +1,7 @@
-"""Real video with outlines drawn by hand, since composed clips do not predict everything about real video.
+"""Real clips with outlines drawn by hand, since composed clips do not predict everything about real video.
 
-``real_clips.json`` holds the outlines, with the source and license of each clip; the clips themselves lie elsewhere.
-They are for validation and never trained on.
+``real_clips.json`` has the outlines, with the source and license of each clip; the clips themselves are stored
+elsewhere. They are only for validation.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class RealObject:
     """One object of a clip.
 
     Attributes:
-        name: Of the object, unique in its clip.
-        truth: Frame, counted from 0 -> ``bool [H, W]``, in order. The object is marked in the first one; an empty mask
-            means that it is not in the picture.
+        name: Name of the object, unique in its clip.
+        truth: Frame, counted from 0 -> ``bool [H, W]``, in order. The object is prompted in the first one; an empty
+            mask means that it is not in the picture.
     """
 
     name: str
@@ -38,7 +38,7 @@ class RealObject:
 
     @property
     def first(self) -> int:
-        """The frame in which it is marked."""
+        """The frame in which it is prompted."""
         return min(self.truth)
 
     @property
@@ -53,7 +53,7 @@ class RealClip:
 
     Attributes:
         path: The file.
-        size: Width and height in pixels of the pictures that were outlined.
+        size: Width and height in pixels of the outlined pictures.
         objects: At least one.
     """
 
@@ -81,7 +81,7 @@ class RealClip:
 
 
 def load_real_clips(folders: Iterable[Path], outlines: Path = OUTLINES) -> list[RealClip]:
-    """Return the clips of which a file lies in one of these folders.
+    """Return the clips that have a file in one of these folders.
 
     Args:
         folders: Searched in order, without their subfolders.
@@ -104,7 +104,7 @@ def _read_object(entry: dict[str, Any], width: int, height: int) -> RealObject:
 
 
 def _fill(polygons: list[list[int]], width: int, height: int) -> BoolMask:
-    """Fill by the even-odd rule, so that a polygon inside another one is a hole."""
+    """Fill polygons with the even-odd rule, so that a polygon inside another one is a hole."""
     mask = np.zeros((height, width), np.uint8)
     if polygons:
         cv2.fillPoly(mask, [np.array(polygon, np.int32).reshape(-1, 2) for polygon in polygons], 1)

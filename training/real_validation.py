@@ -32,13 +32,13 @@ _LOW, _HIGH = 2.5, 97.5
 
 @dataclass(frozen=True, slots=True)
 class RealQuality:
-    """One object after one prompt.
+    """Tracking quality of one object after one prompt.
 
     Attributes:
         name: Clip and object.
-        first_iou: In the prompted frame.
-        iou: Mean over the later outlined frames that show the object.
-        presence: Share of the later outlined frames whose object score is right about whether it is visible.
+        first_iou: IoU in the prompted frame.
+        iou: Mean IoU over the later outlined frames that show the object.
+        presence: Share of the later outlined frames whose object score is right about its visibility.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Mean:
 
     @classmethod
     def of(cls, values: list[float]) -> Mean:
-        """Return the mean of these; the resamples are the same in each run."""
+        """Return the mean of the values; the resamples are the same in each run."""
         sample = np.array(values)
         chosen = np.random.default_rng(0).integers(0, len(sample), (_RESAMPLES, len(sample)))
         low, high = np.percentile(sample[chosen].mean(1), (_LOW, _HIGH))
@@ -65,7 +65,7 @@ class Mean:
 
 
 def load_tracker(weights: Path, config: str, threads: int, image_size: int | None = None) -> Sam2Tracker:
-    """Return the tracker with weights as the trainer exports them, in float32 on the CPU.
+    """Return the tracker with weights exported by the trainer, in float32 on the CPU.
 
     Args:
         weights: File of weights.
@@ -81,9 +81,9 @@ def load_tracker(weights: Path, config: str, threads: int, image_size: int | Non
 
 
 def follow(tracker: Sam2Tracker, clip: RealClip, kind: PromptKind) -> Iterator[RealQuality]:
-    """Mark each object of a clip in its first outlined frame, track it to its last one, and yield its quality.
+    """Prompt each object of a clip in its first outlined frame, track it to its last one, and yield its quality.
 
-    Objects that are marked in the same frame share a pass; they do not influence each other.
+    Objects prompted in the same frame share a pass; they do not influence each other.
     """
     together: dict[int, list[RealObject]] = defaultdict(list)
     for item in clip.objects:
@@ -111,7 +111,7 @@ _Seen = dict[int, ObjectResult]
 def _track(
     tracker: Sam2Tracker, clip: RealClip, first: int, objects: list[RealObject], kind: PromptKind
 ) -> list[_Seen]:
-    """Return for each object: outlined frame -> what the tracker says; empty if the prompt is refused."""
+    """Return for each object: outlined frame -> the tracker's result; empty if the prompt is refused."""
     seen: list[_Seen] = [{} for _ in objects]
     tracker.close_stream(_STREAM)
     tracker.open_stream(_STREAM)
@@ -132,7 +132,7 @@ def _track(
 
 
 def _judge(name: str, item: RealObject, seen: _Seen) -> RealQuality:
-    """Compare with the outlines. An object whose prompt is refused has 0 everywhere."""
+    """Compare results with the outlines. An object whose prompt is refused scores 0 everywhere."""
     if item.first not in seen:
         return RealQuality(name, 0.0, 0.0, 0.0)
     later = [number for number in item.truth if number != item.first]

@@ -1,10 +1,10 @@
-"""Runs clips through the model as the tracker does: prompt the first frame, keep the memory, decode every frame.
+"""Runs clips through the model like the tracker: prompt the first frame, keep the memory, decode every frame.
 
-The steps are sam2's own (``SAM2Base._track_step``). The losses are of the decoder's raw outputs, because
-``_track_step`` replaces the masks of objects that it considers hidden, which would cut the gradient.
+The steps are sam2's own (``SAM2Base._track_step``). The losses use the decoder's raw outputs, because ``_track_step``
+replaces the masks of objects that it considers hidden, which would cut the gradient.
 
-A clip is trained in windows of frames. Gradients flow within a window; it starts with the memory that the model made of
-the earlier frames, including its mistakes (truncated backpropagation through time).
+A clip is trained in windows of frames. Gradients flow within a window, which starts with the model's own memory of the
+earlier frames, including its mistakes (truncated backpropagation through time).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _ASIDE_CORRECTION_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Results of some frames of a batch.
+    """Results of a window of a batch.
 
     Attributes:
-        first: Index of the first one in its clip.
-        losses: One for each decoder output that was trained.
+        first: Index of its first frame in the clip.
+        losses: One for each trained decoder output.
         masks: ``bool [L, W, H/4, W/4]``: the predictions.
         score_logits: ``[L, W]``: > 0 means that the object is visible.
         iou_predictions: ``[L, W]``: the model's estimates for its masks.
@@ -51,11 +51,11 @@ class Window:
 
 
 class Rollout:
-    """One batch as it passes through a model.
+    """One batch on its way through a model.
 
     Args:
-        batch: All its clips start with a prompt.
-        device: Where the model is.
+        batch: The batch; all its clips start with a prompt.
+        device: Device of the model.
     """
 
     def __init__(self, batch: Batch, device: torch.device) -> None:
@@ -75,7 +75,7 @@ class Rollout:
         """Track the next window of the batch.
 
         Args:
-            model: In training mode for gradients that match its use; its ``image_size`` is the images' side.
+            model: The model, in training mode; its ``image_size`` is the images' side.
         """
         first, last = self.position, min(self.position + self.batch.window, len(self.batch.images))
         images = normalize(self.batch.images[first:last].to(self._device, non_blocking=True))
@@ -121,10 +121,10 @@ class Rollout:
         decoded: _Decoded,
         losses: list[FrameLoss],
     ) -> None:
-        """Prompt one frame with boxes or clicks as if the video began there. Trained, but not remembered.
+        """Prompt one frame with boxes or clicks as if the video began there. Adds losses, but no memory.
 
-        The trunk's features are computed once for all these prompts. A window with the prompted frame uses that frame,
-        so that every kind of prompt is trained there.
+        All these prompts share the trunk's features. A window with the prompted frame uses that frame, so that every
+        kind of prompt is trained there.
         """
         random = self._generator
         t = 0 if prompted else int(torch.randint(truth.shape[1], (), generator=random))
@@ -156,7 +156,7 @@ _Decoded = list[tuple[Tensor, Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """Features of frames or lanes, laid out as sam2 wants them: each level and encoding is ``[cells, N, channels]``."""
+    """Features of frames or lanes in sam2's layout: each level and encoding is ``[cells, N, channels]``."""
 
     levels: list[Tensor]
     encodings: list[Tensor]
@@ -166,15 +166,15 @@ class _Picture:
     def of_frames(cls, model: SAM2Base, images: Tensor) -> _Picture:
         """Encode ``images [N, 3, S, S]``."""
         features = model.forward_image(images)
-        # Contiguous once: each lane is then one block, and sam2's permutations are views.
+        # Make them contiguous once: each lane is then one block, and sam2's permutations are views.
         features["backbone_fpn"] = [level.contiguous() for level in features["backbone_fpn"]]
         _, levels, encodings, sizes = model._prepare_backbone_features(features)
         return cls(levels, encodings, sizes)
 
     def of(self, rows: Tensor) -> _Picture:
-        """Return the features of these frames, ``int64 [L]``; one frame may be taken many times."""
+        """Return the features of these frames, ``int64 [L]``; frames may repeat."""
         levels = [level.permute(1, 2, 0).index_select(0, rows).permute(2, 0, 1) for level in self.levels]
-        # The same for every frame.
+        # Encodings are the same for every frame.
         encodings = [part[:, :1].expand(-1, len(rows), -1) for part in self.encodings]
         return _Picture(levels, encodings, self.sizes)
 

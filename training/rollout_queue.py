@@ -14,10 +14,10 @@ class RolloutQueue:
     """Returns rollouts in turn; a finished one is replaced by the next batch.
 
     Args:
-        batches: Where they come from.
-        device: Where they are trained.
-        capacity: Largest number of unfinished rollouts.
-        drawn: Batches that the resumed run has drawn already.
+        batches: Source of batches.
+        device: Device to train on.
+        capacity: Maximum number of unfinished rollouts.
+        drawn: Number of batches that a resumed run has already drawn.
     """
 
     def __init__(self, batches: Iterator[Batch], device: torch.device, capacity: int, drawn: int = 0) -> None:

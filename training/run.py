@@ -29,7 +29,7 @@ from training.start import start_weights
 from training.trainer import StepReport, Trainer, export_weights
 from training.validation import measure, validation_batches
 
-# A step that seems to take longer was paused (SIGSTOP, a suspended machine): that time does not use up the budget.
+# A longer step was paused (SIGSTOP, a suspended machine); the excess does not count against the budget.
 _LONGEST_STEP_S = 60.0
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -41,7 +41,7 @@ class Run:
     def __init__(self, options: argparse.Namespace, ranks: Ranks) -> None:
         torch.set_num_threads(options.threads)
         _keep_freed_memory()
-        # Before the data loaders fork: they would wait for OpenCV's threads, which a fork does not copy.
+        # Call it before the data loaders fork: they would wait for OpenCV's threads, which a fork does not copy.
         cv2.setNumThreads(1)
         self._options = options
         self._ranks = ranks
@@ -64,7 +64,7 @@ class Run:
         self._resume()
 
     def train(self) -> None:
-        """Train to the end of the budget, then export; SIGTERM saves and stops after the current step."""
+        """Train until the budget is spent, then export. SIGTERM saves and stops after the current step."""
         previous = signal.signal(signal.SIGTERM, self._stop)
         try:
             self._train()
@@ -87,7 +87,7 @@ class Run:
             self._step(queue, progress)
             if saving.due():
                 self._save("last.pt")
-            # All ranks validate together.
+            # If one rank is due, all validate together.
             if ranks.mean(float(validating.due()))[0] > 0:
                 self._validate()
                 self._counted = time.monotonic()
@@ -166,7 +166,7 @@ class Run:
         self._trainer.load(state)
         self.step = state["step"]
         self._drawn = state.get("drawn", self.step)
-        # An extended run has a budget of its own; a resumed one counts what was spent before.
+        # An extended run has a new budget; a resumed one counts earlier time.
         self._spent_s = 0.0 if self._options.extend else state["spent_s"]
         self._spent_cpu_s = state["spent_cpu_s"] - time.process_time()
         self._stable_saved = state["stable_saved"] and not self._options.extend
@@ -212,7 +212,7 @@ class Run:
 
 
 class _Every:
-    """Reports when an interval of some minutes is over."""
+    """A timer for an interval of some minutes."""
 
     def __init__(self, minutes: float) -> None:
         self._seconds = 60 * minutes
@@ -227,7 +227,7 @@ class _Every:
 
 
 def start_time(pid: int) -> str:
-    """Return when a process began, in ticks since boot. Together with its id, this identifies it."""
+    """Return the start time of a process, in ticks since boot. Together with its id, it identifies the process."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 

@@ -1,4 +1,4 @@
-"""Clips of the package's own generated scenes (``streamseg/sources/scene/source.py``).
+"""Makes clips from the package's own generated scenes (``streamseg/sources/scene/source.py``).
 
 Seed 0, the default of users and tests, is used for neither training nor validation.
 """
@@ -32,7 +32,7 @@ def compose_scene_clip(
     gap: float,
     seeds: range = TRAINING_SEEDS,
 ) -> Clip:
-    """Compose one clip, as ``compose_clip`` does; objects visible in its first frame have masks.
+    """Compose one clip, like ``compose_clip``; objects visible in its first frame have masks.
 
     The scene's seed is one of ``seeds``.
     """

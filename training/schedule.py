@@ -1,7 +1,7 @@
-"""The schedule of a run: resolution and length of clips grow; the learning rate is constant and then anneals.
+"""The schedule of a run: resolution and length of clips grow; the learning rate is constant, then anneals.
 
-A constant rate with a cool-down (rather than one cosine over the whole) lets a later session continue from where the
-rate was still high: the state before the cool-down is kept (``train.py``).
+With a constant rate and a cool-down (rather than one cosine over the whole run), a later run can continue from before
+the cool-down, whose state is kept (``train.py``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the run.
+    """A phase of the run.
 
     Attributes:
         until: Progress at which it ends, in 0..1.
@@ -21,14 +21,14 @@ class Phase:
         frames_min: Shortest clip.
         frames_max: Longest clip.
         frame_budget: Frames of a step: clips times the frames of a window.
-        objects_per_clip: Largest number of lanes of a clip.
+        objects_per_clip: Maximum number of lanes per clip.
         gap_max: Longest time between two frames, in frames of a calm video.
-        prompt_shares: Of batches with mask, box and click prompts.
-        correction_share: Of batches with box or click prompts that are followed by corrections.
+        prompt_shares: Shares of batches with mask, box and click prompts.
+        correction_share: Share of batches with box or click prompts that have corrections.
         asides: Additional prompts on single frames, with a box or a click, in each window.
-        scene_share: Of clips that are generated scenes of the package.
-        vanish_share: Of pasted objects that are not there for a while, see :func:`~training.clip.compose_clip`.
-        long_share: Of batches whose clips are long and trained a window at a time; such a batch takes many steps.
+        scene_share: Share of clips that are generated scenes of the package.
+        vanish_share: Share of pasted objects that vanish for a while, see :func:`~training.clip.compose_clip`.
+        long_share: Share of batches with long clips, trained a window at a time; such a batch takes many steps.
         long_min: Shortest long clip.
         long_max: Longest long clip.
         long_window: Frames of a window of long clips.
@@ -55,7 +55,7 @@ class Phase:
 
 
 def phase_at(phases: Sequence[Phase], progress: float) -> Phase:
-    """Return the phase of that progress; the last one from its end on."""
+    """Return the phase at that progress; the last one after its end."""
     return next((phase for phase in phases if progress < phase.until), phases[-1])
 
 
@@ -63,8 +63,8 @@ def rate_factor(step: int, progress: float, *, warmup_steps: int, cooldown: floa
     """Return the share of the full learning rate.
 
     Args:
-        step: From 0.
-        progress: In 0..1.
+        step: Step, from 0.
+        progress: Progress in 0..1.
         warmup_steps: Number of steps during which the rate rises linearly.
         cooldown: Share of the run, at its end, in which the rate falls to a hundredth along a half cosine.
     """
@@ -81,9 +81,9 @@ class Plan:
 
     Attributes:
         phases: In order; the last one's ``until`` is 1.
-        validation: What is validated on, with held-out material; its ``until`` is not used.
-        validation_batches: How many batches, the same ones for each kind of prompt.
-        scene_batches: How many batches of generated scenes, with masks.
+        validation: Settings of validation clips, made of held-out material; ``until`` is not used.
+        validation_batches: Number of batches, the same ones for each kind of prompt.
+        scene_batches: Number of batches of generated scenes, with mask prompts.
     """
 
     phases: tuple[Phase, ...]
@@ -105,7 +105,7 @@ PLANS = {
         validation=Phase(1.0, (256,), 8, 8, 32, gap_max=2.0, asides=0, scene_share=0.0),
         validation_batches=6,
     ),
-    # Continues from weights that can track: half of the steps are windows of long clips, and there are many prompts.
+    # Continues from weights that can already track: half of the steps are windows of long clips, with many prompts.
     "further": Plan(
         phases=(
             Phase(
@@ -126,7 +126,7 @@ PLANS = {
         validation_batches=2,
         scene_batches=1,
     ),
-    # Shows within seconds that the loss falls and the result loads.
+    # Shows within seconds that the loss falls and the exported weights load.
     "proof": Plan(
         phases=(Phase(1.00, (64,), 2, 3, 12, gap_max=0.5),),
         validation=Phase(1.0, (64,), 3, 3, 6, gap_max=0.5, asides=0, scene_share=0.0),

@@ -1,4 +1,4 @@
-"""Initial weights: a pretrained trunk, a neck of unit scale, memory that propagates labels, prompts that mark.
+"""Initial weights: a pretrained trunk, a neck with unit scale, memory that propagates labels, prompts that mark.
 
 With random weights, a tracker first has to learn that attending to the past by similarity is useful, which takes
 thousands of steps. Here memory attention starts as a soft nearest-neighbor look-up: a memory holds a projection
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from training.pretrained import load_pretrained_trunk
 
-# Channels of a memory that start as the mask's embedding; the others start as the picture's feature.
+# Memory channels that start as the mask's embedding; the others start as the picture's feature.
 _MASK_CHANNELS = 16
 _KEY_SCALE = 3.0
 _SHARPNESS = 0.7
@@ -31,19 +31,19 @@ _PRESENT_LOGIT = 2.0
 
 @torch.no_grad()
 def start_weights(model: SAM2Base, trunk: Path | None, pictures: Tensor) -> None:
-    """Give a freshly built model its initial weights.
+    """Set the initial weights of a new model.
 
     Args:
-        model: Is changed.
-        trunk: The file of the pretrained trunk; None keeps it random.
-        pictures: ``float [B, 3, H, W]``: model input that the neck's scale is measured on.
+        model: The model; modified.
+        trunk: File of the pretrained trunk; None keeps it random.
+        pictures: ``float [B, 3, H, W]``: model input to measure the neck's scale on.
     """
     if trunk is not None:
         load_pretrained_trunk(model.image_encoder.trunk, trunk)
     _calibrate_neck(model.image_encoder.trunk, model.image_encoder.neck, pictures)
     _start_memory(model)
     _start_prompts(model)
-    # Frames show the object more often than not; and -10..10 is what the decoder takes for mask logits.
+    # Most frames show the object; and the decoder expects mask logits in -10..10.
     model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(_PRESENT_LOGIT)
     model.mask_downsample.weight.fill_(20 / model.mask_downsample.weight.numel())
     model.mask_downsample.bias.fill_(-10)
@@ -92,12 +92,12 @@ def _start_memory(model: SAM2Base) -> None:
 
 
 def _start_prompts(model: SAM2Base) -> None:
-    """Let a click or a corner mark its position in the picture from the first step on.
+    """Make a click or a corner mark its position in the picture from the first step on.
 
-    The positional encodings of a token and a cell are similar if both are at the same position. With one projection
-    for queries and keys, cells attend to the tokens nearest to them. With two random ones, which is the usual start,
-    the mask did not depend on the prompt's position after 2,000 steps. The embedding of the prompt's kind is scaled
-    down, since it would mask the position.
+    The positional encodings of a token and a cell are similar if both are at the same position. With a shared
+    projection for queries and keys, cells attend to the nearest tokens. With two random ones, the usual start, the mask
+    did not depend on the prompt's position even after 2,000 steps. The embedding of the prompt's kind is scaled down,
+    since it would hide the position.
     """
     for layer in model.sam_mask_decoder.transformer.layers:
         attention = layer.cross_attn_image_to_token

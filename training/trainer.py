@@ -42,9 +42,9 @@ class Trainer:
 
     Args:
         model: With its initial weights.
-        device: Where it is trained; on CUDA the forward pass runs in bfloat16.
+        device: Device to train on; the forward pass uses :func:`~training.precision.fast_precision`.
         learning_rate: The full rate; the trunk gets a tenth of it.
-        weight_decay: Of matrices; vectors (biases, norms) have none.
+        weight_decay: Weight decay of matrices; vectors (biases, norms) have none.
     """
 
     def __init__(self, model: SAM2Base, device: torch.device, learning_rate: float, weight_decay: float = 0.05) -> None:
@@ -122,11 +122,11 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Resume from what :meth:`state` returned."""
+        """Resume from a result of :meth:`state`. In old checkpoints, the run's ``step`` also counts the average's."""
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self.steps = state.get("average_steps", state["step"])
+        self.steps = state["average_steps"] if "average_steps" in state else state["step"]
 
     @torch.no_grad()
     def _update_average(self) -> None:

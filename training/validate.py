@@ -27,11 +27,11 @@ CPU = torch.device("cpu")
 def main() -> None:
     """Parse the command line, measure each file of weights, and print a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m training.validate", description=__doc__.partition("\n")[0])
-    parser.add_argument("weights", type=Path, nargs="+", help="as the trainer exports them")
+    parser.add_argument("weights", type=Path, nargs="+", help="files exported by the trainer")
     parser.add_argument("--config", default="nano", help="model config, a name or a YAML file")
     Folders.add_options(parser)
-    parser.add_argument("--batches", type=int, default=6, help="of four clips, for each kind of prompt")
-    parser.add_argument("--scene-batches", type=int, default=2, help="of four generated scenes")
+    parser.add_argument("--batches", type=int, default=6, help="batches of four clips, per kind of prompt")
+    parser.add_argument("--scene-batches", type=int, default=2, help="batches of four generated scenes")
     parser.add_argument(
         "--real", type=Path, nargs="+", metavar="FOLDER", help="compare on the real clips in these folders instead"
     )

@@ -24,11 +24,11 @@ class Quality:
     """Means over the objects of some clips. A mask whose object score says "hidden" counts as empty.
 
     Attributes:
-        first_iou: In the prompted frame.
-        iou: In all later frames that show the object.
-        last_iou: In the last frame, where it shows the object.
-        presence: Share of the later frames whose object score is right about whether the object is visible.
-        iou_correlation: Of the predicted and the true IoU over all later frames that show the object.
+        first_iou: IoU in the prompted frame.
+        iou: IoU in all later frames that show the object.
+        last_iou: IoU in the last frame, if it shows the object.
+        presence: Share of the later frames whose object score is right about the object's visibility.
+        iou_correlation: Correlation of predicted and true IoU over all later frames that show the object.
     """
 
     first_iou: float
@@ -42,7 +42,7 @@ def validation_batches(material: Material, plan: Plan) -> dict[str, list[Batch]]
     """Return batches by name: the same composed clips for each kind of prompt, and ``scene``.
 
     Args:
-        material: What is held out.
+        material: The held-out material.
         plan: Number and length of the clips.
     """
     groups = {}
@@ -57,7 +57,10 @@ def validation_batches(material: Material, plan: Plan) -> dict[str, list[Batch]]
 
 @torch.no_grad()
 def measure(model: SAM2Base, batches: list[Batch], device: torch.device) -> Quality:
-    """Return the quality of ``model`` on these batches; it is in training mode, which does not change memories."""
+    """Return the quality of ``model`` on these batches.
+
+    Puts the model in training mode meanwhile, in which sam2 does not modify masks before it encodes them into memory.
+    """
     was_training = model.training
     model.train()
     parts = [_follow(model, batch, device) for batch in batches]
@@ -75,7 +78,7 @@ def measure(model: SAM2Base, batches: list[Batch], device: torch.device) -> Qual
 
 
 def _follow(model: SAM2Base, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return, each ``[L, T]``: is it visible, is its presence right, its IoU, its predicted IoU."""
+    """Return, each ``[L, T]``: visible, presence right, IoU, predicted IoU."""
     set_image_size(model, batch.images.shape[2])
     rollout = Rollout(batch, device)
     windows = []
