@@ -29,8 +29,8 @@
     ├── ProcessError           a child process could not be started or kept running
     └── ServiceError           the systemd service cannot be installed, removed or asked
 
-Messages are for the person at the keyboard: what is wrong, with its value, and what to do. They never contain a
-password: redact a URL before it goes into a message (:func:`streamseg.common.redact.redact`).
+Messages are written for users: what is wrong, with its value, and what to do. They never contain a password: redact a
+URL before it goes into a message (:func:`streamseg.common.redact.redact`).
 """
 
 
@@ -51,7 +51,7 @@ class ConfigError(StreamsegError):
 
 
 class AddressNotHereError(ConfigError):
-    """This machine does not have the address to listen on, maybe not yet: a later start may succeed."""
+    """This machine does not have the address to listen on, maybe only not yet: a later start may succeed."""
 
     exit_code = 6
 
@@ -150,11 +150,11 @@ class RecordError(StreamsegError):
 
 
 class StateError(StreamsegError):
-    """A snapshot of what is tracked cannot be written or read, or is not usable. The message says why."""
+    """A snapshot of tracked objects cannot be written or read, or is not usable. The message says why."""
 
 
 class DeviceError(StreamsegError):
-    """The device of the model failed, so that nothing can be tracked in this process. A new one may work."""
+    """The model's device failed: nothing can be tracked in this process. A new process may work."""
 
     exit_code = 5
 
@@ -166,9 +166,9 @@ class ProcessError(StreamsegError):
 
 
 class ServiceError(StreamsegError):
-    """The system service cannot be installed, removed or asked."""
+    """The system service cannot be installed, removed or queried."""
 
 
 def reason_of(error: Exception) -> str:
-    """Return what to report of an error: its message, with its type if it is not one of streamseg's own."""
+    """Return an error as text for a report: its message, with its type unless it is one of streamseg's own."""
     return str(error) if isinstance(error, StreamsegError) else f"{type(error).__name__}: {error}"

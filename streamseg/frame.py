@@ -1,4 +1,4 @@
-"""What a video frame is, from the decoder to the tracker: geometry, pixel layout, time stamps.
+"""Video frames from the decoder to the tracker: geometry, pixel layout, time stamps.
 
 Pure types that every stage shares: no I/O, no dependency except numpy.
 """
@@ -106,7 +106,7 @@ class SourceFrame:
         planes: ``uint8 [rows, bytes per row]`` each, shaped as ``format.plane_shapes``; rows may be strided.
             Lifetime: valid until the source's next ``read()``.
         stamps: Time stamps.
-        discontinuity: Why this frame does not follow the one before it, if the source knows; empty otherwise.
+        discontinuity: Why this frame does not follow the previous one, if the source knows; otherwise empty.
     """
 
     format: FrameFormat

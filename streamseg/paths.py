@@ -17,14 +17,14 @@ MAX_SOCKET_NAME: Final = 10
 """Longest name of a socket in a run's own directory, in bytes: see :func:`socket_endpoint`."""
 
 NAME_MAX: Final = 255
-"""Longest name of a file on Linux, in bytes. What is derived from a user's file name must leave room for its suffix."""
+"""Longest file name on Linux, in bytes. A name derived from a user's file name must leave room for its suffix."""
 
 _MAX_ADDED: Final = len("/streamseg-demo-xxxxxxxx/") + MAX_SOCKET_NAME
 """Longest path that streamseg appends to a directory for sockets, in bytes."""
 
 
 def shortened_name(name: str, most_bytes: int) -> str:
-    """Return a file name cut to a number of bytes, without a part of a character at its end."""
+    """Return a file name cut to a number of bytes, without cutting a character."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore")
 
@@ -39,7 +39,7 @@ def cache_directory() -> Path:
 
 
 def state_directory() -> Path:
-    """Return the directory for what survives a restart; it may not exist yet.
+    """Return the directory for persistent state; it may not exist yet.
 
     That is ``$STATE_DIRECTORY``, which systemd sets for a service, else ``streamseg`` in ``$XDG_STATE_HOME`` or
     ``~/.local/state``.
@@ -54,8 +54,8 @@ def xdg_directory(variable: str, default: str) -> Path:
     """Return a base directory of the XDG specification.
 
     Args:
-        variable: Environment variable with its path. A path that is not absolute does not count.
-        default: Its path otherwise, in the home directory unless it is absolute.
+        variable: Environment variable with its path. A path that is not absolute is ignored.
+        default: Its default path, in the home directory unless it is absolute.
     """
     path = os.environ.get(variable, "")
     return Path(path) if path.startswith("/") else Path.home() / default
@@ -67,7 +67,7 @@ def is_private(found: os.stat_result) -> bool:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create a directory that only this user can read or write. One that exists must be as safe from writing.
+    """Create a directory that only this user can read or write. Others must not be able to write to an existing one.
 
     Raises:
         PermissionError: It belongs to another user, or others may write to it.
@@ -103,7 +103,7 @@ def socket_endpoint(folder: Path, name: str) -> str:
 
     Args:
         folder: Directory, made in :func:`sockets_parent`.
-        name: File name, at most :data:`MAX_SOCKET_NAME` bytes: :func:`sockets_parent` leaves room for no more.
+        name: File name, at most :data:`MAX_SOCKET_NAME` bytes, for which :func:`sockets_parent` leaves room.
 
     Raises:
         ValueError: The name is too long.

@@ -1,4 +1,4 @@
-"""Model names, checkpoints, and fetching them."""
+"""Model names, checkpoints and downloads."""
 
 from streamseg.models.registry import MODELS, Checkpoint, ModelEntry, ResolvedModel, find, models_directory, resolve
 

@@ -1,7 +1,7 @@
-"""Fetches a checkpoint from its publisher's address: resumable, verified, renamed only when complete.
+"""Downloads a checkpoint from its publisher's address: resumable, verified, renamed only when complete.
 
-For plain addresses, which no library resumes and verifies; ids of the Hugging Face Hub are left to its own library
-(:mod:`streamseg.models.huggingface`).
+Ours because no library resumes and verifies downloads from plain addresses; for ids of the Hugging Face Hub, its own
+library does (:mod:`streamseg.models.huggingface`).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from streamseg.models.registry import Checkpoint, ModelEntry, find, models_direc
 
 _CHUNK_BYTES: Final = 1 << 18
 _SPARE_BYTES: Final = 64 << 20
-"""Space that must stay free on the disk."""
+"""Disk space that must stay free."""
 
 _MIN_PROGRESS_BYTES: Final = 1 << 20
-"""An attempt that fetched at least this much does not count as failed, so a bad line still gets a large file."""
+"""An attempt that fetched at least this much does not count as failed: even a bad line gets a large file in time."""
 
 _MAX_PAUSE_S: Final = 10.0
 _RETRY_STATUSES: Final = frozenset({408, 425, 429})
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that are here and the bytes of the whole file."""
+"""Called with the number of bytes so far and the size of the file."""
 
 
 class _TransferError(Exception):
@@ -57,22 +57,22 @@ def pull(
     attempts: int = 5,
     pause_s: float = 1.0,
 ) -> Path:
-    """Fetch a model's checkpoint unless it is there already.
+    """Fetch a model's checkpoint unless it is already there.
 
-    Data is written to ``FILE.part`` next to the target and survives an interruption; the next call resumes there. The
-    file is renamed only after its size and digest were verified and it is synced to the disk. An existing file with
-    other content is replaced.
+    Data is written to ``FILE.part`` next to the target and survives an interruption; the next call resumes it. The file
+    is renamed only after its size and digest are verified and it is synced to disk. An existing file with different
+    content is replaced.
 
     Blocks: until the file is there. A server that is silent for ``timeout_s`` counts as a failed attempt.
 
     Args:
         model: Name or entry of the model, or an id of the Hugging Face Hub. The Hub's library decides where those files
             go and when it gives up.
-        directory: Where to put it; default: :func:`~streamseg.models.registry.models_directory`. Created if missing.
+        directory: Target folder; default: :func:`~streamseg.models.registry.models_directory`. Created if missing.
         base_url: ``http`` or ``https`` address of a mirror that offers the file under its own name.
         progress: Called about four times per megabyte.
         timeout_s: Longest wait for a connection and for each piece of the response.
-        attempts: Consecutive attempts that may fetch less than 1 MiB before this gives up.
+        attempts: Number of consecutive attempts with less than 1 MiB before giving up.
         pause_s: Pause before the second attempt; doubles with each further one, up to 10 s.
 
     Returns:
@@ -118,7 +118,7 @@ class _Transfer:
     """Fills one part file.
 
     Args:
-        checkpoint: What to fetch.
+        checkpoint: The checkpoint to fetch.
         url: Its address.
         part: The part file, locked, open for reading and writing.
         progress: Called after each piece.
@@ -139,8 +139,8 @@ class _Transfer:
     def run(self, attempts: int, pause_s: float) -> None:
         """Fetch until the part file is complete and verified.
 
-        A file that was resumed and has a wrong digest is fetched once more from the start: the file on the server may
-        have changed in between.
+        A resumed file with a wrong digest is fetched once more from the start: the file on the server may have changed
+        in between.
         """
         resumed = self._have() > 0
         self._fetch(attempts, pause_s)
@@ -164,7 +164,7 @@ class _Transfer:
         return hashlib.file_digest(self._part, "sha256").hexdigest() == self._checkpoint.sha256
 
     def _fetch(self, attempts: int, pause_s: float) -> None:
-        """Fetch what is missing, in as many requests as it takes."""
+        """Fetch the missing bytes, in as many requests as needed."""
         whole = self._checkpoint.nbytes
         if self._have() > whole:
             self._part.truncate(0)
@@ -274,8 +274,8 @@ class _Transfer:
 def _locked_part(target: Path) -> Iterator[BufferedRandom | None]:
     """Open and lock the part file; yields None if another process has just finished the target.
 
-    The previous holder of the lock may have renamed or deleted the file that we opened, so after locking, the path
-    must still lead to the same file: writing to a renamed one would damage a finished checkpoint.
+    The previous holder of the lock may have renamed or deleted the opened file, so after locking, the path must still
+    lead to the same file: writing to a renamed one would damage a finished checkpoint.
     """
     path = Path(f"{target}.part")
     with contextlib.ExitStack() as stack:

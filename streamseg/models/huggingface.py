@@ -2,8 +2,8 @@
 
 A repository must hold one checkpoint as sam2 publishes them (``.pt`` or ``.pth``), and its config (``.yaml``) unless it
 is one of Meta's. ``huggingface_hub`` does the work: it resumes transfers, keeps files in its own cache (``HF_HOME``),
-and knows tokens and mirrors (``HF_TOKEN``, ``HF_ENDPOINT``). It is imported on use only. What it does not do over plain
-HTTP is compare the digest of what came with the one that the Hub announces; that is done here.
+and supports tokens and mirrors (``HF_TOKEN``, ``HF_ENDPOINT``). It is imported only on use. Over plain HTTP it does not
+compare the digest of a download with the one that the Hub announces; this module does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class HubModel(NamedTuple):
     """A model in the local cache.
 
     Attributes:
-        checkpoint: The file of weights.
+        checkpoint: The weights file.
         config: The config from the repository; None if it has none.
     """
 
@@ -61,16 +61,16 @@ def find_local(model_id: str) -> HubModel | None:
 
 
 def fetch(model_id: str, progress: Callable[[int, int], None]) -> HubModel:
-    """Fetch a model into the local cache, unless it is there and still the newest.
+    """Fetch a model into the local cache, unless it is there and up to date.
 
-    Blocks: until the files are there; the library retries and gives up by itself.
+    Blocks: until the files are there. Retries are up to the library.
 
     Args:
         model_id: The repository.
-        progress: Called with the bytes that are here and the bytes of the whole checkpoint.
+        progress: Called with the number of bytes so far and the size of the checkpoint.
 
     Raises:
-        ModelError: There is no such model, it cannot be fetched, or what came is damaged.
+        ModelError: There is no such model, it cannot be fetched, or the download is damaged.
     """
     import huggingface_hub
 
@@ -117,7 +117,7 @@ def _choose(model_id: str, names: Iterable[str]) -> tuple[str, str | None]:
 
 
 def _bar(progress: Callable[[int, int], None]) -> Any:
-    """Return a progress bar, as the library wants one, that draws nothing and calls a function."""
+    """Return a progress bar for the library that draws nothing and calls a function."""
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]

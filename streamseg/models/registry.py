@@ -1,7 +1,7 @@
-"""The table of models, and how the model setting is resolved: a name, path or Hub id -> config and checkpoint.
+"""The table of models, and the resolution of the model setting: a name, path or Hub id -> config and checkpoint.
 
-Meta publishes no digests. The sizes and digests here are from public projects that record them for Meta's addresses;
-at least three agree on each. Imports no torch, so the command line can list models quickly.
+Meta publishes no digests. The sizes and digests here come from public projects that record them for Meta's addresses;
+at least three agree on each. Imports no torch, so that the command line can list models quickly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SIZES: Final = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file of weights that can be fetched.
+    """A weights file that can be downloaded.
 
     Attributes:
         url: The publisher's address.
@@ -48,11 +48,11 @@ class ModelEntry:
 
     Attributes:
         name: Its full name.
-        kind: What runs it: the SAM 2 tracker or one of the trackers without a network.
+        kind: Tracker that runs it: SAM 2, or one without a network.
         config: For ``sam2``, a config name of the sam2 package or the absolute path of a YAML file; else empty.
         checkpoint: Its weights; None if there are none to fetch.
         about: One line of description.
-        packaged: Its weights, if they come with streamseg.
+        packaged: Its weights, if they ship with streamseg.
     """
 
     name: str
@@ -73,7 +73,7 @@ class ModelSettings(Protocol):
 
     @property
     def config(self) -> str | None:
-        """The config, for a checkpoint that is given by its path or id."""
+        """The config, for a checkpoint given by its path or id."""
         ...
 
 
@@ -83,10 +83,10 @@ class ResolvedModel:
 
     Attributes:
         name: The model's full name or its id; for a path, the file name without the suffix.
-        kind: What runs it.
+        kind: Tracker that runs it.
         config: For ``sam2``, a config name of the sam2 package (``configs/...``) or the absolute path of a YAML file;
             else empty.
-        checkpoint: The existing file of weights; None if it is not a network.
+        checkpoint: The existing weights file; None if it is not a network.
     """
 
     name: str
@@ -181,14 +181,14 @@ def find(name: str) -> ModelEntry:
 def is_checkpoint_path(name: str) -> bool:
     """Return whether a model's name has the form of a path: it has a ``/`` or ends in ``.pt`` or ``.pth``.
 
-    An id of the Hugging Face Hub (``owner/name``) does not. Where the name is an existing path all the same,
-    :func:`streamseg.config.relative.model_name_at` has made it absolute.
+    An id of the Hugging Face Hub (``owner/name``) does not. If such a name is an existing path,
+    :func:`streamseg.config.relative.model_name_at` has already made it absolute.
     """
     return ("/" in name or name.endswith(CHECKPOINT_SUFFIXES)) and not is_model_id(name)
 
 
 def kind_of(name: str) -> ModelKind:
-    """Return what runs a model with that name, path or id.
+    """Return the kind of tracker that runs a model with that name, path or id.
 
     Raises:
         ModelError: It is neither a path nor an id, and the name is unknown.
@@ -197,7 +197,7 @@ def kind_of(name: str) -> ModelKind:
 
 
 def resolve(settings: ModelSettings) -> ResolvedModel:
-    """Resolve the model setting to existing files. Nothing is fetched.
+    """Resolve the model setting to existing files. Downloads nothing.
 
     Relative paths start at the working directory.
 
@@ -222,7 +222,7 @@ def resolve(settings: ModelSettings) -> ResolvedModel:
 
 
 def _check_checkpoint(path: Path, name: str, checkpoint: Checkpoint) -> None:
-    """Check the size only: the digest was checked at the download, and takes a second for a large file."""
+    """Check only the size: the digest was checked after the download, and takes a second for a large file."""
     if not path.is_file():
         raise ModelError(
             f"model {name!r} has no checkpoint at {path}: run `streamseg models pull {name}` "
@@ -256,7 +256,7 @@ def _resolve_id(model_id: str, config: str | None) -> ResolvedModel:
 
 
 def _config_of(checkpoint: Path, config: str | None) -> str:
-    """Return the config of a checkpoint: the configured one, or that of Meta's file of the same name."""
+    """Return the config of a checkpoint: the configured one, or the one for Meta's file of the same name."""
     if config is not None:
         return _find_config(config)
     if checkpoint.name not in _BY_FILE_NAME:

@@ -1,7 +1,7 @@
-"""What was fitted for one model: its memory policy with thresholds, its confidence, and how its masks are finished.
+"""Values fitted for one model: its memory policy with thresholds, its confidence, and the finish of its masks.
 
-It lies beside the model's config as ``NAME.tuning.json``, so that own weights with the same config use it too. A model
-without such a file remembers as SAM 2, has no confidence, and its masks are published as they are. Imports no torch.
+Stored next to the model's config as ``NAME.tuning.json``, so that custom weights with the same config use it too. A
+model without this file uses SAM 2's memory policy, has no confidence, and its masks stay as they are. Imports no torch.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class MemoryThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class Confidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A logistic regression that says how likely a mask's IoU is above 0.5.
+    """A logistic regression that predicts whether a mask's IoU is above 0.5.
 
     Attributes:
         signals: Names of its inputs, see :mod:`streamseg.tracker.confidence`.
         weights: One per signal.
         bias: Added to the weighted sum.
-        fitted_on: What it was fitted on, for people.
+        fitted_on: Description of the data.
     """
 
     signals: tuple[str, ...]
@@ -50,12 +50,12 @@ class Confidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class AutomaticThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Thresholds of masks that are found without a prompt. The defaults are those of SAM 2, for its large model.
+    """Thresholds of automatic masks. The defaults are SAM 2's, for its large model.
 
     Attributes:
-        pred_iou_thresh: Lowest predicted IoU.
-        stability_score_thresh: Lowest stability score.
-        chosen_on: What they were chosen on, for people.
+        pred_iou_thresh: Minimum predicted IoU.
+        stability_score_thresh: Minimum stability score.
+        chosen_on: Description of the data.
     """
 
     pred_iou_thresh: float = 0.8
@@ -84,7 +84,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def tuning_file(config: str) -> Path:
-    """Return where the tuning of a model with that config lies, whether it exists or not.
+    """Return the path of the tuning file for a config; it may not exist.
 
     Raises:
         ModelError: It is a config name of the sam2 package, which holds no tuning.

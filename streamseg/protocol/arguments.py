@@ -1,4 +1,4 @@
-"""Arguments of the control operations, as a request carries them; ``docs/protocol.md``, "Control", is the contract.
+"""Arguments of the control operations in requests; ``docs/protocol.md``, "Control", is the contract.
 
 Unknown fields are an error, so that typos do not pass silently.
 """
@@ -43,7 +43,7 @@ class PromptArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         points: [x, y] or [x, y, label]: label 1 is on the object (default), 0 is off.
         box: [x0, y0, x1, y1].
-        mask: Of the whole frame.
+        mask: Mask of the whole frame.
         coords: Unit of points and box: ``normalized`` (0..1 of the frame's width and height) or ``pixels``.
     """
 
@@ -114,8 +114,8 @@ class SetFind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """``set_find``: whether and how objects are found without a prompt, until the configured settings change.
 
     Attributes:
-        enabled: Find objects; None leaves it as it is.
-        settings: As under ``streams.NAME.find`` in a configuration file; None leaves them as they are.
+        enabled: Find objects; None leaves it unchanged.
+        settings: As under ``streams.NAME.find`` in a configuration file; None leaves them unchanged.
     """
 
     enabled: bool | None = None
@@ -123,7 +123,7 @@ class SetFind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class RecordClip(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """``record_clip``: how much of the video before and after the request.
+    """``record_clip``: how much video to include before and after the request.
 
     Attributes:
         before_s: Seconds before, at most as many as the daemon keeps; None: all of them.

@@ -14,8 +14,8 @@ def clock_name() -> str:
     """Return 8 hexadecimal digits that name this machine's monotonic clock since its last boot.
 
     Two processes with the same name may compare their ``time.monotonic_ns()``. The name is a digest of the kernel's
-    boot id and reveals nothing else about the machine. It is empty where the kernel has no boot id: such a clock is
-    never shared.
+    boot id and reveals nothing else about the machine. It is empty if the kernel has no boot id; then no clock counts
+    as shared.
     """
     try:
         boot_id = _BOOT_ID.read_bytes().strip()

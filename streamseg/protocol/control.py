@@ -44,7 +44,7 @@ from streamseg.protocol.results import (
 CONTROL_VERSION: Final = 1
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 MAX_SETTINGS_BYTES: Final = 16 * 1024
-"""Limit of an ``add_stream`` request: it is passed on over pipes with small buffers."""
+"""Limit of an ``add_stream`` request, which is forwarded over pipes with small buffers."""
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 
@@ -70,7 +70,7 @@ Feature = Literal[
     "reload_model",
 ]
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
-"""What this daemon supports beyond the first version of the protocol, so that clients can tell before they use it."""
+"""Features of this daemon beyond the first version of the protocol, which clients check before they use them."""
 
 ErrorCode = Literal[
     "BAD_REQUEST",
@@ -93,7 +93,7 @@ ErrorCode = Literal[
 ]
 
 RETRYABLE: Final[frozenset[str]] = frozenset({"NO_FRAME_YET", "WORKER_RESTARTING", "TIMEOUT", "BUSY"})
-"""Codes of errors that may have passed when the same request is sent again."""
+"""Codes of errors for which a retry of the same request may succeed."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -143,7 +143,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         v: Version of the protocol.
-        id: Unique for the client. A request that is sent twice is executed once and answered twice.
+        id: Unique for the client. A request sent twice is executed once and answered twice.
         op: Name of the operation.
         client: Name of the client; lets the daemon recognize a repeated request on another connection.
         stream: Id of the stream, for most operations.
@@ -159,7 +159,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request failed: :class:`~streamseg.errors.ControlError` as it travels."""
+    """Why a request failed: :class:`~streamseg.errors.ControlError` on the wire."""
 
     code: Annotated[str, Meta(description="Stable name, for programs. A newer daemon may send codes not listed here.")]
     message: Annotated[str, Meta(description="What is wrong, with its value, and how to fix it.")]
@@ -190,7 +190,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         v: Version of the protocol.
-        id: Of the request; empty if it could not be read.
+        id: Id of the request; empty if it could not be read.
         ok: Whether the request succeeded.
         result: Result of the type that belongs to the operation, on success.
         error: Otherwise, why it failed.

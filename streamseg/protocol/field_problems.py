@@ -1,7 +1,7 @@
-"""Say which field of a request is wrong, its value, and what to send instead.
+"""Explains which field of a request is wrong, its value, and what to send instead.
 
-msgspec's decoders are fast, and their messages are for programmers of Python (```Expected `int`, got `float` - at
-`$.object_id` ```). So they decode, and this module only explains what they refused.
+msgspec's decoders are fast, but their messages are for Python programmers (```Expected `int`, got `float` - at
+`$.object_id` ```). So they decode, and this module explains only what they refuse.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def json_problem(data: bytes, hint: Any, what: str) -> str:
 
     Args:
         data: The JSON.
-        hint: Type that was expected.
-        what: Name of the whole, for example ``the body``.
+        hint: Expected type.
+        what: Name of the JSON, for example ``the body``.
     """
     try:
         value = msgspec.json.decode(data)
@@ -37,12 +37,12 @@ def json_problem(data: bytes, hint: Any, what: str) -> str:
 
 
 def field_problem(value: Any, hint: Any, what: str) -> str | None:
-    """Return what is wrong with a plain value: the first field that is, its value and the fix; None if nothing is.
+    """Return what is wrong with a plain value: the first invalid field, its value and the fix; None if it is valid.
 
     Args:
-        value: As decoded from JSON without a type.
-        hint: Type that is expected.
-        what: Name of the whole.
+        value: JSON decoded without a type.
+        hint: Expected type.
+        what: Name of the value.
     """
     try:
         return _problem(value, hint, "", what)
@@ -127,7 +127,7 @@ def _shown(value: Any) -> str:
         case float() if not math.isfinite(value):
             return str(value)
         case str() if len(value) > _MAX_SHOWN:
-            return f"a text of {len(value)} characters"  # quoted, it could end before what shows that it is a password
+            return f"a text of {len(value)} characters"  # do not quote a part: it may hide that this is a password
         case int() if abs(value) >= 2**64:
             return "a number of many digits"
     try:
@@ -140,5 +140,5 @@ def _shown(value: Any) -> str:
 
 
 def _may_hold_password(text: str) -> bool:
-    """Whether a text looks like the address of a camera: in the wrong place it is not quoted."""
+    """Whether a text looks like the address of a camera, which must not be quoted."""
     return "://" in text or "@" in text

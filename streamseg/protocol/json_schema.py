@@ -48,7 +48,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _move_attributes(definition: dict[str, Any]) -> None:
-    """Move what a docstring says about fields to the fields."""
+    """Move the descriptions of fields from the docstring to the fields."""
     text, _, attributes = inspect.cleandoc(definition.get("description", "")).partition("Attributes:")
     definition["description"] = text.strip()
     name = ""

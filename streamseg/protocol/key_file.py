@@ -1,6 +1,6 @@
-"""Files with CURVE keys, in the format of czmq and pyzmq, with fields of ours in their section ``metadata``.
+"""Files with CURVE keys, in the format of czmq and pyzmq, with our own fields in the section ``metadata``.
 
-Ours because ``zmq.auth.load_certificate`` returns keys only, without the metadata.
+Ours because ``zmq.auth.load_certificate`` returns only keys, no metadata.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FIELD: Final = re.compile(r"\s+([a-z][a-z0-9-]*)\s*=\s*(?:\"([^\"]*)\"|'([^']*)
 
 
 def read_fields(text: str) -> dict[str, str]:
-    """Return all fields of a key file by name; the first of two with the same name.
+    """Return all fields of a key file by name; of duplicates, the first.
 
     Args:
         text: Content of the file.
@@ -30,14 +30,14 @@ def read_fields(text: str) -> dict[str, str]:
 
 
 def read_all_fields(data: bytes) -> dict[str, str]:
-    """Return all fields of a key file by name, where overlooking one would be wrong.
+    """Return all fields of a key file by name, and refuse a file with anything else in it.
 
     Args:
         data: Content of the file.
 
     Raises:
-        ValueError: it is too long or no text, a line is none of a field, a comment and a section's name, or a field is
-            there twice. The message has the line's number, not its text, which may be secret.
+        ValueError: it is too long or not text, a line is not a field, a comment or a section's name, or a field is
+            given twice. The message has the line's number, not its text, which may be secret.
     """
     if len(data) > MAX_KEY_FILE_BYTES:
         raise ValueError(f"it is longer than {MAX_KEY_FILE_BYTES} bytes")
@@ -55,10 +55,10 @@ def read_all_fields(data: bytes) -> dict[str, str]:
 
 
 def write_fields(comment: str, metadata: Mapping[str, str], curve: Mapping[str, str]) -> str:
-    """Return the content of a key file; fields without a value are left out.
+    """Return the content of a key file; fields without a value are omitted.
 
     Args:
-        comment: First line, for people.
+        comment: First line, a comment.
         metadata: Fields of the section ``metadata``.
         curve: Fields of the section ``curve``.
 

@@ -1,9 +1,9 @@
-"""Masks to bytes and back: the encodings of ``docs/protocol.md``.
+"""Encodes and decodes masks, as described in ``docs/protocol.md``.
 
-A mask is sent as the crop inside its ``roi``; everything outside is background. Encoding is done by pycocotools or
-rlemasklib, in C, on our own masks (:mod:`~streamseg.protocol.rle_encoders`). The decoder is ours because it reads bytes
-from a network: every size is checked before memory is allocated, while pycocotools accepts strings that end in the
-middle of a number or whose runs do not add up to the mask. In numpy it is as fast as the one in C.
+A mask is sent as the crop inside its ``roi``; everything outside is background. Our own masks are encoded in C by
+pycocotools or rlemasklib (:mod:`~streamseg.protocol.rle_encoders`). The decoder is ours because it reads bytes from a
+network: it checks every size before it allocates memory, while pycocotools accepts strings that end in the middle of a
+number or whose runs do not add up to the mask. In numpy it is as fast as in C.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def require_encoding(encoding: Encoding) -> None:
 
 
 def encode_bits(bits: bytes, size: tuple[int, int], encoding: Encoding) -> bytes:
-    """Encode a mask that is packed into bits.
+    """Encode a mask packed into bits.
 
     Args:
         bits: ``np.packbits(mask, axis=1).tobytes()``: ceil(width / 8) bytes a row.
@@ -95,14 +95,14 @@ def decode_mask(data: bytes, size: tuple[int, int], encoding: str) -> BoolMask:
 
     Args:
         data: The message part.
-        size: (width, height) of the mask: of its ``roi``, not of the frame.
+        size: (width, height) of the mask's ``roi``, not of the frame.
         encoding: Name from the message.
 
     Returns:
         ``bool [height, width]``, contiguous.
 
     Raises:
-        ProtocolError: the bytes are not such a mask, or the encoding is unknown.
+        ProtocolError: the bytes are not a mask of that size, or the encoding is unknown.
         ConfigError: ``bits_zstd`` without the package zstandard, or ``polygons`` without OpenCV.
     """
     _row_bytes(size)
@@ -125,7 +125,7 @@ def decode_frame_rle(rle: Rle, size: tuple[int, int]) -> BoolMask:
     """Decode the mask of a whole frame.
 
     Args:
-        rle: As in a reply of the control channel.
+        rle: As in a control reply.
         size: (width, height) of the frame.
 
     Returns:
@@ -149,9 +149,9 @@ def _row_bytes(size: tuple[int, int]) -> int:
 
 
 # --- COCO RLE -------------------------------------------------------------------------------------------------------
-# Run lengths of the pixels read column by column, beginning with a (possibly empty) run of background. From the
-# fourth run on, each is the difference to the run before last. Each number is written in groups of 5 bits, lowest
-# first, as the character 48 + group; bit 5 says that more groups follow, bit 4 of the last group is the sign.
+# Run lengths of the pixels read column by column, beginning with a (possibly empty) run of background. From the fourth
+# run on, each is the difference to the run two before. Each number is written in groups of 5 bits, lowest first, as
+# the character 48 + group; bit 5 means that more groups follow, bit 4 of the last group is the sign.
 
 
 def _decode_rle(data: bytes, size: tuple[int, int]) -> BoolMask:
@@ -168,7 +168,7 @@ def _decode_rle(data: bytes, size: tuple[int, int]) -> BoolMask:
 
 
 def _transposed(pixels: BoolMask) -> BoolMask:
-    """Return a contiguous transpose. OpenCV is ten times faster; it is used where the program has loaded it anyway."""
+    """Return a contiguous transpose. Uses OpenCV, which is ten times faster, if the program has loaded it anyway."""
     transpose = getattr(sys.modules.get("cv2"), "transpose", None)
     if transpose is None:
         return np.ascontiguousarray(pixels.T)
@@ -176,13 +176,13 @@ def _transposed(pixels: BoolMask) -> BoolMask:
 
 
 def _checked_counts(data: bytes, size: tuple[int, int]) -> list[NDArray[np.uint32]]:
-    """Return the run lengths in chunks. Memory is bounded until it is known that they add up to the mask."""
+    """Return the run lengths in chunks. Bounds memory until it is known that they add up to the mask."""
     area = size[0] * size[1]
     chunks: list[NDArray[np.uint32]] = []
     total = runs = 0
     for counts in _run_lengths(data):
         total, runs = total + int(counts.sum()), runs + len(counts)
-        # A mask has at most one run for each pixel, after a first one that may be empty.
+        # A mask has at most one run per pixel, plus a first one that may be empty.
         if counts.min() < 0 or counts.max() > area or total > area or runs > area + 1:
             break
         chunks.append(counts.astype(np.uint32))
@@ -195,7 +195,7 @@ def _checked_counts(data: bytes, size: tuple[int, int]) -> list[NDArray[np.uint3
 def _run_lengths(data: bytes) -> Iterator[NDArray[np.int64]]:
     """Yield the run lengths in chunks, not yet checked against the size of the mask."""
     start = run = 0
-    earlier = [0, 0]  # the last run of each parity; that of an even run does not include the first run
+    earlier = [0, 0]  # the last run of each parity; for even runs without the first one
     while start < len(data) or not data:
         groups = np.frombuffer(data[start : start + _CHUNK_CHARS], dtype=np.uint8) - np.uint8(48)
         ends = np.flatnonzero((groups & 0x20) == 0)
@@ -220,10 +220,10 @@ def _run_lengths(data: bytes) -> Iterator[NDArray[np.int64]]:
 
 
 def _numbers(groups: NDArray[np.uint8], ends: NDArray[np.int64], chars: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the numbers that the groups spell.
+    """Return the numbers encoded by the groups.
 
     Args:
-        groups: ``[G]``, each 5 bits and a bit that says whether more follow.
+        groups: ``[G]``, each 5 bits, plus a bit that is set if more follow.
         ends: ``[N]``, index of the last group of each number.
         chars: ``[N]``, number of groups of each number.
     """
@@ -250,7 +250,7 @@ def _decode_bits(data: bytes, size: tuple[int, int]) -> BoolMask:
     import zstandard
 
     try:
-        # The library allocates what the frame announces, whatever `max_output_size` is: look first.
+        # The library allocates what the frame announces, regardless of `max_output_size`: check first.
         announced = zstandard.get_frame_parameters(data).content_size
         if announced != row_bytes * height:
             raise ProtocolError(

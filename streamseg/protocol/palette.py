@@ -30,8 +30,8 @@ PALETTE: Final[tuple[tuple[int, int, int], ...]] = (
     (221, 17, 204),
 )
 """RGB. The first eight are Okabe and Ito's. Each of the others is the color of a grid (16 levels a channel, OKLab
-lightness from 0.45 to 0.95) that is farthest from all before it. The distance of two colors is their smallest one in
-OKLab as seen with normal vision, protanopia, deuteranopia and tritanopia, simulated after Machado et al., 2009."""
+lightness from 0.45 to 0.95) that is farthest from all before it. The distance of two colors is the smallest of their
+OKLab distances under normal vision, protanopia, deuteranopia and tritanopia, simulated after Machado et al., 2009."""
 
 
 def color_of(obj_id: int) -> tuple[int, int, int]:

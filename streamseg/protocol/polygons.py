@@ -1,8 +1,8 @@
 """Masks as polygons: the encoding ``polygons`` of ``docs/protocol.md``, for consumers that draw or store outlines.
 
-It is lossy: outlines are simplified (Douglas and Peucker 1973, as OpenCV does it), so that no border pixel lies further
-than :data:`TOLERANCE_PX` from the polygon. Corners are centers of border pixels, which belong to the object. Holes are
-polygons, too: fill by the even-odd rule.
+It is lossy: outlines are simplified (Douglas and Peucker 1973, by OpenCV), so that no border pixel lies further than
+:data:`TOLERANCE_PX` from the polygon. Corners are centers of border pixels, which belong to the object. Holes are
+polygons, too: fill with the even-odd rule.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOLERANCE_PX: Final = 0.7
 """Largest distance of a border pixel from its polygon; below 0.707 small objects stay exact."""
 
 MAX_CORNERS: Final = 100_000
-"""Most corners of one mask. Real ones have dozens."""
+"""Maximum number of corners of one mask. Real masks have dozens."""
 
 
 class Polygons(msgspec.Struct, frozen=True):
@@ -52,13 +52,13 @@ def encode_polygons(mask: NDArray[np.uint8]) -> bytes:
 
 
 def _within_tolerance(outline: NDArray[Any], corners: NDArray[Any]) -> NDArray[Any]:
-    """Return corners to which the whole outline keeps to the tolerance: the given ones, or some more.
+    """Return corners that keep the whole outline within the tolerance: the given ones, and more if needed.
 
-    OpenCV ends by merging corners, after which pixels may lie further away than the tolerance (0.9 pixels were seen).
+    OpenCV merges corners at the end, after which pixels may exceed the tolerance (0.9 pixels were seen).
 
     Args:
         outline: ``[N, 2]``, every pixel.
-        corners: ``[M, 2]``, some of them in their order.
+        corners: ``[M, 2]``, a subset in the same order.
     """
     if len(corners) == len(outline):
         return corners
@@ -68,7 +68,7 @@ def _within_tolerance(outline: NDArray[Any], corners: NDArray[Any]) -> NDArray[A
     count = len(outline)
     for _ in range(count):
         steps = np.diff(places, append=places[0] + count)
-        side = np.repeat(np.arange(len(places)), steps)  # on which each pixel lies, from the first corner on
+        side = np.repeat(np.arange(len(places)), steps)  # the side of each pixel, from the first corner on
         around = outline[(places[0] + np.arange(count)) % count]
         start = outline[places % count][side].astype(np.float64)
         way = np.roll(outline[places % count], -1, axis=0)[side] - start
@@ -78,14 +78,14 @@ def _within_tolerance(outline: NDArray[Any], corners: NDArray[Any]) -> NDArray[A
         beyond = np.flatnonzero(far > TOLERANCE_PX**2 + 1e-9)
         if not beyond.size:
             return outline[places % count]
-        farthest = {side[at]: at for at in beyond[np.argsort(far[beyond])]}  # of each side
+        farthest = {side[at]: at for at in beyond[np.argsort(far[beyond])]}  # per side
         places = np.sort(np.concatenate([places, places[0] + np.array(list(farthest.values()))]))
     return outline
 
 
 def _places(outline: NDArray[Any], corners: NDArray[Any]) -> NDArray[np.int64] | None:
-    """Return the index of each corner in an outline that goes on from its end to its start; None if there is none."""
-    shift = np.array([1 << 32, 1])  # one number per pixel: a list of numbers is searched faster than one of pairs
+    """Return the index of each corner in a closed outline; None if a corner is not in it."""
+    shift = np.array([1 << 32, 1])  # one number per pixel: searching numbers is faster than searching pairs
     pixels = (outline @ shift).tolist() * 2
     at, places = -1, []
     try:

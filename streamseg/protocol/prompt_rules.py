@@ -1,4 +1,4 @@
-"""The rules for prompts, one place for all who check them: configuration, control process, worker and tracker.
+"""The rules for prompts, shared by configuration, control process, worker and tracker.
 
 Each function yields the problems that it finds, so that a caller can report all of them or raise the first.
 """
@@ -45,7 +45,7 @@ def id_problem(obj_id: object) -> str | None:
 def label_problem(label: str) -> str | None:
     """Return why a text cannot be the name of an object; None if it can.
 
-    Names are printed, logged and drawn: they hold no line breaks, terminal codes or signs that turn text around.
+    Names are printed, logged and drawn, so they must not contain line breaks, terminal codes or bidi controls.
     """
     for character in label:
         if unicodedata.category(character) in _NOT_IN_LABELS or character in _TURNING:
@@ -54,7 +54,7 @@ def label_problem(label: str) -> str | None:
 
 
 def part_problems(points: Sequence[Point], box: Box | None, *, has_mask: bool) -> Iterator[PromptProblem]:
-    """Check that points, box and mask go together and have valid values."""
+    """Check that points, box and mask can be combined and have valid values."""
     if has_mask and (points or box is not None):
         yield PromptProblem((), "a mask stands alone: leave out its points and box")
         return
@@ -70,7 +70,7 @@ def part_problems(points: Sequence[Point], box: Box | None, *, has_mask: bool) -
 
 
 def start_problems(points: Sequence[Point], box: Box | None) -> Iterator[PromptProblem]:
-    """Check that a prompt can start an object; a correction of one may consist of negative points alone."""
+    """Check that a prompt can start an object; a correction may consist of negative points alone."""
     if points and box is None and all(len(point) == 3 and point[2] == 0 for point in points):
         yield PromptProblem(("points",), "all points are off the object: a new object needs one on it, or a box")
 
@@ -97,7 +97,7 @@ def range_problems(points: Sequence[Point], box: Box | None, *, coords: str) -> 
         yield PromptProblem(field, f"{list(values)} is outside the picture: coordinates are {fix}")
     every = [value for _, values in given for value in values]
     if not normalized and looks_normalized(every):
-        # The unit is never guessed: the top left pixel of the frame is an unlikely place for all of a prompt.
+        # Never guess the unit: a whole prompt within the top left pixel of the frame is unlikely.
         yield PromptProblem(
             given[0][0], f"{list(given[0][1])} looks normalized, but coords is pixels: set coords to normalized"
         )
@@ -111,7 +111,7 @@ def looks_normalized(values: Sequence[float]) -> bool:
 def request_problems(
     points: Sequence[Point], box: Box | None, *, has_mask: bool, coords: str
 ) -> Iterator[PromptProblem]:
-    """Check all that is known of a prompt before its frame is."""
+    """Check everything about a prompt that does not depend on its frame."""
     yield from range_problems(points, box, coords=coords)
     yield from part_problems(points, box, has_mask=has_mask)
 

@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]
 Encoding = Literal["coco_rle", "bits_zstd", "polygons", "none"]
 ObjectState = Literal["tracked", "uncertain", "occluded", "lost", "suspended"]
 Origin = Literal["user", "config", "auto", "prompter"]
-"""Who started an object: a request, the configuration, ``find``, or a prompter."""
+"""What started an object: a request, the configuration, ``find``, or a prompter."""
 EventKind = Literal[
     "object_added",
     "object_found",
@@ -69,7 +69,7 @@ StreamState = Literal["starting", "connecting", "streaming", "reconnecting", "en
 
 
 class ObjectSummary(msgspec.Struct, frozen=True):
-    """What every record of an object has: in published messages, lists, snapshots and the HTTP API."""
+    """Fields of every record of an object: in published messages, lists, snapshots and the HTTP API."""
 
     id: Annotated[int, Meta(description="Its permanent id.")]
     label: Annotated[str, Meta(description="Its name; may be empty.")]
@@ -112,7 +112,7 @@ class MaskObject(ObjectInfo, frozen=True, kw_only=True):
 
     Attributes:
         part: Index of the message part that holds the mask (topic is 0, header is 1); None without a mask.
-        encoding: Of that part.
+        encoding: Encoding of that part.
         roi: x, y, w, h of the rectangle that the part's mask covers; everything outside is background.
         confidence: As in :class:`ObjectInfo`; left out if there is none.
         origin: As in :class:`ObjectInfo`; left out if it is ``user``.
@@ -132,7 +132,7 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         v: Version of the protocol.
         stream: Id of the stream.
         session: Changes when the daemon restarts.
-        publisher: Changes when the publisher process restarts, also within a session.
+        publisher: Changes when the publisher process restarts, even within a session.
         epoch: Rises at each reconnect, size change or time jump of the source.
         seq: Counts messages of this publisher, stream, kind and rate from 0: a gap was lost on the way to the
             subscriber.
@@ -150,7 +150,7 @@ class FrameHeader(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
         time_base: Seconds per unit as [numerator, denominator].
         size: Width and height of the frame in pixels.
         model: Name of the model.
-        dropped: Captured frames of this session and stream for which no masks were sent, so far.
+        dropped: Frames of this session and stream captured so far for which no masks were sent.
         sample_aspect: Width to height of a pixel as displayed, [numerator, denominator]; left out if pixels are square.
             Everything else is in stored pixels.
     """
@@ -224,12 +224,12 @@ class Region(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RegionCounts(msgspec.Struct, frozen=True):
-    """What happened at a stream's zones and lines.
+    """Counts of a stream's zones and lines.
 
     Attributes:
         inside: Zone -> objects inside.
-        entered: Zone -> times that an object entered.
-        left: Zone -> times that an object left.
+        entered: Zone -> number of times an object entered.
+        left: Zone -> number of times an object left.
         forward: Line -> crossings from its left to its right.
         backward: Line -> crossings from its right to its left.
     """
@@ -242,17 +242,17 @@ class RegionCounts(msgspec.Struct, frozen=True):
 
 
 class FindCounts(msgspec.Struct, frozen=True):
-    """What the search for objects of a stream has done since the worker started.
+    """Counts of a stream's search for objects since the worker started.
 
     Attributes:
         looks: Searches of the whole picture.
         found: Objects that were found.
         retired: Found objects that are gone.
-        expired: Searches whose frame was no longer held, after a cut of the source: nothing came of them.
+        expired: Searches without a result because their frame was no longer held, after a cut of the source.
         failed: Searches that ended with an error.
-        tentative: Objects seen, but not often enough yet.
-        look_ms: Time that the last search took on the device.
-        longest_delay_ms: Longest time that a part of a search took, by which a frame may have been delayed.
+        tentative: Objects not yet seen often enough.
+        look_ms: Device time of the last search.
+        longest_delay_ms: Longest part of a search, by which a frame may have been delayed.
     """
 
     looks: int = 0
@@ -266,21 +266,21 @@ class FindCounts(msgspec.Struct, frozen=True):
 
 
 class PrompterCounts(msgspec.Struct, frozen=True):
-    """What a prompter of a stream has done since the worker started; its calls since its own process started.
+    """Counts of a stream's prompter since the worker started; calls since its own process started.
 
     Attributes:
-        looks: Pictures that it has looked at.
-        proposals: Proposals that were valid.
+        looks: Pictures that it has processed.
+        proposals: Valid proposals.
         found: Objects that were started.
-        tentative: Objects seen, but not often enough yet.
-        expired: Pictures that were no longer held, after a cut of the source: nothing came of them.
+        tentative: Objects not yet seen often enough.
+        expired: Pictures without a result because they were no longer held, after a cut of the source.
         failed: Calls that raised an exception.
         invalid: Proposals that were refused.
-        errors: Times that its proposals could not be used because of an error of the tracker.
-        call_ms: Time that its last call took.
-        mask_ms: Time that the masks of its last proposals took on the device.
-        longest_delay_ms: Longest time that a part of that took, by which a frame may have been delayed.
-        error: What was wrong with its last call; empty if nothing was.
+        errors: How often its proposals could not be used because of an error of the tracker.
+        call_ms: Duration of its last call.
+        mask_ms: Device time of the masks for its last proposals.
+        longest_delay_ms: Longest part of that, by which a frame may have been delayed.
+        error: Error of its last call; empty if it succeeded.
     """
 
     looks: int = 0
@@ -309,7 +309,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
         frame: Number of the frame it belongs to, if any.
         object: Id of the object it belongs to, if any.
         label: Name of that object.
-        detail: For people.
+        detail: Readable text.
         region: The zone or line that it is about; left out if there is none.
         t_mono_ns: When it happened, by the monotonic clock of the daemon's machine; orders the events of all streams.
         clock: Name of that clock.
@@ -335,13 +335,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="t
 
 
 class Overload(msgspec.Struct, frozen=True):
-    """What happens because the worker does not keep up with a stream.
+    """Measures in effect because the worker does not keep up with a stream.
 
     Attributes:
         policy: The setting ``overload``: ``lower_rate``, ``smaller_input`` or ``oldest_objects``.
         dropped: Share of the frames of the last two seconds that were dropped.
-        suspended: Ids of the objects that are not tracked meanwhile.
-        image_size: Side of the model's input in pixels, if it is smaller meanwhile; otherwise left out.
+        suspended: Ids of the objects that are not tracked for now.
+        image_size: Side of the model's input in pixels, if it is reduced; otherwise left out.
     """
 
     policy: str
@@ -354,30 +354,30 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status", tag_field=
     """State of a stream, sent once a second on ``v1/<stream>/status/``, part 1. Silence means that the daemon is down.
 
     Attributes:
-        state: Of the source.
+        state: State of the source.
         source: Its address, without credentials.
         size: Width and height in pixels, zeros until known.
         fps_in: Frames captured per second, over about the last second.
         fps_out: Frames with masks per second, tracked or repeated.
-        frames: Captured in this session.
-        tracked: Tracked in this session.
-        drops: Every lost frame, counted by ``stage/reason``.
-        reconnects: Of this session.
+        frames: Frames captured in this session.
+        tracked: Frames tracked in this session.
+        drops: All lost frames, counted by ``stage/reason``.
+        reconnects: Reconnects in this session.
         epoch: Current epoch.
         objects: Number of objects.
         latency_ms: Stage -> median of the last second: ``decode`` (from captured), ``track`` (from decoded),
             ``publish`` (from tracked), ``total``; empty without masks.
         published: Kind, or kind@rate -> messages published so far by this publisher.
         subscribed: Kinds that have subscribers now.
-        last_error: Of the source, without credentials; empty when all is well.
+        last_error: Last error of the source, without credentials; empty if there is none.
         paused: Tracking is paused by request; pictures are still published.
         repeated: Frames of this session that were not tracked because their picture had not changed, and were sent
             with the masks of the last tracked one.
         regions: Counts of its zones and lines in this session; left out if it has none.
-        no_masks_s: Seconds since frames come, but no masks of them; left out while masks come.
-        overload: The worker does not keep up, or did not and something is still done about it; otherwise left out.
-        find: What its search for objects has done since the worker started; left out if it is off.
-        prompters: Prompter -> what it has done; left out if there are none.
+        no_masks_s: For how many seconds there have been frames but no masks; left out while there are masks.
+        overload: Present while the worker does not keep up, or measures against this are still in effect.
+        find: Counts of its search for objects since the worker started; left out if it is off.
+        prompters: Prompter -> its counts; left out if there are none.
     """
 
     v: int = PROTOCOL_VERSION
@@ -440,20 +440,20 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True, tag="daemon", tag_
 
     Attributes:
         clock: As in frame headers.
-        version: Of streamseg.
+        version: Version of streamseg.
         model: Name of the model.
-        device: The worker's, for example ``cpu`` or ``cuda:0 (NVIDIA H100)``.
-        uptime_s: Of the daemon.
+        device: Device of the worker, for example ``cpu`` or ``cuda:0 (NVIDIA H100)``.
+        uptime_s: Uptime of the daemon.
         streams: Ids of all streams.
         processes: Name -> state (``starting``, ``ready``, ``restarting``, ``ended``).
         restarts: Name -> number of restarts in this session.
         device_memory_bytes: GPU memory held by the worker; 0 on a CPU.
-        recompiles: Graphs compiled after the warm-up, plus times that all were recorded again.
-        log_dropped: Name -> lines of the log that were dropped because nothing read them in time.
+        recompiles: Graphs compiled after the warm-up, plus how many times all were recorded again.
+        log_dropped: Name -> log lines that were dropped because nothing read them in time.
         rates: Rates of topics like ``r5/v1/...``, in Hz; left out by a daemon before 0.2, which has none.
-        engine: What runs the model now, for people: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``;
-            empty without a network, left out by a daemon before 0.2.
-        recording_stopped: Why nothing is recorded now; empty while the daemon records; left out without a recorder.
+        engine: Engine that runs the model, as readable text: ``eager``, ``eager (converting 40 %)``, ``openvino``,
+            ``compiled``; empty without a network, left out by a daemon before 0.2.
+        recording_stopped: Why the recording has stopped; empty while it runs; left out without a recorder.
     """
 
     v: int = PROTOCOL_VERSION

@@ -1,4 +1,4 @@
-"""Results of the control operations, as a reply carries them; ``docs/protocol.md``, "Control", is the contract.
+"""Results of the control operations in replies; ``docs/protocol.md``, "Control", is the contract.
 
 Readers ignore unknown fields.
 """
@@ -29,14 +29,14 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     """``hello``.
 
     Attributes:
-        version: Of streamseg.
+        version: Version of streamseg.
         session: Id of this run of the daemon, as in published messages.
         model: Name of the model.
         max_objects: Largest number of objects per stream.
         publish: Addresses at which masks are published.
         streams: Ids of all streams.
         ops: Operations that the daemon supports.
-        features: What it supports beyond the first version of this protocol; see :data:`FEATURES`.
+        features: Features beyond the first version of this protocol; see :data:`FEATURES`.
     """
 
     version: str
@@ -50,7 +50,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectEntry(ObjectSummary, frozen=True, kw_only=True):
-    """One object of ``list``. A ``waiting`` object has no measures until its prompt is applied to the next frame."""
+    """One object of ``list``. A ``waiting`` object has no scores until its prompt is applied to the next frame."""
 
     prompts: Annotated[int, Meta(description="Number of its prompts: the one that started it and its corrections.")]
     origin: Annotated[
@@ -268,9 +268,9 @@ class UndoneChange(msgspec.Struct, frozen=True, kw_only=True):
     """``undo``, ``redo``.
 
     Attributes:
-        op: The operation that was undone or done again.
-        object_ids: Ids of the objects that it had changed.
-        left: Number of changes that can still be undone; with ``redo``, done again.
+        op: The operation that was undone or redone.
+        object_ids: Ids of the objects that it changed.
+        left: Number of changes that can still be undone; for ``redo``, redone.
     """
 
     op: str
@@ -293,12 +293,12 @@ class ClipStarted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """``get_settings``, ``change_stream``: the settings of a stream in use.
+    """``get_settings``, ``change_stream``: the current settings of a stream.
 
     Attributes:
         settings: As under ``streams.NAME`` in a configuration file, defaults included, without ``source`` and
             ``prompts``.
-        from_file: The configuration file has the stream: a reload or a restart brings back the file's settings.
+        from_file: The stream is in the configuration file: a reload or a restart restores the file's settings.
     """
 
     settings: dict[str, Any]

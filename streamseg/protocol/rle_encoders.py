@@ -1,7 +1,7 @@
-"""COCO's compressed run lengths, written by the fastest encoder that is installed.
+"""Encodes COCO's compressed run lengths with the fastest installed encoder.
 
-All three write the same bytes. The one in numpy is ours because a client that only sends or exports a mask now and then
-should need neither a compiler nor OpenCV; a daemon, which encodes every mask, has one of the others.
+All three write the same bytes. The numpy encoder is ours because a client that only occasionally sends or exports a
+mask should need neither a compiler nor OpenCV; a daemon, which encodes every mask, has one of the others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def encode_counts(mask: NDArray[np.uint8]) -> bytes:
 
 @functools.cache
 def _find_encoder() -> Callable[[NDArray[np.uint8]], bytes]:
-    """Return rlemasklib's encoder where it is installed (three times faster), else pycocotools', else numpy's."""
+    """Return the encoder of rlemasklib if installed (three times faster), or else of pycocotools, or else numpy."""
     if find_spec("rlemasklib") is not None:
         import rlemasklib
 
@@ -40,7 +40,7 @@ def _find_encoder() -> Callable[[NDArray[np.uint8]], bytes]:
 
 
 def encode_with_numpy(mask: NDArray[np.uint8]) -> bytes:
-    """Return a mask's compressed counts, with numpy alone.
+    """Return a mask's compressed counts, using only numpy.
 
     Args:
         mask: ``uint8 [height, width]``, 0 or 1.

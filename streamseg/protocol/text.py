@@ -1,7 +1,7 @@
 r"""Text that is safe to encode as UTF-8.
 
 Paths, arguments and environment variables may hold bytes that are not UTF-8. Python keeps them as surrogates, which no
-UTF-8 encoder accepts. Text that leaves a process shows such a byte as an escape: ``caf\xe9``.
+UTF-8 encoder accepts. Text that leaves a process has these bytes escaped: ``caf\xe9``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 ESCAPED: Final = "streamseg-escaped"
-"""Error handler of encoders, for files and terminals: escapes as :func:`valid_text` does."""
+"""Error handler for encoders of files and terminals: escapes like :func:`valid_text`."""
 
 
 def valid_text(text: str) -> str:
@@ -22,7 +22,7 @@ def valid_text(text: str) -> str:
         return text
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that does not encode a byte
         return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -41,7 +41,7 @@ class Topic:
     Attributes:
         kind: Its name.
         rate: How often it is sent.
-        encoded_on_demand: It is encoded only while it has subscribers.
+        encoded_on_demand: Whether it is encoded only while it has subscribers.
     """
 
     kind: Kind
@@ -66,7 +66,7 @@ RATED_KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "image")
 """Kinds that are also sent at a limited rate."""
 
 RATES_HZ: Final = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0)
-"""Rates of such topics. A fixed list, so that no subscriber can ask for any number of them."""
+"""Rates of these topics. A fixed list, so that subscribers cannot request arbitrarily many."""
 
 
 def topic(stream: str, kind: Kind, rate_hz: float | None = None) -> bytes:
@@ -85,7 +85,7 @@ def rate_suffix(rate_hz: float | None) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host (a name, or an address with or without brackets) is reachable from this machine alone."""
+    """Return whether a host (a name, or an address with or without brackets) is reachable only from this machine."""
     host = host.strip("[]")
     try:
         return ip_address(host).is_loopback

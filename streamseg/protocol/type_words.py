@@ -1,4 +1,4 @@
-"""Describe in words which values a type takes, for messages: ``a number above 0, at most 3600``."""
+"""Describes the values that a type accepts, for messages: ``a number above 0, at most 3600``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _MAX_WORDS: Final = 80
 
 
 def expected(hint: Any) -> str:
-    """Return which values a type takes."""
+    """Return a description of the values that a type accepts."""
     return _in_words(inspect.type_info(hint))
 
 
 def brief(words: str) -> str:
-    """Return the words of :func:`expected` without a long list of fields."""
+    """Return the text of :func:`expected` without a long list of fields."""
     return words if len(words) <= _MAX_WORDS else words.partition(" (")[0]
 
 
