@@ -1,4 +1,4 @@
-"""Compare two configurations by what it takes to apply the difference to a running daemon."""
+"""Compares two configurations, to apply the difference to a running daemon."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StreamDifference:
     """How one stream's settings differ.
 
     Attributes:
-        source: Its source must be reopened.
+        source: Whether its source must be reopened.
         removed: Ids of objects that are no longer configured.
         prompts: Prompts that are new or changed.
     """
@@ -51,7 +51,7 @@ def difference(before: StreamConfig, after: StreamConfig) -> StreamDifference | 
 
 
 def changed_settings(before: Config, after: Config) -> tuple[str, ...]:
-    """Return the names of the settings that differ, apart from those of streams."""
+    """Return the names of the settings that differ, except settings of streams."""
     return tuple(
         f"{group}.{field.name}"
         for group in _GROUPS

@@ -53,7 +53,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def with_settings_table(text: str) -> str:
-    """Return a document with the table between its two markers replaced by the present one."""
+    """Return a document with the table between its two markers updated."""
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     return before + begin + settings_table() + end + after

@@ -1,8 +1,8 @@
-"""Replace ``${NAME}`` in a configuration with environment variables.
+"""Replaces ``${NAME}`` in a configuration with environment variables.
 
-This happens after parsing, so a password can contain any character without changing the meaning of the file. It is
-our own code because ``string.Template`` and ``os.path.expandvars`` have no defaults, do not percent-encode inside
-addresses, and do not report which setting used which variable.
+This happens after parsing, so that a password can contain any character without changing the meaning of the file. Ours
+because ``string.Template`` and ``os.path.expandvars`` have no defaults, do not percent-encode inside addresses, and do
+not report which setting used which variable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streamseg.config.problems import Path, Problems, Template
 _VARIABLE: Final = re.compile(
     r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\$\{[^}]*\}?)"
 )
-# The user name and password of an address, up to a variable in it.
+# The user info of an address, up to a variable in it.
 _IN_USERINFO: Final = re.compile(r"://[^/?#@\s]*$")
 
 
@@ -26,11 +26,11 @@ def substitute(tree: Any, environment: Mapping[str, str], problems: Problems) ->
     """Return ``tree`` with every variable replaced by its value.
 
     ``${NAME}`` must be set; ``${NAME:-default}`` uses the default if it is unset or empty; ``$$`` is a dollar sign.
-    Keys are not changed. In the user name and password of an address values are percent-encoded, so the variable
-    holds the plain password.
+    Keys are not changed. Values in the user info of an address are percent-encoded, so that the variable holds the
+    plain password.
 
     Args:
-        tree: Plain values, as YAML gives them.
+        tree: Plain values, as from YAML.
         environment: Name -> value.
         problems: Receives variables that are not set.
 

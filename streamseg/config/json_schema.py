@@ -14,7 +14,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a configuration file whose ``${NAME}`` variables are replaced."""
+    """Return the JSON Schema (draft 2020-12) of a configuration file after ``${NAME}`` variables are replaced."""
     schema = msgspec.json.schema(Config)
     root = schema["$defs"]["Config"]
     root["patternProperties"] = {f"^{EXTENSION}": {"description": "Ignored; a place for YAML anchors."}}

@@ -1,4 +1,4 @@
-"""Read settings from a file or a mapping: the one place that reads configuration files and their environment."""
+"""Reads settings from a file or a mapping. The only module that reads configuration files and their environment."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Mapping[str, Any]] = M
 
 
 def config_from_mapping(mapping: Mapping[str, Any], *, base: Path | None = None) -> Config:
-    """Check settings given as plain values, as YAML would give them.
+    """Check settings given as plain values, as from YAML.
 
     Args:
         mapping: Settings; ``${NAME}`` in them is replaced from the environment, as in a file.
@@ -96,8 +96,8 @@ def stream_from_mapping(
         settings: The content of ``streams.NAME`` in a file.
         max_objects: Maximum number of objects per stream.
         base: Folder at which relative paths start; the working directory if None.
-        before: The settings in use. What is wrong with them is no reason to refuse a change: the file that a stream
-            plays may be gone since it was opened.
+        before: The current settings. Problems that they already have do not refuse a change: the file of a stream may
+            be gone since it was opened.
 
     Raises:
         ConfigError: settings are invalid: one line for each, with its path, its value and the fix.
@@ -119,7 +119,7 @@ def stream_from_mapping(
 
 
 def find_from_mapping(stream: str, settings: Mapping[str, Any]) -> FindConfig:
-    """Check how a stream finds objects, given as plain values: the content of ``streams.NAME.find`` in a file.
+    """Check a stream's settings for finding objects: the content of ``streams.NAME.find`` in a file, as plain values.
 
     Raises:
         ConfigError: settings are invalid: one line for each, with its path, its value and the fix.
@@ -144,7 +144,7 @@ def _load(tree: Any, *, base: Path, document: Document | None) -> Config:
     filled, problems.templates = substitute(tree, os.environ, problems)
     unset = {problem.path for problem in problems.found}
     read_value(filled, Config, (), problems)
-    # An unset variable was reported already; its empty value is not a second problem.
+    # An unset variable has been reported; its empty value is not a second problem.
     missing = problems.found[: len(unset)]
     problems.found = missing + [problem for problem in problems.found[len(unset) :] if problem.path not in unset]
     config = _check_parts(filled, base, problems)

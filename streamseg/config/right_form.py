@@ -1,6 +1,6 @@
-"""Find the right form of a setting that was written in a shorter or different form: ``http: 8080``, ``box: "1,2,3,4"``.
+"""Suggests the right form of a setting written in a shorter or different one: ``http: 8080``, ``box: "1,2,3,4"``.
 
-It only helps messages. Nothing is accepted in these forms, so what a file means never depends on a guess.
+Used only for messages. These forms are never accepted, so the meaning of a file never depends on a guess.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from streamseg.config.schema import (
 )
 
 NO_FORM: Final = object()
-"""There is no way to tell which value was meant."""
+"""It is unclear which value was meant."""
 
 _MAX_LEVELS: Final = 6
 _MAX_ITEMS: Final = 256
@@ -48,7 +48,7 @@ _MAIN_FIELDS: Final[Mapping[type, tuple[str, ...]]] = {
     RecordConfig: ("path",),
     LogConfig: ("level", "format"),
 }
-"""The setting of a group that a single value stands for."""
+"""Group -> the setting meant by a single value in its place."""
 
 _ENTRY_NAMES: Final = {"streams": "cam", "zones": "zone", "lines": "line"}
 _ITEM_NAMES: Final = {"endpoints": "endpoint", "hosts": "host", "prompts": "prompt"}
@@ -68,7 +68,7 @@ _QUANTITY: Final = re.compile(rf"({_NUMBER})\s*([A-Za-z%]*)")
 _SECONDS: Final = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
 _UNITS: Final = frozenset({"", "px", "pixels", "fps", "hz", "%"})
 _ANY_TEXT: Final = frozenset({"label", "token"})
-"""Texts that may well be a number, a date or a word that YAML reads as something else."""
+"""Text settings whose values may look like a number, a date or another word that YAML reads as something else."""
 
 _SYNONYMS: Final = {
     "fp16": "float16",
@@ -90,7 +90,7 @@ _SCHEME: Final = re.compile(r"https?://")
 
 
 def right_form(value: Any, hint: Any, name: str) -> Any:
-    """Return a value in the form that a setting takes, :data:`NO_FORM` if it cannot be told.
+    """Return a value in the form that a setting takes; :data:`NO_FORM` if that is unclear.
 
     Args:
         value: As written: plain values.
@@ -173,14 +173,14 @@ def _groups(value: Any, struct: type[msgspec.Struct], level: int) -> Iterator[An
 
 
 def _numbered(group: Any, struct: Any, number: int) -> Any:
-    """Return the group of an object, with an id if it has none; any other group as it is."""
+    """Return the group of an object with an id added if it has none; any other group unchanged."""
     if struct is PromptConfig and "object" not in group:
         return {"object": number, **group}
     return group
 
 
 def _named(value: Any, item_hint: Any, name: str, level: int) -> Iterator[Any]:
-    """Forms of a group of settings for each name: from one of them, or from a list."""
+    """Yield forms of a group of settings per name: from a single one, or from a list."""
     entry = _ENTRY_NAMES.get(name, "name")
     one = _form(value, item_hint, entry, level)
     yield NO_FORM if one is NO_FORM else {entry: one}
@@ -196,7 +196,7 @@ def _named(value: Any, item_hint: Any, name: str, level: int) -> Iterator[Any]:
 
 
 def _own_name(item: Any, item_hint: Any) -> tuple[str, Any] | None:
-    """Return the name that an entry of a list brings, and the rest of it."""
+    """Return the name in an entry of a list, and the rest of the entry."""
     if not isinstance(item, dict):
         return None
     if len(item) == 1:  # - door: {source: ...}
@@ -222,7 +222,7 @@ def _lists(value: Any, hint: Any, item_hint: Any, name: str, level: int) -> Iter
             yield [numbers[at : at + size] for at in range(0, len(numbers), size)]
     if isinstance(value, (list, tuple)):
         items = [_form(item, item_hint, item_name, level) for item in value]
-        if all(isinstance(item, dict) for item in items):  # groups: give each object an id of its own
+        if all(isinstance(item, dict) for item in items):  # groups: give each object its own id
             items = [
                 {**item, "object": number} if isinstance(given, (list, str)) and "object" in item else item
                 for number, (given, item) in enumerate(zip(value, items, strict=True), start=1)
@@ -233,7 +233,7 @@ def _lists(value: Any, hint: Any, item_hint: Any, name: str, level: int) -> Iter
 
 
 def _prompts_by_name(value: dict[Any, Any], level: int) -> Any:
-    """``{cup: {box: ...}}`` or ``{1: {box: ...}}`` as a list of prompts."""
+    """Return ``{cup: {box: ...}}`` or ``{1: {box: ...}}`` as a list of prompts."""
     prompts = []
     for number, (key, item) in enumerate(value.items(), start=1):
         prompt = _form(item, PromptConfig, "prompt", level)
@@ -246,14 +246,14 @@ def _prompts_by_name(value: dict[Any, Any], level: int) -> Any:
 
 
 def _numbers(value: Any) -> Iterator[Any]:
-    """Forms of a list of a fixed number of numbers."""
+    """Yield forms of a fixed-length list of numbers."""
     yield _plain_numbers(value)
     if isinstance(value, (list, tuple)) and all(isinstance(pair, (list, tuple)) for pair in value):
         yield [number for pair in value for number in pair]
 
 
 def _plain_numbers(value: Any) -> Any:
-    """Return numbers from text or from named corners; any other value as it is."""
+    """Return numbers from text or from named corners; any other value unchanged."""
     if isinstance(value, str) and len(value) <= _MAX_TEXT and _NUMBERS.fullmatch(value):
         return [_number(text) for text in re.findall(_NUMBER, value)]
     if isinstance(value, dict):
@@ -304,7 +304,7 @@ def _quantity(text: str, name: str, base: Any) -> Any:
 
 
 def _choice(value: Any, choices: tuple[Any, ...]) -> Any:
-    """Return the choice that a word means; ``true`` means on and ``false`` off where these are choices."""
+    """Return the choice that a word means; ``true`` means on and ``false`` off if these are choices."""
     words = {str(choice).lower(): choice for choice in choices}
     word = str(value).strip().lower()
     word = synonym if (synonym := _SYNONYMS.get(word)) in words else word
@@ -317,14 +317,14 @@ def _choice(value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def listen_form(value: str | int) -> str | None:
-    """Return HOST:PORT of a port, an ``http://`` address or ``true``; None if there is no port."""
+    """Return HOST:PORT from a port, an ``http://`` address or ``true``; None if there is no port."""
     if value is True:
         return "127.0.0.1:8080"
     return _host_and_port(_SCHEME.sub("", str(value).strip()).partition("/")[0])
 
 
 def endpoint_form(value: str | int) -> str | None:
-    """Return the endpoint to bind of a port, HOST:PORT or a path; None of anything else."""
+    """Return the endpoint to bind from a port, HOST:PORT or a path; None for anything else."""
     text = str(value).strip()
     if text.startswith("/"):
         return f"ipc://{text}"
@@ -333,7 +333,7 @@ def endpoint_form(value: str | int) -> str | None:
 
 
 def _host_and_port(text: str) -> str | None:
-    """Return HOST:PORT of that or of a port alone; None of anything else. Without a host it is this machine."""
+    """Return HOST:PORT from the same or from a port; None for anything else. The default host is this machine."""
     found = _HOST_AND_PORT.fullmatch(f":{text}" if text.isascii() and text.isdigit() else text)
     return None if found is None else f"{found['host'] or '127.0.0.1'}:{found['port']}"
 

@@ -1,4 +1,4 @@
-"""Checks that types cannot express: names, addresses, prompts. Reads no more of files than the headers of masks."""
+"""Checks that types cannot express: names, addresses, prompts. Reads files only for the headers of masks."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def check_stream_id(stream: str, path: Path, problems: Problems) -> None:
 
 
 def check_stream(stream: StreamConfig, path: Path, problems: Problems, max_objects: int) -> None:
-    """Check a stream: its source must be of a known kind, its prompts must make sense."""
+    """Check a stream: its source must have a known kind, its prompts must make sense."""
     url = _URL.match(stream.source)
     if url is not None and url[1].lower() != "file" and any(character.isspace() for character in stream.source):
-        # Not shown, since no one can tell where its password ends.
+        # Do not show it, since the end of its password is unknown.
         problems.add((*path, "source"), f"the {url[1]}:// address contains white space: percent-encode it as %20")
     else:
         _check_source(stream, path, problems)
@@ -121,7 +121,7 @@ def check_record(record: RecordConfig, path: Path, problems: Problems) -> None:
 
 
 def check_control(control: ControlConfig, path: Path, problems: Problems, keys: KeyFolder) -> None:
-    """Check that the endpoint can be bound, and that not everyone who reaches it is in control."""
+    """Check that the endpoint can be bound, and that it does not give control to everyone who can reach it."""
     if control.endpoint is None:
         return
     here = (*path, "endpoint")
@@ -187,7 +187,7 @@ def check_http(http: HttpConfig, path: Path, problems: Problems, keys: KeyFolder
 
 
 def check_model(model: ModelConfig, path: Path, problems: Problems) -> None:
-    """Check that the model is known. Whether its checkpoint is installed is the worker's business."""
+    """Check that the model is known. The worker checks whether its checkpoint is installed."""
     if is_checkpoint_path(model.name):
         if not _is_file(model.name):
             problems.add((*path, "name"), f"there is no file {_short(model.name)}: check the path")
@@ -218,7 +218,7 @@ def _check_source(stream: StreamConfig, path: Path, problems: Problems) -> None:
 
 
 def _check_prompter(name: str, prompter: PrompterConfig, path: Path, problems: Problems) -> None:
-    """Check a prompter: its type must be installed. Types that are not ours check their settings when they start."""
+    """Check a prompter: its type must be installed. Other packages' types check their settings when they start."""
     _check_region_name(name, path, problems)
     check_find(prompter, path, problems)
     if (own := own_file(prompter.type)) is not None:
@@ -341,7 +341,7 @@ def _check_endpoint(endpoint: str, path: Path, problems: Problems) -> None:
 
 
 def _is_file(path: str) -> bool:
-    """Unlike ``Path.is_file`` this never raises, whatever the path."""
+    """Return whether a path is a file. Unlike ``Path.is_file``, this never raises."""
     return os.path.isfile(path)  # noqa: PTH113
 
 

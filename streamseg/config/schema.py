@@ -75,8 +75,8 @@ class ZoneConfig(AreaConfig, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Meta(
             gt=0,
             le=1,
-            description="Share of an object's mask inside the polygon from which it is in the zone; it has left when "
-            "less than half of that share is inside.",
+            description="An object is in the zone if at least this share of its mask is inside the polygon; it has "
+            "left when less than half of that share is inside.",
         ),
     ] = 0.5
 
@@ -103,11 +103,11 @@ class FindConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     enabled: Annotated[
         bool,
-        Meta(description="Find objects; off without a `find` group. false: only when a client or the page asks."),
+        Meta(description="Find objects; off without a `find` group. false: only if a client or the page requests it."),
     ] = True
     every_s: Annotated[
         Interval,
-        Meta(description="Seconds of video between two looks. Where much moves that no mask covers, they come sooner."),
+        Meta(description="Seconds of video between two looks; less if there is much movement outside of all masks."),
     ] = 2.0
     level: Annotated[
         Literal["whole", "part", "all"],
@@ -123,40 +123,39 @@ class FindConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Areas,
         Meta(
             examples=[[{"polygon": [[0, 100], [640, 100], [640, 480], [0, 480]]}]],
-            description="Find objects of which at least half lies in these areas; none: everywhere.",
+            description="Find objects with at least half of their mask in these areas; none: everywhere.",
         ),
     ] = ()
     ignore: Annotated[
         Areas,
         Meta(
             examples=[[{"polygon": [[0, 0], [640, 0], [640, 60], [0, 60]]}]],
-            description="Areas in which nothing is found, whatever region says.",
+            description="Areas in which nothing is found, even inside region.",
         ),
     ] = ()
     confirm: Annotated[TimesSeen, Meta(description="How many times an object must be seen before it is tracked.")] = 3
     quality: Annotated[
         PictureShare | None,
-        Meta(description="Lowest predicted IoU of a mask, 0..1; default: the model's own threshold."),
+        Meta(description="Minimum predicted IoU of a mask, 0..1; default: the model's own threshold."),
     ] = None
     share: Annotated[
         Annotated[float, Meta(ge=0.01, le=0.9)],
         Meta(
-            description="Share of the device's time for looks. They are cut into parts that run between frames. Of "
-            "several streams, the largest share is for all of them together."
+            description="Share of the device's time for looks, which run in parts between frames. Several streams use "
+            "the largest share together."
         ),
     ] = 0.1
 
 
 class PrompterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A program that finds objects, in a process of its own."""
+    """A program that finds objects, in a separate process."""
 
     type: Annotated[
         str,
         Meta(
             min_length=1,
             examples=["onnx", "faces", "my_detector.py:create"],
-            description="What finds them: onnx, faces, text, a type that an installed package brings, or a function of "
-            "your own file.",
+            description="Type: onnx, faces, text, a type from an installed package, or a function in your own file.",
         ),
     ]
     settings: Annotated[
@@ -181,22 +180,21 @@ class PrompterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     max_objects: Annotated[
         ObjectCount,
         Meta(
-            description="It starts none while prompters have this many objects on the stream; model.max_objects limits "
-            "all objects."
+            description="Maximum number of objects from prompters on the stream; model.max_objects limits all objects."
         ),
     ] = 8
     region: Annotated[
         Areas,
         Meta(
             examples=[[{"polygon": [[0, 100], [640, 100], [640, 480], [0, 480]]}]],
-            description="Use proposals of which at least half lies in these areas; none: everywhere.",
+            description="Use proposals with at least half of their mask in these areas; none: everywhere.",
         ),
     ] = ()
     ignore: Annotated[
         Areas,
         Meta(
             examples=[[{"polygon": [[0, 0], [640, 0], [640, 60], [0, 60]]}]],
-            description="Areas in which nothing is used, whatever region says.",
+            description="Areas in which nothing is used, even inside region.",
         ),
     ] = ()
 
@@ -237,7 +235,7 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         bool,
         Meta(
             description="http and https only: follow the server to another address, by a redirect or a playlist (HLS, "
-            "DASH). Off for streams that were added by HTTP, so that their addresses cannot change after they were "
+            "DASH). Off for streams added over HTTP, so that their addresses cannot change after they were "
             "checked."
         ),
     ] = True
@@ -252,8 +250,8 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     deinterlace: Annotated[
         Literal["auto", "on", "off"],
         Meta(
-            description="Deinterlace the pictures that say that they are interlaced (auto), all, or none. A "
-            "deinterlaced picture comes one frame later."
+            description="Deinterlace pictures marked as interlaced (auto), all, or none. A deinterlaced picture "
+            "arrives one frame later."
         ),
     ] = "auto"
     loop: Annotated[bool, Meta(description="Files only: start over at the end.")] = False
@@ -309,8 +307,8 @@ class StreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Meta(
             ge=0,
             le=1_000_000,
-            description="Remove specks and fill holes of masks that have fewer pixels than this; 0: masks stay as the "
-            "model gives them. The largest part of a mask always stays.",
+            description="Remove specks and fill holes of masks that have fewer pixels than this; 0: leave masks "
+            "unchanged. The largest part of a mask always stays.",
         ),
     ] = 0
     prompts: Annotated[
@@ -388,8 +386,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     engine: Annotated[
         Literal["auto", "torch", "openvino"],
         Meta(
-            description="What runs the model. On a CPU, auto is OpenVINO if it is installed: torch runs the first "
-            "start's frames until the model is converted in the background. openvino waits for that."
+            description="Engine that runs the model. On a CPU, auto is OpenVINO if it is installed: at the first "
+            "start, torch runs until the model is converted in the background. openvino waits for that."
         ),
     ] = "auto"
     compile: Annotated[
@@ -460,21 +458,21 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     require_key: Annotated[
         bool,
         Meta(
-            description="Subscribers of loopback tcp endpoints need a key, too, as those of all others do "
+            description="Subscribers of loopback tcp endpoints need a key, too, as on all other tcp endpoints "
             "(`streamseg keys authorize`)."
         ),
     ] = False
     allow_unauthenticated: Annotated[
         bool,
         Meta(
-            description="Subscribers need no key, also where other machines reach the endpoint: anyone there can watch."
+            description="Subscribers need no key, even where other machines reach the endpoint: anyone there can watch."
         ),
     ] = False
 
     def needs_key(self, endpoint: str) -> bool:
-        """Whether subscribers of an endpoint need a key: where other machines reach it, or if all of tcp does."""
+        """Whether subscribers of an endpoint need a key: if other machines can reach it, or for all of tcp."""
         if endpoint.startswith("ipc://"):
-            return False  # the mode of the file says who may connect
+            return False  # the file's mode decides who may connect
         return self.require_key or (is_public(endpoint) and not self.allow_unauthenticated)
 
 
@@ -509,13 +507,13 @@ class SecurityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The web page and the HTTP interface."""
+    """The web page and the HTTP API."""
 
     listen: Annotated[
         str | None,
         Meta(
             examples=["127.0.0.1:8080", "[::1]:8080"],
-            description="HOST:PORT of the web page and the HTTP interface; not set: neither is served. Port 0 picks a "
+            description="HOST:PORT of the web page and the HTTP API; not set: neither is served. Port 0 picks a "
             "free port and logs it.",
         ),
     ] = None
@@ -533,8 +531,8 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     tls_certificate: Annotated[
         str | None,
         Meta(
-            description="PEM file with the certificate and those that signed it: the page is served over https. Read "
-            "again when it changes."
+            description="PEM file with the certificate and its chain: the page is served over https. Read again when "
+            "it changes."
         ),
     ] = None
     tls_key: Annotated[str | None, Meta(description="PEM file with its private key, without a passphrase.")] = None
@@ -549,7 +547,7 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     allow_files: Annotated[
         bool,
         Meta(
-            description="Allow HTTP clients to add streams of every kind, files of this machine among them. Otherwise "
+            description="Allow HTTP clients to add streams of every kind, including files on this machine. Otherwise "
             "they may add rtsp, rtsps, http, https and webcam."
         ),
     ] = False
@@ -567,13 +565,13 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class StateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What survives a restart: the memory of the objects, and what was added while the daemon ran."""
+    """State that survives a restart: the objects and their memory, and streams added at runtime."""
 
     keep: Annotated[
         bool,
         Meta(
-            description="Keep state on disk, so that objects and streams that were added while the daemon ran come "
-            "back when it is started again. false: objects survive a crash of the worker only. Needs a configuration "
+            description="Keep state on disk, so that objects and streams added at runtime come back when the daemon "
+            "starts again. false: objects survive only a crash of the worker. Needs a configuration "
             "file."
         ),
     ] = True
@@ -589,7 +587,7 @@ class StateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     ] = 5.0
     max_age_s: Annotated[
         Annotated[float, Meta(ge=0, le=31_536_000)],
-        Meta(description="A snapshot that is older is not used: its objects are lost until they are marked again."),
+        Meta(description="An older snapshot is not used: its objects are lost until they are prompted again."),
     ] = 3600.0
 
 
@@ -608,7 +606,7 @@ ClipEvent = Literal[
 
 
 class ClipsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Videos of what happened around an event."""
+    """Video clips around events."""
 
     path: Annotated[
         str | None,
@@ -619,30 +617,30 @@ class ClipsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Meta(examples=[["zone_entered"]], description="Events that start a clip, or make a running one longer."),
     ] = ("zone_entered", "line_crossed")
     before_s: Annotated[
-        Annotated[float, Meta(ge=0, le=60)], Meta(description="Seconds before the event that a clip begins.")
+        Annotated[float, Meta(ge=0, le=60)], Meta(description="A clip begins this many seconds before the event.")
     ] = 5.0
     after_s: Annotated[
-        Annotated[float, Meta(ge=0.1, le=300)], Meta(description="Seconds after the last event that it ends.")
+        Annotated[float, Meta(ge=0.1, le=300)], Meta(description="A clip ends this many seconds after the last event.")
     ] = 5.0
     max_rate_hz: Annotated[
         Annotated[float, Meta(ge=0.2, le=30)],
         Meta(
-            description="Pictures per second, at most. They are encoded as JPEG all the time, also without an event: "
-            "about 8 ms of a core each at 1080p."
+            description="Maximum number of pictures per second. They are encoded as JPEG all the time, even without an "
+            "event: about 8 ms of a core each at 1080p."
         ),
     ] = 10.0
     overlay: Annotated[bool, Meta(description="Draw the masks over the pictures.")] = True
     max_gb: Annotated[
         Annotated[float, Meta(ge=0.001)] | None,
-        Meta(description="The oldest clips are deleted beyond. null: no limit."),
+        Meta(description="Delete the oldest clips beyond this size. null: no limit."),
     ] = None
     max_hours: Annotated[
-        Annotated[float, Meta(ge=0.01)] | None, Meta(description="Clips that are older are deleted. null: no limit.")
+        Annotated[float, Meta(ge=0.01)] | None, Meta(description="Delete older clips. null: no limit.")
     ] = None
 
 
 class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A recording of what is published, for `streamseg replay` and `streamseg export`."""
+    """A recording of all published messages, for `streamseg replay` and `streamseg export`."""
 
     path: Annotated[
         str | None,
@@ -657,17 +655,17 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     segment_minutes: Annotated[Annotated[float, Meta(ge=0.01, le=1440)], Meta(description="Or after this time.")] = 10.0
     max_gb: Annotated[
         Annotated[float, Meta(ge=0.001)] | None,
-        Meta(description="The oldest files are deleted beyond. null: no limit."),
+        Meta(description="Delete the oldest files beyond this size. null: no limit."),
     ] = None
     max_hours: Annotated[
-        Annotated[float, Meta(ge=0.01)] | None, Meta(description="Files that are older are deleted. null: no limit.")
+        Annotated[float, Meta(ge=0.01)] | None, Meta(description="Delete older files. null: no limit.")
     ] = None
     keep_free_mb: Annotated[
         int, Meta(ge=0, description="The recording stops, with an event, when the disk has less space left.")
     ] = 1000
-    clips: Annotated[
-        ClipsConfig, Meta(examples=[{"path": "clips"}], description="Videos of what happened around an event.")
-    ] = ClipsConfig()
+    clips: Annotated[ClipsConfig, Meta(examples=[{"path": "clips"}], description="Video clips around events.")] = (
+        ClipsConfig()
+    )
 
 
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -704,7 +702,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = ControlConfig()
     http: Annotated[
         HttpConfig,
-        Meta(examples=[{"listen": "127.0.0.1:8080"}], description="The web page and the HTTP interface."),
+        Meta(examples=[{"listen": "127.0.0.1:8080"}], description="The web page and the HTTP API."),
     ] = HttpConfig()
     security: Annotated[
         SecurityConfig, Meta(examples=[{"keys": "keys"}], description="Who may watch and control over the network.")
@@ -713,7 +711,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         StateConfig()
     )
     record: Annotated[
-        RecordConfig, Meta(examples=[{"path": "recording"}], description="A recording of what is published.")
+        RecordConfig, Meta(examples=[{"path": "recording"}], description="A recording of all published messages.")
     ] = RecordConfig()
     log: Annotated[LogConfig, Meta(examples=[{"level": "info"}], description="What the daemon logs to stderr.")] = (
         LogConfig()

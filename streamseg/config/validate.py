@@ -1,7 +1,7 @@
-"""Convert plain values to the schema's types.
+"""Converts plain values to the schema's types.
 
-Our own walk over the schema, because ``msgspec.convert`` stops at the first error and quotes neither value nor fix.
-It converts the leaves.
+Ours because ``msgspec.convert`` stops at the first error and names neither value nor fix. It converts only the leaves
+here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_value(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
 def settings(
     struct: type[msgspec.Struct] = Config, path: Path = ()
 ) -> Iterator[tuple[Path, msgspec.structs.FieldInfo]]:
-    """Yield every setting of the schema with its path, in order; ``NAME`` and ``[]`` mark what users add."""
+    """Yield every setting of the schema with its path, in order; ``NAME`` and ``[]`` mark entries that users add."""
     for field in msgspec.structs.fields(struct):
         here = (*path, field.name)
         yield here, field
@@ -120,7 +120,7 @@ def _bounds(hint: Any) -> inspect.Type:
 
 
 def _max_length(hint: Any) -> float:
-    """Most entries of a group."""
+    """Maximum number of entries of a group."""
     info = _bounds(hint)
     assert isinstance(info, inspect.DictType)
     return math.inf if info.max_length is None else info.max_length
@@ -136,7 +136,7 @@ def _read_list(value: Any, hint: Any, item_hint: Any, path: Path, problems: Prob
     read = [read_value(item, item_hint, (*path, index), trial) for index, item in enumerate(value)]
     short_forms = len(trial.found) >= len(value) > 0 and not all(isinstance(item, dict) for item in value)
     if short_forms and len(problems.found) < _MAX_SUGGESTIONS and right_form(value, hint, str(path[-1])) is not NO_FORM:
-        return _wrong(value, hint, path, problems)  # one entry, or a list of short forms, where a list belongs
+        return _wrong(value, hint, path, problems)  # one entry, or a list of short forms, instead of a list
     problems.found += trial.found
     return WRONG if any(item is WRONG for item in read) else tuple(read)
 
@@ -155,10 +155,10 @@ def _wrong(value: Any, hint: Any, path: Path, problems: Problems) -> Any:
 
 
 def _shown_form(value: Any, hint: Any, path: Path, problems: Problems) -> str:
-    """The value in its right form; empty if it cannot be told."""
+    """Return the value in its right form; empty if that is unclear."""
     name = str(path[-1]) if path and isinstance(path[-1], str) else ""
     if (template := problems.templates.get(path)) is not None:
-        value = template.text  # the variable's value stays unknown
+        value = template.text  # do not reveal the variable's value
     form = right_form(value, hint, name)
     if form is NO_FORM or fits(value, hint):
         return ""

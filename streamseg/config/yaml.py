@@ -1,8 +1,8 @@
-"""Read a YAML file into plain values: safe, bounded, and with the line of each setting.
+"""Reads a YAML file into plain values: safe, bounded, and with the line of each setting.
 
-Based on PyYAML, which the model builder needs anyway. ``ruamel.yaml`` would not make this shorter: lines come from
-composed nodes in both, its error for a duplicate key quotes the two values (perhaps passwords) and not the first
-line, and YAML 1.2 booleans take one resolver here.
+Based on PyYAML, which the model builder needs anyway. ``ruamel.yaml`` would not make this shorter: in both, lines come
+from composed nodes; its error for a duplicate key quotes the two values (perhaps passwords) but not the first line; and
+YAML 1.2 booleans take one resolver here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from streamseg.errors import ConfigError
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_VALUES: Final = 20_000
-"""Counted with every alias expanded, so that a few anchors cannot grow into billions of values."""
+"""Counts every alias expanded, so that a few anchors cannot grow into billions of values."""
 MAX_DEPTH: Final = 20
 _MAX_WAIT_S: Final = 2.0
 
@@ -37,7 +37,7 @@ class _DepthError(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """As in YAML 1.2, only ``true`` and ``false`` are booleans: ``on`` and ``off`` are values of a setting."""
+    """Reads only ``true`` and ``false`` as booleans, as in YAML 1.2: ``on`` and ``off`` are values of settings."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
@@ -55,7 +55,7 @@ class _Loader(yaml.SafeLoader):
         super().fetch_flow_collection_start(TokenClass)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Refuse deep nesting while it is read: PyYAML takes time that grows with the square of the depth."""
+        """Refuse deep nesting while reading: PyYAML's time grows with the square of the depth."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         levels = int(isinstance(event, yaml.CollectionStartEvent))
         self._depth += levels
@@ -66,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Construct a value; one that Python cannot hold (February 30, 5,000 digits) is an error with its line."""
+        """Construct a value; an impossible one (February 30, 5,000 digits) is an error with its line."""
         try:
             return super().construct_object(node, deep)
         except (yaml.YAMLError, RecursionError):
@@ -180,7 +180,7 @@ def flow(value: Any) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether YAML reads a text without quotes as that text, also inside of brackets."""
+    """Whether YAML reads a text without quotes as that text, even inside brackets."""
     try:
         loader = _Loader(f"[{text}]")
         try:
@@ -194,8 +194,8 @@ def _is_plain(text: str) -> bool:
 def _read(path: Path) -> bytes:
     """Return the first :data:`MAX_BYTES` and one more.
 
-    Blocks: up to :data:`_MAX_WAIT_S` for a pipe (``run <(generate)``) or a device, but not for ever: a reload runs in
-    the process that watches all others.
+    Blocks: up to :data:`_MAX_WAIT_S` for a pipe (``run <(generate)``) or a device, but not forever: a reload runs in
+    the supervisor.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
@@ -213,7 +213,7 @@ def _read(path: Path) -> bytes:
 
 
 def _check_size(name: str, root: yaml.Node) -> None:
-    """Count values and levels, following each alias every time it is used, as the checks after this do."""
+    """Count values and levels, following each alias every time it is used, as later checks do."""
     count = 0
     waiting = [(root, 1)]
     while waiting:
