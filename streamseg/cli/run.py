@@ -126,7 +126,7 @@ def run(
         str | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="Serve a web page to watch and click, and the HTTP interface, for example at 127.0.0.1:8080.",
+            help="Serve a web page to watch and click, and the HTTP API, for example at 127.0.0.1:8080.",
             rich_help_panel=_BOTH,
         ),
     ] = None,

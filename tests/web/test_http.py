@@ -1,4 +1,4 @@
-"""The HTTP interface of a real daemon."""
+"""The HTTP API of a real daemon."""
 
 from __future__ import annotations
 
