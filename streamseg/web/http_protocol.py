@@ -5,8 +5,9 @@
 - TLS handshakes with a timeout and a bound: see :mod:`streamseg.web.tls_listener`.
 - A server that leaves signals to others, and reports when it accepts connections.
 
-The internals are the overridden methods, and the attributes ``connections``, ``cycle``, ``loop`` and ``transport`` of
-``H11Protocol``. ``tests/web/test_http_protocol.py`` checks the oldest and the newest allowed version.
+The internals are the overridden methods, the attributes ``connections``, ``cycle``, ``loop`` and ``transport`` of
+``H11Protocol``, ``servers`` of ``Server``, and ``ssl`` of ``Config``. ``tests/web/test_http_protocol.py`` checks the
+oldest and the newest allowed version.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
@@ -109,11 +111,14 @@ class EmbeddedServer(uvicorn.Server):
     Args:
         config: Configuration of the server.
         on_ready: Called when the server accepts connections.
+        tls: TLS context; None: plain HTTP.
     """
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], tls: ssl.SSLContext | None = None) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        config.load()
+        config.ssl = tls  # rather than file names, which uvicorn reads only once
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening."""

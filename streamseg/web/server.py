@@ -59,9 +59,8 @@ class Server(EmbeddedServer):
                 server_header=False,
             ),
             on_ready,
+            tls,
         )
-        self.config.load()
-        self.config.ssl = tls  # rather than file names, which uvicorn reads only once
 
     def stop(self) -> None:
         """Stop after a short grace period, even if clients are still connected."""

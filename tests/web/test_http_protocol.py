@@ -1,4 +1,4 @@
-"""The connection limits rely on uvicorn's internals: check the installed, the oldest and the newest allowed version."""
+"""Limits and TLS rely on uvicorn's internals: test the installed, the oldest and the newest allowed version."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+CHECKS = "tests.web.http_protocol_check"
 
 
 def allowed_range() -> tuple[str, str]:
@@ -24,18 +25,18 @@ def allowed_range() -> tuple[str, str]:
     return oldest[1], requirement
 
 
-def run_checks(folder: Path | None = None) -> str:
-    """Run the checks in a process of their own, with the packages of ``folder`` before the installed ones."""
+def run(*module: str, folder: Path | None = None) -> str:
+    """Run a Python module in another process, with the packages of ``folder`` before the installed ones."""
     path = [str(each) for each in (folder, ROOT) if each is not None]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.web.http_protocol_check"],
+        [sys.executable, "-W", "error", "-m", *module],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
@@ -54,14 +55,15 @@ def install(requirement: str, folder: Path) -> None:
 
 
 def test_the_installed_uvicorn_passes():
-    assert "all checks passed" in run_checks()
+    assert "all checks passed" in run(CHECKS)
 
 
 @pytest.mark.parametrize("which", ["oldest", "newest"])
 def test_the_oldest_and_newest_allowed_uvicorn_pass(which, tmp_path):
     oldest, requirement = allowed_range()
     install(f"uvicorn=={oldest}" if which == "oldest" else requirement, tmp_path)
-    output = run_checks(tmp_path)
+    output = run(CHECKS, folder=tmp_path)
     assert "all checks passed" in output
     if which == "oldest":
         assert f"uvicorn {oldest}" in output
+    assert "1 passed" in run("pytest", "-n0", "tests/web/test_tls_listener.py", folder=tmp_path)
