@@ -1,15 +1,15 @@
-"""Runs a task in a process of its own, in idle CPU time: converting a model, or compiling it.
+"""Runs a task, such as converting or compiling a model, in a separate process in idle CPU time.
 
 Tracing blocks the interpreter for seconds, and its memory would never be returned to the system. The process reads the
-task from a file, which it deletes, and writes its results to a folder and a line per part to its standard output. The
-kernel kills it with the process that started it.
+task from a file, which it deletes, and writes its results to a folder, and a line per part to standard output. The
+kernel kills it together with its parent.
 
 Niceness alone does not protect a model that runs meanwhile: its threads wait for each other hundreds of times a frame,
-and whenever one sleeps, a nice process takes its core for milliseconds. While one of niceness 10 converted nano, two
-quiet Zen 4 cores tracked 9.5 of a camera's 15 frames/s. A process of Linux's idle scheduling class runs only while no
-other process needs the core.
+and whenever one sleeps, a nice process takes its core for milliseconds. While a process with niceness 10 converted
+nano, two quiet Zen 4 cores tracked 9.5 of a camera's 15 frames/s. A process in Linux's idle scheduling class runs only
+while no other process needs the core.
 
-Ours because ``concurrent.futures`` cannot end a task that is running.
+Ours because ``concurrent.futures`` cannot end a running task.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from streamseg.tracker.engine import Progress
 
 Priority = Literal["idle", "nice", "normal"]
-"""``idle``: only time that no other process wants. ``nice``: beside a busy process a tenth of a core."""
+"""``idle``: only time that no other process needs. ``nice``: a tenth of a core next to a busy process."""
 
 _TASK: Final = "task.pickle"
 
@@ -44,21 +44,20 @@ main()
 """
 
 _LIMIT_S: Final = 3600.0
-"""A task that takes longer is ended as hung. It is generous: a busy machine leaves it a tenth of a core."""
+"""A task that takes longer is killed as hung. The limit is generous: a busy machine leaves it a tenth of a core."""
 
 _IDLE_LIMIT_S: Final = 240.0
-"""After each period of this length in which a task got less idle time than :data:`_NICE_SHARE`, it starts again, with
-niceness."""
+"""If a task gets less idle time than :data:`_NICE_SHARE` in a period of this length, it restarts with niceness."""
 
 _NICENESS: Final = 10
-"""Beside a process that is always busy this leaves a tenth of a core. 19 would leave a hundredth, for many minutes."""
+"""Next to a process that is always busy, this leaves a tenth of a core. 19 would leave only a hundredth."""
 _NICE_SHARE: Final = 0.1
-"""Share of a core that :data:`_NICENESS` leaves: a task that gets less idle time than this is faster with niceness."""
+"""Share of a core that :data:`_NICENESS` leaves: a task with less idle time than this is faster with niceness."""
 
 _Job = TypeVar("_Job")
 
 Task = Callable[[_Job, Path, "Progress"], None]
-"""A function of a module: from a job to files in a folder. Calls ``progress`` before each part."""
+"""A module-level function that turns a job into files in a folder. Calls ``progress`` before each part."""
 
 
 class CancelledError(Exception):
@@ -66,12 +65,12 @@ class CancelledError(Exception):
 
 
 class BackgroundProcess:
-    """Runs tasks one after another, each in a process of its own. :meth:`cancel` may be called in any thread.
+    """Runs tasks one by one, each in a separate process. :meth:`cancel` may be called from any thread.
 
     Args:
-        priority: Of the process. ``idle`` becomes ``nice`` if the machine has too little idle time.
+        priority: Priority of the process. ``idle`` becomes ``nice`` if the machine has too little idle time.
         limit_s: Seconds until a task is killed.
-        idle_limit_s: Seconds after which it is judged how much idle time a task gets, again and again.
+        idle_limit_s: Seconds between checks of how much idle time a task gets.
     """
 
     def __init__(
@@ -88,8 +87,9 @@ class BackgroundProcess:
 
         Args:
             task: Runs in the process.
-            job: What to do.
-            folder: An existing folder to write to; only this user may write there, since the job is unpickled from it.
+            job: The job.
+            folder: An existing folder for the results. Only this user may write to it, since the job is unpickled from
+                it.
             progress: Called before each part, in the calling thread.
 
         Raises:
@@ -161,12 +161,12 @@ class BackgroundProcess:
 
 
 class _TimeLimit(threading.Thread):
-    """Kills a process that does not end in time, or for which there is no idle time.
+    """Kills a process that does not end in time, or gets too little idle time.
 
     Args:
         process: The process.
-        limit_s: Seconds in all.
-        period_s: Seconds after which its computing time is judged, again and again; None: never.
+        limit_s: Total seconds.
+        period_s: Seconds between checks of its CPU time; None: never.
 
     Attributes:
         exceeded: Why it was killed; empty if it was not.
@@ -187,7 +187,7 @@ class _TimeLimit(threading.Thread):
             before_s, computed_s = computed_s, active_s(self._process.pid, waiting=False)
             if left_s <= 0:
                 self.exceeded = f"did not end within {self._limit_s:g} s"
-            # The sum falls when a compiler that it started has ended, which worked until then.
+            # The sum falls when a compiler that it started exits, which worked until then.
             elif 0 <= computed_s - before_s < _NICE_SHARE * period_s:
                 self.exceeded = f"got next to no idle time for {period_s:g} s"
             else:
@@ -201,7 +201,7 @@ class _TimeLimit(threading.Thread):
 
 
 def _progress(line: str) -> tuple[str, float] | None:
-    """Return what a line says, or None if it comes from a library."""
+    """Return the progress in a line, or None if it comes from a library."""
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):
@@ -224,7 +224,7 @@ def main() -> None:
 
 def _lower_priority(priority: str) -> None:
     if priority == "idle":
-        with suppress(OSError, AttributeError):  # not Linux, or a service that may not
+        with suppress(OSError, AttributeError):  # not Linux, or a service without permission
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             return
     if priority != "normal":
@@ -233,11 +233,11 @@ def _lower_priority(priority: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """End if the process that started this one died before the kernel was asked to kill this one with it.
+    """Exit if the parent died before this process asked the kernel to be killed with it.
 
-    A thread that waited for the end of standard input would get the interpreter only after the tracing of a network.
+    A thread that waits for the end of standard input would get the interpreter only after the tracing of a network.
     """
     poll = select.poll()
-    poll.register(0, 0)  # errors and the end only
+    poll.register(0, 0)  # only errors and hang-ups
     if poll.poll(0):  # the other end was closed before prctl took effect
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Boxes of masks, compared: much cheaper than the masks."""
+"""Compares the boxes of masks, which is much cheaper than comparing masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the model's settings to the engine that runs it."""
+"""Chooses the engine that runs the model from its settings."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _OPENVINO_DTYPES = (torch.float32, torch.bfloat16)
 
 
 def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype, weights: str) -> MakeEngine:
-    """Turn ``model.engine`` and ``model.compile`` into an engine.
+    """Return the engine for ``model.engine`` and ``model.compile``.
 
-    On a CPU ``auto`` is OpenVINO where it is installed, unless ``model.compile`` is on. An OpenVINO that is installed
-    but does not load is logged, and torch runs the model. ``compile: auto`` compiles while frames are tracked.
+    On a CPU, ``auto`` is OpenVINO if it is installed, unless ``model.compile`` is on. If OpenVINO is installed but does
+    not load, this is logged, and torch runs the model. ``compile: auto`` compiles while frames are tracked.
 
     Args:
         config: Settings of the model.
-        device: What it runs on.
+        device: Its device.
         dtype: Precision of its arithmetic.
-        weights: Names its weights, see :func:`~streamseg.tracker.sam2.checkpoint.weights_digest`.
+        weights: Digest of its weights, see :func:`~streamseg.tracker.sam2.checkpoint.weights_digest`.
 
     Raises:
-        ModelError: The engine that is named cannot run here.
+        ModelError: The configured engine cannot run here.
     """
     named = accelerator(config.device)
     if named is not None:
@@ -62,7 +62,7 @@ def choose_engine(config: ModelConfig, device: torch.device, dtype: torch.dtype,
 
 
 def _on_accelerator(config: ModelConfig, name: str, dtype: torch.dtype, weights: str) -> MakeEngine:
-    """Return OpenVINO on a GPU or an NPU of Intel.
+    """Return OpenVINO on an Intel GPU or NPU.
 
     Raises:
         ModelError: The settings exclude it, or there is none.
@@ -90,8 +90,8 @@ def _openvino_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def _openvino_failure(name: str = "CPU") -> str | None:
-    """Load OpenVINO. Return why it does not work on a device although it is installed; None if it does."""
-    import streamseg.tracker.openvino  # noqa: F401 - before openvino itself: it blocks the report to Intel
+    """Load OpenVINO, which is installed. Return why it does not work on a device; None if it does."""
+    import streamseg.tracker.openvino  # noqa: F401 - before openvino itself: it blocks the telemetry to Intel
 
     try:
         import openvino

@@ -1,4 +1,4 @@
-"""How likely a mask is right: a calibrated score, computed from the mask and its history.
+"""Computes how likely a mask is correct: a calibrated score from the mask and its history.
 
 The model's own IoU prediction does not notice drift: a mask that moved to a look-alike gets 0.9. So a logistic
 regression combines it with other *signals* (:data:`SIGNALS`). It is fitted on training clips, per model
@@ -27,8 +27,8 @@ SIGNALS: Final = (
     "sharpness",  # mean probability of the mask's pixels
     "continuity",  # IoU with the object's last mask
     "overlap",  # share of the mask that other objects of the stream claim, too
-    "likeness",  # of the image features inside the mask, against outside, to those of the first tracked frame
-    "mean_quality",  # running means over some ten frames: of predicted IoU times stability,
+    "likeness",  # similarity to the first tracked frame, of image features inside the mask minus outside
+    "mean_quality",  # running means over about ten frames: of predicted IoU times stability,
     "mean_continuity",  # of continuity,
     "mean_overlap",  # of overlap,
     "mean_likeness",  # and of likeness
@@ -43,7 +43,7 @@ _IOU_MARGIN: Final = 1e-3
 
 
 class _Past(NamedTuple):
-    """What is kept of an object: its last mask ``[h, w]``, its first look ``[C]``, the running means ``[4]``."""
+    """The past of an object: its last mask ``[h, w]``, its first look ``[C]``, the running means ``[4]``."""
 
     mask: Tensor
     look: Tensor
@@ -54,8 +54,8 @@ class ConfidenceMeter:
     """Measures the confidence of the objects of some streams, frame by frame.
 
     Args:
-        fitted: The model's regression; None if it has none: then there is no confidence.
-        device: The model's.
+        fitted: The model's regression; None if it has none, and so no confidence.
+        device: Device of the model.
 
     Raises:
         ModelError: The regression uses unknown signals.
@@ -90,7 +90,7 @@ class ConfidenceMeter:
 
     @torch.inference_mode()
     def measure_prompted(self, output: TrackOutput) -> Tensor | None:
-        """Return the same for a mask that a prompt has just given, by the mask alone; the object's past is dropped."""
+        """Return the same for a new mask from a prompt, from the mask alone; the object's past is dropped."""
         return None if self._weights is None else self._confidence(output, _signals_alone(output))
 
     @torch.inference_mode()
@@ -123,14 +123,14 @@ class ConfidenceMeter:
         return {} if past is None else {_PREFIX + name: value.cpu() for name, value in past._asdict().items()}
 
     def take(self, stream: str, obj_id: int, memory: dict[str, Tensor]) -> None:
-        """Take an object's past out of what :meth:`export` was merged into, if it is there."""
+        """Take an object's past from memory that includes the result of :meth:`export`, if it is there."""
         found = {name: memory.pop(_PREFIX + name, None) for name in _Past._fields}
         past = {name: value.to(self._device) for name, value in found.items() if value is not None}
         if len(past) == len(_Past._fields):
             self._past[stream, obj_id] = _Past(**past)
 
     def forget(self, stream: str, obj_id: int) -> None:
-        """Drop an object's past: it is gone, or a prompt has changed what it is."""
+        """Drop an object's past: it is gone, or a prompt has redefined it."""
         self._past.pop((stream, obj_id), None)
 
     def close(self, stream: str) -> None:
@@ -139,7 +139,7 @@ class ConfidenceMeter:
             del self._past[key]
 
     def _recall(self, stream: str, obj_ids: tuple[int, ...], found: Tensor, look: Tensor) -> _Past:
-        """Return what is kept of the objects, ``[N, ...]``; a new object is compared with itself."""
+        """Return the past of the objects, ``[N, ...]``; a new object is compared with itself."""
         unknown = torch.full((4,), math.nan, device=found.device)
         held = [
             self._past.get((stream, obj_id)) or _Past(found[row], look[row], unknown)
@@ -155,7 +155,7 @@ class ConfidenceMeter:
 
 
 def _signals_alone(output: TrackOutput) -> Tensor:
-    """Return the signals as they are for a mask without a past, which is as continuous and like itself as can be."""
+    """Return the signals of a mask without a past, with perfect continuity and likeness."""
     logits, iou = output.mask_logits.float(), output.iou_prediction.float()
     found = logits > 0
     steady = stability(logits)
@@ -167,7 +167,7 @@ def _signals_alone(output: TrackOutput) -> Tensor:
 
 
 def _look(found: Tensor, top: Tensor) -> Tensor:
-    """Return the mean features inside each mask ``[N, h, w]`` minus those outside, ``[N, C]``."""
+    """Return the mean features inside minus outside each mask ``[N, h, w]``: ``[N, C]``."""
     side = math.isqrt(len(top))
     inside = functional.adaptive_avg_pool2d(found.float()[:, None], side).flatten(1)
     outside = 1 - inside
@@ -183,6 +183,6 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """Return the IoU of masks ``[N, h, w]``; 1 of empty ones."""
+    """Return the IoU of masks ``[N, h, w]``; 1 if both are empty."""
     union = (a | b).flatten(1).sum(1)
     return torch.where(union > 0, (a & b).flatten(1).sum(1) / union.clamp(min=1), 1.0)

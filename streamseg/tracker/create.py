@@ -1,4 +1,4 @@
-"""Builds the tracker that the settings name."""
+"""Builds the configured tracker."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streamseg.tracker.types import Tracker
 
 _SMALLER: Final = 0.75
 _STEP: Final = 32
-"""A model's input is a multiple of this, in pixels."""
+"""The side of a model's input is a multiple of this, in pixels."""
 _LEAST: Final = 2 * _STEP
 
 
 def create_tracker(config: ModelConfig) -> Tracker:
-    """Build the tracker that the settings name.
+    """Build the configured tracker.
 
     Raises:
         ModelError: The model is unknown, or its checkpoint is missing or unreadable.

@@ -1,4 +1,4 @@
-"""From the model's settings to a device and a precision."""
+"""Chooses device and precision from the model's settings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from streamseg.errors import ModelError
 from streamseg.tracker import torch_private
 
 _ACCELERATORS: Final = ("gpu", "npu")
-"""Intel's, which OpenVINO alone can use."""
+"""Intel's devices, which only OpenVINO can use."""
 
 
 def accelerator(name: str) -> str | None:
-    """Return OpenVINO's name of ``model.device`` if that is a GPU or an NPU of Intel: ``gpu:1`` is ``GPU.1``."""
+    """Return OpenVINO's name of ``model.device`` if that is an Intel GPU or NPU: ``gpu:1`` is ``GPU.1``."""
     kind, _, number = name.partition(":")
     if kind not in _ACCELERATORS:
         return None
@@ -22,9 +22,9 @@ def accelerator(name: str) -> str | None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Turn ``model.device`` into torch's device: ``auto`` is the first CUDA device if there is one, else the CPU.
+    """Return torch's device for ``model.device``: ``auto`` is the first CUDA device if there is one, else the CPU.
 
-    With an :func:`accelerator`, torch does on the CPU what OpenVINO does not: it keeps the memory and runs prompts.
+    With an :func:`accelerator`, torch keeps the memory and runs prompts on the CPU.
 
     Raises:
         ModelError: The device does not exist.
@@ -43,10 +43,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turn ``model.dtype`` into the precision of the arithmetic.
+    """Return the precision for ``model.dtype``.
 
-    ``auto`` is bfloat16 where the hardware multiplies in it: CUDA devices from Ampere on, CPUs with AVX512-BF16 or AMX.
-    Elsewhere bfloat16 is emulated and slower than float32, so ``auto`` is float32.
+    ``auto`` is bfloat16 if the hardware supports it natively: CUDA devices since Ampere, CPUs with AVX512-BF16 or AMX.
+    Elsewhere bfloat16 is emulated and slower, so ``auto`` is float32.
     """
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)

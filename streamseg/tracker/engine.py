@@ -1,4 +1,4 @@
-"""Runs the encoder and the tracking step eagerly: every batch at its own size.
+"""Runs the encoder and the tracking step eagerly, every batch at its own size.
 
 :mod:`streamseg.tracker.compiled.compile` runs the same functions compiled, at a few fixed sizes.
 """
@@ -19,21 +19,21 @@ from streamseg.tracker.sam2.ranged_attention import VARLEN_DTYPES, VARLEN_KERNEL
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done and the share that is done (0..1)."""
+"""Called with the current step and the share that is done (0..1)."""
 
 
 _Batch = TypeVar("_Batch", Features, StepOutput)
 
 
 def joined(batches: Sequence[_Batch]) -> _Batch:
-    """Return one batch of several, in their order. A single one is not copied."""
+    """Return several batches joined into one. A single one is not copied."""
     if len(batches) == 1:
         return batches[0]
     return type(batches[0])(*(torch.cat(values) for values in zip(*batches, strict=True)))
 
 
 def cast_weights(step: TrackStep, dtype: torch.dtype) -> None:
-    """Convert the weights of matrix products and convolutions once, which autocast does on every frame.
+    """Convert the weights of matrix products and convolutions once; autocast would do it on every frame.
 
     The results are the same. Tiny at 256 pixels on two Zen 4 cores: 24 of 145 ms went into converting weights.
 
@@ -54,7 +54,7 @@ def precision(step: TrackStep, autocast: torch.dtype | None) -> AbstractContextM
 
 
 def preferring(kernels: list[SDPBackend]) -> AbstractContextManager[object]:
-    """Return the context in which torch uses the first of these kernels that can; none leaves the choice to torch."""
+    """Return the context in which torch prefers these kernels, in this order; empty leaves the choice to torch."""
     return sdpa_kernel(kernels, set_priority=True) if kernels else nullcontext()
 
 
@@ -62,7 +62,7 @@ class LaneFrame(NamedTuple):
     """One lane's next frame.
 
     Attributes:
-        lane: The lane's place in the bank.
+        lane: The lane's index in the bank.
         frame: The frame's number.
         row: The frame's row in the features.
     """
@@ -79,7 +79,7 @@ def lane_inputs(lanes: Sequence[LaneFrame], features: Features, device: torch.de
 
 
 class Engine:
-    """Eager: no preparation, any number of lanes in one batch.
+    """The eager engine: no preparation, any number of lanes in one batch.
 
     Args:
         step: Holds the model.
@@ -108,12 +108,12 @@ class Engine:
 
     @property
     def state(self) -> str:
-        """What runs the model now, for display: ``eager``, ``compiled``, ``eager (converting 40 %)``, ``openvino``."""
+        """State for display: ``eager``, ``compiled``, ``eager (converting 40 %)``, ``openvino``."""
         return "eager"
 
     @property
     def device(self) -> str:
-        """What encoder and step run on, for display."""
+        """Device of encoder and step, for display."""
         device = self._device
         return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
@@ -122,16 +122,16 @@ class Engine:
         self.choose_kernels(bank)
 
     def close(self) -> None:
-        """End what :meth:`warm_up` prepares in the background. Does nothing if that has ended."""
+        """Stop background preparation begun by :meth:`warm_up`. Does nothing if it has ended."""
 
     def bank_grew(self, bank: MemoryBank) -> None:
         """Handle that the bank was replaced by a larger one; existing lanes are unchanged."""
 
     def between_frames(self) -> None:
-        """Called before each batch of frames, by the thread that tracks. What runs the model may change here."""
+        """Called before each batch of frames, by the tracking thread. The engine may switch backends here."""
 
     def frame_threads(self) -> AbstractContextManager[object]:
-        """Return the context in which torch uses as many threads as suit what a frame leaves to it."""
+        """Return the context with the number of torch threads that suits torch's share of a frame."""
         return nullcontext()
 
     def encode(self, images: Tensor) -> Features:
@@ -158,16 +158,16 @@ class Engine:
     def kernels(self) -> AbstractContextManager[object]:
         """Return the context in which torch uses the chosen attention kernels.
 
-        It is never part of what is compiled: torch would not cache such code.
+        Never use it inside compiled code: torch would not cache that code.
         """
         return preferring(self.kernels_in_order)
 
     def prompt_kernels(self) -> AbstractContextManager[object]:
-        """Return the same for prompts, which have any shape: without cuDNN's kernel, which plans for each new one."""
+        """Return the same for prompts, whose shapes vary: without cuDNN's kernel, which plans for each new shape."""
         return preferring([kernel for kernel in self.kernels_in_order if kernel != SDPBackend.CUDNN_ATTENTION])
 
     def choose_kernels(self, bank: MemoryBank) -> None:
-        """Choose the attention kernels of a CUDA device by measuring them. Syncs. On a CPU torch has one."""
+        """Choose the attention kernels of a CUDA device by measurement. Syncs. On a CPU there is only one."""
         if self._device.type != "cuda":
             return
         shape = bank.shape
@@ -186,5 +186,5 @@ class Engine:
         self._step.attention.attend_ranges = chosen.ranges
 
     def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
-        """Return a function that takes as long as this one does when this engine runs it."""
+        """Return a function that takes as long as the given one does in this engine."""
         return function

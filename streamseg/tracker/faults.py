@@ -1,6 +1,6 @@
-"""What to do after an exception of a tracker: the one place that knows how torch and CUDA report a fault.
+"""Decides what to do after an exception of a tracker. The only module that knows how torch and CUDA report faults.
 
-Imports no torch: an error is recognized by its name and text, which also works for one that a library has wrapped.
+Imports no torch: an error is recognized by its name and text, which also works if a library has wrapped it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from streamseg.common.redact import redact
 from streamseg.protocol.text import valid_text
 
 Remedy = Literal["retry", "isolate", "restart"]
-"""``retry``: once, with less at a time and after :func:`free_cached_memory`. ``isolate``: the stream or object that it
-happened on is not tracked for a while. ``restart``: nothing works in this process any more."""
+"""``retry``: once, with less at a time and after :func:`free_cached_memory`. ``isolate``: stop tracking the affected
+stream or object for a while. ``restart``: nothing works in this process anymore."""
 
 _OUT_OF_MEMORY: Final = (
     "out of memory",
@@ -25,18 +25,18 @@ _OUT_OF_MEMORY: Final = (
     "std::bad_alloc",
 )
 _DEVICE_LOST: Final = ("CUDA error", "CUDA driver error", "CUDNN_STATUS_", "CUBLAS_STATUS_", "CUSOLVER_STATUS_")
-"""CUDA reports an error of a kernel at some later call, and from then on at every one."""
+"""CUDA reports a kernel's error at some later call, and from then on at every call."""
 _MAX_MESSAGE: Final = 1000
-"""Characters of a message. It becomes part of an event."""
+"""Maximum length of a message, which becomes part of an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What an exception means.
+    """A classified exception.
 
     Attributes:
-        remedy: What helps.
-        text: What happened, for people.
+        remedy: The remedy.
+        text: Readable description.
     """
 
     remedy: Remedy
@@ -44,7 +44,7 @@ class Fault:
 
 
 def classify(error: BaseException) -> Fault:
-    """Return what an exception of a tracker means."""
+    """Classify an exception of a tracker."""
     said = [f"{type(one).__name__}: {_message(one)}".removesuffix(": ") for one in _chain(error)]
     text = said[0]
     if any(isinstance(one, MemoryError) for one in _chain(error)) or _mentions(said, _OUT_OF_MEMORY):
@@ -55,7 +55,7 @@ def classify(error: BaseException) -> Fault:
 
 
 def free_cached_memory() -> None:
-    """Return memory that torch keeps for later to the device, so that other sizes fit. Never raises."""
+    """Return torch's cached memory to the device, so that other sizes fit. Never raises."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         try:
@@ -65,7 +65,7 @@ def free_cached_memory() -> None:
 
 
 def _message(error: BaseException) -> str:
-    """Return what an exception says, which may be anything: of code that is not ours."""
+    """Return an exception's message. Foreign exceptions may contain anything."""
     try:
         text = str(error)
     except BaseException:  # noqa: BLE001 - its own __str__ fails
@@ -75,7 +75,7 @@ def _message(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those that led to it."""
+    """Yield an exception and its causes."""
     seen: set[int] = set()
     following: BaseException | None = error
     while following is not None and id(following) not in seen:

@@ -1,4 +1,4 @@
-"""Whether a prompt found what it marked: decides about restarts and refusals. Imports no torch."""
+"""Checks whether a prompt found the marked object, for restarts and refusals. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from streamseg.tracker.boxes import box_iou
 from streamseg.tracker.types import ObjectResult, Prompt
 
 _FAR_SMALLER: Final = 0.25
-"""A mask is refused if less than this share of its pixels is left at the model's resolution."""
+"""A mask is refused if less than this share of its pixels remains at the model's resolution."""
 
 _FOUND: Final = 0.5
-"""Agreement from which an object counts as found at the marked place."""
+"""Minimum agreement for an object to count as found at the marked place."""
 
 
 def agreement(prompt: Prompt, result: ObjectResult) -> float:
-    """Return how well a mask agrees with the marks that it came from, 0..1.
+    """Return how well a mask agrees with the prompt that it came from, 0..1.
 
     The smallest of: share of the positive points inside the mask, IoU of the box with the mask's bounding box, IoU of
     the two masks.
@@ -44,12 +44,12 @@ def is_found(prompt: Prompt, result: ObjectResult) -> bool:
 
 
 def is_positive(prompt: Prompt) -> bool:
-    """Return whether a prompt says where the object is, not only where it is not."""
+    """Return whether a prompt marks where the object is, not only where it is not."""
     return prompt.mask is not None or prompt.box is not None or any(point.label == 1 for point in prompt.points)
 
 
 def check_found(prompt: Prompt, result: ObjectResult, smallest: tuple[int, int]) -> None:
-    """Refuse a prompt that gave no mask, or one far smaller than was marked.
+    """Refuse a prompt that gave no mask, or a far smaller one than marked.
 
     Args:
         prompt: The prompt.

@@ -1,4 +1,4 @@
-"""The newest frames of a stream, so that a prompt can apply to the frame that the user saw. Imports no torch."""
+"""Keeps the newest frames of a stream, so that a prompt can apply to the frame that the user saw. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class PastFrame(Generic[Picture]):
     """A tracked frame that can still be prompted.
 
     Attributes:
-        frame_id: The frame's own number; has gaps where frames were dropped.
-        last_id: Number of the last frame that repeats this one (shows the same and was not tracked), or its own.
+        frame_id: Id of the frame; has gaps where frames were dropped.
+        last_id: Id of the last frame that repeats this one (shows the same and was not tracked), or its own.
         number: The tracker's count of the stream's frames; has no gaps.
         size: (width, height) in pixels.
-        picture: What the tracker keeps of the frame.
+        picture: The tracker's data of the frame.
     """
 
     frame_id: int
@@ -36,16 +36,15 @@ class PastFrame(Generic[Picture]):
 class FrameHistory(Generic[Picture]):
     """The newest tracked frames of one stream.
 
-    A new epoch or size clears it: the source was interrupted, and masks are not carried over to pictures that may show
-    something else. A later prompt on a frame from before the cut is refused as expired.
+    A new epoch or size clears it: the source was interrupted, and masks are not carried over to pictures of a possibly
+    different scene. A later prompt on a frame from before the cut is refused as expired.
 
-    What looks at a frame for long can hold it (:meth:`hold`): it stays when newer frames push it out, one frame for
-    each holder. New objects can start on it. Objects that exist cannot be corrected there: they no longer remember what
-    was before it.
+    Long work on a frame can hold it (:meth:`hold`): it stays when newer frames push it out, one frame per holder. New
+    objects can start on it, but existing ones cannot be corrected there, because their memory from before it is gone.
 
     Args:
         stream: The stream's id, for messages.
-        capacity: Maximum number of frames, including the newest, without those that are held.
+        capacity: Maximum number of frames, including the newest, not counting held ones.
     """
 
     def __init__(self, stream: str, capacity: int) -> None:
@@ -68,7 +67,7 @@ class FrameHistory(Generic[Picture]):
         Args:
             frame: The frame; its planes are not kept.
             number: The tracker's count of the stream's frames.
-            picture: What the tracker keeps of the frame.
+            picture: The tracker's data of the frame.
         """
         size = (frame.format.width, frame.format.height)
         if self._frames and (frame.epoch != self._epoch or size != self._frames[-1].size):
@@ -83,8 +82,7 @@ class FrameHistory(Generic[Picture]):
     def repeat(self, frame_id: int) -> None:
         """Record a frame that repeats the newest one: prompts on it apply to that one.
 
-        Only a range of numbers is stored per frame. It includes dropped frames in between, whose pictures were never
-        sent to anyone.
+        Only a range of ids is stored per frame. It includes dropped frames in between, whose pictures were never sent.
 
         Args:
             frame_id: The frame; later than all earlier ones.
@@ -99,11 +97,11 @@ class FrameHistory(Generic[Picture]):
         self._frames[-1] = replace(self._frames[-1], last_id=frame_id)
 
     def hold(self, holder: str, frame_id: int | None) -> None:
-        """Keep a tracked frame for a holder, and release the one that it held.
+        """Keep a tracked frame for a holder, and release its previous one.
 
         Args:
             holder: Its name.
-            frame_id: A frame that is still held; None: the holder needs none now.
+            frame_id: A frame that is still held; None: only release.
         """
         if frame_id is None:
             self._holds.pop(holder, None)
@@ -116,7 +114,7 @@ class FrameHistory(Generic[Picture]):
         return {self.find(None, frame_id, is_new=True).number for frame_id in self._holds.values()}
 
     def converted(self, convert: Callable[[Picture], Picture]) -> FrameHistory[Picture]:
-        """Return the same frames with other pictures of them."""
+        """Return the same frames with their pictures converted."""
         capacity = self._frames.maxlen
         assert capacity is not None
         other: FrameHistory[Picture] = FrameHistory(self._stream, capacity)
@@ -133,7 +131,7 @@ class FrameHistory(Generic[Picture]):
         Args:
             obj_id: The prompt's object, for messages; None: several.
             frame_id: The frame; None for the newest.
-            is_new: The prompt starts an object, so it may apply to a frame that is only kept by :meth:`hold`.
+            is_new: Whether the prompt starts an object, and so may apply to a frame kept only by :meth:`hold`.
 
         Raises:
             PromptError: No frame was tracked yet, or this one was not.

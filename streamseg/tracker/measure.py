@@ -1,4 +1,4 @@
-"""Box, area and centroid of a mask, computed once for all consumers. Imports no torch."""
+"""Measures box, area and centroid of a mask once for all consumers. Imports no torch."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def object_result(
 
 
 def with_mask(result: ObjectResult, mask: BoolMask) -> ObjectResult:
-    """Return an object with another mask, ``bool [h, w]`` of its bounding box. Its scores stay."""
+    """Return an object with another mask, ``bool [h, w]`` of its bounding box, and the same scores."""
     x, y, _, _ = result.roi
     return object_result(
         result.obj_id,
@@ -128,7 +128,7 @@ def unseen(obj_id: int, size: tuple[int, int]) -> ObjectResult:
 
 
 def unusable(result: ObjectResult) -> bool:
-    """Return whether a score is NaN or infinite, or the confidence is."""
+    """Return whether a score or the confidence is NaN or infinite."""
     scores = (result.iou_prediction, result.object_score_logits, result.confidence or 0.0)
     return not all(map(math.isfinite, scores))
 

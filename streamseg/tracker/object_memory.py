@@ -1,7 +1,7 @@
-"""The host side of one object's memory: its prompts, its newest masks, and how to undo a prompt.
+"""The host side of one object's memory: its prompts, its newest masks, and the undo of prompts.
 
-A prompt may apply to a frame that is not the newest. The lane's memory from that frame on then came from the mask that
-the prompt replaces, so it is dropped, and the caller tracks the object again from there.
+A prompt may apply to an older frame. The lane's memory from that frame on came from the mask that the prompt replaces,
+so it is dropped, and the caller tracks the object again from there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streamseg.tracker.sam2.step import StepOutput
 
 
 class _Conditioning(NamedTuple):
-    """The content of a conditioning slot, and the frame's mask if it can still be prompted."""
+    """The content of a conditioning slot, and the frame's mask if the frame can still be prompted."""
 
     frame: int
     features: Tensor
@@ -63,7 +63,7 @@ class _AppliedPrompt(NamedTuple):
     earlier: _Earlier | None = None
 
     def moved(self, frames: int) -> _AppliedPrompt:
-        """Return the same for an object whose memory was moved, without what belongs to old pictures."""
+        """Return the same for an object whose memory was moved, without data of old pictures."""
         replaced = self.replaced and self.replaced._replace(frame=self.replaced.frame + frames, output=None)
         return self._replace(frame=self.frame + frames, replaced=replaced, prompt=None)
 
@@ -75,10 +75,10 @@ class ObjectMemory:
     Attributes:
         lane: Its index in the bank.
         undo_depth: Maximum number of prompts that can be undone.
-        gap: The newest frame that may be missing from the rings: all later ones were tracked.
+        gap: The newest frame that may be missing from the rings; all later ones were tracked.
         conditioning_frames: Frame numbers by slot.
-        outputs: By frame: masks (``B`` = 1) of the frames that can still be prompted.
-        prompts: By frame: the prompts on those frames; clicks on one frame add up.
+        outputs: Frame -> mask (``B`` = 1), for frames that can still be prompted.
+        prompts: Frame -> its prompts; clicks on one frame add up.
     """
 
     lane: int
@@ -94,7 +94,7 @@ class ObjectMemory:
         self._undo = deque(maxlen=self.undo_depth)
 
     def began_before(self, frame: int) -> bool:
-        """Return whether there is memory to track a frame with."""
+        """Return whether there is memory for tracking a frame."""
         return any(conditioning < frame for conditioning in self.conditioning_frames)
 
     def seen_at(self, frame: int) -> bool:
@@ -123,12 +123,12 @@ class ObjectMemory:
         """Make a frame a conditioning frame, and drop the memory of frames tracked after it.
 
         Args:
-            bank: Written.
+            bank: The bank; modified.
             frame: The prompted frame.
             newest: The stream's newest frame.
             prompt: Everything given on the frame so far.
             out: Its result.
-            memory: What is remembered of it.
+            memory: Its memory.
         """
         slot = conditioning_slot(self.conditioning_frames, frame, bank.shape.conditioning_frames)
         earlier, self._earlier = self._earlier, None
@@ -167,7 +167,7 @@ class ObjectMemory:
         return max(undone.frame, min(self.conditioning_frames))
 
     def restart(self, bank: MemoryBank) -> None:
-        """Forget everything. :meth:`undo_prompt` of the next prompt restores it, but no restart before this one."""
+        """Forget everything. Undoing the next prompt restores it, but earlier restarts can no longer be undone."""
         self._earlier = _Earlier(
             {name: rows.cpu() for name, rows in bank.read_lane(self.lane).items()},
             self.conditioning_frames,
@@ -186,7 +186,7 @@ class ObjectMemory:
         return cls(lane, undo_depth, gap=newest, conditioning_frames=conditioning)
 
     def copy(self) -> ObjectMemory:
-        """Return a copy on the same lane, whose changes do not reach this one. The lane itself is shared."""
+        """Return an independent copy on the same lane. The lane itself is shared."""
         other = ObjectMemory(
             self.lane,
             self.undo_depth,
@@ -203,13 +203,13 @@ class ObjectMemory:
         """Move the memory to later frames, as if no time had passed. A restart can no longer be undone.
 
         Args:
-            bank: Written.
-            frames: By how many.
+            bank: The bank; modified.
+            frames: Number of frames.
             newest: The stream's newest frame.
         """
         bank.move_lane(self.lane, frames)
         self.conditioning_frames = [frame + frames for frame in self.conditioning_frames]
-        self.outputs, self.prompts = {}, {}  # of pictures that are not held any more
+        self.outputs, self.prompts = {}, {}  # their pictures are no longer held
         applied = [undone.moved(frames) for undone in self._undo if undone.earlier is None]
         self._undo.clear()
         self._undo.extend(applied)
@@ -228,7 +228,7 @@ class ObjectMemory:
         return _Conditioning(frame, *bank.read_conditioning(self.lane, slot), self.outputs.get(frame))
 
     def _forget_since(self, bank: MemoryBank, frame: int, newest: int) -> None:
-        """Drop all tracked frames from one on. Masks of conditioning frames stay: the user gave them."""
+        """Drop all tracked frames from one on. Masks of conditioning frames stay, since they come from the user."""
         bank.forget_since(self.lane, frame)
         for later in [held for held in self.outputs if held >= frame and held not in self.conditioning_frames]:
             del self.outputs[later]

@@ -1,4 +1,4 @@
-"""From the model's low-res masks to results at video resolution.
+"""Converts the model's low-res masks to results at video resolution.
 
 The reference (``sam2/sam2_video_predictor.py``, ``_get_orig_video_res_output``) interpolates all logits bilinearly to
 the video's size (``align_corners=False``); the object is where they are > 0. The masks here are the same bit for bit,
@@ -23,25 +23,25 @@ from streamseg.tracker.measure import PixelCounts, count_pixels, object_result
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 _LANES_AT_ONCE: Final = 8
-"""Lanes that are interpolated together on a device: limits the memory to 8 float frames (265 MB at 4K)."""
+"""Lanes interpolated together on a device: limits the memory to 8 float frames (265 MB at 4K)."""
 
 _SMALL_PX: Final = 128
-"""Frames with a side of at most this length are interpolated in one pass. torch has another kernel for outputs whose
-height and width add up to at most 128, which rounds differently, so neither pass may be that small."""
+"""Frames with a side of at most this length are interpolated in one pass. For outputs whose height and width add up to
+at most 128, torch has another kernel that rounds differently, so neither pass may be that small."""
 
 Size = tuple[int, int]
 """(width, height) of a video frame in pixels."""
 
 
 class LowRes(NamedTuple):
-    """Objects of one stream on one frame, as the model returns them.
+    """Objects of one stream on one frame, as returned by the model.
 
     Attributes:
         obj_ids: The objects' ids, N of them.
         mask_logits: ``float [N, h, w]``; object where > 0. Not meaningful near NaN and infinities.
         iou_prediction: ``float [N]``.
         object_score_logits: ``float [N]``; > 0: visible.
-        size: Of the video frame.
+        size: Size of the video frame.
         confidence: ``float [N]``, 0..1; None if the model has none.
     """
 
@@ -54,9 +54,9 @@ class LowRes(NamedTuple):
 
     @property
     def scores(self) -> Tensor:
-        """``float32 [N, 3]``: IoU, object score and confidence, which is NaN if there is none.
+        """``float32 [N, 3]``: IoU, object score and confidence (NaN if there is none).
 
-        The IoU is NaN as well where a value of the mask is not finite: such a mask means nothing.
+        The IoU is also NaN if a value of the mask is not finite, since the mask is then meaningless.
         """
         iou = self.iou_prediction.reshape(-1).float()
         if iou.numel():
@@ -106,7 +106,7 @@ def _on_device(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
 
 
 def _interpolate(logits: Tensor, rows: int, columns: int) -> Tensor:
-    """Interpolate ``[..., h, w]`` to ``[..., rows, columns]`` as the reference does."""
+    """Interpolate ``[..., h, w]`` to ``[..., rows, columns]`` like the reference."""
     flat = logits.reshape(1, -1, *logits.shape[-2:])
     return functional.interpolate(flat, size=(rows, columns), mode="bilinear", align_corners=False).view(
         *logits.shape[:-2], rows, columns
@@ -118,7 +118,7 @@ def _crop(logits: Tensor, size: Size) -> tuple[tuple[int, int], BoolMask]:
 
     Args:
         logits: ``float32 [h, w]`` on the CPU.
-        size: Of the video frame.
+        size: Size of the video frame.
     """
     origin, values = interpolate_where(logits, size, 0.0)
     return origin, (values > 0).numpy()
@@ -127,9 +127,9 @@ def _crop(logits: Tensor, size: Size) -> tuple[tuple[int, int], BoolMask]:
 def interpolate_where(logits: Tensor, size: Size, level: float) -> tuple[tuple[int, int], Tensor]:
     """Interpolate only the part that can be above a level.
 
-    torch interpolates along each row first and then between rows. An axis whose length does not change gets the
-    weights 1 and 0, so two passes give the same bits as one. Rows that are not above the level are skipped in the first
-    pass, columns in the second: their values are <= ``level``, and so is every mean of such values.
+    torch interpolates along each row first and then between rows. An axis whose length does not change gets the weights
+    1 and 0, so two passes give the same bits as one. Rows that are not above the level are skipped in the first pass,
+    columns in the second: their values are <= ``level``, and so are all means of them.
 
     Args:
         logits: ``float32 [h, w]`` on the CPU.
@@ -137,8 +137,8 @@ def interpolate_where(logits: Tensor, size: Size, level: float) -> tuple[tuple[i
         level: The level.
 
     Returns:
-        (x, y) of the first value, and ``float32 [rows, columns]`` that contains everything above the level. Values
-        that are not above it may be others than the interpolated ones.
+        (x, y) of the first value, and ``float32 [rows, columns]`` that contains everything above the level. Values that
+        are not above it may differ from the interpolated ones.
     """
     width, height = size
     low_h, low_w = logits.shape
@@ -158,7 +158,7 @@ def interpolate_where(logits: Tensor, size: Size, level: float) -> tuple[tuple[i
 
 
 def _reach(first: int, last: int, low: int, high: int) -> tuple[int, int]:
-    """Return the range of output pixels that the inputs ``first..last`` of ``low`` can affect, or one pixel more."""
+    """Return the range of output pixels that inputs ``first..last`` of ``low`` can affect, or one pixel more."""
     scale = high / low
     start = math.floor((first - 0.5) * scale - 0.5)
     end = math.ceil((last + 1.5) * scale - 0.5) + 1
@@ -202,7 +202,7 @@ def _pack(mask_logits: Tensor, scores: Tensor, size: Size) -> _Packed:
 
 def _fetch(packed: Sequence[_Packed]) -> list[_Packed]:
     """Copy everything to the host in one transfer. Syncs."""
-    # Large elements come first, so each tensor starts at a multiple of its element size.
+    # Large elements come first, so that each tensor starts at a multiple of its element size.
     places = sorted(
         ((index, field) for index in range(len(packed)) for field in _Packed._fields),
         key=lambda place: -getattr(packed[place[0]], place[1]).element_size(),
@@ -210,7 +210,7 @@ def _fetch(packed: Sequence[_Packed]) -> list[_Packed]:
     tensors = [getattr(packed[index], field) for index, field in places]
     everything = torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
     if everything.device.type == "cuda":
-        # Pinned, otherwise the driver copies it twice. Torch caches pinned memory.
+        # Pinned, or the driver would copy it twice. Torch caches pinned memory.
         host = torch.empty(everything.shape, dtype=torch.uint8, pin_memory=True)
         host.copy_(everything, non_blocking=True)
         torch.cuda.current_stream(everything.device).synchronize()

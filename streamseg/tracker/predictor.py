@@ -1,11 +1,11 @@
 """The streaming predictor: several streams with several objects, on normalized image tensors.
 
-Frames arrive one at a time, and only the last one is kept; a caller that keeps more can prompt those too. All objects
-of all streams of a call go through the model in one batch. A stream without objects costs nothing until its first
+Frames arrive one at a time, and only the last one is kept; a caller that keeps more can prompt those, too. All objects
+of all streams in a call go through the model in one batch. A stream without objects costs nothing until its first
 prompt.
 
-One long class, because each method changes the same state: a stream's objects, their lanes in the bank, and the cached
-features of its frames. What happens inside one object is in ``object_memory.py``, inside a batch in ``sam2/step.py``.
+One long class, because all methods change the same state: a stream's objects, their lanes in the bank, and the cached
+features of its frames. ``object_memory.py`` handles a single object, ``sam2/step.py`` a batch.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from streamseg.tracker.sam2.prompt_tensors import GivenPrompt, PromptTensors, pr
 from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 
 _EARLIER_FEATURES: Final = 4
-"""Earlier frames of a stream whose features are kept. A viewer hovers over a frame that is one to three frames old, and
-encoding it again takes a CPU longer than the preview itself. A GPU, with fast encoding and scarce memory, drops them
-at the next frame."""
+"""Earlier frames of a stream whose features are cached on a CPU. A viewer hovers over a frame that is one to three
+frames old, and encoding it again would take longer than the preview itself. On a GPU, with fast encoding and scarce
+memory, they are dropped at the next frame."""
 
 
 class TrackOutput(NamedTuple):
@@ -53,14 +53,14 @@ class TrackOutput(NamedTuple):
 
 
 class SegmentedObject(NamedTuple):
-    """An object as a prompt marks it, not remembered yet.
+    """An object segmented by a prompt, not yet remembered.
 
     Attributes:
         frame: The prompted frame.
-        features: Of that frame.
-        prompt: Everything given on it.
+        features: Features of that frame.
+        prompt: All prompts on it.
         out: The result.
-        fresh: Memory of the object was not used; it is dropped if the result is accepted.
+        fresh: Whether the object's memory was ignored; if so, it is dropped when the result is accepted.
     """
 
     frame: int
@@ -88,13 +88,13 @@ class _Stream:
     frame: int = -1
     image: Tensor | None = None
     features: Features | None = None
-    earlier: dict[int, Features] = field(default_factory=dict)  # of earlier frames, see `_EARLIER_FEATURES`
+    earlier: dict[int, Features] = field(default_factory=dict)  # by frame, see `_EARLIER_FEATURES`
     kept: set[int] = field(default_factory=set)  # frames whose features stay among them
-    objects: dict[int, ObjectMemory | None] = field(default_factory=dict)  # None: forgotten, waits for a prompt
-    aside: dict[int, tuple[ObjectMemory, int]] = field(default_factory=dict)  # with the last frame that they know
+    objects: dict[int, ObjectMemory | None] = field(default_factory=dict)  # None: forgotten, waiting for a prompt
+    aside: dict[int, tuple[ObjectMemory, int]] = field(default_factory=dict)  # with the last frame they know
 
     def keep_earlier(self, frame: int, features: Features) -> None:
-        """Cache the features of an earlier frame; drop those of the oldest if there are too many."""
+        """Cache the features of an earlier frame; drop the oldest ones if there are too many."""
         self.earlier[frame] = features
         passing = sorted(self.earlier.keys() - self.kept - {frame})
         for old in passing[: max(0, len(passing) + 1 - _EARLIER_FEATURES)]:
@@ -110,7 +110,7 @@ class CameraPredictor:
     Equal to the official ``propagate_in_video`` up to rounding, see ``docs/tracker.md``. Not thread-safe.
 
     Args:
-        model: From :func:`~streamseg.tracker.sam2.build.build_model`. The predictor owns it from now on and, in low
+        model: From :func:`~streamseg.tracker.sam2.build.build_model`. The predictor takes ownership and, in low
             precision, converts its weights.
         max_objects: Maximum number of objects per stream.
         conditioning_frames: Prompted frames that an object remembers: the first and the newest.
@@ -119,7 +119,7 @@ class CameraPredictor:
         autocast: Precision of the model's arithmetic; None for float32.
         spatial_frames: Frames before the current one whose memory is read; None for the model's default.
         pointer_frames: The same for object pointers.
-        policy: Which tracked frames an object remembers.
+        policy: Decides which tracked frames an object remembers.
         engine: Constructs the engine from the step and the precision.
 
     Attributes:
@@ -161,7 +161,7 @@ class CameraPredictor:
             history_frames=history_frames,
             policy=policy,
         )
-        # Not in inference mode: code that was compiled for copies of these tensors refuses those that were made in it.
+        # Not in inference mode: code compiled for copies of these tensors refuses tensors made in it.
         with torch.no_grad():
             self.step = TrackStep(model, shape.spatial_frames, shape.policy).to(model.device)
             self.engine = engine(self.step, autocast)
@@ -205,7 +205,7 @@ class CameraPredictor:
         return self._opened(stream).objects.get(obj_id) is not None
 
     def keep_features(self, stream: str, frames: Iterable[int]) -> None:
-        """Keep the cached features of these frames on a CPU although newer frames come, and of no others."""
+        """On a CPU, keep the cached features of exactly these frames although newer frames arrive."""
         self._opened(stream).kept = set(frames)
 
     @torch.inference_mode()
@@ -233,10 +233,9 @@ class CameraPredictor:
 
     @contextmanager
     def all_or_none(self, streams: Iterable[str]) -> Iterator[None]:
-        """Return to where the streams were before, if an exception leaves this context.
+        """Restore the streams' state if an exception leaves this context.
 
-        Memory that was written for a frame stays: it counts only for later frames, and tracking the frame again
-        replaces it.
+        Memory already written for a frame stays: only later frames use it, and tracking the frame again replaces it.
         """
         before = {stream: (state.frame, state.image, state.features) for stream, state in self._streams.items()}
         try:
@@ -252,7 +251,7 @@ class CameraPredictor:
     def add_prompt(
         self, stream: str, obj_id: int, *, at: PastImage | None = None, **given: Unpack[GivenPrompt]
     ) -> TrackOutput:
-        """Add an object, or correct one, on one frame, and remember that frame as a conditioning frame.
+        """Add or correct an object on one frame, and remember that frame as a conditioning frame.
 
         Points on the same frame add up and refine the object's mask there; a box or a mask replaces them. Memory of
         later frames is dropped: call :meth:`retrack` on some of them, the newest last.
@@ -286,8 +285,8 @@ class CameraPredictor:
             stream: The stream.
             obj_id: The object.
             at: As in :meth:`add_prompt`.
-            fresh: Do not use the object's memory, and do not ask for room for a new one.
-            ambiguous: Ask for three candidate masks.
+            fresh: Ignore the object's memory, and do not require room for a new object.
+            ambiguous: Request three candidate masks.
             choice: Which of them to take, best first; None: the best.
             given: The prompt.
 
@@ -321,7 +320,7 @@ class CameraPredictor:
     def click_masks(
         self, stream: str, clicks: Sequence[tuple[PastImage, Tensor]], *, ambiguous: bool = False
     ) -> list[tuple[StepOutput, StepOutput]]:
-        """Return the masks that :meth:`segment` would give new objects of one positive point each, in batches.
+        """Return the masks that :meth:`segment` would give new objects with one positive point each, in batches.
 
         They agree up to rounding, and take less time together. Batches are as large as the device's memory allows.
 
@@ -331,7 +330,7 @@ class CameraPredictor:
             ambiguous: As in :meth:`segment`.
 
         Returns:
-            For each click its mask, for ``B`` = 1, and all that were offered, best first.
+            For each click its mask, for ``B`` = 1, and all candidates, best first.
         """
         batch = points_at_once(self.model, len(clicks))
         parts = [clicks[first : first + batch] for first in range(0, len(clicks), batch)]
@@ -356,7 +355,7 @@ class CameraPredictor:
         return masks
 
     def _decoder_of(self, frames: Sequence[Features], batch: int) -> PointDecoder:
-        """Return a decoder of points, one on each frame, or all on the same."""
+        """Return a decoder of points, one per frame, or all on the same frame."""
         if all(one is frames[0] for one in frames):
             frames = frames[:1]
         features = joined(frames)
@@ -367,7 +366,7 @@ class CameraPredictor:
         """Refuse a new object if the stream is full.
 
         Raises:
-            PromptError: It is, or no frame was tracked yet.
+            PromptError: The stream is full, or no frame was tracked yet.
         """
         self._check_prompt(stream, self._opened(stream), obj_id)
 
@@ -388,7 +387,7 @@ class CameraPredictor:
 
     @contextmanager
     def trial(self, stream: str, obj_id: int) -> Iterator[None]:
-        """Take back everything that happens to a remembered object inside this context."""
+        """Undo all changes to a remembered object at the end of this context."""
         objects = self._opened(stream).objects
         before = self._opened(stream).remembered()[obj_id]
         memory = self.bank.read_lane(before.lane)
@@ -405,7 +404,7 @@ class CameraPredictor:
 
     @torch.inference_mode()
     def recall(self, stream: str, obj_id: int, at: PastImage) -> TrackOutput:
-        """Return the object's mask on the frame that would follow ``at`` if it showed the same. Changes nothing."""
+        """Return the object's mask on a next frame identical to ``at``. Changes nothing."""
         obj = self._opened(stream).remembered()[obj_id]
         features = self._features_of(stream, at)
         with self.engine.prompt_kernels(), self.engine.precision():
@@ -422,14 +421,14 @@ class CameraPredictor:
 
         Args:
             stream: The stream.
-            batch: Points at once, at most.
+            batch: Maximum number of points at once.
         """
         with self.engine.precision():
             return self._decoder_of([self._features_of(stream, None)], batch)
 
     @torch.inference_mode()
     def decode_points(self, decoder: PointDecoder, points: Tensor, above_iou: float) -> Decoded:
-        """Return three masks for each of ``[B, 2]`` points, as fractions of the frame, above a predicted IoU."""
+        """Return three masks for each of ``[B, 2]`` points (fractions of the frame), if above a predicted IoU."""
         at = points.to(self.model.device) * self.model.image_size
         with self.engine.prompt_kernels(), self.engine.precision():
             return decoder(at, None, multimask=True, above_iou=above_iou)
@@ -450,7 +449,7 @@ class CameraPredictor:
 
     @torch.inference_mode()
     def undo_prompt(self, stream: str, obj_id: int) -> int | None:
-        """Undo the last prompt of an object: its conditioning memory becomes what it was before.
+        """Undo the last prompt of an object, and restore its earlier conditioning memory.
 
         Memory of tracked frames from the prompted one on is dropped.
 
@@ -492,10 +491,10 @@ class CameraPredictor:
 
         Args:
             stream: The stream.
-            aside: Ids of objects that were set aside and are copied, too.
+            aside: Ids of set-aside objects to copy, too.
 
         Returns:
-            The memory of each object, and the last frame that those know which were set aside.
+            The memory of each object, and the last known frame of set-aside objects.
         """
         state = self._opened(stream)
         kept = {obj_id: state.aside[obj_id] for obj_id in aside if obj_id in state.aside}
@@ -510,13 +509,13 @@ class CameraPredictor:
         objects: Mapping[int, Mapping[str, Tensor]],
         aside: Mapping[int, int] | None = None,
     ) -> None:
-        """Continue objects on a stream that was just opened. Those that were set aside still are.
+        """Continue objects on a newly opened stream. Set-aside objects stay set aside.
 
         Args:
             stream: The stream.
             frame: Number of the frame after which the memory was exported; the stream continues with the next number.
             objects: From :meth:`export_objects`.
-            aside: From there, too.
+            aside: Likewise.
 
         Raises:
             PromptError: There are more objects than a stream may have.
@@ -546,7 +545,7 @@ class CameraPredictor:
         self._opened(stream).image = image
 
     def set_aside(self, stream: str, obj_id: int) -> None:
-        """Stop tracking an object, but keep its lane. An object with its id that was set aside before is dropped.
+        """Stop tracking an object, but keep its lane. An earlier set-aside object with its id is dropped.
 
         Raises:
             PromptError: There is no such object.
@@ -560,9 +559,9 @@ class CameraPredictor:
             state.aside[obj_id] = obj, state.frame
 
     def bring_back(self, stream: str, obj_id: int) -> None:
-        """Track an object again that was set aside. Its memory is moved in time: it ends before the newest frame.
+        """Track a set-aside object again. Its memory is moved in time, so that it ends before the newest frame.
 
-        Pass the newest frame to :meth:`retrack` then.
+        Then pass the newest frame to :meth:`retrack`.
 
         Raises:
             PromptError: No object with this id was set aside, it is tracked, or the stream is full.
@@ -577,7 +576,7 @@ class CameraPredictor:
         state.objects[obj_id] = obj
 
     def drop_aside(self, stream: str, obj_id: int) -> None:
-        """Free the lane of an object that was set aside. Does nothing if there is none."""
+        """Free the lane of a set-aside object. Does nothing if there is none."""
         found = self._opened(stream).aside.pop(obj_id, None)
         if found is not None:
             self._free_lane(found[0].lane)
@@ -591,7 +590,7 @@ class CameraPredictor:
             objects[obj_id] = None
 
     def keep_forgotten(self, stream: str, objects: Iterable[int]) -> None:
-        """Give a stream these objects, in this order; those that it does not remember are forgotten ones."""
+        """Give a stream these objects in this order; unknown ones are added as forgotten."""
         state = self._opened(stream)
         state.objects = {obj_id: state.objects.get(obj_id) for obj_id in objects}
 
@@ -624,11 +623,11 @@ class CameraPredictor:
             raise PromptError(f"stream {name} has no object {obj_id}: it has {held}")
 
     def newest_features(self, stream: str) -> Tensor:
-        """Return the features of a stream's newest frame at stride 16, ``[tokens, C]``. It has been tracked."""
+        """Return the features of a stream's newest tracked frame at stride 16, ``[tokens, C]``."""
         return self._features_of(stream, None).top[0]
 
     def _features_of(self, name: str, at: PastImage | None) -> Features:
-        """Return the features of one frame. Those of the newest and of a few earlier frames are cached."""
+        """Return the features of one frame. The newest and a few earlier frames are cached."""
         stream = self._streams[name]
         if at is not None and at.frame != stream.frame:
             if at.frame not in stream.earlier:
@@ -667,9 +666,9 @@ class CameraPredictor:
         return outputs
 
     def _settled(self, obj: ObjectMemory, frame: int, conditioning: int) -> bool:
-        """Return whether all slots to read are filled: not right after the start, nor after a prompt.
+        """Return whether all slots to read are filled, which they are not right after the start or a prompt.
 
-        With a policy that skips frames only the device knows.
+        With a policy that skips frames, only the device knows.
         """
         if self.step.policy.skips_frames:
             return False

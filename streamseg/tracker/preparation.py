@@ -1,6 +1,6 @@
-"""Prepares a faster engine while eager torch runs the model: in a thread, with a process of its own for long work.
+"""Prepares a faster engine while eager torch runs the model: in a thread, with a separate process for long work.
 
-Shared by the engines that convert networks for OpenVINO and that compile functions. Each decides what to swap and when.
+Shared by the OpenVINO engine and the compiling engine. Each decides what to swap, and when.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streamseg.tracker.engine import Progress
 log = logging.getLogger(__name__)
 
 _STOP_S: Final = 10.0
-"""Most time that the end of the process waits for a part that is being loaded, which takes a tenth of a second."""
+"""Longest wait at exit for a part that is being loaded, which takes a tenth of a second."""
 
 _Job = TypeVar("_Job")
 
@@ -40,13 +40,13 @@ class Preparation:
     """One preparation of one engine.
 
     Args:
-        name: Of what may fail, for display: ``OpenVINO``.
+        name: Name of the backend, for display: ``OpenVINO``.
         doing: The long work, for display: ``converting``.
         process: Runs the long work.
 
     Attributes:
-        state: What runs the model now, for display: ``eager``, ``eager (loading)``, ``eager (converting 40 %)``,
-            ``eager (OpenVINO failed)``; the engine sets it when it is prepared.
+        state: State for display: ``eager``, ``eager (loading)``, ``eager (converting 40 %)``, ``eager (OpenVINO
+            failed)``; the engine sets it once it is prepared.
     """
 
     def __init__(self, name: str, doing: str, process: Process) -> None:
@@ -54,7 +54,7 @@ class Preparation:
         self.state = "eager"
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._in_process = False  # the thread waits for the process, and runs nothing of the engine
+        self._in_process = False  # the thread waits for the process, and does not use the engine
 
     @property
     def running(self) -> bool:
@@ -62,7 +62,7 @@ class Preparation:
         return self._thread is not None and self._thread.is_alive()
 
     def run(self, prepare: Callable[[], None]) -> None:
-        """Prepare. A failure is logged and becomes the state: eager torch works all the same."""
+        """Prepare. A failure is logged and becomes the state; eager torch goes on."""
         try:
             prepare()
         except CancelledError:
@@ -71,11 +71,11 @@ class Preparation:
             self.fail(error)
 
     def start(self, prepare: Callable[[], None]) -> None:
-        """Do the same in a thread. Until it needs the process, it loads what an earlier one made."""
+        """Do the same in a thread. Before it needs the process, it loads earlier results."""
         if self.state == "eager":
             self.state = "eager (loading)"
         self._thread = threading.Thread(target=self.run, args=(prepare,), name=self._name, daemon=True)
-        # An interpreter that ends before the thread has ended aborts the process.
+        # If the interpreter exits before the thread has ended, the process aborts.
         atexit.register(_stop_if_used, weakref.ref(self))
         self._thread.start()
 
@@ -85,7 +85,7 @@ class Preparation:
         log.error("%s failed, eager torch runs the model: %s", self._name, error)
 
     def run_process(self, task: Task[_Job], job: _Job, folder: Path, progress: Progress) -> None:
-        """Run the long work; the state says how far it is.
+        """Run the long work, and show its progress in the state.
 
         Raises:
             CancelledError: The preparation was stopped.
@@ -119,9 +119,9 @@ class Preparation:
             self._thread.join(timeout_s)
 
     def stop(self) -> None:
-        """End the process and the thread. Blocks: for a part that is being loaded, a tenth of a second.
+        """Stop the process and the thread. Blocks: a tenth of a second for a part that is being loaded.
 
-        It does not wait for the process: on a busy machine one that only gets idle time takes long even to be killed.
+        Does not wait for the process: on a busy machine, a process with only idle time takes long even to be killed.
         """
         self._stopping.set()
         self._process.cancel()
@@ -130,7 +130,7 @@ class Preparation:
 
 
 def _stop_if_used(preparation: weakref.ref[Preparation]) -> None:
-    """Stop a preparation that still exists, as one whose thread runs does."""
+    """Stop a preparation if it still exists, which it does while its thread runs."""
     found = preparation()
     if found is not None:
         found.stop()

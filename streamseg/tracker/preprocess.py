@@ -1,10 +1,10 @@
-"""From a captured frame to the model's input.
+"""Converts a captured frame to the model's input.
 
 The reference (``sam2/utils/misc.py``, ``_load_img_as_tensor``) resizes an RGB picture to a square with PIL (bicubic,
-antialiased, rounded to 8 bit), divides by 255 and normalizes. The same is done here from every pixel layout of the
-ring: chroma is repeated to full size as FFmpeg does by default, the color matrix is applied and rounded, then the
-picture is resized and normalized. On the CPU the steps are 8-bit kernels of OpenCV and torch. On a device the raw
-planes are uploaded and everything runs there in float32.
+antialiased, rounded to 8 bit), divides by 255 and normalizes. This module does the same from every pixel layout of the
+ring: it repeats chroma to full size as FFmpeg does by default, applies the color matrix and rounds, then resizes and
+normalizes. On the CPU the steps are 8-bit kernels of OpenCV and torch. On a device, the raw planes are uploaded and
+everything runs there in float32.
 
 The resize has two passes, and the result is rounded to 8 bit after each, so their order matters.
 :func:`resizes_vertically_first` follows the installed Pillow.
@@ -26,7 +26,7 @@ from streamseg.frame import ColorMatrix, Frame, FrameFormat, Plane, yuv_to_rgb_m
 from streamseg.tracker.rgb import RgbConverter
 
 MEAN: Final = (0.485, 0.456, 0.406)
-"""Mean of RGB in 0..1, by which the models' input is normalized."""
+"""Mean of RGB in 0..1 for the normalization of the models' input."""
 STD: Final = (0.229, 0.224, 0.225)
 """Its standard deviation."""
 
@@ -39,9 +39,9 @@ class Preprocessor:
     Args:
         image_size: Side of the square model input in pixels.
         device: Device of the result.
-        dtype: Of the result; the arithmetic is float32 or 8-bit.
-        mean: Of RGB, in 0..1.
-        std: Of RGB, in 0..1.
+        dtype: Type of the result; the arithmetic is float32 or 8-bit.
+        mean: Mean of RGB, in 0..1.
+        std: Standard deviation of RGB, in 0..1.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Preprocessor:
         return resized[0].contiguous()
 
     def _upload(self, frame: Frame) -> list[torch.Tensor]:
-        # The planes are at most a quarter of the bytes of float RGB. The pinned copies outlive the frame: torch's host
-        # allocator keeps them until the transfer is done.
+        # The planes have at most a quarter of the bytes of float RGB. The pinned copies outlive the frame: torch's
+        # host allocator keeps them until the transfer is done.
         return [_tensor(plane).pin_memory().to(self._device, non_blocking=True) for plane in frame.planes]
 
     def _resize_float(self, planes: Sequence[torch.Tensor], fmt: FrameFormat) -> torch.Tensor:
@@ -115,8 +115,8 @@ class Preprocessor:
         picture = _float_rgb(planes, fmt)[None]
         side = self._side[0]
         vertically_first = resizes_vertically_first((fmt.width, fmt.height), side)
-        # Torch's float kernel returns wrong rows (up to 217 levels off) for pictures that are one pixel wide. Two equal
-        # columns mean the same.
+        # Torch's float kernel returns wrong rows (up to 217 levels off) for pictures that are one pixel wide. Use two
+        # equal columns instead.
         picture = picture.expand(-1, -1, -1, max(fmt.width, 2))
         for size in ((side, picture.shape[-1]) if vertically_first else (fmt.height, side), self._side):
             picture = functional.interpolate(picture, size=size, mode="bicubic", antialias=True).clamp_(0, 255).round_()

@@ -1,4 +1,4 @@
-"""From any pixel layout of the ring to 8-bit RGB, on the CPU. Imports no torch."""
+"""Converts any pixel layout of the ring to 8-bit RGB, on the CPU. Imports no torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RgbConverter:
                 return _array(cv2.transform(yuv, matrix, self._take("rgb", (h, w, 3))))
 
     def _double(self, name: str, plane: Plane) -> Plane:
-        """Repeat each sample of a row twice. A 16-bit multiplication writes two equal bytes at once."""
+        """Duplicate each sample of a row. A 16-bit multiplication writes two equal bytes at once."""
         rows, columns = plane.shape
         out = self._take(name, (rows, 2 * columns))
         np.multiply(plane, 257, out=out.view(np.uint16), dtype=np.uint16)
@@ -63,7 +63,7 @@ def sample_rgb(frame: Frame, step: int) -> Plane:
     """Return a coarse picture: one pixel per ``step x step`` block, without filtering.
 
     Returns:
-        ``uint8 [ceil(height / step), ceil(width / step), 3]`` RGB of its own memory.
+        ``uint8 [ceil(height / step), ceil(width / step), 3]`` RGB, a new array.
     """
     fmt = frame.format
     rows = np.minimum(np.arange(0, fmt.height, step) + step // 2, fmt.height - 1)

@@ -1,7 +1,7 @@
-"""What a SAM 2 model remembers of objects, as arrays, and for another size of its input.
+"""Converts a SAM 2 model's memory of objects to arrays, and to another size of its input.
 
 Object pointers and scores do not depend on the size. Spatial memory is a feature map, which is scaled like a picture:
-at half the size it is nearly what the model would have remembered at that size.
+at half the size, it is nearly the memory that the model would have at that size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONFIDENCE_MASK: Final = "confidence mask"
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
-    """Return a tensor as an array; bfloat16, which numpy has not, as ``int16``."""
+    """Return a tensor as an array; bfloat16, which numpy lacks, as ``int16``."""
     return np.asarray((tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy())
 
 
@@ -38,8 +38,8 @@ def for_input(memory: StreamMemory, side: int) -> StreamMemory:
     """Return a stream's memory for a model input of another size.
 
     Args:
-        memory: As exported.
-        side: Of the feature map, in cells.
+        memory: The exported memory.
+        side: Side of the feature map, in cells.
     """
     return StreamMemory(
         memory.frame, {obj_id: _scaled(arrays, side) for obj_id, arrays in memory.objects.items()}, memory.aside
@@ -61,5 +61,5 @@ def _scaled(arrays: Mapping[str, NDArray[Any]], side: int) -> dict[str, NDArray[
 
 
 def _resized(maps: Tensor, side: int) -> Tensor:
-    """Return maps ``[N, C, h, w]`` with another side."""
+    """Return maps ``[N, C, h, w]`` scaled to another side."""
     return functional.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -1,7 +1,7 @@
 """All uses of torch's private functions, with the fallback for versions that lack them.
 
-torch 2.7 and newer work. Each `HAS_...` names the first version that was tested with a feature; older ones fall back
-to plain ``torch.compile`` or to an attention mask.
+torch 2.7 and newer work. Each `HAS_...` names the first version tested with a feature; older ones fall back to plain
+``torch.compile`` or to an attention mask.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ GUARD_OPTIONS: Final[dict[str, Any]] = (
     if hasattr(torch.compiler, "keep_tensor_guards_unsafe")
     else {}
 )
-"""Options of ``torch.compile`` that drop all guards but those on tensors.
+"""Options of ``torch.compile`` that drop all guards except the ones on tensors.
 
-The model does not change, and checking that it has not takes 1 of nano's 19 ms a frame. Older versions check.
+The model does not change, and checking that takes 1 of nano's 19 ms per frame. Older versions check.
 """
 
 
@@ -45,7 +45,7 @@ class SavableFunction(Protocol):
     """A function that torch compiled ahead of its calls."""
 
     def __call__(self, *args: Any) -> Any:
-        """Run; the inputs must be of the kind that it was compiled for."""
+        """Run; the inputs must be of the kind it was compiled for."""
         ...
 
     def guard_check(self, *args: Any) -> bool:
@@ -53,7 +53,7 @@ class SavableFunction(Protocol):
         ...
 
     def disable_guard_check(self) -> None:
-        """Leave that check to the caller."""
+        """Disable that check, and leave it to the caller."""
         ...
 
     def save_compiled_function(self, path: str) -> None:
@@ -69,18 +69,18 @@ def compile_function(function: Callable[..., Any], inputs: tuple[Any, ...]) -> S
 
 
 def load_function(path: Path) -> SavableFunction:
-    """Load what :meth:`SavableFunction.save_compiled_function` wrote. Loading a file runs what is in it."""
+    """Load a file of :meth:`SavableFunction.save_compiled_function`. Loading runs code in the file."""
     with path.open("rb") as file:
         return cast(SavableFunction, torch.compiler.load_compiled_function(file))
 
 
 def mark_dynamic(tensor: Tensor, dim: int) -> None:
-    """Compile what is traced with this tensor for any size of that dimension."""
+    """Make code traced with this tensor work for any size of that dimension."""
     torch._dynamo.mark_dynamic(tensor, dim)
 
 
 def compiled_graphs() -> int:
-    """How many graphs ``torch.compile`` has made in this process."""
+    """Return the number of graphs that ``torch.compile`` has made in this process."""
     dynamo = sys.modules.get("torch._dynamo.utils")  # not imported yet: nothing was compiled; importing takes a second
     return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 

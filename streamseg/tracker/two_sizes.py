@@ -2,7 +2,7 @@
 
 The model is built twice from the same weights, once per input size, each with its own engine and memory bank. A switch
 scales the objects' memory and the frames that can be prompted, so that all objects are still tracked, even hidden ones.
-Snapshots are always of the full size. Prompts from before the switch can no longer be undone.
+Snapshots always have the full size. Prompts from before the switch can no longer be undone.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class TwoSizeTracker:
-    """A :class:`~streamseg.tracker.types.Tracker` of one model with two sizes of its input.
+    """A :class:`~streamseg.tracker.types.Tracker` for one model with two input sizes.
 
     Args:
-        full: Tracks all streams at first.
-        build_smaller: Builds the other one, at the first :meth:`prepare_smaller_input`; None: there is none.
+        full: The tracker with the full input; tracks all streams at first.
+        build_smaller: Builds the other tracker at the first :meth:`prepare_smaller_input`; None: there is none.
     """
 
     def __init__(self, full: Sam2Tracker, build_smaller: Callable[[], Sam2Tracker] | None) -> None:
@@ -41,7 +41,7 @@ class TwoSizeTracker:
 
     @property
     def engine(self) -> str:
-        """What runs the model at its full size."""
+        """Engine of the full size."""
         return self._full.engine
 
     @property
@@ -58,7 +58,7 @@ class TwoSizeTracker:
 
     @property
     def memory_format(self) -> str:
-        """That of the full size, of which exported memory always is."""
+        """Format of the full size, in which memory is always exported."""
         return self._full.memory_format
 
     @property
@@ -132,7 +132,7 @@ class TwoSizeTracker:
         return {stream: results[stream] for stream in frames}
 
     def _of(self, stream: str) -> Sam2Tracker:
-        """Return what tracks a stream; one that is not open is refused by any."""
+        """Return the tracker of a stream. Any of them refuses a stream that is not open."""
         return self._trackers.get(stream, self._full)
 
     def repeat(self, stream: str, frame_id: int) -> None:
@@ -184,7 +184,7 @@ class TwoSizeTracker:
         self._of(stream).remove_object(stream, obj_id)
 
     def export_memory(self, stream: str, aside: Iterable[int] = ()) -> StreamMemory:
-        """Copy what is remembered of a stream's objects, as of the full size."""
+        """Copy the memory of a stream's objects, in the full size."""
         tracker = self._of(stream)
         memory = tracker.export_memory(stream, aside)
         return memory if tracker is self._full else for_input(memory, self._full.feature_side)

@@ -1,6 +1,6 @@
 """A tracker's inputs and outputs: prompts and masks, independent of the model.
 
-Imports neither torch nor any part of the service. Records and interface are in one file, since one reads both to write
+Imports neither torch nor any part of the service. Records and interface are in one file, since both are needed to write
 a tracker.
 """
 
@@ -49,8 +49,8 @@ class Prompt:
         points: Clicks.
         box: (x0, y0, x1, y1) in pixels.
         mask: ``bool [height, width]`` at video resolution.
-        candidate: Which of the masks of an ambiguous click to take, 0 is the best one (:attr:`Preview.candidates`);
-            None leaves the choice to the model.
+        candidate: Which of the masks of an ambiguous click to take, 0 is the best (:attr:`Preview.candidates`); None
+            leaves the choice to the model.
 
     Raises:
         PromptError: The id is invalid, or the parts cannot be combined, or there are none.
@@ -120,8 +120,8 @@ class ObjectResult:
         iou_prediction: The model's estimate of this mask's IoU.
         object_score_logits: > 0: the model considers the object visible.
         confidence: Probability that this mask's IoU is above 0.5; None if the model has no such score.
-        broken: The model's mask or scores were NaN or infinite. The tracker has forgotten the object, which is not
-            visible until it is prompted.
+        broken: Whether the model's mask or scores were NaN or infinite. If so, the tracker has forgotten the object,
+            which is not visible until it is prompted.
     """
 
     obj_id: int
@@ -146,7 +146,7 @@ class ObjectResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptResult:
-    """What a prompt did.
+    """The result of a prompt.
 
     Attributes:
         frame_id: The frame that was prompted.
@@ -164,12 +164,12 @@ class PromptResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """What one of several previews asks.
+    """The question of one of several previews.
 
     Attributes:
         prompt: The prompt.
         frame_id: Its frame, as in :meth:`Tracker.add_prompt`.
-        candidates: Also return the masks that an ambiguous click can mean.
+        candidates: Whether to return the masks that an ambiguous click can mean, too.
     """
 
     prompt: Prompt
@@ -179,7 +179,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preview:
-    """What a prompt would do.
+    """The result that a prompt would have.
 
     Attributes:
         frame_id: The frame that would be prompted.
@@ -196,12 +196,12 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamMemory:
-    """What a tracker remembers of a stream's objects, as plain arrays: it can be stored and imported elsewhere.
+    """A tracker's memory of a stream's objects as plain arrays, to be stored and imported elsewhere.
 
     Attributes:
         frame: The tracker's count of the stream's frames.
         objects: Object id -> named arrays, oldest object first.
-        aside: Ids of those objects that were set aside -> the tracker's count of the stream's frames at that time.
+        aside: Ids of set-aside objects -> the tracker's count of the stream's frames at that time.
     """
 
     frame: int
@@ -211,12 +211,12 @@ class StreamMemory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A mask that a point of a frame can mean.
+    """A candidate mask for a point of a frame.
 
     Attributes:
         logits: ``float32 [h, w]`` of the whole frame, at the tracker's low resolution; object where > 0.
         iou_prediction: The model's estimate of the mask's IoU.
-        stability: Share of the mask's area that stays when the threshold rises, 0..1.
+        stability: Share of the mask's area that remains when the threshold rises, 0..1.
     """
 
     logits: NDArray[np.float32]
@@ -239,12 +239,12 @@ class Tracker(Protocol):
 
     @property
     def device(self) -> str:
-        """What the model runs on, for display: ``cpu``, ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
+        """Device of the model, for display: ``cpu``, ``cuda:0 (NVIDIA H100 80GB HBM3)``."""
         ...
 
     @property
     def engine(self) -> str:
-        """What runs the model now, for display: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``.
+        """Engine of the model, for display: ``eager``, ``eager (converting 40 %)``, ``openvino``, ``compiled``.
 
         Empty for a tracker without a network.
         """
@@ -262,24 +262,24 @@ class Tracker(Protocol):
 
     @property
     def memory_format(self) -> str:
-        """Names the model's weights and all settings that memory depends on: only equal ones exchange memory."""
+        """Name of the weights and all settings that memory depends on: memory is exchangeable only if equal."""
         ...
 
     @property
     def streams_at_once(self) -> int:
-        """How many streams to pass in one call: more would only wait for each other."""
+        """Number of streams to pass in one call: more would only wait for each other."""
         ...
 
     def warm_up(self, progress: Callable[[str, float], None]) -> None:
         """Run every path once, so that the first real frame is as fast as the others.
 
         Args:
-            progress: Called with what is being done and the share that is done (0..1).
+            progress: Called with the current step and the share that is done (0..1).
         """
         ...
 
     def prepare_smaller_input(self, progress: Callable[[str, float], None]) -> int | None:
-        """Prepare for streams that are tracked with a smaller model input; the second call does nothing.
+        """Prepare a smaller model input for streams; the second call does nothing.
 
         Blocks: as :meth:`warm_up`.
 
@@ -294,8 +294,8 @@ class Tracker(Protocol):
     def choose_input(self, stream: str, *, smaller: bool) -> int | None:
         """Track an open stream with the smaller or the full model input, from its next frame on.
 
-        Objects go on, also those that are hidden or set aside, but prompts from before the change cannot be undone.
-        After an exception the stream is as it was.
+        Objects continue, even if hidden or set aside, but prompts from before the change cannot be undone. After an
+        exception the stream is unchanged.
 
         Returns:
             The input's side in pixels; None if there is no smaller one, or it is not prepared.
@@ -314,7 +314,7 @@ class Tracker(Protocol):
         """Track the next frame of one or more streams; return their objects' masks, oldest object first.
 
         All objects of a call go through the model in one batch. The frames' planes are not used after this returns.
-        After an exception all streams of the call are where they were before it, and can be tracked again.
+        After an exception all streams of the call are unchanged, and can be tracked again.
         """
         ...
 
@@ -326,7 +326,7 @@ class Tracker(Protocol):
         ...
 
     def find_frame(self, stream: str, frame_id: int | None) -> int:
-        """Return the tracked frame to which a prompt for a frame applies: that one, or the one that it repeats.
+        """Return the tracked frame that a prompt for a frame applies to: the frame itself, or the one it repeats.
 
         Raises:
             FrameExpiredError: the frame is no longer held, or was dropped.
@@ -335,14 +335,14 @@ class Tracker(Protocol):
         ...
 
     def hold_frame(self, stream: str, holder: str, frame_id: int | None) -> None:
-        """Keep a tracked frame for a holder although newer ones come, and release the one that it held.
+        """Keep a tracked frame for a holder although newer ones arrive, and release its previous one.
 
         New objects can start on it: :meth:`add_prompt`, and :meth:`preview` with ``fresh``. A new epoch or size of the
-        stream ends it.
+        stream releases it.
 
         Args:
             stream: The stream.
-            holder: Its name. Each holds one frame at most.
+            holder: Its name. Each holder keeps at most one frame.
             frame_id: One of the newest tracked frames; None: release.
         """
         ...
@@ -352,14 +352,14 @@ class Tracker(Protocol):
     ) -> Iterator[Sequence[Candidate]]:
         """Segment points of the newest tracked frame, piece by piece; changes nothing.
 
-        Each step of the iterator is a small piece of work, much shorter than tracking a frame, and yields the masks
-        that it found. Frames can be tracked between the steps; the masks remain those of the first frame. An iterator
-        that is not finished can be dropped.
+        Each step of the iterator is a small piece of work, much shorter than tracking a frame, and yields its masks.
+        Frames can be tracked between the steps; the masks are still of the first frame. An unfinished iterator can be
+        dropped.
 
         Args:
             stream: The stream. It has a tracked frame.
             points: x, y as fractions of the frame's width and height.
-            quality: Lowest predicted IoU; None: the model's own threshold.
+            quality: Minimum predicted IoU; None: the model's own threshold.
         """
         ...
 
@@ -377,7 +377,7 @@ class Tracker(Protocol):
             stream: The stream.
             prompt: The prompt, in pixels of that frame.
             frame_id: One of the newest tracked frames, or one that repeats it; None for the newest.
-            catch_up_frames: Through how many frames, at most, the object is tracked up to the newest; None: the
+            catch_up_frames: Maximum number of frames through which the object is tracked to the newest; None: the
                 tracker's own limit.
 
         Raises:
@@ -411,11 +411,11 @@ class Tracker(Protocol):
         ...
 
     def previews(self, stream: str, questions: Sequence[Question]) -> list[Preview | PromptError]:
-        """Return what :meth:`preview` returns or raises for each question. Takes less time than one after the other."""
+        """Return what :meth:`preview` returns or raises for each question. Faster than separate calls."""
         ...
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
-        """Undo the last prompt of an object and track it again from that frame on, or from the oldest held.
+        """Undo the last prompt of an object and track it again from that frame, or from the oldest held.
 
         Returns:
             The masks on that frame and on the newest; None if that was its only prompt, which removes the object.
@@ -435,27 +435,27 @@ class Tracker(Protocol):
         ...
 
     def export_memory(self, stream: str, aside: Iterable[int] = ()) -> StreamMemory:
-        """Copy what is remembered of a stream's objects. Undo and older frames are not part of it.
+        """Copy the memory of a stream's objects, without undo records and older frames.
 
         Args:
             stream: The stream.
-            aside: Ids of objects that were set aside and are exported, too.
+            aside: Ids of set-aside objects to export, too.
         """
         ...
 
     def import_memory(self, stream: str, memory: StreamMemory) -> None:
-        """Continue objects on a stream that was just opened. Those that were set aside still are.
+        """Continue objects on a newly opened stream. Set-aside objects stay set aside.
 
         Raises:
             PromptError: There are more objects than a stream may have.
-            ValueError: The memory is not of this :attr:`memory_format`.
+            ValueError: The memory has another :attr:`memory_format`.
         """
         ...
 
     def set_aside(self, stream: str, obj_id: int) -> None:
-        """Stop tracking an object, but keep its memory. Its id can be given to another object meanwhile.
+        """Stop tracking an object, but keep its memory. Its id can be given to another object in the meantime.
 
-        The object does not count towards ``max_objects``. An object with its id that was set aside before is dropped.
+        The object does not count towards ``max_objects``. An earlier set-aside object with its id is dropped.
 
         Raises:
             PromptError: There is no such object.
@@ -463,7 +463,7 @@ class Tracker(Protocol):
         ...
 
     def bring_back(self, stream: str, obj_id: int) -> ObjectResult:
-        """Track an object again that was set aside, as if no time had passed; return its mask on the newest frame.
+        """Track a set-aside object again, as if no time had passed; return its mask on the newest frame.
 
         Raises:
             PromptError: No object with this id was set aside, it is tracked, or the stream is full.
@@ -471,7 +471,7 @@ class Tracker(Protocol):
         ...
 
     def drop_aside(self, stream: str, obj_id: int) -> None:
-        """Free the memory of an object that was set aside. Does nothing if there is none."""
+        """Free the memory of a set-aside object. Does nothing if there is none."""
         ...
 
     def reset(self, stream: str) -> None:

@@ -1,4 +1,4 @@
-"""A tracker of colors. It shows that masks belong to their frames, without a model."""
+"""A color tracker, to test without a model that masks belong to their frames."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from streamseg.tracker.simple.prompt_mask import prompt_mask
 from streamseg.tracker.types import BoolMask, Candidate, ObjectResult, Prompt
 
 _WORKING_SIDE: Final = 640
-"""Longest side of the picture that is searched; larger frames are sampled at every second, third... pixel."""
+"""Longest side of the searched picture; larger frames are sampled at every second, third... pixel."""
 
 _TOLERANCE: Final = np.array([40.0, 14.0, 14.0])
 """Minimum tolerance around the mean Y, Cr, Cb of the object: light changes more than hue."""
 
 _MIN_SHARE: Final = 0.1
-"""Smallest share of its usual area that a region needs to be recognized as the object."""
+"""Minimum share of its usual area for a region to be recognized as the object."""
 
 
 _STRONG: Final = 24
-"""Distance of Cr and Cb from gray from which a pixel may be part of an object that is found without a prompt."""
+"""Minimum distance of Cr and Cb from gray for a pixel of an object found without a prompt."""
 
 _CERTAIN: Final = 10.0
 """Logit of a pixel of a found object."""
@@ -36,7 +36,7 @@ _CERTAIN: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """A coarse frame: ``uint8 [h, w, 3]`` Y, Cr, Cb; each of its pixels stands for ``step x step``."""
+    """A coarse frame: ``uint8 [h, w, 3]`` Y, Cr, Cb; each pixel represents ``step x step``."""
 
     pixels: Plane
     step: int
@@ -44,15 +44,15 @@ class _Picture:
 
 @dataclass(slots=True)
 class _Target:
-    """An object: what it looks like, and where it was.
+    """An object: its appearance and its last position.
 
     Attributes:
         low: Minimum Y, Cr, Cb of its color.
         high: Maximum.
-        seed: ``bool [h, w]`` of the coarse picture: where the prompt was; None after the object was found.
+        seed: ``bool [h, w]`` of the coarse picture: the prompted region; None after the object was found.
         position: Its last centroid as shares of the frame.
         area: Its usual area as a share of the frame.
-        latest: The frame that was searched last, and the result.
+        latest: The last searched frame, and the result.
     """
 
     low: NDArray[np.float64]
@@ -175,7 +175,7 @@ def _regions(close: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.int
 
 
 def _certain_part(prompt: Prompt, size: tuple[int, int]) -> Prompt | None:
-    """Return the part of a prompt that is certainly on the object; None if there is none.
+    """Return the part of a prompt that is surely on the object; None if there is none.
 
     That is the mask, the positive points, or the middle of the box.
     """

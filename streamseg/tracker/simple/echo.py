@@ -1,4 +1,4 @@
-"""A tracker that repeats its prompts. It shows the cost of the pipeline without a model."""
+"""A tracker that repeats its prompts, to measure the cost of the pipeline without a model."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The common base of trackers without a network: streams, prompts and their limits.
+"""Base class of trackers without a network: streams, prompts and their limits.
 
-Long, because it has a method for each of the interface; most are a few lines.
+Long, because it implements the whole interface; most methods have a few lines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Target = TypeVar("Target")
 
 @dataclass(slots=True)
 class _Seen(Generic[View, Target]):
-    """A frame's view, and the objects' targets after it, where a correction starts from."""
+    """A frame's view, and the objects' targets after it, from which a correction starts."""
 
     view: View
     targets: dict[int, Target]
@@ -50,7 +50,7 @@ class _Stream(Generic[View, Target]):
         frames: Number of frames so far.
         targets: The objects' current targets.
         undo: By object, for each prompt: the frame's number and the previous target; None if the object is new.
-        aside: Objects that were set aside: their targets and what can be undone.
+        aside: Set-aside objects: their targets and undo records.
     """
 
     history: FrameHistory[_Seen[View, Target]]
@@ -61,15 +61,15 @@ class _Stream(Generic[View, Target]):
 
 
 class NetworkFreeTracker(ABC, Generic[View, Target]):
-    """A :class:`~streamseg.tracker.types.Tracker` that follows objects one by one, without a network.
+    """A :class:`~streamseg.tracker.types.Tracker` that tracks objects one by one, without a network.
 
-    A subclass defines what it keeps of a frame (its *view*) and of an object (its *target*). A shallow copy of a
-    target must be independent of the original.
+    A subclass defines the data of a frame (its *view*) and of an object (its *target*). A shallow copy of a target must
+    be independent of the original.
 
     Args:
         max_objects: Maximum number of objects per stream.
         history_frames: Number of newest frames of a stream that can be prompted.
-        catch_up_frames: How many frames, at most, a prompt on an older frame is tracked through up to the newest.
+        catch_up_frames: Maximum number of frames through which a prompt on an older frame is tracked to the newest.
         undo_depth: Maximum number of prompts per object that can be undone.
     """
 
@@ -96,7 +96,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
 
     @property
     def device(self) -> str:
-        """What it runs on."""
+        """Device for display."""
         return "cpu"
 
     @property
@@ -154,7 +154,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
             targets = {obj_id: copy(target) for obj_id, target in self._streams[name].targets.items()}
             results[name] = [self._locate(target, view, size, obj_id) for obj_id, target in targets.items()]
             seen[name] = _Seen(view, targets)
-        for name, frame in frames.items():  # after all that can fail, so that a failed call changes nothing
+        for name, frame in frames.items():  # after everything that can fail, so that a failed call changes nothing
             stream = self._streams[name]
             stream.targets = {obj_id: copy(target) for obj_id, target in seen[name].targets.items()}
             stream.history.add(frame, stream.frames, seen[name])
@@ -166,7 +166,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         self._streams[stream].history.repeat(frame_id)
 
     def find_frame(self, stream: str, frame_id: int | None) -> int:
-        """Return the tracked frame to which a prompt for a frame applies: that one, or the one that it repeats.
+        """Return the tracked frame that a prompt for a frame applies to: the frame itself, or the one it repeats.
 
         Raises:
             FrameExpiredError: the frame is no longer held, or was dropped.
@@ -175,7 +175,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         return self._streams[stream].history.find(None, frame_id).frame_id
 
     def hold_frame(self, stream: str, holder: str, frame_id: int | None) -> None:
-        """Keep a tracked frame for a holder although newer ones come, and release the one that it held."""
+        """Keep a tracked frame for a holder although newer ones arrive, and release its previous one."""
         self._streams[stream].history.hold(holder, frame_id)
 
     def candidates(
@@ -240,7 +240,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         return answers
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
-        """Undo the last prompt of an object and follow it again from that frame on, or from the oldest held.
+        """Undo the last prompt of an object and track it again from that frame, or from the oldest held.
 
         Returns:
             The masks on that frame and on the newest; None if that was its only prompt, which removes the object.
@@ -284,10 +284,10 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
 
     @abstractmethod
     def _import(self, arrays: Mapping[str, NDArray[Any]]) -> Target:
-        """Return the target that :meth:`_export` was given; raise KeyError or ValueError if they are of another."""
+        """Return the target that :meth:`_export` returned as arrays; raise KeyError or ValueError for other arrays."""
 
     def export_memory(self, stream: str, aside: Iterable[int] = ()) -> StreamMemory:
-        """Copy what is remembered of a stream's objects, and of those that were set aside and are named."""
+        """Copy the memory of a stream's objects, and of the given set-aside ones."""
         state = self._streams[stream]
         kept = {obj_id: state.aside[obj_id][0] for obj_id in aside if obj_id in state.aside}
         return StreamMemory(
@@ -297,11 +297,11 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         )
 
     def import_memory(self, stream: str, memory: StreamMemory) -> None:
-        """Continue objects on a stream that was just opened. Those that were set aside still are.
+        """Continue objects on a newly opened stream. Set-aside objects stay set aside.
 
         Raises:
             PromptError: There are more objects than a stream may have.
-            ValueError: The memory is of another tracker.
+            ValueError: The memory is from another tracker.
         """
         count = len(memory.objects.keys() - memory.aside.keys())
         if count > self._max_objects:
@@ -328,7 +328,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         state.aside[obj_id] = aside
 
     def bring_back(self, stream: str, obj_id: int) -> ObjectResult:
-        """Follow an object again that was set aside; return its mask on the newest frame.
+        """Track a set-aside object again; return its mask on the newest frame.
 
         Raises:
             PromptError: No object with this id was set aside, it is tracked, or the stream is full.
@@ -342,7 +342,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         return self._go_on(state, obj_id, state.history.find(obj_id, None)).current
 
     def drop_aside(self, stream: str, obj_id: int) -> None:
-        """Forget an object that was set aside. Does nothing if there is none."""
+        """Forget a set-aside object. Does nothing if there is none."""
         state = self._streams.get(stream)
         if state is not None:
             state.aside.pop(obj_id, None)
@@ -385,7 +385,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         return state, past
 
     def _check_mask(self, target: Target, past: PastFrame[_Seen[View, Target]], prompt: Prompt) -> ObjectResult:
-        """Return the mask of a prompt on its frame; refuse one that says where the object is and gives no mask."""
+        """Return the mask of a prompt on its frame; refuse a positive prompt that gives no mask."""
         result = self._locate(copy(target), past.picture.view, past.size, prompt.obj_id)
         if is_positive(prompt) and not result.area:
             raise PromptError(
@@ -410,7 +410,7 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
         start: PastFrame[_Seen[View, Target]],
         catch_up_frames: int | None = None,
     ) -> PromptResult:
-        """Follow one object from a frame on through some frames to the newest, and record it on them."""
+        """Track one object from a frame through some frames to the newest, and record it on them."""
         later = state.history.since(start.number + 1)
         for past in (start, *later):
             past.picture.targets.pop(obj_id, None)

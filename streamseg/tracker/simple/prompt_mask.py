@@ -1,4 +1,4 @@
-"""Draw what a prompt marks, for trackers without a network."""
+"""Draws a prompt as a mask, for trackers without a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def prompt_mask(prompt: Prompt, size: tuple[int, int], present: BoolMask | None 
     """Draw a prompt: its mask, or its box and a small disc for each click.
 
     Args:
-        prompt: What to draw.
+        prompt: The prompt.
         size: (width, height) of the frame.
         present: ``bool [height, width]``: the mask that clicks without a box correct; negative clicks cut discs out.
 
