@@ -1,4 +1,4 @@
-"""Batch sizes that are compiled ahead, and how a batch of any size is made of them."""
+"""Batch sizes that are compiled ahead, and the composition of any batch from them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Buckets:
     """Batch sizes that are compiled ahead.
 
     Attributes:
-        lanes: Of the step, ascending.
-        streams: Of the encoder, ascending.
-        pad: Whether a batch is padded to the next size. Otherwise it is split into sizes (which begin with 1).
+        lanes: Sizes of the step, ascending.
+        streams: Sizes of the encoder, ascending.
+        pad: Whether a batch is padded to the next size. Otherwise it is split into these sizes (which begin with 1).
     """
 
     lanes: tuple[int, ...]

@@ -1,12 +1,12 @@
-"""Compiled functions on disk, so that later starts neither trace nor compile them.
+"""Caches compiled functions on disk, so that later starts neither trace nor compile them.
 
-Torch caches the code that it compiled, but every process traces each function again to look that code up: seconds for
-each of a dozen functions. A function that is compiled ahead of its calls can be cached whole, in torch's own format
+Torch caches compiled code, but every process traces each function again to look it up, which takes seconds for each of
+a dozen functions. A function that is compiled ahead of its calls can be cached whole, in torch's own format
 (``torch.compiler.load_compiled_function``, which torch calls experimental).
 
-A folder is named after everything that its functions were compiled from (:func:`fingerprint`): code, model, precision,
-machine. Weights are not part of that: they remain inputs. Loading such a file runs it, so only this user may be able
-to write it.
+A folder is named after everything that its functions depend on (:func:`fingerprint`): code, model, precision, machine.
+Weights are not included, since they are inputs. Loading such a file runs it, so only this user may be able to write
+it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ log = logging.getLogger(__name__)
 
 _CACHE_VARIABLE: Final = "TORCHINDUCTOR_CACHE_DIR"
 _MAX_FOLDERS: Final = 8
-"""Most recently used folders that are kept, one per model, size, precision and version: 10 to 40 MB each."""
+"""Number of folders kept, most recently used first; one per model, size, precision and version: 10 to 40 MB each."""
 
 _PARTIAL: Final = ".streamseg-compiling-"
 
 _IN_USE_S: Final = 3600.0
-"""A folder that was written or read this recently may belong to a running daemon and is kept."""
+"""A folder written or read this recently may belong to a running daemon and is kept."""
 
 _COMPILER_VARIABLES: Final = (
     "TORCHINDUCTOR_",
@@ -52,14 +52,14 @@ _COMPILER_VARIABLES: Final = (
     "ATEN_CPU_CAPABILITY",
     "CXX",
 )
-"""Prefixes of the environment variables that torch reads when it compiles."""
+"""Prefixes of environment variables that torch reads during compilation."""
 
 
 def use_persistent_cache() -> None:
     """Make torch cache compiled code in this user's cache, unless the environment names another folder.
 
     By default torch uses the folder for temporary files, which a reboot or a service restart empties. Call this before
-    anything is compiled.
+    any compilation.
     """
     try:
         folder = cache_directory() / "compiled"
@@ -97,9 +97,9 @@ class FunctionCache:
 
     @contextmanager
     def compiling(self) -> Iterator[tuple[Path, FunctionCache]]:
-        """Return an empty folder for the work of another process, and the cache that it is to write to.
+        """Return an empty folder for the work of another process, and the cache it should write to.
 
-        If nothing can be cached, that is a cache in the folder, which is deleted at the end.
+        If nothing can be cached, that cache is inside the folder, which is deleted at the end.
         """
         writable = self._writable_folder()
         if writable is not None:
@@ -111,15 +111,15 @@ class FunctionCache:
             folder.remove()
 
     def has(self, name: str) -> bool:
-        """Return whether a function is there. It may still be unusable."""
+        """Return whether a function is cached. It may still be unusable."""
         return self._folder is not None and (self._folder / name).exists()
 
     def load(self, name: str, inputs: tuple[Any, ...]) -> SavableFunction | None:
-        """Return a function that an earlier process cached; None if there is none that works.
+        """Return a function cached by an earlier process; None if none works.
 
         Args:
             name: The function's name in the cache.
-            inputs: The cached function is run on them once; anything it writes to them is to be discarded.
+            inputs: The cached function is run on them once; discard anything it writes to them.
         """
         if self._folder is None or not self.has(name):
             return None
@@ -135,7 +135,7 @@ class FunctionCache:
         return cached
 
     def compile(self, name: str, function: Callable[..., Any], inputs: tuple[Any, ...]) -> SavableFunction:
-        """Compile a function for inputs of this kind, and cache it. Blocks: seconds, tens of them at the first time.
+        """Compile a function for inputs of this kind, and cache it. Blocks: seconds, the first time tens of seconds.
 
         A failure to cache it is logged, not raised.
 
@@ -143,7 +143,7 @@ class FunctionCache:
             name: The function's name in the cache.
             function: Takes modules, banks, tensors and constants. Later only shapes, strides and types of the tensors
                 are checked.
-            inputs: Positional.
+            inputs: Positional arguments.
 
         Raises:
             RuntimeError: It cannot be compiled.
@@ -171,7 +171,7 @@ class FunctionCache:
     def _write(self, path: Path, function: SavableFunction) -> None:
         try:
             function.save_compiled_function(str(path))
-        except Exception as error:  # noqa: BLE001 - torch raises many kinds, and the function works all the same
+        except Exception as error:  # noqa: BLE001 - torch raises many kinds, and the function works anyway
             log.warning("compiled code is not cached for the next start: %s", error)
             return
         with suppress(OSError):  # another daemon may be deleting them right now
@@ -179,7 +179,7 @@ class FunctionCache:
 
 
 def _delete_oldest(folder: Path) -> None:
-    """Delete the least recently used folders, but none that is in use."""
+    """Delete the least recently used folders, except those in use."""
     by_age = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
     for entry in by_age[_MAX_FOLDERS:]:
         if time.time() - entry.stat().st_mtime > _IN_USE_S:
@@ -197,7 +197,7 @@ def _load(path: Path, inputs: tuple[Any, ...]) -> SavableFunction:
 def fingerprint(module: nn.Module, *others: object) -> str:
     """Return a name for everything that compiled code depends on, other than its inputs' shapes.
 
-    Cached code checks nothing but the shapes of its inputs, so this includes too much rather than too little.
+    Cached code checks only the shapes of its inputs, so this includes too much rather than too little.
 
     Args:
         module: Its structure, plain attributes and shapes count; its weights do not.
@@ -235,7 +235,7 @@ def _sources(package: str) -> list[Path]:
 
 
 def _plain(value: object) -> str:
-    """Return as text whatever a constant of the graph may consist of; modules and tensors are added separately."""
+    """Return a constant of the graph as text; modules and tensors are added separately."""
     match value:
         case bool() | int() | float() | str() | bytes() | None | torch.dtype() | torch.device():
             return repr(value)

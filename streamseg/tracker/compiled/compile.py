@@ -1,13 +1,13 @@
-"""The engine that compiles: encoder and tracking step at a few fixed sizes, ahead of time, on CUDA as graphs.
+"""The compiling engine: encoder and tracking step at a few fixed sizes, compiled ahead of time, on CUDA as graphs.
 
-A batch of any size is composed of *buckets*: on a CUDA device it is padded to the next bucket, where a few more lanes
+A batch of any size is composed of *buckets*: on a CUDA device it is padded to the next bucket, since a few more lanes
 cost next to nothing; on a CPU, where every lane costs its full work, it is split (7 = 4 + 2 + 1) without padding. A
-mask says which memory slots are filled, so objects that join, leave, are corrected or differ in age never change a
+mask tells which memory slots are filled, so objects that join, leave, are corrected or differ in age never change a
 shape.
 
-What is compiled is in :mod:`streamseg.tracker.compiled.functions`. Either :meth:`CompiledEngine.warm_up` waits for it,
-or frames are tracked eagerly meanwhile and the compiled functions take over between two frames. On a CPU OpenVINO is
-faster (:mod:`streamseg.tracker.openvino`); there this runs if ``model.compile`` is on, and in tests.
+The compiled functions are in :mod:`streamseg.tracker.compiled.functions`. Either :meth:`CompiledEngine.warm_up` waits
+for them, or frames are tracked eagerly meanwhile and the compiled functions take over between two frames. On a CPU,
+OpenVINO is faster (:mod:`streamseg.tracker.openvino`); there this runs only if ``model.compile`` is on, and in tests.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from streamseg.tracker.sam2.step import Features, StepOutput, TrackStep
 log = logging.getLogger(__name__)
 
 _INITIAL_LANES: Final = 32
-"""Growing the bank re-records all CUDA graphs of the step, which stalls every camera: start with enough lanes."""
+"""Growing the bank re-records all CUDA graphs of the step, which stalls every camera, so start with enough lanes."""
 
 
 def choose_compile(setting: str, device: torch.device) -> bool:
-    """Turn ``model.compile`` into yes or no: ``auto`` compiles on CUDA only.
+    """Return whether to compile, by ``model.compile``: ``auto`` compiles only on CUDA.
 
     Raises:
         ModelError: ``on`` needs a C++ compiler on a CPU, and there is none.
@@ -67,8 +67,8 @@ class CompiledEngine(Engine):
         wait: Whether :meth:`warm_up` waits until all sizes are compiled. It always does if functions cannot be cached.
         buckets: Batch sizes; None for the device's default.
         recorder: Records graphs; None for CUDA graphs on CUDA and none on a CPU.
-        backend: Of ``torch.compile``.
-        process: Compiles if :meth:`warm_up` does not wait; None for a process of its own at a low priority.
+        backend: Backend of ``torch.compile``.
+        process: Compiles if :meth:`warm_up` does not wait; None for a separate process at low priority.
 
     Attributes:
         preparation: Compiles and loads, unless :meth:`warm_up` waits.
@@ -100,8 +100,8 @@ class CompiledEngine(Engine):
         self._progress: Progress = lambda what, share: None
         self._wait = wait or not self._functions.can_be_cached
         self._swapped = self._wait  # until then everything runs eagerly
-        self._loaded = False  # by the thread of the preparation: what is left is to record
-        self._left: Iterator[float] | None = None  # records a size each time, and yields the seconds that took
+        self._loaded = False  # set by the preparation's thread: only recording is left
+        self._left: Iterator[float] | None = None  # records one size per step, and yields the seconds it took
         self._stalls: list[float] = []
         self.preparation = Preparation("compilation", "compiling", process or BackgroundProcess("idle"))
 
@@ -111,20 +111,20 @@ class CompiledEngine(Engine):
         return "compiled" if self._swapped else self.preparation.state
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
-        """Compile every size and variant, and on CUDA record it, or have a process compile them.
+        """Compile every size and variant, and on CUDA record it, or let a process compile them.
 
         Blocks: if the engine waits, minutes at the first start, seconds later, since compiled code is cached on disk.
 
         Args:
             bank: Any number of lanes; the compiled code does not depend on it.
-            padding_lane: Belongs to the engine from now on.
-            progress: Called before each size, also later when graphs are recorded.
+            padding_lane: The engine takes ownership.
+            progress: Called before each size, and later when graphs are recorded.
         """
         self._progress = progress
         self.choose_kernels(bank)  # before anything is traced
         self._functions.open_cache(bank.shape, self.kernels_in_order)
         self._padding = LaneFrame(padding_lane, 1, 0)
-        # A lane without any memory would attend to nothing, which gives NaN.
+        # A lane without memory would attend to nothing, which gives NaN.
         bank.conditioning_frame[padding_lane, 0] = 0
         self._bank = bank
         if self._wait:
@@ -165,7 +165,7 @@ class CompiledEngine(Engine):
         try:
             if self._recorder is not None and self._record_next(self._recorder):
                 return
-        except Exception as error:  # noqa: BLE001 - CUDA raises many kinds, also for a lack of memory
+        except Exception as error:  # noqa: BLE001 - CUDA raises many kinds, including for lack of memory
             self._loaded, self._recorded, self._left = False, {}, None
             self.preparation.fail(error)
             return
@@ -181,7 +181,7 @@ class CompiledEngine(Engine):
         for size in parts(len(images), self._buckets.streams, pad=self._buckets.pad):
             part = images[start : start + size]
             room = size - len(part)
-            # Padded with the last picture instead of zeros: any finite values will do.
+            # Padded with the last picture, not with zeros; any finite values will do.
             padded = torch.cat([part, part[-1:].expand(room, -1, -1, -1)]) if room else part.contiguous()
             out = self._call(self._functions.encoder(size), None, padded)
             found.append(Features(*(level[: len(part)] for level in out)))
@@ -205,11 +205,11 @@ class CompiledEngine(Engine):
         return joined(outputs)
 
     def kernels(self) -> AbstractContextManager[object]:
-        """See :meth:`Engine.kernels`. What runs eagerly has any shape."""
+        """See :meth:`Engine.kernels`. Eager calls have any shape."""
         return super().kernels() if self._swapped else self.prompt_kernels()
 
     def as_run(self, function: Callable[[], object]) -> Callable[[], object]:
-        """Return a replay where graphs are used. It has its own memory pool, which is freed after the timing."""
+        """Return a replay if graphs are used. It has its own memory pool, which is freed after the timing."""
         return function if self._recorder is None else CudaGraphRecorder(self._device).record(function)[0]
 
     def _pad(self, count: int) -> list[LaneFrame]:
@@ -229,7 +229,7 @@ class CompiledEngine(Engine):
             self._call(sized, own_bank, *inputs)
 
     def _load(self, shape: BankShape) -> None:
-        """Load all functions, after a process has compiled those that are not in the cache. Runs in a thread."""
+        """Load all functions, after a process has compiled the missing ones. Runs in a thread."""
         functions, preparation = self._functions, self.preparation
         with torch.inference_mode():
             if not functions.load_all(shape, preparation.check):
@@ -249,7 +249,7 @@ class CompiledEngine(Engine):
         self._loaded = True
 
     def _record_next(self, recorder: GraphRecorder) -> bool:
-        """Record one graph. Return whether there was one left."""
+        """Record one graph. Return whether one was left."""
         if self._left is None:
             assert self._bank is not None
             self._left = self._record_each(self._bank)

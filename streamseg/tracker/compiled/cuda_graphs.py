@@ -1,7 +1,7 @@
-"""CUDA graphs: the kernels that a function launches are recorded once and then replayed together.
+"""CUDA graphs: records the kernels that a function launches once, and then replays them together.
 
-A graph has fixed addresses: inputs are copied in, outputs are copied out. Weights and the memory bank are used at the
-addresses that they had when the graph was recorded.
+A graph has fixed addresses: inputs are copied in, outputs are copied out. Weights and the memory bank are used at their
+addresses from the time of recording.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class GraphRecorder(Protocol):
 
 
 class CudaGraphRecorder:
-    """CUDA graphs that share one memory pool, warmed up and recorded on a stream beside the default one."""
+    """CUDA graphs that share one memory pool, warmed up and recorded on a separate stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -34,7 +34,7 @@ class CudaGraphRecorder:
 
     def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         """See :class:`GraphRecorder`. Syncs."""
-        with torch.cuda.device(self._device):  # torch records on the current device, whatever the stream's
+        with torch.cuda.device(self._device):  # torch records on the current device, regardless of the stream's
             # Compilation, autotuning and the libraries' workspaces (one per stream) must be done before recording
             # starts (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
             self._stream.wait_stream(torch.cuda.current_stream())
@@ -43,7 +43,7 @@ class CudaGraphRecorder:
                     function()
             torch.cuda.current_stream().wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
-            # Only this thread's calls count: that of another engine's preparation may allocate memory meanwhile.
+            # Only this thread's calls count: another engine's preparation may allocate memory in the meantime.
             mode = "thread_local"
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode=mode):
                 outputs = function()
@@ -56,7 +56,7 @@ class RecordedFunction:
     Args:
         recorder: Records it.
         function: Returns a named tuple of tensors.
-        inputs: Of the shapes and types that it will be called with; it is run on them.
+        inputs: Inputs with the shapes and types of later calls; the function is run on them.
     """
 
     def __init__(self, recorder: GraphRecorder, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
@@ -64,7 +64,7 @@ class RecordedFunction:
         self._replay, self._outputs = recorder.record(lambda: function(*self._inputs))
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """Return what the function would. Lifetime: the result belongs to the caller."""
+        """Return the function's result. Lifetime: the result belongs to the caller."""
         for own, given in zip(self._inputs, inputs, strict=True):
             own.copy_(given, non_blocking=True)
         self._replay()

@@ -1,10 +1,9 @@
 """The functions that are compiled: encoder and tracking step, each at a few fixed sizes.
 
-They are :meth:`TrackStep.encode` and :meth:`TrackStep.forward`, as they run eagerly. Weights stay inputs of the
-compiled code, so the code on disk serves any weights. Each (size, slots, mask) is compiled as a function of its own and
-cached on disk (:mod:`streamseg.tracker.compiled.code_cache`): where the model is about to track, or in a process of
-its own by :func:`compile_all`. A torch that cannot cache functions compiles at every start
-(:mod:`streamseg.tracker.torch_private`).
+They are :meth:`TrackStep.encode` and :meth:`TrackStep.forward`, which also run eagerly. Weights are inputs of the
+compiled code, so the code on disk works for any weights. Each (size, slots, mask) is compiled as a separate function
+and cached on disk (:mod:`streamseg.tracker.compiled.code_cache`), in the tracking process or, by :func:`compile_all`,
+in another. A torch that cannot cache functions compiles at every start (:mod:`streamseg.tracker.torch_private`).
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from streamseg.tracker.torch_private import SavableFunction
 log = logging.getLogger(__name__)
 
 EXAMPLE_LANES: Final = 2
-"""Lanes of a bank that code is compiled for; the code takes any number. One would be taken for a constant."""
+"""Lanes of the bank used for compilation; the code takes any number. A single lane would become a constant."""
 
 
 class SizedFunction(NamedTuple):
     """Encoder or step at one size.
 
     Attributes:
-        name: In the cache and in messages.
+        name: Name in the cache and in messages.
         function: Takes the constants, a bank or None, and tensors.
         constants: Its first arguments.
     """
@@ -49,13 +48,13 @@ class SizedFunction(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A sized function with inputs that belong to no object.
+    """A sized function with example inputs that belong to no object.
 
     Attributes:
         sized: The function.
         bank: Memory that it reads and writes, if any.
         inputs: The tensors.
-        what: For display.
+        what: Description for display.
     """
 
     sized: SizedFunction
@@ -65,16 +64,16 @@ class Example(NamedTuple):
 
 
 class CompiledFunctions:
-    """Encoder and step at all sizes, compiled when they are asked for, or loaded from the cache.
+    """Encoder and step at all sizes, compiled on request or loaded from the cache.
 
     Args:
         step: Holds the model, which must not change afterwards.
         autocast: Precision of the model's arithmetic; None for float32.
         buckets: Batch sizes.
-        backend: Of ``torch.compile``.
+        backend: Backend of ``torch.compile``.
 
     Attributes:
-        cache: On disk; caches nothing until it is set.
+        cache: Cache on disk; caches nothing until it is set.
         can_be_cached: Whether another process can compile them.
     """
 
@@ -91,10 +90,10 @@ class CompiledFunctions:
         self.can_be_cached = backend == "inductor" and torch_private.HAS_SAVED_FUNCTIONS
 
     def open_cache(self, shape: BankShape, kernels: list[SDPBackend]) -> None:
-        """Use this user's cache of functions that were compiled from the same.
+        """Use this user's cache of functions with the same fingerprint.
 
         Args:
-            shape: Of the bank.
+            shape: Shape of the bank.
             kernels: Attention kernels by preference.
         """
         ranges = self._step.attention.attend_ranges
@@ -108,21 +107,21 @@ class CompiledFunctions:
         """Return the step for a number of lanes.
 
         Args:
-            lanes: Of the batch.
-            conditioning: Conditioning slots that are needed.
-            masked: Whether slots are empty.
-            shape: Of the bank.
+            lanes: Lanes of the batch.
+            conditioning: Number of conditioning slots needed.
+            masked: Whether slots may be empty.
+            shape: Shape of the bank.
         """
         slots, masked = self._variant(conditioning, masked, shape.conditioning_frames)
         name = f"track_{lanes}_{slots}_{'masked' if masked else 'full'}"
         return SizedFunction(name, _track, (self._step, self._autocast, slots, masked))
 
     def examples(self, bank: MemoryBank, padding: LaneFrame) -> list[Example]:
-        """Return all sizes that can be needed, the encoder's first.
+        """Return examples of all sizes that may be needed, encoder first.
 
         Args:
             bank: The memory.
-            padding: A lane with one conditioning frame that belongs to no object.
+            padding: A lane that belongs to no object, with one conditioning frame.
         """
         side, device = self._step.model.image_size, self._step.model.device
         found = []
@@ -146,11 +145,11 @@ class CompiledFunctions:
         """Load all sizes from the cache. Blocks: seconds; may be called in any thread, in inference mode.
 
         Args:
-            shape: Of the bank.
-            check: Called before each.
+            shape: Shape of the bank.
+            check: Called before each size.
 
         Returns:
-            Whether all are there, and work. Otherwise none is used.
+            Whether all are cached and work. Otherwise none is used.
         """
         found: dict[str, Callable[..., Any]] = {}
         if not all(self.cache.has(sized.name) for sized in self._sizes(shape)):
@@ -168,7 +167,7 @@ class CompiledFunctions:
         return [*map(self.encoder, self._buckets.streams), *(sized for _, sized in self._steps(shape))]
 
     def _steps(self, shape: BankShape) -> Iterator[tuple[int, SizedFunction]]:
-        """Yield the lanes and the function of everything that can be asked for."""
+        """Yield lanes and function of all possible steps."""
         most = shape.conditioning_frames
         kinds = sorted({self._variant(slots, masked, most) for slots in (1, most) for masked in (False, True)})
         for lanes in self._buckets.lanes:
@@ -178,8 +177,8 @@ class CompiledFunctions:
     def _variant(self, conditioning: int, masked: bool, most: int) -> tuple[int, bool]:
         """Return the slots to read and whether they are masked: one slot if no object was corrected, else all.
 
-        The mask is dropped where that pays: CUDA's fastest attention kernels take none. With a kernel for ranges, any
-        empty slot is cheap, so one variant serves everything that is not full.
+        The mask is dropped where that is faster: CUDA's fastest attention kernels take none. With a kernel for ranges,
+        empty slots are cheap, so one variant serves all memory that is not full.
         """
         ranges = self._step.attention.attend_ranges is not None
         masked = masked or conditioning > 1 or (self._step.model.device.type == "cpu" and not ranges)
@@ -209,7 +208,7 @@ class CompiledFunctions:
 
 
 def example_bank(step: TrackStep, shape: BankShape) -> tuple[MemoryBank, LaneFrame]:
-    """Return a small bank, and a lane of it with one conditioning frame: without any memory, attention gives NaN."""
+    """Return a small bank, and a lane of it with one conditioning frame, since attention to no memory gives NaN."""
     bank = MemoryBank(shape, EXAMPLE_LANES, step.model.device)
     bank.conditioning_frame[0, 0] = 0
     return bank, LaneFrame(0, 1, 0)
@@ -217,16 +216,16 @@ def example_bank(step: TrackStep, shape: BankShape) -> tuple[MemoryBank, LaneFra
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to compile.
+    """A compilation job.
 
     Attributes:
-        step: With the model, its weights as the engine has cast them.
+        step: Has the model, with weights as cast by the engine.
         autocast: Precision of the arithmetic; None for float32.
         buckets: Batch sizes.
-        shape: Of the memory bank.
+        shape: Shape of the memory bank.
         kernels: Attention kernels by preference.
-        cache: Where the functions are written.
-        threads: Of torch.
+        cache: Cache to write to.
+        threads: Number of torch threads.
     """
 
     step: TrackStep
@@ -239,10 +238,10 @@ class Job:
 
 
 def compile_all(job: Job, folder: Path, progress: Progress) -> None:
-    """Compile all sizes that are not in the cache. Blocks: minutes. A task of a process of its own.
+    """Compile all sizes that are not in the cache. Blocks: minutes. A task for a separate process.
 
     Args:
-        job: What to compile.
+        job: The job.
         folder: Not used.
         progress: Called before each part.
 
@@ -260,9 +259,9 @@ def compile_all(job: Job, folder: Path, progress: Progress) -> None:
 
 
 class _AheadOfTime:
-    """A function that was compiled ahead of its calls. Other inputs are computed eagerly.
+    """A function that was compiled ahead of its calls.
 
-    The compiled code would give wrong results for those.
+    Inputs of other kinds are computed eagerly, because the compiled code would give wrong results for them.
     """
 
     def __init__(self, sized: SizedFunction, function: SavableFunction) -> None:
@@ -282,8 +281,8 @@ def encode(step: TrackStep, autocast: torch.dtype | None, bank: None, images: Te
     """Encode frames ``[S, 3, image_size, image_size]``."""
     with precision(step, autocast):
         features = step.encode(images)
-    # One memory layout, whatever the encoder's: otherwise rows of a batch and selected rows would be two graphs of the
-    # step. `contiguous` alone would keep the unusual stride that a batch of one may have.
+    # One memory layout for all encoders: otherwise rows of a batch and selected rows would need two graphs of the step.
+    # `contiguous` alone would keep the unusual stride that a batch of one may have.
     return Features(*(level.reshape(-1).view(level.shape) for level in features))
 
 
@@ -302,7 +301,7 @@ def _track(
 
 
 def _allow_any_number_of_lanes(example: MemoryBank | None) -> None:
-    """Mark a bank so that code compiled for it takes any number of lanes.
+    """Mark a bank so that code compiled for it accepts any number of lanes.
 
     Only ever mark a copy: loaded functions refuse marked tensors.
     """

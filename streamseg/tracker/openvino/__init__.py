@@ -1,8 +1,8 @@
-"""Encoder and tracking step on a CPU by OpenVINO, converted once and kept on disk.
+"""Runs encoder and tracking step with OpenVINO, converted once and cached on disk.
 
-When it is imported, OpenVINO reports that to Intel through Google Analytics and writes a client id to ``~/intel``,
-unless the user has opted out. Without its package for that it does neither, so that package is blocked here first.
-So are its command-line tools, which nothing here uses: they are a quarter of what its import takes.
+On import, OpenVINO reports to Intel through Google Analytics and writes a client id to ``~/intel``, unless the user has
+opted out. Without its telemetry package it does neither, so that package is blocked here first. So are its command-line
+tools, which nothing here uses and which take a quarter of its import time.
 """
 
 import sys

@@ -1,13 +1,13 @@
-"""Converted networks on disk: one folder per model, size, precision and version, at most 1 GB in all.
+"""Caches converted networks on disk: one folder per model, size, precision and version, at most 1 GB in all.
 
-A folder is named after everything that the networks were converted from, weights included. It holds OpenVINO's files
-and what was measured when they were made. OpenVINO parses them and torch loads nothing from here, but a changed file
-would still change the masks: only this user may be able to write there.
+A folder is named after everything that the networks depend on, including weights. It holds OpenVINO's files and their
+measurements. OpenVINO parses the files and torch loads nothing from here, but a changed file would still change the
+masks, so only this user may be able to write there.
 
-Networks that are being made lie in a :class:`LockedFolder`: one whose process has ended is deleted when the next
-process opens the cache.
+Unfinished networks are in a :class:`LockedFolder`, which the next process that opens the cache deletes if its owner has
+ended.
 
-Ours because OpenVINO's own cache (``CACHE_DIR``) begins after the conversion, which is what takes long.
+Ours because OpenVINO's own cache (``CACHE_DIR``) does not cover the conversion, which takes the most time.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class NetworkCache:
     """The folders of converted networks.
 
     Args:
-        folder: Holds them; None keeps nothing for the next start.
-        max_bytes: Of all of them together.
+        folder: Parent of all; None keeps nothing for the next start.
+        max_bytes: Maximum total size.
     """
 
     def __init__(self, folder: Path | None, max_bytes: int = MAX_BYTES) -> None:
@@ -58,7 +58,7 @@ class NetworkCache:
         return cls(folder)
 
     def find(self, name: str) -> Path | None:
-        """Return a folder that an earlier process made, and mark it as recently used; None if there is none."""
+        """Return the folder of an earlier process, and mark it as recently used; None if there is none."""
         if self._folder is None or not (found := self._folder / name).is_dir():
             return None
         with suppress(OSError):
@@ -67,12 +67,12 @@ class NetworkCache:
 
     @property
     def _parent(self) -> Path:
-        """Where networks are made."""
+        """Folder for unfinished networks."""
         return self._folder if self._folder is not None else Path(tempfile.gettempdir())
 
     @contextmanager
     def making(self) -> Iterator[Path]:
-        """Return an empty folder for networks that are being made. What is not kept is deleted at the end."""
+        """Return an empty folder for new networks. It is deleted at the end unless :meth:`keep` moved it."""
         folder = LockedFolder(self._parent, _PARTIAL)
         try:
             yield folder.path
@@ -83,7 +83,7 @@ class NetworkCache:
         """Keep a finished folder under its name, and delete the least recently used ones beyond the limit.
 
         Returns:
-            Where it is now; ``made`` if it cannot be kept.
+            Its new path; ``made`` if it cannot be kept.
         """
         if self._folder is None:
             return made
@@ -113,7 +113,7 @@ class NetworkCache:
     def _make_room(self, size: int, made: Path) -> None:
         """Delete folders until there is room. Networks in use stay readable: their files are mapped.
 
-        What other processes are making counts, and is not deleted.
+        Unfinished folders of other processes count, and are not deleted.
         """
         assert self._folder is not None
         remove_leftovers(self._folder, _PARTIAL)

@@ -1,8 +1,8 @@
-"""The engine that runs on OpenVINO: eager torch until the networks are there, then OpenVINO where it is faster.
+"""The OpenVINO engine: eager torch until the networks are ready, then OpenVINO where it is faster.
 
-What an earlier start has compiled is loaded at warm-up: the encoder and the step for one object at once, the other
-sizes in a thread. Without it, a process converts and compiles them while frames are tracked eagerly. Each network takes
-over between two calls, so no frame waits and no object is lost: the memory bank is the same.
+Networks compiled at an earlier start are loaded at warm-up: the encoder and the step for one object at once, the other
+sizes in a thread. Without them, a process converts and compiles the model while frames are tracked eagerly. Each
+network takes over between two calls, so no frame waits and no object is lost: the memory bank is the same.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class OpenVinoEngine(Engine):
     Args:
         step: Holds the model, which must not change afterwards.
         autocast: Precision of the model's arithmetic; None for float32.
-        weights: Names the model's weights, see :func:`weights_digest`; None: they are read for it.
+        weights: Digest of the model's weights, see :func:`weights_digest`; None: compute it.
         wait: Whether :meth:`warm_up` waits until all networks are loaded.
-        cache: Keeps compiled networks; None for this user's.
-        process: Converts the model; None for a process of its own, at a low priority unless :meth:`warm_up` waits.
-        device: OpenVINO's name of the device that the networks run on.
+        cache: Cache of compiled networks; None for this user's.
+        process: Converts the model; None for a separate process, at low priority unless :meth:`warm_up` waits.
+        device: OpenVINO's name for the device of the networks.
 
     Attributes:
         preparation: Converts and loads.
@@ -80,7 +80,7 @@ class OpenVinoEngine(Engine):
         self._core = openvino.Core()
         self._accelerator = "" if device == CPU else f"{device} ({self._core.get_property(device, 'FULL_DEVICE_NAME')})"
         self._networks: dict[Size, Network] = {}  # replaced between calls, by the thread that loads
-        self._failed: set[Size] = set()  # they are not loaded again
+        self._failed: set[Size] = set()  # not loaded again
 
     @property
     def state(self) -> str:
@@ -89,11 +89,11 @@ class OpenVinoEngine(Engine):
 
     @property
     def device(self) -> str:
-        """See :attr:`Engine.device`: torch's own until OpenVINO runs a network on another one."""
+        """See :attr:`Engine.device`: torch's until OpenVINO runs a network on another one."""
         return self._accelerator if self._accelerator and self._networks else super().device
 
     def warm_up(self, bank: MemoryBank, padding_lane: int, progress: Progress) -> None:
-        """Load what an earlier start has converted, or start to convert it.
+        """Load networks from an earlier start, or begin the conversion.
 
         Blocks: until the encoder and the step for one object are loaded; if the engine waits, until all sizes are.
         """
@@ -118,10 +118,10 @@ class OpenVinoEngine(Engine):
         self.preparation.stop()
 
     def frame_threads(self) -> AbstractContextManager[object]:
-        """See :meth:`Engine.frame_threads`: one, once OpenVINO runs the networks.
+        """See :meth:`Engine.frame_threads`: one thread, once OpenVINO runs the networks.
 
-        What is left to torch are hundreds of small operations. One that is split waits for its slowest thread: for
-        whole time slices where another process has that thread's core.
+        Torch's share is hundreds of small operations. A split operation waits for its slowest thread, for whole time
+        slices if another process has that thread's core.
         """
         return _torch_threads(1) if self.state == "openvino" else nullcontext()
 
@@ -175,12 +175,12 @@ class OpenVinoEngine(Engine):
 
     def _name(self, shape: BankShape) -> str:
         """Return a name for everything that the networks and their timings depend on."""
-        weights = self._weights or weights_digest(self._step.model)  # not of the step, whose weights are derived
+        weights = self._weights or weights_digest(self._step.model)  # not the step's, which are derived
         others = (self._target.device, self._accelerator) if self._accelerator else ()
         return fingerprint(self._step, self._autocast, shape, openvino.__version__, weights, *others)
 
     def _complete(self, name: str, folder: Path | None, shape: BankShape, progress: Progress) -> None:
-        """Convert the model if that was not done, and load all networks that are not loaded yet."""
+        """Convert the model if needed, and load all networks that are not loaded yet."""
         if folder is None or not self._load_found(name, folder, shape, progress):
             with self._cache.making() as made:
                 job = Job(self._step, shape, self._target)
@@ -188,7 +188,7 @@ class OpenVinoEngine(Engine):
                 self._load_all(self._cache.keep(made, name), shape, progress)
 
     def _load_found(self, name: str, folder: Path, shape: BankShape, progress: Progress) -> bool:
-        """Load what an earlier process compiled. Return whether that worked."""
+        """Load networks of an earlier process. Return whether that worked."""
         try:
             self._load_all(folder, shape, progress)
         except CancelledError:
@@ -234,7 +234,7 @@ class OpenVinoEngine(Engine):
 
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads for what this thread asks for."""
+    """Set the number of torch threads for calls from this thread."""
     before = torch.get_num_threads()
     if count != before:
         torch.set_num_threads(count)

@@ -1,8 +1,8 @@
 """Encoder and tracking step as functions of tensors, and their conversion to OpenVINO's format.
 
 Both are traced at one size, but in terms of their inputs' shapes, so one converted step serves any number of lanes and
-conditioning slots: its shapes are fixed when it is compiled (:mod:`streamseg.tracker.openvino.network`). Reading and
-writing the bank stays torch.
+conditioning slots: its shapes are fixed at compilation (:mod:`streamseg.tracker.openvino.network`). Torch reads and
+writes the bank.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class StepFunction(nn.Module):
         pointers_valid: Tensor,
         *others: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return the tensors of :class:`Tracked`, those of the masks first."""
-        # Ages are only read where slots are packed into ranges, which happens on CUDA.
+        """Return the tensors of :class:`Tracked`, masks first."""
+        # Ages are read only for slots packed into ranges, which happens only on CUDA.
         recall = Recall(slots, slots_valid, slots_valid, pointers, pointers_valid, pointers_valid)
         given = list(others)
         sines = given.pop(0) if self._step.model.add_tpos_enc_to_obj_ptrs else pointers[..., :0]
-        # Of what other objects say, only the first field is read here.
+        # Only the first field of the evidence is read here.
         memory = Memory(recall, sines, Evidence(given[0], slots_valid, slots_valid) if given else None)
         tracked = self._step.infer(memory, Features(top, attended, stride8, stride4, colors=top), True)
         return (*tracked.output, *tracked[1:])
@@ -81,8 +81,8 @@ def blank_inputs(
 
     Args:
         step: The step.
-        features: Of one frame.
-        shape: Of the bank.
+        features: Features of one frame.
+        shape: Shape of the bank.
         lanes: Number of lanes.
         conditioning: Slots of conditioning frames.
     """
@@ -100,11 +100,11 @@ def step_result(outputs: tuple[Tensor, ...]) -> Tracked:
 def convert(function: nn.Module, inputs: tuple[Tensor, ...]) -> openvino.Model:
     """Convert a function to OpenVINO's format, for inputs of any sizes. Blocks: seconds.
 
-    By the frontend alone: ``openvino.convert_model`` reports each conversion to Intel unless the user has opted out.
+    Uses only the frontend: ``openvino.convert_model`` reports each conversion to Intel unless the user has opted out.
 
     Args:
-        function: Its weights are float32.
-        inputs: It is traced on them.
+        function: The function, with float32 weights.
+        inputs: Inputs for tracing.
 
     Raises:
         Exception: It cannot be converted; OpenVINO raises many kinds.
@@ -113,7 +113,7 @@ def convert(function: nn.Module, inputs: tuple[Tensor, ...]) -> openvino.Model:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns of every assertion, and torch of tracing
+        warnings.simplefilter("ignore")  # tracing warns about every assertion, and torch about tracing
         decoder = TorchScriptPythonDecoder(function, example_input=inputs, trace_kwargs={"check_trace": False})
         frontend = FrontEndManager().load_by_framework("pytorch")
         return frontend.convert(frontend.load(decoder))

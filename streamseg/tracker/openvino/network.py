@@ -1,4 +1,4 @@
-"""A network that OpenVINO has compiled, as a function of torch tensors, and on disk."""
+"""A network compiled by OpenVINO: calls it with torch tensors, saves and loads it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 CPU = "CPU"
-"""OpenVINO's name of the device that torch runs on, too."""
+"""OpenVINO's name for the device that torch uses, too."""
 
 _PRECISIONS = {None: "f32", torch.bfloat16: "bf16"}
 _ACCELERATOR_PRECISIONS = {None: "f32", torch.bfloat16: "f16"}
-"""Intel's GPUs and NPUs multiply in float16, not in bfloat16."""
+"""Intel's GPUs and NPUs support float16, not bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What networks are compiled for.
+    """The target of a compilation.
 
     Attributes:
         autocast: Precision of the arithmetic; None for float32.
-        threads: CPU threads that they may use.
-        device: OpenVINO's name of the device: ``CPU``, ``GPU.0``, ``NPU``.
+        threads: Number of CPU threads.
+        device: OpenVINO's name for the device: ``CPU``, ``GPU.0``, ``NPU``.
         fused: Whether a CPU may fuse operations into kernels that OpenVINO generates ("snippets"). In bfloat16 some of
             them are wrong, see :class:`~streamseg.tracker.openvino.rewrites.TokenAttention`.
     """
@@ -39,7 +39,7 @@ class Target:
     fused: bool = False
 
     def inputs(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return inputs as the device takes them: bfloat16 is a CPU's."""
+        """Return inputs in the types that the device takes: only a CPU takes bfloat16."""
         return tuple(given) if self.device == CPU else tuple(_widened(value) for value in given)
 
     def options(self) -> dict[str, object]:
@@ -50,12 +50,12 @@ class Target:
                 "PERFORMANCE_HINT": "LATENCY",
             }
         options: dict[str, object] = {
-            # Named in any case: the default is bfloat16 where the CPU has it.
+            # Always set: the default is bfloat16 if the CPU supports it.
             "INFERENCE_PRECISION_HINT": _PRECISIONS[self.autocast],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self.threads,
-            # A pinned thread waits for its core although another is idle, as where a capture process decodes.
+            # A pinned thread would wait for its core, say while a capture process decodes, although another is idle.
             "ENABLE_CPU_PINNING": False,
         }
         if not self.fused:
@@ -82,13 +82,13 @@ class Network:
         """Run. Lifetime: the result belongs to the caller.
 
         Raises:
-            RuntimeError: The inputs' shapes or types differ from those that it was compiled for.
+            RuntimeError: The inputs' shapes or types differ from the compiled ones.
         """
         outputs = tuple(torch.empty(shape) for shape in self._outputs)
         taken = [
             (value if bfloat16 else _widened(value)).contiguous()
             for value, bfloat16 in zip(inputs, self._takes_bfloat16, strict=True)
-        ]  # kept until the end: OpenVINO reads their memory
+        ]  # keep them alive: OpenVINO reads their memory
         with self._lock:
             for number, value in enumerate(taken):
                 self._request.set_input_tensor(number, _shared(value))
@@ -104,10 +104,10 @@ def compile_network(
     """Compile a converted function. Blocks: up to a second.
 
     Args:
-        core: Compiles it.
-        path: The converted function.
-        shapes: Of the inputs.
-        target: What it is compiled for.
+        core: OpenVINO.
+        path: File of the converted function.
+        shapes: Shapes of the inputs.
+        target: Target of the compilation.
 
     Raises:
         RuntimeError: It cannot be read or compiled.
@@ -123,12 +123,12 @@ def save_network(compiled: openvino.CompiledModel, path: Path) -> None:
 
 
 def load_network(core: openvino.Core, content: bytes, target: Target) -> Network:
-    """Load what :func:`save_network` wrote. Takes a fifth of the time of compiling it.
+    """Load a file of :func:`save_network`. Takes a fifth of the time of compilation.
 
     Args:
-        core: Loads it.
-        content: Of the file. It must be complete: OpenVINO does not check that.
-        target: What it was compiled for.
+        core: OpenVINO.
+        content: Content of the file. It must be complete: OpenVINO does not check that.
+        target: Target of the compilation.
 
     Raises:
         RuntimeError: It cannot be loaded.
@@ -137,13 +137,13 @@ def load_network(core: openvino.Core, content: bytes, target: Target) -> Network
 
 
 def _widened(value: Tensor) -> Tensor:
-    """Return bfloat16 as float32, and any other tensor as it is."""
+    """Return bfloat16 as float32, and any other tensor unchanged."""
     return value.float() if value.dtype == torch.bfloat16 else value
 
 
 def _shared(value: Tensor) -> openvino.Tensor:
     """Return OpenVINO's view of a contiguous tensor."""
-    if value.dtype == torch.bfloat16:  # which numpy lacks
+    if value.dtype == torch.bfloat16:  # not supported by numpy
         return openvino.Tensor(value.view(torch.int16).numpy(), openvino.Shape(value.shape), openvino.Type.bf16)
     array: np.ndarray = value.numpy()
     return openvino.Tensor(array, shared_memory=True)

@@ -1,6 +1,6 @@
 """Converts and compiles a model's encoder and step, and measures for each size whether OpenVINO or torch is faster.
 
-The engine runs this in a process of its own (:mod:`streamseg.tracker.background`) and only loads the results.
+The engine runs this in a separate process (:mod:`streamseg.tracker.background`) and only loads the results.
 """
 
 from __future__ import annotations
@@ -37,29 +37,28 @@ if TYPE_CHECKING:
 REPORT: Final = "report.json"
 
 LANES: Final = (1, 2, 3, 4)
-"""Numbers of objects that the step is compiled for; more objects are tracked in parts."""
+"""Numbers of objects for which the step is compiled; more objects are tracked in parts."""
 
 _ROUNDS: Final = 4
 _LARGEST_ERROR: Final = {None: 1e-2, torch.bfloat16: 0.1}
-"""Largest error of a network's outputs against eager float32, in standard deviations (root mean square).
+"""Maximum error of a network's outputs against eager float32, in standard deviations (root mean square).
 
-It only has to tell a network that works from one that does not. Measured: 1e-6 and 0.02; 0.3 with kernels
-that are wrong.
+It only has to detect networks that do not work. Measured: 1e-6 and 0.02; 0.3 with wrong kernels.
 """
 
 _AS_EXACT: Final = 2.0, 0.01
-"""Fused kernels are used if their error is at most this many times that of single operations, plus this: scores in
-bfloat16 are 1/64 apart, and one that is rounded the other way is not wrong. Measured of nano with four lanes in 24
-draws: 0.003 to 0.013, single operations 0.001 to 0.013; 0.026 to 1.2 with kernels that are wrong."""
+"""Fused kernels are used if their error is at most this factor times the error of single operations, plus this: scores
+in bfloat16 are 1/64 apart, and one rounded the other way is not wrong. Measured for nano with four lanes in 24 draws:
+0.003 to 0.013, single operations 0.001 to 0.013; 0.026 to 1.2 with wrong kernels."""
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """What was measured of one size.
+    """Measurements of one size.
 
     Attributes:
-        openvino_ms: Milliseconds of a call of OpenVINO.
-        torch_ms: Milliseconds of the same with eager torch.
-        error: Of OpenVINO's outputs against eager float32 in standard deviations, root mean square.
+        openvino_ms: Milliseconds per call with OpenVINO.
+        torch_ms: Milliseconds per call with eager torch.
+        error: Error of OpenVINO's outputs against eager float32 in standard deviations, root mean square.
     """
 
     openvino_ms: float
@@ -73,11 +72,11 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Size(NamedTuple):
-    """What a network was compiled for.
+    """The size of a compiled network.
 
     Attributes:
-        lanes: Of the step; 0 is the encoder, for one frame.
-        slots: Slots of conditioning frames that the step reads; 0 is the encoder.
+        lanes: Lanes of the step; 0: the encoder, for one frame.
+        slots: Slots of conditioning frames that the step reads; 0: the encoder.
     """
 
     lanes: int
@@ -85,12 +84,12 @@ class Size(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its measurement: the step is measured with one slot only."""
+        """Name of its measurement: the step is measured only with one slot."""
         return f"track_{self.lanes}" if self.lanes else "encode_1"
 
     @property
     def file(self) -> str:
-        """Of the compiled network."""
+        """File name of the compiled network."""
         return f"track_{self.lanes}_{self.slots}.blob" if self.lanes else "encode_1.blob"
 
 
@@ -98,15 +97,15 @@ ENCODER: Final = Size(0, 0)
 
 
 def step_sizes(shape: BankShape) -> list[Size]:
-    """Return the sizes that the step is compiled for: with one slot if no object was corrected, else with all."""
+    """Return the compiled sizes of the step: with one slot, for objects without corrections, and with all."""
     return [Size(lanes, slots) for slots in (1, shape.conditioning_frames) for lanes in LANES]
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What :func:`prepare` found and wrote.
+    """Results of :func:`prepare`.
 
     Attributes:
-        timings: Name of a size -> what was measured: ``encode_1``, ``track_4``.
+        timings: Name of a size, such as ``encode_1`` or ``track_4`` -> its measurements.
         digests: File -> digest of its content.
         fused: Whether the step's operations are fused.
     """
@@ -116,18 +115,18 @@ class Report(msgspec.Struct, frozen=True):
     fused: bool
 
     def target(self, size: Size, given: Target) -> Target:
-        """Return what a size was compiled for."""
+        """Return the target of a size."""
         return _target(size, given, self.fused)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to convert.
+    """A conversion job.
 
     Attributes:
-        step: With the model; its weights may have been cast.
-        shape: Of the memory bank.
-        target: What to compile for. Torch uses as many threads.
+        step: Has the model, whose weights may have been cast.
+        shape: Shape of the memory bank.
+        target: Target of the compilation. Torch uses as many threads.
     """
 
     step: TrackStep
@@ -135,12 +134,12 @@ class Job:
     target: Target
 
 
-@torch.inference_mode(False)  # torch cannot trace what is made for inference only
+@torch.inference_mode(False)  # torch cannot trace inference tensors
 def prepare(job: Job, folder: Path, progress: Progress) -> None:
-    """Convert and compile encoder and step, compare them with torch, and write all that. Blocks: tens of seconds.
+    """Convert and compile encoder and step, compare them with torch, and write everything. Blocks: tens of seconds.
 
     Args:
-        job: What to convert.
+        job: The job.
         folder: An existing folder to write to.
         progress: Called before each part.
 
@@ -173,7 +172,7 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
     cast = copy.deepcopy(exact)
     eager = Engine(cast, job.target.autocast)  # casts the weights
 
-    # With most lanes: the more scores, the less does the rounding of one of them decide.
+    # With the most lanes: the more scores, the less the rounding of one of them matters.
     fused = _fuses_well(core, step, job.target, exact, _example(exact, features, job.shape, LANES[-1]))
 
     def compiled(path: Path, size: Size, inputs: tuple[Tensor, ...]) -> Network:
@@ -203,14 +202,14 @@ def prepare(job: Job, folder: Path, progress: Progress) -> None:
 
 
 def _target(size: Size, given: Target, fused: bool) -> Target:
-    """Return what a size is compiled for. In bfloat16 an encoder is never fused: Hiera's is wrong, nano's as fast."""
+    """Return the target of a size. In bfloat16 an encoder is never fused: Hiera's is wrong, nano's no faster."""
     return replace(given, fused=fused and (size != ENCODER or given.autocast is None))
 
 
 def _fuses_well(core: openvino.Core, path: Path, target: Target, exact: TrackStep, inputs: tuple[Tensor, ...]) -> bool:
-    """Return whether a step with fused operations is as exact as without. It is in float32; in bfloat16 it is measured.
+    """Return whether a step is as exact with fused operations: in float32 it is, in bfloat16 this is measured.
 
-    Only a CPU is asked to fuse: other devices have kernels of their own.
+    Only for a CPU: other devices have their own kernels.
     """
     if target.device != CPU or target.autocast is None:
         return target.device == CPU
@@ -231,12 +230,12 @@ def _fuses_well(core: openvino.Core, path: Path, target: Target, exact: TrackSte
 
 
 def digest(content: bytes) -> str:
-    """Return what tells a complete file from a truncated one."""
+    """Return a digest that distinguishes a complete file from a truncated one."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def read_report(folder: Path) -> Report:
-    """Return what was measured.
+    """Return the report in a folder.
 
     Raises:
         OSError, ValueError: It cannot be read.
@@ -248,7 +247,7 @@ def read_report(folder: Path) -> Report:
 
 
 def _in_float32(step: TrackStep) -> TrackStep:
-    """Return a copy in float32. Saved and loaded, its tensors are ordinary ones."""
+    """Return a copy in float32. Saving and loading turns inference tensors into ordinary ones."""
     buffer = io.BytesIO()
     torch.save(step, buffer)
     buffer.seek(0)
@@ -258,7 +257,7 @@ def _in_float32(step: TrackStep) -> TrackStep:
 
 @torch.no_grad()
 def _example(step: TrackStep, features: Features, shape: BankShape, lanes: int) -> tuple[Tensor, ...]:
-    """Return inputs of the step for lanes that differ, with random memory in all slots but one."""
+    """Return inputs of the step for different lanes, with random memory in all slots but one."""
     bank = MemoryBank(shape, lanes, torch.device("cpu"))
     index = torch.stack([torch.arange(lanes), torch.full((lanes,), shape.pointer_frames)])
     for frame in range(shape.pointer_frames):
@@ -305,13 +304,13 @@ def _measure(
                 began = time.perf_counter()
                 run()
                 found.append(1000 * (time.perf_counter() - began))
-    # The fastest of each: other processes may be using the CPU.
+    # Take the fastest run of each: other processes may be using the CPU.
     openvino_ms, torch_ms = (round(min(found[1:]), 3) for found in times)
     return Timing(openvino_ms, torch_ms, round(error, 6))
 
 
 def _step_error(given: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """Return the error of IoU and score: the mask and what follows jump where two candidates are equally good."""
+    """Return the error of IoU and score. The other outputs jump if two candidates are equally good."""
     return _largest_error(given[1:3], wanted[1:3])
 
 

@@ -1,6 +1,6 @@
-"""Operations of the model in the form that OpenVINO computes fast and, in bfloat16, right. The results are the same.
+"""Rewrites operations of the model so that OpenVINO computes them fast and, in bfloat16, correctly, with equal results.
 
-Times are of nano's step at 256 px in bfloat16 on two Zen 4 cores (OpenVINO 2026.4).
+Times are for nano's step at 256 px in bfloat16 on two Zen 4 cores (OpenVINO 2026.4).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FEW_CHANNELS: Final = 64
 
 
 def rewritten(step: TrackStep) -> TrackStep:
-    """Return a copy of a step whose operations are those of this module where they are better."""
+    """Return a copy of a step with this module's operations where they are better."""
     made = copy.deepcopy(step)
     made.upsample = MatrixUpsampling(4 * made.side, made.model.image_size)
     for part in (made.model.memory_encoder, made.model.sam_mask_decoder):
@@ -34,15 +34,15 @@ def rewritten(step: TrackStep) -> TrackStep:
 
 
 class MatrixUpsampling(nn.Module):
-    """Bilinear interpolation as two products of matrices.
+    """Bilinear interpolation as two matrix products.
 
     OpenVINO's interpolation of a single channel is scalar: 64 to 256 pixels took 4 of a step's 21 ms in float32 on two
     Zen 4 cores, four lanes 12.5 of 43 ms in bfloat16. The weights are multiples of 1/8 for a factor of four, exact in
     any precision.
 
     Args:
-        side: Of the incoming picture.
-        target: Of the result.
+        side: Side of the input.
+        target: Side of the result.
     """
 
     matrix: Tensor
@@ -61,12 +61,11 @@ class MatrixUpsampling(nn.Module):
 class ConvolutionNorm(nn.Module):
     """Normalization over the channels of each pixel, with the means as 1x1 convolutions.
 
-    A mean over few channels of a large picture, and what is computed with it, broadcast over the channels, leave most
-    of a vector unused: 4 channels of 128x128 cost more than any convolution around them. Four lanes take 28 ms instead
-    of 30.
+    A mean over few channels of a large picture, broadcast over the channels again, leaves most of a vector unused: 4
+    channels of 128x128 cost more than any convolution around them. Four lanes take 28 ms instead of 30.
 
     Args:
-        norm: What is replaced.
+        norm: The layer to replace.
     """
 
     centering: Tensor
@@ -93,12 +92,12 @@ class TokenAttention(nn.Module):
     """Attention of the decoder's few tokens, with the softmax spelled out.
 
     OpenVINO fuses products and softmax into one kernel ("snippets"). In bfloat16 its kernel for fewer than ten queries
-    gives wrong results: nano's object scores were off by 2.7 on real memory (their spread is 3.4), and by 0.03, as
-    torch's in bfloat16, in this form, which it does not recognize. The other attentions may be fused: four lanes take
-    24 ms instead of 28, one lane 9.4 instead of 10.4.
+    gives wrong results: nano's object scores were off by 2.7 on real memory (their spread is 3.4). In this form, which
+    OpenVINO does not recognize, they are off by 0.03, as in torch's bfloat16. The other attentions may be fused: four
+    lanes take 24 ms instead of 28, one lane 9.4 instead of 10.4.
 
     Args:
-        attention: What is replaced.
+        attention: The layer to replace.
     """
 
     def __init__(self, attention: Attention) -> None:

@@ -1,18 +1,18 @@
-"""Which pixels belong to which object of a stream, where objects touch: the memory policy ``contact``.
+"""Decides which pixels belong to which object of a stream where objects touch: the memory policy ``contact``.
 
-Two objects touch, both masks cover both, both are remembered, and afterwards both masks lie on the same object. Memory
-attention and decoder see each object alone, so they cannot prevent that. Colors can: each object has a *look*, the
-histogram of the colors inside its mask on the prompted frame. Where another object of the stream was on the frame
-before, and its look explains the picture better than the object's own, the logit of the object's mask is lowered,
-before the mask is published and remembered. Objects that look alike keep what the model gives them.
+When two objects touch, both masks may cover both objects. Both masks are remembered, and afterwards lie on the same
+object. Memory attention and decoder see each object alone, so they cannot prevent that. Colors can: each object has a
+*look*, the histogram of the colors inside its mask on the prompted frame. Where another object of the stream was on the
+previous frame, and its look explains the picture better than the object's own, the logit of the object's mask is
+lowered before the mask is published and remembered. Objects that look alike keep the model's masks.
 
-A mask that did cover another object, whose look differs, is *mixed*. Memory skips such a frame, and frames on which the
+A mask that covers another object with a different look is *mixed*. Memory skips such frames, and frames on which the
 object was not seen while another one was near enough to cover it.
 
-Color histograms of tracked objects come from mean-shift tracking (Comaniciu et al. 2003), deciding between two of them
-by their ratio from Collins and Liu (2003); their use for masks of several objects is our own. A frame reads only the
-masks of earlier frames, so a batch may be split, and its parts tracked in any order, with the same result. All of it is
-tensor arithmetic of fixed shape without a value read by the host, except in eager torch on a CPU: there, lanes of other
+Color histograms of tracked objects come from mean-shift tracking (Comaniciu et al. 2003), the decision between two of
+them by their ratio from Collins and Liu (2003); their use for masks of several objects is our own. A frame reads only
+masks of earlier frames, so a batch may be split and its parts tracked in any order with the same result. Everything is
+tensor arithmetic of fixed shape, and the host reads no value, except in eager torch on a CPU, where lanes of other
 streams are left out.
 """
 
@@ -29,30 +29,30 @@ from streamseg.tracker.preprocess import MEAN, STD
 from streamseg.tracker.sam2.memory_policy import NEVER
 
 BINS: Final = (8, 16, 16)
-"""Colors are told apart by luma and two differences of chroma, as in YCbCr."""
+"""Colors are distinguished by luma and two chroma differences, as in YCbCr."""
 COLORS: Final = BINS[0] * BINS[1] * BINS[2]
 
 _CHROMA_RANGE: Final = 0.35
-"""Chroma is cut at this, of at most 0.5: hardly any picture has more."""
+"""Chroma, at most 0.5, is clipped here: hardly any picture has more."""
 _UNKNOWN: Final = 2e-3
-"""Added to the share of each color in a look: a color that the prompted frame did not show proves little."""
+"""Added to the share of each color in a look: a color missing from the prompted frame proves little."""
 _MARGIN: Final = 0.3
-"""A log ratio below this says nothing."""
+"""A log ratio below this is ignored."""
 _STRENGTH: Final = 40.0
 """Logits per unit of the log ratio above that."""
 _NEAR: Final = 2
-"""Another object counts up to this many cells around its last mask."""
+"""Another object is considered up to this many cells around its last mask."""
 _SHARED: Final = 0.25
-"""A mask is mixed if it and another share more than this part of the smaller of the two,"""
+"""A mask is mixed if it and another one share more than this part of the smaller one,"""
 _ALIKE: Final = 0.65
-"""and the looks of their objects agree less than this (Bhattacharyya coefficient)."""
+"""and the looks of their objects agree by less than this (Bhattacharyya coefficient)."""
 
 SLOTS: Final = 2
-"""Masks that are kept of a lane: when one part of a batch has been tracked, the next reads the older one."""
+"""Number of masks kept per lane: after one part of a batch is tracked, the next part reads the older ones."""
 
 
 def _to_bins() -> tuple[tuple[float, float, float, float], ...]:
-    """Return for luma and both chromas the factors of normalized red, green and blue, and what is added."""
+    """Return for luma and both chromas the factors of normalized red, green and blue, and the offset."""
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     luma = torch.tensor([0.299, 0.587, 0.114])  # BT.601, like the two factors of chroma
     blue, red = 0.564 * (torch.eye(3)[2] - luma), 0.713 * (torch.eye(3)[0] - luma)
@@ -64,15 +64,15 @@ def _to_bins() -> tuple[tuple[float, float, float, float], ...]:
 
 
 _TO_BINS: Final = _to_bins()
-"""Numbers: a tensor would be copied to the device for each frame, which no CUDA graph can record."""
+"""Plain numbers: a tensor would be copied to the device for each frame, which CUDA graphs cannot record."""
 
 
 class Evidence(NamedTuple):
-    """What the other objects of their streams say about ``B`` lanes, before a frame's masks are known.
+    """Evidence about ``B`` lanes from other objects of their streams, before a frame's masks are known.
 
     Attributes:
-        lowered: ``[B, h, w]``; what they take from the logits.
-        mixed: ``[B]`` bool; whether the lane's last mask covered one of them that looks different.
+        lowered: ``[B, h, w]``; subtracted from the logits.
+        mixed: ``[B]`` bool; whether the lane's last mask covered another object with a different look.
         mask_frame: ``[B]``; the frame of that mask.
     """
 
@@ -86,10 +86,10 @@ def colors_of(images: Tensor, side: int) -> Tensor:
 
     Args:
         images: ``[S, 3, 4 side, 4 side]``, normalized as the model's input.
-        side: Of masks, in cells.
+        side: Side of masks, in cells.
     """
     red, green, blue = _halved(images.float()).unbind(1)
-    # Not a product of matrices, which autocast would round.
+    # Not a matrix product, which autocast would round.
     y, cb, cr = (
         (to_red * red + to_green * green + to_blue * blue + added).clamp(0, bins - 1).to(torch.int16)
         for (to_red, to_green, to_blue, added), bins in zip(_TO_BINS, BINS, strict=True)
@@ -98,10 +98,10 @@ def colors_of(images: Tensor, side: int) -> Tensor:
 
 
 def look_of(colors: Tensor, mask: Tensor) -> Tensor:
-    """Return the look of an object: ``[COLORS]``, its shares sum up to 1, or are all 0 if the mask is empty.
+    """Return the look of an object: ``[COLORS]``; shares that add up to 1, or all 0 if the mask is empty.
 
     Args:
-        colors: ``[2h, 2w]`` of :func:`colors_of`.
+        colors: ``[2h, 2w]`` from :func:`colors_of`.
         mask: ``[h, w]`` bool.
     """
     whole = mask.float()[None, None].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
@@ -124,8 +124,8 @@ def evidence(
     """Compare the lanes of a batch with all lanes of their streams.
 
     Args:
-        looks: ``[L, k, COLORS]``; of each conditioning frame; zeros: unknown.
-        masks: ``[L, SLOTS, h, w]`` bool; the newest ones.
+        looks: ``[L, k, COLORS]``; looks on each conditioning frame; zeros: unknown.
+        masks: ``[L, SLOTS, h, w]`` bool; the newest masks.
         mask_frame: ``[L, SLOTS]``; their frames.
         stream: ``[L]``; the stream of each lane; negative: none.
         lanes: ``[B]``; the lanes to track.
@@ -144,7 +144,7 @@ def evidence(
             same[:, every],
             own[:, every],
         )
-        if len(every) == len(lanes) == 1:  # an object alone: the usual case costs nothing
+        if len(every) == len(lanes) == 1:  # a single object, the usual case, costs nothing
             nothing = torch.zeros(1, *masks.shape[2:])
             return Evidence(nothing, torch.zeros(1, dtype=torch.bool), torch.full_like(frames, NEVER))
     looks, known = _mean_looks(looks)
@@ -188,7 +188,7 @@ def _fit(looks: Tensor, colors: Tensor) -> Tensor:
     """Return how well looks ``[L, COLORS]`` explain pictures ``[L, 2h, 2w]``: log shares, ``[L, h, w]``."""
     shares = (looks + _UNKNOWN).log().gather(1, colors.flatten(1).long())
     cells = functional.pad(_halved(shares.view(colors.shape)), (1, 1, 1, 1))
-    # Of a cell and those around it: single pixels say little.
+    # Average a cell with its neighbors: single pixels mean little.
     rows = cells[:, :-2] + cells[:, 1:-1] + cells[:, 2:]
     return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
 
@@ -210,7 +210,7 @@ def _blurred(histogram: Tensor) -> Tensor:
 
 
 def _widened(maps: Tensor) -> Tensor:
-    """Return the largest value within :data:`_NEAR` cells, of maps ``[B, h, w]``; pooling is slower on a CPU."""
+    """Return the maximum within :data:`_NEAR` cells of maps ``[B, h, w]``; pooling is slower on a CPU."""
     height, width = maps.shape[1:]
     steps, padded = range(2 * _NEAR + 1), functional.pad(maps, (_NEAR, _NEAR, _NEAR, _NEAR))
     rows = reduce(torch.maximum, [padded[:, step : step + height] for step in steps])

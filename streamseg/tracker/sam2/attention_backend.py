@@ -1,4 +1,4 @@
-"""Chooses the attention kernels on a CUDA device: measured at startup, then fixed.
+"""Chooses the attention kernels on a CUDA device by measurement at startup.
 
 By default torch chooses by rules at each call, and cuDNN makes a plan for every new shape. Which kernel is fastest for
 one head of 256 channels over 30,000 keys depends on the GPU and on torch's version, so it is measured
@@ -40,13 +40,13 @@ _TOLERANCE: Final = 0.05
 """Absolute tolerance for weighted sums of standard normal values in bfloat16."""
 
 _SLOWEST: Final = {SDPBackend.MATH: math.inf}
-"""The fallback that supports everything. It is not measured: it holds all scores in memory at once."""
+"""The fallback that supports everything. Not measured, because it holds all scores in memory at once."""
 
 Kernel = TypeVar("Kernel")
 
 
 AsRun = Callable[[Callable[[], object]], Callable[[], object]]
-"""Turns a function into what is timed instead of it."""
+"""Turns a function into the one to time instead."""
 
 
 class Kernels(NamedTuple):
@@ -81,8 +81,8 @@ def choose_backends(
         range_candidates: Kernels to try instead of a mask.
         queries: Tokens of a frame.
         keys: Tokens of a full memory.
-        masked_keys: Tokens of a partly filled memory, of which ``keys`` count.
-        channels: Of queries, keys and values.
+        masked_keys: Tokens of a partly filled memory; ``keys`` of them are valid.
+        channels: Channels of queries, keys and values.
         dtype: Precision of the attention.
         device: The device.
         as_run: How they will run: launching single operations costs host time, replaying a graph does not.
@@ -125,7 +125,7 @@ def choose_backends(
 
 
 def _fastest(times: dict[Kernel, float]) -> Kernel:
-    """Return the first that no later one clearly beats: compiled code depends on it, so noise must not change it."""
+    """Return the first that no later one clearly beats. Compiled code depends on it, so noise must not change it."""
     found, *others = times
     for other in others:
         if times[other] < _MIN_GAIN * times[found]:
@@ -134,7 +134,7 @@ def _fastest(times: dict[Kernel, float]) -> Kernel:
 
 
 def _agrees(kernel: AttendRanges, q: Tensor, k: Tensor, ranges: KeyRanges) -> bool:
-    """Return whether a kernel attends to exactly the keys of the range: a fast kernel may be wrong."""
+    """Return whether a kernel attends to exactly the keys of the range: fast kernels can be wrong."""
     first, past = int(ranges.starts[0]), int(ranges.starts[0] + ranges.lengths[0])
     edges = [edge for edge in (first - 1, first, past - 1, past) if 0 <= edge < k.shape[1]]
     q = q.clone()
@@ -159,7 +159,7 @@ def _seconds(attend: Callable[[], Tensor], backend: SDPBackend, as_run: AsRun, d
 
 
 def median_s(function: Callable[[], object], device: torch.device) -> float:
-    """Return the median seconds of a few runs, without the first, which plans. Syncs."""
+    """Return the median seconds of a few runs, without the first one, which plans. Syncs."""
     found = []
     for _ in range(1 + _TRIES):
         synchronize(device)

@@ -1,7 +1,7 @@
 """Builds SAM 2 models from sam2's configs, a YAML file, or a config of this package.
 
-The configs are read with OmegaConf and instantiated directly: hydra's global state, which sam2 sets up at its import,
-is neither needed nor touched. Instantiating calls what a config names as ``_target_``, so only the classes of
+The configs are read with OmegaConf and instantiated directly: hydra's global state, which sam2 sets up on import, is
+neither needed nor touched. Instantiation calls whatever a config names as ``_target_``, so only the classes in
 :data:`TARGETS` are allowed.
 """
 
@@ -55,7 +55,7 @@ TARGETS: Final = frozenset(
         "streamseg.tracker.sam2.efficientnet_lite.EfficientNetLite0",
     }
 )
-"""The classes that a config may name: those of the published models, and our own."""
+"""The classes that a config may name: the published models' and our own."""
 
 _REFUSED_KEYS: Final = {
     "weights_path": "it would read another file: give the weights as model.name",
@@ -111,8 +111,8 @@ def build_model(
             ``configs/sam2.1/sam2.1_hiera_t.yaml``, is accepted too) or the path of a YAML file.
         image_size: Side of the square model input in pixels, a multiple of 32; None for the config's own.
         checkpoint: File of ``{"model": state_dict}``; None leaves the weights random.
-        device: Where the model goes.
-        seed: Of random weights; torch's global generator is restored.
+        device: Device of the model.
+        seed: Seed of random weights; torch's global generator is restored.
 
     Raises:
         ModelError: The config or the checkpoint cannot be read, or they do not match.
@@ -137,8 +137,8 @@ def build_reference_model(
 ) -> SAM2VideoPredictor:
     """Build the official predictor from the same config and weights as :func:`build_model`.
 
-    A correction makes its frame a conditioning frame; otherwise the official predictor forgets the correction when it
-    propagates (``sam2_video_predictor.py:591``).
+    A correction makes its frame a conditioning frame, because otherwise the official predictor forgets the correction
+    when it propagates (``sam2_video_predictor.py:591``).
 
     Raises:
         ModelError: As :func:`build_model`.
@@ -255,7 +255,7 @@ def _read_text(path: Path) -> str:
 
 
 def _nodes(node: yaml.Node, known: dict[int, float]) -> float:
-    """Return how many nodes a node becomes when its aliases are resolved; infinite if it holds itself."""
+    """Return how many nodes a node becomes when its aliases are resolved; infinite if it contains itself."""
     if id(node) not in known:
         known[id(node)] = math.inf  # while it is counted
         children = node.value if isinstance(node, yaml.CollectionNode) else ()
@@ -265,11 +265,11 @@ def _nodes(node: yaml.Node, known: dict[int, float]) -> float:
 
 
 def _check_targets(node: object, place: str, path: Path) -> None:
-    """Refuse a config that would call anything but the allowed classes.
+    """Refuse a config that would call anything except the allowed classes.
 
     Args:
         node: A part of the config, in plain values.
-        place: Its place in the config, for messages.
+        place: Its path in the config, for messages.
         path: The config's file, for messages.
     """
     if isinstance(node, str) and "${" in node:

@@ -24,11 +24,11 @@ def load_checkpoint(model: nn.Module, path: Path, config: str) -> None:
     Args:
         model: Receives the weights.
         path: The file.
-        config: What the model was built from, for messages.
+        config: The model's config, for messages.
 
     Raises:
-        ModelError: The file is missing, damaged, or not a checkpoint, it holds something else than finite numbers, or
-            it does not fit the model.
+        ModelError: The file is missing, damaged, or not a checkpoint, has weights that are not finite numbers, or does
+            not fit the model.
     """
     given = _read_state_dict(path)
     wanted = model.state_dict()
@@ -66,11 +66,11 @@ _KINDS: Final[tuple[tuple[Callable[[Tensor], bool], str], ...]] = (
     (lambda value: not value.is_floating_point(), "holds no floating-point numbers"),
     (lambda value: not bool(value.to(torch.float32).isfinite().all()), "holds NaN or infinite numbers"),
 )
-"""What makes a weight unusable. The last check alone reads the numbers."""
+"""Reasons why a weight is unusable. Only the last check reads the numbers."""
 
 
 def _why_unusable(value: Tensor, fits: bool) -> str | None:
-    """Return what makes a weight unusable; numbers are read only if its shape fits: a small file can claim any size."""
+    """Return why a weight is unusable. Numbers are read only if its shape fits: a small file can claim any size."""
     kinds = _KINDS if fits else _KINDS[:-1]
     return next((reason for applies, reason in kinds if applies(value)), None)
 
@@ -90,7 +90,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sparse and quantized tensors, which are refused anyway
+            warnings.simplefilter("ignore")  # about sparse and quantized tensors, which are refused anyway
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"checkpoint {path} contains more than weights and is not opened") from error
@@ -109,7 +109,7 @@ _LEGACY_MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 
 
 def _is_legacy(path: Path) -> bool:
-    """Return whether a file is in the format that torch wrote before 1.6. It cannot be memory-mapped."""
+    """Return whether a file has torch's format from before 1.6, which cannot be memory-mapped."""
     if zipfile.is_zipfile(path):
         return False
     with path.open("rb") as file:
@@ -117,7 +117,7 @@ def _is_legacy(path: Path) -> bool:
 
 
 def _is_compressed(path: Path) -> bool:
-    """Return whether a file has compressed parts, which torch would take for weights when it maps them to memory."""
+    """Return whether a file has compressed parts, which torch would use as weights when it maps them to memory."""
     try:
         with zipfile.ZipFile(path) as file:
             return any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist())

@@ -41,7 +41,7 @@ OUTPUT_STAGES = (1, 2, 4, 6)
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's "same" padding: for an even input and stride 2, one pixel more at the far end.
+    """A convolution with TensorFlow's "same" padding: for even input and stride 2, one more pixel at the far end.
 
     The pretrained weights were trained with it; symmetric padding would shift every level by a pixel.
     """

@@ -5,9 +5,9 @@ of 1,024, 512 or 256 pixels, so it pads them with zeros and computes on the padd
 tokens are padding. Here,
 
 - tokens are projected before they are padded: a zero projects to the bias;
-- on a CPU, nothing is padded: the keys of a window's padding are all equal, and so are their values, so one key stands
-  for all of them, with the logarithm of their number added to its score. This splits the windows into up to four
-  batches with kernels of their own, so on CUDA windows are padded (which is faster there was not measured);
+- on a CPU, nothing is padded: the keys of a window's padding are all equal, and so are their values, so one key
+  represents all of them, with the logarithm of their number added to its score. This splits the windows into up to four
+  batches with separate kernels, so on CUDA windows are padded (whether that is faster was not measured);
 - the output is projected after the padding is removed;
 - the position embedding is interpolated once, not per picture;
 - between blocks a map is stored as rows of tokens, ``[B, h * w, C]``: torch's compiler treats ``[B, h, w, C]`` as a
@@ -28,18 +28,18 @@ from torch.nn import functional
 from streamseg.errors import ModelError
 
 _WHOLE_SCORES_LIMIT = 256
-"""Largest number of keys of a window whose attention weights are held at once on a CPU."""
+"""Maximum number of keys of a window for which all attention weights are held at once on a CPU."""
 
 
 class FixedHiera(nn.Module):
     """The trunk.
 
     Args:
-        trunk: Of the model; shares its weights.
+        trunk: The model's trunk; its weights are shared.
         image_size: Side of the pictures in pixels.
 
     Raises:
-        ModelError: The trunk is not of the kind that sam2 publishes.
+        ModelError: The trunk is not of a kind that sam2 publishes.
     """
 
     pos_embed: Tensor
@@ -74,7 +74,7 @@ class _Block(nn.Module):
     """One block: attention in windows or over the whole map, two linear layers. A new stage pools the queries.
 
     Args:
-        block: Of the model; shares its weights.
+        block: The model's block; its weights are shared.
         side: Side of the incoming maps in tokens.
 
     Raises:
@@ -85,7 +85,7 @@ class _Block(nn.Module):
         super().__init__()
         self._source = block
         self._side = side
-        self._window = int(block.window_size) or side  # no windows: one that covers the whole map
+        self._window = int(block.window_size) or side  # without windows: one over the whole map
         self._heads = int(block.attn.num_heads)
         self._stride = int(block.q_stride[0]) if block.q_stride else 1
         self.out_side = side // self._stride
@@ -122,7 +122,7 @@ class _Block(nn.Module):
         if rest and _pads(x.device):
             qkv, rest = _pad(qkv, attention.qkv.bias, window - rest), 0
         whole = qkv.shape[1] - rest
-        cuts = [(0, whole, window)] if whole else []  # first token, number of tokens and of those in a window
+        cuts = [(0, whole, window)] if whole else []  # first token, number of tokens, tokens per window
         cuts += [(whole, rest, rest)] if rest else []
         mixed = [
             [
@@ -179,7 +179,7 @@ def _pad(x: Tensor, value: Tensor, count: int) -> Tensor:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, last_counts: int) -> Tensor:
-    """Attend with ``[N, heads, tokens, C]`` of each; the last key stands for ``last_counts`` equal ones."""
+    """Attend with ``[N, heads, tokens, C]`` each; the last key represents ``last_counts`` equal ones."""
     bias = None
     if last_counts > 1:
         last = torch.full((1,), math.log(last_counts), device=k.device)
@@ -191,7 +191,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, last_counts: int) -> Tensor:
         nothing = torch.zeros((), dtype=q.dtype, device=q.device)
         scores = torch.baddbmm(nothing, flat_q, flat_k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
         if bias is not None:
-            scores = scores + bias  # in float32, as the softmax
+            scores = scores + bias  # in float32, like the softmax
         return torch.bmm(scores.softmax(dim=-1).to(v.dtype), flat_v).view(*q.shape[:3], v.shape[3])
     # The kernel only takes a mask of the queries' type. Windows of published models never get here in bfloat16.
     mask = None if bias is None else bias.to(q.dtype).expand(1, 1, 1, -1)

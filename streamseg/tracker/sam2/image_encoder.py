@@ -1,4 +1,4 @@
-"""The part of sam2's image encoder that the tracker needs: the same function of the same weights with less work.
+"""The part of sam2's image encoder that the tracker needs: the same function of the same weights, with less work.
 
 The original is ``sam2/modeling/backbones/image_encoder.py`` and ``SAM2Base.forward_image``. There the two finest levels
 pass through a 1x1 convolution of the neck and then one of the decoder. The two are combined here into one convolution
@@ -37,11 +37,11 @@ class FixedImageEncoder(nn.Module):
     """Trunk and neck, and the decoder's convolutions of the finer levels.
 
     Args:
-        model: Shares its weights; those of the combined convolutions are copied.
-        trunk: Instead of the model's, an equal one.
+        model: Its weights are shared, except that combined convolutions have copies.
+        trunk: A trunk equal to the model's, to use instead.
 
     Raises:
-        ModelError: Neck or trunk are not of the kind that sam2 publishes.
+        ModelError: Neck or trunk is not of a kind that sam2 publishes.
     """
 
     def __init__(self, model: SAM2Base, trunk: nn.Module | None = None) -> None:
@@ -66,7 +66,7 @@ class FixedImageEncoder(nn.Module):
 
 
 def has_published_neck(model: SAM2Base) -> bool:
-    """Return whether the neck is of the kind that sam2 publishes, which :class:`FixedImageEncoder` needs."""
+    """Return whether the neck is of a kind that sam2 publishes, as :class:`FixedImageEncoder` needs."""
     encoder, neck = model.image_encoder, model.image_encoder.neck
     return bool(
         model.use_high_res_features_in_sam
@@ -77,7 +77,7 @@ def has_published_neck(model: SAM2Base) -> bool:
 
 
 def _convolutions(model: SAM2Base) -> list[nn.Conv2d]:
-    """Return the convolutions of the neck, the coarsest first."""
+    """Return the convolutions of the neck, coarsest first."""
     return [cast(nn.Conv2d, level.conv) for level in model.image_encoder.neck.convs]
 
 

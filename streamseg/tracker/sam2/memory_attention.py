@@ -24,21 +24,21 @@ from streamseg.errors import ModelError
 from streamseg.tracker.sam2.ranged_attention import AttendRanges, KeyRanges
 
 _SUMMED_FIRST_LIMIT = 1024
-"""Largest number of queries whose attention weights are held at once: 1,024 and 7 frames of memory take 30 MB."""
+"""Maximum number of queries whose attention weights are held at once: 1,024 with 7 frames of memory take 30 MB."""
 
 
 class MemoryTokens(NamedTuple):
-    """What the current frame attends to: spatial tokens, then pointers.
+    """The tokens that the current frame attends to: spatial tokens, then pointers.
 
-    A bias or ranges say which of them count; without either, all do. At least one token of each lane must count.
+    A bias or ranges define which of them are valid; without either, all are. Each lane needs at least one valid token.
 
     Attributes:
         spatial: ``[B, N, tokens, memory_dim]``; rotated by their position in the feature map.
         spatial_pos: ``[N, tokens, memory_dim]``, or per lane ``[B, N, tokens, memory_dim]``; added to the keys.
         pointers: ``[B, Q, memory_dim]``; have no position, so they are not rotated.
         pointers_pos: ``[B, Q, memory_dim]``.
-        bias: ``[B, 1, N * tokens + Q]`` float32: 0 where a token counts, else -inf; or None.
-        ranges: The tokens that count, of ``N * tokens + Q``; or None.
+        bias: ``[B, 1, N * tokens + Q]`` float32: 0 for valid tokens, else -inf; or None.
+        ranges: The valid ones of ``N * tokens + Q`` tokens; or None.
     """
 
     spatial: Tensor
@@ -62,7 +62,7 @@ class FixedMemoryAttention(nn.Module):
         attend_ranges: The kernel for partly filled memory; None if such memory comes with a bias.
 
     Raises:
-        ModelError: The layers are not of the kind that sam2 publishes.
+        ModelError: The layers are not of a kind that sam2 publishes.
     """
 
     def __init__(self, modules: MemoryAttention) -> None:
@@ -73,7 +73,7 @@ class FixedMemoryAttention(nn.Module):
         self.attend_ranges: AttendRanges | None = None
 
     def cast_weights(self, dtype: torch.dtype) -> None:
-        """Convert the projections' weights to the precision that they are used in."""
+        """Convert the projections' weights to the precision in which they are used."""
         for module in self.modules():
             if isinstance(module, _Projections):
                 module.cast_weights(dtype)
@@ -99,7 +99,7 @@ class FixedMemoryAttention(nn.Module):
         Args:
             attended: ``[B, tokens, C]`` of each lane's stream, from :meth:`attend_to_self`.
             pos: ``[tokens, C]``.
-            memory: Of each lane.
+            memory: Memory of each lane.
 
         Returns:
             ``[B, tokens, C]``.
@@ -155,7 +155,7 @@ class _Layer(nn.Module):
 
 
 class _Projections(nn.Module):
-    """Weights of one single-head attention, transformed as the module docstring describes."""
+    """Weights of one single-head attention, transformed as described in the module docstring."""
 
     query_weight: Tensor
     query_bias: Tensor
@@ -195,7 +195,7 @@ class _Projections(nn.Module):
             self.register_buffer(name, tensor.detach().contiguous(), persistent=False)
 
     def cast_weights(self, dtype: torch.dtype) -> None:
-        """See :meth:`FixedMemoryAttention.cast_weights`. The bias of values is added in float32, so it is kept."""
+        """See :meth:`FixedMemoryAttention.cast_weights`. The bias of values stays float32, in which it is added."""
         for name in ("query_weight", "query_bias", "key_weight", "key_bias", "value_weight"):
             self.register_buffer(name, getattr(self, name).to(dtype), persistent=False)
 

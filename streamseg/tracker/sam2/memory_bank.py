@@ -1,11 +1,11 @@
-"""The memory bank: what the tracker remembers of each object, in tensors of fixed size.
+"""The memory bank: the tracker's memory of all objects, in tensors of fixed size.
 
 A *lane* is one (stream, object) pair. A lane holds exactly what the official ``propagate_in_video`` reads: memory and
 pointer of each conditioning frame, the spatial memory of the six frames before the current one, and the object pointers
 of the fifteen frames before it.
 
 Rings are written at ``frame % slots`` and never rolled; each slot records which frame it holds. For each frame that can
-be prompted, a ring has one slot more than is read, so that frame can be corrected with the memory that it was tracked
+be prompted, a ring has one more slot than is read, so that the frame can be corrected with the memory it was tracked
 with.
 
 One long class, because reading, writing, growing and exporting have to agree on where each frame is.
@@ -26,8 +26,8 @@ from streamseg.tracker.sam2.appearance import COLORS, SLOTS, Evidence, evidence,
 from streamseg.tracker.sam2.memory_policy import NEVER, SAM2, MemoryPolicy, newest, newest_good
 
 POINTER_AGE_LIMIT = 1 << 15
-"""Largest age in frames that a pointer is encoded with: far beyond the clips that models are trained and tested on. A
-stream runs for months, and the sine of a huge float32 is noise."""
+"""Maximum age in frames for the encoding of a pointer: far longer than the clips that models are trained and tested on.
+A stream runs for months, and the sine of a huge float32 is noise."""
 
 
 _SLOTTED: Final = {"features": "ring_frame", "pointers": "pointer_frame"}
@@ -46,7 +46,7 @@ class BankShape:
         pointer_frames: Frames before the current one whose pointers are read.
         conditioning_frames: Conditioning frames that are kept.
         history_frames: Number of newest frames that can be prompted.
-        policy: Which tracked frames are read.
+        policy: Decides which tracked frames are read.
     """
 
     tokens: int
@@ -66,7 +66,7 @@ class BankShape:
 
     @property
     def ring_start(self) -> int:
-        """Place of the spatial ring in the bank's features: after conditioning frames and anchors."""
+        """Index of the spatial ring in the bank's features, after conditioning frames and anchors."""
         return self.conditioning_frames + self.policy.anchor_slots
 
     @property
@@ -76,12 +76,12 @@ class BankShape:
 
     @property
     def mask_side(self) -> int:
-        """Side of the masks that are kept, or 1 if the policy keeps none."""
+        """Side of the stored masks, or 1 if the policy stores none."""
         return 4 * math.isqrt(self.tokens) if self.policy.compares_colors else 1
 
     @property
     def colors(self) -> int:
-        """Colors of a look, or 1 if the policy keeps none."""
+        """Colors of a look, or 1 if the policy stores none."""
         return COLORS if self.policy.compares_colors else 1
 
 
@@ -89,7 +89,7 @@ class Recall(NamedTuple):
     """The memory of ``B`` lanes, read for one frame each: conditioning slots, anchors, then ages 1, 2, ...
 
     When packed, each lane has its own order: invalid spatial slots come first and invalid pointers last. Pointers
-    follow the spatial slots, so everything that counts is contiguous.
+    follow the spatial slots, so all valid ones are contiguous.
 
     Attributes:
         features: ``[B, N, tokens, memory_dim]`` bfloat16; N = conditioning slots + ``spatial_frames``.
@@ -109,7 +109,7 @@ class Recall(NamedTuple):
 
 
 class _Slots(NamedTuple):
-    """Slots to read of ``B`` lanes, ``[B, N]`` each: index in the bank, whether it counts, age in frames."""
+    """Slots to read for ``B`` lanes, ``[B, N]`` each: index in the bank, whether it is valid, age in frames."""
 
     place: Tensor
     valid: Tensor
@@ -125,9 +125,9 @@ class _Slots(NamedTuple):
 class MemoryBank:
     """Memory of a fixed number of lanes.
 
-    The first dimension of every tensor is the lane. Spatial memory is bfloat16, as in the reference, whatever the
-    model computes in. The ``k`` conditioning frames, ``a`` anchors and the ring share one tensor, so memory is gathered
-    in one copy.
+    The first dimension of every tensor is the lane. Spatial memory is bfloat16, as in the reference, whatever precision
+    the model uses. The ``k`` conditioning frames, ``a`` anchors and the ring share one tensor, so that memory is
+    gathered in one copy.
 
     Attributes:
         features: ``[lanes, k + a + ring_slots, tokens, memory_dim]`` bfloat16.
@@ -136,13 +136,13 @@ class MemoryBank:
         ring_frame: ``[lanes, ring_slots]`` int64.
         pointer_frame: ``[lanes, pointer_slots]`` int64.
         anchor_frame: ``[lanes, a or 1]`` int64.
-        quality: ``[lanes, ring_slots]`` float32; how good the ring's masks looked, kept only for policies that choose.
-        look: ``[lanes, k, colors]`` float32; of the object on each conditioning frame, see
+        quality: ``[lanes, ring_slots]`` float32; quality of the ring's masks, only for policies that choose.
+        look: ``[lanes, k, colors]`` float32; look of the object on each conditioning frame, see
             :mod:`streamseg.tracker.sam2.appearance`.
-        mask: ``[lanes, 2, h, w]`` bool; the newest masks; 1x1 if none are kept.
+        mask: ``[lanes, 2, h, w]`` bool; the newest masks; 1x1 if none are stored.
         mask_frame: ``[lanes, 2]`` int64; their frames.
-        stream: ``[lanes, 1]`` int64; number of the stream whose object this is; ``NEVER``: none is tracked. Set by
-            :meth:`assign`; it is no part of an object's memory.
+        stream: ``[lanes, 1]`` int64; number of the object's stream; ``NEVER``: no object is tracked. Set by
+            :meth:`assign`; not part of an object's memory.
     """
 
     FIELDS = (
@@ -170,7 +170,7 @@ class MemoryBank:
         def frames(slots: int) -> Tensor:
             return torch.full((lanes, slots), NEVER, dtype=torch.int64, device=device)
 
-        # Zeros instead of uninitialized memory: empty slots are masked, but NaN times 0 is NaN.
+        # Zeros, not uninitialized memory: empty slots are masked, but NaN times 0 is NaN.
         self.features = torch.zeros(
             lanes,
             shape.ring_start + shape.ring_slots,
@@ -200,7 +200,7 @@ class MemoryBank:
         return sum(getattr(self, field).nbytes for field in self.FIELDS)
 
     def tensors(self) -> list[Tensor]:
-        """Return all its tensors: those of ``FIELDS`` first, then constants."""
+        """Return all its tensors: ``FIELDS`` first, then constants."""
         return [*(getattr(self, field) for field in self.FIELDS), *(getattr(self, name) for name in self._CONSTANTS)]
 
     def of(self, tensors: Sequence[Tensor]) -> MemoryBank:
@@ -223,10 +223,10 @@ class MemoryBank:
 
         Args:
             lanes: ``[B]`` int64.
-            frames: ``[B]`` int64; the frame that is about to be tracked or corrected.
+            frames: ``[B]`` int64; the frame to track or correct.
             conditioning: Number of conditioning slots to read.
             packed: Whether to pack each lane's slots, see :class:`Recall`.
-            others: From :meth:`evidence`, for the policy that compares colors.
+            others: Result of :meth:`evidence`, for the policy that compares colors.
         """
         cond_frame = self.conditioning_frame[lanes, :conditioning]
         cond_valid = (cond_frame < frames[:, None]) & (cond_frame != NEVER)
@@ -257,7 +257,7 @@ class MemoryBank:
     def _spatial_slots(
         self, lanes: Tensor, frames: Tensor, cond_place: Tensor, cond_valid: Tensor, others: Evidence | None
     ) -> _Slots:
-        """Return the spatial memory to read: conditioning frames, anchors, and what the policy takes from the ring."""
+        """Return the spatial memory to read: conditioning frames, anchors, and the policy's choice from the ring."""
         shape = self.shape
         place, valid = [cond_place], [cond_valid]
         if anchors := shape.policy.anchor_slots:
@@ -305,7 +305,7 @@ class MemoryBank:
         self.pointer_frame[lanes, slots] = frames
 
     def _write_anchors(self, lanes: Tensor, frames: Tensor, features: Tensor, quality: Tensor, rival: Tensor) -> None:
-        """Replace the oldest anchor of each lane whose frame is worth one."""
+        """Replace the oldest anchor of each lane whose frame qualifies as one."""
         policy, held = self.shape.policy, self.anchor_frame[lanes]
         worth = (rival >= policy.rival) & (quality >= policy.sure) & (frames - held.amax(1) >= policy.spacing)
         slots = held.argmin(1)
@@ -315,7 +315,7 @@ class MemoryBank:
         self.features[lanes, place] = torch.where(worth[:, None, None], features.to(torch.bfloat16), kept)
 
     def evidence(self, lanes: Tensor, frames: Tensor, colors: Tensor) -> Evidence:
-        """Return what other objects of their streams say about lanes ``[B]`` on frames ``[B]``.
+        """Return the evidence of other objects of their streams about lanes ``[B]`` on frames ``[B]``.
 
         Args:
             lanes: ``[B]`` int64.
@@ -327,13 +327,13 @@ class MemoryBank:
         )
 
     def write_masks(self, lanes: Tensor, frames: Tensor, mask_logits: Tensor, others: Evidence) -> None:
-        """Store each lane's mask of a tracked frame, and whether its last one was mixed.
+        """Store each lane's mask on a tracked frame, and whether its last one was mixed.
 
         Args:
             lanes: ``[B]`` int64, all different.
             frames: ``[B]`` int64.
             mask_logits: ``[B, h, w]``.
-            others: What :meth:`evidence` returned for them.
+            others: Result of :meth:`evidence` for them.
         """
         self.quality[lanes] = self._quality(lanes, others)
         slots = slot_to_write(self.mask_frame[lanes], frames)
@@ -341,7 +341,7 @@ class MemoryBank:
         self.mask_frame[lanes, slots] = frames
 
     def _quality(self, lanes: Tensor, others: Evidence | None) -> Tensor:
-        """Return the quality of the ring's masks, ``[B, ring_slots]``; that of a mixed one is 0."""
+        """Return the quality of the ring's masks, ``[B, ring_slots]``; 0 for mixed ones."""
         quality = self.quality[lanes]
         if others is None:
             return quality
@@ -350,13 +350,13 @@ class MemoryBank:
 
     @torch.inference_mode()
     def assign(self, lane: int, stream: int) -> None:
-        """Say which stream a lane's object is of; ``NEVER``: it is not tracked, and others ignore it."""
+        """Set the stream of a lane's object; ``NEVER``: it is not tracked, and other objects ignore it."""
         self.stream[lane] = stream
 
     def write_conditioning(
         self, lane: int, slot: int, frame: int, features: Tensor, pointer: Tensor, look: Tensor | None = None
     ) -> None:
-        """Store a conditioning frame. Replaces what the slot held and the tracked memory of that frame.
+        """Store a conditioning frame. Replaces the slot's content and the tracked memory of that frame.
 
         Args:
             lane: The lane.
@@ -370,14 +370,14 @@ class MemoryBank:
         self.pointers[lane, slot] = pointer.float()
         self.look[lane, slot] = 0.0 if look is None else look
         self.conditioning_frame[lane, slot] = frame
-        # If the frame was tracked, the rings hold it too: each frame is remembered only once.
+        # If the frame was tracked, the rings hold it, too: remember each frame only once.
         for frames in (self.ring_frame[lane], self.pointer_frame[lane], self.anchor_frame[lane]):
             frames.masked_fill_(frames == frame, NEVER)
-        self.mask_frame[lane] = NEVER  # the prompt says where the object is
+        self.mask_frame[lane] = NEVER  # the prompt defines where the object is
 
     @torch.inference_mode()
     def read_conditioning(self, lane: int, slot: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Copy a conditioning frame out: features, pointer and look, as :meth:`write_conditioning` takes them."""
+        """Return a copy of a conditioning frame: features, pointer and look, for :meth:`write_conditioning`."""
         return self.features[lane, slot].clone(), self.pointers[lane, slot].clone(), self.look[lane, slot].clone()
 
     @torch.inference_mode()
@@ -401,7 +401,7 @@ class MemoryBank:
 
     @torch.inference_mode()
     def move_lane(self, lane: int, frames: int) -> None:
-        """Let a lane's memory be of later frames, by this number of frames."""
+        """Shift a lane's memory to later frames by this number of frames."""
         for held, numbers in ((self.features, self.ring_frame), (self.pointers, self.pointer_frame)):
             shift, start = frames % numbers.shape[1], held.shape[1] - numbers.shape[1]
             held[lane, start:] = held[lane, start:].roll(shift, 0)
@@ -412,7 +412,7 @@ class MemoryBank:
 
     @torch.inference_mode()
     def clear_lane(self, lane: int) -> None:
-        """Forget all memory of a lane and zero its values: a masked NaN would break the next object in this lane."""
+        """Forget all memory of a lane and zero it: a masked NaN would break the next object in this lane."""
         for field in self._MEMORY_FIELDS:
             getattr(self, field)[lane].zero_()
         for field in self._FRAME_FIELDS:
@@ -420,22 +420,22 @@ class MemoryBank:
 
     @torch.inference_mode()
     def read_lane(self, lane: int) -> dict[str, Tensor]:
-        """Copy a lane's memory, by field: it can be saved, moved, or written to another bank."""
+        """Return a copy of a lane's memory by field, to save, move, or write to another bank."""
         return {field: getattr(self, field)[lane].clone() for field in self._MEMORY_FIELDS}
 
     @torch.inference_mode()
     def write_lane(self, lane: int, memory: dict[str, Tensor]) -> None:
-        """Restore what :meth:`read_lane` returned into a lane of a bank of the same shape."""
+        """Write a result of :meth:`read_lane` to a lane of a bank of the same shape."""
         for field in self._MEMORY_FIELDS:
             getattr(self, field)[lane].copy_(memory[field])
 
     @torch.inference_mode()
     def export_lane(self, lane: int, newest: int) -> dict[str, Tensor]:
-        """Copy what a lane would read for the frames after ``newest``, to the host.
+        """Copy the memory that a lane would read for frames after ``newest`` to the host.
 
         Returns:
-            The fields, with the slots of ``features`` and ``pointers`` that count, and ``features_slots`` and
-            ``pointers_slots``, which say which those are.
+            The fields, with only the valid slots of ``features`` and ``pointers``, and ``features_slots`` and
+            ``pointers_slots`` with their indices.
         """
         plain = [field for field in self._MEMORY_FIELDS if field not in _SLOTTED]
         memory = {field: getattr(self, field)[lane].to("cpu", copy=True) for field in plain}
@@ -450,7 +450,7 @@ class MemoryBank:
 
     @torch.inference_mode()
     def import_lane(self, lane: int, memory: Mapping[str, Tensor]) -> None:
-        """Fill a cleared lane with what :meth:`export_lane` returned of a bank of the same shape.
+        """Fill a cleared lane with a result of :meth:`export_lane` from a bank of the same shape.
 
         Raises:
             ValueError: A field is missing or has another shape.
@@ -478,7 +478,7 @@ def conditioning_slot(held: list[int], frame: int, slots: int) -> int:
 
     Args:
         held: Conditioning frames of the lane by slot; slots fill up from 0.
-        frame: The new one; a frame that is held already keeps its slot.
+        frame: The new frame; one that is already held keeps its slot.
         slots: Number of slots, 2 or more.
     """
     if frame in held:

@@ -1,8 +1,8 @@
-"""Which tracked frames an object remembers.
+"""Decides which tracked frames an object remembers.
 
-``sam2`` reads the newest frames, whatever their masks, so after a wrong mask the object becomes something else. The
-other policies choose. All of it is tensor arithmetic inside the batched step: no shape depends on a choice, and no
-value is read by the host.
+``sam2`` reads the newest frames regardless of their masks, so after a wrong mask the object becomes something else. The
+other policies choose. Everything is tensor arithmetic inside the batched step: no shape depends on a choice, and the
+host reads no value.
 
 - ``gated`` follows SAMURAI (Yang et al. 2024): it reads the newest frames whose mask was good. "Good" is relative to
   the object's own level, because fast and small objects always have low scores; and the level is taken from a window of
@@ -42,11 +42,12 @@ class MemoryPolicy:
     Attributes:
         name: Its name.
         window: ``gated`` and ``contact``: frames before the current one from which memory is chosen.
-        share: ``gated``: a frame is good from this share of the mean quality of the window's frames.
-        anchors: ``distractor``: number of anchors; as many fewer recent frames are read.
-        rival: ``distractor``: an anchor is taken if the second candidate adds this share to the union of both masks.
+        share: ``gated``: a frame is good with at least this share of the mean quality of the window's frames.
+        anchors: ``distractor``: number of anchors; they replace as many recent frames.
+        rival: ``distractor``: a frame becomes an anchor if the second candidate adds this share to the union of both
+            masks,
         sure: ``distractor``: and if the quality of the object's own mask is at least this.
-        spacing: ``distractor``: frames between two anchors, at least.
+        spacing: ``distractor``: minimum number of frames between two anchors.
     """
 
     name: MemoryPolicyName = "sam2"
@@ -79,7 +80,7 @@ class MemoryPolicy:
 
 
 SAM2: Final = MemoryPolicy()
-"""Reads what the reference reads."""
+"""The policy of the reference."""
 
 
 def policy_of(name: str, thresholds: MemoryThresholds) -> MemoryPolicy:
@@ -95,7 +96,7 @@ def policy_of(name: str, thresholds: MemoryThresholds) -> MemoryPolicy:
 
 
 class Chosen(NamedTuple):
-    """Ring slots to read, ``[B, N]`` each: place in the ring, whether it counts, age to encode it with."""
+    """Ring slots to read, ``[B, N]`` each: index in the ring, whether it is valid, age for its encoding."""
 
     slots: Tensor
     valid: Tensor
@@ -103,7 +104,7 @@ class Chosen(NamedTuple):
 
 
 def mask_quality(mask_logits: Tensor, iou_prediction: Tensor, object_score_logits: Tensor) -> Tensor:
-    """Return how good masks look, ``[B]`` in 0..1: predicted IoU times stability; 0 if the object is not seen.
+    """Return the quality of masks, ``[B]`` in 0..1: predicted IoU times stability; 0 if the object is not seen.
 
     Args:
         mask_logits: ``[B, h, w]``.
@@ -135,14 +136,14 @@ def newest(frames: Tensor, ring_frame: Tensor, ages: Tensor) -> Chosen:
 
 
 def newest_good(frames: Tensor, ring_frame: Tensor, ages: Tensor, quality: Tensor, policy: MemoryPolicy) -> Chosen:
-    """Choose the newest frames whose mask was good for this object, encoded as if they were the last ones.
+    """Choose the newest frames with good masks for this object, encoded as if they were the last frames.
 
     Args:
         frames: ``[B]``; the current frames.
         ring_frame: ``[B, slots]``; the frame that each slot holds.
         ages: ``[N]``: 1, 2, ...
-        quality: ``[B, slots]``; of each frame's mask.
-        policy: Its thresholds.
+        quality: ``[B, slots]``; quality of each frame's mask.
+        policy: Has the thresholds.
     """
     age = frames[:, None] - ring_frame
     seen = (age >= 1) & (age <= policy.window) & (quality > 0)

@@ -1,14 +1,14 @@
-"""Many single points to low-res masks: sam2's mask decoder with the same weights and less work.
+"""Decodes many single points to low-res masks: sam2's mask decoder with the same weights and less work.
 
 The original is ``sam2/modeling/sam/mask_decoder.py`` and ``transformer.py``. A point has 8 tokens, a picture at 1024 px
 4096, and the reference copies the picture's tokens for each point and projects each copy. Here:
 
 - Projections of the picture's tokens move to the other side of the product, to the few tokens of the point:
-  ``q (W k) = (q W) k``. This halves the arithmetic of attention, and bias terms that cancel in a softmax go.
-- What is equal for all points of one picture, the first attention to the picture, is projected once.
-- Predicted IoUs depend on tokens only, so masks whose predicted IoU is too low are never computed.
+  ``q (W k) = (q W) k``. This halves the arithmetic of attention, and drops bias terms that cancel in a softmax.
+- The first attention to the picture is equal for all points of one picture and is projected once.
+- Predicted IoUs depend only on tokens, so masks with too low a predicted IoU are never computed.
 - Transposed convolutions that do not overlap are matrix products, and the masks' pixels stay in the order of those
-  products up to the end.
+  products until the end.
 
 Results agree with the reference up to rounding; a test compares them.
 """
@@ -28,7 +28,7 @@ from streamseg.errors import ModelError
 _SEEN: Final = 10.0
 """Object score of a decoder that has none, as in sam2."""
 _CPU_BATCH_VALUES: Final = 4 * 2**20
-"""Values of one copy of the picture's tokens for each point of a batch on a CPU: 16 MiB, which limits the memory."""
+"""Maximum number of values in copies of the picture's tokens for a batch of points on a CPU: 16 MiB."""
 
 
 class Decoded(NamedTuple):
@@ -37,7 +37,7 @@ class Decoded(NamedTuple):
     Attributes:
         logits: ``float32 [N, h, w]`` at stride 4.
         ious: ``float32 [N]``; the predicted IoU.
-        points: ``int64 [N]``; which of the given points each belongs to.
+        points: ``int64 [N]``; index of the point that each belongs to.
     """
 
     logits: Tensor
@@ -62,7 +62,7 @@ class _Attended(NamedTuple):
 
 
 def points_at_once(network: SAM2Base, batch: int) -> int:
-    """Return how many points a decoder takes at once: ``batch``, on a CPU at most what its memory is to hold."""
+    """Return how many points a decoder takes at once: ``batch``, or fewer on a CPU to limit memory."""
     if network.device.type != "cpu":
         return batch
     side, channels = int(network.image_size // network.backbone_stride), int(network.hidden_dim)
@@ -70,13 +70,13 @@ def points_at_once(network: SAM2Base, batch: int) -> int:
 
 
 def is_decodable(network: SAM2Base) -> bool:
-    """Return whether the mask decoder is of the kind that sam2 publishes, which :class:`PointDecoder` needs."""
+    """Return whether the mask decoder is of a kind that sam2 publishes, as :class:`PointDecoder` needs."""
     decoder = network.sam_mask_decoder
     return isinstance(decoder.transformer, TwoWayTransformer) and bool(decoder.use_high_res_features)
 
 
 class PointDecoder:
-    """Single points on one picture, or each on its own.
+    """Decodes single points on one picture, or each on a different one.
 
     Args:
         network: The model.
@@ -84,13 +84,13 @@ class PointDecoder:
             ``no_mem_embed`` added.
         stride8: ``[S, C / 4, 2h, 2w]``.
         stride4: ``[S, C / 8, 4h, 4w]``.
-        batch: Points at once, at most.
+        batch: Maximum number of points at once.
 
     Attributes:
-        batch: Points at once, at most: on a CPU perhaps fewer than were asked for.
+        batch: Maximum number of points at once; on a CPU perhaps lower than requested.
 
     Raises:
-        ModelError: The mask decoder is not of the kind that sam2 publishes.
+        ModelError: The mask decoder is not of a kind that sam2 publishes.
     """
 
     def __init__(self, network: SAM2Base, top: Tensor, stride8: Tensor, stride4: Tensor, batch: int) -> None:
@@ -244,7 +244,7 @@ def _from_picture(attention: Attention, residual: Tensor, asking: Tensor, keys: 
     small = attention.k_proj(keys).unflatten(-1, (heads, channels)) * channels**-0.5
     key = torch.einsum("bthc,hcd->bhtd", small, _by_head(attention.q_proj.weight, heads)).flatten(1, 2)
     bias = torch.einsum("bthc,hc->bht", small, attention.q_proj.bias.view(heads, channels)).flatten(1)
-    # [B, heads T, N]: a softmax over a few values is fast only with many others next to each.
+    # [B, heads T, N]: a softmax over a few values is fast only with many others beside it.
     asked = asking.expand(count, -1, -1).transpose(1, 2)
     scores = torch.baddbmm(bias[..., None].to(asking.dtype), key.to(asking.dtype), asked)
     shares = scores.view(count, heads, tokens, -1).softmax(dim=2).flatten(1, 2)

@@ -41,12 +41,12 @@ class PromptOutput(NamedTuple):
 
 
 class PromptMemory(NamedTuple):
-    """What is remembered of a prompted frame of one object.
+    """The memory of a prompted frame of one object.
 
     Attributes:
         features: ``[tokens, memory_dim]``.
         pointer: ``[C]``; the object pointer.
-        look: ``[colors]``; its colors, if the policy compares them.
+        look: ``[colors]``; its look, if the policy compares colors.
     """
 
     features: Tensor
@@ -64,17 +64,17 @@ def apply_prompt(
     ambiguous: bool = False,
     choice: int | None = None,
 ) -> PromptOutput:
-    """Segment an object as prompted.
+    """Segment an object by a prompt.
 
     Args:
         step: Holds the model.
-        features: Of the frame.
+        features: Features of the frame.
         prompt: The prompt.
         memory: (bank, lane, frame, conditioning slots in use) to correct an object with memory; None for a new
             object, which sees this frame only.
         earlier_logits: ``[1, h, w]``; the object's mask on this frame before the prompt, which points refine.
-        ambiguous: Ask the decoder for three masks, however many points there are. Not for a mask.
-        choice: Which of those three to take, by falling predicted IoU; None: as the reference does.
+        ambiguous: Request three masks from the decoder, for any number of points. Not for a mask.
+        choice: Which of the three to take, by falling predicted IoU; None: like the reference.
     """
     model = step.model
     top = step.as_map(features.top)
@@ -109,11 +109,11 @@ def apply_prompt(
 
 
 def encode_memory(step: TrackStep, features: Features, out: PromptOutput) -> PromptMemory:
-    """Return what is remembered of a prompted frame. A preview does without it.
+    """Return the memory of a prompted frame, which a preview does not need.
 
     Args:
         step: Holds the model.
-        features: Of the frame.
+        features: Features of the frame.
         out: The result of the prompt.
     """
     model, side = step.model, step.side
@@ -137,7 +137,7 @@ def _candidates(offered: Tensor, ious: Tensor, score: Tensor) -> StepOutput:
 
 @contextmanager
 def _choosing(decoder: nn.Module, choice: int | None) -> Iterator[None]:
-    """Make the decoder offer one of its masks only, so that sam2's code derives the object pointer from that one."""
+    """Make the decoder offer only one of its masks, so that sam2's code derives the object pointer from it."""
     if choice is None:
         yield
         return

@@ -35,7 +35,7 @@ class PromptTensors:
 
     Attributes:
         points: ``[1, P, 2]`` float32 in pixels of the model input; a box is two points and comes first.
-        labels: ``[1, P]`` int32; 1 positive, 0 negative, 2 and 3 the corners of a box.
+        labels: ``[1, P]`` int32; 1 positive, 0 negative, 2 and 3 corners of a box.
         mask: ``[1, 1, image_size, image_size]`` float32 of 0 and 1.
     """
 

@@ -1,8 +1,8 @@
-"""Attention to one range of each lane's keys. Start and length of the range are tensors on the device.
+"""Attention to one range of each lane's keys, with its start and length in tensors on the device.
 
 CUDA's flash kernels take no mask, but they take ranges: torch's attention for sequences of different lengths reads the
-start and the length of each sequence from the device (``torch.nn.attention.varlen``). So nothing is read back to the
-host, and one recorded graph serves a memory that is filled to any degree.
+start and length of each sequence from the device (``torch.nn.attention.varlen``). So nothing is read back to the host,
+and one recorded graph works for memory filled to any degree.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from streamseg.tracker import torch_private
 
 
 class KeyRanges(NamedTuple):
-    """Which keys count: one range per lane, at least one key long.
+    """The valid keys: one range per lane, at least one key long.
 
     Attributes:
-        starts: ``[B]`` int32; index of the first key that counts, within the lane.
-        lengths: ``[B]`` int32; how many count.
+        starts: ``[B]`` int32; index of the first valid key within the lane.
+        lengths: ``[B]`` int32; number of valid keys.
     """
 
     starts: Tensor
@@ -30,16 +30,16 @@ class KeyRanges(NamedTuple):
 
 
 class AttendRanges(Protocol):
-    """The kernel: one head; the queries are scaled already."""
+    """The kernel: one head; the queries are already scaled."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, ranges: KeyRanges) -> Tensor:
-        """Attend to the keys that count. Does not sync.
+        """Attend to the valid keys. Does not sync.
 
         Args:
             q: ``[B, tokens, C]``.
             k: ``[B, keys, C]``.
             v: ``[B, keys, C]``.
-            ranges: Of the keys.
+            ranges: Ranges of valid keys.
 
         Returns:
             ``[B, tokens, C]``.
@@ -48,7 +48,7 @@ class AttendRanges(Protocol):
 
 
 def attend_ranges_masked(q: Tensor, k: Tensor, v: Tensor, ranges: KeyRanges) -> Tensor:
-    """Implement :class:`AttendRanges` with a mask: runs everywhere, in every precision, without the gain in speed."""
+    """Implement :class:`AttendRanges` with a mask: works everywhere, in every precision, but is not faster."""
     place = torch.arange(k.shape[1], dtype=torch.int32, device=k.device)
     starts, lengths = ranges.starts[:, None], ranges.lengths[:, None]
     counts = (place >= starts) & (place < starts + lengths)
@@ -68,10 +68,10 @@ class VarlenAttention:
     ``aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp``). Keys and values outside the range are not
     read, so they may be NaN. A range without keys gives output 0 and, wrongly, log-sum +inf (``flash_fwd_kernel.h``).
 
-    That kernel does not split the keys of a lane over the GPU (the one behind ``scaled_dot_product_attention`` does),
-    and 1,024 queries of one lane fill an eighth of a large GPU. So a lane can be passed as several, each with a part
-    of the keys. The result is exact if each part is weighted by its log-sum (the method of
-    https://pytorch.org/blog/flash-decoding/).
+    This kernel does not split the keys of a lane over the GPU, unlike the one behind ``scaled_dot_product_attention``,
+    and 1,024 queries of one lane fill only an eighth of a large GPU. So a lane can be passed as several, each with a
+    part of the keys. The result is exact if each part is weighted by its log-sum
+    (https://pytorch.org/blog/flash-decoding/).
 
     Attributes:
         splits: Parts of the keys for one lane; correspondingly fewer for more lanes.
@@ -130,4 +130,4 @@ VARLEN_KERNELS: Final = (
 """Candidates on a CUDA device; none if torch lacks the kernel."""
 
 VARLEN_DTYPES: Final = (torch.float16, torch.bfloat16)
-"""Precisions that they support."""
+"""Precisions supported by them."""

@@ -1,8 +1,9 @@
-"""One tracking step of a batch of lanes, after the image encoder.
+"""One tracking step for a batch of lanes, after the image encoder.
 
-Memory attention, mask decoder, memory encoder, ring write: a function of tensors whose shapes depend on the number of
-lanes only, without a value read back to the host, traceable as one graph. The modules are sam2's; the glue is ours and
-follows ``sam2_base.py``: ``_prepare_memory_conditioned_features``, ``_forward_sam_heads``, ``_encode_new_memory``.
+Memory attention, mask decoder, memory encoder, ring write: a function of tensors whose shapes depend only on the number
+of lanes. It reads no value back to the host and can be traced as one graph. The modules are sam2's; the glue is ours
+and follows ``sam2_base.py``: ``_prepare_memory_conditioned_features``, ``_forward_sam_heads``,
+``_encode_new_memory``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from streamseg.tracker.sam2.memory_policy import SAM2, MemoryPolicy, mask_qualit
 from streamseg.tracker.sam2.ranged_attention import KeyRanges
 
 _PLAUSIBLE: Final = 0.6
-"""A candidate mask counts as a rival from this share of the chosen one's predicted IoU."""
+"""A candidate mask is a rival if its predicted IoU is at least this share of the chosen one's."""
 
 
 class Features(NamedTuple):
@@ -73,13 +74,13 @@ class StepOutput(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What ``B`` lanes read from the bank for one frame: tensors only, so :meth:`TrackStep.infer` needs no bank.
+    """The memory that ``B`` lanes read for one frame, as tensors, so that :meth:`TrackStep.infer` needs no bank.
 
     Attributes:
         recall: Slots and pointers.
         pointer_sines: ``[B, Q, width]`` float32; the temporal encoding of the pointers before its projection, or
             ``[B, Q, 0]`` if the model has none. Computed here, because the sine of an age in low precision is noise.
-        others: What other objects say, for the policy that compares colors.
+        others: Evidence of other objects, for the policy that compares colors.
     """
 
     recall: Recall
@@ -94,7 +95,7 @@ class Tracked(NamedTuple):
         output: The masks.
         features: ``[B, tokens, memory_dim]``; the memory of the frame.
         pointers: ``[B, C]``; the object pointers.
-        rival: ``[B]`` float32; how much the other candidate masks add to the chosen one: 0 nothing, towards 1 much.
+        rival: ``[B]`` float32; how much the other candidate masks add to the chosen one, from 0 (nothing) towards 1.
     """
 
     output: StepOutput
@@ -106,16 +107,16 @@ class Tracked(NamedTuple):
 class TrackStep(nn.Module):
     """The step: read the bank (:meth:`read`), compute (:meth:`infer`), store the result (:meth:`write`).
 
-    All arithmetic of the model is in :meth:`infer`, a function of tensors. Engines replace that one; reading and
-    writing the bank is always torch.
+    All arithmetic of the model is in :meth:`infer`, a function of tensors, which engines replace. Torch always reads
+    and writes the bank.
 
     Args:
-        model: In evaluation mode, on its device.
+        model: The model, in evaluation mode, on its device.
         spatial_frames: Frames before the current one whose memory is read.
-        policy: Which of them.
+        policy: Decides which of them.
 
     Attributes:
-        upsample: Scales masks ``[B, 1, 4h, 4w]`` to the model's input; engines may replace it by an equal function.
+        upsample: Scales masks ``[B, 1, 4h, 4w]`` to the model's input; engines may replace it with an equal function.
     """
 
     top_pos: Tensor
@@ -143,7 +144,7 @@ class TrackStep(nn.Module):
         self._cache_constants(spatial_frames)
 
     def _cache_constants(self, spatial_frames: int) -> None:
-        """Compute once what the reference computes for every frame."""
+        """Precompute constants that the reference computes for every frame."""
         model, side = self.model, self.side
         device = model.device
 
@@ -153,8 +154,8 @@ class TrackStep(nn.Module):
 
         no_point = torch.zeros(1, 1, 2, device=device), -torch.ones(1, 1, dtype=torch.int32, device=device)
         sparse, dense = model.sam_prompt_encoder(points=no_point, boxes=None, masks=None)
-        # Age a is encoded by entry a - 1, a conditioning frame of any age by the last entry (sam2_base.py:582). That
-        # entry comes first here, so conditioning frames are encoded as age 0.
+        # Entry a - 1 encodes age a, and the last entry a conditioning frame of any age (sam2_base.py:582). That entry
+        # comes first here, so that conditioning frames are encoded as age 0.
         encodings = model.maskmem_tpos_enc[:, 0]
         temporal = torch.cat([encodings[-1:], encodings[:spatial_frames]])
         memory_pos = encoding(model.memory_encoder.position_encoding)
@@ -167,7 +168,7 @@ class TrackStep(nn.Module):
         self.register_buffer("no_mask", dense.contiguous(), persistent=False)
 
     def keys(self, shape: BankShape, conditioning: int) -> int:
-        """Return how many memory tokens a lane attends to with that many conditioning frames."""
+        """Return the number of memory tokens that a lane attends to with that many conditioning frames."""
         spatial, pointers = shape.spatial_frames + conditioning, shape.pointer_frames + conditioning
         return spatial * shape.tokens + pointers * self._pointer_tokens
 
@@ -190,12 +191,12 @@ class TrackStep(nn.Module):
         """Track each lane on its stream's current frame and remember it.
 
         Args:
-            bank: Memory of all lanes; written.
+            bank: Memory of all lanes; modified.
             index: ``[2, B]`` int64: lane, frame number.
-            features: Of each lane's current frame.
-            conditioning: Slots of conditioning frames to read.
-            masked: Whether some of the slots may be empty: then they are packed if memory attention has a kernel for
-                ranges, else masked. With False the caller guarantees that all slots are filled.
+            features: Features of each lane's current frame.
+            conditioning: Number of conditioning slots to read.
+            masked: Whether some slots may be empty; if so, they are packed if memory attention has a kernel for ranges,
+                or else masked. With False the caller guarantees that all slots are filled.
         """
         memory = self.read(bank, index, conditioning, masked, features.colors)
         tracked = self.infer(memory, features, masked)
@@ -210,7 +211,7 @@ class TrackStep(nn.Module):
         model = self.model
         if not model.add_tpos_enc_to_obj_ptrs:
             return Memory(recall, recall.pointers[..., :0], others)
-        # Normalized by the largest age of videos of 16 frames and more: a stream has no length.
+        # Normalized by the maximum age in videos of 16 frames or more, because a stream has no length.
         age = recall.pointer_age / (model.max_obj_ptrs_in_encoder - 1)
         width = model.hidden_dim if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim
         return Memory(recall, get_1d_sine_pe(age, dim=width), others)
@@ -219,8 +220,8 @@ class TrackStep(nn.Module):
         """Track each lane: memory attention, mask decoder, memory encoder. Reads and writes no bank.
 
         Args:
-            memory: Of each lane, from :meth:`read` with the same ``masked``.
-            features: Of each lane's current frame.
+            memory: Memory of each lane, from :meth:`read` with the same ``masked``.
+            features: Features of each lane's current frame.
             masked: As in :meth:`forward`.
         """
         conditioned = self.condition(memory, features, masked)
@@ -229,7 +230,7 @@ class TrackStep(nn.Module):
         return Tracked(StepOutput(logits[:, 0], iou, score[:, 0].float()), encoded, pointers, rival)
 
     def write(self, bank: MemoryBank, index: Tensor, memory: Memory, tracked: Tracked) -> None:
-        """Store the result in the bank, with the memory that it was tracked with."""
+        """Store the result in the bank, given the memory that it was tracked with."""
         lanes, frames = index.unbind(0)
         quality = self._quality(tracked.output, memory.others) if self.policy.skips_frames else None
         bank.write_tracked(lanes, frames, tracked.features, tracked.pointers, quality, tracked.rival)
@@ -237,7 +238,7 @@ class TrackStep(nn.Module):
             bank.write_masks(lanes, frames, tracked.output.mask_logits, memory.others)
 
     def _quality(self, output: StepOutput, others: Evidence | None) -> Tensor:
-        """Return the quality of masks ``[B]``. If colors are compared, 0 where others may cover the object, else 1."""
+        """Return the quality of masks ``[B]``; if colors are compared, 0 if others may cover the object, else 1."""
         if others is None:
             return mask_quality(*output)
         visible = (output.object_score_logits > 0) & (output.mask_logits > 0).flatten(1).any(1)
@@ -276,7 +277,7 @@ class TrackStep(nn.Module):
             pointer_pos = torch.zeros_like(pointer_tokens)
         return MemoryTokens(
             spatial=recall.features.float(),
-            # Packed slots have a different order in each lane, so their encoding is gathered by age.
+            # The order of packed slots differs between lanes, so their encoding is gathered by age.
             spatial_pos=self.memory_pos + self.temporal[recall.features_age][:, :, None]
             if packed
             else torch.cat([self.slot_pos[:1].expand(timeless, -1, -1), self.slot_pos[1 : 1 + recent]]),
@@ -294,7 +295,7 @@ class TrackStep(nn.Module):
         return torch.zeros(valid.shape, device=valid.device).masked_fill(~valid, -torch.inf)
 
     def _ranges(self, recall: Recall) -> KeyRanges:
-        """Return which of the packed tokens count."""
+        """Return the range of valid packed tokens."""
         slots, tokens = recall.features.shape[1:3]
         spatial = recall.features_valid.sum(dim=1, dtype=torch.int32)
         pointers = recall.pointers_valid.sum(dim=1, dtype=torch.int32)
@@ -305,7 +306,7 @@ class TrackStep(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run the mask decoder without a prompt and keep the mask with the best predicted IoU.
 
-        Masks give way to other objects first.
+        Before that, masks give way to other objects.
 
         Returns:
             mask_logits ``[B, 1, 4h, 4w]`` float32, iou ``[B]`` float32, pointers ``[B, C]``, scores ``[B, 1]``,
@@ -353,7 +354,7 @@ def _rival(masks: Tensor, ious: Tensor, best: Tensor) -> Tensor:
     Args:
         masks: ``[B, N, h, w]`` logits.
         ious: ``[B, N]`` predicted IoU.
-        best: ``[B]``; the chosen one.
+        best: ``[B]``; index of the chosen one.
     """
     lane = torch.arange(len(best), device=best.device)
     found = (masks > 0).flatten(2)
