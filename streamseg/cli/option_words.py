@@ -31,7 +31,7 @@ def option_words(text: str) -> str:
 
 @contextmanager
 def settings_as_options(options: Mapping[str, str]) -> Iterator[None]:
-    """Name options in place of settings in any :class:`~streamseg.errors.ConfigError`.
+    """Name options instead of settings in any :class:`~streamseg.errors.ConfigError`.
 
     Args:
         options: Path of a setting -> its option: ``{"model.device": "--device"}``. Lines about other settings stay.

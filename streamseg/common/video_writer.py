@@ -34,7 +34,7 @@ _FASTEST: Final = 240
 class VideoWriter:
     """Writes an MP4 (H.264) with the timing of its pictures.
 
-    Pictures of other sizes are scaled to that of the first.
+    Pictures are scaled to the size of the first.
 
     Args:
         path: Path of the file.

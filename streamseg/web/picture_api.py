@@ -25,7 +25,7 @@ _MJPEG: Final = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
 
 
 class PictureApi:
-    """Operations that return pictures. Masks, if requested, are always those of the same frame.
+    """Operations that return pictures. Masks, if requested, always belong to the same frame.
 
     Args:
         hub: State of the daemon.

@@ -173,7 +173,7 @@ def slot_to_write(mask_frame: Tensor, frames: Tensor) -> Tensor:
 
     Args:
         mask_frame: ``[B, SLOTS]``; what the lanes hold.
-        frames: ``[B]``; a frame that is tracked again keeps its place, another takes that of the oldest.
+        frames: ``[B]``; a frame tracked again keeps its slot, a new one replaces the oldest.
     """
     return torch.where(mask_frame == frames[:, None], NEVER - 1, mask_frame).argmin(1)
 

@@ -35,7 +35,7 @@ _MAX_NUMBER: Final = 65_536
 _LAYER_COUNTS: Final = ("num_layers", "stages")
 _MAX_LAYERS: Final = 256
 _MAX_ELEMENTS: Final = 1 << 29
-"""Of all tensors that are made while a model is built: more than twice those of the largest published one."""
+"""Limit for all tensors created while a model is built: over twice the need of the largest published one."""
 TARGETS: Final = frozenset(
     {
         "sam2.modeling.backbones.hieradet.Hiera",

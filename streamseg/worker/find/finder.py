@@ -212,7 +212,7 @@ class ObjectFinder:
         self._tentative = outcome.tentative
         started: set[int] = set()
         for sight in outcome.confirmed:
-            yield  # each start is a piece of its own
+            yield  # each start is a separate piece
             if not self._found.has_room("auto", self.config.max_objects):
                 return
             if not self._found.is_new(sight.mask, started):
