@@ -106,6 +106,30 @@ def test_candidates_for_one_object_do_not_limit_each_other() -> None:
         assert np.array_equal(wanted.full_mask, alone.full_mask)
 
 
+def thin(peak: float, cells: int) -> torch.Tensor:
+    """Return logits of a bar that is some cells wide."""
+    logits = torch.full((1, CELLS, CELLS), -4.0)
+    logits[0, 30 : 30 + cells, 2:62] = peak
+    return logits
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3])
+@pytest.mark.parametrize("peak", [1.0, 2.0, 6.0])
+def test_where_colors_tell_nothing_a_mask_stays(peak: float, cells: int) -> None:
+    masks = masks_of(thin(peak, cells))
+    ((before,),) = to_results([masks])
+    (after,) = color_edged(masks, torch.full((3, SIDE, SIDE), 90, dtype=torch.uint8))
+    assert np.array_equal(after.full_mask, before.full_mask)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3])
+def test_thin_objects_with_the_colors_of_their_surroundings_are_not_lost(cells: int) -> None:
+    masks = masks_of(thin(2.0, cells))
+    ((before,),) = to_results([masks])
+    (after,) = color_edged(masks, torch.from_numpy(painted()))
+    assert iou(after, before.full_mask) > 0.9
+
+
 @pytest.mark.parametrize("value", [-1.0, -1024.0])
 def test_an_empty_mask_stays_empty(value: float) -> None:
     (result,) = color_edged(masks_of(torch.full((1, CELLS, CELLS), value)), torch.from_numpy(painted()))
