@@ -105,6 +105,11 @@ class ObjectMemory:
         output = self.outputs[tracked]
         return bool((output.object_score_logits > 0) & (output.mask_logits > 0).any())
 
+    def was_given(self, frame: int) -> bool:
+        """Return whether the mask of a frame is one that the user gave, not the model's answer to points or a box."""
+        prompt = self.prompts.get(frame)
+        return frame in self.conditioning_frames and prompt is not None and prompt.mask is not None
+
     @property
     def can_undo(self) -> bool:
         """Whether there is a prompt to undo."""

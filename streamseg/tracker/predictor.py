@@ -402,6 +402,11 @@ class CameraPredictor:
         """Return whether an object was visible on a frame that can still be prompted. Syncs."""
         return self._opened(stream).remembered()[obj_id].seen_at(frame)
 
+    def was_given(self, stream: str, obj_id: int, frame: int) -> bool:
+        """Return whether an object's mask on a frame that can still be prompted is one that the user gave."""
+        obj = self._opened(stream).remembered().get(obj_id)
+        return obj is not None and obj.was_given(frame)
+
     @torch.inference_mode()
     def recall(self, stream: str, obj_id: int, at: PastImage) -> TrackOutput:
         """Return the object's mask on a next frame identical to ``at``. Changes nothing."""

@@ -213,7 +213,7 @@ class Sam2Tracker:
         past = self._prompted_frame(stream, prompt, None)
         given = given_prompt(prompt, past.size)
         output = self._predictor.add_prompt(stream, prompt.obj_id, at=self._image(past), **given)
-        self._catch_up(stream, past, output, given=prompt.mask is not None)
+        self._catch_up(stream, past, output)
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects. A stream that is already open is restarted."""
@@ -328,7 +328,7 @@ class Sam2Tracker:
         output = self._predictor.accept(stream, prompt.obj_id, segmented)
         if segmented.fresh:
             log.info("stream %s: object %d started again from a prompt", stream, prompt.obj_id)
-        caught_up = self._catch_up(stream, past, output, catch_up_frames, given=prompt.mask is not None)
+        caught_up = self._catch_up(stream, past, output, catch_up_frames)
         return replace(caught_up, restarted=segmented.fresh)
 
     def preview(
@@ -450,8 +450,8 @@ class Sam2Tracker:
             PromptError: The prompt gives no mask, or one far smaller than was marked.
         """
 
-        def attempt(fresh: bool) -> tuple[SegmentedObject, ObjectResult]:
-            segmented = self._predictor.segment(
+        def attempt(fresh: bool) -> SegmentedObject:
+            return self._predictor.segment(
                 stream,
                 prompt.obj_id,
                 at=self._image(past),
@@ -460,15 +460,21 @@ class Sam2Tracker:
                 choice=prompt.candidate,
                 **given_prompt(prompt, past.size),
             )
-            (result,) = self._at_video_size(prompt, segmented.out.step, past)
-            return segmented, result
 
-        segmented, result = attempt(fresh)
-        if not (was_seen or fresh or is_found(prompt, result)):
-            again = attempt(fresh=True)
-            if agreement(prompt, again[1]) > agreement(prompt, result):
-                segmented, result = again
+        segmented = attempt(fresh)
+        if not (was_seen or fresh):
+            found = self._decoded(prompt, segmented.out.step, past)
+            if not is_found(prompt, found):
+                again = attempt(fresh=True)
+                if agreement(prompt, self._decoded(prompt, again.out.step, past)) > agreement(prompt, found):
+                    segmented = again
+        (result,) = self._at_video_size(prompt, segmented.out.step, past)
         return segmented, self._checked(prompt, result, past)
+
+    def _decoded(self, prompt: Prompt, masks: StepOutput, past: PastFrame[torch.Tensor]) -> ObjectResult:
+        """Return an object with the decoder's edges, on which decisions about its memory are made."""
+        ((result,),) = to_results([LowRes((prompt.obj_id,), *masks, past.size)])
+        return result
 
     def _at_video_size(self, prompt: Prompt, masks: StepOutput, past: PastFrame[torch.Tensor]) -> list[ObjectResult]:
         found = LowRes((prompt.obj_id,) * len(masks.iou_prediction), *masks, past.size)
@@ -488,8 +494,7 @@ class Sam2Tracker:
     def _stays(self, stream: str, prompt: Prompt, past: PastFrame[torch.Tensor]) -> bool:
         """Return whether the object would still be found on the next frame if that showed the same."""
         output = self._predictor.recall(stream, prompt.obj_id, self._image(past))
-        ((result,),) = to_results([LowRes(*output, past.size)])
-        return is_found(prompt, result)
+        return is_found(prompt, self._decoded(prompt, StepOutput(*output[1:]), past))
 
     def _smallest(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return (width, height) of the smallest object that can be tracked: two pixels of the model's masks."""
@@ -630,13 +635,7 @@ class Sam2Tracker:
         return PastImage(past.number, self._preprocess.normalize(past.picture))
 
     def _catch_up(
-        self,
-        stream: str,
-        past: PastFrame[torch.Tensor],
-        output: TrackOutput,
-        frames: int | None = None,
-        *,
-        given: bool = False,
+        self, stream: str, past: PastFrame[torch.Tensor], output: TrackOutput, frames: int | None = None
     ) -> PromptResult:
         """Track one object through some of the frames after a prompted one, up to the newest.
 
@@ -645,12 +644,11 @@ class Sam2Tracker:
             past: The prompted frame.
             output: The object on that frame.
             frames: Through how many frames, at most; None: as many as for any prompt.
-            given: The prompt was a mask.
         """
         (obj_id,) = output.obj_ids
         limit = self._catch_up_frames if frames is None else frames
         later = evenly(self._histories[stream].since(past.number + 1), limit)
-        prompted = current = self._result(stream, output, past, given=given)
+        prompted = current = self._result(stream, output, past)
         if not later:
             return PromptResult(past.frame_id, prompted, current)
         if not self._predictor.remembers(stream, obj_id):  # its scores were not finite
@@ -659,13 +657,12 @@ class Sam2Tracker:
             output = self._predictor.retrack(stream, obj_id, self._image(frame))
         return PromptResult(past.frame_id, prompted, self._result(stream, output, later[-1]))
 
-    def _result(
-        self, stream: str, output: TrackOutput, past: PastFrame[torch.Tensor], *, given: bool = False
-    ) -> ObjectResult:
-        """Return the result of an output with one object; ``given``: the user gave the mask."""
-        self._meter.forget(stream, output.obj_ids[0])
+    def _result(self, stream: str, output: TrackOutput, past: PastFrame[torch.Tensor]) -> ObjectResult:
+        """Return the result of an output with one object."""
+        (obj_id,) = output.obj_ids
+        self._meter.forget(stream, obj_id)
         masks = LowRes(*output, past.size, self._meter.measure_prompted(output))
-        (result,) = self._of_frame(masks, past, given=given)
+        (result,) = self._of_frame(masks, past, given=self._predictor.was_given(stream, obj_id, past.number))
         return self._finite(stream, result)
 
     def _of_frame(self, masks: LowRes, past: PastFrame[torch.Tensor], *, given: bool) -> list[ObjectResult]:

@@ -18,7 +18,7 @@ from streamseg.sources.scene.source import Scene
 from streamseg.tracker.mask_edges import _at_video_size, color_edged, colors_of, share_of_object
 from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.sam2_tracker import Sam2Tracker
-from streamseg.tracker.types import ObjectResult, Prompt
+from streamseg.tracker.types import ObjectResult, Point, Prompt
 from tests.tracker.lost_leaf import frame
 
 SIDE = 256
@@ -247,3 +247,23 @@ def test_a_mask_that_the_user_gave_keeps_its_edges() -> None:
         replies.append((tracker.preview("cam", prompt).prompted, tracker.add_prompt("cam", prompt).prompted))
     for ours, plain in zip(*replies, strict=True):
         assert np.array_equal(ours.full_mask, plain.full_mask)
+
+
+def test_a_given_mask_keeps_its_edges_when_later_prompts_are_undone_or_earlier_frames_are_corrected() -> None:
+    scene = Scene("scene:default?seed=503&size=640x360&fps=15")
+    tracker = nano()
+    tracker.open_stream("cam")
+    for number in range(3):
+        tracker.track({"cam": frame(number, scene.render(number))})
+    x, y = scene.click_point(0, 1) or (0, 0)
+    click = Prompt(obj_id=1, points=(Point(x, y),))
+    tracker.add_prompt("cam", click, 0)
+    given = tracker.add_prompt("cam", Prompt(obj_id=1, mask=scene.truth(2)[1])).current
+    again = tracker.add_prompt("cam", click, 1).current
+    assert np.array_equal(again.full_mask, given.full_mask)
+    x, y = scene.click_point(2, 1) or (0, 0)
+    clicked = tracker.add_prompt("cam", Prompt(obj_id=1, points=(Point(x, y),))).current
+    assert not np.array_equal(clicked.full_mask, given.full_mask)
+    undone = tracker.undo_prompt("cam", 1)
+    assert undone is not None
+    assert np.array_equal(undone.current.full_mask, given.full_mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from streamseg.errors import PromptError
 from streamseg.tracker.found import agreement
+from streamseg.tracker.mask_edges import color_edged
+from streamseg.tracker.measure import with_mask
+from streamseg.tracker.postprocess import LowRes
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import BoolMask, ObjectResult, Point, Prompt
 from tests.tracker.lost_leaf import LEAF, OBJ, PAD, SCENE, frame, gray, iou, marks, nano, without
@@ -68,6 +72,26 @@ def test_a_mark_on_something_else_brings_a_lost_object_back(tracker: Sam2Tracker
     for number in range(back + 1, back + 4):
         (found,) = show.next(without(number, LEAF))
         assert iou(found, SCENE.truth(number)[PAD]) > 0.5
+
+
+def test_edges_by_colors_do_not_decide_about_a_restart(tracker: Sam2Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if colors moved the mask of the first attempt off the click: the decoder's own mask is there."""
+    show = Show(tracker)
+    back = show.lose_the_leaf()
+    show.next(SCENE.render(back))
+    click = marks(back, LEAF, "click")
+    monkeypatch.setattr(tracker._predictor, "seen_at", lambda *_args: False)
+    assert not tracker.preview("s", click).restarted
+    corner = square((480, 270), (2, 2), (0, 0))
+    moved: list[int] = []
+
+    def off_the_click(masks: LowRes, picture: torch.Tensor, *, alternatives: bool) -> list[ObjectResult]:
+        results = color_edged(masks, picture, alternatives=alternatives)
+        moved.append(1)
+        return results if len(moved) > 1 else [with_mask(replace(results[0], roi=(0, 0, 480, 270)), corner)]
+
+    monkeypatch.setattr("streamseg.tracker.sam2_tracker.color_edged", off_the_click)
+    assert not tracker.preview("s", click).restarted
 
 
 def test_undoing_a_restart_gives_the_earlier_memory_back(tracker: Sam2Tracker) -> None:
