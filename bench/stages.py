@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from tracker import clip
 from tracker_arms import DTYPES, NANO_WEIGHTS, PredictorArm, see_objects
 
 from streamseg.frame import Frame, FrameFormat, FrameStamps
+from streamseg.tracker.mask_edges import color_edged
 from streamseg.tracker.postprocess import LowRes, to_results
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.preprocess import Preprocessor
@@ -106,24 +108,27 @@ def stages(predictor: CameraPredictor, image: torch.Tensor, video: tuple[int, in
     index = torch.stack([lanes, torch.full_like(lanes, number + 1)])
 
     @torch.inference_mode()
-    def run(function: Callable[[], object]) -> object:
+    def run(function: Callable[[], Any]) -> Any:
         with engine.kernels(), engine.precision():  # as the engine runs it
             return function()
 
     features = run(lambda: step.encode(image[None]))
     own = features.select(torch.zeros(len(lanes), dtype=torch.int64, device=image.device))
-    conditioned = run(lambda: step.condition(step.read(bank, index, 1, False, own.colors), own, False))
-    logits, ious, _, score = run(lambda: step._decode(conditioned, own))
+    memory = run(lambda: step.read(bank, index, 1, False, own.colors))
+    conditioned = run(lambda: step.condition(memory, own, False))
+    logits, ious, _, score, _ = run(lambda: step._decode(conditioned, own, memory.others))
+    masks, picture = LowRes(range(len(lanes)), logits[:, 0], ious, score[:, 0], video), preprocess.resize(frame)
     return {
         "preprocess": lambda: preprocess(frame),
         "encode": lambda: run(lambda: step.encode(image[None])),
         "memory attention": lambda: run(
             lambda: step.condition(step.read(bank, index, 1, False, own.colors), own, False)
         ),
-        "decoder": lambda: run(lambda: step._decode(conditioned, own)),
+        "decoder": lambda: run(lambda: step._decode(conditioned, own, memory.others)),
         "memory encoder": lambda: run(lambda: step._remember(step.as_map(own.top), logits, score)),
         "whole step": lambda: predictor.track({stream: image}),
-        "postprocess": lambda: to_results([LowRes(range(len(lanes)), logits[:, 0], ious, score[:, 0], video)]),
+        "postprocess, the model's edges": lambda: to_results([masks]),
+        "postprocess, edges by colors": lambda: color_edged(masks, picture),
     }
 
 

@@ -66,6 +66,15 @@ def test_pipeline_and_transport_benches_run(tmp_path: Path, transport: str) -> N
     assert row["captured"] > 0
 
 
+def test_stages_bench_measures_both_kinds_of_edges(tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    small = ("--image-size", 64, "--video", 320, 180, "--objects", 2, "--repeats", 1, "--threads", 1)
+    run(BENCH / "stages.py", *small, "--json", result, "--markdown", tmp_path / "result.md")
+    stages = [row["stage"] for row in json.loads(result.read_text())["rows"]]
+    assert stages[:2] == ["preprocess", "encode"]
+    assert stages[-2:] == ["postprocess, the model's edges", "postprocess, edges by colors"]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_automask_bench_runs_with_nano(tmp_path: Path) -> None:
