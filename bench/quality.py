@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -60,6 +60,7 @@ from quality_videos import (
 )
 
 from streamseg.models.registry import find
+from streamseg.models.tuning import MaskEdges
 from streamseg.tracker.sam2.memory_policy import POLICY_NAMES
 
 SCENES = ("simple", "default", "crossing", "leave", "simple?objects=1", "simple?objects=4")
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--config", help="config of --weights; default: that of --model")
     parser.add_argument("--dtype", default="float32", help="precision, as model.dtype; RESULTS.md's is the default")
     parser.add_argument("--policy", choices=POLICY_NAMES, help="as model.memory; default: the model's")
-    parser.add_argument("--edges", choices=("model", "colors"), help="as model.mask_edges; default: the model's")
+    parser.add_argument("--edges", choices=get_args(MaskEdges), help="as model.mask_edges; default: the model's")
     parser.add_argument("--image-size", type=int, help="side of the model's input, as model.image_size")
     parser.add_argument("--prompts", nargs="*", default=[*KINDS], choices=KINDS, help="of the DAVIS folder")
     parser.add_argument("--only-model", action="store_true", help="leave the alternatives out")

@@ -9,7 +9,8 @@ speak against is not taken from a mask.
 Published masks only: memory keeps the decoder's, for which the model was trained. Two histograms and their ratio are
 from Collins and Liu (2003), the guided filter from He et al. (2010); OpenCV has it only in its contrib package. On the
 host, with OpenCV: at 1080p, with the scaling, it takes less time than torch's interpolation of the decoder's masks, at
-640x360 more.
+640x360 more. ``sam2/appearance.py`` tells colors apart, too, but with tensors inside the compiled step, and at half the
+resolution.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamseg.tracker.measure import count_pixels, object_result
-from streamseg.tracker.postprocess import LowRes, named_scores
+from streamseg.tracker.postprocess import LowRes, results_of
 from streamseg.tracker.types import BoolMask, ObjectResult
 
 Floats = NDArray[np.float32]
@@ -77,15 +77,11 @@ def color_edged(masks: LowRes, picture: Tensor, *, alternatives: bool = False) -
     """
     if not masks.obj_ids:
         return []
-    scores = masks.scores.tolist()
     logits = masks.mask_logits.float().cpu().numpy()
+    rivals = logits[:0] if alternatives else logits
     colors = colors_of(picture.cpu().numpy())
-    results = []
-    for lane, (obj_id, row) in enumerate(zip(masks.obj_ids, scores, strict=True)):
-        share = share_of_object(logits[lane], logits[: 0 if alternatives else None], colors)
-        origin, mask = _at_video_size(*share, len(colors), masks.size)
-        results.append(object_result(obj_id, masks.size, count_pixels(mask, origin), **named_scores(row)))
-    return results
+    shares = (share_of_object(mask, rivals, colors) for mask in logits)
+    return results_of(masks, (_at_video_size(*share, len(colors), masks.size) for share in shares))
 
 
 def colors_of(picture: Bytes) -> NDArray[np.int16]:
@@ -166,27 +162,25 @@ def _at_video_size(part: Part, share: Floats, side: int, size: tuple[int, int]) 
     """
     if not share.size:
         return (0, 0), np.zeros((0, 0), np.bool_)
-    # A part is scaled as the whole is if it begins and ends where a pixel of the picture and one of the frame begin.
-    spans = [
-        _aligned(axis, side // math.gcd(side, length), side)
-        for axis, length in zip(part, (size[1], size[0]), strict=True)
-    ]
-    levels = np.zeros([span.stop - span.start for span in spans], np.uint8)
-    inner = tuple(
-        slice(axis.start - span.start, axis.stop - span.start) for axis, span in zip(part, spans, strict=True)
+    width, height = size
+    (top, bottom), (left, right) = _aligned(part[0], side, height), _aligned(part[1], side, width)
+    levels = np.zeros((bottom - top, right - left), np.uint8)
+    rows, columns = part
+    levels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = cv2.convertScaleAbs(
+        share, alpha=255
     )
-    levels[inner] = cv2.convertScaleAbs(share, alpha=255)
-    rows, columns = (
-        slice(span.start * length // side, span.stop * length // side)
-        for span, length in zip(spans, (size[1], size[0]), strict=True)
-    )
-    shape = columns.stop - columns.start, rows.stop - rows.start
-    return (columns.start, rows.start), cv2.resize(levels, shape, interpolation=cv2.INTER_LINEAR) > _HALF
+    x, y = left * width // side, top * height // side
+    shape = right * width // side - x, bottom * height // side - y
+    return (x, y), cv2.resize(levels, shape, interpolation=cv2.INTER_LINEAR) > _HALF
 
 
-def _aligned(axis: slice, step: int, side: int) -> slice:
-    """Return a slice that contains ``axis``, whose ends are multiples of ``step`` or the picture's."""
-    return slice(axis.start // step * step, min(side, -(-axis.stop // step) * step))
+def _aligned(axis: slice, side: int, length: int) -> tuple[int, int]:
+    """Return a range that contains ``axis`` and is scaled from ``side`` to ``length`` as the whole axis is.
+
+    Both its ends are where a pixel of the picture and one of the frame begin.
+    """
+    step = side // math.gcd(side, length)
+    return axis.start // step * step, -(-axis.stop // step) * step
 
 
 def _reach(mask: Bytes, cells: int) -> Part:

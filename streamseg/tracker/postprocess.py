@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
@@ -76,11 +76,15 @@ def to_results(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
 
 
 def _on_cpu(stream: LowRes) -> list[ObjectResult]:
-    results = []
-    for obj_id, logits, scores in zip(stream.obj_ids, stream.mask_logits.float(), stream.scores.tolist(), strict=True):
-        origin, mask = _crop(logits, stream.size)
-        results.append(object_result(obj_id, stream.size, count_pixels(mask, origin), **named_scores(scores)))
-    return results
+    return results_of(stream, (_crop(logits, stream.size) for logits in stream.mask_logits.float()))
+
+
+def results_of(stream: LowRes, crops: Iterable[tuple[tuple[int, int], BoolMask]]) -> list[ObjectResult]:
+    """Return objects with masks at video size, each as (x, y) of its first pixel and ``bool [rows, columns]``."""
+    return [
+        object_result(obj_id, stream.size, count_pixels(mask, origin), **_named(scores))
+        for obj_id, (origin, mask), scores in zip(stream.obj_ids, crops, stream.scores.tolist(), strict=True)
+    ]
 
 
 def _on_device(streams: Sequence[LowRes]) -> list[list[ObjectResult]]:
@@ -245,7 +249,7 @@ def _measured(
         return np.ascontiguousarray(mask[:, left - 8 * first : right - 8 * first]).view(np.bool_)
 
     part = PixelCounts(in_column.astype(np.int64), in_row.astype(np.int64), crop)
-    return object_result(obj_id, size, part, **named_scores(scores.tolist()))
+    return object_result(obj_id, size, part, **_named(scores.tolist()))
 
 
 class _Scores(TypedDict):
@@ -254,7 +258,7 @@ class _Scores(TypedDict):
     confidence: float | None
 
 
-def named_scores(scores: Sequence[float]) -> _Scores:
+def _named(scores: Sequence[float]) -> _Scores:
     """Name a row of :attr:`LowRes.scores`."""
     iou, score, confidence = scores
     return {
