@@ -102,7 +102,8 @@ def _tracking_problem(status: StatusMessage) -> Diagnosis | None:
 
 
 def _is_slow(status: StatusMessage) -> bool:
-    return status.fps_out < status.fps_in * _SLOW_SHARE
+    """Return whether the worker does not keep up. Rates alone do not say so: they also fall when a process dies."""
+    return status.overload is not None and status.fps_out < status.fps_in * _SLOW_SHARE
 
 
 def _stream_figures(status: StatusMessage) -> Iterator[tuple[str, str, Level]]:
@@ -114,6 +115,10 @@ def _stream_figures(status: StatusMessage) -> Iterator[tuple[str, str, Level]]:
         value = status.latency_ms.get(stage)
         yield f"… {stage}", "–" if value is None else f"{value:.{1 if value < 10 else 0}f} ms", ""
     yield "frames repeated", str(status.repeated), ""
+    if (find := status.find) is not None:
+        yield "find: looks", str(find.looks), ""
+        yield "find: seen, not yet sure", str(find.tentative), ""
+        yield "find: computing time of a look", f"{find.look_ms / 1000:.1f} s" if find.looks else "–", ""
     yield "picture", " × ".join(map(str, status.size)) if status.size[0] else "–", ""
     yield "reconnects", str(status.reconnects), "warn" if status.reconnects else ""
     yield "last error", status.last_error or "none", "bad" if status.last_error else ""

@@ -66,6 +66,8 @@ class EventWords(msgspec.Struct, frozen=True):
 def event_words(event: EventMessage) -> EventWords:
     """Return an event as text."""
     kind = event.event
+    if event.region is not None and event.detail:  # it is a sentence with the object's name
+        return EventWords(event.detail, _LEVEL_OF.get(kind, ""), "")
     what = _TEXTS.get(kind) or re.sub("^(object|stream)_", "", kind).replace("_", " ")
     ids = event.objects if event.object is None else (event.object,)
     unnamed = f"object{'s' if len(ids) > 1 else ''} " if ids and not event.label else ""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from streamseg.protocol.published import FindCounts, Overload
 from streamseg.web.diagnosis import health_of
 from tests.web.test_metrics import CAM, DAEMON
 
@@ -24,7 +25,13 @@ READY = replace(DAEMON, processes={"worker": "ready"}, restarts={})
         ({}, "starting", "The worker process is starting. It recovers by itself.", "warn"),
         ({"no_masks_s": 7.4}, "ready", "No masks for 7 s although frames come.", "bad"),
         ({"paused": True}, "ready", "Tracking is paused: press Resume.", "warn"),
-        ({"fps_out": 5.0}, "ready", "Only 5 of 25 frames/s get masks: use a smaller model", "warn"),
+        (
+            {"fps_out": 5.0, "overload": Overload("lower_rate", 0.8)},
+            "ready",
+            "Only 5 of 25 frames/s get masks: use a",
+            "warn",
+        ),
+        ({"fps_out": 5.0}, "ready", "All good: 5 frames/s.", ""),  # a process died, and its state is not known yet
     ],
 )
 def test_one_sentence_says_what_is_wrong(status, processes, text, level):
@@ -46,6 +53,15 @@ def test_figures_and_losses_are_in_words():
     assert figures["frames lost: a newer one was ready"] == ("12", "")
     assert figures["pictures lost: a newer one was ready"] == ("3", "")
     assert figures["frames lost: odd thing"] == ("1", "")
+
+
+def test_figures_show_the_search_for_objects_while_it_is_on():
+    figures = {name: value for name, value, _ in health_of(replace(WELL, find=FindCounts()), READY).figures}
+    assert [figures[name] for name in figures if name.startswith("find: ")] == ["0", "0", "–"]
+    counts = FindCounts(looks=3, tentative=4, look_ms=1318.7)
+    figures = {name: value for name, value, _ in health_of(replace(WELL, find=counts), READY).figures}
+    assert [figures[name] for name in figures if name.startswith("find: ")] == ["3", "4", "1.3 s"]
+    assert not [name for name, *_ in health_of(WELL, READY).figures if name.startswith("find: ")]
 
 
 def test_before_the_daemon_has_reported():

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from streamseg.client import EventMessage
+from streamseg.protocol.published import Region
 from streamseg.web.event_text import event_words
 
 HEADER: dict[str, Any] = {"stream": "cam", "session": "0", "publisher": "1", "seq": 1, "t_wall_ns": 1, "epoch": 0}
@@ -21,6 +22,12 @@ HEADER: dict[str, Any] = {"stream": "cam", "session": "0", "publisher": "1", "se
         ({"event": "tracker_reset", "objects": (2, 1)}, "objects 1, 2 removed", "", ""),
         ({"event": "tracker_reset", "detail": "requested"}, "all objects removed (requested)", "", ""),
         ({"event": "stream_connected", "detail": "rtsp"}, "connected (rtsp)", "good", ""),
+        (
+            {"event": "zone_left", "object": 3, "region": Region("door", dwell_s=3.0), "detail": "cup (3) left door"},
+            "cup (3) left door",
+            "",
+            "",
+        ),
         ({"event": "of_a_newer_daemon"}, "of a newer daemon", "", ""),
     ],
 )

@@ -150,10 +150,12 @@ def test_the_switch_finds_candidates_that_are_kept_or_dismissed(web, open_page):
     expect(switch).to_have_attribute("aria-pressed", "false")
     switch.click()
     expect(switch).to_have_attribute("aria-pressed", "true", timeout=20_000)
+    expect(page.locator("#hint")).to_contain_text(re.compile(r"Find (takes its first|has taken \d+) look"))
     expect(rows(page)).to_have_count(3, timeout=20_000)
     assert {obj["origin"] for obj in web.json("GET", "/v1/control")["streams"][0]["objects"]} == {"auto"}
     switch.click()
     expect(switch).to_have_attribute("aria-pressed", "false", timeout=20_000)
+    expect(page.locator("#hint")).not_to_contain_text("Find", timeout=20_000)
     expect(rows(page)).to_have_count(3)
     candidates = page.locator("#objects .object[data-found]")
     expect(candidates).to_have_count(3)

@@ -21,7 +21,7 @@ function show() {
 	buttons.negative.disabled = buttons.remove.disabled = selected === null;
 	showAvailable();
 	if (!watches) setText(find("#no-objects"), `No objects yet: ${TOUCH ? "tap" : "click"} one in the picture.`);
-	setText(find("#hint"), regionHint(TOUCH) || promptHint() + candidateHint() + (paused ? " Tracking is paused." : ""));
+	setText(find("#hint"), regionHint(TOUCH) || promptHint() + candidateHint() + (paused ? " Tracking is paused." : findHint()));
 }
 
 function promptHint() {
@@ -30,6 +30,14 @@ function promptHint() {
 	if (negative) return `${click} a part that does not belong to object ${selected}.`;
 	if (selected === null) return TOUCH ? "Tap an object to track it." : "Click an object to track it, or drag a box around it.";
 	return `${click} to add to object ${selected}, ${TOUCH ? "hold" : "shift-click"} to exclude a part. ${TOUCH ? "New" : "Esc"}: another object.`;
+}
+
+/** What the search for objects does; on a slow machine it takes a while. */
+function findHint() {
+	const { find } = store.statuses.get(store.stream) ?? {};
+	if (!find) return "";
+	if (!find.looks) return " Find takes its first look.";
+	return ` Find has taken ${find.looks} look${find.looks > 1 ? "s" : ""}${find.tentative ? `, is not yet sure of ${find.tentative} object${find.tentative > 1 ? "s" : ""}` : ""}.`;
 }
 
 /** Switch off the buttons that have nothing to do. */
