@@ -22,7 +22,7 @@ class _Head(msgspec.Struct):
     """Read first, because a request of another version may differ in all other fields."""
 
     id: str = ""
-    v: int = 0
+    v: int | None = None
 
 
 # The fields of a request. The fields of `args` depend on the operation and are checked separately.
@@ -88,7 +88,8 @@ def parse(parts: Sequence[bytes]) -> ParsedRequest:
     except _DECODE_ERRORS:
         raise control_error("BAD_REQUEST", json_problem(data, _RequestFields, "the request")) from None
     if head.v != CONTROL_VERSION:
-        raise control_error("UNSUPPORTED_VERSION", f"v is {head.v}: this daemon supports version {CONTROL_VERSION}")
+        given = f"v is {head.v}" if head.v is not None else "v is missing"
+        raise control_error("UNSUPPORTED_VERSION", f"{given}: this daemon supports version {CONTROL_VERSION}")
     try:
         request = _request.decode(data)
     except _DECODE_ERRORS:

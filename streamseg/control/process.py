@@ -393,9 +393,7 @@ class Control:
         request, error = pending.request, outcome.error
         changes = _changes(request)
         if changes:
-            log.info(
-                "%s %s: %s", request.op, request.stream, "done" if error is None else f"{error.code}: {error.message}"
-            )
+            log.info("%s: %s", _named(request), "done" if error is None else f"{error.code}: {error.message}")
         result = visible_listing(request.holder, outcome.result) if request.op == "list" else outcome.result
         reply = _reply(request.id, result if error is None else error)
         if changes and (error is None or not error.retryable):
@@ -415,7 +413,7 @@ class Control:
             error = control_error(
                 "TIMEOUT", f"{late}; it may still complete: send the same request, with the same id, to wait for it"
             )
-            log.warning("%s %s: %s", pending.request.op, pending.request.stream, error)
+            log.warning("%s: %s", _named(pending.request), error)
             for receiver in receivers:
                 self._respond(receiver, pending.request.id, ErrorBody.of(error))
 
@@ -437,6 +435,11 @@ def _client_of(request: ParsedRequest) -> str:
     if request.holder is None or not request.client:
         return request.client
     return f"{request.holder.name}/{request.client}"
+
+
+def _named(request: ParsedRequest) -> str:
+    """Return the operation, and the stream if it has one, for the log."""
+    return f"{request.op} {request.stream}".rstrip()
 
 
 def _changes(request: ParsedRequest) -> bool:

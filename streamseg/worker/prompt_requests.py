@@ -140,7 +140,9 @@ def on_frame(args: AddPrompt | SetPrompts, apply: Callable[[int | None], T], unk
         except FrameExpiredError as error:
             if args.on_expired == "error":
                 why = str(error).removeprefix(unknown)
-                raise control_error("FRAME_EXPIRED", f"{why}; to use the newest frame, set on_expired") from None
+                raise control_error(
+                    "FRAME_EXPIRED", f"{why}; to use the newest frame, set on_expired to newest"
+                ) from None
             return apply(None)
     except PromptError as error:
         raise control_error("BAD_PROMPT", str(error).removeprefix(unknown)) from None

@@ -109,7 +109,7 @@ def test_labels_of_all_languages_and_joined_emoji_are_taken():
         ([b"", b'{"v":1}'], "BAD_REQUEST", "id is missing: expected text of 1 to 64 characters"),
         (request(op="list", v=2), "UNSUPPORTED_VERSION", "v is 2"),
         (request(op="list", v="1"), "BAD_REQUEST", 'v: "1" is invalid: expected a whole number'),
-        ([b"", b'{"id":"x","op":"list"}'], "UNSUPPORTED_VERSION", "v is 0"),
+        ([b"", b'{"id":"x","op":"list"}'], "UNSUPPORTED_VERSION", "v is missing: this daemon supports version 1"),
         (request(op="list", id=""), "BAD_REQUEST", 'id: "" is invalid: expected text of 1 to 64 characters'),
         (request(op="list", id="x" * 65), "BAD_REQUEST", "is invalid: expected text of 1 to 64 characters"),
         (request(op="list", lable="x"), "BAD_REQUEST", "lable: there is no such field; the request takes v, id, op"),
