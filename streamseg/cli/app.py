@@ -54,23 +54,34 @@ class _Commands(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         self._given = tuple(args)  # parsing consumes them
-        with _redacted_usage_errors(self._given):
+        with _readable_usage_errors(self._given):
             return super().make_context(info_name, args, *rest, **extra)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        with _redacted_usage_errors(self._given):
+        with _readable_usage_errors(self._given):
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _redacted_usage_errors(arguments: Sequence[str]) -> Iterator[None]:
+def _readable_usage_errors(arguments: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         # The class is click's UsageError, for which newer versions of Typer have no public name.
         if isinstance(message := getattr(error, "message", None), str):
-            error.message = _without_addresses(message, arguments)  # type: ignore[attr-defined]
+            error.message = _without_addresses(_with_value(message, error), arguments)  # type: ignore[attr-defined]
         raise
+
+
+def _with_value(message: str, error: Exception) -> str:
+    """Return a usage error's message with the value that it is about.
+
+    Newer versions of Typer let pydantic check values, whose messages leave them out.
+    """
+    details = getattr(error.__cause__, "errors", None)
+    if details is None or not (problems := details()):
+        return message
+    return f"{str(problems[0].get('input'))!r}: {message[:1].lower()}{message[1:]}"
 
 
 def _without_addresses(message: str, arguments: Sequence[str]) -> str:

@@ -312,6 +312,9 @@ class _Results:
             self._print_json(path, size, found)
         else:
             print_line(plain(f"{path}: {len(found)} masks in {seconds:.1f} s{where}"))
+        if not found:
+            fix = "lower --pred-iou-thresh and --stability-score-thresh, or use a larger model (--model)"
+            print(plain(f"{path}: nothing is good enough: {fix}"), file=sys.stderr)
         if self._show:
             pictures.show(str(path), drawn[..., :3])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,6 +141,8 @@ def _print(
         for number, (mask, score) in enumerate(found, 1):
             share = 100 * mask.mean()
             print_line(f"mask {number}: {mask.sum()} pixels ({share:.1f} %), predicted IoU {score:.2f}")
+        if not any(mask.any() for mask, _ in found):
+            print("nothing was found there: give a box around the object, or a larger model (--model)", file=sys.stderr)
         for file in files:
             print_line(plain(str(file)))
         return

@@ -178,4 +178,6 @@ def _from(messages: Iterator[Recorded], start_s: float, path: Path) -> Iterator[
             return
         if recorded.topic == _DAEMON_STATUS:
             status = recorded
+    if first_ns is None:
+        raise RecordError(f"{path}: the recording has no messages")
     raise RecordError(f"{path}: the recording ends before {start_s:g} s")

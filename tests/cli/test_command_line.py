@@ -45,6 +45,22 @@ def test_wrong_usage_exits_with_2(invoke, arguments):
     assert "Usage: " in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option", "value"),
+    [
+        (["subscribe", "--count", "none"], "--count", "none"),
+        (["subscribe", "--count", "-7"], "--count", "-7"),
+        (["prompt", "remove", "cam", "cup"], "OBJECT", "cup"),
+        (["demo", "--seconds", "1e99"], "--seconds", "1e99"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_option(invoke, arguments, option, value):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.output
+    assert value in result.output
+
+
 @pytest.mark.parametrize("command", ["run", "probe", "subscribe"])
 def test_wrong_usage_shows_no_password(invoke, command):
     result = invoke(command, "one", "rtsp://admin:Tr0ub4dor@camera/1", "three")

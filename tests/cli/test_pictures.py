@@ -18,6 +18,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
+from streamseg.cli import segment
 from streamseg.cli.app import app
 from streamseg.cli.pictures import OutputNames, SkippedPictureError
 from streamseg.config.yaml import read_document
@@ -278,6 +279,20 @@ def test_segment_prints_and_writes_candidates(invoke: Invoke, pictures: Path, tm
     assert coco_mask.decode(record["segmentation"]).sum() == record["area"] > 0
     done = invoke("segment", pictures / "1.png", "--point", "26%,33%", "-o", tmp_path / "out" / "one.png", *size)
     assert (tmp_path / "out" / "one.mask.png").exists(), done.stdout
+
+
+def test_nothing_found_is_said_with_what_to_do(
+    invoke: Invoke, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = invoke("automask", pictures / "1.png", "--pred-iou-thresh", "1", *SMALL)
+    assert done.exit_code == 0
+    assert "0 masks" in done.stdout
+    assert "1.png: nothing is good enough: lower --pred-iou-thresh" in done.stderr
+    empty = np.zeros((96, 160), bool)
+    segment._print(pictures / "1.png", (160, 96), [(empty, 0.02)], [], as_json=False)
+    assert "nothing was found there: give a box" in capsys.readouterr().err
+    segment._print(pictures / "1.png", (160, 96), [(empty, 0.02), (~empty, 0.9)], [], as_json=False)
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("character", ["a", "ä", "名"])
