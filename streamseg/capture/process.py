@@ -159,8 +159,8 @@ class Capture:
             self._reporter.lost("decode/corrupt", self._source.corrupt)
 
     def _log_progress(self, info: SourceInfo) -> None:
-        """Log the progress of a finite source."""
-        if info.live or time.monotonic() - self._progress_at < _PROGRESS_S:
+        """Log the progress of a source that has an end."""
+        if info.live or self._config.loop or time.monotonic() - self._progress_at < _PROGRESS_S:
             return
         self._progress_at = time.monotonic()
         frames = self._ring.counters().frames - self._first_frame

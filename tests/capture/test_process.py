@@ -62,6 +62,17 @@ def test_every_frame_of_a_file_reaches_a_slow_reader(harness: Make, tmp_path: Pa
     capture.stop()
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_progress_is_logged_if_the_file_has_an_end(
+    harness: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str], loop: bool
+) -> None:
+    capture = harness(policy="every")
+    capture.start(source=str(write_video(tmp_path / "a.mp4", frames=8, rate=1)), pace="live", loop=loop)
+    capture.wait_for(lambda: len(capture.frames) >= 8)  # never in less than 7 s: progress is logged every 5 s
+    capture.stop()
+    assert ("played" in capfd.readouterr().err) is not loop
+
+
 def test_each_round_of_a_looped_file_is_an_epoch(harness: Make, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=6)
     capture = harness(policy="every")
