@@ -102,3 +102,11 @@ def test_replay_from_a_later_start(recording: Path, tmp_path: Path) -> None:
         assert player.stderr is not None
         assert "the recording ends before 100000 s" in player.stderr.read()
         assert player.wait(20) == 1
+
+
+def test_a_recording_without_messages_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.mcap").touch()
+    with streamseg("replay", tmp_path / "empty.mcap", "--endpoint", f"ipc://{tmp_path}/pub") as player:
+        assert player.stderr is not None
+        assert "empty.mcap: the recording has no messages" in player.stderr.read()
+        assert player.wait(20) == 1
