@@ -76,6 +76,8 @@ def _source_problem(status: StatusMessage) -> Diagnosis | None:
             return Diagnosis(f"The source failed{error}. Check its address.", "bad")
         case "reconnecting":
             return Diagnosis(f"The source is lost{error}. It is reconnected by itself; check power and network.", "bad")
+        case "connecting" if error:
+            return Diagnosis(f"The source does not open{error}. It is tried again by itself.", "bad")
         case "ended":
             return Diagnosis("The source has ended.", "warn")
         case other:

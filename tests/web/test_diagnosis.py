@@ -21,6 +21,12 @@ READY = replace(DAEMON, processes={"worker": "ready"}, restarts={})
         ({"state": "failed", "last_error": "no route."}, "ready", "The source failed: no route. Check its", "bad"),
         ({"state": "reconnecting"}, "ready", "The source is lost. It is reconnected by itself", "bad"),
         ({"state": "ended"}, "ready", "The source has ended.", "warn"),
+        (
+            {"state": "connecting", "last_error": "no route"},
+            "ready",
+            "The source does not open: no route. It is",
+            "bad",
+        ),
         ({"state": "connecting"}, "ready", "The source is connecting.", "warn"),
         ({}, "starting", "The worker process is starting. It recovers by itself.", "warn"),
         ({"no_masks_s": 7.4}, "ready", "No masks for 7 s although frames come.", "bad"),

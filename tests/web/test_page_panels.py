@@ -47,6 +47,17 @@ def test_a_camera_is_tested_seen_and_added(own, open_page):
     wait_for(lambda: own.ask("GET", "/v1/streams/again")[0] == 404, 20, "no such stream")
 
 
+def test_a_long_address_does_not_widen_the_page(own, open_page):
+    own.json("POST", "/v1/streams/far", {"source": f"rtsp://127.0.0.1:1/{'a' * 200}"})
+    try:
+        page = open_page(f"{own.url}#stream=far")
+        expect(page.locator("#health-summary")).to_contain_text("aaa", timeout=60_000)
+        right = "sections => Math.max(...sections.map((each) => each.getBoundingClientRect().right)) - innerWidth"
+        assert page.locator("aside > section, #notice").evaluate_all(right) <= 0
+    finally:
+        own.json("DELETE", "/v1/streams/far")
+
+
 def test_zones_and_lines_are_drawn_on_the_picture(own, open_page):
     page, _ = open_cam(open_page, own.url)
     page.locator("#settings-button").click()
