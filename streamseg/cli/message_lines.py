@@ -85,7 +85,7 @@ def stream_state(message: StatusMessage | Status) -> str:
         message.state + (", tracking is paused" if message.paused else ""),
         f"{width}x{height}",
         f"{message.fps_in:.1f} frames/s in, {message.fps_out:.1f} out",
-        f"{message.objects} objects",
+        _count(message.objects, "object"),
     ]
     if "total" in message.latency_ms:
         parts.append(f"{message.latency_ms['total']:.0f} ms")
@@ -94,7 +94,7 @@ def stream_state(message: StatusMessage | Status) -> str:
     if message.repeated:
         parts.append(f"{message.repeated} repeated")
     if message.reconnects:
-        parts.append(f"{message.reconnects} reconnects")
+        parts.append(_count(message.reconnects, "reconnect"))
     if message.overload:
         parts.append(_overload(message.overload))
     if message.no_masks_s:
@@ -112,6 +112,10 @@ def _overload(overload: Overload) -> str:
     return f"{text}; objects not tracked: {suspended}" if suspended else text
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def daemon_state(message: DaemonStatusMessage | DaemonStatus) -> str:
     """Describe the state of the daemon in words."""
     processes = ", ".join(f"{name} {state}" for name, state in message.processes.items())
@@ -119,5 +123,5 @@ def daemon_state(message: DaemonStatusMessage | DaemonStatus) -> str:
     engine = f", {message.engine}" if message.engine else ""
     where = f"{message.model} on {message.device}{engine}" if message.device else f"loading {message.model}"
     text = f"{where}, up {message.uptime_s:.0f} s; {processes or 'starting'}"
-    text = f"{text}; {restarts} restarts" if restarts else text
+    text = f"{text}; {_count(restarts, 'restart')}" if restarts else text
     return f"{text}; not recording: {message.recording_stopped}" if message.recording_stopped else text

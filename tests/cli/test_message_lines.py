@@ -130,7 +130,7 @@ def test_line_of_a_daemon_status():
         restarts={"publisher": 0, "worker": 1},
     )
     assert message_line(message).endswith(
-        "_daemon  status  nano on cpu, up 12 s; publisher ready, worker starting; 1 restarts"
+        "_daemon  status  nano on cpu, up 12 s; publisher ready, worker starting; 1 restart"
     )
 
 
