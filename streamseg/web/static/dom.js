@@ -33,7 +33,10 @@ export const findAll = (ids) => Object.fromEntries(ids.split(" ").map((id) =>
 
 export const setPressed = (button, on) => button.setAttribute("aria-pressed", String(on));
 
-/** Give `rows`, key -> { element }, exactly these keys, and `list` their elements in this order. */
+/**
+ * Give `rows`, key -> { element }, exactly these keys, and `list` their elements in this order. An element that is moved
+ * loses focus and a click that began on it, so one that goes down is moved, not all those after it.
+ */
 export function reconcile(list, rows, keys, makeRow) {
 	for (const [key, { element }] of rows) {
 		if (keys.includes(key)) continue;
@@ -43,7 +46,9 @@ export function reconcile(list, rows, keys, makeRow) {
 	keys.forEach((key, index) => {
 		if (!rows.has(key)) rows.set(key, makeRow(key));
 		const { element } = rows.get(key), there = list.children[index] ?? null;
-		if (there !== element) list.insertBefore(element, there);
+		if (there === element) return;
+		if (there && there.nextElementSibling === element) list.append(there); // it finds its place later
+		else list.insertBefore(element, there);
 	});
 }
 

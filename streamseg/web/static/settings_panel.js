@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { askFirst } from "./ask_first.js";
-import { copyText, find, make, makeButton, setPressed, setText } from "./dom.js";
+import { copyText, find, make, makeButton, reconcile, setPressed, setText } from "./dom.js";
 import { showError } from "./notifications.js";
 import {
 	KINDS, cancelDrawing, changeRegion, changeSettings, chooseCorner, finishDrawing, hasName, insertCorner, loadSettings, regions, removeCorner, startDrawing,
@@ -39,25 +39,39 @@ function makeFields() {
 
 const regionId = (region) => region && `${region.kind} ${region.key}`;
 
+/** Region id -> { element, region, name }. A row stays with its region: no click, focus or typed name is lost. */
+const rows = new Map();
+
 function makeRegion(region) {
 	const { kind, key } = region;
+	const row = { region };
 	const title = hasName(kind) ? key : `${KINDS[kind]} ${key + 1}`;
-	const name = hasName(kind) ? make("input", { value: key, maxlength: "64", "aria-label": `Name of ${key}` }) : make("span", {}, `area ${key + 1}`);
-	name.onchange = () => name.value.trim() ? changeRegion(region, { name: name.value.trim() }) : show();
+	const name = row.name = hasName(kind) ? make("input", { maxlength: "64", "aria-label": `Name of ${key}` }) : make("span", {}, `area ${key + 1}`);
+	name.onchange = () => name.value.trim() ? changeRegion(row.region, { name: name.value.trim() }) : showRegions();
 	const editCorners = () => {
 		if (regionId(store.editing) === regionId(region)) { cancelDrawing(); return; }
-		chooseCorner(region, 0);
+		chooseCorner(row.region, 0);
 		find("#overlay").focus();
 	};
 	const corners = makeButton("✎", editCorners, {
 		"aria-label": `Corners of ${title}`, title: "Move its corners with the mouse or the arrow keys", "data-region": regionId(region),
 	});
-	const remove = makeButton("✕", () => changeRegion(region, { removed: true }), { "aria-label": `Remove ${title}` });
-	return make("li", {}, make("span", {}, KINDS[kind]), name, corners, remove);
+	const remove = makeButton("✕", () => changeRegion(row.region, { removed: true }), { "aria-label": `Remove ${title}` });
+	row.element = make("li", {}, make("span", {}, KINDS[kind]), name, corners, remove);
+	return row;
 }
 
 function showRegions() {
-	find("#regions").replaceChildren(...regions().map(makeRegion));
+	const list = find("#regions"), focused = document.activeElement;
+	const place = [...list.children].findIndex((row) => row.contains(focused));
+	const part = [...list.children[place]?.children ?? []].indexOf(focused);
+	const shown = new Map(regions().map((region) => [regionId(region), region]));
+	reconcile(list, rows, [...shown.keys()], (id) => makeRegion(shown.get(id)));
+	for (const [id, row] of rows) {
+		row.region = shown.get(id);
+		if (row.name !== focused) row.name.value = row.region.key;
+	}
+	if (part === 1 && !focused.isConnected) list.children[place]?.children[part].focus(); // it was renamed
 	showEdited();
 }
 
