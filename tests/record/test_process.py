@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import zmq
 
-from streamseg.client import DaemonStatusMessage, EventMessage, MaskFrame, Subscriber
+from streamseg.client import Controller, DaemonStatusMessage, EventMessage, MaskFrame, Subscriber
 from streamseg.config.schema import RecordConfig
 from streamseg.ipc.messages import InternalMessage, RecorderReport, StreamEvent, decode
 from streamseg.record.folder import read_recording
@@ -30,6 +30,9 @@ def test_a_daemon_records_itself(tmp_path: Path) -> None:
     wanted = {("cam", kind) for kind in ("masks", "objects", "image", "events", "status")} | {("_daemon", "status")}
     try:
         wait_for(lambda: folder.exists() and list(folder.glob("*.mcap")), 60, "a file", daemon.alive)
+        wait_for(lambda: ("cam", "objects") in kinds(folder), 60, "messages", daemon.alive)
+        with Controller(daemon.control) as control:
+            control.remove_object("cam", 1)  # an event: those before may have been published before it recorded
         wait_for(lambda: kinds(folder) >= wanted, 60, "messages of each kind", daemon.alive)
         daemon.child("recorder").kill()
         before = len(list(read_recording(folder)))
