@@ -101,7 +101,7 @@ def test_refused_clients_learn_the_reason(control, module_keys, name, why):
 @pytest.mark.parametrize("end", ["revoked", "expired"])
 def test_a_key_ends_while_it_is_connected_and_comes_back(control, module_keys, end):
     module_keys.authorize(end, "control")
-    with controller(control, module_keys, end, connect_timeout_s=1, timeout_s=8) as robot:
+    with controller(control, module_keys, end, connect_timeout_s=0.5, timeout_s=2) as robot:
         assert robot.hello()
         if end == "revoked":
             module_keys.folder.revoke(end)
