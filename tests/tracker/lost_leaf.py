@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from unittest import mock
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +13,7 @@ from streamseg.config.schema import ModelConfig
 from streamseg.frame import Frame, FrameFormat, FrameStamps
 from streamseg.models.registry import resolve
 from streamseg.sources.scene.source import Scene
+from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import BoolMask, ObjectResult, Point, Prompt
 
@@ -17,12 +21,14 @@ KOI, PAD, LEAF = 1, 2, 3
 OBJ = 5
 SCENE = Scene("scene:default?size=480x270")
 Picture = NDArray[np.uint8]
+_build_once = functools.cache(build_model)  # trackers change no weights
 
 
 def nano() -> Sam2Tracker:
     """Return a tracker with nano on the CPU."""
     config = ModelConfig(name="nano", device="cpu", dtype="float32")
-    return Sam2Tracker.from_config(resolve(config), config)
+    with mock.patch("streamseg.tracker.sam2_tracker.build_model", _build_once):
+        return Sam2Tracker.from_config(resolve(config), config)
 
 
 def without(number: int, obj_id: int) -> Picture:

@@ -50,7 +50,7 @@ class Show:
         for number in range(1, 9):
             (found,) = self.next(SCENE.render(number))
         assert iou(found, SCENE.truth(8)[LEAF]) > 0.5
-        for number in range(60, 120, 10):
+        for number in range(80, 120, 10):
             for _ in range(8):
                 self.next(gray())
             (found,) = self.next(without(number, LEAF))

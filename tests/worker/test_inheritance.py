@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -79,6 +80,20 @@ def followed(folder: Path) -> tuple[Worker, SavedStream]:
     return worker, worker.die()
 
 
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SavedStream]:
+    """What a worker left behind; its folder may only be read."""
+    folder = tmp_path_factory.mktemp("dead")
+    return folder, followed(folder)[1]
+
+
+@pytest.fixture
+def saved(dead: tuple[Path, SavedStream], tmp_path: Path) -> SavedStream:
+    """The same, with its snapshots copied into this test's folder."""
+    shutil.copytree(dead[0], tmp_path, dirs_exist_ok=True)
+    return dead[1]
+
+
 def test_objects_continue_as_if_nothing_had_happened(tmp_path: Path) -> None:
     worker, saved = followed(tmp_path)
     successor = Worker(tmp_path, saved)
@@ -151,16 +166,14 @@ def test_a_suspended_object_is_found_for_a_planned_restart(tmp_path: Path) -> No
     assert all(obj.last_mask is not None for obj in saved.objects)
 
 
-def test_a_gap_is_reported_and_the_object_found_again(tmp_path: Path) -> None:
-    _, saved = followed(tmp_path)
+def test_a_gap_is_reported_and_the_object_found_again(tmp_path: Path, saved: SavedStream) -> None:
     successor = Worker(tmp_path, saved)
     found = successor.show(20)
     assert "12 frames ago" in successor.stream.take_events()[0].detail
     assert iou(found[OBJ], 20, LEAF) > 0.5
 
 
-def test_corrections_after_a_restore_work_and_undo_says_what_it_cannot(tmp_path: Path) -> None:
-    _, saved = followed(tmp_path)
+def test_corrections_after_a_restore_work_and_undo_says_what_it_cannot(tmp_path: Path, saved: SavedStream) -> None:
     successor = Worker(tmp_path, saved)
     successor.show(8)
     successor.mark(8, OBJ, LEAF)
@@ -180,9 +193,8 @@ def test_corrections_after_a_restore_work_and_undo_says_what_it_cannot(tmp_path:
     ],
 )
 def test_what_has_no_memory_is_lost_unless_the_policy_says_otherwise(
-    tmp_path: Path, policy: str, kinds: list[str], state: str | None
+    tmp_path: Path, saved: SavedStream, policy: str, kinds: list[str], state: str | None
 ) -> None:
-    _, saved = followed(tmp_path)
     new = SavedObject(8, "late", (SavedPrompt(points=((0.5, 0.5, 1.0),)),))
     saved = replace(saved, objects=(*saved.objects, new))
     successor = Worker(tmp_path, saved, on_discontinuity=policy)
@@ -199,8 +211,7 @@ def test_what_has_no_memory_is_lost_unless_the_policy_says_otherwise(
         assert successor.stream.objects.missing == set()
 
 
-def test_a_lost_object_stays_lost_through_a_second_restart(tmp_path: Path) -> None:
-    _, saved = followed(tmp_path)
+def test_a_lost_object_stays_lost_through_a_second_restart(tmp_path: Path, saved: SavedStream) -> None:
     new = SavedObject(8, "late", (SavedPrompt(points=((0.5, 0.5, 1.0),)),))
     second = Worker(tmp_path, replace(saved, objects=(*saved.objects, new)))
     second.show(8)
@@ -210,15 +221,13 @@ def test_a_lost_object_stays_lost_through_a_second_restart(tmp_path: Path) -> No
     assert {obj_id: obj.state for obj_id, obj in found.items()} == {OBJ: "tracked", 2: "tracked", 8: "lost"}
 
 
-def test_an_id_that_was_given_to_another_object_is_not_restored(tmp_path: Path) -> None:
-    _, saved = followed(tmp_path)
+def test_an_id_that_was_given_to_another_object_is_not_restored(tmp_path: Path, saved: SavedStream) -> None:
     other = SavedObject(OBJ, "other", (SavedPrompt(points=((0.1, 0.1, 1.0),)),))
     successor = Worker(tmp_path, replace(saved, objects=(other, saved.objects[1])))
     assert {obj_id: obj.state for obj_id, obj in successor.show(8).items()} == {OBJ: "lost", 2: "tracked"}
 
 
-def test_a_reconnect_during_the_gap_follows_the_policy(tmp_path: Path) -> None:
-    _, saved = followed(tmp_path)
+def test_a_reconnect_during_the_gap_follows_the_policy(tmp_path: Path, saved: SavedStream) -> None:
     successor = Worker(tmp_path, saved, on_discontinuity="reset")
     assert successor.show(8, epoch=1) == {}
     assert [event.kind for event in successor.stream.take_events()][:2] == ["restored", "tracker_reset"]
@@ -346,8 +355,9 @@ def test_a_snapshot_that_fails_is_counted_and_said_once(tmp_path: Path, caplog: 
     assert [record.message.split(":")[0] for record in caplog.records] == ["stream a", "stream b", "stream c"]
 
 
-def test_an_object_removed_before_the_first_frame_is_not_reported_as_restored(tmp_path: Path) -> None:
-    _, saved = followed(tmp_path)
+def test_an_object_removed_before_the_first_frame_is_not_reported_as_restored(
+    tmp_path: Path, saved: SavedStream
+) -> None:
     successor = Worker(tmp_path, saved)
     successor.stream.objects.remove(2)
     assert [*successor.show(8)] == [OBJ]
