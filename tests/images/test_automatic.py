@@ -24,7 +24,8 @@ CASES: dict[str, dict[str, Any]] = {
     "refined": LOW | {"use_m2m": True, "points_per_side": 5},
     "mask threshold": LOW | {"mask_threshold": 0.7, "stability_score_offset": 0.4},
     "crops": LOW | {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
-    "two layers of crops": LOW | {"crop_n_layers": 2, "crop_nms_thresh": 0.3, "crop_overlap_ratio": 0.2},
+    "two layers of crops": LOW
+    | {"points_per_side": 4, "crop_n_layers": 2, "crop_nms_thresh": 0.3, "crop_overlap_ratio": 0.2},
     "grids": LOW
     | {"points_per_side": None, "point_grids": [np.array([[0.25, 0.5], [0.7, 0.4], [0.5, 0.9], [0.1, 0.1]])]},
 }

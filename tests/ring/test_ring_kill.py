@@ -135,13 +135,14 @@ def kill_at_a_random_instant(process: multiprocessing.Process, dice: random.Rand
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_writers_killed_at_random(make_ring: MakeRing, spawn: Callable) -> None:
+@pytest.mark.parametrize("kills", [8, pytest.param(32, marks=pytest.mark.long)])
+def test_writers_killed_at_random(make_ring: MakeRing, spawn: Callable, kills: int) -> None:
     ring = make_ring("newest", slots=3)
     reader = ring.reader("worker")
     dice = random.Random(7)
     delivered, last = 0, -1
     process, line = spawn(children.write_after_predecessor, ring)
-    for _ in range(32):
+    for _ in range(kills):
         line.send(b"go")
         successor, line = spawn(children.write_after_predecessor, ring)
         goal = delivered + dice.randint(1, 20)
@@ -159,13 +160,14 @@ def test_writers_killed_at_random(make_ring: MakeRing, spawn: Callable) -> None:
     drain(ring, "newest", ring.counters().frames)
 
 
-def test_readers_killed_at_random(make_ring: MakeRing, spawn: Callable) -> None:
+@pytest.mark.parametrize("kills", [6, pytest.param(16, marks=pytest.mark.long)])
+def test_readers_killed_at_random(make_ring: MakeRing, spawn: Callable, kills: int) -> None:
     ring = make_ring("newest", slots=3)
     dice = random.Random(8)
     spawn(children.write_on_and_on, ring)
     publisher = ring.reader("publisher")
     successor, next_line = spawn(children.read_on_and_on, ring)
-    for _ in range(16):
+    for _ in range(kills):
         publisher.accept(1)
         process, line = successor, next_line
         line.send(b"go")
@@ -181,5 +183,5 @@ def test_readers_killed_at_random(make_ring: MakeRing, spawn: Callable) -> None:
         ring.reader("worker")
         assert ring.counters().held == 0
     counters = ring.counters()
-    assert counters.abandoned <= 2 * 16
+    assert counters.abandoned <= 2 * kills
     assert counters.no_slot == 0

@@ -33,13 +33,16 @@ def take_unprotected(reader: RingReader) -> HeldFrame:
     return held
 
 
+@pytest.mark.parametrize("frames", [150, pytest.param(3000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("frame_format", [LARGE, None], ids=["one size", "sizes change"])
-def test_no_frame_is_ever_torn(make_ring: MakeRing, spawn: Callable, frame_format: FrameFormat | None) -> None:
+def test_no_frame_is_ever_torn(
+    make_ring: MakeRing, spawn: Callable, frame_format: FrameFormat | None, frames: int
+) -> None:
     ring = make_ring("newest", slots=3)
     reader = ring.reader("worker")
     process, line = spawn(children.write_on_and_on, ring, frame_format)
     torn, delivered, last = 0, 0, -1
-    while delivered < 600:
+    while delivered < frames:
         with take(reader) as held:
             torn += not stays_whole(ring, held.frame)
             assert held.frame.frame_id > last

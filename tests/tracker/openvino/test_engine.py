@@ -23,7 +23,7 @@ from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.step import TrackStep
 from tests.tracker.openvino.conftest import MakeEngine
 from tests.tracker.openvino.switching_engine import Here, Prepare
-from tests.tracker.test_parity import FRAMES, SCENARIOS, assert_close
+from tests.tracker.test_parity import SCENARIOS, assert_close, frames_of
 from tests.tracker.tracker_scenes import (
     HIDDEN,
     STREAM,
@@ -56,7 +56,7 @@ def quiet(what: str, share: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_parity(name: str, small: SAM2Base, official_small: SAM2VideoPredictor, switching: MakeEngine) -> None:
-    images = clip(FRAMES, small.image_size)
+    images = clip(frames_of(name), small.image_size)
     predictor = CameraPredictor(small, engine=switching)
     predictor.warm_up(quiet)
     assert_close(play_official(official_small, images, SCENARIOS[name]), play(predictor, images, SCENARIOS[name]))
