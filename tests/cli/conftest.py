@@ -24,8 +24,9 @@ def endpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("daemon")
     address = f"ipc://{folder}/pub"
     runner = Streamseg(folder, {"XDG_RUNTIME_DIR": str(folder)})
-    configuration = Path(__file__).parents[2] / "configs" / "demo.yaml"
-    daemon = runner.start("run", configuration, "--endpoint", address, stderr=subprocess.PIPE)
+    demo = (Path(__file__).parents[2] / "configs" / "demo.yaml").read_text()
+    (folder / "demo.yaml").write_text(demo.replace("scene:simple", "scene:simple?fps=10"))
+    daemon = runner.start("run", "demo.yaml", "--endpoint", address, stderr=subprocess.PIPE)
     try:
         read_until(daemon, daemon.stderr, "ready: masks at")
         yield address

@@ -17,7 +17,7 @@ CONFIG = """
 model: {name: fixed}
 publish: {endpoints: ["ipc://FOLDER/pub"]}
 streams:
-  cam: {source: "scene:simple?size=320x180"}
+  cam: {source: "scene:simple?size=320x180&fps=10"}
 """
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ import yaml
 
 from streamseg.client import Controller, Subscriber
 from streamseg.errors import ControlError
-from tests.e2e.daemon_process import wait_for
+from tests.e2e.daemon_process import DaemonProcess, wait_for
 from tests.e2e.video_reader import write_film
 
-SIMPLE = "scene:simple?size=320x180"
+SIMPLE = "scene:simple?size=320x180&fps=10"
 BOX = {"object": 1, "label": "cup", "box": [40, 20, 200, 150]}
 
 
@@ -30,21 +31,36 @@ def first_masks(endpoint: str, stream: str, ids: list[int], timeout_s: float = 6
             assert time.monotonic() < deadline
 
 
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """A daemon for tests after which it runs as before."""
+    config = {"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE, "prompts": [BOX]}}}
+    running = DaemonProcess(config, tmp_path_factory.mktemp("steady"))
+    try:
+        running.wait_log("ready: masks")
+        yield running
+        assert running.end() == 0
+    finally:
+        running.close()
+
+
 @pytest.mark.parametrize("extra", ["x-since: 2026-02-30\n", f"x-number: {'1' * 5000}\n", "x-bytes: \x00\n"])
-def test_a_file_that_cannot_be_read_changes_nothing(daemon, extra):
-    running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE, "prompts": [BOX]}}})
-    running.wait_log("ready: masks")
+def test_a_file_that_cannot_be_read_changes_nothing(steady, extra):
+    running, before = steady, len(steady.lines)
+
+    def wait_new(words: str) -> None:
+        wait_for(lambda: words in "".join(running.lines[before:]), 180, f"{words}\n{running.log}", running.alive)
+
     good = running.file.read_text()
     running.file.write_text(good + extra)
     os.kill(running.process.pid, signal.SIGHUP)
-    running.wait_log("the configuration stays as it is")
+    wait_new("the configuration stays as it is")
     with Controller(running.control) as control, pytest.raises(ControlError):
         control.reload()
     running.file.write_text(good)
     os.kill(running.process.pid, signal.SIGHUP)
-    running.wait_log("configuration reloaded: no differences")
+    wait_new("configuration reloaded: no differences")
     first_masks(running.endpoint, "cam", [1])
-    assert running.end() == 0
 
 
 def test_a_configuration_that_never_ends_holds_nothing_up(daemon):
@@ -65,17 +81,14 @@ def test_a_configuration_that_never_ends_holds_nothing_up(daemon):
 
 
 @pytest.mark.parametrize("source", ["~nouser/clip.mp4", f"webcam:{'1' * 5000}", "x" * 300_000])
-def test_a_source_that_cannot_be_read_is_an_error(daemon, source):
-    running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE, "prompts": [BOX]}}})
-    running.wait_log("ready: masks")
-    with Controller(running.control) as control:
+def test_a_source_that_cannot_be_read_is_an_error(steady, source):
+    with Controller(steady.control) as control:
         with pytest.raises(ControlError):
             control.add_stream("bad", {"source": source})
         with pytest.raises(ControlError):
             control.add_stream("bad", {"source": SIMPLE, "prompts": [{"object": 1, "mask": source}]})
         assert control.hello().streams == ("cam",)
-    first_masks(running.endpoint, "cam", [1])
-    assert running.end() == 0
+    first_masks(steady.endpoint, "cam", [1])
 
 
 def test_sighup_while_it_starts_reloads(daemon):

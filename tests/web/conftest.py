@@ -26,9 +26,12 @@ def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemo
         daemon.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def changed_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDaemon]:
-    """One daemon that may open its own pictures as a camera, makes clips, and whose settings tests change."""
+    """One daemon that may open its own pictures as a camera, makes clips, and whose settings tests change.
+
+    Few modules use it: to start it for each of them takes less than to keep it running between them.
+    """
     streams = {"cam": STREAMS["cam"]}
     record = {"keep_free_mb": 1, "clips": {"path": "clips", "before_s": 1.0, "after_s": 0.5}}
     folder = tmp_path_factory.mktemp("own") / "daemon"

@@ -13,7 +13,7 @@ from tests.e2e.daemon_process import DaemonProcess, wait_for
 
 SIZE = (640, 360)
 SCENE = f"scene:simple?size={SIZE[0]}x{SIZE[1]}&fps=10&code=1"
-YARD = "scene:simple?size=320x180&fps=10&code=1"
+YARD = "scene:simple?size=320x180&fps=5&code=1"
 STREAMS = {"cam": {"source": SCENE}, "yard": {"source": YARD}}
 
 
