@@ -48,6 +48,12 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_has_no_stray_spaces(document: Path) -> None:
+    lines = [line for line in FENCE.sub("", document.read_text()).splitlines() if not line.lstrip().startswith("|")]
+    assert not [line for line in lines if re.search(r"\S {2,}\S", line.strip())]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_relative_link_leads_somewhere(document: Path) -> None:
     broken = []
     for link in LINK.finditer(without_code(document.read_text())):
