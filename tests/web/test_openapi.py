@@ -22,8 +22,9 @@ def operations(url):
             yield operation
 
 
+@pytest.mark.parametrize("examples", [6, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", ["positive", "negative"])
-def test_no_promise_is_broken(web, name):
+def test_no_promise_is_broken(web, name, examples):
     from schemathesis.generation import GenerationMode
 
     mode = GenerationMode(name)
@@ -35,7 +36,7 @@ def test_no_promise_is_broken(web, name):
         client.acknowledge(frame)
         for operation in operations(web.url):
             if mode is GenerationMode.POSITIVE or "{" in operation.path:  # the others cannot be invalid
-                try_out(operation, mode)
+                try_out(operation, mode, examples)
         assert client.next_frame().header["stream"] in ("cam", "yard")
     after = web.json("GET", "/v1/streams")
     assert after["daemon"]["session"] == before["daemon"]["session"]
@@ -43,7 +44,7 @@ def test_no_promise_is_broken(web, name):
     assert after["streams"][0]["tracked"] > before["streams"][0]["tracked"]
 
 
-def try_out(operation, mode):
+def try_out(operation, mode, examples):
     """Send what the description allows, or what it does not."""
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi import checks as promises
@@ -57,7 +58,7 @@ def try_out(operation, mode):
         checks.append(not_a_server_error)
 
     @settings(
-        max_examples=15,
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
