@@ -530,7 +530,7 @@ class Sam2Tracker:
     @property
     def memory_format(self) -> str:
         """Names the model's weights and all settings that memory depends on."""
-        return f"sam2-3 {self._weights} {self._predictor.model.image_size} {self._predictor.bank.shape}"
+        return f"sam2-4 {self._weights} {self._predictor.model.image_size} {self._predictor.bank.shape}"
 
     def export_memory(self, stream: str, aside: Iterable[int] = ()) -> StreamMemory:
         """Copy what is remembered of a stream's objects, and of those that were set aside and are named.

@@ -61,7 +61,7 @@ class StepFunction(nn.Module):
         given = list(others)
         sines = given.pop(0) if self._step.model.add_tpos_enc_to_obj_ptrs else pointers[..., :0]
         # Only the first field of the evidence is read here.
-        memory = Memory(recall, sines, Evidence(given[0], slots_valid, slots_valid) if given else None)
+        memory = Memory(recall, sines, Evidence(given[0], slots_valid, slots_valid, slots_valid) if given else None)
         tracked = self._step.infer(memory, Features(top, attended, stride8, stride4, colors=top), True)
         return (*tracked.output, *tracked[1:])
 

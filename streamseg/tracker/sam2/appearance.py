@@ -4,7 +4,8 @@ When two objects touch, both masks may cover both objects. Both masks are rememb
 object. Memory attention and decoder see each object alone, so they cannot prevent that. Colors can: each object has a
 *look*, the histogram of the colors inside its mask on the prompted frame. Where another object of the stream was on the
 previous frame, and its look explains the picture better than the object's own, the logit of the object's mask is
-lowered before the mask is published and remembered. Objects that look alike keep the model's masks.
+lowered before the mask is published and remembered. Objects that look alike are told apart by their motion, where their
+masks merge (:mod:`streamseg.tracker.sam2.motion`).
 
 A mask that covers another object with a different look is *mixed*. Memory skips such frames, and frames on which the
 object was not seen while another one was near enough to cover it.
@@ -27,6 +28,7 @@ from torch.nn import functional
 
 from streamseg.tracker.preprocess import MEAN, STD
 from streamseg.tracker.sam2.memory_policy import NEVER
+from streamseg.tracker.sam2.motion import in_doubt, later, measured, nearer_to_another
 
 BINS: Final = (8, 16, 16)
 """Colors are distinguished by luma and two chroma differences, as in YCbCr."""
@@ -37,15 +39,15 @@ _CHROMA_RANGE: Final = 0.35
 _UNKNOWN: Final = 2e-3
 """Added to the share of each color in a look: a color missing from the prompted frame proves little."""
 _MARGIN: Final = 0.3
-"""A log ratio below this is ignored."""
+"""A log ratio below this is ignored, of colors or of places."""
 _STRENGTH: Final = 40.0
 """Logits per unit of the log ratio above that."""
 _NEAR: Final = 2
 """Another object is considered up to this many cells around its last mask."""
 _SHARED: Final = 0.25
-"""A mask is mixed if it and another one share more than this part of the smaller one,"""
+"""Two masks are merged if they share more than this part of the smaller one,"""
 _ALIKE: Final = 0.65
-"""and the looks of their objects agree by less than this (Bhattacharyya coefficient)."""
+"""and mixed if the looks of their objects agree by less than this, too (Bhattacharyya coefficient)."""
 
 SLOTS: Final = 2
 """Number of masks kept per lane: after one part of a batch is tracked, the next part reads the older ones."""
@@ -74,11 +76,14 @@ class Evidence(NamedTuple):
         lowered: ``[B, h, w]``; subtracted from the logits.
         mixed: ``[B]`` bool; whether the lane's last mask covered another object with a different look.
         mask_frame: ``[B]``; the frame of that mask.
+        motion: ``[B, motion.FIELDS]``; the lane's motion for the frame, see :mod:`streamseg.tracker.sam2.motion`; zeros
+            if it has no look-alike.
     """
 
     lowered: Tensor
     mixed: Tensor
     mask_frame: Tensor
+    motion: Tensor
 
 
 def colors_of(images: Tensor, side: int) -> Tensor:
@@ -115,6 +120,7 @@ def evidence(
     looks: Tensor,
     masks: Tensor,
     mask_frame: Tensor,
+    motion: Tensor,
     stream: Tensor,
     *,
     lanes: Tensor,
@@ -127,6 +133,7 @@ def evidence(
         looks: ``[L, k, COLORS]``; looks on each conditioning frame; zeros: unknown.
         masks: ``[L, SLOTS, h, w]`` bool; the newest masks.
         mask_frame: ``[L, SLOTS]``; their frames.
+        motion: ``[L, SLOTS, motion.FIELDS]``; the motion for each of those frames.
         stream: ``[L]``; the stream of each lane; negative: none.
         lanes: ``[B]``; the lanes to track.
         frames: ``[B]``; their frames.
@@ -135,37 +142,48 @@ def evidence(
     # Lanes of one stream are on one frame, and lanes of other streams do not count.
     same = (stream[None] == stream[lanes][:, None]) & (stream[None] >= 0)
     own = torch.arange(len(stream), device=stream.device)[None] == lanes[:, None]
-    if stream.device.type == "cpu" and not torch.compiler.is_compiling():
+    on_host = stream.device.type == "cpu" and not torch.compiler.is_compiling()
+    if on_host:
         every = (same | own).any(0).nonzero()[:, 0]
-        looks, masks, mask_frame, same, own = (
-            looks[every],
-            masks[every],
-            mask_frame[every],
-            same[:, every],
-            own[:, every],
+        looks, masks, mask_frame, motion, stream = (
+            values[every] for values in (looks, masks, mask_frame, motion, stream)
         )
+        same, own = same[:, every], own[:, every]
         if len(every) == len(lanes) == 1:  # a single object, the usual case, costs nothing
             nothing = torch.zeros(1, *masks.shape[2:])
-            return Evidence(nothing, torch.zeros(1, dtype=torch.bool), torch.full_like(frames, NEVER))
+            never = torch.full_like(frames, NEVER)
+            return Evidence(nothing, torch.zeros(1, dtype=torch.bool), never, torch.zeros_like(motion[:, 0]))
     looks, known = _mean_looks(looks)
     place, picture = own.int().argmax(1), (same | own).int().argmax(0)
     now = torch.where(same | own, frames[:, None], -1).amax(0)
     held_frame, slot = torch.where(mask_frame < now[:, None], mask_frame, NEVER).max(1)
-    held = masks[torch.arange(len(slot), device=slot.device), slot] & (held_frame >= 0)[:, None, None]
-    rival = same & ~own & known[None] & known[place][:, None]
+    rows = torch.arange(len(slot), device=slot.device)
+    holds = held_frame >= 0
+    held = (masks[rows, slot] & holds[:, None, None]).float()
+    wide = _widened(held)
+
+    rival = (stream[None] == stream[:, None]) & (stream >= 0)[None] & (rows[None] != rows[:, None])
+    rival &= known[None] & known[:, None]
+    areas, roots = held.flatten(1), looks.sqrt()
+    size = areas.sum(1)
+    merged = areas @ areas.t() > _SHARED * torch.minimum(size[:, None], size[None]).clamp(min=1)
+    merged &= rival & (held_frame[:, None] == held_frame[None])
+    alike = roots @ roots.t() >= _ALIKE
 
     fit = _fit(looks, colors[picture])
-    better = fit[None] - fit[place][:, None] - _MARGIN
-    near = _widened(held.float())[None] * rival[:, :, None, None]
-    lowered = (_STRENGTH * functional.relu(better) * near).amax(1)
-
-    areas = held.flatten(1).float()
-    shared = areas[place] @ areas.t()
-    size = areas.sum(1)
-    mixed = shared > _SHARED * torch.minimum(size[place][:, None], size[None]).clamp(min=1)
-    roots = looks.sqrt()
-    mixed &= (roots[place] @ roots.t() < _ALIKE) & rival & (held_frame[place][:, None] == held_frame[None])
-    return Evidence(lowered, mixed.any(1), held_frame[place])
+    near = wide[None] * rival[place][:, :, None, None]
+    lowered = (_STRENGTH * functional.relu(fit[None] - fit[place][:, None] - _MARGIN) * near).amax(1)
+    alike_rival = alike & rival
+    follows = holds & alike_rival.any(1)
+    moving = motion[rows, slot] * follows[:, None]
+    if not on_host or bool(follows.any()):
+        doubt, crossing = in_doubt(moving, held, merged, alike_rival)
+        moving = later(measured(moving, held, doubt), now - held_frame) * follows[:, None]
+        if not on_host or bool(crossing.any()):
+            nearer = functional.relu(nearer_to_another(moving, place, held.shape[1]) - _MARGIN)
+            near = wide[None] * crossing[place][:, :, None, None]
+            lowered = torch.maximum(lowered, (_STRENGTH * nearer * near).amax(1))
+    return Evidence(lowered, (merged & ~alike)[place].any(1), held_frame[place], moving[place])
 
 
 def slot_to_write(mask_frame: Tensor, frames: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from streamseg.tracker.sam2.appearance import COLORS, SLOTS, Evidence, evidence, slot_to_write
 from streamseg.tracker.sam2.memory_policy import NEVER, SAM2, MemoryPolicy, newest, newest_good
+from streamseg.tracker.sam2.motion import FIELDS
 
 POINTER_AGE_LIMIT = 1 << 15
 """Maximum age in frames for the encoding of a pointer: far longer than the clips that models are trained and tested on.
@@ -141,6 +142,7 @@ class MemoryBank:
             :mod:`streamseg.tracker.sam2.appearance`.
         mask: ``[lanes, 2, h, w]`` bool; the newest masks; 1x1 if none are stored.
         mask_frame: ``[lanes, 2]`` int64; their frames.
+        motion: ``[lanes, 2, fields]`` float32; the motion for those frames, see :mod:`streamseg.tracker.sam2.motion`.
         stream: ``[lanes, 1]`` int64; number of the object's stream; ``NEVER``: no object is tracked. Set by
             :meth:`assign`; not part of an object's memory.
     """
@@ -156,6 +158,7 @@ class MemoryBank:
         "look",
         "mask",
         "mask_frame",
+        "motion",
         "stream",
     )
     _MEMORY_FIELDS = FIELDS[:-1]
@@ -188,6 +191,7 @@ class MemoryBank:
         self.look = torch.zeros(lanes, cond, shape.colors, device=device)
         self.mask = torch.zeros(lanes, SLOTS, shape.mask_side, shape.mask_side, dtype=torch.bool, device=device)
         self.mask_frame = frames(SLOTS)
+        self.motion = torch.zeros(lanes, SLOTS, FIELDS, device=device)
         self.stream = frames(1)
         self._conditioning_places = torch.arange(cond, device=device)
         self._anchor_places = cond + torch.arange(shape.policy.anchor_slots or 1, device=device)
@@ -323,11 +327,18 @@ class MemoryBank:
             colors: ``[B, 2h, 2w]``, see :func:`~streamseg.tracker.sam2.appearance.colors_of`.
         """
         return evidence(
-            self.look, self.mask, self.mask_frame, self.stream[:, 0], lanes=lanes, frames=frames, colors=colors
+            self.look,
+            self.mask,
+            self.mask_frame,
+            self.motion,
+            self.stream[:, 0],
+            lanes=lanes,
+            frames=frames,
+            colors=colors,
         )
 
     def write_masks(self, lanes: Tensor, frames: Tensor, mask_logits: Tensor, others: Evidence) -> None:
-        """Store each lane's mask on a tracked frame, and whether its last one was mixed.
+        """Store each lane's mask and motion on a tracked frame, and whether its last mask was mixed.
 
         Args:
             lanes: ``[B]`` int64, all different.
@@ -339,6 +350,7 @@ class MemoryBank:
         slots = slot_to_write(self.mask_frame[lanes], frames)
         self.mask[lanes, slots] = mask_logits > 0
         self.mask_frame[lanes, slots] = frames
+        self.motion[lanes, slots] = others.motion
 
     def _quality(self, lanes: Tensor, others: Evidence | None) -> Tensor:
         """Return the quality of the ring's masks, ``[B, ring_slots]``; 0 for mixed ones."""

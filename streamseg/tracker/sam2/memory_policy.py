@@ -9,8 +9,8 @@ host reads no value.
   frames, so that memory never freezes for longer than the window.
 - ``distractor`` follows DAM4SAM (Videnovic et al. 2025): fewer recent frames, plus *anchors*, frames on which the model
   saw a second candidate beside the object and was still sure of its own.
-- ``contact`` compares objects of a stream by their colors: where they touch, masks give way to each other, and frames
-  on which that failed are not read (:mod:`streamseg.tracker.sam2.appearance`).
+- ``contact`` compares objects of a stream by their colors, and look-alikes by their motion: where they touch, masks
+  give way to each other, and frames on which that failed are not read (:mod:`streamseg.tracker.sam2.appearance`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,153 @@
+"""Tells look-alikes of a stream apart where they cross, by their motion: part of the memory policy ``contact``.
+
+When two objects of the same colors cross, the decoder gives both of them the upper one, and afterwards nothing in the
+picture says which is which. Their motion does. While two objects are apart, place and velocity of each follow its mask.
+From the moment in which they touch until they are apart again, each is assumed to move on at its last velocity; and if
+their masks merge, or one of them vanishes, each mask gives way where the other object is expected to be.
+
+Trackers of boxes assume a constant velocity for objects that are out of sight, too (SORT, Bewley et al. 2016). The
+ratio of two Gaussians around the expected places decides between two objects, as that of their colors does in
+:mod:`streamseg.tracker.sam2.appearance`. Its use for masks is our own.
+
+The *motion* of a lane on a frame is a row of :data:`FIELDS` numbers: the place where it was last measured (x, y); its
+velocity per frame; its shape (variances of x and y, covariance); the number of frames since then; and the doubt about
+it. Lengths are shares of the picture's side, so that they hold for every size of the model's input. A shape of zeros
+means that nothing is known.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+FIELDS: Final = 9
+_PLACE, _VELOCITY, _SHAPE, _AGE, _DOUBT = slice(0, 2), slice(2, 4), slice(4, 7), 7, 8
+
+_TOUCHING: Final = 1.0
+"""Doubt: the object touches a look-alike. Its place and velocity are not measured."""
+_CROSSING: Final = 2.0
+"""Doubt: their masks have merged, or one of them has vanished. Its mask gives way to the other one."""
+
+_NEWEST: Final = 0.3
+"""Share of the newest measurement in the velocity."""
+_CORE: Final = 3.0
+"""Cells farther from the center than this are specks and are not measured; in radii, or half sides of a square."""
+_REACH: Final = 2.2
+"""How far an object reaches from its center, in standard deviations of its cells: 2 in an ellipse, more with a tail."""
+_SPREAD: Final = 1.5
+"""Width of the Gaussians: three times the mean variance of both shapes, since the places are only expected."""
+_LONGEST: Final = 120
+"""Frames after which an object is measured in spite of doubt: what stays together does not keep its velocity."""
+
+
+def in_doubt(motion: Tensor, masks: Tensor, merged: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+    """Find look-alikes that may be mistaken for each other.
+
+    Args:
+        motion: ``[L, FIELDS]``; the motion for a frame, from the frames before it.
+        masks: ``[L, h, w]`` float32; the masks on that frame, 0 or 1.
+        merged: ``[L, L]`` bool; whether two masks have much in common.
+        alike: ``[L, L]`` bool; whether two lanes are of one stream and look alike.
+
+    Returns:
+        The doubt about each lane, ``[L]`` float32, and the pairs that are crossing, ``[L, L]`` bool.
+    """
+    place, shape = _measure(masks)
+    # A mask that gave way is smaller than its object, so the shape of before counts.
+    shape = torch.where(_known(motion)[:, None], motion[:, _SHAPE], shape)
+    between = place[:, None] - place[None]
+    x, y = between.unbind(2)
+    # The variance of an object along the line to another one, times the square of their distance.
+    along = (shape[:, 0, None] * x**2 + shape[:, 1, None] * y**2 + 2 * shape[:, 2, None] * x * y).clamp(min=0)
+    near = between.square().sum(2) < _REACH * (along.sqrt() + along.t().sqrt())
+    gone = masks.sum((1, 2)) == 0
+    hidden = gone[None] | gone[:, None]
+    before = torch.minimum(motion[:, None, _DOUBT], motion[None, :, _DOUBT])
+    touching = alike & ((near & ~hidden) | (hidden & (before >= _TOUCHING)))
+    crossing = alike & (merged | (touching & (hidden | (before >= _CROSSING))))
+    return torch.maximum(_TOUCHING * touching.any(1), _CROSSING * crossing.any(1)), crossing
+
+
+def measured(motion: Tensor, masks: Tensor, doubt: Tensor) -> Tensor:
+    """Return the motion after a frame, ``[L, FIELDS]``.
+
+    Args:
+        motion: ``[L, FIELDS]``; the motion for that frame, from the frames before it.
+        masks: ``[L, h, w]`` float32; the masks on it, 0 or 1.
+        doubt: ``[L]``; from :func:`in_doubt`.
+    """
+    place, shape = _measure(masks)
+    known, age = _known(motion), motion[:, _AGE]
+    moved = (place - motion[:, _PLACE]) / age.clamp(min=1)[:, None]
+    velocity = torch.lerp(motion[:, _VELOCITY], moved, _NEWEST) * known[:, None]
+    now = torch.cat([place, velocity, shape, torch.zeros_like(place)], 1)
+    doubtful = (doubt > 0) & known & (age < _LONGEST)
+    seen = shape[:, :2].sum(1) > 0
+    before = torch.cat([motion[:, :_DOUBT], (doubt * doubtful)[:, None]], 1)
+    return torch.where((seen & ~doubtful)[:, None], now, before)
+
+
+def later(motion: Tensor, frames: Tensor) -> Tensor:
+    """Return the motion ``[L, FIELDS]`` for a frame that is that many frames ``[L]`` later."""
+    return torch.cat([motion[:, :_AGE], (motion[:, _AGE] + frames)[:, None], motion[:, _DOUBT:]], 1)
+
+
+def nearer_to_another(motion: Tensor, place: Tensor, side: int) -> Tensor:
+    """Return by how much each cell speaks for another lane and against the own one, by their expected places.
+
+    Args:
+        motion: ``[L, FIELDS]``; the motion for the current frame.
+        place: ``[B]``; the own lanes.
+        side: Side of the result, in cells.
+
+    Returns:
+        ``[B, L, side, side]``; log ratios, 0 where nothing is known.
+    """
+    cells = _cells(side, motion.device)
+    expected = motion[:, _PLACE] + motion[:, _AGE, None] * motion[:, _VELOCITY]
+    columns, rows = ((cells - expected[:, axis, None]).square() for axis in (0, 1))
+    distance = rows[:, :, None] + columns[:, None, :]
+    spread = _SPREAD * motion[:, _SHAPE][:, :2].sum(1)
+    ratio = distance[place][:, None] - distance[None]
+    ratio = ratio / (spread[place][:, None] + spread[None]).clamp(min=1e-6)[:, :, None, None]
+    known = _known(motion)
+    return ratio * (known[place][:, None] & known[None])[:, :, None, None]
+
+
+def _known(motion: Tensor) -> Tensor:
+    """Return whether anything is known about lanes ``[L, FIELDS]``: ``[L]`` bool."""
+    return motion[:, _SHAPE][:, :2].sum(1) > 0
+
+
+def _measure(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Measure masks ``[L, h, w]`` float32 of 0 and 1.
+
+    Returns:
+        Centers ``[L, 2]``, and variances and covariance of x and y ``[L, 3]``; zeros if a mask is empty.
+    """
+    side = masks.shape[1]
+    cells = _cells(side, masks.device)
+    x, y, area = _centers(masks, cells)
+    away = (cells - x[:, None]).square()[:, None, :] + (cells - y[:, None]).square()[:, :, None]
+    masks = masks * (away <= ((_CORE / (2 * side)) ** 2 * area)[:, None, None])
+    x, y, area = _centers(masks, cells)
+    one_cell = (area > 0) / (12 * side**2)
+    count = area.clamp(min=1)
+    xx = masks.sum(1) @ cells.square() / count - x.square() + one_cell
+    yy = masks.sum(2) @ cells.square() / count - y.square() + one_cell
+    xy = (masks @ cells * cells).sum(1) / count - x * y
+    return torch.stack([x, y], 1), torch.stack([xx, yy, xy], 1)
+
+
+def _centers(masks: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x and y of the centers of masks ``[L, h, w]``, and their number of cells: ``[L]`` each."""
+    columns, rows = masks.sum(1), masks.sum(2)
+    area = columns.sum(1)
+    return columns @ cells / area.clamp(min=1), rows @ cells / area.clamp(min=1), area
+
+
+def _cells(side: int, device: torch.device) -> Tensor:
+    """Return the centers of that many cells, as shares of the side."""
+    return (torch.arange(side, device=device, dtype=torch.float32) + 0.5) / side

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamseg.tracker.sam2.memory_bank import MemoryBank
+from tests.tracker.sam2.contact_bank import BOTH, RED, SIDE, bank_of, disc, follow, picture
+
+FRAMES = 45
+_NOTHING = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+
+
+def _crossing(frame: int) -> Tensor:
+    """Two discs that touch at frame 14, cover each other at frame 22 and are apart at frame 30."""
+    return torch.stack([disc(4 + frame / 2), disc(26 - frame / 2)])
+
+
+def _both_get_the_upper_one(discs: Tensor, frame: int) -> Tensor:
+    return discs[1].expand(2, -1, -1) if 15 <= frame < 30 else discs.any(0).expand(2, -1, -1)
+
+
+def _both_get_both(discs: Tensor, frame: int) -> Tensor:
+    return discs.any(0).expand(2, -1, -1)
+
+
+def _the_lower_one_vanishes(discs: Tensor, frame: int) -> Tensor:
+    return torch.stack([_NOTHING, discs[1]]) if 15 <= frame < 30 else discs.any(0).expand(2, -1, -1)
+
+
+def _cross(bank: MemoryBank, decoder: Callable[[Tensor, int], Tensor], last: int = FRAMES) -> Tensor:
+    """Let two look-alikes cross, and return the last masks. Before they touch, the decoder is right."""
+    for frame in range(1, last + 1):
+        discs = _crossing(frame)
+        masks = decoder(discs, frame) if frame >= 12 else discs
+        kept = follow(bank, frame, masks, picture((discs.any(0), RED)))
+    return kept
+
+
+def _wrong(kept: Tensor, discs: Tensor) -> list[float]:
+    """Each mask's share that lies on the other disc only, and the share of its disc that it lacks."""
+    size = discs.flatten(1).sum(1)
+    on_other = (kept & discs.flip(0) & ~discs).flatten(1).sum(1) / size
+    lacks = (discs & ~kept).flatten(1).sum(1) / size
+    return [*on_other.tolist(), *lacks.tolist()]
+
+
+@pytest.mark.parametrize("decoder", [_both_get_the_upper_one, _both_get_both, _the_lower_one_vanishes])
+def test_look_alikes_that_cross_keep_their_names(decoder: Callable[[Tensor, int], Tensor]) -> None:
+    for last in (30, 31):  # the decoder sees both again, and they still touch
+        kept = _cross(bank_of([0, 0], RED), decoder, last)
+        assert max(_wrong(kept, _crossing(last))) < 0.2, last
+
+
+def test_masks_that_merge_again_are_parted_again() -> None:
+    kept = _cross(bank_of([0, 0], RED), _both_get_both, 33)
+    assert max(_wrong(kept, _crossing(33))) < 0.2
+
+
+@pytest.mark.parametrize("apart", [7, 9])
+def test_look_alikes_that_stand_side_by_side_are_left_alone(apart: int) -> None:
+    bank, discs = bank_of([0, 0], RED), torch.stack([disc(12), disc(12 + apart)])
+    for frame in range(1, 300):
+        assert follow(bank, frame, discs, picture((discs.any(0), RED))).equal(discs), frame
+
+
+def test_one_passes_a_look_alike_that_stands() -> None:
+    bank = bank_of([0, 0], RED)
+    for frame in range(1, FRAMES):
+        discs = torch.stack([disc(4 + frame / 2), disc(16)])
+        near = abs(4 + frame / 2 - 16) < 7
+        masks = discs.any(0).expand(2, -1, -1) if near else discs
+        kept = follow(bank, frame, masks, picture((discs.any(0), RED)))
+    assert kept.equal(discs)
+
+
+def test_a_speck_on_another_object_is_no_contact() -> None:
+    bank = bank_of([0, 0], RED)
+    for frame in range(1, 20):
+        discs = torch.stack([disc(6 + frame / 4), disc(26)])
+        specked = discs.clone()
+        specked[0, 15:17, 25:27] = True
+        follow(bank, frame, specked, picture((discs.any(0), RED)))
+        moving = bank.evidence(BOTH, torch.tensor([frame + 1] * 2), picture().expand(2, -1, -1)).motion
+    assert float(moving[0, 0]) == pytest.approx((6 + frame / 4 + 0.5) / SIDE, abs=0.01)
+    assert float(moving[0, 2]) == pytest.approx(0.25 / SIDE, abs=0.002)
+    assert not moving[:, -1].any()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_batch_may_be_split_in_any_order(order: tuple[int, int]) -> None:
+    whole, split = bank_of([0, 0], RED), bank_of([0, 0], RED)
+    for frame in range(1, 30):
+        discs = _crossing(frame)
+        colors, masks = picture((discs.any(0), RED)), _both_get_both(discs, frame) if frame > 15 else discs
+        kept = follow(whole, frame, masks, colors)
+        for lane in order:
+            assert follow(split, frame, masks[lane][None], colors, BOTH[lane][None])[0].equal(kept[lane]), frame
+    assert split.motion.equal(whole.motion)
+
+
+def test_motion_survives_export_in_the_middle_of_a_crossing() -> None:
+    bank = bank_of([0, 0], RED)
+    _cross(bank, _both_get_the_upper_one, 22)
+    other = MemoryBank(bank.shape, 2, torch.device("cpu"))
+    for lane in range(2):
+        other.import_lane(lane, bank.export_lane(lane, 22))
+        other.assign(lane, 3)
+    for frame in range(23, 33):
+        discs = _crossing(frame)
+        masks, colors = _both_get_the_upper_one(discs, frame), picture((discs.any(0), RED))
+        assert follow(other, frame, masks, colors).equal(follow(bank, frame, masks, colors))
+
+
+def test_frames_that_were_dropped_count() -> None:
+    bank = bank_of([0, 0], RED)
+    for frame in (1, 3, 5, 7, 9, 11, 16, 21, 26, 31):
+        discs = _crossing(frame)
+        masks = _both_get_both(discs, frame) if frame > 11 else discs
+        kept = follow(bank, frame, masks, picture((discs.any(0), RED)))
+    assert max(_wrong(kept, discs)) < 0.2
+
+
+def test_a_prompt_forgets_the_motion_of_its_object() -> None:
+    bank = bank_of([0, 0], RED)
+    _cross(bank, _both_get_both, 20)
+    bank.write_conditioning(0, 0, 20, torch.zeros(64, 4), torch.zeros(4), bank.look[0, 0].clone())
+    motion = bank.evidence(BOTH, torch.tensor([21, 21]), picture().expand(2, -1, -1)).motion
+    assert not motion[0].any()
+    assert motion[1].any()
