@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
 
+import cv2
 import zmq
 
 from streamseg.common.logs import setup_logging
@@ -106,6 +107,7 @@ def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) 
     setup_logging(spec.log, "worker")
     configure_openmp()
     limit_arenas(_ARENAS)
+    cv2.setNumThreads(1)  # splitting its small operations saves no time and costs other processes a core
     from streamseg.tracker.create import create_tracker  # imports torch, which takes seconds: only in this process
 
     tracker = create_tracker(spec.model)
