@@ -181,7 +181,7 @@ def evidence(
         moving = later(measured(moving, held, doubt), now - held_frame) * follows[:, None]
         if not on_host or bool(crossing.any()):
             nearer = functional.relu(nearer_to_another(moving, place, held.shape[1]) - _MARGIN)
-            near = wide[None] * crossing[place][:, :, None, None]
+            near = torch.maximum(wide[None], wide[place][:, None]) * crossing[place][:, :, None, None]
             lowered = torch.maximum(lowered, (_STRENGTH * nearer * near).amax(1))
     return Evidence(lowered, (merged & ~alike)[place].any(1), held_frame[place], moving[place])
 
