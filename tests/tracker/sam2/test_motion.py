@@ -49,9 +49,8 @@ def _wrong(kept: Tensor, discs: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("decoder", [_both_get_the_upper_one, _both_get_both, _the_lower_one_vanishes])
 def test_look_alikes_that_cross_keep_their_names(decoder: Callable[[Tensor, int], Tensor]) -> None:
-    for last in (30, 31):  # the decoder sees both again, and they still touch
-        kept = _cross(bank_of([0, 0], RED), decoder, last)
-        assert max(_wrong(kept, _crossing(last))) < 0.2, last
+    kept = _cross(bank_of([0, 0], RED), decoder, 31)  # the decoder sees both again, and they still touch
+    assert max(_wrong(kept, _crossing(31))) < 0.1
 
 
 def test_masks_that_merge_again_are_parted_again() -> None:
