@@ -42,6 +42,8 @@ _MARGIN: Final = 0.3
 """A log ratio below this is ignored, of colors or of places."""
 _STRENGTH: Final = 40.0
 """Logits per unit of the log ratio above that."""
+_SUREST: Final = 6.0
+"""The largest log ratio of places that counts, about that of colors: float16 holds its logits."""
 _NEAR: Final = 2
 """Another object is considered up to this many cells around its last mask."""
 _SHARED: Final = 0.25
@@ -175,14 +177,15 @@ def evidence(
     lowered = (_STRENGTH * functional.relu(fit[None] - fit[place][:, None] - _MARGIN) * near).amax(1)
     alike_rival = alike & rival
     follows = holds & alike_rival.any(1)
-    moving = motion[rows, slot] * follows[:, None]
+    moving = torch.where(follows[:, None], motion[rows, slot], 0.0)
     if not on_host or bool(follows.any()):
+        # What is stored with a mask is the motion before it; the mask itself is measured for the next frame, here.
         doubt, crossing = in_doubt(moving, held, merged, alike_rival)
-        moving = later(measured(moving, held, doubt), now - held_frame) * follows[:, None]
+        moving = torch.where(follows[:, None], later(measured(moving, held, doubt), now - held_frame), 0.0)
         if not on_host or bool(crossing.any()):
             nearer = functional.relu(nearer_to_another(moving, place, held.shape[1]) - _MARGIN)
-            near = torch.maximum(wide[None], wide[place][:, None]) * crossing[place][:, :, None, None]
-            lowered = torch.maximum(lowered, (_STRENGTH * nearer * near).amax(1))
+            near = (torch.maximum(wide[None], wide[place][:, None]) > 0) & crossing[place][:, :, None, None]
+            lowered = torch.maximum(lowered, _STRENGTH * torch.where(near, nearer.clamp(max=_SUREST), 0.0).amax(1))
     return Evidence(lowered, (merged & ~alike)[place].any(1), held_frame[place], moving[place])
 
 

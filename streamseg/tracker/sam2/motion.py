@@ -33,13 +33,15 @@ _CROSSING: Final = 2.0
 _NEWEST: Final = 0.3
 """Share of the newest measurement in the velocity."""
 _CORE: Final = 3.0
-"""Cells farther from the center than this are specks and are not measured; in radii, or half sides of a square."""
+"""Cells farther from the center than this many half sides of a square of the same area are specks: not measured."""
 _REACH: Final = 2.2
 """How far an object reaches from its center, in standard deviations of its cells: 2 in an ellipse, more with a tail."""
 _SPREAD: Final = 1.5
-"""Width of the Gaussians: three times the mean variance of both shapes, since the places are only expected."""
+"""Factor of the shapes' variances in the Gaussians. Three times the exact one: the places are only expected."""
+_ASTRAY: Final = 4.0
+"""Squared distance from the expected place, as a multiple of both variances' sum, that disproves the velocity."""
 _LONGEST: Final = 120
-"""Frames after which an object is measured in spite of doubt: what stays together does not keep its velocity."""
+"""Frames of doubt after which the motion is forgotten: what stays together does not keep its velocity."""
 
 
 def in_doubt(motion: Tensor, masks: Tensor, merged: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,15 +59,16 @@ def in_doubt(motion: Tensor, masks: Tensor, merged: Tensor, alike: Tensor) -> tu
     place, shape = _measure(masks)
     # A mask that gave way is smaller than its object, so the shape of before counts.
     shape = torch.where(_known(motion)[:, None], motion[:, _SHAPE], shape)
+    gone = masks.sum((1, 2)) == 0
+    place = torch.where(gone[:, None], _expected(motion), place)
     between = place[:, None] - place[None]
     x, y = between.unbind(2)
     # The variance of an object along the line to another one, times the square of their distance.
     along = (shape[:, 0, None] * x**2 + shape[:, 1, None] * y**2 + 2 * shape[:, 2, None] * x * y).clamp(min=0)
     near = between.square().sum(2) < _REACH * (along.sqrt() + along.t().sqrt())
-    gone = masks.sum((1, 2)) == 0
-    hidden = gone[None] | gone[:, None]
+    hidden = gone[None] | gone[:, None]  # one of the two
     before = torch.minimum(motion[:, None, _DOUBT], motion[None, :, _DOUBT])
-    touching = alike & ((near & ~hidden) | (hidden & (before >= _TOUCHING)))
+    touching = alike & near & (~hidden | (before >= _TOUCHING))
     crossing = alike & (merged | (touching & (hidden | (before >= _CROSSING))))
     return torch.maximum(_TOUCHING * touching.any(1), _CROSSING * crossing.any(1)), crossing
 
@@ -81,12 +84,18 @@ def measured(motion: Tensor, masks: Tensor, doubt: Tensor) -> Tensor:
     place, shape = _measure(masks)
     known, age = _known(motion), motion[:, _AGE]
     moved = (place - motion[:, _PLACE]) / age.clamp(min=1)[:, None]
-    velocity = torch.lerp(motion[:, _VELOCITY], moved, _NEWEST) * known[:, None]
+    # The first change is the velocity; a change over several frames counts as that many.
+    newest = torch.where((motion[:, _VELOCITY] == 0).all(1), 1.0, 1 - (1 - _NEWEST) ** age)[:, None]
+    velocity = torch.lerp(motion[:, _VELOCITY], moved, newest) * known[:, None]
     now = torch.cat([place, velocity, shape, torch.zeros_like(place)], 1)
-    doubtful = (doubt > 0) & known & (age < _LONGEST)
     seen = shape[:, :2].sum(1) > 0
+    # Seen apart from another one, but not where it was expected: it has not kept its velocity.
+    away = (place - _expected(motion)).square().sum(1) > _ASTRAY * motion[:, _SHAPE][:, :2].sum(1)
+    astray = (doubt == _TOUCHING) & seen & away
+    doubtful = (doubt > 0) & (age < _LONGEST) & ~astray
+    forget = (doubt > 0) & ~doubtful
     before = torch.cat([motion[:, :_DOUBT], (doubt * doubtful)[:, None]], 1)
-    return torch.where((seen & ~doubtful)[:, None], now, before)
+    return torch.where((seen & (doubt == 0))[:, None], now, before) * ~forget[:, None]
 
 
 def later(motion: Tensor, frames: Tensor) -> Tensor:
@@ -106,7 +115,7 @@ def nearer_to_another(motion: Tensor, place: Tensor, side: int) -> Tensor:
         ``[B, L, side, side]``; log ratios, 0 where nothing is known.
     """
     cells = _cells(side, motion.device)
-    expected = motion[:, _PLACE] + motion[:, _AGE, None] * motion[:, _VELOCITY]
+    expected = _expected(motion)
     columns, rows = ((cells - expected[:, axis, None]).square() for axis in (0, 1))
     distance = rows[:, :, None] + columns[:, None, :]
     spread = _SPREAD * motion[:, _SHAPE][:, :2].sum(1)
@@ -114,6 +123,11 @@ def nearer_to_another(motion: Tensor, place: Tensor, side: int) -> Tensor:
     ratio = ratio / (spread[place][:, None] + spread[None]).clamp(min=1e-6)[:, :, None, None]
     known = _known(motion)
     return ratio * (known[place][:, None] & known[None])[:, :, None, None]
+
+
+def _expected(motion: Tensor) -> Tensor:
+    """Return where lanes ``[L, FIELDS]`` are expected: ``[L, 2]``."""
+    return motion[:, _PLACE] + motion[:, _AGE, None] * motion[:, _VELOCITY]
 
 
 def _known(motion: Tensor) -> Tensor:
@@ -135,9 +149,11 @@ def _measure(masks: Tensor) -> tuple[Tensor, Tensor]:
     x, y, area = _centers(masks, cells)
     one_cell = (area > 0) / (12 * side**2)
     count = area.clamp(min=1)
-    xx = masks.sum(1) @ cells.square() / count - x.square() + one_cell
-    yy = masks.sum(2) @ cells.square() / count - y.square() + one_cell
-    xy = (masks @ cells * cells).sum(1) / count - x * y
+    # No matrix products, which autocast would round; and from the center, without a difference of large numbers.
+    from_x, from_y = cells - x[:, None], cells - y[:, None]
+    xx = (masks.sum(1) * from_x.square()).sum(1) / count + one_cell
+    yy = (masks.sum(2) * from_y.square()).sum(1) / count + one_cell
+    xy = ((masks * from_x[:, None]).sum(2) * from_y).sum(1) / count
     return torch.stack([x, y], 1), torch.stack([xx, yy, xy], 1)
 
 
@@ -145,7 +161,7 @@ def _centers(masks: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return x and y of the centers of masks ``[L, h, w]``, and their number of cells: ``[L]`` each."""
     columns, rows = masks.sum(1), masks.sum(2)
     area = columns.sum(1)
-    return columns @ cells / area.clamp(min=1), rows @ cells / area.clamp(min=1), area
+    return (columns * cells).sum(1) / area.clamp(min=1), (rows * cells).sum(1) / area.clamp(min=1), area
 
 
 def _cells(side: int, device: torch.device) -> Tensor:

@@ -129,3 +129,55 @@ def test_a_prompt_forgets_the_motion_of_its_object() -> None:
     motion = bank.evidence(BOTH, torch.tensor([21, 21]), picture().expand(2, -1, -1)).motion
     assert not motion[0].any()
     assert motion[1].any()
+
+
+@pytest.mark.parametrize("decoder", [_both_get_the_upper_one, _both_get_both, _the_lower_one_vanishes])
+def test_low_precision_changes_nothing(decoder: Callable[[Tensor, int], Tensor]) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        low = _cross(bank_of([0, 0], RED), decoder, 31)
+    assert low.equal(_cross(bank_of([0, 0], RED), decoder, 31))
+
+
+def _lowest(bank: MemoryBank, discs: Callable[[int], Tensor], merged: range, last: int) -> float:
+    """Let a decoder be right but for some frames, on which the first two masks merge; the lowest IoU on the others."""
+    lowest = 1.0
+    lanes = torch.arange(len(discs(0)))
+    for frame in range(1, last):
+        truth = discs(frame)
+        masks = truth.clone()
+        if frame in merged:
+            masks[:2] = truth[:2].any(0)
+        kept = follow(bank, frame, masks, picture((truth.any(0), RED)), lanes)
+        if frame not in merged:
+            both, either = ((kept & truth).flatten(1).sum(1), (kept | truth).flatten(1).sum(1))
+            lowest = min(lowest, float((both / either)[either > 0].min()))
+    return lowest
+
+
+@pytest.mark.parametrize("merged", [range(45, 46), range(60, 63), range(60, 75)])
+def test_one_stops_beside_a_look_alike(merged: range) -> None:
+    """The last velocity is disproved by the masks, which are seen apart."""
+    lowest = _lowest(
+        bank_of([0, 0], RED), lambda frame: torch.stack([disc(min(4 + frame / 2, 17)), disc(25)]), merged, 130
+    )
+    assert lowest > 0.9
+
+
+def test_a_hidden_object_is_in_doubt_only_where_it_is_expected() -> None:
+    """The first lane leaves beside the second; elsewhere the third comes to stand beside the fourth."""
+
+    def discs(frame: int) -> Tensor:
+        first = disc(4, 6) if frame < 30 else _NOTHING
+        return torch.stack([first, disc(12, 6), disc(max(26 - frame / 4, 14), 26), disc(6, 26)])
+
+    assert _lowest(bank_of([0] * 4, RED), discs, range(0), 90) > 0.9
+
+
+def test_fast_look_alikes_cross_soon_after_their_prompts() -> None:
+    bank = bank_of([0, 0], RED)
+    for frame in range(1, 9):
+        truth = torch.stack([disc(4 + 3 * frame, 15), disc(28 - 3 * frame, 17)])
+        masks = truth.any(0).expand(2, -1, -1) if frame in (4, 5) else truth
+        kept = follow(bank, frame, masks, picture((truth.any(0), RED)))
+        if frame > 5:
+            assert max(_wrong(kept, truth)) < 0.2, frame
