@@ -42,7 +42,7 @@ _FOR_WATCHERS: Final = {
     "<body>": "<body data-watch>",
     'aria-describedby="hint"': 'aria-describedby="watch-hint"',
     '<p id="hint">': '<p id="watch-hint">You may watch: your token has the role watch.</p><p id="hint">',
-    "select an object; elsewhere: start a new one, or add to the selected one": "select an object",
+    "Select an object; elsewhere: start a new one, or add to the selected one": "Select an object",
     "move the crosshair, click there; with <kbd>Shift</kbd>: exclude": "move the crosshair, select there",
     "middle button: move": "middle button, or drag: move",
 }
