@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from streamseg.tracker.preprocess import MEAN, STD
 from streamseg.tracker.sam2.memory_policy import NEVER
-from streamseg.tracker.sam2.motion import in_doubt, later, measured, nearer_to_another
+from streamseg.tracker.sam2.motion import later, measured, nearer_to_another
 
 BINS: Final = (8, 16, 16)
 """Colors are distinguished by luma and two chroma differences, as in YCbCr."""
@@ -78,7 +78,7 @@ class Evidence(NamedTuple):
         lowered: ``[B, h, w]``; subtracted from the logits.
         mixed: ``[B]`` bool; whether the lane's last mask covered another object with a different look.
         mask_frame: ``[B]``; the frame of that mask.
-        motion: ``[B, motion.FIELDS]``; the lane's motion for the frame, see :mod:`streamseg.tracker.sam2.motion`; zeros
+        motion: ``[B, MOTION_FIELDS]``; the lane's motion for the frame, see :mod:`streamseg.tracker.sam2.motion`; zeros
             if it has no look-alike.
     """
 
@@ -135,7 +135,7 @@ def evidence(
         looks: ``[L, k, COLORS]``; looks on each conditioning frame; zeros: unknown.
         masks: ``[L, SLOTS, h, w]`` bool; the newest masks.
         mask_frame: ``[L, SLOTS]``; their frames.
-        motion: ``[L, SLOTS, motion.FIELDS]``; the motion for each of those frames.
+        motion: ``[L, SLOTS, MOTION_FIELDS]``; the motion for each of those frames.
         stream: ``[L]``; the stream of each lane; negative: none.
         lanes: ``[B]``; the lanes to track.
         frames: ``[B]``; their frames.
@@ -180,8 +180,8 @@ def evidence(
     moving = torch.where(follows[:, None], motion[rows, slot], 0.0)
     if not on_host or bool(follows.any()):
         # What is stored with a mask is the motion before it; the mask itself is measured for the next frame, here.
-        doubt, crossing = in_doubt(moving, held, merged, alike_rival)
-        moving = torch.where(follows[:, None], later(measured(moving, held, doubt), now - held_frame), 0.0)
+        moving, crossing = measured(moving, held, merged, alike_rival)
+        moving = torch.where(follows[:, None], later(moving, now - held_frame), 0.0)
         if not on_host or bool(crossing.any()):
             nearer = functional.relu(nearer_to_another(moving, place, held.shape[1]) - _MARGIN)
             near = (torch.maximum(wide[None], wide[place][:, None]) > 0) & crossing[place][:, :, None, None]

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from streamseg.tracker.sam2.appearance import COLORS, SLOTS, Evidence, evidence, slot_to_write
 from streamseg.tracker.sam2.memory_policy import NEVER, SAM2, MemoryPolicy, newest, newest_good
-from streamseg.tracker.sam2.motion import FIELDS
+from streamseg.tracker.sam2.motion import MOTION_FIELDS
 
 POINTER_AGE_LIMIT = 1 << 15
 """Maximum age in frames for the encoding of a pointer: far longer than the clips that models are trained and tested on.
@@ -191,7 +191,7 @@ class MemoryBank:
         self.look = torch.zeros(lanes, cond, shape.colors, device=device)
         self.mask = torch.zeros(lanes, SLOTS, shape.mask_side, shape.mask_side, dtype=torch.bool, device=device)
         self.mask_frame = frames(SLOTS)
-        self.motion = torch.zeros(lanes, SLOTS, FIELDS, device=device)
+        self.motion = torch.zeros(lanes, SLOTS, MOTION_FIELDS, device=device)
         self.stream = frames(1)
         self._conditioning_places = torch.arange(cond, device=device)
         self._anchor_places = cond + torch.arange(shape.policy.anchor_slots or 1, device=device)

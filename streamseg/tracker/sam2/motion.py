@@ -9,10 +9,10 @@ Trackers of boxes assume a constant velocity for objects that are out of sight, 
 ratio of two Gaussians around the expected places decides between two objects, as that of their colors does in
 :mod:`streamseg.tracker.sam2.appearance`. Its use for masks is our own.
 
-The *motion* of a lane on a frame is a row of :data:`FIELDS` numbers: the place where it was last measured (x, y); its
-velocity per frame; its shape (variances of x and y, covariance); the number of frames since then; and the doubt about
-it. Lengths are shares of the picture's side, so that they hold for every size of the model's input. A shape of zeros
-means that nothing is known.
+The *motion* of a lane on a frame is a row of :data:`MOTION_FIELDS` numbers: the place where it was last measured (x,
+y); its velocity per frame; its shape (variances of x and y, covariance); the number of frames since then; and the doubt
+about it. Lengths are shares of the picture's side, so that they hold for every size of the model's input. A shape of
+zeros means that nothing is known.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-FIELDS: Final = 9
+MOTION_FIELDS: Final = 9
 _PLACE, _VELOCITY, _SHAPE, _AGE, _DOUBT = slice(0, 2), slice(2, 4), slice(4, 7), 7, 8
 
 _TOUCHING: Final = 1.0
@@ -44,22 +44,33 @@ _LONGEST: Final = 120
 """Frames of doubt after which the motion is forgotten: what stays together does not keep its velocity."""
 
 
-def in_doubt(motion: Tensor, masks: Tensor, merged: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
-    """Find look-alikes that may be mistaken for each other.
+def measured(motion: Tensor, masks: Tensor, merged: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+    """Measure the masks of a frame, and find look-alikes that may be mistaken for each other there.
 
     Args:
-        motion: ``[L, FIELDS]``; the motion for a frame, from the frames before it.
+        motion: ``[L, MOTION_FIELDS]``; the motion for the frame, from the frames before it.
         masks: ``[L, h, w]`` float32; the masks on that frame, 0 or 1.
         merged: ``[L, L]`` bool; whether two masks have much in common.
         alike: ``[L, L]`` bool; whether two lanes are of one stream and look alike.
 
     Returns:
-        The doubt about each lane, ``[L]`` float32, and the pairs that are crossing, ``[L, L]`` bool.
+        The motion after the frame, ``[L, MOTION_FIELDS]``, and the pairs that are crossing, ``[L, L]`` bool.
     """
     place, shape = _measure(masks)
+    gone = masks.sum((1, 2)) == 0
+    doubt, crossing = _in_doubt(motion, place, shape, gone, merged, alike)
+    return _after(motion, place, shape, doubt), crossing
+
+
+def _in_doubt(
+    motion: Tensor, place: Tensor, shape: Tensor, gone: Tensor, merged: Tensor, alike: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the doubt about each lane, ``[L]`` float32, and the pairs that are crossing, ``[L, L]`` bool.
+
+    Args: as :func:`measured`, with what :func:`_measure` returns; ``gone``: ``[L]`` bool; whether the mask is empty.
+    """
     # A mask that gave way is smaller than its object, so the shape of before counts.
     shape = torch.where(_known(motion)[:, None], motion[:, _SHAPE], shape)
-    gone = masks.sum((1, 2)) == 0
     place = torch.where(gone[:, None], _expected(motion), place)
     between = place[:, None] - place[None]
     x, y = between.unbind(2)
@@ -73,15 +84,11 @@ def in_doubt(motion: Tensor, masks: Tensor, merged: Tensor, alike: Tensor) -> tu
     return torch.maximum(_TOUCHING * touching.any(1), _CROSSING * crossing.any(1)), crossing
 
 
-def measured(motion: Tensor, masks: Tensor, doubt: Tensor) -> Tensor:
-    """Return the motion after a frame, ``[L, FIELDS]``.
+def _after(motion: Tensor, place: Tensor, shape: Tensor, doubt: Tensor) -> Tensor:
+    """Return the motion after a frame, ``[L, MOTION_FIELDS]``.
 
-    Args:
-        motion: ``[L, FIELDS]``; the motion for that frame, from the frames before it.
-        masks: ``[L, h, w]`` float32; the masks on it, 0 or 1.
-        doubt: ``[L]``; from :func:`in_doubt`.
+    Args: as :func:`_in_doubt`, and the ``doubt`` that it returns.
     """
-    place, shape = _measure(masks)
     known, age = _known(motion), motion[:, _AGE]
     moved = (place - motion[:, _PLACE]) / age.clamp(min=1)[:, None]
     # The first change is the velocity; a change over several frames counts as that many.
@@ -99,7 +106,7 @@ def measured(motion: Tensor, masks: Tensor, doubt: Tensor) -> Tensor:
 
 
 def later(motion: Tensor, frames: Tensor) -> Tensor:
-    """Return the motion ``[L, FIELDS]`` for a frame that is that many frames ``[L]`` later."""
+    """Return the motion ``[L, MOTION_FIELDS]`` for a frame that is that many frames ``[L]`` later."""
     return torch.cat([motion[:, :_AGE], (motion[:, _AGE] + frames)[:, None], motion[:, _DOUBT:]], 1)
 
 
@@ -107,7 +114,7 @@ def nearer_to_another(motion: Tensor, place: Tensor, side: int) -> Tensor:
     """Return by how much each cell speaks for another lane and against the own one, by their expected places.
 
     Args:
-        motion: ``[L, FIELDS]``; the motion for the current frame.
+        motion: ``[L, MOTION_FIELDS]``; the motion for the current frame.
         place: ``[B]``; the own lanes.
         side: Side of the result, in cells.
 
@@ -126,12 +133,12 @@ def nearer_to_another(motion: Tensor, place: Tensor, side: int) -> Tensor:
 
 
 def _expected(motion: Tensor) -> Tensor:
-    """Return where lanes ``[L, FIELDS]`` are expected: ``[L, 2]``."""
+    """Return where lanes ``[L, MOTION_FIELDS]`` are expected: ``[L, 2]``."""
     return motion[:, _PLACE] + motion[:, _AGE, None] * motion[:, _VELOCITY]
 
 
 def _known(motion: Tensor) -> Tensor:
-    """Return whether anything is known about lanes ``[L, FIELDS]``: ``[L]`` bool."""
+    """Return whether anything is known about lanes ``[L, MOTION_FIELDS]``: ``[L]`` bool."""
     return motion[:, _SHAPE][:, :2].sum(1) > 0
 
 
