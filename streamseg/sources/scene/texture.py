@@ -56,9 +56,11 @@ def noise(seed: int, height: int, width: int, cell: float, octaves: int = 4) -> 
     for octave in range(octaves):
         if cell < 1.5:
             break
-        rows = _smooth_weights(height, cell)
-        columns = _smooth_weights(width, cell)
-        total += weight * (rows @ lattice(mix(seed, octave), rows.shape[1], columns.shape[1]) @ columns.T)
+        row, down = _smooth_steps(height, cell)
+        column, right = _smooth_steps(width, cell)
+        points = lattice(mix(seed, octave), int(row[-1]) + 2, int(column[-1]) + 2)
+        lines = points[row] * (1.0 - down)[:, None] + points[row + 1] * down[:, None]
+        total += weight * (lines[:, column] * (1.0 - right) + lines[:, column + 1] * right)
         weights += weight
         weight *= 0.5
         cell *= 0.5
@@ -128,17 +130,12 @@ def calm_ground(seed: int, height: int, width: int, unit: float) -> Picture:
     return to_bytes(np.array([0.46, 0.47, 0.48]) + 0.22 * (grain - 0.5)[..., None])
 
 
-def _smooth_weights(length: int, cell: float) -> Field:
-    """Interpolation along one axis as a matrix ``[length, lattice points]``: two entries a row."""
+def _smooth_steps(length: int, cell: float) -> tuple[NDArray[np.intp], Field]:
+    """Return for each pixel of an axis the lattice point before it, and the share of the next one: ``[length]``."""
     position = np.arange(length) / cell + 0.37  # off the lattice, so that no pixel sits on a kink
     index = np.floor(position).astype(np.intp)
     share = position - index
-    share = share * share * (3.0 - 2.0 * share)
-    weights = np.zeros((length, int(index[-1]) + 2))
-    rows = np.arange(length)
-    weights[rows, index] = 1.0 - share
-    weights[rows, index + 1] = share
-    return weights
+    return index, share * share * (3.0 - 2.0 * share)
 
 
 def _cells(seed: int, height: int, width: int, cell: float) -> tuple[Field, Field, Field]:
