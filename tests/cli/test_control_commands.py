@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.cli.executable import Streamseg, read_until
+from tests.cli.executable import CommandLine, read_until
 from tests.e2e.daemon_process import wait_for
 from tests.servers.live_servers import free_port
 
@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     """Runs commands beside a daemon of the same user."""
     folder = tmp_path_factory.mktemp("daemon")
     (folder / "config.yaml").write_text(CONFIG.replace("FOLDER", str(folder)))
-    runner = Streamseg(folder, {"XDG_RUNTIME_DIR": str(folder)})
+    runner = CommandLine(folder, {"XDG_RUNTIME_DIR": str(folder)})
     daemon = runner.start("run", "config.yaml", stderr=subprocess.PIPE)
     try:
         read_until(daemon, daemon.stderr, "ready: masks at")
@@ -43,7 +43,7 @@ def fine(done):
 
 
 def test_prompts_are_added_listed_corrected_and_removed(run):
-    text = fine(run("prompt", "add", "cam", "--box", "10,20,40,60", "--label", "cup"))
+    text = fine(run.apart("prompt", "add", "cam", "--box", "10,20,40,60", "--label", "cup"))
     assert re.fullmatch(
         r"object 1 is tracked from frame \d+: 1200 pixels in 30x40 at 10,20, score 1\.00\n"
         r"marked in pixels of 320x180: box 10,20,40,60\n",
@@ -110,7 +110,7 @@ def test_a_stream_is_paused_and_resumed(run):
 def test_status_check_fails_while_a_stream_has_no_masks(run):
     fine(run("status", "--check"))
     fine(run("stream", "add", "gone", f"rtsp://127.0.0.1:{free_port()}/x"))
-    done = run("status", "--check")
+    done = run.apart("status", "--check")
     assert done.returncode == 1
     assert done.stderr == "no masks from: gone\n"
     fine(run("stream", "remove", "gone"))
@@ -121,7 +121,7 @@ def test_streams_are_added_listed_and_removed(run):
     cv2.imwrite(str(run.folder / "film" / "0.png"), np.zeros((64, 96, 3), np.uint8))
     fine(run("stream", "add", "film", "film", "--loop"))  # relative to the folder in which the command runs
     fine(run("stream", "add", "door", "scene:simple"))
-    lines = fine(run("stream", "list")).splitlines()
+    lines = fine(run.apart("stream", "list")).splitlines()
     assert lines[0].split() == ["STREAM", "STATE", "SIZE", "FPS", "OBJECTS", "SOURCE"]
     assert [line.split()[0] for line in lines[1:]] == ["cam", "film", "door"]
     assert "streaming" in lines[1]
@@ -133,7 +133,7 @@ def test_streams_are_added_listed_and_removed(run):
 def test_status_shows_daemon_and_streams(run):
     # The control process hears of the daemon and its streams once a second.
     wait_for(lambda: re.search(r"control ready(?s:.*): streaming", fine(run("status"))), 60, "a status with everything")
-    text = fine(run("status"))
+    text = fine(run.apart("status"))
     assert re.search(r"fixed on cpu, up \d+ s; .*control ready", text)
     assert re.search(r"^cam: streaming; 320x180; .* frames/s in", text, re.MULTILINE)
     answer = json.loads(fine(run("status", "--json")))
@@ -172,4 +172,6 @@ def test_errors_are_reported_with_an_exit_code(run, arguments, code, words):
 def test_reload_reports_a_restart_for_a_changed_model(run):  # the last one: the worker is being replaced
     config = run.folder / "config.yaml"
     config.write_text(config.read_text().replace("{name: fixed}", "{name: fixed, max_objects: 9}"))
-    assert fine(run("reload")) == ("the worker restarts with model.max_objects: objects go on from their last masks\n")
+    assert fine(run.apart("reload")) == (
+        "the worker restarts with model.max_objects: objects go on from their last masks\n"
+    )

@@ -24,7 +24,7 @@ from streamseg.cli.pictures import OutputNames, SkippedPictureError
 from streamseg.config.yaml import read_document
 from streamseg.images.parameters import PRESETS, parameters
 from streamseg.sources.scene.source import Scene
-from tests.cli.executable import Streamseg
+from tests.cli.executable import CommandLine, Streamseg
 
 CONFIG = Path(__file__).parents[2] / "configs" / "automask.yaml"
 SMALL = ["--image-size", "128", "--device", "cpu", "--points-per-side", "4"]
@@ -51,14 +51,13 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_with_broken_empty_and_huge_pictures(streamseg: Streamseg, pictures: Path, tmp_path: Path) -> None:
+def test_a_folder_with_broken_empty_and_huge_pictures(pictures: Path, tmp_path: Path) -> None:
     (pictures / "empty.png").write_bytes(b"")
     (pictures / "broken.png").write_bytes((pictures / "1.png").read_bytes()[:400])
     huge = b"P6\n100000 100000\n255\n"
     (pictures / "huge.ppm").write_bytes(huge)
-    done = streamseg(
-        "automask", pictures, tmp_path / "none.jpg", "-o", tmp_path / "out", "--coco", *SMALL, timeout_s=300
-    )
+    command = CommandLine(tmp_path, {})
+    done = command("automask", pictures, tmp_path / "none.jpg", "-o", tmp_path / "out", "--coco", *SMALL)
     assert done.returncode == 4
     names = ("empty.png", "broken.png", "huge.ppm", "none.jpg")
     skipped = [line for line in done.stderr.splitlines() if line.startswith("skipped: ")]

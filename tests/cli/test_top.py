@@ -78,6 +78,12 @@ class Terminal:
     def attributes(self) -> list[object]:
         return list(termios.tcgetattr(self._theirs))
 
+    def check_end(self) -> None:
+        """It ended well, and left the terminal as it was."""
+        assert self.process.wait(20) == 0
+        assert self.attributes() == self.before
+        wait_for(lambda: b"\x1b[?1049l" in self.raw, 20, "the screen that was there before")
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait(20)
@@ -109,9 +115,7 @@ def test_top_shows_streams_and_follows_keys_in_a_terminal(daemon: DaemonProcess)
         terminal.press("e")
         terminal.wait(r"(?s)events.*_daemon +worker_restarted")
         terminal.press("q")
-        assert terminal.process.wait(20) == 0
-        assert terminal.attributes() == terminal.before
-        assert b"\x1b[?1049l" in terminal.raw
+        terminal.check_end()
     finally:
         terminal.close()
 
@@ -121,9 +125,7 @@ def test_a_signal_restores_the_terminal(tmp_path: Path) -> None:
     try:
         terminal.wait(r"waiting for a daemon at\s+ipc://")
         terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.process.wait(20) == 0
-        assert terminal.attributes() == terminal.before
-        assert b"\x1b[?1049l" in terminal.raw
+        terminal.check_end()
     finally:
         terminal.close()
 

@@ -40,14 +40,14 @@ def main(behavior: str, connection: Connection) -> None:
             link.send(Report("ready", step_s=0.1))
             time.sleep(600)
         case "slow start":  # imports for long, in silence
-            until = time.monotonic() + 4.0
+            until = time.monotonic() + 2.0
             while time.monotonic() < until:
                 pass
             link.send(Report("ready"))
             while not link.stop_requested(1.0):
                 link.send(Report("progress"))
         case "start with a compiler":  # a thread starts it; the main thread only waits
-            busy = "import time\nuntil = time.monotonic() + 2.5\nwhile time.monotonic() < until: pass"
+            busy = "import time\nuntil = time.monotonic() + 2.0\nwhile time.monotonic() < until: pass"
             compiler = threading.Thread(target=subprocess.run, args=([sys.executable, "-c", busy],))
             compiler.start()
             compiler.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from streamseg.client import AsyncController, ControlError, Controller, PairedSubscriber, Subscriber
 from streamseg.client.results import EventMessage
 from tests.e2e.control_calls import FILE_LIKE, SIMPLE, controller, first_frame, refused
-from tests.e2e.daemon_process import wait_for
+from tests.e2e.daemon_process import DaemonProcess, wait_for
 from tests.e2e.video_reader import write_film
 
 WIDTH, HEIGHT = 320, 240
@@ -230,10 +231,23 @@ def test_changes_are_undone_with_both_controllers(daemon):
     assert running.end() == 0
 
 
-def test_set_prompts_touches_only_what_differs(daemon):
-    running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE}}})
-    with controller(running) as control:
-        first_frame(control)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """A daemon with a frame, for tests that begin with a reset."""
+    config = {"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE}}}
+    running = DaemonProcess(config, tmp_path_factory.mktemp("shared"))
+    try:
+        with controller(running) as control:
+            first_frame(control)
+        yield running
+        assert running.end() == 0
+    finally:
+        running.close()
+
+
+def test_set_prompts_touches_only_what_differs(shared):
+    with controller(shared) as control:
+        control.reset("cam")
         one = {"object_id": 1, "box": (0, 0, 0.5, 0.5)}
         two = {"object_id": 2, "points": [(0.5, 0.5)]}
         assert control.set_prompts("cam", [one, two]).prompted == (1, 2)
@@ -245,13 +259,12 @@ def test_set_prompts_touches_only_what_differs(daemon):
         refused("BAD_PROMPT", lambda: control.set_prompts("cam", [one, one]))
         refused("BAD_PROMPT", lambda: control.set_prompts("cam", [{"object_id": 4}]))
         assert len(control.list()[0].objects) == 2
-    assert running.end() == 0
 
 
-def test_a_paused_stream_is_seen_but_not_tracked(daemon):
-    prompts = [{"object": 1, "box": [10, 20, 40, 60]}]
-    running = daemon({"model": {"name": "fixed"}, "streams": {"cam": {"source": SIMPLE, "prompts": prompts}}})
-    with controller(running) as control, PairedSubscriber(running.endpoint) as subscriber:
+def test_a_paused_stream_is_seen_but_not_tracked(shared):
+    with controller(shared) as control, PairedSubscriber(shared.endpoint) as subscriber:
+        control.reset("cam")
+        control.add_prompt("cam", object_id=1, box=(10, 20, 40, 60), coords="pixels")
         next(pair for pair in subscriber if pair.masks.objects)
         control.pause("cam")
         assert control.list()[0].paused
@@ -266,4 +279,3 @@ def test_a_paused_stream_is_seen_but_not_tracked(daemon):
         control.resume("cam")
         assert next(pair for pair in subscriber if pair.masks.objects).masks.objects[0].id == 1
         wait_for(lambda: not control.get_status("cam").streams[0].paused, 10, "the status")
-    assert running.end() == 0

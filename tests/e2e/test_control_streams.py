@@ -130,11 +130,11 @@ def test_streams_are_opened_and_closed_many_times_without_a_trace(daemon):
         open_and_close()
         wait_for(lambda: len(running.children("capture:door")) == 0, 20, "the end of the capture process")
         before = settled(lambda: [open_files(process) for process in processes])
-        for _ in range(10):
+        for _ in range(6):
             open_and_close()
         wait_for(lambda: len(running.children("capture:door")) == 0, 20, "the end of all capture processes")
         after = settled(lambda: [open_files(process) for process in processes])
-        # A process may open something by itself meanwhile; a leak of ten streams would be ten.
+        # A process may open something by itself meanwhile; a leak of six streams would be six.
         for now, then in zip(after, before, strict=True):
             assert len(now) < len(then) + 5, (then, now)
         wait_for(lambda: len(running.family()) <= 7, 20, "the end of what was about to start")
@@ -236,7 +236,7 @@ def test_hostile_requests_cost_the_stream_no_frame(daemon):
         bad.connect(running.control)
         counter = FrameCounter(running.endpoint, "cam")
         counter.more()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 1
         while time.monotonic() < deadline:
             for data in (b"", os.urandom(300), b"[" * 5000, b'{"v":1,"id":"x","op":"list","stream":"cam"}'):
                 try:

@@ -135,7 +135,7 @@ def kill_at_a_random_instant(process: multiprocessing.Process, dice: random.Rand
     assert process.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(32, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [4, pytest.param(32, marks=pytest.mark.long)])
 def test_writers_killed_at_random(make_ring: MakeRing, spawn: Callable, kills: int) -> None:
     ring = make_ring("newest", slots=3)
     reader = ring.reader("worker")
@@ -160,7 +160,7 @@ def test_writers_killed_at_random(make_ring: MakeRing, spawn: Callable, kills: i
     drain(ring, "newest", ring.counters().frames)
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(16, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [3, pytest.param(16, marks=pytest.mark.long)])
 def test_readers_killed_at_random(make_ring: MakeRing, spawn: Callable, kills: int) -> None:
     ring = make_ring("newest", slots=3)
     dice = random.Random(8)

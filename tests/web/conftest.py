@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
 from streamseg.client import Controller
 from tests.e2e.daemon_process import wait_for
@@ -100,22 +101,55 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open pages; an error in one of them fails the test."""
-    errors: list[str] = []
-    contexts = []
+@pytest.fixture(scope="module")
+def idle_pages(browser: Browser) -> dict[str, list[Page]]:
+    """Empty pages that other tests have left, by the options that they were opened with.
 
-    def open_page(url: str, **options: Any) -> Page:
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
+    A page of the daemon costs a third of the CPU time in one of them: its process runs, and it has the files.
+    """
+    return defaultdict(list)
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, idle_pages: dict[str, list[Page]], request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Page]]:
+    """Open pages; an error in one of them fails the test.
+
+    A test that changes what outlasts a navigation, such as the size of the window, says ``reuse=False``.
+    """
+    errors: list[str] = []
+    opened: list[tuple[Page, list[Page] | None]] = []
+    failed_before = request.session.testsfailed
+
+    def on_error(error: Error) -> None:
+        errors.append(str(error))
+
+    def on_console(said: ConsoleMessage) -> None:
+        if "Content Security Policy" in said.text:
+            errors.append(said.text)
+
+    def open_page(url: str, *, reuse: bool = True, **options: Any) -> Page:
+        idle = idle_pages[repr(sorted(options.items()))]
+        page = idle.pop() if reuse and idle else browser.new_context(**options).new_page()
+        opened.append((page, idle if reuse else None))
         page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
+        page.on("pageerror", on_error)
+        page.on("console", on_console)
         page.goto(url)
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    failed = request.session.testsfailed > failed_before
+    for page, idle in opened:
+        if idle is None or failed or errors:
+            page.context.close()
+            continue
+        page.unroute_all(behavior="ignoreErrors")
+        page.goto("about:blank")
+        page.mouse.move(0, 0)
+        page.context.clear_cookies()
+        page.remove_listener("pageerror", on_error)
+        page.remove_listener("console", on_console)
+        idle.append(page)
     assert errors == []

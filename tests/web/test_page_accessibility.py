@@ -51,7 +51,7 @@ def look(tmp_path):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_page_is_accessible_in_every_layout_and_scheme(web, control, open_page, look, size):
-    page, eyes = open_cam(open_page, web.url, **SIZES[size])
+    page, eyes = open_cam(open_page, web.url, reuse=False, **SIZES[size])
     if "phone" in size:
         control.add_prompt("cam", points=[(0.5, 0.5)])
         expect(rows(page)).to_have_count(1)
@@ -82,14 +82,15 @@ CAMERAS = {"old": (320, 240), "tall": (180, 320), "wide": (420, 180), "usual": (
 @pytest.mark.slow
 def test_cameras_of_all_shapes_fit_the_window(start, open_page, look):
     streams = {name: {"source": f"scene:simple?size={w}x{h}&fps=5"} for name, (w, h) in CAMERAS.items()}
-    page = open_page(f"{start(streams).url}#stream=old", viewport=SIZES["laptop"]["viewport"])
+    laptop = SIZES["laptop"]["viewport"]
+    page = open_page(f"{start(streams).url}#stream=old", reuse=False, viewport=laptop)
     for name in ("old", "tall", "wide"):
         page.evaluate("name => { location.hash = `stream=${name}`; }", name)
         page.wait_for_selector(f"#picture[data-stream={name}][data-frame]")
         box = page.locator("#overlay").bounding_box()
         width, height = CAMERAS[name]
         assert box["width"] / box["height"] == pytest.approx(width / height, rel=0.02)
-        assert box["y"] + box["height"] <= SIZES["laptop"]["viewport"]["height"]
+        assert box["y"] + box["height"] <= laptop["height"]
         look(page, f"camera-{name}", ())
     for name, size in (("window-2560", "large"), ("window-phone", "phone")):
         page.set_viewport_size(SIZES[size]["viewport"])

@@ -33,7 +33,7 @@ def test_masks_are_decoded_exactly(web, open_page):
         np.testing.assert_array_equal(np.array(found, bool).reshape(mask.shape), mask)
 
 
-@pytest.mark.parametrize("data", [b"", b"1", b"oooo", b"0" * 50, bytes(range(48, 112)), b"\xff\x00"])
-def test_malformed_masks_are_refused(web, open_page, data):
+def test_malformed_masks_are_refused(web, open_page):
     page = open_page(web.url)
-    assert "the runs" in page.evaluate(DECODE, [list(data), 5, 7])
+    for data in (b"", b"1", b"oooo", b"0" * 50, bytes(range(48, 112)), b"\xff\x00"):
+        assert "the runs" in page.evaluate(DECODE, [list(data), 5, 7]), data

@@ -154,53 +154,56 @@ def test_the_phone_speaks_of_taps(web, open_page):
     expect(page.locator("#hint")).to_contain_text("Tap an object")
 
 
-@pytest.mark.parametrize(
-    ("effect", "inside", "outside"),
-    [
-        ("outline", "same", "same"),
-        ("spotlight", "same", "dark"),
-        ("gray", "same", "gray"),
-        ("blur", "same", "near"),
-        ("cutout", "same", "transparent"),
-        ("pixelate", "near", "same"),
-        ("none", "same", "same"),
-    ],
-)
-def test_effects_change_what_they_say(web, open_page, effect, inside, outside):
+# How the picture looks inside and outside the mask.
+EFFECTS = {
+    "outline": ("same", "same"),
+    "spotlight": ("same", "dark"),
+    "gray": ("same", "gray"),
+    "blur": ("same", "near"),
+    "cutout": ("same", "transparent"),
+    "pixelate": ("near", "same"),
+    "none": ("same", "same"),
+}
+
+
+def check_look(shown, bare, expected):
+    """Check pixels, ``[N, 4]``, against those of the scene."""
+    shown, alpha = shown[:, :3].astype(int), shown[:, 3]
+    off = np.abs(shown - bare).max(axis=1)
+    if expected == "transparent":
+        assert np.median(alpha) == 0
+        return
+    assert np.median(alpha) == 255
+    if expected == "same":
+        assert np.median(off) < 12
+    elif expected == "near":
+        assert np.median(off) < 40
+    elif expected == "dark":
+        assert np.median(shown) < 0.45 * np.median(bare)
+    else:
+        assert np.percentile(np.ptp(shown, axis=1), 95) < 8
+
+
+def test_effects_change_what_they_say(web, open_page):
     page, eyes = open_cam(open_page, web.url)
     ball = click_object(page, eyes, BALL)
     wait_for_mask(eyes, ball, BALL)
     scene = Scene(SCENE)
-    page.select_option("#effect", effect)
-    if effect == "cutout":
-        wait_for(lambda: eyes.rgba()[300, 500, 3] == 0, 10, "a transparent background")
-        picture = eyes.rgba()
-        number = int(page.evaluate("import('/static/store.js').then(({ store }) => store.frame.pts)"))
-    else:
+    for effect, expected in EFFECTS.items():
+        page.select_option("#effect", effect)
+        if effect == "cutout":
+            wait_for(lambda: eyes.rgba()[300, 500, 3] == 0, 10, "a transparent background")
         page.evaluate("import('/static/viewer.js').then(({ freeze }) => freeze())")
         picture = eyes.rgba()
         number = int(page.evaluate("import('/static/store.js').then(({ store }) => store.frame.pts)"))
-    bare = scene.render(number).astype(int)
-    kernel = np.ones((9, 9), np.uint8)
-    truth = scene.truth(number)[BALL].astype(np.uint8)
-    core, far = cv2.erode(truth, kernel) > 0, cv2.dilate(truth, np.ones((41, 41), np.uint8)) == 0
-    far[:40] = False  # the frame number
-    for region, expected in ((core, inside), (far, outside)):
-        shown = picture[region][:, :3].astype(int)
-        alpha = picture[region][:, 3]
-        off = np.abs(shown - bare[region]).max(axis=1)
-        if expected == "transparent":
-            assert np.median(alpha) == 0
-            continue
-        assert np.median(alpha) == 255
-        if expected == "same":
-            assert np.median(off) < 12
-        elif expected == "near":
-            assert np.median(off) < 40
-        elif expected == "dark":
-            assert np.median(shown) < 0.45 * np.median(bare[region])
-        else:
-            assert np.percentile(np.ptp(shown, axis=1), 95) < 8
+        page.evaluate("import('/static/viewer.js').then(({ unfreeze }) => unfreeze())")
+        bare = scene.render(number).astype(int)
+        truth = scene.truth(number)[BALL].astype(np.uint8)
+        core = cv2.erode(truth, np.ones((9, 9), np.uint8)) > 0
+        far = cv2.dilate(truth, np.ones((41, 41), np.uint8)) == 0
+        far[:40] = False  # the frame number
+        for region, look in zip((core, far), expected, strict=True):
+            check_look(picture[region], bare[region], look)
 
 
 def test_opacity_and_labels_can_be_changed(web, open_page):

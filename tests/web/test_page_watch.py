@@ -31,7 +31,7 @@ def test_what_differs_in_the_page_is_found_there():
 
 @pytest.mark.chromium
 def test_a_watcher_selects_and_zooms_and_sends_nothing(web, control, open_page):
-    page = open_page("about:blank")
+    page = open_page("about:blank", reuse=False)
     page.add_init_script(AS_WATCHER)
     asked = []
     page.on("request", lambda request: asked.append(request.method))
