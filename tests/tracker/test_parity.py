@@ -6,9 +6,6 @@ too short differs far more.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
@@ -18,16 +15,20 @@ from torch import Tensor
 from bench.reference_predictor import ReferencePredictor
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.build import build_model, build_reference_model
+from tests.made_once import SharedFolders
+from tests.tracker.conftest import OfficialRun, once
 from tests.tracker.tracker_scenes import (
+    CLICK,
     HIDDEN,
+    SCENARIOS,
     Add,
     Change,
     Events,
-    Remove,
     Run,
     clip,
     difference,
     excite,
+    frames_of,
     play,
     play_late,
     play_official,
@@ -37,54 +38,16 @@ TOLERANCE = 1e-3  # of a mask's logits, in their standard deviations; measured: 
 SCORE_TOLERANCE = 1e-3
 AGREEMENT = 0.995  # of a mask's pixels; one of 256 in the smallest masks here
 
-CLICK = Add(1, points=[(0.5, 0.5, 1)])
-SCENARIOS: dict[str, Events] = {
-    "one click": {1: [CLICK]},
-    "every kind of prompt": {
-        0: [
-            Add(1, points=[(0.3, 0.4, 1), (0.5, 0.45, 1), (0.8, 0.8, 0)]),
-            Add(2, box=(0.2, 0.3, 0.6, 0.7)),
-            Add(3, mask=(0.5, 0.1, 0.9, 0.6)),
-            Add(4, box=(0.1, 0.5, 0.5, 0.9), points=[(0.3, 0.7, 1), (0.15, 0.55, 0)]),
-        ],
-    },
-    "clicks one after another": {
-        2: [CLICK, Add(1, points=[(0.7, 0.3, 0)]), Add(2, points=[(0.2, 0.8, 1)]), Add(1, points=[(0.4, 0.6, 1)])],
-        30: [Add(2, points=[(0.6, 0.3, 1)]), Add(2, points=[(0.1, 0.1, 0)]), Add(2, box=(0.1, 0.6, 0.4, 0.9))],
-    },
-    "added, corrected, removed": {
-        0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))],
-        9: [Add(7, mask=(0.1, 0.1, 0.4, 0.5))],
-        20: [Add(1, points=[(0.7, 0.6, 1)])],
-        26: [Add(2, points=[(0.3, 0.6, 0)])],
-        33: [Remove(2)],
-        34: [Add(5, points=[(0.6, 0.6, 1)])],
-        45: [Add(7, mask=(0.2, 0.1, 0.5, 0.5)), Add(7, points=[(0.45, 0.45, 0)])],
-    },
+LATE: Events = {
+    2: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7)), Add(1, points=[(0.7, 0.3, 0)])],
+    10: [Add(1, points=[(0.3, 0.6, 1)]), Add(7, mask=(0.1, 0.1, 0.4, 0.5))],
+    15: [Add(2, mask=(0.5, 0.1, 0.9, 0.6)), Add(1, points=[(0.2, 0.2, 0)])],
 }
-
 PUBLISHED_EVENTS: Events = {
     0: [CLICK],
     5: [Add(2, box=(0.2, 0.3, 0.6, 0.7))],
-    22: [Add(1, points=[(0.3, 0.3, 0)])],
+    9: [Add(1, points=[(0.3, 0.3, 0)])],
 }
-
-
-OfficialRun = Callable[[str], Run]
-
-
-def frames_of(name: str) -> int:
-    """A scenario's frames: until objects were hidden for the last time, and all memory is from after its prompts."""
-    return max(max(HIDDEN) + 3, max(SCENARIOS[name]) + 19)
-
-
-@pytest.fixture(scope="module")
-def official_run(official_small: SAM2VideoPredictor) -> OfficialRun:
-    @functools.cache
-    def run(name: str) -> Run:
-        return play_official(official_small, clip(frames_of(name), official_small.image_size), SCENARIOS[name])
-
-    return run
 
 
 def assert_same(wanted: Run, given: Run) -> None:
@@ -107,31 +70,28 @@ def assert_close(wanted: Run, given: Run) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_reference_mode_is_bit_exact(name: str, official_run: OfficialRun, official_small: SAM2VideoPredictor) -> None:
-    images = clip(frames_of(name), official_small.image_size)
-    assert_same(official_run(name), play(ReferencePredictor(official_small), images, SCENARIOS[name]))
+    events = SCENARIOS[name]
+    images = clip(frames_of(events), official_small.image_size)
+    assert_same(official_run(events), play(ReferencePredictor(official_small), images, events))
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_product_is_within_tolerance(
     name: str, official_run: OfficialRun, small: SAM2Base, partly_filled: Change
 ) -> None:
-    run = play(partly_filled(CameraPredictor(small)), clip(frames_of(name), small.image_size), SCENARIOS[name])
-    assert_close(official_run(name), run)
+    events = SCENARIOS[name]
+    run = play(partly_filled(CameraPredictor(small)), clip(frames_of(events), small.image_size), events)
+    assert_close(official_run(events), run)
 
 
 @pytest.mark.parametrize("late", [1, 9])
 def test_prompts_that_come_late_are_those_on_time(
-    late: int, small: SAM2Base, official_small: SAM2VideoPredictor, partly_filled: Change
+    late: int, small: SAM2Base, official_run: OfficialRun, partly_filled: Change
 ) -> None:
     """Prompts reach an older frame, and every frame since is tracked again: the reference had them on time."""
-    events: Events = {
-        2: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7)), Add(1, points=[(0.7, 0.3, 0)])],
-        14: [Add(1, points=[(0.3, 0.6, 1)]), Add(7, mask=(0.1, 0.1, 0.4, 0.5))],
-        20: [Add(2, mask=(0.5, 0.1, 0.9, 0.6)), Add(1, points=[(0.2, 0.2, 0)])],
-    }
-    images = clip(40, small.image_size)
-    run = play_late(partly_filled(CameraPredictor(small)), images, events, late)
-    assert_close(play_official(official_small, images, events), run)
+    images = clip(frames_of(LATE), small.image_size)
+    run = play_late(partly_filled(CameraPredictor(small)), images, LATE, late)
+    assert_close(official_run(LATE), run)
 
 
 def test_product_predicts_the_reference_modes_iou(small: SAM2Base, official_small: SAM2VideoPredictor) -> None:
@@ -147,7 +107,7 @@ def test_product_predicts_the_reference_modes_iou(small: SAM2Base, official_smal
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_objects_disappear_and_return(name: str, official_run: OfficialRun) -> None:
-    tracked = official_run(name).tracked
+    tracked = official_run(SCENARIOS[name]).tracked
     for (frame, _), (logits, score) in tracked.items():
         assert (score <= 0) == (frame in HIDDEN)
         assert (logits == -1024).all() == (frame in HIDDEN)
@@ -158,13 +118,14 @@ def test_objects_disappear_and_return(name: str, official_run: OfficialRun) -> N
 def test_a_ring_one_slot_too_short_breaks_parity(
     short: dict[str, int], official_run: OfficialRun, small: SAM2Base
 ) -> None:
-    run = play(CameraPredictor(small, **short), clip(frames_of("one click"), small.image_size), SCENARIOS["one click"])
-    assert difference(official_run("one click"), run).logits > 10 * TOLERANCE
+    events = SCENARIOS["one click"]
+    run = play(CameraPredictor(small, **short), clip(frames_of(events), small.image_size), events)
+    assert difference(official_run(events), run).logits > 10 * TOLERANCE
 
 
 def test_one_conditioning_slot_too_few_breaks_parity(small: SAM2Base) -> None:
-    events: Events = {0: [CLICK], 10: [Add(1, points=[(0.7, 0.6, 1)])], 20: [Add(1, points=[(0.2, 0.2, 0)])]}
-    images = clip(30, small.image_size)
+    events: Events = {0: [CLICK], 4: [Add(1, points=[(0.7, 0.6, 1)])], 8: [Add(1, points=[(0.2, 0.2, 0)])]}
+    images = clip(16, small.image_size)
     whole = play(CameraPredictor(small, conditioning_frames=3), images, events)
     assert (
         difference(whole, play(CameraPredictor(small, conditioning_frames=2), images, events)).logits > 10 * TOLERANCE
@@ -175,32 +136,37 @@ def test_evicted_conditioning_frames_are_the_reference_modes(
     small: SAM2Base, official_small: SAM2VideoPredictor
 ) -> None:
     """More corrections than slots: both keep the first and the newest."""
-    events: Events = {0: [CLICK]} | {t: [Add(1, points=[(0.1 * (t // 4), 0.4, 1)])] for t in range(4, 28, 4)}
-    images = clip(40, small.image_size)
+    events: Events = {0: [CLICK]} | {t: [Add(1, points=[(0.1 * (t // 2), 0.4, 1)])] for t in range(2, 12, 2)}
+    images = clip(26, small.image_size)
     wanted = play(ReferencePredictor(official_small, conditioning_frames=3), images, events)
     assert_close(wanted, play(CameraPredictor(small, conditioning_frames=3), images, events))
 
 
 def test_a_correction_lasts(small: SAM2Base) -> None:
     """The official default forgets a correction of a tracked frame; the tracker must not."""
-    images = clip(30, small.image_size)
+    images = clip(26, small.image_size)
     plain = play(CameraPredictor(small), images, {0: [CLICK]})
     corrected = play(CameraPredictor(small), images, {0: [CLICK], 10: [Add(1, mask=(0.0, 0.0, 0.3, 0.3))]})
     for frame in range(1, 11):
         assert torch.equal(plain.tracked[frame, 1][0], corrected.tracked[frame, 1][0])
-    assert all(not torch.allclose(plain.tracked[t, 1][0], corrected.tracked[t, 1][0], atol=1e-3) for t in (11, 20, 24))
+    assert all(not torch.allclose(plain.tracked[t, 1][0], corrected.tracked[t, 1][0], atol=1e-3) for t in (11, 17, 25))
 
 
-@pytest.fixture(scope="module", params=[("sam2.1_hiera_t", 44), ("sam2_hiera_t", 24)], ids=lambda param: param[0])
-def published(request: pytest.FixtureRequest) -> tuple[SAM2Base, Tensor, Run]:
+@pytest.fixture(scope="module", params=[("sam2.1_hiera_t", 30), ("sam2_hiera_t", 16)], ids=lambda param: param[0])
+def published(request: pytest.FixtureRequest, shared_folders: SharedFolders) -> tuple[SAM2Base, Tensor, Run]:
     """A published architecture, a clip, and the official predictor's run on it, which takes seconds."""
     config, frames = request.param
     size = 64
-    official, model = build_reference_model(config, image_size=size), build_model(config, image_size=size)
-    for one in (official, model):
-        excite(one, attention=1.5)
     images = clip(frames, size)
-    return model, images, play_official(official, images, PUBLISHED_EVENTS)
+
+    def play_published() -> Run:
+        official = build_reference_model(config, image_size=size)
+        excite(official, attention=1.5)
+        return play_official(official, images, PUBLISHED_EVENTS)
+
+    model = build_model(config, image_size=size)
+    excite(model, attention=1.5)
+    return model, images, once(shared_folders, f"official {config}", play_published)
 
 
 def test_published_architectures(published: tuple[SAM2Base, Tensor, Run], partly_filled: Change) -> None:

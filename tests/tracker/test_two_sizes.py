@@ -23,7 +23,7 @@ from tests.tracker.conftest import SMALL_SAM2
 from tests.tracker.test_sam2_tracker import frame
 from tests.tracker.tracker_scenes import excite, show
 
-SMALLER = 96
+FULL, SMALLER = 96, 64
 
 
 def around(model: SAM2Base, policy: str = "sam2") -> Sam2Tracker:
@@ -31,18 +31,26 @@ def around(model: SAM2Base, policy: str = "sam2") -> Sam2Tracker:
     return Sam2Tracker(predictor, Preprocessor(model.image_size, torch.device("cpu"), torch.float32))
 
 
-@pytest.fixture(scope="module")
-def smaller() -> SAM2Base:
-    model = build_model(SMALL_SAM2, image_size=SMALLER)
+def built(image_size: int) -> SAM2Base:
+    model = build_model(SMALL_SAM2, image_size=image_size)
     excite(model)
     show(model, 0)
     return model
 
 
+@pytest.fixture(scope="module")
+def full() -> SAM2Base:
+    return built(FULL)
+
+
+@pytest.fixture(scope="module")
+def smaller() -> SAM2Base:
+    return built(SMALLER)
+
+
 @pytest.fixture(params=["sam2", "contact"])
-def tracker(request: pytest.FixtureRequest, small: SAM2Base, smaller: SAM2Base) -> TwoSizeTracker:
-    show(small, 0)
-    tracker = TwoSizeTracker(around(small, request.param), lambda: around(smaller, request.param))
+def tracker(request: pytest.FixtureRequest, full: SAM2Base, smaller: SAM2Base) -> TwoSizeTracker:
+    tracker = TwoSizeTracker(around(full, request.param), lambda: around(smaller, request.param))
     for stream in ("a", "b"):
         tracker.open_stream(stream)
         tracker.track({stream: frame(0)})
@@ -66,7 +74,7 @@ def test_an_unprepared_size_is_not_chosen(tracker: TwoSizeTracker) -> None:
 def test_all_objects_go_on_with_the_other_size(tracker: TwoSizeTracker) -> None:
     ready(tracker).hold_frame("a", "finder", 0)
     tracker.set_aside("a", 3)
-    for number, (less, side) in enumerate(((True, SMALLER), (True, SMALLER), (False, 128)), start=2):
+    for number, (less, side) in enumerate(((True, SMALLER), (True, SMALLER), (False, FULL)), start=2):
         assert tracker.choose_input("a", smaller=less) == side
         results = tracker.track({"a": frame(number)})["a"]
         assert [(result.obj_id, result.size) for result in results] == [(7, (160, 90)), (5, (160, 90))]

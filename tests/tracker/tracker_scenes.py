@@ -23,7 +23,7 @@ from streamseg.tracker.predictor import CameraPredictor, PastImage, TrackOutput
 
 Change = Callable[[CameraPredictor], CameraPredictor]
 STREAM = "cam"
-HIDDEN = frozenset({12, 13, *range(25, 31), 41})  # frames on which no object is seen; a prompt among them
+HIDDEN = frozenset({12, 13, *range(18, 24), 27})  # frames on which no object is seen; a prompt among them
 _SEEN_BIAS, _HIDDEN_BIAS = 8.0, -8.0
 
 
@@ -58,6 +58,38 @@ class Remove:
 
 
 Events = Mapping[int, Sequence[Add | Remove]]
+
+
+CLICK = Add(1, points=[(0.5, 0.5, 1)])
+SCENARIOS: dict[str, Events] = {
+    "one click": {1: [CLICK]},
+    "every kind of prompt": {
+        0: [
+            Add(1, points=[(0.3, 0.4, 1), (0.5, 0.45, 1), (0.8, 0.8, 0)]),
+            Add(2, box=(0.2, 0.3, 0.6, 0.7)),
+            Add(3, mask=(0.5, 0.1, 0.9, 0.6)),
+            Add(4, box=(0.1, 0.5, 0.5, 0.9), points=[(0.3, 0.7, 1), (0.15, 0.55, 0)]),
+        ],
+    },
+    "clicks one after another": {
+        2: [CLICK, Add(1, points=[(0.7, 0.3, 0)]), Add(2, points=[(0.2, 0.8, 1)]), Add(1, points=[(0.4, 0.6, 1)])],
+        20: [Add(2, points=[(0.6, 0.3, 1)]), Add(2, points=[(0.1, 0.1, 0)]), Add(2, box=(0.1, 0.6, 0.4, 0.9))],
+    },
+    "added, corrected, removed": {
+        0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))],
+        7: [Add(7, mask=(0.1, 0.1, 0.4, 0.5))],
+        15: [Add(1, points=[(0.7, 0.6, 1)])],
+        19: [Add(2, points=[(0.3, 0.6, 0)])],
+        24: [Remove(2)],
+        25: [Add(5, points=[(0.6, 0.6, 1)])],
+        29: [Add(7, mask=(0.2, 0.1, 0.5, 0.5)), Add(7, points=[(0.45, 0.45, 0)])],
+    },
+}
+
+
+def frames_of(events: Events) -> int:
+    """A scenario's frames: until objects were hidden for the last time, and all memory is from after its prompts."""
+    return max(max(HIDDEN) + 3, max(events) + 19)
 
 
 @dataclass
