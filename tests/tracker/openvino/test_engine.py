@@ -12,41 +12,51 @@ from typing import Any, cast
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
-from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from streamseg.tracker.engine import Engine, Progress
+from streamseg.tracker.openvino import engine as running
+from streamseg.tracker.openvino import prepare as preparing
 from streamseg.tracker.openvino.cache import NetworkCache
 from streamseg.tracker.openvino.engine import OpenVinoEngine
 from streamseg.tracker.openvino.network import Network
 from streamseg.tracker.openvino.prepare import ENCODER, Job, Size
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.step import TrackStep
+from tests.tracker.conftest import OfficialRun
 from tests.tracker.openvino.conftest import MakeEngine
 from tests.tracker.openvino.switching_engine import Here, Prepare
-from tests.tracker.test_parity import SCENARIOS, assert_close, frames_of
+from tests.tracker.test_parity import assert_close
 from tests.tracker.tracker_scenes import (
+    CLICK,
     HIDDEN,
+    SCENARIOS,
     STREAM,
     Add,
     Events,
     Remove,
     clip,
     difference,
+    frames_of,
     play,
-    play_official,
     show,
 )
 
-CLICK = Add(1, points=[(0.5, 0.5, 1)])
 EVENTS: Events = {
     0: [CLICK, Add(2, box=(0.2, 0.2, 0.6, 0.7))],
     4: [Add(7, mask=(0.1, 0.1, 0.4, 0.5)), Add(8, points=[(0.2, 0.8, 1)]), Add(9, points=[(0.8, 0.2, 1)])],
     6: [Add(1, points=[(0.7, 0.6, 1)])],
     8: [Remove(2), Remove(9)],
 }
-"""Five objects are tracked as four and one; the correction has all conditioning slots read."""
+"""Five objects are tracked as two, two and one; the correction has all conditioning slots read."""
 SHOWN = min(HIDDEN) - 1
 """Frames before the first on which ``play`` hides the objects by changing a weight."""
+
+
+@pytest.fixture(autouse=True)
+def _few_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile fewer networks: each takes a part of a second. All sizes are compiled in ``test_prepare.py``."""
+    for module in (preparing, running):
+        monkeypatch.setattr(module, "LANES", (1, 2))
 
 
 def quiet(what: str, share: float) -> None:
@@ -55,11 +65,12 @@ def quiet(what: str, share: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_parity(name: str, small: SAM2Base, official_small: SAM2VideoPredictor, switching: MakeEngine) -> None:
-    images = clip(frames_of(name), small.image_size)
+def test_parity(name: str, small: SAM2Base, official_run: OfficialRun, switching: MakeEngine) -> None:
+    events = SCENARIOS[name]
+    images = clip(frames_of(events), small.image_size)
     predictor = CameraPredictor(small, engine=switching)
     predictor.warm_up(quiet)
-    assert_close(play_official(official_small, images, SCENARIOS[name]), play(predictor, images, SCENARIOS[name]))
+    assert_close(official_run(events), play(predictor, images, events))
 
 
 class ConvertsWhenAllowed:
@@ -205,7 +216,7 @@ def made(
 
 @pytest.mark.slow
 def test_bfloat16_agrees_as_well_as_torch_does(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
-    """Each in bfloat16 against float32. Five objects: batches of four and one. OpenVINO's fused kernels fail this."""
+    """Each in bfloat16 against float32. Five objects: batches of two and one. OpenVINO's fused kernels fail this."""
     from copy import deepcopy
 
     images = clip(SHOWN, small.image_size)
@@ -226,7 +237,7 @@ def test_a_truncated_network_is_made_again(small: SAM2Base, tmp_path: Path, prep
         conversions.append(folder)
         prepare_once(job, folder, progress)
 
-    for damaged in ("none", ENCODER.file, Size(4, 4).file):
+    for damaged in ("none", ENCODER.file, Size(2, 4).file):
         for path in tmp_path.glob(f"*/{damaged}"):
             path.write_bytes(path.read_bytes()[:-1000])
         assert made(small, NetworkCache(tmp_path), process=Here(counted)).engine.state == "openvino"
@@ -275,6 +286,7 @@ STOPS_WHILE_LOADING = """
 import sys, threading, torch
 from pathlib import Path
 from streamseg.tracker.openvino import engine as module
+from streamseg.tracker.openvino import prepare as preparing
 from streamseg.tracker.openvino.cache import NetworkCache
 from tests.tracker.openvino.switching_engine import Here
 step, bank, name = torch.load(sys.argv[1], weights_only=False)
@@ -287,6 +299,7 @@ def load(*arguments):
     return load_network(*arguments)
 
 module.load_network = load
+module.LANES = preparing.LANES = (1, 2)
 torch.set_num_threads(1)
 engine = module.OpenVinoEngine(step, None, cache=NetworkCache(Path(sys.argv[2])), process=Here(None))
 engine._name = lambda shape: name

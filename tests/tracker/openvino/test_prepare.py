@@ -78,10 +78,9 @@ def test_fused_kernels_are_used_unless_they_are_wrong(tmp_path: Path, monkeypatc
     for name in ("right.xml", "wrong.xml"):
         openvino.save_model(convert(StepFunction(step), inputs), tmp_path / name, compress_to_fp16=False)
         use_sam2_attention(step)
-    for seed in (1, 10):  # where a score is rounded the other way, and where the wrong kernel is least wrong
-        assert fuses_well("right.xml", draw(seed))
-        if torch_private.cpu_capabilities().get("avx512_bf16"):  # else OpenVINO computes in float32
-            assert not fuses_well("wrong.xml", draw(seed))
+    assert fuses_well("right.xml", draw(1))  # where a score is rounded the other way
+    if torch_private.cpu_capabilities().get("avx512_bf16"):  # else OpenVINO computes in float32
+        assert not fuses_well("wrong.xml", draw(10))  # where the wrong kernel is least wrong
     assert not preparing._fuses_well(core, tmp_path / "right.xml", replace(target, device="GPU"), exact, inputs)
 
     def fails_if_fused(core: openvino.Core, path: Path, shapes: object, target: Target) -> openvino.CompiledModel:
