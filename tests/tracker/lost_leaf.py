@@ -24,9 +24,9 @@ Picture = NDArray[np.uint8]
 _build_once = functools.cache(build_model)  # trackers change no weights
 
 
-def nano() -> Sam2Tracker:
+def nano(image_size: int | None = None) -> Sam2Tracker:
     """Return a tracker with nano on the CPU."""
-    config = ModelConfig(name="nano", device="cpu", dtype="float32")
+    config = ModelConfig(name="nano", device="cpu", dtype="float32", image_size=image_size)
     with mock.patch("streamseg.tracker.sam2_tracker.build_model", _build_once):
         return Sam2Tracker.from_config(resolve(config), config)
 

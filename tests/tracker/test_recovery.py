@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -59,10 +60,25 @@ class Show:
         raise AssertionError("the model takes something else for the leaf")
 
 
+@pytest.fixture(scope="module")
+def kept() -> tuple[Show, int]:
+    """A stream that lost the leaf, and the number of its last frame. Only copies of it go on."""
+    show = Show(nano())
+    return show, show.lose_the_leaf()
+
+
+@pytest.fixture
+def lost(kept: tuple[Show, int]) -> tuple[Show, int]:
+    show, back = kept
+    predictor = show.tracker._predictor
+    shared = (predictor.model, predictor.step, predictor.engine)  # remember nothing of a stream
+    return copy.deepcopy(show, {id(one): one for one in shared}), back
+
+
 @pytest.mark.parametrize("kind", ["click", "clicks", "box", "box and click", "mask"])
-def test_a_mark_on_something_else_brings_a_lost_object_back(tracker: Sam2Tracker, kind: str) -> None:
-    show = Show(tracker)
-    back = show.lose_the_leaf()
+def test_a_mark_on_something_else_brings_a_lost_object_back(lost: tuple[Show, int], kind: str) -> None:
+    show, back = lost
+    tracker = show.tracker
     prompt = marks(back, PAD, kind)
     preview = tracker.preview("s", prompt)
     result = tracker.add_prompt("s", prompt)
@@ -74,10 +90,10 @@ def test_a_mark_on_something_else_brings_a_lost_object_back(tracker: Sam2Tracker
         assert iou(found, SCENE.truth(number)[PAD]) > 0.5
 
 
-def test_edges_by_colors_do_not_decide_about_a_restart(tracker: Sam2Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edges_by_colors_do_not_decide_about_a_restart(lost: tuple[Show, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """As if colors moved the mask of the first attempt off the click: the decoder's own mask is there."""
-    show = Show(tracker)
-    back = show.lose_the_leaf()
+    show, back = lost
+    tracker = show.tracker
     show.next(SCENE.render(back))
     click = marks(back, LEAF, "click")
     monkeypatch.setattr(tracker._predictor, "seen_at", lambda *_args: False)
@@ -94,9 +110,9 @@ def test_edges_by_colors_do_not_decide_about_a_restart(tracker: Sam2Tracker, mon
     assert not tracker.preview("s", click).restarted
 
 
-def test_undoing_a_restart_gives_the_earlier_memory_back(tracker: Sam2Tracker) -> None:
-    show = Show(tracker)
-    back = show.lose_the_leaf()
+def test_undoing_a_restart_gives_the_earlier_memory_back(lost: tuple[Show, int]) -> None:
+    show, back = lost
+    tracker = show.tracker
     assert tracker.add_prompt("s", marks(back, PAD, "click")).restarted
     show.next(without(back + 1, LEAF))
     undone = tracker.undo_prompt("s", OBJ)
@@ -108,9 +124,9 @@ def test_undoing_a_restart_gives_the_earlier_memory_back(tracker: Sam2Tracker) -
     assert tracker.undo_prompt("s", OBJ) is None  # the first prompt, with its memory
 
 
-def test_a_mark_on_the_same_object_uses_its_memory(tracker: Sam2Tracker) -> None:
-    show = Show(tracker)
-    back = show.lose_the_leaf()
+def test_a_mark_on_the_same_object_uses_its_memory(lost: tuple[Show, int]) -> None:
+    show, back = lost
+    tracker = show.tracker
     # The frame of the scene as it is, for the first time: the leaf is in it, and was not seen on the one before.
     show.next(SCENE.render(back))
     assert not tracker.add_prompt("s", marks(back, LEAF, "mask")).restarted
@@ -126,17 +142,17 @@ def test_a_correction_of_a_visible_object_never_restarts_it(tracker: Sam2Tracker
     assert not tracker.add_prompt("s", marks(1, PAD, "click")).restarted
 
 
-def test_reference_mode_always_uses_memory(tracker: Sam2Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reference_mode_always_uses_memory(lost: tuple[Show, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    show, back = lost
+    tracker = show.tracker
     monkeypatch.setattr(tracker, "_restart_unseen", False)
-    show = Show(tracker)
-    back = show.lose_the_leaf()
     with pytest.raises(PromptError, match="the prompt gave no mask"):
         tracker.add_prompt("s", marks(back, PAD, "click"))
 
 
-def test_a_restart_on_the_last_but_one_frame_encodes_nothing(tracker: Sam2Tracker) -> None:
-    show = Show(tracker)
-    back = show.lose_the_leaf()
+def test_a_restart_on_the_last_but_one_frame_encodes_nothing(lost: tuple[Show, int]) -> None:
+    show, back = lost
+    tracker = show.tracker
     prompted = show.number
     show.next(without(back + 1, LEAF))
     encoded: list[int] = []
@@ -276,10 +292,10 @@ def test_agreement_takes_the_worst_of_points_box_and_mask() -> None:
 
 
 def test_what_a_preview_decides_is_what_a_prompt_does_and_neither_costs_memory(
-    tracker: Sam2Tracker, monkeypatch: pytest.MonkeyPatch
+    lost: tuple[Show, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    show = Show(tracker)
-    back = show.lose_the_leaf()
+    show, back = lost
+    tracker = show.tracker
     prompt = marks(back, PAD, "mask")
     stays = [False]
     monkeypatch.setattr(tracker, "_stays", lambda *_: stays[0])
@@ -296,9 +312,11 @@ def test_what_a_preview_decides_is_what_a_prompt_does_and_neither_costs_memory(
     assert np.array_equal(preview.prompted.full_mask, result.prompted.full_mask)
 
 
-def test_memory_is_kept_where_a_new_start_finds_nothing(tracker: Sam2Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    show = Show(tracker)
-    back = show.lose_the_leaf()
+def test_memory_is_kept_where_a_new_start_finds_nothing(
+    lost: tuple[Show, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show, back = lost
+    tracker = show.tracker
     segment = tracker._segment
 
     def refuse_fresh(*args: object, fresh: bool = False, **kwargs: object) -> object:

@@ -29,7 +29,7 @@ class Worker:
     """One stream of a worker, with its snapshots."""
 
     def __init__(self, folder: Path, saved: SavedStream | None = None, session: str = "s", **config: object) -> None:
-        self.tracker = nano()
+        self.tracker = nano(image_size=128)
         self.spec = SnapshotSpec(folder, every_s=0.0, session=session)
         self.config = StreamConfig(**{"source": "scene:default", **config})
         left = None
