@@ -13,7 +13,7 @@ from tests.one_thread import one_thread as one_thread
 
 @pytest.fixture(scope="session")
 def nano() -> ImageModel:
-    return load_model("nano", device="cpu")
+    return load_model("nano", device="cpu", image_size=128)
 
 
 @pytest.fixture(scope="session")

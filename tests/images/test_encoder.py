@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,17 +12,18 @@ from streamseg.images.embedding import embed
 from streamseg.images.encoder import HieraInStrips
 from streamseg.images.model import ImageModel
 from streamseg.tracker.sam2.build import build_model
+from tests.tracker.shallow import shallow
 from tests.tracker.tracker_scenes import clip
 
 
 # 224: the windows of 14 and 7 tokens divide the maps; 256: they do not; 320: only some do.
 @pytest.mark.parametrize(
     ("config", "size"),
-    [("sam2.1_hiera_t", 224), ("sam2.1_hiera_t", 256), pytest.param("sam2.1_hiera_b+", 320, marks=pytest.mark.slow)],
+    [("sam2.1_hiera_t", 224), ("sam2.1_hiera_t", 256), ("sam2.1_hiera_b+", 320)],
 )
 @torch.no_grad()
-def test_strips_of_windows_are_the_whole_trunk(config: str, size: int) -> None:
-    trunk = build_model(config, image_size=size).image_encoder.trunk
+def test_strips_of_windows_are_the_whole_trunk(config: str, size: int, tmp_path: Path) -> None:
+    trunk = build_model(shallow(config, tmp_path), image_size=size).image_encoder.trunk
     images = clip(2, size)
     wanted = trunk(images)
     for strip_values in (1, 2**15):
@@ -38,8 +41,8 @@ def test_features_are_the_reference_s(small: torch.nn.Module, nano: ImageModel, 
             torch.testing.assert_close(ours, theirs, atol=1e-4 * float(theirs.std()), rtol=1e-5)
 
 
-def test_blocks_with_windows_never_hold_a_whole_map_at_1024(picture: NDArray[np.uint8]) -> None:
-    network = build_model("sam2.1_hiera_t")
+def test_blocks_with_windows_never_hold_a_whole_map_at_1024(picture: NDArray[np.uint8], tmp_path: Path) -> None:
+    network = build_model(shallow("sam2.1_hiera_t", tmp_path))
     held, encoded = [], []
     trunk = network.image_encoder.trunk
     hooks = [

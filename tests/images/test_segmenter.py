@@ -12,7 +12,7 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from streamseg.errors import PromptError
 from streamseg.images import Segmenter
-from streamseg.images.model import ImageModel
+from streamseg.images.model import ImageModel, load_model
 from tests.images.reference import iou, reference_predictor
 
 PROMPTS: dict[str, dict[str, Any]] = {
@@ -86,7 +86,7 @@ def test_the_best_candidates_come_first(nano: ImageModel, picture: NDArray[np.ui
     np.testing.assert_array_equal(boxed, single[0] > 0)
 
 
-def test_a_rough_mask_is_improved(nano: ImageModel) -> None:
+def test_a_rough_mask_is_improved() -> None:
     from streamseg.sources.scene.source import Scene
 
     scene = Scene("scene:simple?size=320x200")
@@ -94,7 +94,7 @@ def test_a_rough_mask_is_improved(nano: ImageModel) -> None:
     rough = np.zeros_like(truth)
     rows, columns = np.flatnonzero(truth.any(axis=1)), np.flatnonzero(truth.any(axis=0))
     rough[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-    ours = Segmenter(nano)
+    ours = Segmenter(load_model("nano", device="cpu"))
     ours.set_image(scene.render(30))
     ((mask, _),) = ours.segment(mask=rough)
     assert iou(mask, truth) > max(0.8, iou(rough, truth))

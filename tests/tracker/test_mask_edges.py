@@ -214,13 +214,13 @@ def nano(**settings: Any) -> Sam2Tracker:
 
 
 def test_nano_publishes_such_masks_and_remembers_its_own() -> None:
-    """On 24 frames of a scene the IoU rises by at least 0.03, and the memory is the same to the last bit."""
+    """On 12 frames of a scene the IoU rises by at least 0.03, and the memory is the same to the last bit."""
     scene = Scene("scene:default?seed=503&size=640x360&fps=15")
     trackers = {"auto": nano(), "model": nano(mask_edges="model")}
     ious: dict[str, list[float]] = {name: [] for name in trackers}
     for tracker in trackers.values():
         tracker.open_stream("cam")
-    for number in range(24):
+    for number in range(12):
         picture, truth = scene.render(number), scene.truth(number)
         for name, tracker in trackers.items():
             results = tracker.track({"cam": frame(number, picture)})["cam"]

@@ -12,6 +12,7 @@ from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2 import hiera
 from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2.image_encoder import FixedImageEncoder, Levels
+from tests.tracker.shallow import shallow
 from tests.tracker.tracker_scenes import Add, clip, play, show
 
 
@@ -36,9 +37,11 @@ def ours(model: SAM2Base) -> Levels:
     params=[("sam2.1_hiera_t", 256), ("sam2.1_hiera_t", 224), ("sam2.1_hiera_b+", 320), ("sam2.1_hiera_l", 96)],
     ids=lambda param: f"{param[0]}-{param[1]}",
 )
-def published(request: pytest.FixtureRequest) -> tuple[SAM2Base, Levels]:
-    """A model, and its official encoder's output for two pictures. Both take seconds."""
+def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[SAM2Base, Levels]:
+    """A model, and its official encoder's output for two pictures. Those of the large ones take seconds."""
     config, size = request.param
+    if not config.endswith("_t"):
+        config = shallow(config, tmp_path_factory.mktemp("shallow"))
     torch.manual_seed(0)
     model = build_model(config, image_size=size)
     return model, official(model)
