@@ -53,6 +53,10 @@ class TrackerArm:
         self._frame_id = 0
         self.newest: list[ObjectResult] = []
 
+    def warm_up(self) -> None:
+        """Wait until an engine that converts or compiles the model has done so."""
+        self._tracker.warm_up(lambda _what, _share: None)
+
     def start(self, picture: Picture, truth: BoolMask, kind: PromptKind) -> None:
         """See :class:`Arm`."""
         self.start_objects(picture, {1: truth}, kind)

@@ -34,7 +34,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("streamseg", deadline=None)
 settings.load_profile("streamseg")
 
-pytest_plugins = ["tests.servers.fixtures", "tests.made_once", "tests.key_files"]
+pytest_plugins = ["tests.servers.fixtures", "tests.made_once", "tests.key_files", "tests.nano_networks"]
 
 
 def pytest_xdist_auto_num_workers() -> int:
