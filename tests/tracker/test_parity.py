@@ -17,6 +17,7 @@ from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.build import build_model, build_reference_model
 from tests.made_once import SharedFolders
 from tests.tracker.conftest import OfficialRun, once
+from tests.tracker.shallow import shallow
 from tests.tracker.tracker_scenes import (
     CLICK,
     HIDDEN,
@@ -153,10 +154,12 @@ def test_a_correction_lasts(small: SAM2Base) -> None:
 
 
 @pytest.fixture(scope="module", params=[("sam2.1_hiera_t", 30), ("sam2_hiera_t", 16)], ids=lambda param: param[0])
-def published(request: pytest.FixtureRequest, shared_folders: SharedFolders) -> tuple[SAM2Base, Tensor, Run]:
-    """A published architecture, a clip, and the official predictor's run on it, which takes seconds."""
-    config, frames = request.param
-    size = 64
+def published(
+    request: pytest.FixtureRequest, shared_folders: SharedFolders, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[SAM2Base, Tensor, Run]:
+    """A published architecture with a shallow trunk, a clip, and the official predictor's run on it."""
+    name, frames = request.param
+    config, size = shallow(name, tmp_path_factory.mktemp("shallow")), 64
     images = clip(frames, size)
 
     def play_published() -> Run:
@@ -166,7 +169,7 @@ def published(request: pytest.FixtureRequest, shared_folders: SharedFolders) -> 
 
     model = build_model(config, image_size=size)
     excite(model, attention=1.5)
-    return model, images, once(shared_folders, f"official {config}", play_published)
+    return model, images, once(shared_folders, f"official {name}", play_published)
 
 
 def test_published_architectures(published: tuple[SAM2Base, Tensor, Run], partly_filled: Change) -> None:

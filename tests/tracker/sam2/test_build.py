@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import importlib
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,16 @@ from streamseg.errors import ModelError
 from streamseg.tracker.sam2.build import TARGETS, build_model, build_reference_model, config_names
 
 SMALL_SAM2 = Path(__file__).parents[1] / "small_sam2.yaml"
+
+
+@functools.cache
+def built() -> SAM2Base:
+    return build_model(SMALL_SAM2)
+
+
+def random_weights() -> dict[str, torch.Tensor]:
+    """Those of the small model. The dictionary may be changed, its values may not."""
+    return dict(built().state_dict())
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -65,7 +76,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_torchs_generator_alone(
 
 
 def test_the_official_predictor_has_the_same_weights() -> None:
-    ours, official = build_model(SMALL_SAM2), build_reference_model(SMALL_SAM2)
+    ours, official = built(), build_reference_model(SMALL_SAM2)
     assert official.fill_hole_area == 0
     weights = official.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in ours.state_dict().items())
@@ -89,7 +100,7 @@ def test_a_checkpoint_is_loaded(tmp_path: Path) -> None:
 
 
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    weights = build_model(SMALL_SAM2).state_dict()
+    weights = random_weights()
     path = tmp_path / "a.pt"
 
     def refusal() -> str:
@@ -112,7 +123,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
-    whole = save(build_model(SMALL_SAM2), tmp_path / "whole.pt").read_bytes()
+    whole = save(built(), tmp_path / "whole.pt").read_bytes()
     for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "html": b"<html>not found</html>"}.items():
         path = tmp_path / f"{name}.pt"
         path.write_bytes(content)
@@ -121,7 +132,7 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
-    whole, packed = save(build_model(SMALL_SAM2), tmp_path / "whole.pt"), tmp_path / "packed.pt"
+    whole, packed = save(built(), tmp_path / "whole.pt"), tmp_path / "packed.pt"
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():
             target.writestr(name, source.read(name))
@@ -288,7 +299,7 @@ def test_nothing_gets_past_the_check_of_a_config(tmp_path: Path, lines: str, pla
 def test_weights_that_are_no_plain_numbers(
     tmp_path: Path, spoil: Callable[[torch.Tensor], torch.Tensor], reason: str
 ) -> None:
-    weights = build_model(SMALL_SAM2).state_dict()
+    weights = random_weights()
     weights["no_obj_ptr"] = spoil(weights["no_obj_ptr"])
     torch.save({"model": weights}, tmp_path / "a.pt")
     with pytest.raises(
@@ -298,7 +309,7 @@ def test_weights_that_are_no_plain_numbers(
 
 
 def test_the_numbers_of_a_weight_of_another_shape_are_not_read(tmp_path: Path) -> None:
-    weights = build_model(SMALL_SAM2).state_dict()
+    weights = random_weights()
     weights["no_obj_ptr"] = torch.zeros(1).expand(10**6, 10**7)  # 4 bytes in the file
     torch.save({"model": weights}, tmp_path / "a.pt")
     with pytest.raises(ModelError, match=r"1 of another shape \(such as no_obj_ptr\)"):
@@ -306,7 +317,7 @@ def test_the_numbers_of_a_weight_of_another_shape_are_not_read(tmp_path: Path) -
 
 
 def test_the_legacy_format_is_named(tmp_path: Path) -> None:
-    state = {"model": build_model(SMALL_SAM2).state_dict()}
+    state = {"model": random_weights()}
     torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(ModelError, match="legacy format"):
         build_model(SMALL_SAM2, checkpoint=tmp_path / "a.pt")

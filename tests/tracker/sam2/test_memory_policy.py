@@ -124,7 +124,7 @@ def test_sam2_takes_no_more_memory_and_keeps_no_anchors() -> None:
 def test_a_policy_tracks_corrects_and_prompts_the_past(
     small: SAM2Base, policy: MemoryPolicy, partly_filled: Change
 ) -> None:
-    images = clip(30, small.image_size)
+    images = clip(20, small.image_size)
     predictor = partly_filled(CameraPredictor(small, policy=policy, history_frames=8))
     events = {
         0: [Add(1, points=[(0.5, 0.5, 1)])],
