@@ -1,5 +1,7 @@
 """A codec, size or pixel format that changes in mid-stream: everything after it is delivered, as a new part."""
 
+import functools
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,12 @@ SEAM = 2
 NAMES = {"libx264": "h264", "libx265": "hevc", "mpeg2video": "mpeg2video", "mpeg4": "mpeg4"}
 
 
-def part(folder: Path, codec: str, *, frames: int = FRAMES, size: tuple[int, int] = (320, 240)) -> bytes:
+@functools.cache
+def part(codec: str, *, frames: int = FRAMES, size: tuple[int, int] = (320, 240)) -> bytes:
     options = {"libx265": {"x265-params": "log-level=none"}}.get(codec, {})
-    return write_video(folder / f"{codec}.ts", frames=frames, codec=codec, options=options, size=size).read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{codec}.ts"
+        return write_video(path, frames=frames, codec=codec, options=options, size=size).read_bytes()
 
 
 def read_all(path: Path, kind: AvKind = "file") -> tuple[list[SourceFrame], str, int]:
@@ -52,7 +57,7 @@ def test_a_change_of_codec_loses_no_picture_beyond_the_seam(
     tmp_path: Path, first: str, second: str, names: tuple[str, str]
 ) -> None:
     joint = tmp_path / "joint.ts"
-    joint.write_bytes(part(tmp_path, first) + part(tmp_path, second))
+    joint.write_bytes(part(first) + part(second))
     frames, end, corrupt = read_all(joint)
     assert 2 * FRAMES - SEAM - corrupt <= len(frames) <= 2 * FRAMES
     changes = [(number, frame.discontinuity) for number, frame in enumerate(frames) if frame.discontinuity]
@@ -76,7 +81,7 @@ def test_three_codecs_within_the_read_ahead_are_all_delivered(
     tmp_path: Path, codecs: tuple[str, ...], frames: int, size: tuple[int, int]
 ) -> None:
     joint = tmp_path / "joint.ts"
-    joint.write_bytes(b"".join(part(tmp_path, codec, frames=frames, size=size) for codec in codecs))
+    joint.write_bytes(b"".join(part(codec, frames=frames, size=size) for codec in codecs))
     pictures, end, corrupt = read_all(joint)
     assert 3 * frames - 2 * SEAM <= len(pictures) <= 3 * frames
     changes = [picture.discontinuity for picture in pictures if picture.discontinuity]
@@ -88,11 +93,11 @@ def test_three_codecs_within_the_read_ahead_are_all_delivered(
 
 def test_a_cut_codec_that_changes_is_counted(tmp_path: Path) -> None:
     """The second part begins in the middle of a group of pictures, so nothing can be decoded until the next one."""
-    second = part(tmp_path, "mpeg2video")
+    second = part("mpeg2video")
     head, packets = second[: 3 * 188], [second[at : at + 188] for at in range(0, len(second), 188)]
     starts = [at for at, packet in enumerate(packets) if packet[1] & 0x40 and packet[1] & 0x1F == 1 and packet[2] == 0]
     joint = tmp_path / "joint.ts"
-    joint.write_bytes(part(tmp_path, "libx264") + head + b"".join(packets[starts[3] :]))
+    joint.write_bytes(part("libx264") + head + b"".join(packets[starts[3] :]))
     pictures, end, corrupt = read_all(joint)
     missing = 2 * FRAMES - 3 - len(pictures)
     assert 5 <= missing <= corrupt + 2 * SEAM
@@ -101,7 +106,7 @@ def test_a_cut_codec_that_changes_is_counted(tmp_path: Path) -> None:
 
 def test_two_changes_of_codec_in_hls_are_followed(tmp_path: Path) -> None:
     for codec in ("libx264", "libx265"):
-        part(tmp_path, codec)
+        (tmp_path / f"{codec}.ts").write_bytes(part(codec))
     segments = "\n#EXT-X-DISCONTINUITY\n".join(f"#EXTINF:1.2,\n{name}.ts" for name in ("libx264", "libx265", "libx264"))
     playlist = tmp_path / "vod.m3u8"
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:VOD\n{segments}\n#EXT-X-ENDLIST\n")
@@ -114,7 +119,7 @@ def test_two_changes_of_codec_in_hls_are_followed(tmp_path: Path) -> None:
 def test_changes_of_size_and_pixel_format_are_delivered(tmp_path: Path) -> None:
     joint = tmp_path / "joint.ts"
     small = write_video(tmp_path / "small.ts", frames=FRAMES, size=(160, 90), pixel_format="yuv444p").read_bytes()
-    joint.write_bytes(part(tmp_path, "libx264") + small)
+    joint.write_bytes(part("libx264") + small)
     frames, _, _ = read_all(joint)
     assert len(frames) >= 2 * FRAMES - SEAM
     continuity = Continuity(live=False)
@@ -124,7 +129,7 @@ def test_changes_of_size_and_pixel_format_are_delivered(tmp_path: Path) -> None:
 
 def test_a_change_of_codec_is_a_discontinuity(tmp_path: Path) -> None:
     joint = tmp_path / "joint.ts"
-    joint.write_bytes(part(tmp_path, "libx264") + part(tmp_path, "libx265"))
+    joint.write_bytes(part("libx264") + part("libx265"))
     frames, _, _ = read_all(joint)
     continuity = Continuity(live=False)
     breaks = [why for frame in frames if (why := continuity.break_before(frame))]
@@ -144,7 +149,7 @@ def test_slices_of_mpeg2_are_not_taken_for_another_codec(tmp_path: Path, quantiz
     frames, _, corrupt = read_all(mpeg2)
     assert (len(frames), corrupt) == (6, 0)
     joint = tmp_path / "joint.ts"
-    joint.write_bytes(part(tmp_path, "libx264") + mpeg2.read_bytes() + part(tmp_path, "libx265"))
+    joint.write_bytes(part("libx264") + mpeg2.read_bytes() + part("libx265"))
     frames, _, corrupt = read_all(joint)
     changes = [frame.discontinuity for frame in frames if frame.discontinuity]
     assert changes == ["codec changed from h264 to mpeg2video", "codec changed from mpeg2video to hevc"]
