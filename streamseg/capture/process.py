@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
 
 from streamseg.capture.continuity import Continuity
 from streamseg.capture.reporter import CaptureReporter
+from streamseg.capture.spec import CaptureSpec
 from streamseg.common.backoff import Backoff, BackoffPolicy
 from streamseg.common.logs import setup_logging
-from streamseg.config.schema import LogConfig, StreamConfig
 from streamseg.errors import (
     EndOfStreamError,
     FrameTooLargeError,
@@ -46,23 +45,6 @@ _PROGRESS_S: Final = 5.0
 
 _RESOLVE_S: Final = 20.0
 """Timeout of a host name lookup, on top of the open timeout: two name servers, twice 5 s each."""
-
-
-@dataclass(frozen=True)
-class CaptureSpec:
-    """Everything a capture process needs to know.
-
-    Attributes:
-        stream: Id of the stream.
-        config: Settings of the stream.
-        internal_endpoint: Address of the publisher.
-        log: What to log.
-    """
-
-    stream: str
-    config: StreamConfig
-    internal_endpoint: str
-    log: LogConfig = field(default_factory=LogConfig)
 
 
 def main(spec: CaptureSpec, ring: FrameRing, connection: Connection) -> None:

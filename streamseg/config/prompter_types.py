@@ -6,7 +6,6 @@ Imports none of them: a type is loaded only in the process that runs it.
 from __future__ import annotations
 
 import difflib
-from importlib.metadata import entry_points
 from typing import Final
 
 GROUP: Final = "streamseg.prompters"
@@ -15,6 +14,8 @@ _FORM: Final = ".py:"
 
 def installed_types() -> list[str]:
     """Return the names of all installed types."""
+    from importlib.metadata import entry_points  # takes 25 ms to import, and few need it
+
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 

@@ -10,7 +10,6 @@ import time
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from streamseg.security.connections import (
     Connection,
@@ -20,6 +19,7 @@ from streamseg.security.connections import (
     is_open,
     shut_down,
 )
+from streamseg.security.monitor_event import receive_monitor_event
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class ConnectionLimit:
         for _ in range(_MAX_PER_TURN):
             if not self.accepted.poll(0):
                 return
-            connection = connection_at(int(recv_monitor_message(self.accepted)["value"]))
+            connection = connection_at(receive_monitor_event(self.accepted)[1])
             if connection is not None and connection not in self._heard:
                 self._silent[connection] = None
 

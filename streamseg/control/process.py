@@ -12,9 +12,8 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -23,14 +22,13 @@ import zmq
 from streamseg.common.logs import setup_logging
 from streamseg.common.open_files import raise_open_files
 from streamseg.common.redact import redact
-from streamseg.config.schema import LogConfig
 from streamseg.control.access import READ_ONLY_OPS, check_access, visible, visible_listing
 from streamseg.control.connection_limit import ConnectionLimit
 from streamseg.control.parse import ParsedRequest, check_prompts, parse, request_id
 from streamseg.control.pending import Key, Pending, PendingTable, Target
 from streamseg.control.reply_cache import ReplyCache, digest_of, id_reused
+from streamseg.control.spec import ControlSpec
 from streamseg.errors import ConfigError, ControlError, ProtocolError
-from streamseg.ipc.command_socket import WORKER_ID
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, decode_to_control, encode
 from streamseg.ipc.endpoints import PathClaim, bind
 from streamseg.ipc.invalid_messages import InvalidMessages
@@ -55,7 +53,7 @@ from streamseg.protocol.text import encode_json
 from streamseg.protocol.topics import CONTROL_HWM, DAEMON, INTERNAL_HWM, is_public
 from streamseg.security.authorized_keys import AuthorizedKey
 from streamseg.security.curve_gate import CurveGate
-from streamseg.security.key_folder import KeyFolder, default_key_folder
+from streamseg.security.key_folder import KeyFolder
 from streamseg.security.zap import HandshakeSocket
 
 log = logging.getLogger(__name__)
@@ -66,39 +64,6 @@ _SUPERVISOR_OPS: Final = frozenset(
     {"add_stream", "get_settings", "change_stream", "remove_stream", "record_clip", "reload"}
 )
 """The supervisor passes ``record_clip`` on to the recorder."""
-
-
-@dataclass(frozen=True)
-class ControlSpec:
-    """Arguments of the control process.
-
-    Attributes:
-        session: Id of this run of the daemon.
-        endpoint: Where to listen; None: at the user's default address, if it is free.
-        other_endpoint: Where to listen if the default address is taken.
-        commands_endpoint: Where to listen for the worker and the publisher.
-        version: Version of streamseg.
-        info: The state of the daemon at the start.
-        worker_id: Routing id of the worker, known to no one else.
-        command_timeout_s: Timeout of a command.
-        local_endpoint: Additional address for processes of this daemon.
-        keys: Folder of the daemon's keys.
-        allow_unauthenticated: A loopback tcp endpoint needs no key.
-        log: Log settings.
-    """
-
-    session: str
-    endpoint: str | None
-    other_endpoint: str
-    commands_endpoint: str
-    version: str
-    info: DaemonInfo
-    worker_id: bytes = WORKER_ID
-    command_timeout_s: float = 10.0
-    local_endpoint: str | None = None
-    keys: Path = field(default_factory=default_key_folder)
-    allow_unauthenticated: bool = False
-    log: LogConfig = field(default_factory=LogConfig)
 
 
 def main(spec: ControlSpec, connection: Connection) -> None:

@@ -11,23 +11,22 @@ from typing import Any, Final
 import msgspec
 
 from streamseg import __version__
-from streamseg.capture.process import CaptureSpec
+from streamseg.capture.spec import CaptureSpec
 from streamseg.config.relative import key_folder
 from streamseg.config.schema import Config, ModelConfig, StreamConfig
-from streamseg.control.process import ControlSpec
+from streamseg.control.spec import ControlSpec
 from streamseg.ipc.saved_prompts import SavedStream
 from streamseg.ipc.supervisor_messages import DaemonInfo
 from streamseg.paths import socket_endpoint
-from streamseg.prompters.process import PrompterSpec
-from streamseg.publish.process import PublisherSpec
-from streamseg.record.process import RecorderSpec
+from streamseg.prompters.spec import PrompterSpec
+from streamseg.publish.spec import PublisherSpec
+from streamseg.record.spec import RecorderSpec
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.ring.layout import Role
 from streamseg.security.key_folder import KeyFolder
 from streamseg.sources.address import shown_address
-from streamseg.web.process import WebSpec
-from streamseg.worker.process import WorkerSpec
-from streamseg.worker.snapshots import SnapshotSpec
+from streamseg.web.spec import WebSpec
+from streamseg.worker.spec import SnapshotSpec, WorkerSpec
 
 PUBLISHER = "publisher"
 WORKER = "worker"

@@ -13,7 +13,6 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,6 @@ import zmq
 from streamseg.common.logs import setup_logging
 from streamseg.common.redact import redact
 from streamseg.common.repeated_logs import is_logged
-from streamseg.config.schema import LogConfig, PrompterConfig
 from streamseg.frame import Frame
 from streamseg.ipc.prompters import CheckedProposal, Look, PrompterSocket, Proposals, Ready
 from streamseg.ipc.supervisor_link import ChildLink
@@ -31,8 +29,8 @@ from streamseg.ipc.supervisor_messages import Report
 from streamseg.prompters.check import checked
 from streamseg.prompters.load import create_prompter
 from streamseg.prompters.proposal import Picture, Prompter, Tracked
+from streamseg.prompters.spec import PrompterSpec
 from streamseg.ring.frame_ring import FrameRing
-from streamseg.ring.layout import Role
 from streamseg.tracker.rgb import RgbConverter
 
 log = logging.getLogger(__name__)
@@ -41,27 +39,6 @@ _PROGRESS_S: Final = 1.0
 _NICE: Final = 10
 _OOM_SCORE: Final = "800"
 _MAX_ERROR: Final = 300
-
-
-@dataclass(frozen=True)
-class PrompterSpec:
-    """Everything a prompter process needs to know.
-
-    Attributes:
-        stream: Id of the stream.
-        name: Name of the prompter.
-        config: Its settings.
-        role: Its role on the stream's ring.
-        endpoint: Where the worker listens.
-        log: What to log.
-    """
-
-    stream: str
-    name: str
-    config: PrompterConfig
-    role: Role
-    endpoint: str
-    log: LogConfig = field(default_factory=LogConfig)
 
 
 def main(spec: PrompterSpec, ring: FrameRing, connection: Connection) -> None:

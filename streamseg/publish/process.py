@@ -11,16 +11,13 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Final
 
 import zmq
 
 from streamseg.common.logs import setup_logging
 from streamseg.common.open_files import raise_open_files
-from streamseg.config.schema import LogConfig, PublishConfig
 from streamseg.errors import ProtocolError
 from streamseg.frame import Frame
 from streamseg.ipc.invalid_messages import InvalidMessages
@@ -43,11 +40,12 @@ from streamseg.publish.daemon_state import DaemonState
 from streamseg.publish.picture_thread import PictureThread
 from streamseg.publish.published_streams import PublishedStreams
 from streamseg.publish.sockets import PublisherSockets
+from streamseg.publish.spec import PublisherSpec
 from streamseg.publish.status_schedule import StatusSchedule
 from streamseg.publish.stream_encoder import Origin, StreamEncoder
 from streamseg.publish.subscriptions import Subscriptions, is_subscription
 from streamseg.ring.frame_ring import FrameRing
-from streamseg.security.key_folder import KeyFolder, default_key_folder
+from streamseg.security.key_folder import KeyFolder
 
 log = logging.getLogger(__name__)
 
@@ -58,35 +56,6 @@ _DRAIN_QUIET_MS: Final = 100
 _SUBSCRIPTIONS_NS: Final = 10_000_000
 _MAX_PER_TURN: Final = 64
 """Messages handled per turn of the loop, so that no input starves the others."""
-
-
-@dataclass(frozen=True)
-class PublisherSpec:
-    """Everything a publisher needs to know.
-
-    Attributes:
-        session: Id of this run of the daemon.
-        publish: Where and how to publish.
-        internal_endpoint: Address for messages of the other processes.
-        commands_endpoint: Address of the control process.
-        streams: Stream id -> address of the source, without credentials.
-        model: Name of the model.
-        version: Version of streamseg.
-        local_endpoint: Additional address for processes of this daemon.
-        keys: Folder of the daemon's keys.
-        log: What to log.
-    """
-
-    session: str
-    publish: PublishConfig
-    internal_endpoint: str
-    commands_endpoint: str
-    streams: Mapping[str, str]
-    model: str
-    version: str
-    local_endpoint: str | None = None
-    keys: Path = field(default_factory=default_key_folder)
-    log: LogConfig = field(default_factory=LogConfig)
 
 
 def main(spec: PublisherSpec, rings: dict[str, FrameRing], connection: Connection) -> None:

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from streamseg.publish.admission import PeerTurns
 from streamseg.security.connections import (
@@ -39,6 +38,7 @@ from streamseg.security.connections import (
     peer_of,
     shut_down,
 )
+from streamseg.security.monitor_event import receive_monitor_event
 
 MAX_TOPIC_BYTES: Final = 128
 _MAX_UNKNOWN: Final = 512
@@ -204,10 +204,10 @@ class SubscriberGuard:
             sent -= most
 
     def _on_monitor(self) -> None:
-        event = recv_monitor_message(self._monitor)
-        if event["event"] != zmq.EVENT_ACCEPTED:
+        event, value = receive_monitor_event(self._monitor)
+        if event != zmq.EVENT_ACCEPTED:
             return
-        connection = connection_at(int(event["value"]))
+        connection = connection_at(value)
         if connection is None:
             return
         with self._lock:

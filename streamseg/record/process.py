@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 from streamseg.common.logs import setup_logging
-from streamseg.config.schema import LogConfig, RecordConfig
+from streamseg.config.schema import RecordConfig
 from streamseg.errors import ConfigError, RecordError
 from streamseg.ipc.commands import Command
 from streamseg.ipc.messages import RecorderReport, StreamEvent
@@ -26,32 +25,13 @@ from streamseg.ipc.supervisor_messages import Report
 from streamseg.protocol.topics import DAEMON, Kind
 from streamseg.record.clips.requests import ClipRequests
 from streamseg.record.recorder import Recorder, RecordLimits
+from streamseg.record.spec import RecorderSpec
 
 log = logging.getLogger(__name__)
 
 _KINDS: Final[tuple[Kind, ...]] = ("masks", "objects", "events", "status")
 _PROGRESS_S: Final = 1.0
 _IDLE_S: Final = 0.2
-_RETRY_S: Final = 60.0
-
-
-@dataclass(frozen=True)
-class RecorderSpec:
-    """Parameters of the recorder process.
-
-    Attributes:
-        record: What to record, and where.
-        publish_endpoint: Where the daemon publishes.
-        internal_endpoint: Where the publisher takes events.
-        log: Log settings.
-        retry_s: Time after which a stopped recording is retried.
-    """
-
-    record: RecordConfig
-    publish_endpoint: str
-    internal_endpoint: str
-    log: LogConfig = field(default_factory=LogConfig)
-    retry_s: float = _RETRY_S
 
 
 def kinds_of(record: RecordConfig) -> tuple[Kind, ...]:

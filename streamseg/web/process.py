@@ -10,17 +10,15 @@ import asyncio
 import contextlib
 import os
 import socket
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from streamseg.config.schema import ClipsConfig, HttpConfig, LogConfig
 from streamseg.errors import ConfigError
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
 from streamseg.protocol.topics import is_loopback
-from streamseg.security.key_folder import KeyFolder, default_key_folder
+from streamseg.security.key_folder import KeyFolder
+from streamseg.web.spec import WebSpec
 
 if TYPE_CHECKING:
     from streamseg.web.tls import Certificate
@@ -31,38 +29,12 @@ _CONTROL_TIMEOUT_S: Final = 12.0
 _CONNECT_TIMEOUT_S: Final = 2.0
 
 
-@dataclass(frozen=True)
-class WebSpec:
-    """Parameters of the web process.
-
-    Attributes:
-        http: Address and access control.
-        publish_endpoint: Where the daemon publishes to its own processes.
-        subscribe_endpoint: Where other programs subscribe.
-        key_command: Command that makes the key they need there; empty if they need none.
-        control_endpoint: Where the daemon takes requests.
-        clips: Settings of the clips that the recorder makes.
-        keys: Folder of the daemon's keys and tokens.
-        log: Log settings.
-    """
-
-    http: HttpConfig
-    publish_endpoint: str
-    subscribe_endpoint: str
-    key_command: str
-    control_endpoint: str
-    clips: ClipsConfig = field(default_factory=ClipsConfig)
-    keys: Path = field(default_factory=default_key_folder)
-    log: LogConfig = field(default_factory=LogConfig)
-
-
 def main(spec: WebSpec, connection: Connection) -> None:
     """Serve until the supervisor sends stop. Entry point of the child process.
 
     Raises:
         ConfigError: The address cannot be bound; a restart would not help.
     """
-    # Imported late: the supervisor imports this module for `WebSpec` and must not load a web server.
     import cv2
 
     from streamseg.common.logs import setup_logging

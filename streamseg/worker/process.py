@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
 
@@ -22,8 +21,8 @@ import zmq
 
 from streamseg.common.logs import setup_logging
 from streamseg.common.unused_memory import limit_arenas, return_unused_memory
-from streamseg.config.schema import LogConfig, ModelConfig, StreamConfig
-from streamseg.ipc.command_socket import WORKER_ID, CommandSocket
+from streamseg.config.schema import StreamConfig
+from streamseg.ipc.command_socket import CommandSocket
 from streamseg.ipc.commands import Command
 from streamseg.ipc.completed_requests import CompletedRequests
 from streamseg.ipc.publisher_socket import PublisherSocket
@@ -51,7 +50,8 @@ from streamseg.worker.prompter_exchange import PrompterExchange
 from streamseg.worker.report import WorkerReporter, preparation_reporter
 from streamseg.worker.restore_guard import RestoreGuard
 from streamseg.worker.scheduler import FairScheduler
-from streamseg.worker.snapshots import Snapshots, SnapshotSpec
+from streamseg.worker.snapshots import Snapshots
+from streamseg.worker.spec import WorkerSpec
 from streamseg.worker.step_clock import StepClock
 from streamseg.worker.track_errors import raise_if_device_lost
 from streamseg.worker.track_frames import track_frames
@@ -67,33 +67,6 @@ _FILE_SEND_TIMEOUT_S: Final = 1.0
 _CONNECT_TIMEOUT_S: Final = 2.0
 _COMMANDS_S: Final = 0.05
 """Time for commands per turn of the loop, since frames wait meanwhile."""
-
-
-@dataclass(frozen=True)
-class WorkerSpec:
-    """Everything a worker needs to know.
-
-    Attributes:
-        model: Settings of the model.
-        streams: Stream id -> settings.
-        internal_endpoint: Address of the publisher.
-        commands_endpoint: Address of the control process.
-        prompters_endpoint: Where to listen for prompters.
-        worker_id: Routing id by which the control process addresses it.
-        saved: Stream id -> objects of an earlier worker, if they differ from the settings.
-        snapshots: Where the memory of the streams' objects is saved.
-        log: What to log.
-    """
-
-    model: ModelConfig
-    streams: Mapping[str, StreamConfig]
-    internal_endpoint: str
-    commands_endpoint: str
-    snapshots: SnapshotSpec
-    prompters_endpoint: str
-    worker_id: bytes = WORKER_ID
-    saved: Mapping[str, SavedStream] = field(default_factory=dict)
-    log: LogConfig = field(default_factory=LogConfig)
 
 
 def main(spec: WorkerSpec, rings: dict[str, FrameRing], connection: Connection) -> None:

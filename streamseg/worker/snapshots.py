@@ -12,8 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from streamseg.errors import StateError
@@ -22,6 +20,7 @@ from streamseg.state.daemon_record import source_digest
 from streamseg.state.folder import StateFolder
 from streamseg.state.stream_snapshot import StreamSnapshot, encode_snapshot
 from streamseg.tracker.types import StreamMemory, Tracker
+from streamseg.worker.spec import SnapshotSpec
 from streamseg.worker.tracked_stream import TrackedStream
 
 log = logging.getLogger(__name__)
@@ -35,30 +34,6 @@ _WRITE_S: Final = 2.0
 """How long the answer to a prompt waits for its snapshot."""
 _PROMPT_LEAD_S: Final = 60.0
 """A prompted stream goes ahead of streams that have waited for less than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotSpec:
-    """Where snapshots are and how often they are taken.
-
-    Attributes:
-        path: The folder.
-        durable: Whether they outlive the daemon: if so, they are synced to disk.
-        every_s: Seconds between two snapshots of a stream.
-        max_age_s: Maximum age of a snapshot that is used.
-        session: Id of this run of the daemon.
-    """
-
-    path: Path
-    durable: bool = False
-    every_s: float = 5.0
-    max_age_s: float = 3600.0
-    session: str = ""
-
-    @property
-    def folder(self) -> StateFolder:
-        """The folder."""
-        return StateFolder(self.path, durable=self.durable)
 
 
 class Snapshots:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import zmq
 
-from streamseg.capture.process import CaptureSpec, main
+from streamseg.capture.process import main
+from streamseg.capture.spec import CaptureSpec
 from streamseg.config.schema import LogConfig, StreamConfig
 from streamseg.ipc.messages import CaptureReport, StreamEvent, decode
 from streamseg.ipc.supervisor_messages import Report

@@ -12,7 +12,7 @@ from typing import Any
 
 import zmq
 
-from streamseg.control.process import ControlSpec
+from streamseg.control.spec import ControlSpec
 from streamseg.daemon.run_child import run_child
 from streamseg.ipc.command_socket import CommandSocket
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, encode

@@ -17,7 +17,8 @@ from streamseg.frame import FrameFormat, FrameStamps, SourceFrame
 from streamseg.ipc.messages import TrackedFrame, TrackedObject
 from streamseg.ipc.publisher_socket import PublisherSocket
 from streamseg.ipc.supervisor_messages import Report
-from streamseg.publish.process import PublisherSpec, main
+from streamseg.publish.process import main
+from streamseg.publish.spec import PublisherSpec
 from streamseg.ring.frame_ring import FrameRing
 
 SPAWN = multiprocessing.get_context("spawn")

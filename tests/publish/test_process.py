@@ -18,7 +18,7 @@ from streamseg.config.schema import PublishConfig
 from streamseg.daemon.run_child import run_child
 from streamseg.errors import SubscribeTimeoutError
 from streamseg.ipc.messages import CaptureReport, DaemonReport, StreamEvent, WorkerReport, encode
-from streamseg.publish.process import PublisherSpec
+from streamseg.publish.spec import PublisherSpec
 from streamseg.ring.frame_ring import FrameRing
 from tests.publish.publisher_children import (
     HEIGHT,

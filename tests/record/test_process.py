@@ -14,7 +14,8 @@ from streamseg.client import Controller, DaemonStatusMessage, EventMessage, Mask
 from streamseg.config.schema import RecordConfig
 from streamseg.ipc.messages import InternalMessage, RecorderReport, StreamEvent, decode
 from streamseg.record.folder import read_recording
-from streamseg.record.process import RecorderSpec, main
+from streamseg.record.process import main
+from streamseg.record.spec import RecorderSpec
 from tests.client.conftest import Messages, Outlet
 from tests.e2e.daemon_process import DISC, DaemonProcess, wait_for
 

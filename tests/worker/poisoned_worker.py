@@ -14,7 +14,8 @@ from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import ObjectResult, StreamMemory
-from streamseg.worker.process import Worker, WorkerSpec
+from streamseg.worker.process import Worker
+from streamseg.worker.spec import WorkerSpec
 
 POISON = 255
 NOT_A_NUMBER = 200

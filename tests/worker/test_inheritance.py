@@ -17,7 +17,8 @@ from streamseg.state.stream_snapshot import MAX_BYTES, decode_snapshot, encode_s
 from streamseg.tracker.simple.echo import EchoTracker
 from streamseg.tracker.types import StreamMemory
 from streamseg.worker.inheritance import Inheritance, read_snapshot
-from streamseg.worker.snapshots import Snapshots, SnapshotSpec
+from streamseg.worker.snapshots import Snapshots
+from streamseg.worker.spec import SnapshotSpec
 from streamseg.worker.track_frames import track_frames
 from streamseg.worker.tracked_stream import TrackedStream
 from tests.tracker.lost_leaf import LEAF, OBJ, PAD, SCENE, frame, nano

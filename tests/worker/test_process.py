@@ -13,8 +13,7 @@ from streamseg.config.schema import ModelConfig, PromptConfig, StreamConfig
 from streamseg.frame import FrameFormat, FrameStamps, SourceFrame
 from streamseg.ipc.messages import StreamEvent, TrackedFrame, WorkerReport, decode
 from streamseg.ring.frame_ring import FrameRing
-from streamseg.worker.process import WorkerSpec
-from streamseg.worker.snapshots import SnapshotSpec
+from streamseg.worker.spec import SnapshotSpec, WorkerSpec
 from tests.worker.poisoned_worker import POISON, main
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -13,9 +13,8 @@ from streamseg.config.schema import ModelConfig, PromptConfig, StreamConfig
 from streamseg.ipc.messages import StreamEvent, TrackedFrame, decode
 from streamseg.ring.frame_ring import FrameRing
 from streamseg.state.folder import StateFolder
-from streamseg.worker.process import WorkerSpec
 from streamseg.worker.restore_guard import LASTED_FRAMES, MAX_CRASHES, MAX_UNEXPLAINED, RestoreGuard
-from streamseg.worker.snapshots import SnapshotSpec
+from streamseg.worker.spec import SnapshotSpec, WorkerSpec
 from tests.worker.poisoned_worker import crashing
 from tests.worker.test_process import frame
 

@@ -22,7 +22,8 @@ from streamseg.tracker.simple.color import ColorTracker
 from streamseg.tracker.types import Prompt
 from streamseg.worker.command_handlers import handle_command
 from streamseg.worker.inheritance import Inheritance, read_snapshot
-from streamseg.worker.snapshots import Snapshots, SnapshotSpec
+from streamseg.worker.snapshots import Snapshots
+from streamseg.worker.spec import SnapshotSpec
 from streamseg.worker.tracked_stream import TrackedStream
 
 STILL = Scene("scene:simple?size=320x180")
