@@ -5,7 +5,7 @@
 The model tracks objects through composed clips and generated scenes, both from training material, prompted by clicks,
 masks and boxes in turn. Each mask gives the signals of :mod:`streamseg.tracker.confidence`, and whether its IoU is
 above 0.5. A logistic regression with a small penalty is fitted to them, and evaluated by five-fold cross-validation
-over videos.
+over videos. On real video it is too sure: run ``training.calibrate_confidence`` after it.
 
 The fit is ours because it is twenty lines; nothing else needs scikit-learn.
 """
@@ -222,11 +222,16 @@ def _judged(samples: Samples) -> str:
     for fold in range(_FOLDS):
         held = np.isin(samples.video, numbers[fold::_FOLDS])
         left_out[held] = confidences(fit(samples.signals[~held], samples.good[~held]), samples.signals[held])
-    place = np.minimum((10 * left_out).astype(int), 9)
-    error = sum(abs(left_out[place == n].sum() - samples.good[place == n].sum()) for n in range(10)) / len(left_out)
-    order = np.argsort(np.argsort(left_out, kind="stable"), kind="stable") + 1.0
-    positives = samples.good.sum()
-    ranking = (order[samples.good].sum() - positives * (positives + 1) / 2) / (positives * (~samples.good).sum())
+    return judge(left_out, samples.good)
+
+
+def judge(probability: Floats, good: Flags) -> str:
+    """Return AUROC and expected calibration error (over ten ranges) of some probabilities ``[N]``."""
+    place = np.minimum((10 * probability).astype(int), 9)
+    error = sum(abs(probability[place == n].sum() - good[place == n].sum()) for n in range(10)) / len(good)
+    order = np.argsort(np.argsort(probability, kind="stable"), kind="stable") + 1.0
+    positives = good.sum()
+    ranking = (order[good].sum() - positives * (positives + 1) / 2) / (positives * (~good).sum())
     return f"AUROC {ranking:.3f}, calibration error {error:.3f}"
 
 

@@ -48,6 +48,19 @@ class RealQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownMask:
+    """A mask of a later outlined frame, which a user would have seen.
+
+    Attributes:
+        iou: With the outline; 0 if the object is out of the picture.
+        confidence: As published, 0..1.
+    """
+
+    iou: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Mean:
     """A mean over objects, and its 95 % interval by bootstrap over objects (Efron 1979)."""
 
@@ -85,13 +98,16 @@ def follow(tracker: Sam2Tracker, clip: RealClip, kind: PromptKind) -> Iterator[R
 
     Objects prompted in the same frame share a pass; they do not influence each other.
     """
-    together: dict[int, list[RealObject]] = defaultdict(list)
-    for item in clip.objects:
-        together[item.first].append(item)
-    for first, objects in together.items():
-        seen = _track(tracker, clip, first, objects, kind)
-        for item, frames in zip(objects, seen, strict=True):
-            yield _judge(f"{clip.path.stem}: {item.name}", item, frames)
+    for item, seen in _tracked(tracker, clip, kind):
+        yield _judge(f"{clip.path.stem}: {item.name}", item, seen)
+
+
+def shown_masks(tracker: Sam2Tracker, clip: RealClip, kind: PromptKind) -> Iterator[ShownMask]:
+    """Track a clip's objects as :func:`follow` does, and yield their masks on the later outlined frames."""
+    for item, seen in _tracked(tracker, clip, kind):
+        for number, result in seen.items():
+            if number != item.first and result.area and result.confidence is not None:
+                yield ShownMask(_iou(result.full_mask, item.truth[number]), result.confidence)
 
 
 def prompt_for(obj_id: int, truth: BoolMask, kind: PromptKind) -> Prompt:
@@ -106,6 +122,15 @@ def prompt_for(obj_id: int, truth: BoolMask, kind: PromptKind) -> Prompt:
 
 
 _Seen = dict[int, ObjectResult]
+
+
+def _tracked(tracker: Sam2Tracker, clip: RealClip, kind: PromptKind) -> Iterator[tuple[RealObject, _Seen]]:
+    """Yield each object of a clip with the tracker's results on its outlined frames."""
+    together: dict[int, list[RealObject]] = defaultdict(list)
+    for item in clip.objects:
+        together[item.first].append(item)
+    for first, objects in together.items():
+        yield from zip(objects, _track(tracker, clip, first, objects, kind), strict=True)
 
 
 def _track(
