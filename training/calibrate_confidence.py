@@ -54,13 +54,14 @@ def main() -> None:
     if not odds:
         parser.error(f"--real: no clip of training/real_clips.json in {', '.join(map(str, options.real))}")
     odds_, good_, video_ = np.array(odds), np.array(good), np.array(video)
-    scale, offset = calibrate(odds_, good_)
     left_out = np.zeros(len(odds_))
     for number in set(video):
         held = video_ == number
-        left_out[held] = sigmoid(calibrate(odds_[~held], good_[~held]) @ np.array([odds_[held], np.ones(held.sum())]))
+        scale, offset = calibrate(odds_[~held], good_[~held])
+        left_out[held] = sigmoid(scale * odds_[held] + offset)
     print("before:", judge(sigmoid(odds_), good_))
     print("left-out clips:", judge(left_out, good_))
+    scale, offset = calibrate(odds_, good_)
     about = (
         f"log odds times {scale:.3f} plus {offset:.3f}, by {len(good)} masks of {len(set(video))} real clips, "
         f"{100 * good_.mean():.0f} % good; {time.strftime('%Y-%m-%d')}"
@@ -81,7 +82,7 @@ def sigmoid(odds: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-odds)))
 
 
-def calibrate(odds: Floats, good: Flags) -> Floats:
+def calibrate(odds: Floats, good: Flags) -> tuple[float, float]:
     """Return the scale and the offset of log odds ``[N]`` that fit best, by Newton's method."""
     inputs = np.column_stack([odds, np.ones(len(odds))])
     fitted = np.zeros(2)  # from where the steps do not overshoot
@@ -90,7 +91,7 @@ def calibrate(odds: Floats, good: Flags) -> Floats:
         gradient = inputs.T @ (probability - good) / len(good) + _PENALTY * (fitted - [1.0, 0.0])
         curvature = (inputs * (probability * (1 - probability))[:, None]).T @ inputs / len(good)
         fitted -= np.linalg.solve(curvature + _PENALTY * np.eye(2), gradient)
-    return fitted
+    return float(fitted[0]), float(fitted[1])
 
 
 def calibrated(confidence: Confidence, scale: float, offset: float, about: str) -> Confidence:

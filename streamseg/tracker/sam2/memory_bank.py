@@ -465,10 +465,13 @@ class MemoryBank:
         """Fill a cleared lane with a result of :meth:`export_lane` from a bank of the same shape.
 
         Raises:
-            ValueError: A field is missing or has another shape.
+            ValueError: A field is missing, has another shape, or holds numbers that are not finite: other objects of
+                the stream are compared with this one.
         """
         try:
             for field in self._MEMORY_FIELDS:
+                if memory[field].is_floating_point() and not memory[field].isfinite().all():
+                    raise ValueError(f"the memory of an object is damaged: {field} holds NaN or infinite numbers")
                 target = getattr(self, field)[lane]
                 if field in _SLOTTED:
                     target[memory[f"{field}_slots"].to(target.device)] = memory[field].to(target.device)

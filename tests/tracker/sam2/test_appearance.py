@@ -189,6 +189,15 @@ def test_masks_and_looks_move_with_a_lane_and_survive_export() -> None:
     assert sorted(bank.mask_frame[0].tolist()) == [15, 16]
 
 
+@pytest.mark.parametrize("field", ["features", "pointers", "look", "motion"])
+def test_damaged_memory_is_refused(field: str) -> None:
+    bank = bank_of([0, 0], RED, BLUE)
+    memory = bank.export_lane(0, 5)
+    memory[field] = torch.full_like(memory[field], torch.nan)
+    with pytest.raises(ValueError, match=f"{field} holds NaN"):
+        bank.import_lane(1, memory)
+
+
 def test_a_prompts_look_is_undone_with_it(small: SAM2Base) -> None:
     predictor = CameraPredictor(small, policy=CONTACT)
     predictor.open_stream("cam")
