@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
+from torch.nn.attention import SDPBackend
 
 from streamseg.errors import ModelError
 from streamseg.tracker import torch_private
@@ -158,11 +159,22 @@ def assert_streams_of_one_call_equal_each_alone(together: CameraPredictor) -> No
 def test_a_growing_bank_records_all_graphs_again_and_compiles_nothing(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch, buckets: Buckets, recorder: ReplayingRecorder | None
 ) -> None:
-    """Nothing is compiled for it. All graphs are recorded again at once, and counted."""
+    """Nothing is compiled for it. All graphs are recorded again at once, and counted.
+
+    All code is compiled for the chosen kernel of attention.
+    """
     monkeypatch.setattr(CompiledEngine, "initial_lanes", 2)
     images = clip(12, small.image_size)
-    predictor = compiled(small, buckets, recorder=recorder)
+    traced: list[tuple[bool, bool]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> torch.fx.GraphModule:
+        traced.append((torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()))
+        return graph
+
+    predictor = compiled(small, buckets, recorder=recorder, backend=backend)
+    predictor.engine.kernels_in_order = [SDPBackend.MATH]
     predictor.warm_up(quiet)
+    assert set(traced) == {(False, True)}
     prepared = graphs()
     recordings: list[int] = []
     if recorder is not None:

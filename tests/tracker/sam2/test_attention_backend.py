@@ -9,9 +9,6 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from streamseg.tracker.compiled.buckets import Buckets
-from streamseg.tracker.compiled.compile import CompiledEngine
-from streamseg.tracker.engine import Engine
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2 import attention_backend, memory_attention
 from streamseg.tracker.sam2.attention_backend import ANY_SHAPES, FIXED_SHAPES, Kernels, choose_backends
@@ -139,24 +136,3 @@ def test_prompts_never_take_cudnns_kernel(small: SAM2Base, monkeypatch):
     enabled.clear()
     predictor.add_prompt("a", 1, points_norm=torch.tensor([[0.4, 0.4]]), labels=torch.tensor([1]))  # reads memory
     assert enabled == {(False, True)}
-
-
-def test_compiled_code_is_made_with_the_chosen_kernel(small: SAM2Base, monkeypatch):
-    images = clip(4, small.image_size)
-    show(small, 0)
-    wanted = play(CameraPredictor(small), images, EVENTS)
-    traced = []
-
-    def backend(graph, inputs):
-        traced.append((torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()))
-        return graph
-
-    def engine(step, dtype) -> Engine:
-        return CompiledEngine(step, dtype, buckets=Buckets((1,), (1,), pad=False), backend=backend)
-
-    torch._dynamo.reset()
-    predictor = CameraPredictor(small, engine=engine)
-    predictor.engine.kernels_in_order = [MATH]
-    assert difference(wanted, play(predictor, images, EVENTS)).logits < 1e-3
-    assert set(traced) == {(False, True)}
-    torch._dynamo.reset()
