@@ -16,10 +16,12 @@ from streamseg.client.assembly import assemble
 from streamseg.client.results import ImageFrame, MaskFrame, ObjectsFrame
 from tests.client.conftest import Messages, Outlet
 from tests.e2e.daemon_process import DISC, DaemonProcess
+from tests.made_once import SharedFolders
 from tests.protocol import golden_messages, mask_vectors
 
 ROOT = Path(__file__).parents[2]
 CPP = ROOT / "clients" / "cpp"
+NODE = ROOT / "clients" / "node"
 GOLDEN = [str(path) for path in sorted(golden_messages.FOLDER.glob("*.bin"))]
 READ_ARGUMENTS = [str(mask_vectors.FILE), *GOLDEN]
 
@@ -129,5 +131,22 @@ def build(source: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def write_pgm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(CPP / "write_pgm.cpp", tmp_path_factory.mktemp("cpp"))
+def write_pgm(shared_folders: SharedFolders) -> Path:
+    source = CPP / "write_pgm.cpp"
+    return shared_folders.filled("write_pgm", lambda folder: build(source, folder)) / source.stem
+
+
+@pytest.fixture(scope="module")
+def package(shared_folders: SharedFolders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Node package, with what it depends on: installed once, so that only the package itself may be written to."""
+    need("npm")
+
+    def install(folder: Path) -> None:
+        shutil.copy(NODE / "package.json", folder)
+        run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", cwd=folder)
+
+    installed = shared_folders.filled("node", install)
+    folder = tmp_path_factory.mktemp("node") / "streamseg"
+    shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
+    (folder / "node_modules").symlink_to(installed / "node_modules")
+    return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import ROOT, build, need, run
+from tests.clients.conftest import ROOT, build
 from tests.key_files import PAST, Keys
 from tests.publish.publisher_children import PublisherProcess
 
-NODE = ROOT / "clients" / "node"
 PROGRAMS = ROOT / "streamseg" / "web" / "programs"
 RECEIVE = """
 import { Subscriber, loadKeys } from "./index.js";
@@ -62,13 +60,9 @@ def cpp(write_pgm: Path) -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
-    need("npm")
-    folder = tmp_path_factory.mktemp("node") / "streamseg"
-    shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
-    run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", cwd=folder)
-    (folder / "receive.mjs").write_text(RECEIVE)
-    return lambda endpoint, *key: ["node", str(folder / "receive.mjs"), endpoint, "cam1", *map(str, key)]
+def node(package: Path) -> Callable[..., list[str]]:
+    (package / "receive.mjs").write_text(RECEIVE)
+    return lambda endpoint, *key: ["node", str(package / "receive.mjs"), endpoint, "cam1", *map(str, key)]
 
 
 LANGUAGES = ["cpp", pytest.param("node", marks=pytest.mark.slow)]

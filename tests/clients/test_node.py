@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,17 +12,16 @@ import pytest
 from streamseg.protocol.palette import PALETTE, color_of
 from tests.client.conftest import Outlet
 from tests.clients.conftest import (
+    NODE,
     READ_ARGUMENTS,
     ROOT,
     assert_reads_vectors,
-    need,
     receive_from_late_publisher,
     run,
     send_wrong_messages_then_masks,
 )
 from tests.e2e.daemon_process import DaemonProcess
 
-NODE = ROOT / "clients" / "node"
 PAGE_CODEC = ROOT / "streamseg" / "web" / "static" / "mask_codec.js"
 READER = Path(__file__).with_name("read_vectors.mjs")
 RECEIVE = """
@@ -45,16 +43,6 @@ for await (const message of subscriber) {
   }
 }
 """
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package with what it depends on."""
-    need("npm")
-    folder = tmp_path_factory.mktemp("node") / "streamseg"
-    shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
-    run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", cwd=folder)
-    return folder
 
 
 def test_the_page_and_the_package_decode_with_the_same_code() -> None:

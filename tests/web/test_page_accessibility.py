@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.web.page_driver import BALL, SQUARE, click_object, open_cam, rows
+from tests.web.web_daemon import STREAMS
 
 pytestmark = pytest.mark.chromium
 
@@ -34,15 +35,16 @@ def violations(page):
 
 
 @pytest.fixture
-def look(tmp_path):
-    """Check a page in light and dark, and keep its pictures: set STREAMSEG_PICTURES to a folder to look at them."""
-    folder = Path(os.environ.get("STREAMSEG_PICTURES", tmp_path))
+def look():
+    """Check a page in light and dark. Set STREAMSEG_PICTURES to a folder for pictures to look at."""
+    folder = os.environ.get("STREAMSEG_PICTURES")
 
     def look(page, name, checked):
         assert page.evaluate(CUT_OFF) == []
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            page.screenshot(path=folder / f"{name}-{scheme}.png")
+            if folder is not None:
+                page.screenshot(path=Path(folder) / f"{name}-{scheme}.png")
             if scheme in checked:  # axe-core takes a second: each layout once in each scheme
                 assert violations(page) == [], scheme
 
@@ -107,7 +109,34 @@ def test_cameras_of_all_shapes_fit_the_window(start, open_page, look):
     expect(page.locator("#tiles .tile:visible")).to_have_count(4)
 
 
-def test_the_login_page_is_accessible(start, open_page):
-    page = open_page(start(token="correct-horse-battery").url)
+def test_a_token_is_asked_for_and_remembered(start, open_page):
+    token = "correct-horse-battery"
+    daemon = start({"cam": STREAMS["cam"]}, token=token)
+    page = open_page(daemon.url)
     expect(page.get_by_label("Token")).to_be_visible()
     assert violations(page) == []
+    page.get_by_label("Token").fill("wrong-horse-battery")
+    page.get_by_role("button").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button").click()
+    page.wait_for_selector("#picture[data-frame]")
+    page.reload()
+    page.wait_for_selector("#picture[data-frame]")
+    (cookie,) = page.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert token not in cookie["value"]
+    assert token not in daemon.log
+
+
+def test_every_control_has_a_name(web, open_page):
+    page, eyes = open_cam(open_page, web.url, reuse=False)
+    click_object(page, eyes, BALL)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        named = page.locator("button:visible, input:visible, canvas[tabindex], meter, svg").evaluate_all("""found =>
+            found.map((e) => [e.outerHTML,
+                e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.[0]?.textContent || e.title])""")
+        assert len(named) > 20
+        assert [element for element, name in named if not name] == []

@@ -270,3 +270,16 @@ def test_an_answer_to_a_closed_dialog_is_ignored(own, open_page):
     page.evaluate("new Promise((done) => setTimeout(done))")
     assert page.locator("#camera-result").text_content() == ""
     expect(page.locator("#camera-test")).to_have_text("Test")
+
+
+def test_a_page_server_that_dies_is_replaced_at_the_same_place(own, open_page):
+    daemon, restarts = own, own.json("GET", "/v1/streams")["daemon"]["restarts"]["web"]
+    page, _ = open_cam(open_page, daemon.url)
+    session = daemon.json("GET", "/v1/streams")["daemon"]["session"]
+    daemon.child("web").kill()
+    expect(page.locator("#connection")).to_have_text("connection lost")
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("#events")).to_contain_text("connection restored")
+    # Status is published once a second.
+    wait_for(lambda: daemon.json("GET", "/v1/streams")["daemon"]["restarts"]["web"] == restarts + 1, 10, "the restart")
+    assert daemon.json("GET", "/v1/streams")["daemon"]["session"] == session
