@@ -16,7 +16,7 @@ from tests.e2e.daemon_process import wait_for
 from tests.e2e.test_run import Collected, collect, iou
 
 WIDTH, HEIGHT = 640, 360
-FRAMES = 60
+FRAMES = 40
 TORCH = {"name": "nano", "engine": "torch"}
 """Without a conversion in the background, of which these few frames would see nothing."""
 
