@@ -154,12 +154,11 @@ def assert_streams_of_one_call_equal_each_alone(together: CameraPredictor) -> No
 
 
 @pytest.mark.parametrize(
-    ("buckets", "policy", "recorder"),
+    ("buckets", "recorder"),
     [
-        pytest.param(Buckets((2,), (1,), pad=True), CONTACT, None, id="compiled"),
+        pytest.param(Buckets((2,), (1,), pad=True), None, id="compiled"),
         pytest.param(
             Buckets((4,), (1,), pad=True),
-            MemoryPolicy("sam2"),
             ReplayingRecorder(),
             id="recorded",
             marks=pytest.mark.slow,
@@ -170,7 +169,6 @@ def test_a_growing_bank_records_all_graphs_again_and_compiles_nothing(
     small: SAM2Base,
     monkeypatch: pytest.MonkeyPatch,
     buckets: Buckets,
-    policy: MemoryPolicy,
     recorder: ReplayingRecorder | None,
 ) -> None:
     """Nothing is compiled for it. All graphs are recorded again at once, and counted.
@@ -185,7 +183,7 @@ def test_a_growing_bank_records_all_graphs_again_and_compiles_nothing(
         traced.append((torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()))
         return graph
 
-    predictor = compiled(small, buckets, policy, recorder=recorder, backend=backend)
+    predictor = compiled(small, buckets, CONTACT, recorder=recorder, backend=backend)
     predictor.engine.kernels_in_order = [SDPBackend.MATH]
     predictor.warm_up(quiet)
     assert set(traced) == {(False, True)}
@@ -209,7 +207,7 @@ def test_a_growing_bank_records_all_graphs_again_and_compiles_nothing(
         assert recordings == [of_the_step, of_the_step]  # to 4 lanes and to 8
         assert recorder.recorded == at_warm_up + sum(recordings)
         assert predictor.engine.rerecordings == 2
-    assert difference(play(CameraPredictor(small, policy=policy), images, events), run).logits < TOLERANCE
+    assert difference(play(CameraPredictor(small, policy=CONTACT), images, events), run).logits < TOLERANCE
 
 
 def test_objects_that_touch_are_tracked_otherwise(small: SAM2Base) -> None:
