@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -43,6 +44,12 @@ def pytest_xdist_auto_num_workers() -> int:
     At most four: each imports torch and has its own daemons.
     """
     return min(2 * len(os.sched_getaffinity(0)), 4)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of garbage collections: it lives as long as the process."""
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -28,6 +28,7 @@ def run(*command: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_bench_can_be_imported() -> None:
     names = {path.stem for path in BENCH.glob("*.py")}
     if find_spec("transformers") is None:
@@ -55,6 +56,7 @@ def test_tracker_bench_names_an_arm_that_fails_and_measures_the_others(tmp_path:
     assert (tmp_path / "result.md").read_text().count("ours eager float32") == 2
 
 
+@pytest.mark.slow
 def test_pipeline_and_transport_benches_run(tmp_path: Path) -> None:
     """The daemon that latency.py, start.py and soak.py start, too, and the transport that it is compared with."""
     result = tmp_path / "result.json"
@@ -65,6 +67,7 @@ def test_pipeline_and_transport_benches_run(tmp_path: Path) -> None:
     assert all(row["captured"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_stages_bench_measures_both_kinds_of_edges(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     small = ("--image-size", 64, "--video", 320, 180, "--objects", 2, "--repeats", 1, "--threads", 1)

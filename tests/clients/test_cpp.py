@@ -20,6 +20,8 @@ from tests.clients.conftest import (
 )
 from tests.e2e.daemon_process import DaemonProcess
 
+pytestmark = pytest.mark.slow  # a compiler's run each
+
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:

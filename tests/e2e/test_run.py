@@ -40,7 +40,8 @@ def prompts(scene: Scene, count: int = 2) -> list[dict[str, object]]:
 class Collected:
     def __init__(self, out: Path) -> None:
         self.lines = [json.loads(line) for line in out.read_text().splitlines()]
-        self._arrays = np.load(out.with_suffix(".npz"))
+        with np.load(out.with_suffix(".npz")) as arrays:
+            self._arrays = dict(arrays)
 
     def mask(self, index: int, obj_id: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
         bits = self._arrays[f"{index}/{obj_id}"]

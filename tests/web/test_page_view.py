@@ -337,6 +337,7 @@ def test_the_record_button_downloads_a_clip_of_the_daemon(own, open_page, tmp_pa
 CPP_CHECK = ["g++", "-std=c++17", "-fsyntax-only", "-I", str(ROOT / "clients" / "cpp"), "-x", "c++", "-"]
 
 
+@pytest.mark.slow
 def test_the_code_for_the_stream_runs(web, control, open_page):
     page, _ = open_cam(open_page, web.url)
     control.add_prompt("cam", points=[(0.5, 0.5)])

@@ -153,16 +153,12 @@ def assert_streams_of_one_call_equal_each_alone(together: CameraPredictor) -> No
                     predictor.add_prompt(name, 1, **CLICK.arguments())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("buckets", "recorder"),
     [
         pytest.param(Buckets((2,), (1,), pad=True), None, id="compiled"),
-        pytest.param(
-            Buckets((4,), (1,), pad=True),
-            ReplayingRecorder(),
-            id="recorded",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(Buckets((4,), (1,), pad=True), ReplayingRecorder(), id="recorded"),
     ],
 )
 def test_a_growing_bank_records_all_graphs_again_and_compiles_nothing(
