@@ -37,6 +37,7 @@ from streamseg.protocol.clock import clock_name
 from streamseg.protocol.mask_codec import require_encoding
 from streamseg.protocol.topics import DAEMON, RATED_KINDS
 from streamseg.publish.daemon_state import DaemonState
+from streamseg.publish.first_subscriber import FirstSubscriber
 from streamseg.publish.picture_thread import PictureThread
 from streamseg.publish.published_streams import PublishedStreams
 from streamseg.publish.sockets import PublisherSockets
@@ -106,7 +107,7 @@ class Publisher:
         self._daemon = DaemonState(spec.version, self._origin)
         self._streams = PublishedStreams(self._origin, spec.publish.encoding)
         self._subscriptions = Subscriptions(())
-        self._reported_subscriber = False
+        self._first_subscriber = FirstSubscriber()
         self._reported_dropped = (0, 0)
         self._released_dropped = self._drop_report_due_ns = 0
         self._statuses = StatusSchedule()
@@ -207,10 +208,10 @@ class Publisher:
                         self._statuses.hurry(stream)
         for stream, published in self._streams.items():
             published.take_pictures(self._subscriptions.wants_pictures(stream))
-        if not self._reported_subscriber and any(
-            not set(RATED_KINDS).isdisjoint(self._subscriptions.kinds(stream)) for stream in self._streams
-        ):
-            self._reported_subscriber = True
+        if self._first_subscriber.there:
+            return
+        subscribed = [not set(RATED_KINDS).isdisjoint(self._subscriptions.kinds(stream)) for stream in self._streams]
+        if self._first_subscriber.arrives(subscribed, time.monotonic_ns()):
             self._link.send(Report("subscribed"))
 
     def _handle_messages(self) -> None:
