@@ -49,6 +49,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Leave what was imported and collected out of garbage collections: it lives as long as the process."""
+    gc.collect()
     gc.freeze()
 
 

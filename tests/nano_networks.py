@@ -22,6 +22,8 @@ def nano_networks(shared_folders: SharedFolders, monkeypatch: pytest.MonkeyPatch
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_CACHE_HOME", str(folder))
-            create_tracker(NANO_ON_OPENVINO).warm_up(lambda _what, _share: None)
+            tracker = create_tracker(NANO_ON_OPENVINO)
+            tracker.warm_up(lambda _what, _share: None)
+            assert tracker.engine == "openvino"
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared_folders.filled("nano networks", convert)))

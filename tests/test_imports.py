@@ -41,6 +41,12 @@ def test_what_an_import_does_not_load(statement, without):
     assert loaded(statement) & without == set()
 
 
+def test_the_supervisor_loads_no_process():
+    script = "import streamseg.daemon.supervisor, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert not [name for name in done.stdout.split() if name.startswith("streamseg.") and name.endswith(".process")]
+
+
 def imports_of(path):
     """Top-level names of the packages that a file imports at module level, type checking aside."""
     found = set()

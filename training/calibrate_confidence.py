@@ -11,6 +11,7 @@ the AUROC. Judged on clips that are left out, one at a time.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -20,10 +21,11 @@ import numpy as np
 from streamseg.models.registry import find
 from streamseg.models.tuning import Confidence, load_tuning, save_tuning
 from training.fit_confidence import Flags, Floats, judge
-from training.real_clips import load_real_clips
+from training.real_clips import OUTLINES, load_real_clips
 from training.real_validation import KINDS, load_tracker, shown_masks
 
 _GOOD_IOU = 0.5
+_MARK = "log odds times"
 _PENALTY = 1e-3
 _STEPS = 50
 _SUREST = 1e-6
@@ -42,17 +44,20 @@ def main() -> None:
     weights = options.weights or entry.packaged
     if tuning.confidence is None or weights is None:
         parser.error(f"--model {options.model}: it has no confidence to calibrate: run training.fit_confidence first")
+    if _MARK in tuning.confidence.fitted_on:
+        parser.error(f"--model {options.model}: it is calibrated already: run training.fit_confidence first")
+    clips = load_real_clips(options.real)
+    if missing := set(json.loads(OUTLINES.read_text())["clips"]) - {clip.path.name for clip in clips}:
+        parser.error(f"--real: these clips are in none of the folders: {', '.join(sorted(missing))}")
     tracker = load_tracker(weights, entry.config, options.threads)
     odds, good, video = [], [], []
-    for number, clip in enumerate(load_real_clips(options.real)):
+    for number, clip in enumerate(clips):
         for kind in KINDS:
             for mask in shown_masks(tracker, clip, kind):
                 odds.append(log_odds(mask.confidence))
                 good.append(mask.iou > _GOOD_IOU)
                 video.append(number)
         print(f"{clip.path.name}: {len(odds)} masks so far", flush=True)
-    if not odds:
-        parser.error(f"--real: no clip of training/real_clips.json in {', '.join(map(str, options.real))}")
     odds_, good_, video_ = np.array(odds), np.array(good), np.array(video)
     left_out = np.zeros(len(odds_))
     for number in set(video):
@@ -63,7 +68,7 @@ def main() -> None:
     print("left-out clips:", judge(left_out, good_))
     scale, offset = calibrate(odds_, good_)
     about = (
-        f"log odds times {scale:.3f} plus {offset:.3f}, by {len(good)} masks of {len(set(video))} real clips, "
+        f"{_MARK} {scale:.3f} plus {offset:.3f}, by {len(good)} masks of {len(set(video))} real clips, "
         f"{100 * good_.mean():.0f} % good; {time.strftime('%Y-%m-%d')}"
     )
     print(about)

@@ -1,4 +1,4 @@
-"""Arguments of the control process. Apart from the process: the supervisor imports this."""
+"""Arguments of the control process. The supervisor imports only this, not the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prompter process needs to know. Apart from the process: the supervisor imports this."""
+"""What a prompter process needs to know. The supervisor imports only this, not the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a publisher needs to know. Apart from the process: the supervisor imports this."""
+"""What a publisher needs to know. The supervisor imports only this, not the process."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
 from streamseg.protocol.topics import DAEMON, Kind
 from streamseg.record.clips.requests import ClipRequests
+from streamseg.record.receive import receive_bytes
 from streamseg.record.recorder import Recorder, RecordLimits
 from streamseg.record.spec import RecorderSpec
 
@@ -100,8 +101,6 @@ class _Recording:
                 self._wait()
 
     def _record(self, recorder: Recorder) -> None:
-        from streamseg.record.receive import receive_bytes  # imported late: the supervisor imports this module
-
         record = self._spec.record
         for received in receive_bytes(
             self._spec.publish_endpoint, record.streams or None, kinds_of(record), self._link.stop_requested

@@ -1,4 +1,4 @@
-"""Parameters of the web process. Apart from the process: the supervisor imports this."""
+"""Parameters of the web process. The supervisor imports only this, not the process."""
 
 from __future__ import annotations
 

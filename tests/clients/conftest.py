@@ -138,7 +138,7 @@ def write_pgm(shared_folders: SharedFolders) -> Path:
 
 @pytest.fixture(scope="module")
 def package(shared_folders: SharedFolders, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Node package, with what it depends on: installed once, so that only the package itself may be written to."""
+    """The Node package, with what it depends on: installed once. Do not write to its `node_modules`."""
     need("npm")
 
     def install(folder: Path) -> None:

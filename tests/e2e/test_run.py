@@ -110,7 +110,7 @@ def check_rtsp_masks(got: Collected, scene: Scene) -> None:
     for index, line in enumerate(got.lines):
         assert line["code"] is not None, f"no frame number in picture {index}"
         truth = scene.truth(line["code"])[1]
-        other = scene.truth(line["code"] + 15)[1]
+        other = scene.truth(line["code"] + round(scene.spec.fps / 2))[1]
         if truth.sum() > 400:
             right.append(iou(got.mask(index, 1), truth))
             wrong.append(iou(got.mask(index, 1), other))
@@ -264,12 +264,13 @@ def test_dead_cameras_and_files_that_are_over_cost_the_others_no_frame(daemon):
         running.child("capture:film").kill()
         wait_for(lambda: not running.children("capture:film"), 20, "the end of the child")
         later = [next_status(lambda m: m.stream == "film") for _ in range(4)]
+        while len(frames) < 60:
+            next_status(bool)
     assert status.state in ("connecting", "reconnecting")
     assert "hunter2" not in status.last_error + status.source
     # It is not played again.
     assert {(one.frames, one.epoch) for one in later} == {(20, 0)}
     assert not running.children("capture:film")
-    assert len(frames) >= 60
     assert sum(message.skipped + message.gap for message in frames[1:]) == 0
     assert running.end() == 0
     assert "hunter2" not in running.log

@@ -7,8 +7,8 @@ from pathlib import Path
 import sam2
 import yaml
 
-STAGES, GLOBAL = [1, 2, 3, 1], [4, 5]
-"""As published: the last block of the third stage has no windows, the others before it but one do."""
+STAGES, GLOBAL = [1, 2, 4, 2], [4, 6]
+"""Every kind of block: with the windows of each stage and without any, pooled and not, before and after one without."""
 
 
 def shallow(config: str, folder: Path) -> Path:

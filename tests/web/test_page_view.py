@@ -339,7 +339,7 @@ CPP_CHECK = ["g++", "-std=c++17", "-fsyntax-only", "-I", str(ROOT / "clients" / 
 
 @pytest.mark.slow
 def test_the_code_for_the_stream_runs(web, control, open_page):
-    page, _ = open_cam(open_page, web.url)
+    page, _ = open_cam(open_page, web.url, reuse=False)  # permissions outlast a navigation
     control.add_prompt("cam", points=[(0.5, 0.5)])
     page.locator("#share-button").click()
     expect(page.locator("#share-link")).to_have_text(page.url)

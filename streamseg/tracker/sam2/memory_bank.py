@@ -465,11 +465,11 @@ class MemoryBank:
         """Fill a cleared lane with a result of :meth:`export_lane` from a bank of the same shape.
 
         Raises:
-            ValueError: A field is missing, has another shape, or holds numbers that are not finite: other objects of
-                the stream are compared with this one.
+            ValueError: A field is missing, has another shape, or holds numbers that are not finite.
         """
         try:
             for field in self._MEMORY_FIELDS:
+                # Other objects of the stream are compared with this one: NaN would spread to them.
                 if memory[field].is_floating_point() and not memory[field].isfinite().all():
                     raise ValueError(f"the memory of an object is damaged: {field} holds NaN or infinite numbers")
                 target = getattr(self, field)[lane]
