@@ -81,6 +81,7 @@ def test_nothing_starts_without_time_left(suite: Suite) -> None:
     assert suite.run(BUDGET="100000", CALL="10") == (1, [])
 
 
+@pytest.mark.slow
 def test_every_script_accepts_its_arguments(tmp_path: Path) -> None:
     """One process imports them all, which is most of what this takes."""
     calls: list[list[str]] = []

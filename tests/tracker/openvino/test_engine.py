@@ -97,6 +97,7 @@ def test_the_device_is_that_of_torch_until_a_network_runs_elsewhere(small: SAM2B
     assert engine.device == "cpu"
 
 
+@pytest.mark.slow
 def test_the_swap_between_two_frames(small: SAM2Base, tmp_path: Path, prepare_once: Prepare) -> None:
     """The first frames are eager; once everything is loaded, the same objects go on."""
     show(small, 0)
