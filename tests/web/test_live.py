@@ -48,8 +48,11 @@ def test_no_frame_is_sent_until_the_last_one_is_acknowledged(web):
             assert client.next_text_only()["type"] in ("status", "daemon", "event")
         client.acknowledge(first)
         second = client.next_frame()
-        assert second.header["frame"] > first.header["frame"] + 5, "the newest, not the next"
         assert second.header["screen_ms"] > 500, "the first one was long on its way to the screen"
+        while second.header["stream"] != first.header["stream"]:  # a small picture of another stream
+            client.acknowledge(second)
+            second = client.next_frame()
+        assert second.header["frame"] > first.header["frame"] + 5, "the newest, not the next"
 
 
 def test_a_wrong_acknowledgement_changes_nothing(web):
