@@ -11,11 +11,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "streamseg"
 
 
-def loaded(statement):
+def modules_of(statement):
+    """All modules that are loaded after a statement, by their full names."""
     script = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def loaded(statement):
+    """The packages of those modules."""
+    return {name.partition(".")[0] for name in modules_of(statement)}
 
 
 @pytest.mark.parametrize(
@@ -42,9 +48,8 @@ def test_what_an_import_does_not_load(statement, without):
 
 
 def test_the_supervisor_loads_no_process():
-    script = "import streamseg.daemon.supervisor, sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    assert not [name for name in done.stdout.split() if name.startswith("streamseg.") and name.endswith(".process")]
+    names = modules_of("import streamseg.daemon.supervisor")
+    assert not [name for name in names if name.startswith("streamseg.") and name.endswith(".process")]
 
 
 def imports_of(path):

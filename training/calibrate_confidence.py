@@ -20,14 +20,12 @@ import numpy as np
 
 from streamseg.models.registry import find
 from streamseg.models.tuning import Confidence, load_tuning, save_tuning
-from training.fit_confidence import Flags, Floats, judge
+from training.fit_confidence import GOOD_IOU, Flags, Floats, judge, logistic_weights, sigmoid
 from training.real_clips import OUTLINES, load_real_clips
 from training.real_validation import KINDS, load_tracker, shown_masks
 
-_GOOD_IOU = 0.5
 _MARK = "log odds times"
 _PENALTY = 1e-3
-_STEPS = 50
 _SUREST = 1e-6
 
 
@@ -50,26 +48,25 @@ def main() -> None:
     if missing := set(json.loads(OUTLINES.read_text())["clips"]) - {clip.path.name for clip in clips}:
         parser.error(f"--real: these clips are in none of the folders: {', '.join(sorted(missing))}")
     tracker = load_tracker(weights, entry.config, options.threads)
-    odds, good, video = [], [], []
+    rows = []
     for number, clip in enumerate(clips):
         for kind in KINDS:
-            for mask in shown_masks(tracker, clip, kind):
-                odds.append(log_odds(mask.confidence))
-                good.append(mask.iou > _GOOD_IOU)
-                video.append(number)
-        print(f"{clip.path.name}: {len(odds)} masks so far", flush=True)
-    odds_, good_, video_ = np.array(odds), np.array(good), np.array(video)
-    left_out = np.zeros(len(odds_))
-    for number in set(video):
-        held = video_ == number
-        scale, offset = calibrate(odds_[~held], good_[~held])
-        left_out[held] = sigmoid(scale * odds_[held] + offset)
-    print("before:", judge(sigmoid(odds_), good_))
-    print("left-out clips:", judge(left_out, good_))
-    scale, offset = calibrate(odds_, good_)
+            rows += [
+                (log_odds(mask.confidence), mask.iou > GOOD_IOU, number) for mask in shown_masks(tracker, clip, kind)
+            ]
+        print(f"{clip.path.name}: {len(rows)} masks so far", flush=True)
+    odds, good, video = (np.array(column) for column in zip(*rows, strict=True))
+    left_out = np.zeros(len(odds))
+    for number in np.unique(video):
+        held = video == number
+        scale, offset = calibrate(odds[~held], good[~held])
+        left_out[held] = sigmoid(scale * odds[held] + offset)
+    print("before:", judge(sigmoid(odds), good))
+    print("left-out clips:", judge(left_out, good))
+    scale, offset = calibrate(odds, good)
     about = (
-        f"{_MARK} {scale:.3f} plus {offset:.3f}, by {len(good)} masks of {len(set(video))} real clips, "
-        f"{100 * good_.mean():.0f} % good; {time.strftime('%Y-%m-%d')}"
+        f"{_MARK} {scale:.3f} plus {offset:.3f}, by {len(good)} masks of {len(np.unique(video))} real clips, "
+        f"{100 * good.mean():.0f} % good; {time.strftime('%Y-%m-%d')}"
     )
     print(about)
     confidence = calibrated(tuning.confidence, scale, offset, about)
@@ -82,21 +79,11 @@ def log_odds(probability: float) -> float:
     return float(np.log(bounded / (1 - bounded)))
 
 
-def sigmoid(odds: Floats) -> Floats:
-    """Return the probabilities of log odds."""
-    return np.asarray(1 / (1 + np.exp(-odds)))
-
-
 def calibrate(odds: Floats, good: Flags) -> tuple[float, float]:
-    """Return the scale and the offset of log odds ``[N]`` that fit best, by Newton's method."""
+    """Return the scale and the offset of log odds ``[N]`` that fit best."""
     inputs = np.column_stack([odds, np.ones(len(odds))])
-    fitted = np.zeros(2)  # from where the steps do not overshoot
-    for _ in range(_STEPS):
-        probability = sigmoid(inputs @ fitted)
-        gradient = inputs.T @ (probability - good) / len(good) + _PENALTY * (fitted - [1.0, 0.0])
-        curvature = (inputs * (probability * (1 - probability))[:, None]).T @ inputs / len(good)
-        fitted -= np.linalg.solve(curvature + _PENALTY * np.eye(2), gradient)
-    return float(fitted[0]), float(fitted[1])
+    scale, offset = logistic_weights(inputs, good, np.full(2, _PENALTY), np.array([1.0, 0.0]))
+    return float(scale), float(offset)
 
 
 def calibrated(confidence: Confidence, scale: float, offset: float, about: str) -> Confidence:

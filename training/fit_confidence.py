@@ -45,8 +45,9 @@ _KINDS = ("click", "mask", "click", "box")
 _PRESETS = ("default", "crossing", "leave", "simple")
 _SCENE_FPS = 15
 _PENALTY = 1e-2
+_STEPS = 50
 _FOLDS = 5
-_GOOD_IOU = 0.5
+GOOD_IOU = 0.5
 _SEED = 11
 
 
@@ -159,7 +160,7 @@ class Follower:
                 if found[row].any():
                     signals.append(rows[row])
                     union = np.count_nonzero(found[row] | small[obj_id])
-                    good.append(np.count_nonzero(found[row] & small[obj_id]) > _GOOD_IOU * union)
+                    good.append(np.count_nonzero(found[row] & small[obj_id]) > GOOD_IOU * union)
         print(f"video {number}: {kind}, {len(good)} masks, {np.mean(good) if good else 0:.2f} good", flush=True)
         return Samples(
             np.array(signals).reshape(-1, len(SIGNALS)), np.array(good, np.bool_), np.full(len(good), number)
@@ -185,8 +186,8 @@ def _prompt(truth: Flags, kind: str) -> GivenPrompt:
     }
 
 
-def fit(signals: Floats, good: Flags, steps: int = 50) -> Confidence:
-    """Fit the regression with Newton's method, on standardized signals with a penalty on their weights.
+def fit(signals: Floats, good: Flags) -> Confidence:
+    """Fit the regression on standardized signals, with a penalty on their weights.
 
     Raises:
         ValueError: All masks are good, or none.
@@ -195,13 +196,7 @@ def fit(signals: Floats, good: Flags, steps: int = 50) -> Confidence:
         raise ValueError("all masks are good, or none: there is nothing to learn: follow more videos")
     mean, spread = signals.mean(0), signals.std(0) + 1e-9
     inputs = np.column_stack([(signals - mean) / spread, np.ones(len(good))])
-    penalty = np.diag([*np.full(len(mean), _PENALTY), 0.0])
-    weights = np.zeros(inputs.shape[1])
-    for _ in range(steps):
-        probability = 1 / (1 + np.exp(-inputs @ weights))
-        gradient = inputs.T @ (probability - good) / len(good) + penalty @ weights
-        curvature = (inputs * (probability * (1 - probability))[:, None]).T @ inputs / len(good)
-        weights -= np.linalg.solve(curvature + penalty + 1e-9 * np.eye(len(weights)), gradient)
+    weights = logistic_weights(inputs, good, np.array([*np.full(len(mean), _PENALTY), 0.0]))
     scaled = weights[:-1] / spread
     return Confidence(
         signals=SIGNALS,
@@ -210,9 +205,32 @@ def fit(signals: Floats, good: Flags, steps: int = 50) -> Confidence:
     )
 
 
+def logistic_weights(inputs: Floats, good: Flags, penalty: Floats, toward: Floats | float = 0.0) -> Floats:
+    """Return the weights ``[K]`` of a logistic regression, by Newton's method from 0, where steps do not overshoot.
+
+    Args:
+        inputs: ``[N, K]``.
+        good: ``[N]``.
+        penalty: ``[K]``; how much each weight is drawn to its value in ``toward``.
+        toward: ``[K]``, or one value for all.
+    """
+    weights = np.zeros(inputs.shape[1])
+    for _ in range(_STEPS):
+        probability = sigmoid(inputs @ weights)
+        gradient = inputs.T @ (probability - good) / len(good) + penalty * (weights - toward)
+        curvature = (inputs * (probability * (1 - probability))[:, None]).T @ inputs / len(good)
+        weights -= np.linalg.solve(curvature + np.diag(penalty + 1e-9), gradient)
+    return weights
+
+
+def sigmoid(odds: Floats) -> Floats:
+    """Return the probabilities of log odds."""
+    return np.asarray(1 / (1 + np.exp(-odds)))
+
+
 def confidences(fitted: Confidence, signals: Floats) -> Floats:
     """Return the confidence of each row of signals."""
-    return np.asarray(1 / (1 + np.exp(-(signals @ np.array(fitted.weights) + fitted.bias))))
+    return sigmoid(signals @ np.array(fitted.weights) + fitted.bias)
 
 
 def _judged(samples: Samples) -> str:

@@ -22,7 +22,8 @@ class Streamseg:
 
     def __init__(self, folder, environment):
         self.folder = folder
-        self.environment = {**os.environ, "COLUMNS": "140", "NO_COLOR": "1", **environment}
+        self.own = {"COLUMNS": "140", "NO_COLOR": "1", **environment}
+        self.environment = {**os.environ, **self.own}
 
     def __call__(self, *arguments, timeout_s=120):
         return subprocess.run(
@@ -48,10 +49,6 @@ class Streamseg:
 
 class CommandLine(Streamseg):
     """Runs commands in this process, which takes a tenth of the CPU time; `apart` runs one in a process of its own."""
-
-    def __init__(self, folder, environment):
-        super().__init__(folder, environment)
-        self.own = {"COLUMNS": "140", "NO_COLOR": "1", **environment}
 
     def __call__(self, *arguments):
         out, errors = io.StringIO(), io.StringIO()

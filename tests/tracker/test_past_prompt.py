@@ -10,10 +10,9 @@ from torch import Tensor
 from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.tracker.predictor import CameraPredictor, PastImage
 from streamseg.tracker.sam2.memory_policy import NEVER
-from tests.tracker.tracker_scenes import STREAM, Add, Run, clip, note, show
+from tests.tracker.tracker_scenes import CLICK, STREAM, Add, Run, clip, note, show
 
 TOLERANCE = 1e-3
-CLICK = Add(1, points=[(0.5, 0.5, 1)])
 OTHER = Add(2, box=(0.2, 0.2, 0.6, 0.7))
 CORRECTION = Add(1, points=[(0.7, 0.6, 0)])
 FRAMES = 24

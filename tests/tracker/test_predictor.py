@@ -11,10 +11,9 @@ from streamseg.errors import PromptError
 from streamseg.tracker.predictor import CameraPredictor, TrackOutput
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank, conditioning_slot
 from streamseg.tracker.sam2.memory_policy import NEVER
-from tests.tracker.tracker_scenes import Add, Change, Events, Remove, Run, clip, difference, note, play, show
+from tests.tracker.tracker_scenes import CLICK, Add, Change, Events, Remove, Run, clip, difference, note, play, show
 
 TOLERANCE = 1e-3
-CLICK = Add(1, points=[(0.5, 0.5, 1)])
 BOX = Add(2, box=(0.2, 0.2, 0.6, 0.7))
 
 

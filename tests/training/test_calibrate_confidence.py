@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from streamseg.models.tuning import Confidence
-from training.calibrate_confidence import calibrate, calibrated, log_odds, sigmoid
-from training.fit_confidence import confidences
+from training.calibrate_confidence import calibrate, calibrated, log_odds
+from training.fit_confidence import confidences, sigmoid
 
 
 def test_scale_and_offset_of_probabilities_that_are_too_sure_are_found() -> None:

@@ -27,13 +27,24 @@ from streamseg.tracker.engine import Progress
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.memory_policy import MemoryPolicy
-from tests.tracker.tracker_scenes import STREAM, Add, Change, Events, Remove, clip, difference, happen, play, show
+from tests.tracker.tracker_scenes import (
+    CLICK,
+    STREAM,
+    Add,
+    Change,
+    Events,
+    Remove,
+    clip,
+    difference,
+    happen,
+    play,
+    show,
+)
 
 SPLIT = Buckets(lanes=(1, 2), streams=(1, 2), pad=False)
 PADDED = Buckets(lanes=(1, 4), streams=(1, 4), pad=True)
 ONE = Buckets(lanes=(1,), streams=(1,), pad=False)
 TOLERANCE = 1e-3
-CLICK = Add(1, points=[(0.5, 0.5, 1)])
 CONTACT = MemoryPolicy("contact")
 TOUCHING = [Add(1, mask=(0.1, 0.1, 0.4, 0.5)), Add(2, mask=(0.5, 0.5, 0.9, 0.8))]
 EVENTS: Events = {
