@@ -155,7 +155,7 @@ class Follower:
             if not output.obj_ids:
                 break
             found = (output.mask_logits > 0).numpy()
-            rows = meter.signals("video", output, self._predictor.newest_features("video")).double().numpy()
+            rows = meter.signals("video", output, self._predictor.newest_colors("video")).double().numpy()
             for row, obj_id in enumerate(output.obj_ids):
                 if found[row].any():
                     signals.append(rows[row])

@@ -28,6 +28,8 @@ def json_problem(data: bytes, hint: Any, what: str) -> str:
         hint: Expected type.
         what: Name of the JSON, for example ``the body``.
     """
+    if not data:
+        return f"{what} is empty: expected a JSON object"
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

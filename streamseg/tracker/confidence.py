@@ -4,49 +4,49 @@ The model's own IoU prediction does not notice drift: a mask that moved to a loo
 regression combines it with other *signals* (:data:`SIGNALS`). It is fitted on training clips, per model
 (``training/fit_confidence.py``). Everything is computed on the model's device, in a few operations for all objects of
 a stream, and nothing is read by the host.
+
+The signals are few on purpose: more of them fit training clips better and real video worse (``docs/tracker.md``).
 """
 
 from __future__ import annotations
 
-import math
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from streamseg.errors import ModelError
 from streamseg.models.tuning import Confidence
 from streamseg.tracker.predictor import TrackOutput
+from streamseg.tracker.sam2.appearance import BINS
 from streamseg.tracker.sam2.memory_policy import stability
 
 SIGNALS: Final = (
     "iou",  # log odds of the predicted IoU
-    "presence",  # object score, clamped and scaled
-    "stability",  # IoU of the mask cut a little above and below its border
-    "sharpness",  # mean probability of the mask's pixels
-    "continuity",  # IoU with the object's last mask
     "overlap",  # share of the mask that other objects of the stream claim, too
-    "likeness",  # similarity to the first tracked frame, of image features inside the mask minus outside
-    "mean_quality",  # running means over about ten frames: of predicted IoU times stability,
-    "mean_continuity",  # of continuity,
-    "mean_overlap",  # of overlap,
-    "mean_likeness",  # and of likeness
+    "color",  # share of its colors that it has in common with the object's first tracked mask
+    "area",  # how much larger or smaller it is than that mask: absolute value of the log ratio
+    "first_quality",  # quality of that mask: predicted IoU times stability
+    "mean_quality",  # running means over about ten frames: of quality
+    "mean_overlap",  # and of overlap
 )
 """Names of the signals, in their order."""
+_MEAN_QUALITY: Final = SIGNALS.index("mean_quality")
 
 _PREFIX: Final = "confidence "
 _RATE: Final = 0.1
-_SCORE_LIMIT: Final = 10.0
-_SCORE_SCALE: Final = 5.0
 _IOU_MARGIN: Final = 1e-3
+_CHROMAS: Final = BINS[1] * BINS[2]
+_COLORS: Final = BINS[0] // 2 * _CHROMAS
+"""Colors are compared with half as many steps of luma: light changes."""
 
 
 class _Past(NamedTuple):
-    """The past of an object: its last mask ``[h, w]``, its first look ``[C]``, the running means ``[4]``."""
+    """The past of an object: colors ``[_COLORS]``, area and quality of its first mask, the running means ``[2]``."""
 
-    mask: Tensor
-    look: Tensor
+    colors: Tensor
+    area: Tensor
+    quality: Tensor
     means: Tensor
 
 
@@ -75,18 +75,18 @@ class ConfidenceMeter:
         self._bias = fitted.bias
 
     @torch.inference_mode()
-    def measure(self, stream: str, output: TrackOutput, top: Tensor) -> Tensor | None:
+    def measure(self, stream: str, output: TrackOutput, picture: Tensor) -> Tensor | None:
         """Return the confidence of each object on the stream's next frame, ``[N]`` in 0..1; 0 without a mask.
 
         Args:
             stream: The stream.
             output: Its objects.
-            top: ``[tokens, C]``; the frame's features.
+            picture: ``[2h, 2w]``; the frame's colors, see :func:`streamseg.tracker.sam2.appearance.colors_of`.
 
         Returns:
             None if the model has no confidence.
         """
-        return None if self._weights is None else self._confidence(output, self.signals(stream, output, top))
+        return None if self._weights is None else self._confidence(output, self.signals(stream, output, picture))
 
     @torch.inference_mode()
     def measure_prompted(self, output: TrackOutput) -> Tensor | None:
@@ -94,28 +94,23 @@ class ConfidenceMeter:
         return None if self._weights is None else self._confidence(output, _signals_alone(output))
 
     @torch.inference_mode()
-    def signals(self, stream: str, output: TrackOutput, top: Tensor) -> Tensor:
+    def signals(self, stream: str, output: TrackOutput, picture: Tensor) -> Tensor:
         """Return the signals of each object, ``[N, len(SIGNALS)]``, and remember what the next frame needs."""
         alone = _signals_alone(output)
         if not output.obj_ids:
             return alone
         found = output.mask_logits > 0
-        look = _look(found, top.float())
-        overlap = _share(found & (found.sum(0) > 1), found)
-        past = self._recall(stream, output.obj_ids, found, look)
-        continuity = _iou(found, past.mask)
-        likeness = functional.cosine_similarity(look, past.look)
-        quality = output.iou_prediction.float() * alone[:, 2]
-        now = torch.stack([quality, continuity, overlap, likeness], dim=1)
-        means = torch.where(past.means.isnan(), now, past.means + _RATE * (now - past.means))
+        area, colors = found.flatten(1).sum(1).float(), _colors(found, picture)
+        overlap = (found & (found.sum(0) > 1)).flatten(1).sum(1) / area.clamp(min=1)
+        now = torch.stack([alone[:, _MEAN_QUALITY], overlap], dim=1)
+        past = self._recall(stream, output.obj_ids, _Past(colors, area, alone[:, _MEAN_QUALITY], now))
+        means = past.means + _RATE * (now - past.means)
+        common = torch.minimum(colors, past.colors).sum(1)
+        change = (area.clamp(min=1) / past.area.clamp(min=1)).log().abs()
         for row, obj_id in enumerate(output.obj_ids):
-            visible = found[row].any()
-            self._past[stream, obj_id] = _Past(
-                torch.where(visible, found[row], past.mask[row]),
-                past.look[row],
-                torch.where(visible, means[row], past.means[row]),
-            )
-        return torch.cat([alone[:, :4], now[:, 1:], means], dim=1)
+            kept = past._replace(means=torch.where(area[:, None] > 0, means, past.means))
+            self._past[stream, obj_id] = _Past(*(values[row] for values in kept))
+        return torch.stack([alone[:, 0], overlap, common, change, past.quality, *means.unbind(1)], dim=1)
 
     def export(self, stream: str, obj_id: int) -> dict[str, Tensor]:
         """Copy an object's past to the host; empty if it has none."""
@@ -124,9 +119,9 @@ class ConfidenceMeter:
 
     def take(self, stream: str, obj_id: int, memory: dict[str, Tensor]) -> None:
         """Take an object's past from memory that includes the result of :meth:`export`, if it is there."""
-        found = {name: memory.pop(_PREFIX + name, None) for name in _Past._fields}
-        past = {name: value.to(self._device) for name, value in found.items() if value is not None}
-        if len(past) == len(_Past._fields):
+        found = {name: memory.pop(name).to(self._device) for name in list(memory) if name.startswith(_PREFIX)}
+        past = {name.removeprefix(_PREFIX): value for name, value in found.items()}
+        if past.keys() == set(_Past._fields):  # that of an earlier version has others
             self._past[stream, obj_id] = _Past(**past)
 
     def forget(self, stream: str, obj_id: int) -> None:
@@ -138,14 +133,20 @@ class ConfidenceMeter:
         for key in [key for key in self._past if key[0] == stream]:
             del self._past[key]
 
-    def _recall(self, stream: str, obj_ids: tuple[int, ...], found: Tensor, look: Tensor) -> _Past:
-        """Return the past of the objects, ``[N, ...]``; a new object is compared with itself."""
-        unknown = torch.full((4,), math.nan, device=found.device)
+    def _recall(self, stream: str, obj_ids: tuple[int, ...], new: _Past) -> _Past:
+        """Return the past of the objects, ``[N, ...]``: their rows of ``new`` until they have had a mask."""
         held = [
-            self._past.get((stream, obj_id)) or _Past(found[row], look[row], unknown)
+            self._past.get((stream, obj_id)) or _Past(*(values[row] for values in new))
             for row, obj_id in enumerate(obj_ids)
         ]
-        return _Past(*(torch.stack(values) for values in zip(*held, strict=True)))
+        past = _Past(*(torch.stack(values) for values in zip(*held, strict=True)))
+        began = past.area > 0
+        return _Past(
+            *(
+                torch.where(began if old.dim() == 1 else began[:, None], old, fresh)
+                for old, fresh in zip(past, new, strict=True)
+            )
+        )
 
     def _confidence(self, output: TrackOutput, signals: Tensor) -> Tensor:
         assert self._weights is not None
@@ -155,34 +156,17 @@ class ConfidenceMeter:
 
 
 def _signals_alone(output: TrackOutput) -> Tensor:
-    """Return the signals of a mask without a past, with perfect continuity and likeness."""
-    logits, iou = output.mask_logits.float(), output.iou_prediction.float()
-    found = logits > 0
-    steady = stability(logits)
-    sharpness = (torch.sigmoid(logits) * found).flatten(1).sum(1) / found.flatten(1).sum(1).clamp(min=1)
-    presence = output.object_score_logits.float().clamp(-_SCORE_LIMIT, _SCORE_LIMIT) / _SCORE_SCALE
+    """Return the signals of a mask without a past: it is the object's first one, and no other object claims it."""
+    iou = output.iou_prediction.float()
+    quality = iou * stability(output.mask_logits.float())
     one, none = torch.ones_like(iou), torch.zeros_like(iou)
-    odds = torch.logit(iou, eps=_IOU_MARGIN)
-    return torch.stack([odds, presence, steady, sharpness, one, none, one, iou * steady, one, none, one], dim=1)
+    return torch.stack([torch.logit(iou, eps=_IOU_MARGIN), none, one, none, quality, quality, none], dim=1)
 
 
-def _look(found: Tensor, top: Tensor) -> Tensor:
-    """Return the mean features inside minus outside each mask ``[N, h, w]``: ``[N, C]``."""
-    side = math.isqrt(len(top))
-    inside = functional.adaptive_avg_pool2d(found.float()[:, None], side).flatten(1)
-    outside = 1 - inside
-    return _mean(inside, top) - _mean(outside, top)
-
-
-def _mean(weights: Tensor, top: Tensor) -> Tensor:
-    return weights @ top / weights.sum(1, keepdim=True).clamp(min=_IOU_MARGIN)
-
-
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    return part.flatten(1).sum(1).float() / whole.flatten(1).sum(1).clamp(min=1)
-
-
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """Return the IoU of masks ``[N, h, w]``; 1 if both are empty."""
-    union = (a | b).flatten(1).sum(1)
-    return torch.where(union > 0, (a & b).flatten(1).sum(1) / union.clamp(min=1), 1.0)
+def _colors(found: Tensor, picture: Tensor) -> Tensor:
+    """Return the colors of each mask ``[N, h, w]``: ``[N, _COLORS]``, shares that add up to 1; all 0 if it is empty."""
+    cells = picture[::2, ::2].flatten().long()
+    place = cells // _CHROMAS // 2 * _CHROMAS + cells % _CHROMAS
+    shares = found.flatten(1).float()
+    shares = shares / shares.sum(1, keepdim=True).clamp(min=1)
+    return torch.zeros(len(found), _COLORS, device=found.device).index_add_(1, place, shares)

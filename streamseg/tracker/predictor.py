@@ -23,6 +23,7 @@ from torch import Tensor
 from streamseg.errors import NothingToUndoError, PromptError
 from streamseg.tracker.engine import Engine, LaneFrame, Progress, joined
 from streamseg.tracker.object_memory import ObjectMemory
+from streamseg.tracker.sam2.appearance import colors_of
 from streamseg.tracker.sam2.memory_bank import BankShape, MemoryBank
 from streamseg.tracker.sam2.memory_policy import NEVER, SAM2, MemoryPolicy
 from streamseg.tracker.sam2.point_decoder import Decoded, PointDecoder, points_at_once
@@ -627,9 +628,15 @@ class CameraPredictor:
             held = ", ".join(map(str, objects)) or "none"
             raise PromptError(f"stream {name} has no object {obj_id}: it has {held}")
 
-    def newest_features(self, stream: str) -> Tensor:
-        """Return the features of a stream's newest tracked frame at stride 16, ``[tokens, C]``."""
-        return self._features_of(stream, None).top[0]
+    @torch.inference_mode()
+    def newest_colors(self, stream: str) -> Tensor:
+        """Return the colors of a stream's newest tracked frame, ``[2h, 2w]`` int16, for masks of ``h x w``."""
+        opened = self._streams[stream]
+        colors = self._features_of(stream, None).colors
+        if colors.numel() > 0:
+            return colors[0]
+        assert opened.image is not None
+        return colors_of(opened.image[None], 4 * self.step.side)[0]
 
     def _features_of(self, name: str, at: PastImage | None) -> Features:
         """Return the features of one frame. The newest and a few earlier frames are cached."""

@@ -674,7 +674,7 @@ class Sam2Tracker:
 
     def _confidence(self, stream: str, output: TrackOutput) -> torch.Tensor | None:
         """Return the confidence of a stream's objects on its newest frame."""
-        return self._meter.measure(stream, output, self._predictor.newest_features(stream)) if output.obj_ids else None
+        return self._meter.measure(stream, output, self._predictor.newest_colors(stream)) if output.obj_ids else None
 
     def _finite(self, stream: str, result: ObjectResult) -> ObjectResult:
         """Return the result, or forget the object if its scores are not finite."""

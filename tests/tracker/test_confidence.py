@@ -25,11 +25,11 @@ def _output(*columns: slice | None, iou: float = 0.9, score: float = 4.0) -> Tra
     return TrackOutput(tuple(range(1, count + 1)), logits, torch.full((count,), iou), torch.full((count,), score))
 
 
-def _picture() -> Tensor:
-    """Features ``[tokens, C]`` of 4 x 4 cells: one look on the left, another on the right, a third between."""
-    cells = torch.zeros(4, 4, 3)
-    cells[:, 0:2, 0], cells[:, 2:4, 1] = 1, 1
-    return cells.reshape(16, 3)
+def _picture(left: int = 300, right: int = 900) -> Tensor:
+    """Colors of a picture whose two halves have one color each."""
+    colors = torch.full((2 * SIDE, 2 * SIDE), left, dtype=torch.int16)
+    colors[:, SIDE:] = right
+    return colors
 
 
 def _named(row: Tensor) -> dict[str, float]:
@@ -40,18 +40,46 @@ def _meter(**weights: float) -> ConfidenceMeter:
     return ConfidenceMeter(Confidence(signals=tuple(weights), weights=tuple(weights.values()), bias=0.0), CPU)
 
 
-def test_a_mask_that_jumps_to_another_thing_is_neither_continuous_nor_like_itself() -> None:
+def test_a_mask_on_another_thing_has_other_colors() -> None:
     meter = _meter(iou=1.0)
-    stays = _named(meter.signals("cam", _output(LEFT), _picture())[0])
-    assert stays["continuity"] == pytest.approx(1)
-    assert stays["likeness"] == pytest.approx(1)
-    jumped = _named(meter.signals("cam", _output(RIGHT), _picture())[0])
-    assert jumped["continuity"] == 0
-    assert jumped["likeness"] < 0
-    assert 0 < jumped["mean_continuity"] < 1
-    back = _named(meter.signals("cam", _output(LEFT), _picture())[0])
-    assert back["continuity"] == 0
-    assert back["likeness"] == pytest.approx(1)
+    assert _named(meter.signals("cam", _output(LEFT), _picture())[0])["color"] == pytest.approx(1)
+    assert _named(meter.signals("cam", _output(RIGHT), _picture())[0])["color"] == 0
+    half = _named(meter.signals("cam", _output(slice(2, 14)), _picture())[0])
+    assert half["color"] == pytest.approx(0.5)
+    assert _named(meter.signals("cam", _output(LEFT), _picture())[0])["color"] == pytest.approx(1)
+
+
+def test_a_little_light_does_not_change_the_color() -> None:
+    meter = _meter(iou=1.0)
+    darker, lighter = 4 * 256 + 7, 5 * 256 + 7  # steps 4 and 5 of luma are compared as one
+    meter.signals("cam", _output(LEFT), _picture(left=darker))
+    assert _named(meter.signals("cam", _output(LEFT), _picture(left=lighter))[0])["color"] == pytest.approx(1)
+    assert _named(meter.signals("cam", _output(LEFT), _picture(left=lighter + 512))[0])["color"] == 0
+
+
+def test_a_mask_that_grows_or_shrinks_differs_from_the_first_one() -> None:
+    meter = _meter(iou=1.0)
+    assert _named(meter.signals("cam", _output(slice(4, 8)), _picture())[0])["area"] == 0
+    grown = _named(meter.signals("cam", _output(slice(2, 10)), _picture())[0])
+    shrunk = _named(meter.signals("cam", _output(slice(4, 6)), _picture())[0])
+    assert grown["area"] == shrunk["area"] == pytest.approx(np.log(2))
+
+
+def test_the_first_quality_stays_and_the_mean_follows() -> None:
+    meter = _meter(iou=1.0)
+    first = _named(meter.signals("cam", _output(LEFT, iou=0.5), _picture())[0])
+    assert first["first_quality"] == first["mean_quality"] == pytest.approx(0.5)
+    then = _named(meter.signals("cam", _output(LEFT, iou=0.9), _picture())[0])
+    assert then["first_quality"] == pytest.approx(0.5)
+    assert then["mean_quality"] == pytest.approx(0.54)
+
+
+def test_an_object_begins_with_its_first_mask() -> None:
+    meter = _meter(iou=1.0)
+    meter.signals("cam", _output(None), _picture())
+    began = _named(meter.signals("cam", _output(LEFT, iou=0.7), _picture())[0])
+    assert (began["color"], began["area"]) == (pytest.approx(1), 0)
+    assert began["first_quality"] == began["mean_quality"] == pytest.approx(0.7)
 
 
 def test_masks_that_share_pixels_overlap() -> None:
@@ -60,26 +88,43 @@ def test_masks_that_share_pixels_overlap() -> None:
 
 
 def test_an_object_without_a_mask_has_no_confidence_and_keeps_its_past() -> None:
-    meter = _meter(continuity=2.0)
+    meter = _meter(color=2.0)
     meter.measure("cam", _output(LEFT), _picture())
     assert meter.measure("cam", _output(None), _picture()).tolist() == [0]
     assert meter.measure("cam", _output(LEFT, score=-3.0), _picture()).tolist() == [0]
-    again = _named(meter.signals("cam", _output(LEFT), _picture())[0])
-    assert again["continuity"] == pytest.approx(1)
-    assert again["mean_continuity"] == pytest.approx(1)
+    again = _named(meter.signals("cam", _output(RIGHT), _picture())[0])
+    assert again["color"] == 0
+    assert again["mean_quality"] == pytest.approx(0.9)
 
 
 def test_a_prompt_drops_the_past() -> None:
-    meter = _meter(continuity=2.0)
+    meter = _meter(color=2.0)
     meter.measure("cam", _output(LEFT), _picture())
     meter.forget("cam", 1)
-    assert _named(meter.signals("cam", _output(RIGHT), _picture())[0])["continuity"] == pytest.approx(1)
+    assert _named(meter.signals("cam", _output(RIGHT), _picture())[0])["color"] == pytest.approx(1)
     meter.close("cam")
-    assert _named(meter.signals("cam", _output(LEFT), _picture())[0])["continuity"] == pytest.approx(1)
+    assert _named(meter.signals("cam", _output(LEFT), _picture())[0])["color"] == pytest.approx(1)
+
+
+def test_the_past_moves_with_the_memory() -> None:
+    meter, other = _meter(color=2.0), _meter(color=2.0)
+    meter.signals("cam", _output(LEFT), _picture())
+    memory = {"features": torch.zeros(1), **meter.export("cam", 1)}
+    other.take("cam", 1, memory)
+    assert memory.keys() == {"features"}
+    assert _named(other.signals("cam", _output(RIGHT), _picture())[0])["color"] == 0
+
+
+def test_the_past_of_an_earlier_version_is_dropped() -> None:
+    meter = _meter(color=2.0)
+    memory = {"features": torch.zeros(1), "confidence look": torch.zeros(3), "confidence means": torch.zeros(4)}
+    meter.take("cam", 1, memory)
+    assert memory.keys() == {"features"}
+    assert _named(meter.signals("cam", _output(LEFT), _picture())[0])["color"] == pytest.approx(1)
 
 
 def test_confidence_is_the_fitted_regression() -> None:
-    meter = _meter(iou=2.0, stability=-1.0)
+    meter = _meter(iou=2.0, color=-1.0)
     (confidence,) = meter.measure("cam", _output(LEFT, iou=0.7), _picture()).tolist()
     assert confidence == pytest.approx(1 / (1 + np.exp(-(2 * np.log(0.7 / 0.3) - 1))))
     (prompted,) = meter.measure_prompted(_output(LEFT, iou=0.7)).tolist()
