@@ -36,13 +36,22 @@ _MEAN_QUALITY: Final = SIGNALS.index("mean_quality")
 _PREFIX: Final = "confidence "
 _RATE: Final = 0.1
 _IOU_MARGIN: Final = 1e-3
+_NO_AREA: Final = 1e-6
+"""Less than the area of any mask, as a share of the picture."""
 _CHROMAS: Final = BINS[1] * BINS[2]
 _COLORS: Final = BINS[0] // 2 * _CHROMAS
 """Colors are compared with half as many steps of luma: light changes."""
 
 
 class _Past(NamedTuple):
-    """The past of an object: colors ``[_COLORS]``, area and quality of its first mask, the running means ``[2]``."""
+    """The past of an object, for any size of the model's input.
+
+    Attributes:
+        colors: ``[_COLORS]``; of its first mask.
+        area: ``[]``; of its first mask, as a share of the picture; 0 if it had none yet.
+        quality: ``[]``; of its first mask.
+        means: ``[2]``; the running means.
+    """
 
     colors: Tensor
     area: Tensor
@@ -100,13 +109,14 @@ class ConfidenceMeter:
         if not output.obj_ids:
             return alone
         found = output.mask_logits > 0
-        area, colors = found.flatten(1).sum(1).float(), _colors(found, picture)
-        overlap = (found & (found.sum(0) > 1)).flatten(1).sum(1) / area.clamp(min=1)
+        area, colors = found.flatten(1).float().mean(1), _colors(found, picture)
+        claimed = (found & (found.sum(0) > 1)).flatten(1).float().mean(1)
+        overlap = claimed / area.clamp(min=_NO_AREA)
         now = torch.stack([alone[:, _MEAN_QUALITY], overlap], dim=1)
         past = self._recall(stream, output.obj_ids, _Past(colors, area, alone[:, _MEAN_QUALITY], now))
         means = past.means + _RATE * (now - past.means)
         common = torch.minimum(colors, past.colors).sum(1)
-        change = (area.clamp(min=1) / past.area.clamp(min=1)).log().abs()
+        change = (area.clamp(min=_NO_AREA) / past.area.clamp(min=_NO_AREA)).log().abs()
         for row, obj_id in enumerate(output.obj_ids):
             kept = past._replace(means=torch.where(area[:, None] > 0, means, past.means))
             self._past[stream, obj_id] = _Past(*(values[row] for values in kept))

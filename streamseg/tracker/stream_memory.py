@@ -1,6 +1,6 @@
 """Converts a SAM 2 model's memory of objects to arrays, and to another size of its input.
 
-Object pointers and scores do not depend on the size. Spatial memory is a feature map, which is scaled like a picture:
+Object pointers, scores and the past of confidence do not depend on the size. Spatial memory is a feature map, which is scaled like a picture:
 at half the size, it is nearly the memory that the model would have at that size.
 """
 
@@ -20,7 +20,6 @@ from streamseg.tracker.types import StreamMemory
 
 _FEATURES: Final = "features"
 _MASKS: Final = "mask"
-_CONFIDENCE_MASK: Final = "confidence mask"
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
@@ -52,11 +51,10 @@ def _scaled(arrays: Mapping[str, NDArray[Any]], side: int) -> dict[str, NDArray[
     maps = _resized(features.float().transpose(1, 2).reshape(len(features), -1, before, before), side)
     scaled = dict(arrays)
     scaled[_FEATURES] = to_array(maps.flatten(2).transpose(1, 2).contiguous().to(features.dtype))
-    for name in (_MASKS, _CONFIDENCE_MASK):
-        if name in arrays and arrays[name].shape[-1] > 1:  # 1: the policy keeps none
-            masks = to_tensor(arrays[name]).float()
-            resized = _resized(masks.reshape(-1, 1, *masks.shape[-2:]), 4 * side)
-            scaled[name] = to_array((resized > 0.5).reshape(*masks.shape[:-2], 4 * side, 4 * side))
+    if _MASKS in arrays and arrays[_MASKS].shape[-1] > 1:  # 1: the policy keeps none
+        masks = to_tensor(arrays[_MASKS]).float()
+        resized = _resized(masks.reshape(-1, 1, *masks.shape[-2:]), 4 * side)
+        scaled[_MASKS] = to_array((resized > 0.5).reshape(*masks.shape[:-2], 4 * side, 4 * side))
     return scaled
 
 
