@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-import numpy as np
 import torch
 
 from streamseg.config.schema import ModelConfig
@@ -24,20 +23,18 @@ from streamseg.tracker.choose_engine import choose_engine
 from streamseg.tracker.compiled.buckets import CUDA_BUCKETS
 from streamseg.tracker.confidence import ConfidenceMeter
 from streamseg.tracker.device import choose_device, choose_dtype
-from streamseg.tracker.found import agreement, check_found, is_found, is_positive
 from streamseg.tracker.history import FrameHistory, PastFrame, evenly
 from streamseg.tracker.mask_edges import color_edged
 from streamseg.tracker.measure import unseen, unusable
 from streamseg.tracker.postprocess import LowRes, to_results
-from streamseg.tracker.predictor import CameraPredictor, PastImage, SegmentedObject, TrackOutput
+from streamseg.tracker.predictor import CameraPredictor, TrackOutput
 from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2.attention_backend import synchronize
 from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_policy import policy_of
 from streamseg.tracker.sam2.point_decoder import is_decodable
-from streamseg.tracker.sam2.prompt_tensors import GivenPrompt
-from streamseg.tracker.sam2.step import StepOutput
+from streamseg.tracker.segment_prompts import PromptSegmenter, given_prompt
 from streamseg.tracker.stream_memory import for_input, to_array, to_tensor
 from streamseg.tracker.types import (
     Candidate,
@@ -95,7 +92,7 @@ class Sam2Tracker:
         self._weights = weights
         self._automatic = automatic
         self._color_edges = color_edges
-        self._restart_unseen = restart_unseen
+        self._prompts = PromptSegmenter(predictor, preprocess, restart_unseen=restart_unseen, color_edges=color_edges)
         self._preprocess = preprocess
         self._catch_up_frames = catch_up_frames
         self._graphs_when_warm = 0
@@ -212,7 +209,7 @@ class Sam2Tracker:
         """Apply a prompt whatever it finds: the model may see nothing on a gray picture."""
         past = self._prompted_frame(stream, prompt, None)
         given = given_prompt(prompt, past.size)
-        output = self._predictor.add_prompt(stream, prompt.obj_id, at=self._image(past), **given)
+        output = self._predictor.add_prompt(stream, prompt.obj_id, at=self._prompts.image(past), **given)
         self._catch_up(stream, past, output)
 
     def open_stream(self, stream: str) -> None:
@@ -324,7 +321,7 @@ class Sam2Tracker:
                 it gives no mask, or one far smaller than was marked.
         """
         past = self._prompted_frame(stream, prompt, frame_id)
-        segmented, _ = self._decide(stream, prompt, past)
+        segmented, _ = self._prompts.segment(stream, prompt, past)
         output = self._predictor.accept(stream, prompt.obj_id, segmented)
         if segmented.fresh:
             log.info("stream %s: object %d started again from a prompt", stream, prompt.obj_id)
@@ -346,8 +343,8 @@ class Sam2Tracker:
             PromptError: As :meth:`add_prompt`.
         """
         past = self._prompted_frame(stream, prompt, frame_id, fresh=fresh)
-        segmented, result = self._decide(stream, prompt, past, ambiguous=candidates, fresh=fresh)
-        offered = self._at_video_size(prompt, segmented.out.candidates, past) if candidates else []
+        segmented, result = self._prompts.segment(stream, prompt, past, ambiguous=candidates, fresh=fresh)
+        offered = self._prompts.at_video_size(prompt, segmented.out.candidates, past) if candidates else []
         return Preview(past.frame_id, result, tuple(offered), segmented.fresh and not fresh)
 
     def previews(self, stream: str, questions: Sequence[Question]) -> list[Preview | PromptError]:
@@ -369,7 +366,7 @@ class Sam2Tracker:
             except PromptError as error:
                 answers[place] = error
         for candidates, group in clicks.items():
-            found = self._preview_clicks(stream, list(group.values()), candidates=candidates)
+            found = self._prompts.first_clicks(stream, list(group.values()), candidates=candidates)
             answers |= zip(group, found, strict=True)
         return [answers[place] for place in range(len(questions))]
 
@@ -379,127 +376,6 @@ class Sam2Tracker:
             return False
         known = stream in self._histories and self._predictor.remembers(stream, prompt.obj_id)
         return not known and is_decodable(self._predictor.model)
-
-    def _preview_clicks(
-        self, stream: str, clicks: Sequence[tuple[Prompt, PastFrame[torch.Tensor]]], *, candidates: bool
-    ) -> list[Preview | PromptError]:
-        images = {number: self._image(past) for number, past in {past.number: past for _, past in clicks}.items()}
-        points = [
-            (images[past.number], torch.tensor((prompt.points[0].x, prompt.points[0].y)) / torch.tensor(past.size))
-            for prompt, past in clicks
-        ]
-        masks = self._predictor.click_masks(stream, points, ambiguous=candidates)
-        answers: list[Preview | PromptError] = []
-        for (prompt, past), (best, offered) in zip(clicks, masks, strict=True):
-            try:
-                (result,) = self._at_video_size(prompt, best, past)
-                shown = self._at_video_size(prompt, offered, past) if candidates else []
-                answers.append(Preview(past.frame_id, self._checked(prompt, result, past), tuple(shown)))
-            except PromptError as error:
-                answers.append(error)
-        return answers
-
-    def _decide(
-        self,
-        stream: str,
-        prompt: Prompt,
-        past: PastFrame[torch.Tensor],
-        *,
-        ambiguous: bool = False,
-        fresh: bool = False,
-    ) -> tuple[SegmentedObject, ObjectResult]:
-        """Segment an object as a prompt asks for, with or without its memory. Changes nothing.
-
-        Raises:
-            PromptError: The prompt gives no mask, or one far smaller than was marked.
-        """
-        was_seen = fresh or self._was_seen(stream, prompt, past)
-        kept = self._segment(stream, prompt, past, was_seen=was_seen, ambiguous=ambiguous, fresh=fresh)
-        if was_seen or kept[0].fresh:
-            return kept
-        with self._predictor.trial(stream, prompt.obj_id):
-            self._predictor.accept(stream, prompt.obj_id, kept[0])
-            if self._stays(stream, prompt, past):
-                return kept
-        try:
-            return self._segment(stream, prompt, past, was_seen=was_seen, ambiguous=ambiguous, fresh=True)
-        except PromptError:  # its memory at least found what is marked
-            return kept
-
-    def _was_seen(self, stream: str, prompt: Prompt, past: PastFrame[torch.Tensor]) -> bool:
-        """Return whether a prompt is to use the object's memory whatever it finds: it is new, or was visible."""
-        if not self._restart_unseen or not is_positive(prompt):
-            return True
-        if not self._predictor.remembers(stream, prompt.obj_id):
-            return True
-        return self._predictor.seen_at(stream, prompt.obj_id, past.number)
-
-    def _segment(
-        self,
-        stream: str,
-        prompt: Prompt,
-        past: PastFrame[torch.Tensor],
-        *,
-        was_seen: bool,
-        ambiguous: bool = False,
-        fresh: bool = False,
-    ) -> tuple[SegmentedObject, ObjectResult]:
-        """Segment an object as prompted: with its memory, or without it if it was not seen and is not found so.
-
-        Raises:
-            PromptError: The prompt gives no mask, or one far smaller than was marked.
-        """
-
-        def attempt(fresh: bool) -> SegmentedObject:
-            return self._predictor.segment(
-                stream,
-                prompt.obj_id,
-                at=self._image(past),
-                fresh=fresh,
-                ambiguous=ambiguous,
-                choice=prompt.candidate,
-                **given_prompt(prompt, past.size),
-            )
-
-        segmented = attempt(fresh)
-        if not (was_seen or fresh):
-            found = self._decoded(prompt, segmented.out.step, past)
-            if not is_found(prompt, found):
-                again = attempt(fresh=True)
-                if agreement(prompt, self._decoded(prompt, again.out.step, past)) > agreement(prompt, found):
-                    segmented = again
-        (result,) = self._at_video_size(prompt, segmented.out.step, past)
-        return segmented, self._checked(prompt, result, past)
-
-    def _decoded(self, prompt: Prompt, masks: StepOutput, past: PastFrame[torch.Tensor]) -> ObjectResult:
-        """Return an object with the decoder's edges, on which decisions about its memory are made."""
-        ((result,),) = to_results([LowRes((prompt.obj_id,), *masks, past.size)])
-        return result
-
-    def _at_video_size(self, prompt: Prompt, masks: StepOutput, past: PastFrame[torch.Tensor]) -> list[ObjectResult]:
-        found = LowRes((prompt.obj_id,) * len(masks.iou_prediction), *masks, past.size)
-        return self._of_frame(found, past, given=prompt.mask is not None)
-
-    def _checked(self, prompt: Prompt, result: ObjectResult, past: PastFrame[torch.Tensor]) -> ObjectResult:
-        """Return the mask that a prompt gave; an empty one if its scores are not finite.
-
-        Raises:
-            PromptError: The prompt gives no mask, or one far smaller than was marked.
-        """
-        if unusable(result):
-            return unseen(prompt.obj_id, past.size)
-        check_found(prompt, result, self._smallest(past.size))
-        return result
-
-    def _stays(self, stream: str, prompt: Prompt, past: PastFrame[torch.Tensor]) -> bool:
-        """Return whether the object would still be found on the next frame if that showed the same."""
-        output = self._predictor.recall(stream, prompt.obj_id, self._image(past))
-        return is_found(prompt, self._decoded(prompt, StepOutput(*output[1:]), past))
-
-    def _smallest(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return (width, height) of the smallest object that can be tracked: two pixels of the model's masks."""
-        side = self._predictor.model.image_size // 4
-        return -(-2 * size[0] // side), -(-2 * size[1] // side)
 
     def undo_prompt(self, stream: str, obj_id: int) -> PromptResult | None:
         """Undo the last prompt of an object and track it again from that frame on, or from the oldest held.
@@ -516,7 +392,7 @@ class Sam2Tracker:
             self._meter.forget(stream, obj_id)
             return None
         past = self._histories[stream].since(first)[0]
-        return self._catch_up(stream, past, self._predictor.retrack(stream, obj_id, self._image(past)))
+        return self._catch_up(stream, past, self._predictor.retrack(stream, obj_id, self._prompts.image(past)))
 
     def remove_object(self, stream: str, obj_id: int) -> None:
         """Forget an object.
@@ -609,7 +485,7 @@ class Sam2Tracker:
         """
         self._predictor.bring_back(stream, obj_id)
         newest = self._histories[stream].find(obj_id, None)
-        return self._result(stream, self._predictor.retrack(stream, obj_id, self._image(newest)), newest)
+        return self._result(stream, self._predictor.retrack(stream, obj_id, self._prompts.image(newest)), newest)
 
     def drop_aside(self, stream: str, obj_id: int) -> None:
         """Free the memory of an object that was set aside. Does nothing if there is none."""
@@ -631,9 +507,6 @@ class Sam2Tracker:
         check_prompt(prompt, past.size, is_new=is_new)
         return past
 
-    def _image(self, past: PastFrame[torch.Tensor]) -> PastImage:
-        return PastImage(past.number, self._preprocess.normalize(past.picture))
-
     def _catch_up(
         self, stream: str, past: PastFrame[torch.Tensor], output: TrackOutput, frames: int | None = None
     ) -> PromptResult:
@@ -654,7 +527,7 @@ class Sam2Tracker:
         if not self._predictor.remembers(stream, obj_id):  # its scores were not finite
             return PromptResult(past.frame_id, prompted, unseen(obj_id, later[-1].size))
         for frame in later:
-            output = self._predictor.retrack(stream, obj_id, self._image(frame))
+            output = self._predictor.retrack(stream, obj_id, self._prompts.image(frame))
         return PromptResult(past.frame_id, prompted, self._result(stream, output, later[-1]))
 
     def _result(self, stream: str, output: TrackOutput, past: PastFrame[torch.Tensor]) -> ObjectResult:
@@ -662,15 +535,8 @@ class Sam2Tracker:
         (obj_id,) = output.obj_ids
         self._meter.forget(stream, obj_id)
         masks = LowRes(*output, past.size, self._meter.measure_prompted(output))
-        (result,) = self._of_frame(masks, past, given=self._predictor.was_given(stream, obj_id, past.number))
+        (result,) = self._prompts.published(masks, past, given=self._predictor.was_given(stream, obj_id, past.number))
         return self._finite(stream, result)
-
-    def _of_frame(self, masks: LowRes, past: PastFrame[torch.Tensor], *, given: bool) -> list[ObjectResult]:
-        """Return masks of one object as they are published; one that the user gave keeps its edges."""
-        if self._color_edges and not given:
-            return color_edged(masks, past.picture, alternatives=True)
-        (results,) = to_results([masks])
-        return results
 
     def _confidence(self, stream: str, output: TrackOutput) -> torch.Tensor | None:
         """Return the confidence of a stream's objects on its newest frame."""
@@ -689,18 +555,6 @@ class Sam2Tracker:
         )
         self._predictor.forget_object(stream, result.obj_id)
         return replace(unseen(result.obj_id, result.size), broken=True)
-
-
-def given_prompt(prompt: Prompt, size: tuple[int, int]) -> GivenPrompt:
-    """Convert a prompt in pixels of a frame of (width, height) to the predictor's arguments."""
-    if prompt.mask is not None:
-        return {"mask": torch.from_numpy(np.ascontiguousarray(prompt.mask))}  # torch takes no negative strides
-    scale = torch.tensor(size, dtype=torch.float32)
-    return {
-        "points_norm": torch.tensor([(point.x, point.y) for point in prompt.points]).reshape(-1, 2) / scale,
-        "labels": torch.tensor([point.label for point in prompt.points], dtype=torch.int32),
-        "box_norm": None if prompt.box is None else (torch.tensor(prompt.box).reshape(2, 2) / scale).flatten(),
-    }
 
 
 def _stability(logits: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Converts a SAM 2 model's memory of objects to arrays, and to another size of its input.
 
-Object pointers, scores and the past of confidence do not depend on the size. Spatial memory is a feature map, which is scaled like a picture:
-at half the size, it is nearly the memory that the model would have at that size.
+Object pointers, scores and what confidence remembers do not depend on the size. Spatial memory is a feature map, which
+is scaled like a picture: at half the size, it is nearly the memory that the model would have at that size.
 """
 
 from __future__ import annotations

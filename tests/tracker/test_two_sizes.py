@@ -196,7 +196,7 @@ def test_memory_is_scaled_like_a_picture(tracker: TwoSizeTracker) -> None:
     for name, array in memory.objects[7].items():
         found = again.objects[7][name]
         assert (found.shape, found.dtype) == (array.shape, array.dtype)
-        if name not in ("features", "mask", "confidence mask"):
+        if name not in ("features", "mask"):
             np.testing.assert_allclose(found, array, rtol=1e-6)
 
 
