@@ -5,11 +5,13 @@ regression combines it with other *signals* (:data:`SIGNALS`). It is fitted on t
 (``training/fit_confidence.py``). Everything is computed on the model's device, in a few operations for all objects of
 a stream, and nothing is read by the host.
 
-The signals are few on purpose: more of them fit training clips better and real video worse (``docs/tracker.md``).
+The signals are few on purpose: what gained nothing on real video was left out (``docs/tracker.md``).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import torch
@@ -18,36 +20,34 @@ from torch import Tensor
 from streamseg.errors import ModelError
 from streamseg.models.tuning import Confidence
 from streamseg.tracker.predictor import TrackOutput
-from streamseg.tracker.sam2.appearance import BINS
+from streamseg.tracker.sam2.appearance import COLORS, blurred
 from streamseg.tracker.sam2.memory_policy import stability
 
 SIGNALS: Final = (
     "iou",  # log odds of the predicted IoU
     "overlap",  # share of the mask that other objects of the stream claim, too
     "color",  # share of its colors that it has in common with the object's first tracked mask
-    "area",  # how much larger or smaller it is than that mask: absolute value of the log ratio
+    "area",  # how much larger or smaller it is than that mask: absolute value of the log ratio, at most log 8
     "first_quality",  # quality of that mask: predicted IoU times stability
     "mean_quality",  # running means over about ten frames: of quality
     "mean_overlap",  # and of overlap
 )
 """Names of the signals, in their order."""
-_MEAN_QUALITY: Final = SIGNALS.index("mean_quality")
 
 _PREFIX: Final = "confidence "
 _RATE: Final = 0.1
 _IOU_MARGIN: Final = 1e-3
 _NO_AREA: Final = 1e-6
-"""Less than the area of any mask, as a share of the picture."""
-_CHROMAS: Final = BINS[1] * BINS[2]
-_COLORS: Final = BINS[0] // 2 * _CHROMAS
-"""Colors are compared with half as many steps of luma: light changes."""
+"""Less than any mask has, as a share of the picture: one cell of the largest model input has 4e-6."""
+_MAX_CHANGE: Final = math.log(8)
+"""The fit saw few larger changes of area."""
 
 
 class _Past(NamedTuple):
     """The past of an object, for any size of the model's input.
 
     Attributes:
-        colors: ``[_COLORS]``; of its first mask.
+        colors: ``[COLORS]``; of its first mask.
         area: ``[]``; of its first mask, as a share of the picture; 0 if it had none yet.
         quality: ``[]``; of its first mask.
         means: ``[2]``; the running means.
@@ -57,6 +57,9 @@ class _Past(NamedTuple):
     area: Tensor
     quality: Tensor
     means: Tensor
+
+
+_SHAPES: Final = {"colors": (COLORS,), "area": (), "quality": (), "means": (2,)}
 
 
 class ConfidenceMeter:
@@ -84,18 +87,18 @@ class ConfidenceMeter:
         self._bias = fitted.bias
 
     @torch.inference_mode()
-    def measure(self, stream: str, output: TrackOutput, picture: Tensor) -> Tensor | None:
+    def measure(self, stream: str, output: TrackOutput, picture: Callable[[], Tensor]) -> Tensor | None:
         """Return the confidence of each object on the stream's next frame, ``[N]`` in 0..1; 0 without a mask.
 
         Args:
             stream: The stream.
             output: Its objects.
-            picture: ``[2h, 2w]``; the frame's colors, see :func:`streamseg.tracker.sam2.appearance.colors_of`.
+            picture: Returns the frame's colors ``[2h, 2w]``, see :func:`~streamseg.tracker.sam2.appearance.colors_of`.
 
         Returns:
             None if the model has no confidence.
         """
-        return None if self._weights is None else self._confidence(output, self.signals(stream, output, picture))
+        return None if self._weights is None else self._confidence(output, self.signals(stream, output, picture()))
 
     @torch.inference_mode()
     def measure_prompted(self, output: TrackOutput) -> Tensor | None:
@@ -105,22 +108,20 @@ class ConfidenceMeter:
     @torch.inference_mode()
     def signals(self, stream: str, output: TrackOutput, picture: Tensor) -> Tensor:
         """Return the signals of each object, ``[N, len(SIGNALS)]``, and remember what the next frame needs."""
-        alone = _signals_alone(output)
         if not output.obj_ids:
-            return alone
-        found = output.mask_logits > 0
-        area, colors = found.flatten(1).float().mean(1), _colors(found, picture)
-        claimed = (found & (found.sum(0) > 1)).flatten(1).float().mean(1)
-        overlap = claimed / area.clamp(min=_NO_AREA)
-        now = torch.stack([alone[:, _MEAN_QUALITY], overlap], dim=1)
-        past = self._recall(stream, output.obj_ids, _Past(colors, area, alone[:, _MEAN_QUALITY], now))
-        means = past.means + _RATE * (now - past.means)
+            return _signals_alone(output)
+        found, quality = output.mask_logits > 0, _quality(output)
+        area, colors = _share(found), _colors(found, picture)
+        overlap = _share(found & (found.sum(0) > 1)) / area.clamp(min=_NO_AREA)
+        now, visible = torch.stack([quality, overlap], dim=1), _visible(output)
+        past = self._recall(stream, output.obj_ids, _Past(colors, torch.where(visible, area, 0.0), quality, now))
+        means = torch.where(visible[:, None], past.means + _RATE * (now - past.means), past.means)
         common = torch.minimum(colors, past.colors).sum(1)
-        change = (area.clamp(min=_NO_AREA) / past.area.clamp(min=_NO_AREA)).log().abs()
+        ratio = area.clamp(min=_NO_AREA) / past.area.clamp(min=_NO_AREA)
         for row, obj_id in enumerate(output.obj_ids):
-            kept = past._replace(means=torch.where(area[:, None] > 0, means, past.means))
-            self._past[stream, obj_id] = _Past(*(values[row] for values in kept))
-        return torch.stack([alone[:, 0], overlap, common, change, past.quality, *means.unbind(1)], dim=1)
+            self._past[stream, obj_id] = _Past(*(values[row] for values in past._replace(means=means)))
+        change = ratio.log().abs().clamp(max=_MAX_CHANGE)
+        return torch.stack([_log_odds(output), overlap, common, change, past.quality, *means.unbind(1)], dim=1)
 
     def export(self, stream: str, obj_id: int) -> dict[str, Tensor]:
         """Copy an object's past to the host; empty if it has none."""
@@ -128,11 +129,14 @@ class ConfidenceMeter:
         return {} if past is None else {_PREFIX + name: value.cpu() for name, value in past._asdict().items()}
 
     def take(self, stream: str, obj_id: int, memory: dict[str, Tensor]) -> None:
-        """Take an object's past from memory that includes the result of :meth:`export`, if it is there."""
-        found = {name: memory.pop(name).to(self._device) for name in list(memory) if name.startswith(_PREFIX)}
-        past = {name.removeprefix(_PREFIX): value for name, value in found.items()}
-        if past.keys() == set(_Past._fields):  # that of an earlier version has others
-            self._past[stream, obj_id] = _Past(**past)
+        """Take an object's past from memory that includes the result of :meth:`export`.
+
+        Without it, or if it is damaged or of another version, the object begins with its next mask.
+        """
+        self.forget(stream, obj_id)
+        found = {name.removeprefix(_PREFIX): memory.pop(name) for name in list(memory) if name.startswith(_PREFIX)}
+        if found.keys() == _SHAPES.keys() and all(_is_sound(found[name], shape) for name, shape in _SHAPES.items()):
+            self._past[stream, obj_id] = _Past(**{name: value.to(self._device) for name, value in found.items()})
 
     def forget(self, stream: str, obj_id: int) -> None:
         """Drop an object's past: it is gone, or a prompt has redefined it."""
@@ -143,40 +147,61 @@ class ConfidenceMeter:
         for key in [key for key in self._past if key[0] == stream]:
             del self._past[key]
 
-    def _recall(self, stream: str, obj_ids: tuple[int, ...], new: _Past) -> _Past:
-        """Return the past of the objects, ``[N, ...]``: their rows of ``new`` until they have had a mask."""
+    def _recall(self, stream: str, obj_ids: tuple[int, ...], now: _Past) -> _Past:
+        """Return the past of the objects, ``[N, ...]``: their rows of ``now`` until they have had a mask."""
         held = [
-            self._past.get((stream, obj_id)) or _Past(*(values[row] for values in new))
+            self._past.get((stream, obj_id)) or _Past(*(values[row] for values in now))
             for row, obj_id in enumerate(obj_ids)
         ]
         past = _Past(*(torch.stack(values) for values in zip(*held, strict=True)))
         began = past.area > 0
         return _Past(
             *(
-                torch.where(began if old.dim() == 1 else began[:, None], old, fresh)
-                for old, fresh in zip(past, new, strict=True)
+                torch.where(began if before.dim() == 1 else began[:, None], before, fresh)
+                for before, fresh in zip(past, now, strict=True)
             )
         )
 
     def _confidence(self, output: TrackOutput, signals: Tensor) -> Tensor:
         assert self._weights is not None
         confidence = torch.sigmoid(signals @ self._weights + self._bias)
-        visible = (output.object_score_logits > 0) & (output.mask_logits > 0).flatten(1).any(1)
-        return torch.where(visible, confidence, 0.0)
+        return torch.where(_visible(output), confidence, 0.0)
 
 
 def _signals_alone(output: TrackOutput) -> Tensor:
-    """Return the signals of a mask without a past: it is the object's first one, and no other object claims it."""
-    iou = output.iou_prediction.float()
-    quality = iou * stability(output.mask_logits.float())
-    one, none = torch.ones_like(iou), torch.zeros_like(iou)
-    return torch.stack([torch.logit(iou, eps=_IOU_MARGIN), none, one, none, quality, quality, none], dim=1)
+    """Return the signals of masks as if each were its object's first one, and claimed by no other object."""
+    quality = _quality(output)
+    one, none = torch.ones_like(quality), torch.zeros_like(quality)
+    return torch.stack([_log_odds(output), none, one, none, quality, quality, none], dim=1)
+
+
+def _visible(output: TrackOutput) -> Tensor:
+    """Return which objects have a mask that is published, ``[N]``."""
+    return (output.object_score_logits > 0) & (output.mask_logits > 0).flatten(1).any(1)
+
+
+def _quality(output: TrackOutput) -> Tensor:
+    return output.iou_prediction.float() * stability(output.mask_logits.float())
+
+
+def _log_odds(output: TrackOutput) -> Tensor:
+    return torch.logit(output.iou_prediction.float(), eps=_IOU_MARGIN)
+
+
+def _share(masks: Tensor) -> Tensor:
+    """Return the part of the picture that each mask ``[N, h, w]`` covers."""
+    return masks.flatten(1).float().mean(1)
 
 
 def _colors(found: Tensor, picture: Tensor) -> Tensor:
-    """Return the colors of each mask ``[N, h, w]``: ``[N, _COLORS]``, shares that add up to 1; all 0 if it is empty."""
+    """Return the colors of each mask ``[N, h, w]``: ``[N, COLORS]``, shares that add up to 1; all 0 if it is empty.
+
+    Of the four pixels of a cell the first one counts. Neighboring colors share their counts, because light changes.
+    """
     cells = picture[::2, ::2].flatten().long()
-    place = cells // _CHROMAS // 2 * _CHROMAS + cells % _CHROMAS
-    shares = found.flatten(1).float()
-    shares = shares / shares.sum(1, keepdim=True).clamp(min=1)
-    return torch.zeros(len(found), _COLORS, device=found.device).index_add_(1, place, shares)
+    counts = torch.zeros(len(found), COLORS, device=found.device).index_add_(1, cells, found.flatten(1).float())
+    return blurred(counts)
+
+
+def _is_sound(value: Tensor, shape: tuple[int, ...]) -> bool:
+    return value.shape == shape and value.dtype == torch.float32 and bool(value.isfinite().all())

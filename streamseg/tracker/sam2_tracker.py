@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import torch
@@ -23,7 +24,7 @@ from streamseg.tracker.choose_engine import choose_engine
 from streamseg.tracker.compiled.buckets import CUDA_BUCKETS
 from streamseg.tracker.confidence import ConfidenceMeter
 from streamseg.tracker.device import choose_device, choose_dtype
-from streamseg.tracker.history import FrameHistory, PastFrame, evenly
+from streamseg.tracker.history import FrameHistory, evenly
 from streamseg.tracker.mask_edges import color_edged
 from streamseg.tracker.measure import unseen, unusable
 from streamseg.tracker.postprocess import LowRes, to_results
@@ -34,7 +35,7 @@ from streamseg.tracker.sam2.build import build_model
 from streamseg.tracker.sam2.checkpoint import weights_digest
 from streamseg.tracker.sam2.memory_policy import policy_of
 from streamseg.tracker.sam2.point_decoder import is_decodable
-from streamseg.tracker.segment_prompts import PromptSegmenter, given_prompt
+from streamseg.tracker.segment_prompts import Past, PromptSegmenter, given_prompt
 from streamseg.tracker.stream_memory import for_input, to_array, to_tensor
 from streamseg.tracker.types import (
     Candidate,
@@ -92,7 +93,7 @@ class Sam2Tracker:
         self._weights = weights
         self._automatic = automatic
         self._color_edges = color_edges
-        self._prompts = PromptSegmenter(predictor, preprocess, restart_unseen=restart_unseen, color_edges=color_edges)
+        self._segmenter = PromptSegmenter(predictor, preprocess, restart_unseen=restart_unseen, color_edges=color_edges)
         self._preprocess = preprocess
         self._catch_up_frames = catch_up_frames
         self._graphs_when_warm = 0
@@ -209,12 +210,13 @@ class Sam2Tracker:
         """Apply a prompt whatever it finds: the model may see nothing on a gray picture."""
         past = self._prompted_frame(stream, prompt, None)
         given = given_prompt(prompt, past.size)
-        output = self._predictor.add_prompt(stream, prompt.obj_id, at=self._prompts.image(past), **given)
+        output = self._predictor.add_prompt(stream, prompt.obj_id, at=self._segmenter.image(past), **given)
         self._catch_up(stream, past, output)
 
     def open_stream(self, stream: str) -> None:
         """Start a stream without objects. A stream that is already open is restarted."""
         self._predictor.open_stream(stream)
+        self._meter.close(stream)
         self._histories[stream] = FrameHistory(stream, self._predictor.history_frames)
 
     def close_stream(self, stream: str) -> None:
@@ -321,7 +323,7 @@ class Sam2Tracker:
                 it gives no mask, or one far smaller than was marked.
         """
         past = self._prompted_frame(stream, prompt, frame_id)
-        segmented, _ = self._prompts.segment(stream, prompt, past)
+        segmented, _ = self._segmenter.segment(stream, prompt, past)
         output = self._predictor.accept(stream, prompt.obj_id, segmented)
         if segmented.fresh:
             log.info("stream %s: object %d started again from a prompt", stream, prompt.obj_id)
@@ -343,8 +345,8 @@ class Sam2Tracker:
             PromptError: As :meth:`add_prompt`.
         """
         past = self._prompted_frame(stream, prompt, frame_id, fresh=fresh)
-        segmented, result = self._prompts.segment(stream, prompt, past, ambiguous=candidates, fresh=fresh)
-        offered = self._prompts.at_video_size(prompt, segmented.out.candidates, past) if candidates else []
+        segmented, result = self._segmenter.segment(stream, prompt, past, ambiguous=candidates, fresh=fresh)
+        offered = self._segmenter.at_video_size(prompt, segmented.out.candidates, past) if candidates else []
         return Preview(past.frame_id, result, tuple(offered), segmented.fresh and not fresh)
 
     def previews(self, stream: str, questions: Sequence[Question]) -> list[Preview | PromptError]:
@@ -353,7 +355,7 @@ class Sam2Tracker:
         Single clicks that start an object, which are most previews, go through the model in one batch.
         """
         answers: dict[int, Preview | PromptError] = {}
-        clicks: dict[bool, dict[int, tuple[Prompt, PastFrame[torch.Tensor]]]] = {}
+        clicks: dict[bool, dict[int, tuple[Prompt, Past]]] = {}
         for place, asked in enumerate(questions):
             prompt = asked.prompt
             try:
@@ -366,7 +368,7 @@ class Sam2Tracker:
             except PromptError as error:
                 answers[place] = error
         for candidates, group in clicks.items():
-            found = self._prompts.first_clicks(stream, list(group.values()), candidates=candidates)
+            found = self._segmenter.first_clicks(stream, list(group.values()), candidates=candidates)
             answers |= zip(group, found, strict=True)
         return [answers[place] for place in range(len(questions))]
 
@@ -392,7 +394,7 @@ class Sam2Tracker:
             self._meter.forget(stream, obj_id)
             return None
         past = self._histories[stream].since(first)[0]
-        return self._catch_up(stream, past, self._predictor.retrack(stream, obj_id, self._prompts.image(past)))
+        return self._catch_up(stream, past, self._predictor.retrack(stream, obj_id, self._segmenter.image(past)))
 
     def remove_object(self, stream: str, obj_id: int) -> None:
         """Forget an object.
@@ -485,7 +487,7 @@ class Sam2Tracker:
         """
         self._predictor.bring_back(stream, obj_id)
         newest = self._histories[stream].find(obj_id, None)
-        return self._result(stream, self._predictor.retrack(stream, obj_id, self._prompts.image(newest)), newest)
+        return self._result(stream, self._predictor.retrack(stream, obj_id, self._segmenter.image(newest)), newest)
 
     def drop_aside(self, stream: str, obj_id: int) -> None:
         """Free the memory of an object that was set aside. Does nothing if there is none."""
@@ -496,9 +498,7 @@ class Sam2Tracker:
         self._predictor.reset(stream)
         self._meter.close(stream)
 
-    def _prompted_frame(
-        self, stream: str, prompt: Prompt, frame_id: int | None, *, fresh: bool = False
-    ) -> PastFrame[torch.Tensor]:
+    def _prompted_frame(self, stream: str, prompt: Prompt, frame_id: int | None, *, fresh: bool = False) -> Past:
         """Find the frame that a prompt applies to, and refuse a prompt that does not fit it."""
         if stream not in self._histories:
             raise PromptError(f"object {prompt.obj_id}: stream {stream!r} has no frame yet: it is not open")
@@ -507,9 +507,7 @@ class Sam2Tracker:
         check_prompt(prompt, past.size, is_new=is_new)
         return past
 
-    def _catch_up(
-        self, stream: str, past: PastFrame[torch.Tensor], output: TrackOutput, frames: int | None = None
-    ) -> PromptResult:
+    def _catch_up(self, stream: str, past: Past, output: TrackOutput, frames: int | None = None) -> PromptResult:
         """Track one object through some of the frames after a prompted one, up to the newest.
 
         Args:
@@ -527,20 +525,22 @@ class Sam2Tracker:
         if not self._predictor.remembers(stream, obj_id):  # its scores were not finite
             return PromptResult(past.frame_id, prompted, unseen(obj_id, later[-1].size))
         for frame in later:
-            output = self._predictor.retrack(stream, obj_id, self._prompts.image(frame))
+            output = self._predictor.retrack(stream, obj_id, self._segmenter.image(frame))
         return PromptResult(past.frame_id, prompted, self._result(stream, output, later[-1]))
 
-    def _result(self, stream: str, output: TrackOutput, past: PastFrame[torch.Tensor]) -> ObjectResult:
+    def _result(self, stream: str, output: TrackOutput, past: Past) -> ObjectResult:
         """Return the result of an output with one object."""
         (obj_id,) = output.obj_ids
         self._meter.forget(stream, obj_id)
         masks = LowRes(*output, past.size, self._meter.measure_prompted(output))
-        (result,) = self._prompts.published(masks, past, given=self._predictor.was_given(stream, obj_id, past.number))
+        (result,) = self._segmenter.published(masks, past, given=self._predictor.was_given(stream, obj_id, past.number))
         return self._finite(stream, result)
 
     def _confidence(self, stream: str, output: TrackOutput) -> torch.Tensor | None:
         """Return the confidence of a stream's objects on its newest frame."""
-        return self._meter.measure(stream, output, self._predictor.newest_colors(stream)) if output.obj_ids else None
+        if not output.obj_ids:
+            return None
+        return self._meter.measure(stream, output, partial(self._predictor.newest_colors, stream))
 
     def _finite(self, stream: str, result: ObjectResult) -> ObjectResult:
         """Return the result, or forget the object if its scores are not finite."""

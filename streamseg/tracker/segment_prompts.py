@@ -25,10 +25,11 @@ from streamseg.tracker.sam2.step import StepOutput
 from streamseg.tracker.types import ObjectResult, Preview, Prompt
 
 Past = PastFrame[torch.Tensor]
+"""A frame that can be prompted."""
 
 
 class PromptSegmenter:
-    """Segments objects by prompts. Nothing here changes the objects' memory.
+    """Segments objects by prompts. Memory is changed only for a trial, and restored.
 
     Args:
         predictor: Holds the model and the objects' memory.
@@ -55,7 +56,14 @@ class PromptSegmenter:
         ambiguous: bool = False,
         fresh: bool = False,
     ) -> tuple[SegmentedObject, ObjectResult]:
-        """Segment an object as a prompt asks for, with or without its memory.
+        """Segment an object as a prompt asks for, with or without its memory. Changes nothing in the end.
+
+        Args:
+            stream: The stream.
+            prompt: The prompt, which fits the frame.
+            past: The frame.
+            ambiguous: Request three candidates, whatever the prompt is.
+            fresh: Never use the object's memory.
 
         Raises:
             PromptError: The prompt gives no mask, or one far smaller than was marked.

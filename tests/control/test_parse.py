@@ -102,7 +102,7 @@ def test_labels_of_all_languages_and_joined_emoji_are_taken():
         ([b"{}"], "BAD_REQUEST", "a message of 1 parts"),
         ([b"x", b"{}"], "BAD_REQUEST", "an empty one and the request"),
         ([b"", b"", b"{}"], "BAD_REQUEST", "a message of 3 parts"),
-        ([b"", b""], "BAD_REQUEST", "the request is not JSON ("),
+        ([b"", b""], "BAD_REQUEST", "the request is empty: expected a JSON object"),
         ([b"", b"\xff\xfe"], "BAD_REQUEST", "the request is not JSON ("),
         ([b"", b"[" * 100_000], "BAD_REQUEST", "the request is not JSON ("),
         ([b"", b'{"id":' + b'{"a":' * 100_000], "BAD_REQUEST", "the request is not JSON ("),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from streamseg.errors import ModelError
 from streamseg.models.tuning import Confidence
 from streamseg.tracker.confidence import SIGNALS, ConfidenceMeter
 from streamseg.tracker.predictor import TrackOutput
+from streamseg.tracker.sam2.appearance import BINS, COLORS
 from training.fit_confidence import confidences, fit
 
 CPU = torch.device("cpu")
@@ -32,6 +35,10 @@ def _picture(left: int = 300, right: int = 900) -> Tensor:
     return colors
 
 
+def _no_picture() -> Tensor:
+    raise AssertionError("nothing needs the picture")
+
+
 def _named(row: Tensor) -> dict[str, float]:
     return dict(zip(SIGNALS, row.tolist(), strict=True))
 
@@ -49,12 +56,32 @@ def test_a_mask_on_another_thing_has_other_colors() -> None:
     assert _named(meter.signals("cam", _output(LEFT), _picture())[0])["color"] == pytest.approx(1)
 
 
-def test_a_little_light_does_not_change_the_color() -> None:
+def test_a_little_light_changes_the_color_a_little() -> None:
+    step = COLORS // BINS[0]
+    for luma in range(1, BINS[0] - 2):
+        meter = _meter(iou=1.0)
+        meter.signals("cam", _output(LEFT), _picture(left=luma * step + 40))
+        lighter = _named(meter.signals("cam", _output(LEFT), _picture(left=(luma + 1) * step + 40))[0])
+        assert lighter["color"] == pytest.approx(0.5)
+        assert _named(meter.signals("cam", _output(LEFT), _picture(left=luma * step + 60))[0])["color"] == 0
+
+
+def test_each_object_keeps_its_own_past() -> None:
     meter = _meter(iou=1.0)
-    darker, lighter = 4 * 256 + 7, 5 * 256 + 7  # steps 4 and 5 of luma are compared as one
-    meter.signals("cam", _output(LEFT), _picture(left=darker))
-    assert _named(meter.signals("cam", _output(LEFT), _picture(left=lighter))[0])["color"] == pytest.approx(1)
-    assert _named(meter.signals("cam", _output(LEFT), _picture(left=lighter + 512))[0])["color"] == 0
+    first = _output(LEFT, RIGHT)
+    meter.signals("cam", first._replace(iou_prediction=torch.tensor([0.5, 0.9])), _picture())
+    swapped = _output(LEFT, LEFT, RIGHT)._replace(obj_ids=(2, 3, 1))
+    two, three, one = map(_named, meter.signals("cam", swapped, _picture()))
+    assert [two["color"], three["color"], one["color"]] == pytest.approx([0, 1, 0])
+    assert [two["first_quality"], one["first_quality"]] == pytest.approx([0.9, 0.5])
+    assert one["mean_quality"] == pytest.approx(0.54)
+
+
+def test_overlap_is_averaged() -> None:
+    meter = _meter(iou=1.0)
+    meter.signals("cam", _output(LEFT, RIGHT), _picture())
+    covered = _named(meter.signals("cam", _output(LEFT, LEFT), _picture())[0])
+    assert (covered["overlap"], covered["mean_overlap"]) == (pytest.approx(1), pytest.approx(0.1))
 
 
 def test_a_mask_that_grows_or_shrinks_differs_from_the_first_one() -> None:
@@ -64,6 +91,8 @@ def test_a_mask_that_grows_or_shrinks_differs_from_the_first_one() -> None:
     shrunk = _named(meter.signals("cam", _output(slice(4, 6)), _picture())[0])
     assert grown["area"] == pytest.approx(np.log(2))
     assert shrunk["area"] == pytest.approx(np.log(2))
+    meter.signals("tiny", _output(slice(4, 5)), _picture())
+    assert _named(meter.signals("tiny", _output(slice(0, 16)), _picture())[0])["area"] == pytest.approx(np.log(8))
 
 
 def test_the_first_quality_stays_and_the_mean_follows() -> None:
@@ -90,9 +119,9 @@ def test_masks_that_share_pixels_overlap() -> None:
 
 def test_an_object_without_a_mask_has_no_confidence_and_keeps_its_past() -> None:
     meter = _meter(color=2.0)
-    meter.measure("cam", _output(LEFT), _picture())
-    assert meter.measure("cam", _output(None), _picture()).tolist() == [0]
-    assert meter.measure("cam", _output(LEFT, score=-3.0), _picture()).tolist() == [0]
+    meter.measure("cam", _output(LEFT), _picture)
+    assert meter.measure("cam", _output(None), _picture).tolist() == [0]
+    assert meter.measure("cam", _output(LEFT, score=-3.0), _picture).tolist() == [0]
     again = _named(meter.signals("cam", _output(RIGHT), _picture())[0])
     assert again["color"] == 0
     assert again["mean_quality"] == pytest.approx(0.9)
@@ -100,7 +129,7 @@ def test_an_object_without_a_mask_has_no_confidence_and_keeps_its_past() -> None
 
 def test_a_prompt_drops_the_past() -> None:
     meter = _meter(color=2.0)
-    meter.measure("cam", _output(LEFT), _picture())
+    meter.measure("cam", _output(LEFT), _picture)
     meter.forget("cam", 1)
     assert _named(meter.signals("cam", _output(RIGHT), _picture())[0])["color"] == pytest.approx(1)
     meter.close("cam")
@@ -116,17 +145,29 @@ def test_the_past_moves_with_the_memory() -> None:
     assert _named(other.signals("cam", _output(RIGHT), _picture())[0])["color"] == 0
 
 
-def test_the_past_of_an_earlier_version_is_dropped() -> None:
-    meter = _meter(color=2.0)
-    memory = {"features": torch.zeros(1), "confidence look": torch.zeros(3), "confidence means": torch.zeros(4)}
-    meter.take("cam", 1, memory)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("colors", torch.zeros(7)),
+        ("area", torch.ones(1)),
+        ("means", torch.tensor([0.5, math.nan])),
+        ("quality", torch.tensor(0.5, dtype=torch.float64)),
+        ("look", torch.zeros(3)),
+    ],
+)
+def test_a_past_that_is_damaged_or_of_another_version_is_dropped(name: str, value: Tensor) -> None:
+    meter, other = _meter(color=2.0), _meter(color=2.0)
+    meter.signals("cam", _output(LEFT), _picture())
+    other.signals("cam", _output(LEFT), _picture())
+    memory = {"features": torch.zeros(1), **meter.export("cam", 1), f"confidence {name}": value}
+    other.take("cam", 1, memory)
     assert memory.keys() == {"features"}
-    assert _named(meter.signals("cam", _output(LEFT), _picture())[0])["color"] == pytest.approx(1)
+    assert _named(other.signals("cam", _output(RIGHT), _picture())[0])["color"] == pytest.approx(1)
 
 
 def test_confidence_is_the_fitted_regression() -> None:
     meter = _meter(iou=2.0, color=-1.0)
-    (confidence,) = meter.measure("cam", _output(LEFT, iou=0.7), _picture()).tolist()
+    (confidence,) = meter.measure("cam", _output(LEFT, iou=0.7), _picture).tolist()
     assert confidence == pytest.approx(1 / (1 + np.exp(-(2 * np.log(0.7 / 0.3) - 1))))
     (prompted,) = meter.measure_prompted(_output(LEFT, iou=0.7)).tolist()
     assert prompted == pytest.approx(confidence)
@@ -134,7 +175,7 @@ def test_confidence_is_the_fitted_regression() -> None:
 
 def test_a_model_without_a_fit_has_no_confidence() -> None:
     meter = ConfidenceMeter(None, CPU)
-    assert meter.measure("cam", _output(LEFT), _picture()) is None
+    assert meter.measure("cam", _output(LEFT), _no_picture) is None
     assert meter.measure_prompted(_output(LEFT)) is None
 
 

@@ -145,7 +145,7 @@ def test_a_correction_of_a_visible_object_never_restarts_it(tracker: Sam2Tracker
 def test_reference_mode_always_uses_memory(lost: tuple[Show, int], monkeypatch: pytest.MonkeyPatch) -> None:
     show, back = lost
     tracker = show.tracker
-    monkeypatch.setattr(tracker._prompts, "_restart_unseen", False)
+    monkeypatch.setattr(tracker._segmenter, "_restart_unseen", False)
     with pytest.raises(PromptError, match="the prompt gave no mask"):
         tracker.add_prompt("s", marks(back, PAD, "click"))
 
@@ -192,7 +192,7 @@ def test_the_smallest_size_that_is_named_is_followed_wherever_it_is(
 ) -> None:
     show = Show(tracker)
     show.next(np.zeros((size[1], size[0], 3), np.uint8))
-    side = tracker._prompts.smallest(size)
+    side = tracker._segmenter.smallest(size)
     rng = np.random.default_rng(3)
     for _ in range(10):
         at = int(rng.integers(0, size[0] - side[0])), int(rng.integers(0, size[1] - side[1]))
@@ -298,7 +298,7 @@ def test_what_a_preview_decides_is_what_a_prompt_does_and_neither_costs_memory(
     tracker = show.tracker
     prompt = marks(back, PAD, "mask")
     stays = [False]
-    monkeypatch.setattr(tracker._prompts, "_stays", lambda *_: stays[0])
+    monkeypatch.setattr(tracker._segmenter, "_stays", lambda *_: stays[0])
     before = tracker.export_memory("s").objects[OBJ]
     preview = tracker.preview("s", prompt)
     after = tracker.export_memory("s").objects[OBJ]
@@ -317,15 +317,15 @@ def test_memory_is_kept_where_a_new_start_finds_nothing(
 ) -> None:
     show, back = lost
     tracker = show.tracker
-    attempt = tracker._prompts._attempt
+    attempt = tracker._segmenter._attempt
 
     def refuse_fresh(*args: object, fresh: bool = False, **kwargs: object) -> object:
         if fresh:
             raise PromptError("the prompt gave no mask")
         return attempt(*args, fresh=fresh, **kwargs)
 
-    monkeypatch.setattr(tracker._prompts, "_stays", lambda *_: False)
-    monkeypatch.setattr(tracker._prompts, "_attempt", refuse_fresh)
+    monkeypatch.setattr(tracker._segmenter, "_stays", lambda *_: False)
+    monkeypatch.setattr(tracker._segmenter, "_attempt", refuse_fresh)
     result = tracker.add_prompt("s", marks(back, PAD, "mask"))
     assert not result.restarted
     assert iou(result.prompted, SCENE.truth(back)[PAD]) > 0.5

@@ -9,6 +9,7 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from streamseg.config.schema import ModelConfig
 from streamseg.errors import NothingToUndoError
+from streamseg.models.tuning import Confidence
 from streamseg.sources.scene.source import Scene
 from streamseg.tracker.create import create_tracker, smaller_side
 from streamseg.tracker.predictor import CameraPredictor
@@ -28,7 +29,10 @@ FULL, SMALLER = 96, 64
 
 def around(model: SAM2Base, policy: str = "sam2") -> Sam2Tracker:
     predictor = CameraPredictor(model, max_objects=3, policy=MemoryPolicy(policy))
-    return Sam2Tracker(predictor, Preprocessor(model.image_size, torch.device("cpu"), torch.float32))
+    preprocess = Preprocessor(model.image_size, torch.device("cpu"), torch.float32)
+    return Sam2Tracker(
+        predictor, preprocess, confidence=Confidence(signals=("iou", "color"), weights=(1.0, 1.0), bias=0.0)
+    )
 
 
 def built(image_size: int) -> SAM2Base:
@@ -198,6 +202,28 @@ def test_memory_is_scaled_like_a_picture(tracker: TwoSizeTracker) -> None:
         assert (found.shape, found.dtype) == (array.shape, array.dtype)
         if name not in ("features", "mask"):
             np.testing.assert_allclose(found, array, rtol=1e-6)
+
+
+def test_what_confidence_remembers_fits_both_sizes(tracker: TwoSizeTracker) -> None:
+    memory = tracker.export_memory("a")
+    scaled = for_input(memory, 2 * tracker._full.feature_side)
+    names = [name for name in memory.objects[7] if name.startswith("confidence ")]
+    assert len(names) == 4
+    for name in names:
+        np.testing.assert_array_equal(scaled.objects[7][name], memory.objects[7][name])
+
+
+def test_both_policies_see_the_same_colors(full: SAM2Base) -> None:
+    pictures = []
+    for policy in ("sam2", "contact"):
+        tracker = around(full, policy)
+        tracker.open_stream("a")
+        tracker.track({"a": frame(0)})
+        tracker.track({"a": frame(1)})
+        pictures.append(tracker._predictor.newest_colors("a"))
+    assert pictures[0].shape == (FULL // 2, FULL // 2)
+    assert torch.equal(*pictures)
+    assert len(pictures[0].unique()) > 1
 
 
 def test_nano_keeps_its_object(one_thread: None) -> None:

@@ -115,7 +115,18 @@ def look_of(colors: Tensor, mask: Tensor) -> Tensor:
     inner = 1 - functional.max_pool2d(1 - whole, 3, 1, 1)  # without the border, whose colors are mixed
     weights = torch.where(inner.sum() > 0, inner, whole).flatten()
     histogram = torch.zeros(COLORS, device=mask.device).index_add(0, colors.flatten().long(), weights)
-    return _blurred(histogram / weights.sum().clamp(min=1))
+    return blurred(histogram[None] / weights.sum().clamp(min=1))[0]
+
+
+def blurred(histograms: Tensor) -> Tensor:
+    """Spread histograms ``[N, COLORS]`` over neighboring colors: shares that add up to 1; all 0 if one is empty."""
+    values = functional.pad(histograms.view(-1, 1, *BINS), (1,) * 6, mode="replicate")
+    for dim in (2, 3, 4):
+        length = values.shape[dim] - 2
+        before, at, after = (values.narrow(dim, start, length) for start in range(3))
+        values = 0.25 * before + 0.5 * at + 0.25 * after
+    values = values.flatten(1)
+    return values / values.sum(1, keepdim=True).clamp(min=1e-9)
 
 
 def evidence(
@@ -218,16 +229,6 @@ def _halved(maps: Tensor) -> Tensor:
     """Return the means of 2x2 values of ``[..., 2h, 2w]``: ``[..., h, w]``; pooling is slower on a CPU."""
     rows = maps[..., ::2, :] + maps[..., 1::2, :]
     return 0.25 * (rows[..., ::2] + rows[..., 1::2])
-
-
-def _blurred(histogram: Tensor) -> Tensor:
-    """Spread a histogram ``[COLORS]`` over neighboring colors."""
-    values = functional.pad(histogram.view(1, 1, *BINS), (1,) * 6, mode="replicate")
-    for dim in (2, 3, 4):
-        length = values.shape[dim] - 2
-        before, at, after = (values.narrow(dim, start, length) for start in range(3))
-        values = 0.25 * before + 0.5 * at + 0.25 * after
-    return values.flatten() / values.sum().clamp(min=1e-9)
 
 
 def _widened(maps: Tensor) -> Tensor:
