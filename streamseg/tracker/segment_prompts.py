@@ -137,14 +137,7 @@ class PromptSegmenter:
         return self._predictor.seen_at(stream, prompt.obj_id, past.number)
 
     def _attempt(
-        self,
-        stream: str,
-        prompt: Prompt,
-        past: Past,
-        *,
-        was_seen: bool,
-        ambiguous: bool = False,
-        fresh: bool = False,
+        self, stream: str, prompt: Prompt, past: Past, *, was_seen: bool, ambiguous: bool, fresh: bool
     ) -> tuple[SegmentedObject, ObjectResult]:
         """Segment an object as prompted: with its memory, or without it if it was not seen and is not found so.
 
