@@ -58,6 +58,7 @@ class CaptureReporter:
         self._last_error = ""
         self._drops: dict[str, int] = {}
         self._fps = 0.0
+        self._reported = True
         self._counted = (time.monotonic(), ring.counters().frames)
         self._alive_until = time.monotonic()
         self._closed = threading.Event()
@@ -131,6 +132,8 @@ class CaptureReporter:
                 return
             with self._lock:
                 self._publisher.flush()
+                if not self._reported:  # the publisher was away: a new state must not wait for the next second
+                    self._send_report()
             now = time.monotonic()
             if now < next_report:
                 continue
@@ -169,4 +172,4 @@ class CaptureReporter:
             drops=self._drops,
             last_error=self._last_error,
         )
-        self._publisher.try_send(report)
+        self._reported = self._publisher.try_send(report)

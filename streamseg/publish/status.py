@@ -186,7 +186,8 @@ class StreamStatus:
             publisher=self._origin.publisher,
             seq=seq,
             t_wall_ns=str(time.time_ns()),
-            state=capture.state if capture else "starting",
+            # A publisher that has just started knows the frames' masks before the first report.
+            state=capture.state if capture else "streaming" if window else "starting",
             source=capture.source if capture else self._source,
             size=capture.size if capture and any(capture.size) else self._size,
             fps_in=round(capture.fps, 2) if capture else 0.0,

@@ -55,6 +55,14 @@ def test_latencies_are_medians_of_the_last_second(status):
     assert (message(status).latency_ms, message(status).fps_out) == ({}, 0.0)
 
 
+def test_a_stream_whose_masks_come_does_not_start(status):
+    assert message(status).state == "starting"
+    status.on_frame(tracked_frame("cam1", 0))
+    assert message(status).state == "streaming"
+    status.on_capture(CaptureReport("cam1", "reconnecting", "lavfi:x", (40, 30), 1.0, 1, 0, 0, {}, "refused"))
+    assert message(status).state == "reconnecting", "what the capture process says counts most"
+
+
 def test_size_comes_from_the_source_and_before_that_from_frames(status):
     assert message(status).size == (0, 0)
     status.on_frame(tracked_frame("cam1", 0, size=(20, 10)))
