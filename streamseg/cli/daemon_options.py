@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from streamseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamseg.client.controller import Controller
@@ -36,10 +39,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as one JSO
 
 
 def daemon_at(endpoint: str | None, key: Path | None, server_key: str | None) -> Controller:
-    """Return a controller for the daemon; a context manager."""
+    """Return a controller for the daemon; a context manager.
+
+    Raises:
+        ConfigError: the address or a key is wrong.
+    """
     from streamseg.client.controller import Controller
 
-    return Controller(endpoint, key_file=key, server_key=server_key)
+    try:
+        return Controller(endpoint, key_file=key, server_key=server_key)
+    except ConfigError as error:
+        # The argument is named endpoint, the option is not.
+        raise ConfigError(re.sub("^endpoint: ", "--control: ", str(error))) from None
 
 
 def print_json(reply: Any) -> None:

@@ -122,6 +122,7 @@ def test_no_place_of_an_argument_shows_a_password(invoke, address, arguments):
         (["demo", "--source", "clip.mp4"], "--source needs an object to track"),
         (["view", "ipc:///tmp/x", "--out", "x.avi"], "ends in .mp4 or .png"),
         (["subscribe", "nowhere"], "write tcp://HOST:PORT or ipc:///PATH"),
+        (["status", "--control", "nowhere"], "--control: 'nowhere': "),
         (["subscribe", "--kinds", "maks"], "kinds: 'maks' is unknown"),
         (["probe", "gopher://x"], "unknown kind of source 'gopher'"),
     ],
