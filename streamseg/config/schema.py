@@ -403,8 +403,9 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Meta(
             description="Which frames an object remembers: the newest (sam2), the newest with a good mask (gated), or "
             "also some on which a look-alike was near (distractor). contact keeps the masks of objects apart that "
-            "touch, by their colors, or by their motion if they look alike. auto is the model's own: contact for "
-            "nano, sam2 for Meta's models."
+            "touch, by their colors, or by their motion if they look alike, and skips frames on which the object was "
+            "not seen, or its mask lay on another object or on the background beside one. auto is the model's own: "
+            "contact for nano, sam2 for Meta's models."
         ),
     ] = "auto"
     mask_edges: Annotated[

@@ -60,8 +60,10 @@ class StepFunction(nn.Module):
         recall = Recall(slots, slots_valid, slots_valid, pointers, pointers_valid, pointers_valid)
         given = list(others)
         sines = given.pop(0) if self._step.model.add_tpos_enc_to_obj_ptrs else pointers[..., :0]
-        # Only the first field of the evidence is read here.
-        memory = Memory(recall, sines, Evidence(given[0], slots_valid, slots_valid, slots_valid) if given else None)
+        # Only these two fields of the evidence are read here.
+        unread = slots_valid
+        evidence = Evidence(given[0], unread, unread, unread, given[1], unread) if given else None
+        memory = Memory(recall, sines, evidence)
         tracked = self._step.infer(memory, Features(top, attended, stride8, stride4, colors=top), True)
         return (*tracked.output, *tracked[1:])
 
@@ -70,8 +72,8 @@ def step_inputs(memory: Memory, features: Features) -> tuple[Tensor, ...]:
     """Return the inputs of :class:`StepFunction`."""
     recall, sines = memory.recall, memory.pointer_sines
     needed = (recall.features, recall.features_valid, recall.pointers, recall.pointers_valid)
-    lowered = () if memory.others is None else (memory.others.lowered,)
-    return (*features[:_COMPUTED], *needed, *([sines] if sines.shape[-1] else []), *lowered)
+    others = () if memory.others is None else (memory.others.lowered, memory.others.last)
+    return (*features[:_COMPUTED], *needed, *([sines] if sines.shape[-1] else []), *others)
 
 
 def blank_inputs(

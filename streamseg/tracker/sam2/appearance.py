@@ -7,8 +7,9 @@ previous frame, and its look explains the picture better than the object's own, 
 lowered before the mask is published and remembered. Objects that look alike are told apart by their motion, where their
 masks merge (:mod:`streamseg.tracker.sam2.motion`).
 
-A mask that covers another object with a different look is *mixed*. Memory skips such frames, and frames on which the
-object was not seen while another one was near enough to cover it.
+A mask that covers another object with a different look is *mixed*. One that touches another object and has other
+colors than its own look is *foreign*: it has slid onto the background. The spatial memory skips such frames, and frames
+on which the object was not seen.
 
 Color histograms of tracked objects come from mean-shift tracking (Comaniciu et al. 2003), the decision between two of
 them by their ratio from Collins and Liu (2003); their use for masks of several objects is our own. A frame reads only
@@ -50,6 +51,8 @@ _SHARED: Final = 0.25
 """Two masks are merged if they share more than this part of the smaller one,"""
 _ALIKE: Final = 0.65
 """and mixed if the looks of their objects agree by less than this, too (Bhattacharyya coefficient)."""
+_FOREIGN: Final = 1.0
+"""A mask is foreign if the mean log share of its colors is this much lower than that of the look's own colors."""
 
 SLOTS: Final = 2
 """Number of masks kept per lane: after one part of a batch is tracked, the next part reads the older ones."""
@@ -80,12 +83,23 @@ class Evidence(NamedTuple):
         mask_frame: ``[B]``; the frame of that mask.
         motion: ``[B, MOTION_FIELDS]``; the lane's motion for the frame, see :mod:`streamseg.tracker.sam2.motion`; zeros
             if it has no look-alike.
+        last: ``[B, h, w]`` float32, 0 or 1; that mask if it touches another object's, and the lane has no look-alike;
+            else zeros.
+        own: ``[B, h, w]``; how well the lane's own look explains each cell: the log share of its colors, less that of
+            the look's own colors; zeros if that mask touches no other one.
     """
 
     lowered: Tensor
     mixed: Tensor
     mask_frame: Tensor
     motion: Tensor
+    last: Tensor
+    own: Tensor
+
+    def foreign(self, masks: Tensor) -> Tensor:
+        """Return which masks ``[B, h, w]`` bool have colors that are not those of their objects: ``[B]`` bool."""
+        inside = masks.float()
+        return (inside * (self.own + _FOREIGN)).flatten(1).sum(1) < 0
 
 
 def colors_of(images: Tensor, side: int) -> Tensor:
@@ -165,8 +179,11 @@ def evidence(
         if len(every) == len(lanes) == 1:  # a single object, the usual case, costs nothing
             nothing = torch.zeros(1, *masks.shape[2:])
             never = torch.full_like(frames, NEVER)
-            return Evidence(nothing, torch.zeros(1, dtype=torch.bool), never, torch.zeros_like(motion[:, 0]))
+            return Evidence(
+                nothing, torch.zeros(1, dtype=torch.bool), never, torch.zeros_like(motion[:, 0]), nothing, nothing
+            )
     looks, known = _mean_looks(looks)
+    shares = (looks + _UNKNOWN).log()
     place, picture = own.int().argmax(1), (same | own).int().argmax(0)
     now = torch.where(same | own, frames[:, None], -1).amax(0)
     held_frame, slot = torch.where(mask_frame < now[:, None], mask_frame, NEVER).max(1)
@@ -183,7 +200,8 @@ def evidence(
     merged &= rival & (held_frame[:, None] == held_frame[None])
     alike = roots @ roots.t() >= _ALIKE
 
-    fit = _fit(looks, colors[picture])
+    cells = _cell_shares(shares, colors[picture])
+    fit = _smoothed(cells)
     near = wide[None] * rival[place][:, :, None, None]
     lowered = (_STRENGTH * functional.relu(fit[None] - fit[place][:, None] - _MARGIN) * near).amax(1)
     alike_rival = alike & rival
@@ -197,7 +215,12 @@ def evidence(
             nearer = functional.relu(nearer_to_another(moving, place, held.shape[1]) - _MARGIN)
             near = (torch.maximum(wide[None], wide[place][:, None]) > 0) & crossing[place][:, :, None, None]
             lowered = torch.maximum(lowered, _STRENGTH * torch.where(near, nearer.clamp(max=_SUREST), 0.0).amax(1))
-    return Evidence(lowered, (merged & ~alike)[place].any(1), held_frame[place], moving[place])
+    mixed = (merged & ~alike).any(1)
+    flat = wide.flatten(1)
+    touches = (rival & (flat @ flat.t() > 0)).any(1)
+    last = held * (touches & ~follows)[:, None, None]
+    explained = torch.where(touches[:, None, None], cells - (looks * shares).sum(1)[:, None, None], 0.0)
+    return Evidence(lowered, mixed[place], held_frame[place], moving[place], last[place], explained[place])
 
 
 def slot_to_write(mask_frame: Tensor, frames: Tensor) -> Tensor:
@@ -216,11 +239,19 @@ def _mean_looks(looks: Tensor) -> tuple[Tensor, Tensor]:
     return (looks * known[:, :, None]).sum(1) / known.sum(1).clamp(min=1)[:, None], known.any(1)
 
 
-def _fit(looks: Tensor, colors: Tensor) -> Tensor:
-    """Return how well looks ``[L, COLORS]`` explain pictures ``[L, 2h, 2w]``: log shares, ``[L, h, w]``."""
-    shares = (looks + _UNKNOWN).log().gather(1, colors.flatten(1).long())
-    cells = functional.pad(_halved(shares.view(colors.shape)), (1, 1, 1, 1))
-    # Average a cell with its neighbors: single pixels mean little.
+def _cell_shares(shares: Tensor, colors: Tensor) -> Tensor:
+    """Return the mean log share of each cell's colors in each look, ``[L, h, w]``.
+
+    Args:
+        shares: ``[L, COLORS]``; the log share of each color in each look.
+        colors: ``[L, 2h, 2w]``; the pictures.
+    """
+    return _halved(shares.gather(1, colors.flatten(1).long()).view(colors.shape))
+
+
+def _smoothed(maps: Tensor) -> Tensor:
+    """Return the means of each cell of ``[L, h, w]`` and its neighbors: single cells mean little."""
+    cells = functional.pad(maps, (1, 1, 1, 1))
     rows = cells[:, :-2] + cells[:, 1:-1] + cells[:, 2:]
     return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
 

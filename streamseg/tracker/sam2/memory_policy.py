@@ -10,7 +10,8 @@ host reads no value.
 - ``distractor`` follows DAM4SAM (Videnovic et al. 2025): fewer recent frames, plus *anchors*, frames on which the model
   saw a second candidate beside the object and was still sure of its own.
 - ``contact`` compares objects of a stream by their colors, and look-alikes by their motion: where they touch, masks
-  give way to each other, and frames on which that failed are not read (:mod:`streamseg.tracker.sam2.appearance`).
+  give way to each other; frames on which that failed, or the object was not seen, are not read
+  (:mod:`streamseg.tracker.sam2.appearance`).
 """
 
 from __future__ import annotations

@@ -29,6 +29,11 @@ _PLAUSIBLE: Final = 0.6
 """A candidate mask is a rival if its predicted IoU is at least this share of the chosen one's."""
 
 
+_STEADY: Final = 0.3
+"""What full agreement with the last mask adds to a candidate's predicted IoU. Where objects touch, the candidates for a
+whole object and for a part of it often have the same predicted IoU, and a part that is remembered shrinks further."""
+
+
 class Features(NamedTuple):
     """Image features of ``S`` streams' frames.
 
@@ -238,11 +243,11 @@ class TrackStep(nn.Module):
             bank.write_masks(lanes, frames, tracked.output.mask_logits, memory.others)
 
     def _quality(self, output: StepOutput, others: Evidence | None) -> Tensor:
-        """Return the quality of masks ``[B]``; if colors are compared, 0 if others may cover the object, else 1."""
+        """Return the quality of masks ``[B]``; if colors are compared, whether the object is seen in its colors."""
         if others is None:
             return mask_quality(*output)
-        visible = (output.object_score_logits > 0) & (output.mask_logits > 0).flatten(1).any(1)
-        return (visible | ~others.lowered.flatten(1).any(1)).float()
+        masks = output.mask_logits > 0
+        return ((output.object_score_logits > 0) & masks.flatten(1).any(1) & ~others.foreign(masks)).float()
 
     def condition(self, memory: Memory, features: Features, masked: bool) -> Tensor:
         """Fuse the current frame's features with each lane's memory.
@@ -306,7 +311,8 @@ class TrackStep(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Run the mask decoder without a prompt and keep the mask with the best predicted IoU.
 
-        Before that, masks give way to other objects.
+        If colors are compared, masks give way to other objects first, and where objects touch, one like the last mask
+        is preferred.
 
         Returns:
             mask_logits ``[B, 1, 4h, 4w]`` float32, iou ``[B]`` float32, pointers ``[B, C]``, scores ``[B, 1]``,
@@ -324,7 +330,7 @@ class TrackStep(nn.Module):
         )
         if others is not None:
             masks = masks.float() - others.lowered[:, None]
-        best = ious.argmax(dim=1)
+        best = (ious if others is None else ious + _STEADY * _agreement(masks, others.last)).argmax(dim=1)
         lane = torch.arange(batch, device=best.device)
         seen = score > 0
         logits = torch.where(seen[..., None, None], masks[lane, best][:, None].float(), NO_OBJ_SCORE)
@@ -346,6 +352,13 @@ class TrackStep(nn.Module):
         if model.no_obj_embed_spatial is not None:
             memory = memory + (1 - (score > 0).float())[..., None, None] * model.no_obj_embed_spatial[..., None, None]
         return memory.flatten(2).transpose(1, 2)
+
+
+def _agreement(masks: Tensor, last: Tensor) -> Tensor:
+    """Return the IoU ``[B, N]`` of candidates, logits ``[B, N, h, w]``, and the last masks ``[B, h, w]``; 0 without."""
+    found, last = (masks > 0).float(), last[:, None]
+    shared = (found * last).flatten(2).sum(2)
+    return shared / (found.flatten(2).sum(2) + last.flatten(2).sum(2) - shared).clamp(min=1)
 
 
 def _rival(masks: Tensor, ious: Tensor, best: Tensor) -> Tensor:

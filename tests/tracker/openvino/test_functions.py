@@ -21,8 +21,8 @@ def test_the_step_as_a_function_of_tensors(small: SAM2Base, policy: MemoryPolicy
     features = step.encode(images[3][None]).select(torch.zeros(2, dtype=torch.int64))
     memory = step.read(bank, torch.tensor([[0, 1], [4, 4]]), 1, True, features.colors)
     if memory.others is not None:
-        lowered = 5 * torch.rand_like(memory.others.lowered)
-        memory = memory._replace(others=memory.others._replace(lowered=lowered))
+        lowered, last = 5 * torch.rand_like(memory.others.lowered), (torch.rand_like(memory.others.last) < 0.5).float()
+        memory = memory._replace(others=memory.others._replace(lowered=lowered, last=last))
     wanted = step.infer(memory, features, True)
     given = step_result(StepFunction(step)(*step_inputs(memory, features)))
     assert all(map(torch.equal, (*given.output, *given[1:]), (*wanted.output, *wanted[1:])))

@@ -11,9 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from streamseg.tracker.predictor import CameraPredictor
-from streamseg.tracker.sam2.appearance import COLORS, colors_of, look_of
+from streamseg.tracker.sam2.appearance import COLORS, Evidence, colors_of, look_of
 from streamseg.tracker.sam2.memory_bank import MemoryBank
 from streamseg.tracker.sam2.memory_policy import NEVER, MemoryPolicy
+from streamseg.tracker.sam2.step import StepOutput
 from tests.tracker.sam2.contact_bank import (
     BLUE,
     BOTH,
@@ -112,6 +113,71 @@ def test_mixed_frames_are_passed_over_until_the_window_ends() -> None:
     for frame in range(13, 13 + CONTACT.window):
         follow(bank, frame, both, colors)
     assert _read(bank, 0, 13 + CONTACT.window, colors) == []
+
+
+def _touching() -> tuple[MemoryBank, Tensor, Tensor]:
+    """Two objects that touch, after one frame, with the masks and the picture."""
+    bank, discs = bank_of([0, 0], RED, BLUE), torch.stack([disc(12), disc(20)])
+    colors = picture((discs[0], RED), (discs[1], BLUE))
+    follow(bank, 1, discs, colors)
+    return bank, discs, colors.expand(2, -1, -1)
+
+
+def test_the_last_mask_counts_where_objects_touch() -> None:
+    frame = torch.full((2,), 2)
+    bank, discs, colors = _touching()
+    assert bank.evidence(BOTH, frame, colors).last.equal(discs.float())
+    apart = torch.stack([disc(6), disc(26)])
+    follow(bank, 1, apart, colors[0])
+    assert not bank.evidence(BOTH, frame, colors).last.any()
+    alike = bank_of([0, 0], RED)
+    follow(alike, 1, discs, picture((discs.any(0), RED)))
+    assert not alike.evidence(BOTH, frame, colors).last.any()
+
+
+def test_a_mask_that_slid_from_a_touching_object_onto_the_background_is_foreign() -> None:
+    frame, slid = torch.full((2,), 2), disc(16, y=26).expand(2, -1, -1)
+    bank, discs, colors = _touching()
+    evidence = bank.evidence(BOTH, frame, colors)
+    assert evidence.foreign(discs).tolist() == [False, False]
+    assert evidence.foreign(slid).tolist() == [True, True]
+    assert evidence.foreign(torch.zeros_like(discs)).tolist() == [False, False]
+    follow(bank, 1, torch.stack([disc(6), disc(26)]), colors[0])
+    apart = bank.evidence(BOTH, frame, colors)
+    assert apart.foreign(slid).tolist() == [False, False], "its colors may have changed with the light"
+
+
+def test_memory_skips_frames_on_which_the_object_is_unseen_or_foreign(small: SAM2Base) -> None:
+    step = CameraPredictor(small, policy=CONTACT).step
+    bank, discs, colors = _touching()
+    evidence = bank.evidence(BOTH, torch.full((2,), 2), colors)
+    for masks, score, quality in [
+        (discs, [5.0, 5.0], [1.0, 1.0]),
+        (discs, [-5.0, 5.0], [0.0, 1.0]),
+        (torch.stack([disc(16, y=26), discs[1]]), [5.0, 5.0], [0.0, 1.0]),
+    ]:
+        output = StepOutput(torch.where(masks, 8.0, -8.0), torch.ones(2), torch.tensor(score))
+        assert step._quality(output, evidence).tolist() == quality
+
+
+def test_of_two_candidates_that_are_as_good_the_one_like_the_last_mask_is_taken(
+    small: SAM2Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of an object often has the predicted IoU of the whole one where another one covers it."""
+    predictor = CameraPredictor(small, policy=CONTACT)
+    whole, part, side = disc(16, radius=8), disc(12, radius=3), small.image_size // 4
+    at_once = torch.where(torch.stack([part, whole]), 8.0, -8.0)
+    candidates = torch.nn.functional.interpolate(at_once[None], (side, side)).repeat(2, 1, 1, 1)
+    tokens, score = torch.zeros(2, 2, small.hidden_dim), torch.full((2, 1), 5.0)
+    given = candidates, torch.tensor([[0.60, 0.57]]).repeat(2, 1), tokens, score
+    monkeypatch.setattr(predictor.step.model.sam_mask_decoder, "forward", lambda **_: given)
+    features = predictor.step.encode(clip(1, small.image_size)[0][None]).select(torch.zeros(2, dtype=torch.int64))
+    nothing = torch.zeros(2, side, side)
+    unread = torch.zeros(2)
+    for last, taken in ((candidates[:, 1] > 0, 1), (nothing > 0, 0)):
+        others = Evidence(nothing, unread, unread, unread, last.float(), nothing)
+        logits = predictor.step._decode(predictor.step.as_map(features.top), features, others)[0]
+        assert logits[:, 0].equal(candidates[:, taken])
 
 
 def test_objects_of_other_streams_and_those_set_aside_are_ignored() -> None:
