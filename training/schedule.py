@@ -116,6 +116,7 @@ PLANS = {
                 16,
                 prompt_shares=(0.5, 0.25, 0.25),
                 asides=2,
+                scene_share=0.35,
                 vanish_share=0.25,
                 long_share=0.1,
             ),

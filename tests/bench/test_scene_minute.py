@@ -1,7 +1,7 @@
 """A minute of the demo's scene, offline, against its exact truth: what the first user sees must be right.
 
 The goal is an IoU of 0.85 and at most 1 % of the object-frames with a mask that lies mostly on another object.
-Measured (2026-11-30, float32): 0.893 and none. nano's fourth weights had 0.874 and 0.3 %, 0.814 without the colors of
+Measured (2026-11-30, float32): 0.886 and none. nano's fourth weights had 0.874 and 0.3 %, 0.814 without the colors of
 edges, 0.576 and 21.5 % without those of whole objects.
 """
 
