@@ -118,9 +118,9 @@ def test_undoing_a_restart_gives_the_earlier_memory_back(lost: tuple[Show, int])
     undone = tracker.undo_prompt("s", OBJ)
     assert undone is not None
     assert undone.current.area == 0  # the lily pad is not the leaf
-    for number in range(back + 2, back + 5):
-        (found,) = show.next(SCENE.render(number))
-    assert iou(found, SCENE.truth(number)[LEAF]) > 0.4  # 0.63, 0.57, 0.47: with a piece of what is beside it
+    found = [iou(show.next(SCENE.render(number))[0], SCENE.truth(number)[LEAF]) for number in range(back + 2, back + 5)]
+    assert found[0] > 0.5
+    assert min(found) > 0.4  # 0.63, 0.57, 0.47: later with a piece of what is beside it
     assert tracker.undo_prompt("s", OBJ) is None  # the first prompt, with its memory
 
 

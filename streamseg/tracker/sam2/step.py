@@ -27,8 +27,6 @@ from streamseg.tracker.sam2.ranged_attention import KeyRanges
 
 _PLAUSIBLE: Final = 0.6
 """A candidate mask is a rival if its predicted IoU is at least this share of the chosen one's."""
-
-
 _STEADY: Final = 0.3
 """What full agreement with the last mask adds to a candidate's predicted IoU. Where objects touch, the candidates for a
 whole object and for a part of it often have the same predicted IoU, and a part that is remembered shrinks further."""
@@ -328,9 +326,11 @@ class TrackStep(nn.Module):
             repeat_image=False,
             high_res_features=[features.stride4, features.stride8],
         )
+        worth = ious
         if others is not None:
             masks = masks.float() - others.lowered[:, None]
-        best = (ious if others is None else ious + _STEADY * _agreement(masks, others.last)).argmax(dim=1)
+            worth = ious + _STEADY * _agreement(masks, others.last)
+        best = worth.argmax(dim=1)
         lane = torch.arange(batch, device=best.device)
         seen = score > 0
         logits = torch.where(seen[..., None, None], masks[lane, best][:, None].float(), NO_OBJ_SCORE)

@@ -164,7 +164,7 @@ def test_of_two_candidates_that_are_as_good_the_one_like_the_last_mask_is_taken(
     small: SAM2Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part of an object often has the predicted IoU of the whole one where another one covers it."""
-    predictor = CameraPredictor(small, policy=CONTACT)
+    predictor = CameraPredictor(copy.deepcopy(small), policy=CONTACT)  # the decoder of others stays as it is
     whole, part, side = disc(16, radius=8), disc(12, radius=3), small.image_size // 4
     at_once = torch.where(torch.stack([part, whole]), 8.0, -8.0)
     candidates = torch.nn.functional.interpolate(at_once[None], (side, side)).repeat(2, 1, 1, 1)
