@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -266,6 +267,74 @@ inline Message parse(const std::vector<std::string>& parts) {
     return message;
 }
 
+/// Why a socket could not connect. The events are read by a thread, since libzmq stops when nobody reads them.
+class Handshakes {
+public:
+    /// Call it before the socket connects. `keyed`: whether the socket has keys.
+    Handshakes(zmq::context_t& context, zmq::socket_t& socket, bool keyed)
+        : keyed_(keyed), socket_(socket), events_(context, ZMQ_PAIR), sent_(context, ZMQ_PAIR), refusals_(context, ZMQ_PAIR) {
+        sent_.bind("inproc://refusals");
+        refusals_.connect("inproc://refusals");
+        constexpr int others = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_MONITOR_STOPPED;
+        if (zmq_socket_monitor(socket_.handle(), "inproc://handshakes", refused_ | others) != 0) throw zmq::error_t();
+        events_.connect("inproc://handshakes");
+        thread_ = zmq_threadstart([](void* self) { static_cast<Handshakes*>(self)->read(); }, this);
+    }
+
+    ~Handshakes() {
+        zmq_socket_monitor(socket_.handle(), nullptr, 0);
+        zmq_threadclose(thread_);
+    }
+    Handshakes(const Handshakes&) = delete;
+    Handshakes& operator=(const Handshakes&) = delete;
+
+    /// Readable when the daemon has refused the connection.
+    void* refusals() { return refusals_.handle(); }
+
+    /// Throw if the daemon refused the connection; libzmq does not try again then.
+    void check() {
+        zmq::message_t told;
+        if (refusals_.recv(told, zmq::recv_flags::dontwait)) throw RefusedError("the daemon " + problem());
+    }
+
+    std::string problem() const {
+        switch (last_) {
+            case 0: return "";
+            case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH: return "refused the key: not authorized, revoked or expired";
+            case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL: return keyed_ ? "asks for no key" : "asks for a key";
+            // A daemon that asks for a key often closes before its greeting is read.
+            default: return std::string("closes connections during the handshake: perhaps it ") +
+                            (keyed_ ? "asks for no key, or has another server key" : "asks for a key");
+        }
+    }
+
+private:
+    static constexpr int refused_ = ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL;
+
+    void read() noexcept {
+        while (true) {
+            zmq_msg_t part;
+            zmq_msg_init(&part);
+            const bool read = zmq_msg_recv(&part, events_.handle(), 0) >= 0;
+            std::uint16_t event = 0;
+            if (read && zmq_msg_size(&part) >= sizeof event) std::memcpy(&event, zmq_msg_data(&part), sizeof event);
+            const bool first = zmq_msg_more(&part);  // the second part is the address
+            zmq_msg_close(&part);
+            if (!read && errno != EINTR) return;
+            if (!read || !first) continue;
+            if (event == ZMQ_EVENT_MONITOR_STOPPED) return;
+            last_ = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? 0 : event;
+            if (event & refused_) zmq_send(sent_.handle(), "", 0, ZMQ_DONTWAIT);
+        }
+    }
+
+    const bool keyed_;
+    zmq::socket_t& socket_;
+    zmq::socket_t events_, sent_, refusals_;
+    std::atomic<int> last_{0};
+    void* thread_;
+};
+
 /// Receives the newest message of each stream and kind, and every event.
 class Subscriber {
 public:
@@ -276,15 +345,12 @@ public:
     explicit Subscriber(const std::string& endpoint = "tcp://127.0.0.1:5555", std::set<std::string> streams = {},
                         std::set<std::string> kinds = {"masks"}, const std::optional<Keys>& keys = {})
         : streams_(std::move(streams)), kinds_(std::move(kinds)), all_(streams_.empty()),
-          socket_(context_, ZMQ_SUB), refusals_(context_, ZMQ_PAIR) {
+          socket_(context_, ZMQ_SUB), handshakes_(context_, socket_, keys.has_value()) {
         if (keys) {
             socket_.set(zmq::sockopt::curve_publickey, keys->public_key);
             socket_.set(zmq::sockopt::curve_secretkey, keys->secret_key);
             socket_.set(zmq::sockopt::curve_serverkey, keys->server_key);
         }
-        zmq_socket_monitor(socket_.handle(), "inproc://refusals",
-                           ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL);
-        refusals_.connect("inproc://refusals");
         socket_.set(zmq::sockopt::rcvhwm, 64);
         socket_.set(zmq::sockopt::linger, 0);
         socket_.set(zmq::sockopt::maxmsgsize, std::int64_t{64} * 1024 * 1024);
@@ -297,12 +363,10 @@ public:
         socket_.connect(endpoint);
     }
 
-    ~Subscriber() { zmq_socket_monitor(socket_.handle(), nullptr, 0); }
     Subscriber(const Subscriber&) = delete;
     Subscriber& operator=(const Subscriber&) = delete;
 
     /// Wait for the next message; nothing if none arrives in time. Survives restarts of the daemon. Throws RefusedError.
-    ///
     ///
     /// A signal does not end it: to look at a flag that a handler sets, wait for less time.
     std::optional<Message> receive(std::chrono::milliseconds timeout) {
@@ -317,11 +381,14 @@ public:
                 return std::move(node.mapped());
             }
             const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-            check_refusal();
+            handshakes_.check();
             if (left.count() <= 0) return std::nullopt;
             wait(std::min<std::chrono::milliseconds>(left, one_wait_));
         }
     }
+
+    /// Why the last connection failed, after "the daemon "; empty if it did not.
+    std::string problem() const { return handshakes_.problem(); }
 
     /// Messages that were skipped because they violate the protocol.
     std::int64_t malformed() const { return malformed_; }
@@ -362,24 +429,12 @@ private:
     }
 
     void wait(std::chrono::milliseconds time) {
-        zmq::pollitem_t items[] = {{socket_.handle(), 0, ZMQ_POLLIN, 0}, {refusals_.handle(), 0, ZMQ_POLLIN, 0}};
+        zmq::pollitem_t items[] = {{socket_.handle(), 0, ZMQ_POLLIN, 0}, {handshakes_.refusals(), 0, ZMQ_POLLIN, 0}};
         try {
             zmq::poll(items, 2, time);
         } catch (const zmq::error_t& error) {
             if (error.num() != EINTR) throw;
         }
-    }
-
-    /// Throw if the daemon refused the connection; libzmq does not try again then.
-    void check_refusal() {
-        zmq::message_t event, address;
-        if (!refusals_.recv(event, zmq::recv_flags::dontwait)) return;
-        (void)refusals_.recv(address, zmq::recv_flags::dontwait);
-        std::uint16_t kind = 0;
-        std::memcpy(&kind, event.data(), sizeof kind);
-        throw RefusedError(kind == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
-                               ? "the daemon refused the key: not authorized, revoked or expired"
-                               : "the daemon asks for a key and got none, or the other way around");
     }
 
     /// Take the parts of the next message; false if there is none.
@@ -450,7 +505,8 @@ private:
     std::set<std::string> streams_, kinds_, topics_;
     bool all_;
     zmq::context_t context_;
-    zmq::socket_t socket_, refusals_;
+    zmq::socket_t socket_;
+    Handshakes handshakes_;
     std::vector<Message> events_;
     std::map<std::string, Message> newest_;
     std::vector<std::string> order_;

@@ -35,10 +35,12 @@ int main(int argc, char** argv) {
             for (const auto& one : objects) std::cout << one.id << ' ' << one.label << ' ' << one.state << ' ' << one.area << '\n';
             return 0;
         }
+        std::cerr << "no masks from " << endpoint << " within 30 s: "
+                  << (subscriber.problem().empty() ? "is streamseg running, and is anything marked?"
+                                                   : "the daemon " + subscriber.problem())
+                  << '\n';
     } catch (const std::exception& error) {
         std::cerr << error.what() << '\n';
-        return 1;
     }
-    std::cerr << "no masks from " << endpoint << " within 30 s: is streamseg running, and is anything marked?\n";
     return 1;
 }

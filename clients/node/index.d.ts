@@ -81,6 +81,8 @@ export class Subscriber implements AsyncIterable<Message> {
   constructor(endpoint?: string, options?: { streams?: string[]; kinds?: Kind[]; keys?: Keys });
   /** Messages that were skipped because they violate the protocol. */
   malformed: number;
+  /** Why the last connection failed; empty if it did not. */
+  problem: string;
   /** Disconnect; iteration ends. */
   close(): void;
   [Symbol.asyncIterator](): AsyncIterator<Message>;

@@ -137,6 +137,9 @@ export class Subscriber {
   /** Messages that were skipped because they violate the protocol. */
   malformed = 0;
 
+  /** Why the last connection failed; empty if it did not. */
+  problem = "";
+
   constructor(endpoint = "tcp://127.0.0.1:5555", { streams = [], kinds = ["masks"], keys = null } = {}) {
     this.#kinds = kinds;
     this.#all = streams.length === 0;
@@ -147,7 +150,10 @@ export class Subscriber {
     });
     // libzmq does not try again after a refusal.
     this.#socket.events.on("handshake:error:auth", () => this.#refuse("refused the key: not authorized, revoked or expired"));
-    this.#socket.events.on("handshake:error:protocol", () => this.#refuse("asks for a key and got none, or the other way around"));
+    this.#socket.events.on("handshake:error:protocol", () => this.#refuse(keys ? "asks for no key" : "asks for a key"));
+    // A daemon that asks for a key often closes before its greeting is read.
+    this.#socket.events.on("handshake:error:other", () => this.#closedBy(endpoint, keys ? "asks for no key, or has another server key" : "asks for a key"));
+    this.#socket.events.on("handshake", () => { this.problem = ""; });
     this.#socket.subscribe(DISCOVERY);
     for (const stream of this.#all ? ["_daemon"] : streams) this.#subscribe(stream);
     this.#socket.connect(endpoint);
@@ -162,9 +168,15 @@ export class Subscriber {
     this.#wake?.();
   }
 
+  #closedBy(endpoint, perhaps) {
+    if (!this.problem) process.emitWarning(`${endpoint} closes connections during the handshake: perhaps it ${perhaps}`);
+    this.problem = `the daemon closes connections during the handshake: perhaps it ${perhaps}`;
+  }
+
   #refuse(why) {
     if (this.#closed) return;
-    this.#failure = new RefusedError(`the daemon ${why}`);
+    this.problem = `the daemon ${why}`;
+    this.#failure = new RefusedError(this.problem);
     this.close();
   }
 

@@ -15,7 +15,7 @@ from streamseg.tracker.sam2.ranged_attention import VarlenAttention
 from tests.made_once import SharedFolders
 from tests.one_thread import one_thread as one_thread
 from tests.tracker.sam2.flash_stand_in import flash_on_cpu
-from tests.tracker.tracker_scenes import Change, Events, Run, clip, excite, frames_of, play_official
+from tests.tracker.tracker_scenes import Change, Events, Run, clip, excite, frames_of, play_official, show
 
 SMALL_SAM2 = Path(__file__).with_name("small_sam2.yaml")
 SIZE = 64
@@ -24,10 +24,17 @@ OfficialRun = Callable[[Events], Run]
 
 
 @pytest.fixture(scope="session")
-def small() -> SAM2Base:
+def built_small() -> SAM2Base:
     model = build_model(SMALL_SAM2, image_size=SIZE)
     excite(model)
     return model
+
+
+@pytest.fixture
+def small(built_small: SAM2Base) -> SAM2Base:
+    """A small model that sees its objects, whatever the test before it left."""
+    show(built_small, frame=0)
+    return built_small
 
 
 @pytest.fixture(scope="session")

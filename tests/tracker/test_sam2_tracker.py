@@ -14,7 +14,6 @@ from streamseg.tracker.preprocess import Preprocessor
 from streamseg.tracker.sam2 import point_decoder
 from streamseg.tracker.sam2_tracker import Sam2Tracker
 from streamseg.tracker.types import ObjectResult, Point, Preview, Prompt, Question, Tracker
-from tests.tracker.tracker_scenes import show
 
 STAMPS = FrameStamps(0, "file", 0, 0, None, (1, 30))
 BROKEN = (1000, 1001)
@@ -28,7 +27,6 @@ def frame(frame_id: int, width: int = 160, height: int = 90, epoch: int = 0) -> 
 
 @pytest.fixture
 def tracker(small: SAM2Base) -> Sam2Tracker:
-    show(small, 0)
     tracker = Sam2Tracker(
         CameraPredictor(small, max_objects=3), Preprocessor(small.image_size, torch.device("cpu"), torch.float32)
     )
@@ -113,7 +111,6 @@ def test_an_object_whose_numbers_broke_waits_for_a_prompt(small: SAM2Base, caplo
         def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
             return super().normalize(pixels) * (1.0 if pixels.any() else float("nan"))
 
-    show(small, 0)
     preprocess = Breaking(small.image_size, torch.device("cpu"), torch.float32)
     tracker = Sam2Tracker(CameraPredictor(small, max_objects=2), preprocess)
     click = Prompt(7, points=(Point(80, 45),))
@@ -160,7 +157,6 @@ def same(one: ObjectResult, other: ObjectResult) -> bool:
 
 
 def small_tracker(small: SAM2Base, *, catch_up_frames: int = 4, **settings: int) -> Sam2Tracker:
-    show(small, 0)
     preprocess = Preprocessor(small.image_size, torch.device("cpu"), torch.float32)
     tracker = Sam2Tracker(CameraPredictor(small, **settings), preprocess, catch_up_frames=catch_up_frames)
     tracker.open_stream("a")

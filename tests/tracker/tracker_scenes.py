@@ -222,6 +222,7 @@ def play_official(model: SAM2VideoPredictor, images: Tensor, events: Events) -> 
     run = Run()
     stops = [*sorted(events), len(images) - 1]
     for begin, end in itertools.pairwise(stops):
+        show(model, begin)
         for place, event in enumerate(events.get(begin, ())):
             if isinstance(event, Remove):
                 model.remove_object(state, event.obj_id, need_output=False)
