@@ -112,7 +112,7 @@ def make_app(
         WebSocketRoute("/v1/live", live),
         Route("/static/{name}", files.respond),
     ]
-    routes += [Route(operation.path, operation.handler, methods=[operation.method]) for operation in operations]
+    routes += [Route(operation.path, operation.serve, methods=[operation.method]) for operation in operations]
     app = Starlette(
         routes=routes,
         exception_handlers={ApiError: _on_api_error, ControlError: _on_control_error, HTTPException: _on_http_error},

@@ -30,8 +30,9 @@ PATH_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "clip": {"type": "string", "pattern": f"^{CLIP_NAME.pattern.replace('?P', '?')}$"},
     "language": {"type": "string", "enum": list(LANGUAGES)},
 }
-OVERLAY: Final[Mapping[str, dict[str, Any]]] = {
-    "overlay": {"type": "boolean", "default": False, "description": "Draw the objects' masks over the picture."}
+PICTURE_QUERY: Final[Mapping[str, dict[str, Any]]] = {
+    "overlay": {"type": "boolean", "default": False, "description": "Draw the objects' masks over the picture."},
+    "_": {"type": "string", "description": "Ignored. A page that gives it a new value makes the browser load again."},
 }
 
 
@@ -58,6 +59,19 @@ class Operation:
     body: type | None = None
     query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     errors: frozenset[int] = frozenset()
+
+    async def serve(self, request: Request) -> Response:
+        """Call the handler.
+
+        Raises:
+            ApiError: The request has a query parameter that the operation does not have.
+        """
+        for name in request.query_params:
+            if name not in self.query:
+                known = f"takes {', '.join(self.query)}" if self.query else "takes none"
+                shown = f"query parameter {name[:20]!r}"
+                raise ApiError(400, "BAD_REQUEST", f"{shown} is unknown: {self.method} {self.path} {known}")
+        return await self.handler(request)
 
 
 def path_object_id(request: Request) -> int:

@@ -13,7 +13,7 @@ from streamseg.client import FramePair
 from streamseg.web.api_error import ApiError
 from streamseg.web.client_limit import ClientLimit
 from streamseg.web.hub import Hub
-from streamseg.web.operations import OVERLAY, Operation, query_flag
+from streamseg.web.operations import PICTURE_QUERY, Operation, query_flag
 from streamseg.web.read_api import find_stream
 from streamseg.web.stream_view import StreamView
 from streamseg.web.while_connected import while_connected
@@ -46,7 +46,7 @@ class PictureApi:
                 self.snapshot,
                 "The next picture.",
                 "image/jpeg",
-                query=OVERLAY,
+                query=PICTURE_QUERY,
                 errors=errors,
             ),
             Operation(
@@ -55,7 +55,7 @@ class PictureApi:
                 self.mjpeg,
                 "An endless stream of pictures, always the newest.",
                 "multipart/x-mixed-replace",
-                query=OVERLAY,
+                query=PICTURE_QUERY,
                 errors=errors,
             ),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import socket
 import urllib.request
@@ -122,6 +123,8 @@ def test_prompts_are_normalized_and_repeated_in_pixels(web):
         ("DELETE", f"/v1/streams/cam/objects/{2**31}", None, 400, "BAD_REQUEST"),
         ("PATCH", "/v1/streams/cam/objects/1", {"label": "x" * 101}, 400, "BAD_REQUEST"),
         ("GET", "/v1/streams/cam/snapshot.jpg?overlay=maybe", None, 400, "BAD_REQUEST"),
+        ("GET", "/v1/streams/cam/stream.mjpg?overlya=true", None, 400, "BAD_REQUEST"),
+        ("POST", "/v1/streams/cam/clips?wiat=true", {}, 400, "BAD_REQUEST"),
         ("GET", "/nowhere", None, 404, "NOT_FOUND"),
         ("GET", "/static/../app.py", None, 404, "NOT_FOUND"),
         ("GET", "/static/%2e%2e/app.py", None, 404, "NOT_FOUND"),
@@ -130,6 +133,33 @@ def test_prompts_are_normalized_and_repeated_in_pixels(web):
 )
 def test_refusals_have_a_status_a_code_and_the_mend(web, method, path, body, status, code):
     assert web.fault(method, path, body) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("GET", "/v1/streams/cam/snapshot.jpg?overlay=true&overlya=secret", ("'overlya'", "takes overlay, _")),
+        ("POST", "/v1/streams/cam/clips?overlay=true", ("'overlay'", "takes wait")),
+        ("DELETE", "/v1/streams/cam/objects/1?=", ("''", "takes none")),
+        ("GET", f"/v1/streams?{'x' * 500}", (f"'{'x' * 20}'", "takes none")),
+        ("GET", "/metrics?a&overlay", ("'a'", "takes none")),
+    ],
+)
+def test_an_unknown_query_parameter_is_named_with_the_known_ones(web, method, path, words):
+    status, _, data = web.ask(method, path)
+    error = json.loads(data)["error"]
+    assert (status, error["code"], error["retryable"]) == (400, "BAD_REQUEST", False)
+    assert all(word in error["message"] for word in words), error
+    assert "secret" not in error["message"]
+    assert len(error["message"]) < 150
+
+
+def test_requests_that_name_no_operation_take_any_query(web):
+    """The page's own files, which proxies and browsers may ask for with a parameter of theirs."""
+    for path in ("/?utm=1", "/static/api.js?v=2", "/openapi.json?v=2", "/login?next=1"):
+        assert web.ask("GET", path)[0] == 200
+    assert web.fault("GET", "/nowhere?v=2") == (404, "NOT_FOUND")
+    assert web.fault("DELETE", "/v1/streams?v=2") == (405, "BAD_METHOD")
 
 
 def test_a_form_of_another_site_is_not_a_prompt(web):
@@ -155,7 +185,7 @@ def test_a_snapshot_with_and_without_masks(web):
     x, y, w, h = scene.truth_box(number, 1)
     prompt(web, points=[], box=[x, y, x + w, y + h], coords="pixels", frame=int(headers["x-frame"]))
     wait_for(lambda: web.json("GET", "/v1/streams/cam/objects")["objects"], 10, "the object")
-    picture = decode_jpeg(web.ask("GET", "/v1/streams/cam/snapshot.jpg?overlay=true")[2], SIZE)
+    picture = decode_jpeg(web.ask("GET", "/v1/streams/cam/snapshot.jpg?overlay=true&_=1")[2], SIZE)
     number = read_frame_code(picture)
     truth = scene.truth(number)[1]
     off = np.abs(picture.astype(int) - scene.render(number)).max(axis=2)
