@@ -1,7 +1,8 @@
 """A snapshot of one stream as bytes: prompts, labels and states of its objects, and the tracker's memory of them.
 
 A numpy archive without pickled objects: one array holds a msgpack head, the others are the memory. The archive has a
-checksum of each member; a truncated or changed snapshot is refused.
+checksum of each member. An object with a changed array comes back without memory; a snapshot that is truncated, or
+whose head has changed, is refused.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ MAX_BYTES: Final = 512 * 1024 * 1024
 """Maximum size of a snapshot."""
 
 _HEAD: Final = "head"
+_SUFFIX: Final = ".npy"
+"""Of the archive's members, by ``numpy.savez``."""
 
 
 class _Prompt(msgspec.Struct, frozen=True):
@@ -121,6 +124,7 @@ class StreamSnapshot:
         frame: The tracker's count of the stream's frames.
         memory: Object id -> the tracker's memory of it, as named arrays.
         aside: Ids of the objects that were suspended -> the tracker's count of the stream's frames at that time.
+        damaged: Object id -> why the memory that was stored of it is not in ``memory``. Not stored.
     """
 
     memory_format: str
@@ -134,6 +138,7 @@ class StreamSnapshot:
     frame: int
     memory: Mapping[int, Mapping[str, NDArray[Any]]]
     aside: Mapping[int, int] = field(default_factory=dict)
+    damaged: Mapping[int, str] = field(default_factory=dict)
 
 
 def encode_snapshot(snapshot: StreamSnapshot) -> bytes:
@@ -160,10 +165,10 @@ def encode_snapshot(snapshot: StreamSnapshot) -> bytes:
 
 
 def decode_snapshot(data: bytes) -> StreamSnapshot:
-    """Read a snapshot.
+    """Read a snapshot. Objects whose memory has changed are in ``damaged``.
 
     Raises:
-        StateError: It is truncated or changed, or has another version.
+        StateError: It is truncated, its head has changed, or it has another version.
     """
     if len(data) > MAX_BYTES:
         raise StateError(f"it has {len(data)} bytes, the limit is {MAX_BYTES}")
@@ -171,13 +176,8 @@ def decode_snapshot(data: bytes) -> StreamSnapshot:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if any(member.file_size > MAX_BYTES or member.compress_type for member in archive.infolist()):
                 raise StateError("it is damaged: a member of it is too large or compressed")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            head = msgspec.msgpack.decode(archive[_HEAD].tobytes(), type=_Head)
-            memory: dict[int, dict[str, NDArray[Any]]] = {}
-            for name in archive.files:
-                if name != _HEAD:
-                    obj_id, _, field = name.partition("/")
-                    memory.setdefault(int(obj_id), {})[field] = archive[name]
+            head = msgspec.msgpack.decode(_read_array(archive, _HEAD).tobytes(), type=_Head)
+            memory, damaged = _read_memory(archive)
     except StateError:
         raise
     except Exception as error:  # noqa: BLE001 - numpy, zipfile and msgspec raise many kinds for damaged bytes
@@ -196,7 +196,34 @@ def decode_snapshot(data: bytes) -> StreamSnapshot:
         frame=head.frame,
         memory=memory,
         aside=head.aside,
+        damaged=damaged,
     )
+
+
+def _read_memory(archive: zipfile.ZipFile) -> tuple[dict[int, dict[str, NDArray[Any]]], dict[int, str]]:
+    """Return the memory of each object, and why that of others cannot be read."""
+    memory: dict[int, dict[str, NDArray[Any]]] = {}
+    damaged: dict[int, str] = {}
+    for name in (member.removesuffix(_SUFFIX) for member in archive.namelist()):
+        if name == _HEAD:
+            continue
+        text, _, field = name.partition("/")
+        obj_id = int(text)
+        try:
+            memory.setdefault(obj_id, {})[field] = _read_array(archive, name)
+        except Exception as error:  # noqa: BLE001 - as in decode_snapshot
+            damaged[obj_id] = f"it is damaged: {type(error).__name__}: {error}"
+    return {obj_id: arrays for obj_id, arrays in memory.items() if obj_id not in damaged}, damaged
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """Return one array.
+
+    ``numpy.load`` reads only what the array's own header asks for. With a changed header that may be less than the
+    whole member, and the checksum is compared at its end.
+    """
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(archive.read(name + _SUFFIX)), allow_pickle=False)
+    return array
 
 
 def _stored(prompt: SavedPrompt) -> _Prompt:

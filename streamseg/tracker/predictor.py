@@ -514,7 +514,7 @@ class CameraPredictor:
         frame: int,
         objects: Mapping[int, Mapping[str, Tensor]],
         aside: Mapping[int, int] | None = None,
-    ) -> None:
+    ) -> dict[int, str]:
         """Continue objects on a newly opened stream. Set-aside objects stay set aside.
 
         Args:
@@ -523,11 +523,14 @@ class CameraPredictor:
             objects: From :meth:`export_objects`.
             aside: Likewise.
 
+        Returns:
+            Object id -> why its memory cannot be used. The stream does not have these objects.
+
         Raises:
             PromptError: There are more objects than a stream may have.
-            ValueError: The memory does not fit.
         """
         state, aside = self._opened(stream), aside or {}
+        refused: dict[int, str] = {}
         count = len(objects.keys() - aside.keys())
         if count > self.max_objects:
             raise PromptError(f"{count} objects, but model.max_objects is {self.max_objects}")
@@ -535,16 +538,17 @@ class CameraPredictor:
             lane = self._take_lane(NEVER if obj_id in aside else state.number)
             try:
                 self.bank.import_lane(lane, memory)
-            except ValueError:
+            except ValueError as error:
                 self._free_lane(lane)
-                self.reset(stream)
-                raise
+                refused[obj_id] = str(error)
+                continue
             obj = ObjectMemory.imported(self.bank, lane, self._undo_depth, aside.get(obj_id, frame))
             if obj_id in aside:
                 state.aside[obj_id] = obj, aside[obj_id]
             else:
                 state.objects[obj_id] = obj
         state.frame = frame
+        return refused
 
     def show(self, stream: str, image: Tensor) -> None:
         """Give a stream the picture of its newest frame, so that it can be prompted after :meth:`import_objects`."""

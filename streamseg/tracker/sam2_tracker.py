@@ -427,12 +427,14 @@ class Sam2Tracker:
             since,
         )
 
-    def import_memory(self, stream: str, memory: StreamMemory) -> None:
-        """Continue objects on a stream that was just opened. Those that were set aside still are.
+    def import_memory(self, stream: str, memory: StreamMemory) -> dict[int, str]:
+        """Continue objects on a newly opened stream. Set-aside objects stay set aside.
+
+        Returns:
+            Object id -> why its memory cannot be used. The stream does not have these objects.
 
         Raises:
             PromptError: There are more objects than a stream may have.
-            ValueError: The memory is not of this :attr:`memory_format`.
         """
         objects = {
             obj_id: {name: to_tensor(array) for name, array in arrays.items()}
@@ -441,10 +443,13 @@ class Sam2Tracker:
         for obj_id, tensors in objects.items():
             self._meter.take(stream, obj_id, tensors)
         try:
-            self._predictor.import_objects(stream, memory.frame, objects, memory.aside)
+            refused = self._predictor.import_objects(stream, memory.frame, objects, memory.aside)
         except Exception:
             self._meter.close(stream)
             raise
+        for obj_id in refused:
+            self._meter.forget(stream, obj_id)
+        return refused
 
     def take_over(self, stream: str, other: Sam2Tracker) -> None:
         """Continue a stream of a tracker of the same model with another input size, between two frames.
@@ -459,7 +464,8 @@ class Sam2Tracker:
         memory = other.export_memory(stream, aside)
         self.open_stream(stream)
         try:
-            self.import_memory(stream, for_input(memory, self.feature_side))
+            if refused := self.import_memory(stream, for_input(memory, self.feature_side)):
+                raise ValueError(f"the memory of objects cannot be taken over: {'; '.join(refused.values())}")
             self._predictor.keep_forgotten(stream, objects)
             self._histories[stream] = other._histories[stream].converted(self._preprocess.resize_pixels)
             self._predictor.keep_features(stream, self._histories[stream].held())

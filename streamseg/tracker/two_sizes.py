@@ -189,9 +189,9 @@ class TwoSizeTracker:
         memory = tracker.export_memory(stream, aside)
         return memory if tracker is self._full else for_input(memory, self._full.feature_side)
 
-    def import_memory(self, stream: str, memory: StreamMemory) -> None:
+    def import_memory(self, stream: str, memory: StreamMemory) -> dict[int, str]:
         """See :class:`~streamseg.tracker.types.Tracker`."""
-        self._of(stream).import_memory(stream, memory)
+        return self._of(stream).import_memory(stream, memory)
 
     def set_aside(self, stream: str, obj_id: int) -> None:
         """See :class:`~streamseg.tracker.types.Tracker`."""

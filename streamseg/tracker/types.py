@@ -443,12 +443,14 @@ class Tracker(Protocol):
         """
         ...
 
-    def import_memory(self, stream: str, memory: StreamMemory) -> None:
+    def import_memory(self, stream: str, memory: StreamMemory) -> dict[int, str]:
         """Continue objects on a newly opened stream. Set-aside objects stay set aside.
+
+        Returns:
+            Object id -> why its memory cannot be used. The stream does not have these objects.
 
         Raises:
             PromptError: There are more objects than a stream may have.
-            ValueError: The memory has another :attr:`memory_format`.
         """
         ...
 

@@ -1,13 +1,14 @@
 """Continues a stream's objects from an earlier worker or daemon: from its snapshot, or from prompts alone.
 
-An object without memory in a usable snapshot is not prompted again at its old place, because something else may be
-there now. It is ``lost``, unless ``on_discontinuity`` says otherwise.
+An object without usable memory is not prompted again at its old place, because something else may be there
+now. It is ``lost``, unless ``on_discontinuity`` says otherwise.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,33 +101,38 @@ class Restoration:
         self._without = self._settle_others(config)
 
     def _import(self, tracker: Tracker) -> list[int]:
-        """Import the memory of the objects that are still wanted; return their ids."""
+        """Import the memory of the objects that are still wanted; return the ids of those that have it."""
         snapshot, table = self._left.snapshot, self._objects.table
         assert snapshot is not None
-        then = {obj.obj_id: obj for obj in snapshot.saved.objects}
-        wanted = {
-            obj_id: memory
-            for obj_id, memory in snapshot.memory.items()
-            if obj_id in then and _same_object(table.objects.get(obj_id), then[obj_id])
-        }
+        same = {obj.obj_id for obj in snapshot.saved.objects if _same_object(table.objects.get(obj.obj_id), obj)}
+        wanted = {obj_id: memory for obj_id, memory in snapshot.memory.items() if obj_id in same}
         aside = {obj_id: frame for obj_id, frame in snapshot.aside.items() if obj_id in wanted}
         try:
-            tracker.import_memory(self._objects.name, StreamMemory(snapshot.frame, wanted, aside))
+            refused = tracker.import_memory(self._objects.name, StreamMemory(snapshot.frame, wanted, aside))
         except BaseException as error:
             raise_if_device_lost(error)
-            known = isinstance(error, PromptError | ValueError)
+            known = isinstance(error, PromptError)
             self._reason = f"the snapshot of its memory is not used: {error if known else classify(error).text}"
             if not known:
                 log.exception("stream %s: %s", self._objects.name, self._reason)
             tracker.open_stream(self._objects.name)
             return []
-        for obj_id in wanted:
+        self._refuse({obj_id: why for obj_id, why in snapshot.damaged.items() if obj_id in same} | refused)
+        restored = [obj_id for obj_id in wanted if obj_id not in refused]
+        for obj_id in restored:
             table.discard_prompts(obj_id)
             table.mark_tracked(obj_id)
-        self._objects.suspended = tuple(obj_id for obj_id in table.objects if obj_id in aside)
+        self._objects.suspended = tuple(obj_id for obj_id in table.objects if obj_id in aside and obj_id in restored)
         if snapshot.session == self._left.session:
             self.epoch = snapshot.epoch
-        return list(wanted)
+        return restored
+
+    def _refuse(self, refused: Mapping[int, str]) -> None:
+        """Log and note why the memory of single objects is not used."""
+        if refused:
+            whys = [f"the snapshot's memory of object {obj_id} is not used: {why}" for obj_id, why in refused.items()]
+            self._reason = "; ".join(whys)
+            log.warning("stream %s: %s", self._objects.name, self._reason)
 
     def _settle_others(self, config: StreamConfig) -> list[SavedObject]:
         """Apply the policy to the objects that have no memory; return them."""

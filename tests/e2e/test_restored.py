@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,40 @@ def wait_for_snapshot(folder: Path, since: float) -> None:
 
 def listed(control: Controller, stream: str) -> dict[int, tuple[str, str]]:
     return {obj.id: (obj.label, obj.state) for obj in control.list(stream)[0].objects}
+
+
+def test_damage_on_disk_costs_the_damaged_object_alone(daemon, tmp_path):
+    kept = tmp_path / "kept"
+    config = {
+        "model": {"name": "echo"},
+        "streams": {"cam": {"source": "scene:simple?size=320x180"}},
+        "state": {"path": str(kept)},
+    }
+    running = daemon(config)
+    running.wait_log("ready: masks at")
+    with Controller(running.control, timeout_s=60) as control:
+        wait_for(lambda: control.list("cam")[0].frame is not None, 60, "a frame")
+        for number in (1, 2, 3):
+            control.add_prompt("cam", box=(0.1 * number, 0.1, 0.1 * number + 0.2, 0.5), label=f"cup {number}")
+    for process in reversed(running.family()):
+        process.kill()
+    running.process.wait(20)
+    (file,) = kept.glob("*.stream")
+    changed = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        member = next(member for member in archive.infolist() if member.filename.startswith("2/"))
+        changed[member.header_offset + member.file_size] ^= 0x01  # within the array: its headers are smaller than it
+    file.write_bytes(changed)
+
+    again = daemon(config)
+    again.wait_log("ready: masks at")
+    with Controller(again.control, timeout_s=60) as control:
+        wait_for(lambda: len(listed(control, "cam")) == 3, 60, "the objects")
+        wait_for(lambda: control.list("cam")[0].frame is not None, 60, "a frame")
+        assert listed(control, "cam") == {1: ("cup 1", "tracked"), 2: ("cup 2", "lost"), 3: ("cup 3", "tracked")}
+    again.wait_log("the snapshot's memory of object 2 is not used: it is damaged")
+    assert "objects [1, 3]: tracked on from memory" in again.log
+    assert again.end() == 0
 
 
 @pytest.mark.slow

@@ -88,17 +88,41 @@ def test_last_masks_are_not_stored() -> None:
     assert SavedObjects.of(masked).stream() == SAVED
 
 
-def test_every_truncation_and_every_changed_byte_is_detected() -> None:
+def test_every_truncation_and_every_changed_byte_of_the_head_is_refused() -> None:
     data = encode_snapshot(SNAPSHOT)
     for end in range(0, len(data), 7):
         with pytest.raises(StateError, match="damaged"):
             decode_snapshot(data[:end])
-    place = data.index(np.arange(12, dtype=np.int16).tobytes())
-    for offset in range(0, 24, 5):
-        changed = bytearray(data)
-        changed[place + offset] ^= 0x10
+    place = data.index(b"sam2-1 abc")
+    for offset in range(-20, 60, 7):
         with pytest.raises(StateError, match="damaged"):
-            decode_snapshot(bytes(changed))
+            decode_snapshot(changed_at(data, place + offset))
+
+
+def changed_at(data: bytes, place: int) -> bytes:
+    changed = bytearray(data)
+    changed[place] ^= 0x10
+    return bytes(changed)
+
+
+def test_every_changed_byte_of_an_array_costs_that_object_alone() -> None:
+    other = {"features": np.full((3, 4), 7, np.int16)}
+    data = encode_snapshot(replace(SNAPSHOT, memory={**SNAPSHOT.memory, 9: other}))
+    place = data.index(np.arange(12, dtype=np.int16).tobytes())
+    for offset in range(-128, 24):  # the array's own header has 128 bytes
+        read = decode_snapshot(changed_at(data, place + offset))
+        assert [*read.memory] == [9]
+        assert np.array_equal(read.memory[9]["features"], other["features"])
+        assert [*read.damaged] == [3]
+        assert "it is damaged" in read.damaged[3]
+        assert read.saved == SAVED
+
+
+def test_an_array_whose_header_asks_for_less_is_damaged() -> None:
+    large = np.zeros((900, 64), np.int16)  # more than zipfile reads at once
+    data = encode_snapshot(replace(SNAPSHOT, memory={3: {"features": large}}))
+    read = decode_snapshot(data.replace(b"'shape': (900, 64)", b"'shape': (100, 64)"))
+    assert (read.memory, [*read.damaged]) == ({}, [3])
 
 
 def test_random_damage_never_raises_anything_else() -> None:

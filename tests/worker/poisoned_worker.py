@@ -52,9 +52,9 @@ class Crashing(EchoTracker):
     def streams_at_once(self) -> int:
         return 8
 
-    def import_memory(self, stream: str, memory: StreamMemory) -> None:
-        super().import_memory(stream, memory)
+    def import_memory(self, stream: str, memory: StreamMemory) -> dict[int, str]:
         self.crashes |= stream == "bad" and bool(memory.objects)
+        return super().import_memory(stream, memory)
 
     def track(self, frames: Mapping[str, Frame]) -> dict[str, list[ObjectResult]]:
         if self.crashes and "bad" in frames:

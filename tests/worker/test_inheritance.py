@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from streamseg.config.schema import StreamConfig
 from streamseg.ipc.saved_prompts import SavedObject, SavedPrompt, SavedStream
-from streamseg.state.stream_snapshot import MAX_BYTES, decode_snapshot, encode_snapshot
+from streamseg.state.stream_snapshot import MAX_BYTES, StreamSnapshot, decode_snapshot, encode_snapshot
 from streamseg.tracker.simple.echo import EchoTracker
+from streamseg.tracker.stream_memory import to_array, to_tensor
 from streamseg.tracker.types import StreamMemory
 from streamseg.worker.inheritance import Inheritance, read_snapshot
 from streamseg.worker.snapshots import Snapshots
@@ -265,6 +267,77 @@ def test_memory_of_another_shape_is_not_imported(tmp_path: Path) -> None:
     successor = Worker(tmp_path, saved)
     assert {obj.state for obj in successor.show(8).values()} == {"lost"}
     assert "does not fit" in successor.stream.take_events()[0].detail
+
+
+def bytes_of(snapshot: StreamSnapshot, data: bytes, *, obj_id: int) -> bytes:
+    """Change a byte in the middle of an object's features, as a bad sector does."""
+    changed = bytearray(data)
+    features = snapshot.memory[obj_id]["features"].tobytes()
+    changed[data.index(features) + len(features) // 2] ^= 0x01
+    return bytes(changed)
+
+
+def without_pointers(snapshot: StreamSnapshot, _data: bytes, *, obj_id: int) -> bytes:
+    memory = {name: array for name, array in snapshot.memory[obj_id].items() if name != "pointers"}
+    return encode_snapshot(replace(snapshot, memory={**snapshot.memory, obj_id: memory}))
+
+
+def infinite_features(snapshot: StreamSnapshot, _data: bytes, *, obj_id: int) -> bytes:
+    memory = dict(snapshot.memory[obj_id])
+    memory["features"] = to_array(torch.full_like(to_tensor(memory["features"]), torch.inf))
+    return encode_snapshot(replace(snapshot, memory={**snapshot.memory, obj_id: memory}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (bytes_of, "it is damaged: BadZipFile: Bad CRC-32"),
+        (without_pointers, "it does not fit: KeyError: 'pointers"),
+        (infinite_features, "it is damaged: features holds NaN"),
+    ],
+)
+@pytest.mark.parametrize(("bad", "good"), [(OBJ, 2), (2, OBJ)])
+def test_damage_costs_the_damaged_object_alone(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[..., bytes],
+    words: str,
+    bad: int,
+    good: int,
+) -> None:
+    worker, saved = followed(tmp_path)
+    folder = worker.spec.folder
+    data = folder.read_stream("cam", MAX_BYTES)
+    assert data is not None
+    folder.write_stream("cam", damage(decode_snapshot(data), data, obj_id=bad))
+    successor = Worker(tmp_path, saved)
+    wanted, found = worker.show(8), successor.show(8)
+    assert {obj_id: obj.state for obj_id, obj in found.items()} == {good: "tracked", bad: "lost"}
+    assert found[good].bits == wanted[good].bits
+    assert (found[bad].area, found[OBJ].label) == (0, "leaf")
+    restored, reset, lost = successor.stream.take_events()
+    assert (restored.kind, restored.objects) == ("restored", [good])
+    assert (reset.kind, reset.objects) == ("tracker_reset", [bad])
+    assert f"memory of object {bad} is not used: {words}" in reset.detail
+    assert (lost.kind, lost.obj_id, lost.label) == ("object_lost", bad, found[bad].label)
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.message == f"stream cam: {reset.detail}"
+    successor.mark(8, bad, LEAF if bad == OBJ else PAD)
+    assert {obj_id: obj.state for obj_id, obj in successor.show(9).items()} == {OBJ: "tracked", 2: "tracked"}
+    third = Worker(tmp_path, successor.die())
+    assert {obj_id: obj.state for obj_id, obj in third.show(10).items()} == {OBJ: "tracked", 2: "tracked"}
+
+
+def test_a_damaged_object_that_was_suspended_is_lost(tmp_path: Path) -> None:
+    worker, saved = suspended(tmp_path)
+    folder = worker.spec.folder
+    data = folder.read_stream("cam", MAX_BYTES)
+    assert data is not None
+    for damage in (bytes_of, infinite_features):
+        folder.write_stream("cam", damage(decode_snapshot(data), data, obj_id=OBJ))
+        successor = Worker(tmp_path, saved, overload="oldest_objects")
+        assert {obj_id: obj.state for obj_id, obj in successor.show(8).items()} == {2: "tracked", OBJ: "lost"}
+        assert successor.stream.objects.suspended == ()
 
 
 def test_a_prompt_is_saved_at_once_though_copies_are_slow(tmp_path: Path) -> None:

@@ -471,14 +471,14 @@ class MemoryBank:
             for field in self._MEMORY_FIELDS:
                 # Other objects of the stream are compared with this one: NaN would spread to them.
                 if memory[field].is_floating_point() and not memory[field].isfinite().all():
-                    raise ValueError(f"the memory of an object is damaged: {field} holds NaN or infinite numbers")
+                    raise ValueError(f"it is damaged: {field} holds NaN or infinite numbers")
                 target = getattr(self, field)[lane]
                 if field in _SLOTTED:
                     target[memory[f"{field}_slots"].to(target.device)] = memory[field].to(target.device)
                 else:
                     target.copy_(memory[field])
         except (KeyError, IndexError, RuntimeError) as error:
-            raise ValueError(f"the memory of an object does not fit: {type(error).__name__}: {error}") from None
+            raise ValueError(f"it does not fit: {type(error).__name__}: {error}") from None
 
     def grown(self, lanes: int) -> MemoryBank:
         """Return a larger bank with a copy of this one's lanes."""

@@ -296,25 +296,32 @@ class NetworkFreeTracker(ABC, Generic[View, Target]):
             dict.fromkeys(kept, state.frames),
         )
 
-    def import_memory(self, stream: str, memory: StreamMemory) -> None:
+    def import_memory(self, stream: str, memory: StreamMemory) -> dict[int, str]:
         """Continue objects on a newly opened stream. Set-aside objects stay set aside.
+
+        Returns:
+            Object id -> why its memory cannot be used. The stream does not have these objects.
 
         Raises:
             PromptError: There are more objects than a stream may have.
-            ValueError: The memory is from another tracker.
         """
         count = len(memory.objects.keys() - memory.aside.keys())
         if count > self._max_objects:
             raise PromptError(f"{count} objects, but model.max_objects is {self._max_objects}")
-        try:
-            targets = {obj_id: self._import(arrays) for obj_id, arrays in memory.objects.items()}
-        except KeyError as error:
-            raise ValueError(f"the memory of an object has no {error}") from None
+        targets: dict[int, Target] = {}
+        refused: dict[int, str] = {}
+        for obj_id, arrays in memory.objects.items():
+            try:
+                targets[obj_id] = self._import(arrays)
+            except (KeyError, ValueError) as error:
+                refused[obj_id] = f"it does not fit: {type(error).__name__}: {error}"
         state = self._streams[stream]
         state.frames, state.targets = memory.frame, targets
         state.undo = {obj_id: deque(maxlen=self._undo_depth) for obj_id in targets}
         for obj_id in memory.aside:
-            self.set_aside(stream, obj_id)
+            if obj_id in targets:
+                self.set_aside(stream, obj_id)
+        return refused
 
     def set_aside(self, stream: str, obj_id: int) -> None:
         """Stop tracking an object, but keep its target.
