@@ -98,30 +98,20 @@ class ConfidenceMeter:
         Returns:
             None if the model has no confidence.
         """
-        return None if self._weights is None else self._confidence(output, self.signals(stream, output, picture()))
+        if self._weights is None:
+            return None
+        visible = _visible(output)
+        return self._confidence(self._signals(stream, output, picture(), visible), visible)
 
     @torch.inference_mode()
     def measure_prompted(self, output: TrackOutput) -> Tensor | None:
         """Return the same for a new mask from a prompt, from the mask alone; the object's past is dropped."""
-        return None if self._weights is None else self._confidence(output, _signals_alone(output))
+        return None if self._weights is None else self._confidence(_signals_alone(output), _visible(output))
 
     @torch.inference_mode()
     def signals(self, stream: str, output: TrackOutput, picture: Tensor) -> Tensor:
         """Return the signals of each object, ``[N, len(SIGNALS)]``, and remember what the next frame needs."""
-        if not output.obj_ids:
-            return _signals_alone(output)
-        found, quality = output.mask_logits > 0, _quality(output)
-        area, colors = _share(found), _colors(found, picture)
-        overlap = _share(found & (found.sum(0) > 1)) / area.clamp(min=_NO_AREA)
-        now, visible = torch.stack([quality, overlap], dim=1), _visible(output)
-        past = self._recall(stream, output.obj_ids, _Past(colors, torch.where(visible, area, 0.0), quality, now))
-        means = torch.where(visible[:, None], past.means + _RATE * (now - past.means), past.means)
-        common = torch.minimum(colors, past.colors).sum(1)
-        ratio = area.clamp(min=_NO_AREA) / past.area.clamp(min=_NO_AREA)
-        for row, obj_id in enumerate(output.obj_ids):
-            self._past[stream, obj_id] = _Past(*(values[row] for values in past._replace(means=means)))
-        change = ratio.log().abs().clamp(max=_MAX_CHANGE)
-        return torch.stack([_log_odds(output), overlap, common, change, past.quality, *means.unbind(1)], dim=1)
+        return self._signals(stream, output, picture, _visible(output))
 
     def export(self, stream: str, obj_id: int) -> dict[str, Tensor]:
         """Copy an object's past to the host; empty if it has none."""
@@ -147,6 +137,22 @@ class ConfidenceMeter:
         for key in [key for key in self._past if key[0] == stream]:
             del self._past[key]
 
+    def _signals(self, stream: str, output: TrackOutput, picture: Tensor, visible: Tensor) -> Tensor:
+        if not output.obj_ids:
+            return _signals_alone(output)
+        found, quality = output.mask_logits > 0, _quality(output)
+        area, colors = _share(found), _colors(found, picture)
+        overlap = _share(found & (found.sum(0) > 1)) / area.clamp(min=_NO_AREA)
+        now = torch.stack([quality, overlap], dim=1)
+        past = self._recall(stream, output.obj_ids, _Past(colors, torch.where(visible, area, 0.0), quality, now))
+        means = torch.where(visible[:, None], past.means + _RATE * (now - past.means), past.means)
+        common = torch.minimum(colors, past.colors).sum(1)
+        ratio = area.clamp(min=_NO_AREA) / past.area.clamp(min=_NO_AREA)
+        for row, obj_id in enumerate(output.obj_ids):
+            self._past[stream, obj_id] = _Past(*(values[row] for values in past._replace(means=means)))
+        change = ratio.log().abs().clamp(max=_MAX_CHANGE)
+        return torch.stack([_log_odds(output), overlap, common, change, past.quality, *means.unbind(1)], dim=1)
+
     def _recall(self, stream: str, obj_ids: tuple[int, ...], now: _Past) -> _Past:
         """Return the past of the objects, ``[N, ...]``: their rows of ``now`` until they have had a mask."""
         held = [
@@ -162,10 +168,10 @@ class ConfidenceMeter:
             )
         )
 
-    def _confidence(self, output: TrackOutput, signals: Tensor) -> Tensor:
+    def _confidence(self, signals: Tensor, visible: Tensor) -> Tensor:
         assert self._weights is not None
         confidence = torch.sigmoid(signals @ self._weights + self._bias)
-        return torch.where(_visible(output), confidence, 0.0)
+        return torch.where(visible, confidence, 0.0)
 
 
 def _signals_alone(output: TrackOutput) -> Tensor:
