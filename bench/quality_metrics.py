@@ -1,7 +1,8 @@
 """Accuracy of masks, and how well a score predicts it.
 
 J and F are DAVIS's (Perazzi et al. 2016): region overlap and boundary agreement of one mask. AUROC is computed from
-ranks (Mann and Whitney 1947), the expected calibration error over ranges of equal width (Guo et al. 2017).
+ranks (Mann and Whitney 1947), the expected calibration error over ranges of equal width (Guo et al. 2017). Training
+judges its fits of confidence with the same two.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.quality_metrics import expected_calibration_error, ranking_quality
 from streamseg.models.registry import find
 from streamseg.models.tuning import Confidence, load_tuning, save_tuning, tuning_file
 from streamseg.sources.scene.source import Scene
@@ -244,13 +245,9 @@ def _judged(samples: Samples) -> str:
 
 
 def judge(probability: Floats, good: Flags) -> str:
-    """Return AUROC and expected calibration error (over ten ranges) of some probabilities ``[N]``."""
-    place = np.minimum((10 * probability).astype(int), 9)
-    error = sum(abs(probability[place == n].sum() - good[place == n].sum()) for n in range(10)) / len(good)
-    order = np.argsort(np.argsort(probability, kind="stable"), kind="stable") + 1.0
-    positives = good.sum()
-    ranking = (order[good].sum() - positives * (positives + 1) / 2) / (positives * (~good).sum())
-    return f"AUROC {ranking:.3f}, calibration error {error:.3f}"
+    """Return AUROC and expected calibration error of some probabilities ``[N]``."""
+    error = expected_calibration_error(probability, good)
+    return f"AUROC {ranking_quality(probability, good):.3f}, calibration error {error:.3f}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 
 from streamseg.models.tuning import Confidence
 from training.calibrate_confidence import calibrate, calibrated, log_odds
-from training.fit_confidence import confidences, sigmoid
+from training.fit_confidence import confidences, judge, sigmoid
 
 
 def test_scale_and_offset_of_probabilities_that_are_too_sure_are_found() -> None:
@@ -30,3 +30,9 @@ def test_the_regression_gives_the_calibrated_log_odds() -> None:
 
 def test_certainty_has_finite_log_odds() -> None:
     assert -20 < log_odds(0.0) < log_odds(0.5) == 0 < log_odds(1.0) < 20
+
+
+def test_probabilities_are_judged_by_their_order_and_their_means() -> None:
+    # Of four pairs of a good and a bad mask three are in order, and one is a tie, which counts half.
+    probability, good = np.array([0.95, 0.25, 0.25, 0.05]), np.array([True, True, False, False])
+    assert judge(probability, good) == "AUROC 0.875, calibration error 0.150"
