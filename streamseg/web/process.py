@@ -11,18 +11,24 @@ import contextlib
 import os
 import socket
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import cv2
+
+from streamseg.client import AsyncController
+from streamseg.common.logs import setup_logging
 from streamseg.errors import ConfigError
 from streamseg.ipc.supervisor_link import ChildLink
 from streamseg.ipc.supervisor_messages import Report
 from streamseg.protocol.topics import is_loopback
 from streamseg.security.key_folder import KeyFolder
+from streamseg.web.app import make_app
+from streamseg.web.hub import Hub
+from streamseg.web.listen import listen_on
+from streamseg.web.server import Server
 from streamseg.web.spec import WebSpec
-
-if TYPE_CHECKING:
-    from streamseg.web.tls import Certificate
-    from streamseg.web.tokens import Tokens
+from streamseg.web.tls import Certificate
+from streamseg.web.tokens import Tokens
 
 _PROGRESS_PERIOD_S: Final = 1.0
 _CONTROL_TIMEOUT_S: Final = 12.0
@@ -35,12 +41,6 @@ def main(spec: WebSpec, connection: Connection) -> None:
     Raises:
         ConfigError: The address cannot be bound; a restart would not help.
     """
-    import cv2
-
-    from streamseg.common.logs import setup_logging
-    from streamseg.web.listen import listen_on
-    from streamseg.web.tls import Certificate
-
     link = ChildLink(connection)
     link.attach()
     setup_logging(spec.log, "web")
@@ -54,11 +54,6 @@ def main(spec: WebSpec, connection: Connection) -> None:
 
 
 async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: str, certificate: Certificate) -> None:
-    from streamseg.client import AsyncController
-    from streamseg.web.app import make_app
-    from streamseg.web.hub import Hub
-    from streamseg.web.server import Server
-
     loop = asyncio.get_running_loop()
     tokens = _tokens(spec)
     hub = Hub(spec.publish_endpoint)
@@ -95,8 +90,6 @@ async def _serve(spec: WebSpec, link: ChildLink, bound: socket.socket, address: 
 
 
 def _tokens(spec: WebSpec) -> Tokens:
-    from streamseg.web.tokens import Tokens
-
     http = spec.http
     is_open = http.token is None and not http.require_token and is_loopback((http.listen or "").rpartition(":")[0])
     return Tokens(http.token, KeyFolder(spec.keys).watched("token"), required=not is_open)
