@@ -4,7 +4,7 @@
 #   training/background.sh start [--commit COMMIT] [OPTION...]   start, or resume from the last save
 #   training/background.sh pause | resume                        while a benchmark or the test suite runs
 #   training/background.sh stop                                  save and stop; `start` resumes
-#   training/background.sh status                                progress
+#   training/background.sh status                                progress; why the run ended, if a process of it failed
 #   training/background.sh anneal MINUTES                        weights to judge: a copy whose learning rate falls to zero
 #
 # OPTIONs are those of `python -m training.train` (material, rate, plan); the run remembers them. Without options, a new
@@ -12,6 +12,8 @@
 #
 # The run itself keeps its rate: it waits while a copy is annealed, then continues. The result is
 # training/run/anneal/nano.pt.
+#
+# If one of the training processes fails or is killed, all end; `start` resumes from the last save.
 #
 # NANO_NICE is the nice value, 19 unless set.
 #
@@ -143,5 +145,5 @@ case "${1:-}" in
     stop) end ;;
     status) describe ;;
     anneal) anneal "${2:?how many minutes?}" ;;
-    *) sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    *) sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -19,10 +19,14 @@ def describe(run: Path) -> str:
         return "nothing logged yet"
     trained: dict[str, Any] | None = None
     validated: dict[str, dict[str, Any]] = {}
+    ended = ""
     for line in log.read_text().splitlines():
         fields = json.loads(line)
+        ended = ""
         if fields["event"] == "train":
             trained = fields
+        elif fields["event"] == "ended":
+            ended = f"all ranks ended, because {fields['reason']}"
         else:
             validated[fields["prompt"]] = fields
     lines = []
@@ -37,7 +41,9 @@ def describe(run: Path) -> str:
             f"last {fields['last_iou']:.3f}, presence {fields['presence']:.3f}, "
             f"predicted with true IoU {fields['iou_correlation']:.2f}"
         )
-    return "\n".join(lines) + f"\n{_saved(run / 'last.pt')}"
+    if ended:  # and nothing was logged since
+        lines.append(ended)
+    return "\n".join([*lines, _saved(run / "last.pt")])
 
 
 def _saved(path: Path) -> str:

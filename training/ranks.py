@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import datetime
 import multiprocessing
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+
+from training.rank_watch import OtherRanks, end_with_rank_0
 
 # The whole group may be paused for a long time.
 _PATIENCE = datetime.timedelta(days=365)
@@ -70,8 +73,8 @@ class Ranks:
 def run_ranks(target: Callable[[argparse.Namespace, Ranks], None], options: argparse.Namespace, size: int) -> None:
     """Call ``target`` in this process as rank 0, and in ``size - 1`` other processes.
 
-    Raises:
-        RuntimeError: another process failed.
+    If one of several ranks fails or is killed, all processes end, this one with exit code 1, and the log in
+    ``options.out`` has the reason.
     """
     if size == 1:
         target(options, Ranks())
@@ -85,11 +88,13 @@ def run_ranks(target: Callable[[argparse.Namespace, Ranks], None], options: argp
     ]
     for other in others:
         other.start()
-    _join(target, options, 0, size, meeting_point)
-    for other in others:
-        other.join()
-    if any(other.exitcode for other in others):
-        raise RuntimeError(f"a rank failed: exit codes {[other.exitcode for other in others]}")
+    watched = OtherRanks(others, options.out)
+    try:
+        _join(target, options, 0, size, meeting_point)
+    except BaseException as error:  # noqa: BLE001 - interrupts, too: the others wait
+        traceback.print_exc()
+        watched.end_after(error)
+    watched.join()
 
 
 def _join(
@@ -99,5 +104,7 @@ def _join(
     size: int,
     meeting_point: Path,
 ) -> None:
+    if rank:
+        end_with_rank_0(rank, options.out)
     target(options, Ranks(rank, size, meeting_point))
     distributed.destroy_process_group()

@@ -72,3 +72,12 @@ def test_the_progress_is_that_of_the_last_steps_and_validation(tmp_path: Path) -
     assert first.startswith("step 20, 2 minutes, loss 0.800, 0.60 steps/s")
     assert second.startswith("step 12, mask: IoU 0.500, first 0.900")
     assert last == "not saved yet"
+
+
+def test_the_progress_says_why_a_run_ended_until_it_continues(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"event": "ended", "reason": "rank 1 ended: exit code -9"}) + "\n")
+    assert describe(tmp_path) == "all ranks ended, because rank 1 ended: exit code -9\nnot saved yet"
+    with log.open("a") as file:
+        file.write(json.dumps({"step": 10, "event": "train", "minutes": 1.2, "loss": 0.9}) + "\n")
+    assert "ended" not in describe(tmp_path)
