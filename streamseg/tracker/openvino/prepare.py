@@ -257,7 +257,11 @@ def _in_float32(step: TrackStep) -> TrackStep:
 
 @torch.no_grad()
 def _example(step: TrackStep, features: Features, shape: BankShape, lanes: int) -> tuple[Tensor, ...]:
-    """Return inputs of the step for different lanes, with random memory in all slots but one."""
+    """Return inputs of the step for different lanes, with random memory in all slots but one.
+
+    There are no last masks of touching objects. They only choose between candidates, of which random memory gives
+    nearly empty ones with IoU near 0: a wrong choice would not show, and a choice on the edge would fail right kernels.
+    """
     bank = MemoryBank(shape, lanes, torch.device("cpu"))
     index = torch.stack([torch.arange(lanes), torch.full((lanes,), shape.pointer_frames)])
     for frame in range(shape.pointer_frames):

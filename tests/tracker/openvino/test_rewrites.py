@@ -18,7 +18,7 @@ from streamseg.tracker.openvino.network import Network, Target, compile_network
 from streamseg.tracker.openvino.rewrites import ConvolutionNorm, MatrixUpsampling, TokenAttention, rewritten
 from streamseg.tracker.predictor import CameraPredictor
 from streamseg.tracker.sam2.build import build_model
-from streamseg.tracker.sam2.step import TrackStep
+from streamseg.tracker.sam2.step import TrackStep, _agreement
 from tests.tracker.tracker_scenes import Add, clip, play
 
 NEAR = {"rtol": 1e-4, "atol": 1e-5}
@@ -86,3 +86,23 @@ def test_fused_operations_in_bfloat16(tmp_path: Path) -> None:
         _, wanted_iou, wanted_score, *_ = StepFunction(step)(*inputs)
     torch.testing.assert_close(iou, wanted_iou, rtol=0, atol=0.03)
     torch.testing.assert_close(score, wanted_score, rtol=0, atol=0.15)
+
+
+class Agreement(nn.Module):
+    def forward(self, masks: Tensor, last: Tensor) -> tuple[Tensor]:
+        return (_agreement(masks, last),)
+
+
+@torch.inference_mode()
+def test_agreement_with_the_last_masks_in_bfloat16(tmp_path: Path) -> None:
+    """The measurement of the networks cannot show it: masks of random memory have a few cells.
+
+    Sums of cells in bfloat16 would stop at 256.
+    """
+    masks = torch.randn(4, 3, 64, 64) + torch.tensor([-1.0, 0, 1])[:, None, None]
+    last = (masks[:, 1] + 0.5 * torch.randn(4, 64, 64) > 0).float()
+    openvino.save_model(convert(Agreement(), (masks, last)), tmp_path / "agreement.xml", compress_to_fp16=False)
+    target = Target(torch.bfloat16, threads=1, fused=True)
+    shapes = [masks.shape, last.shape]
+    network = Network(compile_network(openvino.Core(), tmp_path / "agreement.xml", shapes, target))
+    torch.testing.assert_close(network(masks, last)[0], _agreement(masks, last), rtol=0, atol=0.01)
