@@ -125,7 +125,6 @@ class _Silence:
         silent_s = time.monotonic() - self._since
         if self._timeout_s is not None and silent_s >= self._timeout_s:
             raise self._error(self._timeout_s, problem)
-        if silent_s >= _HINT_AFTER_S and not self._hinted:
+        if silent_s >= _HINT_AFTER_S and not self._hinted and not problem:  # a problem is logged by the connection
             self._hinted = True
-            why = problem or "is `streamseg run` running there?"
-            print(redact(f"no message from {endpoint} yet: {why}"), file=sys.stderr)
+            print(redact(f"no message from {endpoint} yet: is `streamseg run` running there?"), file=sys.stderr)

@@ -6,6 +6,7 @@ screen. The keyboard is ours: rich does not read keys.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import TYPE_CHECKING, Annotated, Final
@@ -54,6 +55,7 @@ def top(
         raise ConfigError(
             f"top needs a terminal to draw on (TERM is {os.environ.get('TERM', '')!r}): use `streamseg status`"
         )
+    logging.getLogger("streamseg").addHandler(logging.NullHandler())  # a warning would be printed over the screen
     keyboard = Keyboard()
     state = TopState(endpoint)
     ended = ended_by_signal()
@@ -68,6 +70,7 @@ def top(
             again_s = time.monotonic() + _REFRESH_S
             while time.monotonic() < again_s and not ended.is_set():
                 _receive(subscriber, state)
+                state.problem = subscriber.problem
                 if keys := keyboard.pressed():
                     if not all(state.press(key) for key in keys):
                         return

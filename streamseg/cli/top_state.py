@@ -52,6 +52,7 @@ class TopState:
         events: The newest, oldest first.
         pane: What is shown below the streams.
         selected: The selected stream; empty if there is none.
+        problem: Why there is no connection, if known; else empty.
     """
 
     def __init__(self, endpoint: str, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -61,6 +62,7 @@ class TopState:
         self.events: deque[EventMessage] = deque(maxlen=_MAX_EVENTS)
         self.pane = "objects"
         self.selected = ""
+        self.problem = ""
         self._now_s = now_s
         self._daemon_s = now_s()
 

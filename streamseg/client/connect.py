@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
@@ -14,10 +16,14 @@ from streamseg.protocol.topics import MAX_MESSAGE_BYTES, PUBLISH_HWM
 if TYPE_CHECKING:
     from streamseg.client.core import SubscriberCore
 
+log = logging.getLogger(__name__)
+
 S = TypeVar("S", bound=zmq.Socket[Any])
 
 _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 2000
+_WARN_AFTER_S: Final = 3.0
+"""A daemon that restarts may fail a handshake, too; one that refuses the client does so longer than this."""
 
 
 class Connection(Generic[S]):
@@ -46,6 +52,8 @@ class Connection(Generic[S]):
         hwm: int = PUBLISH_HWM,
     ) -> None:
         self._context, self._endpoint, self._core, self._keys, self._hwm = context, endpoint, core, keys, hwm
+        self._failing_since_s: float | None = None
+        self._warned = False
         self._open(problem="")
 
     def _open(self, *, problem: str) -> None:
@@ -63,7 +71,11 @@ class Connection(Generic[S]):
         return self._watch.problem
 
     def update(self) -> None:
-        """Update the subscriptions; replace the socket to drop a backlog, or to retry after a refusal."""
+        """Update the subscriptions; replace the socket to drop a backlog, or to retry after a refusal.
+
+        Logs once why the daemon refuses this client: a loop without a time limit would wait in silence.
+        """
+        self._warn()
         if self._core.take_shed() or self._watch.gave_up:
             self.close()
             self._open(problem=self.problem)
@@ -71,6 +83,15 @@ class Connection(Generic[S]):
             self.socket.setsockopt(zmq.SUBSCRIBE, name)
         for name in self._core.take_old_topics():
             self.socket.setsockopt(zmq.UNSUBSCRIBE, name)
+
+    def _warn(self) -> None:
+        if not self.problem:
+            self._failing_since_s, self._warned = None, False
+        elif self._failing_since_s is None:
+            self._failing_since_s = time.monotonic()
+        elif not self._warned and time.monotonic() >= self._failing_since_s + _WARN_AFTER_S:
+            self._warned = True
+            log.warning("no connection to %s: %s; trying again", self._endpoint, self.problem)
 
     def close(self) -> None:
         """Close the socket."""

@@ -61,6 +61,11 @@ class _Receiver(Generic[R]):
         return self._core.rate_hz
 
     @property
+    def problem(self) -> str:
+        """Why the daemon does not let this subscriber in, for example since it asks for a key; else empty."""
+        return self._connection.problem
+
+    @property
     def stats(self) -> SubscriberStats:
         """Counters since this subscriber was created."""
         return self._core.stats

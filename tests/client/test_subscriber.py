@@ -170,3 +170,29 @@ def test_a_closed_subscriber_is_an_error(outlet):
     assert list(subscriber) == []
     with pytest.raises(StreamsegError, match="closed"):
         subscriber.receive()
+
+
+def test_a_loop_that_waits_says_once_why_there_is_no_connection(monkeypatch, caplog):
+    monkeypatch.setattr("streamseg.client.connect._WARN_AFTER_S", 0.2)
+    with net.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=hang_up, args=(server,), daemon=True).start()
+        with Subscriber(f"tcp://127.0.0.1:{server.getsockname()[1]}") as subscriber:
+            deadline = time.monotonic() + 15
+            while not caplog.records:
+                assert time.monotonic() < deadline
+                with pytest.raises(SubscribeTimeoutError):
+                    subscriber.receive(0.1)
+            assert_times_out(subscriber)
+            assert "perhaps it asks for a key" in subscriber.problem
+            assert [record.getMessage() for record in caplog.records] == [
+                f"no connection to tcp://127.0.0.1:{server.getsockname()[1]}: {subscriber.problem}; trying again"
+            ]
+
+
+def hang_up(server):
+    """Close each connection at once, until the server is closed."""
+    try:
+        while True:
+            server.accept()[0].close()
+    except OSError:
+        return
