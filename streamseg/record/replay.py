@@ -12,6 +12,7 @@ from typing import Final
 import zmq
 
 from streamseg.errors import ConfigError, RecordError
+from streamseg.ipc.endpoints import PathClaim, bind
 from streamseg.protocol.topics import DAEMON, PUBLISH_HWM, topic
 from streamseg.record.folder import read_recording
 from streamseg.record.segment import Recorded
@@ -77,11 +78,12 @@ class Replay:
         self._status: dict[bytes, list[bytes]] = {}
         self._subscribed: set[bytes] = set()
         self.dropped = 0
+        self._claim: PathClaim | None = None
         try:
-            self._socket.bind(endpoint)
-        except zmq.ZMQError as error:
+            _, self._claim = bind(self._socket, endpoint, "--endpoint")
+        except ConfigError:
             self.close()
-            raise ConfigError(f"endpoint: {endpoint!r}: {error}; write tcp://HOST:PORT or ipc:///PATH") from None
+            raise
 
     def wait_for_subscriber(self, path: Path, stopped: Callable[[], bool] = lambda: False) -> None:
         """Wait for a subscription to more than status messages, from which subscribers learn the streams.
@@ -162,6 +164,9 @@ class Replay:
         """Send queued messages, for 2 s at most, and close."""
         self._socket.close()
         self._context.term()
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
 
 
 def _from(messages: Iterator[Recorded], start_s: float, path: Path) -> Iterator[Recorded]:

@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 from streamseg.client import Subscriber
+from streamseg.ipc.endpoints import bind
 from streamseg.record.folder import read_recording
 from streamseg.record.segment import Recorded
 from tests.e2e.daemon_process import DISC, DaemonProcess, wait_for
@@ -110,3 +111,15 @@ def test_a_recording_without_messages_is_named(tmp_path: Path) -> None:
         assert player.stderr is not None
         assert "empty.mcap: the recording has no messages" in player.stderr.read()
         assert player.wait(20) == 1
+
+
+def test_a_replay_takes_no_address_from_a_running_daemon(tmp_path: Path) -> None:
+    """A second bind of an ipc address would cut off the first one's subscribers."""
+    endpoint = f"ipc://{tmp_path}/pub"
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        _, claim = bind(publisher, endpoint, "publish.endpoints")
+        assert claim is not None
+        with streamseg("replay", tmp_path / "some.mcap", "--endpoint", endpoint) as player:
+            assert "another program listens there" in player.communicate(timeout=60)[1]
+            assert player.returncode == 2
+        claim.release()
