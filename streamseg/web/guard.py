@@ -24,7 +24,9 @@ from streamseg.web.tokens import Tokens, Visitor, unauthorized
 VISITOR: Final = "streamseg.visitor"
 """Key of the request's :class:`~streamseg.web.tokens.Visitor` in its scope, if a token is required."""
 _READING: Final = frozenset({"GET", "HEAD"})
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/login", "/static/login.css", "/static/page.css"})
+PUBLIC_PATHS: Final = frozenset(
+    {"/healthz", "/readyz", "/login", "/static/login.css", "/static/page.css", "/static/icon.svg"}
+)
 """Paths that need no token. They reveal nothing of what the cameras see."""
 _CLOSE_TIMEOUT_S: Final = 2.0
 

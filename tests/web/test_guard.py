@@ -100,7 +100,9 @@ def test_the_token_is_accepted_as_bearer_or_cookie(name, value, status):
         assert TOKEN not in response.body.decode()
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/login", "/static/login.css", "/static/page.css"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/login", "/static/login.css", "/static/page.css", "/static/icon.svg"]
+)
 def test_requests_that_need_no_token(path):
     assert ask(CLOSED, path, [HERE]).status == 200
 

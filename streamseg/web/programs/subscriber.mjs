@@ -1,4 +1,4 @@
-// Receive the masks of a stream: npm install clients/node
+// Receive the masks of a stream. Beside this program: npm install "$(npm pack -s CLONE/clients/node)"
 //
 // The daemon asks for a key. On its machine run
 //     streamseg keys authorize NAME
