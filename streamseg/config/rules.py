@@ -135,11 +135,15 @@ def check_control(control: ControlConfig, path: Path, problems: Problems, keys: 
         )
     elif control.endpoint.startswith("tcp://") and not control.allow_unauthenticated and not keys.accepts("key"):
         who = "other machines" if is_public(control.endpoint) else "every user of this machine"
-        otherwise = "" if is_public(control.endpoint) else ", or set control.allow_unauthenticated to true"
+        otherwise = (
+            " or use an ipc:// address"
+            if is_public(control.endpoint)
+            else " use an ipc:// address, or set control.allow_unauthenticated to true"
+        )
         problems.add(
             here,
             f"{shown} is reachable from {who}, and no key is authorized: run `{keys.authorize_command()} --role "
-            f"control`, use an ipc:// address{otherwise}",
+            f"control`,{otherwise}",
         )
 
 

@@ -58,6 +58,8 @@ def _in_words(info: inspect.Type) -> str:
             return f"a list of {len(items)} {_plural(items[0])}"
         case inspect.VarTupleType(item_type=item):
             return f"a list of {_counted(info)}{_plural(item)}"
+        case inspect.DictType(max_length=int(longest)):
+            return f"a group of settings for each of at most {longest} names"
         case inspect.DictType():
             return "a group of settings for each name"
         case inspect.StructType(cls=cls):

@@ -108,6 +108,10 @@ def test_all_mistakes_are_reported_at_once_with_their_lines(tmp_path):
         ({"streams": None}, "streams: is empty: write a stream, for example cam: {source: webcam:0}, or {} to wait"),
         ({"streams": []}, "streams: [] is invalid: expected a group of settings for each name"),
         ({"model": {}}, "streams: is missing: expected a group of settings for each name"),
+        (
+            cam(prompters={str(number): {"type": "onnx"} for number in range(5)}),
+            "expected a group of settings for each of at most 4 names",
+        ),
         ({"streams": {"cam": None}}, "streams.cam: empty is invalid: expected a group of settings (source, "),
         ({"streams": {"cam": {}}}, "streams.cam.source: is missing: expected text"),
         ({**cam(), "endpoints": ["x"]}, "endpoints: a list: there is no such setting; did you mean publish.endpoints?"),
