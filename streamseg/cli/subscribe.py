@@ -98,7 +98,7 @@ def _messages(
                     silence.broken()
                     yield message, parts[1]
             else:
-                silence.check(endpoint, connection.problem)
+                silence.check(endpoint, connection.problem, core.silence_reason)
             connection.update()
 
 
@@ -120,11 +120,11 @@ class _Silence:
         """Record a message."""
         self._since, self._hinted = time.monotonic(), True
 
-    def check(self, endpoint: str, problem: str) -> None:
+    def check(self, endpoint: str, problem: str, reason: Callable[[], str]) -> None:
         """Raise after the timeout; print one hint if the first message takes long."""
         silent_s = time.monotonic() - self._since
         if self._timeout_s is not None and silent_s >= self._timeout_s:
             raise self._error(self._timeout_s, problem)
         if silent_s >= _HINT_AFTER_S and not self._hinted and not problem:  # a problem is logged by the connection
             self._hinted = True
-            print(redact(f"no message from {endpoint} yet: is `streamseg run` running there?"), file=sys.stderr)
+            print(redact(f"no message from {endpoint} yet: {reason()}"), file=sys.stderr)

@@ -236,15 +236,16 @@ class SubscriberCore(Generic[Result_co]):
         """
         wanted = "/".join(self._kinds)
         of = f" of {', '.join(self._streams)}" if self._streams else ""
-        if problem:
-            why = problem
-        elif self._daemon_streams is None:
-            why = "nothing was received: is streamseg running, and is this its publish.endpoints?"
-        elif unknown := [stream for stream in self._streams or () if stream not in (*self._daemon_streams, DAEMON)]:
-            why = f"the daemon has no stream {unknown[0]!r}; streams: {', '.join(self._daemon_streams) or 'none'}"
-        else:
-            why = "the daemon is up: `streamseg subscribe` with kind status shows the state of its streams"
+        why = problem or self.silence_reason()
         return SubscribeTimeoutError(f"no {wanted}{of} arrived from {self._endpoint} within {timeout_s:g} s: {why}")
+
+    def silence_reason(self) -> str:
+        """Return why no message may have arrived over a connection without a problem."""
+        if self._daemon_streams is None:
+            return "nothing was received: is streamseg running, and is this its publish.endpoints?"
+        if unknown := [stream for stream in self._streams or () if stream not in (*self._daemon_streams, DAEMON)]:
+            return f"the daemon has no stream {unknown[0]!r}; streams: {', '.join(self._daemon_streams) or 'none'}"
+        return "the daemon is up: `streamseg subscribe` with kind status shows the state of its streams"
 
 
 class _Lag:
