@@ -17,10 +17,12 @@ ARG TORCH_INDEX=
 ENV SAM2_BUILD_CUDA=0 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python -m venv /opt/streamseg
-RUN if [ -n "$TORCH_INDEX" ]; then /opt/streamseg/bin/pip install --index-url "$TORCH_INDEX" torch torchvision; fi
+# sam2 needs torch to be built; an isolated build would fetch the package index's, with CUDA, whatever is installed.
+RUN if [ -n "$TORCH_INDEX" ]; then /opt/streamseg/bin/pip install --index-url "$TORCH_INDEX" torch torchvision \
+    && /opt/streamseg/bin/pip install --upgrade hatchling setuptools; fi
 COPY pyproject.toml README.md LICENSE ./
 COPY streamseg streamseg
-RUN /opt/streamseg/bin/pip install .
+RUN /opt/streamseg/bin/pip install ${TORCH_INDEX:+--no-build-isolation} .
 
 FROM python:${PYTHON}-slim-bookworm AS cpu
 RUN useradd --system --uid 10001 --user-group --no-create-home streamseg \
