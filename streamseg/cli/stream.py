@@ -17,7 +17,12 @@ Stream = Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream.
 @app.command()
 def add(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="Id of the stream, your choice.")],
-    source: Annotated[str, typer.Argument(metavar="URL", help="rtsp://..., webcam:0, clip.mp4, scene:default.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", help="rtsp://..., webcam:0, clip.mp4, scene:default; '${NAME}' is an environment variable."
+        ),
+    ],
     transport: Annotated[
         str | None, typer.Option(metavar="tcp|udp", help="RTSP: transport of the media packets.")
     ] = None,
@@ -32,15 +37,17 @@ def add(
     key: Key = None,
     server_key: ServerKey = None,
 ) -> None:
-    """Add a stream and track it until the daemon stops or the stream is removed.
+    """Add a stream until it is removed; a daemon with a configuration file keeps it over restarts.
 
     [bold]Example[/bold]
 
-      streamseg stream add door rtsp://cam.example/1
+      streamseg stream add door 'rtsp://admin:${CAM_PASSWORD}@cam.example/1'
     """
+    from streamseg.config.load import filled_address
     from streamseg.config.relative import absolute_path
     from streamseg.sources.address import local_path
 
+    source = filled_address(source)
     path = local_path(source)
     if path is not None:  # the daemon runs in another folder
         source = absolute_path(Path.cwd(), str(path))

@@ -81,6 +81,19 @@ def config_from_mapping(mapping: Mapping[str, Any], *, base: Path | None = None)
     return _load(dict(mapping), base=base or Path.cwd(), document=None)
 
 
+def filled_address(address: str) -> str:
+    """Return an address with ``${NAME}`` replaced from the environment, as in a file.
+
+    Raises:
+        ConfigError: a variable is not set.
+    """
+    problems = Problems()
+    filled, _ = substitute(address, os.environ, problems)
+    if problems.found:
+        raise ConfigError(problems.found[0].text)
+    return str(filled)
+
+
 def stream_from_mapping(
     stream: str,
     settings: Mapping[str, Any],

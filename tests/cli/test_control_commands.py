@@ -130,6 +130,13 @@ def test_streams_are_added_listed_and_removed(run):
     fine(run("stream", "remove", "door"))
 
 
+def test_a_stream_s_address_takes_its_password_from_the_environment(run, monkeypatch):
+    monkeypatch.setenv("SCENE", "simple")
+    fine(run("stream", "add", "scene", "scene:${SCENE}"))
+    assert "scene:simple" in fine(run("stream", "list"))
+    fine(run("stream", "remove", "scene"))
+
+
 def test_status_shows_daemon_and_streams(run):
     # The control process hears of the daemon and its streams once a second.
     wait_for(lambda: re.search(r"control ready(?s:.*): streaming", fine(run("status"))), 60, "a status with everything")
@@ -156,6 +163,7 @@ def test_status_shows_daemon_and_streams(run):
         (("stream", "add", "cam", "scene:simple"), 1, "stream 'cam' exists already"),
         (("stream", "add", "X", "scene:simple"), 2, "is not a valid stream id"),
         (("stream", "add", "x", "ftp://y"), 2, "streams.x.source"),
+        (("stream", "add", "x", "http://a:${NO_SUCH_NAME}@b/c"), 2, "the environment variable NO_SUCH_NAME is not set"),
         (("stream", "remove", "cam9"), 1, "there is no stream"),
         (("status", "--control", "ipc:///nowhere/x"), 1, "no daemon listens at ipc:///nowhere/x"),
         (("status", "--control", "nonsense"), 2, "write tcp://HOST:PORT or ipc:///PATH"),
