@@ -97,7 +97,7 @@ def main() -> None:
     """Run the camera until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--listen", default="127.0.0.1:8090", metavar="HOST:PORT")
-    parser.add_argument("--scene", default="simple", help="default, leave, crossing or simple")
+    parser.add_argument("--scene", default="simple", help="default, leave, crossing, simple or visit")
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--rate", type=int, default=15, help="pictures per second")
     args = parser.parse_args()
