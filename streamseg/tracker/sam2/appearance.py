@@ -4,8 +4,8 @@ When two objects touch, both masks may cover both objects. Both masks are rememb
 object. Memory attention and decoder see each object alone, so they cannot prevent that. Colors can: each object has a
 *look*, the histogram of the colors inside its mask on the prompted frame. Where another object of the stream was on the
 previous frame, and its look explains the picture better than the object's own, the logit of the object's mask is
-lowered before the mask is published and remembered. Objects that look alike are told apart by their motion, where their
-masks merge (:mod:`streamseg.tracker.sam2.motion`).
+lowered before the mask is published and remembered. Objects that look alike are told apart by their motion
+(:mod:`streamseg.tracker.sam2.motion`).
 
 A mask that covers another object with a different look is *mixed*. One that touches another object and has other
 colors than its own look is *foreign*: it has slid onto the background. The spatial memory skips such frames, and frames
@@ -209,11 +209,11 @@ def evidence(
     moving = torch.where(follows[:, None], motion[rows, slot], 0.0)
     if not on_host or bool(follows.any()):
         # What is stored with a mask is the motion before it; the mask itself is measured for the next frame, here.
-        moving, crossing = measured(moving, held, merged, alike_rival)
+        moving, parted = measured(moving, held, merged, alike_rival)
         moving = torch.where(follows[:, None], later(moving, now - held_frame), 0.0)
-        if not on_host or bool(crossing.any()):
+        if not on_host or bool(parted.any()):
             nearer = functional.relu(nearer_to_another(moving, place, held.shape[1]) - _MARGIN)
-            near = (torch.maximum(wide[None], wide[place][:, None]) > 0) & crossing[place][:, :, None, None]
+            near = (torch.maximum(wide[None], wide[place][:, None]) > 0) & parted[place][:, :, None, None]
             lowered = torch.maximum(lowered, _STRENGTH * torch.where(near, nearer.clamp(max=_SUREST), 0.0).amax(1))
     mixed = (merged & ~alike).any(1)
     flat = wide.flatten(1)

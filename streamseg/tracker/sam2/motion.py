@@ -2,8 +2,9 @@
 
 When two objects of the same colors cross, the decoder gives both of them the upper one, and afterwards nothing in the
 picture says which is which. Their motion does. While two objects are apart, place and velocity of each follow its mask.
-From the moment in which they touch until they are apart again, each is assumed to move on at its last velocity; and if
-their masks merge, or one of them vanishes, each mask gives way where the other object is expected to be.
+From the moment in which they touch until they are apart again, each is assumed to move on at its last velocity. Each
+mask gives way where the other object is expected to be: if their masks merge or one of them vanishes, and as long as
+they are apart.
 
 Trackers of boxes assume a constant velocity for objects that are out of sight, too (SORT, Bewley et al. 2016). The
 ratio of two Gaussians around the expected places decides between two objects, as that of their colors does in
@@ -54,18 +55,21 @@ def measured(motion: Tensor, masks: Tensor, merged: Tensor, alike: Tensor) -> tu
         alike: ``[L, L]`` bool; whether two lanes are of one stream and look alike.
 
     Returns:
-        The motion after the frame, ``[L, MOTION_FIELDS]``, and the pairs that are crossing, ``[L, L]`` bool.
+        The motion after the frame, ``[L, MOTION_FIELDS]``, and the pairs that give way to each other, ``[L, L]`` bool.
     """
     place, shape = _measure(masks)
     gone = masks.sum((1, 2)) == 0
-    doubt, crossing = _in_doubt(motion, place, shape, gone, merged, alike)
-    return _after(motion, place, shape, doubt), crossing
+    doubt, parted = _in_doubt(motion, place, shape, gone, merged, alike)
+    return _after(motion, place, shape, doubt), parted
 
 
 def _in_doubt(
     motion: Tensor, place: Tensor, shape: Tensor, gone: Tensor, merged: Tensor, alike: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the doubt about each lane, ``[L]`` float32, and the pairs that are crossing, ``[L, L]`` bool.
+    """Return the doubt about each lane, ``[L]`` float32, and the pairs that give way to each other, ``[L, L]`` bool.
+
+    Those are the pairs that cross, and those that are apart. Look-alikes that only touch would be cut along the line
+    between their expected places.
 
     Args: as :func:`measured`, with what :func:`_measure` returns; ``gone``: ``[L]`` bool; whether the mask is empty.
     """
@@ -81,7 +85,8 @@ def _in_doubt(
     before = torch.minimum(motion[:, None, _DOUBT], motion[None, :, _DOUBT])
     touching = alike & near & (~hidden | (before >= _TOUCHING))
     crossing = alike & (merged | (touching & (hidden | (before >= _CROSSING))))
-    return torch.maximum(_TOUCHING * touching.any(1), _CROSSING * crossing.any(1)), crossing
+    apart = alike & ~near & ~hidden
+    return torch.maximum(_TOUCHING * touching.any(1), _CROSSING * crossing.any(1)), crossing | apart
 
 
 def _after(motion: Tensor, place: Tensor, shape: Tensor, doubt: Tensor) -> Tensor:

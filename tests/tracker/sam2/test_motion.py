@@ -58,6 +58,13 @@ def test_masks_that_merge_again_are_parted_again() -> None:
     assert max(_wrong(kept, _crossing(33))) < 0.2
 
 
+def test_a_mask_cannot_reach_for_a_look_alike_that_is_apart() -> None:
+    bank, discs = bank_of([0, 0], RED), torch.stack([disc(6), disc(25)])
+    for frame in range(1, 20):
+        masks = torch.stack([discs.any(0), discs[1]]) if frame >= 5 else discs
+        assert follow(bank, frame, masks, picture((discs.any(0), RED))).equal(discs), frame
+
+
 @pytest.mark.parametrize("apart", [7, 9])
 def test_look_alikes_that_stand_side_by_side_are_left_alone(apart: int) -> None:
     bank, discs = bank_of([0, 0], RED), torch.stack([disc(12), disc(12 + apart)])
