@@ -14,6 +14,7 @@ Path = tuple[str | int, ...]
 """Path of a setting: ``("streams", "cam1", "prompts", 0, "box")``."""
 
 _MAX_SHOWN: Final = 80
+_HIDDEN: Final = "has a value, which is not shown, since it may be a secret"
 _SECRET_NAME: Final = re.compile(r"pass|pwd|secret|token|key|auth|credential", re.IGNORECASE)
 
 
@@ -68,6 +69,9 @@ class Problems:
         if (template := self.templates.get(path)) is not None:
             for variable, value in template.values.items():
                 text = text.replace(value, variable) if value else text
+            # Otherwise ${CLIP} in a message looks like a variable that is not set.
+            for variable in [variable for variable in template.values if variable in text]:
+                text += f" ({variable} {_HIDDEN if template.values[variable] else 'is empty'})"
         self.found.append(Problem(path, text))
 
     def shown_form(self, path: Path, value: object) -> object:

@@ -250,6 +250,18 @@ def test_a_password_in_a_message_is_the_variables_name(tmp_path, monkeypatch):
     assert "streams.cam.password: ***: there is no such setting" in message
 
 
+def test_a_message_with_a_variable_says_that_it_is_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIP", "hunter2.mp4")
+    monkeypatch.setenv("NOTHING", "")
+    assert lines_of(refused(cam(source="clips/${CLIP}", transport="${NOTHING}"), tmp_path)) == [
+        "streams.cam.transport: ${NOTHING} is invalid: expected tcp or udp (${NOTHING} is empty)"
+    ]
+    assert lines_of(refused(cam(source="clips/${CLIP}"), tmp_path)) == [
+        f"streams.cam.source: there is no file or folder '{tmp_path}/clips/${{CLIP}}': '{tmp_path}' holds nothing with "
+        "a similar name (${CLIP} has a value, which is not shown, since it may be a secret)"
+    ]
+
+
 def test_a_password_in_a_source_that_is_not_a_source_is_not_shown(monkeypatch):
     monkeypatch.setenv("CAM_PASSWORD", "hunter2")
     assert "hunter2" not in refused(cam(source="gopher://admin:${CAM_PASSWORD}@h/x"))
