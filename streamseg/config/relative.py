@@ -9,11 +9,31 @@ import msgspec
 
 from streamseg.config.prompter_settings import SETTINGS
 from streamseg.config.prompter_types import own_file
-from streamseg.config.schema import HttpConfig, ModelConfig, PrompterConfig, RecordConfig, SecurityConfig, StreamConfig
+from streamseg.config.schema import (
+    Config,
+    HttpConfig,
+    ModelConfig,
+    PrompterConfig,
+    RecordConfig,
+    SecurityConfig,
+    StreamConfig,
+)
 from streamseg.models.huggingface import is_model_id
 from streamseg.models.registry import is_checkpoint_path
 from streamseg.security.key_folder import KeyFolder, default_key_folder
 from streamseg.sources.address import local_path
+
+
+def config_at(base: Path, config: Config) -> Config:
+    """Return the configuration with all its paths resolved against ``base``."""
+    return msgspec.structs.replace(
+        config,
+        streams={name: stream_at(base, stream) for name, stream in config.streams.items()},
+        model=model_at(base, config.model),
+        record=record_at(base, config.record),
+        http=http_at(base, config.http),
+        security=security_at(base, config.security),
+    )
 
 
 def stream_at(base: Path, stream: StreamConfig) -> StreamConfig:

@@ -18,6 +18,7 @@ from typing import Final
 
 from streamseg.common.redact import redact
 from streamseg.config.load import load_config
+from streamseg.config.moved import settings_that_move
 from streamseg.config.schema import Config
 from streamseg.errors import ConfigError, ServiceError
 from streamseg.models.huggingface import is_model_id
@@ -147,22 +148,10 @@ def _configuration(layout: ServiceLayout, given: Path | None, replace: bool) -> 
         raise ServiceError(
             f"{target} holds another configuration: edit that file, or give --replace (it is kept as {target.name}.old)"
         )
-    if given.absolute().parent != target.parent and _depends_on_folder(text, settings, given.absolute().parent):
-        raise ConfigError(f"{given} has relative paths, which change when it moves to {target}: make them absolute")
+    if moving := settings_that_move(given, target.parent):
+        lines = "\n".join(f"  {line}" for line in moving)
+        raise ConfigError(f"{given} has relative paths, which change when it moves to {target}:\n{lines}")
     return text, settings
-
-
-def _depends_on_folder(text: str, settings: Config, folder: Path) -> bool:
-    """Whether the settings would change if their file moved."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="streamseg-") as elsewhere:
-        copy = Path(elsewhere) / "copy.yaml"
-        copy.write_text(text, encoding="utf-8")
-        try:
-            return load_config(copy) != settings
-        except ConfigError:  # a file that it names is missing
-            return True
 
 
 def _create_user(layout: ServiceLayout) -> Iterator[Step]:
