@@ -34,6 +34,7 @@ from streamseg.cli import (
     top,
     view,
 )
+from streamseg.cli.key_options import key_options, key_options_in_warnings
 from streamseg.common.redact import redact
 from streamseg.errors import StreamsegError
 from streamseg.protocol.text import ESCAPED
@@ -155,19 +156,20 @@ def main() -> None:
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors=ESCAPED)  # file names need not be UTF-8
     try:
-        app()
+        with key_options_in_warnings():
+            app()
     except StreamsegError as error:
         from streamseg.common.logs import logs_json
 
         debug = "--debug" in sys.argv[1:]
         if logs_json():
             # The reader of this stream expects JSON only.
-            logging.getLogger(__name__).critical("%s", error, exc_info=debug)
+            logging.getLogger(__name__).critical("%s", key_options(str(error)), exc_info=debug)
         elif debug:
             # Unlike the message, an error's causes may contain an address with its password.
             print(redact(traceback.format_exc()), end="", file=sys.stderr)
         else:
-            print(f"error: {redact(str(error))}", file=sys.stderr)
+            print(f"error: {redact(key_options(str(error)))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

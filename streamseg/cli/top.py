@@ -43,6 +43,7 @@ def top(
     from rich.console import Console
     from rich.live import Live
 
+    from streamseg.cli.key_options import key_options
     from streamseg.cli.keyboard import Keyboard
     from streamseg.cli.top_screen import screen
     from streamseg.cli.top_state import TopState
@@ -70,7 +71,7 @@ def top(
             again_s = time.monotonic() + _REFRESH_S
             while time.monotonic() < again_s and not ended.is_set():
                 _receive(subscriber, state)
-                state.problem = subscriber.problem
+                state.problem = key_options(subscriber.problem)
                 if keys := keyboard.pressed():
                     if not all(state.press(key) for key in keys):
                         return
