@@ -28,6 +28,7 @@ from streamseg.control.parse import ParsedRequest, check_prompts, parse, request
 from streamseg.control.pending import Key, Pending, PendingTable, Target
 from streamseg.control.reply_cache import ReplyCache, digest_of, id_reused
 from streamseg.control.spec import ControlSpec
+from streamseg.control.statuses import Statuses
 from streamseg.errors import ConfigError, ControlError, ProtocolError
 from streamseg.ipc.commands import Command, Outcome, StatusCopy, decode_to_control, encode
 from streamseg.ipc.endpoints import PathClaim, bind
@@ -64,6 +65,7 @@ _SUPERVISOR_OPS: Final = frozenset(
     {"add_stream", "get_settings", "change_stream", "remove_stream", "record_clip", "reload"}
 )
 """The supervisor passes ``record_clip`` on to the recorder."""
+_PAUSING_OPS: Final = ("pause", "resume")
 
 
 def main(spec: ControlSpec, connection: Connection) -> None:
@@ -107,7 +109,7 @@ class Control:
         self._numbers = itertools.count(time.monotonic_ns())
         self._pending = PendingTable(spec.command_timeout_s)
         self._replies = ReplyCache()
-        self._statuses: dict[str, bytes] = {}
+        self._statuses = Statuses()
         self._invalid = InvalidMessages(log, "invalid internal message")
         self._progress_at = 0.0
         self._claims: list[PathClaim] = []
@@ -278,6 +280,8 @@ class Control:
         try:
             self._internal.send_multipart([self._spec.worker_id, encode(command)], zmq.NOBLOCK)
             log.debug("%s %s: sent to the worker", request.op, request.stream)
+            if request.op in _PAUSING_OPS:
+                self._statuses.forget_paused([request.stream])
         except zmq.ZMQError as error:
             self._pending.pop(command.number)
             if error.errno == zmq.EAGAIN:
@@ -299,12 +303,12 @@ class Control:
         )
 
     def _status(self, request: ParsedRequest) -> bytes:
-        daemon = self._statuses.get(DAEMON)
+        daemon = self._statuses.of_daemon()
         chosen = (request.stream,) if request.stream else visible(request.holder, self._info.streams)
         return msgspec.json.encode(
             _StatusResponse(
                 None if daemon is None else msgspec.Raw(daemon),
-                [msgspec.Raw(self._statuses.get(one) or self._starting(one)) for one in chosen],
+                [msgspec.Raw(self._statuses.of_stream(one, self._starting(one))) for one in chosen],
             )
         )
 
@@ -321,9 +325,9 @@ class Control:
             match message:
                 case DaemonInfo():
                     self._info = message
-                    for stream in self._statuses.keys() - {*message.streams, DAEMON}:
-                        del self._statuses[stream]
+                    self._statuses.keep_only((*message.streams, DAEMON))
                 case WorkerGone():
+                    self._statuses.forget_paused(self._info.streams)
                     self._fail(
                         self._pending.pop_target("worker"),
                         "WORKER_RESTARTING",
@@ -342,13 +346,12 @@ class Control:
                 message = decode_to_control(b"".join(parts))
                 if isinstance(message, Outcome) and sender != self._spec.worker_id:
                     raise ProtocolError("an outcome that is not the worker's")
+                if isinstance(message, StatusCopy) and message.stream in (*self._info.streams, DAEMON):
+                    self._statuses.take(message.stream, message.status)
             except Exception as error:  # noqa: BLE001 - a bug or an intruder, but no reason to stop serving
                 self._invalid.skip(error)
                 continue
-            if isinstance(message, StatusCopy):
-                if message.stream in (*self._info.streams, DAEMON):
-                    self._statuses[message.stream] = message.status
-            else:
+            if isinstance(message, Outcome):
                 self._finish(message)
 
     def _finish(self, outcome: Outcome) -> None:
@@ -361,6 +364,8 @@ class Control:
             log.info("%s: %s", _named(request), "done" if error is None else f"{error.code}: {error.message}")
         result = visible_listing(request.holder, outcome.result) if request.op == "list" else outcome.result
         reply = _reply(request.id, result if error is None else error)
+        if error is None and request.op in _PAUSING_OPS:
+            self._statuses.confirm_paused(request.stream, request.op == "pause")
         if changes and (error is None or not error.retryable):
             self._replies.keep(pending.key, request, reply)
         for receiver in pending.receivers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -241,6 +242,41 @@ def test_status_is_answered_from_what_was_published_last(control):
     while ask(client, op="hello", id=os.urandom(4).hex())["result"]["streams"]:
         pass
     assert ask(client, op="get_status", id="after")["result"]["streams"] == []
+
+
+def test_status_knows_of_a_confirmed_pause_before_the_publisher_does(control):
+    running = control()
+    running.ready()
+    running.start_worker()
+    client = running.client()
+    numbers = itertools.count()
+
+    def ask_new(op, **fields):
+        return ask(client, op=op, id=f"n{next(numbers)}", **fields)["result"]
+
+    def change(op):
+        send(client, op=op, stream="cam", id=f"n{next(numbers)}")
+        running.answer(running.command(), b"{}")
+        assert receive(client)["ok"]
+
+    def hear(paused, fps):
+        """Publish a status, and return what is said once it has arrived: each has its own rate."""
+        running.publish("cam", msgspec.json.encode({"state": "streaming", "fps_in": fps, "paused": paused}))
+        while (status := ask_new("get_status")["streams"][0])["fps_in"] != fps:
+            pass
+        return status["paused"]
+
+    change("pause")  # before the first status
+    assert ask_new("get_status")["streams"][0]["paused"] is True
+    assert hear(False, 1.0) is True  # made before the publisher heard of the pause
+    assert hear(True, 2.0) is True
+    assert hear(False, 3.0) is False  # the publisher knew, so this is news
+    assert hear(True, 4.0) is True
+    change("resume")
+    assert ask_new("get_status", stream="cam")["streams"][0] == {"state": "streaming", "fps_in": 4.0, "paused": False}
+    running.send(WorkerGone())  # it may have done more than it confirmed
+    while not ask_new("get_status")["streams"][0]["paused"]:
+        pass
 
 
 def test_waiting_clients_learn_that_the_daemon_stops(control):
