@@ -156,7 +156,6 @@ def test_status_shows_daemon_and_streams(run):
         (("prompt", "add", "cam9", "--point", "1,1"), 1, "there is no stream 'cam9'; streams: cam"),
         (("prompt", "add", "cam", "--point", "999,1"), 1, "is outside the frame, which is 320x180"),
         (("prompt", "add", "cam", "--point", "0.5,0.5"), 1, "use --coords normalized"),
-        (("prompt", "add", "cam", "--point", "1,1", "--frame", "0"), 1, "is not held"),
         (("prompt", "add", "cam", "--mask", "none.png"), 1, "cannot be read"),
         (("prompt", "remove", "cam", 99), 1, "has no object 99"),
         (("prompt", "reset", "cam9"), 1, "there is no stream"),
@@ -175,6 +174,14 @@ def test_errors_are_reported_with_an_exit_code(run, arguments, code, words):
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_prompt_for_a_frame_that_is_not_held_is_refused(run):
+    preview = ("prompt", "add", "cam", "--point", "1,1", "--frame", 0, "--preview")
+    wait_for(lambda: run(*preview).returncode, 60, "frame 0 is no longer held")
+    done = run(*preview)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: frame 0 of stream 'cam' is not held: frames ")
 
 
 def test_reload_reports_a_restart_for_a_changed_model(run):  # the last one: the worker is being replaced
