@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from streamseg.tracker.preprocess import MEAN, STD
 from streamseg.tracker.sam2.memory_policy import NEVER
-from streamseg.tracker.sam2.motion import later, measured, nearer_to_another
+from streamseg.tracker.sam2.motion import apart, later, measured, nearer_to_another
 
 BINS: Final = (8, 16, 16)
 """Colors are distinguished by luma and two chroma differences, as in YCbCr."""
@@ -209,8 +209,9 @@ def evidence(
     moving = torch.where(follows[:, None], motion[rows, slot], 0.0)
     if not on_host or bool(follows.any()):
         # What is stored with a mask is the motion before it; the mask itself is measured for the next frame, here.
-        moving, parted = measured(moving, held, merged, alike_rival)
+        moving, crossing = measured(moving, held, merged, alike_rival)
         moving = torch.where(follows[:, None], later(moving, now - held_frame), 0.0)
+        parted = crossing | apart(moving, size > 0, alike_rival)
         if not on_host or bool(parted.any()):
             nearer = functional.relu(nearer_to_another(moving, place, held.shape[1]) - _MARGIN)
             near = (torch.maximum(wide[None], wide[place][:, None]) > 0) & parted[place][:, :, None, None]

@@ -41,6 +41,8 @@ _SPREAD: Final = 1.5
 """Factor of the shapes' variances in the Gaussians. Three times the exact one: the places are only expected."""
 _ASTRAY: Final = 4.0
 """Squared distance from the expected place, as a multiple of both variances' sum, that disproves the velocity."""
+_FAR: Final = 0.25
+"""Look-alikes are apart if they have moved less than this share of their distance: faster ones may change places."""
 _LONGEST: Final = 120
 """Frames of doubt after which the motion is forgotten: what stays together does not keep its velocity."""
 
@@ -55,21 +57,18 @@ def measured(motion: Tensor, masks: Tensor, merged: Tensor, alike: Tensor) -> tu
         alike: ``[L, L]`` bool; whether two lanes are of one stream and look alike.
 
     Returns:
-        The motion after the frame, ``[L, MOTION_FIELDS]``, and the pairs that give way to each other, ``[L, L]`` bool.
+        The motion after the frame, ``[L, MOTION_FIELDS]``, and the pairs that are crossing, ``[L, L]`` bool.
     """
     place, shape = _measure(masks)
     gone = masks.sum((1, 2)) == 0
-    doubt, parted = _in_doubt(motion, place, shape, gone, merged, alike)
-    return _after(motion, place, shape, doubt), parted
+    doubt, crossing = _in_doubt(motion, place, shape, gone, merged, alike)
+    return _after(motion, place, shape, doubt), crossing
 
 
 def _in_doubt(
     motion: Tensor, place: Tensor, shape: Tensor, gone: Tensor, merged: Tensor, alike: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the doubt about each lane, ``[L]`` float32, and the pairs that give way to each other, ``[L, L]`` bool.
-
-    Those are the pairs that cross, and those that are apart. Look-alikes that only touch would be cut along the line
-    between their expected places.
+    """Return the doubt about each lane, ``[L]`` float32, and the pairs that are crossing, ``[L, L]`` bool.
 
     Args: as :func:`measured`, with what :func:`_measure` returns; ``gone``: ``[L]`` bool; whether the mask is empty.
     """
@@ -85,8 +84,7 @@ def _in_doubt(
     before = torch.minimum(motion[:, None, _DOUBT], motion[None, :, _DOUBT])
     touching = alike & near & (~hidden | (before >= _TOUCHING))
     crossing = alike & (merged | (touching & (hidden | (before >= _CROSSING))))
-    apart = alike & ~near & ~hidden
-    return torch.maximum(_TOUCHING * touching.any(1), _CROSSING * crossing.any(1)), crossing | apart
+    return torch.maximum(_TOUCHING * touching.any(1), _CROSSING * crossing.any(1)), crossing
 
 
 def _after(motion: Tensor, place: Tensor, shape: Tensor, doubt: Tensor) -> Tensor:
@@ -113,6 +111,21 @@ def _after(motion: Tensor, place: Tensor, shape: Tensor, doubt: Tensor) -> Tenso
 def later(motion: Tensor, frames: Tensor) -> Tensor:
     """Return the motion ``[L, MOTION_FIELDS]`` for a frame that is that many frames ``[L]`` later."""
     return torch.cat([motion[:, :_AGE], (motion[:, _AGE] + frames)[:, None], motion[:, _DOUBT:]], 1)
+
+
+def apart(motion: Tensor, seen: Tensor, alike: Tensor) -> Tensor:
+    """Return the pairs of look-alikes that cannot have come near each other since they were measured, ``[L, L]`` bool.
+
+    Args:
+        motion: ``[L, MOTION_FIELDS]``; the motion for the current frame.
+        seen: ``[L]`` bool; whether the last mask shows the object.
+        alike: ``[L, L]`` bool; whether two lanes are of one stream and look alike.
+    """
+    velocity, expected = motion[:, _VELOCITY], _expected(motion)
+    moved = velocity.square().sum(1).sqrt() * motion[:, _AGE]
+    distance = (expected[:, None] - expected[None]).square().sum(2).sqrt()
+    sure = seen & _known(motion) & (velocity != 0).any(1) & (motion[:, _DOUBT] == 0)
+    return alike & sure[:, None] & sure[None] & (moved[:, None] + moved[None] < _FAR * distance)
 
 
 def nearer_to_another(motion: Tensor, place: Tensor, side: int) -> Tensor:

@@ -59,10 +59,26 @@ def test_masks_that_merge_again_are_parted_again() -> None:
 
 
 def test_a_mask_cannot_reach_for_a_look_alike_that_is_apart() -> None:
-    bank, discs = bank_of([0, 0], RED), torch.stack([disc(6), disc(25)])
-    for frame in range(1, 20):
-        masks = torch.stack([discs.any(0), discs[1]]) if frame >= 5 else discs
+    bank = bank_of([0, 0], RED)
+    for frame in range(1, 40):
+        discs = torch.stack([disc(5 + frame / 10), disc(27 - frame / 10)])
+        masks = torch.stack([discs.any(0), discs[1]]) if frame >= 15 else discs
         assert follow(bank, frame, masks, picture((discs.any(0), RED))).equal(discs), frame
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        {1: (4, 14), 2: (14, 24)},
+        {**{frame: (5 + frame / 2, 27 - frame / 8) for frame in range(1, 9)}, 60: (10, 26)},
+    ],
+    ids=["one takes the other's place soon", "many frames are dropped"],
+)
+def test_look_alikes_that_may_have_come_near_are_not_cut(places: dict[int, tuple[float, float]]) -> None:
+    bank = bank_of([0, 0], RED)
+    for frame, at in places.items():
+        discs = torch.stack([disc(place) for place in at])
+        assert follow(bank, frame, discs, picture((discs.any(0), RED))).equal(discs), frame
 
 
 @pytest.mark.parametrize("apart", [7, 9])
