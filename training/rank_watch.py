@@ -6,6 +6,7 @@ A timeout cannot do this, because a run may be paused for days.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 import threading
@@ -64,10 +65,13 @@ class OtherRanks:
 
 def end_with_rank_0(rank: int, out: Path) -> None:
     """End this process, a child of rank 0, when rank 0 ends."""
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    # Not getppid() here: rank 0 may have been killed while this process imported its modules.
+    rank_0 = parent.pid
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == rank_0:
             time.sleep(_PERIOD_S)
         if rank == 1:  # once is enough
             _log(out, "rank 0 ended: killed")

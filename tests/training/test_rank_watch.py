@@ -23,6 +23,7 @@ def _is_alive(pid: str) -> bool:
         ("end at the start", 1, "rank 1 ended: exit code 3"),
         ("kill 1", 1, "rank 1 ended: exit code -9"),
         ("kill 0", -9, "rank 0 ended: killed"),
+        ("kill 0 at the start", -9, "rank 0 ended: killed"),
         ("raise 0", 1, "rank 0 ended: ValueError('no such picture')"),
     ],
 )
