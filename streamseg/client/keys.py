@@ -136,7 +136,11 @@ class _Handshakes:
                 "it asks for no key: leave key_file out" if self._keyed else f"it asks for a key: {_GIVE_KEY}"
             )
         elif self._keyed:
-            self.problem = "it is not the daemon of that server_key, or asks for no key"
+            # A tunnel or a container's proxy without a daemon behind it closes, too.
+            self.problem = (
+                "it closes connections during the handshake: perhaps it is not the daemon of that server_key, or asks "
+                "for no key"
+            )
         elif not self.problem:
             # A server that requires a key often closes before its greeting is read.
             self.problem = f"it closes connections during the handshake: perhaps it asks for a key: {_GIVE_KEY}"

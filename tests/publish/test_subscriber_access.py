@@ -104,7 +104,7 @@ def test_a_topic_longer_than_any_stream_s_costs_the_connection(publisher, module
         ("unknown", "refused the key"),
         ("expired", "refused the key"),
         (None, "asks for a key"),
-        ("other-server", "not the daemon of that server_key"),
+        ("other-server", "perhaps it is not the daemon of that server_key"),
     ],
 )
 def test_refused_subscribers_get_nothing_and_learn_the_reason(publisher, module_keys, key, why):
