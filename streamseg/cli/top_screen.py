@@ -61,8 +61,8 @@ def _head(state: TopState) -> Text:
     if daemon is None:
         text = Text(f"waiting for a daemon at {state.endpoint}")
         if state.silent_s:
-            why = plain(state.problem) or "Is streamseg running?"
-            text.append(f": nothing for {state.silent_s:.0f} s. {why}", _BAD)
+            why = plain(state.problem) or "is streamseg running?"
+            text.append(f": nothing for {state.silent_s:.0f} s; {why}", _BAD)
         return text
     what = plain(f"{daemon.version}  {daemon.model} on {daemon.device or '...'}")
     text = Text.assemble(("streamseg ", "bold"), what)
