@@ -137,17 +137,22 @@ def nearer_to_another(motion: Tensor, place: Tensor, side: int) -> Tensor:
         side: Side of the result, in cells.
 
     Returns:
-        ``[B, L, side, side]``; log ratios, 0 where nothing is known.
+        ``[B, L, side, side]``; log ratios, 0 where nothing is known, and where a lane without doubt reaches.
     """
     cells = _cells(side, motion.device)
     expected = _expected(motion)
-    columns, rows = ((cells - expected[:, axis, None]).square() for axis in (0, 1))
-    distance = rows[:, :, None] + columns[:, None, :]
+    from_x, from_y = ((cells - expected[:, axis, None]) for axis in (0, 1))
+    distance = from_y.square()[:, :, None] + from_x.square()[:, None, :]
     spread = _SPREAD * motion[:, _SHAPE][:, :2].sum(1)
     ratio = distance[place][:, None] - distance[None]
     ratio = ratio / (spread[place][:, None] + spread[None]).clamp(min=1e-6)[:, :, None, None]
     known = _known(motion)
-    return ratio * (known[place][:, None] & known[None])[:, :, None, None]
+    # Halfway may be inside the larger one of two objects, so each keeps its own ellipse (Mahalanobis distance).
+    xx, yy, xy = motion[place][:, _SHAPE, None, None].unbind(1)
+    x, y = from_x[place][:, None, :], from_y[place][:, :, None]
+    beyond = xx * y**2 + yy * x**2 - 2 * xy * x * y > _REACH**2 * (xx * yy - xy**2)
+    counts = beyond | (motion[place][:, _DOUBT] > 0)[:, None, None]
+    return ratio * (known[place][:, None] & known[None])[:, :, None, None] * counts[:, None]
 
 
 def _expected(motion: Tensor) -> Tensor:

@@ -81,6 +81,13 @@ def test_look_alikes_that_may_have_come_near_are_not_cut(places: dict[int, tuple
         assert follow(bank, frame, discs, picture((discs.any(0), RED))).equal(discs), frame
 
 
+def test_a_large_one_is_not_cut_beside_a_small_look_alike() -> None:
+    bank = bank_of([0, 0], RED)
+    for frame in range(1, 30):
+        masks = torch.stack([disc(10 + frame / 20, radius=8), disc(23 + frame / 20, radius=2)])
+        assert follow(bank, frame, masks, picture((masks.any(0), RED))).equal(masks), frame
+
+
 @pytest.mark.parametrize("apart", [7, 9])
 def test_look_alikes_that_stand_side_by_side_are_left_alone(apart: int) -> None:
     bank, discs = bank_of([0, 0], RED), torch.stack([disc(12), disc(12 + apart)])
