@@ -130,15 +130,15 @@ def test_proposals_are_tracked_and_failing_prompters_cost_no_frame(daemon: Daemo
 def test_prompters_change_with_the_file_and_not_by_request(daemon: DaemonProcess) -> None:
     with Controller(daemon.control) as control, pytest.raises(ControlError, match="only taken from the configuration"):
         control.change_stream("good", {"prompters": {"more": prompter("raises")}})
-    before = {child.pid for child in daemon.children("prompter:good:red")}
-    assert before
+
+    def present() -> set[int]:
+        return {child.pid for child in daemon.children("prompter:good:red")}
+
+    wait_for(present, 60, "the process")
+    before = present()
     text = daemon.file.read_text().replace("color: red", "color: green")
     daemon.file.write_text(text)
     with Controller(daemon.control) as control:
         result = control.reload()
     assert result.changed == ("good",)
-
-    def present() -> set[int]:
-        return {child.pid for child in daemon.children("prompter:good:red")}
-
     wait_for(lambda: len(present()) == len(present() - before) == 1, 60, "a new process")

@@ -108,7 +108,6 @@ def test_prompts_are_normalized_and_repeated_in_pixels(web):
         ("GET", "/v1/streams/nowhere", None, 404, "STREAM_NOT_FOUND"),
         ("GET", "/v1/streams/%00/objects", None, 404, "STREAM_NOT_FOUND"),
         ("POST", "/v1/streams/nowhere/prompts", {"points": [[0.5, 0.5]]}, 404, "STREAM_NOT_FOUND"),
-        ("POST", "/v1/streams/cam/prompts", {"points": [[0.5, 0.5]], "frame": 0}, 410, "FRAME_EXPIRED"),
         ("POST", "/v1/streams/cam/prompts", {}, 422, "BAD_PROMPT"),
         ("POST", "/v1/streams/cam/prompts", {"points": [[2.0, 0.5]]}, 422, "BAD_PROMPT"),
         ("POST", "/v1/streams/cam/prompts", {"points": [[320, 180]]}, 422, "BAD_PROMPT"),
@@ -133,6 +132,17 @@ def test_prompts_are_normalized_and_repeated_in_pixels(web):
 )
 def test_refusals_have_a_status_a_code_and_the_mend(web, method, path, body, status, code):
     assert web.fault(method, path, body) == (status, code)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_probe_may_have_any_query(web, path):
+    assert web.ask("GET", f"{path}?1732980000")[0] == 200
+
+
+def test_a_preview_of_a_frame_that_is_not_held_is_refused(web):
+    path, preview = "/v1/streams/cam/prompts", {"points": [[0.5, 0.5]], "frame": 0, "preview": True}
+    wait_for(lambda: web.ask("POST", path, preview)[0] != 200, 60, "frame 0 is no longer held")
+    assert web.fault("POST", path, preview) == (410, "FRAME_EXPIRED")
 
 
 @pytest.mark.parametrize(
