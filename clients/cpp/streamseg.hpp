@@ -275,7 +275,8 @@ public:
         : keyed_(keyed), socket_(socket), events_(context, ZMQ_PAIR), sent_(context, ZMQ_PAIR), refusals_(context, ZMQ_PAIR) {
         sent_.bind("inproc://refusals");
         refusals_.connect("inproc://refusals");
-        constexpr int others = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_MONITOR_STOPPED;
+        constexpr int others = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_CLOSED |
+                               ZMQ_EVENT_MONITOR_STOPPED;
         if (zmq_socket_monitor(socket_.handle(), "inproc://handshakes", refused_ | others) != 0) throw zmq::error_t();
         events_.connect("inproc://handshakes");
         thread_ = zmq_threadstart([](void* self) { static_cast<Handshakes*>(self)->read(); }, this);
@@ -323,7 +324,8 @@ private:
             if (!read && errno != EINTR) return;
             if (!read || !first) continue;
             if (event == ZMQ_EVENT_MONITOR_STOPPED) return;
-            last_ = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? 0 : event;
+            const bool unheard = event == ZMQ_EVENT_CLOSED;  // nobody listens now
+            if (!unheard || !(last_ & refused_)) last_ = unheard || event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? 0 : event;
             if (event & refused_) zmq_send(sent_.handle(), "", 0, ZMQ_DONTWAIT);
         }
     }

@@ -153,7 +153,9 @@ export class Subscriber {
     this.#socket.events.on("handshake:error:protocol", () => this.#refuse(keys ? "asks for no key" : "asks for a key"));
     // A daemon that asks for a key often closes before its greeting is read.
     this.#socket.events.on("handshake:error:other", () => this.#closedBy(endpoint, keys ? "asks for no key, or has another server key" : "asks for a key"));
-    this.#socket.events.on("handshake", () => { this.problem = ""; });
+    for (const event of ["handshake", "close"]) { // close: a connection was not accepted, so nobody listens now
+      this.#socket.events.on(event, () => { if (!this.#closed) this.problem = ""; });
+    }
     this.#socket.subscribe(DISCOVERY);
     for (const stream of this.#all ? ["_daemon"] : streams) this.#subscribe(stream);
     this.#socket.connect(endpoint);

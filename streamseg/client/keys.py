@@ -22,6 +22,8 @@ _FAILED: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _MISMATCH: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _DONE: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
+_UNHEARD: Final = zmq.EVENT_CLOSED
+"""A connection was not accepted: nobody listens now, whatever the last handshake ended with."""
 _MAX_EVENTS: Final = 100_000
 """Events queued while the program holds the interpreter's lock; at ten attempts a second, hours."""
 _TRY_AGAIN_S: Final = 2.0
@@ -127,7 +129,7 @@ class _Handshakes:
 
     def _take(self, event: int) -> None:
         self.ended_at = time.monotonic() if event in (_MISMATCH, _REFUSED) else None
-        if event == _DONE:
+        if event in (_DONE, _UNHEARD):
             self.problem = ""
         elif event == _REFUSED:
             self.problem = "it refused the key: not authorized, revoked or expired (`streamseg keys list` there)"
@@ -165,7 +167,7 @@ class HandshakeWatch:
         self._socket = socket
         self._handshakes = _Handshakes(keyed=keyed, problem=problem)
         address = f"inproc://handshakes-{secrets.token_hex(8)}"
-        socket.monitor(address, _FAILED | _MISMATCH | _REFUSED | _DONE | zmq.EVENT_MONITOR_STOPPED)
+        socket.monitor(address, _FAILED | _MISMATCH | _REFUSED | _DONE | _UNHEARD | zmq.EVENT_MONITOR_STOPPED)
         plain: zmq.Context[zmq.Socket[bytes]] = zmq.Context.shadow(context.underlying)
         events = plain.socket(zmq.PAIR)
         events.setsockopt(zmq.RCVHWM, _MAX_EVENTS)

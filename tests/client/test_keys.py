@@ -83,6 +83,9 @@ def test_a_server_that_hangs_up_may_ask_for_a_key() -> None:
             assert time.monotonic() < deadline
             server.accept()[0].close()
         assert "perhaps it asks for a key" in watch.problem
+        server.close()
+        while watch.problem:  # nobody listens any more
+            assert time.monotonic() < deadline
         watch.close()
         client.close(linger=0)
 
