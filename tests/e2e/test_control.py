@@ -13,6 +13,7 @@ import pytest
 
 from streamseg.client import AsyncController, ControlError, Controller, PairedSubscriber, Subscriber
 from streamseg.client.results import EventMessage
+from streamseg.protocol.published import Status
 from tests.e2e.control_calls import FILE_LIKE, SIMPLE, controller, first_frame, refused
 from tests.e2e.daemon_process import DaemonProcess, wait_for
 from tests.e2e.video_reader import write_film
@@ -270,12 +271,20 @@ def test_a_paused_stream_is_seen_but_not_tracked(shared):
         assert control.list()[0].paused
         pair = next(pair for pair in subscriber if not pair.masks.objects)
         assert pair.image.rgb.shape == (180, 320, 3)
-        wait_for(lambda: [one.paused for one in control.get_status("cam").streams] == [True], 10, "the status")
-        tracked = control.get_status("cam").streams[0].tracked
+
+        def status() -> Status:
+            return control.get_status("cam").streams[0]
+
+        assert status().paused
+        first = status().seq
+        wait_for(lambda: status().seq > first + 2, 20, "a status of after the pause")
+        tracked, pair = status().tracked, next(iter(subscriber))
         assert "paused" in refused("BAD_REQUEST", lambda: control.add_prompt("cam", points=[(0.5, 0.5)])).message
         before = pair.frame
         assert next(pair for pair in subscriber if pair.frame > before + 20).masks.objects == ()
-        assert control.get_status("cam").streams[0].tracked <= tracked + 30
+        newest = status().seq
+        wait_for(lambda: status().seq > newest, 20, "the next status")
+        assert status().tracked == tracked
         control.resume("cam")
         assert next(pair for pair in subscriber if pair.masks.objects).masks.objects[0].id == 1
         wait_for(lambda: not control.get_status("cam").streams[0].paused, 10, "the status")
