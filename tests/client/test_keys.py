@@ -84,7 +84,7 @@ def test_a_server_that_hangs_up_may_ask_for_a_key() -> None:
             server.accept()[0].close()
         assert "perhaps it asks for a key" in watch.problem
         server.close()
-        while watch.problem:  # nobody listens any more
+        while watch.problem:
             assert time.monotonic() < deadline
         watch.close()
         client.close(linger=0)

@@ -88,6 +88,17 @@ def node(package: Path) -> Callable[..., list[str]]:
     return lambda endpoint, *key: ["node", str(package / "receive.mjs"), endpoint, "cam1", *map(str, key)]
 
 
+def _program(request: pytest.FixtureRequest, language: str, text: str, folder: Path) -> list[str]:
+    """The command of a program in C++ (``cpp``), or else in JavaScript."""
+    if language == "cpp":
+        source = folder / "program.cpp"
+        source.write_text(text)
+        return [str(build(source, folder))]
+    source = request.getfixturevalue("package") / "program.mjs"
+    source.write_text(text)
+    return ["node", str(source)]
+
+
 LANGUAGES = ["cpp", pytest.param("node", marks=pytest.mark.slow)]
 
 
@@ -126,14 +137,8 @@ def test_the_page_s_program_receives_until_its_key_is_revoked(
     text = text.replace("tcp://127.0.0.1:5555", publisher.ready.text).replace('"cam"', '"cam1"')
     if language == "py":  # iteration waits for a camera without limit, and for a key to be authorized again
         command = [sys.executable, "-c", text.replace("timeout_s=30", "timeout_s=3")]
-    elif language == "cpp":
-        source = tmp_path / "subscriber.cpp"
-        source.write_text(text)
-        command = [str(build(source, tmp_path))]
     else:
-        source = Path(request.getfixturevalue("node")("")[1]).with_name("subscriber.mjs")
-        source.write_text(text.replace('"streamseg"', '"./index.js"'))
-        command = ["node", str(source)]
+        command = _program(request, language, text.replace('"streamseg"', '"./index.js"'), tmp_path)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         try:
             assert program.stdout is not None
@@ -149,14 +154,7 @@ def test_the_page_s_program_receives_until_its_key_is_revoked(
 @pytest.mark.parametrize("language", ["cpp", "node"])
 def test_a_daemon_that_hangs_up_may_ask_for_a_key(request, language, tmp_path) -> None:
     """One that asks for a key often closes before its greeting is read. When it ends, nothing is known."""
-    if language == "cpp":
-        source = tmp_path / "problem.cpp"
-        source.write_text(PROBLEM)
-        command = [str(build(source, tmp_path))]
-    else:
-        source = Path(request.getfixturevalue("node")("")[1]).with_name("problem.mjs")
-        source.write_text(NODE_PROBLEM)
-        command = ["node", str(source)]
+    command = _program(request, language, PROBLEM if language == "cpp" else NODE_PROBLEM, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"

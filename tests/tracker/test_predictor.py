@@ -53,7 +53,6 @@ def test_streams_in_one_call_equal_each_alone(small: SAM2Base, partly_filled: Ch
         "c": (clip(14, small.image_size, seed=2), 14, {3: [Add(9, points=[(0.4, 0.6, 1)])]}),
     }
     together = partly_filled(CameraPredictor(small))
-    show(small, 0)
     runs = {name: Run() for name in scenes}
     for name in scenes:
         together.open_stream(name)
