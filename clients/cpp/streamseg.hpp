@@ -295,16 +295,16 @@ public:
     /// Throw if the daemon refused the connection; libzmq does not try again then.
     void check() {
         zmq::message_t told;
-        if (refusals_.recv(told, zmq::recv_flags::dontwait)) throw RefusedError("the daemon " + problem());
+        if (refusals_.recv(told, zmq::recv_flags::dontwait)) throw RefusedError(problem());
     }
 
     std::string problem() const {
         switch (last_) {
             case 0: return "";
-            case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH: return "refused the key: not authorized, revoked or expired";
-            case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL: return keyed_ ? "asks for no key" : "asks for a key";
+            case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH: return "the daemon refused the key: not authorized, revoked or expired";
+            case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL: return keyed_ ? "the daemon asks for no key" : "the daemon asks for a key";
             // A daemon that asks for a key often closes before its greeting is read.
-            default: return std::string("closes connections during the handshake: perhaps it ") +
+            default: return std::string("the daemon closes connections during the handshake: perhaps it ") +
                             (keyed_ ? "asks for no key, or has another server key" : "asks for a key");
         }
     }
@@ -324,8 +324,8 @@ private:
             if (!read && errno != EINTR) return;
             if (!read || !first) continue;
             if (event == ZMQ_EVENT_MONITOR_STOPPED) return;
-            const bool unheard = event == ZMQ_EVENT_CLOSED;  // nobody listens now
-            if (!unheard || !(last_ & refused_)) last_ = unheard || event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? 0 : event;
+            if (event == ZMQ_EVENT_CLOSED && (last_ & refused_)) continue;  // check() still needs the reason
+            last_ = event & (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_CLOSED) ? 0 : event;  // closed: nobody accepted it
             if (event & refused_) zmq_send(sent_.handle(), "", 0, ZMQ_DONTWAIT);
         }
     }
@@ -389,7 +389,7 @@ public:
         }
     }
 
-    /// Why the last connection failed, after "the daemon "; empty if it did not.
+    /// Why the last connection failed; empty if it did not.
     std::string problem() const { return handshakes_.problem(); }
 
     /// Messages that were skipped because they violate the protocol.

@@ -35,10 +35,9 @@ int main(int argc, char** argv) {
             for (const auto& one : objects) std::cout << one.id << ' ' << one.label << ' ' << one.state << ' ' << one.area << '\n';
             return 0;
         }
+        const std::string problem = subscriber.problem();
         std::cerr << "no masks from " << endpoint << " within 30 s: "
-                  << (subscriber.problem().empty() ? "is streamseg running, and is anything marked?"
-                                                   : "the daemon " + subscriber.problem())
-                  << '\n';
+                  << (problem.empty() ? "is streamseg running, and is anything marked?" : problem) << '\n';
     } catch (const std::exception& error) {
         std::cerr << error.what() << '\n';
     }

@@ -153,7 +153,7 @@ export class Subscriber {
     this.#socket.events.on("handshake:error:protocol", () => this.#refuse(keys ? "asks for no key" : "asks for a key"));
     // A daemon that asks for a key often closes before its greeting is read.
     this.#socket.events.on("handshake:error:other", () => this.#closedBy(endpoint, keys ? "asks for no key, or has another server key" : "asks for a key"));
-    for (const event of ["handshake", "close"]) { // close: a connection was not accepted, so nobody listens now
+    for (const event of ["handshake", "close"]) { // "close": nobody accepted the connection
       this.#socket.events.on(event, () => { if (!this.#closed) this.problem = ""; });
     }
     this.#socket.subscribe(DISCOVERY);
@@ -171,8 +171,9 @@ export class Subscriber {
   }
 
   #closedBy(endpoint, perhaps) {
-    if (!this.problem) process.emitWarning(`${endpoint} closes connections during the handshake: perhaps it ${perhaps}`);
-    this.problem = `the daemon closes connections during the handshake: perhaps it ${perhaps}`;
+    const what = `closes connections during the handshake: perhaps it ${perhaps}`;
+    if (!this.problem) process.emitWarning(`${endpoint} ${what}`);
+    this.problem = `the daemon ${what}`;
   }
 
   #refuse(why) {

@@ -23,7 +23,7 @@ _MISMATCH: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _DONE: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _UNHEARD: Final = zmq.EVENT_CLOSED
-"""A connection was not accepted: nobody listens now, whatever the last handshake ended with."""
+"""Nobody accepted a connection: what is known of the last handshake is out of date."""
 _MAX_EVENTS: Final = 100_000
 """Events queued while the program holds the interpreter's lock; at ten attempts a second, hours."""
 _TRY_AGAIN_S: Final = 2.0

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -147,14 +147,24 @@ def find_from_mapping(stream: str, settings: Mapping[str, Any]) -> FindConfig:
     return found
 
 
+def filled_settings(tree: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    """Return the settings of a file with ``${NAME}`` replaced from the environment, without :data:`EXTENSION` keys.
+
+    Args:
+        tree: Content of the file.
+        problems: Gets variables that are not set, and the templates of the others.
+    """
+    settings = {key: value for key, value in tree.items() if not str(key).startswith(EXTENSION)}
+    filled, problems.templates = substitute(settings, os.environ, problems)
+    return cast("dict[str, Any]", filled)
+
+
 def _load(tree: Any, *, base: Path, document: Document | None) -> Config:
-    if isinstance(tree, dict):
-        tree = {key: value for key, value in tree.items() if not str(key).startswith(EXTENSION)}
-    if not isinstance(tree, dict) or not tree:
+    problems = Problems()
+    filled = filled_settings(tree, problems) if isinstance(tree, dict) else {}
+    if not filled:
         name = document.name if document else "the configuration"
         raise ConfigError(f"{name} has no settings: start with\nstreams:\n  cam:\n    source: webcam:0")
-    problems = Problems()
-    filled, problems.templates = substitute(tree, os.environ, problems)
     unset = {problem.path for problem in problems.found}
     read_value(filled, Config, (), problems)
     # An unset variable has been reported; its empty value is not a second problem.

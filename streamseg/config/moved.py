@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import msgspec
 
 from streamseg.config import problems
-from streamseg.config.environment import substitute
-from streamseg.config.load import EXTENSION
+from streamseg.config.load import filled_settings
 from streamseg.config.problems import Problems, path_name
 from streamseg.config.relative import config_at
 from streamseg.config.schema import Config
@@ -31,9 +29,7 @@ def settings_that_move(file: Path, folder: Path) -> list[str]:
     """
     document = read_document(file)
     found = Problems()
-    tree = {name: value for name, value in document.tree.items() if not str(name).startswith(EXTENSION)}
-    filled, found.templates = substitute(tree, os.environ, found)
-    config: Config = read_value(filled, Config, (), found)
+    config: Config = read_value(filled_settings(document.tree, found), Config, (), found)
     here, there = (msgspec.to_builtins(config_at(base, config)) for base in (file.absolute().parent, folder))
     for path, written, absolute in _differences(msgspec.to_builtins(config), here, there, ()):
         # show() hides values of settings named like secrets; security.keys is a path.

@@ -36,9 +36,6 @@ PICTURE_QUERY: Final[Mapping[str, dict[str, Any]]] = {
 }
 
 
-PROBES: Final = frozenset({"/healthz", "/readyz"})
-
-
 @dataclass(frozen=True)
 class Operation:
     """One method of one path.
@@ -51,6 +48,7 @@ class Operation:
         response: Type of the JSON response, or another media type; None for an empty response.
         body: Type of the JSON request body.
         query: JSON Schema of each query parameter.
+        any_query: Ignore other query parameters instead of refusing them.
         errors: Error statuses in addition to those that all operations share.
     """
 
@@ -61,17 +59,17 @@ class Operation:
     response: type | str | None
     body: type | None = None
     query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    any_query: bool = False
     errors: frozenset[int] = frozenset()
 
     async def serve(self, request: Request) -> Response:
         """Call the handler.
 
         Raises:
-            ApiError: The request has a query parameter that the operation does not have. A probe that defeats caches
-                with one must not see a daemon that is down.
+            ApiError: The request has a query parameter that the operation does not have.
         """
         for name in request.query_params:
-            if name not in self.query and self.path not in PROBES:
+            if name not in self.query and not self.any_query:
                 known = f"takes {', '.join(self.query)}" if self.query else "takes none"
                 shown = f"query parameter {name[:20]!r}"
                 raise ApiError(400, "BAD_REQUEST", f"{shown} is unknown: {self.method} {self.path} {known}")

@@ -35,8 +35,18 @@ class ReadApi:
         """Return the table of operations."""
         errors = frozenset({404})
         return [
-            Operation("GET", "/healthz", self.healthz, "Whether the web process responds.", HealthResponse),
-            Operation("GET", "/readyz", self.readyz, "Whether the daemon works; 503 until it does.", HealthResponse),
+            # A probe that defeats caches with a query must not take the daemon for one that is down.
+            Operation(
+                "GET", "/healthz", self.healthz, "Whether the web process responds.", HealthResponse, any_query=True
+            ),
+            Operation(
+                "GET",
+                "/readyz",
+                self.readyz,
+                "Whether the daemon works; 503 until it does.",
+                HealthResponse,
+                any_query=True,
+            ),
             Operation("GET", "/metrics", self.metrics, "Metrics for Prometheus.", CONTENT_TYPE),
             Operation("GET", "/v1/streams", self.streams, "State of the daemon and all streams.", StreamsResponse),
             Operation("GET", "/v1/streams/{stream}", self.stream, "State of a stream.", StreamResponse, errors=errors),

@@ -124,6 +124,7 @@ def apart(motion: Tensor, seen: Tensor, alike: Tensor) -> Tensor:
     velocity, expected = motion[:, _VELOCITY], _expected(motion)
     moved = velocity.square().sum(1).sqrt() * motion[:, _AGE]
     distance = (expected[:, None] - expected[None]).square().sum(2).sqrt()
+    # A velocity of exactly 0 means measured only once.
     sure = seen & _known(motion) & (velocity != 0).any(1) & (motion[:, _DOUBT] == 0)
     return alike & sure[:, None] & sure[None] & (moved[:, None] + moved[None] < _FAR * distance)
 

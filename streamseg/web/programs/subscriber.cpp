@@ -14,5 +14,6 @@ int main() {
     while (auto message = subscriber.receive(std::chrono::seconds(30)))
         for (const auto& object : message->objects())
             std::cout << message->frame() << ' ' << object.id << ' ' << object.label << ' ' << object.area << std::endl;
-    std::cerr << "no masks for 30 s" << (subscriber.problem().empty() ? "" : ": the daemon " + subscriber.problem()) << '\n';
+    const std::string problem = subscriber.problem();
+    std::cerr << "no masks for 30 s" << (problem.empty() ? "" : ": " + problem) << '\n';
 }
